@@ -1,0 +1,223 @@
+"""The journey's vocabulary for failures: nine codes, and every reason word under its code."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """The nine codes a journey canvas shows per node (product.md, the journey's vocabulary)."""
+
+    CONSENT_NOT_PROVIDED = "CONSENT_NOT_PROVIDED"
+    EVENT_PARSING_FAILED = "EVENT_PARSING_FAILED"
+    BAD_REQUEST = "BAD_REQUEST"
+    AUTHENTICATION_ERROR = "AUTHENTICATION_ERROR"
+    RATE_LIMIT = "RATE_LIMIT"
+    SERVER_ERROR = "SERVER_ERROR"
+    SERVICE_UNAVAILABLE = "SERVICE_UNAVAILABLE"
+    ENDPOINT_NOT_FOUND = "ENDPOINT_NOT_FOUND"
+    MISC_ERROR = "MISC_ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A stable machine word, the code it falls under, and what to do about it in one sentence."""
+
+    word: str
+    code: Code
+    remedy: str
+
+
+def _rows(*rows: tuple[str, Code, str]) -> Mapping[str, Reason]:
+    return {word: Reason(word, code, remedy) for word, code, remedy in rows}
+
+
+# What the door says of an event that it does not take.
+DOOR_REASONS = _rows(
+    ("not_an_object", Code.EVENT_PARSING_FAILED, "Send each event as a JSON object."),
+    (
+        "malformed_line",
+        Code.EVENT_PARSING_FAILED,
+        "Mend the NDJSON line; the others were judged on their own.",
+    ),
+    (
+        "wrong_type",
+        Code.EVENT_PARSING_FAILED,
+        "Send the field with the JSON type that its destination field takes.",
+    ),
+    ("value_too_long", Code.EVENT_PARSING_FAILED, "Shorten the value to the limit named in the detail."),
+    (
+        "event_id_invalid",
+        Code.BAD_REQUEST,
+        "Send event_id as a string of 1 to 256 characters without control characters.",
+    ),
+    (
+        "event_id_personal",
+        Code.BAD_REQUEST,
+        "Never use an e-mail address as event_id; use an order or message id.",
+    ),
+    (
+        "event_id_conflict",
+        Code.BAD_REQUEST,
+        "The id was taken by an event with other content; send a new id.",
+    ),
+    ("destination_missing", Code.ENDPOINT_NOT_FOUND, "Name destination_id in the event or in the query."),
+    (
+        "destination_unknown",
+        Code.ENDPOINT_NOT_FOUND,
+        "Check destination_id; it does not exist or this key may not use it.",
+    ),
+    (
+        "destination_draft",
+        Code.ENDPOINT_NOT_FOUND,
+        "Connect the destination to Amazon and publish a mapping.",
+    ),
+    (
+        "destination_archived",
+        Code.ENDPOINT_NOT_FOUND,
+        "The destination was deleted; attach the node to another one.",
+    ),
+    (
+        "mapping_unknown",
+        Code.ENDPOINT_NOT_FOUND,
+        "Check mapping_id; it does not exist under this destination.",
+    ),
+    ("mapping_not_published", Code.ENDPOINT_NOT_FOUND, "Publish the mapping first."),
+    (
+        "mapping_ambiguous",
+        Code.ENDPOINT_NOT_FOUND,
+        "Name mapping_id: the destination has several published mappings.",
+    ),
+    ("timestamp_missing", Code.BAD_REQUEST, "Map Event Timestamp to a field that every event carries."),
+    (
+        "timestamp_invalid",
+        Code.EVENT_PARSING_FAILED,
+        "Send an ISO 8601 time with a zone, or map an epoch with epoch_s or epoch_ms.",
+    ),
+    (
+        "timestamp_future",
+        Code.BAD_REQUEST,
+        "Mend the sender's clock: the time lies more than five minutes ahead.",
+    ),
+    ("event_too_old", Code.BAD_REQUEST, "Amazon takes nothing older than 21 days; send events sooner."),
+    ("no_match_key", Code.BAD_REQUEST, "Send at least one match key that is left after normalising."),
+    ("country_missing", Code.BAD_REQUEST, "Map a country or give the mapping a constant one."),
+    ("country_invalid", Code.EVENT_PARSING_FAILED, "Send an ISO 3166-1 alpha-2 code such as US or DE."),
+    ("event_type_invalid", Code.BAD_REQUEST, "Send one of Amazon's twelve conversion types."),
+    ("event_source_invalid", Code.BAD_REQUEST, "Send one of Amazon's six event sources."),
+    ("event_name_conflict", Code.BAD_REQUEST, "Use the name pinned for this event type, or rename the pin."),
+    ("value_invalid", Code.BAD_REQUEST, "Send value as a finite number; not negative for purchases."),
+    ("currency_invalid", Code.BAD_REQUEST, "Send one of Amazon's 81 currency codes."),
+    ("units_invalid", Code.BAD_REQUEST, "Send units sold as a whole number from 1 to 2147483647."),
+    ("ip_address_invalid", Code.BAD_REQUEST, "Send a public IPv4 or IPv6 address."),
+    ("user_agent_invalid", Code.BAD_REQUEST, "Send a user agent of at most 512 characters."),
+    ("limited_data_use_invalid", Code.BAD_REQUEST, "Send true or false."),
+    ("measurement_token_invalid", Code.BAD_REQUEST, "Send the aref tokens as Amazon gave them."),
+    ("ad_event_key_invalid", Code.BAD_REQUEST, "Send Amazon's ad event key as it was given."),
+    (
+        "amazon_event_id_invalid",
+        Code.BAD_REQUEST,
+        "Map event_id to a text of 1 to 512 characters without '@' or control characters.",
+    ),
+    (
+        "custom_data_invalid",
+        Code.BAD_REQUEST,
+        "Send custom data as text, number or boolean, at most 256 characters, no control characters.",
+    ),
+    (
+        "transform_failed",
+        Code.EVENT_PARSING_FAILED,
+        "A pipe step could not read the value; mend the event or the mapping.",
+    ),
+    (
+        "consent_missing",
+        Code.CONSENT_NOT_PROVIDED,
+        "Map consent: region or country requires it on every event.",
+    ),
+    ("consent_denied", Code.CONSENT_NOT_PROVIDED, "The person said no; the event is never sent."),
+    (
+        "consent_invalid",
+        Code.CONSENT_NOT_PROVIDED,
+        "Send the consent signal in the form that the mapping names.",
+    ),
+)
+
+# What becomes of an event after acceptance.
+ROAD_REASONS = _rows(
+    (
+        "amazon_refused",
+        Code.BAD_REQUEST,
+        "Amazon refused this event; its own words are shown. Mend the mapping or the event.",
+    ),
+    (
+        "amazon_request_refused",
+        Code.BAD_REQUEST,
+        "Amazon refuses a request that holds this event alone; mend the mapping.",
+    ),
+    (
+        "amazon_endpoint_missing",
+        Code.ENDPOINT_NOT_FOUND,
+        "Amazon does not know this address or account: check region and advertiser id.",
+    ),
+    (
+        "amazon_unexpected",
+        Code.MISC_ERROR,
+        "Amazon answered something its contract does not name; replay once it is understood.",
+    ),
+    (
+        "amazon_item_failed",
+        Code.SERVER_ERROR,
+        "Amazon asked to send this event again later; it is tried again by itself.",
+    ),
+    ("amazon_error", Code.SERVER_ERROR, "Amazon failed; the event is tried again by itself."),
+    (
+        "amazon_unreachable",
+        Code.SERVICE_UNAVAILABLE,
+        "No answer from Amazon; the event is tried again by itself.",
+    ),
+    (
+        "amazon_unreadable",
+        Code.SERVER_ERROR,
+        "Amazon's answer could not be read; the same bytes are sent again.",
+    ),
+    (
+        "outcome_unknown",
+        Code.SERVICE_UNAVAILABLE,
+        "It is not known whether Amazon took it; the same bytes are sent again.",
+    ),
+    (
+        "gave_up",
+        Code.SERVER_ERROR,
+        "Amazon kept failing for this event alone; replay it when Amazon is well.",
+    ),
+    ("throttled", Code.RATE_LIMIT, "Amazon asked to wait; nothing to do."),
+    ("sign_in_revoked", Code.AUTHENTICATION_ERROR, "Reconnect the destination; the events wait."),
+    ("sign_in_unauthorized", Code.AUTHENTICATION_ERROR, "Reconnect the destination; the events wait."),
+    (
+        "sign_in_forbidden",
+        Code.AUTHENTICATION_ERROR,
+        "Give the signed-in user access to the advertiser, then reconnect.",
+    ),
+    ("sign_in_disconnected", Code.AUTHENTICATION_ERROR, "Reconnect the destination; the events wait."),
+    ("expired", Code.MISC_ERROR, "The event passed Amazon's age limit while it waited."),
+    ("discarded", Code.MISC_ERROR, "Discarded when its destination was deleted."),
+    (
+        "unreadable",
+        Code.MISC_ERROR,
+        "The stored event could not be opened: check the encryption keys, then replay.",
+    ),
+)
+
+REASONS: Mapping[str, Reason] = {**DOOR_REASONS, **ROAD_REASONS}
+
+# Said beside an accepted event; none of them keeps it back.
+WARNINGS: Mapping[str, str] = {
+    "event_id_derived": "No event_id was sent; it was derived from the content.",
+    "event_aging": "Older than seven days: some of Amazon's reports may leave it out.",
+    "match_key_dropped": "A match key was left out: nothing usable remained of it.",
+    "country_uk_read_as_gb": "UK was read as GB.",
+    "custom_value_unusual": "A custom value holds characters outside letters, digits and underscore.",
+    "value_rounded": "The value was rounded to two decimals.",
+    "currency_ignored": "Currency goes out with purchases only.",
+    "units_ignored": "Units sold go out with purchases only.",
+}

@@ -1,0 +1,47 @@
+"""A destination: an advertiser's account at Amazon, and what its facts make of it."""
+
+import re
+from enum import StrEnum
+
+
+class Region(StrEnum):
+    """Where the DSP account operates; the host follows it, never the event's country (contract §1)."""
+
+    NA = "NA"
+    EU = "EU"
+    FE = "FE"
+
+
+class State(StrEnum):
+    """Derived by the database from facts (sign-in, paused, published, archived); never written."""
+
+    DRAFT = "draft"
+    CONNECTED = "connected"
+    ACTIVE = "active"
+    PAUSED = "paused"
+    NEEDS_RECONNECT = "needs_reconnect"
+    ARCHIVED = "archived"
+
+
+# P2: digits, or the global account id. Anchored and ASCII only: the id travels in a header.
+_ADVERTISER_ID = re.compile(r"(?:[0-9]{1,32}|amzn1\.ads-account\.g\.[A-Za-z0-9]{1,100})", re.ASCII)
+_DATASET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{4,99}", re.ASCII)  # P13
+
+
+def advertiser_id_problem(text: str) -> str | None:
+    """Return a sentence on what is wrong with an advertiser id, or None (P2)."""
+    if _ADVERTISER_ID.fullmatch(text):
+        return None
+    if text.upper().startswith("ENTITY"):
+        return (
+            "This is an entity id. Amazon wants the advertiser id: in the DSP console open Advertisers; "
+            "the number beside the advertiser's name is the id."
+        )
+    return "An advertiser id is up to 32 digits, or starts with amzn1.ads-account.g."
+
+
+def dataset_name_problem(text: str) -> str | None:
+    """Return a sentence on what is wrong with a dataset name, or None (P13)."""
+    if _DATASET_NAME.fullmatch(text):
+        return None
+    return "A dataset name starts with a letter and has 5 to 100 letters, digits, '_' or '-'."

@@ -1,0 +1,104 @@
+"""What came of a request to Amazon, as values: a reply for the whole, an outcome for each conversion."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Amazon listed this index under `success`, and only there (P3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Amazon refused this conversion for good (P4: any item code that is not retried)."""
+
+    code: str
+    message: str
+    field: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Amazon asked for this conversion again: CONFLICT, INTERNAL_ERROR or TOO_MANY_REQUESTS (P4)."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """In neither list or in both (P3): the same bytes are sent again."""
+
+    why: str  # 'missing_index' | 'contradictory'
+
+
+Outcome = Accepted | Refused | Failed | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A 2xx whose body was read: one outcome for each conversion sent, in the order sent."""
+
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """429: costs no attempt; `retry_after` in seconds where Amazon gave a readable one."""
+
+    retry_after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unauthorized:
+    """401: the access token used was not good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forbidden:
+    """403: this sign-in may not send for this advertiser."""
+
+
+@dataclass(frozen=True, slots=True)
+class Divisible:
+    """400 or 413: some conversion, or their sum, is unacceptable; halve until it stands alone (P4)."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """408 or 5xx, or a 2xx whose body cannot be read: whether anything was taken is unknown; send again."""
+
+    reason: str  # 'amazon_error' | 'amazon_unreadable'
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """No whole answer: not connected, timed out, cut off."""
+
+    why: str  # 'connect' | 'timeout' | 'cut' | 'too_long'
+
+
+@dataclass(frozen=True, slots=True)
+class Unexpected:
+    """A status that the contract does not name (3xx, 404, other 4xx): permanent for all that was sent."""
+
+    status: int
+    code: str
+    message: str
+
+
+Reply = Answered | Throttled | Unauthorized | Forbidden | Divisible | Broken | Lost | Unexpected
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One request and its reply, with what the attempt's row records. No personal data."""
+
+    reply: Reply
+    status: int | None
+    request_id: str | None
+    took_ms: int
