@@ -1,0 +1,58 @@
+"""The countries an event may name, and how a caller's spelling becomes one of them."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+# Source: Amazon's published schema, `CountryCode`: 249 codes of ISO 3166-1 (GB, not UK) and three of its own.
+COUNTRIES: Final[frozenset[str]] = frozenset(
+    """
+    AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS
+    BT BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE
+    EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM
+    HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC
+    LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA
+    NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW
+    SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO
+    TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW ZZ
+    OTHER OTHER_EEA ZZ
+    """.split()  # noqa: SIM905  (a block of codes is read more easily than 250 quoted ones)
+)
+
+EUROPEAN_UNION: Final[frozenset[str]] = frozenset(
+    "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split()  # noqa: SIM905
+)
+
+# Where an event needs the person's consent before it may leave: the EEA, the United Kingdom and Switzerland,
+# and Amazon's word for an EEA country that is not named. Source: position P7.
+CONSENT_COUNTRIES: Final[frozenset[str]] = EUROPEAN_UNION | {"IS", "LI", "NO", "GB", "CH", "OTHER_EEA"}
+
+UK_READ_AS_GB: Final = "country_uk_read_as_gb"
+
+# `en-GB`, `zh-Hant-TW`: a language, perhaps a script, and a region, which alone speaks of a place.
+_LANGUAGE_TAG: Final = re.compile(r"[A-Za-z]{2,3}-(?:[A-Za-z]{4}-)?([A-Za-z]{2})")
+
+
+@dataclass(frozen=True, slots=True)
+class Country:
+    """A code of `COUNTRIES`, and the warning its spelling earned, if any."""
+
+    code: str
+    warning: str | None = None
+
+
+def read_country(text: str) -> Country | None:
+    """Read a caller's spelling of a country, or return None where it is none of Amazon's.
+
+    ASCII letters only, in either case, and ASCII spaces around them. A language tag gives its region. `UK` is
+    read as `GB` with a warning, since the need for consent hangs on it. A line break, a full-width letter, an
+    alpha-3 code (`USA`) and a code Amazon does not list (`XX`, `EU`) are refused. Source: position P15.
+    """
+    word = text.strip(" ")
+    if not word.isascii():
+        return None
+    tag = _LANGUAGE_TAG.fullmatch(word)
+    code = (tag.group(1) if tag else word).upper()
+    if code == "UK":
+        return Country("GB", UK_READ_AS_GB)
+    return Country(code) if code in COUNTRIES else None
