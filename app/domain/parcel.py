@@ -1,0 +1,84 @@
+"""A parcel: conversions of one destination stored together; its content to be sealed, its shapes value-free."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+import zstandard
+
+MAX_EVENTS = 500  # P12: what one request may carry, and so what one parcel may
+# P12 caps a request at 1 MB; the envelope {"events":[…]} and the commas between take their share.
+MAX_BYTES = 1_000_000 - 64 - MAX_EVENTS
+
+
+class Shape(msgspec.Struct, array_like=True, frozen=True):
+    """What may be said of a stored event for as long as its partition lives: ids and kinds, never values."""
+
+    place: int
+    event_id: str
+    mapping: int
+    mapping_version: int
+    event_type: str
+    event_at_ms: int
+    match_keys: tuple[str, ...]
+    warnings: tuple[tuple[str, str | None], ...]
+
+    @property
+    def event_at(self) -> datetime:
+        """Return the event's own time, UTC, to the millisecond."""
+        return datetime.fromtimestamp(self.event_at_ms / 1000, UTC)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Packed:
+    """A parcel ready to be sealed: `content` is the compressed list of (place, body)."""
+
+    content: bytes
+    shapes: bytes
+    events: int
+    size: int
+    first_event: datetime
+    last_event: datetime
+
+
+_content = msgspec.msgpack.Decoder(list[tuple[int, bytes]])
+_shapes = msgspec.msgpack.Decoder(list[Shape])
+_encoder = msgspec.msgpack.Encoder()
+_MAX_PLAIN = 64 * 1024 * 1024  # far above any parcel; bounds what a torn row could ask for
+
+
+def pack(bodies: Sequence[bytes], shapes: Sequence[Shape]) -> Packed:
+    """Return the parcel of these conversions; both sequences are in the same order.
+
+    `bodies` are finished Amazon events as UTF-8 JSON; they are kept to the byte.
+    """
+    assert 0 < len(bodies) == len(shapes) <= MAX_EVENTS
+    compress = zstandard.ZstdCompressor(level=1).compress
+    placed = [(shape.place, body) for shape, body in zip(shapes, bodies, strict=True)]
+    times = [shape.event_at for shape in shapes]
+    return Packed(
+        content=compress(_encoder.encode(placed)),
+        shapes=compress(_encoder.encode(shapes)),
+        events=len(bodies),
+        size=sum(map(len, bodies)),
+        first_event=min(times),
+        last_event=max(times),
+    )
+
+
+def unpack_content(content: bytes) -> dict[int, bytes]:
+    """Return the bodies of a parcel by place. Raises ValueError on a torn one."""
+    return dict(_content.decode(_expand(content)))
+
+
+def unpack_shapes(shapes: bytes) -> list[Shape]:
+    """Return the shapes of a parcel in order of place. Raises ValueError on a torn one."""
+    return _shapes.decode(_expand(shapes))
+
+
+def _expand(compressed: bytes) -> bytes:
+    try:
+        return zstandard.ZstdDecompressor().decompress(compressed, max_output_size=_MAX_PLAIN)
+    except zstandard.ZstdError as error:
+        raise ValueError("not a parcel") from error

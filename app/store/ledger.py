@@ -1,0 +1,82 @@
+"""The ledger: which ids were accepted, with what content, and where they lie.
+
+A key is a 16-byte digest. Its generation is that of acceptance on the database's clock, never of the
+caller's event time: an id sent again with another time must meet its first row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from app.domain.ids import ParcelId
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row asked for: `key` and `content` are 16 bytes each; `place` counts within the parcel."""
+
+    key: bytes
+    content: bytes
+    parcel: ParcelId
+    place: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the ledger already holds under a key."""
+
+    content: bytes
+    parcel: ParcelId
+    place: int
+
+
+async def claim(connection: asyncpg.Connection, generation: int, entries: Sequence[Entry]) -> set[bytes]:
+    """Insert the keys that nobody holds, in order of key, and return those that were won.
+
+    Must run under the flush lock. The keys of `entries` are distinct. Sorting keeps two flushes with
+    the same keys in opposite order from waiting for each other.
+    """
+    ordered = sorted(entries, key=lambda entry: entry.key)
+    rows = await connection.fetch(
+        # The two generations before this one are only read; a conflict can arise in this one alone.
+        "INSERT INTO ledger (generation, key, content, parcel, place) "
+        "SELECT $1, c.key, c.content, c.parcel, c.place "
+        "FROM unnest($2::bytea[], $3::bytea[], $4::bigint[], $5::smallint[]) "
+        "  WITH ORDINALITY AS c (key, content, parcel, place, nth) "
+        "WHERE NOT EXISTS (SELECT FROM ledger l WHERE l.generation = $1 - 1 AND l.key = c.key) "
+        "  AND NOT EXISTS (SELECT FROM ledger l WHERE l.generation = $1 - 2 AND l.key = c.key) "
+        "ORDER BY c.nth ON CONFLICT DO NOTHING RETURNING key",
+        generation,
+        [entry.key for entry in ordered],
+        [entry.content for entry in ordered],
+        [entry.parcel for entry in ordered],
+        [entry.place for entry in ordered],
+    )
+    return {row["key"] for row in rows}
+
+
+async def find(connection: asyncpg.Connection, generation: int, keys: Sequence[bytes]) -> dict[bytes, Found]:
+    """Return what stands under `keys` in this generation and the two before.
+
+    A statement of its own: the snapshot of `claim` cannot see the row that it lost to.
+    """
+    rows = await connection.fetch(
+        "SELECT key, content, parcel, place FROM ledger WHERE generation BETWEEN $1 - 2 AND $1 AND key = ANY($2)",
+        generation,
+        list(keys),
+    )
+    return {row["key"]: Found(row["content"], ParcelId(row["parcel"]), row["place"]) for row in rows}
+
+
+async def release(connection: asyncpg.Connection, generation: int, keys: Sequence[bytes]) -> None:
+    """Take back keys that were won in this very transaction by an event that lost its other key."""
+    await connection.execute(
+        "DELETE FROM ledger WHERE generation = $1 AND key = ANY($2)", generation, list(keys)
+    )
+
+
+async def current_generation(connection: asyncpg.Connection) -> int:
+    """Return the generation that accepts now."""
+    generation: int = await connection.fetchval("SELECT max(generation) FROM ledger_generations")
+    return generation

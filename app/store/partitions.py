@@ -1,0 +1,120 @@
+"""Partitions by day and generations of the ledger: made ahead, dropped when nothing in them is open."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import asyncpg
+
+# Every flush holds this lock shared; rotating the ledger and archiving a destination hold it exclusively.
+FLUSH_LOCK = 7_301
+# Makers and droppers of partitions take turns.
+MAINTENANCE_LOCK = 7_302
+
+GENERATION = timedelta(days=11)  # three of them cover 22 to 33 days, beyond the age limit of 21
+DAILY = ("parcels", "attempts")
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What a sweep freed: days of parcels and generations of the ledger."""
+
+    days: tuple[date, ...]
+    generations: tuple[int, ...]
+
+
+async def make_ahead(connection: asyncpg.Connection, *, days: int = 7) -> None:
+    """Make the partitions of today and of `days` more, and of this ledger generation and the next."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", MAINTENANCE_LOCK)
+    today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
+    # Yesterday too: a transaction that began before midnight may still write into it.
+    for offset in range(-1, days + 1):
+        day = today + timedelta(days=offset)
+        for table in DAILY:
+            await connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {_daily(table, day)} PARTITION OF {table} "
+                f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
+            )
+    current: int = await connection.fetchval("SELECT max(generation) FROM ledger_generations")
+    for generation in (current, current + 1):
+        await connection.execute(
+            f"CREATE TABLE IF NOT EXISTS ledger_g{generation} PARTITION OF ledger FOR VALUES IN ({generation})"
+        )
+
+
+async def days_ahead(connection: asyncpg.Connection) -> int:
+    """Return how many whole days after today have partitions for every daily table."""
+    known = {
+        row["name"]
+        for row in await connection.fetch(
+            "SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+            "WHERE i.inhparent IN ('parcels'::regclass, 'attempts'::regclass)"
+        )
+    }
+    today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
+    ahead = -1
+    while all(_daily(table, today + timedelta(days=ahead + 1)) in known for table in DAILY):
+        ahead += 1
+    return ahead
+
+
+async def rotate_ledger(connection: asyncpg.Connection) -> int | None:
+    """Begin the next generation when the current one is 11 days old. Returns its number, or None.
+
+    Holds the flush lock exclusively: no flush can read one generation and write into another.
+    """
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", FLUSH_LOCK)
+    row = await connection.fetchrow(
+        "SELECT generation, now() - began_at AS age FROM ledger_generations ORDER BY generation DESC LIMIT 1"
+    )
+    assert row is not None
+    if row["age"] < GENERATION:
+        return None
+    following: int = row["generation"] + 1
+    await connection.execute(
+        f"CREATE TABLE IF NOT EXISTS ledger_g{following} PARTITION OF ledger FOR VALUES IN ({following})"
+    )
+    await connection.execute("INSERT INTO ledger_generations (generation) VALUES ($1)", following)
+    return following
+
+
+async def drop_passed(connection: asyncpg.Connection, *, keep_days: int) -> Dropped:
+    """Drop days older than `keep_days` in which nothing is open, and generations no flush reads any more.
+
+    Takes `ACCESS EXCLUSIVE` for a moment: the caller sets a lock timeout and tries again later.
+    """
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", MAINTENANCE_LOCK)
+    rows = await connection.fetch(
+        "SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+        "WHERE i.inhparent = 'parcels'::regclass"
+    )
+    limit: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date - $1::int", keep_days)
+    gone: list[date] = []
+    for row in rows:
+        day = date.fromisoformat(row["name"].removeprefix("parcels_p"))
+        if day >= limit or await _open_in(connection, day):
+            continue
+        await connection.execute("DELETE FROM exceptions WHERE day = $1", day)
+        await connection.execute("DELETE FROM parcel_states WHERE day = $1", day)
+        for table in DAILY:
+            await connection.execute(f"DROP TABLE IF EXISTS {_daily(table, day)}")
+        gone.append(day)
+    passed = await connection.fetch(
+        "DELETE FROM ledger_generations WHERE generation < (SELECT max(generation) - 2 FROM ledger_generations) "
+        "RETURNING generation"
+    )
+    for row in passed:
+        await connection.execute(f"DROP TABLE IF EXISTS ledger_g{row['generation']}")
+    return Dropped(tuple(gone), tuple(row["generation"] for row in passed))
+
+
+async def _open_in(connection: asyncpg.Connection, day: date) -> bool:
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM parcel_states WHERE day = $1 AND settled_at IS NULL) "
+        "OR EXISTS (SELECT FROM exceptions WHERE day = $1 AND status = 'retrying')",
+        day,
+    )
+    return found
+
+
+def _daily(table: str, day: date) -> str:
+    return f"{table}_p{day:%Y%m%d}"
