@@ -1,0 +1,40 @@
+"""Bring a database to the newest schema; for the launcher, the command line and the tests."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Run every migration up to `revision` that the database has not had yet.
+
+    Safe to call from several processes at once: they take turns. Blocks, and runs an event loop of its
+    own: from a coroutine, call it in a thread.
+    """
+    command.upgrade(configured(url), revision)
+
+
+def downgrade(url: str, revision: str = "base") -> None:
+    """Undo migrations down to `revision`."""
+    command.downgrade(configured(url), revision)
+
+
+def drift(url: str) -> None:
+    """Raise when the tables in the code and the migrated database differ."""
+    command.check(configured(url))
+
+
+def newest() -> str | None:
+    """The revision that this version of the program expects."""
+    return ScriptDirectory.from_config(configured("")).get_current_head()
+
+
+def configured(url: str) -> Config:
+    """Alembic's configuration for one database; the address stays out of its files and messages."""
+    config = Config(ROOT / "alembic.ini")
+    config.attributes["url"] = url
+    return config

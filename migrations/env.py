@@ -1,0 +1,83 @@
+"""How migrations run: one at a time, each in a transaction of its own, and never waiting long on a lock.
+
+A migration that waits for a table lock makes every later query wait behind it: `lock_timeout` lets it
+fail and be tried again instead. Two migrators (a rolling deploy starts many) take turns by an advisory
+lock on the connection they migrate with.
+"""
+
+import asyncio
+import os
+
+from alembic import context
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+try:
+    from app.store.tables import metadata
+except ModuleNotFoundError:
+    metadata = None
+
+TURN = 0x616D7A6D6967  # "amzmig"
+LIMITS = {
+    "lock_timeout": "5s",
+    # A statement of a migration is DDL on new or small tables; a backfill is a job, not a migration.
+    "statement_timeout": "60s",
+    "idle_in_transaction_session_timeout": "120s",
+}
+TURN_SECONDS = 300
+
+
+def database_url() -> str:
+    url = context.config.attributes.get("url") or os.environ.get("DATABASE_URL")
+    if not url:
+        raise SystemExit("DATABASE_URL is not set.")
+    return str(url)
+
+
+def write_sql() -> None:
+    """Print the statements instead of running them (`alembic upgrade head --sql`)."""
+    context.configure(
+        dialect_name="postgresql",
+        target_metadata=metadata,
+        literal_binds=True,
+        transaction_per_migration=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+def migrate(connection: Connection) -> None:
+    # Partitions are made by the running service, day by day; they are no drift.
+    partitions = set(connection.scalars(text("SELECT relname::text FROM pg_class WHERE relispartition")))
+    connection.commit()
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        transaction_per_migration=True,
+        include_name=lambda name, kind, _: not (kind == "table" and name in partitions),
+        compare_type=True,
+        compare_server_default=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def run() -> None:
+    engine = create_async_engine(database_url(), poolclass=NullPool)
+    try:
+        async with engine.connect() as connection:
+            await connection.execute(text(f"SET statement_timeout = '{TURN_SECONDS}s'"))
+            await connection.execute(text("SELECT pg_advisory_lock(:turn)"), {"turn": TURN})
+            for name, value in LIMITS.items():
+                await connection.execute(text(f"SET {name} = '{value}'"))
+            await connection.commit()
+            await connection.run_sync(migrate)
+    finally:
+        await engine.dispose()
+
+
+if context.is_offline_mode():
+    write_sql()
+else:
+    asyncio.run(run())
