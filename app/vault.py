@@ -69,3 +69,22 @@ def key_id_of(sealed: bytes) -> str:
     if len(sealed) < 2 + _NONCE or len(sealed) < 1 + sealed[0] + _NONCE:
         raise Unopenable("too short to be a sealed value")
     return sealed[1 : 1 + sealed[0]].decode("ascii", "replace")
+
+
+def new_data_key() -> bytes:
+    """Return a fresh key for one parcel; deleting it makes the parcel unreadable for ever."""
+    return os.urandom(KEY_BYTES)
+
+
+def lock(data_key: bytes, plain: bytes, *, place: str) -> bytes:
+    """Return `plain` under a data key, bound to its place: nonce (12), ciphertext and tag."""
+    nonce = os.urandom(_NONCE)
+    return nonce + AESGCM(data_key).encrypt(nonce, plain, place.encode())
+
+
+def unlock(data_key: bytes, locked: bytes, *, place: str) -> bytes:
+    """Return what was locked under this data key for this place. Raises Unopenable."""
+    try:
+        return AESGCM(data_key).decrypt(locked[:_NONCE], locked[_NONCE:], place.encode())
+    except (InvalidTag, ValueError):
+        raise Unopenable("altered, torn, or locked under another key") from None

@@ -1,0 +1,154 @@
+"""Attempts: one row per request to Amazon, committed as started before it is sent, its result written once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import asyncpg
+
+from app.domain.ids import AttemptId, DestinationNumber, LaneId, ParcelId
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An attempt that may be sent now: nothing had paused, parked or fenced it when it was committed."""
+
+    id: AttemptId
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """A started attempt whose result was never written: its sender died, hangs, or is still at it."""
+
+    id: AttemptId
+    day: date
+    destination: DestinationNumber
+    parcels: tuple[ParcelId, ...]
+    places: tuple[int, ...] | None
+    age: timedelta
+
+
+async def start(
+    connection: asyncpg.Connection,
+    *,
+    lane: LaneId,
+    fence: int,
+    destination: DestinationNumber,
+    worker: str,
+    parcels: Sequence[ParcelId],
+    places: Sequence[int] | None,
+    events: int,
+    generation: int,
+) -> Started | None:
+    """Record that a request is about to be sent, or return None when it must not be.
+
+    One conditional insert: the lane must still be ours by fence and lease, and the destination active.
+    Both rows are share-locked, so that pausing, parking or taking over waits for this commit and then
+    sees the attempt, or is seen by it.
+    """
+    row = await connection.fetchrow(
+        "WITH lane AS (SELECT id FROM lanes WHERE id = $1 AND fence = $2 AND leased_until > clock_timestamp() FOR SHARE), "
+        "ready AS (SELECT number FROM destinations WHERE number = $3 AND state = 'active' FOR SHARE) "
+        "INSERT INTO attempts (id, day, lane, destination, fence, worker, parcels, places, events, generation) "
+        "SELECT nextval('attempt_ids'), (now() AT TIME ZONE 'UTC')::date, lane.id, ready.number, $2, $4, $5, $6, $7, $8 "
+        "FROM lane, ready RETURNING id, day",
+        lane,
+        fence,
+        destination,
+        worker,
+        list(parcels),
+        None if places is None else list(places),
+        events,
+        generation,
+    )
+    return None if row is None else Started(AttemptId(row["id"]), row["day"])
+
+
+async def settle(
+    connection: asyncpg.Connection,
+    started: Started,
+    *,
+    lane: LaneId,
+    fence: int,
+    outcome: str,
+    http_status: int | None = None,
+    request_id: str | None = None,
+    message: str | None = None,
+    took_ms: int | None = None,
+) -> bool:
+    """Write the result of an attempt once. Returns False to a stale owner, who must then write nothing."""
+    status = await connection.execute(
+        "UPDATE attempts SET settled_at = clock_timestamp(), outcome = $5, http_status = $6, request_id = $7, "
+        "  message = $8, took_ms = $9 "
+        "WHERE id = $1 AND day = $2 AND settled_at IS NULL "
+        "AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR SHARE)",
+        started.id,
+        started.day,
+        lane,
+        fence,
+        outcome,
+        http_status,
+        request_id,
+        message,
+        took_ms,
+    )
+    return status == "UPDATE 1"
+
+
+async def unsettled(connection: asyncpg.Connection, lane: LaneId) -> list[Unsettled]:
+    """Return the started attempts of a lane that have no result, with their age on the database's clock."""
+    rows = await connection.fetch(
+        "SELECT id, day, destination, parcels, places, clock_timestamp() - started_at AS age "
+        "FROM attempts WHERE lane = $1 AND settled_at IS NULL ORDER BY id",
+        lane,
+    )
+    return [
+        Unsettled(
+            id=AttemptId(row["id"]),
+            day=row["day"],
+            destination=DestinationNumber(row["destination"]),
+            parcels=tuple(map(ParcelId, row["parcels"])),
+            places=None if row["places"] is None else tuple(row["places"]),
+            age=row["age"],
+        )
+        for row in rows
+    ]
+
+
+async def any_in_flight(
+    connection: asyncpg.Connection, destination: DestinationNumber, *, younger_than: timedelta
+) -> bool:
+    """Tell whether a request of this destination may still be under way."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM destinations d JOIN attempts a ON a.lane = d.lane AND a.destination = d.number "
+        "WHERE d.number = $1 AND a.settled_at IS NULL AND a.started_at > clock_timestamp() - $2::interval)",
+        destination,
+        younger_than,
+    )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An attempt as a trace tells it."""
+
+    id: AttemptId
+    started_at: datetime
+    settled_at: datetime | None
+    outcome: str | None
+    http_status: int | None
+    request_id: str | None
+    message: str | None
+    took_ms: int | None
+    events: int
+
+
+async def told(connection: asyncpg.Connection, ids: Sequence[int]) -> list[Told]:
+    """Return these attempts in order of their start; those whose partition was dropped are missing."""
+    rows = await connection.fetch(
+        "SELECT id, started_at, settled_at, outcome, http_status, request_id, message, took_ms, events "
+        "FROM attempts WHERE id = ANY($1::bigint[]) ORDER BY started_at, id",
+        list(ids),
+    )
+    return [Told(**dict(row)) for row in rows]

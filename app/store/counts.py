@@ -1,0 +1,72 @@
+"""Counts per destination, day and writer: deltas written in the transaction that makes them true."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import asyncpg
+
+from app.domain.ids import DestinationNumber
+
+
+@dataclass(slots=True)
+class Delta:
+    """How much one transaction moves the counts of one destination; `retrying` goes up and down."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    retrying: int = 0
+    delivered: int = 0
+    dead: int = 0
+    expired: int = 0
+    suppressed: int = 0
+    erased: int = 0
+
+    def is_zero(self) -> bool:
+        """Tell whether there is nothing to write."""
+        return not any(getattr(self, name) for name in COLUMNS)
+
+
+COLUMNS: Sequence[str] = tuple(field.name for field in fields(Delta))
+
+_ADD = (
+    f"INSERT INTO counts AS c (destination, day, writer, {', '.join(COLUMNS)}) "
+    f"SELECT d.destination, (now() AT TIME ZONE 'UTC')::date, $1, {', '.join(f'd.{c}' for c in COLUMNS)} "
+    f"FROM unnest($2::int[], {', '.join(f'${n}::bigint[]' for n in range(3, 3 + len(COLUMNS)))}) "
+    f"AS d (destination, {', '.join(COLUMNS)}) "
+    # In order of destination, so that two writers who share a row never wait in a circle.
+    "ORDER BY d.destination "
+    f"ON CONFLICT (destination, day, writer) DO UPDATE SET {', '.join(f'{c} = c.{c} + excluded.{c}' for c in COLUMNS)}"
+)
+
+
+async def add(connection: asyncpg.Connection, writer: int, deltas: Mapping[DestinationNumber, Delta]) -> None:
+    """Add these deltas under `writer` (0 to 32767), a number that few processes share."""
+    moved = [(number, delta) for number, delta in deltas.items() if not delta.is_zero()]
+    if not moved:
+        return
+    columns = [[getattr(delta, column) for _, delta in moved] for column in COLUMNS]
+    await connection.execute(_ADD, writer, [number for number, _ in moved], *columns)
+
+
+async def add_rejections(
+    connection: asyncpg.Connection,
+    writer: int,
+    rejected: Mapping[tuple[DestinationNumber, str, str], int],
+) -> None:
+    """Add to the tally of rejections at the door; keys are (destination, code, reason)."""
+    if not rejected:
+        return
+    ordered = sorted(rejected.items())
+    await connection.execute(
+        "INSERT INTO rejections AS r (destination, day, writer, code, reason, rejected) "
+        "SELECT x.destination, (now() AT TIME ZONE 'UTC')::date, $1, x.code, x.reason, x.rejected "
+        "FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[]) AS x (destination, code, reason, rejected) "
+        "ON CONFLICT (destination, day, writer, code, reason) "
+        "DO UPDATE SET rejected = r.rejected + excluded.rejected, last_at = now()",
+        writer,
+        [key[0] for key, _ in ordered],
+        [key[1] for key, _ in ordered],
+        [key[2] for key, _ in ordered],
+        [number for _, number in ordered],
+    )

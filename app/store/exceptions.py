@@ -1,0 +1,129 @@
+"""Exceptions: conversions that left the straight road on their own, one row each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import asyncpg
+
+from app.domain.ids import AttemptId, DestinationNumber, ParcelId
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An exception as a settlement writes it. `wait` counts from the database's now; None when final."""
+
+    parcel: ParcelId
+    place: int
+    day: date
+    status: str
+    event_at: datetime
+    reason: str
+    code: str | None = None
+    wait: timedelta | None = None
+    batch: int | None = None
+    costs_try: bool = False
+    amazon_code: str | None = None
+    amazon_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DueException:
+    """A conversion that is retried on its own."""
+
+    parcel: ParcelId
+    place: int
+    day: date
+    tries: int
+    batch: int | None
+    event_at: datetime
+
+
+async def write(
+    connection: asyncpg.Connection,
+    destination: DestinationNumber,
+    attempt: AttemptId,
+    written: Sequence[Written],
+) -> None:
+    """Insert or update these exceptions, each with one more attempt to its name."""
+    if not written:
+        return
+    await connection.execute(
+        "INSERT INTO exceptions AS e (parcel, place, day, destination, status, batch, tries, due_at, event_at, "
+        "  code, reason, amazon_code, amazon_message, attempts) "
+        "SELECT w.parcel, w.place, w.day, $1, w.status, w.batch, w.tried, now() + coalesce(w.wait, '0'), w.event_at, "
+        "  w.code, w.reason, w.amazon_code, w.amazon_message, ARRAY[$2::bigint] "
+        "FROM unnest($3::bigint[], $4::smallint[], $5::date[], $6::text[], $7::bigint[], $8::smallint[], "
+        "  $9::interval[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::text[]) "
+        "  AS w (parcel, place, day, status, batch, tried, wait, event_at, code, reason, amazon_code, amazon_message) "
+        "ON CONFLICT (parcel, place) DO UPDATE SET status = excluded.status, batch = excluded.batch, "
+        "  tries = least(e.tries + excluded.tries, 32767), due_at = excluded.due_at, code = excluded.code, "
+        "  reason = excluded.reason, amazon_code = excluded.amazon_code, amazon_message = excluded.amazon_message, "
+        "  attempts = CASE WHEN cardinality(e.attempts) < 31 THEN e.attempts || $2::bigint "
+        "    ELSE e.attempts[1:1] || e.attempts[3:31] || $2::bigint END, changed_at = now()",
+        destination,
+        attempt,
+        [row.parcel for row in written],
+        [row.place for row in written],
+        [row.day for row in written],
+        [row.status for row in written],
+        [row.batch for row in written],
+        [int(row.costs_try) for row in written],
+        [row.wait for row in written],
+        [row.event_at for row in written],
+        [row.code for row in written],
+        [row.reason for row in written],
+        [row.amazon_code for row in written],
+        [row.amazon_message for row in written],
+    )
+
+
+async def due(
+    connection: asyncpg.Connection,
+    destination: DestinationNumber,
+    *,
+    in_flight: Sequence[tuple[ParcelId, int]],
+    max_events: int,
+) -> list[DueException]:
+    """Return the conversions of one retry request: one half of a refused request, or loose ones together."""
+    rows = await connection.fetch(
+        "WITH free AS (SELECT parcel, place, day, tries, batch, event_at, due_at FROM exceptions e "
+        "  WHERE e.destination = $1 AND e.status = 'retrying' AND e.due_at <= now() AND NOT EXISTS "
+        "    (SELECT FROM unnest($2::bigint[], $3::smallint[]) AS f (parcel, place) "
+        "     WHERE f.parcel = e.parcel AND f.place = e.place)), "
+        "head AS (SELECT batch FROM free ORDER BY due_at, parcel, place LIMIT 1) "
+        "SELECT free.* FROM free, head WHERE free.batch IS NOT DISTINCT FROM head.batch "
+        "ORDER BY free.due_at, free.parcel, free.place LIMIT $4",
+        destination,
+        [parcel for parcel, _ in in_flight],
+        [place for _, place in in_flight],
+        max_events,
+    )
+    return [
+        DueException(
+            parcel=ParcelId(row["parcel"]),
+            place=row["place"],
+            day=row["day"],
+            tries=row["tries"],
+            batch=row["batch"],
+            event_at=row["event_at"],
+        )
+        for row in rows
+    ]
+
+
+async def expire(
+    connection: asyncpg.Connection, *, older_than: timedelta, limit: int
+) -> list[DestinationNumber]:
+    """Mark retrying conversions expired that passed the age limit; returns a destination for each."""
+    rows = await connection.fetch(
+        "WITH old AS (SELECT parcel, place FROM exceptions e WHERE status = 'retrying' "
+        "  AND event_at < now() - $1::interval AND NOT EXISTS (SELECT FROM attempts a "
+        "    WHERE a.settled_at IS NULL AND a.places IS NOT NULL AND e.parcel = ANY(a.parcels)) "
+        "  LIMIT $2 FOR UPDATE SKIP LOCKED) "
+        "UPDATE exceptions e SET status = 'expired', code = 'MISC_ERROR', reason = 'expired', batch = NULL, "
+        "  changed_at = now() FROM old WHERE e.parcel = old.parcel AND e.place = old.place RETURNING e.destination",
+        older_than,
+        limit,
+    )
+    return [DestinationNumber(row["destination"]) for row in rows]

@@ -1,0 +1,196 @@
+"""Lanes: who may send for an advertiser, fenced; which of them have work.
+
+Ownership is a timed lease with a fencing number, which every write of results names. A session advisory
+lock beside it dies with its connection, so that a crashed owner's lanes are free at once; an owner that
+hangs loses them when the lease lapses.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import asyncpg
+
+from app.domain.ids import DestinationId, DestinationNumber, LaneId
+from app.domain.pacing import Limit
+
+LANE_LOCKS = 7_311  # class of the advisory locks, one per lane
+WORKER_LOCKS = 7_312  # each worker holds one, so that workers can be counted
+NOTICES = "parcels_waiting"  # NOTIFY channel: '<lane>:<events>' separated by commas
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lane this worker owns: `fence` must be named by every write; `gate_for` seconds remain of a 429."""
+
+    id: LaneId
+    fence: int
+    region: str
+    advertiser_id: str
+    gate_for: float
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A destination of a lane whose events may be sent, and the next moment something of it is due."""
+
+    number: DestinationNumber
+    id: DestinationId
+    limit: Limit
+    due_in: float | None  # seconds, ≤ 0 when due now, None when nothing waits
+    retry_in: float | None
+
+
+async def enlist(connection: asyncpg.Connection) -> None:
+    """Make this session count as a worker until its connection ends."""
+    await connection.execute("SELECT pg_advisory_lock_shared($1, 0)", WORKER_LOCKS)
+
+
+async def workers(connection: asyncpg.Connection) -> int:
+    """Return how many workers are alive on this database."""
+    number: int = await connection.fetchval(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint = $1 AND granted "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        WORKER_LOCKS,
+    )
+    return max(1, number)
+
+
+async def with_work(connection: asyncpg.Connection) -> list[tuple[LaneId, str | None]]:
+    """Return each lane that owes something sendable, with its living owner or None when it is free.
+
+    Free means: no lease, a lapsed one, or an owner whose session (and with it the lock) is gone.
+    """
+    rows = await connection.fetch(
+        "WITH held AS (SELECT objid::bigint AS lane FROM pg_locks WHERE locktype = 'advisory' "
+        "  AND classid::bigint = $1 AND granted "
+        "  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) "
+        "SELECT l.id, CASE WHEN l.leased_until > now() AND l.id IN (SELECT lane FROM held) THEN l.owner END AS owner "
+        "FROM lanes l WHERE EXISTS (SELECT FROM destinations d WHERE d.lane = l.id AND d.state = 'active' AND ("
+        "  EXISTS (SELECT FROM parcel_states s WHERE s.destination = d.number AND s.settled_at IS NULL) "
+        "  OR EXISTS (SELECT FROM exceptions e WHERE e.destination = d.number AND e.status = 'retrying'))) "
+        "ORDER BY l.id",
+        LANE_LOCKS,
+    )
+    return [(LaneId(row["id"]), row["owner"]) for row in rows]
+
+
+async def take(connection: asyncpg.Connection, lane: LaneId, owner: str, *, lease: timedelta) -> Held | None:
+    """Take a free lane under the next fence, or return None when somebody else has it.
+
+    `connection` is the one that lives as long as the worker: its advisory lock marks us alive.
+    """
+    locked: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", LANE_LOCKS, lane)
+    row = await connection.fetchrow(
+        "UPDATE lanes SET fence = fence + 1, owner = $2, leased_until = now() + $3::interval "
+        # With the lock in hand the former owner's session is over; without it, only a lapsed lease will do.
+        "WHERE id = $1 AND ($4 OR leased_until IS NULL OR leased_until < now()) "
+        "RETURNING id, fence, region, advertiser_id, "
+        "  coalesce(greatest(extract(epoch FROM gate_until - now()), 0), 0)::float8 AS gate_for",
+        lane,
+        owner,
+        lease,
+        locked,
+    )
+    return (
+        None if row is None else Held(LaneId(row["id"]), *(row[name] for name in row.keys() if name != "id"))
+    )
+
+
+async def renew(
+    connection: asyncpg.Connection, fences: Collection[tuple[LaneId, int]], *, lease: timedelta
+) -> set[LaneId]:
+    """Prolong these leases; returns the lanes that are still ours."""
+    rows = await connection.fetch(
+        "UPDATE lanes l SET leased_until = now() + $3::interval FROM unnest($1::int[], $2::bigint[]) AS mine (id, fence) "
+        "WHERE l.id = mine.id AND l.fence = mine.fence RETURNING l.id",
+        [lane for lane, _ in fences],
+        [fence for _, fence in fences],
+        lease,
+    )
+    return {LaneId(row["id"]) for row in rows}
+
+
+async def release(connection: asyncpg.Connection, lane: LaneId, fence: int) -> None:
+    """Give a lane back so that another worker need not wait for the lease."""
+    await connection.execute(
+        "UPDATE lanes SET leased_until = NULL, owner = NULL WHERE id = $1 AND fence = $2", lane, fence
+    )
+    await connection.execute("SELECT pg_advisory_unlock($1, $2)", LANE_LOCKS, lane)
+
+
+async def shut_gate(connection: asyncpg.Connection, lane: LaneId, fence: int, seconds: float) -> None:
+    """Keep the end of a Retry-After window, for the owner that may come after us."""
+    await connection.execute(
+        "UPDATE lanes SET gate_until = greatest(gate_until, now() + make_interval(secs => $3)) "
+        "WHERE id = $1 AND fence = $2",
+        lane,
+        fence,
+        seconds,
+    )
+
+
+async def queues(
+    connection: asyncpg.Connection,
+    lane: LaneId,
+    *,
+    parcels_in_flight: Sequence[int],
+    exceptions_in_flight: Sequence[tuple[int, int]],
+) -> list[Queue]:
+    """Return the active destinations of a lane with the moment at which each next owes something.
+
+    What is in flight is left out, or a lane would look due while it waits for its own answer.
+    """
+    rows = await connection.fetch(
+        "SELECT d.number, d.id, d.requests_per_second, d.burst, "
+        "  extract(epoch FROM (SELECT s.due_at FROM parcel_states s WHERE s.destination = d.number "
+        "    AND s.settled_at IS NULL AND s.parcel <> ALL($2::bigint[]) "
+        "    ORDER BY s.due_at LIMIT 1) - clock_timestamp())::float8 AS due_in, "
+        "  extract(epoch FROM (SELECT e.due_at FROM exceptions e WHERE e.destination = d.number "
+        "    AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[], $4::smallint[]) AS f (parcel, place) "
+        "      WHERE f.parcel = e.parcel AND f.place = e.place) "
+        "    ORDER BY e.due_at LIMIT 1) - clock_timestamp())::float8 AS retry_in "
+        "FROM destinations d WHERE d.lane = $1 AND d.state = 'active' ORDER BY d.number",
+        lane,
+        list(parcels_in_flight),
+        [parcel for parcel, _ in exceptions_in_flight],
+        [place for _, place in exceptions_in_flight],
+    )
+    return [
+        Queue(
+            DestinationNumber(row["number"]),
+            DestinationId(row["id"]),
+            Limit(row["requests_per_second"], row["burst"]),
+            row["due_in"],
+            row["retry_in"],
+        )
+        for row in rows
+    ]
+
+
+async def limit(connection: asyncpg.Connection, lane: LaneId) -> Limit | None:
+    """Return the lowest limit among all destinations of a lane that are not archived."""
+    row = await connection.fetchrow(
+        "SELECT min(requests_per_second) AS rate, min(burst) AS burst FROM destinations "
+        "WHERE lane = $1 AND archived_at IS NULL",
+        lane,
+    )
+    return None if row is None or row["rate"] is None else Limit(row["rate"], row["burst"])
+
+
+async def announce(connection: asyncpg.Connection, waiting: dict[LaneId, int]) -> None:
+    """Tell all workers that events wait; losing the notice costs at most one poll."""
+    parts = [f"{lane}:{events}" for lane, events in waiting.items()]
+    # A payload is limited to 8,000 bytes; 400 lanes of at most 18 characters fit.
+    for start in range(0, len(parts), 400):
+        await connection.execute("SELECT pg_notify($1, $2)", NOTICES, ",".join(parts[start : start + 400]))
+
+
+def read_notice(payload: str) -> dict[LaneId, int]:
+    """Return the lanes and events of a notice; what cannot be read is nobody's loss."""
+    waiting: dict[LaneId, int] = {}
+    for part in payload.split(","):
+        lane, _, events = part.partition(":")
+        if lane.isdecimal() and events.isdecimal():
+            waiting[LaneId(int(lane))] = int(events)
+    return waiting

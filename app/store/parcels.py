@@ -1,0 +1,225 @@
+"""Parcels and their states: append, read what is due, settle, let the personal data go.
+
+The content of a parcel is written once (erasure alone rewrites it). All that changes is in its one
+narrow `parcel_states` row. Keep append, read and drop together here: they are what another store of
+parcels would have to offer.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import asyncpg
+
+from app.domain.ids import AttemptId, DestinationNumber, ParcelId
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class NewParcel:
+    """A sealed parcel to append. `data_key` is wrapped; `content` is locked under it."""
+
+    id: ParcelId
+    destination: DestinationNumber
+    content: bytes
+    shapes: bytes
+    events: int
+    size: int
+    first_event: datetime
+    last_event: datetime
+    data_key: bytes
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DueParcel:
+    """A parcel that the straight road owes and whose time has come."""
+
+    id: ParcelId
+    day: date
+    destination: DestinationNumber
+    events: int
+    size: int
+    tries: int
+    accepted_at: datetime
+    data_key: bytes
+    content: bytes
+    shapes: bytes
+
+
+async def reserve_ids(connection: asyncpg.Connection, number: int) -> list[ParcelId]:
+    """Return that many fresh parcel ids; unused ones leave harmless gaps."""
+    rows = await connection.fetch("SELECT nextval('parcel_ids') AS id FROM generate_series(1, $1)", number)
+    return [ParcelId(row["id"]) for row in rows]
+
+
+async def append(connection: asyncpg.Connection, parcels: Sequence[NewParcel]) -> None:
+    """Store these parcels and their open states, due now, under today's partition."""
+    await connection.execute(
+        "WITH new AS (SELECT (now() AT TIME ZONE 'UTC')::date AS day, n.* FROM unnest($1::bigint[], $2::int[], "
+        "  $3::bytea[], $4::bytea[], $5::smallint[], $6::int[], $7::timestamptz[], $8::timestamptz[], $9::bytea[]) "
+        "  AS n (id, destination, content, shapes, events, bytes, first_event, last_event, data_key)), "
+        "kept AS (INSERT INTO parcels (day, id, destination, content, shapes) "
+        "  SELECT day, id, destination, content, shapes FROM new) "
+        "INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, data_key) "
+        "SELECT id, day, destination, events, bytes, first_event, last_event, data_key FROM new",
+        [parcel.id for parcel in parcels],
+        [parcel.destination for parcel in parcels],
+        [parcel.content for parcel in parcels],
+        [parcel.shapes for parcel in parcels],
+        [parcel.events for parcel in parcels],
+        [parcel.size for parcel in parcels],
+        [parcel.first_event for parcel in parcels],
+        [parcel.last_event for parcel in parcels],
+        [parcel.data_key for parcel in parcels],
+    )
+
+
+async def due(
+    connection: asyncpg.Connection,
+    destination: DestinationNumber,
+    *,
+    in_flight: Sequence[ParcelId],
+    max_events: int,
+    max_bytes: int,
+) -> list[DueParcel]:
+    """Return the whole parcels that fill one request, oldest due first, none of those in flight.
+
+    Reads by position through the index of open parcels; there is no cursor, so that a parcel whose
+    transaction commits late is found by the next call.
+    """
+    rows = await connection.fetch(
+        "WITH due AS (SELECT parcel, day, destination, events, bytes, tries, accepted_at, data_key, due_at "
+        "  FROM parcel_states WHERE destination = $1 AND settled_at IS NULL AND due_at <= now() "
+        "  AND parcel <> ALL($2::bigint[]) ORDER BY due_at, parcel LIMIT $3), "
+        "filled AS (SELECT *, sum(events) OVER w AS events_so_far, sum(bytes) OVER w AS bytes_so_far "
+        "  FROM due WINDOW w AS (ORDER BY due_at, parcel)) "
+        "SELECT f.*, p.content, p.shapes FROM filled f JOIN parcels p ON p.id = f.parcel AND p.day = f.day "
+        "WHERE f.events_so_far <= $3 AND f.bytes_so_far <= $4 ORDER BY f.due_at, f.parcel",
+        destination,
+        list(in_flight),
+        max_events,
+        max_bytes,
+    )
+    return [
+        DueParcel(
+            id=ParcelId(row["parcel"]),
+            day=row["day"],
+            destination=DestinationNumber(row["destination"]),
+            events=row["events"],
+            size=row["bytes"],
+            tries=row["tries"],
+            accepted_at=row["accepted_at"],
+            data_key=row["data_key"],
+            content=row["content"],
+            shapes=row["shapes"],
+        )
+        for row in rows
+    ]
+
+
+async def read(
+    connection: asyncpg.Connection, places: Collection[tuple[ParcelId, date]]
+) -> dict[ParcelId, tuple[bytes | None, bytes, bytes]]:
+    """Return (wrapped data key or None, content, shapes) of these parcels, each given with its day."""
+    rows = await connection.fetch(
+        "SELECT p.id, s.data_key, p.content, p.shapes FROM parcels p JOIN parcel_states s ON s.parcel = p.id "
+        "WHERE p.id = ANY($1::bigint[]) AND p.day = ANY($2::date[])",
+        [parcel for parcel, _ in places],
+        [day for _, day in places],
+    )
+    return {ParcelId(row["id"]): (row["data_key"], row["content"], row["shapes"]) for row in rows}
+
+
+async def settle_sent(
+    connection: asyncpg.Connection, parcels: Sequence[ParcelId], attempt: AttemptId, *, fate: str = "sent"
+) -> None:
+    """Close these parcels: the straight road has done with them; who left it alone has an exception row."""
+    status = await connection.execute(
+        "UPDATE parcel_states SET fate = $3, settled_at = now(), attempts = attempts || $2::bigint "
+        "WHERE parcel = ANY($1) AND settled_at IS NULL",
+        list(parcels),
+        attempt,
+        fate,
+    )
+    _expect(status, len(parcels))
+
+
+async def settle_later(
+    connection: asyncpg.Connection,
+    parcels: Sequence[ParcelId],
+    attempt: AttemptId,
+    *,
+    wait: timedelta,
+    reason: str,
+) -> None:
+    """Put these parcels back whole: one try the poorer, due again after `wait` on the database's clock."""
+    status = await connection.execute(
+        "UPDATE parcel_states SET tries = least(tries + 1, 32767), due_at = now() + $3, reason = $4, "
+        # The first attempt and the latest thirty are kept: enough for a trace, bounded for a long outage.
+        "attempts = CASE WHEN cardinality(attempts) < 31 THEN attempts || $2::bigint "
+        "  ELSE attempts[1:1] || attempts[3:31] || $2::bigint END "
+        "WHERE parcel = ANY($1) AND settled_at IS NULL",
+        list(parcels),
+        attempt,
+        wait,
+        reason,
+    )
+    _expect(status, len(parcels))
+
+
+async def expire(
+    connection: asyncpg.Connection, *, older_than: timedelta, limit: int
+) -> list[tuple[DestinationNumber, int, bool]]:
+    """Mark open parcels expired whose youngest event passed the age limit; none that is in flight.
+
+    Returns (destination, events, was retrying) for each, for the counts.
+    """
+    rows = await connection.fetch(
+        "WITH old AS (SELECT parcel FROM parcel_states s WHERE settled_at IS NULL "
+        "  AND last_event < now() - $1::interval AND NOT EXISTS (SELECT FROM attempts a "
+        "    WHERE a.settled_at IS NULL AND s.parcel = ANY(a.parcels)) "
+        "  ORDER BY last_event LIMIT $2 FOR UPDATE SKIP LOCKED) "
+        "UPDATE parcel_states s SET fate = 'expired', settled_at = now(), reason = 'expired' FROM old "
+        "WHERE s.parcel = old.parcel RETURNING s.destination, s.events, s.tries > 0 AS retrying",
+        older_than,
+        limit,
+    )
+    return [(DestinationNumber(row["destination"]), row["events"], row["retrying"]) for row in rows]
+
+
+async def discard(connection: asyncpg.Connection, destination: DestinationNumber) -> tuple[int, int]:
+    """Close everything a destination still holds as discarded. Returns (events, of them retrying)."""
+    parcels = await connection.fetch(
+        "UPDATE parcel_states SET fate = 'discarded', settled_at = now(), reason = 'discarded' "
+        "WHERE destination = $1 AND settled_at IS NULL RETURNING events, tries > 0 AS retrying",
+        destination,
+    )
+    exceptions = await connection.fetch(
+        "UPDATE exceptions SET status = 'dead', code = 'MISC_ERROR', reason = 'discarded', batch = NULL, "
+        "changed_at = now() WHERE destination = $1 AND status = 'retrying' RETURNING place",
+        destination,
+    )
+    retrying = sum(row["events"] for row in parcels if row["retrying"]) + len(exceptions)
+    return sum(row["events"] for row in parcels) + len(exceptions), retrying
+
+
+async def forget(connection: asyncpg.Connection, *, after: timedelta, dead_after: timedelta) -> int:
+    """Delete the data keys of parcels whose last final state is `after` ago: their content is gone at once.
+
+    Parcels with a conversion that is retried keep theirs; with a dead one, until `dead_after`.
+    Returns how many keys went.
+    """
+    status: str = await connection.execute(
+        "UPDATE parcel_states s SET data_key = NULL WHERE settled_at < now() - $1::interval "
+        "AND data_key IS NOT NULL AND NOT EXISTS (SELECT FROM exceptions e WHERE e.parcel = s.parcel AND "
+        "  (e.status = 'retrying' OR e.changed_at > now() - $1::interval "
+        "   OR (e.status = 'dead' AND e.changed_at > now() - $2::interval)))",
+        after,
+        dead_after,
+    )
+    return int(status.rpartition(" ")[2])
+
+
+def _expect(status: str, rows: int) -> None:
+    written = int(status.rpartition(" ")[2])
+    if written != rows:
+        raise AssertionError(f"{rows} parcels were in flight, {written} could be settled")
