@@ -9,9 +9,10 @@ _NOT_ALNUM: Final = re.compile(r"[^a-z0-9]+")
 
 
 def keep(characters: str) -> Callable[[str], str]:
-    """Make a rule that lower-cases a text and keeps only `characters`, a regular expression's class.
+    """Make a rule that lower-cases a text and keeps only `characters`, the inside of a character class.
 
-    No Unicode form is chosen: the rule is what the connectors it mirrors do to the text as typed.
+    The text is taken as it was typed, as the connectors do that this mirrors: an accent typed as a character
+    of its own leaves its letter behind.
     """
     strip = re.compile(f"[^{characters}]+")
 
@@ -24,21 +25,26 @@ def keep(characters: str) -> Callable[[str], str]:
 def keep_composed(characters: str) -> Callable[[str], str]:
     """Make a rule like `keep`, blind to how an accent was typed.
 
-    `é` is one character or two (`e` and a combining mark). Composing first means that both lose the letter, so that
-    one person has one hash.
+    `é` is one character, or an `e` and a combining mark. Composing first means that both lose the letter, so
+    that one person has one hash.
     """
-    strip = re.compile(f"[^{characters}]+")
+    kept = keep(characters)
 
-    def kept(text: str) -> str:
-        if not text.isascii():
-            text = unicodedata.normalize("NFC", text)
-        return strip.sub("", text.lower())
+    def composed(text: str) -> str:
+        return kept(text if text.isascii() else unicodedata.normalize("NFC", text))
 
-    return kept
+    return composed
 
 
 def unaccented(text: str) -> str:
-    """Return the letters and digits of a text with accents taken off, for looking a name up in a table."""
+    """Return the letters and digits of a text with its accents taken off, to look a name up by."""
     if not text.isascii():
         text = unicodedata.normalize("NFD", text)
     return _NOT_ALNUM.sub("", text.lower())
+
+
+def without_invisible(text: str) -> str:
+    """Take out format characters: zero-width spaces, byte-order marks, direction marks."""
+    if text.isascii():
+        return text
+    return "".join([char for char in text if unicodedata.category(char) != "Cf"])

@@ -1,49 +1,177 @@
-"""The three identity profiles, each a table: a row per match-key type, with its name and where its rule comes from."""
+"""The three identity profiles, each a table: a row per match-key type, with where its rule comes from."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from app.domain.identity.addresses import amazon_address, template_address
+from app.domain.identity.emails import amazon_email
+from app.domain.identity.identifiers import (
+    amazon_ip_address,
+    amazon_maid,
+    raw,
+    raw_maid,
+    raw_match_id,
+    trimmed,
+    trimmed_maid,
+    trimmed_match_id,
+)
 from app.domain.identity.keys import Dropped, MatchKeyType, Profile, Why
 from app.domain.identity.letters import keep, keep_composed
+from app.domain.identity.phones import amazon_phone, segment_phone, template_phone
+from app.domain.identity.placeholders import is_other_digest, is_placeholder
+from app.domain.identity.states import amazon_state, template_state
 
+# What a rule is: (trait, country) to the normalised text, never empty, or to why there is none.
 Clean = Callable[[str, str], str | Dropped]
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One rule: its name, its source, and what it makes of (trait, country)."""
+    """One rule of a profile: its name, its source, and what it does."""
 
     name: str
     source: str
     clean: Clean
 
 
-def _letters(rule: Callable[[str], str]) -> Clean:
+def _if_any(rule: Callable[[str, str], str]) -> Clean:
+    """Drop what normalises to nothing: the hash of nothing would stand for everybody. Source: P9."""
+
     def cleaned(text: str, country: str) -> str | Dropped:
-        return rule(text) or Dropped(Why.EMPTY)
+        return rule(text, country) or Dropped(Why.EMPTY)
 
     return cleaned
 
 
-def _table(profile: Profile, rows: Mapping[MatchKeyType, tuple[str, Clean]]) -> Mapping[MatchKeyType, Row]:
-    return {kind: Row(f"{profile}.{kind.lower()}", source, rule) for kind, (source, rule) in rows.items()}
+def _letters(rule: Callable[[str], str]) -> Clean:
+    return _if_any(lambda text, _country: rule(text))
 
 
-def _raw(text: str, country: str) -> str | Dropped:
-    return text if text.strip() else Dropped(Why.EMPTY)
+def _if_a_persons(rule: Clean) -> Clean:
+    """Drop words for nothing, unfilled templates and foreign digests before the rule reads the trait."""
 
+    def cleaned(text: str, country: str) -> str | Dropped:
+        word = text.strip()
+        if is_placeholder(word):
+            return Dropped(Why.PLACEHOLDER)
+        if is_other_digest(word):
+            return Dropped(Why.UNUSABLE_DIGEST)
+        return rule(text, country)
+
+    return cleaned
+
+
+def _if_given(rule: Clean) -> Clean:
+    """Drop words for nothing and unfilled templates; an id may look like a digest."""
+
+    def cleaned(text: str, country: str) -> str | Dropped:
+        return Dropped(Why.PLACEHOLDER) if is_placeholder(text.strip()) else rule(text, country)
+
+    return cleaned
+
+
+_alnum_composed = keep_composed("a-z0-9")
+
+
+def _amazon_postal(text: str, country: str) -> str | Dropped:
+    """Keep letters and digits, of a US ZIP code the first five; zeros are no place's.
+
+    What is not written in digits is another country's code, which a cut would spoil.
+    """
+    postal = _alnum_composed(text)
+    if not postal:
+        return Dropped(Why.EMPTY)
+    if not postal.strip("0"):
+        return Dropped(Why.PLACEHOLDER)
+    return postal[:5] if country == "US" and postal[:5].isdecimal() else postal
+
+
+# What ECMAScript's `\s` and `trim` take for white space; Python's set differs in six characters.
+_WHITE_SPACE: Final = re.compile(r"[\t-\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]+")
+
+
+def _segment_postal(text: str, country: str) -> str:
+    return _WHITE_SPACE.sub("", text.lower())
+
+
+def _template_postal(text: str, country: str) -> str:
+    return _alnum(text.partition("-")[0])
+
+
+_alnum = keep("a-z0-9")
 
 _T = MatchKeyType
-_ALNUM = _letters(keep_composed("a-z0-9"))
-_PROVISIONAL = {
-    _T.EMAIL: ("P8", _letters(keep_composed("a-z0-9.@-"))),
-    _T.PHONE: ("P8", _letters(keep("0-9"))),
-    **{k: ("P8", _ALNUM) for k in (_T.FIRST_NAME, _T.LAST_NAME, _T.ADDRESS, _T.CITY, _T.STATE, _T.POSTAL)},
-    **{
-        k: ("P8", _raw)
-        for k in (_T.MAID, _T.RAMP_ID, _T.MATCH_ID, _T.REAL_ID, _T.MERKLE_ID, _T.KANTAR_ID, _T.FIP)
-    },
+_Rules = Mapping[MatchKeyType, tuple[str, Clean]]
+
+_AMAZON_NAME: Final = ("P8: a-z 0-9 kept", _if_a_persons(_letters(_alnum_composed)))
+_AMAZON_ID: Final = ("P8: unhashed", _if_given(trimmed))
+_AMAZON: Final[_Rules] = {
+    _T.EMAIL: ("P8, the schema's words: a-z 0-9 . @ - kept", _if_a_persons(amazon_email)),
+    _T.PHONE: ("P8, P9: digits with country code", _if_a_persons(amazon_phone)),
+    _T.FIRST_NAME: _AMAZON_NAME,
+    _T.LAST_NAME: _AMAZON_NAME,
+    _T.ADDRESS: ("P8, §3.2: the public normaliser's words", _if_a_persons(_if_any(amazon_address))),
+    _T.CITY: _AMAZON_NAME,
+    _T.STATE: ("P8: two letters in US and CA, else as city", _if_a_persons(_if_any(amazon_state))),
+    _T.POSTAL: ("P8: a-z 0-9 kept, US cut to five", _if_a_persons(_amazon_postal)),
+    _T.MAID: ("P8, P9: unhashed, a UUID", _if_given(amazon_maid)),
+    _T.RAMP_ID: _AMAZON_ID,
+    _T.MATCH_ID: ("P8: unhashed, at most 100 characters", _if_given(trimmed_match_id)),
+    _T.REAL_ID: _AMAZON_ID,
+    _T.MERKLE_ID: _AMAZON_ID,
+    _T.KANTAR_ID: _AMAZON_ID,
+    _T.FIP: ("the schema: a full IPv4 or IPv6 address", _if_given(amazon_ip_address)),
 }
 
-PROFILES: Final[Mapping[Profile, Mapping[MatchKeyType, Row]]] = {p: _table(p, _PROVISIONAL) for p in Profile}
+_SEGMENT_STANDARD: Final = ("Segment 2026-08: lower, a-z 0-9 kept", _letters(_alnum))
+_SEGMENT_ID: Final = ("Segment 2026-08: untouched", raw)
+_SEGMENT: Final[_Rules] = {
+    _T.EMAIL: ("Segment 2026-08: lower, a-z 0-9 . @ + - kept", _letters(keep("a-z0-9.@+-"))),
+    _T.PHONE: ("Segment 2026-08: digits", segment_phone),
+    _T.FIRST_NAME: _SEGMENT_STANDARD,
+    _T.LAST_NAME: _SEGMENT_STANDARD,
+    _T.ADDRESS: _SEGMENT_STANDARD,
+    _T.CITY: _SEGMENT_STANDARD,
+    _T.STATE: _SEGMENT_STANDARD,
+    _T.POSTAL: ("Segment 2026-08: lower, white space out", _if_any(_segment_postal)),
+    _T.MAID: ("Segment 2026-08: untouched", raw_maid),
+    _T.RAMP_ID: _SEGMENT_ID,
+    _T.MATCH_ID: ("Segment 2026-08: untouched", raw_match_id),
+    _T.REAL_ID: _SEGMENT_ID,
+    _T.MERKLE_ID: _SEGMENT_ID,
+    _T.KANTAR_ID: _SEGMENT_ID,
+    _T.FIP: _SEGMENT_ID,
+}
+
+_TEMPLATE_NAME: Final = ("tag template 2026-09: lower, a-z kept", _letters(keep("a-z")))
+_TEMPLATE_ID: Final = ("tag template 2026-09: trimmed", trimmed)
+_AMAZON_GTM: Final[_Rules] = {
+    _T.EMAIL: ("tag template 2026-09: lower, a-z 0-9 . @ _ - kept", _letters(keep("a-z0-9.@_-"))),
+    _T.PHONE: ("tag template 2026-09: digits after the country's code", template_phone),
+    _T.FIRST_NAME: _TEMPLATE_NAME,
+    _T.LAST_NAME: _TEMPLATE_NAME,
+    _T.ADDRESS: ("tag template 2026-09: its words", _if_any(template_address)),
+    _T.CITY: ("tag template 2026-09: lower, a-z 0-9 kept", _letters(_alnum)),
+    _T.STATE: ("P8: the correct table, else the first two", _if_any(template_state)),
+    _T.POSTAL: ("tag template 2026-09: cut at the first dash, a-z 0-9 kept", _if_any(_template_postal)),
+    _T.MAID: ("tag template 2026-09: trimmed", trimmed_maid),
+    _T.RAMP_ID: _TEMPLATE_ID,
+    _T.MATCH_ID: ("tag template 2026-09: trimmed", trimmed_match_id),
+    _T.REAL_ID: _TEMPLATE_ID,
+    _T.MERKLE_ID: _TEMPLATE_ID,
+    _T.KANTAR_ID: _TEMPLATE_ID,
+    _T.FIP: _TEMPLATE_ID,
+}
+
+
+def _named(profile: Profile, rules: _Rules) -> Mapping[MatchKeyType, Row]:
+    return {kind: Row(f"{profile}.{kind.lower()}", *rule) for kind, rule in rules.items()}
+
+
+PROFILES: Final[Mapping[Profile, Mapping[MatchKeyType, Row]]] = {
+    Profile.AMAZON: _named(Profile.AMAZON, _AMAZON),
+    Profile.SEGMENT: _named(Profile.SEGMENT, _SEGMENT),
+    Profile.AMAZON_GTM: _named(Profile.AMAZON_GTM, _AMAZON_GTM),
+}

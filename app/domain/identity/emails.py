@@ -1,0 +1,29 @@
+"""E-mail addresses: the characters Amazon keeps, and whether an address is left."""
+
+import re
+from typing import Final
+
+from app.domain.identity.keys import Dropped, Why
+from app.domain.identity.letters import keep_composed
+
+# Source: RFC 5321, 4.5.3.1.3: a path of 256 octets, two of them brackets.
+LONGEST: Final = 254
+
+_kept = keep_composed("a-z0-9.@-")
+
+# One `@`, with a letter or digit on either side.
+_ADDRESS: Final = re.compile(r"[.-]*[a-z0-9][a-z0-9.-]*@[.-]*[a-z0-9][a-z0-9.-]*")
+
+
+def amazon_email(text: str, country: str) -> str | Dropped:
+    """Lower-case an address and keep only `a-z 0-9 . @ -`, or say that no address is left.
+
+    A second `@`, an empty side, or more than 254 characters make no address. Letters of other scripts are
+    dropped like punctuation, in the name and in the domain alike. Source: Amazon's schema; P8, P9.
+    """
+    address = _kept(text)
+    if not address:
+        return Dropped(Why.EMPTY)
+    if len(address) > LONGEST or not _ADDRESS.fullmatch(address):
+        return Dropped(Why.NOT_AN_EMAIL)
+    return address

@@ -1,0 +1,128 @@
+"""Phone numbers: digits with country code and no `+`, completed from the event's country."""
+
+import re
+import unicodedata
+from typing import Final
+
+import phonenumbers
+from phonenumbers import NumberParseException, PhoneNumber, ValidationResult
+
+from app.domain.identity.keys import Dropped, Why
+from app.domain.identity.phone_plans import AT_HOME, INTERNATIONAL, PLANS
+
+_NOT_DIGIT: Final = re.compile(r"[^0-9]+")
+_IGNORED: Final = re.compile(r"[^0-9+A-Za-z#,;]+")
+_LETTERS: Final = re.compile(r"[A-Za-z#,;]+")
+
+# `x` stands for letters, `#`, `,` or `;`. What follows a whole number in short runs of digits is an extension
+# or a tone sequence; a longer run is a second number, and the two together are then impossible.
+_WITH_EXTENSION: Final = re.compile(r"x?(\+*[0-9]{7,})(?:x[0-9]{0,7})+")
+
+# E.164 allows 15 digits; the longest that means anything carries an international prefix of four before them.
+_LONGEST: Final = 19
+
+
+def amazon_phone(text: str, country: str) -> str | Dropped:
+    """Give a number's digits with its country code, or say why it is none.
+
+    A number without `+` is first read as the country would dial it. Possible though unassigned numbers are
+    kept; one that lacks its area code is not possible. Letters and extensions are dropped. Source: P8, P9.
+    """
+    plus, digits = _read(text)
+    if not digits:
+        return Dropped(Why.EMPTY)
+    if not digits.strip("0"):
+        return Dropped(Why.PLACEHOLDER)
+    if len(digits) > _LONGEST:
+        return Dropped(Why.IMPOSSIBLE_PHONE)
+    return _plain(plus, digits, country) or _looked_up(plus, digits, country)
+
+
+def segment_phone(text: str, country: str) -> str | Dropped:
+    """Give the digits as typed; a national number stays national."""
+    digits = _NOT_DIGIT.sub("", text)
+    return _unless_zeros(digits, digits)
+
+
+def template_phone(text: str, country: str) -> str | Dropped:
+    """Give the digits without leading zeros, after the country's code unless they begin with it.
+
+    The template knows the codes of 21 countries; a number of any other gets none.
+    """
+    digits = _NOT_DIGIT.sub("", text)
+    significant = digits.lstrip("0")
+    plan = PLANS.get(country) if country != "ZA" else None
+    code = plan.code if plan else ""
+    return _unless_zeros(digits, significant if significant.startswith(code) else code + significant)
+
+
+def _unless_zeros(digits: str, number: str) -> str | Dropped:
+    if not digits:
+        return Dropped(Why.EMPTY)
+    return number if digits.strip("0") else Dropped(Why.PLACEHOLDER)
+
+
+def _read(text: str) -> tuple[bool, str]:
+    """Return whether a number is written with `+`, and its digits without letters and extension."""
+    if not text.isascii():
+        text = "".join([_plain_character(char) for char in text])
+    written = _LETTERS.sub("x", _IGNORED.sub("", text))
+    if "x" in written and (number := _WITH_EXTENSION.fullmatch(written)):
+        written = number[1]
+    return written.lstrip("x").startswith("+"), _NOT_DIGIT.sub("", written)
+
+
+def _plain_character(char: str) -> str:
+    """Write any script's digit or plus sign as ASCII, its letters as one, and nothing else at all."""
+    digit = unicodedata.decimal(char, None)
+    if digit is not None:
+        return str(digit)
+    if char.isascii():
+        return char
+    if char == "＋":
+        return "+"
+    return "x" if char.isalpha() else " "
+
+
+def _plain(plus: bool, digits: str, country: str) -> str | None:
+    """Read the number without the library, where its shape leaves no question."""
+    if plus:
+        return digits if INTERNATIONAL.fullmatch(digits) else None
+    at_home = AT_HOME.get(country)
+    number = at_home.fullmatch(digits) if at_home else None
+    return PLANS[country].code + number[1] if number else None
+
+
+def _looked_up(plus: bool, digits: str, country: str) -> str | Dropped:
+    if plus:
+        number = _possible("+" + digits, None)
+    elif digits.startswith("00"):
+        number = _possible("+" + digits[2:], None)
+    else:
+        number = _at_home_or_abroad(digits, country)
+    if number is None:
+        return Dropped(Why.IMPOSSIBLE_PHONE)
+    if number.national_number == 0:
+        return Dropped(Why.PLACEHOLDER)
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)[1:]
+
+
+def _at_home_or_abroad(digits: str, country: str) -> PhoneNumber | None:
+    """Read digits without `+` as the country's own, unless only as another's they are an assigned number."""
+    home = _possible(digits, country)
+    if home is not None and phonenumbers.is_valid_number(home):
+        return home
+    abroad = _possible("+" + digits, None)
+    if abroad is not None and (home is None or phonenumbers.is_valid_number(abroad)):
+        return abroad
+    return home
+
+
+def _possible(written: str, region: str | None) -> PhoneNumber | None:
+    try:
+        number = phonenumbers.parse(written, region)
+    except NumberParseException:
+        return None
+    # A number that is possible only locally lacks its area code, and many people share it.
+    possible = phonenumbers.is_possible_number_with_reason(number) == ValidationResult.IS_POSSIBLE
+    return number if possible else None
