@@ -1,0 +1,104 @@
+"""Who did what to which thing, and how it was before and after: one row for each administrative act."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One administrative act. `before` and `after` hold what changed, and never a secret."""
+
+    id: int
+    at: datetime
+    actor: str
+    act: str
+    subject: str
+    destination: str | None
+    before: Mapping[str, Any] | None
+    after: Mapping[str, Any] | None
+
+
+async def record(
+    connection: AsyncConnection,
+    *,
+    actor: str,
+    act: str,
+    subject: str,
+    destination: str | None = None,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+) -> None:
+    """Write one row, in the transaction of the act itself: the act without its row cannot be committed.
+
+    Where both `before` and `after` are given, members that did not change are left out of both.
+    """
+    if before is not None and after is not None:
+        changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
+        before = {name: before[name] for name in before if name in changed}
+        after = {name: after[name] for name in after if name in changed}
+    await connection.execute(
+        text(
+            "INSERT INTO audit (actor, act, subject, destination, before, after) VALUES "
+            "(:actor, :act, :subject, :destination, CAST(:before AS jsonb), CAST(:after AS jsonb))"
+        ),
+        {
+            "actor": actor,
+            "act": act,
+            "subject": subject,
+            "destination": destination,
+            "before": None if before is None else json.dumps(before, default=str),
+            "after": None if after is None else json.dumps(after, default=str),
+        },
+    )
+
+
+async def newest(
+    connection: AsyncConnection,
+    *,
+    limit: int,
+    below: int | None = None,
+    destination: str | None = None,
+    act: str | None = None,
+    only: Sequence[str] | None = None,
+) -> list[Entry]:
+    """Return up to `limit` acts, newest first, under the id `below`; `only` keeps to those destinations."""
+    rows = await connection.execute(
+        text(
+            "SELECT id, at, actor, act, subject, destination, before, after FROM audit "
+            "WHERE (CAST(:below AS bigint) IS NULL OR id < :below) "
+            "AND (CAST(:destination AS text) IS NULL OR destination = :destination) "
+            "AND (CAST(:act AS text) IS NULL OR act = :act) "
+            "AND (CAST(:only AS text[]) IS NULL OR destination = ANY (:only)) "
+            "ORDER BY id DESC LIMIT :limit"
+        ),
+        {
+            "below": below,
+            "destination": destination,
+            "act": act,
+            "only": None if only is None else list(only),
+            "limit": limit,
+        },
+    )
+    return [
+        Entry(
+            id=row.id,
+            at=row.at,
+            actor=row.actor,
+            act=row.act,
+            subject=row.subject,
+            destination=row.destination,
+            before=_loaded(row.before),
+            after=_loaded(row.after),
+        )
+        for row in rows
+    ]
+
+
+def _loaded(stored: str | None) -> Mapping[str, Any] | None:
+    return None if stored is None else json.loads(stored)

@@ -1,0 +1,324 @@
+"""Destinations as they are kept: facts are written, the state follows from them in the database."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import RowMapping, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.destination import Region, State
+from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, LaneId
+from app.store.partitions import FLUSH_LOCK
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """How fast an advertiser may be sent to: requests a second, and how many at once."""
+
+    requests_per_second: float = 5.0
+    burst: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a caller says of a destination; everything else about it is the service's own."""
+
+    name: str
+    advertiser_id: AdvertiserId
+    region: Region
+    currency: str
+    identity_profile: str
+    dataset_name: str | None
+    rate: Rate
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One row. `version` grows with every change that intake or a reader could notice: it is the ETag too."""
+
+    id: DestinationId
+    number: DestinationNumber
+    lane: LaneId
+    name: str
+    advertiser_id: AdvertiserId
+    region: Region
+    currency: str
+    identity_profile: str
+    dataset_name: str | None
+    rate: Rate
+    sign_in: str
+    sign_in_reason: str | None
+    paused: bool
+    published_mappings: int
+    state: State
+    version: int
+    archived_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+_COLUMNS = (
+    "id, number, lane, name, advertiser_id, region, currency, identity_profile, dataset_name, "
+    "requests_per_second, burst, sign_in, sign_in_reason, paused, published_mappings, state, version, "
+    "archived_at, created_at, updated_at"
+)
+
+
+def _read(row: RowMapping) -> Destination:
+    return Destination(
+        id=DestinationId(row["id"]),
+        number=DestinationNumber(row["number"]),
+        lane=LaneId(row["lane"]),
+        name=row["name"],
+        advertiser_id=AdvertiserId(row["advertiser_id"]),
+        region=Region(row["region"]),
+        currency=row["currency"],
+        identity_profile=row["identity_profile"],
+        dataset_name=row["dataset_name"],
+        rate=Rate(row["requests_per_second"], row["burst"]),
+        sign_in=row["sign_in"],
+        sign_in_reason=row["sign_in_reason"],
+        paused=row["paused"],
+        published_mappings=row["published_mappings"],
+        state=State(row["state"]),
+        version=row["version"],
+        archived_at=row["archived_at"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+async def _one(connection: AsyncConnection, statement: str, **values: object) -> Destination | None:
+    row = (await connection.execute(text(statement), values)).mappings().one_or_none()
+    return None if row is None else _read(row)
+
+
+async def find(connection: AsyncConnection, destination: str) -> Destination | None:
+    """Return a destination, archived ones too."""
+    return await _one(connection, f"SELECT {_COLUMNS} FROM destinations WHERE id = :id", id=destination)
+
+
+async def lock(connection: AsyncConnection, destination: str) -> Destination | None:
+    """Return a destination whose row nobody else changes until the transaction ends."""
+    return await _one(
+        connection, f"SELECT {_COLUMNS} FROM destinations WHERE id = :id FOR UPDATE", id=destination
+    )
+
+
+async def hold_flushes(connection: AsyncConnection) -> None:
+    """Wait for running flushes and keep new ones out until the transaction ends.
+
+    For the few acts that must know that nothing waits. Take it before any row lock: a flush holds
+    it shared while it reads destinations.
+    """
+    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": FLUSH_LOCK})
+
+
+async def create(connection: AsyncConnection, destination: DestinationId, draft: Draft) -> Destination:
+    """Write a new destination in its advertiser's lane, making the lane when it is the first there."""
+    made = await _one(
+        connection,
+        "INSERT INTO destinations (id, lane, name, advertiser_id, region, currency, identity_profile, "
+        "dataset_name, requests_per_second, burst) VALUES (:id, :lane, :name, :advertiser_id, :region, "
+        f":currency, :identity_profile, :dataset_name, :requests_per_second, :burst) RETURNING {_COLUMNS}",
+        id=destination,
+        lane=await _lane(connection, draft.region, draft.advertiser_id),
+        **_values(draft),
+    )
+    assert made is not None
+    return made
+
+
+async def change(connection: AsyncConnection, destination: DestinationId, draft: Draft) -> Destination:
+    """Write what a caller says of a destination, and move it to the lane that it now belongs to."""
+    changed = await _one(
+        connection,
+        "UPDATE destinations SET lane = :lane, name = :name, advertiser_id = :advertiser_id, "
+        "region = :region, currency = :currency, identity_profile = :identity_profile, "
+        "dataset_name = :dataset_name, requests_per_second = :requests_per_second, burst = :burst, "
+        f"version = version + 1, updated_at = now() WHERE id = :id RETURNING {_COLUMNS}",
+        id=destination,
+        lane=await _lane(connection, draft.region, draft.advertiser_id),
+        **_values(draft),
+    )
+    assert changed is not None
+    return changed
+
+
+def _values(draft: Draft) -> dict[str, object]:
+    return {
+        "name": draft.name,
+        "advertiser_id": draft.advertiser_id,
+        "region": draft.region.value,
+        "currency": draft.currency,
+        "identity_profile": draft.identity_profile,
+        "dataset_name": draft.dataset_name,
+        "requests_per_second": draft.rate.requests_per_second,
+        "burst": draft.rate.burst,
+    }
+
+
+async def _lane(connection: AsyncConnection, region: Region, advertiser: AdvertiserId) -> LaneId:
+    """Return the lane of (region, advertiser), made if it is not there yet.
+
+    Read first: an upsert would burn an identity value and lock the lane's row on every call.
+    """
+    values = {"region": region.value, "advertiser": advertiser}
+    found = "SELECT id FROM lanes WHERE region = :region AND advertiser_id = :advertiser"
+    lane = (await connection.execute(text(found), values)).scalar_one_or_none()
+    if lane is None:
+        made = await connection.execute(
+            text(
+                "INSERT INTO lanes (region, advertiser_id) VALUES (:region, :advertiser) "
+                "ON CONFLICT (region, advertiser_id) DO NOTHING RETURNING id"
+            ),
+            values,
+        )
+        lane = made.scalar_one_or_none()
+    if lane is None:  # another transaction made it meanwhile and has committed
+        lane = (await connection.execute(text(found), values)).scalar_one()
+    return LaneId(lane)
+
+
+async def page(
+    connection: AsyncConnection,
+    *,
+    limit: int,
+    after: int | None = None,
+    search: str | None = None,
+    state: State | None = None,
+    only: Sequence[str] | None = None,
+) -> list[Destination]:
+    """Return up to `limit` destinations in the order they were made, after the number `after`.
+
+    `search` looks for its words in name, advertiser id and id, in any case. Archived ones appear
+    only when asked for by `state`. `only` keeps to those ids.
+    """
+    rows = await connection.execute(
+        text(
+            f"SELECT {_COLUMNS} FROM destinations "
+            "WHERE (CAST(:after AS integer) IS NULL OR number > :after) "
+            "AND (CASE WHEN CAST(:state AS text) IS NULL THEN archived_at IS NULL ELSE state = :state END) "
+            # strpos, not LIKE: what people type holds % and _, and none of it is a pattern.
+            "AND (CAST(:search AS text) IS NULL "
+            "  OR strpos(lower(name), lower(:search)) > 0 "
+            "  OR strpos(lower(advertiser_id), lower(:search)) > 0 OR id = :search) "
+            "AND (CAST(:only AS text[]) IS NULL OR id = ANY (:only)) "
+            "ORDER BY number LIMIT :limit"
+        ),
+        {
+            "after": after,
+            "search": search,
+            "state": None if state is None else state.value,
+            "only": None if only is None else list(only),
+            "limit": limit,
+        },
+    )
+    return [_read(row) for row in rows.mappings()]
+
+
+async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[Destination]:
+    """Return and lock the destinations of an advertiser that are not archived, in all regions.
+
+    Always in the order of their numbers, so that two callers cannot wait for each other.
+    """
+    rows = await connection.execute(
+        text(
+            f"SELECT {_COLUMNS} FROM destinations WHERE advertiser_id = :advertiser "
+            "AND archived_at IS NULL ORDER BY number FOR UPDATE"
+        ),
+        {"advertiser": advertiser},
+    )
+    return [_read(row) for row in rows.mappings()]
+
+
+async def names(connection: AsyncConnection, *, only: Sequence[str] | None = None) -> list[tuple[str, str]]:
+    """Return (id, name) of every destination that is not archived; for telling look-alikes apart."""
+    rows = await connection.execute(
+        text(
+            "SELECT id, name FROM destinations WHERE archived_at IS NULL "
+            "AND (CAST(:only AS text[]) IS NULL OR id = ANY (:only)) ORDER BY number"
+        ),
+        {"only": None if only is None else list(only)},
+    )
+    return [(row.id, row.name) for row in rows]
+
+
+async def missing(connection: AsyncConnection, destinations: Sequence[str]) -> set[str]:
+    """Return those of `destinations` that do not exist."""
+    rows = await connection.execute(
+        text("SELECT id FROM destinations WHERE id = ANY (:ids)"), {"ids": list(destinations)}
+    )
+    return set(destinations) - {row.id for row in rows}
+
+
+async def set_paused(connection: AsyncConnection, destination: DestinationId, paused: bool) -> Destination:
+    """Hold or let go. The sign-in and the mappings stay as they are."""
+    return await _fact(connection, destination, "paused = :paused", paused=paused)
+
+
+async def set_sign_in(
+    connection: AsyncConnection, destination: DestinationId, sign_in: str, reason: str | None = None
+) -> Destination:
+    """Write how the sign-in stands: `none`, `valid`, or `broken` with its reason."""
+    return await _fact(
+        connection,
+        destination,
+        "sign_in = :sign_in, sign_in_reason = :reason",
+        sign_in=sign_in,
+        reason=reason,
+    )
+
+
+async def archive(connection: AsyncConnection, destination: DestinationId) -> Destination:
+    """Put a destination away for good. Its events and its history stay readable."""
+    return await _fact(connection, destination, "archived_at = now()")
+
+
+async def count_published(connection: AsyncConnection, destination: DestinationId) -> Destination:
+    """Bring the count of published mappings, and with it the state, in line with the mappings."""
+    return await _fact(
+        connection,
+        destination,
+        "published_mappings = (SELECT count(*) FROM mappings WHERE destination = :id "
+        "AND published_version IS NOT NULL AND archived_at IS NULL)",
+    )
+
+
+async def _fact(
+    connection: AsyncConnection, destination: DestinationId, fact: str, **values: object
+) -> Destination:
+    changed = await _one(
+        connection,
+        f"UPDATE destinations SET {fact}, version = version + 1, updated_at = now() "
+        f"WHERE id = :id RETURNING {_COLUMNS}",
+        id=destination,
+        **values,
+    )
+    assert changed is not None
+    return changed
+
+
+async def touch_advertiser(connection: AsyncConnection, advertiser: str) -> None:
+    """Make every cached configuration of an advertiser stale: one of its pinned names has changed."""
+    await connection.execute(
+        text(
+            "UPDATE destinations SET version = version + 1, updated_at = now() "
+            "WHERE id IN (SELECT id FROM destinations WHERE advertiser_id = :advertiser "
+            "AND archived_at IS NULL ORDER BY number FOR UPDATE)"
+        ),
+        {"advertiser": advertiser},
+    )
+
+
+async def ever_accepted(connection: AsyncConnection, destination: DestinationNumber) -> bool:
+    """Return whether any event was ever accepted; from then on advertiser and region are fixed."""
+    found = await connection.execute(
+        text(
+            "SELECT EXISTS (SELECT FROM counts WHERE destination = :number AND accepted > 0) "
+            "OR EXISTS (SELECT FROM parcel_states WHERE destination = :number)"
+        ),
+        {"number": destination},
+    )
+    return bool(found.scalar_one())

@@ -1,0 +1,79 @@
+"""The name rule: the first event name pinned for (advertiser, event type) is the only one."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The name that all conversions of a type carry for an advertiser, in every region."""
+
+    advertiser_id: str
+    event_type: str
+    name: str
+    pinned_at: datetime
+
+
+_COLUMNS = "advertiser_id, event_type, name, pinned_at"
+
+
+async def pin(connection: AsyncConnection, advertiser: str, event_type: str, name: str) -> Pin:
+    """Pin `name` when nothing is pinned yet, and return what is pinned, which may be another name.
+
+    Two that pin at once: the second waits for the first's commit and then reads its name. The row
+    stays locked against renaming until the transaction ends.
+    """
+    values = {"advertiser": advertiser, "event_type": event_type}
+    await connection.execute(
+        text(
+            "INSERT INTO event_names (advertiser_id, event_type, name) "
+            "VALUES (:advertiser, :event_type, :name) ON CONFLICT DO NOTHING"
+        ),
+        {**values, "name": name},
+    )
+    # A statement of its own: the insert's snapshot cannot see the row that it lost to.
+    row = await connection.execute(
+        text(
+            f"SELECT {_COLUMNS} FROM event_names "
+            "WHERE advertiser_id = :advertiser AND event_type = :event_type FOR SHARE"
+        ),
+        values,
+    )
+    return Pin(**row.mappings().one())
+
+
+async def lock(connection: AsyncConnection, advertiser: str, event_type: str) -> Pin | None:
+    """Return a pin that nobody else changes or relies on anew until the transaction ends."""
+    row = await connection.execute(
+        text(
+            f"SELECT {_COLUMNS} FROM event_names "
+            "WHERE advertiser_id = :advertiser AND event_type = :event_type FOR UPDATE"
+        ),
+        {"advertiser": advertiser, "event_type": event_type},
+    )
+    found = row.mappings().one_or_none()
+    return None if found is None else Pin(**found)
+
+
+async def rename(connection: AsyncConnection, advertiser: str, event_type: str, to: str) -> Pin:
+    """Change a pinned name. An explicit act: the caller audits it and touches the advertiser."""
+    row = await connection.execute(
+        text(
+            "UPDATE event_names SET name = :to, pinned_at = now() "
+            f"WHERE advertiser_id = :advertiser AND event_type = :event_type RETURNING {_COLUMNS}"
+        ),
+        {"advertiser": advertiser, "event_type": event_type, "to": to},
+    )
+    return Pin(**row.mappings().one())
+
+
+async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[Pin]:
+    """Return what is pinned for an advertiser, by event type."""
+    rows = await connection.execute(
+        text(f"SELECT {_COLUMNS} FROM event_names WHERE advertiser_id = :advertiser ORDER BY event_type"),
+        {"advertiser": advertiser},
+    )
+    return [Pin(**row) for row in rows.mappings()]

@@ -1,0 +1,154 @@
+"""API keys: kept as digests only, so that reading this table lets nobody in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import RowMapping, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.ids import KeyId
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What is known of a key. `hint` is its first characters, enough to tell it from others and no more."""
+
+    id: KeyId
+    name: str
+    hint: str
+    scopes: tuple[str, ...]
+    destination_ids: tuple[str, ...] | None
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+_COLUMNS = (
+    "id, name, hint, scopes, destination_ids, created_at, created_by, expires_at, revoked_at, last_used_at"
+)
+_ALIVE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
+
+
+def _read(row: RowMapping) -> Key:
+    return Key(
+        id=KeyId(row["id"]),
+        name=row["name"],
+        hint=row["hint"],
+        scopes=tuple(row["scopes"]),
+        destination_ids=None if row["destination_ids"] is None else tuple(row["destination_ids"]),
+        created_at=row["created_at"],
+        created_by=row["created_by"],
+        expires_at=row["expires_at"],
+        revoked_at=row["revoked_at"],
+        last_used_at=row["last_used_at"],
+    )
+
+
+async def create(
+    connection: AsyncConnection,
+    key: KeyId,
+    *,
+    name: str,
+    hint: str,
+    digest: bytes,
+    scopes: Sequence[str],
+    destination_ids: Sequence[str] | None,
+    expires_at: datetime | None,
+    created_by: str,
+) -> Key:
+    """Write a key. `digest` is the SHA-256 of the whole key, which nobody keeps."""
+    row = await connection.execute(
+        text(
+            "INSERT INTO api_keys (id, name, hint, digest, scopes, destination_ids, expires_at, created_by) "
+            "VALUES (:id, :name, :hint, :digest, :scopes, :destination_ids, :expires_at, :created_by) "
+            f"RETURNING {_COLUMNS}"
+        ),
+        {
+            "id": key,
+            "name": name,
+            "hint": hint,
+            "digest": digest,
+            "scopes": list(scopes),
+            "destination_ids": None if destination_ids is None else list(destination_ids),
+            "expires_at": expires_at,
+            "created_by": created_by,
+        },
+    )
+    return _read(row.mappings().one())
+
+
+async def find_alive(connection: AsyncConnection, digest: bytes) -> Key | None:
+    """Return the key with this digest unless it is revoked or expired, on the database's clock."""
+    row = await connection.execute(
+        text(f"SELECT {_COLUMNS} FROM api_keys WHERE digest = :digest AND {_ALIVE}"), {"digest": digest}
+    )
+    found = row.mappings().one_or_none()
+    return None if found is None else _read(found)
+
+
+async def is_alive(connection: AsyncConnection, key: str) -> bool:
+    """Return whether a key, named by its id, may still act."""
+    row = await connection.execute(text(f"SELECT 1 FROM api_keys WHERE id = :id AND {_ALIVE}"), {"id": key})
+    return row.scalar_one_or_none() is not None
+
+
+async def note_use(connection: AsyncConnection, key: KeyId) -> None:
+    """Note that a key was used, at most once a minute: who reads it wants days, not seconds.
+
+    Losing the note in a crash is harmless, so its commit does not wait for the disk.
+    """
+    await connection.execute(text("SET LOCAL synchronous_commit = off"))
+    await connection.execute(
+        text(
+            "UPDATE api_keys SET last_used_at = now() WHERE id = :id "
+            "AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')"
+        ),
+        {"id": key},
+    )
+
+
+async def page(
+    connection: AsyncConnection,
+    *,
+    limit: int,
+    after: tuple[datetime, str] | None = None,
+    only: Sequence[str] | None = None,
+) -> list[Key]:
+    """Return up to `limit` keys in the order they were made, revoked ones too.
+
+    `only` keeps to keys that are limited to some of those destinations.
+    """
+    at, key = after or (None, None)
+    rows = await connection.execute(
+        text(
+            f"SELECT {_COLUMNS} FROM api_keys "
+            "WHERE (CAST(:at AS timestamptz) IS NULL OR (created_at, id) > (CAST(:at AS timestamptz), :key)) "
+            "AND (CAST(:only AS text[]) IS NULL OR destination_ids <@ CAST(:only AS text[])) "
+            "ORDER BY created_at, id LIMIT :limit"
+        ),
+        {"at": at, "key": key, "only": None if only is None else list(only), "limit": limit},
+    )
+    return [_read(row) for row in rows.mappings()]
+
+
+async def find(connection: AsyncConnection, key: str) -> Key | None:
+    """Return a key, revoked ones too."""
+    row = await connection.execute(text(f"SELECT {_COLUMNS} FROM api_keys WHERE id = :id"), {"id": key})
+    found = row.mappings().one_or_none()
+    return None if found is None else _read(found)
+
+
+async def revoke(connection: AsyncConnection, key: KeyId) -> Key | None:
+    """Revoke a key for good, or return None when it already was."""
+    row = await connection.execute(
+        text(
+            "UPDATE api_keys SET revoked_at = now() WHERE id = :id AND revoked_at IS NULL "
+            f"RETURNING {_COLUMNS}"
+        ),
+        {"id": key},
+    )
+    found = row.mappings().one_or_none()
+    return None if found is None else _read(found)

@@ -1,0 +1,213 @@
+"""Mappings as they are kept: a draft that changes, and published versions that never do."""
+
+import json
+from collections.abc import Mapping as MappingOf
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import RowMapping, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.ids import DestinationId, MappingId, MappingNumber
+
+Document = MappingOf[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredMapping:
+    """One mapping: `draft` is its document as last edited, `published` the one that events use now."""
+
+    id: MappingId
+    number: MappingNumber
+    destination: DestinationId
+    name: str
+    draft: Document
+    published_version: int | None
+    published: Document | None
+    version: int
+    archived_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A published version: written once, never changed, since the events of a version keep it."""
+
+    version: int
+    document: Document
+    published_by: str
+    published_at: datetime
+
+
+_SELECT = (
+    "SELECT m.id, m.number, m.destination, m.name, m.draft, m.published_version, v.document AS published, "
+    "m.version, m.archived_at, m.created_at, m.updated_at FROM mappings m "
+    "LEFT JOIN mapping_versions v ON v.mapping = m.id AND v.version = m.published_version "
+)
+
+
+def _read(row: RowMapping) -> StoredMapping:
+    return StoredMapping(
+        id=MappingId(row["id"]),
+        number=MappingNumber(row["number"]),
+        destination=DestinationId(row["destination"]),
+        name=row["name"],
+        draft=json.loads(row["draft"]),
+        published_version=row["published_version"],
+        published=None if row["published"] is None else json.loads(row["published"]),
+        version=row["version"],
+        archived_at=row["archived_at"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+async def find(connection: AsyncConnection, destination: str, mapping: str) -> StoredMapping | None:
+    """Return a mapping of a destination, archived ones too."""
+    row = await connection.execute(
+        text(_SELECT + "WHERE m.id = :id AND m.destination = :destination"),
+        {"id": mapping, "destination": destination},
+    )
+    found = row.mappings().one_or_none()
+    return None if found is None else _read(found)
+
+
+async def lock(connection: AsyncConnection, destination: str, mapping: str) -> StoredMapping | None:
+    """Return a mapping that nobody else changes until the transaction ends."""
+    await connection.execute(
+        text("SELECT 1 FROM mappings WHERE id = :id AND destination = :destination FOR UPDATE"),
+        {"id": mapping, "destination": destination},
+    )
+    # Read after the lock, in a statement of its own: the join of the first could be from before the wait.
+    return await find(connection, destination, mapping)
+
+
+async def page(
+    connection: AsyncConnection, destination: str, *, limit: int, after: int | None = None
+) -> list[StoredMapping]:
+    """Return up to `limit` mappings of a destination in the order they were made, without archived ones."""
+    rows = await connection.execute(
+        text(
+            _SELECT + "WHERE m.destination = :destination AND m.archived_at IS NULL "
+            "AND (CAST(:after AS integer) IS NULL OR m.number > :after) ORDER BY m.number LIMIT :limit"
+        ),
+        {"destination": destination, "after": after, "limit": limit},
+    )
+    return [_read(row) for row in rows.mappings()]
+
+
+async def create(
+    connection: AsyncConnection, mapping: MappingId, destination: DestinationId, draft: Document
+) -> None:
+    """Write a new mapping. `draft` holds its `name`."""
+    await connection.execute(
+        text(
+            "INSERT INTO mappings (id, destination, name, draft) "
+            "VALUES (:id, :destination, :name, CAST(:draft AS jsonb))"
+        ),
+        {"id": mapping, "destination": destination, "name": draft["name"], "draft": _dumped(draft)},
+    )
+
+
+async def change_draft(connection: AsyncConnection, mapping: MappingId, draft: Document) -> None:
+    """Write an edited draft. What is published, and every event, stays as it is."""
+    await connection.execute(
+        text(
+            "UPDATE mappings SET name = :name, draft = CAST(:draft AS jsonb), version = version + 1, "
+            "updated_at = now() WHERE id = :id"
+        ),
+        {"id": mapping, "name": draft["name"], "draft": _dumped(draft)},
+    )
+
+
+async def publish(connection: AsyncConnection, mapping: MappingId, document: Document, by: str) -> int:
+    """Write `document` as the next version, let events use it from now on, and return its number.
+
+    The caller holds the mapping's row, so that two publishes cannot take the same number.
+    """
+    row = await connection.execute(
+        text(
+            "INSERT INTO mapping_versions (mapping, version, document, published_by) "
+            "SELECT :mapping, coalesce(max(version), 0) + 1, CAST(:document AS jsonb), :by "
+            "FROM mapping_versions WHERE mapping = :mapping RETURNING version"
+        ),
+        {"mapping": mapping, "document": _dumped(document), "by": by},
+    )
+    version: int = row.scalar_one()
+    await point_at(connection, mapping, version)
+    return version
+
+
+async def point_at(connection: AsyncConnection, mapping: MappingId, version: int) -> None:
+    """Let events use a version that exists, from now on."""
+    await connection.execute(
+        text(
+            "UPDATE mappings SET published_version = :published, version = version + 1, "
+            "updated_at = now() WHERE id = :id"
+        ),
+        {"id": mapping, "published": version},
+    )
+
+
+async def archive(connection: AsyncConnection, mapping: MappingId) -> None:
+    """Put a mapping away for good. Its versions stay, since events refer to them."""
+    await connection.execute(
+        text(
+            "UPDATE mappings SET archived_at = now(), version = version + 1, updated_at = now() "
+            "WHERE id = :id"
+        ),
+        {"id": mapping},
+    )
+
+
+async def versions(
+    connection: AsyncConnection, mapping: MappingId, *, limit: int, below: int | None = None
+) -> list[Version]:
+    """Return up to `limit` published versions, newest first, under the number `below`."""
+    rows = await connection.execute(
+        text(
+            "SELECT version, document, published_by, published_at FROM mapping_versions "
+            "WHERE mapping = :mapping AND (CAST(:below AS integer) IS NULL OR version < :below) "
+            "ORDER BY version DESC LIMIT :limit"
+        ),
+        {"mapping": mapping, "below": below, "limit": limit},
+    )
+    return [Version(r.version, json.loads(r.document), r.published_by, r.published_at) for r in rows]
+
+
+async def version(connection: AsyncConnection, mapping: MappingId, number: int) -> Version | None:
+    """Return one published version."""
+    row = (
+        await connection.execute(
+            text(
+                "SELECT version, document, published_by, published_at FROM mapping_versions "
+                "WHERE mapping = :mapping AND version = :version"
+            ),
+            {"mapping": mapping, "version": number},
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    return Version(row.version, json.loads(row.document), row.published_by, row.published_at)
+
+
+async def published_of(
+    connection: AsyncConnection, destinations: Sequence[str], *, lock_rows: bool = False
+) -> list[StoredMapping]:
+    """Return the published mappings of some destinations, in the order they were made."""
+    rows = await connection.execute(
+        text(
+            _SELECT + "WHERE m.destination = ANY (:destinations) AND m.published_version IS NOT NULL "
+            "AND m.archived_at IS NULL ORDER BY m.number" + (" FOR UPDATE OF m" if lock_rows else "")
+        ),
+        {"destinations": list(destinations)},
+    )
+    return [_read(row) for row in rows.mappings()]
+
+
+def _dumped(document: Document) -> str:
+    # Reading it back must give the same text: the strict parser has let no NaN and no surrogate in.
+    return json.dumps(document, ensure_ascii=False, allow_nan=False)

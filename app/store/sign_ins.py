@@ -1,0 +1,58 @@
+"""Sign-ins as they are kept: tokens sealed, one row for each connected destination."""
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.ids import DestinationId
+
+
+def refresh_place(destination: DestinationId) -> str:
+    """Name where a refresh token is kept, for sealing."""
+    return f"sign_ins.refresh_token/{destination}"
+
+
+def access_place(destination: DestinationId) -> str:
+    """Name where an access token is kept, for sealing."""
+    return f"sign_ins.access_token/{destination}"
+
+
+async def store_connection(
+    connection: AsyncConnection,
+    destination: DestinationId,
+    *,
+    sealed_refresh: bytes,
+    sealed_access: bytes,
+    lifetime_s: int,
+    connected_by: str,
+) -> None:
+    """Keep the tokens of a finished sign-in in place of any older ones.
+
+    The generation grows, so that a refresh begun with the old token cannot overwrite the new one; a first
+    one starts at the seconds since 1970, so that it grows across a disconnect too. The access token's end
+    counts from now on the database's clock: seconds late, which the early refresh covers.
+    """
+    await connection.execute(
+        text(
+            "INSERT INTO sign_ins AS s (destination, refresh_token, access_token, access_until, issued_at, "
+            "lifetime_s, generation, connected_by) VALUES (:destination, :refresh, :access, "
+            "now() + make_interval(secs => CAST(:lifetime_s AS integer)), now(), CAST(:lifetime_s AS integer), "
+            "CAST(extract(epoch FROM now()) AS bigint), :by) "
+            "ON CONFLICT (destination) DO UPDATE SET refresh_token = excluded.refresh_token, "
+            "access_token = excluded.access_token, access_until = excluded.access_until, "
+            "issued_at = excluded.issued_at, lifetime_s = excluded.lifetime_s, "
+            "generation = greatest(s.generation + 1, excluded.generation), forced_at = NULL, refresh_owner = NULL, refresh_until = NULL, "
+            "connected_at = now(), connected_by = excluded.connected_by"
+        ),
+        {
+            "destination": destination,
+            "refresh": sealed_refresh,
+            "access": sealed_access,
+            "lifetime_s": lifetime_s,
+            "by": connected_by,
+        },
+    )
+
+
+async def forget(connection: AsyncConnection, destination: DestinationId) -> None:
+    """Delete the tokens of a destination."""
+    await connection.execute(text("DELETE FROM sign_ins WHERE destination = :id"), {"id": destination})
