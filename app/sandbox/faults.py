@@ -1,0 +1,309 @@
+"""The fault menu: what can be made to go wrong, for whom, how often.
+
+Each kind is a small frozen struct, so that a fault with a misspelt or foreign setting is refused when it is
+set. A fault that does not fire, and one that only delays or limits, lets the next in the advertiser's list
+decide.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(gt=0, le=1_000_000)]
+Indexes = Annotated[list[Annotated[int, Meta(ge=0, le=499)]], Meta(max_length=500)]
+EVERYONE: Final = "*"
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """What all faults share: how many `times` it fires, or a seeded `probability`; a region, if only one."""
+
+    times: Annotated[int, Meta(ge=1)] | None = None
+    probability: Share | None = None
+    seed: int = 0
+    region: Literal["NA", "EU", "FE"] | None = None
+
+
+class Throttled(Fault, tag="429", frozen=True, kw_only=True):
+    """429; `retry_after` goes out as it is given (seconds, or any text), or no such header."""
+
+    retry_after: Annotated[int, Meta(ge=0)] | Annotated[str, Meta(max_length=100)] | None = None
+
+
+class HiddenRateLimit(Fault, tag="hidden_rate_limit", frozen=True, kw_only=True):
+    """A limit nobody was told of: a token bucket of requests; 429 beyond it."""
+
+    requests_per_second: Positive
+    burst: Positive = 1
+    retry_after: Annotated[int, Meta(ge=0)] | None = None
+
+
+class Status(Fault, frozen=True, kw_only=True):
+    """The whole request is refused with the status that the kind names."""
+
+
+class BadRequest(Status, tag="400", frozen=True, kw_only=True):
+    pass
+
+
+class Unauthorized(Status, tag="401", frozen=True, kw_only=True):
+    pass
+
+
+class Forbidden(Status, tag="403", frozen=True, kw_only=True):
+    pass
+
+
+class NotFound(Status, tag="404", frozen=True, kw_only=True):
+    pass
+
+
+class Teapot(Status, tag="418", frozen=True, kw_only=True):
+    pass
+
+
+class Moved(Status, tag="301", frozen=True, kw_only=True):
+    location: str = "https://elsewhere.example/"
+
+
+class Broken(Status, tag="5xx", frozen=True, kw_only=True):
+    status: Literal[500, 502, 503, 504] = 503
+    retry_after: Annotated[int, Meta(ge=0)] | None = None
+
+
+class Poisoned(Status, tag="400_if_contains", frozen=True, kw_only=True):
+    """400 for the whole request whenever one of `event_ids` is in it."""
+
+    event_ids: frozenset[str]
+
+
+class TooMany(Status, tag="413_over", frozen=True, kw_only=True):
+    """413 when the request holds more than `events`."""
+
+    events: Annotated[int, Meta(ge=0, le=500)]
+
+
+class Slow(Fault, tag="slow", frozen=True, kw_only=True):
+    """Wait before doing what would be done anyway."""
+
+    ms: Annotated[int, Meta(ge=0, le=600_000)]
+
+
+class Never(Fault, tag="never", frozen=True, kw_only=True):
+    """Read the request and never answer; nothing is accepted."""
+
+
+class DropAfterAccept(Fault, tag="drop_after_accept", frozen=True, kw_only=True):
+    """Accept the events, then close the connection without a byte of answer."""
+
+
+class DropBeforeAccept(Fault, tag="drop_before_accept", frozen=True, kw_only=True):
+    """Close the connection without accepting or answering."""
+
+
+class CutShort(Fault, tag="cut_short", frozen=True, kw_only=True):
+    """Accept the events, promise the whole answer, send half of it and close the connection."""
+
+
+class Partial(Fault, tag="partial", frozen=True, kw_only=True):
+    """207 with some events refused: those at `indexes`, or with `event_ids`, or else every second one."""
+
+    indexes: Indexes | None = None
+    event_ids: frozenset[str] | None = None
+    code: Annotated[str, Meta(pattern="^[A-Z0-9_]{1,64}$")] = "INTERNAL_ERROR"
+
+
+class Unclear(Fault, frozen=True, kw_only=True):
+    """A 2xx answer that does not say what became of some events; `accepted` says what did."""
+
+    accepted: bool = True
+
+
+class MissingIndex(Unclear, tag="missing_index", frozen=True, kw_only=True):
+    """The events at `indexes` are in neither list."""
+
+    indexes: Indexes = msgspec.field(default_factory=lambda: [0])
+
+
+class BothLists(Unclear, tag="both_lists", frozen=True, kw_only=True):
+    """The events at `indexes` are in both lists."""
+
+    indexes: Indexes = msgspec.field(default_factory=lambda: [0])
+
+
+class Empty207(Unclear, tag="empty_207", frozen=True, kw_only=True):
+    """207 with `{}`."""
+
+
+class Malformed(Unclear, tag="malformed", frozen=True, kw_only=True):
+    """A 2xx whose body is not what it should be; `body` names how."""
+
+    status: Literal[200, 207] = 207
+    body: Literal["garbage", "html", "truncated", "empty", "deep", "wrong_types", "huge"] = "garbage"
+
+
+class Revoked(Fault, tag="revoked", frozen=True, kw_only=True):
+    """Sign-ins made before this moment are dead: 401 for their tokens, `invalid_grant` for a refresh.
+
+    A new sign-in works; taking the fault away revives the old ones.
+    """
+
+
+class TokenFault(Fault, frozen=True, kw_only=True):
+    """Fires at the token endpoint, for a sign-in that has named the advertiser, or for everyone with `*`."""
+
+
+class Token5xx(TokenFault, tag="token_5xx", frozen=True, kw_only=True):
+    status: Literal[500, 502, 503, 504] = 503
+
+
+class TokenInvalidGrant(TokenFault, tag="token_invalid_grant", frozen=True, kw_only=True):
+    pass
+
+
+class TokenMalformed(TokenFault, tag="token_malformed", frozen=True, kw_only=True):
+    """200 with an HTML page, or with a token no header can hold."""
+
+    body: Literal["html", "line_break"] = "html"
+
+
+class TokenSlow(TokenFault, tag="token_slow", frozen=True, kw_only=True):
+    ms: Annotated[int, Meta(ge=0, le=600_000)]
+
+
+AnyFault = (
+    Throttled
+    | HiddenRateLimit
+    | BadRequest
+    | Unauthorized
+    | Forbidden
+    | NotFound
+    | Teapot
+    | Moved
+    | Broken
+    | Poisoned
+    | TooMany
+    | Slow
+    | Never
+    | DropAfterAccept
+    | DropBeforeAccept
+    | CutShort
+    | Partial
+    | MissingIndex
+    | BothLists
+    | Empty207
+    | Malformed
+    | Revoked
+    | Token5xx
+    | TokenInvalidGrant
+    | TokenMalformed
+    | TokenSlow
+)
+
+
+def kind(fault: AnyFault) -> str:
+    """Return the word a fault is set by."""
+    return str(type(fault).__struct_config__.tag)
+
+
+@dataclass(slots=True)
+class Armed:
+    """A fault that has been set, and how it has fired so far."""
+
+    fault: AnyFault
+    set_at: float
+    fired: int = 0
+    luck: random.Random = field(default_factory=random.Random, repr=False)
+    tokens: dict[str, tuple[float, float]] = field(default_factory=dict, repr=False)
+
+    @property
+    def ended(self) -> bool:
+        return self.fault.times is not None and self.fired >= self.fault.times
+
+    def fires(self, region: str, event_ids: Sequence[object], monotonic: float) -> bool:
+        """Decide whether this fault strikes a request, and count it if so."""
+        fault = self.fault
+        if self.ended or fault.region not in (None, region):
+            return False
+        if isinstance(fault, Poisoned) and not any(
+            type(one) is str and one in fault.event_ids for one in event_ids
+        ):
+            return False
+        if isinstance(fault, TooMany) and len(event_ids) <= fault.events:
+            return False
+        if isinstance(fault, HiddenRateLimit) and self._within(fault, region, monotonic):
+            return False
+        if fault.probability is not None and self.luck.random() >= fault.probability:
+            return False
+        self.fired += 1
+        return True
+
+    def _within(self, limit: HiddenRateLimit, region: str, monotonic: float) -> bool:
+        level, seen = self.tokens.get(region, (limit.burst, monotonic))
+        level = min(limit.burst, level + (monotonic - seen) * limit.requests_per_second)
+        within = level >= 1
+        self.tokens[region] = (level - 1 if within else level, monotonic)
+        return within
+
+
+@dataclass(slots=True)
+class FaultBook:
+    """Hold the faults of every advertiser; an advertiser's own are asked before those of everyone."""
+
+    clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    _armed: dict[str, list[Armed]] = field(default_factory=dict)
+
+    def set(self, advertiser_id: str, faults: Iterable[AnyFault]) -> None:
+        """Replace the faults of one advertiser, or of everyone (`*`), by this list; it is asked in order."""
+        now = self.clock()
+        self._armed[advertiser_id] = [
+            Armed(fault, now, luck=random.Random(fault.seed))  # noqa: S311 - repeatable luck is the point
+            for fault in faults
+        ]
+
+    def clear(self, advertiser_id: str | None = None) -> None:
+        """Take away one advertiser's faults, or all."""
+        if advertiser_id is None:
+            self._armed.clear()
+        else:
+            self._armed.pop(advertiser_id, None)
+
+    def all(self) -> list[tuple[str, Armed]]:
+        return [(owner, one) for owner, list_ in self._armed.items() for one in list_]
+
+    def strike(self, advertiser_id: str, region: str, event_ids: Sequence[object]) -> list[AnyFault]:
+        """Return the faults that strike this events request: delays first, the one that decides last."""
+        return self._walk((advertiser_id,), region, event_ids, token=False)
+
+    def strike_token(self, advertiser_ids: Iterable[str], region: str) -> list[AnyFault]:
+        """Return the faults that strike a token request of a sign-in that has named these advertisers."""
+        return self._walk(advertiser_ids, region, (), token=True)
+
+    def revoked(self, advertiser_ids: Iterable[str], region: str, issued_at: float) -> bool:
+        """Say whether a sign-in made at `issued_at` and used for these advertisers has been revoked."""
+        return any(
+            isinstance(one.fault, Revoked) and one.fault.region in (None, region) and issued_at <= one.set_at
+            for owner in (*advertiser_ids, EVERYONE)
+            for one in self._armed.get(owner, ())
+        )
+
+    def _walk(
+        self, owners: Iterable[str], region: str, event_ids: Sequence[object], *, token: bool
+    ) -> list[AnyFault]:
+        struck: list[AnyFault] = []
+        for owner in (*owners, EVERYONE):
+            for one in self._armed.get(owner, ()):
+                fault = one.fault
+                if isinstance(fault, Revoked) or isinstance(fault, TokenFault) is not token:
+                    continue
+                if one.fires(region, event_ids, self.monotonic()):
+                    struck.append(fault)
+                    if not isinstance(fault, Slow | TokenSlow):
+                        return struck
+        return struck

@@ -1,0 +1,248 @@
+"""What the sandbox remembers: accepted events, and every request to the events call.
+
+Memory is bounded: beyond `max_events` the oldest events are forgotten (their counts are kept), and only the
+newest `max_bodies` keep their JSON. The request log can also be written to a file, one JSON object a line,
+which is never cut: the judge of a long run reads that.
+"""
+
+import hashlib
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+
+TRIM_SHARE: Final = 10
+"""A full list loses a tenth at once, so that forgetting costs next to nothing an event."""
+
+
+@dataclass(slots=True)
+class Kept:
+    """One accepted event; `digests` holds one SHA-256 for each different wording it came in."""
+
+    serial: int
+    region: str
+    advertiser_id: str
+    event_id: str | None
+    request_id: int
+    first_at: float
+    last_at: float
+    digests: tuple[bytes, ...]
+    times: int = 1
+    body: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of one advertiser; they survive what memory forgets."""
+
+    distinct: int = 0
+    received: int = 0
+    repeats: int = 0
+    other_bytes: int = 0
+    refused: int = 0
+    excluded: int = 0
+    last_at: float | None = None
+
+
+@dataclass(slots=True)
+class Activity:
+    """The Events manager's line for one event description."""
+
+    received: int = 0
+    excluded: int = 0
+    last_at: float = 0.0
+
+
+class Logged(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One request to the events call, as the log shows it.
+
+    `status` is null when no answer was given. The three lists run in step, one entry an event sent; they are
+    absent when the body could not be read. A payload hash is SHA-256 over the member's bytes exactly as
+    received.
+    """
+
+    request_id: int
+    serial: int = 0
+    received_at: float
+    monotonic: float
+    region: str
+    advertiser_id: str
+    status: int | None
+    fault: str | None = None
+    retry_after: str | None = None
+    within_retry_after: bool = False
+    events: int = 0
+    body_bytes: int = 0
+    event_ids: list[str | None] = []
+    payload_hashes: list[str] = []
+    outcomes: list[str] = []
+    """`accepted` or `refused`, whatever the answer then said."""
+
+
+@dataclass(slots=True)
+class Journal:
+    """Record and list accepted events and requests."""
+
+    max_events: int = 500_000
+    max_bodies: int = 50_000
+    max_requests: int = 20_000
+    log_path: Path | None = None
+    _kept: list[Kept] = field(default_factory=list, repr=False)
+    _index: dict[tuple[str, str, str], Kept] = field(default_factory=dict, repr=False)
+    _bodies: deque[Kept] = field(default_factory=deque, repr=False)
+    _requests: deque[Logged] = field(default_factory=deque, repr=False)
+    _tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
+    _activity: dict[tuple[str, str, tuple[str, ...]], Activity] = field(default_factory=dict)
+    _gates: dict[tuple[str, str], float] = field(default_factory=dict)
+    _log: IO[bytes] | None = field(default=None, repr=False)
+    _serial: int = 0
+    _request_id: int = 0
+    _log_serial: int = 0
+
+    def __post_init__(self) -> None:
+        if self.log_path is not None:
+            self.log_path.parent.mkdir(parents=True, exist_ok=True)
+            self._log = self.log_path.open("ab")
+
+    def next_request_id(self) -> int:
+        self._request_id += 1
+        return self._request_id
+
+    def accept(
+        self, region: str, advertiser_id: str, event: dict[str, Any], body: bytes, digest: bytes,
+        *, request_id: int, now: float, excluded: bool,
+    ) -> None:  # fmt: skip
+        """Record one accepted event, or one more copy of it. `digest` is SHA-256 over `body`."""
+        tally = self.tally(region, advertiser_id)
+        tally.received += 1
+        tally.last_at = now
+        event_id = event.get("eventId")
+        known = self._index.get((region, advertiser_id, event_id)) if event_id is not None else None
+        if known is not None:
+            known.times += 1
+            known.last_at = now
+            tally.repeats += 1
+            if digest not in known.digests:
+                tally.other_bytes += 1
+                known.digests += (digest,)
+            return
+        self._serial += 1
+        kept = Kept(self._serial, region, advertiser_id, event_id, request_id, now, now, (digest,), body=body)
+        tally.distinct += 1
+        tally.excluded += excluded
+        self._kept.append(kept)
+        if event_id is not None:
+            self._index[region, advertiser_id, event_id] = kept
+        self._bodies.append(kept)
+        if len(self._bodies) > self.max_bodies:
+            self._bodies.popleft().body = None
+        if len(self._kept) > self.max_events:
+            self._forget(max(1, self.max_events // TRIM_SHARE))
+        self._note_activity(region, advertiser_id, event["eventDescription"], now, excluded=excluded)
+
+    def refuse(self, region: str, advertiser_id: str) -> None:
+        self.tally(region, advertiser_id).refused += 1
+
+    def log(self, entry: Logged) -> None:
+        """Record a request before it is answered: in memory, and in the file where there is one."""
+        gate = self._gates.get((entry.region, entry.advertiser_id))
+        entry.within_retry_after = gate is not None and entry.monotonic < gate
+        if entry.retry_after is not None and entry.retry_after.isascii() and entry.retry_after.isdigit():
+            opens = entry.monotonic + min(int(entry.retry_after), 10**9)
+            self._gates[entry.region, entry.advertiser_id] = max(gate or 0.0, opens)
+        # Requests end in another order than they began in: a reader's cursor follows the order of this list.
+        self._log_serial += 1
+        entry.serial = self._log_serial
+        self._requests.append(entry)
+        if len(self._requests) > self.max_requests:
+            self._requests.popleft()
+        if self._log is not None:
+            self._log.write(msgspec.json.encode(entry) + b"\n")
+            self._log.flush()
+
+    def tally(self, region: str, advertiser_id: str) -> Tally:
+        found = self._tallies.get((region, advertiser_id))
+        if found is None:
+            found = self._tallies[region, advertiser_id] = Tally()
+        return found
+
+    def tallies(self) -> dict[tuple[str, str], Tally]:
+        return self._tallies
+
+    def activity(self) -> dict[tuple[str, str, tuple[str, ...]], Activity]:
+        """Return counts by (region, advertiser, (name, type, source, dataset))."""
+        return self._activity
+
+    def events(self, advertiser_id: str | None, since: float | None, after: int) -> Iterator[Kept]:
+        """Yield remembered events, oldest first: first received at or after `since`, beyond a serial."""
+        start = bisect_left(self._kept, after + 1, key=lambda kept: kept.serial)
+        if since is not None:
+            start = max(start, bisect_left(self._kept, since, key=lambda kept: kept.first_at))
+        for place in range(start, len(self._kept)):
+            kept = self._kept[place]
+            if advertiser_id is None or kept.advertiser_id == advertiser_id:
+                yield kept
+
+    def requests(self, advertiser_id: str | None, after: int) -> Iterator[Logged]:
+        """Yield the remembered requests, oldest first, beyond a serial."""
+        for entry in self._requests:
+            if entry.serial > after and advertiser_id in (None, entry.advertiser_id):
+                yield entry
+
+    def empty_events(self, advertiser_id: str | None = None) -> int:
+        """Forget the accepted events and counts of one advertiser or of all; return how many there were."""
+        before = len(self._kept)
+
+        def stays(owner: str) -> bool:
+            return advertiser_id is not None and owner != advertiser_id
+
+        self._kept = [kept for kept in self._kept if stays(kept.advertiser_id)]
+        self._bodies = deque(kept for kept in self._bodies if stays(kept.advertiser_id))
+        self._index = {key: kept for key, kept in self._index.items() if stays(key[1])}
+        self._tallies = {key: tally for key, tally in self._tallies.items() if stays(key[1])}
+        self._activity = {key: line for key, line in self._activity.items() if stays(key[1])}
+        return before - len(self._kept)
+
+    def empty_requests(self) -> None:
+        """Forget the remembered requests; a log file stays as it is."""
+        self._requests.clear()
+        self._gates.clear()
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _forget(self, count: int) -> None:
+        for kept in self._kept[:count]:
+            kept.body = None
+            if kept.event_id is not None:
+                self._index.pop((kept.region, kept.advertiser_id, kept.event_id), None)
+        del self._kept[:count]
+
+    def _note_activity(
+        self, region: str, advertiser_id: str, description: dict[str, str], now: float, *, excluded: bool
+    ) -> None:
+        row = (
+            description["name"],
+            description["conversionType"],
+            description["eventSource"],
+            description.get("dataSetName", "Default_Events"),
+        )
+        line = self._activity.get((region, advertiser_id, row))
+        if line is None:
+            if len(self._activity) >= 10_000:
+                return  # a sender that makes up names must not fill the memory
+            line = self._activity[region, advertiser_id, row] = Activity()
+        line.received += 1
+        line.excluded += excluded
+        line.last_at = now
+
+
+def payload_hash(body: bytes) -> bytes:
+    """SHA-256 over the exact bytes of one list member."""
+    return hashlib.sha256(body).digest()

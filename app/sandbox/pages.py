@@ -1,0 +1,52 @@
+"""The sandbox's HTML pages: rendered on the server, no script, no outside asset, a strict policy."""
+
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from starlette.responses import HTMLResponse
+
+
+class Pages:
+    """Render templates with their security headers."""
+
+    def __init__(self) -> None:
+        self._templates = Environment(
+            loader=FileSystemLoader(Path(__file__).with_name("templates")),
+            autoescape=select_autoescape(default=True),
+            undefined=StrictUndefined,
+        )
+
+    def show(
+        self, template: str, *, status: int = 200, form_targets: str = "", **content: Any
+    ) -> HTMLResponse:
+        """Render a page; `form_targets` are origins besides its own that its forms may lead to.
+
+        A browser applies `form-action` to the redirect after a form as well, so the sign-in page must name
+        where it will send the browser back to.
+        """
+        nonce = secrets.token_urlsafe(16)
+        html = self._templates.get_template(template).render(nonce=nonce, **content)
+        policy = (
+            f"default-src 'none'; style-src 'nonce-{nonce}'; base-uri 'none'; frame-ancestors 'none'; "
+            f"form-action 'self' {form_targets}"
+        )
+        headers = {
+            "content-security-policy": policy.strip(),
+            "x-content-type-options": "nosniff",
+            "referrer-policy": "no-referrer",
+            "cache-control": "no-store",
+        }
+        return HTMLResponse(html, status, headers)
+
+    def problem(self, status: int, sentence: str) -> HTMLResponse:
+        return self.show("problem.html", status=status, sentence=sentence)
+
+
+def rfc3339(seconds: float | None) -> str | None:
+    """Write a time of the wall clock as RFC 3339 UTC with milliseconds."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
