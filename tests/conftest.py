@@ -28,7 +28,7 @@ RUNNING = pytest.StashKey["ThrowawayCluster"]()
 
 
 class ThrowawayCluster:
-    """A cluster that forgets: started on first use, deleted at the end, swept up by the next run if need be."""
+    """A cluster that forgets: deleted at the end of the run, or swept up by the next."""
 
     def __init__(self) -> None:
         self.sweep()

@@ -1,0 +1,192 @@
+"""What an operator can set, read once by a root and handed down as one frozen value.
+
+Every field is an environment variable of the same name in capitals. A wrong one is answered with the
+variable and what is wrong with it, never with its value: an address of a database holds a password.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.vault import KEY_BYTES, NamedKey
+
+SHORTEST_ADMIN_KEY = 32
+
+
+class SettingsError(Exception):
+    """The environment cannot be used; `problems` are sentences that each begin with a variable's name."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+def _database(value: SecretStr) -> SecretStr:
+    address = re.sub(r"^postgres(ql)?(\+asyncpg)?://", "postgresql+asyncpg://", value.get_secret_value())
+    parts = urlsplit(address)
+    if parts.scheme != "postgresql+asyncpg" or not parts.path.strip("/"):
+        raise ValueError("must look like postgresql+asyncpg://USER:PASSWORD@HOST:PORT/DATABASE")
+    return SecretStr(address)
+
+
+def _keys(value: SecretStr) -> SecretStr:
+    named_keys(value)
+    return value
+
+
+def _web_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be an http:// or https:// address")
+    if parts.query or parts.fragment or parts.username or parts.password:
+        raise ValueError("must be a plain address, without user, query or fragment")
+    return value.rstrip("/")
+
+
+def _long(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < SHORTEST_ADMIN_KEY:
+        raise ValueError(f"must have {SHORTEST_ADMIN_KEY} characters or more")
+    return value
+
+
+def _numbers(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+WebAddress = Annotated[str, AfterValidator(_web_address)]
+Count = Annotated[int, Field(ge=1, le=64)]
+Purposes = Annotated[tuple[Annotated[int, Field(ge=1, le=24)], ...], NoDecode, BeforeValidator(_numbers)]
+PortNumber = Annotated[int, Field(ge=1, le=65_535)]
+
+
+class Settings(BaseSettings):
+    """Every setting of the service, its tools and its launcher; `.env.example` explains each."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+    )
+
+    app_env: Literal["development", "production"] = "development"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    # Where it listens and keeps things
+    host: str = "127.0.0.1"
+    port: PortNumber = 8000
+    sandbox_port: PortNumber = 8001
+    public_url: WebAddress = Field(
+        default_factory=lambda known: f"http://localhost:{known.get('port', 8000)}"
+    )
+    data_dir: Path = Path(".data")
+    database_url: Annotated[SecretStr, AfterValidator(_database)] | None = None
+    api_processes: Count = 1
+    worker_processes: Count = 1
+
+    # Secrets
+    encryption_keys: Annotated[SecretStr, AfterValidator(_keys)] | None = None
+    bootstrap_admin_key: Annotated[SecretStr, AfterValidator(_long)] | None = None
+
+    # Amazon
+    amazon_client_id: str | None = None
+    amazon_client_secret: SecretStr | None = None
+    amazon_base_url: WebAddress | None = None
+
+    # Consent strings: whose bits of a TCF string are asked for
+    tcf_vendor_id: int = Field(default=793, ge=1, le=65_535)
+    tcf_purposes: Purposes = (1, 7)
+
+    # Age of an event: Amazon refuses older ones; a late one is worth a warning
+    max_event_age_days: int = Field(default=21, ge=1, le=21)
+    warn_event_age_days: int = Field(default=7, ge=1, le=21)
+
+    # Pace and memory
+    flush_wait_ms: int = Field(default=3, ge=0, le=100)
+    merge_window_ms: int = Field(default=100, ge=0, le=10_000)
+    sends_in_flight: int = Field(default=16, ge=1, le=256)
+
+    # Retention
+    keep_parcels_days: int = Field(default=30, ge=22, le=365)
+    key_life_after_final_hours: int = Field(default=24, ge=1, le=24 * 30)
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "Settings":
+        problems = list(_contradictions(self))
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    @property
+    def production(self) -> bool:
+        """Whether real people's events are at stake."""
+        return self.app_env == "production"
+
+    @property
+    def named_keys(self) -> tuple[NamedKey, ...]:
+        """The encryption keys, the writing one first; empty when none is set."""
+        return named_keys(self.encryption_keys) if self.encryption_keys else ()
+
+
+def named_keys(setting: SecretStr) -> tuple[NamedKey, ...]:
+    """Read `id:base64key,id:base64key`; raises ValueError with a sentence that names no key."""
+    found: list[NamedKey] = []
+    for position, part in enumerate(setting.get_secret_value().split(","), start=1):
+        name, colon, encoded = part.strip().partition(":")
+        if not colon or not re.fullmatch(r"[A-Za-z0-9_.-]{1,32}", name):
+            raise ValueError(
+                f"entry {position} must look like id:base64key, the id up to 32 of A-Z a-z 0-9 _ . -"
+            )
+        try:
+            key = base64.b64decode(encoded.replace("-", "+").replace("_", "/"), validate=True)
+        except (binascii.Error, ValueError):
+            raise ValueError(f"entry {position}: the key is not base64") from None
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"entry {position}: the key must be {KEY_BYTES} bytes long, not {len(key)}")
+        found.append(NamedKey(name, key))
+    if len({key.id for key in found}) != len(found):
+        raise ValueError("two entries have the same id")
+    return tuple(found)
+
+
+def read_settings() -> Settings:
+    """Read the environment; raises SettingsError."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError(_sentences(error)) from None
+
+
+def _sentences(error: ValidationError) -> Iterable[str]:
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        if problem["type"] == "default_factory_not_called":
+            continue  # a default that follows from a setting that is itself wrong
+        text = problem["msg"].removeprefix("Value error, ")
+        if not problem["loc"]:
+            yield from text.split("\n")
+        else:
+            yield f"{str(problem['loc'][0]).upper()}: {text}."
+
+
+def _contradictions(settings: Settings) -> Iterable[str]:
+    if settings.warn_event_age_days > settings.max_event_age_days:
+        yield "WARN_EVENT_AGE_DAYS: must not exceed MAX_EVENT_AGE_DAYS."
+    if settings.port == settings.sandbox_port:
+        yield "SANDBOX_PORT: must differ from PORT."
+    if not settings.production:
+        return
+    if settings.database_url is None:
+        yield "DATABASE_URL: is required when APP_ENV is production."
+    if settings.encryption_keys is None:
+        yield "ENCRYPTION_KEYS: is required when APP_ENV is production."
+    if settings.amazon_base_url is not None:
+        yield "AMAZON_BASE_URL: replaces Amazon and is refused when APP_ENV is production."
+    if not settings.public_url.startswith("https://"):
+        yield "PUBLIC_URL: must be https:// when APP_ENV is production (Amazon redirects browsers to it)."
