@@ -1,8 +1,7 @@
 """Street addresses: words shortened by Amazon's lists, then only letters and digits."""
 
 import re
-import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from app.domain.identity.address_words import (
@@ -13,11 +12,9 @@ from app.domain.identity.address_words import (
     TEMPLATE_COUNTRY_WORDS,
     TEMPLATE_DIRECTIONS,
 )
-from app.domain.identity.letters import without_invisible
+from app.domain.identity.letters import composed, without_invisible
 
 _Words = Mapping[str, str]
-_NO_WORDS: Final[_Words] = {}
-
 _DELIMITERS: Final = str.maketrans(
     {",": " ", ".": " ", "[": " ", "]": " ", "/": " ", "-": " ", "#": " number "}
 )
@@ -43,41 +40,47 @@ _NOT_ALNUM: Final = re.compile(r"[^A-Za-z0-9]+")
 _WHITE_SPACE: Final = re.compile(r"\s+")
 
 
+def _one_after_the_other(first: _Words, then: _Words) -> _Words:
+    """Make one list of two, for a pass that stands for two passes."""
+    return {**then, **{word: then.get(short, short) for word, short in first.items()}}
+
+
+def _by_country(words: Mapping[str, _Words]) -> Mapping[str, _Words]:
+    return {country: _one_after_the_other(EVERYWHERE, here) for country, here in words.items()}
+
+
+_STREETS: Final = _by_country(COUNTRY_WORDS)
+_PLACES: Final = _one_after_the_other(DIRECTIONS, NUMBER_WORDS)
+_TEMPLATE_STREETS: Final = _by_country(TEMPLATE_COUNTRY_WORDS)
+_TEMPLATE_PLACES: Final = _one_after_the_other(TEMPLATE_DIRECTIONS, NUMBER_WORDS)
+
+
 def amazon_address(text: str, country: str) -> str:
     """Shorten an address by the words of Amazon's normaliser and the event's country.
 
     Line breaks and other white space part words as a space does, invisible characters do not, and an accent
     counts the same however it was typed.
     """
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", without_invisible(text))
-    words = _WHITE_SPACE.sub(" ", text)
-    return _shortened(words, COUNTRY_WORDS.get(country, _NO_WORDS), DIRECTIONS)
+    words = _WHITE_SPACE.sub(" ", composed(without_invisible(text)))
+    return _shortened(words, _STREETS.get(country, EVERYWHERE), _PLACES)
 
 
 def template_address(text: str, country: str) -> str:
     """Shorten an address exactly as Amazon's tag template does: only a space parts words."""
-    return _shortened(text, TEMPLATE_COUNTRY_WORDS.get(country, _NO_WORDS), TEMPLATE_DIRECTIONS)
+    return _shortened(text, _TEMPLATE_STREETS.get(country, EVERYWHERE), _TEMPLATE_PLACES)
 
 
-def _shortened(text: str, country_words: _Words, directions: _Words) -> str:
+def _shortened(text: str, streets: _Words, places: _Words) -> str:
     """Apply the steps of Amazon's address rules, in their order. Source: contract §3.2.
 
-    The lists for every country and for this one are read twice, since a word may come to light only when the
-    punctuation around it is gone.
+    The street words are read twice, since one may come to light only when the punctuation around it is gone.
     """
-    everywhere = _by_word(EVERYWHERE)
-    here = _by_word(country_words)
-    text = here(everywhere(text.strip().lower()))
-    text = text.translate(_DELIMITERS)
-    text = _by_word(NUMBER_WORDS)(_by_word(directions)(text))
-    text = text.translate(_ACCENTS)
-    text = here(everywhere(text))
-    return _NOT_ALNUM.sub("", text)
+    text = _replaced(text.strip().lower(), streets)
+    text = _replaced(text.translate(_DELIMITERS), places)
+    if not text.isascii():
+        text = text.translate(_ACCENTS)
+    return _NOT_ALNUM.sub("", _replaced(text, streets))
 
 
-def _by_word(words: _Words) -> Callable[[str], str]:
-    def replaced(text: str) -> str:
-        return " ".join([words.get(word, word) for word in text.split(" ")])
-
-    return replaced
+def _replaced(text: str, words: _Words) -> str:
+    return " ".join([words.get(word, word) for word in text.split(" ")])

@@ -5,6 +5,7 @@ from typing import Final
 
 from app.domain.identity.keys import Dropped, Why
 from app.domain.identity.letters import keep_composed
+from app.domain.identity.placeholders import nobodys
 
 # Source: RFC 5321, 4.5.3.1.3: a path of 256 octets, two of them brackets.
 LONGEST: Final = 254
@@ -21,6 +22,12 @@ def amazon_email(text: str, country: str) -> str | Dropped:
     A second `@`, an empty side, or more than 254 characters make no address. Letters of other scripts are
     dropped like punctuation, in the name and in the domain alike. Source: Amazon's schema; P8, P9.
     """
+    plain = text.strip().lower()
+    # Most addresses need no rule at all, and what looks like one is no placeholder.
+    if len(plain) <= LONGEST and _ADDRESS.fullmatch(plain):
+        return plain
+    if dropped := nobodys(text):
+        return dropped
     address = _kept(text)
     if not address:
         return Dropped(Why.EMPTY)

@@ -52,12 +52,12 @@ PLANS: Final[Mapping[str, Plan]] = {
 
 # Every plan's numbers with their code, in one pattern. No code begins another, so at most one row can match.
 INTERNATIONAL: Final = re.compile(
-    "|".join(dict.fromkeys(f"{plan.code}(?:{plan.national})" for plan in PLANS.values()))
+    "|".join(dict.fromkeys(f"{plan.code}(?:{plan.national})" for plan in PLANS.values())), re.ASCII
 )
 
 # By country, a number as it is dialled at home: the trunk digit, and the number as a group.
 AT_HOME: Final[Mapping[str, re.Pattern[str]]] = {
-    country: re.compile(f"{plan.trunk}({plan.national})")
+    country: re.compile(f"{plan.trunk}({plan.national})", re.ASCII)
     for country, plan in PLANS.items()
     if plan.trunk is not None
 }

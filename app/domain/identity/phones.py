@@ -9,6 +9,7 @@ from phonenumbers import NumberParseException, PhoneNumber, ValidationResult
 
 from app.domain.identity.keys import Dropped, Why
 from app.domain.identity.phone_plans import AT_HOME, INTERNATIONAL, PLANS
+from app.domain.identity.placeholders import nobodys
 
 _NOT_DIGIT: Final = re.compile(r"[^0-9]+")
 _IGNORED: Final = re.compile(r"[^0-9+A-Za-z#,;]+")
@@ -28,6 +29,11 @@ def amazon_phone(text: str, country: str) -> str | Dropped:
     A number without `+` is first read as the country would dial it. Possible though unassigned numbers are
     kept; one that lacks its area code is not possible. Letters and extensions are dropped. Source: P8, P9.
     """
+    # Most numbers come so, and what does is no placeholder.
+    if text.startswith("+") and INTERNATIONAL.fullmatch(text, 1):
+        return text[1:]
+    if dropped := nobodys(text):
+        return dropped
     plus, digits = _read(text)
     if not digits:
         return Dropped(Why.EMPTY)

@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+from app.domain.identity.keys import Dropped, Why
+
 # Spelled as programs and exports print them. Case matters: Null, Nil and Nan are names that people bear.
 NOTHING_WORDS: Final = frozenset(
     {
@@ -34,11 +36,17 @@ _OTHER_DIGEST: Final = re.compile(r"[0-9A-Fa-f]+")
 _OTHER_DIGEST_LENGTHS: Final = frozenset({32, 40, 56, 96, 128})
 
 
-def is_placeholder(text: str) -> bool:
-    """Tell whether a trimmed trait only says that there is none."""
-    return text in NOTHING_WORDS or _TEMPLATE.search(text) is not None
+def placeholder(text: str) -> Dropped | None:
+    """Tell whether a trait only says that there is none."""
+    word = text.strip()
+    if word in NOTHING_WORDS or (not word.isalnum() and _TEMPLATE.search(word)):
+        return Dropped(Why.PLACEHOLDER)
+    return None
 
 
-def is_other_digest(text: str) -> bool:
-    """Tell whether a trimmed trait is a digest that is not SHA-256: hashing it again would match nobody."""
-    return len(text) in _OTHER_DIGEST_LENGTHS and _OTHER_DIGEST.fullmatch(text) is not None
+def nobodys(text: str) -> Dropped | None:
+    """Tell whether a trait that is to be hashed is nobody's, or a digest that hashing again would spoil."""
+    word = text.strip()
+    if len(word) in _OTHER_DIGEST_LENGTHS and _OTHER_DIGEST.fullmatch(word):
+        return Dropped(Why.UNUSABLE_DIGEST)
+    return placeholder(word)

@@ -20,7 +20,7 @@ from app.domain.identity.identifiers import (
 from app.domain.identity.keys import Dropped, MatchKeyType, Profile, Why
 from app.domain.identity.letters import keep, keep_composed
 from app.domain.identity.phones import amazon_phone, segment_phone, template_phone
-from app.domain.identity.placeholders import is_other_digest, is_placeholder
+from app.domain.identity.placeholders import nobodys, placeholder
 from app.domain.identity.states import amazon_state, template_state
 
 # What a rule is: (trait, country) to the normalised text, never empty, or to why there is none.
@@ -53,12 +53,7 @@ def _if_a_persons(rule: Clean) -> Clean:
     """Drop words for nothing, unfilled templates and foreign digests before the rule reads the trait."""
 
     def cleaned(text: str, country: str) -> str | Dropped:
-        word = text.strip()
-        if is_placeholder(word):
-            return Dropped(Why.PLACEHOLDER)
-        if is_other_digest(word):
-            return Dropped(Why.UNUSABLE_DIGEST)
-        return rule(text, country)
+        return nobodys(text) or rule(text, country)
 
     return cleaned
 
@@ -67,7 +62,7 @@ def _if_given(rule: Clean) -> Clean:
     """Drop words for nothing and unfilled templates; an id may look like a digest."""
 
     def cleaned(text: str, country: str) -> str | Dropped:
-        return Dropped(Why.PLACEHOLDER) if is_placeholder(text.strip()) else rule(text, country)
+        return placeholder(text) or rule(text, country)
 
     return cleaned
 
@@ -108,8 +103,8 @@ _Rules = Mapping[MatchKeyType, tuple[str, Clean]]
 _AMAZON_NAME: Final = ("P8: a-z 0-9 kept", _if_a_persons(_letters(_alnum_composed)))
 _AMAZON_ID: Final = ("P8: unhashed", _if_given(trimmed))
 _AMAZON: Final[_Rules] = {
-    _T.EMAIL: ("P8, the schema's words: a-z 0-9 . @ - kept", _if_a_persons(amazon_email)),
-    _T.PHONE: ("P8, P9: digits with country code", _if_a_persons(amazon_phone)),
+    _T.EMAIL: ("P8, the schema's words: a-z 0-9 . @ - kept", amazon_email),
+    _T.PHONE: ("P8, P9: digits with country code", amazon_phone),
     _T.FIRST_NAME: _AMAZON_NAME,
     _T.LAST_NAME: _AMAZON_NAME,
     _T.ADDRESS: ("P8, §3.2: the public normaliser's words", _if_a_persons(_if_any(amazon_address))),

@@ -1,0 +1,107 @@
+"""Countries, currencies, states: the tables, and how a spelling becomes a row of them."""
+
+import pytest
+
+from app.domain.countries import CONSENT_COUNTRIES, COUNTRIES, Country, read_country
+from app.domain.currencies import CURRENCIES
+from app.domain.identity import address_words
+from app.domain.identity.states import BY_COUNTRY, CANADA, UNITED_STATES, amazon_state
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("US", Country("US"), id="a code"),
+        pytest.param("us", Country("US"), id="lower case is raised"),
+        pytest.param(" de ", Country("DE"), id="spaces around are taken off"),
+        pytest.param("en-US", Country("US"), id="a language tag gives its region"),
+        pytest.param("fr-CA", Country("CA"), id="not its language"),
+        pytest.param("zh-Hant-TW", Country("TW"), id="with a script between"),
+        pytest.param("UK", Country("GB", "country_uk_read_as_gb"), id="UK becomes GB, with a warning"),
+        pytest.param("en-UK", Country("GB", "country_uk_read_as_gb"), id="in a language tag too"),
+        pytest.param("KP", Country("KP"), id="any country of Amazon's list"),
+        pytest.param("OTHER_EEA", Country("OTHER_EEA"), id="Amazon's own word"),
+        pytest.param("USA", None, id="three letters"),
+        pytest.param("XX", None, id="no country's code"),
+        pytest.param("EU", None, id="a union is no country"),
+        pytest.param("ＵＳ", None, id="full-width letters"),
+        pytest.param("US\n", None, id="a line break"),
+        pytest.param("en_US", None, id="a locale with an underscore"),
+        pytest.param("en", None, id="a language alone"),
+        pytest.param("", None, id="nothing"),
+        pytest.param("ſi", None, id="a long s, which upper case makes an S"),
+        pytest.param("United States", None, id="a name"),
+    ],
+)
+def test_reading_a_country(text: str, expected: Country | None) -> None:
+    """A country is one of Amazon's codes or nothing; the need for consent hangs on it."""
+    assert read_country(text) == expected
+
+
+def test_a_language_is_not_a_country() -> None:
+    """`en` alone names no place; `de` alone is read as the country, as any two letters are."""
+    assert read_country("en") is None
+    assert read_country("de") == Country("DE")
+
+
+def test_consent_is_needed_in_the_eea_the_united_kingdom_and_switzerland() -> None:
+    """27 of the Union, three more of the EEA, GB, CH, and an EEA country left unnamed."""
+    assert len(CONSENT_COUNTRIES) == 27 + 3 + 3
+    assert {"IS", "LI", "NO", "GB", "CH", "OTHER_EEA", "HR", "CY"} <= CONSENT_COUNTRIES
+    assert not {"US", "JP", "AU", "TR", "OTHER"} & CONSENT_COUNTRIES
+    assert CONSENT_COUNTRIES <= COUNTRIES
+
+
+def test_the_lists_are_as_long_as_the_schema_s() -> None:
+    """252 countries and 81 currencies, each spelled as a code."""
+    assert len(COUNTRIES) == 252
+    assert len(CURRENCIES) == 81
+    assert all(len(code) == 3 and code.isascii() and code.isupper() for code in CURRENCIES)
+    assert {code for code in COUNTRIES if len(code) != 2} == {"OTHER", "OTHER_EEA"}
+    assert {"GB", "ZZ", "XK"} & COUNTRIES == {"GB", "ZZ"}
+
+
+def test_states_are_all_there() -> None:
+    """50 states, the district, five territories, three associated states and the islands; 13 for Canada."""
+    assert len(set(UNITED_STATES.values())) == 50 + 1 + 5 + 1 + 3
+    assert len(set(CANADA.values())) == 13
+    for names in BY_COUNTRY.values():
+        assert all(len(code) == 2 for code in names.values())
+
+
+def test_no_name_belongs_to_a_state_and_a_province() -> None:
+    """The tag template asks for no country, so a name or code must speak of one place only."""
+    assert not set(UNITED_STATES) & set(CANADA)
+
+
+@pytest.mark.parametrize(
+    ("text", "country", "expected"),
+    [
+        ("West Virginia", "US", "wv"),
+        ("Washington", "US", "wa"),
+        ("Washington, D.C.", "US", "dc"),
+        ("U.S. Virgin Islands", "US", "vi"),
+        ("Hawaiʻi", "US", "hi"),
+        ("US-CA", "US", "ca"),
+        ("AE", "US", "ae"),
+        ("PQ", "CA", "qc"),
+        ("Que\u0301bec", "CA", "qc"),
+        ("Newfoundland & Labrador", "CA", "nl"),
+        ("Île-du-Prince-Édouard", "CA", "pe"),
+        ("Ontario", "US", "ontario"),
+        ("Bayern", "DE", "bayern"),
+        ("Cádiz", "ES", "cdiz"),
+    ],
+)
+def test_a_state_is_two_letters_in_its_own_country(text: str, country: str, expected: str) -> None:
+    """States of the US and provinces of Canada shorten; every other name is treated as a city's."""
+    assert amazon_state(text, country) == expected
+
+
+def test_no_word_list_shortens_a_word_twice() -> None:
+    """Within a list no short form is itself shortened, so the order of its rows says nothing."""
+    lists = [address_words.EVERYWHERE, address_words.DIRECTIONS, address_words.NUMBER_WORDS]
+    lists += [*address_words.COUNTRY_WORDS.values(), *address_words.TEMPLATE_COUNTRY_WORDS.values()]
+    for words in lists:
+        assert not set(words.values()) & set(words)
+    assert sum(len(words) for words in address_words.COUNTRY_WORDS.values()) == 361 + 20 + 8 + 17 + 45
