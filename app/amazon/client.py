@@ -1,0 +1,151 @@
+"""The connections to Amazon's API: one client a region, a total deadline a call, every ending a value."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from app.amazon import wire
+from app.amazon.credentials import usable_token
+from app.amazon.transport import CONNECTIONS, BodyTooLong, BoundedTransport, open_transport
+from app.domain.destination import Region
+from app.domain.outcome import Lost, Sent, Unauthorized
+
+DEADLINE_S = 25.0  # of a whole call, connecting and reading to the last byte included
+_CONNECT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer of Amazon's. Its body may echo personal data and stays out of `repr`."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+class EventsClient:
+    """Sends conversions, and asks the few other things that the contract names (§5.1).
+
+    `base_url` names a stand-in for Amazon; `transport` takes the network's place in tests. Redirects are not
+    followed, cookies not kept, the environment's proxies and .netrc not read, certificates always verified.
+    """
+
+    def __init__(
+        self,
+        client_id: str,
+        base_url: str | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        connections: int = CONNECTIONS,
+    ) -> None:
+        self._client_id = client_id
+        self._base_url = base_url
+        self._clients = {
+            region: _open_client(inner)
+            for region, inner in zip(Region, _transports(transport, connections), strict=True)
+        }
+
+    async def send(
+        self,
+        region: Region,
+        *,
+        access_token: str,
+        advertiser_id: str,
+        conversions: Sequence[bytes],
+        deadline_s: float = DEADLINE_S,
+    ) -> Sent:
+        """Send these conversions in one request and return what came of it, within `deadline_s` seconds.
+
+        Raises only for what a caller must not do (none or more than 500 conversions), and when cancelled.
+        """
+        body = wire.request_body(conversions)
+        started = time.monotonic()
+        if not usable_token(access_token):
+            # It could not travel in a header; a fresh one can.
+            return Sent(Unauthorized(), None, None, 0)
+        headers = wire.event_headers(access_token, self._client_id, advertiser_id)
+        answer = await self.ask(
+            region, "POST", wire.EVENTS_PATH, headers=headers, content=body, deadline_s=deadline_s
+        )
+        took_ms = round((time.monotonic() - started) * 1000)
+        match answer:
+            case Lost():
+                return Sent(answer, None, None, took_ms)
+            case Answer(status, reply_headers, reply_body):
+                reply = wire.read_reply(
+                    status,
+                    reply_headers,
+                    reply_body,
+                    sent=len(conversions),
+                    conversions=conversions,
+                    now=datetime.now(UTC),
+                )
+                return Sent(reply, status, wire.request_id(reply_headers), took_ms)
+
+    async def ask(
+        self,
+        region: Region,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        params: Mapping[str, str] | None = None,
+        deadline_s: float = DEADLINE_S,
+    ) -> Answer | Lost:
+        """Make one call of the API and return its whole answer, or how it was lost; never retries."""
+        url = wire.endpoints(region, self._base_url).api + path
+        timeouts = httpx.Timeout(deadline_s, connect=min(_CONNECT_S, deadline_s))
+        try:
+            # httpx's own timeouts start anew with every byte; only this one ends a dripping answer.
+            async with asyncio.timeout(deadline_s):
+                response = await self._clients[region].request(
+                    method, url, headers=headers, content=content, params=params, timeout=timeouts
+                )
+        except BodyTooLong:
+            return Lost("too_long")
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
+            return Lost(
+                "connect"
+            )  # refused, unknown host, bad certificate, no free connection: nothing was sent
+        except (TimeoutError, httpx.TimeoutException):
+            return Lost("timeout")
+        except (httpx.NetworkError, httpx.RemoteProtocolError):
+            return Lost("cut")  # reset, or ended before its announced length
+        return Answer(response.status_code, response.headers, response.content)
+
+    def headers(self, access_token: str, *, name: str = "Amazon-Ads-ClientId") -> dict[str, str]:
+        """Return the headers of every call but the events call; older calls name the client otherwise."""
+        return {
+            "Authorization": f"Bearer {access_token}",
+            name: self._client_id,
+            "Accept": "application/json",
+        }
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for client in self._clients.values():
+            await client.aclose()
+
+    async def __aenter__(self) -> "EventsClient":
+        return self
+
+    async def __aexit__(self, *_: Any) -> None:
+        await self.close()
+
+
+def _transports(given: httpx.AsyncBaseTransport | None, connections: int) -> list[httpx.AsyncBaseTransport]:
+    """Return a transport for each region: the one given, or a pool each, sharing the trusted roots."""
+    if given is not None:
+        return [given for _ in Region]
+    tls = httpx.create_ssl_context(trust_env=False)
+    return [open_transport(tls, connections=connections) for _ in Region]
+
+
+def _open_client(transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=BoundedTransport(transport), follow_redirects=False, trust_env=False)

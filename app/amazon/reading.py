@@ -1,0 +1,16 @@
+"""Amazon's JSON, read by the project's one strict parser."""
+
+from typing import Any
+
+from app.domain.strict_json import Malformed, parse
+
+_MAX_DEPTH = 32  # the contract's deepest reply has nine levels
+
+
+def read_json(body: bytes) -> Any:
+    """Return the value, or None where the text is not strict JSON (or is `null`, which says as little)."""
+    match parse(body, max_depth=_MAX_DEPTH):
+        case Malformed():
+            return None
+        case value:
+            return value

@@ -1,0 +1,256 @@
+"""Signing in at Amazon: the page to open, the code exchanged, the token refreshed (contract §5, P14)."""
+
+import asyncio
+import secrets
+import warnings
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Protocol
+
+import httpx
+from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_random_exponential
+
+from app.amazon import words
+from app.amazon.credentials import usable_token
+from app.amazon.reading import read_json
+from app.amazon.transport import BoundedTransport, open_transport
+from app.amazon.wire import endpoints
+from app.domain.destination import Region
+
+with warnings.catch_warnings(record=True):
+    # Authlib says at every import that it would rather have httpx2; pyproject.toml says why it shall not. It
+    # also puts its own filter first, so that the warning has to be recorded rather than ignored.
+    from authlib.integrations.httpx_client import AsyncOAuth2Client
+
+SCOPE = "advertising::campaign_management"
+MAX_LIFETIME_S = 86_400
+# Where Amazon names none: far below its usual hour, so that no token is used past its end.
+DEFAULT_LIFETIME_S = 600
+_MAX_TOKEN_REPLY = 65_536
+_TRIES = 3
+_TRY_S = 8.0  # of one call
+_DEADLINE_S = 20.0  # of all calls and the waits between them
+
+
+class Secret(Protocol):
+    """A secret that has to be asked for (pydantic's SecretStr)."""
+
+    def get_secret_value(self) -> str:
+        """Return the secret itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a sign-in or a refresh gave. A refresh token that comes back replaces the stored one (P14)."""
+
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(repr=False)
+    lifetime_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """`invalid_grant` on a refresh: the user must sign in again. Nothing else says so (P14)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignInRefused:
+    """Amazon refused the code: used, older than five minutes, or made for another address."""
+
+    error: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidClient:
+    """Amazon does not know this application or its secret: AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """No usable answer; says nothing of the sign-in. `why` is a machine word, never Amazon's text."""
+
+    # 'connect' | 'timeout' | 'cut' | 'amazon_error' | 'throttled' | 'unreadable' | 'unusable_token' |
+    # 'no_refresh_token' | 'unexpected', or another word of RFC 6749 §5.2
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _GrantRefused:
+    """`invalid_grant` or another refusal of this one request, before it is known what it refused."""
+
+    error: str
+    description: str
+
+
+_Reply = Tokens | _GrantRefused | InvalidClient | Unavailable
+
+# What may be better a moment later. A throttled server is not asked again from here.
+_WORTH_ANOTHER_TRY = frozenset({"connect", "timeout", "cut", "amazon_error"})
+
+# RFC 6749 §5.2. Of these only invalid_grant speaks of the user's consent (P14).
+_OF_THE_CLIENT = frozenset({"invalid_client", "unauthorized_client"})
+_OF_THE_REQUEST = frozenset(
+    {"invalid_grant", "invalid_request", "unsupported_grant_type", "invalid_scope", "access_denied"}
+)
+
+
+def new_state_and_verifier() -> tuple[str, str]:
+    """Draw a one-time state and a PKCE verifier (RFC 7636: 43 to 128 characters)."""
+    return secrets.token_urlsafe(32), secrets.token_urlsafe(64)
+
+
+class _TokenClient(AsyncOAuth2Client):  # type: ignore[misc]  # Authlib carries no types
+    """Authlib's client, reading answers with our parser and keeping no token on itself."""
+
+    def parse_response_token(self, resp: httpx.Response) -> _Reply:
+        """Return what the answer means, for Authlib to hand through."""
+        return read_token_reply(resp.status_code, resp.content)
+
+
+class SignIn:
+    """Talks to Amazon's sign-in of every region on behalf of one application.
+
+    `transport` takes the network's place in tests, `pause` the waiting between tries.
+    """
+
+    def __init__(
+        self,
+        client_id: str,
+        client_secret: Secret,
+        redirect_uri: str,
+        base_url: str | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        *,
+        deadline_s: float = _DEADLINE_S,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._base_url = base_url
+        self._deadline_s = deadline_s
+        self._pause = pause
+        inner = transport or open_transport(httpx.create_ssl_context(trust_env=False))
+        # The secret travels in the form: the token server fails a call that has an Authorization header.
+        self._client = _TokenClient(
+            client_id=client_id,
+            client_secret=client_secret.get_secret_value(),
+            redirect_uri=redirect_uri,
+            token_endpoint_auth_method="client_secret_post",  # noqa: S106
+            code_challenge_method="S256",
+            transport=BoundedTransport(inner, limit=_MAX_TOKEN_REPLY),
+            trust_env=False,
+            follow_redirects=False,
+            timeout=_TRY_S,
+        )
+
+    def authorize_url(self, region: Region, *, state: str, code_verifier: str) -> str:
+        """Return the page where the user clicks Allow, with PKCE by S256."""
+        url, _ = self._client.create_authorization_url(
+            endpoints(region, self._base_url).authorize, state=state, code_verifier=code_verifier, scope=SCOPE
+        )
+        return str(url)
+
+    async def exchange(
+        self, region: Region, *, code: str, code_verifier: str
+    ) -> Tokens | SignInRefused | InvalidClient | Unavailable:
+        """Exchange the code of a sign-in, once, for tokens; it lives five minutes."""
+        reply = await self._ask(region, "authorization_code", code=code, code_verifier=code_verifier)
+        match reply:
+            case _GrantRefused(error, description):
+                return SignInRefused(error, description)
+            case Tokens(refresh_token=None):
+                # Without one the destination would fall silent within the hour.
+                return Unavailable("no_refresh_token")
+            case _:
+                return reply
+
+    async def refresh(
+        self, region: Region, refresh_token: str
+    ) -> Tokens | Revoked | InvalidClient | Unavailable:
+        """Fetch a fresh access token; only `invalid_grant` means that the user's consent is gone."""
+        reply = await self._ask(region, "refresh_token", refresh_token=refresh_token)
+        match reply:
+            case _GrantRefused("invalid_grant"):
+                return Revoked()
+            case _GrantRefused(error):
+                return Unavailable(error)
+            case _:
+                return reply
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    async def _ask(self, region: Region, grant_type: str, **form: str) -> _Reply:
+        """Ask a few times within one deadline; the last answer counts."""
+        url = endpoints(region, self._base_url).token
+        asking = AsyncRetrying(
+            retry=retry_if_result(_may_pass),
+            stop=stop_after_attempt(_TRIES),
+            wait=wait_random_exponential(multiplier=0.25, max=3),
+            sleep=self._pause,
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+        )
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                reply: _Reply = await asking(self._ask_once, url, grant_type, form)
+        except TimeoutError:
+            return Unavailable("timeout")
+        return reply
+
+    async def _ask_once(self, url: str, grant_type: str, form: dict[str, str]) -> _Reply:
+        try:
+            async with asyncio.timeout(_TRY_S):
+                reply: _Reply = await self._client.fetch_token(url, grant_type=grant_type, **form)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
+            return Unavailable("connect")
+        except (TimeoutError, httpx.TimeoutException):
+            return Unavailable("timeout")
+        except (httpx.NetworkError, httpx.RemoteProtocolError):
+            return Unavailable("cut")
+        return reply
+
+
+def _may_pass(reply: _Reply) -> bool:
+    return isinstance(reply, Unavailable) and reply.why in _WORTH_ANOTHER_TRY
+
+
+def read_token_reply(status: int, body: bytes) -> _Reply:
+    """Return what the token server's answer means; a page of HTML with status 200 is no token."""
+    if status >= 500 or status == 408:
+        return Unavailable("amazon_error")
+    if status == 429:
+        return Unavailable("throttled")
+    reply = read_json(body)
+    if not isinstance(reply, dict):
+        return Unavailable("unreadable")
+    if "error" in reply:
+        return _read_refusal(reply)
+    if status != 200:
+        return Unavailable("unexpected")
+    access, refresh = reply.get("access_token"), reply.get("refresh_token")
+    if not usable_token(access) or not (refresh is None or usable_token(refresh)):
+        return Unavailable("unusable_token")
+    return Tokens(access, refresh, _lifetime(reply.get("expires_in")))
+
+
+def _read_refusal(reply: dict[str, Any]) -> _Reply:
+    error = reply["error"]
+    if not isinstance(error, str):
+        return Unavailable("unexpected")
+    if error in _OF_THE_CLIENT:
+        return InvalidClient()
+    if error in _OF_THE_REQUEST:
+        return _GrantRefused(error, words.said(reply.get("error_description")))
+    return Unavailable("unexpected")
+
+
+def _lifetime(stated: object) -> int:
+    """Return seconds, a safe few where none are stated; numbers in quotes are read too."""
+    if isinstance(stated, str) and stated.isascii() and stated.isdigit() and len(stated) <= 9:
+        stated = int(stated)
+    if isinstance(stated, Decimal) and stated < 1_000_000_000:  # `3600.0`
+        stated = int(stated)
+    if isinstance(stated, bool) or not isinstance(stated, int) or stated <= 0:
+        return DEFAULT_LIFETIME_S
+    return min(stated, MAX_LIFETIME_S)
