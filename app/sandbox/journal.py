@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final, NamedTuple
 
 import msgspec
 
@@ -33,6 +33,30 @@ class Kept:
     digests: tuple[bytes, ...]
     times: int = 1
     body: bytes | None = field(default=None, repr=False)
+
+
+class Receipt(NamedTuple):
+    """What the events of one request have in common."""
+
+    region: str
+    advertiser_id: str
+    request_id: int
+    now: float
+
+
+class Line(NamedTuple):
+    """Where the Events manager counts an event: (name, type, source, dataset), and whether Amazon uses it."""
+
+    row: tuple[str, str, str, str]
+    excluded: bool
+
+
+def line_of(description: dict[str, str], *, excluded: bool) -> Line:
+    """Name the line of an accepted event's description."""
+    dataset = description.get("dataSetName", "Default_Events")
+    return Line(
+        (description["name"], description["conversionType"], description["eventSource"], dataset), excluded
+    )
 
 
 @dataclass(slots=True)
@@ -96,7 +120,7 @@ class Journal:
     _bodies: deque[Kept] = field(default_factory=deque, repr=False)
     _requests: deque[Logged] = field(default_factory=deque, repr=False)
     _tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)
-    _activity: dict[tuple[str, str, tuple[str, ...]], Activity] = field(default_factory=dict)
+    _activity: dict[tuple[str, str, tuple[str, str, str, str]], Activity] = field(default_factory=dict)
     _gates: dict[tuple[str, str], float] = field(default_factory=dict)
     _log: IO[bytes] | None = field(default=None, repr=False)
     _serial: int = 0
@@ -112,16 +136,14 @@ class Journal:
         self._request_id += 1
         return self._request_id
 
-    def accept(
-        self, region: str, advertiser_id: str, event: dict[str, Any], body: bytes, digest: bytes,
-        *, request_id: int, now: float, excluded: bool,
-    ) -> None:  # fmt: skip
+    def accept(self, receipt: Receipt, event_id: str | None, body: bytes, digest: bytes, line: Line) -> None:
         """Record one accepted event, or one more copy of it. `digest` is SHA-256 over `body`."""
+        region, advertiser_id, request_id, now = receipt
         tally = self.tally(region, advertiser_id)
         tally.received += 1
         tally.last_at = now
-        event_id = event.get("eventId")
-        known = self._index.get((region, advertiser_id, event_id)) if event_id is not None else None
+        self._note_activity(region, advertiser_id, line, now)
+        known = None if event_id is None else self._index.get((region, advertiser_id, event_id))
         if known is not None:
             known.times += 1
             known.last_at = now
@@ -133,7 +155,7 @@ class Journal:
         self._serial += 1
         kept = Kept(self._serial, region, advertiser_id, event_id, request_id, now, now, (digest,), body=body)
         tally.distinct += 1
-        tally.excluded += excluded
+        tally.excluded += line.excluded
         self._kept.append(kept)
         if event_id is not None:
             self._index[region, advertiser_id, event_id] = kept
@@ -142,10 +164,9 @@ class Journal:
             self._bodies.popleft().body = None
         if len(self._kept) > self.max_events:
             self._forget(max(1, self.max_events // TRIM_SHARE))
-        self._note_activity(region, advertiser_id, event["eventDescription"], now, excluded=excluded)
 
-    def refuse(self, region: str, advertiser_id: str) -> None:
-        self.tally(region, advertiser_id).refused += 1
+    def refuse(self, receipt: Receipt) -> None:
+        self.tally(receipt.region, receipt.advertiser_id).refused += 1
 
     def log(self, entry: Logged) -> None:
         """Record a request before it is answered: in memory, and in the file where there is one."""
@@ -173,7 +194,7 @@ class Journal:
     def tallies(self) -> dict[tuple[str, str], Tally]:
         return self._tallies
 
-    def activity(self) -> dict[tuple[str, str, tuple[str, ...]], Activity]:
+    def activity(self) -> dict[tuple[str, str, tuple[str, str, str, str]], Activity]:
         """Return counts by (region, advertiser, (name, type, source, dataset))."""
         return self._activity
 
@@ -224,23 +245,16 @@ class Journal:
                 self._index.pop((kept.region, kept.advertiser_id, kept.event_id), None)
         del self._kept[:count]
 
-    def _note_activity(
-        self, region: str, advertiser_id: str, description: dict[str, str], now: float, *, excluded: bool
-    ) -> None:
-        row = (
-            description["name"],
-            description["conversionType"],
-            description["eventSource"],
-            description.get("dataSetName", "Default_Events"),
-        )
-        line = self._activity.get((region, advertiser_id, row))
-        if line is None:
+    def _note_activity(self, region: str, advertiser_id: str, line: Line, now: float) -> None:
+        # Counted before deduplication, as Amazon's console does.
+        found = self._activity.get((region, advertiser_id, line.row))
+        if found is None:
             if len(self._activity) >= 10_000:
                 return  # a sender that makes up names must not fill the memory
-            line = self._activity[region, advertiser_id, row] = Activity()
-        line.received += 1
-        line.excluded += excluded
-        line.last_at = now
+            found = self._activity[region, advertiser_id, line.row] = Activity()
+        found.received += 1
+        found.excluded += line.excluded
+        found.last_at = now
 
 
 def payload_hash(body: bytes) -> bytes:

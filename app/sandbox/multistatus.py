@@ -60,15 +60,17 @@ def _error_entry(index: int, reasons: Sequence[Refusal]) -> bytes:
     return b'{"index":%d,"errors":%b}' % (index, _encode(errors))
 
 
-def refused_by(fault: menu.AnyFault | None, event_ids: Sequence[str | None]) -> list[int]:
-    """Return the indexes that a `partial` fault refuses; other faults refuse none."""
+def refusals_of(fault: menu.AnyFault | None, event_ids: Sequence[str | None]) -> Mapping[int, list[Refusal]]:
+    """Return what a `partial` fault refuses, by index; other faults refuse nothing."""
     if not isinstance(fault, menu.Partial):
-        return []
+        return {}
     if fault.event_ids is not None:
-        return [index for index, event_id in enumerate(event_ids) if event_id in fault.event_ids]
-    if fault.indexes is not None:
-        return [index for index in fault.indexes if index < len(event_ids)]
-    return list(range(1, len(event_ids), 2))
+        struck = [index for index, event_id in enumerate(event_ids) if event_id in fault.event_ids]
+    elif fault.indexes is not None:
+        struck = [index for index in fault.indexes if index < len(event_ids)]
+    else:
+        struck = list(range(1, len(event_ids), 2))
+    return {index: [Refusal(fault.code, "Refused by a fault that was set.", "")] for index in struck}
 
 
 def shaped(

@@ -20,6 +20,7 @@ MAX_AHEAD_S: Final = 5 * 60
 """Position P6: a clock may run ahead by five minutes."""
 MAX_ERRORS: Final = 20
 """The schema's `maxItems` of one event's error list."""
+_REMEMBER: Final = 1000
 
 
 class Refusal(NamedTuple):
@@ -54,6 +55,8 @@ _AREF = re.compile(r"[A-Za-z0-9]{10}\.\d{13}(?:\|[A-Za-z0-9]{10}\.\d{13})*", re.
 # Version 2 of a TCF string begins with the six bits 000010, which is C in base64url.
 _TCF = re.compile(r"C[A-Za-z0-9_-]{9,}(?:\.[A-Za-z0-9_-]+)*").fullmatch
 _GPP = re.compile(r"[A-Za-z0-9_.-]+(?:~[A-Za-z0-9_.-]+)*").fullmatch
+# A full IP address needs its own look.
+_PLAIN_RAW_KEYS: Final = words.RAW_KEYS - {"FIP"}
 _SPEAKABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}").fullmatch
 
 
@@ -148,6 +151,29 @@ def _nested(members: Mapping[str, Check], required: frozenset[str]) -> Check:
     return check
 
 
+def _remembered(check: Check) -> Check:
+    """Remember the objects of plain members that passed `check`: nearly all events share the same few.
+
+    Members and values must both be hashable; whatever is not is simply checked again. What passes is all
+    strings, so no equal value of another type can pass by mistake.
+    """
+    passed: set[tuple[tuple[str, Any], ...]] = set()
+
+    def check_once(value: Any, event: Event, where: str) -> None:
+        try:
+            key = tuple(value.items())
+            if key in passed:
+                return
+        except (AttributeError, TypeError):
+            key = None
+        before = len(event.refusals)
+        check(value, event, where)
+        if key is not None and len(event.refusals) == before and len(passed) < _REMEMBER:
+            passed.add(key)
+
+    return check_once
+
+
 def _event_name(value: Any, event: Event, where: str) -> None:
     # Position P13, from Amazon's tag template.
     if type(value) is not str:
@@ -213,20 +239,29 @@ def _match_keys(value: Any, event: Event, where: str) -> None:
         event.refuse(Code.TOO_LARGE, "At most 15 match keys.", where)
         return
     for place, key in enumerate(value):
-        if _plain_match_key(key):
-            continue
-        _match_key(key, event, f"{where}[{place}]")
+        if not _plain_match_key(key):
+            _match_key(key, event, f"{where}[{place}]")
 
 
 def _plain_match_key(key: Any) -> bool:
-    """Recognise the usual, hashed key without building paths: most of the work of most events."""
+    """Recognise a usual, fine key without building paths: most of the work of most events."""
     if type(key) is not dict or len(key) != 2:
         return False
     kind, values = key.get("type"), key.get("values")
-    if type(kind) is not str or kind not in words.HASHED_KEYS or type(values) is not list or len(values) != 1:
+    if type(kind) is not str or type(values) is not list or len(values) != 1:
         return False
-    digest = values[0]
-    return type(digest) is str and _HASH(digest) is not None
+    content = values[0]
+    if type(content) is not str:
+        return False
+    if kind in words.HASHED_KEYS:
+        return _HASH(content) is not None
+    return (
+        kind in _PLAIN_RAW_KEYS
+        and content.isascii()
+        and content.isprintable()
+        and not content.isspace()
+        and content != ""
+    )
 
 
 def _match_key(key: Any, event: Event, where: str) -> None:
@@ -339,17 +374,19 @@ _CONSENT: Final[Mapping[str, Check]] = {
     "geo": _nested(
         {"ipAddress": _form(_is_ip, "Must be an IPv4 or IPv6 address.")}, frozenset({"ipAddress"})
     ),
-    "amazonConsent": _nested(
-        {"amznUserData": _word(words.CONSENT_STATUSES), "amznAdStorage": _word(words.CONSENT_STATUSES)},
-        frozenset({"amznUserData"}),
+    "amazonConsent": _remembered(
+        _nested(
+            {"amznUserData": _word(words.CONSENT_STATUSES), "amznAdStorage": _word(words.CONSENT_STATUSES)},
+            frozenset({"amznUserData"}),
+        )
     ),
     "tcf": _form(_TCF, "Not a TCF string of version 2."),
     "gpp": _form(_GPP, "Not a GPP string."),
 }
 
 _EVENT: Final[Mapping[str, Check]] = {
-    "eventDescription": _nested(
-        _DESCRIPTION, frozenset({"name", "conversionType", "eventSource", "eventIngestionMethod"})
+    "eventDescription": _remembered(
+        _nested(_DESCRIPTION, frozenset({"name", "conversionType", "eventSource", "eventIngestionMethod"}))
     ),
     "countryCode": _word(words.COUNTRIES),
     "eventTime": _event_time,
