@@ -35,12 +35,13 @@ async def store_connection(
         text(
             "INSERT INTO sign_ins AS s (destination, refresh_token, access_token, access_until, issued_at, "
             "lifetime_s, generation, connected_by) VALUES (:destination, :refresh, :access, "
-            "now() + make_interval(secs => CAST(:lifetime_s AS integer)), now(), CAST(:lifetime_s AS integer), "
-            "CAST(extract(epoch FROM now()) AS bigint), :by) "
+            "now() + make_interval(secs => CAST(:lifetime_s AS integer)), now(), "
+            "CAST(:lifetime_s AS integer), CAST(extract(epoch FROM now()) AS bigint), :by) "
             "ON CONFLICT (destination) DO UPDATE SET refresh_token = excluded.refresh_token, "
             "access_token = excluded.access_token, access_until = excluded.access_until, "
             "issued_at = excluded.issued_at, lifetime_s = excluded.lifetime_s, "
-            "generation = greatest(s.generation + 1, excluded.generation), forced_at = NULL, refresh_owner = NULL, refresh_until = NULL, "
+            "generation = greatest(s.generation + 1, excluded.generation), "
+            "forced_at = NULL, refresh_owner = NULL, refresh_until = NULL, "
             "connected_at = now(), connected_by = excluded.connected_by"
         ),
         {

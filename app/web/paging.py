@@ -1,0 +1,61 @@
+"""Lists a page at a time: `{"items": […], "next_cursor": …}`, where the cursor means something to us only."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Query
+
+from app.web.errors import Refusal, Word
+from app.web.problems import Field
+
+Item = TypeVar("Item")
+
+Limit = Annotated[int, Query(ge=1, le=200, description="How many items a page holds at most.")]
+Cursor = Annotated[
+    str | None, Query(max_length=200, description="`next_cursor` of the page before; left out for the first.")
+]
+PAGE = 50
+
+
+def cursor_of(*parts: object) -> str:
+    """Return an opaque cursor for the place named by `parts`, none of which holds a blank."""
+    return base64.urlsafe_b64encode(" ".join(map(str, parts)).encode()).decode().rstrip("=")
+
+
+def place_of(cursor: str | None) -> list[str] | None:
+    """Return the parts of a cursor, or None for the first page. Raises Refusal for anything not ours."""
+    if cursor is None:
+        return None
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        return base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").split(" ")
+    except (binascii.Error, ValueError):
+        raise bad_cursor() from None
+
+
+def number_of(cursor: str | None) -> int | None:
+    """Return the number that a cursor of one number names, or None for the first page. Raises Refusal."""
+    match place_of(cursor):
+        case None:
+            return None
+        case [number] if number.isascii() and number.isdigit() and len(number) < 10:
+            return int(number)
+        case _:
+            raise bad_cursor()
+
+
+def bad_cursor() -> Refusal:
+    """Return the refusal of a cursor that this list did not hand out."""
+    return Refusal(Word.INVALID, "Use next_cursor as the page before gave it.", Field("cursor", "invalid"))
+
+
+def page_of(found: Sequence[Item], limit: int) -> tuple[Sequence[Item], bool]:
+    """Return up to `limit` items, and whether there are more; ask the store for one more than `limit`."""
+    return found[:limit], len(found) > limit
+
+
+def page(items: Sequence[Any], next_cursor: str | None) -> dict[str, Any]:
+    """Return the one shape of a list."""
+    return {"items": items, "next_cursor": next_cursor}

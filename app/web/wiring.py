@@ -1,0 +1,116 @@
+"""What the root hands down to the web: resources, and the few things the web asks of others.
+
+The web imports nothing that knows Amazon (ADR 0010): connecting a destination asks through the protocols
+here, and the root puts Amazon's client, or a test's fake, behind them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any, Protocol
+
+from prometheus_client import CollectorRegistry
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.domain.destination import Region
+from app.domain.ids import AdvertiserId, DestinationNumber
+from app.vault import Vault
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Granted:
+    """Amazon gave tokens for the code. `lifetime_s` is the access token's, in seconds."""
+
+    access_token: str
+    refresh_token: str
+    lifetime_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """Amazon did not take the code: used, expired, or not meant for this client."""
+
+
+@dataclass(frozen=True, slots=True)
+class CannotTell:
+    """Amazon gave no answer that can be relied on; asking again may help."""
+
+
+class AmazonSignIn(Protocol):
+    """Login with Amazon, as far as connecting a destination needs it."""
+
+    def authorize_url(self, region: Region, *, state: str, code_verifier: str) -> str:
+        """Return the page where the user clicks Allow; the verifier's S256 challenge travels in it."""
+        ...
+
+    async def exchange(
+        self, region: Region, *, code: str, code_verifier: str
+    ) -> Granted | Declined | CannotTell:
+        """Exchange a code for tokens, once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Visible:
+    """The signed-in user can see the advertiser; `name` is what Amazon calls it, where it said so."""
+
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotVisible:
+    """The signed-in user cannot see the advertiser in this region."""
+
+
+class FindAdvertiser(Protocol):
+    """Ask Amazon whether an advertiser is visible to an access token."""
+
+    async def __call__(
+        self, region: Region, *, access_token: str, advertiser_id: AdvertiserId
+    ) -> Visible | NotVisible | CannotTell: ...
+
+
+class Road(Protocol):
+    """What the acts on a destination ask of the road that its events travel."""
+
+    async def quiesce(self, destination: DestinationNumber) -> None:
+        """Return once every attempt that was started for the destination has settled or timed out."""
+        ...
+
+    async def waiting(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
+        """Return how many accepted events are still owed to Amazon."""
+        ...
+
+    async def discard(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
+        """Make what is still owed dead, with reason `discarded`, and return how many events that were."""
+        ...
+
+    async def wake(self, destination: DestinationNumber) -> None:
+        """Tell workers that a destination changed; they would find out by themselves, only later."""
+        ...
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Wiring:
+    """Everything a route may use. `bootstrap_key_digest` is the SHA-256 of BOOTSTRAP_ADMIN_KEY, if set."""
+
+    engine: AsyncEngine
+    vault: Vault
+    sign_in: AmazonSignIn
+    find_advertiser: FindAdvertiser
+    road: Road
+    public_url: str
+    development: bool = False
+    # False when AMAZON_CLIENT_ID or its secret is missing: connecting would fail at Amazon.
+    amazon_configured: bool = True
+    bootstrap_key_digest: bytes | None = None
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    now: Callable[[], datetime] = _now
+    monotonic: Callable[[], float] = monotonic
+    # The receiving half of the road; its router (app/web/events.py) knows the type.
+    intake: Any = None
