@@ -1,0 +1,206 @@
+"""What a caller sent: the events in a body, each with the ids that route it or the reason it was not taken.
+
+Everything in an event but its three ids is catalogue data, which only mappings read. Source: interface §2.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from app.domain import strict_json
+from app.domain.codes import REASONS, Code
+
+MAX_EVENTS: Final = 5000
+MAX_EVENT_ID_LENGTH: Final = 256
+
+# The envelope's own members. They say where an event goes, not what happened, so no content hash covers them.
+ROUTING: Final = frozenset({"event_id", "destination_id", "mapping_id"})
+
+CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+# What `amazon_event_id` begins with; nobody else may send an id of this shape.
+DERIVED_SHAPE: Final = re.compile(r"[0-9a-f]{16}:", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Event:
+    """One event as sent. `content` is the whole object; `index` its place. Personal: no repr."""
+
+    index: int
+    event_id: str | None
+    destination_id: str
+    mapping_id: str | None
+    content: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why an event was not taken: a word of `REASONS`, where, and a sentence. Holds no value of the event's.
+
+    `field` is the source path, `mapping_field` the destination field. `event_id` is None where the caller
+    sent none or where the id itself was refused.
+    """
+
+    reason: str
+    field: str | None
+    mapping_field: str | None
+    detail: str
+    event_id: str | None
+
+    @property
+    def code(self) -> Code:
+        """The journey's code for the reason."""
+        return REASONS[self.reason].code
+
+
+@dataclass(frozen=True, slots=True)
+class BodyProblem:
+    """Why no event at all was read from a body: 'malformed_body', 'empty_batch' or 'too_many_events'."""
+
+    problem: str
+    detail: str
+
+
+Read = Event | Rejection
+_EMPTY: Final = BodyProblem("empty_batch", "The batch holds no event.")
+_TOO_MANY: Final = BodyProblem("too_many_events", f"A request takes at most {MAX_EVENTS:,} events.")
+
+
+def read_events(
+    body: Any, *, default_destination: str | None, default_mapping: str | None
+) -> list[Read] | BodyProblem:
+    """Take the events out of a parsed body: one event, an array, or a list under `events` or `rows`.
+
+    A member that is no object is rejected alone. An event's own ids win over those beside the list, and these
+    over the defaults, which come from the query. `events` or `rows` that is no list is catalogue data.
+    """
+    if type(body) is list:
+        return _read_batch(body, (), default_destination, default_mapping)
+    if type(body) is not dict:
+        return BodyProblem("malformed_body", "The body is neither an event nor a list of events.")
+    lists = [name for name in ("events", "rows") if type(body.get(name)) is list]
+    if len(lists) == 2:
+        return BodyProblem("malformed_body", "The body has a list under events and another under rows.")
+    if lists:
+        return _read_batch(body[lists[0]], (body,), default_destination, default_mapping)
+    return [_read_one(0, body, (), default_destination, default_mapping)]
+
+
+def read_lines(
+    body: bytes, *, default_destination: str | None, default_mapping: str | None
+) -> list[Read] | BodyProblem:
+    """Take the events out of NDJSON, one a line. Blank lines do not count; a bad line is rejected alone."""
+    lines = [(number, line) for number, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
+    if not lines:
+        return _EMPTY
+    if len(lines) > MAX_EVENTS:
+        return _TOO_MANY
+    read: list[Read] = []
+    for index, (number, line) in enumerate(lines):
+        value = strict_json.parse(line)
+        if isinstance(value, strict_json.Malformed):
+            sentence = strict_json.SENTENCES[value.why].replace("The body", "The line")
+            read.append(Rejection("malformed_line", None, None, f"Line {number}: {sentence}", None))
+        else:
+            read.append(_read_member(index, value, (), default_destination, default_mapping))
+    return read
+
+
+def _read_batch(
+    members: list[Any], envelope: tuple[dict[str, Any], ...], destination: str | None, mapping: str | None
+) -> list[Read] | BodyProblem:
+    if not members:
+        return _EMPTY
+    if len(members) > MAX_EVENTS:
+        return _TOO_MANY
+    return [_read_member(i, member, envelope, destination, mapping) for i, member in enumerate(members)]
+
+
+def _read_member(
+    index: int,
+    member: Any,
+    envelope: tuple[dict[str, Any], ...],
+    destination: str | None,
+    mapping: str | None,
+) -> Read:
+    if type(member) is not dict:
+        return Rejection("not_an_object", None, None, "The event is not a JSON object.", None)
+    return _read_one(index, member, envelope, destination, mapping)
+
+
+def _read_one(
+    index: int,
+    content: dict[str, Any],
+    envelope: tuple[dict[str, Any], ...],
+    default_destination: str | None,
+    default_mapping: str | None,
+) -> Read:
+    event_id = content.get("event_id")
+    if event_id is not None and (refused := judge_event_id(event_id)):
+        return refused
+    destination_id = _routed("destination_id", content, envelope, default_destination)
+    mapping_id = _routed("mapping_id", content, envelope, default_mapping)
+    if destination_id is None or destination_id == "":
+        detail = "destination_id is neither in the event nor beside the list nor in the query."
+        return Rejection("destination_missing", "destination_id", None, detail, event_id)
+    if type(destination_id) is not str:
+        return Rejection("wrong_type", "destination_id", None, "destination_id is not a text.", event_id)
+    if mapping_id is not None and type(mapping_id) is not str:
+        return Rejection("wrong_type", "mapping_id", None, "mapping_id is not a text.", event_id)
+    return Event(index, event_id, destination_id, mapping_id or None, content)
+
+
+def _routed(name: str, content: dict[str, Any], envelope: tuple[dict[str, Any], ...], default: Any) -> Any:
+    for members in (content, *envelope):
+        value = members.get(name)
+        if value is not None:
+            return value
+    return default
+
+
+def judge_event_id(event_id: Any) -> Rejection | None:
+    """Say why a caller's id cannot be an event's id, or None where it can."""
+    if type(event_id) is not str:
+        return Rejection("event_id_invalid", "event_id", None, "event_id is not a text.", None)
+    if not 1 <= len(event_id) <= MAX_EVENT_ID_LENGTH:
+        detail = f"event_id has no or more than {MAX_EVENT_ID_LENGTH} characters."
+        return Rejection("event_id_invalid", "event_id", None, detail, None)
+    if CONTROL_CHARACTER.search(event_id):
+        return Rejection("event_id_invalid", "event_id", None, "event_id holds a control character.", None)
+    if "@" in event_id:
+        detail = "event_id holds '@', as e-mail addresses do; ids are shown and logged."
+        return Rejection("event_id_personal", "event_id", None, detail, None)
+    return None
+
+
+_CANONICAL: Final = msgspec.json.Encoder(order="sorted", decimal_format="number")
+
+
+def content_digest(content: dict[str, Any], pepper: bytes) -> bytes:
+    """Hash what an event says in 16 bytes: keyed BLAKE2b over its JSON, keys sorted, routing ids left out.
+
+    Two tries of one event agree, however their members were ordered or spaced. Numbers count as written: `1`
+    and `1.0` differ, `1e3` and `1E+3` do not. Without the pepper, which is never rotated, nobody can try
+    guesses of a person's traits against a digest.
+    """
+    said = {name: value for name, value in content.items() if name not in ROUTING}
+    # BLAKE2b takes a key of at most 64 bytes; a longer pepper is cut to size by hashing.
+    key = pepper if len(pepper) <= 64 else hashlib.blake2b(pepper).digest()
+    return hashlib.blake2b(_CANONICAL.encode(said), digest_size=16, key=key).digest()
+
+
+def derived_event_id(digest: bytes) -> str:
+    """Name an event that came without an id after its content, so that a second try has the same name."""
+    return f"derived-{digest.hex()}"
+
+
+def amazon_event_id(destination_id: str, mapping_id: str, event_type: str, event_id: str) -> str:
+    """Make the id that Amazon dedupes by, for an event whose mapping maps none.
+
+    The event type takes part, since Amazon dedupes across types. Source: P5 and interface §2.
+    """
+    scope = hashlib.sha256(f"{destination_id}\n{mapping_id}\n{event_type}".encode()).hexdigest()
+    return f"{scope[:16]}:{event_id}"

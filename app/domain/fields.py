@@ -1,0 +1,97 @@
+"""The destination fields a mapping can fill, as a table: what a form shows and what the conversion reads.
+
+The order is that of the form's groups; match keys keep the order in which an event carries them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from app.domain.identity import MATCH_KEYS
+
+
+class Group(StrEnum):
+    """The groups of the mapping screen, and the rest under Additional Settings."""
+
+    EVENT_ATTRIBUTE = "event_attribute"
+    MATCH_KEY = "match_key"
+    PURCHASE = "purchase"
+    DELIVERY = "delivery"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A key of a mapping's `fields`: the JSON type it takes from the event, its label, help for a form."""
+
+    name: str
+    group: Group
+    label: str
+    takes: str  # 'time' | 'text' | 'number' | 'integer' | 'boolean'
+    help: str
+
+
+_WORDS: Final[Mapping[str, tuple[str, str]]] = {
+    "email": ("Email", "Normalised and hashed."),
+    "phone": (
+        "Phone Number",
+        "With country code, or national and completed from the event's country; hashed.",
+    ),
+    "first_name": ("First Name", "Normalised and hashed."),
+    "last_name": ("Last Name", "Normalised and hashed."),
+    "address": ("Street Address", "Normalised and hashed."),
+    "city": ("City", "Normalised and hashed."),
+    "state": ("State", "Two-letter code in the US and Canada; hashed."),
+    "postal": ("Postal Code", "Normalised and hashed."),
+    "maid": ("MAID", "Mobile advertising id (ADID, IDFA or Fire ad id); sent as it is."),
+    "ramp_id": ("RampID", "LiveRamp's id; sent as it is."),
+    "match_id": ("Match ID", "Your own opaque id, also sent by the Amazon Ad Tag; sent as it is."),
+    "real_id": ("Real ID", "Partner id; sent as it is."),
+    "merkle_id": ("Merkle ID", "Partner id; sent as it is."),
+    "kantar_id": ("Kantar ID", "Partner id; sent as it is."),
+    "fip": ("Full IP Address", "Used to match people, unlike the IP address below; sent as it is."),
+}
+
+
+_ROWS: Final = (
+    Field(
+        "event_timestamp", Group.EVENT_ATTRIBUTE, "Event Timestamp", "time", "ISO 8601 with a zone. Required."
+    ),
+    *(Field(k.field, Group.MATCH_KEY, _WORDS[k.field][0], "text", _WORDS[k.field][1]) for k in MATCH_KEYS),
+    Field(
+        "value", Group.PURCHASE, "Value", "number", "Money for purchases, a score otherwise; two decimals."
+    ),
+    Field("currency", Group.PURCHASE, "Currency", "text", "Overrides the destination's; purchases only."),
+    Field("units_sold", Group.PURCHASE, "Units Sold", "integer", "At least 1; purchases only."),
+    Field(
+        "event_id", Group.DELIVERY, "Deduplication ID", "text", "Shared with the Ad Tag; derived if left out."
+    ),
+    Field(
+        "ip_address",
+        Group.DELIVERY,
+        "IP Address",
+        "text",
+        "Public address; sent beside consent, is none itself.",
+    ),
+    Field("user_agent", Group.DELIVERY, "User Agent", "text", "At most 512 characters."),
+    Field(
+        "limited_data_use",
+        Group.DELIVERY,
+        "Limited Data Use",
+        "boolean",
+        "Amazon stores such an event unused.",
+    ),
+    Field(
+        "amazon_ad_event_key",
+        Group.DELIVERY,
+        "Amazon Ad Event Key",
+        "text",
+        "Amazon's own id of the ad event.",
+    ),
+    Field(
+        "aref_measurement_tokens", Group.DELIVERY, "Measurement Tokens", "text", "From the ad click's aref."
+    ),
+)
+
+FIELDS: Final[Mapping[str, Field]] = {row.name: row for row in _ROWS}
+MATCH_KEY_FIELDS: Final = tuple(rule.field for rule in MATCH_KEYS)

@@ -1,0 +1,40 @@
+"""Numbers of an event: `int` or `Decimal`, never a float, so that money stays what was sent."""
+
+import re
+from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import Any, Final, TypeGuard
+
+_PLAIN_DECIMAL: Final = re.compile(r"[+-]?[0-9]{1,32}(?:\.[0-9]{1,32})?", re.ASCII)
+
+# Wide enough for any number the parser takes; the default context would cut at 28 digits.
+_WIDE: Final = Context(prec=10_000)
+
+
+def is_number(value: Any) -> TypeGuard[int | Decimal]:
+    """Tell whether a JSON value is a number; true and false are none."""
+    return type(value) is int or type(value) is Decimal
+
+
+def read_number(text: str) -> int | Decimal | None:
+    """Read a plain decimal text; no exponent, no separators, no blanks. None where it is none."""
+    if not _PLAIN_DECIMAL.fullmatch(text):
+        return None
+    return Decimal(text) if "." in text else int(text)
+
+
+def number_text(number: int | Decimal) -> str:
+    """Write a number as plain digits, without exponent. At most some 4,300 characters."""
+    return str(number) if type(number) is int else f"{number:f}"
+
+
+def rounded(number: int | Decimal, places: int) -> int | Decimal:
+    """Round to so many decimals, halves away from zero as money is; to none gives an `int`."""
+    if type(number) is int:
+        return number
+    exact = Decimal(number).quantize(Decimal((0, (1,), -places)), ROUND_HALF_UP, _WIDE)
+    return int(exact) if places == 0 else exact
+
+
+def plain(value: Any) -> Any:
+    """Give a constant of a mapping document the type that events have: some readers give floats."""
+    return Decimal(repr(value)) if type(value) is float else value

@@ -1,0 +1,76 @@
+"""A TCF consent string, version 2, decoded just far enough to see whether a vendor may act for purposes.
+
+Source: IAB Tech Lab, "Consent string and vendor list formats v2", core string. Bits are counted from the
+left.
+"""
+
+import re
+from base64 import urlsafe_b64decode
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+MAX_LENGTH: Final = 8192
+_BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+
+# Where the fields of the core string stand: first bit and width.
+_VERSION: Final = (0, 6)
+_PURPOSES_CONSENT: Final = (152, 24)
+_MAX_VENDOR_ID: Final = (213, 16)
+_IS_RANGE: Final = (229, 1)
+_VENDORS: Final = 230
+_ENTRY_COUNT: Final = (_VENDORS, 12)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bits:
+    number: int
+    length: int
+
+    def read(self, start: int, width: int) -> int:
+        """Give an unsigned number; raises IndexError past the end."""
+        if start + width > self.length:
+            raise IndexError
+        return (self.number >> (self.length - start - width)) & ((1 << width) - 1)
+
+
+def consents(text: str, *, vendor: int, purposes: Collection[int]) -> bool | None:
+    """Tell whether a string grants a vendor consent for all the purposes; None where it is no TCF v2 string.
+
+    Legitimate interest does not count. Segments after the core one (disclosed vendors, publisher) are not
+    read, but must be base64url as well.
+    """
+    if len(text) > MAX_LENGTH:
+        return None
+    segments = text.split(".")
+    if not all(_BASE64URL.fullmatch(segment) for segment in segments):
+        return None
+    core = segments[0]
+    try:
+        raw = urlsafe_b64decode(core + "=" * (-len(core) % 4))
+    except ValueError:
+        return None
+    bits = _Bits(int.from_bytes(raw, "big"), len(raw) * 8)
+    try:
+        if bits.read(*_VERSION) != 2:
+            return None
+        purposes_given = bits.read(*_PURPOSES_CONSENT)
+        vendor_given = _vendor_given(bits, vendor)
+    except IndexError:
+        return None
+    return vendor_given and all(1 <= p <= 24 and (purposes_given >> (24 - p)) & 1 for p in purposes)
+
+
+def _vendor_given(bits: _Bits, vendor: int) -> bool:
+    last = bits.read(*_MAX_VENDOR_ID)
+    if not bits.read(*_IS_RANGE):
+        bits.read(_VENDORS, last)  # the whole field must be there, or the string was cut
+        return 1 <= vendor <= last and bool(bits.read(_VENDORS + vendor - 1, 1))
+    at = _VENDORS + 12
+    given = False
+    for _ in range(bits.read(*_ENTRY_COUNT)):
+        is_range, start = bits.read(at, 1), bits.read(at + 1, 16)
+        end = bits.read(at + 17, 16) if is_range else start
+        at += 33 if is_range else 17
+        given = given or start <= vendor <= end
+    return given

@@ -1,0 +1,63 @@
+"""Event times: strictly read, and written as Amazon is sent them.
+
+Source: position P6. ISO 8601 with a zone, the date and the time in full and joined by `T`; seconds may be
+left out. Refused, since readers differ on them: no zone, a date alone, a space, ordinal and week dates, a
+leap second, an offset beyond fourteen hours, digits that are not ASCII.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Final
+
+EARLY_LIMIT: Final = timedelta(minutes=5)  # how far ahead of our clock a sender's may be (P6)
+
+_ISO: Final = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(?::\d\d(?:\.(?P<fraction>\d{1,9}))?)?"
+    r"(?:[Zz]|[+-](?:0\d|1[0-3])(?::?[0-5]\d)?|[+-]14(?::?00)?)",
+    re.ASCII,
+)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# An epoch of the wrong unit lands outside: seconds end in the year 2286, milliseconds likewise.
+_MAX_SECONDS: Final = 10**10
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """An instant, and its RFC 3339 text in UTC: milliseconds only where the event gave a fraction."""
+
+    at: datetime
+    text: str
+
+
+def read_time(text: str) -> Moment | None:
+    """Read an event's time, or return None where it is not ISO 8601 with a zone. Fractions are cut."""
+    match = _ISO.fullmatch(text)
+    if match is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):  # the 30th of February, 24:00, a leap second, before the year 1
+        return None
+    if match["fraction"] is not None:
+        return Moment(at, _iso(at, "milliseconds"))
+    # What most callers send is already what Amazon is sent.
+    as_sent = len(text) == 20 and text[10] == "T" and text[19] == "Z"
+    return Moment(at, text if as_sent else _iso(at, "seconds"))
+
+
+def _iso(at: datetime, precision: str) -> str:
+    return at.isoformat(timespec=precision).replace("+00:00", "Z")
+
+
+def from_epoch(number: int | Decimal, *, per_second: int) -> str | None:
+    """Write an epoch as RFC 3339 text, or return None where it lies outside 1970 to 2286 in that unit.
+
+    `per_second` is 1 for seconds and 1,000 for milliseconds. Parts of a millisecond are cut.
+    """
+    if not 0 <= number < _MAX_SECONDS * per_second:
+        return None
+    milliseconds = int(number * (1000 // per_second))
+    at = _EPOCH + timedelta(milliseconds=milliseconds)
+    return _iso(at, "milliseconds" if milliseconds % 1000 else "seconds")
