@@ -12,7 +12,7 @@ from typing import Any
 
 MAX_MESSAGE = 300
 _READ_AT_MOST = 4_000  # keeps the patterns below cheap whatever Amazon writes
-_GONE = "[removed]"
+_GONE = "***"
 
 # What may stand between quotes, being a word of Amazon's schema and not a value of the event's (contract §2).
 _WORDS = (
@@ -38,7 +38,7 @@ _SPACES = re.compile(r"\s+")
 _SHAPES = tuple(
     re.compile(pattern)
     for pattern in (
-        r"[{\[](?=.*[:,\"]).*(?:[}\]]|$)",  # a piece of the event's JSON, to its last bracket
+        r"(?:\{|\[(?=\s*[\"{\[]))(?:.*[}\]]|.*)",  # a piece of the event's JSON, to its last bracket
         r"\S*@\S*",  # an e-mail address
         r"Atz[a-z]\|\S*",  # an Amazon token
         r"(?i:bearer)\s+\S+",

@@ -1,0 +1,110 @@
+"""Amazon's words are kept without anything of a person's."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.amazon import words
+
+DIGEST = "973dfe463ec85785f5f95af5ba3906eedb2d931c24e69824a89ea65dba4e813b"
+
+
+@pytest.mark.parametrize(
+    ("spoken", "kept"),
+    [
+        pytest.param("eventTime is not RFC 3339", "eventTime is not RFC 3339", id="a plain sentence stays"),
+        pytest.param("ada@example.com is bad", "*** is bad", id="an e-mail address goes"),
+        pytest.param(f"hash {DIGEST} unknown", "hash *** unknown", id="a digest goes"),
+        pytest.param(f"hash {DIGEST.upper()[:40]} unknown", "hash *** unknown", id="half a digest goes"),
+        pytest.param("phone +1 (555) 010-0199 bad", "phone *** bad", id="a phone number goes"),
+        pytest.param("phone 15550100199 bad", "phone *** bad", id="a run of digits goes"),
+        pytest.param("ip 192.168.1.1 bad", "ip *** bad", id="an IPv4 address goes"),
+        pytest.param("ip 1.2.3.4 bad", "ip *** bad", id="a short IPv4 address goes"),
+        pytest.param("ip 2001:0db8:85a3::8a2e:0370:7334 bad", "ip *** bad", id="an IPv6 address goes"),
+        pytest.param("id 38400000-8cf0-11bd-b23e-10b96e40000d bad", "id *** bad", id="a MAID goes"),
+        pytest.param("id XY1000bIwxFxxxAbc0192 bad", "id *** bad", id="an opaque id goes"),
+        pytest.param("token Atza|IwEBIJ bad", "token *** bad", id="a token of Amazon's goes"),
+        pytest.param("value 'Jane' bad", "value *** bad", id="what stands between quotes goes"),
+        pytest.param('value "Jane', "value ***", id="an open quote goes to its end"),
+        pytest.param("value 'O'Brien' bad", "value *** bad", id="an apostrophe does not end a quote"),
+        pytest.param(
+            "member 'eventTime' bad", "member 'eventTime' bad", id="a word of the schema stays in quotes"
+        ),
+        pytest.param(
+            "the event's type isn't known", "the event's type isn't known", id="apostrophes are no quotes"
+        ),
+        pytest.param('bad: {"matchKeys":[{"values":["x"]}]} there', "bad: *** there", id="JSON goes whole"),
+        pytest.param('bad: {"matchKeys":[{"va', "bad: ***", id="JSON cut off goes to its end"),
+        pytest.param("events[3].value too low", "events[3].value too low", id="a path stays"),
+        pytest.param(
+            "one\r\ntwo\x1b[31m\u202ethree", "one two [31m three", id="control characters become spaces"
+        ),
+        pytest.param("\ud800", "", id="half a surrogate pair goes"),
+        pytest.param("x " * 500, ("x " * 150)[:299] + "…", id="at most 300 characters"),
+        pytest.param(None, "", id="nothing says nothing"),
+        pytest.param({"a": 1}, "", id="an object says nothing"),
+    ],
+)
+def test_amazons_sentence_is_kept_without_what_may_be_an_echo(spoken: object, kept: str) -> None:
+    """Shapes of personal data and of the event's values are taken out; Amazon's own words stay."""
+    assert words.said(spoken) == kept
+
+
+EVENT = {
+    "eventDescription": {"name": "Order"},
+    "countryCode": "US",
+    "matchKeys": [{"type": "EMAIL", "values": [DIGEST]}, {"type": "MATCH_ID", "values": ["abc"]}],
+    "eventId": "ord-1",
+    "consent": {"geo": {"ipAddress": "10.0.0.1"}, "amazonConsent": {"amznUserData": "GRANTED"}},
+    "customData": [{"name": "brand", "value": "acme"}],
+    "deviceInfo": {"userAgent": "Moz"},
+}
+
+
+def test_the_values_that_went_out_are_known() -> None:
+    """Names, types, country and consent words are Amazon's vocabulary; the rest may be a person's."""
+    assert words.values_sent([EVENT, None, [], {"matchKeys": 5}]) == {
+        DIGEST,
+        "abc",
+        "ord-1",
+        "10.0.0.1",
+        "acme",
+        "Moz",
+    }
+
+
+@given(st.text(min_size=1, max_size=40), st.sampled_from(["is bad", "«", "(", " too long"]))
+def test_no_value_that_was_sent_is_repeated(value: str, rest: str) -> None:
+    """By value, whatever its shape, and however it is spelled."""
+    kept = words.said(f"Field {value.upper()} {rest}", sent=words.values_sent([{"eventId": value}]))
+    spoken = " ".join(value.split()).lower()
+    if len(spoken) > 2 and spoken not in "field *** is bad « ( too long" and value not in words.SCHEMA_WORDS:
+        assert spoken not in kept.lower()
+
+
+@pytest.mark.parametrize(
+    ("code", "kept"),
+    [
+        ("BAD_REQUEST", "BAD_REQUEST"),
+        ("bad", "?"),
+        ("A" * 200, "?"),
+        ("A@B", "?"),
+        (DIGEST.upper(), "?"),
+        ("AB" * 32, "?"),
+        (None, "?"),
+        (7, "?"),
+    ],
+)
+def test_a_code_is_a_code_or_none(code: object, kept: str) -> None:
+    """Nothing but a word in capitals passes for one, and no digest does."""
+    assert words.code(code, otherwise="?") == kept
+
+
+def test_hostile_sentences_take_no_time() -> None:
+    """No pattern backtracks without end: a second for all of these is generous."""
+    import time
+
+    started = time.perf_counter()
+    for unit in ("1 ", "'", '"', "{:", "a1", "::", "+", "f", "@", "a@", "{[", "1.", "'a "):
+        words.said(unit * 100_000, sent=frozenset(unit * n for n in range(1, 50)))
+    assert time.perf_counter() - started < 1.0

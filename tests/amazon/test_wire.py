@@ -1,0 +1,230 @@
+"""Amazon's Events API as bytes and values: where it is, what is sent, how it answers."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from amazon_replies import ROWS, Row
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.amazon import wire
+from app.domain.destination import Region
+from app.domain.outcome import Accepted, Answered, Broken, Refused, Throttled
+
+
+@pytest.mark.parametrize("row", [pytest.param(row, id=row.rule) for row in ROWS])
+def test_an_answer_means(row: Row) -> None:
+    """Each row of the specification holds."""
+    assert wire.read_reply(row.status, row.headers, row.bytes(), sent=row.sent) == row.reply
+
+
+def test_the_codes_that_are_retried_are_exactly_three() -> None:
+    """P4 names them; a fourth would retry what Amazon refused for good."""
+    assert {"CONFLICT", "INTERNAL_ERROR", "TOO_MANY_REQUESTS"} == wire.RETRYABLE_CODES
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 12) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=12,
+)
+_INDEX = st.integers(-2, 12) | _JSON
+_ENTRY = st.fixed_dictionaries({"index": _INDEX}, optional={"event": _JSON, "errors": _JSON}) | _JSON
+_REPLY = st.fixed_dictionaries(
+    {}, optional={"success": st.lists(_ENTRY) | _JSON, "error": st.lists(_ENTRY) | _JSON}
+)
+_BODY = (_REPLY | _JSON).map(lambda value: json.dumps(value).encode()) | st.binary(max_size=40)
+
+
+@given(sent=st.integers(1, 8), body=_BODY, status=st.integers(200, 299))
+def test_n_conversions_sent_have_exactly_n_outcomes_whatever_is_answered(
+    sent: int, body: bytes, status: int
+) -> None:
+    """A 2xx gives one outcome each, or none at all for an unreadable body; it never raises."""
+    match wire.read_reply(status, {}, body, sent=sent):
+        case Answered(outcomes):
+            assert len(outcomes) == sent
+        case reply:
+            assert reply == Broken("amazon_unreadable")
+
+
+@given(body=_BODY, status=st.integers(-1, 1000), wait=st.text(max_size=12))
+def test_no_answer_raises(body: bytes, status: int, wait: str) -> None:
+    """Any status, header and body is a value."""
+    wire.read_reply(status, {"Retry-After": wait, "Date": wait}, body, sent=2)
+
+
+@given(st.lists(st.sampled_from(["success", "error", "both", "none"]), min_size=1, max_size=20), st.randoms())
+def test_a_conversion_is_delivered_only_by_its_own_index_under_success(named: list[str], luck: Any) -> None:
+    """The law behind the rows: success, and nothing else, delivers."""
+    success = [{"index": i} for i, where in enumerate(named) if where in ("success", "both")]
+    error = [
+        {"index": i, "errors": [{"code": "X"}]} for i, where in enumerate(named) if where in ("error", "both")
+    ]
+    luck.shuffle(success)
+    reply = wire.read_reply(
+        207, {}, json.dumps({"success": success, "error": error}).encode(), sent=len(named)
+    )
+    assert isinstance(reply, Answered)
+    assert [isinstance(one, Accepted) for one in reply.outcomes] == [where == "success" for where in named]
+
+
+NOON = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
+AT_NOON = {"Date": "Tue, 24 Nov 2026 12:00:00 GMT"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "now", "seconds"),
+    [
+        pytest.param({"Retry-After": "7"}, None, 7.0, id="whole seconds"),
+        pytest.param({"RETRY-AFTER": " 7 "}, None, 7.0, id="in any case and with space around"),
+        pytest.param({"Retry-After": "0"}, None, 0.0, id="zero is a wait of nothing"),
+        pytest.param({"Retry-After": "86400"}, None, 3600.0, id="more than an hour is an hour"),
+        pytest.param({"Retry-After": "9" * 18}, None, 3600.0, id="an absurd number is an hour"),
+        pytest.param({"Retry-After": "9" * 400}, None, None, id="a number without end says nothing"),
+        pytest.param({"Retry-After": "-5, soon"}, None, None, id="a negative number says nothing"),
+        pytest.param({"Retry-After": "7.5"}, None, None, id="a fraction says nothing"),
+        pytest.param({"Retry-After": "٧"}, None, None, id="other digits say nothing"),
+        pytest.param({"Retry-After": "soon"}, NOON, None, id="words say nothing"),
+        pytest.param({"Retry-After": ""}, None, None, id="an empty header says nothing"),
+        pytest.param({}, NOON, None, id="no header says nothing"),
+        pytest.param(
+            {"Retry-After": "Tue, 24 Nov 2026 12:00:30 GMT", **AT_NOON},
+            None,
+            30.0,
+            id="a date counts from Amazon's own clock",
+        ),
+        pytest.param(
+            {"Retry-After": "Tue, 24 Nov 2026 12:00:30 GMT"},
+            NOON,
+            30.0,
+            id="a date without Amazon's clock counts from ours",
+        ),
+        pytest.param(
+            {"Retry-After": "Tue, 24 Nov 2026 12:00:30 GMT"},
+            None,
+            None,
+            id="a date without any clock says nothing",
+        ),
+        pytest.param(
+            {"Retry-After": "Tue, 24 Nov 2026 11:00:00 GMT", **AT_NOON},
+            None,
+            0.0,
+            id="a date that has passed is a wait of nothing",
+        ),
+        pytest.param(
+            {"Retry-After": "Tue, 24 Nov 2099 12:00:00 GMT", **AT_NOON},
+            None,
+            3600.0,
+            id="a date years ahead is an hour",
+        ),
+        pytest.param(
+            {"Retry-After": "Tue, 99 Nov 2026 12:00:00 GMT", **AT_NOON},
+            None,
+            None,
+            id="a day that does not exist says nothing",
+        ),
+        pytest.param(
+            {"Retry-After": "Tue, 24 Nov 2026 12:00:30 -0000", **AT_NOON},
+            None,
+            30.0,
+            id="a date without a zone is UTC",
+        ),
+    ],
+)
+def test_retry_after(headers: dict[str, str], now: datetime | None, seconds: float | None) -> None:
+    """The wait is whole, bounded, or not there."""
+    assert wire.read_reply(429, headers, b"", sent=1, now=now) == Throttled(seconds)
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        pytest.param(
+            {"Amazon-Advertising-API-RequestId": "r-1", "x-amzn-RequestId": "r-2"},
+            "r-1",
+            id="documented first",
+        ),
+        pytest.param({"x-amzn-RequestId": "r-2"}, "r-2", id="then those of AWS"),
+        pytest.param(
+            {"x-amz-rid": "a <script>\x1b[31m"}, "a <script>[31m", id="printable, to be escaped where shown"
+        ),
+        pytest.param({"x-amz-request-id": "é\x00"}, None, id="nothing printable is nothing"),
+        pytest.param({"x-amz-request-id": "x" * 999}, "x" * 128, id="at most 128 characters"),
+        pytest.param({}, None, id="none"),
+    ],
+)
+def test_the_request_id_is_recorded_clean(headers: dict[str, str], expected: str | None) -> None:
+    """What Amazon calls a request helps its support; it is a stranger's text all the same."""
+    assert wire.request_id(headers) == expected
+
+
+@given(st.lists(st.binary(max_size=30), min_size=1, max_size=20))
+def test_a_body_is_as_long_as_was_predicted_and_holds_the_frozen_bytes(conversions: list[bytes]) -> None:
+    """Batching counts before it joins; the join changes no byte (P5)."""
+    body = wire.request_body(conversions)
+    assert len(body) == wire.body_size(map(len, conversions))
+    assert body == b'{"events":[' + b",".join(conversions) + b"]}"
+
+
+@pytest.mark.parametrize("count", [0, 501])
+def test_a_request_of_none_or_more_than_500_is_the_callers_mistake(count: int) -> None:
+    """The schema takes 1 to 500 (P12)."""
+    with pytest.raises(ValueError, match="1 to 500"):
+        wire.request_body([b"{}"] * count)
+
+
+@pytest.mark.parametrize(
+    ("region", "api", "authorize", "token"),
+    [
+        (
+            Region.NA,
+            "https://advertising-api.amazon.com",
+            "https://www.amazon.com/ap/oa",
+            "https://api.amazon.com/auth/o2/token",
+        ),
+        (
+            Region.EU,
+            "https://advertising-api-eu.amazon.com",
+            "https://eu.account.amazon.com/ap/oa",
+            "https://api.amazon.co.uk/auth/o2/token",
+        ),
+        (
+            Region.FE,
+            "https://advertising-api-fe.amazon.com",
+            "https://apac.account.amazon.com/ap/oa",
+            "https://api.amazon.co.jp/auth/o2/token",
+        ),
+    ],
+)
+def test_each_region_has_its_hosts(region: Region, api: str, authorize: str, token: str) -> None:
+    """Contract §1 and §5; a stand-in serves all of them under one address."""
+    assert wire.endpoints(region, None) == wire.Endpoints(api, authorize, token)
+    root = f"http://stand-in:8001/{region.value.lower()}"
+    for base in ("http://stand-in:8001", "http://stand-in:8001/"):
+        assert wire.endpoints(region, base) == wire.Endpoints(root, f"{root}/ap/oa", f"{root}/auth/o2/token")
+
+
+def test_the_events_call_carries_its_headers_and_no_others() -> None:
+    """P1: no profile scope, no older client header."""
+    assert wire.event_headers("Atza|t", "client", "123") == {
+        "Authorization": "Bearer Atza|t",
+        "Amazon-Ads-ClientId": "client",
+        "Amazon-Ads-AccountId": "123",
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+    }
+
+
+def test_what_was_sent_does_not_come_back_in_a_refusal() -> None:
+    """Amazon's echo is taken out by value, each conversion against its own."""
+    custom = b'"customData":[{"name":"note","value":"for Jane Doe"}]'
+    conversions = [b'{"matchKeys":[{"type":"MATCH_ID","values":["Lo-12"]}],' + custom + b"}"]
+    error = {
+        "index": 0,
+        "errors": [{"code": "BAD_REQUEST", "message": "customData note: For  jane doe, LO-12 is bad"}],
+    }
+    reply = wire.read_reply(207, {}, json.dumps({"error": [error]}).encode(), sent=1, conversions=conversions)
+    assert reply == Answered((Refused("BAD_REQUEST", "customData note: ***, *** is bad"),))
