@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.domain.countries import COUNTRIES
 from app.domain.identity import MATCH_KEYS, Dropped, Key, MatchKeyRule, Profile, clean, match_key
+from app.domain.identity.letters import composed
 from app.domain.identity.profiles import PROFILES
 
 RULES: Final = {rule.field: rule for rule in MATCH_KEYS}
@@ -106,10 +107,10 @@ def test_a_completed_phone_is_complete_for_everyone(digits: str, country: str) -
 @given(rule=st.sampled_from(HASHED), trait=traits, country=countries)
 def test_an_accent_counts_the_same_however_it_was_typed(rule: MatchKeyRule, trait: str, country: str) -> None:
     """The composed and the decomposed form of a trait make one key in the default profile."""
-    composed = unicodedata.normalize("NFC", trait)
-    decomposed = unicodedata.normalize("NFD", trait)
-    assert match_key(Profile.AMAZON, rule, composed, country=country) == match_key(
-        Profile.AMAZON, rule, decomposed, country=country
+    joined = unicodedata.normalize("NFC", trait)
+    apart = unicodedata.normalize("NFD", trait)
+    assert match_key(Profile.AMAZON, rule, joined, country=country) == match_key(
+        Profile.AMAZON, rule, apart, country=country
     )
 
 
@@ -151,6 +152,18 @@ def test_no_text_makes_a_rule_slow(unit: str) -> None:
 
     # Linear growth is fourfold, quadratic sixteenfold; a fixed start-up and a shared machine are allowed for.
     assert seconds(LONGEST) < 9 * seconds(LONGEST // 4) + 0.001
+
+
+def test_marks_piled_over_a_letter_are_cut_before_they_are_sorted() -> None:
+    """Thousands of marks over one letter would take the square of their number; thirty are kept."""
+    assert len(composed("a" + "\u0323\u0301" * 500)) <= 31
+    assert composed("e\u0301" * 40) == "é" * 40
+
+
+def test_half_a_surrogate_pair_is_hashed_as_a_question_mark() -> None:
+    """The one rule that keeps other scripts does not break on what UTF-8 cannot write."""
+    key = match_key(Profile.SEGMENT, RULES["postal"], "12\ud800", country="US")
+    assert key == Key(hashlib.sha256(b"12?").hexdigest(), "segment.postal")
 
 
 def test_every_profile_has_a_rule_for_every_key_and_names_its_source() -> None:

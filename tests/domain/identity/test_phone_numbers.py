@@ -41,6 +41,10 @@ def test_every_row_of_the_plans_reads_as_the_library_does(country: str, source: 
     ("trait", "country", "expected"),
     [
         pytest.param("0044 7911 123456", "DE", "447911123456", id="00 stands for +"),
+        pytest.param("0044 7911 123456", "US", "447911123456", id="even where 00 is not dialled"),
+        pytest.param("010 500 21234", "JP", "50021234", id="Japan's own way abroad"),
+        pytest.param("011-234-5678", "JP", "81112345678", id="which is not Sapporo's area code"),
+        pytest.param("+493٠١٢٣٤٥٦٧", "DE", "49301234567", id="two scripts' digits in one number"),
         pytest.param("011 44 7911 123456", "US", "447911123456", id="the country's own way abroad"),
         pytest.param("447911123456", "US", "447911123456", id="another country's digits without +"),
         pytest.param("15551234567", "US", "15551234567", id="its own code without +"),
