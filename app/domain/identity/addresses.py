@@ -83,4 +83,4 @@ def _shortened(text: str, streets: _Words, places: _Words) -> str:
 
 
 def _replaced(text: str, words: _Words) -> str:
-    return " ".join([words.get(word, word) for word in text.split(" ")])
+    return " ".join([words.get(word, word) for word in text.split(" ") if word])

@@ -19,6 +19,10 @@ _LETTERS: Final = re.compile(r"[A-Za-z#,;]+")
 # or a tone sequence; a longer run is a second number, and the two together are then impossible.
 _WITH_EXTENSION: Final = re.compile(r"x?(\+*[0-9]{7,})(?:x[0-9]{0,7})+")
 
+# E.164 allows 15 digits, and no way abroad is dialled with more than five before them. The library takes time in
+# the square of a longer run before it says that no such number exists.
+_LONGEST: Final = 20
+
 
 def amazon_phone(text: str, country: str) -> str | Dropped:
     """Give a number's digits with its country code, or say why it is none.
@@ -36,6 +40,8 @@ def amazon_phone(text: str, country: str) -> str | Dropped:
         return Dropped(Why.EMPTY)
     if not digits.strip("0"):
         return Dropped(Why.PLACEHOLDER)
+    if len(digits) > _LONGEST:
+        return Dropped(Why.IMPOSSIBLE_PHONE)
     return _plain(plus, digits, country) or _looked_up(plus, digits, country)
 
 

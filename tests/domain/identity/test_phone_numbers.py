@@ -1,6 +1,7 @@
 """Phone numbers under the default profile: complete, or not at all."""
 
 import re
+from timeit import repeat
 
 import phonenumbers
 import pytest
@@ -67,3 +68,10 @@ def test_every_row_of_the_plans_reads_as_the_library_does(country: str, source: 
 def test_a_number_is_completed_from_the_country(trait: str, country: str, expected: str | Dropped) -> None:
     """Digits with country code and no plus, whatever way they were written."""
     assert amazon_phone(trait, country) == expected
+
+
+def test_a_long_run_of_digits_never_reaches_the_library() -> None:
+    """Two hundred digits are refused sooner than one real number is looked up."""
+    hostile = min(repeat(lambda: amazon_phone("9" * 240, "DE"), number=20, repeat=5))
+    honest = min(repeat(lambda: amazon_phone("+351 912 345 678", "DE"), number=20, repeat=5))
+    assert hostile < honest
