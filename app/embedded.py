@@ -29,8 +29,9 @@ from typing import IO
 
 from app.postgres_binaries import Account, EmbeddedError, reachable_binaries
 from app.postmaster import PidFile, clear_pid_file, end_orphans, free_port, is_of_cluster, port_taken
+from app.private_files import write_private
 
-__all__ = ["DURABLE", "THROWAWAY", "Cluster", "EmbeddedError", "write_private"]
+__all__ = ["DURABLE", "THROWAWAY", "Cluster", "EmbeddedError"]
 
 OWNER = "conversions"
 """Name of the cluster's superuser and of the database."""
@@ -135,7 +136,8 @@ class Cluster:
         A postmaster that outlived its launcher is adopted. Raises EmbeddedError.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
+        if self._lock is None:
+            self._take_lock()
         try:
             self._bin = self._bin or reachable_binaries(self._account)
             self._notes = self._read_notes()
@@ -160,6 +162,14 @@ class Cluster:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    def url_if_running(self) -> str | None:
+        """The address when somebody else's launcher runs this cluster already, else None."""
+        notes, found = self._read_notes(), PidFile.of(self._home)
+        if notes is None or found is None or not found.ready or not is_of_cluster(found.pid, self._home):
+            return None
+        self._notes = _Notes(found.port, notes.password, notes.database_made)
+        return self.url if notes.database_made else None
 
     def alive(self) -> bool:
         """Whether the postmaster is still there."""
@@ -375,16 +385,6 @@ class Cluster:
             )
         except OSError as error:
             raise EmbeddedError(f"{command[0]} cannot be run: {error.strerror}.") from None
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file in one step; nobody but its owner can read it at any moment."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).replace(path)
 
 
 def _last_words(output: bytes) -> str:

@@ -129,6 +129,11 @@ class Settings(BaseSettings):
         """Whether real people's events are at stake."""
         return self.app_env == "production"
 
+    def local_url(self, port: int) -> str:
+        """How a process of this machine reaches a listener of ours."""
+        host = "127.0.0.1" if self.host in {"0.0.0.0", "::", "localhost"} else self.host  # noqa: S104
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
     @property
     def named_keys(self) -> tuple[NamedKey, ...]:
         """The encryption keys, the writing one first; empty when none is set."""

@@ -1,0 +1,95 @@
+"""The command line: one row a command, each imported only when it is asked for.
+
+Exit codes: 0 done, 1 it failed, 2 wrong use or wrong settings (`plan`: drift), 130 interrupted.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app import lifeline
+from app.development import furnished
+from app.postgres_binaries import EmbeddedError
+from app.settings import Settings, SettingsError, read_settings
+
+Parser = argparse.ArgumentParser
+Run = Callable[[Settings, argparse.Namespace], int | None]
+
+ALONE, FURNISHED = "alone", "furnished"
+"""A command gets the settings as they are, or completed with the embedded database and the kept keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """`run` is `module:function`; `add` adds the command's own arguments to its parser."""
+
+    name: str
+    help: str
+    run: str
+    needs: str = ALONE
+    add: str | None = None
+
+
+COMMANDS = (
+    Command("up", "run everything on this machine (what bare ./run does)", "app.launch:launch_all"),
+    Command(
+        "serve", "run the API and the console", "app.launch:serve", FURNISHED, "app.launch:serve_arguments"
+    ),
+    Command("work", "run a delivery worker", "app.launch:work", FURNISHED),
+    Command("migrate", "bring the database to the newest schema", "app.launch:migrate_database", FURNISHED),
+    Command("sandbox", "run the Amazon stand-in", "app.launch:sandbox"),
+    Command("doctor", "is this deployment healthy and safely configured?", "app.doctor:run", FURNISHED),
+    Command("test", "run the tests (arguments go to pytest)", "app.check:test", ALONE, "app.check:rest"),
+    Command("check", "format, lint, types, imports, migrations, tests", "app.check:run"),
+    Command("lock", "write requirements/*.txt anew from pyproject.toml", "app.check:lock"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code. Expected wrongs are one sentence, never a traceback."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    lifeline.hold()
+    asked, rest = _parser(words).parse_known_args(words or ["up"])
+    command = next(one for one in COMMANDS if one.name == asked.command)
+    if rest and not hasattr(asked, "rest"):
+        print(f"unknown: {' '.join(rest)}; see --help", file=sys.stderr)
+        return 2
+    if rest:
+        asked.rest = rest
+    try:
+        run: Run = _named(command.run)
+        if command.name in {"test", "check", "lock"}:
+            return run(Settings.model_construct(), asked) or 0
+        settings = read_settings()
+        if command.needs == ALONE:
+            return run(settings, asked) or 0
+        with furnished(settings) as complete:
+            return run(complete, asked) or 0
+    except SettingsError as wrong:
+        print("The settings cannot be used:", *wrong.problems, sep="\n  ", file=sys.stderr)
+        return 2
+    except EmbeddedError as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser(words: Sequence[str]) -> Parser:
+    parser = Parser(prog="./run", description=__doc__.partition("\n")[0] if __doc__ else None)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        one = commands.add_parser(command.name, help=command.help, description=command.help)
+        # Only the command at hand is imported; `./run --help` stays quick.
+        if command.add is not None and command.name in words:
+            add: Callable[[Parser], None] = _named(command.add)
+            add(one)
+    return parser
+
+
+def _named(address: str) -> Any:
+    module, _, function = address.partition(":")
+    return getattr(importlib.import_module(module), function)

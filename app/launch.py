@@ -1,0 +1,63 @@
+"""The long-running commands: what each opens, and how it ends.
+
+Each imports what it runs when it runs: the sandbox starts without the service, and `--help` without both.
+"""
+
+import argparse
+import socket
+import sys
+
+from app import migrate
+from app.settings import Settings
+
+
+def serve_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--socket", type=int, help="an inherited listening socket, instead of HOST and PORT")
+
+
+def serve(settings: Settings, asked: argparse.Namespace) -> None:
+    """Run the API and the console until SIGTERM or SIGINT."""
+    from app import main
+
+    given = None if asked.socket is None else [socket.socket(fileno=asked.socket)]
+    main.serve(settings, sockets=given)
+
+
+def work(settings: Settings, _asked: argparse.Namespace) -> None:
+    """Run a delivery worker until SIGTERM or SIGINT."""
+    from app import worker
+
+    worker.run(settings)
+
+
+def migrate_database(settings: Settings, _asked: argparse.Namespace) -> None:
+    """Bring the database to the newest schema."""
+    assert settings.database_url is not None
+    migrate.upgrade(settings.database_url.get_secret_value())
+    sys.stdout.write(f"The database is at revision {migrate.newest()}.\n")
+
+
+def sandbox(settings: Settings, _asked: argparse.Namespace) -> int:
+    """Run the Amazon stand-in; what it must remember is kept in DATA_DIR."""
+    if settings.production:
+        sys.stderr.write("The sandbox takes events in Amazon's place; it does not run in production.\n")
+        return 2
+    import uvicorn
+
+    from app.sandbox.app import create_sandbox
+
+    uvicorn.run(
+        create_sandbox(state_dir=settings.data_dir / "sandbox"),
+        host=settings.host,
+        port=settings.sandbox_port,
+        log_level="warning",
+        access_log=False,
+    )
+    return 0
+
+
+def launch_all(settings: Settings, _asked: argparse.Namespace) -> int:
+    """Run everything on this machine."""
+    from app import up
+
+    return up.run(settings)
