@@ -19,8 +19,8 @@ _LETTERS: Final = re.compile(r"[A-Za-z#,;]+")
 # or a tone sequence; a longer run is a second number, and the two together are then impossible.
 _WITH_EXTENSION: Final = re.compile(r"x?(\+*[0-9]{7,})(?:x[0-9]{0,7})+")
 
-# E.164 allows 15 digits, and no way abroad is dialled with more than five before them. The library takes time in
-# the square of a longer run before it says that no such number exists.
+# E.164 allows 15 digits, and no way abroad is dialled with more than five before them. The library takes time
+# in the square of a longer run before it says that no such number exists.
 _LONGEST: Final = 20
 
 
