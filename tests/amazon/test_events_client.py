@@ -1,0 +1,321 @@
+"""Sending conversions over a real socket and over a mocked one: every ending is a value."""
+
+import asyncio
+import json
+import socket
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from listening import Heard, Listen, whole
+
+from app.amazon.client import EventsClient
+from app.amazon.transport import MAX_REPLY_BYTES
+from app.domain.destination import Region
+from app.domain.outcome import Accepted, Answered, Broken, Lost, Reply, Sent, Unauthorized, Unexpected
+
+TAKEN = b'{"success":[{"index":0,"event":null}]}'
+ONE = [b'{"eventId":"a"}']
+
+
+async def send(
+    client: EventsClient,
+    region: Region = Region.EU,
+    *,
+    token: str = "Atza|t",
+    deadline_s: float = 5.0,
+    conversions: list[bytes] = ONE,
+) -> Sent:
+    return await client.send(
+        region, access_token=token, advertiser_id="123", conversions=conversions, deadline_s=deadline_s
+    )
+
+
+async def answer_taken(_: Heard, writer: asyncio.StreamWriter) -> None:
+    writer.write(whole(TAKEN, "207 Multi-Status", "x-amzn-RequestId: r-1"))
+
+
+async def test_a_request_is_on_the_wire_as_the_contract_says(listen: Listen) -> None:
+    """Path by region, the three headers of P1, the frozen bytes untouched."""
+    server = await listen(answer_taken)
+    async with EventsClient("client-1", server.url) as client:
+        sent = await send(client, Region.FE)
+    assert (sent.reply, sent.status, sent.request_id) == (Answered((Accepted(),)), 207, "r-1")
+    [heard] = server.heard
+    lines = heard.head.lower().split("\r\n")
+    assert lines[0] == "post /fe/adsapi/v1/create/events http/1.1"
+    assert {
+        "authorization: bearer atza|t",
+        "amazon-ads-clientid: client-1",
+        "amazon-ads-accountid: 123",
+        "content-type: application/json",
+        "accept-encoding: identity",
+    } <= set(lines)
+    assert heard.body == b'{"events":[{"eventId":"a"}]}'
+
+
+async def reset_at_once(_: Heard, writer: asyncio.StreamWriter) -> None:
+    stream: socket.socket = writer.get_extra_info("socket")
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    writer.transport.abort()
+
+
+async def close_without_answer(_: Heard, writer: asyncio.StreamWriter) -> None:
+    writer.close()
+
+
+async def announce_more_than_comes(_: Heard, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 207 X\r\nContent-Length: 500\r\n\r\n" + TAKEN)
+    writer.close()
+
+
+async def end_inside_a_chunk(_: Heard, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 207 X\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\n" + TAKEN)
+    writer.close()
+
+
+async def speak_something_else(_: Heard, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"220 mail.example ESMTP\r\n")
+    writer.close()
+
+
+async def never_answer(heard: Heard, _: asyncio.StreamWriter) -> None:
+    await heard.reader.read()
+
+
+async def drip(_: Heard, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 207 X\r\nContent-Length: 100000\r\n\r\n")
+    while not writer.is_closing():
+        writer.write(b" ")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+async def drip_headers(_: Heard, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 207 X\r\nX-Long: ")
+    while not writer.is_closing():
+        writer.write(b"a")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+async def stream_without_end(_: Heard, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 207 X\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while not writer.is_closing():
+        writer.write(b"10000\r\n" + b" " * 65_536 + b"\r\n")
+        await writer.drain()
+
+
+async def send_gzip(_: Heard, writer: asyncio.StreamWriter) -> None:
+    import gzip
+
+    writer.write(whole(gzip.compress(TAKEN), "207 X", "Content-Encoding: gzip"))
+
+
+@pytest.mark.parametrize(
+    ("script", "reply"),
+    [
+        pytest.param(reset_at_once, Lost("cut"), id="a reset connection"),
+        pytest.param(close_without_answer, Lost("cut"), id="a connection closed without an answer"),
+        pytest.param(
+            announce_more_than_comes, Lost("cut"), id="a body shorter than announced, though it parses"
+        ),
+        pytest.param(end_inside_a_chunk, Lost("cut"), id="a body that ends inside a chunk"),
+        pytest.param(speak_something_else, Lost("cut"), id="something that is not HTTP"),
+        pytest.param(never_answer, Lost("timeout"), id="no answer at all"),
+        pytest.param(drip, Lost("timeout"), id="a body byte by byte, each byte in time"),
+        pytest.param(drip_headers, Lost("timeout"), id="headers byte by byte"),
+        pytest.param(stream_without_end, Lost("too_long"), id="a body without end"),
+        pytest.param(send_gzip, Broken("amazon_unreadable"), id="a packed body that nobody asked for"),
+    ],
+)
+async def test_an_answer_that_goes_wrong_is_a_value_and_in_time(
+    listen: Listen, script: Any, reply: Reply
+) -> None:
+    """The deadline is for the whole call: httpx's own timeouts start anew with every byte."""
+    server = await listen(script)
+    async with EventsClient("client-1", server.url) as client:
+        sent = await send(client, deadline_s=0.5)
+        assert sent.reply == reply
+        assert sent.took_ms < 2_000
+        # The slot is free again: as many more find room.
+        again = await asyncio.gather(*(send(client, deadline_s=0.5) for _ in range(8)))
+    assert {one.reply for one in again} == {reply}
+
+
+async def test_a_refused_connection_is_lost_before_anything_was_sent() -> None:
+    """Nobody listens on the port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        async with EventsClient("client-1", f"http://127.0.0.1:{free.getsockname()[1]}") as client:
+            assert (await send(client)).reply == Lost("connect")
+
+
+async def test_an_unknown_host_is_lost_before_anything_was_sent() -> None:
+    """RFC 2606 keeps `.invalid` unknown for ever."""
+    async with EventsClient("client-1", "http://amazon.invalid") as client:
+        assert (await send(client)).reply == Lost("connect")
+
+
+def expired_certificate(folder: Path) -> ssl.SSLContext:
+    key, name = (
+        ec.generate_private_key(ec.SECP256R1()),
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")]),
+    )
+    long_ago = datetime.now(UTC) - timedelta(days=30)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(long_ago)
+        .not_valid_after(long_ago + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "both.pem").write_bytes(pem + certificate.public_bytes(serialization.Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "both.pem")
+    return context
+
+
+async def test_a_bad_certificate_ends_the_call_before_the_token_is_sent(
+    listen: Listen, tmp_path: Path
+) -> None:
+    """Verification has no switch."""
+    server = await listen(answer_taken, expired_certificate(tmp_path))
+    async with EventsClient("client-1", server.url) as client:
+        assert (await send(client)).reply == Lost("connect")
+    assert server.heard == []
+
+
+async def test_an_endless_answer_is_read_to_one_mebibyte_only(listen: Listen) -> None:
+    """What the server got rid of is the bound and what the sockets buffer."""
+    pushed = 0
+
+    async def count(_: Heard, writer: asyncio.StreamWriter) -> None:
+        nonlocal pushed
+        writer.write(b"HTTP/1.1 207 X\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b"10000\r\n" + b" " * 65_536 + b"\r\n")
+            await writer.drain()
+            pushed += 65_536
+
+    server = await listen(count)
+    async with EventsClient("client-1", server.url) as client:
+        assert (await send(client)).reply == Lost("too_long")
+    assert pushed < 16 * MAX_REPLY_BYTES
+
+
+async def test_a_full_request_whose_events_are_all_echoed_is_delivered(listen: Listen) -> None:
+    """Amazon may echo what it took: a bound below that would send a full request for ever."""
+    conversions = [json.dumps({"eventId": f"e-{n}", "customData": "x" * 1_900}).encode() for n in range(500)]
+
+    async def echo(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        events = json.loads(heard.body)["events"]
+        reply = {
+            "success": [
+                {"index": n, "event": {**event, "partner": None, "tcf": None}}
+                for n, event in enumerate(events)
+            ]
+        }
+        writer.write(whole(json.dumps(reply, indent=1).encode()))
+
+    server = await listen(echo)
+    async with EventsClient("client-1", server.url) as client:
+        sent = await send(client, conversions=conversions)
+    assert sent.reply == Answered((Accepted(),) * 500)
+
+
+async def test_connections_are_kept_and_shared(listen: Listen) -> None:
+    """Ten requests in a row take one connection; forty at once take no more than eight."""
+    server = await listen(answer_taken)
+    async with EventsClient("client-1", server.url) as client:
+        for _ in range(10):
+            await send(client)
+        assert server.connections == 1
+        sent = await asyncio.gather(*(send(client) for _ in range(40)))
+    assert {one.status for one in sent} == {207}
+    assert server.connections <= 8
+
+
+async def test_a_cancelled_call_hangs_up_and_leaves_the_client_usable(listen: Listen) -> None:
+    """Shutting down must not wait for Amazon."""
+    hung_up = asyncio.Event()
+
+    async def wait_for_the_end(heard: Heard, _: asyncio.StreamWriter) -> None:
+        await heard.reader.read()
+        hung_up.set()
+
+    silent = await listen(wait_for_the_end)
+    async with EventsClient("client-1", silent.url) as client:
+        for _ in range(20):  # more than there are connections: none may leak
+            silent.asked.clear()
+            hung_up.clear()
+            call = asyncio.create_task(send(client))
+            await silent.asked.wait()
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            async with asyncio.timeout(2):
+                await hung_up.wait()
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    """The token would go where Amazon's answer says."""
+    asked: list[str] = []
+
+    def elsewhere(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(307, headers={"Location": "https://elsewhere.example/"})
+
+    async with EventsClient("client-1", None, httpx.MockTransport(elsewhere)) as client:
+        sent = await send(client, Region.NA)
+    assert sent.reply == Unexpected(307, "HTTP_307", "")
+    assert asked == ["https://advertising-api.amazon.com/adsApi/v1/create/events"]
+
+
+async def test_no_cookie_is_ever_sent_back() -> None:
+    """One advertiser's cookie must not travel with another's request."""
+    seen: list[str | None] = []
+
+    def bake(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers.get("Cookie"))
+        return httpx.Response(207, content=TAKEN, headers={"Set-Cookie": "session=1; Path=/"})
+
+    async with EventsClient("client-1", None, httpx.MockTransport(bake)) as client:
+        for _ in range(3):
+            assert (await send(client)).reply == Answered((Accepted(),))
+    assert seen == [None, None, None]
+
+
+async def test_proxies_of_the_environment_are_not_used(
+    listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens and match keys go to Amazon and nowhere else, whatever the environment says."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    server = await listen(answer_taken)
+    async with EventsClient("client-1", server.url) as client:
+        assert (await send(client)).status == 207
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a\r\nX: y", "ä", "t" * 2_049, "a\n"])
+async def test_a_token_that_no_header_can_carry_is_unauthorized_without_a_call(token: str) -> None:
+    """A fresh one will do; an exception would stop the lane."""
+
+    def never(_: httpx.Request) -> httpx.Response:
+        raise AssertionError("it was sent")
+
+    async with EventsClient("client-1", None, httpx.MockTransport(never)) as client:
+        assert (await send(client, token=token)).reply == Unauthorized()

@@ -1,0 +1,264 @@
+"""Whether a sign-in sees an advertiser, whichever of Amazon's calls can tell."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from app.amazon.accounts import CannotTell, NotVisible, Visible, find_advertiser
+from app.amazon.client import EventsClient
+from app.domain.destination import Region
+from app.domain.outcome import Unauthorized
+
+QUERY, PROFILES, ADVERTISERS = "/adsApi/v1/query/advertiserAccounts", "/v2/profiles", "/dsp/advertisers"
+GONE = httpx.Response(404)
+
+
+def account(number: Any, name: str = "Acme") -> dict[str, Any]:
+    return {
+        "advertiserAccountId": f"amzn1.ads-account.g.a{number}",
+        "displayName": name,
+        "currencyCode": "EUR",
+        "alternateIds": [
+            {"countryCode": "DE", "dspAdvertiserId": number, "entityId": "ENTITY1", "profileId": 9}
+        ],
+    }
+
+
+def profile(number: Any, kind: str = "agency") -> dict[str, Any]:
+    return {"profileId": number, "countryCode": "DE", "accountInfo": {"type": kind, "name": "A"}}
+
+
+class Amazon:
+    """Answers each path with what a test says, and keeps what it was asked."""
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers = answers
+        self.asked: list[httpx.Request] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        name = {QUERY: "query", PROFILES: "profiles", ADVERTISERS: "advertisers"}[request.url.path]
+        answer = self.answers.get(name, GONE)
+        if isinstance(answer, Callable):  # type: ignore[arg-type]
+            answer = answer(request)
+        if isinstance(answer, Exception):
+            raise answer
+        if not isinstance(answer, httpx.Response):
+            answer = httpx.Response(200, content=json.dumps(answer).encode())
+        return answer
+
+
+async def find(amazon: Amazon, wanted: str = "123", token: str = "Atza|t") -> object:
+    async with EventsClient("client-1", None, httpx.MockTransport(amazon)) as client:
+        return await find_advertiser(client, Region.EU, token, wanted)
+
+
+def dsp(*numbers: Any, member: str = "response", **more: Any) -> dict[str, Any]:
+    rows = [{"advertiserId": number, "name": "Acme", "currency": "EUR"} for number in numbers]
+    return {"totalResults": len(rows), member: rows, **more}
+
+
+FOUND = Visible("EUR", "Acme")
+
+
+@pytest.mark.parametrize(
+    ("amazon", "found"),
+    [
+        pytest.param(
+            Amazon(query={"advertiserAccounts": [account("123")]}),
+            FOUND,
+            id="by the DSP number among its ids",
+        ),
+        pytest.param(Amazon(query={"advertiserAccounts": [account(123)]}), FOUND, id="as a number, too"),
+        pytest.param(
+            Amazon(query={"advertiserAccounts": [account("9"), account("8")]}),
+            NotVisible(("9", "8")),
+            id="not in a definite list: the others are named",
+        ),
+        pytest.param(
+            Amazon(query={"advertiserAccounts": [account("1230"), account("0123")]}),
+            NotVisible(("1230", "0123")),
+            id="a number that only contains it is another",
+        ),
+        pytest.param(
+            Amazon(profiles=[profile(7)], advertisers=dsp("123")),
+            FOUND,
+            id="by the older calls where the query is unknown",
+        ),
+        pytest.param(
+            Amazon(profiles=[profile(7)], advertisers=dsp(123, member="advertisers")),
+            FOUND,
+            id="under the list's other name",
+        ),
+        pytest.param(
+            Amazon(profiles=[profile(7)], advertisers=dsp("9")),
+            NotVisible(("9",)),
+            id="not among a profile's advertisers",
+        ),
+        pytest.param(Amazon(profiles=[]), NotVisible(()), id="no profile in this region: nothing is visible"),
+        pytest.param(
+            Amazon(profiles=[profile(7, "seller")]),
+            NotVisible(()),
+            id="a seller's profile holds no DSP advertiser",
+        ),
+        pytest.param(
+            Amazon(query={"advertiserAccounts": []}, profiles=[profile(7)], advertisers=dsp("123")),
+            FOUND,
+            id="an empty query is checked against the older calls",
+        ),
+        pytest.param(
+            Amazon(query={"advertiserAccounts": []}),
+            NotVisible(()),
+            id="an empty query stands where those say nothing",
+        ),
+        pytest.param(
+            Amazon(query=httpx.Response(403), profiles=[profile(7)], advertisers=dsp("123")),
+            FOUND,
+            id="a query that is forbidden",
+        ),
+        pytest.param(
+            Amazon(query={"advertiserAccounts": "?"}, profiles=[profile(7)], advertisers=dsp("123")),
+            FOUND,
+            id="a query that gives no list",
+        ),
+        pytest.param(
+            Amazon(query=httpx.Response(401), profiles=httpx.Response(401)),
+            Unauthorized(),
+            id="a token that neither takes",
+        ),
+        pytest.param(
+            Amazon(query=httpx.Response(403), profiles=httpx.Response(403)),
+            CannotTell("forbidden"),
+            id="forbidden everywhere",
+        ),
+        pytest.param(
+            Amazon(query=httpx.Response(500), profiles=httpx.Response(503)),
+            CannotTell("amazon_error"),
+            id="failing everywhere",
+        ),
+        pytest.param(
+            Amazon(query=httpx.ConnectError("x"), profiles=httpx.ConnectError("x")),
+            CannotTell("connect"),
+            id="nobody there",
+        ),
+        pytest.param(
+            Amazon(query=httpx.Response(429), profiles=httpx.Response(429)),
+            CannotTell("throttled"),
+            id="throttled",
+        ),
+        pytest.param(
+            Amazon(query=httpx.Response(200, text="<html>"), profiles=httpx.Response(200, text="<html>")),
+            CannotTell("unreadable"),
+            id="HTML",
+        ),
+        pytest.param(
+            Amazon(profiles=[profile(7)], advertisers=httpx.Response(500)),
+            CannotTell("amazon_error"),
+            id="a profile that fails leaves the list unfinished",
+        ),
+        pytest.param(
+            Amazon(profiles=[None, 5, {}, {"profileId": 1}, profile(True), profile("x\r\ny")]),
+            NotVisible(()),
+            id="profiles of any shape",
+        ),
+        pytest.param(
+            Amazon(
+                query={
+                    "advertiserAccounts": [
+                        None,
+                        5,
+                        {"alternateIds": 5},
+                        {"advertiserAccountId": True},
+                        account("123"),
+                    ]
+                }
+            ),
+            FOUND,
+            id="accounts of any shape",
+        ),
+    ],
+)
+async def test_an_advertiser_is(amazon: Amazon, found: object) -> None:
+    """What is found for the advertiser 123."""
+    assert await find(amazon) == found
+
+
+async def test_an_advertiser_is_found_by_its_global_id() -> None:
+    """P2 takes both kinds of id."""
+    assert await find(Amazon(query={"advertiserAccounts": [account("5")]}), "amzn1.ads-account.g.a5") == FOUND
+
+
+async def test_the_query_is_read_page_by_page() -> None:
+    """Each page names the next, and the last none."""
+
+    def page(request: httpx.Request) -> Any:
+        start = int(json.loads(request.content).get("nextToken", "0"))
+        accounts = [account(str(n), f"No {n}") for n in range(start, start + 100)]
+        return {"advertiserAccounts": accounts} | ({"nextToken": str(start + 100)} if start < 300 else {})
+
+    amazon = Amazon(query=page)
+    assert await find(amazon, "345") == Visible("EUR", "No 345")
+    assert [json.loads(request.content).get("nextToken") for request in amazon.asked] == [
+        None,
+        "100",
+        "200",
+        "300",
+    ]
+    missing = await find(Amazon(query=page), "9999")
+    assert isinstance(missing, NotVisible)
+    assert len(missing.ids) == 20
+
+
+async def test_a_list_that_leads_back_into_itself_ends() -> None:
+    """It is not definite, so the older calls decide; where they say nothing, nobody can tell."""
+    circle = {"advertiserAccounts": [account("9")], "nextToken": "again"}
+    amazon = Amazon(query=circle)
+    assert await find(amazon) == CannotTell("too_many")
+    assert len(amazon.asked) == 3
+    assert await find(Amazon(query=circle, profiles=[profile(7)], advertisers=dsp("123"))) == FOUND
+
+
+async def test_a_profiles_advertisers_are_read_page_by_page() -> None:
+    """By startIndex, up to the total that Amazon names."""
+
+    def page(request: httpx.Request) -> Any:
+        start = int(request.url.params["startIndex"])
+        return dsp(*range(start, min(start + 100, 250)), totalResults=250)
+
+    amazon = Amazon(profiles=[profile(7)], advertisers=page)
+    assert await find(amazon, "249") == FOUND
+    assert [request.url.params.get("startIndex") for request in amazon.asked[2:]] == ["0", "100", "200"]
+
+
+async def test_a_list_that_ignores_its_start_ends() -> None:
+    """The same page twice holds nothing new."""
+    amazon = Amazon(profiles=[profile(7)], advertisers=dsp("9", totalResults=10**9))
+    assert await find(amazon) == NotVisible(("9",))
+    assert len(amazon.asked) == 4
+
+
+async def test_each_call_names_the_client_as_it_wants_to_be_named() -> None:
+    """The new header for the new call, the old one for the old: mixing them up breaks one of them (§8.4)."""
+    amazon = Amazon(profiles=[profile(7), profile("8")], advertisers=dsp("9"))
+    await find(amazon)
+    query, profiles, first, second = amazon.asked
+    assert [request.method for request in amazon.asked] == ["POST", "GET", "GET", "GET"]
+    assert {request.url.host for request in amazon.asked} == {"advertising-api-eu.amazon.com"}
+    assert query.headers["Amazon-Ads-ClientId"] == "client-1"
+    assert "Amazon-Advertising-API-ClientId" not in query.headers
+    for request in (profiles, first, second):
+        assert request.headers["Amazon-Advertising-API-ClientId"] == "client-1"
+        assert "Amazon-Ads-ClientId" not in request.headers
+    assert "Amazon-Advertising-API-Scope" not in profiles.headers
+    assert [request.headers["Amazon-Advertising-API-Scope"] for request in (first, second)] == ["7", "8"]
+    assert {request.headers["Authorization"] for request in amazon.asked} == {"Bearer Atza|t"}
+
+
+async def test_a_token_that_no_header_can_carry_is_unauthorized_without_a_call() -> None:
+    """As for sending."""
+    amazon = Amazon()
+    assert await find(amazon, token="a\r\nb") == Unauthorized()
+    assert amazon.asked == []

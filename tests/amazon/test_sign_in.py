@@ -1,0 +1,362 @@
+"""Signing in at Amazon and staying signed in, over a mocked network and a real socket."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+import respx
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
+from listening import Heard, Listen, whole
+from pydantic import SecretStr
+
+from app.amazon.tokens import (
+    DEFAULT_LIFETIME_S,
+    AsyncOAuth2Client,
+    InvalidClient,
+    Revoked,
+    SignIn,
+    SignInRefused,
+    Tokens,
+    Unavailable,
+    new_state_and_verifier,
+    read_token_reply,
+)
+from app.domain.destination import Region
+
+GOOD = {"access_token": "Atza|a", "refresh_token": "Atzr|r", "token_type": "bearer", "expires_in": 3600}
+REDIRECT = "https://conversions.example/oauth/amazon/callback"
+
+
+async def at_once(_: float) -> None:
+    """Wait no time between tries."""
+
+
+def sign_in(
+    transport: httpx.AsyncBaseTransport | None = None, base_url: str | None = None, **more: Any
+) -> SignIn:
+    return SignIn("client-1", SecretStr("s&cret="), REDIRECT, base_url, transport, pause=at_once, **more)
+
+
+def answering(*answers: httpx.Response | Exception) -> tuple[httpx.MockTransport, list[httpx.Request]]:
+    """Return a transport that gives these answers in turn, the last one for ever, and what it was asked."""
+    asked: list[httpx.Request] = []
+    left: Iterator[httpx.Response | Exception] = iter(answers)
+    last = answers[-1]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        one = next(left, last)
+        if isinstance(one, Exception):
+            raise one
+        return httpx.Response(one.status_code, content=one.content, headers=one.headers)
+
+    return httpx.MockTransport(answer), asked
+
+
+def test_authlibs_client_is_an_httpx_client() -> None:
+    """With httpx2 installed Authlib would switch to it, and nothing here would mock its calls."""
+    assert issubclass(AsyncOAuth2Client, httpx.AsyncClient)
+
+
+@respx.mock
+async def test_respx_stands_in_for_the_token_server() -> None:
+    """The default transport is httpx's own, and thus mocked like any other."""
+    route = respx.post("https://api.amazon.co.uk/auth/o2/token").respond(json=GOOD)
+    tokens = await SignIn("client-1", SecretStr("s"), REDIRECT).refresh(Region.EU, "Atzr|r")
+    assert tokens == Tokens("Atza|a", "Atzr|r", 3600)
+    assert route.call_count == 1
+
+
+def test_the_sign_in_page_is_opened_with_pkce() -> None:
+    """Contract §5: scope, code, the exact redirect address, S256."""
+    state, verifier = new_state_and_verifier()
+    url = urlsplit(sign_in().authorize_url(Region.EU, state=state, code_verifier=verifier))
+    assert (url.scheme, url.netloc, url.path) == ("https", "eu.account.amazon.com", "/ap/oa")
+    assert parse_qs(url.query) == {
+        "client_id": ["client-1"],
+        "response_type": ["code"],
+        "scope": ["advertising::campaign_management"],
+        "redirect_uri": [REDIRECT],
+        "state": [state],
+        "code_challenge": [create_s256_code_challenge(verifier)],
+        "code_challenge_method": ["S256"],
+    }
+    assert 43 <= len(verifier) <= 128
+    assert new_state_and_verifier() != (state, verifier)
+
+
+async def test_the_token_call_is_on_the_wire_as_the_contract_says(listen: Listen) -> None:
+    """A form with the client's secret in it, and no Authorization header: one would fail the call (P14)."""
+
+    async def give_tokens(_: Heard, writer: asyncio.StreamWriter) -> None:
+        writer.write(whole(json.dumps(GOOD).encode(), "200 OK"))
+
+    server = await listen(give_tokens)
+    signing_in = sign_in(base_url=server.url)
+    assert await signing_in.exchange(Region.NA, code="c|1", code_verifier="v" * 43) == Tokens(
+        "Atza|a", "Atzr|r", 3600
+    )
+    assert await signing_in.refresh(Region.FE, "Atzr|r") == Tokens("Atza|a", "Atzr|r", 3600)
+    await signing_in.close()
+    exchanged, refreshed = server.heard
+    assert exchanged.head.startswith("POST /na/auth/o2/token HTTP/1.1\r\n")
+    assert refreshed.head.startswith("POST /fe/auth/o2/token HTTP/1.1\r\n")
+    for heard in server.heard:
+        assert "\r\nauthorization:" not in heard.head.lower()
+        assert "\r\ncontent-type: application/x-www-form-urlencoded;charset=utf-8\r\n" in heard.head.lower()
+    assert parse_qs(exchanged.body.decode()) == {
+        "grant_type": ["authorization_code"],
+        "code": ["c|1"],
+        "redirect_uri": [REDIRECT],
+        "code_verifier": ["v" * 43],
+        "client_id": ["client-1"],
+        "client_secret": ["s&cret="],
+    }
+    assert parse_qs(refreshed.body.decode()) == {
+        "grant_type": ["refresh_token"],
+        "refresh_token": ["Atzr|r"],
+        "client_id": ["client-1"],
+        "client_secret": ["s&cret="],
+    }
+
+
+def refusal(error: Any, status: int = 400) -> httpx.Response:
+    return httpx.Response(
+        status,
+        json={"error": error, "error_description": "The request has an invalid grant parameter : code"},
+    )
+
+
+DESCRIBED = "The request has an invalid grant parameter : code"
+
+
+@pytest.mark.parametrize(
+    ("answer", "refreshed", "exchanged"),
+    [
+        pytest.param(
+            refusal("invalid_grant"),
+            Revoked(),
+            SignInRefused("invalid_grant", DESCRIBED),
+            id="invalid_grant alone means reconnect",
+        ),
+        pytest.param(
+            refusal("invalid_grant", 401),
+            Revoked(),
+            SignInRefused("invalid_grant", DESCRIBED),
+            id="with any status",
+        ),
+        pytest.param(
+            refusal("invalid_client", 401),
+            InvalidClient(),
+            InvalidClient(),
+            id="invalid_client speaks of our own settings",
+        ),
+        pytest.param(
+            refusal("unauthorized_client"),
+            InvalidClient(),
+            InvalidClient(),
+            id="unauthorized_client likewise",
+        ),
+        pytest.param(
+            refusal("invalid_request"),
+            Unavailable("invalid_request"),
+            SignInRefused("invalid_request", DESCRIBED),
+            id="invalid_request revokes nothing",
+        ),
+        pytest.param(
+            refusal("INVALID_GRANT"),
+            Unavailable("unexpected"),
+            Unavailable("unexpected"),
+            id="a word that only resembles it revokes nothing",
+        ),
+        pytest.param(
+            refusal(["invalid_grant"]),
+            Unavailable("unexpected"),
+            Unavailable("unexpected"),
+            id="a list revokes nothing",
+        ),
+        pytest.param(
+            httpx.Response(403),
+            Unavailable("unreadable"),
+            Unavailable("unreadable"),
+            id="a bare 403 revokes nothing",
+        ),
+        pytest.param(
+            httpx.Response(401),
+            Unavailable("unreadable"),
+            Unavailable("unreadable"),
+            id="a bare 401 revokes nothing",
+        ),
+        pytest.param(
+            httpx.Response(429), Unavailable("throttled"), Unavailable("throttled"), id="429 revokes nothing"
+        ),
+        pytest.param(
+            httpx.Response(302, headers={"Location": "https://elsewhere.example/"}),
+            Unavailable("unreadable"),
+            Unavailable("unreadable"),
+            id="a redirect is not followed",
+        ),
+        pytest.param(
+            httpx.Response(200, text="<html>"),
+            Unavailable("unreadable"),
+            Unavailable("unreadable"),
+            id="HTML with status 200 is no token",
+        ),
+        pytest.param(
+            httpx.Response(200, json=[]),
+            Unavailable("unreadable"),
+            Unavailable("unreadable"),
+            id="a list is no token",
+        ),
+        pytest.param(
+            httpx.Response(200, content=b'{"access_token":"a","access_token":"b"}'),
+            Unavailable("unreadable"),
+            Unavailable("unreadable"),
+            id="two tokens are none",
+        ),
+        pytest.param(
+            httpx.Response(200, content=b" " * 100_000),
+            Unavailable("cut"),
+            Unavailable("cut"),
+            id="a reply without end is no token",
+        ),
+        pytest.param(
+            httpx.Response(400, json=GOOD),
+            Unavailable("unexpected"),
+            Unavailable("unexpected"),
+            id="a token with status 400 is no token",
+        ),
+        pytest.param(
+            httpx.Response(500, json={"error": "invalid_grant"}),
+            Unavailable("amazon_error"),
+            Unavailable("amazon_error"),
+            id="a 500 that says invalid_grant revokes nothing",
+        ),
+    ],
+)
+async def test_what_the_token_server_says(
+    answer: httpx.Response, refreshed: object, exchanged: object
+) -> None:
+    """Each answer as it is read for a refresh and for a code."""
+    transport, asked = answering(answer)
+    assert await sign_in(transport).refresh(Region.NA, "Atzr|r") == refreshed
+    assert await sign_in(transport).exchange(Region.NA, code="c", code_verifier="v" * 43) == exchanged
+    assert len({str(request.url) for request in asked}) == 1
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["", "a b", "Atza|x\r\nX: y", "Atza|x\n", "Atza|\x01", "Atza|é", "t" * 2_049, 5, None, ["a"], {"a": "b"}],
+)
+@pytest.mark.parametrize("member", ["access_token", "refresh_token"])
+def test_a_token_that_could_break_a_header_is_refused(member: str, token: object) -> None:
+    """It is never stored nor placed anywhere."""
+    reply = read_token_reply(200, json.dumps({**GOOD, member: token}).encode())
+    absent = member == "refresh_token" and token is None
+    assert reply == (Tokens("Atza|a", None, 3600) if absent else Unavailable("unusable_token"))
+
+
+@pytest.mark.parametrize(
+    ("stated", "lifetime"),
+    [
+        (3600, 3600),
+        ("3600", 3600),
+        (3600.0, 3600),
+        (10**30, 86_400),
+        *((bad, DEFAULT_LIFETIME_S) for bad in (None, 0, -1, True, "soon", "", "٣", [], {}, 0.5, 1e300)),
+    ],
+)
+def test_a_lifetime_that_is_not_stated_is_a_short_one(stated: object, lifetime: int) -> None:
+    """Too short costs a refresh; too long costs a 401."""
+    assert read_token_reply(200, json.dumps({**GOOD, "expires_in": stated}).encode()) == Tokens(
+        "Atza|a", "Atzr|r", lifetime
+    )
+    assert read_token_reply(200, b'{"access_token":"a"}') == Tokens("a", None, DEFAULT_LIFETIME_S)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        httpx.Response(503),
+        httpx.ConnectError("x"),
+        httpx.ReadTimeout("x"),
+        httpx.ReadError("x"),
+        httpx.RemoteProtocolError("x"),
+    ],
+)
+async def test_a_moments_trouble_is_tried_again(first: httpx.Response | Exception) -> None:
+    """Twice wrong, then right."""
+    transport, asked = answering(first, first, httpx.Response(200, json=GOOD))
+    assert await sign_in(transport).refresh(Region.NA, "Atzr|r") == Tokens("Atza|a", "Atzr|r", 3600)
+    assert len(asked) == 3
+    assert len({request.content for request in asked}) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "why", "tries"),
+    [
+        (httpx.Response(503), "amazon_error", 3),
+        (httpx.ConnectError("x"), "connect", 3),
+        (httpx.ReadTimeout("x"), "timeout", 3),
+        (httpx.ReadError("x"), "cut", 3),
+        (httpx.Response(429), "throttled", 1),
+        (httpx.Response(200, text="<html>"), "unreadable", 1),
+    ],
+)
+async def test_lasting_trouble_is_given_up_and_says_nothing_of_the_sign_in(
+    answer: httpx.Response | Exception, why: str, tries: int
+) -> None:
+    """Three tries, and one only where another would press a throttled or confused server."""
+    transport, asked = answering(answer)
+    assert await sign_in(transport).refresh(Region.NA, "Atzr|r") == Unavailable(why)
+    assert len(asked) == tries
+
+
+async def test_a_token_server_that_never_answers_is_left_in_time(listen: Listen) -> None:
+    """The deadline is for all tries together."""
+
+    async def never(heard: Heard, _: asyncio.StreamWriter) -> None:
+        await heard.reader.read()
+
+    server = await listen(never)
+    async with asyncio.timeout(3):
+        signing_in = sign_in(base_url=server.url, deadline_s=0.3)
+        assert await signing_in.refresh(Region.EU, "Atzr|r") == Unavailable("timeout")
+        await signing_in.close()
+
+
+async def test_a_sign_in_without_a_refresh_token_is_none() -> None:
+    """It would fall silent within the hour; a refresh may leave it out, and the old one stays."""
+    transport, _ = answering(httpx.Response(200, json={"access_token": "Atza|a", "expires_in": 3600}))
+    signing_in = sign_in(transport)
+    assert await signing_in.exchange(Region.NA, code="c", code_verifier="v" * 43) == Unavailable(
+        "no_refresh_token"
+    )
+    assert await signing_in.refresh(Region.NA, "Atzr|r") == Tokens("Atza|a", None, 3600)
+
+
+async def test_many_refreshes_at_once_do_not_take_each_others_tokens() -> None:
+    """One client serves all destinations, and Authlib's would keep the last token on itself."""
+
+    async def echo(request: httpx.Request) -> httpx.Response:
+        [token] = parse_qs(request.content.decode())["refresh_token"]
+        for _ in range(len(token) % 7):
+            await asyncio.sleep(0)
+        return httpx.Response(200, json={**GOOD, "access_token": f"for-{token}"})
+
+    signing_in = sign_in(httpx.MockTransport(echo))
+    wanted = ["r" * length for length in range(1, 40)]
+    got = await asyncio.gather(*(signing_in.refresh(Region.NA, token) for token in wanted))
+    assert [one.access_token for one in got if isinstance(one, Tokens)] == [
+        f"for-{token}" for token in wanted
+    ]
+
+
+def test_tokens_do_not_speak() -> None:
+    """No log line and no traceback shows one."""
+    assert repr(Tokens("Atza|a", "Atzr|r", 3600)) == "Tokens(lifetime_s=3600)"
+    assert "s&cret" not in repr(sign_in()) + repr(vars(sign_in()))
