@@ -12,23 +12,31 @@ this more than `initdb && postgres`:
 * **Crashes while being made.** A cluster is built under another name and renamed when complete.
 """
 
-import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from app.postgres_binaries import Account, EmbeddedError, reachable_binaries
-from app.postmaster import PidFile, clear_pid_file, end_orphans, free_port, is_of_cluster, port_taken
+from app.postgres_binaries import BARE, Account, EmbeddedError, Programs, reachable_binaries
+from app.postmaster import (
+    PidFile,
+    clear_pid_file,
+    end_orphans,
+    free_port,
+    hold_folder,
+    is_of_cluster,
+    port_taken,
+)
 from app.private_files import write_private
 
 __all__ = ["DURABLE", "THROWAWAY", "Cluster", "EmbeddedError"]
@@ -109,7 +117,7 @@ class Cluster:
         self._home = folder / "postgres"
         self._log = folder / "postgres.log"
         self._account = Account.for_cluster(self._home)
-        self._bin = binaries
+        self._found = None if binaries is None else Programs(binaries, self._account)
         self._settings = {**ALWAYS, **settings}
         self._patience = patience
         self._lock: IO[str] | None = None
@@ -137,9 +145,9 @@ class Cluster:
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         if self._lock is None:
-            self._take_lock()
+            self._lock = hold_folder(self._folder, self._patience)
         try:
-            self._bin = self._bin or reachable_binaries(self._account)
+            self._found = self._found or Programs(reachable_binaries(self._account), self._account)
             self._notes = self._read_notes()
             if not (self._home / "PG_VERSION").exists():
                 self._make()
@@ -171,6 +179,31 @@ class Cluster:
         self._notes = _Notes(found.port, notes.password, notes.database_made)
         return self.url if notes.database_made else None
 
+    def schema(self) -> str:
+        """The database's schema as statements, the same text for the same schema."""
+        notes = self._notes
+        assert notes is not None
+        dumped = self._programs.run(
+            self._home,
+            [
+                "pg_dump",
+                "--schema-only",
+                "--no-owner",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                str(notes.port),
+                "-U",
+                OWNER,
+                OWNER,
+            ],
+            {"PGPASSWORD": notes.password},
+        )
+        if dumped.returncode != 0:
+            raise EmbeddedError(f"pg_dump failed: {_last_words(dumped.stderr)}")
+        # Newer versions frame a dump with a word that differs each time.
+        return re.sub(r"^\\(un)?restrict .*$", "", dumped.stdout.decode(), flags=re.MULTILINE)
+
     def alive(self) -> bool:
         """Whether the postmaster is still there."""
         if self._child is not None and self._child.poll() is not None:
@@ -191,7 +224,7 @@ class Cluster:
         self._account.give(building)
         self._notes = _Notes(port=free_port(), password=secrets.token_urlsafe(32))
         with self._password_file(self._notes.password) as password_file:
-            made = self._run(
+            made = self._programs.run(
                 building,
                 [
                     "initdb", "--pgdata", self._address(building), "--username", OWNER,
@@ -213,7 +246,7 @@ class Cluster:
         assert notes is not None
         if notes.database_made:
             return
-        made = self._run(
+        made = self._programs.run(
             self._home,
             ["createdb", "--host", "127.0.0.1", "--port", str(notes.port), "--username", OWNER, OWNER],
             {"PGPASSWORD": notes.password},
@@ -226,7 +259,7 @@ class Cluster:
     def _check_version(self) -> None:
         """Refuse a cluster of another major version, which the server would refuse less kindly."""
         mine = (self._home / "PG_VERSION").read_text().strip()
-        told = self._run(self._home, ["postgres", "--version"]).stdout.decode()
+        told = self._programs.run(self._home, ["postgres", "--version"]).stdout.decode()
         offered = told.removeprefix("postgres (PostgreSQL)").strip().partition(".")[0]
         if mine != offered:
             raise EmbeddedError(
@@ -281,11 +314,11 @@ class Cluster:
         descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._child = subprocess.Popen(
-                [self._program("postgres"), "-D", self._address(self._home), "-p", str(port), *options],
+                [self._programs.path("postgres"), "-D", self._address(self._home), "-p", str(port), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=descriptor,
                 stderr=descriptor,
-                env=self._environment(),
+                env=BARE,
                 cwd=self._home,
                 # A session of its own: Ctrl-C at the terminal must reach the workers first, and
                 # Postgres only when they are done.
@@ -308,25 +341,7 @@ class Cluster:
         self._pid = None
         return False
 
-    # -- files, accounts, programs --------------------------------------------------------------
-
-    def _take_lock(self) -> None:
-        lock = (self._folder / "postgres.lock").open("a")
-        deadline = time.monotonic() + self._patience
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                # A predecessor that is shutting down lets go within moments.
-                if time.monotonic() > deadline:
-                    lock.close()
-                    raise EmbeddedError(
-                        f"Another ./run uses {self._folder}; stop it, or set DATA_DIR to another folder."
-                    ) from None
-                time.sleep(0.1)
-            else:
-                self._lock = lock
-                return
+    # -- files, programs --------------------------------------------------------------
 
     def _read_notes(self) -> _Notes | None:
         path = self._folder / "postgres.json"
@@ -346,6 +361,11 @@ class Cluster:
         notes = {name: getattr(self._notes, name) for name in ("port", "password", "database_made")}
         write_private(self._folder / "postgres.json", json.dumps(notes))
 
+    @property
+    def _programs(self) -> Programs:
+        assert self._found is not None
+        return self._found
+
     @contextmanager
     def _password_file(self, password: str) -> Iterator[str]:
         """A file that only the account of the server can read, for as long as the block runs."""
@@ -361,30 +381,6 @@ class Cluster:
     def _address(self, cluster: Path) -> str:
         """How the child names its cluster: as root through its working directory, else plainly."""
         return HERE if self._account.drops and Path(HERE).exists() else str(cluster.absolute())
-
-    def _program(self, name: str) -> str:
-        assert self._bin is not None
-        return str(self._bin / name)
-
-    def _environment(self) -> dict[str, str]:
-        # Nothing of the caller's: PG* variables and locales would change what the server does.
-        return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-
-    def _run(
-        self, cluster: Path, command: Sequence[str], environment: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[bytes]:
-        try:
-            return subprocess.run(
-                [self._program(command[0]), *command[1:]],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
-                cwd=cluster,
-                env={**self._environment(), **(environment or {})},
-                **self._account.identity(),
-            )
-        except OSError as error:
-            raise EmbeddedError(f"{command[0]} cannot be run: {error.strerror}.") from None
 
 
 def _last_words(output: bytes) -> str:

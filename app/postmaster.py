@@ -4,13 +4,18 @@ A postmaster keeps its cluster as its working directory, and so do its backends:
 number in a file, tells whose process it is.
 """
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
+
+from app.postgres_binaries import EmbeddedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,28 @@ def end_orphans(home: Path) -> None:
         pid = int(entry.name)
         if is_of_cluster(pid, home) and (entry / "comm").read_text().startswith("postgres"):
             os.kill(pid, signal.SIGKILL)
+
+
+def hold_folder(folder: Path, patience: float) -> IO[str]:
+    """Make this process the only launcher of the cluster in `folder`, until the file is closed.
+
+    The kernel lets go when the holder dies, however that happens. A predecessor that is shutting down
+    is waited for, `patience` seconds at most.
+    """
+    lock = (folder / "postgres.lock").open("a")
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                lock.close()
+                raise EmbeddedError(
+                    f"Another ./run uses {folder}; stop it, or set DATA_DIR to another folder."
+                ) from None
+            time.sleep(0.1)
+        else:
+            return lock
 
 
 def free_port() -> int:

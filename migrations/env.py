@@ -3,6 +3,9 @@
 A migration that waits for a table lock makes every later query wait behind it: `lock_timeout` lets it
 fail and be tried again instead. Two migrators (a rolling deploy starts many) take turns by an advisory
 lock on the connection they migrate with.
+
+The migrations are the only description of the schema: no table is described a second time in Python, so
+there is no metadata here, and revisions are written by hand.
 """
 
 import asyncio
@@ -12,11 +15,6 @@ from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
-
-try:
-    from app.store.tables import metadata
-except ModuleNotFoundError:
-    metadata = None
 
 TURN = 0x616D7A6D6967  # "amzmig"
 LIMITS = {
@@ -39,7 +37,6 @@ def write_sql() -> None:
     """Print the statements instead of running them (`alembic upgrade head --sql`)."""
     context.configure(
         dialect_name="postgresql",
-        target_metadata=metadata,
         literal_binds=True,
         transaction_per_migration=True,
     )
@@ -48,17 +45,7 @@ def write_sql() -> None:
 
 
 def migrate(connection: Connection) -> None:
-    # Partitions are made by the running service, day by day; they are no drift.
-    partitions = set(connection.scalars(text("SELECT relname::text FROM pg_class WHERE relispartition")))
-    connection.commit()
-    context.configure(
-        connection=connection,
-        target_metadata=metadata,
-        transaction_per_migration=True,
-        include_name=lambda name, kind, _: not (kind == "table" and name in partitions),
-        compare_type=True,
-        compare_server_default=True,
-    )
+    context.configure(connection=connection, transaction_per_migration=True)
     with context.begin_transaction():
         context.run_migrations()
 

@@ -1,0 +1,60 @@
+"""What the database says of itself: the facts that `doctor` judges."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from app.store.partitions import days_ahead
+
+if TYPE_CHECKING:
+    from app.store import RoadConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Facts about one database. `days_ahead` and `key_ids` are None before the first migration."""
+
+    version: int
+    fsync: str
+    synchronous_commit: str
+    full_page_writes: str
+    max_connections: int
+    superuser: bool
+    now: datetime
+    revision: str | None
+    days_ahead: int | None
+    key_ids: frozenset[str] | None
+
+
+# Sealed values name the key they are sealed under in clear: its length (1 byte), then the id.
+_KEY_IDS = """
+SELECT DISTINCT convert_from(substring(sealed FROM 2 FOR get_byte(sealed, 0)), 'SQL_ASCII') AS id
+FROM (
+  SELECT sealed FROM secrets
+  UNION ALL SELECT refresh_token FROM sign_ins
+  -- Only open parcels and those whose key has not been deleted yet; there may be many, of few key ids.
+  UNION ALL (SELECT data_key FROM parcel_states WHERE data_key IS NOT NULL)
+) AS all_sealed
+WHERE length(sealed) > 0
+"""
+
+
+async def read_deployment(connection: "RoadConnection") -> Deployment:
+    """Read the facts. Changes nothing."""
+    row = await connection.fetchrow(
+        "SELECT current_setting('server_version_num')::int AS version, current_setting('fsync') AS fsync, "
+        "current_setting('synchronous_commit') AS synchronous_commit, "
+        "current_setting('full_page_writes') AS full_page_writes, "
+        "current_setting('max_connections')::int AS max_connections, "
+        "(SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser, "
+        "clock_timestamp() AS now, to_regclass('alembic_version') IS NOT NULL AS migrated"
+    )
+    assert row is not None
+    facts = dict(row)
+    revision = ahead = key_ids = None
+    if facts.pop("migrated"):
+        revision = await connection.fetchval("SELECT max(version_num) FROM alembic_version")
+    if revision is not None:
+        ahead = await days_ahead(connection)
+        key_ids = frozenset(found["id"] for found in await connection.fetch(_KEY_IDS))
+    return Deployment(**facts, revision=revision, days_ahead=ahead, key_ids=key_ids)
