@@ -150,7 +150,7 @@ def test_no_text_makes_a_rule_slow(unit: str) -> None:
             best = min(best, time.process_time() - start)
         return best
 
-    # Linear growth is eightfold, quadratic sixty-fourfold. Longer than any trait may be, so that growth shows;
+    # Linear growth is eightfold, quadratic 64-fold. Longer than any trait may be, so that growth shows;
     # processor time and the best of several runs, so that a busy machine does not.
     assert seconds(8 * LONGEST) < 24 * seconds(LONGEST)
 
