@@ -53,7 +53,7 @@ class Blocked:
 
     reason: str
     source: Source | None
-    name: str | None
+    name: str
     sentence: str
 
 
@@ -94,8 +94,7 @@ def judge(
             return _string(rule, event, required=required, settings=settings)
         case Mode.NONE:
             if required:
-                why = "Region or country requires consent, and the mapping's consent mode is none."
-                return Blocked("consent_missing", None, None, why)
+                return Blocked("consent_missing", None, "consent", "is none")
             return {}
 
 

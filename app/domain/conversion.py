@@ -8,24 +8,22 @@ mapping names.
 from collections.abc import Mapping as Table
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
-from app.domain import consent, values
+from app.domain import consent
 from app.domain.consent import ConsentSettings
-from app.domain.countries import read_country
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection, amazon_event_id
 from app.domain.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
-from app.domain.failures import Failed, json_type, wrong_type
-from app.domain.fields import FIELDS
-from app.domain.identity import Key, Profile, match_key
+from app.domain.failures import Failed
+from app.domain.identity import Profile
 from app.domain.mapping import Mapping
-from app.domain.sources import Source
-from app.domain.timestamps import EARLY_LIMIT, Moment, read_time
+from app.domain.reading import Reading, Trace, Warned
 
-MAX_TRAIT_LENGTH: Final = 1024
+__all__ = ["Conversion", "Rules", "Trace", "Warned", "convert"]
+
 INGESTION: Final = "SERVER_TO_SERVER"
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
@@ -52,16 +50,8 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Warned:
-    """Something worth knowing about an event that was taken: a word of `WARNINGS`, and the source path."""
-
-    code: str
-    field: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class Conversion:
-    """The finished Amazon event. `body` is exactly what is sent: compact JSON of one event, kept from repr."""
+    """The finished Amazon event. `body` is exactly what is sent: compact JSON of one event, not in repr."""
 
     event_id: str
     amazon_event_id: str
@@ -71,13 +61,6 @@ class Conversion:
     body: bytes = field(repr=False)
     match_keys: tuple[str, ...] = ()  # wire types carried, in order
     warnings: tuple[Warned, ...] = ()
-
-
-class Trace(Protocol):
-    """Is told each step of a conversion, for the preview; `shown` is safe to show to whoever may preview."""
-
-    def step(self, name: str, source: Source, found: bool, rule: str, shown: Any) -> None:
-        """Take note of one destination field."""
 
 
 def convert(
@@ -91,299 +74,120 @@ def convert(
 ) -> Conversion | Rejection:
     """Turn an event into the Amazon event that will be sent, or say why it is not taken.
 
-    `event_id` is the caller's or the derived one. What stops an event earliest is what is reported: the type,
-    its name, country and consent, then the time, the match keys, and the rest in the order of the Amazon
-    event.
+    `event_id` is the caller's or the derived one. What stops an event first is reported: type and name,
+    source, country and consent; then, for those who may leave at all, the time, the match keys and the rest.
     """
-    return _Run(event.content, event_id, mapping, rules, now, trace).conversion()
+    reading = Reading(event.content, event_id, trace)
 
-
-class _Run:
-    """One conversion under way. A method gives its part, or a `Rejection` that ends the run."""
-
-    __slots__ = ("content", "event_id", "mapping", "now", "rules", "trace", "warnings")
-
-    def __init__(
-        self,
-        content: dict[str, Any],
-        event_id: str,
-        mapping: Mapping,
-        rules: Rules,
-        now: datetime,
-        trace: Trace | None,
-    ) -> None:
-        self.content = content
-        self.event_id = event_id
-        self.mapping = mapping
-        self.rules = rules
-        self.now = now
-        self.trace = trace
-        self.warnings: list[Warned] = []
-
-    def conversion(self) -> Conversion | Rejection:
-        """Walk through the parts of an Amazon event in the order in which they can stop it."""
-        mapping, rules = self.mapping, self.rules
-        event_type = self._choice("event_type", mapping.event_type, EVENT_TYPES)
-        if isinstance(event_type, Rejection):
-            return event_type
-        if (pinned := rules.pins.get(event_type)) is not None and pinned != mapping.event_name:
-            return self._name_conflict(event_type, pinned)
-        event_source = self._choice("event_source", mapping.event_source, EVENT_SOURCES)
-        if isinstance(event_source, Rejection):
-            return event_source
-        country = self._country()
-        if isinstance(country, Rejection):
-            return country
-        signal = self._consent(country)
-        if isinstance(signal, Rejection):
-            return signal
-        moment = self._moment()
-        if isinstance(moment, Rejection):
-            return moment
-        keys = self._match_keys(country)
-        if isinstance(keys, Rejection):
-            return keys
-
-        description = {
-            "name": mapping.event_name,
-            "conversionType": event_type,
-            "eventSource": event_source,
-            "eventIngestionMethod": INGESTION,
-        }
-        if rules.dataset_name:
-            description["dataSetName"] = rules.dataset_name
-        body: dict[str, Any] = {
-            "eventDescription": description,
-            "countryCode": country,
-            "eventTime": moment.text,
-            "matchKeys": keys,
-        }
-        refused = self._rest(body, event_type, signal)
-        if refused:
-            return refused
-        return Conversion(
-            event_id=self.event_id,
-            amazon_event_id=body["eventId"],
-            event_type=event_type,
-            event_name=mapping.event_name,
-            event_at=moment.at,
-            body=_ENCODER.encode(body),
-            match_keys=tuple(key["type"] for key in keys),
-            warnings=tuple(self.warnings),
-        )
-
-    def _rest(self, body: dict[str, Any], event_type: str, signal: dict[str, Any]) -> Rejection | None:
-        """Fill in what comes after the match keys, in the contract's order (§2.1, §2.9)."""
-        purchase = event_type == PURCHASE
-        fields = self.mapping.fields
-        read: dict[str, Any] = {}
-        for name, source in fields.items():
-            value = self._field(name, source, purchase=purchase)
-            if isinstance(value, Rejection):
-                return value
-            if value is not None:
-                read[name] = value
-
-        if "value" in read:
-            body["value"] = read["value"]
-        if purchase:
-            # The destination's currency serves every purchase that names none (R5).
-            body["currencyCode"] = read.get("currency", self.rules.currency)
-            if "units_sold" in read:
-                body["unitsSold"] = read["units_sold"]
-        else:
-            for name, warning in (("currency", "currency_ignored"), ("units_sold", "units_ignored")):
-                if name in read:
-                    self.warnings.append(Warned(warning, fields[name].path))
-        body["eventId"] = read.get("event_id") or amazon_event_id(
-            self.rules.destination_id, self.rules.mapping_id, event_type, self.event_id
-        )
-        if "ip_address" in read:
-            signal = {"geo": {"ipAddress": read["ip_address"]}, **signal}
-        if signal:
-            body["consent"] = signal
-        if read.get("limited_data_use"):
-            body["dataProcessingOptions"] = {"options": "LIMITED_DATA_USE"}
-        if custom := self._custom_data():
-            if isinstance(custom, Rejection):
-                return custom
-            body["customData"] = custom
-        if "user_agent" in read:
-            body["deviceInfo"] = {"userAgent": read["user_agent"]}
-        if "aref_measurement_tokens" in read:
-            body["arefMeasurementTokens"] = read["aref_measurement_tokens"]
-        if "amazon_ad_event_key" in read:
-            body["amazonAdEventKey"] = read["amazon_ad_event_key"]
-        return None
-
-    def _choice(self, name: str, source: Source, choices: Table[str, Any]) -> str | Rejection:
-        value = source.read(self.content)
-        if type(value) is str and value in choices:
-            if self.trace:
-                self.trace.step(name, source, True, source.rule, value)
-            return value
-        reason = f"{name}_invalid"
-        if value is None:
-            return self._refuse(Failed(reason, "is absent"), name, source)
-        if type(value) is Failed:
-            return self._refuse(value, name, source)
-        if type(value) is not str:
-            return self._refuse(wrong_type(f"is {json_type(value)}, where a text is taken"), name, source)
-        return self._refuse(Failed(reason, f"is none of Amazon's {len(choices)} values"), name, source)
-
-    def _name_conflict(self, event_type: str, pinned: str) -> Rejection:
-        detail = (
-            f"{event_type} is sent for this advertiser under the name {pinned!r}; "
-            f"the mapping says {self.mapping.event_name!r}."
-        )
-        return Rejection("event_name_conflict", None, "event_name", detail, self.event_id)
-
-    def _country(self) -> str | Rejection:
-        source = self.mapping.country
-        value = source.read(self.content)
-        if type(value) is str:
-            country = read_country(value)
-            if country is None:
-                return self._refuse(
-                    Failed("country_invalid", "is no country code Amazon knows"), "country_code", source
-                )
-            if country.warning:
-                self.warnings.append(Warned(country.warning, source.path))
-            if self.trace:
-                self.trace.step("country_code", source, True, source.rule, country.code)
-            return country.code
-        if value is None:
-            return self._refuse(Failed("country_missing", "is absent"), "country_code", source)
-        return self._refuse(_not_text(value), "country_code", source)
-
-    def _consent(self, country: str) -> dict[str, Any] | Rejection:
-        rules = self.rules
-        required = consent.is_required(rules.region, country)
-        signal = consent.judge(
-            self.mapping.consent, self.content, required=required, settings=rules.consent_settings
-        )
-        if isinstance(signal, consent.Blocked):
-            if signal.source is None:
-                return Rejection(signal.reason, None, "consent", signal.sentence, self.event_id)
-            name = signal.name or "consent"
-            return self._refuse(Failed(signal.reason, signal.sentence), name, signal.source)
+    event_type = reading.choice("event_type", mapping.event_type, EVENT_TYPES)
+    if isinstance(event_type, Rejection):
+        return event_type
+    pinned = rules.pins.get(event_type)
+    if pinned is not None and pinned != mapping.event_name:
+        return _name_conflict(event_type, pinned, mapping.event_name, event_id)
+    event_source = reading.choice("event_source", mapping.event_source, EVENT_SOURCES)
+    if isinstance(event_source, Rejection):
+        return event_source
+    country = reading.country(mapping.country)
+    if isinstance(country, Rejection):
+        return country
+    signal = _consent(reading, event, mapping, rules, country)
+    if isinstance(signal, Rejection):
         return signal
 
-    def _moment(self) -> Moment | Rejection:
-        source = self.mapping.timestamp
-        name = "event_timestamp"
-        value = source.read(self.content)
-        if value is None:
-            return self._refuse(Failed("timestamp_missing", "is absent"), name, source)
-        if type(value) is not str:
-            failed = _not_text(value)
-            if failed.reason == "transform_failed":
-                failed = Failed("timestamp_invalid", failed.sentence)
-            return self._refuse(failed, name, source)
-        moment = read_time(value)
-        if moment is None:
-            return self._refuse(Failed("timestamp_invalid", "is no ISO 8601 time with a zone"), name, source)
-        age = self.now - moment.at
-        if age < -EARLY_LIMIT:
-            return self._refuse(Failed("timestamp_future", "lies in the future"), name, source)
-        if age > self.rules.max_age:
-            days = self.rules.max_age.days
-            return self._refuse(Failed("event_too_old", f"is more than {days} days ago"), name, source)
-        if age > self.rules.warn_age:
-            self.warnings.append(Warned("event_aging", source.path))
-        if self.trace:
-            self.trace.step(name, source, True, source.rule, moment.text)
+    moment = reading.moment(mapping.timestamp, now=now, max_age=rules.max_age, warn_age=rules.warn_age)
+    if isinstance(moment, Rejection):
         return moment
+    keys = reading.match_keys(mapping.match_keys, profile=rules.profile, country=country)
+    if isinstance(keys, Rejection):
+        return keys
+    read = reading.other_fields(mapping.fields, purchase=event_type == PURCHASE)
+    if isinstance(read, Rejection):
+        return read
+    custom = reading.custom_data(mapping.custom_data)
+    if isinstance(custom, Rejection):
+        return custom
 
-    def _match_keys(self, country: str) -> list[dict[str, Any]] | Rejection:
-        keys: list[dict[str, Any]] = []
-        profile, content = self.rules.profile, self.content
-        for rule, source in self.mapping.match_keys:
-            text = source.read(content)
-            if text is None:
-                if self.trace:
-                    self.trace.step(rule.field, source, False, "absent", None)
-                continue
-            if type(text) is not str:
-                return self._refuse(_not_text(text), rule.field, source)
-            if len(text) > MAX_TRAIT_LENGTH:
-                failed = Failed("value_too_long", f"has more than {MAX_TRAIT_LENGTH:,} characters")
-                return self._refuse(failed, rule.field, source)
-            key = match_key(profile, rule, text, country=country)
-            # An id that travels unhashed must not be an address in clear.
-            if type(key) is Key and (rule.hashed or "@" not in key.value):
-                keys.append({"type": rule.type.value, "values": [key.value]})
-                if self.trace:
-                    shown = f"sha256:{key.value[:8]}…" if rule.hashed else "…"
-                    self.trace.step(rule.field, source, True, key.rule, shown)
-            else:
-                self.warnings.append(Warned("match_key_dropped", source.path or rule.field))
-                if self.trace:
-                    self.trace.step(rule.field, source, True, "dropped", None)
-        if keys:
-            return keys
-        names = ", ".join(rule.field for rule, _ in self.mapping.match_keys)
-        detail = f"No match key is left of what the mapping reads: {names}."
-        return Rejection("no_match_key", None, None, detail, self.event_id)
-
-    def _field(self, name: str, source: Source, *, purchase: bool) -> Any:
-        raw = source.read(self.content)
-        if raw is None:
-            if self.trace:
-                self.trace.step(name, source, False, "absent", None)
-            return None
-        if type(raw) is Failed:
-            return self._refuse(raw, name, source)
-        value = values.read_value(raw, purchase=purchase) if name == "value" else values.READERS[name](raw)
-        if type(value) is Failed:
-            return self._refuse(value, name, source)
-        if name == "value" and value != raw:
-            self.warnings.append(Warned("value_rounded", source.path))
-        if self.trace:
-            self.trace.step(name, source, True, source.rule, "…" if name == "ip_address" else value)
-        return value
-
-    def _custom_data(self) -> list[dict[str, str]] | Rejection:
-        rows: list[dict[str, str]] = []
-        for row in self.mapping.custom_data:
-            raw = row.source.read(self.content)
-            if raw is None:
-                if self.trace:
-                    self.trace.step(f"custom_data.{row.name}", row.source, False, "absent", None)
-                continue
-            text = raw if type(raw) is Failed else values.read_custom(raw)
-            if type(text) is not str:
-                assert isinstance(text, Failed)
-                return self._refuse(text, f"custom_data.{row.name}", row.source)
-            if values.is_unusual(text):
-                self.warnings.append(Warned("custom_value_unusual", row.source.path or row.name))
-            rows.append({"name": row.name, "value": text})
-            if self.trace:
-                self.trace.step(f"custom_data.{row.name}", row.source, True, row.source.rule, text)
-        return rows
-
-    def _refuse(self, failed: Failed, name: str, source: Source) -> Rejection:
-        label = _label(name)
-        where = f"is mapped to {source.path}" if source.path is not None else "is a constant"
-        detail = f"{label} {where}, which {failed.sentence}."
-        return Rejection(failed.reason, source.path, name, detail, self.event_id)
+    description = {
+        "name": mapping.event_name,
+        "conversionType": event_type,
+        "eventSource": event_source,
+        "eventIngestionMethod": INGESTION,
+    }
+    if rules.dataset_name:
+        description["dataSetName"] = rules.dataset_name
+    amazon_event: dict[str, Any] = {
+        "eventDescription": description,
+        "countryCode": country,
+        "eventTime": moment.text,
+        "matchKeys": keys,
+    }
+    if "value" in read:
+        amazon_event["value"] = read["value"]
+    if event_type == PURCHASE:
+        # The destination's currency serves every purchase that names none (R5).
+        amazon_event["currencyCode"] = read.get("currency", rules.currency)
+        if "units_sold" in read:
+            amazon_event["unitsSold"] = read["units_sold"]
+    else:
+        _warn_of_purchase_fields(reading, read, mapping)
+    amazon_id = read.get("event_id") or amazon_event_id(
+        rules.destination_id, rules.mapping_id, event_type, event_id
+    )
+    amazon_event["eventId"] = amazon_id
+    _add_rest(amazon_event, read, signal, custom)
+    return Conversion(
+        event_id,
+        amazon_id,
+        event_type,
+        mapping.event_name,
+        moment.at,
+        _ENCODER.encode(amazon_event),
+        tuple([key["type"] for key in keys]),
+        tuple(reading.warnings),
+    )
 
 
-_LABELS: Final = {
-    "event_type": "Event Type",
-    "event_source": "Event Source",
-    "country_code": "Country Code",
-    "consent.user_data": "Consent to the use of user data",
-    "consent.ad_storage": "Consent to ad storage",
-    "consent.string": "The consent string",
-}
+def _name_conflict(event_type: str, pinned: str, name: str, event_id: str) -> Rejection:
+    detail = f"{event_type} is sent for this advertiser under the name {pinned!r}; the mapping says {name!r}."
+    return Rejection("event_name_conflict", None, "event_name", detail, event_id)
 
 
-def _label(name: str) -> str:
-    row = FIELDS.get(name)
-    return row.label if row else _LABELS.get(name, f"Custom field {name.removeprefix('custom_data.')}")
+def _consent(
+    reading: Reading, event: Event, mapping: Mapping, rules: Rules, country: str
+) -> consent.Signal | Rejection:
+    required = consent.is_required(rules.region, country)
+    signal = consent.judge(mapping.consent, event.content, required=required, settings=rules.consent_settings)
+    if isinstance(signal, consent.Blocked):
+        return reading.refuse(Failed(signal.reason, signal.sentence), signal.name, signal.source)
+    return signal
 
 
-def _not_text(value: Any) -> Failed:
-    """Say why a value that should be a text is none."""
-    return value if type(value) is Failed else wrong_type(f"is {json_type(value)}, where a text is taken")
+def _warn_of_purchase_fields(reading: Reading, read: dict[str, Any], mapping: Mapping) -> None:
+    """Currency and units go out with purchases only (P11)."""
+    for name, warning in (("currency", "currency_ignored"), ("units_sold", "units_ignored")):
+        if name in read:
+            reading.warnings.append(Warned(warning, mapping.fields[name].path))
+
+
+def _add_rest(
+    amazon_event: dict[str, Any],
+    read: dict[str, Any],
+    signal: consent.Signal,
+    custom: list[dict[str, str]],
+) -> None:
+    """Add what comes after the eventId, in the order of the contract's table (§2.1)."""
+    if "ip_address" in read:
+        signal = {"geo": {"ipAddress": read["ip_address"]}, **signal}
+    if signal:
+        amazon_event["consent"] = signal
+    if read.get("limited_data_use"):
+        amazon_event["dataProcessingOptions"] = {"options": "LIMITED_DATA_USE"}
+    if custom:
+        amazon_event["customData"] = custom
+    if "user_agent" in read:
+        amazon_event["deviceInfo"] = {"userAgent": read["user_agent"]}
+    if "aref_measurement_tokens" in read:
+        amazon_event["arefMeasurementTokens"] = read["aref_measurement_tokens"]
+    if "amazon_ad_event_key" in read:
+        amazon_event["amazonAdEventKey"] = read["amazon_ad_event_key"]

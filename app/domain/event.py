@@ -6,6 +6,7 @@ Everything in an event but its three ids is catalogue data, which only mappings 
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -202,5 +203,10 @@ def amazon_event_id(destination_id: str, mapping_id: str, event_type: str, event
 
     The event type takes part, since Amazon dedupes across types. Source: P5 and interface §2.
     """
-    scope = hashlib.sha256(f"{destination_id}\n{mapping_id}\n{event_type}".encode()).hexdigest()
-    return f"{scope[:16]}:{event_id}"
+    return f"{_id_scope(destination_id, mapping_id, event_type)}:{event_id}"
+
+
+@lru_cache(maxsize=4096)
+def _id_scope(destination_id: str, mapping_id: str, event_type: str) -> str:
+    # The same for every event of a mapping and type, so it is remembered.
+    return hashlib.sha256(f"{destination_id}\n{mapping_id}\n{event_type}".encode()).hexdigest()[:16]

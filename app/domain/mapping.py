@@ -22,7 +22,15 @@ from app.domain.paths import last_name, parse_path
 from app.domain.sources import Problem, Source, compile_source
 from app.domain.timestamps import read_time
 
-__all__ = ["CustomField", "Mapping", "Problem", "check_draft", "check_publishable", "compile_mapping"]
+__all__ = [
+    "CustomField",
+    "KeyField",
+    "Mapping",
+    "Problem",
+    "check_draft",
+    "check_publishable",
+    "compile_mapping",
+]
 
 ACTION: Final = "send_events"  # "Send Events to Amazon", the one action (R9)
 MAX_NAME_LENGTH: Final = 100
@@ -37,9 +45,19 @@ _NAMING_TRAITS: Final = ("email", "phone", "first_name", "last_name", "address")
 
 @dataclass(frozen=True, slots=True)
 class CustomField:
-    """A row of custom data: the name Amazon is told, and where its value comes from."""
+    """A row of custom data: the name Amazon is told, the destination field, and where its value comes from."""
 
     name: str
+    field: str  # custom_data.<name>
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class KeyField:
+    """A match key that is mapped: its rule, its name on the wire, and where the trait comes from."""
+
+    rule: MatchKeyRule
+    wire_type: str
     source: Source
 
 
@@ -52,7 +70,7 @@ class Mapping:
     event_name: str
     country: Source
     timestamp: Source
-    match_keys: tuple[tuple[MatchKeyRule, Source], ...]  # in the order of `MATCH_KEYS`
+    match_keys: tuple[KeyField, ...]  # in the order of `MATCH_KEYS`
     fields: dict[str, Source]  # the other fields
     custom_data: tuple[CustomField, ...]
     consent: ConsentRule
@@ -75,9 +93,9 @@ class Mapping:
             ("event_source", self.event_source),
             ("country_code", self.country),
             ("event_timestamp", self.timestamp),
-            *((rule.field, source) for rule, source in self.match_keys),
+            *((key.rule.field, key.source) for key in self.match_keys),
             *self.fields.items(),
-            *((f"custom_data.{row.name}", row.source) for row in self.custom_data),
+            *((row.field, row.source) for row in self.custom_data),
             ("consent.user_data", self.consent.user_data),
             ("consent.ad_storage", self.consent.ad_storage),
             ("consent.string", self.consent.string),
@@ -109,7 +127,7 @@ def event_name_problem(name: Any) -> str | None:
     if not name.strip() or len(name) > MAX_EVENT_NAME_LENGTH:
         return f"An event name has 1 to {MAX_EVENT_NAME_LENGTH} characters, not only blanks."
     if _EVENT_NAME_TABOO.search(name) or CONTROL_CHARACTER.search(name):
-        return r"An event name has no control character and none of ! @ # $ % ^ & * | + = ( ) { } [ ] < > ? \ / ~ ;"
+        return r"No control character and none of ! @ # $ % ^ & * | + = ( ) { } [ ] < > ? \ / ~ ; are in it."
     return None
 
 
@@ -146,7 +164,11 @@ class _Reading:
             event_name=self._event_name,
             country=taken.pop("country_code"),
             timestamp=taken.pop("event_timestamp"),
-            match_keys=tuple((rule, taken.pop(rule.field)) for rule in MATCH_KEYS if rule.field in taken),
+            match_keys=tuple(
+                KeyField(rule, rule.type.value, taken.pop(rule.field))
+                for rule in MATCH_KEYS
+                if rule.field in taken
+            ),
             fields=taken,
             custom_data=tuple(self._custom),
             consent=self._consent,
@@ -267,7 +289,7 @@ class _Reading:
         elif name in names:
             self._problem(f"{at}.name", "duplicate", "Another row has this name already.")
         elif isinstance(source, Source):
-            self._custom.append(CustomField(name, source))
+            self._custom.append(CustomField(name, f"custom_data.{name}", source))
         if isinstance(name, str):
             names.add(name)
 
@@ -276,7 +298,7 @@ class _Reading:
         for row in self._custom:
             if row.source.path in personal and "sha256_lower" not in row.source.rule:
                 self._problem(
-                    f"custom_data.{row.name}",
+                    row.field,
                     "personal_in_custom_data",
                     "This path feeds a match key; in custom data it would leave in clear.",
                 )

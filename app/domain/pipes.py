@@ -77,8 +77,9 @@ def _slug(arguments: list[Any]) -> Step | str:
     joint = arguments[0] if arguments else "_"
 
     def shape(text: str) -> str:
-        ascii_only = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-        return _NOT_ALNUM.sub(joint, ascii_only.lower()).strip(joint)
+        if not text.isascii():
+            text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+        return _NOT_ALNUM.sub(joint, text.lower()).strip(joint)
 
     return _on_text("slug", shape)
 

@@ -1,6 +1,7 @@
 """What would be sent, shown step by step: the conversion itself, watched. Shape: interface §4."""
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -15,7 +16,8 @@ class _Steps:
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
 
-    def step(self, name: str, source: Source, found: bool, rule: str, shown: Any) -> None:
+    def step(self, name: str, source: Source, *, found: bool, rule: str, result: Any) -> None:
+        shown = float(result) if isinstance(result, Decimal) else result
         self.rows.append(
             {"field": name, "source": source.path, "found": found, "rule": rule, "result": shown}
         )

@@ -106,23 +106,27 @@ def _reader(get: Getter, steps: tuple[pipes.Step, ...], default: Any, *, keep_bl
 
     def read(event: dict[str, Any]) -> Any:
         value = get(event)
+        if type(value) is str:
+            if not value or value.isspace():
+                return served(value)
+            return served(pipes.run(steps, value)) if steps else value
         if value is IMPASSABLE:
-            return Failed(
-                "wrong_type", "cannot be reached: the path leads through a value that has no members"
-            )
-        if steps and value is not None and not _blank(value):
-            value = pipes.run(steps, value)
-        if value is None:
+            return _UNREACHABLE
+        return served(pipes.run(steps, value) if steps else value)
+
+    def served(value: Any) -> Any:
+        if value is None or value == "":
             return default
-        if type(value) is str and not value.strip():
-            return value if default is None and keep_blank and value else default
+        if type(value) is str and value.isspace():
+            return value if default is None and keep_blank else default
         return value
 
     return read
 
 
-def _blank(value: Any) -> bool:
-    return type(value) is str and not value.strip()
+_UNREACHABLE: Final = Failed(
+    "wrong_type", "cannot be reached: the path leads through a value that has no members"
+)
 
 
 def _scalar_problem(value: Any, at: str) -> Problem | None:

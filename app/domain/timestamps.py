@@ -6,10 +6,9 @@ leap second, an offset beyond fourteen hours, digits that are not ASCII.
 """
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 EARLY_LIMIT: Final = timedelta(minutes=5)  # how far ahead of our clock a sender's may be (P6)
 
@@ -23,8 +22,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_SECONDS: Final = 10**10
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """An instant, and its RFC 3339 text in UTC: milliseconds only where the event gave a fraction."""
 
     at: datetime
@@ -37,7 +35,9 @@ def read_time(text: str) -> Moment | None:
     if match is None:
         return None
     try:
-        at = datetime.fromisoformat(text.upper()).astimezone(UTC)
+        at = datetime.fromisoformat(text if text.isupper() else text.upper())
+        if at.tzinfo is not UTC:
+            at = at.astimezone(UTC)
     except (ValueError, OverflowError):  # the 30th of February, 24:00, a leap second, before the year 1
         return None
     if match["fraction"] is not None:

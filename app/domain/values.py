@@ -150,9 +150,16 @@ def _looks_like_phone(text: str) -> bool:
     return bool(_PHONE_SHAPED.fullmatch(text)) and 8 <= sum(c.isdigit() for c in text) <= 15
 
 
-def is_unusual(custom: str) -> bool:
-    """Tell whether a custom value holds what Amazon's schema text does not allow, though others send it."""
-    return _USUAL_CUSTOM.fullmatch(custom) is None
+def is_usual(custom: Any) -> bool:
+    """Tell whether a custom value is a text that all of Amazon's sources allow.
+
+    Others send more than the schema's text allows, so the rest passes with a warning (P10).
+    """
+    return (
+        type(custom) is str
+        and len(custom) <= MAX_CUSTOM_LENGTH
+        and _USUAL_CUSTOM.fullmatch(custom) is not None
+    )
 
 
 # The fields whose reader needs nothing but the value.
