@@ -88,3 +88,8 @@ def unlock(data_key: bytes, locked: bytes, *, place: str) -> bytes:
         return AESGCM(data_key).decrypt(locked[:_NONCE], locked[_NONCE:], place.encode())
     except (InvalidTag, ValueError):
         raise Unopenable("altered, torn, or locked under another key") from None
+
+
+def parcel_place(parcel: int) -> str:
+    """Return the place that a parcel's content and its data key are bound to."""
+    return f"parcel:{parcel}"

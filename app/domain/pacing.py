@@ -20,12 +20,14 @@ class Pace:
     """Where a lane stands; all times are seconds on one monotonic clock.
 
     `arrival` is GCRA's theoretical arrival time: the moment at which the bucket is full again.
-    `gate` is the end of the last Retry-After window. `throttles` counts 429s in a row.
+    `gate` is the end of the last Retry-After window. `throttles` and `failures` count 429s and
+    failed requests in a row.
     """
 
     arrival: float = 0.0
     gate: float = 0.0
     throttles: int = 0
+    failures: int = 0
     in_flight_limit: int = 1
 
     def ready_at(self, limit: Limit, now: float) -> float:
@@ -39,11 +41,18 @@ class Pace:
 
     def succeeded(self, *, cap: int) -> "Pace":
         """Return the pace after an answered request: one more may be in flight, up to `cap`."""
-        return replace(self, throttles=0, in_flight_limit=min(cap, self.in_flight_limit + 1))
+        return replace(self, throttles=0, failures=0, in_flight_limit=min(cap, self.in_flight_limit + 1))
 
-    def failed(self) -> "Pace":
-        """Return the pace after a request that was not answered well: back to one in flight."""
-        return replace(self, in_flight_limit=1)
+    def failed(self, now: float, *, jitter: float) -> "Pace":
+        """Return the pace after a request that Amazon did not answer well.
+
+        One in flight, as a probe, after a wait that doubles from half a second to half a minute: an
+        advertiser whose requests all fail costs almost nothing.
+        """
+        wait = min(30.0, 0.5 * 2.0 ** min(self.failures, 6)) * (0.5 + jitter / 2)
+        return replace(
+            self, gate=max(self.gate, now + wait), failures=self.failures + 1, in_flight_limit=1
+        )
 
     def throttled(self, now: float, *, retry_after: float | None, jitter: float) -> "Pace":
         """Return the pace after a 429: the gate is shut until its window has passed.

@@ -9,3 +9,10 @@ Two kinds of connection, by what is stored (ADR 0003):
 The migrations are the only description of the schema: there is no metadata beside them that could drift.
 A migration is checked by comparing the schema after *up* with the schema after *up, down, up*.
 """
+
+from typing import TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+RoadConnection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"

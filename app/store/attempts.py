@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 import asyncpg
 
 from app.domain.ids import AttemptId, DestinationNumber, LaneId, ParcelId
+from app.store import RoadConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Unsettled:
 
 
 async def start(
-    connection: asyncpg.Connection,
+    connection: RoadConnection,
     *,
     lane: LaneId,
     fence: int,
@@ -49,7 +50,9 @@ async def start(
     """
     row = await connection.fetchrow(
         "WITH lane AS (SELECT id FROM lanes WHERE id = $1 AND fence = $2 AND leased_until > clock_timestamp() FOR SHARE), "
-        "ready AS (SELECT number FROM destinations WHERE number = $3 AND state = 'active' FOR SHARE) "
+        # The sign-in must be the one whose token is about to be used, or a reconnect would go unnoticed.
+        "ready AS (SELECT d.number FROM destinations d JOIN sign_ins s ON s.destination = d.id "
+        "  WHERE d.number = $3 AND d.state = 'active' AND s.generation = $8 FOR SHARE OF d) "
         "INSERT INTO attempts (id, day, lane, destination, fence, worker, parcels, places, events, generation) "
         "SELECT nextval('attempt_ids'), (now() AT TIME ZONE 'UTC')::date, lane.id, ready.number, $2, $4, $5, $6, $7, $8 "
         "FROM lane, ready RETURNING id, day",
@@ -66,7 +69,7 @@ async def start(
 
 
 async def settle(
-    connection: asyncpg.Connection,
+    connection: RoadConnection,
     started: Started,
     *,
     lane: LaneId,
@@ -96,28 +99,42 @@ async def settle(
     return status == "UPDATE 1"
 
 
-async def unsettled(connection: asyncpg.Connection, lane: LaneId) -> list[Unsettled]:
+async def unsettled(connection: RoadConnection, lane: LaneId) -> list[Unsettled]:
     """Return the started attempts of a lane that have no result, with their age on the database's clock."""
     rows = await connection.fetch(
         "SELECT id, day, destination, parcels, places, clock_timestamp() - started_at AS age "
         "FROM attempts WHERE lane = $1 AND settled_at IS NULL ORDER BY id",
         lane,
     )
-    return [
-        Unsettled(
-            id=AttemptId(row["id"]),
-            day=row["day"],
-            destination=DestinationNumber(row["destination"]),
-            parcels=tuple(map(ParcelId, row["parcels"])),
-            places=None if row["places"] is None else tuple(row["places"]),
-            age=row["age"],
-        )
-        for row in rows
-    ]
+    return [_unsettled(row) for row in rows]
+
+
+def _unsettled(row: asyncpg.Record) -> Unsettled:
+    return Unsettled(
+        id=AttemptId(row["id"]),
+        day=row["day"],
+        destination=DestinationNumber(row["destination"]),
+        parcels=tuple(map(ParcelId, row["parcels"])),
+        places=None if row["places"] is None else tuple(row["places"]),
+        age=row["age"],
+    )
+
+
+async def overdue(
+    connection: RoadConnection, lanes: Sequence[LaneId], *, older_than: timedelta
+) -> list[tuple[LaneId, Unsettled]]:
+    """Return the unsettled attempts of these lanes whose sender can no longer be at it."""
+    rows = await connection.fetch(
+        "SELECT lane, id, day, destination, parcels, places, clock_timestamp() - started_at AS age FROM attempts "
+        "WHERE lane = ANY($1::int[]) AND settled_at IS NULL AND started_at < clock_timestamp() - $2::interval",
+        list(lanes),
+        older_than,
+    )
+    return [(LaneId(row["lane"]), _unsettled(row)) for row in rows]
 
 
 async def any_in_flight(
-    connection: asyncpg.Connection, destination: DestinationNumber, *, younger_than: timedelta
+    connection: RoadConnection, destination: DestinationNumber, *, younger_than: timedelta
 ) -> bool:
     """Tell whether a request of this destination may still be under way."""
     found: bool = await connection.fetchval(
@@ -144,7 +161,7 @@ class Told:
     events: int
 
 
-async def told(connection: asyncpg.Connection, ids: Sequence[int]) -> list[Told]:
+async def told(connection: RoadConnection, ids: Sequence[int]) -> list[Told]:
     """Return these attempts in order of their start; those whose partition was dropped are missing."""
     rows = await connection.fetch(
         "SELECT id, started_at, settled_at, outcome, http_status, request_id, message, took_ms, events "

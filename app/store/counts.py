@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
-import asyncpg
-
 from app.domain.ids import DestinationNumber
+from app.store import RoadConnection
 
 
 @dataclass(slots=True)
@@ -40,7 +39,7 @@ _ADD = (
 )
 
 
-async def add(connection: asyncpg.Connection, writer: int, deltas: Mapping[DestinationNumber, Delta]) -> None:
+async def add(connection: RoadConnection, writer: int, deltas: Mapping[DestinationNumber, Delta]) -> None:
     """Add these deltas under `writer` (0 to 32767), a number that few processes share."""
     moved = [(number, delta) for number, delta in deltas.items() if not delta.is_zero()]
     if not moved:
@@ -50,7 +49,7 @@ async def add(connection: asyncpg.Connection, writer: int, deltas: Mapping[Desti
 
 
 async def add_rejections(
-    connection: asyncpg.Connection,
+    connection: RoadConnection,
     writer: int,
     rejected: Mapping[tuple[DestinationNumber, str, str], int],
 ) -> None:

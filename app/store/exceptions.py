@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-import asyncpg
-
 from app.domain.ids import AttemptId, DestinationNumber, ParcelId
+from app.store import RoadConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +39,27 @@ class DueException:
 
 
 async def write(
-    connection: asyncpg.Connection,
+    connection: RoadConnection,
     destination: DestinationNumber,
-    attempt: AttemptId,
+    attempt: AttemptId | None,
     written: Sequence[Written],
 ) -> None:
-    """Insert or update these exceptions, each with one more attempt to its name."""
+    """Insert or update these exceptions, each with one more attempt to its name where there was one."""
     if not written:
         return
     await connection.execute(
         "INSERT INTO exceptions AS e (parcel, place, day, destination, status, batch, tries, due_at, event_at, "
         "  code, reason, amazon_code, amazon_message, attempts) "
         "SELECT w.parcel, w.place, w.day, $1, w.status, w.batch, w.tried, now() + coalesce(w.wait, '0'), w.event_at, "
-        "  w.code, w.reason, w.amazon_code, w.amazon_message, ARRAY[$2::bigint] "
+        "  w.code, w.reason, w.amazon_code, w.amazon_message, array_remove(ARRAY[$2::bigint], NULL) "
         "FROM unnest($3::bigint[], $4::smallint[], $5::date[], $6::text[], $7::bigint[], $8::smallint[], "
         "  $9::interval[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::text[]) "
         "  AS w (parcel, place, day, status, batch, tried, wait, event_at, code, reason, amazon_code, amazon_message) "
         "ON CONFLICT (parcel, place) DO UPDATE SET status = excluded.status, batch = excluded.batch, "
         "  tries = least(e.tries + excluded.tries, 32767), due_at = excluded.due_at, code = excluded.code, "
         "  reason = excluded.reason, amazon_code = excluded.amazon_code, amazon_message = excluded.amazon_message, "
-        "  attempts = CASE WHEN cardinality(e.attempts) < 31 THEN e.attempts || $2::bigint "
-        "    ELSE e.attempts[1:1] || e.attempts[3:31] || $2::bigint END, changed_at = now()",
+        "  attempts = CASE WHEN cardinality(e.attempts) < 31 THEN e.attempts || excluded.attempts "
+        "    ELSE e.attempts[1:1] || e.attempts[3:31] || excluded.attempts END, changed_at = now()",
         destination,
         attempt,
         [row.parcel for row in written],
@@ -79,7 +78,7 @@ async def write(
 
 
 async def due(
-    connection: asyncpg.Connection,
+    connection: RoadConnection,
     destination: DestinationNumber,
     *,
     in_flight: Sequence[tuple[ParcelId, int]],
@@ -112,9 +111,30 @@ async def due(
     ]
 
 
-async def expire(
-    connection: asyncpg.Connection, *, older_than: timedelta, limit: int
-) -> list[DestinationNumber]:
+async def put_back(
+    connection: RoadConnection,
+    places: Sequence[tuple[ParcelId, int]],
+    attempt: AttemptId,
+    *,
+    wait: timedelta,
+    reason: str,
+) -> None:
+    """Put retrying conversions back whose request ended unknown; their halves stay together."""
+    await connection.execute(
+        "UPDATE exceptions e SET tries = least(tries + 1, 32767), due_at = now() + $4::interval, reason = $5, "
+        "  attempts = CASE WHEN cardinality(e.attempts) < 31 THEN e.attempts || $3::bigint "
+        "    ELSE e.attempts[1:1] || e.attempts[3:31] || $3::bigint END, changed_at = now() "
+        "FROM unnest($1::bigint[], $2::smallint[]) AS w (parcel, place) "
+        "WHERE e.parcel = w.parcel AND e.place = w.place AND e.status = 'retrying'",
+        [parcel for parcel, _ in places],
+        [place for _, place in places],
+        attempt,
+        wait,
+        reason,
+    )
+
+
+async def expire(connection: RoadConnection, *, older_than: timedelta, limit: int) -> list[DestinationNumber]:
     """Mark retrying conversions expired that passed the age limit; returns a destination for each."""
     rows = await connection.fetch(
         "WITH old AS (SELECT parcel, place FROM exceptions e WHERE status = 'retrying' "

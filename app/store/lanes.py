@@ -9,10 +9,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-import asyncpg
-
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.domain.pacing import Limit
+from app.store import RoadConnection
 
 LANE_LOCKS = 7_311  # class of the advisory locks, one per lane
 WORKER_LOCKS = 7_312  # each worker holds one, so that workers can be counted
@@ -41,12 +40,12 @@ class Queue:
     retry_in: float | None
 
 
-async def enlist(connection: asyncpg.Connection) -> None:
+async def enlist(connection: RoadConnection) -> None:
     """Make this session count as a worker until its connection ends."""
     await connection.execute("SELECT pg_advisory_lock_shared($1, 0)", WORKER_LOCKS)
 
 
-async def workers(connection: asyncpg.Connection) -> int:
+async def workers(connection: RoadConnection) -> int:
     """Return how many workers are alive on this database."""
     number: int = await connection.fetchval(
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint = $1 AND granted "
@@ -56,7 +55,7 @@ async def workers(connection: asyncpg.Connection) -> int:
     return max(1, number)
 
 
-async def with_work(connection: asyncpg.Connection) -> list[tuple[LaneId, str | None]]:
+async def with_work(connection: RoadConnection) -> list[tuple[LaneId, str | None]]:
     """Return each lane that owes something sendable, with its living owner or None when it is free.
 
     Free means: no lease, a lapsed one, or an owner whose session (and with it the lock) is gone.
@@ -75,7 +74,7 @@ async def with_work(connection: asyncpg.Connection) -> list[tuple[LaneId, str | 
     return [(LaneId(row["id"]), row["owner"]) for row in rows]
 
 
-async def take(connection: asyncpg.Connection, lane: LaneId, owner: str, *, lease: timedelta) -> Held | None:
+async def take(connection: RoadConnection, lane: LaneId, owner: str, *, lease: timedelta) -> Held | None:
     """Take a free lane under the next fence, or return None when somebody else has it.
 
     `connection` is the one that lives as long as the worker: its advisory lock marks us alive.
@@ -98,7 +97,7 @@ async def take(connection: asyncpg.Connection, lane: LaneId, owner: str, *, leas
 
 
 async def renew(
-    connection: asyncpg.Connection, fences: Collection[tuple[LaneId, int]], *, lease: timedelta
+    connection: RoadConnection, fences: Collection[tuple[LaneId, int]], *, lease: timedelta
 ) -> set[LaneId]:
     """Prolong these leases; returns the lanes that are still ours."""
     rows = await connection.fetch(
@@ -111,7 +110,7 @@ async def renew(
     return {LaneId(row["id"]) for row in rows}
 
 
-async def release(connection: asyncpg.Connection, lane: LaneId, fence: int) -> None:
+async def release(connection: RoadConnection, lane: LaneId, fence: int) -> None:
     """Give a lane back so that another worker need not wait for the lease."""
     await connection.execute(
         "UPDATE lanes SET leased_until = NULL, owner = NULL WHERE id = $1 AND fence = $2", lane, fence
@@ -119,7 +118,15 @@ async def release(connection: asyncpg.Connection, lane: LaneId, fence: int) -> N
     await connection.execute("SELECT pg_advisory_unlock($1, $2)", LANE_LOCKS, lane)
 
 
-async def shut_gate(connection: asyncpg.Connection, lane: LaneId, fence: int, seconds: float) -> None:
+async def is_ours(connection: RoadConnection, lane: LaneId, fence: int) -> bool:
+    """Tell whether we still own a lane, and keep it so until this transaction ends."""
+    found = await connection.fetchval(
+        "SELECT true FROM lanes WHERE id = $1 AND fence = $2 FOR SHARE", lane, fence
+    )
+    return bool(found)
+
+
+async def shut_gate(connection: RoadConnection, lane: LaneId, fence: int, seconds: float) -> None:
     """Keep the end of a Retry-After window, for the owner that may come after us."""
     await connection.execute(
         "UPDATE lanes SET gate_until = greatest(gate_until, now() + make_interval(secs => $3)) "
@@ -131,7 +138,7 @@ async def shut_gate(connection: asyncpg.Connection, lane: LaneId, fence: int, se
 
 
 async def queues(
-    connection: asyncpg.Connection,
+    connection: RoadConnection,
     lane: LaneId,
     *,
     parcels_in_flight: Sequence[int],
@@ -168,7 +175,7 @@ async def queues(
     ]
 
 
-async def limit(connection: asyncpg.Connection, lane: LaneId) -> Limit | None:
+async def limit(connection: RoadConnection, lane: LaneId) -> Limit | None:
     """Return the lowest limit among all destinations of a lane that are not archived."""
     row = await connection.fetchrow(
         "SELECT min(requests_per_second) AS rate, min(burst) AS burst FROM destinations "
@@ -178,7 +185,7 @@ async def limit(connection: asyncpg.Connection, lane: LaneId) -> Limit | None:
     return None if row is None or row["rate"] is None else Limit(row["rate"], row["burst"])
 
 
-async def announce(connection: asyncpg.Connection, waiting: dict[LaneId, int]) -> None:
+async def announce(connection: RoadConnection, waiting: dict[LaneId, int]) -> None:
     """Tell all workers that events wait; losing the notice costs at most one poll."""
     parts = [f"{lane}:{events}" for lane, events in waiting.items()]
     # A payload is limited to 8,000 bytes; 400 lanes of at most 18 characters fit.

@@ -7,9 +7,8 @@ caller's event time: an id sent again with another time must meet its first row.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import asyncpg
-
 from app.domain.ids import ParcelId
+from app.store import RoadConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +30,7 @@ class Found:
     place: int
 
 
-async def claim(connection: asyncpg.Connection, generation: int, entries: Sequence[Entry]) -> set[bytes]:
+async def claim(connection: RoadConnection, generation: int, entries: Sequence[Entry]) -> set[bytes]:
     """Insert the keys that nobody holds, in order of key, and return those that were won.
 
     Must run under the flush lock. The keys of `entries` are distinct. Sorting keeps two flushes with
@@ -56,7 +55,7 @@ async def claim(connection: asyncpg.Connection, generation: int, entries: Sequen
     return {row["key"] for row in rows}
 
 
-async def find(connection: asyncpg.Connection, generation: int, keys: Sequence[bytes]) -> dict[bytes, Found]:
+async def find(connection: RoadConnection, generation: int, keys: Sequence[bytes]) -> dict[bytes, Found]:
     """Return what stands under `keys` in this generation and the two before.
 
     A statement of its own: the snapshot of `claim` cannot see the row that it lost to.
@@ -69,14 +68,14 @@ async def find(connection: asyncpg.Connection, generation: int, keys: Sequence[b
     return {row["key"]: Found(row["content"], ParcelId(row["parcel"]), row["place"]) for row in rows}
 
 
-async def release(connection: asyncpg.Connection, generation: int, keys: Sequence[bytes]) -> None:
+async def release(connection: RoadConnection, generation: int, keys: Sequence[bytes]) -> None:
     """Take back keys that were won in this very transaction by an event that lost its other key."""
     await connection.execute(
         "DELETE FROM ledger WHERE generation = $1 AND key = ANY($2)", generation, list(keys)
     )
 
 
-async def current_generation(connection: asyncpg.Connection) -> int:
+async def current_generation(connection: RoadConnection) -> int:
     """Return the generation that accepts now."""
     generation: int = await connection.fetchval("SELECT max(generation) FROM ledger_generations")
     return generation

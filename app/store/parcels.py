@@ -9,9 +9,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-import asyncpg
-
 from app.domain.ids import AttemptId, DestinationNumber, ParcelId
+from app.store import RoadConnection
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -40,18 +39,19 @@ class DueParcel:
     size: int
     tries: int
     accepted_at: datetime
+    last_event: datetime
     data_key: bytes
     content: bytes
     shapes: bytes
 
 
-async def reserve_ids(connection: asyncpg.Connection, number: int) -> list[ParcelId]:
+async def reserve_ids(connection: RoadConnection, number: int) -> list[ParcelId]:
     """Return that many fresh parcel ids; unused ones leave harmless gaps."""
     rows = await connection.fetch("SELECT nextval('parcel_ids') AS id FROM generate_series(1, $1)", number)
     return [ParcelId(row["id"]) for row in rows]
 
 
-async def append(connection: asyncpg.Connection, parcels: Sequence[NewParcel]) -> None:
+async def append(connection: RoadConnection, parcels: Sequence[NewParcel]) -> None:
     """Store these parcels and their open states, due now, under today's partition."""
     await connection.execute(
         "WITH new AS (SELECT (now() AT TIME ZONE 'UTC')::date AS day, n.* FROM unnest($1::bigint[], $2::int[], "
@@ -74,7 +74,7 @@ async def append(connection: asyncpg.Connection, parcels: Sequence[NewParcel]) -
 
 
 async def due(
-    connection: asyncpg.Connection,
+    connection: RoadConnection,
     destination: DestinationNumber,
     *,
     in_flight: Sequence[ParcelId],
@@ -87,7 +87,7 @@ async def due(
     transaction commits late is found by the next call.
     """
     rows = await connection.fetch(
-        "WITH due AS (SELECT parcel, day, destination, events, bytes, tries, accepted_at, data_key, due_at "
+        "WITH due AS (SELECT parcel, day, destination, events, bytes, tries, accepted_at, last_event, data_key, due_at "
         "  FROM parcel_states WHERE destination = $1 AND settled_at IS NULL AND due_at <= now() "
         "  AND parcel <> ALL($2::bigint[]) ORDER BY due_at, parcel LIMIT $3), "
         "filled AS (SELECT *, sum(events) OVER w AS events_so_far, sum(bytes) OVER w AS bytes_so_far "
@@ -108,6 +108,7 @@ async def due(
             size=row["bytes"],
             tries=row["tries"],
             accepted_at=row["accepted_at"],
+            last_event=row["last_event"],
             data_key=row["data_key"],
             content=row["content"],
             shapes=row["shapes"],
@@ -117,7 +118,7 @@ async def due(
 
 
 async def read(
-    connection: asyncpg.Connection, places: Collection[tuple[ParcelId, date]]
+    connection: RoadConnection, places: Collection[tuple[ParcelId, date]]
 ) -> dict[ParcelId, tuple[bytes | None, bytes, bytes]]:
     """Return (wrapped data key or None, content, shapes) of these parcels, each given with its day."""
     rows = await connection.fetch(
@@ -129,12 +130,13 @@ async def read(
     return {ParcelId(row["id"]): (row["data_key"], row["content"], row["shapes"]) for row in rows}
 
 
-async def settle_sent(
-    connection: asyncpg.Connection, parcels: Sequence[ParcelId], attempt: AttemptId, *, fate: str = "sent"
+async def close(
+    connection: RoadConnection, parcels: Sequence[ParcelId], fate: str, attempt: AttemptId | None
 ) -> None:
-    """Close these parcels: the straight road has done with them; who left it alone has an exception row."""
+    """Close these parcels as 'sent' or 'expired'; what left the road on its own has an exception row."""
     status = await connection.execute(
-        "UPDATE parcel_states SET fate = $3, settled_at = now(), attempts = attempts || $2::bigint "
+        "UPDATE parcel_states SET fate = $3, settled_at = now(), "
+        "attempts = attempts || array_remove(ARRAY[$2::bigint], NULL) "
         "WHERE parcel = ANY($1) AND settled_at IS NULL",
         list(parcels),
         attempt,
@@ -143,8 +145,26 @@ async def settle_sent(
     _expect(status, len(parcels))
 
 
-async def settle_later(
-    connection: asyncpg.Connection,
+@dataclass(frozen=True, slots=True)
+class OpenState:
+    """What a recovery needs to know of a parcel that is still open."""
+
+    id: ParcelId
+    events: int
+    tries: int
+
+
+async def still_open(connection: RoadConnection, parcels: Sequence[ParcelId]) -> list[OpenState]:
+    """Return those of these parcels that are not settled."""
+    rows = await connection.fetch(
+        "SELECT parcel, events, tries FROM parcel_states WHERE parcel = ANY($1::bigint[]) AND settled_at IS NULL",
+        list(parcels),
+    )
+    return [OpenState(ParcelId(row["parcel"]), row["events"], row["tries"]) for row in rows]
+
+
+async def put_back(
+    connection: RoadConnection,
     parcels: Sequence[ParcelId],
     attempt: AttemptId,
     *,
@@ -167,7 +187,7 @@ async def settle_later(
 
 
 async def expire(
-    connection: asyncpg.Connection, *, older_than: timedelta, limit: int
+    connection: RoadConnection, *, older_than: timedelta, limit: int
 ) -> list[tuple[DestinationNumber, int, bool]]:
     """Mark open parcels expired whose youngest event passed the age limit; none that is in flight.
 
@@ -186,7 +206,7 @@ async def expire(
     return [(DestinationNumber(row["destination"]), row["events"], row["retrying"]) for row in rows]
 
 
-async def discard(connection: asyncpg.Connection, destination: DestinationNumber) -> tuple[int, int]:
+async def discard(connection: RoadConnection, destination: DestinationNumber) -> tuple[int, int]:
     """Close everything a destination still holds as discarded. Returns (events, of them retrying)."""
     parcels = await connection.fetch(
         "UPDATE parcel_states SET fate = 'discarded', settled_at = now(), reason = 'discarded' "
@@ -202,7 +222,7 @@ async def discard(connection: asyncpg.Connection, destination: DestinationNumber
     return sum(row["events"] for row in parcels) + len(exceptions), retrying
 
 
-async def forget(connection: asyncpg.Connection, *, after: timedelta, dead_after: timedelta) -> int:
+async def forget(connection: RoadConnection, *, after: timedelta, dead_after: timedelta) -> int:
     """Delete the data keys of parcels whose last final state is `after` ago: their content is gone at once.
 
     Parcels with a conversion that is retried keep theirs; with a dead one, until `dead_after`.

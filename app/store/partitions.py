@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-import asyncpg
+from app.store import RoadConnection
 
 # Every flush holds this lock shared; rotating the ledger and archiving a destination hold it exclusively.
 FLUSH_LOCK = 7_301
@@ -22,7 +22,7 @@ class Dropped:
     generations: tuple[int, ...]
 
 
-async def make_ahead(connection: asyncpg.Connection, *, days: int = 7) -> None:
+async def make_ahead(connection: RoadConnection, *, days: int = 7) -> None:
     """Make the partitions of today and of `days` more, and of this ledger generation and the next."""
     await connection.execute("SELECT pg_advisory_xact_lock($1)", MAINTENANCE_LOCK)
     today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
@@ -41,7 +41,7 @@ async def make_ahead(connection: asyncpg.Connection, *, days: int = 7) -> None:
         )
 
 
-async def days_ahead(connection: asyncpg.Connection) -> int:
+async def days_ahead(connection: RoadConnection) -> int:
     """Return how many whole days after today have partitions for every daily table."""
     known = {
         row["name"]
@@ -57,7 +57,7 @@ async def days_ahead(connection: asyncpg.Connection) -> int:
     return ahead
 
 
-async def rotate_ledger(connection: asyncpg.Connection) -> int | None:
+async def rotate_ledger(connection: RoadConnection) -> int | None:
     """Begin the next generation when the current one is 11 days old. Returns its number, or None.
 
     Holds the flush lock exclusively: no flush can read one generation and write into another.
@@ -77,7 +77,7 @@ async def rotate_ledger(connection: asyncpg.Connection) -> int | None:
     return following
 
 
-async def drop_passed(connection: asyncpg.Connection, *, keep_days: int) -> Dropped:
+async def drop_passed(connection: RoadConnection, *, keep_days: int) -> Dropped:
     """Drop days older than `keep_days` in which nothing is open, and generations no flush reads any more.
 
     Takes `ACCESS EXCLUSIVE` for a moment: the caller sets a lock timeout and tries again later.
@@ -107,7 +107,7 @@ async def drop_passed(connection: asyncpg.Connection, *, keep_days: int) -> Drop
     return Dropped(tuple(gone), tuple(row["generation"] for row in passed))
 
 
-async def _open_in(connection: asyncpg.Connection, day: date) -> bool:
+async def _open_in(connection: RoadConnection, day: date) -> bool:
     found: bool = await connection.fetchval(
         "SELECT EXISTS (SELECT FROM parcel_states WHERE day = $1 AND settled_at IS NULL) "
         "OR EXISTS (SELECT FROM exceptions WHERE day = $1 AND status = 'retrying')",

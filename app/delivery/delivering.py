@@ -1,0 +1,336 @@
+"""The second half of the road: claimed → paced → sent → settled. One call serves one lane once."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import asyncpg
+
+from app.delivery import settlements
+from app.delivery.lanes import IN_FLIGHT_CAP, Lane
+from app.delivery.loads import Claimed, Load, claim_live, claim_retry
+from app.delivery.settlements import StaleOwner
+from app.delivery.tokens import Access, AccessTokens, NotYet, Parked
+from app.domain.destination import Region
+from app.domain.outcome import Forbidden, Lost, Sent, Throttled, Unauthorized
+from app.domain.settling import AllLater, NotNow, RetryPolicy, Settlement, settle
+from app.store import attempts, lanes
+from app.telemetry import Telemetry, describe
+from app.vault import Vault
+
+REQUEST_DEADLINE_S = 25.0
+# A started attempt without a result may still be under way until then; only later is it sent again.
+SETTLED_WITHIN = timedelta(seconds=REQUEST_DEADLINE_S + 5)
+
+
+class Amazon(Protocol):
+    """The events call."""
+
+    async def send(
+        self,
+        region: Region,
+        *,
+        access_token: str,
+        advertiser_id: str,
+        conversions: list[bytes],
+        deadline_s: float = ...,
+    ) -> Sent: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """Clocks and luck, as arguments: wall time (UTC), monotonic seconds, jitter in [0, 1)."""
+
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    jitter: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Going:
+    """A request whose attempt is committed: from here on its outcome must be settled."""
+
+    load: Load
+    started: attempts.Started
+    access: Access
+
+
+class Delivery:
+    """Serves lanes. Holds no transaction and no lock while Amazon or its token server is asked."""
+
+    def __init__(
+        self,
+        *,
+        pool: asyncpg.Pool,
+        amazon: Amazon,
+        tokens: AccessTokens,
+        vault: Vault,
+        chance: Chance,
+        telemetry: Telemetry,
+        worker: str,
+        writer: int,
+        max_age: timedelta,
+        policy: RetryPolicy,
+    ) -> None:
+        self._pool = pool
+        self._amazon = amazon
+        self._tokens = tokens
+        self._vault = vault
+        self._chance = chance
+        self._telemetry = telemetry
+        self._worker = worker
+        self._writer = writer
+        self._max_age = max_age
+        self._policy = policy
+
+    async def serve(self, lane: Lane) -> None:
+        """Send one request of a lane, if anything is due, and settle it.
+
+        Sets when the lane wants to be looked at next. Raises StaleOwner when it has another owner.
+        """
+        lane.claiming, lane.announced = True, 0
+        try:
+            going = await self._prepare(lane)
+        finally:
+            lane.claiming = False
+        if going is None:
+            return
+        lane.requests += 1
+        parcels = set(going.load.whole)
+        items = set() if going.load.is_live else {(i.parcel, i.place) for i in going.load.items}
+        lane.parcels_in_flight |= parcels
+        lane.exceptions_in_flight |= items
+        if going.load.may_be_more:
+            lane.wake(lane.pace.ready_at(lane.limit, self._chance.monotonic()))
+        try:
+            await self._go(lane, going)
+        finally:
+            lane.requests -= 1
+            lane.parcels_in_flight -= parcels
+            lane.exceptions_in_flight -= items
+
+    async def _prepare(self, lane: Lane) -> _Going | None:
+        """Claimed and paced: choose a load, find a token, commit the attempt as started."""
+        async with self._pool.acquire() as connection:
+            queues = await lanes.queues(
+                connection,
+                lane.id,
+                parcels_in_flight=list(lane.parcels_in_flight),
+                exceptions_in_flight=list(lane.exceptions_in_flight),
+            )
+            limit = await lanes.limit(connection, lane.id)
+        lane.limit = limit or lane.limit
+        queue, retry = self._choose(lane, queues)
+        if queue is None:
+            return None
+        now = self._chance.monotonic()
+        ready_at = lane.pace.ready_at(lane.limit, now)
+        if ready_at > now:
+            lane.wake(ready_at)
+            return None
+        region = Region(lane.held.region)
+        access = await self._tokens.access(queue.id, region)
+        match access:
+            case Parked(reason):
+                self._telemetry.log("destination.parked", destination=queue.id, reason=reason)
+                lane.wake(now + 1)
+                return None
+            case NotYet(why, seconds):
+                self._telemetry.log("token.not_yet", destination=queue.id, why=why, seconds=seconds)
+                lane.wake(now + seconds)
+                return None
+            case Access():
+                return await self._start(lane, queue, access, retry=retry)
+
+    async def _start(self, lane: Lane, queue: lanes.Queue, access: Access, *, retry: bool) -> _Going | None:
+        claim = claim_retry if retry else claim_live
+        async with self._pool.acquire() as connection:
+            claimed = await claim(
+                connection, lane, queue, vault=self._vault, max_age=self._max_age, now=self._chance.now()
+            )
+            await self._take_off(connection, lane, queue, claimed)
+            load = claimed.load
+            if load is None or not load.items:
+                lane.wake(self._chance.monotonic())
+                return None
+            if lane.owned_until - self._chance.monotonic() <= REQUEST_DEADLINE_S:
+                # The lease could lapse under the request; the renewal will wake us.
+                return None
+            started = await attempts.start(
+                connection,
+                lane=lane.id,
+                fence=lane.fence,
+                destination=queue.number,
+                worker=self._worker,
+                parcels=load.whole or [item.parcel for item in load.items],
+                places=None if load.is_live else [item.place for item in load.items],
+                events=len(load.items),
+                generation=access.generation,
+            )
+        if started is None:
+            # Paused, parked, reconnected or taken over between our reading and now.
+            self._tokens.forget(queue.id)
+            lane.wake(self._chance.monotonic() + 0.1)
+            return None
+        lane.served[queue.number] = self._chance.monotonic()
+        return _Going(load, started, access)
+
+    async def _take_off(
+        self, connection: asyncpg.pool.PoolConnectionProxy, lane: Lane, queue: lanes.Queue, claimed: Claimed
+    ) -> None:
+        """Take off the road what a claim found unfit to be sent."""
+        only_late = claimed.load is not None and not claimed.load.items
+        if claimed.expired or claimed.unreadable or only_late:
+            async with connection.transaction():
+                written = await settlements.write_unsent(
+                    connection, lane, queue.number, claimed, writer=self._writer
+                )
+            self._count(written)
+            for one in claimed.unreadable:
+                self._telemetry.log("parcel.unreadable", level=40, parcel=one.parcel, events=len(one.places))
+
+    async def _go(self, lane: Lane, going: _Going) -> None:
+        """Sent and settled."""
+        now = self._chance.monotonic()
+        settlement: Settlement
+        if lane.pace.gate > now:
+            # A 429 was read while this request was being prepared: nothing leaves inside its window.
+            sent, settlement = Sent(Throttled(None), None, None, 0), NotNow("throttled")
+        else:
+            lane.pace = lane.pace.sent(lane.limit, now)
+            sent = await self._amazon.send(
+                Region(lane.held.region),
+                access_token=going.access.token,
+                advertiser_id=lane.held.advertiser_id,
+                conversions=[item.body for item in going.load.items],
+                deadline_s=REQUEST_DEADLINE_S,
+            )
+            settlement = await self._judge(lane, going, sent)
+        written = await self._settle(lane, going, sent, settlement)
+        self._tell(lane, going, sent, settlement)
+        if written is not None:
+            self._count(written)
+        lane.wake(max(self._chance.monotonic(), lane.pace.gate))
+
+    async def _judge(self, lane: Lane, going: _Going, sent: Sent) -> Settlement:
+        """Draw the consequences of a reply for the lane's pace and the destination's sign-in."""
+        now, jitter = self._chance.monotonic(), self._chance.jitter()
+        match sent.reply:
+            case Throttled(retry_after):
+                lane.pace = lane.pace.throttled(now, retry_after=retry_after, jitter=jitter)
+            case Unauthorized():
+                await self._tokens.refused(going.load.queue.id, going.access)
+            case Forbidden():
+                await self._tokens.forbidden(going.load.queue.id, going.access)
+            case _:
+                pass
+        tries = [item.tries for item in going.load.items]
+        settlement = settle(sent.reply, tries, policy=self._policy, jitter=jitter)
+        match settlement:
+            case AllLater():
+                lane.pace = lane.pace.failed(now, jitter=jitter)
+            case NotNow():
+                pass
+            case _:
+                lane.pace = lane.pace.succeeded(cap=IN_FLIGHT_CAP)
+                await self._tokens.worked(going.load.queue.id, going.access)
+        return settlement
+
+    async def _settle(
+        self, lane: Lane, going: _Going, sent: Sent, settlement: Settlement
+    ) -> settlements.Written | None:
+        """Write the settlement, trying again while the database is away and the lane is ours.
+
+        What cannot be written stays a started attempt without a result, and is recovered as unknown.
+        """
+        for pause in (0.1, 0.4, 1.6, 5.0, None):
+            try:
+                async with self._pool.acquire() as connection, connection.transaction():
+                    written = await settlements.write(
+                        connection, lane, going.load, going.started, sent, settlement, writer=self._writer
+                    )
+                    if isinstance(sent.reply, Throttled):
+                        left = max(0.0, lane.pace.gate - self._chance.monotonic())
+                        await lanes.shut_gate(connection, lane.id, lane.fence, left)
+                    return written
+            except StaleOwner:
+                lane.given_up = True
+                raise
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                self._telemetry.log(
+                    "settle.failed",
+                    level=40,
+                    attempt=going.started.id,
+                    error=describe(error),
+                    again=pause is not None,
+                )
+                if pause is None:
+                    return None
+                await asyncio.sleep(pause)
+        return None
+
+    async def recover(self, lane: Lane, left: attempts.Unsettled) -> None:
+        """Settle an attempt whose sender is gone: nobody knows what came of it, so it is sent again."""
+        sent = Sent(Lost("cut"), None, None, 0)
+        async with self._pool.acquire() as connection, connection.transaction():
+            written = await settlements.write_recovered(
+                connection,
+                lane,
+                left,
+                sent,
+                policy=self._policy,
+                jitter=self._chance.jitter(),
+                writer=self._writer,
+            )
+        self._count(written)
+        self._telemetry.log(
+            "attempt.recovered", attempt=left.id, lane=lane.id, events_age_s=left.age.total_seconds()
+        )
+        lane.wake(self._chance.monotonic())
+
+    def _choose(self, lane: Lane, queues: list[lanes.Queue]) -> tuple[lanes.Queue | None, bool]:
+        """Choose the destination served longest ago among those with something due, and live or retry.
+
+        Sets the next look where nothing is due yet. Live and retry take turns where both are due.
+        """
+        now = self._chance.monotonic()
+        dues = [when for queue in queues for when in (queue.due_in, queue.retry_in) if when is not None]
+        if not dues:
+            return None, False
+        if min(dues) > 0:
+            lane.wake(now + min(dues))
+            return None, False
+
+        def is_due(when: float | None) -> bool:
+            return when is not None and when <= 0
+
+        ready = [queue for queue in queues if is_due(queue.due_in) or is_due(queue.retry_in)]
+        queue = min(ready, key=lambda one: lane.served.get(one.number, float("-inf")))
+        retry = is_due(queue.retry_in) and (lane.retry_next or not is_due(queue.due_in))
+        lane.retry_next = not retry
+        return queue, retry
+
+    def _tell(self, lane: Lane, going: _Going, sent: Sent, settlement: Settlement) -> None:
+        outcome = type(sent.reply).__name__.lower()
+        self._telemetry.attempts.labels(outcome).inc()
+        self._telemetry.attempt_seconds.observe(sent.took_ms / 1000)
+        self._telemetry.log(
+            "amazon.attempted",
+            attempt=going.started.id,
+            destination=going.load.queue.id,
+            lane=lane.id,
+            events=len(going.load.items),
+            kind="live" if going.load.is_live else "retry",
+            outcome=outcome,
+            settlement=type(settlement).__name__,
+            status=sent.status,
+            request_id=sent.request_id,
+            took_ms=sent.took_ms,
+        )
+
+    def _count(self, written: settlements.Written) -> None:
+        for status in ("delivered", "dead", "expired"):
+            if number := getattr(written.delta, status):
+                self._telemetry.settled.labels(status).inc(number)

@@ -1,0 +1,182 @@
+"""The worker's loop: lanes that are ready are served first come, first served, one request each."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import asyncpg
+
+from app.amazon.wire import MAX_EVENTS
+from app.delivery.delivering import Delivery
+from app.delivery.lanes import Lane
+from app.delivery.ownership import RECOVER_EVERY_S, RENEW_EVERY_S, Ownership
+from app.delivery.settlements import StaleOwner
+from app.delivery.sweeping import Sweeper
+from app.store import lanes
+from app.telemetry import Telemetry, describe
+
+POLL_EVERY_S = 1.0  # polling alone suffices; notices only make it sooner
+_LONGEST_SLEEP_S = 1.0
+
+
+class Dispatcher:
+    """Runs one worker: owns lanes, serves them, recovers and sweeps, until told to stop."""
+
+    def __init__(
+        self,
+        *,
+        delivery: Delivery,
+        ownership: Ownership,
+        sweeper: Sweeper,
+        connect: Callable[[], Awaitable[asyncpg.Connection]],
+        monotonic: Callable[[], float],
+        telemetry: Telemetry,
+        sends_in_flight: int,
+        merge_window: float,
+        listens: bool = True,
+    ) -> None:
+        self._delivery = delivery
+        self._ownership = ownership
+        self._sweeper = sweeper
+        self._connect = connect
+        self._monotonic = monotonic
+        self._telemetry = telemetry
+        self._sends = sends_in_flight
+        self._merge_window = merge_window
+        self._listens = listens
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._something = asyncio.Event()
+        self._unknown_lane = asyncio.Event()
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Start no more requests; `run` ends once those under way are settled."""
+        self._stopping.set()
+        self._something.set()
+        self._unknown_lane.set()
+
+    async def run(self) -> None:
+        """Serve until stopped. Trouble with the database is logged and tried again, never fatal."""
+        keepers = [
+            asyncio.create_task(self._repeat(self._adopt, POLL_EVERY_S, hurried_by=self._unknown_lane)),
+            asyncio.create_task(self._repeat(self._ownership.renew, RENEW_EVERY_S)),
+            asyncio.create_task(self._repeat(self._recover, RECOVER_EVERY_S)),
+            asyncio.create_task(self._repeat(self._sweeper.sweep, self._sweeper.every_s)),
+        ]
+        if self._listens:
+            keepers.append(asyncio.create_task(self._listen()))
+        try:
+            while not self._stopping.is_set():
+                wait = self._serve_ready()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._something.wait(), wait)
+                self._something.clear()
+        finally:
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                await self._ownership.close()
+
+    def _serve_ready(self) -> float:
+        """Start serving every lane that is ready while slots are free; return the seconds to sleep."""
+        now = self._monotonic()
+        asking = [
+            lane for lane in self._ownership.owned.values() if lane.wake_at is not None and lane.may_claim()
+        ]
+        # First come, first served: a lane that has waited longest for its turn goes first.
+        asking.sort(key=lambda lane: lane.wake_at or 0.0)
+        for lane in asking:
+            assert lane.wake_at is not None
+            if lane.wake_at > now:
+                return min(lane.wake_at - now, _LONGEST_SLEEP_S)
+            if len(self._tasks) >= self._sends:
+                return _LONGEST_SLEEP_S  # a finished request wakes us sooner
+            lane.wake_at = None
+            task = asyncio.create_task(self._serve(lane))
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+            lane.claiming = True
+        return _LONGEST_SLEEP_S
+
+    async def _serve(self, lane: Lane) -> None:
+        try:
+            await self._delivery.serve(lane)
+        except StaleOwner:
+            self._ownership.lose(lane)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            self._telemetry.log("lane.trouble", level=logging.WARNING, lane=lane.id, error=describe(error))
+            lane.wake(self._monotonic() + 1)
+        except Exception as error:
+            # A defect of ours in one lane must not stop the others; the lane is tried again, slowly.
+            self._telemetry.log("lane.defect", level=logging.ERROR, lane=lane.id, error=describe(error))
+            lane.wake(self._monotonic() + 5)
+        finally:
+            lane.claiming = False
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        self._something.set()
+
+    async def _adopt(self) -> None:
+        now = self._monotonic()
+        for lane in self._ownership.owned.values():
+            lane.wake(now + POLL_EVERY_S if lane.wake_at is None else lane.wake_at)
+        if await self._ownership.adopt():
+            self._something.set()
+
+    async def _recover(self) -> None:
+        for lane, left in await self._ownership.overdue():
+            await self._delivery.recover(lane, left)
+            self._ownership.recovered(lane, left)
+            self._something.set()
+
+    async def _listen(self) -> None:
+        """Hear notices of waiting events until stopped; a lost connection is made anew."""
+        while not self._stopping.is_set():
+            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                connection = await self._connect()
+                try:
+                    await connection.add_listener(lanes.NOTICES, self._heard)
+                    while not connection.is_closed() and not self._stopping.is_set():
+                        await asyncio.sleep(POLL_EVERY_S)
+                finally:
+                    with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                        await connection.close(timeout=2)
+            await asyncio.sleep(POLL_EVERY_S)
+
+    def _heard(self, *notice: Any) -> None:
+        now = self._monotonic()
+        for id, events in lanes.read_notice(str(notice[-1])).items():  # noqa: A001
+            lane = self._ownership.owned.get(id)
+            if lane is None:
+                self._unknown_lane.set()
+                continue
+            lane.announced += events
+            # A part-full request waits for company; a full one leaves at once.
+            lane.wake(now if lane.announced >= MAX_EVENTS else now + self._merge_window)
+            self._something.set()
+
+    async def _repeat(
+        self,
+        act: Callable[[], Coroutine[Any, Any, None]],
+        every_s: float,
+        *,
+        hurried_by: asyncio.Event | None = None,
+    ) -> None:
+        """Do something over and over; trouble is logged and met again at the next turn."""
+        hurry = hurried_by or asyncio.Event()
+        while True:
+            try:
+                await act()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, StaleOwner) as error:
+                self._telemetry.log("worker.trouble", level=logging.WARNING, error=describe(error))
+            except Exception as error:
+                self._telemetry.log("worker.defect", level=logging.ERROR, error=describe(error))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(hurry.wait(), every_s)
+            hurry.clear()

@@ -1,0 +1,185 @@
+"""A load: what one request carries. Claimed from the store, opened, and fit to travel together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from app.amazon.wire import MAX_EVENTS
+from app.delivery.lanes import Lane
+from app.domain import parcel as packing
+from app.domain.ids import ParcelId
+from app.store import RoadConnection, exceptions, lanes, parcels
+from app.vault import Unopenable, Vault, parcel_place, unlock
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Item:
+    """A conversion of a load. `failing` tells that it is counted as retrying already."""
+
+    parcel: ParcelId
+    place: int
+    day: date
+    event_at: datetime
+    tries: int
+    failing: bool
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Load:
+    """The conversions of one request, in order. `whole` parcels for a live load, none for a retry.
+
+    `late` are those that passed the age limit: they stay behind and expire. `batch` is the half of a
+    refused request that a retry belongs to. `may_be_more` tells that the store held more than fits.
+    """
+
+    queue: lanes.Queue
+    items: tuple[Item, ...]
+    late: tuple[Item, ...]
+    whole: tuple[ParcelId, ...]
+    batch: int | None
+    may_be_more: bool
+
+    @property
+    def is_live(self) -> bool:
+        """Tell a load of whole parcels from one of exceptions."""
+        return bool(self.whole)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Conversions that cannot be opened: their key is gone or not configured, or the row is torn."""
+
+    parcel: ParcelId
+    day: date
+    places: tuple[int, ...]
+    failing: bool
+    event_at: datetime
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Claimed:
+    """What a claim found: perhaps a load, and parcels that must leave the road without one."""
+
+    load: Load | None
+    expired: tuple[parcels.DueParcel, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+
+
+async def claim_live(
+    connection: RoadConnection,
+    lane: Lane,
+    queue: lanes.Queue,
+    *,
+    vault: Vault,
+    max_age: timedelta,
+    now: datetime,
+) -> Claimed:
+    """Read the whole parcels that fill the next request of a queue."""
+    due = await parcels.due(
+        connection,
+        queue.number,
+        in_flight=list(lane.parcels_in_flight),
+        max_events=MAX_EVENTS,
+        max_bytes=packing.MAX_BYTES,
+    )
+    if not due:
+        return Claimed(None)
+    items: list[Item] = []
+    whole: list[ParcelId] = []
+    expired, unreadable = [], []
+    for parcel in due:
+        if parcel.last_event < now - max_age:
+            expired.append(parcel)
+            continue
+        opened = _open(parcel, vault)
+        if isinstance(opened, Unreadable):
+            unreadable.append(opened)
+        else:
+            whole.append(parcel.id)
+            items += opened
+    load = None
+    if whole:
+        fresh, late = _part(items, now - max_age)
+        filled = sum(parcel.events for parcel in due) >= MAX_EVENTS // 2 or len(due) > 1
+        load = Load(queue, fresh, late, tuple(whole), None, may_be_more=filled)
+    return Claimed(load, tuple(expired), tuple(unreadable))
+
+
+async def claim_retry(
+    connection: RoadConnection,
+    lane: Lane,
+    queue: lanes.Queue,
+    *,
+    vault: Vault,
+    max_age: timedelta,
+    now: datetime,
+) -> Claimed:
+    """Read the conversions of the next retry request of a queue."""
+    due = await exceptions.due(
+        connection, queue.number, in_flight=list(lane.exceptions_in_flight), max_events=MAX_EVENTS
+    )
+    if not due:
+        return Claimed(None)
+    contents = await parcels.read(connection, {(one.parcel, one.day) for one in due})
+    bodies = {
+        parcel: _bodies(parcel, data_key, content, vault) or {}
+        for parcel, (data_key, content, _) in contents.items()
+    }
+    items: list[Item] = []
+    lost: list[exceptions.DueException] = []
+    size = 0
+    for one in due:
+        body = bodies.get(one.parcel, {}).get(one.place)
+        if body is None:
+            lost.append(one)
+            continue
+        size += len(body)
+        if items and size > packing.MAX_BYTES:
+            break
+        items.append(Item(one.parcel, one.place, one.day, one.event_at, one.tries, True, body))
+    fresh, late = _part(items, now - max_age)
+    load = Load(queue, fresh, late, (), due[0].batch, may_be_more=True) if items else None
+    return Claimed(
+        load, (), tuple(Unreadable(one.parcel, one.day, (one.place,), True, one.event_at) for one in lost)
+    )
+
+
+def _open(parcel: parcels.DueParcel, vault: Vault) -> list[Item] | Unreadable:
+    bodies = _bodies(parcel.id, parcel.data_key, parcel.content, vault)
+    shapes = _shapes(parcel.shapes)
+    if bodies is None or len(shapes) != len(bodies):
+        places = tuple(shape.place for shape in shapes)
+        if len(places) != parcel.events:
+            # Even the shapes are torn; that many conversions were in it, whatever their places were.
+            places = tuple(range(parcel.events))
+        return Unreadable(parcel.id, parcel.day, places, parcel.tries > 0, parcel.last_event)
+    failing = parcel.tries > 0
+    return [
+        Item(parcel.id, shape.place, parcel.day, shape.event_at, parcel.tries, failing, bodies[shape.place])
+        for shape in shapes
+    ]
+
+
+def _bodies(
+    parcel: ParcelId, data_key: bytes | None, content: bytes, vault: Vault
+) -> dict[int, bytes] | None:
+    if data_key is None:
+        return None
+    place = parcel_place(parcel)
+    try:
+        return packing.unpack_content(unlock(vault.open(data_key, place=place), content, place=place))
+    except (Unopenable, ValueError):
+        return None
+
+
+def _shapes(shapes: bytes) -> tuple[packing.Shape, ...]:
+    try:
+        return tuple(packing.unpack_shapes(shapes))
+    except ValueError:
+        return ()
+
+
+def _part(items: Sequence[Item], limit: datetime) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    fresh = tuple(item for item in items if item.event_at >= limit)
+    return fresh, tuple(item for item in items if item.event_at < limit)

@@ -1,0 +1,154 @@
+"""Which lanes this worker owns: taken when free, renewed in time, given back; recovery of what owners left."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import asyncpg
+
+from app.delivery.delivering import SETTLED_WITHIN
+from app.delivery.lanes import Lane
+from app.domain.ids import LaneId
+from app.domain.pacing import Limit, Pace
+from app.store import attempts, lanes
+from app.store.attempts import Unsettled
+from app.telemetry import Telemetry
+
+LEASE = timedelta(seconds=60)
+RENEW_EVERY_S = 10.0
+RECOVER_EVERY_S = 2.0
+
+
+class Ownership:
+    """Keeps the lanes of one worker. `session` is a connection that lives as long as the worker does:
+    its advisory locks mark the lanes' owner as alive."""
+
+    def __init__(
+        self,
+        *,
+        connect: Callable[[], Awaitable[asyncpg.Connection]],
+        owner: str,
+        monotonic: Callable[[], float],
+        telemetry: Telemetry,
+    ) -> None:
+        self._connect = connect
+        self._owner = owner
+        self._monotonic = monotonic
+        self._telemetry = telemetry
+        self._session: asyncpg.Connection | None = None
+        self._taking_turns = asyncio.Lock()  # a connection carries one statement at a time
+        self.owned: dict[LaneId, Lane] = {}
+
+    async def adopt(self) -> list[Lane]:
+        """Take free lanes with work, up to a fair share among the living workers. Returns the new ones.
+
+        A worker that owns more than its share gives idle lanes back, for those that own fewer.
+        """
+        async with self._taking_turns:
+            session = await self._alive()
+            working = await lanes.with_work(session)
+            workers = await lanes.workers(session)
+            share = -(-len({lane for lane, _ in working} | set(self.owned)) // workers)
+            taken = []
+            for lane, owner in working:
+                if lane in self.owned or owner is not None:
+                    continue
+                if len(self.owned) >= share:
+                    break
+                if (adopted := await self._take(session, lane)) is not None:
+                    taken.append(adopted)
+            surplus = [lane for lane in self.owned.values() if not lane.requests and not lane.claiming]
+            for lane in surplus[: max(0, len(self.owned) - share)]:
+                await self._release(session, lane)
+        self._telemetry.lanes.set(len(self.owned))
+        return taken
+
+    async def renew(self) -> None:
+        """Prolong the leases of all owned lanes, and let go of those that are no longer ours."""
+        before = self._monotonic()
+        fences = [(lane.id, lane.fence) for lane in self.owned.values()]
+        if not fences:
+            return
+        async with self._taking_turns:
+            kept = await lanes.renew(await self._alive(), fences, lease=LEASE)
+        for lane in list(self.owned.values()):
+            if lane.id in kept:
+                lane.owned_until = before + LEASE.total_seconds()
+                lane.wake(before)
+            elif (lane.id, lane.fence) in fences:
+                self.lose(lane)
+
+    async def overdue(self) -> list[tuple[Lane, Unsettled]]:
+        """Return attempts of our lanes that have no result and whose sender can no longer be at it."""
+        if not self.owned:
+            return []
+        async with self._taking_turns:
+            found = await attempts.overdue(await self._alive(), list(self.owned), older_than=SETTLED_WITHIN)
+        return [(self.owned[lane], left) for lane, left in found if lane in self.owned]
+
+    def recovered(self, lane: Lane, left: Unsettled) -> None:
+        """Note that what an attempt carried may be sent again."""
+        _forget(lane, left)
+
+    def lose(self, lane: Lane) -> None:
+        """Stop touching a lane that has another owner."""
+        lane.given_up = True
+        self.owned.pop(lane.id, None)
+        self._telemetry.log("lane.lost", level=30, lane=lane.id, fence=lane.fence)
+
+    async def close(self) -> None:
+        """Give all lanes back and end the session."""
+        async with self._taking_turns:
+            if self._session is not None and not self._session.is_closed():
+                for lane in list(self.owned.values()):
+                    await self._release(self._session, lane)
+                await self._session.close()
+
+    async def _take(self, session: asyncpg.Connection, id: LaneId) -> Lane | None:  # noqa: A002
+        before = self._monotonic()
+        held = await lanes.take(session, id, self._owner, lease=LEASE)
+        if held is None:
+            return None
+        limit = await lanes.limit(session, id) or Limit(1, 1)
+        # A former owner may have spent its burst a moment ago: begin with an empty bucket.
+        pace = Pace(
+            arrival=before + limit.burst / limit.per_second,
+            gate=before + held.gate_for if held.gate_for else 0.0,
+        )
+        lane = Lane(held, before + LEASE.total_seconds(), limit, pace)
+        for left in await attempts.unsettled(session, id):
+            # Perhaps still under way in the hands of the former owner: not ours to send yet.
+            _remember(lane, left)
+        lane.wake(before)
+        self.owned[id] = lane
+        self._telemetry.log("lane.taken", lane=id, fence=held.fence)
+        return lane
+
+    async def _release(self, session: asyncpg.Connection, lane: Lane) -> None:
+        lane.given_up = True
+        self.owned.pop(lane.id, None)
+        await lanes.release(session, lane.id, lane.fence)
+        self._telemetry.log("lane.released", lane=lane.id, fence=lane.fence)
+
+    async def _alive(self) -> asyncpg.Connection:
+        if self._session is None or self._session.is_closed():
+            # The old session's locks are gone: whoever saw that may have taken the lanes by now.
+            for lane in list(self.owned.values()):
+                self.lose(lane)
+            self._session = await self._connect()
+            await lanes.enlist(self._session)
+        return self._session
+
+
+def _remember(lane: Lane, left: Unsettled) -> None:
+    if left.places is None:
+        lane.parcels_in_flight.update(left.parcels)
+    else:
+        lane.exceptions_in_flight.update(zip(left.parcels, left.places, strict=True))
+
+
+def _forget(lane: Lane, left: Unsettled) -> None:
+    if left.places is None:
+        lane.parcels_in_flight.difference_update(left.parcels)
+    else:
+        lane.exceptions_in_flight.difference_update(zip(left.parcels, left.places, strict=True))

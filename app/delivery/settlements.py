@@ -1,0 +1,240 @@
+"""Settled: what one settlement writes, in one transaction that names the fence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import assert_never
+
+from app.delivery.lanes import Lane
+from app.delivery.loads import Claimed, Item, Load, Unreadable
+from app.domain.codes import REASONS
+from app.domain.ids import AttemptId, DestinationNumber
+from app.domain.outcome import Sent
+from app.domain.settling import (
+    Again,
+    AllLater,
+    Dead,
+    Delivered,
+    EachItsOwn,
+    Fate,
+    NotNow,
+    RetryPolicy,
+    Settlement,
+    settle,
+)
+from app.store import RoadConnection, attempts, counts, exceptions, lanes, parcels
+
+
+class StaleOwner(Exception):
+    """The lane has another owner now: nothing of ours may be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How a settlement moved the counts; for telemetry."""
+
+    delta: counts.Delta
+
+
+async def write(
+    connection: RoadConnection,
+    lane: Lane,
+    load: Load,
+    started: attempts.Started,
+    sent: Sent,
+    settlement: Settlement,
+    *,
+    writer: int,
+) -> Written:
+    """Write a settlement: the attempt's result, every conversion's fate, the counts. Raises StaleOwner."""
+    ours = await attempts.settle(
+        connection,
+        started,
+        lane=lane.id,
+        fence=lane.fence,
+        outcome=type(sent.reply).__name__.lower(),
+        http_status=sent.status,
+        request_id=sent.request_id,
+        message=getattr(sent.reply, "message", None) or getattr(sent.reply, "why", None),
+        took_ms=sent.took_ms,
+    )
+    if not ours:
+        raise StaleOwner
+    delta = counts.Delta()
+    match settlement:
+        case EachItsOwn(fates):
+            written = [
+                row
+                for item, fate in zip(load.items, fates, strict=True)
+                if (row := _row(item, fate, load, started.id, delta)) is not None
+            ]
+            written += [_expired(item, delta) for item in load.late]
+            if load.is_live:
+                await parcels.close(connection, load.whole, "sent", started.id)
+            await exceptions.write(connection, load.queue.number, started.id, written)
+        case AllLater(reason, wait):
+            await _put_back(connection, load, started.id, reason, timedelta(seconds=wait), delta)
+        case NotNow():
+            pass
+        case _:
+            assert_never(settlement)
+    await counts.add(connection, writer, {load.queue.number: delta})
+    return Written(delta)
+
+
+async def write_unsent(
+    connection: RoadConnection, lane: Lane, destination: DestinationNumber, claimed: Claimed, *, writer: int
+) -> Written:
+    """Take off the road what cannot be sent: expired parcels, unreadable conversions. Raises StaleOwner."""
+    if not await lanes.is_ours(connection, lane.id, lane.fence):
+        raise StaleOwner
+    delta = counts.Delta()
+    if claimed.expired:
+        await parcels.close(connection, [parcel.id for parcel in claimed.expired], "expired", None)
+        for parcel in claimed.expired:
+            delta.expired += parcel.events
+            delta.retrying -= parcel.events if parcel.tries else 0
+    open_ones = {one.parcel for one in claimed.unreadable if one.parcel not in lane.parcels_in_flight}
+    still_open = [state.id for state in await parcels.still_open(connection, list(open_ones))]
+    if still_open:
+        await parcels.close(connection, still_open, "sent", None)
+    rows = [row for one in claimed.unreadable for row in _unreadable(one, delta)]
+    if claimed.load is not None and not claimed.load.items:
+        rows += [_expired(item, delta) for item in claimed.load.late]
+    await exceptions.write(connection, destination, None, rows)
+    await counts.add(connection, writer, {destination: delta})
+    return Written(delta)
+
+
+def _row(
+    item: Item, fate: Fate, load: Load, attempt: AttemptId, delta: counts.Delta
+) -> exceptions.Written | None:
+    """Return the exception's row for one fate, None for what stays on the straight road; count it."""
+    was = int(item.failing)
+    match fate:
+        case Delivered():
+            delta.delivered += 1
+            delta.retrying -= was
+            if load.is_live:
+                return None
+            return _written(item, "delivered", "delivered")
+        case Dead(reason, amazon_code, message):
+            delta.dead += 1
+            delta.retrying -= was
+            return _written(
+                item, "dead", reason, amazon_code=amazon_code, amazon_message=message, costs_try=True
+            )
+        case Again(reason, wait, half, costs_try, amazon_code, message):
+            delta.retrying += 1 - was
+            return _written(
+                item,
+                "retrying",
+                reason,
+                wait=timedelta(seconds=wait),
+                # A half is named by the attempt that was refused: unique, and the same after a crash.
+                batch=None if half is None else attempt * 2 + half,
+                costs_try=costs_try,
+                amazon_code=amazon_code,
+                amazon_message=message,
+            )
+        case _:
+            assert_never(fate)
+
+
+def _written(
+    item: Item,
+    status: str,
+    reason: str,
+    *,
+    wait: timedelta | None = None,
+    batch: int | None = None,
+    costs_try: bool = False,
+    amazon_code: str | None = None,
+    amazon_message: str | None = None,
+) -> exceptions.Written:
+    return exceptions.Written(
+        parcel=item.parcel,
+        place=item.place,
+        day=item.day,
+        status=status,
+        event_at=item.event_at,
+        reason=reason,
+        code=REASONS[reason].code if reason in REASONS else None,
+        wait=wait,
+        batch=batch,
+        costs_try=costs_try,
+        amazon_code=amazon_code,
+        amazon_message=amazon_message,
+    )
+
+
+def _expired(item: Item, delta: counts.Delta) -> exceptions.Written:
+    delta.expired += 1
+    delta.retrying -= int(item.failing)
+    return _written(item, "expired", "expired")
+
+
+def _unreadable(one: Unreadable, delta: counts.Delta) -> Sequence[exceptions.Written]:
+    delta.dead += len(one.places)
+    delta.retrying -= len(one.places) if one.failing else 0
+    return [
+        exceptions.Written(
+            one.parcel, place, one.day, "dead", one.event_at, "unreadable", REASONS["unreadable"].code
+        )
+        for place in one.places
+    ]
+
+
+async def _put_back(
+    connection: RoadConnection,
+    load: Load,
+    attempt: AttemptId,
+    reason: str,
+    wait: timedelta,
+    delta: counts.Delta,
+) -> None:
+    if load.is_live:
+        await parcels.put_back(connection, load.whole, attempt, wait=wait, reason=reason)
+        # Late ones go back with their parcel and are counted with it.
+        delta.retrying += sum(1 for item in (*load.items, *load.late) if not item.failing)
+        return
+    rows = [
+        _written(item, "retrying", reason, wait=wait, batch=load.batch, costs_try=True) for item in load.items
+    ]
+    await exceptions.write(connection, load.queue.number, attempt, rows)
+
+
+async def write_recovered(
+    connection: RoadConnection,
+    lane: Lane,
+    left: attempts.Unsettled,
+    sent: Sent,
+    *,
+    policy: RetryPolicy,
+    jitter: float,
+    writer: int,
+) -> Written:
+    """Settle an attempt whose result nobody knows: what it carried and is still owed is due again.
+
+    Raises StaleOwner.
+    """
+    started = attempts.Started(left.id, left.day)
+    ours = await attempts.settle(
+        connection, started, lane=lane.id, fence=lane.fence, outcome="lost", message="interrupted"
+    )
+    if not ours:
+        raise StaleOwner
+    delta = counts.Delta()
+    if left.places is None:
+        for state in await parcels.still_open(connection, left.parcels):
+            later = settle(sent.reply, [state.tries], policy=policy, jitter=jitter)
+            assert isinstance(later, AllLater)
+            wait = timedelta(seconds=later.wait)
+            await parcels.put_back(connection, [state.id], left.id, wait=wait, reason="outcome_unknown")
+            delta.retrying += 0 if state.tries else state.events
+    else:
+        pairs = list(zip(left.parcels, left.places, strict=True))
+        wait = timedelta(seconds=policy.wait(1, jitter=jitter))
+        await exceptions.put_back(connection, pairs, left.id, wait=wait, reason="outcome_unknown")
+    await counts.add(connection, writer, {left.destination: delta})
+    return Written(delta)

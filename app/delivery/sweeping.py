@@ -1,0 +1,94 @@
+"""Housekeeping that any worker may do: expiry, forgetting, partitions, the ledger's next generation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import asyncpg
+
+from app.domain.ids import DestinationNumber
+from app.store import RoadConnection, counts, exceptions, parcels, partitions
+from app.telemetry import Telemetry
+
+_AT_ONCE = 500
+_SWEEP_LOCK = 7_303  # one worker sweeps at a time; the others skip their turn
+_PARTITIONS_EVERY_S = 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long things are kept. `key_life` runs from a parcel's last final state (engine.md, item 3)."""
+
+    max_age: timedelta = timedelta(days=21)
+    key_life: timedelta = timedelta(hours=24)
+    dead_key_life: timedelta = timedelta(days=7)
+    days: int = 30
+
+
+class Sweeper:
+    """Sweeps every few seconds; the partitions once an hour."""
+
+    every_s = 5.0
+
+    def __init__(
+        self,
+        *,
+        pool: asyncpg.Pool,
+        retention: Retention,
+        writer: int,
+        monotonic: Callable[[], float],
+        telemetry: Telemetry,
+    ) -> None:
+        self._pool = pool
+        self._retention = retention
+        self._writer = writer
+        self._monotonic = monotonic
+        self._telemetry = telemetry
+        self._partitions_at = float("-inf")
+
+    async def sweep(self) -> None:
+        """Do one round, unless another worker is at it."""
+        async with self._pool.acquire() as connection:
+            async with connection.transaction():
+                if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _SWEEP_LOCK):
+                    return
+                await self._expire(connection)
+                await parcels.forget(
+                    connection, after=self._retention.key_life, dead_after=self._retention.dead_key_life
+                )
+            now = self._monotonic()
+            if now - self._partitions_at >= _PARTITIONS_EVERY_S:
+                await self.keep_partitions(connection)
+                self._partitions_at = now
+
+    async def keep_partitions(self, connection: RoadConnection) -> None:
+        """Make partitions ahead, begin the ledger's next generation when it is time, drop what has passed."""
+        async with connection.transaction():
+            await partitions.make_ahead(connection)
+        async with connection.transaction():
+            await connection.execute("SET LOCAL lock_timeout = '3s'")
+            if (generation := await partitions.rotate_ledger(connection)) is not None:
+                self._telemetry.log("ledger.rotated", generation=generation)
+        async with connection.transaction():
+            await connection.execute("SET LOCAL lock_timeout = '3s'")
+            dropped = await partitions.drop_passed(connection, keep_days=self._retention.days)
+        if dropped.days or dropped.generations:
+            self._telemetry.log(
+                "partitions.dropped", days=list(map(str, dropped.days)), generations=list(dropped.generations)
+            )
+
+    async def _expire(self, connection: RoadConnection) -> None:
+        deltas: dict[DestinationNumber, counts.Delta] = {}
+        for number, events, retrying in await parcels.expire(
+            connection, older_than=self._retention.max_age, limit=_AT_ONCE
+        ):
+            delta = deltas.setdefault(number, counts.Delta())
+            delta.expired += events
+            delta.retrying -= events if retrying else 0
+        for number in await exceptions.expire(connection, older_than=self._retention.max_age, limit=_AT_ONCE):
+            delta = deltas.setdefault(number, counts.Delta())
+            delta.expired += 1
+            delta.retrying -= 1
+        await counts.add(connection, self._writer, deltas)
+        for delta in deltas.values():
+            self._telemetry.settled.labels("expired").inc(delta.expired)

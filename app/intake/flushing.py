@@ -1,0 +1,245 @@
+"""Stored: concurrent posts share one transaction, are committed with fsync, and only then answered."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import asyncpg
+
+from app.domain.event import Event, Rejection
+from app.domain.ids import DestinationId, LaneId
+from app.intake.judging import Judged, judge
+from app.intake.storing import Flush, Stores, Verdict
+from app.intake.targets import Target, Targets
+from app.store import RoadConnection, partitions
+from app.store import targets as target_rows
+from app.telemetry import Telemetry, describe
+
+# Of these classes the transaction as a whole is at fault, never one of its posts: connection lost,
+# rolled back for concurrency, out of resources, shut down; and a server that has become read-only.
+_NOT_A_POSTS_FAULT = ("08", "40", "53", "57", "25006")
+_WORTH_ANOTHER_TRY = ("40001", "40P01")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Answer:
+    """One answer per event of a post, in its order: what was judged, and the verdict on a candidate."""
+
+    judged: Sequence[Judged]
+    verdicts: Sequence[Verdict | None]
+
+
+@dataclass(frozen=True, slots=True)
+class NotStored:
+    """Nothing of the post was acknowledged; the caller may send it again. `why` is a word for the log."""
+
+    why: str
+
+
+@dataclass(slots=True, repr=False, eq=False)
+class Post:
+    """The events of one request on their way into a flush. Holds traits: lives as long as its request."""
+
+    events: Sequence[Event | Rejection]
+    allowed: frozenset[DestinationId] | None
+    answer: "asyncio.Future[Answer | NotStored]"
+    judged: list[Judged] = field(default_factory=list)
+    versions: dict[DestinationId, int | None] = field(default_factory=dict)
+
+
+class Flusher:
+    """Gathers posts and writes them group by group, on one connection of its own."""
+
+    def __init__(
+        self,
+        *,
+        connect: Callable[[], Awaitable[asyncpg.Connection]],
+        targets: Targets,
+        stores: Stores,
+        gather: float,
+        now: Callable[[], datetime],
+        stored: Callable[[dict[LaneId, int]], None],
+        telemetry: Telemetry,
+        max_events: int = 5_000,
+        max_waiting: int = 50_000,
+    ) -> None:
+        self._connect = connect
+        self._targets = targets
+        self._stores = stores
+        self._gather = gather
+        self._now = now
+        self._stored = stored
+        self._telemetry = telemetry
+        self._max_events = max_events
+        self._max_waiting = max_waiting
+        self._queue: list[Post] = []
+        self._waiting_events = 0
+        self._arrived = asyncio.Event()
+        self._connection: asyncpg.Connection | None = None
+        self._closing = False
+
+    async def store(
+        self, events: Sequence[Event | Rejection], allowed: frozenset[DestinationId] | None
+    ) -> Answer | NotStored:
+        """Judge and store the events of one request; returns after the commit that holds them.
+
+        Cancelling the caller does not cancel the flush: what was gathered is written all the same.
+        """
+        if self._closing:
+            return NotStored("closing")
+        if self._waiting_events + len(events) > self._max_waiting:
+            return NotStored("crowded")
+        post = Post(events, allowed, asyncio.get_running_loop().create_future())
+        self._judge(post)
+        self._queue.append(post)
+        self._waiting_events += len(events)
+        self._telemetry.waiting_posts.set(self._waiting_events)
+        self._arrived.set()
+        return await post.answer
+
+    async def run(self) -> None:
+        """Flush until closed and empty. Runs as one task of the process."""
+        crowded = False
+        while not (self._closing and not self._queue):
+            await self._arrived.wait()
+            if crowded and self._waiting_events < self._max_events and not self._closing:
+                # Where posts came together before, more will join; a lone one is not kept waiting.
+                await asyncio.sleep(self._gather)
+            posts = self._take()
+            crowded = len(posts) > 1
+            if posts:
+                await self._flush(posts)
+        if self._connection is not None and not self._connection.is_closed():
+            await self._connection.close()
+
+    def close(self) -> None:
+        """Take no more posts; `run` ends once those taken are answered."""
+        self._closing = True
+        self._arrived.set()
+
+    async def judge_freshly(self, connection: RoadConnection, post: Post) -> None:
+        """Judge a post by the current version of everything it names."""
+        self._judge(post)
+        await self._judge_stale_again(connection, [post])
+
+    def _take(self) -> list[Post]:
+        taken: list[Post] = []
+        events = 0
+        for post in self._queue:
+            if taken and events + len(post.events) > self._max_events:
+                break
+            taken.append(post)
+            events += len(post.events)
+        del self._queue[: len(taken)]
+        self._waiting_events -= events
+        self._telemetry.waiting_posts.set(self._waiting_events)
+        if not self._queue and not self._closing:
+            self._arrived.clear()
+        return taken
+
+    def _judge(self, post: Post) -> None:
+        """Judge every event of a post by the targets known now, and note the versions it was judged by."""
+        now = self._now()
+        post.versions = {
+            id: self._targets.version(id)
+            for id in {
+                DestinationId(e.destination_id)
+                for e in post.events
+                if isinstance(e, Event) and e.destination_id
+            }
+            if post.allowed is None or id in post.allowed
+        }
+
+        def find(id: DestinationId) -> Target | None:
+            # A key that is limited to other destinations is told that there is none.
+            return self._targets.known(id) if id in post.versions else None
+
+        post.judged = [
+            event if isinstance(event, Rejection) else judge(event, find, pepper=self._stores.pepper, now=now)
+            for event in post.events
+        ]
+
+    async def _flush(self, posts: Sequence[Post]) -> None:
+        """Write one group and answer it; never raises, whatever the database does."""
+        try:
+            with self._telemetry.flush_seconds.time():
+                await self._write_with_retries(posts)
+            self._telemetry.flushes.labels("stored").inc()
+        except asyncpg.PostgresError as error:
+            if str(error.sqlstate).startswith(_NOT_A_POSTS_FAULT):
+                await self._refuse(posts, error)
+            elif len(posts) == 1:
+                # A post that cannot be written is a defect of ours; it is told so and harms nobody else.
+                self._telemetry.log("flush.post_failed", level=40, error=describe(error))
+                self._telemetry.flushes.labels("failed").inc()
+                _answer_all(posts, NotStored("unwritable"))
+            else:
+                for post in posts:
+                    await self._flush([post])
+        except Exception as error:  # the connection died, or a defect: nothing of the group is acknowledged
+            await self._refuse(posts, error)
+
+    async def _write_with_retries(self, posts: Sequence[Post]) -> None:
+        for _ in range(2):
+            try:
+                await self._write(posts)
+            except asyncpg.PostgresError as error:
+                if not str(error.sqlstate).startswith(_WORTH_ANOTHER_TRY):
+                    raise
+            else:
+                return
+        await self._write(posts)
+
+    async def _write(self, posts: Sequence[Post]) -> None:
+        connection = await self._connected()
+        async with connection.transaction():
+            # Shared: rotating the ledger and archiving a destination wait for us, we for nobody else.
+            # A statement of its own, or the next one's snapshot could be older than the lock.
+            await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", partitions.FLUSH_LOCK)
+            await self._judge_stale_again(connection, posts)
+            flush = Flush(posts_judged=[post.judged for post in posts])
+            await self._stores.write(connection, flush)
+        self._targets.pinned(flush.pinned)
+        if flush.waiting:
+            self._stored(flush.waiting)
+        for nth, post in enumerate(posts):
+            if not post.answer.done():
+                post.answer.set_result(Answer(post.judged, flush.verdicts_of(nth)))
+
+    async def _judge_stale_again(self, connection: RoadConnection, posts: Sequence[Post]) -> None:
+        """Judge again what was judged by a version that is no longer the current one.
+
+        What was published, paused or archived holds from its answer on, in every process; also what was
+        refused is refused by the current version only.
+        """
+        used = {destination for post in posts for destination in post.versions}
+        if not used:
+            return
+        current = await target_rows.versions(connection, used)
+        stale = {one for one in used if current.get(one) != self._targets.version(one)}
+        if stale:
+            await self._targets.refresh(connection, stale)
+        for post in posts:
+            if any(seen != self._targets.version(one) for one, seen in post.versions.items()):
+                self._judge(post)
+
+    async def _connected(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._connect()
+        return self._connection
+
+    async def _refuse(self, posts: Sequence[Post], error: Exception) -> None:
+        self._telemetry.log("flush.refused", level=30, posts=len(posts), error=describe(error))
+        self._telemetry.flushes.labels("refused").inc()
+        _answer_all(posts, NotStored("database"))
+        if self._connection is not None:
+            # Whatever state it is in, the next flush begins on a fresh one.
+            self._connection.terminate()
+            self._connection = None
+
+
+def _answer_all(posts: Sequence[Post], answer: NotStored) -> None:
+    for post in posts:
+        if not post.answer.done():
+            post.answer.set_result(answer)

@@ -1,0 +1,137 @@
+"""The first half of the road: received → matched → converted and hashed → stored."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from app.domain.conversion import Warned
+from app.domain.event import Event, Rejection
+from app.domain.ids import DestinationId
+from app.domain.preview import preview, refusal
+from app.intake.flushing import Answer, Flusher, NotStored, Post
+from app.intake.judging import Candidate, Judged
+from app.intake.storing import Flush, Stores, Verdict
+from app.intake.targets import Targets
+from app.telemetry import Telemetry
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the door says of one event: accepted, duplicate or rejected. Holds no value of the event's."""
+
+    index: int
+    event_id: str | None
+    status: str
+    rejection: Rejection | None = None
+    warnings: Sequence[Warned] = ()
+    preview: dict[str, Any] | None = None
+
+
+class Intake:
+    """Takes events in. One per API process; `run` must be running for `receive` to return."""
+
+    def __init__(
+        self,
+        *,
+        flusher: Flusher,
+        targets: Targets,
+        stores: Stores,
+        pool: asyncpg.Pool,
+        now: Callable[[], datetime],
+        telemetry: Telemetry,
+    ) -> None:
+        self._flusher = flusher
+        self._targets = targets
+        self._stores = stores
+        self._pool = pool
+        self._now = now
+        self._telemetry = telemetry
+
+    async def receive(
+        self, events: Sequence[Event | Rejection], *, allowed: frozenset[DestinationId] | None
+    ) -> list[Result] | NotStored:
+        """Judge, convert and store these events; return one result for each, in order, once committed.
+
+        `allowed` limits the caller to some destinations, None to none. NotStored means that nothing was
+        acknowledged and that the same request may be sent again.
+        """
+        answer = await self._flusher.store(events, allowed)
+        if isinstance(answer, NotStored):
+            return answer
+        results = _results(events, answer)
+        for result in results:
+            self._telemetry.received.labels(result.status).inc()
+            if result.rejection is not None:
+                self._telemetry.rejected.labels(result.rejection.reason).inc()
+        return results
+
+    async def rehearse(
+        self, events: Sequence[Event | Rejection], *, allowed: frozenset[DestinationId] | None
+    ) -> list[Result] | NotStored:
+        """Answer as `receive` would, with a preview of each event; nothing is stored (dry run)."""
+        post = Post(events, allowed, asyncio.get_running_loop().create_future())
+        try:
+            async with self._pool.acquire() as connection, connection.transaction(readonly=True):
+                await self._flusher.judge_freshly(connection, post)
+                flush = Flush(posts_judged=[post.judged])
+                await self._stores.read(connection, flush)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return NotStored("database")
+        results = _results(events, Answer(post.judged, flush.verdicts_of(0)))
+        now = self._now()
+        return [
+            replace(result, preview=_preview(event, judged, result, now))
+            for event, judged, result in zip(events, post.judged, results, strict=True)
+        ]
+
+    async def run(self) -> None:
+        """Flush until closed; the task that `receive` depends on."""
+        await self._flusher.run()
+
+    def close(self) -> None:
+        """Take no more events; those taken are still stored and answered."""
+        self._flusher.close()
+
+
+def _results(events: Sequence[Event | Rejection], answer: Answer) -> list[Result]:
+    triples = zip(events, answer.judged, answer.verdicts, strict=True)
+    return [_result(index, judged, verdict) for index, (_, judged, verdict) in enumerate(triples)]
+
+
+def _result(index: int, judged: Judged, verdict: Verdict | None) -> Result:
+    if isinstance(judged, Rejection):
+        return Result(index, judged.event_id, "rejected", judged)
+    event_id = judged.conversion.event_id
+    match verdict:
+        case Verdict.ACCEPTED:
+            return Result(index, event_id, "accepted", warnings=judged.warnings)
+        case Verdict.DUPLICATE:
+            return Result(index, event_id, "duplicate", warnings=judged.warnings)
+        case Verdict.CONFLICT:
+            return Result(index, event_id, "rejected", _conflict(judged))
+        case None:
+            raise AssertionError("a candidate left the flush without a verdict")
+
+
+def _conflict(candidate: Candidate) -> Rejection:
+    mapped = candidate.mapping.compiled is not None and candidate.mapping.compiled.uses_event_id_field
+    return Rejection(
+        reason="event_id_conflict",
+        field="event_id",
+        mapping_field="event_id" if mapped else None,
+        detail="This id was accepted before with other content; nothing was changed.",
+        event_id=candidate.conversion.event_id,
+    )
+
+
+def _preview(event: Event | Rejection, judged: Judged, result: Result, now: datetime) -> dict[str, Any]:
+    if result.rejection is not None:
+        return refusal(result.rejection)
+    assert isinstance(event, Event)
+    assert isinstance(judged, Candidate)
+    assert judged.mapping.compiled is not None
+    return preview(event, judged.conversion.event_id, judged.mapping.compiled, judged.mapping.rules, now=now)

@@ -1,0 +1,252 @@
+"""What one flush writes: ledger rows first, then parcels of the events that won, then the counts."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from app import vault
+from app.domain import parcel as packing
+from app.domain.event import Rejection
+from app.domain.ids import AdvertiserId, DestinationNumber, LaneId, ParcelId
+from app.intake.judging import Candidate, Judged
+from app.store import RoadConnection, counts, ledger, parcels
+from app.store import targets as target_rows
+
+_IDS_AT_ONCE = 256
+
+
+class Verdict(StrEnum):
+    """What the ledger says of a candidate."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+
+
+@dataclass(slots=True, repr=False)
+class Flush:
+    """One transaction: the judged events of its posts, and what became of them."""
+
+    posts_judged: Sequence[list[Judged]]
+    verdicts: dict[tuple[int, int], Verdict] = field(default_factory=dict)
+    waiting: dict[LaneId, int] = field(default_factory=dict)
+    pinned: dict[tuple[AdvertiserId, str], str] = field(default_factory=dict)
+    found: dict[bytes, ledger.Found] = field(default_factory=dict)
+
+    def candidates(self) -> Iterator[tuple[tuple[int, int], Candidate]]:
+        """Yield each candidate with its place: (post, event)."""
+        for nth, judged in enumerate(self.posts_judged):
+            for index, one in enumerate(judged):
+                if isinstance(one, Candidate):
+                    yield (nth, index), one
+
+    def verdicts_of(self, nth: int) -> list[Verdict | None]:
+        """Return the verdicts on one post's events, None for those that were no candidates."""
+        return [self.verdicts.get((nth, index)) for index in range(len(self.posts_judged[nth]))]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Placed:
+    """A candidate that is first of its keys in this flush, with the place it has in a parcel if it wins."""
+
+    at: tuple[int, int]
+    candidate: Candidate
+    parcel: ParcelId
+    place: int
+
+
+class Stores:
+    """Writes flushes. `pepper` keys the content hash and never rotates; `writer` names our count rows."""
+
+    def __init__(self, *, keys: vault.Vault, pepper: bytes, writer: int) -> None:
+        self.pepper = pepper
+        self._vault = keys
+        self._writer = writer
+        self._ids: list[ParcelId] = []
+
+    async def write(self, connection: RoadConnection, flush: Flush) -> None:
+        """Write a flush inside the caller's transaction, which holds the flush lock."""
+        await self._pin_names(connection, flush)
+        firsts, followers = _firsts(flush)
+        if firsts:
+            placed = await self._place(connection, firsts)
+            won = await self._claim(connection, flush, placed)
+            if won:
+                await parcels.append(connection, self._pack(won))
+            for one in won:
+                lane = one.candidate.target.lane
+                flush.waiting[lane] = flush.waiting.get(lane, 0) + 1
+        _follow(flush, followers)
+        await self._count(connection, flush)
+
+    async def read(self, connection: RoadConnection, flush: Flush) -> None:
+        """Fill in the verdicts that `write` would give, and write nothing."""
+        firsts, followers = _firsts(flush)
+        keys = [key for _, candidate in firsts for key in candidate.keys]
+        if keys:
+            flush.found = await ledger.find(connection, await ledger.current_generation(connection), keys)
+        for at, candidate in firsts:
+            flush.verdicts[at] = _verdict(candidate, flush.found)
+        _follow(flush, followers)
+
+    async def _pin_names(self, connection: RoadConnection, flush: Flush) -> None:
+        """Pin the names of event types that were read from events, and turn away those that differ (R12)."""
+        wanted: dict[tuple[AdvertiserId, str], str] = {}
+        asking = []
+        for (nth, index), candidate in flush.candidates():
+            if candidate.conversion.event_type not in candidate.target.pins:
+                key = (candidate.target.advertiser_id, candidate.conversion.event_type)
+                wanted.setdefault(key, candidate.conversion.event_name)
+                asking.append((nth, index, key, candidate))
+        if not wanted:
+            return
+        flush.pinned = await target_rows.pin_names(connection, wanted)
+        for nth, index, key, candidate in asking:
+            pinned = flush.pinned[key]
+            if pinned != candidate.conversion.event_name:
+                flush.posts_judged[nth][index] = Rejection(
+                    reason="event_name_conflict",
+                    field=None,
+                    mapping_field="event_name",
+                    detail=f"The name pinned for {key[1]} is {pinned!r}.",
+                    event_id=candidate.conversion.event_id,
+                )
+
+    async def _place(
+        self, connection: RoadConnection, firsts: Sequence[tuple[tuple[int, int], Candidate]]
+    ) -> list[_Placed]:
+        """Give each candidate a parcel and a place, in order of arrival, parcels no larger than a request."""
+        placed: list[_Placed] = []
+        filling: dict[DestinationNumber, tuple[ParcelId, int, int]] = {}
+        for at, candidate in firsts:
+            destination, size = candidate.target.number, len(candidate.conversion.body)
+            parcel, events, total = filling.get(destination, (None, 0, 0))
+            if parcel is None or events == packing.MAX_EVENTS or total + size > packing.MAX_BYTES:
+                parcel, events, total = await self._next_id(connection), 0, 0
+            placed.append(_Placed(at, candidate, parcel, events))
+            filling[destination] = (parcel, events + 1, total + size)
+        return placed
+
+    async def _next_id(self, connection: RoadConnection) -> ParcelId:
+        if not self._ids:
+            self._ids = (await parcels.reserve_ids(connection, _IDS_AT_ONCE))[::-1]
+        return self._ids.pop()
+
+    async def _claim(
+        self, connection: RoadConnection, flush: Flush, placed: Sequence[_Placed]
+    ) -> list[_Placed]:
+        """Enter the candidates in the ledger; those whose keys were all free have won."""
+        generation = await ledger.current_generation(connection)
+        entries = [
+            ledger.Entry(key, one.candidate.content, one.parcel, one.place)
+            for one in placed
+            for key in one.candidate.keys
+        ]
+        free = await ledger.claim(connection, generation, entries)
+        won = [one for one in placed if all(key in free for key in one.candidate.keys)]
+        if len(won) < len(placed):
+            lost = [one for one in placed if not all(key in free for key in one.candidate.keys)]
+            halves = [key for one in lost for key in one.candidate.keys if key in free]
+            if halves:
+                await ledger.release(connection, generation, halves)
+            keys = [key for one in lost for key in one.candidate.keys]
+            flush.found = await ledger.find(connection, generation, keys)
+            for one in lost:
+                flush.verdicts[one.at] = _verdict(one.candidate, flush.found)
+        for one in won:
+            flush.verdicts[one.at] = Verdict.ACCEPTED
+        return won
+
+    def _pack(self, won: Sequence[_Placed]) -> list[parcels.NewParcel]:
+        grouped: dict[ParcelId, list[_Placed]] = {}
+        for one in won:
+            grouped.setdefault(one.parcel, []).append(one)
+        return [self._seal(parcel, members) for parcel, members in grouped.items()]
+
+    def _seal(self, parcel: ParcelId, members: Sequence[_Placed]) -> parcels.NewParcel:
+        packed = packing.pack([one.candidate.conversion.body for one in members], list(map(_shape, members)))
+        data_key = vault.new_data_key()
+        place = vault.parcel_place(parcel)
+        return parcels.NewParcel(
+            id=parcel,
+            destination=members[0].candidate.target.number,
+            content=vault.lock(data_key, packed.content, place=place),
+            shapes=packed.shapes,
+            events=packed.events,
+            size=packed.size,
+            first_event=packed.first_event,
+            last_event=packed.last_event,
+            data_key=self._vault.seal(data_key, place=place),
+        )
+
+    async def _count(self, connection: RoadConnection, flush: Flush) -> None:
+        """Count every verdict and every rejection that has a destination to be counted under."""
+        deltas: dict[DestinationNumber, counts.Delta] = {}
+        rejected: dict[tuple[DestinationNumber, str, str], int] = {}
+        for at, candidate in flush.candidates():
+            number = candidate.target.number
+            delta = deltas.setdefault(number, counts.Delta())
+            match flush.verdicts[at]:
+                case Verdict.ACCEPTED:
+                    delta.accepted += 1
+                case Verdict.DUPLICATE:
+                    delta.duplicates += 1
+                case Verdict.CONFLICT:
+                    delta.rejected += 1
+                    key = (number, "BAD_REQUEST", "event_id_conflict")
+                    rejected[key] = rejected.get(key, 0) + 1
+        await counts.add(connection, self._writer, deltas)
+        await counts.add_rejections(connection, self._writer, rejected)
+
+
+def _shape(one: _Placed) -> packing.Shape:
+    candidate = one.candidate
+    conversion = candidate.conversion
+    return packing.Shape(
+        place=one.place,
+        event_id=conversion.event_id,
+        mapping=candidate.mapping.number,
+        mapping_version=candidate.mapping.version,
+        event_type=conversion.event_type,
+        event_at_ms=round(conversion.event_at.timestamp() * 1000),
+        match_keys=conversion.match_keys,
+        warnings=tuple((warning.code, warning.field) for warning in candidate.warnings),
+    )
+
+
+def _firsts(
+    flush: Flush,
+) -> tuple[list[tuple[tuple[int, int], Candidate]], list[tuple[tuple[int, int], Candidate, tuple[int, int]]]]:
+    """Part the candidates into the first of each key and those that follow one within the flush."""
+    holders: dict[bytes, tuple[int, int]] = {}
+    firsts, followers = [], []
+    for at, candidate in flush.candidates():
+        leader = next((holders[key] for key in candidate.keys if key in holders), None)
+        if leader is None:
+            firsts.append((at, candidate))
+            holders.update(dict.fromkeys(candidate.keys, at))
+        else:
+            followers.append((at, candidate, leader))
+    return firsts, followers
+
+
+def _follow(flush: Flush, followers: Sequence[tuple[tuple[int, int], Candidate, tuple[int, int]]]) -> None:
+    """Give followers their verdict: by their leader's content when it won, else by what it lost to."""
+    for at, candidate, (nth, index) in followers:
+        leader = flush.posts_judged[nth][index]
+        assert isinstance(leader, Candidate)
+        if flush.verdicts[nth, index] is Verdict.ACCEPTED:
+            same = leader.content == candidate.content
+        else:
+            # Nothing of a follower was written: with no row under its keys it must not count as accepted.
+            same = _verdict(candidate, flush.found) is Verdict.DUPLICATE
+        flush.verdicts[at] = Verdict.DUPLICATE if same else Verdict.CONFLICT
+
+
+def _verdict(candidate: Candidate, found: dict[bytes, ledger.Found]) -> Verdict:
+    """Judge a candidate by what stands under its keys: nothing, the same content, or other content."""
+    held = [found[key] for key in candidate.keys if key in found]
+    if not held:
+        return Verdict.ACCEPTED
+    same = all(one.content == candidate.content for one in held)
+    return Verdict.DUPLICATE if same else Verdict.CONFLICT

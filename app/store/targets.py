@@ -1,0 +1,115 @@
+"""What the door needs to know of a destination to judge an event: its facts, published mappings, pins."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, LaneId, MappingId, MappingNumber
+from app.store import RoadConnection
+
+
+@dataclass(frozen=True, slots=True)
+class MappingRow:
+    """A mapping as stored; `document` is that of the published version, None when none is published."""
+
+    id: MappingId
+    number: MappingNumber
+    version: int | None
+    document: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRow:
+    """A destination as stored, at one configuration version."""
+
+    id: DestinationId
+    number: DestinationNumber
+    lane: LaneId
+    version: int
+    state: str
+    signed_in: bool
+    region: str
+    advertiser_id: AdvertiserId
+    currency: str
+    identity_profile: str
+    dataset_name: str | None
+    mappings: tuple[MappingRow, ...]
+    pins: dict[str, str]
+
+
+async def versions(connection: RoadConnection, ids: Collection[DestinationId]) -> dict[DestinationId, int]:
+    """Return the configuration version of each destination that exists."""
+    rows = await connection.fetch("SELECT id, version FROM destinations WHERE id = ANY($1)", list(ids))
+    return {DestinationId(row["id"]): row["version"] for row in rows}
+
+
+async def load(connection: RoadConnection, ids: Collection[DestinationId]) -> dict[DestinationId, TargetRow]:
+    """Return these destinations with their mappings and pins; those that do not exist are missing.
+
+    One statement, so that facts, mappings and pins are of one moment.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT d.*,
+          (SELECT coalesce(json_agg(json_build_object('id', m.id, 'number', m.number,
+                  'version', m.published_version, 'document', v.document) ORDER BY m.number), '[]')
+           FROM mappings m
+           LEFT JOIN mapping_versions v ON v.mapping = m.id AND v.version = m.published_version
+           WHERE m.destination = d.id AND m.archived_at IS NULL)::text AS mappings,
+          (SELECT coalesce(json_object_agg(n.event_type, n.name), '{}')
+           FROM event_names n WHERE n.advertiser_id = d.advertiser_id)::text AS pins
+        FROM destinations d WHERE d.id = ANY($1)
+        """,
+        list(ids),
+    )
+    return {DestinationId(row["id"]): _target(row) for row in rows}
+
+
+def _target(row: asyncpg.Record) -> TargetRow:
+    return TargetRow(
+        id=DestinationId(row["id"]),
+        number=DestinationNumber(row["number"]),
+        lane=LaneId(row["lane"]),
+        version=row["version"],
+        state=row["state"],
+        signed_in=row["sign_in"] != "none",
+        region=row["region"],
+        advertiser_id=AdvertiserId(row["advertiser_id"]),
+        currency=row["currency"],
+        identity_profile=row["identity_profile"],
+        dataset_name=row["dataset_name"],
+        mappings=tuple(
+            MappingRow(MappingId(m["id"]), MappingNumber(m["number"]), m["version"], m["document"])
+            for m in msgspec.json.decode(row["mappings"])
+        ),
+        pins=msgspec.json.decode(row["pins"]),
+    )
+
+
+async def pin_names(
+    connection: RoadConnection, wanted: dict[tuple[AdvertiserId, str], str]
+) -> dict[tuple[AdvertiserId, str], str]:
+    """Pin these event names where nothing is pinned, and return what is pinned now for each.
+
+    For event types that a mapping reads from the event: their first name is pinned as they are stored.
+    """
+    ordered = sorted(wanted.items())
+    advertisers = [key[0] for key, _ in ordered]
+    types = [key[1] for key, _ in ordered]
+    await connection.execute(
+        "INSERT INTO event_names (advertiser_id, event_type, name) "
+        "SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) ON CONFLICT DO NOTHING",
+        advertisers,
+        types,
+        [name for _, name in ordered],
+    )
+    rows = await connection.fetch(
+        "SELECT n.advertiser_id, n.event_type, n.name FROM event_names n "
+        "JOIN unnest($1::text[], $2::text[]) AS w (advertiser_id, event_type) USING (advertiser_id, event_type)",
+        advertisers,
+        types,
+    )
+    return {(AdvertiserId(row["advertiser_id"]), row["event_type"]): row["name"] for row in rows}

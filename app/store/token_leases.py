@@ -1,0 +1,128 @@
+"""One refresh per destination and expiry over all processes: a lease on the sign-in's row."""
+
+from dataclasses import dataclass
+
+from app.domain.ids import DestinationId
+from app.store import RoadConnection
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SignInRow:
+    """A sign-in as stored, tokens sealed. `left_s` may be negative; `forced` marks one that a 401 asked for."""
+
+    refresh_token: bytes
+    access_token: bytes | None
+    generation: int
+    left_s: float
+    lifetime_s: int
+    forced: bool
+
+
+async def read(connection: RoadConnection, destination: DestinationId) -> SignInRow | None:
+    """Return the sign-in of a destination, or None where there is none."""
+    row = await connection.fetchrow(
+        "SELECT refresh_token, access_token, generation, coalesce(lifetime_s, 0) AS lifetime_s, "
+        "coalesce(extract(epoch FROM access_until - clock_timestamp()), -1)::float8 AS left_s, "
+        "forced_at IS NOT NULL AS forced FROM sign_ins WHERE destination = $1",
+        destination,
+    )
+    return None if row is None else SignInRow(**dict(row))
+
+
+async def take(
+    connection: RoadConnection, destination: DestinationId, generation: int, owner: str, *, seconds: float
+) -> bool:
+    """Take the right to refresh this generation; False while another process has it or it is past."""
+    status = await connection.execute(
+        "UPDATE sign_ins SET refresh_owner = $3, refresh_until = clock_timestamp() + make_interval(secs => $4) "
+        "WHERE destination = $1 AND generation = $2 "
+        "AND (refresh_until IS NULL OR refresh_until < clock_timestamp())",
+        destination,
+        generation,
+        owner,
+        seconds,
+    )
+    return status == "UPDATE 1"
+
+
+async def give_back(
+    connection: RoadConnection, destination: DestinationId, owner: str, *, pause: float
+) -> None:
+    """End a lease without new tokens; nobody tries again for `pause` seconds."""
+    await connection.execute(
+        "UPDATE sign_ins SET refresh_owner = NULL, refresh_until = clock_timestamp() + make_interval(secs => $3) "
+        "WHERE destination = $1 AND refresh_owner = $2",
+        destination,
+        owner,
+        pause,
+    )
+
+
+async def keep(
+    connection: RoadConnection,
+    destination: DestinationId,
+    generation: int,
+    owner: str,
+    *,
+    access_token: bytes,
+    refresh_token: bytes | None,
+    lifetime_s: int,
+) -> bool:
+    """Store refreshed tokens as the next generation; False when the lease or the generation was lost."""
+    status = await connection.execute(
+        "UPDATE sign_ins SET access_token = $4, refresh_token = coalesce($5, refresh_token), lifetime_s = $6, "
+        "access_until = clock_timestamp() + make_interval(secs => $6), issued_at = now(), "
+        "generation = generation + 1, refresh_owner = NULL, refresh_until = NULL "
+        "WHERE destination = $1 AND generation = $2 AND refresh_owner = $3",
+        destination,
+        generation,
+        owner,
+        access_token,
+        refresh_token,
+        lifetime_s,
+    )
+    return status == "UPDATE 1"
+
+
+async def refused(connection: RoadConnection, destination: DestinationId, generation: int) -> bool:
+    """Take note of a 401 for a token. Returns True when a fresh token did not cure it either.
+
+    The first 401 ends the token's life, so that the next use refreshes it; a second one, for the token
+    that came of that, means that the sign-in is no good. A 401 for an older generation says nothing.
+    """
+    row = await connection.fetchrow(
+        "WITH before AS (SELECT destination, forced_at, "
+        "    forced_at IS NOT NULL AND access_until > clock_timestamp() AS incurable "
+        "  FROM sign_ins WHERE destination = $1 AND generation = $2 FOR UPDATE) "
+        "UPDATE sign_ins s SET forced_at = coalesce(s.forced_at, now()), "
+        "  access_until = CASE WHEN b.forced_at IS NULL THEN now() ELSE s.access_until END "
+        "FROM before b WHERE s.destination = b.destination RETURNING b.incurable",
+        destination,
+        generation,
+    )
+    return row is not None and bool(row["incurable"])
+
+
+async def worked(connection: RoadConnection, destination: DestinationId, generation: int) -> None:
+    """Take note that a token obtained because of a 401 is good."""
+    await connection.execute(
+        "UPDATE sign_ins SET forced_at = NULL WHERE destination = $1 AND generation = $2",
+        destination,
+        generation,
+    )
+
+
+async def park(connection: RoadConnection, destination: DestinationId, generation: int, reason: str) -> bool:
+    """Park a destination: its sign-in is broken for `reason`. Nothing of it is sent until it is reconnected.
+
+    False when the sign-in is no longer the one that failed, for then the user has reconnected.
+    """
+    status = await connection.execute(
+        "UPDATE destinations SET sign_in = 'broken', sign_in_reason = $3, version = version + 1, updated_at = now() "
+        "WHERE id = $1 AND sign_in = 'valid' "
+        "AND EXISTS (SELECT FROM sign_ins WHERE destination = $1 AND generation = $2)",
+        destination,
+        generation,
+        reason,
+    )
+    return status == "UPDATE 1"

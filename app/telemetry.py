@@ -1,0 +1,93 @@
+"""Counters with bounded labels, and log lines that hold ids and words, never a person's value."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_road = logging.getLogger("road")
+
+
+class Telemetry:
+    """The road's counters, all on one registry that `/metrics` shows.
+
+    Labels are words from closed tables (reasons, outcomes), never ids of callers: the number of series
+    is bounded whatever is sent.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry if registry is not None else CollectorRegistry()
+        self.received = Counter(
+            "events_received", "Events judged at the door", ["status"], registry=self.registry
+        )
+        self.rejected = Counter(
+            "events_rejected", "Events rejected at the door", ["reason"], registry=self.registry
+        )
+        self.flushes = Counter("flushes", "Group commits", ["result"], registry=self.registry)
+        self.flush_seconds = Histogram(
+            "flush_seconds", "Time of one group commit", buckets=_SECONDS, registry=self.registry
+        )
+        self.waiting_posts = Gauge(
+            "flush_waiting_events", "Events waiting for a commit", registry=self.registry
+        )
+        self.attempts = Counter(
+            "amazon_attempts", "Requests to Amazon by outcome", ["outcome"], registry=self.registry
+        )
+        self.attempt_seconds = Histogram(
+            "amazon_attempt_seconds", "Time until Amazon's answer", buckets=_SECONDS, registry=self.registry
+        )
+        self.settled = Counter(
+            "events_settled",
+            "Events that reached a final or retrying state",
+            ["status"],
+            registry=self.registry,
+        )
+        self.lanes = Gauge("lanes_owned", "Lanes this worker owns", registry=self.registry)
+
+    def log(self, happening: str, *, level: int = logging.INFO, **facts: Any) -> None:
+        """Write one wide line; `facts` are ids, words and numbers."""
+        _road.log(level, happening, extra={"facts": facts})
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line. An exception is told by its type and place, never by its text or values."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+            **getattr(record, "facts", {}),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            line["exception"] = describe(record.exc_info[1])
+        return json.dumps(line, default=str)
+
+
+def describe(error: BaseException | None) -> str:
+    """Return an exception's type and the places it passed, innermost last; its text may hold values."""
+    if error is None:
+        return "none"
+    places = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}:{code.co_name}")
+        trace = trace.tb_next
+    state = getattr(error, "sqlstate", None)
+    return f"{type(error).__name__}{f'[{state}]' if state else ''} at {' > '.join(places[-8:])}"
+
+
+def configure_logging(level: str) -> None:
+    """Send all log lines to standard error in the one form; called by the roots."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # httpx logs every URL, sqlalchemy and asyncpg may log parameters: personal data has no business there.
+    for noisy in ("httpx", "httpcore", "asyncpg", "sqlalchemy"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
