@@ -41,6 +41,13 @@ COMMANDS = (
     Command("work", "run a delivery worker", "app.launch:work", FURNISHED),
     Command("migrate", "bring the database to the newest schema", "app.launch:migrate_database", FURNISHED),
     Command("sandbox", "run the Amazon stand-in", "app.launch:sandbox"),
+    Command(
+        "example",
+        "make the example destination at the sandbox (up does)",
+        "app.launch:example",
+        FURNISHED,
+        "app.launch:example_arguments",
+    ),
     Command("doctor", "is this deployment healthy and safely configured?", "app.doctor:run", FURNISHED),
     Command("test", "run the tests (arguments go to pytest)", "app.check:test", ALONE, "app.check:rest"),
     Command("check", "format, lint, types, imports, migrations, tests", "app.check:run"),
@@ -79,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser(words: Sequence[str]) -> Parser:
-    parser = Parser(prog="./run", description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser = Parser(prog="./run", description="Send a journey's events to the Amazon Conversions API.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         one = commands.add_parser(command.name, help=command.help, description=command.help)

@@ -45,12 +45,12 @@ class Example:
     destination_id: str
 
 
-def ensure_example(settings: Settings) -> Example:
-    """Make the example destination, or find the one made before. Raises ExampleError."""
+def ensure_example(settings: Settings, api: str) -> Example:
+    """Make the example destination at the API's address, or find the one made before. Raises ExampleError."""
     assert settings.bootstrap_admin_key is not None
     key = settings.bootstrap_admin_key.get_secret_value()
     client = httpx.Client(
-        base_url=settings.local_url(settings.port),
+        base_url=api,
         headers={"Authorization": f"Bearer {key}", "Accept": "application/json"},
         timeout=20,
         trust_env=False,

@@ -61,3 +61,27 @@ def launch_all(settings: Settings, _asked: argparse.Namespace) -> int:
     from app import up
 
     return up.run(settings)
+
+
+def example_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--api", help="address of the API, where it is not on this machine")
+
+
+def example(settings: Settings, asked: argparse.Namespace) -> int:
+    """Make the example destination and print the welcome screen: `up`'s last step, for containers."""
+    from app.development import Keys
+    from app.example import ExampleError, ensure_example
+    from app.welcome import welcome
+
+    if settings.production:
+        sys.stderr.write("The example sends to the sandbox; there is none in production.\n")
+        return 2
+    try:
+        made = ensure_example(settings, asked.api or settings.local_url(settings.port))
+    except ExampleError as problem:
+        sys.stderr.write(f"The example destination could not be made: {problem}.\n")
+        return 1
+    assert settings.bootstrap_admin_key is not None
+    ours = settings.bootstrap_admin_key.get_secret_value() == Keys.of(settings.data_dir).admin
+    sys.stdout.write(welcome(settings, made, show_key=ours, own_sandbox=True))
+    return 0

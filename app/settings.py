@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.vault import KEY_BYTES, NamedKey
 
+ROOT = Path(__file__).resolve().parent.parent
 SHORTEST_ADMIN_KEY = 32
 
 
@@ -86,7 +87,7 @@ class Settings(BaseSettings):
     public_url: WebAddress = Field(
         default_factory=lambda known: f"http://localhost:{known.get('port', 8000)}"
     )
-    data_dir: Path = Path(".data")
+    data_dir: Path = ROOT / ".data"
     database_url: Annotated[SecretStr, AfterValidator(_database)] | None = None
     api_processes: Count = 1
     worker_processes: Count = 1
@@ -162,9 +163,9 @@ def named_keys(setting: SecretStr) -> tuple[NamedKey, ...]:
 
 
 def read_settings() -> Settings:
-    """Read the environment; raises SettingsError."""
+    """Read the environment, and `.env` beside the program for what it leaves out; raises SettingsError."""
     try:
-        return Settings()
+        return Settings(_env_file=ROOT / ".env")
     except ValidationError as error:
         raise SettingsError(_sentences(error)) from None
 

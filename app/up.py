@@ -122,7 +122,7 @@ def _wait_for(address: str, children: Children) -> None:
 
 def _example(settings: Settings) -> Example | None:
     try:
-        return ensure_example(settings)
+        return ensure_example(settings, settings.local_url(settings.port))
     except ExampleError as problem:
         # The service runs; a missing example must not take it down.
         say(f"the example destination could not be made: {problem}")
