@@ -94,7 +94,7 @@ class EventsCall:
         try:
             body = await read_body(request, self.max_body)
         except TooLarge:
-            # The rest of the body is still on its way, so the connection cannot be used again.
+            # Some of the body may still be on its way, so the connection cannot be used again.
             close = {"connection": "close"}
             problem = refusal(413, Code.CONTENT_TOO_LARGE, "The request is too large.", close)
             return Sent(region, account, 0, Batch(), problem)

@@ -17,6 +17,7 @@ from msgspec import Meta
 Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[float, Meta(gt=0, le=1_000_000)]
 Indexes = Annotated[list[Annotated[int, Meta(ge=0, le=499)]], Meta(max_length=500)]
+HeaderText = Annotated[str, Meta(pattern=r"\A[ -~]{0,200}\Z")]
 EVERYONE: Final = "*"
 
 
@@ -32,7 +33,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Throttled(Fault, tag="429", frozen=True, kw_only=True):
     """429; `retry_after` goes out as it is given (seconds, or any text), or no such header."""
 
-    retry_after: Annotated[int, Meta(ge=0)] | Annotated[str, Meta(max_length=100)] | None = None
+    retry_after: Annotated[int, Meta(ge=0)] | HeaderText | None = None
 
 
 class HiddenRateLimit(Fault, tag="hidden_rate_limit", frozen=True, kw_only=True):
@@ -68,7 +69,7 @@ class Teapot(Status, tag="418", frozen=True, kw_only=True):
 
 
 class Moved(Status, tag="301", frozen=True, kw_only=True):
-    location: str = "https://elsewhere.example/"
+    location: HeaderText = "https://elsewhere.example/"
 
 
 class Broken(Status, tag="5xx", frozen=True, kw_only=True):
@@ -115,7 +116,7 @@ class Partial(Fault, tag="partial", frozen=True, kw_only=True):
 
     indexes: Indexes | None = None
     event_ids: frozenset[str] | None = None
-    code: Annotated[str, Meta(pattern="^[A-Z0-9_]{1,64}$")] = "INTERNAL_ERROR"
+    code: Annotated[str, Meta(pattern=r"\A[A-Z0-9_]{1,64}\Z")] = "INTERNAL_ERROR"
 
 
 class Unclear(Fault, frozen=True, kw_only=True):

@@ -81,11 +81,11 @@ class Activity:
     last_at: float = 0.0
 
 
-class Logged(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Logged(msgspec.Struct, kw_only=True):
     """One request to the events call, as the log shows it.
 
     `status` is null when no answer was given. The three lists run in step, one entry an event sent; they are
-    absent when the body could not be read. A payload hash is SHA-256 over the member's bytes exactly as
+    empty when the body could not be read. A payload hash is SHA-256 over the member's bytes exactly as
     received.
     """
 

@@ -32,9 +32,12 @@ class Refusal(NamedTuple):
 
 
 class Event(NamedTuple):
-    """What the checks of one member may look at besides the member itself."""
+    """What the checks of one member may look at besides the member itself.
 
-    purchase: bool
+    `purchase` is None where the conversion type cannot be told: one wrong type is one refusal, not three.
+    """
+
+    purchase: bool | None
     now: float
     refusals: list[Refusal]
 
@@ -69,7 +72,9 @@ def judge(event: Any, *, region: str, now: float) -> list[Refusal]:
     if type(event) is not dict:
         return [Refusal(Code.BAD_REQUEST, "An event must be a JSON object.", "")]
     description = event.get("eventDescription")
-    purchase = type(description) is dict and description.get("conversionType") == words.PURCHASES
+    kind = description.get("conversionType") if type(description) is dict else None
+    known = type(kind) is str and kind in words.CONVERSION_TYPES
+    purchase = kind == words.PURCHASES if known else None
     _object(event, _EVENT, _EVENT_REQUIRED, Event(purchase, now, refusals), "")
     if not _consent_given(event.get("consent")):
         country = event.get("countryCode")
@@ -213,13 +218,13 @@ def _value(value: Any, event: Event, where: str) -> None:
 
 
 def _currency(value: Any, event: Event, where: str) -> None:
-    if not event.purchase:
+    if event.purchase is False:
         event.refuse(Code.MUST_BE_EMPTY, "Only a purchase has a currency.", where)
     _known_currency(value, event, where)
 
 
 def _units(value: Any, event: Event, where: str) -> None:
-    if not event.purchase:
+    if event.purchase is False:
         event.refuse(Code.MUST_BE_EMPTY, "Only a purchase has units.", where)
     if type(value) is not int:
         event.refuse(Code.INVALID, "Must be a whole number.", where)

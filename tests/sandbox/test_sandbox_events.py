@@ -1,0 +1,288 @@
+"""The events call as a whole: who may send, what a body may be, what is remembered."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.sandbox import create_sandbox
+
+
+async def test_each_event_is_answered_by_its_zero_based_index(caller: Any, event: Any) -> None:
+    good, bad = event("a"), event("b", countryCode="UK")
+    answer = await caller.send(good, bad, event("c"))
+    body = answer.json()
+    assert answer.status_code == 207
+    assert [(one["index"], one["event"]["eventId"]) for one in body["success"]] == [(0, "a"), (2, "c")]
+    [refused] = body["error"]
+    assert refused["index"] == 1
+    assert refused["errors"][0]["fieldLocation"] == "events[1].countryCode"
+    assert answer.headers["amazon-advertising-api-requestid"]
+
+
+async def test_a_request_of_refused_events_is_still_207(caller: Any) -> None:
+    answer = await caller.send({}, "x", 5, None, [])
+    assert answer.status_code == 207
+    assert [one["index"] for one in answer.json()["error"]] == [0, 1, 2, 3, 4]
+    assert answer.json()["success"] == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        pytest.param({"authorization": ""}, 401, "UNAUTHORIZED", id="no token"),
+        pytest.param({"authorization": "Basic eDp5"}, 401, "UNAUTHORIZED", id="no bearer token"),
+        pytest.param({"authorization": "Bearer Atza|x.y"}, 401, "UNAUTHORIZED", id="a token of nobody's"),
+        pytest.param({"amazon_ads_clientid": ""}, 401, "UNAUTHORIZED", id="no client id"),
+        pytest.param({"amazon_ads_clientid": "other"}, 401, "UNAUTHORIZED", id="another client's token"),
+        pytest.param({"amazon_ads_accountid": ""}, 400, "BAD_REQUEST", id="no account"),
+        pytest.param({"amazon_ads_accountid": "999"}, 403, "FORBIDDEN", id="an account nobody knows"),
+        pytest.param({"amazon_ads_accountid": "2000000001"}, 403, "FORBIDDEN", id="another region's account"),
+        pytest.param({"amazon_ads_accountid": "ENTITY1"}, 403, "FORBIDDEN", id="an entity id"),
+        pytest.param({"content_type": "text/plain"}, 415, "BAD_REQUEST", id="a body that is not JSON"),
+        pytest.param({"content_encoding": "gzip"}, 415, "BAD_REQUEST", id="an encoded body"),
+    ],
+)
+async def test_a_request_is_refused_with(
+    caller: Any, event: Any, headers: dict[str, str], status: int, code: str
+) -> None:
+    answer = await caller.send(event(), **headers)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.json()["message"]
+    assert (await caller.accepted())["totals"]["received"] == 0
+
+
+async def test_the_old_client_id_header_does_not_do_for_events(caller: Any, event: Any) -> None:
+    old = {"amazon_advertising_api_clientid": caller.client_id, "amazon_ads_clientid": ""}
+    assert (await caller.send(event(), **old)).status_code == 401
+
+
+async def test_a_token_of_another_region_is_refused(caller: Any, european: Any, event: Any) -> None:
+    caller.tokens = european.tokens
+    assert (await caller.send(event())).status_code == 401
+
+
+async def test_the_global_account_id_is_the_same_advertiser(caller: Any, event: Any) -> None:
+    await caller.send(event("a"), amazon_ads_accountid=f"amzn1.ads-account.g.{caller.advertiser_id}")
+    accepted = await caller.accepted(advertiser_id=caller.advertiser_id)
+    assert [one["event_id"] for one in accepted["items"]] == ["a"]
+
+
+async def test_a_hidden_advertiser_is_refused_and_not_listed(caller: Any, event: Any) -> None:
+    hidden = {"advertiser_id": caller.advertiser_id, "region": "NA", "hidden": True}
+    await caller.http.post("/_sandbox/advertisers", json={"advertisers": [hidden]})
+    assert (await caller.send(event())).status_code == 403
+
+
+DEEP = b'{"events":[' + b"[" * 100_000 + b"]" * 100_000 + b"]}"
+UNREADABLE = [
+    pytest.param(b"", id="an empty body"),
+    pytest.param(b"{", id="half an object"),
+    pytest.param(b"[]", id="a bare list"),
+    pytest.param(b"null", id="null"),
+    pytest.param(b'{"events":{}}', id="events that are no list"),
+    pytest.param(b'{"events":[]}', id="no event"),
+    pytest.param(b'{"events":[{}],"more":1}', id="a member the schema does not have"),
+    pytest.param(b'{"eventData":[{}]}', id="an older generation's envelope"),
+    pytest.param(b'{"events":[{"value":NaN}]}', id="NaN"),
+    pytest.param(b'{"events":[{"value":Infinity}]}', id="Infinity"),
+    pytest.param(b'{"events":[{"value":1e400}]}', id="a number beyond a double"),
+    pytest.param(b'{"events":[{"value":' + b"9" * 5000 + b"}]}", id="a number of 5,000 digits"),
+    pytest.param(b'{"events":[{"eventId":"\xff"}]}', id="bytes that are not UTF-8"),
+    pytest.param(b'{"events":[{"eventId":"\\ud800"}]}', id="a lone surrogate"),
+    pytest.param(b'\xef\xbb\xbf{"events":[{}]}', id="a byte order mark"),
+    pytest.param('{"events":[{}]}'.encode("utf-16"), id="UTF-16"),
+    pytest.param(b'{"events":[{"a":"\x00"}]}', id="a bare control character"),
+    pytest.param(b'{"events":[{}]} x', id="something after the end"),
+    pytest.param(DEEP, id="a hundred thousand levels"),
+]
+
+
+@pytest.mark.parametrize("body", UNREADABLE)
+async def test_a_body_as_a_whole_is_400_for(caller: Any, body: bytes) -> None:
+    answer = await caller.send_bytes(body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "BAD_REQUEST")
+
+
+@pytest.mark.parametrize("body", UNREADABLE)
+async def test_one_unreadable_member_spoils_its_neighbours(caller: Any, event: Any, body: bytes) -> None:
+    """Nothing of a refused request is kept, though its first event was fine."""
+    spoilt = b'{"events":[' + json.dumps(event()).encode() + b"," + body + b"]}"
+    if (await caller.send_bytes(spoilt)).status_code == 400:
+        assert (await caller.accepted())["totals"]["received"] == 0
+
+
+@pytest.mark.parametrize(("count", "status"), [(500, 207), (501, 400)])
+async def test_a_request_holds_at_most_500_events(caller: Any, event: Any, count: int, status: int) -> None:
+    answer = await caller.send(*(event(f"e{index}", customData=[]) for index in range(count)))
+    assert answer.status_code == status
+
+
+@pytest.mark.parametrize(("size", "status"), [(1_000_000, 207), (1_000_001, 413)])
+async def test_a_request_holds_at_most_a_million_bytes(
+    caller: Any, event: Any, size: int, status: int
+) -> None:
+    body = json.dumps({"events": [event()]}).encode()
+    answer = await caller.send_bytes(body + b" " * (size - len(body)))
+    assert answer.status_code == status
+    if status == 413:
+        assert answer.json()["code"] == "CONTENT_TOO_LARGE"
+        assert (await caller.requests())[-1]["status"] == 413
+
+
+async def test_the_hash_is_over_the_exact_bytes_of_the_event(caller: Any, event: Any) -> None:
+    """A space makes other bytes; so does the order of members; the envelope does not count."""
+    exact = b'{ "eventId":"x" ,' + json.dumps(event())[1:].encode()
+    await caller.send_bytes(b'{ "events" : [ ' + exact + b" ] }")
+    [kept] = (await caller.accepted())["items"]
+    assert kept["payload_hash"] == hashlib.sha256(exact).hexdigest()
+
+
+async def test_a_repeat_counts_and_tells_other_bytes_apart(caller: Any, clock: Any, event: Any) -> None:
+    await caller.send(event("a"))
+    clock.now += 5
+    await caller.send(event("a"), event("b"))
+    await caller.send(event("a", value=1))
+    accepted = await caller.accepted()
+    first = accepted["items"][0]
+    assert (first["event_id"], first["times"], first["identical"]) == ("a", 3, False)
+    assert len(first["payload_hashes"]) == 2
+    assert first["received_at"] == "2026-11-24T12:00:00.000Z"
+    assert first["last_received_at"] == "2026-11-24T12:00:05.000Z"
+    totals = accepted["totals"]
+    assert (totals["distinct"], totals["received"], totals["repeats"], totals["other_bytes"]) == (2, 4, 2, 1)
+
+
+async def test_one_event_id_at_two_advertisers_is_two_events(caller: Any, event: Any) -> None:
+    await caller.send(event("a"))
+    await caller.send(event("a"), amazon_ads_accountid="1000000002")
+    assert [one["advertiser_id"] for one in (await caller.accepted())["items"]] == [
+        "1000000001",
+        "1000000002",
+    ]
+    only = await caller.accepted(advertiser_id="1000000002")
+    assert [one["times"] for one in only["items"]] == [1]
+    assert only["totals"]["received"] == 1
+
+
+async def test_an_event_without_an_id_is_never_a_repeat(caller: Any, event: Any) -> None:
+    nameless = event()
+    del nameless["eventId"]
+    await caller.send(nameless, nameless)
+    assert (await caller.accepted())["totals"]["distinct"] == 2
+
+
+async def test_a_list_is_read_page_by_page_and_by_time(caller: Any, clock: Any, event: Any) -> None:
+    for name in "abcde":
+        await caller.send(event(name))
+        clock.now += 1
+    seen: list[str] = []
+    cursor: str | None = "0"
+    while cursor is not None:
+        page = await caller.accepted(limit="2", cursor=cursor)
+        seen += [one["event_id"] for one in page["items"]]
+        cursor = page["next_cursor"]
+    assert seen == list("abcde")
+    late = await caller.accepted(since="2026-11-24T12:00:03Z")
+    assert [one["event_id"] for one in late["items"]] == ["d", "e"]
+
+
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=x", "limit=99999999", "cursor=-1", "cursor=١", "since=noon", "since=1e999"]
+)
+async def test_a_list_refuses_a_query_it_cannot_read(caller: Any, query: str) -> None:
+    for path in ("/_sandbox/events", "/_sandbox/requests"):
+        answer = await caller.http.get(f"{path}?{query}")
+        assert (answer.status_code, answer.json()["error"]) == (422, "invalid_request")
+
+
+async def test_emptying_forgets_one_advertisers_events_or_all(caller: Any, event: Any) -> None:
+    await caller.send(event("a"))
+    await caller.send(event("a"), amazon_ads_accountid="1000000002")
+    gone = await caller.http.delete("/_sandbox/events", params={"advertiser_id": "1000000001"})
+    assert gone.json() == {"deleted": 1}
+    accepted = await caller.accepted()
+    assert [one["advertiser_id"] for one in accepted["items"]] == ["1000000002"]
+    assert accepted["totals"]["received"] == 1
+    await caller.http.delete("/_sandbox/events")
+    assert (await caller.accepted())["totals"]["received"] == 0
+    await caller.send(event("a"))
+    assert (await caller.accepted())["items"][0]["times"] == 1
+
+
+async def test_memory_is_bounded_and_counts_survive_it(a_caller: Callable[..., Any], event: Any) -> None:
+    """Beyond `max_events` the oldest are forgotten; the totals still tell of them."""
+    sandbox = create_sandbox(max_events=20, clock=lambda: 1_795_521_600.0)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(sandbox), base_url="http://s") as http:
+        caller = await a_caller(http).sign_in()
+        await caller.send(*(event(f"e{index}") for index in range(100)))
+        accepted = await caller.accepted()
+    assert 18 <= len(accepted["items"]) <= 20
+    assert accepted["items"][-1]["event_id"] == "e99"
+    assert accepted["totals"]["distinct"] == 100
+
+
+async def test_the_request_log_tells_of_every_request_and_is_also_a_file(
+    tmp_path: Path, a_caller: Callable[..., Any], event: Any, clock: Any
+) -> None:
+    log = tmp_path / "logs" / "requests.jsonl"
+    sandbox = create_sandbox(log_path=log, clock=clock, monotonic=clock)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(sandbox), base_url="http://s") as http:
+        caller = await a_caller(http).sign_in()
+        await caller.fault({"kind": "429", "retry_after": 7, "times": 1})
+        await caller.send(event("a"), event("b", countryCode="UK"))
+        clock.now += 3
+        await caller.send(event("a"), event("b", countryCode="UK"))
+        clock.now += 4
+        await caller.send(event("a"))
+        await caller.send_bytes(b"{")
+        shown = await caller.requests()
+    told = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len(told) == 4
+    assert [one["status"] for one in shown] == [429, 207, 207, 400]
+    assert [one["status"] for one in told] == [429, 207, 207, 400]
+    first, second, third, fourth = told
+    assert (first["fault"], first["retry_after"], first["outcomes"]) == ("429", "7", ["refused", "refused"])
+    assert (first["region"], first["advertiser_id"], first["events"]) == ("NA", "1000000001", 2)
+    assert first["event_ids"] == second["event_ids"] == ["a", "b"]
+    assert first["payload_hashes"] == second["payload_hashes"]
+    assert second["outcomes"] == ["accepted", "refused"]
+    assert second["within_retry_after"] is True
+    assert third["within_retry_after"] is False
+    assert fourth["event_ids"] == []
+
+
+async def test_events_manager_says_no_activity_yet_and_then_counts(caller: Any, event: Any) -> None:
+    assert "No activity yet" in (await caller.http.get("/events-manager")).text
+    denied = {"amazonConsent": {"amznUserData": "DENIED"}}
+    await caller.send(event("a"), event("b", consent=denied), event("c"), event("c"))
+    page = (await caller.http.get("/events-manager")).text
+    assert "No activity yet" not in page
+    assert "<td>Order Completed</td><td>OFF_AMAZON_PURCHASES</td><td>WEBSITE</td>" in page
+    assert '<td class="number">4</td>' in page
+    assert '<td class="number">25%</td>' in page
+    assert "2026-11-24T12:00:00.000Z" in page
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 200),
+        ("GET", "/_sandbox/health", 200),
+        ("GET", "/nowhere", 404),
+        ("POST", "/xx/adsApi/v1/create/events", 404),
+        ("POST", "/na/adsApi/v1/create/events/", 404),
+        ("GET", "/na/adsApi/v1/create/events", 405),
+        ("GET", "/xx/ap/oa", 404),
+        ("POST", "/xx/auth/o2/token", 404),
+        ("GET", "/xx/v2/profiles", 404),
+        ("POST", "/na/events/v1", 404),
+    ],
+)
+async def test_paths(http: httpx.AsyncClient, method: str, path: str, status: int) -> None:
+    """Pages and health answer; another region, an older generation and a wrong method do not."""
+    assert (await http.request(method, path)).status_code == status

@@ -1,0 +1,237 @@
+"""Sign-in and tokens: what Login with Amazon promises, held against a clock."""
+
+import base64
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app.sandbox import create_sandbox
+
+VERIFIER = "correct-horse-battery-staple-correct-horse-battery"
+CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+
+
+async def test_the_page_is_unmistakably_a_sandbox_and_asks_nothing_of_another_host(caller: Any) -> None:
+    page = await caller.http.get("/na/ap/oa", params=caller.ask(state='"><script>'))
+    assert page.status_code == 200
+    assert "SANDBOX" in page.text
+    assert '<button class="allow" name="decision" value="allow">Allow</button>' in page.text
+    assert 'value="deny">Deny</button>' in page.text
+    assert "<script" not in page.text
+    assert "src=" not in page.text
+    assert "href=" not in page.text
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "form-action 'self' http://product.example:8000" in policy
+
+
+async def test_allow_returns_code_scope_and_state_to_the_redirect_address(caller: Any) -> None:
+    form = caller.ask(state="a b&c", redirect_uri="http://product.example/cb?x=1") | {"decision": "allow"}
+    answer = await caller.http.post("/na/ap/oa", data=form)
+    there = httpx.URL(answer.headers["location"])
+    assert answer.status_code == 302
+    assert str(there).startswith("http://product.example/cb?x=1&")
+    assert there.params["state"] == "a b&c"
+    assert there.params["scope"] == "advertising::campaign_management"
+    assert there.params["code"]
+
+
+async def test_deny_returns_access_denied_and_state(caller: Any) -> None:
+    answer = await caller.http.post("/na/ap/oa", data=caller.ask() | {"decision": "deny"})
+    params = httpx.URL(answer.headers["location"]).params
+    assert (params["error"], params["state"]) == ("access_denied", "state-1")
+    assert params["error_description"]
+    assert "code" not in params
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"client_id": ""}, id="a client id is required"),
+        pytest.param({"client_id": "c" * 101}, id="a client id has at most 100 characters"),
+        pytest.param({"response_type": "token"}, id="only the code flow exists"),
+        pytest.param({"scope": "profile"}, id="the advertising scope is required"),
+        pytest.param({"redirect_uri": ""}, id="a redirect address is required"),
+        pytest.param({"redirect_uri": "javascript:alert(1)"}, id="a redirect address is http or https"),
+        pytest.param({"redirect_uri": "/cb"}, id="a redirect address is absolute"),
+        pytest.param({"redirect_uri": "http://[bad/cb"}, id="a redirect address can be read"),
+        pytest.param({"redirect_uri": "http://a.example:99999/"}, id="a redirect address has a real port"),
+        pytest.param({"redirect_uri": "http://a.example/\r\nx: y"}, id="an address holds no line"),
+        pytest.param({"redirect_uri": "http://a.example;script-src/"}, id="a host cannot extend the policy"),
+        pytest.param({"code_challenge": "short"}, id="a challenge has 43 characters at least"),
+        pytest.param({"code_challenge_method": "S256"}, id="a method wants a challenge"),
+        pytest.param({"code_challenge": CHALLENGE, "code_challenge_method": "S5"}, id="the method is known"),
+        pytest.param({"code_challenge": "é" * 43, "code_challenge_method": "plain"}, id="it is ASCII"),
+    ],
+)  # fmt: skip
+async def test_a_bad_ask_is_shown_and_never_redirects(caller: Any, changes: dict[str, str]) -> None:
+    for answer in (
+        await caller.http.get("/na/ap/oa", params=caller.ask(**changes)),
+        await caller.http.post("/na/ap/oa", data=caller.ask(**changes) | {"decision": "allow"}),
+    ):
+        assert answer.status_code == 400
+        assert "location" not in answer.headers
+
+
+async def test_an_undecided_form_is_refused(caller: Any) -> None:
+    assert (await caller.http.post("/na/ap/oa", data=caller.ask())).status_code == 400
+
+
+async def test_a_redirect_allow_list_is_exact(a_caller: Callable[..., Any]) -> None:
+    sandbox = create_sandbox(redirect_uris=frozenset({"https://a.example/cb"}))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(sandbox), base_url="http://s") as http:
+        caller = a_caller(http)
+        fine = await http.get("/na/ap/oa", params=caller.ask(redirect_uri="https://a.example/cb"))
+        near = await http.get("/na/ap/oa", params=caller.ask(redirect_uri="https://a.example/cb/"))
+    assert (fine.status_code, near.status_code) == (200, 400)
+
+
+async def test_a_code_buys_tokens_of_amazons_form(caller: Any) -> None:
+    answer = await caller.redeem(await caller.code())
+    tokens = answer.json()
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    assert tokens["access_token"].startswith("Atza|")
+    assert tokens["refresh_token"].startswith("Atzr|")
+    assert (tokens["token_type"], tokens["expires_in"]) == ("bearer", 3600)
+    assert max(len(tokens["access_token"]), len(tokens["refresh_token"])) <= 2048
+
+
+async def test_a_code_is_good_once(caller: Any) -> None:
+    code = await caller.code()
+    assert (await caller.redeem(code)).status_code == 200
+    again = await caller.redeem(code)
+    assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
+
+
+async def test_a_code_lives_five_minutes(caller: Any, clock: Any) -> None:
+    young, old = await caller.code(), await caller.code()
+    clock.now += 299
+    assert (await caller.redeem(young)).status_code == 200
+    clock.now += 1
+    assert (await caller.redeem(old)).json()["error"] == "invalid_grant"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "error"),
+    [
+        pytest.param({"code_verifier": VERIFIER}, 200, None, id="the right verifier"),
+        pytest.param({"code_verifier": VERIFIER[::-1]}, 400, "invalid_grant", id="a wrong verifier"),
+        pytest.param({}, 400, "invalid_grant", id="no verifier"),
+        pytest.param({"code_verifier": "é" * 50}, 400, "invalid_grant", id="a verifier beyond ASCII"),
+        pytest.param({"code_verifier": CHALLENGE}, 400, "invalid_grant", id="the challenge as its verifier"),
+    ],
+)
+async def test_a_challenged_code_wants(
+    caller: Any, fields: dict[str, str], status: int, error: str | None
+) -> None:
+    code = await caller.code(code_challenge=CHALLENGE, code_challenge_method="S256")
+    answer = await caller.redeem(code, **fields)
+    assert (answer.status_code, answer.json().get("error")) == (status, error)
+
+
+@pytest.mark.parametrize(
+    ("fields", "headers", "status", "error"),
+    [
+        pytest.param({"client_id": "other"}, {}, 400, "invalid_grant", id="another client's code"),
+        pytest.param({"redirect_uri": "http://x/"}, {}, 400, "invalid_grant", id="another redirect address"),
+        pytest.param({"redirect_uri": ""}, {}, 400, "invalid_request", id="no redirect address"),
+        pytest.param({"client_secret": ""}, {}, 401, "invalid_client", id="no client secret"),
+        pytest.param({"client_id": ""}, {}, 401, "invalid_client", id="no client id"),
+        pytest.param({"grant_type": "password"}, {}, 400, "unsupported_grant_type", id="another grant type"),
+        pytest.param({"grant_type": ""}, {}, 400, "invalid_request", id="no grant type"),
+        pytest.param({}, {"authorization": "Bearer Atza|x"}, 400, "invalid_request", id="a stray bearer"),
+        pytest.param({}, {"authorization": "Basic eDp5"}, 400, "invalid_request", id="stray credentials"),
+        pytest.param({}, {"content-type": "application/json"}, 400, "invalid_request", id="not a form"),
+    ],
+)  # fmt: skip
+async def test_the_token_endpoint_refuses(
+    caller: Any, fields: dict[str, str], headers: dict[str, str], status: int, error: str
+) -> None:
+    answer = await caller.redeem(await caller.code(), headers=headers, **fields)
+    assert (answer.status_code, answer.json()["error"]) == (status, error)
+    assert answer.json()["error_description"]
+
+
+async def test_a_refresh_gives_another_access_token_and_the_same_refresh_token(caller: Any) -> None:
+    fresh = (await caller.refresh()).json()
+    assert fresh["refresh_token"] == caller.tokens["refresh_token"]
+    assert fresh["access_token"] != caller.tokens["access_token"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda t: t[:-1] + ("0" if t[-1] != "0" else "1"), id="a changed signature"),
+        pytest.param(lambda t: t.replace("Atzr|", "Atza|"), id="another kind's prefix"),
+        pytest.param(lambda t: "Atzr|", id="an empty token"),
+        pytest.param(lambda t: "Atzr|é.é", id="a token beyond ASCII"),
+        pytest.param(lambda t: "Atzr|e30.00", id="a made-up token"),
+    ],
+)
+async def test_a_refresh_token_that_was_not_given_out_is_invalid(
+    caller: Any, change: Callable[[str], str]
+) -> None:
+    answer = await caller.refresh(refresh_token=change(caller.tokens["refresh_token"]))
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "invalid_grant"
+    assert answer.json()["error_description"].endswith(": refresh_token")
+
+
+async def test_an_access_token_is_no_refresh_token(caller: Any) -> None:
+    swapped = caller.tokens["access_token"].replace("Atza|", "Atzr|")
+    assert (await caller.refresh(refresh_token=swapped)).json()["error"] == "invalid_grant"
+
+
+async def test_a_refresh_token_belongs_to_its_client_and_region(
+    caller: Any, a_caller: Callable[..., Any]
+) -> None:
+    assert (await caller.refresh(client_id="other")).json()["error"] == "invalid_grant"
+    abroad = a_caller(caller.http, "eu", tokens=caller.tokens)
+    assert (await abroad.refresh()).json()["error"] == "invalid_grant"
+
+
+async def test_an_access_token_lives_an_hour(caller: Any, clock: Any, event: Any) -> None:
+    clock.now += 3599
+    assert (await caller.send(event())).status_code == 207
+    clock.now += 1
+    assert (await caller.send(event())).status_code == 401
+    caller.tokens = (await caller.refresh()).json()
+    assert (await caller.send(event())).status_code == 207
+
+
+async def test_client_secrets_are_held_where_they_are_given(a_caller: Callable[..., Any]) -> None:
+    sandbox = create_sandbox(client_secrets={"me": "right"})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(sandbox), base_url="http://s") as http:
+        caller = a_caller(http, client_id="me")
+        wrong = await caller.redeem(await caller.code(), client_secret="wröng")
+        right = await caller.redeem(await caller.code(), client_secret="right")
+    assert (wrong.status_code, wrong.json()["error"], right.status_code) == (401, "invalid_client", 200)
+
+
+async def test_sign_ins_and_added_advertisers_outlive_a_restart(
+    tmp_path: Path, a_caller: Callable[..., Any]
+) -> None:
+    """Given a folder, a new sandbox knows the tokens of the one before it; without, it does not."""
+
+    async def restarted(state_dir: Path | None, tokens: dict[str, Any]) -> tuple[int, bool]:
+        sandbox = create_sandbox(state_dir=state_dir)
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(sandbox), base_url="http://s") as http:
+            known = (await http.get("/_sandbox/advertisers")).json()["items"]
+            answer = await a_caller(http, tokens=tokens).refresh()
+            return answer.status_code, any(one["advertiser_id"] == "77" for one in known)
+
+    first = create_sandbox(state_dir=tmp_path / "state")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(first), base_url="http://s") as http:
+        caller = await a_caller(http).sign_in()
+        added = await http.post(
+            "/_sandbox/advertisers", json={"advertisers": [{"advertiser_id": "77", "region": "NA"}]}
+        )
+        assert added.status_code == 201
+    assert await restarted(tmp_path / "state", caller.tokens) == (200, True)
+    assert await restarted(None, caller.tokens) == (400, False)
+    assert (tmp_path / "state" / "signing.key").stat().st_mode & 0o077 == 0
