@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -52,8 +53,8 @@ async def record(
             "act": act,
             "subject": subject,
             "destination": destination,
-            "before": None if before is None else json.dumps(before, default=str),
-            "after": None if after is None else json.dumps(after, default=str),
+            "before": None if before is None else _dumped(before),
+            "after": None if after is None else _dumped(after),
         },
     )
 
@@ -98,6 +99,13 @@ async def newest(
         )
         for row in rows
     ]
+
+
+_ENCODER = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
+
+
+def _dumped(said: Mapping[str, Any]) -> str:
+    return _ENCODER.encode(said).decode()
 
 
 def _loaded(stored: str | None) -> Mapping[str, Any] | None:

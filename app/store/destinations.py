@@ -112,6 +112,8 @@ async def hold_flushes(connection: AsyncConnection) -> None:
     For the few acts that must know that nothing waits. Take it before any row lock: a flush holds
     it shared while it reads destinations.
     """
+    # While this waits, new flushes queue behind it: better to give up than to hold up every event.
+    await connection.execute(text("SET LOCAL lock_timeout = '5s'"))
     await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": FLUSH_LOCK})
 
 
@@ -231,6 +233,15 @@ async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[De
         {"advertiser": advertiser},
     )
     return [_read(row) for row in rows.mappings()]
+
+
+async def ids_of_advertiser(connection: AsyncConnection, advertiser: str) -> list[str]:
+    """Return the ids of an advertiser's destinations that are not archived, without holding them."""
+    rows = await connection.execute(
+        text("SELECT id FROM destinations WHERE advertiser_id = :advertiser AND archived_at IS NULL"),
+        {"advertiser": advertiser},
+    )
+    return [row.id for row in rows]
 
 
 async def names(connection: AsyncConnection, *, only: Sequence[str] | None = None) -> list[tuple[str, str]]:

@@ -20,14 +20,14 @@ class Pin:
 _COLUMNS = "advertiser_id, event_type, name, pinned_at"
 
 
-async def pin(connection: AsyncConnection, advertiser: str, event_type: str, name: str) -> Pin:
-    """Pin `name` when nothing is pinned yet, and return what is pinned, which may be another name.
+async def pin(connection: AsyncConnection, advertiser: str, event_type: str, name: str) -> tuple[Pin, bool]:
+    """Pin `name` when nothing is pinned yet. Returns what is pinned now, and whether that is new.
 
     Two that pin at once: the second waits for the first's commit and then reads its name. The row
     stays locked against renaming until the transaction ends.
     """
     values = {"advertiser": advertiser, "event_type": event_type}
-    await connection.execute(
+    made = await connection.execute(
         text(
             "INSERT INTO event_names (advertiser_id, event_type, name) "
             "VALUES (:advertiser, :event_type, :name) ON CONFLICT DO NOTHING"
@@ -42,7 +42,7 @@ async def pin(connection: AsyncConnection, advertiser: str, event_type: str, nam
         ),
         values,
     )
-    return Pin(**row.mappings().one())
+    return Pin(**row.mappings().one()), made.rowcount == 1
 
 
 async def lock(connection: AsyncConnection, advertiser: str, event_type: str) -> Pin | None:

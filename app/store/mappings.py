@@ -5,8 +5,10 @@ from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
+import msgspec
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -55,9 +57,9 @@ def _read(row: RowMapping) -> StoredMapping:
         number=MappingNumber(row["number"]),
         destination=DestinationId(row["destination"]),
         name=row["name"],
-        draft=json.loads(row["draft"]),
+        draft=_loaded(row["draft"]),
         published_version=row["published_version"],
-        published=None if row["published"] is None else json.loads(row["published"]),
+        published=None if row["published"] is None else _loaded(row["published"]),
         version=row["version"],
         archived_at=row["archived_at"],
         created_at=row["created_at"],
@@ -175,7 +177,7 @@ async def versions(
         ),
         {"mapping": mapping, "below": below, "limit": limit},
     )
-    return [Version(r.version, json.loads(r.document), r.published_by, r.published_at) for r in rows]
+    return [Version(r.version, _loaded(r.document), r.published_by, r.published_at) for r in rows]
 
 
 async def version(connection: AsyncConnection, mapping: MappingId, number: int) -> Version | None:
@@ -191,7 +193,7 @@ async def version(connection: AsyncConnection, mapping: MappingId, number: int) 
     ).one_or_none()
     if row is None:
         return None
-    return Version(row.version, json.loads(row.document), row.published_by, row.published_at)
+    return Version(row.version, _loaded(row.document), row.published_by, row.published_at)
 
 
 async def published_of(
@@ -208,6 +210,14 @@ async def published_of(
     return [_read(row) for row in rows.mappings()]
 
 
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+
+
 def _dumped(document: Document) -> str:
-    # Reading it back must give the same text: the strict parser has let no NaN and no surrogate in.
-    return json.dumps(document, ensure_ascii=False, allow_nan=False)
+    return _ENCODER.encode(document).decode()
+
+
+def _loaded(stored: str) -> Document:
+    # Numbers as the strict parser gives them, so that a stored document compiles like a sent one.
+    document: Document = json.loads(stored, parse_float=Decimal)
+    return document

@@ -6,13 +6,14 @@ here, and the root puts Amazon's client, or a test's fake, behind them.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.domain.consent import ConsentSettings
 from app.domain.destination import Region
 from app.domain.ids import AdvertiserId, DestinationNumber
 from app.vault import Vault
@@ -112,5 +113,10 @@ class Wiring:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     now: Callable[[], datetime] = _now
     monotonic: Callable[[], float] = monotonic
+    # What preview needs to judge an event as the door does; the pepper makes derived event ids (engine §4).
+    pepper: bytes = b""
+    max_event_age: timedelta = timedelta(days=21)
+    warn_event_age: timedelta = timedelta(days=7)
+    consent: ConsentSettings = field(default_factory=ConsentSettings)
     # The receiving half of the road; its router (app/web/events.py) knows the type.
     intake: Any = None

@@ -20,6 +20,12 @@ CREATE TABLE secrets (
   sealed bytea NOT NULL
 );
 
+-- One row, written by readiness checks: that it can be committed is what they find out.
+CREATE TABLE readiness (
+  id smallint PRIMARY KEY CHECK (id = 1),
+  at instant NOT NULL
+);
+
 -- One lane per (region, advertiser): who may send for it, how fast, and since when.
 CREATE TABLE lanes (
   id            integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -290,7 +296,7 @@ DOWN = """
 DROP TABLE rejections, counts, attempts, exceptions, parcel_states, parcels, ledger, ledger_generations,
   audit, api_keys, event_names;
 ALTER TABLE mappings DROP CONSTRAINT mappings_published;
-DROP TABLE mapping_versions, mappings, oauth_states, sign_ins, destinations, lanes, secrets;
+DROP TABLE mapping_versions, mappings, oauth_states, sign_ins, destinations, lanes, readiness, secrets;
 DROP SEQUENCE parcel_ids, attempt_ids;
 DROP DOMAIN instant;
 """

@@ -1,0 +1,80 @@
+"""The web, assembled: every route behind its door, inside one envelope."""
+
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+
+from app.web import (
+    advertisers,
+    audit,
+    catalog,
+    destinations,
+    docs,
+    errors,
+    health,
+    keys,
+    lifecycle,
+    mappings,
+    oauth,
+    openapi,
+    preflight,
+    preview,
+)
+from app.web.auth import KeyRing
+from app.web.envelope import Envelope
+from app.web.health import Readiness
+from app.web.wiring import Wiring
+
+TITLE = "Amazon Conversions destination"
+VERSION = "0.1.0"
+
+# One line for each resource. A router added here is in the application, the description and the tests.
+ROUTERS: tuple[APIRouter, ...] = (
+    destinations.router,
+    lifecycle.router,
+    oauth.router,
+    preflight.router,
+    mappings.router,
+    preview.router,
+    advertisers.router,
+    catalog.router,
+    keys.router,
+    audit.router,
+    health.router,
+    docs.router,
+)
+
+
+def create_api(wiring: Wiring) -> FastAPI:
+    """Return the ASGI application. It opens and closes nothing: the root owns what is in `wiring`."""
+    app = FastAPI(
+        title=TITLE,
+        version=VERSION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        # A redirect would name the host that the client claims to have asked for.
+        redirect_slashes=False,
+    )
+    app.state.wiring = wiring
+    app.state.key_ring = KeyRing(
+        wiring.engine, bootstrap=wiring.bootstrap_key_digest, monotonic=wiring.monotonic
+    )
+    app.state.readiness = Readiness(wiring.engine, wiring.monotonic)
+    for router in ROUTERS:
+        app.include_router(router)
+    errors.install(app)
+    app.add_middleware(Envelope, registry=wiring.registry, monotonic=wiring.monotonic)
+    _describe_once(app)
+    return app
+
+
+def _describe_once(app: FastAPI) -> None:
+    described: dict[str, Any] = {}
+
+    def describe() -> dict[str, Any]:
+        if not described:
+            described.update(openapi.describe(app))
+        return described
+
+    app.openapi = describe  # type: ignore[method-assign]

@@ -1,0 +1,254 @@
+"""Destinations over HTTP: made, listed, read, changed."""
+
+import secrets
+from dataclasses import asdict, replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.destination import Region, State
+from app.domain.ids import AdvertiserId, DestinationId
+from app.store import audit, destinations
+from app.store.destinations import Destination, Draft, Rate
+from app.web import publishing
+from app.web.auth import Caller, Scope
+from app.web.confusable import skeleton
+from app.web.door import CallerOf, Door, Wired, needs
+from app.web.errors import Refusal, Word
+from app.web.etags import etag, require_match
+from app.web.ids import require_destination_id
+from app.web.paging import PAGE, Cursor, Limit, cursor_of, number_of, page, page_of
+from app.web.problems import Field
+from app.web.schemas import DestinationChange, NewDestination
+
+router = APIRouter(route_class=Door, tags=["destinations"])
+
+_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def new_id(prefix: str) -> str:
+    """Return `prefix` and 20 random letters and digits: 103 bits, not to be guessed."""
+    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(20))
+
+
+def shown(destination: Destination) -> dict[str, Any]:
+    """Return what a reader may know of a destination: never a token, never a row's inner number."""
+    return {
+        "id": destination.id,
+        "name": destination.name,
+        "advertiser_id": destination.advertiser_id,
+        "region": destination.region.value,
+        "currency": destination.currency,
+        "identity_profile": destination.identity_profile,
+        "dataset_name": destination.dataset_name,
+        "rate_limit": asdict(destination.rate),
+        "state": destination.state.value,
+        "reason": destination.sign_in_reason,
+        "connected": destination.sign_in == "valid",
+        "published_mappings": destination.published_mappings,
+        "version": destination.version,
+        "created_at": destination.created_at,
+        "updated_at": destination.updated_at,
+        "archived_at": destination.archived_at,
+    }
+
+
+def said(destination: Destination) -> dict[str, Any]:
+    """Return what the audit keeps of a destination."""
+    return {
+        name: value for name, value in shown(destination).items() if not name.endswith(("_at", "version"))
+    }
+
+
+async def seen(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
+    """Return a destination that the caller may know of, archived ones too. Raises Refusal (404)."""
+    require_destination_id(destination)
+    found = await destinations.find(connection, destination) if caller.sees(destination) else None
+    if found is None:
+        raise Refusal(Word.NOT_FOUND)
+    return found
+
+
+async def held(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
+    """Return a destination that may be changed until the transaction ends. Raises Refusal (404, 409)."""
+    require_destination_id(destination)
+    found = await destinations.lock(connection, destination) if caller.sees(destination) else None
+    if found is None:
+        raise Refusal(Word.NOT_FOUND)
+    if found.state is State.ARCHIVED:
+        raise Refusal(Word.DESTINATION_ARCHIVED)
+    return found
+
+
+@router.post("/destinations", status_code=201, summary="Make a destination")
+@needs(Scope.DESTINATIONS_WRITE)
+async def create(body: NewDestination, caller: CallerOf, wired: Wired, response: Response) -> dict[str, Any]:
+    """Make a draft of a destination; connect it to Amazon next.
+
+    A name that looks like another's is accepted with the warning `name_confusable`.
+    """
+    if caller.destination_ids is not None:
+        raise Refusal(Word.FORBIDDEN, "This key is limited to its destinations and cannot make others.")
+    rate = body.rate_limit
+    draft = Draft(
+        name=body.name,
+        advertiser_id=AdvertiserId(body.advertiser_id),
+        region=Region(body.region),
+        currency=body.currency,
+        identity_profile=body.identity_profile,
+        dataset_name=body.dataset_name,
+        rate=Rate() if rate is None else Rate(rate.requests_per_second, rate.burst),
+    )
+    async with wired.engine.begin() as connection:
+        warnings = await _warnings(connection, caller, draft.name)
+        made = await destinations.create(connection, DestinationId(new_id("dst_")), draft)
+        await audit.record(
+            connection,
+            actor=caller.actor,
+            act="destination.created",
+            subject=made.id,
+            destination=made.id,
+            after=said(made),
+        )
+    response.headers["ETag"] = etag(made.version)
+    response.headers["Location"] = f"/destinations/{made.id}"
+    return {**shown(made), "warnings": warnings}
+
+
+@router.get("/destinations", summary="List destinations")
+@needs(Scope.DESTINATIONS_READ)
+async def list_all(
+    *,
+    caller: CallerOf,
+    wired: Wired,
+    q: Annotated[
+        str | None, Query(max_length=200, description="Part of a name or an advertiser id, or an id.")
+    ] = None,
+    state: Annotated[State | None, Query(description="Archived ones are listed only when asked for.")] = None,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """List the destinations that this key may use, oldest first."""
+    async with wired.engine.connect() as connection:
+        found = await destinations.page(
+            connection,
+            limit=limit + 1,
+            after=number_of(cursor),
+            search=q.strip() or None if q else None,
+            state=state,
+            only=caller.only,
+        )
+    items, more = page_of(found, limit)
+    return page([shown(item) for item in items], cursor_of(items[-1].number) if more else None)
+
+
+@router.get("/destinations/{destination_id}", summary="Read a destination")
+@needs(Scope.DESTINATIONS_READ)
+async def read(destination_id: str, caller: CallerOf, wired: Wired, response: Response) -> dict[str, Any]:
+    """Read a destination; its `ETag` goes into `If-Match` of a change."""
+    async with wired.engine.connect() as connection:
+        found = await seen(connection, caller, destination_id)
+    response.headers["ETag"] = etag(found.version)
+    return shown(found)
+
+
+@router.patch("/destinations/{destination_id}", summary="Change a destination")
+@needs(Scope.DESTINATIONS_WRITE)
+async def change(
+    *,
+    destination_id: str,
+    body: DestinationChange,
+    caller: CallerOf,
+    wired: Wired,
+    request: Request,
+    response: Response,
+) -> dict[str, Any]:
+    """Change what is named; the rest stays. Waiting events keep what they were converted with.
+
+    Advertiser id and region are fixed once the destination was connected or took an event: what was
+    accepted for one account must not arrive at another.
+    """
+    async with wired.engine.begin() as connection:
+        before = await held(connection, caller, destination_id)
+        require_match(request, before.version)
+        draft = _changed(before, body)
+        warnings: list[dict[str, str]] = []
+        if draft.name != before.name:
+            warnings = await _warnings(connection, caller, draft.name, besides=before.id)
+        if (draft.advertiser_id, draft.region) != (before.advertiser_id, before.region):
+            if before.sign_in != "none" or await destinations.ever_accepted(connection, before.number):
+                raise Refusal(Word.DESTINATION_FIXED, None, *_moved(before, draft))
+            await publishing.pin_again(connection, before.id, draft.advertiser_id)
+        after = before
+        if draft != _draft_of(before):
+            after = await destinations.change(connection, before.id, draft)
+            await audit.record(
+                connection,
+                actor=caller.actor,
+                act="destination.changed",
+                subject=after.id,
+                destination=after.id,
+                before=said(before),
+                after=said(after),
+            )
+    if after is not before:
+        await wired.road.wake(after.number)
+    response.headers["ETag"] = etag(after.version)
+    return {**shown(after), "warnings": warnings}
+
+
+def _draft_of(destination: Destination) -> Draft:
+    return Draft(
+        name=destination.name,
+        advertiser_id=destination.advertiser_id,
+        region=destination.region,
+        currency=destination.currency,
+        identity_profile=destination.identity_profile,
+        dataset_name=destination.dataset_name,
+        rate=destination.rate,
+    )
+
+
+_NULLABLE = frozenset({"dataset_name", "rate_limit"})
+
+
+def _changed(before: Destination, body: DestinationChange) -> Draft:
+    """Return what a change makes of a destination. Raises Refusal (422) for a null where none belongs."""
+    given = {name: getattr(body, name) for name in body.model_fields_set}
+    nulls = [
+        Field(name, "missing") for name, value in given.items() if value is None and name not in _NULLABLE
+    ]
+    if nulls:
+        raise Refusal(Word.INVALID, None, *nulls)
+    if "rate_limit" in given:
+        rate = given.pop("rate_limit")
+        given["rate"] = Rate()
+        if rate is not None:
+            # A part of the limit that is left out stays as it was.
+            given["rate"] = replace(
+                before.rate, **{name: getattr(rate, name) for name in rate.model_fields_set}
+            )
+    if "region" in given:
+        given["region"] = Region(given["region"])
+    return replace(_draft_of(before), **given)
+
+
+def _moved(before: Destination, draft: Draft) -> list[Field]:
+    return [
+        Field(name, "not_allowed")
+        for name in ("advertiser_id", "region")
+        if getattr(before, name) != getattr(draft, name)
+    ]
+
+
+async def _warnings(
+    connection: AsyncConnection, caller: Caller, name: str, *, besides: str | None = None
+) -> list[dict[str, str]]:
+    """Return a warning for each destination whose name can be taken for this one."""
+    look = skeleton(name)
+    return [
+        {"code": "name_confusable", "field": "name", "destination_id": id_}
+        for id_, other in await destinations.names(connection, only=caller.only)
+        if id_ != besides and skeleton(other) == look
+    ]

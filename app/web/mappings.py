@@ -1,0 +1,332 @@
+"""Mappings over HTTP: drafts made, edited and shown; published, rolled back, deleted."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Request, Response
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.ids import MappingId
+from app.domain.mapping import ACTION, check_draft, check_publishable
+from app.store import audit, destinations, mappings
+from app.store.destinations import Destination
+from app.store.mappings import Document, StoredMapping, Version
+from app.web import publishing
+from app.web.auth import Caller, Scope
+from app.web.destinations import held, new_id, seen
+from app.web.door import CallerOf, Door, Wired, needs
+from app.web.errors import Refusal, Word
+from app.web.etags import etag, require_match
+from app.web.ids import require_mapping_id
+from app.web.mapping_form import DOCUMENT_SCHEMA, hints, name_problem
+from app.web.paging import PAGE, Cursor, Limit, cursor_of, number_of, page, page_of
+from app.web.problems import Field
+from app.web.schemas import Rollback
+
+router = APIRouter(route_class=Door, tags=["mappings"])
+
+MAPPINGS = "/destinations/{destination_id}/mappings"
+MAPPING = MAPPINGS + "/{mapping_id}"
+
+DraftBody = Annotated[dict[str, Any], Body(json_schema_extra=DOCUMENT_SCHEMA)]
+
+
+def shown(mapping: StoredMapping) -> dict[str, Any]:
+    """Return a mapping: its draft's own members, what is known of it, and what keeps it from publishing."""
+    return {
+        **mapping.draft,
+        "id": mapping.id,
+        "destination_id": mapping.destination,
+        "state": _state(mapping),
+        "published_version": mapping.published_version,
+        "unpublished_changes": mapping.draft != mapping.published,
+        "problems": [
+            {"field": problem.path, "problem": problem.problem, "detail": problem.sentence}
+            for problem in check_publishable(dict(mapping.draft))
+        ],
+        "warnings": hints(mapping.draft),
+        "version": mapping.version,
+        "created_at": mapping.created_at,
+        "updated_at": mapping.updated_at,
+    }
+
+
+def _state(mapping: StoredMapping) -> str:
+    if mapping.archived_at is not None:
+        return "archived"
+    return "draft" if mapping.published_version is None else "published"
+
+
+async def found(
+    connection: AsyncConnection, destination: Destination, mapping: str, *, lock: bool = False
+) -> StoredMapping:
+    """Return a mapping of a destination. Raises Refusal (404; 409 for a deleted one to be changed)."""
+    require_mapping_id(mapping)
+    get = mappings.lock if lock else mappings.find
+    stored = await get(connection, destination.id, mapping)
+    if stored is None:
+        raise Refusal(Word.NOT_FOUND)
+    if lock and stored.archived_at is not None:
+        raise Refusal(Word.MAPPING_ARCHIVED)
+    return stored
+
+
+async def _to_change(
+    connection: AsyncConnection, caller: Caller, destination_id: str, mapping_id: str, request: Request
+) -> tuple[Destination, StoredMapping]:
+    destination = await held(connection, caller, destination_id)
+    mapping = await found(connection, destination, mapping_id, lock=True)
+    require_match(request, mapping.version)
+    return destination, mapping
+
+
+async def _to_publish(
+    connection: AsyncConnection, caller: Caller, destination_id: str, mapping_id: str, request: Request
+) -> tuple[Destination, StoredMapping]:
+    destination = await seen(connection, caller, destination_id)
+    destination = await publishing.hold_advertiser(connection, destination)
+    mapping = await found(connection, destination, mapping_id, lock=True)
+    require_match(request, mapping.version)
+    return destination, mapping
+
+
+async def _answer(
+    connection: AsyncConnection, destination: Destination, mapping: str, response: Response
+) -> dict[str, Any]:
+    after = await found(connection, destination, mapping)
+    response.headers["ETag"] = etag(after.version)
+    return shown(after)
+
+
+def _checked(draft: Document) -> Document:
+    """Return a draft that says nothing wrong, whatever it does not say yet. Raises Refusal (422)."""
+    word = name_problem(draft.get("name"))
+    wrong = check_draft(dict(draft))
+    if word is not None and not any(problem.path == "name" for problem in wrong):
+        raise Refusal(Word.INVALID, "A mapping needs a name of printable characters.", Field("name", word))
+    if wrong:
+        raise publishing.refused(Word.INVALID, wrong)
+    return draft
+
+
+@router.post(MAPPINGS, status_code=201, summary="Make a mapping")
+@needs(Scope.DESTINATIONS_WRITE)
+async def create(
+    destination_id: str, body: DraftBody, caller: CallerOf, wired: Wired, response: Response
+) -> dict[str, Any]:
+    """Make a draft: it may lack what publishing needs, but what it says must be right."""
+    draft = _checked({"action": ACTION, **{name: value for name, value in body.items() if value is not None}})
+    async with wired.engine.begin() as connection:
+        destination = await held(connection, caller, destination_id)
+        mapping = MappingId(new_id("map_"))
+        await mappings.create(connection, mapping, destination.id, draft)
+        await _note(connection, caller, "mapping.created", destination, mapping, before=None, after=draft)
+        answer = await _answer(connection, destination, mapping, response)
+    response.headers["Location"] = f"/destinations/{destination.id}/mappings/{mapping}"
+    return answer
+
+
+@router.get(MAPPINGS, summary="List mappings")
+@needs(Scope.DESTINATIONS_READ)
+async def list_all(
+    destination_id: str, caller: CallerOf, wired: Wired, limit: Limit = PAGE, cursor: Cursor = None
+) -> dict[str, Any]:
+    """List a destination's mappings, oldest first; deleted ones are left out."""
+    async with wired.engine.connect() as connection:
+        destination = await seen(connection, caller, destination_id)
+        rows = await mappings.page(connection, destination.id, limit=limit + 1, after=number_of(cursor))
+    items, more = page_of(rows, limit)
+    return page([shown(item) for item in items], cursor_of(items[-1].number) if more else None)
+
+
+@router.get(MAPPING, summary="Read a mapping")
+@needs(Scope.DESTINATIONS_READ)
+async def read(
+    destination_id: str, mapping_id: str, caller: CallerOf, wired: Wired, response: Response
+) -> dict[str, Any]:
+    """Read the draft, the published version's number, and what keeps the draft from being published."""
+    async with wired.engine.connect() as connection:
+        destination = await seen(connection, caller, destination_id)
+        return await _answer(connection, destination, mapping_id, response)
+
+
+@router.patch(MAPPING, summary="Edit a mapping's draft")
+@needs(Scope.DESTINATIONS_WRITE)
+async def change(
+    *,
+    destination_id: str,
+    mapping_id: str,
+    body: DraftBody,
+    caller: CallerOf,
+    wired: Wired,
+    request: Request,
+    response: Response,
+) -> dict[str, Any]:
+    """Replace the members that are named, each as a whole; null takes one away. Published versions stay."""
+    async with wired.engine.begin() as connection:
+        destination, before = await _to_change(connection, caller, destination_id, mapping_id, request)
+        merged = {**before.draft, **body}
+        draft = _checked({name: value for name, value in merged.items() if value is not None})
+        if draft != before.draft:
+            await mappings.change_draft(connection, before.id, draft)
+            await _note(
+                connection,
+                caller,
+                "mapping.changed",
+                destination,
+                before.id,
+                before=before.draft,
+                after=draft,
+            )
+        return await _answer(connection, destination, before.id, response)
+
+
+@router.delete(MAPPING, summary="Delete a mapping")
+@needs(Scope.DESTINATIONS_WRITE)
+async def delete(
+    destination_id: str, mapping_id: str, caller: CallerOf, wired: Wired, request: Request
+) -> dict[str, Any]:
+    """Archive a mapping: it takes no more events. Those accepted with it are delivered all the same."""
+    async with wired.engine.begin() as connection:
+        destination = await held(connection, caller, destination_id)
+        mapping = await found(connection, destination, mapping_id)
+        if mapping.archived_at is None:
+            _, mapping = await _to_change(connection, caller, destination_id, mapping_id, request)
+            await mappings.archive(connection, mapping.id)
+            await destinations.count_published(connection, destination.id)
+            await _note(
+                connection,
+                caller,
+                "mapping.archived",
+                destination,
+                mapping.id,
+                before=mapping.draft,
+                after=None,
+            )
+        return shown(await found(connection, destination, mapping_id))
+
+
+@router.post(MAPPING + "/publish", summary="Publish a mapping")
+@needs(Scope.DESTINATIONS_WRITE)
+async def publish(
+    *,
+    destination_id: str,
+    mapping_id: str,
+    caller: CallerOf,
+    wired: Wired,
+    request: Request,
+    response: Response,
+) -> dict[str, Any]:
+    """Let events use the draft as it is now, as a new version that never changes.
+
+    422 with every field that is missing; 409 `event_name_conflict` with `pinned_name` when the advertiser's
+    events of that type have another name. Publishing what is published already changes nothing.
+    """
+    async with wired.engine.begin() as connection:
+        destination, before = await _to_publish(connection, caller, destination_id, mapping_id, request)
+        version = await publishing.publish(connection, destination, before, caller.actor)
+        if version != before.published_version:
+            after = {**before.draft, "published_version": version}
+            await _note(
+                connection,
+                caller,
+                "mapping.published",
+                destination,
+                before.id,
+                before=_published(before),
+                after=after,
+            )
+        answer = await _answer(connection, destination, before.id, response)
+    await wired.road.wake(destination.number)
+    return answer
+
+
+@router.get(MAPPING + "/versions", summary="List published versions")
+@needs(Scope.DESTINATIONS_READ)
+async def versions(
+    *,
+    destination_id: str,
+    mapping_id: str,
+    caller: CallerOf,
+    wired: Wired,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """List what was published, newest first, with the documents."""
+    async with wired.engine.connect() as connection:
+        destination = await seen(connection, caller, destination_id)
+        mapping = await found(connection, destination, mapping_id)
+        rows = await mappings.versions(connection, mapping.id, limit=limit + 1, below=number_of(cursor))
+    items, more = page_of(rows, limit)
+    return page(
+        [_shown_version(item, mapping.published_version) for item in items],
+        cursor_of(items[-1].version) if more else None,
+    )
+
+
+def _shown_version(version: Version, current: int | None) -> dict[str, Any]:
+    return {
+        "version": version.version,
+        "current": version.version == current,
+        "mapping": version.document,
+        "published_by": version.published_by,
+        "published_at": version.published_at,
+    }
+
+
+@router.post(MAPPING + "/rollback", summary="Roll back to a published version")
+@needs(Scope.DESTINATIONS_WRITE)
+async def rollback(
+    *,
+    destination_id: str,
+    mapping_id: str,
+    body: Rollback,
+    caller: CallerOf,
+    wired: Wired,
+    request: Request,
+    response: Response,
+) -> dict[str, Any]:
+    """Let events use an earlier version again. The draft stays, so that it can be mended and published."""
+    async with wired.engine.begin() as connection:
+        destination, before = await _to_publish(connection, caller, destination_id, mapping_id, request)
+        await publishing.roll_back(connection, destination, before, body.version)
+        if before.published_version != body.version:
+            after = await found(connection, destination, mapping_id)
+            await _note(
+                connection,
+                caller,
+                "mapping.rolled_back",
+                destination,
+                before.id,
+                before=_published(before),
+                after=_published(after),
+            )
+        answer = await _answer(connection, destination, before.id, response)
+    await wired.road.wake(destination.number)
+    return answer
+
+
+def _published(mapping: StoredMapping) -> Document | None:
+    if mapping.published is None:
+        return None
+    return {**mapping.published, "published_version": mapping.published_version}
+
+
+async def _note(
+    connection: AsyncConnection,
+    caller: Caller,
+    act: str,
+    destination: Destination,
+    mapping: str,
+    *,
+    before: Document | None,
+    after: Document | None,
+) -> None:
+    await audit.record(
+        connection,
+        actor=caller.actor,
+        act=act,
+        subject=mapping,
+        destination=destination.id,
+        before=before,
+        after=after,
+    )

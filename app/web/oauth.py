@@ -1,0 +1,190 @@
+"""Connecting a destination to Amazon: the way to the sign-in page, and the way back (interface §3).
+
+The state is the credential of the way back: random, kept as a hash, good once and for ten minutes, bound to
+the destination and to the key that asked. It is spent before Amazon is asked, so that of callers who
+come at once one alone exchanges the code. No transaction is open while Amazon is asked.
+"""
+
+import hashlib
+import secrets
+from html import escape
+from typing import Annotated, Any, assert_never
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from app.domain.destination import State
+from app.store import audit, destinations, keys, oauth_states, sign_ins
+from app.store.destinations import Destination
+from app.store.oauth_states import Pending
+from app.vault import Unopenable
+from app.web.auth import BOOTSTRAP, Scope
+from app.web.destinations import held, said
+from app.web.door import CallerOf, Door, Wired, needs, open_to_all
+from app.web.errors import Problem, Refusal, Word, answer, body_of, status_of
+from app.web.negotiation import wants
+from app.web.wiring import CannotTell, Declined, Granted, NotVisible, Visible, Wiring
+
+router = APIRouter(route_class=Door, tags=["sign-in"])
+
+
+@router.post("/destinations/{destination_id}/connect", summary="Begin the sign-in at Amazon")
+@needs(Scope.DESTINATIONS_WRITE)
+async def connect(destination_id: str, caller: CallerOf, wired: Wired) -> dict[str, Any]:
+    """Return the page where a user of the advertiser's account clicks Allow; it waits ten minutes."""
+    state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
+    hashed = _hash(state)
+    place = oauth_states.verifier_place(hashed)
+    async with wired.engine.begin() as connection:
+        destination = await held(connection, caller, destination_id)
+        await oauth_states.begin(
+            connection,
+            state_hash=hashed,
+            destination=destination.id,
+            key=caller.key,
+            sealed_verifier=wired.vault.seal(verifier.encode(), place=place),
+        )
+        await audit.record(
+            connection,
+            actor=caller.actor,
+            act="destination.connect_begun",
+            subject=destination.id,
+            destination=destination.id,
+        )
+    url = wired.sign_in.authorize_url(destination.region, state=state, code_verifier=verifier)
+    return {"authorize_url": url}
+
+
+def _hash(state: str) -> bytes:
+    return hashlib.sha256(state.encode("utf-8", "surrogatepass")).digest()
+
+
+@router.get("/oauth/amazon/callback", summary="Come back from Amazon", response_model=None)
+@open_to_all
+async def callback(
+    *,
+    request: Request,
+    wired: Wired,
+    state: Annotated[list[str] | None, Query(description="As `authorize_url` carried it.")] = None,
+    code: Annotated[list[str] | None, Query(description="What Amazon gave for Allow.")] = None,
+    error: Annotated[list[str] | None, Query(description="What Amazon says instead of a code.")] = None,
+) -> Response:
+    """Finish the sign-in: 303 to the destination's page in the console, or JSON when that is asked for."""
+    try:
+        destination = await _finish(wired, state or [], code or [], error or [])
+    except Refusal as refusal:
+        return _refused(request, refusal.problem)
+    await wired.road.wake(destination.number)
+    if wants(request, "application/json"):
+        return JSONResponse({"status": "connected", "destination_id": destination.id})
+    return RedirectResponse(f"{wired.public_url}/console/destinations/{destination.id}", 303)
+
+
+async def _finish(wired: Wiring, states: list[str], codes: list[str], errors: list[str]) -> Destination:
+    """Spend the state, ask Amazon, keep the tokens. Raises Refusal; then the destination is as it was."""
+    if len(states) != 1 or len(codes) > 1 or len(errors) > 1 or len(states[0]) > 200:
+        raise Refusal(Word.INVALID_STATE)
+    hashed = _hash(states[0])
+    pending, destination = await _spend(wired, hashed)
+    if errors:
+        raise Refusal(Word.ACCESS_DENIED if errors[0] == "access_denied" else Word.SIGN_IN_FAILED)
+    if not codes or not codes[0]:
+        raise Refusal(Word.SIGN_IN_FAILED)
+    try:
+        verifier = wired.vault.open(
+            pending.sealed_verifier, place=oauth_states.verifier_place(hashed)
+        ).decode()
+    except Unopenable:
+        raise Refusal(Word.INVALID_STATE) from None  # its encryption key is gone: begin again
+    tokens = await _exchange(wired, destination, codes[0], verifier)
+    account = await _look(wired, destination, tokens)
+    return await _keep(wired, pending, destination, tokens, account)
+
+
+async def _spend(wired: Wiring, hashed: bytes) -> tuple[Pending, Destination]:
+    """Spend a state whose key may still act. Committed before Amazon is asked."""
+    async with wired.engine.begin() as connection:
+        pending = await oauth_states.use(connection, hashed)
+        if pending is None:
+            raise Refusal(Word.INVALID_STATE)
+        alive = pending.key == BOOTSTRAP or await keys.is_alive(connection, pending.key)
+        destination = await destinations.find(connection, pending.destination)
+    assert destination is not None  # a foreign key holds it
+    if not alive:
+        raise Refusal(Word.INVALID_STATE)
+    if destination.state is State.ARCHIVED:
+        raise Refusal(Word.DESTINATION_ARCHIVED)
+    return pending, destination
+
+
+async def _exchange(wired: Wiring, destination: Destination, code: str, verifier: str) -> Granted:
+    match await wired.sign_in.exchange(destination.region, code=code, code_verifier=verifier):
+        case Granted() as granted:
+            return granted
+        case Declined():
+            raise Refusal(Word.SIGN_IN_FAILED)
+        case CannotTell():
+            raise Refusal(Word.AMAZON_UNAVAILABLE)
+        case other:
+            assert_never(other)
+
+
+async def _look(wired: Wiring, destination: Destination, tokens: Granted) -> Visible:
+    """Connected must mean that the advertiser was seen with these tokens, not only that they exist."""
+    match await wired.find_advertiser(
+        destination.region, access_token=tokens.access_token, advertiser_id=destination.advertiser_id
+    ):
+        case Visible() as visible:
+            return visible
+        case NotVisible():
+            raise Refusal(Word.ADVERTISER_NOT_VISIBLE)
+        case CannotTell():
+            raise Refusal(Word.AMAZON_UNAVAILABLE)
+        case other:
+            assert_never(other)
+
+
+async def _keep(
+    wired: Wiring, pending: Pending, asked: Destination, tokens: Granted, account: Visible
+) -> Destination:
+    async with wired.engine.begin() as connection:
+        before = await destinations.lock(connection, asked.id)
+        assert before is not None
+        if before.state is State.ARCHIVED:
+            raise Refusal(Word.DESTINATION_ARCHIVED)
+        # The tokens may be kept for nothing but what Amazon was asked about.
+        if (before.region, before.advertiser_id) != (asked.region, asked.advertiser_id):
+            raise Refusal(Word.DESTINATION_CHANGED)
+        seal = wired.vault.seal
+        await sign_ins.store_connection(
+            connection,
+            before.id,
+            sealed_refresh=seal(tokens.refresh_token.encode(), place=sign_ins.refresh_place(before.id)),
+            sealed_access=seal(tokens.access_token.encode(), place=sign_ins.access_place(before.id)),
+            lifetime_s=tokens.lifetime_s,
+            connected_by=pending.key,
+        )
+        after = await destinations.set_sign_in(connection, before.id, "valid")
+        await audit.record(
+            connection,
+            actor=pending.key,
+            act="destination.connected",
+            subject=after.id,
+            destination=after.id,
+            before=said(before),
+            after={**said(after), "amazon_account": account.name},
+        )
+    return after
+
+
+def _refused(request: Request, problem: Problem) -> Response:
+    """Return a small page to a browser, else the one shape. Nothing from the query is in either."""
+    if not wants(request, "text/html"):
+        return answer(problem)
+    body = body_of(problem)
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Not connected</title>'
+        f"<h1>Not connected</h1><p>{escape(body['detail'])}</p><p><code>{escape(body['error'])}</code></p>"
+        '<p><a href="/console">Back to the console</a></p></html>'
+    )
+    return HTMLResponse(page, status_of(problem))

@@ -1,0 +1,75 @@
+"""Preview over HTTP: what an event would become, with the draft as saved or one that is not saved yet."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.responses import Response
+
+from app.domain.conversion import Rules
+from app.domain.event import Event, content_digest, derived_event_id, judge_event_id
+from app.domain.identity import Profile
+from app.domain.preview import preview as show
+from app.domain.preview import refusal
+from app.store import event_names
+from app.store.destinations import Destination
+from app.store.mappings import StoredMapping
+from app.web import publishing
+from app.web.auth import Scope
+from app.web.destinations import seen
+from app.web.door import CallerOf, Door, Wired, needs
+from app.web.errors import Word
+from app.web.exact import ExactJson
+from app.web.mappings import MAPPING, found
+from app.web.schemas import Preview
+from app.web.wiring import Wiring
+
+router = APIRouter(route_class=Door, tags=["mappings"])
+
+
+async def rules_of(
+    connection: AsyncConnection, wired: Wiring, destination: Destination, mapping: StoredMapping
+) -> Rules:
+    """Return what the door would judge by, with the names pinned now."""
+    pins = await event_names.of_advertiser(connection, destination.advertiser_id)
+    return Rules(
+        destination_id=destination.id,
+        mapping_id=mapping.id,
+        mapping_version=mapping.published_version or 0,
+        region=destination.region,
+        profile=Profile(destination.identity_profile),
+        currency=destination.currency,
+        dataset_name=destination.dataset_name,
+        pins={pin.event_type: pin.name for pin in pins},
+        max_age=wired.max_event_age,
+        warn_age=wired.warn_event_age,
+        consent_settings=wired.consent,
+    )
+
+
+@router.post(MAPPING + "/preview", summary="Show what an event would become", response_model=None)
+@needs(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
+async def preview(
+    destination_id: str, mapping_id: str, body: Preview, caller: CallerOf, wired: Wired
+) -> Response:
+    """Convert one event and show the result step by step; nothing is stored, nothing is sent.
+
+    200 also when the event would be refused (`ok` is false), 422 only for a request or mapping that is wrong.
+    """
+    async with wired.engine.connect() as connection:
+        destination = await seen(connection, caller, destination_id)
+        mapping = await found(connection, destination, mapping_id)
+        rules = await rules_of(connection, wired, destination, mapping)
+    if body.mapping is None:
+        made = publishing.compiled(mapping.draft)
+    else:
+        made = publishing.compiled(body.mapping, Word.INVALID, at="mapping")
+    given = body.event.get("event_id")
+    if given is not None and (wrong := judge_event_id(given)):
+        return ExactJson(refusal(wrong))
+    event_id = given or derived_event_id(content_digest(body.event, wired.pepper))
+    event = Event(0, given, destination.id, mapping.id, body.event)
+    shown: dict[str, Any] = show(event, event_id, made, rules, now=wired.now())
+    if given is None and shown["ok"]:
+        shown["warnings"] = [{"code": "event_id_derived", "field": "event_id"}, *shown["warnings"]]
+    return ExactJson(shown)
