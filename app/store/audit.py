@@ -1,6 +1,5 @@
 """Who did what to which thing, and how it was before and after: one row for each administrative act."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -94,8 +93,8 @@ async def newest(
             act=row.act,
             subject=row.subject,
             destination=row.destination,
-            before=_loaded(row.before),
-            after=_loaded(row.after),
+            before=row.before,
+            after=row.after,
         )
         for row in rows
     ]
@@ -106,7 +105,3 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
 def _dumped(said: Mapping[str, Any]) -> str:
     return _ENCODER.encode(said).decode()
-
-
-def _loaded(stored: str | None) -> Mapping[str, Any] | None:
-    return None if stored is None else json.loads(stored)

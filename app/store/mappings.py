@@ -45,9 +45,16 @@ class Version:
 
 
 _SELECT = (
-    "SELECT m.id, m.number, m.destination, m.name, m.draft, m.published_version, v.document AS published, "
+    # As text: the driver would turn exact numbers into doubles.
+    "SELECT m.id, m.number, m.destination, m.name, CAST(m.draft AS text) AS draft, m.published_version, "
+    "CAST(v.document AS text) AS published, "
     "m.version, m.archived_at, m.created_at, m.updated_at FROM mappings m "
     "LEFT JOIN mapping_versions v ON v.mapping = m.id AND v.version = m.published_version "
+)
+
+
+_VERSIONS = (
+    "SELECT version, CAST(document AS text) AS document, published_by, published_at FROM mapping_versions "
 )
 
 
@@ -171,8 +178,7 @@ async def versions(
     """Return up to `limit` published versions, newest first, under the number `below`."""
     rows = await connection.execute(
         text(
-            "SELECT version, document, published_by, published_at FROM mapping_versions "
-            "WHERE mapping = :mapping AND (CAST(:below AS integer) IS NULL OR version < :below) "
+            _VERSIONS + "WHERE mapping = :mapping AND (CAST(:below AS integer) IS NULL OR version < :below) "
             "ORDER BY version DESC LIMIT :limit"
         ),
         {"mapping": mapping, "below": below, "limit": limit},
@@ -184,10 +190,7 @@ async def version(connection: AsyncConnection, mapping: MappingId, number: int) 
     """Return one published version."""
     row = (
         await connection.execute(
-            text(
-                "SELECT version, document, published_by, published_at FROM mapping_versions "
-                "WHERE mapping = :mapping AND version = :version"
-            ),
+            text(_VERSIONS + "WHERE mapping = :mapping AND version = :version"),
             {"mapping": mapping, "version": number},
         )
     ).one_or_none()

@@ -64,8 +64,8 @@ def amazon() -> dict[str, Any]:
         "help": (
             "You need an Amazon DSP account, its advertiser id, region and currency, and a user who may "
             "allow access through Amazon sign-in. Make the destination, connect it, publish a mapping, and "
-            "attach it to a Send to Destinations node. Amazon's Events manager shows events up to two hours later; "
-            'until then it says "No activity yet".'
+            "attach it to a Send to Destinations node. Amazon's Events manager shows events up to two hours "
+            'later; until then it says "No activity yet".'
         ),
         "prerequisites": [
             "An Amazon DSP account.",

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Request, Response
+from fastapi import APIRouter, Body, Request
 from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.responses import Response
 
 from app.domain.ids import MappingId
 from app.domain.mapping import ACTION, check_draft, check_publishable
@@ -16,6 +17,7 @@ from app.web.destinations import held, new_id, seen
 from app.web.door import CallerOf, Door, Wired, needs
 from app.web.errors import Refusal, Word
 from app.web.etags import etag, require_match
+from app.web.exact import ExactJson
 from app.web.ids import require_mapping_id
 from app.web.mapping_form import DOCUMENT_SCHEMA, hints, name_problem
 from app.web.paging import PAGE, Cursor, Limit, cursor_of, number_of, page, page_of
@@ -90,11 +92,10 @@ async def _to_publish(
 
 
 async def _answer(
-    connection: AsyncConnection, destination: Destination, mapping: str, response: Response
-) -> dict[str, Any]:
+    connection: AsyncConnection, destination: Destination, mapping: str, status: int = 200, **headers: str
+) -> Response:
     after = await found(connection, destination, mapping)
-    response.headers["ETag"] = etag(after.version)
-    return shown(after)
+    return ExactJson(shown(after), status, {"ETag": etag(after.version), **headers})
 
 
 def _checked(draft: Document) -> Document:
@@ -108,11 +109,9 @@ def _checked(draft: Document) -> Document:
     return draft
 
 
-@router.post(MAPPINGS, status_code=201, summary="Make a mapping")
+@router.post(MAPPINGS, status_code=201, summary="Make a mapping", response_model=None)
 @needs(Scope.DESTINATIONS_WRITE)
-async def create(
-    destination_id: str, body: DraftBody, caller: CallerOf, wired: Wired, response: Response
-) -> dict[str, Any]:
+async def create(destination_id: str, body: DraftBody, caller: CallerOf, wired: Wired) -> Response:
     """Make a draft: it may lack what publishing needs, but what it says must be right."""
     draft = _checked({"action": ACTION, **{name: value for name, value in body.items() if value is not None}})
     async with wired.engine.begin() as connection:
@@ -120,36 +119,33 @@ async def create(
         mapping = MappingId(new_id("map_"))
         await mappings.create(connection, mapping, destination.id, draft)
         await _note(connection, caller, "mapping.created", destination, mapping, before=None, after=draft)
-        answer = await _answer(connection, destination, mapping, response)
-    response.headers["Location"] = f"/destinations/{destination.id}/mappings/{mapping}"
-    return answer
+        place = f"/destinations/{destination.id}/mappings/{mapping}"
+        return await _answer(connection, destination, mapping, 201, Location=place)
 
 
-@router.get(MAPPINGS, summary="List mappings")
+@router.get(MAPPINGS, summary="List mappings", response_model=None)
 @needs(Scope.DESTINATIONS_READ)
 async def list_all(
     destination_id: str, caller: CallerOf, wired: Wired, limit: Limit = PAGE, cursor: Cursor = None
-) -> dict[str, Any]:
+) -> Response:
     """List a destination's mappings, oldest first; deleted ones are left out."""
     async with wired.engine.connect() as connection:
         destination = await seen(connection, caller, destination_id)
         rows = await mappings.page(connection, destination.id, limit=limit + 1, after=number_of(cursor))
     items, more = page_of(rows, limit)
-    return page([shown(item) for item in items], cursor_of(items[-1].number) if more else None)
+    return ExactJson(page([shown(item) for item in items], cursor_of(items[-1].number) if more else None))
 
 
-@router.get(MAPPING, summary="Read a mapping")
+@router.get(MAPPING, summary="Read a mapping", response_model=None)
 @needs(Scope.DESTINATIONS_READ)
-async def read(
-    destination_id: str, mapping_id: str, caller: CallerOf, wired: Wired, response: Response
-) -> dict[str, Any]:
+async def read(destination_id: str, mapping_id: str, caller: CallerOf, wired: Wired) -> Response:
     """Read the draft, the published version's number, and what keeps the draft from being published."""
     async with wired.engine.connect() as connection:
         destination = await seen(connection, caller, destination_id)
-        return await _answer(connection, destination, mapping_id, response)
+        return await _answer(connection, destination, mapping_id)
 
 
-@router.patch(MAPPING, summary="Edit a mapping's draft")
+@router.patch(MAPPING, summary="Edit a mapping's draft", response_model=None)
 @needs(Scope.DESTINATIONS_WRITE)
 async def change(
     *,
@@ -159,8 +155,7 @@ async def change(
     caller: CallerOf,
     wired: Wired,
     request: Request,
-    response: Response,
-) -> dict[str, Any]:
+) -> Response:
     """Replace the members that are named, each as a whole; null takes one away. Published versions stay."""
     async with wired.engine.begin() as connection:
         destination, before = await _to_change(connection, caller, destination_id, mapping_id, request)
@@ -177,14 +172,14 @@ async def change(
                 before=before.draft,
                 after=draft,
             )
-        return await _answer(connection, destination, before.id, response)
+        return await _answer(connection, destination, before.id)
 
 
-@router.delete(MAPPING, summary="Delete a mapping")
+@router.delete(MAPPING, summary="Delete a mapping", response_model=None)
 @needs(Scope.DESTINATIONS_WRITE)
 async def delete(
     destination_id: str, mapping_id: str, caller: CallerOf, wired: Wired, request: Request
-) -> dict[str, Any]:
+) -> Response:
     """Archive a mapping: it takes no more events. Those accepted with it are delivered all the same."""
     async with wired.engine.begin() as connection:
         destination = await held(connection, caller, destination_id)
@@ -202,10 +197,10 @@ async def delete(
                 before=mapping.draft,
                 after=None,
             )
-        return shown(await found(connection, destination, mapping_id))
+        return ExactJson(shown(await found(connection, destination, mapping_id)))
 
 
-@router.post(MAPPING + "/publish", summary="Publish a mapping")
+@router.post(MAPPING + "/publish", summary="Publish a mapping", response_model=None)
 @needs(Scope.DESTINATIONS_WRITE)
 async def publish(
     *,
@@ -214,8 +209,7 @@ async def publish(
     caller: CallerOf,
     wired: Wired,
     request: Request,
-    response: Response,
-) -> dict[str, Any]:
+) -> Response:
     """Let events use the draft as it is now, as a new version that never changes.
 
     422 with every field that is missing; 409 `event_name_conflict` with `pinned_name` when the advertiser's
@@ -235,12 +229,12 @@ async def publish(
                 before=_published(before),
                 after=after,
             )
-        answer = await _answer(connection, destination, before.id, response)
+        answer = await _answer(connection, destination, before.id)
     await wired.road.wake(destination.number)
     return answer
 
 
-@router.get(MAPPING + "/versions", summary="List published versions")
+@router.get(MAPPING + "/versions", summary="List published versions", response_model=None)
 @needs(Scope.DESTINATIONS_READ)
 async def versions(
     *,
@@ -250,16 +244,18 @@ async def versions(
     wired: Wired,
     limit: Limit = PAGE,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> Response:
     """List what was published, newest first, with the documents."""
     async with wired.engine.connect() as connection:
         destination = await seen(connection, caller, destination_id)
         mapping = await found(connection, destination, mapping_id)
         rows = await mappings.versions(connection, mapping.id, limit=limit + 1, below=number_of(cursor))
     items, more = page_of(rows, limit)
-    return page(
-        [_shown_version(item, mapping.published_version) for item in items],
-        cursor_of(items[-1].version) if more else None,
+    return ExactJson(
+        page(
+            [_shown_version(item, mapping.published_version) for item in items],
+            cursor_of(items[-1].version) if more else None,
+        )
     )
 
 
@@ -273,7 +269,7 @@ def _shown_version(version: Version, current: int | None) -> dict[str, Any]:
     }
 
 
-@router.post(MAPPING + "/rollback", summary="Roll back to a published version")
+@router.post(MAPPING + "/rollback", summary="Roll back to a published version", response_model=None)
 @needs(Scope.DESTINATIONS_WRITE)
 async def rollback(
     *,
@@ -283,8 +279,7 @@ async def rollback(
     caller: CallerOf,
     wired: Wired,
     request: Request,
-    response: Response,
-) -> dict[str, Any]:
+) -> Response:
     """Let events use an earlier version again. The draft stays, so that it can be mended and published."""
     async with wired.engine.begin() as connection:
         destination, before = await _to_publish(connection, caller, destination_id, mapping_id, request)
@@ -300,7 +295,7 @@ async def rollback(
                 before=_published(before),
                 after=_published(after),
             )
-        answer = await _answer(connection, destination, before.id, response)
+        answer = await _answer(connection, destination, before.id)
     await wired.road.wake(destination.number)
     return answer
 

@@ -13,9 +13,9 @@ DESCRIPTION = """
 The target of a journey's *Send to Destinations* node for the **Amazon Conversions API**.
 
 A key goes into `Authorization: Bearer`, `X-Api-Key`, or the password of HTTP Basic. Times are RFC 3339
-in UTC. Lists are `{"items", "next_cursor"}`. Errors are `{"error", "detail", "fields"}`; `error` and `problem`
-are words that stay. Unknown fields are refused. `ETag` and `If-Match` keep two editors from undoing each
-other.
+in UTC. Lists are `{"items", "next_cursor"}`. Errors are `{"error", "detail", "fields"}`; `error` and
+`problem` are words that stay. Unknown fields are refused. `ETag` and `If-Match` keep two editors from
+undoing each other.
 """
 
 _SECURITY: dict[str, Any] = {

@@ -62,7 +62,7 @@ def fields_of(errors: Iterable[Mapping[str, Any]]) -> Sequence[Field]:
 
 
 def _own(word: str) -> str:
-    return word if word in OWN_WORDS else "invalid"
+    return word if word in OWN_WORDS or word in WORDS.values() else "invalid"
 
 
 # Words that our own validators and routes say; the documentation lists them beside those above.

@@ -95,7 +95,7 @@ async def test_the_global_account_id_is_taken(world: World) -> None:
 
 
 async def test_the_fraction_of_a_rate_is_kept(world: World) -> None:
-    """`rate_limit` takes 0.1 to 1,000 requests a second, burst 1 to 1,000; what is left out has its default."""
+    """0.1 to 1,000 requests a second, burst 1 to 1,000; what is left out has its default."""
     made = await world.made(rate_limit={"requests_per_second": 0.1})
     assert made["rate_limit"] == {"requests_per_second": 0.1, "burst": 5}
     made = await world.made(rate_limit={"requests_per_second": 1000, "burst": 1000})

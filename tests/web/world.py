@@ -1,4 +1,4 @@
-"""The web as tests use it: the real application on a real Postgres, with Amazon and the road played by fakes."""
+"""The web as tests use it: the real application, a real Postgres, fakes for Amazon and the road."""
 
 import base64
 import hashlib
@@ -93,7 +93,7 @@ class FakeRoad:
 
 @dataclass
 class World:
-    """One application with its fakes. `call` goes through the whole of it, as the bootstrap key by default."""
+    """One application with its fakes. `call` goes through all of it, as the bootstrap key by default."""
 
     engine: AsyncEngine
     sign_in: FakeSignIn
