@@ -1,11 +1,15 @@
 """Bring a database to the newest schema; for the launcher, the command line and the tests."""
 
+import asyncio
 import io
 from pathlib import Path
 
+import asyncpg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+
+from app.store import partitions
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,6 +21,18 @@ def upgrade(url: str, revision: str = "head") -> None:
     own: from a coroutine, call it in a thread.
     """
     command.upgrade(configured(url), revision)
+    if revision == "head":
+        # A fresh database takes events at once, before a worker has made its first round.
+        asyncio.run(_make_partitions(url))
+
+
+async def _make_partitions(url: str) -> None:
+    connection = await asyncpg.connect(url.replace("postgresql+asyncpg://", "postgresql://", 1))
+    try:
+        async with connection.transaction():
+            await partitions.make_ahead(connection)
+    finally:
+        await connection.close()
 
 
 def downgrade(url: str, revision: str = "base") -> None:

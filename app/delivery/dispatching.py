@@ -137,16 +137,17 @@ class Dispatcher:
 
     async def _listen(self) -> None:
         """Hear notices of waiting events until stopped; a lost connection is made anew."""
+        lost = asyncio.Event()
         while not self._stopping.is_set():
+            lost.clear()
             with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 connection = await self._connect()
                 try:
+                    connection.add_termination_listener(lambda _: lost.set())
                     await connection.add_listener(lanes.NOTICES, self._heard)
-                    while not connection.is_closed() and not self._stopping.is_set():
-                        await asyncio.sleep(POLL_EVERY_S)
+                    await lost.wait()
                 finally:
-                    with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                        await connection.close(timeout=2)
+                    connection.terminate()
             await asyncio.sleep(POLL_EVERY_S)
 
     def _heard(self, *notice: Any) -> None:

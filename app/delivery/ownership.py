@@ -1,4 +1,4 @@
-"""Which lanes this worker owns: taken when free, renewed in time, given back; recovery of what owners left."""
+"""Which lanes this worker owns: taken when free, renewed in time, given back; what former owners left."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -58,8 +58,8 @@ class Ownership:
                 if (adopted := await self._take(session, lane)) is not None:
                     taken.append(adopted)
             surplus = [lane for lane in self.owned.values() if not lane.requests and not lane.claiming]
-            for lane in surplus[: max(0, len(self.owned) - share)]:
-                await self._release(session, lane)
+            for idle in surplus[: max(0, len(self.owned) - share)]:
+                await self._release(session, idle)
         self._telemetry.lanes.set(len(self.owned))
         return taken
 

@@ -1,4 +1,4 @@
-"""A parcel: conversions of one destination stored together; its content to be sealed, its shapes value-free."""
+"""A parcel: conversions of one destination stored together; content to be sealed, shapes value-free."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -206,6 +206,17 @@ async def expire(
     return [(DestinationNumber(row["destination"]), row["events"], row["retrying"]) for row in rows]
 
 
+async def waiting(connection: RoadConnection, destination: DestinationNumber) -> int:
+    """Return how many events a destination still owes to Amazon."""
+    number: int = await connection.fetchval(
+        "SELECT (SELECT coalesce(sum(events), 0) FROM parcel_states "
+        "        WHERE destination = $1 AND settled_at IS NULL)::bigint "
+        "     + (SELECT count(*) FROM exceptions WHERE destination = $1 AND status = 'retrying')",
+        destination,
+    )
+    return number
+
+
 async def discard(connection: RoadConnection, destination: DestinationNumber) -> tuple[int, int]:
     """Close everything a destination still holds as discarded. Returns (events, of them retrying)."""
     parcels = await connection.fetch(

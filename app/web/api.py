@@ -11,6 +11,7 @@ from app.web import (
     destinations,
     docs,
     errors,
+    events,
     health,
     keys,
     lifecycle,
@@ -19,6 +20,7 @@ from app.web import (
     openapi,
     preflight,
     preview,
+    tracing,
 )
 from app.web.auth import KeyRing
 from app.web.envelope import Envelope
@@ -40,6 +42,8 @@ ROUTERS: tuple[APIRouter, ...] = (
     catalog.router,
     keys.router,
     audit.router,
+    events.router,
+    tracing.router,
     health.router,
     docs.router,
 )

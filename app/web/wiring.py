@@ -118,5 +118,6 @@ class Wiring:
     max_event_age: timedelta = timedelta(days=21)
     warn_event_age: timedelta = timedelta(days=7)
     consent: ConsentSettings = field(default_factory=ConsentSettings)
-    # The receiving half of the road; its router (app/web/events.py) knows the type.
+    # The receiving half of the road, and the connections that its traces and figures are read through.
     intake: Any = None
+    pool: Any = None

@@ -1,0 +1,74 @@
+"""One plain sentence on where an event stands and what, if anything, to do. Pure; holds no personal data."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from app.domain.codes import REASONS
+from app.domain.status import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the sentence is made of. Times are UTC; `reason` is a word of `REASONS` or None."""
+
+    status: Status
+    tries: int
+    reason: str | None
+    event_at: datetime
+    due_at: datetime | None
+    finished_at: datetime | None
+    amazon_message: str | None
+    max_age: timedelta
+
+    @property
+    def expires_at(self) -> datetime:
+        """Return the moment at which Amazon's age limit ends the event's wait."""
+        return self.event_at + self.max_age
+
+
+def explain(standing: Standing) -> str:
+    """Return what happened to an event and what to do about it."""
+    match standing.status:
+        case Status.QUEUED:
+            return "Accepted and stored; it waits for its turn and is sent by itself."
+        case Status.RETRYING:
+            tried = "once" if standing.tries == 1 else f"{standing.tries} times"
+            return f"Tried {tried} without success. {_remedy(standing.reason)} It is tried again by itself."
+        case Status.HELD:
+            return f"The destination is paused; the event waits until it is resumed. {_deadline(standing)}"
+        case Status.PARKED:
+            return (
+                "The sign-in at Amazon is not valid; the event waits until the destination is reconnected. "
+                + _deadline(standing)
+            )
+        case Status.DELIVERED:
+            return f"Amazon accepted it{_at(standing.finished_at)}. Nothing to do."
+        case Status.DEAD:
+            said = f" Amazon said: {standing.amazon_message}." if standing.amazon_message else ""
+            return f"Given up{_at(standing.finished_at)}.{said} {_remedy(standing.reason)}"
+        case Status.EXPIRED:
+            days = standing.max_age.days
+            return f"It became older than the {days} days that Amazon takes before it could be sent."
+        case Status.SUPPRESSED:
+            return f"Stopped after acceptance and never sent. {_remedy(standing.reason)}"
+        case Status.ERASED:
+            return "The person's data was erased on request; the event is not sent."
+        case _:
+            assert_never(standing.status)
+
+
+def _remedy(reason: str | None) -> str:
+    return REASONS[reason].remedy if reason is not None and reason in REASONS else ""
+
+
+def _deadline(standing: Standing) -> str:
+    return f"Unless that happens before {_time(standing.expires_at)} it expires."
+
+
+def _at(moment: datetime | None) -> str:
+    return f" at {_time(moment)}" if moment is not None else ""
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"

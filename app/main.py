@@ -1,0 +1,152 @@
+"""The API process: reads settings, opens resources, wires the road's first half to the web, serves."""
+
+import asyncio
+import hashlib
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from app import lifeline
+from app.amazon.client import EventsClient
+from app.amazon.tokens import SignIn
+from app.connecting import Connecting
+from app.delivery.holding import Holding
+from app.domain.consent import ConsentSettings
+from app.intake.announcing import Announcer
+from app.intake.flushing import Flusher
+from app.intake.receiving import Intake
+from app.intake.storing import Stores
+from app.intake.targets import AgeLimits, Targets
+from app.resources import Resources, opened
+from app.settings import Settings
+from app.telemetry import configure_logging
+from app.web.api import create_api
+from app.web.wiring import Wiring
+
+POOL_SIZE = 6
+REQUEST_HEAD_LIMIT = 64 * 1024
+GRACE_S = 30  # for requests under way when the process is told to stop
+
+
+def serve(settings: Settings, *, sockets: list[socket.socket] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are finished first."""
+    configure_logging(settings.log_level)
+    uvloop.run(_serve(settings, sockets))
+
+
+async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> None:
+    async with (
+        opened(settings, role="api", pool_size=POOL_SIZE) as resources,
+        wired(resources) as application,
+    ):
+        server = uvicorn.Server(
+            uvicorn.Config(
+                application,
+                host=settings.host,
+                port=settings.port,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                date_header=True,
+                proxy_headers=False,
+                timeout_graceful_shutdown=GRACE_S,
+                h11_max_incomplete_event_size=REQUEST_HEAD_LIMIT,
+            )
+        )
+        lifeline.hold()
+        await server.serve(sockets=sockets)
+
+
+@asynccontextmanager
+async def wired(resources: Resources) -> AsyncIterator[ASGIApp]:
+    """Run the road's first half and yield the application that feeds it."""
+    settings = resources.settings
+    consent = ConsentSettings(settings.tcf_vendor_id, frozenset(settings.tcf_purposes))
+    ages = AgeLimits(
+        timedelta(days=settings.max_event_age_days), timedelta(days=settings.warn_event_age_days)
+    )
+    intake, announcer = _intake(resources, Targets(ages, consent))
+    client_id = settings.amazon_client_id or ""
+    client = EventsClient(client_id, settings.amazon_base_url)
+    sign_in = SignIn(
+        client_id,
+        settings.amazon_client_secret or _NoSecret(),
+        f"{settings.public_url.rstrip('/')}/oauth/amazon/callback",
+        settings.amazon_base_url,
+    )
+    connecting = Connecting(sign_in, client)
+    bootstrap = settings.bootstrap_admin_key
+    wiring = Wiring(
+        engine=resources.engine,
+        vault=resources.vault,
+        sign_in=connecting,
+        find_advertiser=connecting.find_advertiser,
+        road=Holding(pool=resources.pool, writer=resources.writer, monotonic=time.monotonic),
+        public_url=settings.public_url,
+        development=not settings.production,
+        amazon_configured=bool(settings.amazon_client_id and settings.amazon_client_secret),
+        bootstrap_key_digest=(
+            hashlib.sha256(bootstrap.get_secret_value().encode()).digest() if bootstrap else None
+        ),
+        registry=resources.telemetry.registry,
+        pepper=resources.pepper,
+        max_event_age=ages.refused,
+        warn_event_age=ages.warned,
+        consent=consent,
+        intake=intake,
+        pool=resources.pool,
+    )
+    flushing = asyncio.create_task(intake.run(), name="flush")
+    announcing = asyncio.create_task(announcer.run(), name="announce")
+    try:
+        yield create_api(wiring)
+    finally:
+        intake.close()
+        await flushing
+        announcing.cancel()
+        await client.close()
+        await sign_in.close()
+
+
+def _intake(resources: Resources, targets: Targets) -> tuple[Intake, Announcer]:
+    settings = resources.settings
+    announcer = Announcer(
+        pool=resources.pool, every=settings.merge_window_ms / 4_000, telemetry=resources.telemetry
+    )
+    stores = Stores(keys=resources.vault, pepper=resources.pepper, writer=resources.writer)
+    flusher = Flusher(
+        connect=resources.connect,
+        targets=targets,
+        stores=stores,
+        gather=settings.flush_wait_ms / 1000,
+        now=_now,
+        stored=announcer.stored,
+        telemetry=resources.telemetry,
+    )
+    intake = Intake(
+        flusher=flusher,
+        targets=targets,
+        stores=stores,
+        pool=resources.pool,
+        now=_now,
+        telemetry=resources.telemetry,
+    )
+    return intake, announcer
+
+
+class _NoSecret:
+    """Stands where AMAZON_CLIENT_SECRET is not set: connecting is refused before it would be used."""
+
+    def get_secret_value(self) -> str:
+        return ""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,122 @@
+"""What the roots open and close: connections, keys, Amazon's clients. Serves the roots only."""
+
+import os
+import random
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from app.settings import Settings, named_keys
+from app.store import secrets as stored_secrets
+from app.telemetry import Telemetry
+from app.vault import Vault
+
+# Names of the application in pg_stat_activity, so that an operator can tell the connections apart.
+_APPLICATION = "conversions"
+_WRITERS = 64
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Resources:
+    """Everything a process shares between its parts. `writer` names its rows in the counts."""
+
+    settings: Settings
+    engine: AsyncEngine
+    pool: asyncpg.Pool
+    vault: Vault
+    pepper: bytes
+    writer: int
+    name: str
+    telemetry: Telemetry
+    dsn: str
+
+    async def connect(self) -> asyncpg.Connection:
+        """Return a connection of its own, outside the pool; the caller closes it."""
+        return await asyncpg.connect(self.dsn, server_settings=_server_settings("own"), timeout=10)
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, role: str, pool_size: int) -> AsyncIterator[Resources]:
+    """Open what a process of this role needs, wait for the database, and close it all at the end."""
+    if settings.database_url is None or settings.encryption_keys is None:
+        raise ValueError("DATABASE_URL and ENCRYPTION_KEYS must be known before resources are opened")
+    url = settings.database_url.get_secret_value()
+    dsn = url.replace("postgresql+asyncpg://", "postgresql://", 1)
+    vault = Vault(named_keys(settings.encryption_keys))
+    await _reachable(dsn)
+    pool = await asyncpg.create_pool(
+        dsn,
+        min_size=1,
+        max_size=pool_size,
+        server_settings=_server_settings(role),
+        # The road leaves nothing behind on a connection; a reset would cost a round trip each time.
+        reset=_leave_as_is,
+        timeout=10,
+    )
+    engine = create_async_engine(
+        url,
+        pool_size=5,
+        max_overflow=5,
+        pool_pre_ping=True,
+        connect_args={"server_settings": _server_settings(role)},
+        # An exception must never show the values of a statement: they may be a person's.
+        hide_parameters=True,
+    )
+    try:
+        async with pool.acquire() as connection, connection.transaction():
+            pepper = await _pepper(connection, vault)
+        yield Resources(
+            settings=settings,
+            engine=engine,
+            pool=pool,
+            vault=vault,
+            pepper=pepper,
+            writer=random.randrange(_WRITERS),  # noqa: S311
+            name=f"{role}-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}",
+            telemetry=Telemetry(),
+            dsn=dsn,
+        )
+    finally:
+        await engine.dispose()
+        await pool.close()
+
+
+async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) -> bytes:
+    """Return the content hash's key, made once and kept sealed: it never rotates, or retries would conflict."""
+    place = "secrets/content_pepper"
+    fresh = vault.seal(secrets.token_bytes(32), place=place)
+    sealed = await stored_secrets.keep_first(connection, "content_pepper", fresh)
+    return vault.open(sealed, place=place)
+
+
+@retry(
+    retry=retry_if_exception_type((OSError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError)),
+    wait=wait_random_exponential(multiplier=0.2, max=3),
+    stop=stop_after_delay(60),
+    reraise=True,
+)
+async def _reachable(dsn: str) -> None:
+    connection = await asyncpg.connect(dsn, timeout=5)
+    await connection.close()
+
+
+async def _leave_as_is(connection: asyncpg.Connection) -> None:
+    del connection
+
+
+def _server_settings(role: str) -> dict[str, str]:
+    return {
+        "application_name": f"{_APPLICATION}-{role}",
+        # Said for every session, whatever the role or the database has as its default: 202 means on disk.
+        "synchronous_commit": "on",
+        "timezone": "UTC",
+        "jit": "off",
+        "statement_timeout": "30s",
+        "idle_in_transaction_session_timeout": "60s",
+    }

@@ -1,0 +1,223 @@
+"""Reading what became of events: the trace of one, and lists by destination, newest first."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber, ParcelId
+from app.domain.status import Totals
+from app.store import RoadConnection
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationRow:
+    """What a trace needs of a destination."""
+
+    id: DestinationId
+    number: DestinationNumber
+    state: str
+    sign_in_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ParcelRow:
+    """A parcel's state and shapes; nothing of its content."""
+
+    id: ParcelId
+    day: date
+    accepted_at: datetime
+    due_at: datetime
+    tries: int
+    fate: str | None
+    settled_at: datetime | None
+    reason: str | None
+    attempts: tuple[int, ...]
+    shapes: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionRow:
+    """The row of a conversion that left the road on its own."""
+
+    parcel: ParcelId
+    place: int
+    status: str
+    tries: int
+    due_at: datetime
+    code: str | None
+    reason: str
+    amazon_code: str | None
+    amazon_message: str | None
+    attempts: tuple[int, ...]
+    changed_at: datetime
+
+
+async def destination(connection: RoadConnection, id: DestinationId) -> DestinationRow | None:  # noqa: A002
+    """Return a destination, or None."""
+    row = await connection.fetchrow(
+        "SELECT id, number, state, sign_in_reason FROM destinations WHERE id = $1", id
+    )
+    return None if row is None else DestinationRow(**dict(row))
+
+
+async def mappings(
+    connection: RoadConnection,
+    id: DestinationId,  # noqa: A002
+) -> dict[MappingNumber, tuple[MappingId, str]]:
+    """Return the mappings of a destination, deleted ones too, by number: (id, name)."""
+    rows = await connection.fetch("SELECT number, id, name FROM mappings WHERE destination = $1", id)
+    return {MappingNumber(row["number"]): (MappingId(row["id"]), row["name"]) for row in rows}
+
+
+async def parcels(connection: RoadConnection, ids: Sequence[ParcelId]) -> dict[ParcelId, ParcelRow]:
+    """Return these parcels, those whose partition was dropped missing."""
+    rows = await connection.fetch(
+        "SELECT s.parcel AS id, s.day, s.accepted_at, s.due_at, s.tries, s.fate, s.settled_at, s.reason, "
+        "  s.attempts, p.shapes "
+        "FROM parcel_states s JOIN parcels p ON p.id = s.parcel AND p.day = s.day "
+        "WHERE s.parcel = ANY($1::bigint[])",
+        list(ids),
+    )
+    return {ParcelId(row["id"]): _parcel(dict(row)) for row in rows}
+
+
+async def newest(
+    connection: RoadConnection,
+    destination: DestinationNumber,
+    *,
+    wanted: str | None,
+    since: datetime | None,
+    before: ParcelId | None,
+    limit: int,
+) -> list[ParcelRow]:
+    """Return parcels of a destination, newest first, that may hold events of the wanted status."""
+    rows = await connection.fetch(
+        f"""
+        SELECT s.parcel AS id, s.day, s.accepted_at, s.due_at, s.tries, s.fate, s.settled_at, s.reason,
+               s.attempts, p.shapes
+        FROM parcel_states s JOIN parcels p ON p.id = s.parcel AND p.day = s.day
+        WHERE s.destination = $1 AND ($2::bigint IS NULL OR s.parcel <= $2)
+          AND ($3::timestamptz IS NULL OR s.accepted_at >= $3) AND ({_may_hold(wanted)})
+        ORDER BY s.parcel DESC LIMIT $4
+        """,
+        destination,
+        before,
+        since,
+        limit,
+    )
+    return [_parcel(dict(row)) for row in rows]
+
+
+async def exceptions(
+    connection: RoadConnection, ids: Sequence[ParcelId]
+) -> dict[tuple[ParcelId, int], ExceptionRow]:
+    """Return the exceptions of these parcels by (parcel, place)."""
+    rows = await connection.fetch(
+        "SELECT parcel, place, status, tries, due_at, code, reason, amazon_code, amazon_message, attempts, changed_at "
+        "FROM exceptions WHERE parcel = ANY($1::bigint[])",
+        list(ids),
+    )
+    found = {}
+    for row in rows:
+        values = {**dict(row), "attempts": tuple(row["attempts"])}
+        found[ParcelId(row["parcel"]), row["place"]] = ExceptionRow(**values)
+    return found
+
+
+async def under_way(
+    connection: RoadConnection, destination: DestinationNumber, parcel: ParcelId
+) -> list[int]:
+    """Return the attempts that carry this parcel, or part of it, and have no result yet."""
+    rows = await connection.fetch(
+        "SELECT a.id FROM attempts a JOIN destinations d ON d.lane = a.lane AND d.number = a.destination "
+        "WHERE d.number = $1 AND a.settled_at IS NULL AND $2 = ANY(a.parcels)",
+        destination,
+        parcel,
+    )
+    return [row["id"] for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the stats of a destination are made of, read in one snapshot."""
+
+    state: str
+    totals: Totals
+    oldest_waiting: datetime | None
+    earliest_expiry: datetime | None
+    learned_rate: float | None
+    requests_per_second: float
+    burst: int
+    lane_owned: bool
+    rejected: tuple[tuple[str, str, int], ...]
+    dead: tuple[tuple[str, int], ...]
+
+
+async def figures(connection: RoadConnection, number: DestinationNumber) -> Figures | None:
+    """Read the figures of a destination in one statement, so that they add up."""
+    row = await connection.fetchrow(
+        """
+        SELECT d.state, d.requests_per_second, d.burst, l.learned_rate, coalesce(l.leased_until > now(), false) AS owned,
+          (SELECT row_to_json(c)::text FROM (SELECT
+             coalesce(sum(accepted), 0)::bigint AS accepted, coalesce(sum(duplicates), 0)::bigint AS duplicates,
+             coalesce(sum(rejected), 0)::bigint AS rejected, coalesce(sum(retrying), 0)::bigint AS retrying,
+             coalesce(sum(delivered), 0)::bigint AS delivered, coalesce(sum(dead), 0)::bigint AS dead,
+             coalesce(sum(expired), 0)::bigint AS expired, coalesce(sum(suppressed), 0)::bigint AS suppressed,
+             coalesce(sum(erased), 0)::bigint AS erased FROM counts WHERE destination = d.number) c) AS totals,
+          (SELECT min(accepted_at) FROM parcel_states s WHERE s.destination = d.number AND s.settled_at IS NULL) AS oldest,
+          (SELECT min(first_event) FROM parcel_states s WHERE s.destination = d.number AND s.settled_at IS NULL) AS eldest,
+          (SELECT coalesce(json_agg(r), '[]')::text FROM (SELECT code, reason, sum(rejected)::bigint AS n
+             FROM rejections WHERE destination = d.number GROUP BY code, reason ORDER BY 3 DESC LIMIT 50) r) AS rejected,
+          (SELECT coalesce(json_agg(x), '[]')::text FROM (SELECT reason, count(*) AS n
+             FROM exceptions WHERE destination = d.number AND status = 'dead' GROUP BY reason) x) AS dead
+        FROM destinations d JOIN lanes l ON l.id = d.lane WHERE d.number = $1
+        """,
+        number,
+    )
+    return None if row is None else _figures(dict(row))
+
+
+def _figures(row: dict[str, Any]) -> Figures:
+    return Figures(
+        state=row["state"],
+        totals=Totals(**json.loads(row["totals"])),
+        oldest_waiting=row["oldest"],
+        earliest_expiry=row["eldest"],
+        learned_rate=row["learned_rate"],
+        requests_per_second=row["requests_per_second"],
+        burst=row["burst"],
+        lane_owned=row["owned"],
+        rejected=tuple((one["code"], one["reason"], one["n"]) for one in json.loads(row["rejected"])),
+        dead=tuple((one["reason"], one["n"]) for one in json.loads(row["dead"])),
+    )
+
+
+def _parcel(row: dict[str, Any]) -> ParcelRow:
+    return ParcelRow(**{**row, "attempts": tuple(row["attempts"])})
+
+
+def _may_hold(status: str | None) -> str:
+    """Return the condition on a parcel that may hold events of a status; a fixed text, never the caller's."""
+
+    def excepted(word: str) -> str:
+        return f"EXISTS (SELECT FROM exceptions e WHERE e.parcel = s.parcel AND e.status = '{word}')"
+
+    match status:
+        case "queued":
+            return "s.settled_at IS NULL"
+        case "retrying" | "held" | "parked":
+            return f"s.settled_at IS NULL OR {excepted('retrying')}"
+        case "delivered":
+            return f"s.fate = 'sent' OR {excepted('delivered')}"
+        case "dead":
+            return f"s.fate = 'discarded' OR {excepted('dead')}"
+        case "expired":
+            return f"s.fate = 'expired' OR {excepted('expired')}"
+        case "suppressed":
+            return excepted("suppressed")
+        case "erased":
+            return excepted("erased")
+        case _:
+            return "true"

@@ -1,0 +1,126 @@
+"""POST /events: the journey's door. Reads every body form, answers one result for each event."""
+
+import random
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from app.domain import strict_json
+from app.domain.event import BodyProblem, Event, Rejection, read_events, read_lines
+from app.domain.ids import DestinationId
+from app.intake.flushing import NotStored
+from app.intake.receiving import Intake, Result
+from app.web.auth import Scope
+from app.web.door import CallerOf, Door, Wired, check_media_type, needs, reads_its_own_body
+from app.web.errors import Refusal, Word, malformed
+from app.web.exact import ExactJson
+from app.web.problems import Field
+from app.web.wiring import Wiring
+
+router = APIRouter(route_class=Door, tags=["events"])
+
+NDJSON = "application/x-ndjson"
+
+DefaultDestination = Annotated[
+    str | None, Query(alias="destination_id", max_length=64, description="For events that name none.")
+]
+DefaultMapping = Annotated[
+    str | None, Query(alias="mapping_id", max_length=64, description="For events that name none.")
+]
+DryRun = Annotated[bool, Query(description="Answer what would be sent, and store nothing.")]
+
+
+@router.post("/events", summary="Send events", response_model=None, openapi_extra={"x-events-body": True})
+@needs(Scope.EVENTS_WRITE)
+@reads_its_own_body
+async def post_events(
+    request: Request,
+    caller: CallerOf,
+    wired: Wired,
+    destination_id: DefaultDestination = None,
+    mapping_id: DefaultMapping = None,
+    dry_run: DryRun = False,
+) -> Response:
+    """Take one event, an array, `{"events": […]}`, `{"rows": […]}` or NDJSON, one event a line.
+
+    202 when every event was accepted or is a duplicate, 207 when some were, 422 when none was. 202 means
+    durable: committed with fsync before the answer.
+    """
+    media_type = check_media_type(request, "application/json", NDJSON)
+    events = read_body(await request.body(), media_type, destination_id, mapping_id)
+    allowed = (
+        None if caller.destination_ids is None else frozenset(map(DestinationId, caller.destination_ids))
+    )
+    intake = _intake(wired)
+    take = intake.rehearse if dry_run else intake.receive
+    results = await take(events, allowed=allowed)
+    if isinstance(results, NotStored):
+        # Spread over some seconds, so that callers do not all come back in one instant.
+        raise Refusal(
+            Word.UNAVAILABLE,
+            "The events could not be stored just now; none was taken. Send the same request again.",
+            headers={"Retry-After": str(random.randint(1, 5))},  # noqa: S311
+        )
+    return answer_results(results, dry_run=dry_run)
+
+
+def read_body(
+    body: bytes, media_type: str, destination: str | None, mapping: str | None
+) -> list[Event | Rejection]:
+    """Return the events of a body and the rejections of what is none. Raises Refusal for the body as a whole."""
+    if media_type == NDJSON:
+        read = read_lines(body, default_destination=destination, default_mapping=mapping)
+    else:
+        parsed = strict_json.parse(body)
+        if isinstance(parsed, strict_json.Malformed):
+            raise Refusal.of(malformed(parsed))
+        read = read_events(parsed, default_destination=destination, default_mapping=mapping)
+    if isinstance(read, BodyProblem):
+        match read.problem:
+            case "too_many_events":
+                raise Refusal(Word.TOO_MANY_EVENTS, read.detail)
+            case "empty_batch":
+                raise Refusal(Word.INVALID, read.detail, Field("events", "empty"))
+            case _:
+                raise Refusal(Word.MALFORMED, read.detail)
+    return read
+
+
+def answer_results(results: list[Result], *, dry_run: bool) -> Response:
+    """Return the response for one result per event."""
+    rejected = sum(result.status == "rejected" for result in results)
+    duplicates = sum(result.status == "duplicate" for result in results)
+    body = {
+        "accepted": len(results) - rejected - duplicates,
+        "duplicates": duplicates,
+        "rejected": rejected,
+        "results": [_shown(result) for result in results],
+    }
+    if rejected == len(results):
+        return ExactJson(body, 422)
+    if rejected:
+        return ExactJson(body, 207)
+    return ExactJson(body, 200 if dry_run else 202)
+
+
+def _shown(result: Result) -> dict[str, Any]:
+    shown: dict[str, Any] = {"index": result.index, "event_id": result.event_id, "status": result.status}
+    if (rejection := result.rejection) is not None:
+        shown |= {
+            "code": rejection.code.value,
+            "reason": rejection.reason,
+            "field": rejection.field,
+            "mapping_field": rejection.mapping_field,
+            "detail": rejection.detail,
+        }
+    if result.warnings:
+        shown["warnings"] = [{"code": one.code, "field": one.field} for one in result.warnings]
+    if result.preview is not None:
+        shown["preview"] = result.preview
+    return shown
+
+
+def _intake(wired: Wiring) -> Intake:
+    intake: Intake = wired.intake
+    return intake

@@ -1,0 +1,108 @@
+"""The delivery worker: reads settings, opens resources, runs the road's second half until told to stop."""
+
+import asyncio
+import random
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+
+import uvloop
+
+from app import lifeline
+from app.amazon.client import EventsClient
+from app.amazon.tokens import SignIn
+from app.delivery.delivering import Chance, Delivery
+from app.delivery.dispatching import Dispatcher
+from app.delivery.ownership import Ownership
+from app.delivery.sweeping import Retention, Sweeper
+from app.delivery.tokens import AccessTokens
+from app.domain.settling import RetryPolicy
+from app.resources import Resources, opened
+from app.settings import Settings
+from app.telemetry import configure_logging
+
+POOL_SIZE = 10
+
+
+def run(settings: Settings) -> None:
+    """Deliver until SIGTERM or SIGINT; requests under way are settled first."""
+    configure_logging(settings.log_level)
+    uvloop.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    async with opened(settings, role="worker", pool_size=POOL_SIZE) as resources:
+        client = EventsClient(settings.amazon_client_id or "", settings.amazon_base_url)
+        secret = settings.amazon_client_secret
+        sign_in = SignIn(
+            settings.amazon_client_id or "",
+            secret if secret is not None else _NoSecret(),
+            f"{settings.public_url.rstrip('/')}/oauth/amazon/callback",
+            settings.amazon_base_url,
+        )
+        dispatcher = wired(resources, client, sign_in)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, dispatcher.stop)
+        lifeline.hold()
+        try:
+            await dispatcher.run()
+        finally:
+            await client.close()
+            await sign_in.close()
+
+
+def wired(resources: Resources, client: EventsClient, sign_in: SignIn) -> Dispatcher:
+    """Put the parts of a worker together."""
+    settings, telemetry = resources.settings, resources.telemetry
+    max_age = timedelta(days=settings.max_event_age_days)
+    tokens = AccessTokens(
+        pool=resources.pool,
+        vault=resources.vault,
+        amazon=sign_in,
+        owner=resources.name,
+        monotonic=time.monotonic,
+        telemetry=telemetry,
+    )
+    delivery = Delivery(
+        pool=resources.pool,
+        amazon=client,
+        tokens=tokens,
+        vault=resources.vault,
+        chance=Chance(now=lambda: datetime.now(UTC), monotonic=time.monotonic, jitter=random.random),
+        telemetry=telemetry,
+        worker=resources.name,
+        writer=resources.writer,
+        max_age=max_age,
+        policy=RetryPolicy(),
+    )
+    sweeper = Sweeper(
+        pool=resources.pool,
+        retention=Retention(
+            max_age=max_age,
+            key_life=timedelta(hours=settings.key_life_after_final_hours),
+            days=settings.keep_parcels_days,
+        ),
+        writer=resources.writer,
+        monotonic=time.monotonic,
+        telemetry=telemetry,
+    )
+    return Dispatcher(
+        delivery=delivery,
+        ownership=Ownership(
+            connect=resources.connect, owner=resources.name, monotonic=time.monotonic, telemetry=telemetry
+        ),
+        sweeper=sweeper,
+        connect=resources.connect,
+        monotonic=time.monotonic,
+        telemetry=telemetry,
+        sends_in_flight=settings.sends_in_flight,
+        merge_window=settings.merge_window_ms / 1000,
+    )
+
+
+class _NoSecret:
+    """Stands where AMAZON_CLIENT_SECRET is not set: Amazon will refuse, and the destination waits."""
+
+    def get_secret_value(self) -> str:
+        return ""
