@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 import msgspec
@@ -51,10 +51,12 @@ def _exact(text: str) -> Decimal:
     if approximate == 0.0:
         if any(digit in text.lower().partition("e")[0] for digit in "123456789"):
             raise _NumberOutOfRangeError  # underflow: something would be read as nothing
-        return Decimal(0)  # `0e9999999999` is zero, though Decimal cannot hold its exponent
-    if approximate in (float("inf"), float("-inf")):
+    elif approximate in (float("inf"), float("-inf")):
         raise _NumberOutOfRangeError
-    return Decimal(text)
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # `0e9999999999` is zero, though Decimal cannot hold its exponent
+        return Decimal(0)
 
 
 _DECODER: Final = msgspec.json.Decoder(float_hook=_exact)

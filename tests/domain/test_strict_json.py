@@ -1,0 +1,235 @@
+"""Bodies have one reading or none."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from app.domain.strict_json import SENTENCES, Malformed, parse
+
+REFUSED = [
+    pytest.param(b"", "not_json", id="nothing"),
+    pytest.param(b"   ", "not_json", id="only blanks"),
+    pytest.param(b'{"value":NaN}', "not_json", id="NaN"),
+    pytest.param(b'{"value":Infinity}', "not_json", id="infinity"),
+    pytest.param(b'{"value":-Infinity}', "not_json", id="minus infinity"),
+    pytest.param(b'{"value":+1}', "not_json", id="a plus sign"),
+    pytest.param(b'{"value":0x10}', "not_json", id="a hexadecimal number"),
+    pytest.param(b'{"value":01}', "not_json", id="a leading zero"),
+    pytest.param(b'{"value":1.}', "not_json", id="a point without digits"),
+    pytest.param(b'{"value":1,}', "not_json", id="a trailing comma"),
+    pytest.param(b"[1,]", "not_json", id="a trailing comma in a list"),
+    pytest.param(b"{'a':1}", "not_json", id="single quotes"),
+    pytest.param(b'{"a":1} // note', "not_json", id="a comment"),
+    pytest.param(b'{"value":1} {"value":2}', "not_json", id="two documents"),
+    pytest.param(b'{"a":"\x01"}', "not_json", id="a raw control character"),
+    pytest.param(b'{"a":"\x00"}', "not_json", id="a raw NUL"),
+    pytest.param(b'{"a":"\\x41"}', "not_json", id="an unknown escape"),
+    pytest.param(b"\xef\xbb\xbf{}", "byte_order_mark", id="a byte order mark"),
+    pytest.param('{"value":1}'.encode("utf-16"), "byte_order_mark", id="UTF-16 with a mark"),
+    pytest.param('{"value":1}'.encode("utf-16-le"), "not_json", id="UTF-16 without a mark"),
+    pytest.param(b'{"a":"\xff"}', "not_utf8", id="a byte that no UTF-8 text holds"),
+    pytest.param(b'{"a":"\xc0\xaf"}', "not_utf8", id="an overlong form"),
+    pytest.param(b'{"a":"\xed\xa0\x80"}', "not_utf8", id="a surrogate written in UTF-8"),
+    pytest.param(b'{"a":"\xf4\x90\x80\x80"}', "not_utf8", id="a character beyond Unicode"),
+    pytest.param(b'{"a":1,"a":2}', "duplicate_key", id="a key twice"),
+    pytest.param(b'{"a":{"b":1,"c":2,"b":3}}', "duplicate_key", id="a key twice further in"),
+    pytest.param(b'{"a":1,"\\u0061":2}', "duplicate_key", id="a key twice, once escaped"),
+    pytest.param(b'{"x":"\\u003a","a":1,"a":2}', "duplicate_key", id="a key twice beside an escaped colon"),
+    pytest.param(b'{"a":"::","a":":::"}', "duplicate_key", id="a key twice whose values hold colons"),
+    pytest.param(b'[{"a":{"b:":1},"a":{"b:":1}}]', "duplicate_key", id="an object twice"),
+    pytest.param(b'{"a":"x\\u0000y"}', "nul_character", id="an escaped NUL in a text"),
+    pytest.param(b'{"c":{"a\\u0000":"b"}}', "nul_character", id="an escaped NUL in a key"),
+    pytest.param(b'[["\\u0000"]]', "nul_character", id="an escaped NUL in a list"),
+    pytest.param(b'{"a":"\\ud800"}', "lone_surrogate", id="half a surrogate pair"),
+    pytest.param(b'{"a":"\\udc00 "}', "lone_surrogate", id="the other half"),
+    pytest.param(b'{"a":"\\udd1e\\ud834"}', "lone_surrogate", id="a pair the wrong way round"),
+    pytest.param(b'{"\\ud800":1}', "lone_surrogate", id="half a pair in a key"),
+    pytest.param(b"1e400", "number_out_of_range", id="a number a double makes infinite"),
+    pytest.param(b"-1e400", "number_out_of_range", id="a negative one"),
+    pytest.param(b"1e-400", "number_out_of_range", id="a number a double makes zero"),
+    pytest.param(b"9" * 4301, "number_out_of_range", id="an integer of 4,301 digits"),
+    pytest.param(b"0." + b"1" * 5000, "number_out_of_range", id="a fraction of 5,000 digits"),
+    pytest.param(b"[" * 65 + b"]" * 65, "too_deep", id="65 lists in one another"),
+    pytest.param(b'{"a":' * 65 + b"1" + b"}" * 65, "too_deep", id="65 objects in one another"),
+    pytest.param(b"[" * 100_000, "too_deep", id="100,000 open lists"),
+    pytest.param(b'{"a":' * 100_000, "too_deep", id="100,000 open objects"),
+]
+
+
+@pytest.mark.parametrize(("body", "why"), REFUSED)
+def test_refused_with_one_word(body: bytes, why: str) -> None:
+    """A body with no reading, or with two, is refused, and the word has a sentence for the caller."""
+    outcome = parse(body)
+    assert isinstance(outcome, Malformed)
+    assert outcome.why == why
+    assert outcome.why in SENTENCES
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        pytest.param(b"0.30000000000000004", Decimal("0.30000000000000004"), id="a fraction stays exact"),
+        pytest.param(b"9007199254740993", 9007199254740993, id="an integer beyond a double stays exact"),
+        pytest.param(b"9" * 4300, int("9" * 4300), id="4,300 digits still pass"),
+        pytest.param(b"1E3", Decimal("1E+3"), id="an exponent is no integer"),
+        pytest.param(b"0e99999999999999999999", Decimal(0), id="nothing times anything is nothing"),
+        pytest.param(b"0e-999", Decimal(0), id="and is no underflow"),
+        pytest.param(b'"\\ud83d\\ude00"', "\U0001f600", id="a whole surrogate pair is a character"),
+        pytest.param(b'"\\\\u0000"', "\\u0000", id="an escaped backslash before u0000 is no NUL"),
+        pytest.param(b'{"a:b":"c:\\u003ad"}', {"a:b": "c::d"}, id="colons within texts are no members"),
+        pytest.param(b"[" * 64 + b"]" * 64, json.loads("[" * 64 + "]" * 64), id="64 levels still pass"),
+        pytest.param(b" null\n", None, id="blanks around"),
+    ],
+)
+def test_read(body: bytes, value: Any) -> None:
+    """What has one reading is read, exactly."""
+    outcome = parse(body)
+    assert outcome == value
+    assert type(outcome) is type(value)
+
+
+def test_many_brackets_are_not_deep() -> None:
+    """A batch of many small events passes the bound on depth, and one deep event among them does not."""
+    shallow = [{"a": [i]} for i in range(500)]
+    assert parse(json.dumps(shallow).encode()) == shallow
+    deep = json.dumps(shallow)[:-1] + ',{"a":' + "[" * 63 + "]" * 63 + "}]"
+    assert parse(deep.encode()) == Malformed("too_deep")
+
+
+def test_no_value_is_kept_in_a_malformed() -> None:
+    """What is said of a bad body never repeats any of it."""
+    assert "canary" not in repr(parse(b'{"canary@example.com": "canary" "canary"}'))
+
+
+# The slow parser: the standard library's, with every member shown to Python. The fast one must agree with it.
+def slow(body: bytes) -> Any:
+    """Read a body with the standard library; raises ValueError where the rules refuse it."""
+    if body.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError("mark")
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({key for key, _ in pairs}) != len(pairs):
+            raise ValueError("twice")
+        return dict(pairs)
+
+    def fraction(text: str) -> Decimal:
+        number = float(text)
+        exact = Decimal(text)
+        if abs(number) == float("inf") or (number == 0) != (exact == 0) or len(text) > 4300:
+            raise ValueError("range")
+        return exact
+
+    def constant(_: str) -> None:
+        raise ValueError("constant")
+
+    value = json.loads(
+        body.decode("utf-8", "strict"),
+        object_pairs_hook=members,
+        parse_float=fraction,
+        parse_constant=constant,
+    )
+
+    def judge(item: Any, depth: int) -> None:
+        if isinstance(item, str):
+            item.encode()
+            if "\0" in item:
+                raise ValueError("nul")
+        elif isinstance(item, dict | list):
+            if depth > 64:
+                raise ValueError("deep")
+            for part in [*item, *item.values()] if isinstance(item, dict) else item:
+                judge(part, depth + 1)
+
+    judge(value, 1)
+    return value
+
+
+PIECES = st.sampled_from(
+    [
+        r"{",
+        r"}",
+        r"[",
+        r"]",
+        r":",
+        r",",
+        r'"',
+        r'"a"',
+        r'"b"',
+        r'"a":',
+        r'"\u0061":',
+        r'"\u003a"',
+        r'":"',
+        r'"a:b"',
+        r"1",
+        r"-",
+        r"0",
+        r".5",
+        r"e400",
+        r"e-400",
+        r"E3",
+        r"1.50",
+        r"true",
+        r"null",
+        r"NaN",
+        r'"\u0000"',
+        r"\u0000",
+        r'"\ud83d',
+        r"\ude00",
+        r'\ud800"',
+        r"\\",
+        r"\"",
+        r"é",
+        r'{"a":1,"a":1}',
+        r'{"":{"":0}}',
+        r"\u003",
+    ]
+    + [" ", "\n", "\x00", "\x7f", "\u2028"]
+)
+TEXTS = st.text(st.sampled_from(["a", ":", '"', "\\", "é", "\U0001f600", "\0", "u", "0", "3"]), max_size=6)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@st.composite
+def near_json(draw: st.DrawFn) -> bytes:
+    """JSON as another writer would put it, mostly good, some with a piece put in, cut out or doubled."""
+    text = json.dumps(draw(VALUES), ensure_ascii=draw(st.booleans()))
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(text)))
+        until = draw(st.integers(at, min(len(text), at + 8)))
+        text = text[:at] + draw(PIECES | st.just(text[at:until] * 2)) + text[until:]
+    body = text.encode("utf-8", "surrogatepass")
+    if draw(st.integers(0, 9)) == 0:
+        at = draw(st.integers(0, len(body)))
+        body = body[:at] + draw(st.binary(min_size=1, max_size=2)) + body[at:]
+    return body
+
+
+@settings(max_examples=1500, deadline=None)
+@given(near_json() | st.lists(PIECES, max_size=12).map(lambda parts: "".join(parts).encode()))
+@example(b'{"a":"\\u003A","b":1}')
+@example(b'{"a":{"a":1,"b":":"},"b":{"a":1,"b":":"}}')
+def test_the_fast_parser_agrees_with_the_slow_one(body: bytes) -> None:
+    """Both read the same value, of the same types, or both refuse."""
+    try:
+        expected = slow(body)
+    except (ValueError, RecursionError):
+        assert isinstance(parse(body), Malformed)
+    else:
+        outcome = parse(body)
+        assert not isinstance(outcome, Malformed), outcome
+        assert repr(outcome) == repr(expected)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=64))
+def test_no_bytes_make_it_raise(body: bytes) -> None:
+    """Any bytes are read or refused."""
+    parse(body)
