@@ -162,10 +162,10 @@ def named_keys(setting: SecretStr) -> tuple[NamedKey, ...]:
     return tuple(found)
 
 
-def read_settings() -> Settings:
+def read_settings(env_file: Path = ROOT / ".env") -> Settings:
     """Read the environment, and `.env` beside the program for what it leaves out; raises SettingsError."""
     try:
-        return Settings(_env_file=ROOT / ".env")
+        return Settings(_env_file=env_file)
     except ValidationError as error:
         raise SettingsError(_sentences(error)) from None
 

@@ -177,7 +177,7 @@ def test_two_launchers_of_one_folder_are_told_apart(folder: Path) -> None:
     first = throwaway(folder)
     first.start()
     try:
-        with pytest.raises(EmbeddedError, match="Another ./run uses"):
+        with pytest.raises(EmbeddedError, match=r"Another \./run uses"):
             throwaway(folder, patience=0).start()
         assert first.alive()
         assert throwaway(folder).url_if_running() == first.url

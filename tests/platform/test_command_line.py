@@ -1,0 +1,67 @@
+"""The command line fails in one sentence, and with the exit code that scripts rely on."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "app", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        timeout=60,
+    )
+
+
+def test_wrong_settings_end_with_2_and_no_traceback() -> None:
+    """Every problem is told at once; no value and no traceback."""
+    ended = command("migrate", PORT="x", DATABASE_URL="postgresql://app:hunter2@")
+    assert ended.returncode == 2
+    assert "PORT: " in ended.stderr
+    assert "DATABASE_URL: " in ended.stderr
+    assert "hunter2" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_an_unknown_word_ends_with_2() -> None:
+    """A typing mistake is not taken for something else."""
+    assert command("migrate", "--hurry").returncode == 2
+    assert command("fly").returncode == 2
+
+
+@pytest.mark.parametrize("name", ["up", "sandbox", "example"])
+def test_what_only_a_developer_may_run_is_refused_in_production(name: str) -> None:
+    """The sandbox would take real events in Amazon's place."""
+    ended = command(
+        name,
+        APP_ENV="production",
+        DATABASE_URL="postgresql://app:hunter2@localhost/none",
+        ENCRYPTION_KEYS="k1:" + "A" * 43 + "=",
+        PUBLIC_URL="https://events.example.com",
+    )
+    assert ended.returncode == 2
+    assert "production" in ended.stderr
+
+
+def test_doctor_says_so_when_there_is_no_database() -> None:
+    """An address where nobody listens is a finding, not a traceback, and shows no password."""
+    ended = command("doctor", DATABASE_URL="postgresql://app:hunter2@127.0.0.1:1/none")
+    assert ended.returncode == 1
+    assert "cannot be reached" in ended.stdout
+    assert "hunter2" not in ended.stdout + ended.stderr
+
+
+def test_every_command_has_help() -> None:
+    """`--help` names every command without importing any of them."""
+    shown = command("--help").stdout
+    for name in ("up", "serve", "work", "migrate", "sandbox", "test", "check", "doctor"):
+        assert f"\n    {name} " in shown

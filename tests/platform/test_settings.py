@@ -1,0 +1,115 @@
+"""A wrong setting is named with what is wrong, and never shown."""
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings, SettingsError, read_settings
+
+KEY = base64.b64encode(bytes(32)).decode()
+NO_FILE = Path("/nonexistent/.env")
+GOOD_PRODUCTION = {
+    "APP_ENV": "production",
+    "DATABASE_URL": "postgresql+asyncpg://app:hunter2@db/conversions",
+    "ENCRYPTION_KEYS": f"k1:{KEY}",
+    "PUBLIC_URL": "https://events.example.com",
+}
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment without any setting."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def problems(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> tuple[str, ...]:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as raised:
+        read_settings(NO_FILE)
+    return raised.value.problems
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        pytest.param("PORT", "eighty", "valid integer", id="a port is a number"),
+        pytest.param("PORT", "70000", "65535", id="a port is at most 65535"),
+        pytest.param("DATABASE_URL", "mysql://app:hunter2@db/x", "must look like", id="only Postgres"),
+        pytest.param(
+            "DATABASE_URL", "postgresql://app:hunter2@db", "must look like", id="a database is named"
+        ),
+        pytest.param("ENCRYPTION_KEYS", "hunter2", "entry 1 must look like", id="a key has an id"),
+        pytest.param("ENCRYPTION_KEYS", "k1:hunter2!", "not base64", id="a key is base64"),
+        pytest.param("ENCRYPTION_KEYS", "k1:aHVudGVyMg==", "32 bytes", id="a key has 32 bytes"),
+        pytest.param("ENCRYPTION_KEYS", f"k1:{KEY},k1:{KEY}", "same id", id="ids are unique"),
+        pytest.param("BOOTSTRAP_ADMIN_KEY", "hunter2", "32 characters", id="an admin key is long"),
+        pytest.param("PUBLIC_URL", "ftp://hunter2", "http", id="a public address is a web address"),
+        pytest.param("AMAZON_BASE_URL", "http://app:hunter2@x", "plain", id="a stand-in's address is plain"),
+        pytest.param("TCF_PURPOSES", "1,99", "less than or equal to 24", id="purposes are 1 to 24"),
+        pytest.param("WARN_EVENT_AGE_DAYS", "22", "less than or equal to 21", id="ages are at most 21 days"),
+        pytest.param("MAX_EVENT_AGE_DAYS", "3", "exceed", id="a warning comes before the end"),
+        pytest.param("SANDBOX_PORT", "8000", "differ", id="two listeners need two ports"),
+        pytest.param("APP_ENV", "staging", "development", id="there are two environments"),
+    ],
+)
+def test_a_wrong_value_is_named_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    """One sentence, with the variable and what is wrong; the value stays out of it."""
+    (said,) = problems(monkeypatch, {name: value})
+    assert says in said
+    assert "hunter2" not in said
+    assert KEY not in said
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"DATABASE_URL": ""}, "DATABASE_URL: is required"),
+        ({"ENCRYPTION_KEYS": ""}, "ENCRYPTION_KEYS: is required"),
+        ({"PUBLIC_URL": "http://events.example.com"}, "PUBLIC_URL: must be https"),
+        ({"AMAZON_BASE_URL": "http://stand-in.example.com"}, "AMAZON_BASE_URL: replaces Amazon"),
+    ],
+)
+def test_production_refuses_what_only_a_developer_may_do(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, str], says: str
+) -> None:
+    """Each of the four rules of production refuses by itself."""
+    (said,) = problems(monkeypatch, GOOD_PRODUCTION | change)
+    assert said.startswith(says)
+
+
+def test_good_production_settings_are_taken_and_hide_their_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No secret stands in the text of the settings."""
+    for name, value in GOOD_PRODUCTION.items():
+        monkeypatch.setenv(name, value)
+    settings = read_settings(NO_FILE)
+    assert settings.production
+    assert [key.id for key in settings.named_keys] == ["k1"]
+    assert "hunter2" not in repr(settings)
+    assert KEY not in repr(settings)
+
+
+def test_an_address_of_plain_postgres_is_read_for_the_driver_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`postgres://`, as platforms hand it out, works too."""
+    monkeypatch.setenv("DATABASE_URL", "postgres://app:hunter2@db/conversions")
+    found = read_settings(NO_FILE).database_url
+    assert found is not None
+    assert found.get_secret_value() == "postgresql+asyncpg://app:hunter2@db/conversions"
+
+
+def test_the_public_address_follows_the_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Moving the listener moves the address that Amazon sends browsers back to."""
+    monkeypatch.setenv("PORT", "9000")
+    assert read_settings(NO_FILE).public_url == "http://localhost:9000"
+
+
+def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`.env` fills in what the environment leaves out, and a blank value counts as left out."""
+    (tmp_path / ".env").write_text("PORT=9000\nSANDBOX_PORT=9001\nAMAZON_BASE_URL=\n")
+    monkeypatch.setenv("PORT", "9005")
+    settings = read_settings(tmp_path / ".env")
+    assert (settings.port, settings.sandbox_port, settings.amazon_base_url) == (9005, 9001, None)
