@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 MAX_MESSAGE = 300
-_READ_AT_MOST = 4_000  # keeps the patterns below cheap whatever Amazon writes
+_READ_AT_MOST = 1_000  # keeps the patterns below cheap whatever Amazon writes, as does _LONG
 _GONE = "***"
 
 # What may stand between quotes, being a word of Amazon's schema and not a value of the event's (contract §2).
@@ -34,22 +34,8 @@ _UNPRINTABLE = re.compile(
 )
 _SPACES = re.compile(r"\s+")
 
-# Shapes that an echo may take, widest first.
-_SHAPES = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"(?:\{|\[(?=\s*[\"{\[]))(?:.*[}\]]|.*)",  # a piece of the event's JSON, to its last bracket
-        r"\S*@\S*",  # an e-mail address
-        r"Atz[a-z]\|\S*",  # an Amazon token
-        r"(?i:bearer)\s+\S+",
-        r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}",  # a MAID
-        r"[0-9A-Fa-f]{24,}",  # a digest, whole or cut
-        r"(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,}[0-9A-Fa-f.]*",  # an IPv6 address
-        r"\+?\d(?:[\s().+/-]{0,3}\d){5,}",  # a phone number, an IPv4 address, any long number
-        r"\d{1,3}(?:\.\d{1,3}){3}",  # a short IPv4 address
-        r"(?=\S*\d)(?=\S*[A-Za-z])[A-Za-z0-9_+/=-]{16,}",  # an opaque id: long, letters and digits mixed
-    )
-)
+# A piece of the event's JSON, to its last bracket or, cut off, to the end.
+_JSON = re.compile(r"(?:\{|\[(?=\s*[\"{\[]))(?:.*[}\]]|.*)")
 _QUOTED = tuple(
     re.compile(pattern)
     for pattern in (
@@ -59,6 +45,23 @@ _QUOTED = tuple(
         r"“([^”]*)(?:”|$)",
         r"(?<!\w)'(.*?)(?:'(?!\w)|$)",
         r"‘(.*?)(?:’(?!\w)|$)",
+    )
+)
+# No word of Amazon's is as long; a path in the event is the longest.
+_LONG = re.compile(r"\S{100,}")
+# Shapes that a value may take outside quotes.
+_SHAPES = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"\S*@\S*",  # an e-mail address
+        r"Atz[a-z]\|\S*",  # an Amazon token
+        r"(?i:bearer)\s+\S+",
+        r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}",  # a MAID
+        r"[0-9A-Fa-f]{24,}",  # a digest, whole or cut
+        r"(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,}[0-9A-Fa-f.]*",  # an IPv6 address
+        r"\+?\d(?:[\s().+/-]{0,3}\d){5,}",  # a phone number, an IPv4 address, any long number
+        r"\d{1,3}(?:\.\d{1,3}){3}",  # a short IPv4 address
+        r"(?=\S*\d)(?=\S*[A-Za-z])[A-Za-z0-9_+/=-]{16,}",  # an opaque id: long, letters and digits mixed
     )
 )
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,79}", re.ASCII)
@@ -72,12 +75,13 @@ def said(text: object, *, sent: Collection[str] = (), limit: int = MAX_MESSAGE) 
     """
     if not isinstance(text, str):
         return ""
-    clean = _SPACES.sub(" ", _UNPRINTABLE.sub(" ", text[:_READ_AT_MOST])).strip()
-    clean = _without(clean, sent)
-    for shape in _SHAPES:
-        clean = shape.sub(_GONE, clean)
+    clean = _SPACES.sub(" ", _UNPRINTABLE.sub(" ", _cut(text))).strip()
+    clean = _JSON.sub(_GONE, _without(clean, sent))
     for quoted in _QUOTED:
         clean = quoted.sub(lambda found: found[0] if found[1] in SCHEMA_WORDS else _GONE, clean)
+    clean = _LONG.sub(_GONE, clean)
+    for shape in _SHAPES:
+        clean = shape.sub(_GONE, clean)
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 
@@ -127,6 +131,11 @@ def _leaves(node: Any) -> Iterator[str]:
                 yield from _leaves(child)
         case _:
             return
+
+
+def _cut(text: str) -> str:
+    """Return the beginning, without the word that was cut: half an address no longer looks like one."""
+    return text if len(text) <= _READ_AT_MOST else text[:_READ_AT_MOST].rpartition(" ")[0]
 
 
 def _without(text: str, sent: Collection[str]) -> str:
