@@ -96,11 +96,10 @@ class Dispatcher:
                 return min(lane.wake_at - now, _LONGEST_SLEEP_S)
             if len(self._tasks) >= self._sends:
                 return _LONGEST_SLEEP_S  # a finished request wakes us sooner
-            lane.wake_at = None
+            lane.wake_at, lane.claiming = None, True
             task = asyncio.create_task(self._serve(lane))
             self._tasks.add(task)
             task.add_done_callback(self._done)
-            lane.claiming = True
         return _LONGEST_SLEEP_S
 
     async def _serve(self, lane: Lane) -> None:
@@ -115,8 +114,6 @@ class Dispatcher:
             # A defect of ours in one lane must not stop the others; the lane is tried again, slowly.
             self._telemetry.log("lane.defect", level=logging.ERROR, lane=lane.id, error=describe(error))
             lane.wake(self._monotonic() + 5)
-        finally:
-            lane.claiming = False
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
@@ -171,7 +168,8 @@ class Dispatcher:
     ) -> None:
         """Do something over and over; trouble is logged and met again at the next turn."""
         hurry = hurried_by or asyncio.Event()
-        while True:
+        # Not `while True`: before Python 3.12 `wait_for` swallows a cancellation that meets its own end.
+        while not self._stopping.is_set():
             try:
                 await act()
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, StaleOwner) as error:
