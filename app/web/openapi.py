@@ -83,9 +83,9 @@ def describe(app: FastAPI) -> dict[str, Any]:
 def routes_of(app: FastAPI) -> list[tuple[str, str, APIRoute]]:
     """Return (path, method, route) of every route that is behind the door."""
     return [
-        (context.path, method, context.original_route)
+        (context.path_format, method, context.original_route)
         for context in iter_route_contexts(app.routes)
-        if isinstance(context.original_route, APIRoute) and context.path is not None
+        if isinstance(context.original_route, APIRoute) and context.path_format is not None
         for method in sorted(context.original_route.methods or ())
     ]
 
