@@ -88,20 +88,21 @@ class Delivery:
     async def serve(self, lane: Lane) -> None:
         """Send one request of a lane, if anything is due, and settle it.
 
-        Sets when the lane wants to be looked at next. Raises StaleOwner when it has another owner.
+        Sets when the lane wants to be looked at next. Raises StaleOwner when it has another owner. The
+        caller has set `claiming`, so that no second claim begins before this one is in flight.
         """
-        lane.claiming, lane.announced = True, 0
+        lane.announced = 0
         try:
             going = await self._prepare(lane)
+            if going is None:
+                return
+            lane.requests += 1
+            parcels = set(going.load.whole)
+            items = set() if going.load.is_live else {(i.parcel, i.place) for i in going.load.items}
+            lane.parcels_in_flight |= parcels
+            lane.exceptions_in_flight |= items
         finally:
             lane.claiming = False
-        if going is None:
-            return
-        lane.requests += 1
-        parcels = set(going.load.whole)
-        items = set() if going.load.is_live else {(i.parcel, i.place) for i in going.load.items}
-        lane.parcels_in_flight |= parcels
-        lane.exceptions_in_flight |= items
         if going.load.may_be_more:
             lane.wake(lane.pace.ready_at(lane.limit, self._chance.monotonic()))
         try:
