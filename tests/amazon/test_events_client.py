@@ -226,22 +226,8 @@ async def test_a_full_request_whose_events_are_all_echoed_is_delivered(listen: L
     async def echo(heard: Heard, writer: asyncio.StreamWriter) -> None:
         events = json.loads(heard.body)["events"]
         absent = dict.fromkeys(("partner", "consent", "deviceInfo", "value", "unitsSold", "amazonAdEventKey"))
-        reply = {
-            "success": [
-                {
-                    "index": n,
-                    "event": {
-                        **event,
-                        "partner": None,
-                        "consent": None,
-                        "deviceInfo": None,
-                        "value": None,
-                        "unitsSold": None,
-                    },
-                }
-                for n, event in enumerate(events)
-            ]
-        }
+        echoed = [{"index": n, "event": {**event, **absent}} for n, event in enumerate(events)]
+        reply = {"success": echoed}
         writer.write(whole(json.dumps(reply, indent=1).encode()))
 
     server = await listen(echo)
