@@ -1,8 +1,9 @@
 """What the sandbox remembers: accepted events, and every request to the events call.
 
 Memory is bounded: beyond `max_events` the oldest events are forgotten (their counts are kept), and only the
-newest `max_bodies` keep their JSON. The request log can also be written to a file, one JSON object a line,
-which is never cut: the judge of a long run reads that.
+newest `max_bodies` keep their JSON. Of the requests the newest are remembered: at most `max_requests`,
+holding at most `max_logged_events` events. The request log can also be written to a file, one JSON object a
+line, which is never cut: the judge of a long run reads that.
 """
 
 import hashlib
@@ -114,6 +115,7 @@ class Journal:
     max_events: int = 500_000
     max_bodies: int = 50_000
     max_requests: int = 20_000
+    max_logged_events: int = 200_000
     log_path: Path | None = None
     _kept: list[Kept] = field(default_factory=list, repr=False)
     _index: dict[tuple[str, str, str], Kept] = field(default_factory=dict, repr=False)
@@ -126,6 +128,7 @@ class Journal:
     _serial: int = 0
     _request_id: int = 0
     _log_serial: int = 0
+    _logged_events: int = 0
 
     def __post_init__(self) -> None:
         if self.log_path is not None:
@@ -179,8 +182,9 @@ class Journal:
         self._log_serial += 1
         entry.serial = self._log_serial
         self._requests.append(entry)
-        if len(self._requests) > self.max_requests:
-            self._requests.popleft()
+        self._logged_events += entry.events
+        while len(self._requests) > self.max_requests or self._logged_events > self.max_logged_events:
+            self._logged_events -= self._requests.popleft().events
         if self._log is not None:
             self._log.write(msgspec.json.encode(entry) + b"\n")
             self._log.flush()
@@ -231,6 +235,7 @@ class Journal:
     def empty_requests(self) -> None:
         """Forget the remembered requests; a log file stays as it is."""
         self._requests.clear()
+        self._logged_events = 0
         self._gates.clear()
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from app.sandbox import create_sandbox
+from app.sandbox.journal import Journal, Logged
 
 
 async def test_each_event_is_answered_by_its_zero_based_index(caller: Any, event: Any) -> None:
@@ -224,6 +225,23 @@ async def test_memory_is_bounded_and_counts_survive_it(a_caller: Callable[..., A
     assert 18 <= len(accepted["items"]) <= 20
     assert accepted["items"][-1]["event_id"] == "e99"
     assert accepted["totals"]["distinct"] == 100
+
+
+def test_the_remembered_requests_are_bounded_by_their_events() -> None:
+    """A request of five hundred weighs five hundred times one of a single event."""
+
+    def entry(request_id: int, events: int) -> Logged:
+        return Logged(
+            request_id=request_id, received_at=0, monotonic=0, region="NA", advertiser_id="1", status=207,
+            events=events,
+        )  # fmt: skip
+
+    journal = Journal(max_requests=4, max_logged_events=1000)
+    for request_id, events in enumerate([500, 500, 1, 1, 1, 1, 1]):
+        journal.log(entry(request_id, events))
+    assert [one.request_id for one in journal.requests(None, 0)] == [3, 4, 5, 6]
+    journal.log(entry(7, 998))
+    assert [one.request_id for one in journal.requests(None, 0)] == [5, 6, 7]
 
 
 async def test_the_request_log_tells_of_every_request_and_is_also_a_file(

@@ -253,6 +253,12 @@ def test_what_passed_once_lets_nothing_else_pass(event: Callable[..., dict[str, 
     assert [r.where for r in judge(extra, region="NA", now=NOW)] == ["eventDescription.extra"]
 
 
+@pytest.mark.parametrize("path", ["eventDescription.eventSource", "consent.amazonConsent.amznUserData"])
+def test_what_was_refused_once_is_refused_again(event: Callable[..., dict[str, Any]], path: str) -> None:
+    for _ in range(2):
+        assert [r.where for r in judge(put(event(), path, "NONE"), region="NA", now=NOW)] == [path]
+
+
 def test_an_event_has_at_most_twenty_refusals(event: Callable[..., dict[str, Any]]) -> None:
     keys = [{"type": "X", "values": []} for _ in range(15)]  # two refusals each
     assert len(judge(event(matchKeys=keys), region="NA", now=NOW)) == 20
