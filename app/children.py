@@ -37,6 +37,7 @@ class Children:
         self._say = say
         self._all: list[Child] = []
         self._end_of_theirs, self._end_of_ours = os.pipe()
+        self._go_theirs, self._go_ours = os.pipe()
 
     def start(self, name: str, *arguments: str, keep_open: Sequence[int] = ()) -> None:
         """Start `python -m app ARGUMENTS` with the descriptors `keep_open` inherited."""
@@ -52,12 +53,20 @@ class Children:
             child.process = subprocess.Popen(
                 [sys.executable, "-m", "app", *child.arguments],
                 stdin=subprocess.DEVNULL,
-                env={**self._environment, lifeline.VARIABLE: str(self._end_of_theirs)},
-                pass_fds=(self._end_of_theirs, *child.keep_open),
+                env={
+                    **self._environment,
+                    lifeline.VARIABLE: str(self._end_of_theirs),
+                    lifeline.GO_VARIABLE: str(self._go_theirs),
+                },
+                pass_fds=(self._end_of_theirs, self._go_theirs, *child.keep_open),
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         child.starts.append(time.monotonic())
+
+    def go(self) -> None:
+        """Let those that wait for it begin, and those started later not wait at all."""
+        os.close(self._go_ours)
 
     def mend(self) -> str | None:
         """Start what has died again; return the name of a child that dies too often."""

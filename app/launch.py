@@ -7,7 +7,7 @@ import argparse
 import socket
 import sys
 
-from app import migrate
+from app import lifeline
 from app.settings import Settings
 
 
@@ -19,6 +19,7 @@ def serve(settings: Settings, asked: argparse.Namespace) -> None:
     """Run the API and the console until SIGTERM or SIGINT."""
     from app import main
 
+    lifeline.wait_for_go()
     given = None if asked.socket is None else [socket.socket(fileno=asked.socket)]
     main.serve(settings, sockets=given)
 
@@ -27,11 +28,14 @@ def work(settings: Settings, _asked: argparse.Namespace) -> None:
     """Run a delivery worker until SIGTERM or SIGINT."""
     from app import worker
 
+    lifeline.wait_for_go()
     worker.run(settings)
 
 
 def migrate_database(settings: Settings, _asked: argparse.Namespace) -> None:
     """Bring the database to the newest schema."""
+    from app import migrate
+
     assert settings.database_url is not None
     migrate.upgrade(settings.database_url.get_secret_value())
     sys.stdout.write(f"The database is at revision {migrate.newest()}.\n")

@@ -1,7 +1,8 @@
-"""A child that outlives its launcher is in the way of the next one: the line that ends it.
+"""The two lines between a launcher and its children: when to begin, and when to end.
 
-The launcher holds one end of a pipe and hands the other to its children. However the launcher ends,
-the kernel closes its end, and each child then stops as if it had been asked to.
+The launcher holds one end of a pipe and hands the other to its children; a closed end is the message.
+A child that outlived its launcher would be in the way of the next one: however a launcher ends, the
+kernel closes its end, and each child then stops as if it had been asked to.
 """
 
 import os
@@ -10,6 +11,7 @@ import threading
 import time
 
 VARIABLE = "LAUNCHER_LIFELINE"
+GO_VARIABLE = "LAUNCHER_GO"
 DRAIN_SECONDS = 45.0
 
 
@@ -18,6 +20,16 @@ def hold() -> None:
     descriptor = os.environ.pop(VARIABLE, "")
     if descriptor.isdigit():
         threading.Thread(target=_watch, args=(int(descriptor),), name="lifeline", daemon=True).start()
+
+
+def wait_for_go() -> None:
+    """Return when the launcher says so; at once without a launcher.
+
+    A child loads its modules while the launcher still migrates the database: half of a start.
+    """
+    descriptor = os.environ.pop(GO_VARIABLE, "")
+    if descriptor.isdigit():
+        os.read(int(descriptor), 1)
 
 
 def _watch(descriptor: int) -> None:

@@ -1,10 +1,11 @@
 """`./run`: everything on one machine, in one process group, ended by one Ctrl-C.
 
-Order of starting: Postgres, migrations, sandbox, API, workers, example. Order of ending: workers, API,
+Order of starting: Postgres, sandbox, migrations, API, workers, example. Order of ending: workers, API,
 sandbox, Postgres — nobody is left asking somebody who is gone. A child that dies is started again; one
 that dies five times within a minute ends everything, since a restart would only hide the fault.
 """
 
+import os
 import signal
 import socket
 import sys
@@ -13,7 +14,6 @@ import urllib.error
 import urllib.request
 from types import FrameType
 
-from app import migrate
 from app.children import Children
 from app.development import as_environment, with_keys, with_sandbox, with_url
 from app.embedded import Cluster, EmbeddedError
@@ -53,10 +53,11 @@ def run(settings: Settings) -> int:
             say(f"starting Postgres in {settings.data_dir}")
             cluster.start()
             settings = with_url(settings, cluster.url)
-        assert settings.database_url is not None
-        migrate.upgrade(settings.database_url.get_secret_value())
-        children = Children(as_environment(settings), say)
+        children = Children(_environment(settings), say)
         _start(children, settings, door, own_sandbox=own_sandbox)
+        _migrate(settings)
+        children.go()
+        _wait_until_ready(children, settings, own_sandbox=own_sandbox)
         example = _example(settings) if own_sandbox else None
         sys.stdout.write(welcome(settings, example, show_key=admin_is_ours, own_sandbox=own_sandbox))
         sys.stdout.flush()
@@ -85,6 +86,25 @@ def _start(children: Children, settings: Settings, door: socket.socket, *, own_s
         children.start("API", "serve", "--socket", str(door.fileno()), keep_open=[door.fileno()])
     for _ in range(settings.worker_processes):
         children.start("worker", "work")
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    told = {**os.environ, **as_environment(settings)}
+    if "log_level" not in settings.model_fields_set:
+        # The terminal is for the welcome screen and for what goes wrong.
+        told["LOG_LEVEL"] = "warning"
+    return told
+
+
+def _migrate(settings: Settings) -> None:
+    # Imported here: while it loads, the children load as well.
+    from app import migrate
+
+    assert settings.database_url is not None
+    migrate.upgrade(settings.database_url.get_secret_value())
+
+
+def _wait_until_ready(children: Children, settings: Settings, *, own_sandbox: bool) -> None:
     _wait_for(f"{settings.local_url(settings.port)}/health/ready", children)
     if own_sandbox:
         _wait_for(f"{settings.local_url(settings.sandbox_port)}/_sandbox/health", children)

@@ -60,7 +60,7 @@ def test_the_image_runs_unprivileged_installs_by_hash_and_watches_its_health() -
 
 
 def test_the_image_holds_no_secret_and_only_what_it_names() -> None:
-    """No secret in a layer; everything that is copied is let in by .dockerignore, which shuts out the rest."""
+    """No secret in a layer; .dockerignore lets in what is copied and shuts out the rest."""
     assert not re.search(r"(?m)^(ENV|ARG) .*(KEY|SECRET|PASSWORD|TOKEN)", DOCKERFILE)
     let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = re.findall(r"(?m)^COPY (?!--from)(.+) \S+$", DOCKERFILE)
