@@ -9,7 +9,7 @@ import binascii
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
@@ -165,7 +165,9 @@ def named_keys(setting: SecretStr) -> tuple[NamedKey, ...]:
 def read_settings(env_file: Path = ROOT / ".env") -> Settings:
     """Read the environment, and `.env` beside the program for what it leaves out; raises SettingsError."""
     try:
-        return Settings(_env_file=env_file)
+        # By name in a dictionary: type checkers see the fields of Settings, not this argument of its base.
+        where: dict[str, Any] = {"_env_file": env_file}
+        return Settings(**where)
     except ValidationError as error:
         raise SettingsError(_sentences(error)) from None
 
