@@ -3,10 +3,10 @@
 It is written from the contract alone and imports nothing from the rest of the project, so that it can
 disagree with the sender. `create_sandbox` builds the ASGI app.
 
-The rooms: `vocabulary` and `rules` (what Amazon accepts, pure), `signins` (codes and tokens), `advertisers`,
-`faults` (what can go wrong), `journal` (what was received), `access` (who may), the routes `events_api`,
-`token_endpoint`, `signin_page`, `accounts_api`, `control_api`, and below them `multistatus`, `pages`,
-`transport`.
+The rooms: `vocabulary`, `checks` and `rules` (what Amazon accepts, pure), `signins` (codes and tokens),
+`advertisers`, `faults` (what can go wrong), `journal` (what was received), `access` (who may), the routes
+`events_api`, `token_endpoint`, `signin_page`, `accounts_api`, `control_api`, and below them `multistatus`,
+`pages`, `transport`.
 """
 
 from app.sandbox.app import create_sandbox

@@ -6,8 +6,9 @@ from typing import Any, Final
 
 import msgspec
 
+from app.sandbox.checks import Refusal
 from app.sandbox.journal import Line, line_of, payload_hash
-from app.sandbox.rules import Refusal, excluded, judge
+from app.sandbox.rules import excluded, judge
 
 MAX_EVENTS: Final = 500
 

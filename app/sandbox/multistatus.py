@@ -7,7 +7,7 @@ import msgspec
 from starlette.responses import Response
 
 from app.sandbox import faults as menu
-from app.sandbox.rules import Refusal
+from app.sandbox.checks import Refusal
 from app.sandbox.transport import Flood, Half, HangUp
 from app.sandbox.vocabulary import Code
 

@@ -6,12 +6,13 @@ because values may be a person's. What the contract leaves open (a repeated matc
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from app.sandbox import vocabulary as words
+from app.sandbox.checks import Check, Event, Refusal, check_object, form, nested, remembered, text, word
 from app.sandbox.vocabulary import Code
 
 MAX_AGE_S: Final = 21 * 86_400
@@ -20,32 +21,7 @@ MAX_AHEAD_S: Final = 5 * 60
 """Position P6: a clock may run ahead by five minutes."""
 MAX_ERRORS: Final = 20
 """The schema's `maxItems` of one event's error list."""
-_REMEMBER: Final = 1000
 
-
-class Refusal(NamedTuple):
-    """One reason why Amazon would not take an event; `where` is a path inside the event."""
-
-    code: str
-    message: str
-    where: str
-
-
-class Event(NamedTuple):
-    """What the checks of one member may look at besides the member itself.
-
-    `purchase` is None where the conversion type cannot be told: one wrong type is one refusal, not three.
-    """
-
-    purchase: bool | None
-    now: float
-    refusals: list[Refusal]
-
-    def refuse(self, code: Code, message: str, where: str) -> None:
-        self.refusals.append(Refusal(code, message, where))
-
-
-Check = Callable[[Any, Event, str], None]
 
 _HASH = re.compile(r"[0-9a-f]{64}").fullmatch
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII).fullmatch
@@ -60,7 +36,6 @@ _TCF = re.compile(r"C[A-Za-z0-9_-]{9,}(?:\.[A-Za-z0-9_-]+)*").fullmatch
 _GPP = re.compile(r"[A-Za-z0-9_.-]+(?:~[A-Za-z0-9_.-]+)*").fullmatch
 # A full IP address needs its own look.
 _PLAIN_RAW_KEYS: Final = words.RAW_KEYS - {"FIP"}
-_SPEAKABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}").fullmatch
 
 
 def judge(event: Any, *, region: str, now: float) -> list[Refusal]:
@@ -75,7 +50,7 @@ def judge(event: Any, *, region: str, now: float) -> list[Refusal]:
     kind = description.get("conversionType") if type(description) is dict else None
     known = type(kind) is str and kind in words.CONVERSION_TYPES
     purchase = kind == words.PURCHASES if known else None
-    _object(event, _EVENT, _EVENT_REQUIRED, Event(purchase, now, refusals), "")
+    check_object(event, _EVENT, _EVENT_REQUIRED, Event(purchase, now, refusals), "")
     if not _consent_given(event.get("consent")):
         country = event.get("countryCode")
         if region == "EU":
@@ -95,88 +70,6 @@ def excluded(event: Mapping[str, Any]) -> bool:
 def _consent_given(consent: Any) -> bool:
     # Position P7: an IP address may be sent but does not count.
     return type(consent) is dict and ("amazonConsent" in consent or "tcf" in consent or "gpp" in consent)
-
-
-def _object(
-    value: Any, members: Mapping[str, Check], required: frozenset[str], event: Event, where: str
-) -> None:
-    """Refuse unknown, null and missing members of a JSON object; check the others by their row."""
-    if type(value) is not dict:
-        event.refuse(Code.INVALID, "Must be a JSON object.", where)
-        return
-    prefix = f"{where}." if where else ""
-    for name, member in value.items():
-        check = members.get(name)
-        if check is None:
-            # The member's name is the caller's text: it is repeated only when it looks like a member's name.
-            place = prefix + name if _SPEAKABLE(name) else where
-            event.refuse(Code.BAD_REQUEST, "The schema has no such member.", place)
-        elif member is None:
-            event.refuse(Code.NULL, "Leave an absent member out instead of sending null.", prefix + name)
-        else:
-            check(member, event, prefix + name)
-    if not required <= value.keys():
-        for name in sorted(required - value.keys()):
-            event.refuse(Code.EMPTY, "Required member is missing.", prefix + name)
-
-
-def _text(value: Any, event: Event, where: str) -> None:
-    if type(value) is not str:
-        event.refuse(Code.INVALID, "Must be a string.", where)
-    elif not value.strip():
-        event.refuse(Code.EMPTY, "Must not be empty.", where)
-
-
-def _word(allowed: frozenset[str]) -> Check:
-    """Make the check of an enum: exact, case-sensitive."""
-
-    def check(value: Any, event: Event, where: str) -> None:
-        if type(value) is not str or value not in allowed:
-            event.refuse(Code.INVALID, "Not a value of this enum.", where)
-
-    return check
-
-
-def _form(matches: Callable[[str], object], message: str) -> Check:
-    """Make the check of a string that must match a pattern as a whole."""
-
-    def check(value: Any, event: Event, where: str) -> None:
-        if type(value) is not str:
-            event.refuse(Code.INVALID, "Must be a string.", where)
-        elif not matches(value):
-            event.refuse(Code.INVALID, message, where)
-
-    return check
-
-
-def _nested(members: Mapping[str, Check], required: frozenset[str]) -> Check:
-    def check(value: Any, event: Event, where: str) -> None:
-        _object(value, members, required, event, where)
-
-    return check
-
-
-def _remembered(check: Check) -> Check:
-    """Remember the objects of plain members that passed `check`: nearly all events share the same few.
-
-    Members and values must both be hashable; whatever is not is simply checked again. What passes is all
-    strings, so no equal value of another type can pass by mistake.
-    """
-    passed: set[tuple[tuple[str, Any], ...]] = set()
-
-    def check_once(value: Any, event: Event, where: str) -> None:
-        try:
-            key = tuple(value.items())
-            if key in passed:
-                return
-        except (AttributeError, TypeError):
-            key = None
-        before = len(event.refusals)
-        check(value, event, where)
-        if key is not None and len(event.refusals) == before and len(passed) < _REMEMBER:
-            passed.add(key)
-
-    return check_once
 
 
 def _event_name(value: Any, event: Event, where: str) -> None:
@@ -270,7 +163,7 @@ def _plain_match_key(key: Any) -> bool:
 
 
 def _match_key(key: Any, event: Event, where: str) -> None:
-    _object(key, _MATCH_KEY, _MATCH_KEY_REQUIRED, event, where)
+    check_object(key, _MATCH_KEY, _MATCH_KEY_REQUIRED, event, where)
     if type(key) is not dict:
         return
     kind, values = key.get("type"), key.get("values")
@@ -317,7 +210,7 @@ def _custom_list(value: Any, event: Event, where: str) -> None:
 
 
 def _custom(item: Any, event: Event, where: str) -> None:
-    _object(item, _CUSTOM, _CUSTOM_REQUIRED, event, where)
+    check_object(item, _CUSTOM, _CUSTOM_REQUIRED, event, where)
     if type(item) is not dict:
         return
     kind, value = item.get("dataType", "STRING"), item.get("value")
@@ -347,65 +240,63 @@ def _custom_value(value: Any, event: Event, where: str) -> None:
 
 
 def _user_agent(value: Any, event: Event, where: str) -> None:
-    _text(value, event, where)
+    text(value, event, where)
     if type(value) is str and len(value) > 512:
         event.refuse(Code.TOO_LARGE, "At most 512 characters.", where)
 
 
-_known_currency: Final[Check] = _word(words.CURRENCIES)
+_known_currency: Final[Check] = word(words.CURRENCIES)
 
 _MATCH_KEY: Final[Mapping[str, Check]] = {
-    "type": _word(words.HASHED_KEYS | words.RAW_KEYS),
+    "type": word(words.HASHED_KEYS | words.RAW_KEYS),
     "values": _one_value,
 }
 _MATCH_KEY_REQUIRED: Final = frozenset({"type", "values"})
 
 _CUSTOM: Final[Mapping[str, Check]] = {
-    "name": _form(_CUSTOM_NAME, "A custom name is 1 to 256 letters, digits and underscores."),
+    "name": form(_CUSTOM_NAME, "A custom name is 1 to 256 letters, digits and underscores."),
     "value": _custom_value,
-    "dataType": _word(words.CUSTOM_TYPES),
+    "dataType": word(words.CUSTOM_TYPES),
 }
 _CUSTOM_REQUIRED: Final = frozenset({"name", "value"})
 
 _DESCRIPTION: Final[Mapping[str, Check]] = {
     "name": _event_name,
-    "conversionType": _word(words.CONVERSION_TYPES),
-    "eventSource": _word(words.EVENT_SOURCES),
-    "eventIngestionMethod": _word(words.INGESTION_METHODS),
-    "dataSetName": _form(_DATASET, "A dataset name is 5 to 100 letters, digits, _ and -, a letter first."),
+    "conversionType": word(words.CONVERSION_TYPES),
+    "eventSource": word(words.EVENT_SOURCES),
+    "eventIngestionMethod": word(words.INGESTION_METHODS),
+    "dataSetName": form(_DATASET, "A dataset name is 5 to 100 letters, digits, _ and -, a letter first."),
 }
 
 _CONSENT: Final[Mapping[str, Check]] = {
-    "geo": _nested(
-        {"ipAddress": _form(_is_ip, "Must be an IPv4 or IPv6 address.")}, frozenset({"ipAddress"})
-    ),
-    "amazonConsent": _remembered(
-        _nested(
-            {"amznUserData": _word(words.CONSENT_STATUSES), "amznAdStorage": _word(words.CONSENT_STATUSES)},
+    "geo": nested({"ipAddress": form(_is_ip, "Must be an IPv4 or IPv6 address.")}, frozenset({"ipAddress"})),
+    "amazonConsent": remembered(
+        nested(
+            {"amznUserData": word(words.CONSENT_STATUSES), "amznAdStorage": word(words.CONSENT_STATUSES)},
             frozenset({"amznUserData"}),
         )
     ),
-    "tcf": _form(_TCF, "Not a TCF string of version 2."),
-    "gpp": _form(_GPP, "Not a GPP string."),
+    "tcf": form(_TCF, "Not a TCF string of version 2."),
+    "gpp": form(_GPP, "Not a GPP string."),
 }
 
 _EVENT: Final[Mapping[str, Check]] = {
-    "eventDescription": _remembered(
-        _nested(_DESCRIPTION, frozenset({"name", "conversionType", "eventSource", "eventIngestionMethod"}))
+    "eventDescription": remembered(
+        nested(_DESCRIPTION, frozenset({"name", "conversionType", "eventSource", "eventIngestionMethod"}))
     ),
-    "countryCode": _word(words.COUNTRIES),
+    "countryCode": word(words.COUNTRIES),
     "eventTime": _event_time,
     "matchKeys": _match_keys,
     "value": _value,
     "currencyCode": _currency,
     "unitsSold": _units,
-    "eventId": _text,
-    "consent": _nested(_CONSENT, frozenset()),
-    "dataProcessingOptions": _nested({"options": _word(words.PROCESSING_OPTIONS)}, frozenset()),
+    "eventId": text,
+    "consent": nested(_CONSENT, frozenset()),
+    "dataProcessingOptions": nested({"options": word(words.PROCESSING_OPTIONS)}, frozenset()),
     "customData": _custom_list,
-    "deviceInfo": _nested({"userAgent": _user_agent}, frozenset()),
-    "arefMeasurementTokens": _form(_AREF, "Must be pairs of token.milliseconds joined by |."),
-    "amazonAdEventKey": _text,
-    "partner": _text,
+    "deviceInfo": nested({"userAgent": _user_agent}, frozenset()),
+    "arefMeasurementTokens": form(_AREF, "Must be pairs of token.milliseconds joined by |."),
+    "amazonAdEventKey": text,
+    "partner": text,
 }
 _EVENT_REQUIRED: Final = frozenset({"eventDescription", "countryCode", "eventTime", "matchKeys"})
