@@ -193,7 +193,7 @@ async def change(
                 after=said(after),
             )
     if after is not before:
-        await wired.road.wake(after.number)
+        await wired.wake(after.number)
     response.headers["ETag"] = etag(after.version)
     return {**shown(after), "warnings": warnings}
 

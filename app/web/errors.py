@@ -106,7 +106,7 @@ TABLE: Mapping[Word, Row] = {
     Word.AMAZON_UNAVAILABLE: Row(
         502, "Amazon could not be asked just now. Nothing was changed; connect again in a minute."
     ),
-    Word.UNAVAILABLE: Row(503, "The database cannot be reached just now. Nothing was changed; try again."),
+    Word.UNAVAILABLE: Row(503, "The database cannot be reached just now; try again in a moment."),
 }
 
 

@@ -35,7 +35,7 @@ async def pause(destination_id: str, caller: CallerOf, wired: Wired, response: R
 async def resume(destination_id: str, caller: CallerOf, wired: Wired, response: Response) -> dict[str, Any]:
     """Let the destination's events go; it is again what it was before the pause."""
     found = await _set_paused(destination_id, caller, wired, False)
-    await wired.road.wake(found.number)
+    await wired.wake(found.number)
     response.headers["ETag"] = etag(found.version)
     return shown(found)
 

@@ -230,7 +230,7 @@ async def publish(
                 after=after,
             )
         answer = await _answer(connection, destination, before.id)
-    await wired.road.wake(destination.number)
+    await wired.wake(destination.number)
     return answer
 
 
@@ -296,7 +296,7 @@ async def rollback(
                 after=_published(after),
             )
         answer = await _answer(connection, destination, before.id)
-    await wired.road.wake(destination.number)
+    await wired.wake(destination.number)
     return answer
 
 

@@ -74,7 +74,7 @@ async def callback(
         destination = await _finish(wired, state or [], code or [], error or [])
     except Refusal as refusal:
         return _refused(request, refusal.problem)
-    await wired.road.wake(destination.number)
+    await wired.wake(destination.number)
     if wants(request, "application/json"):
         return JSONResponse({"status": "connected", "destination_id": destination.id})
     return RedirectResponse(f"{wired.public_url}/console/destinations/{destination.id}", 303)

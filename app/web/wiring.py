@@ -4,6 +4,7 @@ The web imports nothing that knows Amazon (ADR 0010): connecting a destination a
 here, and the root puts Amazon's client, or a test's fake, behind them.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,8 @@ from app.domain.consent import ConsentSettings
 from app.domain.destination import Region
 from app.domain.ids import AdvertiserId, DestinationNumber
 from app.vault import Vault
+
+logger = logging.getLogger("app.web.wiring")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -121,3 +124,10 @@ class Wiring:
     # The receiving half of the road, and the connections that its traces and figures are read through.
     intake: Any = None
     pool: Any = None
+
+    async def wake(self, destination: DestinationNumber) -> None:
+        """Tell workers of a committed change. A lost notice costs a moment, not the answer."""
+        try:
+            await self.road.wake(destination)
+        except Exception as error:
+            logger.warning("workers were not told: %s", type(error).__name__)

@@ -1,0 +1,251 @@
+"""What the configuration half of the store promises: races, exactness, one-time states, the audit."""
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from app.domain.destination import Region, State
+from app.domain.ids import AdvertiserId, DestinationId, KeyId, MappingId
+from app.store import audit, destinations, event_names, keys, mappings, oauth_states, sign_ins
+from app.store.destinations import Destination, Draft, Rate
+from app.store.trouble import is_unavailable
+
+DRAFT = Draft("Acme", AdvertiserId("58"), Region.NA, "USD", "amazon", None, Rate())
+FIRST = DestinationId("dst_aaaaaaaaaaaaaaaaaaaa")
+MAPPING = MappingId("map_aaaaaaaaaaaaaaaaaaaa")
+
+
+async def make(engine: AsyncEngine, destination: DestinationId = FIRST, draft: Draft = DRAFT) -> Destination:
+    async with engine.begin() as connection:
+        return await destinations.create(connection, destination, draft)
+
+
+async def one(engine: AsyncEngine, statement: str) -> Any:
+    async with engine.begin() as connection:
+        return (await connection.execute(text(statement))).scalar_one()
+
+
+async def test_destinations_made_at_once_share_one_lane(engine: AsyncEngine) -> None:
+    """Whoever loses the race for the lane's row takes the winner's."""
+    ids = [DestinationId(f"dst_{letter * 20}") for letter in "abcdefgh"]
+    made = await asyncio.gather(*(make(engine, destination) for destination in ids))
+    assert len({destination.lane for destination in made}) == 1
+    assert await one(engine, "SELECT count(*) FROM lanes") == 1
+
+
+@pytest.mark.parametrize(
+    ("facts", "state"),
+    [
+        ("sign_in = 'none'", State.DRAFT),
+        ("published_mappings = 1", State.DRAFT),
+        ("sign_in = 'valid'", State.CONNECTED),
+        ("sign_in = 'valid', published_mappings = 1", State.ACTIVE),
+        ("sign_in = 'broken', sign_in_reason = 'revoked', published_mappings = 1", State.NEEDS_RECONNECT),
+        ("sign_in = 'broken', sign_in_reason = 'revoked', paused = true", State.PAUSED),
+        ("paused = true, archived_at = now()", State.ARCHIVED),
+    ],
+)
+async def test_the_state_follows_from_the_facts(engine: AsyncEngine, facts: str, state: State) -> None:
+    """No code writes a state, so none can be written that the facts do not bear."""
+    await make(engine)
+    async with engine.begin() as connection:
+        await connection.execute(text(f"UPDATE destinations SET {facts}"))
+        found = await destinations.find(connection, FIRST)
+    assert found is not None
+    assert found.state is state
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        "sign_in = 'broken'",
+        "sign_in = 'valid', sign_in_reason = 'revoked'",
+        "published_mappings = -1",
+        "advertiser_id = E'1\\n'",
+        "requests_per_second = 'NaN'",
+        "created_at = 'infinity'",
+    ],
+)
+async def test_the_database_refuses_what_cannot_be(engine: AsyncEngine, facts: str) -> None:
+    """CHECKs defend the facts against every writer."""
+    await make(engine)
+    with pytest.raises(IntegrityError):
+        async with engine.begin() as connection:
+            await connection.execute(text(f"UPDATE destinations SET {facts}"))
+
+
+async def test_of_names_pinned_at_once_all_see_the_first(engine: AsyncEngine) -> None:
+    """Twenty transactions pin twenty names: one is new, and every one reads the same."""
+
+    async def pin(number: int) -> tuple[str, bool]:
+        async with engine.begin() as connection:
+            pinned, new = await event_names.pin(connection, "58", "LEAD", f"Name {number}")
+        return pinned.name, new
+
+    found = await asyncio.gather(*(pin(number) for number in range(20)))
+    assert len({name for name, _ in found}) == 1
+    assert [new for _, new in found].count(True) == 1
+
+
+async def test_a_state_is_spent_once(engine: AsyncEngine) -> None:
+    """Of twenty at once, one gets it; later ones get nothing."""
+    await make(engine)
+    async with engine.begin() as connection:
+        await oauth_states.begin(
+            connection, state_hash=b"h", destination=FIRST, key=KeyId("key_x"), sealed_verifier=b"v"
+        )
+
+    async def use() -> object:
+        async with engine.begin() as connection:
+            return await oauth_states.use(connection, b"h")
+
+    found = await asyncio.gather(*(use() for _ in range(20)))
+    assert [pending for pending in found if pending is not None] == [
+        oauth_states.Pending(FIRST, KeyId("key_x"), b"v")
+    ]
+
+
+async def test_states_of_days_past_are_forgotten(engine: AsyncEngine) -> None:
+    """They are swept up as new ones begin."""
+    await make(engine)
+    for state in (b"old", b"new"):
+        async with engine.begin() as connection:
+            await oauth_states.begin(
+                connection, state_hash=state, destination=FIRST, key=KeyId("k"), sealed_verifier=b"v"
+            )
+            await connection.execute(
+                text(
+                    "UPDATE oauth_states SET expires_at = now() - interval '2 days' WHERE state_hash = 'old'"
+                )
+            )
+    assert await one(engine, "SELECT count(*) FROM oauth_states") == 1
+
+
+async def test_the_generation_of_a_sign_in_grows_across_a_disconnect(engine: AsyncEngine) -> None:
+    """A refresh begun before it cannot be taken for one of the new sign-in."""
+    await make(engine)
+    seen = []
+    for forget in (False, True, False):
+        async with engine.begin() as connection:
+            await sign_ins.store_connection(
+                connection,
+                FIRST,
+                sealed_refresh=b"r",
+                sealed_access=b"a",
+                lifetime_s=3600,
+                connected_by="key",
+            )
+        seen.append(await one(engine, "SELECT generation FROM sign_ins"))
+        if forget:
+            async with engine.begin() as connection:
+                # As if the first sign-in had been a day ago, with a refresh every hour since.
+                await connection.execute(text("UPDATE sign_ins SET generation = generation - 86400 + 24"))
+                seen[-1] = (await connection.execute(text("SELECT generation FROM sign_ins"))).scalar_one()
+                await sign_ins.forget(connection, FIRST)
+    assert seen[2] > seen[1]
+
+
+async def test_documents_come_back_exactly(engine: AsyncEngine) -> None:
+    """Numbers of any length, all of Unicode, and the order of lists."""
+    document = {
+        "name": "M",
+        "a": [Decimal("0.10000000000000000000001"), 10**30, -1, True, None],
+        "b": {"ü\u2028": "\U0001f600"},
+    }
+    await make(engine)
+    async with engine.begin() as connection:
+        await mappings.create(connection, MAPPING, FIRST, document)
+        assert await mappings.publish(connection, MAPPING, document, "key") == 1
+        assert await mappings.publish(connection, MAPPING, document, "key") == 2
+        found = await mappings.find(connection, FIRST, MAPPING)
+        (newest, oldest) = await mappings.versions(connection, MAPPING, limit=5)
+    assert found is not None
+    assert (found.draft, found.published, found.published_version) == (document, document, 2)
+    assert (newest.version, oldest.version, oldest.document) == (2, 1, document)
+
+
+async def test_a_mapping_cannot_point_at_a_version_that_does_not_exist(engine: AsyncEngine) -> None:
+    """The foreign key holds at commit."""
+    await make(engine)
+    with pytest.raises(IntegrityError):
+        async with engine.begin() as connection:
+            await mappings.create(connection, MAPPING, FIRST, {"name": "M"})
+            await mappings.point_at(connection, MAPPING, 7)
+
+
+async def test_the_audit_keeps_what_changed(engine: AsyncEngine) -> None:
+    """Members that are the same before and after are left out; an act without a before keeps all of it."""
+    async with engine.begin() as connection:
+        await audit.record(
+            connection,
+            actor="k",
+            act="a",
+            subject="s",
+            before={"x": 1, "y": 2, "z": 0},
+            after={"x": 1, "y": 3},
+        )
+        await audit.record(connection, actor="k", act="b", subject="s", after={"x": 1})
+        newest, oldest = await audit.newest(connection, limit=10)
+    assert (oldest.before, oldest.after) == ({"y": 2, "z": 0}, {"y": 3})
+    assert (newest.before, newest.after) == (None, {"x": 1})
+
+
+async def test_an_act_that_fails_leaves_no_audit(engine: AsyncEngine) -> None:
+    """The row is part of the act's own transaction."""
+    with pytest.raises(RuntimeError):
+        async with engine.begin() as connection:
+            await audit.record(connection, actor="k", act="a", subject="s")
+            raise RuntimeError
+    assert await one(engine, "SELECT count(*) FROM audit") == 0
+
+
+async def test_a_dead_key_is_not_found(engine: AsyncEngine) -> None:
+    """Revoked or expired."""
+    async with engine.begin() as connection:
+        key = await keys.create(
+            connection,
+            KeyId("key_aaaaaaaaaaaaaaaaaaaa"),
+            name="k",
+            hint="ack_",
+            digest=b"d" * 32,
+            scopes=["events:write"],
+            destination_ids=None,
+            expires_at=None,
+            created_by="bootstrap",
+        )
+        assert await keys.find_alive(connection, b"d" * 32) == key
+        await connection.execute(text("UPDATE api_keys SET expires_at = now() - interval '1 second'"))
+        assert await keys.find_alive(connection, b"d" * 32) is None
+        assert not await keys.is_alive(connection, key.id)
+        await connection.execute(text("UPDATE api_keys SET expires_at = NULL"))
+        assert await keys.revoke(connection, key.id) is not None
+        assert await keys.revoke(connection, key.id) is None
+        assert await keys.find_alive(connection, b"d" * 32) is None
+
+
+async def test_trouble_that_passes_is_told_from_a_wrong_statement(engine: AsyncEngine) -> None:
+    """Killed, locked out or refused: try again. Wrong: it will stay so."""
+
+    async def error_of(statement: str) -> BaseException:
+        with pytest.raises((DBAPIError, OSError)) as caught:
+            async with engine.begin() as connection:
+                await connection.execute(text(statement))
+        return caught.value
+
+    assert is_unavailable(await error_of("SELECT pg_terminate_backend(pg_backend_pid())"))
+    assert not is_unavailable(await error_of("SELECT * FROM nothing"))
+    assert not is_unavailable(await error_of("SELECT 1/0"))
+    async with engine.begin() as holder:
+        await holder.execute(text("LOCK TABLE lanes"))
+        assert is_unavailable(await error_of("LOCK TABLE lanes NOWAIT"))
+    nowhere = create_async_engine("postgresql+asyncpg://nobody@127.0.0.1:1/none")
+    with pytest.raises(OSError) as refused:
+        async with nowhere.connect():
+            pass
+    assert is_unavailable(refused.value)
+    assert not is_unavailable(ValueError())
