@@ -160,6 +160,7 @@ def _consent(
     signal = consent.judge(mapping.consent, event.content, required=required, settings=rules.consent_settings)
     if isinstance(signal, consent.Blocked):
         return reading.refuse(Failed(signal.reason, signal.sentence), signal.name, signal.source)
+    reading.note_consent(mapping.consent, signal)
     return signal
 
 

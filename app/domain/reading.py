@@ -9,16 +9,18 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from app.domain import values
+from app.domain.consent import ConsentRule, Signal
 from app.domain.countries import COUNTRIES, read_country
 from app.domain.event import Rejection
 from app.domain.failures import Failed, json_type, wrong_type
 from app.domain.fields import FIELDS
 from app.domain.identity import Key, Profile, match_key
 from app.domain.mapping import CustomField, KeyField
-from app.domain.sources import Source
+from app.domain.sources import Source, constant
 from app.domain.timestamps import EARLY_LIMIT, Moment, read_time
 
 MAX_TRAIT_LENGTH: Final = 1024
+_FIXED: Final = constant(None)  # what a consent that reads nothing is read from
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,12 @@ class Reading:
             code = country.code
         self._note(name, source, code)
         return code
+
+    def note_consent(self, rule: ConsentRule, signal: Signal) -> None:
+        """Tell the trace what the consent gate let through; the strings themselves are personal."""
+        if self._trace:
+            source = rule.user_data or rule.string or _FIXED
+            self._trace.step("consent", source, found=bool(signal), rule="gate", result=rule.mode.value)
 
     def moment(
         self, source: Source, *, now: datetime, max_age: timedelta, warn_age: timedelta

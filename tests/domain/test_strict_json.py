@@ -186,8 +186,12 @@ PIECES = st.sampled_from(
         r'{"a":1,"a":1}',
         r'{"":{"":0}}',
         r"\u003",
+        " ",
+        "\n",
+        "\x00",
+        "\x7f",
+        "\u2028",
     ]
-    + [" ", "\n", "\x00", "\x7f", "\u2028"]
 )
 TEXTS = st.text(st.sampled_from(["a", ":", '"', "\\", "é", "\U0001f600", "\0", "u", "0", "3"]), max_size=6)
 VALUES = st.recursive(

@@ -1,0 +1,551 @@
+"""What becomes of an event, rule by rule: the contract's facts as tables."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from amazon_schema import VALIDATOR
+from conversions import NOW, RULES, amazon_event, compiled, converted, document, event, refused
+
+from app.domain import strict_json
+from app.domain.conversion import Conversion, Rules, Warned, convert
+from app.domain.event import amazon_event_id, read_events
+
+ADA = "b5fc85e55755f9e0d030a10ab4429b6b2944855f9a0d60077fe832becbc41d72"  # SHA-256 of ada@example.com
+PURCHASE = {"event_type": "OFF_AMAZON_PURCHASES", "event_name": "Order"}
+SCOPE = amazon_event_id("dst_1", "map_1", "ADD_TO_SHOPPING_CART", "")
+
+
+def warnings(*args: Any, **kwargs: Any) -> list[tuple[str, str | None]]:
+    """List the warnings of an event that is taken."""
+    outcome = converted(*args, **kwargs)
+    assert isinstance(outcome, Conversion), outcome
+    return [(warned.code, warned.field) for warned in outcome.warnings]
+
+
+def test_the_whole_event_in_the_order_of_the_contract() -> None:
+    """Every member there is, each at its place, as compact JSON."""
+    made = document(
+        {**PURCHASE},
+        value="order.total",
+        currency="order.currency",
+        units_sold="order.units",
+        event_id="order.id",
+        ip_address="user.ip",
+        user_agent="user.agent",
+        limited_data_use={"const": True},
+        amazon_ad_event_key="ad.key",
+        aref_measurement_tokens="ad.aref",
+    )
+    order = {"total": 99.99, "currency": "EUR", "units": 2, "id": "order-1001"}
+    ad = {"key": "k1", "aref": "abcDEF1234.1767225600000"}
+    outcome = converted(
+        event(order=order, ad=ad, user__ip="8.8.8.8", user__agent="Agent/1"), made, dataset_name="Shop_Events"
+    )
+    assert isinstance(outcome, Conversion)
+    assert outcome.body.decode() == (
+        '{"eventDescription":{"name":"Order","conversionType":"OFF_AMAZON_PURCHASES","eventSource":"WEBSITE",'
+        '"eventIngestionMethod":"SERVER_TO_SERVER","dataSetName":"Shop_Events"},"countryCode":"US",'
+        '"eventTime":"2026-11-24T10:00:00Z","matchKeys":[{"type":"EMAIL","values":["' + ADA + '"]}],'
+        '"value":99.99,"currencyCode":"EUR","unitsSold":2,"eventId":"order-1001",'
+        '"consent":{"geo":{"ipAddress":"8.8.8.8"},"amazonConsent":{"amznUserData":"GRANTED","amznAdStorage":"GRANTED"}},'
+        '"dataProcessingOptions":{"options":"LIMITED_DATA_USE"},"customData":[{"name":"brand","value":"acme"}],'
+        '"deviceInfo":{"userAgent":"Agent/1"},"arefMeasurementTokens":"abcDEF1234.1767225600000",'
+        '"amazonAdEventKey":"k1"}'
+    )
+    VALIDATOR.validate(json.loads(outcome.body))
+    assert (outcome.amazon_event_id, outcome.event_id) == ("order-1001", "ord-1001:node-7")
+    assert (outcome.event_type, outcome.event_name, outcome.match_keys) == (
+        "OFF_AMAZON_PURCHASES",
+        "Order",
+        ("EMAIL",),
+    )
+    assert outcome.warnings == ()
+
+
+def test_absent_members_are_left_out() -> None:
+    """Nothing is sent as null; only what is always sent is there."""
+    made = document(
+        {"custom_data": None, "consent": {"mode": "none"}}, value="v", user_agent="a", limited_data_use="l"
+    )
+    assert list(amazon_event(event(l=False), made)) == [
+        "eventDescription", "countryCode", "eventTime", "matchKeys", "eventId",
+    ]  # fmt: skip
+    assert "dataSetName" not in amazon_event(event(), made, dataset_name="")["eventDescription"]
+
+
+def test_only_the_shape_shows_in_a_repr() -> None:
+    """Neither the bytes nor a person's value is in the repr of a conversion."""
+    shown = repr(converted(event()))
+    assert ADA not in shown
+    assert "acme" not in shown
+
+
+# --- event type, source, name -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        pytest.param("LEAD", None, id="one of Amazon's types"),
+        pytest.param("lead", "event_type_invalid", id="types are upper case"),
+        pytest.param("OFF_AMAZON_PURCHASE", "event_type_invalid", id="types have one spelling"),
+        pytest.param("OTHER; DROP", "event_type_invalid", id="types are a closed list"),
+        pytest.param(None, "event_type_invalid", id="a type is needed"),
+        pytest.param(5, "wrong_type", id="a type is a text"),
+        pytest.param(["LEAD"], "wrong_type", id="a type is no list"),
+    ],
+)
+def test_mapped_event_types(value: Any, reason: str | None) -> None:
+    """A mapped type is Amazon's own word; sources likewise."""
+    made = document({"event_type": {"path": "kind"}})
+    outcome = converted(event(kind=value), made)
+    assert getattr(outcome, "reason", None) == reason
+    made = document({"event_source": {"path": "kind"}})
+    source = "IOS" if value == "LEAD" else value
+    expected = reason and reason.replace("type_invalid", "source_invalid")
+    assert getattr(converted(event(kind=source), made), "reason", None) == expected
+
+
+def test_a_pinned_name_is_the_only_one() -> None:
+    """A second name for a type is refused with the first shown; other types go their way."""
+    outcome = refused(event(), pins={"ADD_TO_SHOPPING_CART": "Cart add"})
+    assert (outcome.reason, outcome.mapping_field) == ("event_name_conflict", "event_name")
+    assert "'Cart add'" in outcome.detail
+    assert amazon_event(event(), pins={"ADD_TO_SHOPPING_CART": "Added to cart", "LEAD": "Lead"})
+
+
+# --- country ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        pytest.param("DE", "DE", id="alpha-2"),
+        pytest.param("de", "DE", id="lower case is raised"),
+        pytest.param(" de ", "DE", id="blanks around go"),
+        pytest.param("fr-CA", "CA", id="a language tag gives its region"),
+        pytest.param("OTHER", "OTHER", id="Amazon's own words"),
+        pytest.param(None, "US", id="the default serves null"),
+        pytest.param("", "US", id="and nothing"),
+        pytest.param("  ", "US", id="and blanks"),
+    ],
+)
+def test_countries_that_are_read(value: Any, sent: str) -> None:
+    """P15."""
+    assert amazon_event(event(user__country=value))["countryCode"] == sent
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        pytest.param("USA", "country_invalid", id="alpha-3"),
+        pytest.param("XX", "country_invalid", id="a code that is none"),
+        pytest.param("EU", "country_invalid", id="the union is no country"),
+        pytest.param("ＵＳ", "country_invalid", id="full-width letters"),
+        pytest.param("US\n", "country_invalid", id="a line break"),
+        pytest.param("en_US", "country_invalid", id="an underscore"),
+        pytest.param("en", "country_invalid", id="a language"),
+        pytest.param(840, "wrong_type", id="a number"),
+    ],
+)
+def test_countries_that_are_not(value: Any, reason: str) -> None:
+    """The default serves what is absent, not what is wrong."""
+    outcome = refused(event(user__country=value))
+    assert (outcome.reason, outcome.field, outcome.mapping_field) == (reason, "user.country", "country_code")
+
+
+def test_a_missing_country() -> None:
+    """Without a default an event needs its country."""
+    assert refused(event(), document({"country_code": {"path": "user.country"}})).reason == "country_missing"
+
+
+def test_uk_becomes_gb_with_a_warning() -> None:
+    """Since consent hangs on it, the reading is said."""
+    assert warnings(event(user__country="UK")) == [("country_uk_read_as_gb", "user.country")]
+
+
+# --- time ---------------------------------------------------------------------------------------
+
+
+def at(**ago: float) -> str:
+    """Write a time so far before now."""
+    return (NOW - timedelta(**ago)).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        pytest.param(at(days=21), None, id="21 days ago is taken"),
+        pytest.param(at(days=21, milliseconds=1), "event_too_old", id="a millisecond more is too old"),
+        pytest.param("1970-01-01T00:00:00Z", "event_too_old", id="epoch zero is too old"),
+        pytest.param(at(minutes=-5), None, id="five minutes ahead is taken"),
+        pytest.param(at(minutes=-5, seconds=-1), "timestamp_future", id="a second more is the future"),
+        pytest.param(None, "timestamp_missing", id="null is missing"),
+        pytest.param("", "timestamp_missing", id="nothing is missing"),
+        pytest.param("2026-11-24", "timestamp_invalid", id="a date alone"),
+        pytest.param("2026-11-24 10:00:00Z", "timestamp_invalid", id="a blank between"),
+        pytest.param("2026-11-24T10:00:00", "timestamp_invalid", id="no zone"),
+        pytest.param(1764000000, "wrong_type", id="a number needs a pipe that names its unit"),
+        pytest.param("1764000000", "timestamp_invalid", id="so does its text"),
+        pytest.param({"iso": "2026"}, "wrong_type", id="an object"),
+    ],
+)
+def test_event_times(value: Any, reason: str | None) -> None:
+    """P6: with zone, at most 21 days old, at most five minutes ahead."""
+    outcome = converted(event(event__timestamp=value))
+    assert getattr(outcome, "reason", None) == reason
+    if reason:
+        assert (outcome.field, outcome.mapping_field) == ("event.timestamp", "event_timestamp")  # type: ignore[union-attr]
+
+
+def test_the_interfaces_own_sentence() -> None:
+    """The detail names label, path and what is wrong there."""
+    outcome = refused({"event_id": "x", "user": {"email": "a@b.example"}})
+    assert outcome.detail == "Event Timestamp is mapped to event.timestamp, which is absent."
+    assert (outcome.code, outcome.event_id) == ("BAD_REQUEST", "x")
+
+
+def test_aging_events_are_taken_with_a_warning() -> None:
+    """Older than seven days, Amazon may leave it out of reports."""
+    assert warnings(event(event__timestamp=at(days=7))) == []
+    assert warnings(event(event__timestamp=at(days=7, seconds=1))) == [("event_aging", "event.timestamp")]
+
+
+@pytest.mark.parametrize(
+    ("pipe", "value", "expected"),
+    [
+        pytest.param("epoch_s", 1795514400, "2026-11-24T10:00:00Z", id="seconds"),
+        pytest.param("epoch_ms", 1795514400123, "2026-11-24T10:00:00.123Z", id="milliseconds"),
+        pytest.param("epoch_ms", 1795514400123000, "timestamp_invalid", id="microseconds are refused"),
+        pytest.param("epoch_s", 1795514400000, "timestamp_invalid", id="so are milliseconds as seconds"),
+        pytest.param("epoch_s", 0, "event_too_old", id="zero is 1970"),
+        pytest.param("epoch_s", "soon", "timestamp_invalid", id="a word is no epoch"),
+        pytest.param("epoch_s", True, "wrong_type", id="a boolean is no epoch"),
+    ],
+)
+def test_epochs_where_the_mapping_says_so(pipe: str, value: Any, expected: str) -> None:
+    """The unit is named, never guessed by size."""
+    outcome = converted(
+        event(event__timestamp=value), document(event_timestamp={"path": "event.timestamp", "pipe": [pipe]})
+    )
+    if isinstance(outcome, Conversion):
+        assert json.loads(outcome.body)["eventTime"] == expected
+    else:
+        assert outcome.reason == expected
+
+
+# --- match keys ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        pytest.param({"user__email": 1}, "wrong_type", id="a number as e-mail"),
+        pytest.param({"user__email": ["a@example.com"]}, "wrong_type", id="a list as e-mail"),
+        pytest.param({"user__email": {"x": 1}}, "wrong_type", id="an object as e-mail"),
+        pytest.param({"user__phone": 15551234567}, "wrong_type", id="a number as phone"),
+        pytest.param({"user__phone": True}, "wrong_type", id="a boolean as phone"),
+        pytest.param({"user": "ada@example.com"}, "wrong_type", id="a user that has no members"),
+        pytest.param({"user__email": "a" * 1025}, "value_too_long", id="a trait of 1,025 characters"),
+        pytest.param({"user__email": "a." * 50_000 + "!"}, "value_too_long", id="a trait without end"),
+    ],
+)
+def test_traits_that_reject_an_event(changes: dict[str, Any], reason: str) -> None:
+    """A mapped trait of the wrong JSON type, or too long, rejects the event though another key is there."""
+    made = document(maid="device.maid")
+    outcome = refused(event(**changes, device__maid="6d92078a-8246-4ba4-ae5b-76104861e7dc"), made)
+    assert outcome.reason == reason
+    assert "ada" not in repr(outcome)
+
+
+@pytest.mark.parametrize(
+    ("email", "warned"),
+    [
+        pytest.param(None, False, id="null is absent"),
+        pytest.param("", False, id="an empty text is absent"),
+        pytest.param("   ", True, id="blanks are dropped"),
+        pytest.param("🙂", True, id="what normalises to nothing is dropped"),
+    ],
+)
+def test_traits_that_make_no_key(email: Any, warned: bool) -> None:
+    """The event goes on while one key is left, and is rejected when none is; the field is nobody's."""
+    expected = [("match_key_dropped", "user.email")] if warned else []
+    assert warnings(event(user__email=email, user__phone="+15550100199")) == expected
+    outcome = refused(event(user__email=email))
+    assert (outcome.reason, outcome.field, outcome.mapping_field) == ("no_match_key", None, None)
+
+
+def test_keys_come_in_the_published_order() -> None:
+    """However the mapping lists them."""
+    made = document(last_name="user.last", first_name="user.first", maid="user.maid")
+    outcome = converted(
+        event(
+            user__last="L.",
+            user__first="Ada",
+            user__phone="+15550100199",
+            user__maid="6d92078a-8246-4ba4-ae5b-76104861e7dc",
+        ),
+        made,
+    )
+    assert isinstance(outcome, Conversion)
+    assert outcome.match_keys == ("EMAIL", "PHONE", "FIRST_NAME", "LAST_NAME", "MAID")
+
+
+def test_an_address_never_leaves_unhashed() -> None:
+    """An id that travels unhashed is dropped when it is an e-mail address."""
+    made = document(match_id="user.id")
+    content = event(user__id="ada@example.com")
+    assert warnings(content, made) == [("match_key_dropped", "user.id")]
+    assert "ada@" not in json.dumps(amazon_event(content, made))
+
+
+# --- value, currency, units -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "sent"),
+    [
+        pytest.param("0", "0", id="zero is sent"),
+        pytest.param("49.999", "50.00", id="two decimals"),
+        pytest.param("0.30000000000000004", "0.30", id="exact from end to end"),
+        pytest.param("2.005", "2.01", id="halves away from zero"),
+        pytest.param("-2.005", "-2.01", id="a score may be negative"),
+        pytest.param("-0.0", "0", id="never minus zero"),
+        pytest.param("-0.001", "0", id="nor by rounding"),
+        pytest.param("1E3", "1000.00", id="an exponent"),
+        pytest.param("10000000000000", "10000000000000", id="the largest"),
+    ],
+)
+def test_values(value: str, sent: str) -> None:
+    """P11: any type may carry a value, in hundredths."""
+    raw = json.dumps(event(v="VALUE")).replace('"VALUE"', value)
+    outcome = from_bytes(raw.encode(), document(value="v"))
+    assert isinstance(outcome, Conversion), outcome
+    assert f'"value":{sent},' in outcome.body.decode()
+
+
+def from_bytes(body: bytes, made: dict[str, Any]) -> Any:
+    """Convert an event given as bytes, where the writing of a number matters."""
+    [read] = read_events(strict_json.parse(body), default_destination=None, default_mapping=None)  # type: ignore[misc]
+    return convert(read, "x", compiled(made), Rules(**RULES), now=NOW)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        pytest.param(True, "wrong_type", id="true is no number"),
+        pytest.param("1e3", "wrong_type", id="an exponent as text"),
+        pytest.param("49.99", "wrong_type", id="a decimal as text needs to_number"),
+        pytest.param([1], "wrong_type", id="a list"),
+        pytest.param(1e14, "value_invalid", id="beyond hundredths of a double"),
+        pytest.param(10**400, "value_invalid", id="a number without end"),
+    ],
+)
+def test_values_that_are_refused(value: Any, reason: str) -> None:
+    """A value is a JSON number."""
+    outcome = refused(event(v=value), document(value="v"))
+    assert (outcome.reason, outcome.field, outcome.mapping_field) == (reason, "v", "value")
+
+
+def test_no_purchase_is_negative() -> None:
+    """A score may be; money may not, not even by a rounding."""
+    for value in (-1, -0.001):
+        assert refused(event(v=value), document(PURCHASE, value="v")).reason == "value_invalid"
+
+
+def test_a_pipe_reads_text_values() -> None:
+    """to_number where the catalogue holds texts."""
+    made = document(value={"path": "v", "pipe": ["to_number"]})
+    assert amazon_event(event(v="49.99"), made)["value"] == 49.99
+    assert refused(event(v="a lot"), made).reason == "transform_failed"
+
+
+def test_rounding_is_said() -> None:
+    """Only where it changed something."""
+    assert warnings(event(v=49.999), document(value="v")) == [("value_rounded", "v")]
+    assert warnings(event(v=49.9), document(value="v")) == []
+
+
+@pytest.mark.parametrize(
+    ("currency", "sent"),
+    [
+        pytest.param(None, "USD", id="the destination's where the event names none"),
+        pytest.param("", "USD", id="or an empty one"),
+        pytest.param("EUR", "EUR", id="the event's own"),
+        pytest.param("chf", "CHF", id="in either case of letters"),
+    ],
+)
+def test_currencies_of_purchases(currency: Any, sent: str) -> None:
+    """A purchase always carries its currency, also without a value."""
+    assert amazon_event(event(c=currency), document(PURCHASE, currency="c"))["currencyCode"] == sent
+
+
+@pytest.mark.parametrize(
+    ("currency", "reason"),
+    [
+        ("ZZZ", "currency_invalid"),
+        ("US", "currency_invalid"),
+        ("ＵＳＤ", "currency_invalid"),
+        (840, "wrong_type"),
+    ],
+)
+def test_currencies_that_are_refused(currency: Any, reason: str) -> None:
+    """One of Amazon's 81, or none."""
+    assert refused(event(c=currency), document(PURCHASE, currency="c")).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("units", "reason"),
+    [
+        (1, None),
+        (2**31 - 1, None),
+        (2**31, "units_invalid"),
+        (0, "units_invalid"),
+        (-1, "units_invalid"),
+        (1.5, "units_invalid"),
+        (1e3, "units_invalid"),
+        (True, "wrong_type"),
+        ("2", "wrong_type"),
+    ],
+)
+def test_units_sold(units: Any, reason: str | None) -> None:
+    """A whole number that fits 32 bits, at least one; judged on any type, sent on purchases."""
+    made = document(PURCHASE, units_sold="u")
+    assert getattr(converted(event(u=units), made), "reason", None) == reason
+    assert getattr(converted(event(u=units), document(units_sold="u")), "reason", None) == reason
+    if not reason:
+        assert amazon_event(event(u=units), made)["unitsSold"] == units
+
+
+def test_other_types_carry_neither_currency_nor_units() -> None:
+    """They are left out with a warning."""
+    made = document(currency="c", units_sold="u")
+    content = event(c="EUR", u=2)
+    assert {"currencyCode", "unitsSold"}.isdisjoint(amazon_event(content, made))
+    assert warnings(content, made) == [("currency_ignored", "c"), ("units_ignored", "u")]
+    assert "currencyCode" not in amazon_event(event())
+
+
+# --- ids and the rest -----------------------------------------------------------------------------
+
+
+def test_the_event_id_is_always_sent() -> None:
+    """Derived from the caller's where none is mapped, or where the mapped one is absent."""
+    assert amazon_event(event())["eventId"] == f"{SCOPE}ord-1001:node-7"
+    assert amazon_event(event(), document(event_id="order.id"))["eventId"] == f"{SCOPE}ord-1001:node-7"
+    assert amazon_event(event(order__id="dedup-123"), document(event_id="order.id"))["eventId"] == "dedup-123"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        pytest.param("event_id", "ada@example.com", "amazon_event_id_invalid", id="an address as eventId"),
+        pytest.param(
+            "event_id", "0123456789abcdef:x", "amazon_event_id_invalid", id="an id shaped like ours"
+        ),
+        pytest.param("event_id", "x" * 513, "amazon_event_id_invalid", id="an eventId too long"),
+        pytest.param("event_id", "a\tb", "amazon_event_id_invalid", id="a control character in an eventId"),
+        pytest.param("event_id", 1001, "wrong_type", id="a number as eventId"),
+        pytest.param("ip_address", "10.0.0.1", "ip_address_invalid", id="a private address"),
+        pytest.param("ip_address", "127.0.0.1", "ip_address_invalid", id="this machine"),
+        pytest.param("ip_address", "169.254.1.1", "ip_address_invalid", id="a link-local address"),
+        pytest.param("ip_address", "224.0.0.1", "ip_address_invalid", id="a multicast address"),
+        pytest.param("ip_address", "fe80::1", "ip_address_invalid", id="a link-local IPv6 address"),
+        pytest.param(
+            "ip_address", "::ffff:10.0.0.1", "ip_address_invalid", id="a private one in IPv6 clothes"
+        ),
+        pytest.param("ip_address", "8.8.8.8/24", "ip_address_invalid", id="a network"),
+        pytest.param("ip_address", "08.8.8.8", "ip_address_invalid", id="a leading zero"),
+        pytest.param("ip_address", 134744072, "wrong_type", id="a number as address"),
+        pytest.param("user_agent", "x" * 513, "user_agent_invalid", id="a user agent too long"),
+        pytest.param("user_agent", "a\r\nb", "user_agent_invalid", id="a line break in a user agent"),
+        pytest.param("limited_data_use", "true", "limited_data_use_invalid", id="true as text"),
+        pytest.param("limited_data_use", 1, "wrong_type", id="one for true"),
+        pytest.param("amazon_ad_event_key", "x" * 513, "ad_event_key_invalid", id="an ad event key too long"),
+        pytest.param(
+            "aref_measurement_tokens", "abc", "measurement_token_invalid", id="a token that is none"
+        ),
+        pytest.param(
+            "aref_measurement_tokens",
+            "abcDEF1234.1767225600000|",
+            "measurement_token_invalid",
+            id="a bar too much",
+        ),
+    ],
+)
+def test_other_fields_that_are_refused(name: str, value: Any, reason: str) -> None:
+    """Each has its reason, the source path and the destination field."""
+    outcome = refused(event(x=value), document(**{name: "x"}))
+    assert (outcome.reason, outcome.field, outcome.mapping_field) == (reason, "x", name)
+
+
+def test_ipv6_is_sent_in_its_short_form() -> None:
+    """One address has one writing."""
+    sent = amazon_event(event(x="2001:4860:4860:0:0:0:0:8888"), document(ip_address="x"))
+    assert sent["consent"]["geo"] == {"ipAddress": "2001:4860:4860::8888"}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param("acme", "acme", id="text"),
+        pytest.param(5, "5", id="a number"),
+        pytest.param(49.90, "49.9", id="a decimal"),
+        pytest.param(False, "false", id="a boolean"),
+        pytest.param("x" * 256, "x" * 256, id="256 characters"),
+        pytest.param(None, None, id="null is left out"),
+        pytest.param(" ", None, id="so are blanks"),
+        pytest.param({"a": 1}, "wrong_type", id="an object is refused"),
+        pytest.param(["a"], "wrong_type", id="a list is refused"),
+        pytest.param("x" * 257, "custom_data_invalid", id="257 characters"),
+        pytest.param("a\nb", "custom_data_invalid", id="a control character"),
+        pytest.param("ada@example.com", "custom_data_invalid", id="an e-mail address"),
+        pytest.param("write to ada@example.com", "custom_data_invalid", id="one within a text"),
+        pytest.param("+1 (555) 010-0199", "custom_data_invalid", id="a phone number"),
+        pytest.param("+15550100199", "custom_data_invalid", id="one without blanks"),
+        pytest.param("5 @ 10", "5 @ 10", id="an at sign alone"),
+        pytest.param("+5", "+5", id="a plus alone"),
+    ],
+)
+def test_custom_data(value: Any, expected: str | None) -> None:
+    """P10: plain values as text; what would give a person away is refused."""
+    outcome = converted(event(event__properties__brand=value))
+    if isinstance(outcome, Conversion):
+        sent = json.loads(outcome.body).get("customData")
+        assert sent == (expected and [{"name": "brand", "value": expected}])
+    else:
+        assert (outcome.reason, outcome.field) == (expected, "event.properties.brand")
+        assert outcome.mapping_field == "custom_data.brand"
+        assert "ada" not in repr(outcome)
+
+
+def test_unusual_custom_values_are_sent_with_a_warning() -> None:
+    """Sources differ on what Amazon takes; the event is not held back for it."""
+    assert warnings(event(event__properties__brand="high intent")) == [
+        ("custom_value_unusual", "event.properties.brand")
+    ]
+
+
+def test_what_no_mapping_reads_is_not_judged() -> None:
+    """Unmapped fields may hold anything."""
+    assert amazon_event(event(other={"email": 5, "time": "x"}, value="1e3", consent=7)) == amazon_event(
+        event()
+    )
+
+
+def test_the_default_serves_only_what_is_absent() -> None:
+    """Absent, null and blank; not what is wrong."""
+    made = document(value={"path": "v", "default": 7})
+    assert [amazon_event(event(v=v), made)["value"] for v in (None, "", "  ", 1)] == [7, 7, 7, 1]
+    assert refused(event(v="x"), made).reason == "wrong_type"
+    assert refused(event(v=False), made).reason == "wrong_type"
+
+
+def test_a_warning_is_a_word_and_a_path() -> None:
+    """The source path, or the destination field where there is none."""
+    made = document({"custom_data": [{"name": "note", "const": "two words"}]})
+    outcome = converted(event(), made)
+    assert isinstance(outcome, Conversion)
+    assert outcome.warnings == (Warned("custom_value_unusual", "custom_data.note"),)

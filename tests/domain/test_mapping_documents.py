@@ -1,0 +1,338 @@
+"""A mapping document is checked where its author sees it: every problem, with its place."""
+
+import json
+from typing import Any
+
+import pytest
+from conversions import DOCUMENT, compiled, document
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.domain.fields import FIELDS
+from app.domain.mapping import Mapping, check_draft, check_publishable, compile_mapping
+
+
+def found(made: Any) -> list[tuple[str, str]]:
+    """List the problems of a document that is to be published."""
+    return [(p.path, p.problem) for p in check_publishable(made)]
+
+
+def test_the_published_example_compiles() -> None:
+    """The example of the interface is a good mapping, and knows what it reads."""
+    mapping = compiled(DOCUMENT)
+    assert mapping.constant_event_type == "ADD_TO_SHOPPING_CART"
+    assert not mapping.uses_event_id_field
+    assert dict(mapping.paths) == {
+        "country_code": "user.country",
+        "event_timestamp": "event.timestamp",
+        "email": "user.email",
+        "phone": "user.phone",
+        "custom_data.brand": "event.properties.brand",
+    }
+
+
+def test_match_keys_come_in_the_published_order() -> None:
+    """Whatever the order in the document."""
+    every = {name: f"user.{name}" for name in reversed(FIELDS)}
+    mapping = compiled(document({"fields": every}))
+    assert [key.rule.field for key in mapping.match_keys] == [
+        "email",
+        "phone",
+        "first_name",
+        "last_name",
+        "address",
+        "city",
+        "state",
+        "postal",
+        "maid",
+        "ramp_id",
+        "match_id",
+        "real_id",
+        "merkle_id",
+        "kantar_id",
+        "fip",
+    ]
+    assert set(FIELDS) - {"event_timestamp"} == {k.rule.field for k in mapping.match_keys} | set(
+        mapping.fields
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({"event_type": None}, ("event_type", "required"), id="no event type"),
+        pytest.param({"event_source": None}, ("event_source", "required"), id="no event source"),
+        pytest.param({"event_name": None}, ("event_name", "required"), id="no event name"),
+        pytest.param({"country_code": None}, ("country_code", "required"), id="no country"),
+        pytest.param({"consent": None}, ("consent", "required"), id="no consent"),
+        pytest.param(
+            {"fields": {"email": "user.email"}}, ("fields.event_timestamp", "required"), id="no time"
+        ),
+        pytest.param({"fields": {"event_timestamp": "t"}}, ("fields", "required"), id="no match key"),
+        pytest.param({"consent": {"mode": "amazon"}}, ("consent.user_data", "required"), id="no user data"),
+        pytest.param({"consent": {"mode": "tcf"}}, ("consent.string", "required"), id="no string"),
+    ],
+)
+def test_what_a_draft_may_lack(changes: dict[str, Any], expected: tuple[str, str]) -> None:
+    """A draft may lack what publishing requires."""
+    made = {k: v for k, v in {**DOCUMENT, **changes}.items() if v is not None}
+    assert found(made) == [expected]
+    assert check_draft(made) == []
+    assert isinstance(compile_mapping(made), list)
+
+
+def test_an_empty_draft_is_a_draft() -> None:
+    """Nothing is wrong with it; everything is lacking."""
+    assert check_draft({}) == []
+    assert {p.problem for p in check_publishable({})} == {"required"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({"extra": 1}, ("extra", "unknown_member"), id="an unknown member"),
+        pytest.param(
+            {"fields": {**DOCUMENT["fields"], "a": "$b"}},
+            ("fields.a", "unknown_member"),
+            id="an unknown field",
+        ),
+        pytest.param({"action": "send_audience"}, ("action", "invalid"), id="another action"),
+        pytest.param({"action": ["send_events"]}, ("action", "invalid"), id="a list as action"),
+        pytest.param({"name": ""}, ("name", "invalid"), id="an empty name"),
+        pytest.param({"name": "x" * 101}, ("name", "invalid"), id="a name of 101 characters"),
+        pytest.param({"event_type": "purchase"}, ("event_type", "invalid"), id="a type in small letters"),
+        pytest.param(
+            {"event_type": "OFF_AMAZON_PURCHASE"}, ("event_type", "invalid"), id="a type without its s"
+        ),
+        pytest.param({"event_type": 7}, ("event_type", "wrong_type"), id="a number as type"),
+        pytest.param(
+            {"event_type": {"path": "t", "default": "x"}},
+            ("event_type.default", "invalid"),
+            id="a bad default type",
+        ),
+        pytest.param({"event_source": "Website"}, ("event_source", "invalid"), id="a source in words"),
+        pytest.param({"country_code": "USA"}, ("country_code", "invalid"), id="a country of three letters"),
+        pytest.param(
+            {"country_code": {"path": "c", "default": "XX"}},
+            ("country_code.default", "invalid"),
+            id="a bad default country",
+        ),
+        pytest.param(
+            {"event_name": {"path": "event.name"}}, ("event_name", "event_name_invalid"), id="a mapped name"
+        ),
+        pytest.param({"event_name": "x" * 5000}, ("event_name", "event_name_invalid"), id="a name too long"),
+        pytest.param({"event_name": "  "}, ("event_name", "event_name_invalid"), id="a blank name"),
+        pytest.param({"fields": []}, ("fields", "wrong_type"), id="fields that is a list"),
+        pytest.param({"custom_data": {}}, ("custom_data", "wrong_type"), id="custom data that is an object"),
+        pytest.param(
+            {"custom_data": [f"a.b{i}" for i in range(14)]},
+            ("custom_data", "too_many"),
+            id="14 rows of custom data",
+        ),
+        pytest.param(
+            {"custom_data": ["a.x", "b.x"]}, ("custom_data[1].name", "duplicate"), id="two rows of one name"
+        ),
+        pytest.param(
+            {"custom_data": [{"name": "a b", "path": "x"}]},
+            ("custom_data[0].name", "custom_name_invalid"),
+            id="a custom name with a blank",
+        ),
+        pytest.param(
+            {"custom_data": [{"name": "é", "path": "x"}]},
+            ("custom_data[0].name", "custom_name_invalid"),
+            id="a custom name that is not ASCII",
+        ),
+        pytest.param(
+            {"custom_data": [{"path": "x"}]},
+            ("custom_data[0].name", "custom_name_invalid"),
+            id="a row without name",
+        ),
+        pytest.param(
+            {"custom_data": [{"name": "x"}]}, ("custom_data[0]", "required"), id="a row without source"
+        ),
+        pytest.param({"custom_data": [7]}, ("custom_data[0]", "wrong_type"), id="a number as row"),
+        pytest.param(
+            {"custom_data": [{"name": "note", "path": "user.email"}]},
+            ("custom_data.note", "personal_in_custom_data"),
+            id="a trait in custom data",
+        ),
+        pytest.param({"consent": "granted"}, ("consent.mode", "invalid"), id="consent as a word"),
+        pytest.param({"consent": {"mode": "yes"}}, ("consent.mode", "invalid"), id="an unknown mode"),
+        pytest.param({"consent": {"mode": []}}, ("consent.mode", "invalid"), id="a list as mode"),
+        pytest.param(
+            {"consent": {"mode": "granted", "string": "x"}},
+            ("consent.string", "unknown_member"),
+            id="two frameworks",
+        ),
+    ],
+)
+def test_what_is_wrong_even_in_a_draft(changes: dict[str, Any], expected: tuple[str, str]) -> None:
+    """The problem is found when the draft is saved, at its place, and alone."""
+    made = {**DOCUMENT, **changes}
+    assert found(made) == [expected]
+    assert [(p.path, p.problem) for p in check_draft(made)] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        pytest.param("a..b", ("fields.phone.path", "path_invalid"), id="a bare path that is none"),
+        pytest.param({"path": ""}, ("fields.phone.path", "path_invalid"), id="an empty path"),
+        pytest.param({"path": 7}, ("fields.phone.path", "path_invalid"), id="a number as path"),
+        pytest.param({}, ("fields.phone", "required"), id="neither constant nor path"),
+        pytest.param(7, ("fields.phone", "wrong_type"), id="a number as source"),
+        pytest.param({"regex": "^(a+)+$"}, ("fields.phone", "unknown_member"), id="a pattern"),
+        pytest.param({"path": "a", "when": 1}, ("fields.phone", "unknown_member"), id="an unknown member"),
+        pytest.param(
+            {"const": "a", "path": "b"}, ("fields.phone", "const_stands_alone"), id="constant and path"
+        ),
+        pytest.param({"const": {}}, ("fields.phone.const", "wrong_type"), id="an object as constant"),
+        pytest.param({"const": None}, ("fields.phone.const", "wrong_type"), id="null as constant"),
+        pytest.param({"const": "x" * 1025}, ("fields.phone.const", "too_long"), id="a constant too long"),
+        pytest.param(
+            {"const": float("nan")}, ("fields.phone.const", "wrong_type"), id="no number as constant"
+        ),
+        pytest.param({"const": 7}, ("fields.phone", "invalid"), id="a constant of another type"),
+        pytest.param(
+            {"path": "a", "default": 7}, ("fields.phone.default", "invalid"), id="a default of another type"
+        ),
+        pytest.param(
+            {"path": "a", "default": []}, ("fields.phone.default", "wrong_type"), id="a list as default"
+        ),
+        pytest.param(
+            {"path": "a", "pipe": "trim"}, ("fields.phone.pipe", "wrong_type"), id="a pipe that is no list"
+        ),
+        pytest.param(
+            {"path": "a", "pipe": ["trim"] * 17}, ("fields.phone.pipe", "wrong_type"), id="a pipe of 17 steps"
+        ),
+        pytest.param(
+            {"path": "a", "pipe": ["trim", "eval"]},
+            ("fields.phone.pipe[1]", "pipe_invalid"),
+            id="an unknown step",
+        ),
+    ],
+)
+def test_sources_that_are_none(source: Any, expected: tuple[str, str]) -> None:
+    """A source is a constant, or a path with a pipe and a default."""
+    made = document(phone=source)
+    assert expected == ("fields.phone", "unknown_member") or expected in found(made)
+    assert found(made) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("name", "const"),
+    [
+        ("value", "49"),
+        ("units_sold", 1.5),
+        ("units_sold", True),
+        ("currency", "ZZZ"),
+        ("limited_data_use", "true"),
+        ("event_timestamp", "today"),
+    ],
+)
+def test_constants_that_no_event_could_use(name: str, const: Any) -> None:
+    """What would refuse every event is refused once, when the mapping is saved."""
+    assert found(document(**{name: {"const": const}})) == [(f"fields.{name}", "invalid")]
+    assert found(document(**{name: {"path": "a", "default": const}})) == [
+        (f"fields.{name}.default", "invalid")
+    ]
+
+
+def test_a_hashed_trait_may_stand_in_custom_data() -> None:
+    """With sha256_lower it leaves no more than a hash."""
+    row = {"name": "buyer", "path": "user.email", "pipe": ["sha256_lower"]}
+    assert found(document({"custom_data": [row]})) == []
+
+
+@pytest.mark.parametrize("name", ["__proto__", "productId", "brand", "attr1", "x" * 256])
+def test_custom_names_are_only_letters_digits_and_underscores(name: str) -> None:
+    """No such name means anything special here."""
+    assert found(document({"custom_data": [{"name": name, "path": "x"}]})) == []
+
+
+@pytest.mark.parametrize("character", list("!@#$%^&*|+=(){}[]<>?\\/~;\n\0\x85"))
+def test_characters_no_event_name_may_hold(character: str) -> None:
+    """Amazon's tag template refuses them, and so do we."""
+    assert found({**DOCUMENT, "event_name": f"event{character}name"}) == [
+        ("event_name", "event_name_invalid")
+    ]
+
+
+@pytest.mark.parametrize("name", ["Lead_TestDrive", "Added to cart", "Größe: 5, 'neu' - \"x\".", "x" * 256])
+def test_event_names_that_are_taken(name: str) -> None:
+    """1 to 256 characters, other scripts too."""
+    assert found({**DOCUMENT, "event_name": name}) == []
+
+
+def test_all_problems_are_listed_at_once() -> None:
+    """An author mends a document in one go."""
+    made = {"event_type": "x", "fields": {"email": "..", "phone": {"pipe": []}}, "consent": {"mode": "?"}}
+    assert [path for path, _ in found(made)] == [
+        "event_type",
+        "fields.email.path",
+        "fields.phone",
+        "consent.mode",
+        "event_source",
+        "event_name",
+        "country_code",
+        "fields.event_timestamp",
+    ]
+
+
+def test_a_long_unknown_member_is_not_repeated() -> None:
+    """Problems are shown and logged; a name may be anything."""
+    problems = check_publishable({**DOCUMENT, "k" * 1_000_000: 1, "<script>": 2})
+    assert [p.path for p in problems] == ["?", "?"]
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+MEMBERS = [
+    "name",
+    "action",
+    "event_type",
+    "event_source",
+    "event_name",
+    "country_code",
+    "fields",
+    "custom_data",
+    "consent",
+    "const",
+    "path",
+    "pipe",
+    "default",
+    "mode",
+    "string",
+    "user_data",
+    "event_timestamp",
+    "email",
+    "value",
+    "currency",
+]
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.recursive(
+        JSON | st.sampled_from(["granted", "US", "a.b", "LEAD", "trim", ["map", {"a": "b"}], *MEMBERS]),
+        lambda inner: (
+            st.dictionaries(st.sampled_from(MEMBERS), inner, max_size=5) | st.lists(inner, max_size=3)
+        ),
+        max_leaves=12,
+    )
+)
+def test_no_document_makes_it_raise(made: Any) -> None:
+    """Any JSON value is a mapping or has problems; drafts have no problem that publishing has not."""
+    outcome = compile_mapping(made)
+    assert isinstance(outcome, Mapping) or outcome
+    drafts = check_draft(made)
+    assert [p for p in check_publishable(made) if p.problem != "required" or p in drafts] == drafts
+
+
+def test_documents_survive_storage() -> None:
+    """A document read back as JSON compiles alike, floats included."""
+    made = document(value={"path": "a", "default": 1.5})
+    assert found(json.loads(json.dumps(made))) == []
