@@ -83,7 +83,7 @@ async def take(connection: RoadConnection, lane: LaneId, owner: str, *, lease: t
     row = await connection.fetchrow(
         "UPDATE lanes SET fence = fence + 1, owner = $2, leased_until = now() + $3::interval "
         # With the lock in hand the former owner's session is over; without it, only a lapsed lease will do.
-        "WHERE id = $1 AND ($4 OR leased_until IS NULL OR leased_until < now()) "
+        "WHERE id = $1 AND ($4 OR leased_until < now()) "
         "RETURNING id, fence, region, advertiser_id, "
         "  coalesce(greatest(extract(epoch FROM gate_until - now()), 0), 0)::float8 AS gate_for",
         lane,
