@@ -54,7 +54,7 @@ class Conversion:
     """The finished Amazon event. `body` is exactly what is sent: compact JSON of one event, not in repr."""
 
     event_id: str
-    amazon_event_id: str
+    amazon_event_id: str = field(repr=False)  # may be what the mapping reads
     event_type: str
     event_name: str
     event_at: datetime

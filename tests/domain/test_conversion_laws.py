@@ -117,7 +117,7 @@ RULINGS = st.builds(
 )
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(EVENTS, documents(), RULINGS)
 def test_every_event_is_a_valid_conversion_or_a_known_rejection(
     content: dict[str, Any], document: dict[str, Any], rules: Rules
@@ -147,7 +147,7 @@ def test_every_event_is_a_valid_conversion_or_a_known_rejection(
         assert {"amazonConsent", "tcf", "gpp"} & set(sent["consent"])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(EVENTS, documents(), RULINGS)
 def test_the_preview_is_the_conversion(
     content: dict[str, Any], document: dict[str, Any], rules: Rules
