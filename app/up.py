@@ -62,7 +62,8 @@ def run(settings: Settings) -> int:
         sys.stdout.write(welcome(settings, example, show_key=admin_is_ours, own_sandbox=own_sandbox))
         sys.stdout.flush()
         return _watch(children, cluster)
-    except Stopped:
+    except Stopped as asked:
+        say(f"asked to stop by {asked}")
         return 0
     except (EmbeddedError, LaunchError) as problem:
         say(str(problem))
@@ -160,8 +161,8 @@ def _watch(children: Children, cluster: Cluster | None) -> int:
             return 1
 
 
-def _stop(_signal: int, _frame: FrameType | None) -> None:
-    raise Stopped
+def _stop(number: int, _frame: FrameType | None) -> None:
+    raise Stopped(signal.Signals(number).name)
 
 
 def say(sentence: str) -> None:
