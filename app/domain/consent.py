@@ -49,7 +49,10 @@ class ConsentSettings:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """The event must not leave: a reason word, the source that decided, and a sentence about it."""
+    """The event must not leave: a reason word, the source that decided, and a sentence about it.
+
+    Where no source decided, the sentence stands by itself.
+    """
 
     reason: str
     source: Source | None
@@ -94,7 +97,8 @@ def judge(
             return _string(rule, event, required=required, settings=settings)
         case Mode.NONE:
             if required:
-                return Blocked("consent_missing", None, "consent", "is none")
+                why = "Region or country requires consent, and the mapping's consent mode is none."
+                return Blocked("consent_missing", None, "consent", why)
             return {}
 
 

@@ -189,10 +189,11 @@ class Reading:
 
     def refuse(self, failed: Failed, name: str, source: Source | None) -> Rejection:
         """Say of a destination field where it is mapped to and what is wrong there."""
-        path = source.path if source else None
-        where = f"is mapped to {path}" if path is not None else "is a constant"
+        if source is None:
+            return Rejection(failed.reason, None, name, failed.sentence, self._event_id)
+        where = f"is mapped to {source.path}" if source.path is not None else "is a constant"
         detail = f"{_label(name)} {where}, which {failed.sentence}."
-        return Rejection(failed.reason, path, name, detail, self._event_id)
+        return Rejection(failed.reason, source.path, name, detail, self._event_id)
 
     def _note(self, name: str, source: Source, result: Any) -> None:
         if self._trace:

@@ -67,6 +67,13 @@ def test_a_country_that_asks_for_consent_gets_none_without(country: str) -> None
         assert (outcome.reason, outcome.code) == ("consent_missing", "CONSENT_NOT_PROVIDED")
 
 
+def test_a_mapping_without_consent_says_so() -> None:
+    """Where the mapping reads no consent, no field of the event is to blame."""
+    outcome = refused(event(user__country="DE"), NONE)
+    assert (outcome.field, outcome.mapping_field) == (None, "consent")
+    assert outcome.detail == "Region or country requires consent, and the mapping's consent mode is none."
+
+
 @pytest.mark.parametrize("country", ["US", "JP", "AU", "BR", "TR", "ZZ", "OTHER"])
 def test_a_country_that_does_not_ask_gets_it_without(country: str) -> None:
     """Elsewhere an event without consent leaves, without a signal."""
