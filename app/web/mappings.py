@@ -21,7 +21,7 @@ from app.web.exact import ExactJson
 from app.web.ids import require_mapping_id
 from app.web.mapping_form import DOCUMENT_SCHEMA, hints, name_problem
 from app.web.paging import PAGE, Cursor, Limit, cursor_of, number_of, page, page_of
-from app.web.problems import Field
+from app.web.problems import Field, word_of
 from app.web.schemas import Rollback
 
 router = APIRouter(route_class=Door, tags=["mappings"])
@@ -42,7 +42,7 @@ def shown(mapping: StoredMapping) -> dict[str, Any]:
         "published_version": mapping.published_version,
         "unpublished_changes": mapping.draft != mapping.published,
         "problems": [
-            {"field": problem.path, "problem": problem.problem, "detail": problem.sentence}
+            {"field": problem.path, "problem": word_of(problem.problem), "detail": problem.sentence}
             for problem in check_publishable(dict(mapping.draft))
         ],
         "warnings": hints(mapping.draft),

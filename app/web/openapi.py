@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, iter_route_contexts
 
+from app.web.answers import EVENTS_ANSWERS, EVENTS_BODY, SHAPES, answer_schema
 from app.web.door import scopes_of
 from app.web.errors import TABLE, Word
 
@@ -64,7 +65,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
     described["components"]["securitySchemes"] = _SECURITY
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    schemas["Error"] = _ERROR
+    schemas |= {**SHAPES, "Error": _ERROR}
     for path, method, route in routes_of(app):
         operation = described["paths"].get(path, {}).get(method.lower())
         if operation is None:
@@ -75,9 +76,24 @@ def describe(app: FastAPI) -> dict[str, Any]:
             wanted = " or ".join(f"`{scope}`" for scope in scopes)
             operation["description"] = f"{operation.get('description', '')}\n\nScope: {wanted}.".strip()
         operation["responses"].pop("422", None)
+        _describe_answer(operation, method, path)
         for status in _statuses(path, method, locked=bool(scopes)):
             operation["responses"].setdefault(str(status), _error_of(status))
     return described
+
+
+def _describe_answer(operation: dict[str, Any], method: str, path: str) -> None:
+    """Put in what the framework cannot know: the shape of a good answer, and the bodies of events."""
+    if operation.pop("x-events-body", False):
+        operation["requestBody"] = EVENTS_BODY
+        operation["responses"] = dict(EVENTS_ANSWERS)
+        return
+    schema = answer_schema(method, path)
+    if schema is not None:
+        good = next(status for status in operation["responses"] if status.startswith("2"))
+        operation["responses"][good] |= {"content": {"application/json": {"schema": schema}}}
+    if path == "/oauth/amazon/callback":
+        operation["responses"]["303"] = {"description": "To the destination's page in the console."}
 
 
 def routes_of(app: FastAPI) -> list[tuple[str, str, APIRoute]]:

@@ -47,6 +47,28 @@ WORDS: Mapping[str, str] = {
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 
+# The mapping language's word to ours, where both have one for the same thing.
+_SAME: Mapping[str, str] = {"unknown_member": "unknown_field", "required": "missing"}
+
+# What only the mapping language says.
+MAPPING_WORDS: Mapping[str, str] = {
+    "wrong_type": "It has another JSON type than the language takes here.",
+    "const_stands_alone": "A constant takes no path, pipe or default.",
+    "path_invalid": "It is no path: names and indexes such as `a.b[0].c`.",
+    "pipe_invalid": "It is no function of a pipe, or has the wrong arguments.",
+    "event_name_invalid": "Amazon does not take this event name.",
+    "event_name_conflict": "Another name is pinned for this event type.",
+    "custom_name_invalid": "A custom name has 1 to 256 letters, digits and underscores.",
+    "personal_in_custom_data": "A match key's path would leave in clear as custom data.",
+    "too_many": "There are more members than the list takes.",
+}
+
+
+def word_of(mapping_problem: str) -> str:
+    """Return the word that the API says for a problem of a mapping document."""
+    return _SAME.get(mapping_problem, mapping_problem)
+
+
 # Where the framework found it; the caller knows without being told.
 _ROOMS = ("body", "query", "path", "header")
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.destination import State
 from app.domain.ids import AdvertiserId, DestinationId
 from app.domain.mapping import Mapping, Problem, compile_mapping
 from app.store import destinations, event_names, mappings
@@ -11,7 +12,7 @@ from app.store.destinations import Destination
 from app.store.event_names import Pin
 from app.store.mappings import Document, StoredMapping
 from app.web.errors import Refusal, Word
-from app.web.problems import Field
+from app.web.problems import Field, word_of
 
 
 def refused(word: Word, problems: Sequence[Problem], *, at: str = "") -> Refusal:
@@ -21,7 +22,8 @@ def refused(word: Word, problems: Sequence[Problem], *, at: str = "") -> Refusal
     """
     sentences = " ".join(dict.fromkeys(f"{one.path or 'mapping'}: {one.sentence}" for one in problems))
     fields = (
-        Field(".".join(part for part in (at, one.path) if part) or "body", one.problem) for one in problems
+        Field(".".join(part for part in (at, one.path) if part) or "body", word_of(one.problem))
+        for one in problems
     )
     return Refusal(word, sentences, *fields)
 
@@ -38,11 +40,16 @@ async def hold_advertiser(connection: AsyncConnection, destination: Destination)
     """Hold every destination of an advertiser, in order, and return this one as it is now.
 
     Pins belong to the advertiser, so two publishes of its destinations must take turns; always in one
-    order, or they would wait for each other. Raises Refusal when it was deleted or moved meanwhile.
+    order, or they would wait for each other. Raises Refusal when it is deleted.
     """
-    for one in await destinations.of_advertiser(connection, destination.advertiser_id):
-        if one.id == destination.id:
-            return one
+    while destination.state is not State.ARCHIVED:
+        for one in await destinations.of_advertiser(connection, destination.advertiser_id):
+            if one.id == destination.id:
+                return one
+        # While this waited it was deleted, or moved to another advertiser whose names now count.
+        now = await destinations.find(connection, destination.id)
+        assert now is not None
+        destination = now
     raise Refusal(Word.DESTINATION_ARCHIVED)
 
 

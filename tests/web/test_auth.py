@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from app.web.auth import new_key
 from tests.web.world import BOOTSTRAP, World
@@ -112,10 +113,13 @@ async def test_an_expired_key_is_refused(world: World) -> None:
 async def test_a_key_is_looked_up_once_for_many_requests_at_once(world: World) -> None:
     """A hundred requests with a key nobody has asked for yet cost one question."""
     key = await world.key("destinations:read")
+    asked: list[str] = []
+    event.listen(world.engine.sync_engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
     answers = await asyncio.gather(
         *(world.call("GET", "/catalog", key=key, params={"q": "nothing"}) for _ in range(100))
     )
     assert {answer.status_code for answer in answers} == {200}
+    assert len([statement for statement in asked if "WHERE digest" in statement]) == 1
     used = await world.sql("SELECT last_used_at FROM api_keys")
     assert used[0].last_used_at is not None
 

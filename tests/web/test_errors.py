@@ -28,7 +28,18 @@ def test_the_shape_is_three_members() -> None:
     assert shown["fields"] == [{"field": "a.b", "problem": "missing"}]
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/destinations/", "/destinations/x/y/z", "/%00", "/é"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/nothing",
+        "/destinations/",
+        "/destinations/x/y/z",
+        "/%00",
+        "/é",
+        "/events/a%00b?destination_id=x",
+    ],
+)
 async def test_an_unknown_path_is_404(world: World, path: str) -> None:
     """Without a redirect, in the one shape."""
     answer = await world.call("GET", path)

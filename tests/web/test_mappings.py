@@ -1,9 +1,12 @@
 """Mappings over HTTP (interface §4): drafts, publishing, versions, the name rule, preview."""
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any
 
+import httpx
 import pytest
+from sqlalchemy import text
 
 from tests.web.world import EVENT, MAPPING, World
 
@@ -417,3 +420,45 @@ async def test_preview_judges_names_by_the_pins(world: World) -> None:
     path = f"/destinations/{made['id']}/mappings/{other['id']}/preview"
     shown = (await world.call("POST", path, {"event": EVENT})).json()
     assert (shown["ok"], shown["reason"]) == (False, "event_name_conflict")
+
+
+async def while_waiting(world: World, statement: str, publish: Awaitable[httpx.Response]) -> httpx.Response:
+    """Hold a change open until a publish waits for it, commit it, and return the publish's answer."""
+    async with world.engine.begin() as holder:
+        await holder.execute(text(statement))
+        task = asyncio.ensure_future(publish)
+        waits = text(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        while not (await holder.execute(waits)).scalar_one():
+            assert not task.done(), "it did not wait"
+            await asyncio.sleep(0.01)
+            await holder.execute(text("SELECT pg_stat_clear_snapshot()"))
+    return await task
+
+
+async def test_a_publish_that_meets_a_move_keeps_to_the_new_advertisers_names(world: World) -> None:
+    """The destination moves while the publish waits: the name is pinned where it is now."""
+    made = await world.made()
+    mapping = await world.mapped(made["id"])
+    answer = await while_waiting(
+        world,
+        "UPDATE destinations SET advertiser_id = '42', version = version + 1",
+        world.call("POST", f"/destinations/{made['id']}/mappings/{mapping['id']}/publish"),
+    )
+    assert answer.status_code == 200
+    assert [pin.advertiser_id for pin in await world.sql("SELECT * FROM event_names")] == ["42"]
+
+
+async def test_a_publish_that_meets_a_delete_is_refused(world: World) -> None:
+    """409, and nothing is pinned."""
+    made = await world.made()
+    mapping = await world.mapped(made["id"])
+    answer = await while_waiting(
+        world,
+        "UPDATE destinations SET archived_at = now(), version = version + 1",
+        world.call("POST", f"/destinations/{made['id']}/mappings/{mapping['id']}/publish"),
+    )
+    assert (answer.status_code, answer.json()["error"]) == (409, "destination_archived")
+    assert await world.sql("SELECT * FROM event_names") == []
