@@ -72,7 +72,7 @@ async def wired(resources: Resources) -> AsyncIterator[ASGIApp]:
     ages = AgeLimits(
         timedelta(days=settings.max_event_age_days), timedelta(days=settings.warn_event_age_days)
     )
-    intake, announcer = _intake(resources, Targets(ages, consent))
+    intake, announcer = receiving(resources, ages, consent)
     client_id = settings.amazon_client_id or ""
     client = EventsClient(client_id, settings.amazon_base_url)
     sign_in = SignIn(
@@ -115,8 +115,9 @@ async def wired(resources: Resources) -> AsyncIterator[ASGIApp]:
         await sign_in.close()
 
 
-def _intake(resources: Resources, targets: Targets) -> tuple[Intake, Announcer]:
-    settings = resources.settings
+def receiving(resources: Resources, ages: AgeLimits, consent: ConsentSettings) -> tuple[Intake, Announcer]:
+    """Put the parts of the first half of the road together; both must be run."""
+    settings, targets = resources.settings, Targets(ages, consent)
     announcer = Announcer(
         pool=resources.pool, every=settings.merge_window_ms / 4_000, telemetry=resources.telemetry
     )

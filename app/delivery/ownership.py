@@ -46,11 +46,11 @@ class Ownership:
         """
         async with self._taking_turns:
             session = await self._alive()
-            working = await lanes.with_work(session)
+            busy = await lanes.busy(session)
             workers = await lanes.workers(session)
-            share = -(-len({lane for lane, _ in working} | set(self.owned)) // workers)
+            share = -(-len({lane for lane, _ in busy} | set(self.owned)) // workers)
             taken = []
-            for lane, owner in working:
+            for lane, owner in busy:
                 if lane in self.owned or owner is not None:
                     continue
                 if len(self.owned) >= share:

@@ -8,10 +8,10 @@ from datetime import datetime
 import asyncpg
 
 from app.domain.event import Event, Rejection
-from app.domain.ids import DestinationId, LaneId
+from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.intake.judging import Judged, judge
 from app.intake.storing import Flush, Stores, Verdict
-from app.intake.targets import Target, Targets
+from app.intake.targets import Targets
 from app.store import RoadConnection, partitions
 from app.store import targets as target_rows
 from app.telemetry import Telemetry, describe
@@ -45,6 +45,7 @@ class Post:
     allowed: frozenset[DestinationId] | None
     answer: "asyncio.Future[Answer | NotStored]"
     judged: list[Judged] = field(default_factory=list)
+    destinations: list[DestinationNumber | None] = field(default_factory=list)
     versions: dict[DestinationId, int | None] = field(default_factory=dict)
 
 
@@ -141,22 +142,21 @@ class Flusher:
     def _judge(self, post: Post) -> None:
         """Judge every event of a post by the targets known now, and note the versions it was judged by."""
         now = self._now()
-        post.versions = {
-            id: self._targets.version(id)
-            for id in {
-                DestinationId(e.destination_id)
-                for e in post.events
-                if isinstance(e, Event) and e.destination_id
-            }
-            if post.allowed is None or id in post.allowed
-        }
-
-        def find(id: DestinationId) -> Target | None:
-            # A key that is limited to other destinations is told that there is none.
-            return self._targets.known(id) if id in post.versions else None
-
+        named = {DestinationId(event.destination_id) for event in post.events if isinstance(event, Event)}
+        # A key that is limited to other destinations is told that there is none.
+        visible = named if post.allowed is None else named & post.allowed
+        post.versions = {one: self._targets.version(one) for one in visible}
+        known = {one: target for one in visible if (target := self._targets.known(one)) is not None}
         post.judged = [
-            event if isinstance(event, Rejection) else judge(event, find, pepper=self._stores.pepper, now=now)
+            event
+            if isinstance(event, Rejection)
+            else judge(event, known.get, pepper=self._stores.pepper, now=now)
+            for event in post.events
+        ]
+        post.destinations = [
+            target.number
+            if isinstance(event, Event) and (target := known.get(DestinationId(event.destination_id)))
+            else None
             for event in post.events
         ]
 
@@ -198,7 +198,7 @@ class Flusher:
             # A statement of its own, or the next one's snapshot could be older than the lock.
             await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", partitions.FLUSH_LOCK)
             await self._judge_stale_again(connection, posts)
-            flush = Flush(posts_judged=[post.judged for post in posts])
+            flush = Flush([post.judged for post in posts], [post.destinations for post in posts])
             await self._stores.write(connection, flush)
         self._targets.pinned(flush.pinned)
         if flush.waiting:

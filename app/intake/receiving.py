@@ -77,7 +77,7 @@ class Intake:
         try:
             async with self._pool.acquire() as connection, connection.transaction(readonly=True):
                 await self._flusher.judge_freshly(connection, post)
-                flush = Flush(posts_judged=[post.judged])
+                flush = Flush([post.judged], [post.destinations])
                 await self._stores.read(connection, flush)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return NotStored("database")

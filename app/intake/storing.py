@@ -28,6 +28,8 @@ class Flush:
     """One transaction: the judged events of its posts, and what became of them."""
 
     posts_judged: Sequence[list[Judged]]
+    # Whose count a rejection falls under; None where the event names no destination that exists.
+    destinations: Sequence[Sequence[DestinationNumber | None]] = ()
     verdicts: dict[tuple[int, int], Verdict] = field(default_factory=dict)
     waiting: dict[LaneId, int] = field(default_factory=dict)
     pinned: dict[tuple[AdvertiserId, str], str] = field(default_factory=dict)
@@ -194,6 +196,12 @@ class Stores:
                 case Verdict.CONFLICT:
                     delta.rejected += 1
                     key = (number, "BAD_REQUEST", "event_id_conflict")
+                    rejected[key] = rejected.get(key, 0) + 1
+        for judged, destinations in zip(flush.posts_judged, flush.destinations, strict=True):
+            for one, owner in zip(judged, destinations, strict=True):
+                if isinstance(one, Rejection) and owner is not None:
+                    deltas.setdefault(owner, counts.Delta()).rejected += 1
+                    key = (owner, one.code.value, one.reason)
                     rejected[key] = rejected.get(key, 0) + 1
         await counts.add(connection, self._writer, deltas)
         await counts.add_rejections(connection, self._writer, rejected)

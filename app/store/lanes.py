@@ -55,20 +55,27 @@ async def workers(connection: RoadConnection) -> int:
     return max(1, number)
 
 
-async def with_work(connection: RoadConnection) -> list[tuple[LaneId, str | None]]:
-    """Return each lane that owes something sendable, with its living owner or None when it is free.
+async def busy(connection: RoadConnection) -> list[tuple[LaneId, str | None]]:
+    """Return each lane that owes something sendable or is owned, with its living owner, None when free.
 
     Free means: no lease, a lapsed one, or an owner whose session (and with it the lock) is gone.
     """
     rows = await connection.fetch(
-        "WITH held AS (SELECT objid::bigint AS lane FROM pg_locks WHERE locktype = 'advisory' "
-        "  AND classid::bigint = $1 AND granted "
-        "  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) "
-        "SELECT l.id, CASE WHEN l.leased_until > now() AND l.id IN (SELECT lane FROM held) THEN l.owner END AS owner "
-        "FROM lanes l WHERE EXISTS (SELECT FROM destinations d WHERE d.lane = l.id AND d.state = 'active' AND ("
-        "  EXISTS (SELECT FROM parcel_states s WHERE s.destination = d.number AND s.settled_at IS NULL) "
-        "  OR EXISTS (SELECT FROM exceptions e WHERE e.destination = d.number AND e.status = 'retrying'))) "
-        "ORDER BY l.id",
+        """
+        WITH held AS (
+          SELECT objid::bigint AS lane FROM pg_locks
+          WHERE locktype = 'advisory' AND classid::bigint = $1 AND granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())),
+        known AS (
+          SELECT l.id, CASE WHEN l.leased_until > now() AND l.id IN (SELECT lane FROM held) THEN l.owner END AS owner
+          FROM lanes l)
+        SELECT id, owner FROM known k
+        WHERE owner IS NOT NULL OR EXISTS (
+          SELECT FROM destinations d WHERE d.lane = k.id AND d.state = 'active' AND (
+            EXISTS (SELECT FROM parcel_states s WHERE s.destination = d.number AND s.settled_at IS NULL)
+            OR EXISTS (SELECT FROM exceptions e WHERE e.destination = d.number AND e.status = 'retrying')))
+        ORDER BY id
+        """,
         LANE_LOCKS,
     )
     return [(LaneId(row["id"]), row["owner"]) for row in rows]
@@ -129,7 +136,7 @@ async def is_ours(connection: RoadConnection, lane: LaneId, fence: int) -> bool:
 async def shut_gate(connection: RoadConnection, lane: LaneId, fence: int, seconds: float) -> None:
     """Keep the end of a Retry-After window, for the owner that may come after us."""
     await connection.execute(
-        "UPDATE lanes SET gate_until = greatest(gate_until, now() + make_interval(secs => $3)) "
+        "UPDATE lanes SET gate_until = greatest(gate_until, now() + make_interval(secs => $3::float8)) "
         "WHERE id = $1 AND fence = $2",
         lane,
         fence,

@@ -34,7 +34,7 @@ async def take(
 ) -> bool:
     """Take the right to refresh this generation; False while another process has it or it is past."""
     status = await connection.execute(
-        "UPDATE sign_ins SET refresh_owner = $3, refresh_until = clock_timestamp() + make_interval(secs => $4) "
+        "UPDATE sign_ins SET refresh_owner = $3, refresh_until = clock_timestamp() + make_interval(secs => $4::float8) "
         "WHERE destination = $1 AND generation = $2 "
         "AND (refresh_until IS NULL OR refresh_until < clock_timestamp())",
         destination,
@@ -50,7 +50,7 @@ async def give_back(
 ) -> None:
     """End a lease without new tokens; nobody tries again for `pause` seconds."""
     await connection.execute(
-        "UPDATE sign_ins SET refresh_owner = NULL, refresh_until = clock_timestamp() + make_interval(secs => $3) "
+        "UPDATE sign_ins SET refresh_owner = NULL, refresh_until = clock_timestamp() + make_interval(secs => $3::float8) "
         "WHERE destination = $1 AND refresh_owner = $2",
         destination,
         owner,
@@ -71,7 +71,7 @@ async def keep(
     """Store refreshed tokens as the next generation; False when the lease or the generation was lost."""
     status = await connection.execute(
         "UPDATE sign_ins SET access_token = $4, refresh_token = coalesce($5, refresh_token), lifetime_s = $6, "
-        "access_until = clock_timestamp() + make_interval(secs => $6), issued_at = now(), "
+        "access_until = clock_timestamp() + make_interval(secs => $6::integer), issued_at = now(), "
         "generation = generation + 1, refresh_owner = NULL, refresh_until = NULL "
         "WHERE destination = $1 AND generation = $2 AND refresh_owner = $3",
         destination,

@@ -1,0 +1,92 @@
+"""Amazon as the road's tests see it: a handler behind httpx's transport, with a log that judges."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import httpx
+
+Answer = httpx.Response | Exception
+Script = Callable[["Request"], Answer | Awaitable[Answer] | None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request for the events call, its events sliced as sent."""
+
+    advertiser_id: str
+    token: str
+    events: Sequence[dict]
+    body: bytes
+    number: int
+
+    @property
+    def ids(self) -> list[str]:
+        return [event["eventId"] for event in self.events]
+
+
+@dataclass
+class FakeAmazon:
+    """Takes everything unless `script` answers otherwise; `script` may raise httpx errors."""
+
+    script: Script | None = None
+    requests: list[Request] = field(default_factory=list)
+    accepted: dict[str, set[str]] = field(default_factory=dict)
+    times: dict[str, int] = field(default_factory=dict)
+    tokens: list[str] = field(default_factory=list)
+    token_answer: Callable[[dict[str, str]], httpx.Response] | None = None
+
+    def client(self) -> httpx.MockTransport:
+        return httpx.MockTransport(self._handle)
+
+    async def _handle(self, request: httpx.Request) -> httpx.Response:
+        body = await request.aread()
+        if request.url.path.endswith("/auth/o2/token"):
+            return self._token(body)
+        assert request.url.path.endswith("/adsApi/v1/create/events"), request.url.path
+        parsed = Request(
+            advertiser_id=request.headers["Amazon-Ads-AccountId"],
+            token=request.headers["Authorization"].removeprefix("Bearer "),
+            events=json.loads(body)["events"],
+            body=body,
+            number=len(self.requests),
+        )
+        self.requests.append(parsed)
+        answer = self.script(parsed) if self.script else None
+        if asyncio.iscoroutine(answer):
+            answer = await answer
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, httpx.Response):
+            return answer
+        return self.take(parsed)
+
+    def _token(self, body: bytes) -> httpx.Response:
+        form = dict(pair.split("=", 1) for pair in body.decode().split("&"))
+        if self.token_answer:
+            return self.token_answer(form)
+        token = f"Atza|fresh-{len(self.tokens)}"
+        self.tokens.append(token)
+        return httpx.Response(
+            200,
+            json={
+                "access_token": token,
+                "refresh_token": "Atzr|1",
+                "token_type": "bearer",
+                "expires_in": 3600,
+            },
+        )
+
+    def take(self, request: Request, *, but: Sequence[int] = ()) -> httpx.Response:
+        """Accept all but some, and answer 207 for those accepted."""
+        success = []
+        for index, event in enumerate(request.events):
+            if index in but:
+                continue
+            text = json.dumps(event, sort_keys=True)
+            self.accepted.setdefault(event["eventId"], set()).add(hashlib.sha256(text.encode()).hexdigest())
+            self.times[event["eventId"]] = self.times.get(event["eventId"], 0) + 1
+            success.append({"index": index, "event": None})
+        return httpx.Response(207, json={"success": success, "error": []})
