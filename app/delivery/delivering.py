@@ -21,6 +21,7 @@ from app.telemetry import Telemetry, describe
 from app.vault import Vault
 
 REQUEST_DEADLINE_S = 25.0
+_LEAST_S = 5.0  # with less time than this left a request is not begun
 # A started attempt without a result may still be under way until then; only later is it sent again.
 SETTLED_WITHIN = timedelta(seconds=REQUEST_DEADLINE_S + 5)
 
@@ -55,6 +56,7 @@ class _Going:
     load: Load
     started: attempts.Started
     access: Access
+    until: float  # monotonic: the request must be over by then, for others count from its start
 
 
 class Delivery:
@@ -156,7 +158,9 @@ class Delivery:
             if load is None or not load.items:
                 lane.wake(self._chance.monotonic())
                 return None
-            if lane.owned_until - self._chance.monotonic() <= REQUEST_DEADLINE_S:
+            # Taken before the attempt is committed, so that our deadline ends before the database's does.
+            until = self._chance.monotonic() + REQUEST_DEADLINE_S
+            if lane.owned_until <= until:
                 # The lease could lapse under the request; the renewal will wake us.
                 return None
             started = await attempts.start(
@@ -176,7 +180,7 @@ class Delivery:
             lane.wake(self._chance.monotonic() + 0.1)
             return None
         lane.served[queue.number] = self._chance.monotonic()
-        return _Going(load, started, access)
+        return _Going(load, started, access, until)
 
     async def _take_off(
         self, connection: asyncpg.pool.PoolConnectionProxy, lane: Lane, queue: lanes.Queue, claimed: Claimed
@@ -196,8 +200,10 @@ class Delivery:
         """Sent and settled."""
         now = self._chance.monotonic()
         settlement: Settlement
-        if lane.pace.gate > now:
-            # A 429 was read while this request was being prepared: nothing leaves inside its window.
+        left = going.until - now
+        if lane.pace.gate > now or left < _LEAST_S or lane.owned_until <= going.until:
+            # A 429 was read while this request was being prepared, and nothing leaves inside its window;
+            # or we were held up for so long that others may soon count the request as over.
             sent, settlement = Sent(Throttled(None), None, None, 0), NotNow("throttled")
         else:
             lane.pace = lane.pace.sent(lane.limit, now)
@@ -206,7 +212,7 @@ class Delivery:
                 access_token=going.access.token,
                 advertiser_id=lane.held.advertiser_id,
                 conversions=[item.body for item in going.load.items],
-                deadline_s=REQUEST_DEADLINE_S,
+                deadline_s=left,
             )
             settlement = await self._judge(lane, going, sent)
         written = await self._settle(lane, going, sent, settlement)
@@ -248,17 +254,15 @@ class Delivery:
         """
         for pause in (0.1, 0.4, 1.6, 5.0, None):
             try:
-                async with self._pool.acquire() as connection, connection.transaction():
-                    written = await settlements.write(
-                        connection, lane, going.load, going.started, sent, settlement, writer=self._writer
-                    )
-                    if isinstance(sent.reply, Throttled):
-                        left = max(0.0, lane.pace.gate - self._chance.monotonic())
-                        await lanes.shut_gate(connection, lane.id, lane.fence, left)
-                    return written
-            except StaleOwner:
-                lane.given_up = True
-                raise
+                async with self._pool.acquire() as connection:
+                    if (left := lane.pace.gate - self._chance.monotonic()) > 0 and isinstance(
+                        sent.reply, Throttled
+                    ):
+                        await lanes.shut_gate(connection, lane.id, left)
+                    async with connection.transaction():
+                        return await settlements.write(
+                            connection, lane, going.load, going.started, sent, settlement, writer=self._writer
+                        )
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 self._telemetry.log(
                     "settle.failed",

@@ -38,6 +38,9 @@ class Ownership:
         self._session: asyncpg.Connection | None = None
         self._taking_turns = asyncio.Lock()  # a connection carries one statement at a time
         self.owned: dict[LaneId, Lane] = {}
+        self._lost: list[
+            Lane
+        ] = []  # to be let go of in the session too: its locks count how often they were taken
 
     async def adopt(self) -> list[Lane]:
         """Take free lanes with work, up to a fair share among the living workers. Returns the new ones.
@@ -46,6 +49,7 @@ class Ownership:
         """
         async with self._taking_turns:
             session = await self._alive()
+            await self._let_go(session)
             busy = await lanes.busy(session)
             workers = await lanes.workers(session)
             share = -(-len({lane for lane, _ in busy} | set(self.owned)) // workers)
@@ -91,15 +95,20 @@ class Ownership:
         _forget(lane, left)
 
     def lose(self, lane: Lane) -> None:
-        """Stop touching a lane that has another owner."""
+        """Stop touching a lane that has another owner. Once: its lock must not be given back twice."""
+        if lane.given_up:
+            return
         lane.given_up = True
-        self.owned.pop(lane.id, None)
+        if self.owned.get(lane.id) is lane:
+            del self.owned[lane.id]
+        self._lost.append(lane)
         self._telemetry.log("lane.lost", level=30, lane=lane.id, fence=lane.fence)
 
     async def close(self) -> None:
         """Give all lanes back and end the session."""
         async with self._taking_turns:
             if self._session is not None and not self._session.is_closed():
+                await self._let_go(self._session)
                 for lane in list(self.owned.values()):
                     await self._release(self._session, lane)
                 await self._session.close()
@@ -123,6 +132,13 @@ class Ownership:
         self.owned[id] = lane
         self._telemetry.log("lane.taken", lane=id, fence=held.fence)
         return lane
+
+    async def _let_go(self, session: asyncpg.Connection) -> None:
+        """Free lost lanes: our lock on them, and the lease where the fence is still ours after all."""
+        while self._lost:
+            lane = self._lost[-1]
+            await lanes.release(session, lane.id, lane.fence)
+            self._lost.pop()
 
     async def _release(self, session: asyncpg.Connection, lane: Lane) -> None:
         lane.given_up = True

@@ -47,7 +47,7 @@ async def write(
     writer: int,
 ) -> Written:
     """Write a settlement: the attempt's result, every conversion's fate, the counts. Raises StaleOwner."""
-    ours = await attempts.settle(
+    settled = await attempts.settle(
         connection,
         started,
         lane=lane.id,
@@ -58,9 +58,11 @@ async def write(
         message=getattr(sent.reply, "message", None) or getattr(sent.reply, "why", None),
         took_ms=sent.took_ms,
     )
-    if not ours:
+    if settled is attempts.Settled.STALE:
         raise StaleOwner
     delta = counts.Delta()
+    if settled is attempts.Settled.BEFORE:
+        return Written(delta)
     match settlement:
         case EachItsOwn(fates):
             written = [
@@ -219,12 +221,14 @@ async def write_recovered(
     Raises StaleOwner.
     """
     started = attempts.Started(left.id, left.day)
-    ours = await attempts.settle(
+    settled = await attempts.settle(
         connection, started, lane=lane.id, fence=lane.fence, outcome="lost", message="interrupted"
     )
-    if not ours:
+    if settled is attempts.Settled.STALE:
         raise StaleOwner
     delta = counts.Delta()
+    if settled is attempts.Settled.BEFORE:
+        return Written(delta)
     if left.places is None:
         for state in await parcels.still_open(connection, left.parcels):
             later = settle(sent.reply, [state.tries], policy=policy, jitter=jitter)

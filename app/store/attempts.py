@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from enum import StrEnum
 
 import asyncpg
 
@@ -68,6 +69,14 @@ async def start(
     return None if row is None else Started(AttemptId(row["id"]), row["day"])
 
 
+class Settled(StrEnum):
+    """What became of writing an attempt's result."""
+
+    NOW = "now"  # written, and everything that follows from it may be
+    BEFORE = "before"  # under our own fence already: the answer to an earlier commit was lost
+    STALE = "stale"  # the lane has another owner; nothing of ours may be written
+
+
 async def settle(
     connection: RoadConnection,
     started: Started,
@@ -79,8 +88,8 @@ async def settle(
     request_id: str | None = None,
     message: str | None = None,
     took_ms: int | None = None,
-) -> bool:
-    """Write the result of an attempt once. Returns False to a stale owner, who must then write nothing."""
+) -> Settled:
+    """Write the result of an attempt, once."""
     status = await connection.execute(
         "UPDATE attempts SET settled_at = clock_timestamp(), outcome = $5, http_status = $6, request_id = $7, "
         "  message = $8, took_ms = $9 "
@@ -96,7 +105,16 @@ async def settle(
         message,
         took_ms,
     )
-    return status == "UPDATE 1"
+    if status == "UPDATE 1":
+        return Settled.NOW
+    before = await connection.fetchval(
+        "SELECT true FROM attempts a JOIN lanes l ON l.id = a.lane "
+        "WHERE a.id = $1 AND a.day = $2 AND a.settled_at IS NOT NULL AND l.fence = $3",
+        started.id,
+        started.day,
+        fence,
+    )
+    return Settled.BEFORE if before else Settled.STALE
 
 
 async def unsettled(connection: RoadConnection, lane: LaneId) -> list[Unsettled]:

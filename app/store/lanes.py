@@ -133,13 +133,15 @@ async def is_ours(connection: RoadConnection, lane: LaneId, fence: int) -> bool:
     return bool(found)
 
 
-async def shut_gate(connection: RoadConnection, lane: LaneId, fence: int, seconds: float) -> None:
-    """Keep the end of a Retry-After window, for the owner that may come after us."""
+async def shut_gate(connection: RoadConnection, lane: LaneId, seconds: float) -> None:
+    """Keep the end of a Retry-After window, for whoever owns the lane then.
+
+    Not fenced: a window that a replaced owner read holds for its successor too, and can only grow.
+    """
     await connection.execute(
-        "UPDATE lanes SET gate_until = greatest(gate_until, now() + make_interval(secs => $3::float8)) "
-        "WHERE id = $1 AND fence = $2",
+        "UPDATE lanes SET gate_until = greatest(gate_until, clock_timestamp() + make_interval(secs => $2::float8)) "
+        "WHERE id = $1",
         lane,
-        fence,
         seconds,
     )
 

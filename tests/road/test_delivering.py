@@ -433,3 +433,44 @@ async def _crash(world: World, dispatcher: object, task: "asyncio.Task[None]") -
 
 async def _value(value: object) -> object:
     return value
+
+
+async def test_a_lane_that_was_lost_and_taken_again_can_be_given_to_another_worker(
+    world: World, database_url: str
+) -> None:
+    """A session's lock counts how often it was taken; losing a lane gives it back."""
+    dst = await world.destination()
+    world.work()
+    await world.post(dst, event(1))
+    await world.until(dst, delivered=1)
+    ownership = world.workers[0][0]._ownership
+    for lane in list(ownership.owned.values()):
+        ownership.lose(lane)
+    await world.post(dst, event(2))
+    await world.until(dst, delivered=2)
+    await world.stop_workers()
+    async with make_world(database_url, world.amazon) as other:
+        other.work()
+        await world.post(dst, event(3))
+        await world.until(dst, delivered=3)
+
+
+async def test_a_window_read_by_a_replaced_owner_holds_for_its_successor(
+    world: World, database_url: str
+) -> None:
+    """The gate is written whoever owns the lane by then."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    entered, release = asyncio.Event(), asyncio.Event()
+
+    async def throttle(request: Request) -> httpx.Response:
+        entered.set()
+        await release.wait()
+        return httpx.Response(429, headers={"Retry-After": "600"})
+
+    world.amazon.script = throttle
+    world.work()
+    await entered.wait()
+    await world.fetch("UPDATE lanes SET fence = fence + 1, leased_until = now() + interval '1 hour'")
+    release.set()
+    await eventually(lambda: world.fetch("SELECT 1 FROM lanes WHERE gate_until > now() + interval '500 s'"))
