@@ -45,7 +45,7 @@ _NAMING_TRAITS: Final = ("email", "phone", "first_name", "last_name", "address")
 
 @dataclass(frozen=True, slots=True)
 class CustomField:
-    """A row of custom data: the name Amazon is told, the destination field, and where its value comes from."""
+    """A row of custom data: the name Amazon is told, the destination field, and its source."""
 
     name: str
     field: str  # custom_data.<name>

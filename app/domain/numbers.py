@@ -8,6 +8,7 @@ _PLAIN_DECIMAL: Final = re.compile(r"[+-]?[0-9]{1,32}(?:\.[0-9]{1,32})?", re.ASC
 
 # Wide enough for any number the parser takes; the default context would cut at 28 digits.
 _WIDE: Final = Context(prec=10_000)
+_UNITS: Final = tuple(Decimal((0, (1,), -places)) for places in range(7))
 
 
 def is_number(value: Any) -> TypeGuard[int | Decimal]:
@@ -28,10 +29,10 @@ def number_text(number: int | Decimal) -> str:
 
 
 def rounded(number: int | Decimal, places: int) -> int | Decimal:
-    """Round to so many decimals, halves away from zero as money is; to none gives an `int`."""
-    if type(number) is int:
+    """Round to 0–6 decimals, halves away from zero as money is; to none gives an `int`."""
+    if not isinstance(number, Decimal):
         return number
-    exact = Decimal(number).quantize(Decimal((0, (1,), -places)), ROUND_HALF_UP, _WIDE)
+    exact = Decimal.quantize(number, _UNITS[places], ROUND_HALF_UP, _WIDE)
     return int(exact) if places == 0 else exact
 
 

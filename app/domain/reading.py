@@ -161,7 +161,7 @@ class Reading:
             if type(value) is Failed:
                 return self.refuse(value, name, source)
             if name == "value" and value != raw:
-                self.warnings.append(Warned("value_rounded", source.path))
+                self.warnings.append(Warned("value_rounded", source.path or name))
             if self._trace:
                 self._note(name, source, "…" if name == "ip_address" else value)
             read[name] = value

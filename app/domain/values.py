@@ -17,6 +17,8 @@ from app.domain.failures import Failed, json_type, wrong_type
 from app.domain.numbers import is_number, number_text, rounded
 
 MAX_VALUE: Final = 10**13  # up to here a double still holds every hundredth
+_MAX_VALUE: Final = Decimal(MAX_VALUE)
+_MIN_VALUE: Final = -_MAX_VALUE
 MAX_UNITS: Final = 2**31 - 1  # the schema's int32
 MAX_CUSTOM_LENGTH: Final = 256
 MAX_USER_AGENT: Final = 512
@@ -49,8 +51,8 @@ def read_value(value: Any, *, purchase: bool) -> int | Decimal | Failed:
         return wrong_type(f"is {json_type(value)}, where a number is taken")
     if purchase and value < 0:
         return Failed("value_invalid", "is negative, which a purchase cannot be")
-    if not -MAX_VALUE <= value <= MAX_VALUE:
-        return Failed("value_invalid", "is larger than ten million millions")
+    if not _MIN_VALUE <= value <= _MAX_VALUE:
+        return Failed("value_invalid", "lies beyond ten million millions")
     exact = rounded(value, 2)
     return exact if exact else 0  # never minus zero
 

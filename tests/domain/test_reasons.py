@@ -2,24 +2,9 @@
 
 from pathlib import Path
 
-import pytest
-
 from app.domain.codes import REASONS, WARNINGS, Code
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reasons.md").read_text()
-
-
-@pytest.mark.parametrize("word", REASONS)
-def test_every_reason_is_on_the_page_as_in_the_table(word: str) -> None:
-    """Word, code and remedy, so that a caller reads what the service knows."""
-    row = REASONS[word]
-    assert f"| `{row.word}` | {row.code} | {row.remedy} |" in PAGE
-
-
-@pytest.mark.parametrize("word", WARNINGS)
-def test_every_warning_is_on_the_page_as_in_the_table(word: str) -> None:
-    """Likewise."""
-    assert f"| `{word}` | {WARNINGS[word]} |" in PAGE
 
 
 def test_the_page_has_no_other_words() -> None:
