@@ -3,13 +3,12 @@
 import asyncio
 import math
 from collections.abc import Callable
-from datetime import timedelta
 
 import httpx
 import pytest
 
 from tests.road.amazon import Request
-from tests.road.world import World, event, eventually, make_world, stamp
+from tests.road.world import World, event, eventually, make_world
 
 
 def once(

@@ -1,0 +1,83 @@
+"""A second stand-in for Amazon, written for one test: what the product needs, said differently."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+
+class OtherAmazon:
+    """A bare HTTP/1.1 server: sign-in without a page, older account calls only, echo-less 207."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.strangers: list[str] = []
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        server = await asyncio.start_server(self._converse, "127.0.0.1", 0)
+        try:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        finally:
+            server.close()
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                lines = head.decode("latin-1").split("\r\n")
+                method, target, _ = lines[0].split(" ", 2)
+                headers = {
+                    k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:] if line)
+                }
+                body = await reader.readexactly(int(headers.get("content-length", "0")))
+                status, more, answer = self._answer(method, target, headers, body)
+                text = json.dumps(answer).encode()
+                more = {"Content-Type": "application/json", "Content-Length": str(len(text)), **more}
+                told = "".join(f"{name}: {value}\r\n" for name, value in more.items())
+                writer.write(f"HTTP/1.1 {status} X\r\n{told}\r\n".encode() + text)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    def _answer(
+        self, method: str, target: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], Any]:
+        parts = urlsplit(target)
+        form = parse_qs(body.decode()) if "urlencoded" in headers.get("content-type", "") else {}
+        match method, parts.path:
+            case "POST", "/eu/ap/oa":
+                back = {"code": "c0de", "state": form["state"][0], "scope": form["scope"][0]}
+                return 302, {"Location": f"{form['redirect_uri'][0]}?{urlencode(back)}"}, {}
+            case "POST", "/eu/auth/o2/token":
+                if "authorization" in headers or form["client_secret"] != ["secret"]:
+                    return 400, {}, {"error": "invalid_request"}
+                token = {"access_token": "Atza|o", "refresh_token": "Atzr|o", "token_type": "bearer"}
+                return 200, {}, {**token, "expires_in": 3600}
+            case "POST", "/eu/adsApi/v1/query/advertiserAccounts":
+                return 404, {}, {"code": "NOT_FOUND", "message": "unknown"}
+            case "GET", "/eu/v2/profiles":
+                if "amazon-advertising-api-clientid" not in headers:
+                    return 401, {}, {"code": "UNAUTHORIZED"}
+                return 200, {}, [{"profileId": 77, "accountInfo": {"type": "agency", "name": "Agency"}}]
+            case "GET", "/eu/dsp/advertisers":
+                if headers.get("amazon-advertising-api-scope") != "77":
+                    return 403, {}, {"code": "FORBIDDEN"}
+                return (
+                    200,
+                    {},
+                    {"totalResults": 1, "response": [{"advertiserId": "123456789012", "name": "A"}]},
+                )
+            case "POST", "/eu/adsApi/v1/create/events":
+                if (
+                    headers["authorization"] != "Bearer Atza|o"
+                    or headers["amazon-ads-accountid"] != "123456789012"
+                ):
+                    return 401, {}, {"code": "UNAUTHORIZED"}
+                sent = json.loads(body)["events"]
+                self.events += sent
+                return 207, {}, {"success": [{"index": n} for n in range(len(sent))]}
+            case _:
+                self.strangers.append(f"{method} {parts.path}")
+                return 404, {}, {}
