@@ -39,20 +39,24 @@ SENTENCES: Final = {
 }
 
 
+_INFINITY: Final = float("inf")
+
+
 class _NumberOutOfRangeError(Exception):
     """Raised through the decoder, which has no other way to stop; never leaves this module."""
 
 
 def _exact(text: str) -> Decimal:
     """Keep a fraction or an exponent exactly, refusing what a double would turn into infinity or zero."""
+    if len(text) < 64 and "e" not in text and "E" not in text:
+        return Decimal(text)  # neither too large nor too small for a double: what prices look like
     if len(text) > MAX_NUMBER_LENGTH:
         raise _NumberOutOfRangeError
     approximate = float(text)
-    if approximate == 0.0:
-        if any(digit in text.lower().partition("e")[0] for digit in "123456789"):
-            raise _NumberOutOfRangeError  # underflow: something would be read as nothing
-    elif approximate in (float("inf"), float("-inf")):
+    if not -_INFINITY < approximate < _INFINITY:
         raise _NumberOutOfRangeError
+    if approximate == 0.0 and any(digit in "123456789" for digit in text.lower().partition("e")[0]):
+        raise _NumberOutOfRangeError  # underflow: something would be read as nothing
     try:
         return Decimal(text)
     except InvalidOperation:  # `0e9999999999` is zero, though Decimal cannot hold its exponent

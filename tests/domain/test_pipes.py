@@ -95,6 +95,9 @@ def piped(value: Any, *written: Any) -> Any:
         pytest.param("abs", True, "wrong_type", id="a number step takes no boolean"),
         pytest.param("lower", None, None, id="nothing stays nothing"),
         pytest.param("lower", "a" * 8193, "value_too_long", id="a text of 8,193 characters"),
+        pytest.param(
+            ["substring", 0, 1], "a" * 8193, "value_too_long", id="even where little of it is taken"
+        ),
         pytest.param(["replace", "a", "bb"], "a" * 8000, "value_too_long", id="a text that grew too long"),
     ],
 )
