@@ -88,7 +88,7 @@ async def opened(settings: Settings, *, role: str, pool_size: int) -> AsyncItera
 
 
 async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) -> bytes:
-    """Return the content hash's key, made once and kept sealed: it never rotates, or retries would conflict."""
+    """Return the content hash's key, made once and kept sealed. It never rotates: retries would conflict."""
     place = "secrets/content_pepper"
     fresh = vault.seal(secrets.token_bytes(32), place=place)
     sealed = await stored_secrets.keep_first(connection, "content_pepper", fresh)

@@ -11,7 +11,6 @@ import asyncpg
 from app.delivery import settlements
 from app.delivery.lanes import IN_FLIGHT_CAP, Lane
 from app.delivery.loads import Claimed, Load, claim_live, claim_retry
-from app.delivery.settlements import StaleOwner
 from app.delivery.tokens import Access, AccessTokens, NotYet, Parked
 from app.domain.destination import Region
 from app.domain.outcome import Forbidden, Lost, Sent, Throttled, Unauthorized

@@ -1,4 +1,4 @@
-"""Telling workers that events wait: after the commit, from another connection, a few times a second at most."""
+"""Telling workers that events wait: after the commit, from another connection, some times a second."""
 
 import asyncio
 

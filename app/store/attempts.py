@@ -1,4 +1,4 @@
-"""Attempts: one row per request to Amazon, committed as started before it is sent, its result written once."""
+"""Attempts: one row per request to Amazon, committed as started before it is sent; its result comes once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,13 +50,17 @@ async def start(
     sees the attempt, or is seen by it.
     """
     row = await connection.fetchrow(
-        "WITH lane AS (SELECT id FROM lanes WHERE id = $1 AND fence = $2 AND leased_until > clock_timestamp() FOR SHARE), "
-        # The sign-in must be the one whose token is about to be used, or a reconnect would go unnoticed.
-        "ready AS (SELECT d.number FROM destinations d JOIN sign_ins s ON s.destination = d.id "
-        "  WHERE d.number = $3 AND d.state = 'active' AND s.generation = $8 FOR SHARE OF d) "
-        "INSERT INTO attempts (id, day, lane, destination, fence, worker, parcels, places, events, generation) "
-        "SELECT nextval('attempt_ids'), (now() AT TIME ZONE 'UTC')::date, lane.id, ready.number, $2, $4, $5, $6, $7, $8 "
-        "FROM lane, ready RETURNING id, day",
+        """
+        WITH lane AS (SELECT id FROM lanes WHERE id = $1 AND fence = $2
+          AND leased_until > clock_timestamp() FOR SHARE),
+        -- The sign-in must be the one whose token is about to be used, or a reconnect would go unnoticed.
+        ready AS (SELECT d.number FROM destinations d JOIN sign_ins s ON s.destination = d.id
+          WHERE d.number = $3 AND d.state = 'active' AND s.generation = $8 FOR SHARE OF d)
+        INSERT INTO attempts (id, day, lane, destination, fence, worker, parcels, places, events, generation)
+        SELECT nextval('attempt_ids'), (now() AT TIME ZONE 'UTC')::date, lane.id, ready.number, $2, $4,
+          $5, $6, $7, $8
+        FROM lane, ready RETURNING id, day
+        """,
         lane,
         fence,
         destination,
@@ -91,10 +95,12 @@ async def settle(
 ) -> Settled:
     """Write the result of an attempt, once."""
     status = await connection.execute(
-        "UPDATE attempts SET settled_at = clock_timestamp(), outcome = $5, http_status = $6, request_id = $7, "
-        "  message = $8, took_ms = $9 "
-        "WHERE id = $1 AND day = $2 AND settled_at IS NULL "
-        "AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR SHARE)",
+        """
+        UPDATE attempts SET settled_at = clock_timestamp(), outcome = $5, http_status = $6, request_id = $7,
+          message = $8, took_ms = $9
+        WHERE id = $1 AND day = $2 AND settled_at IS NULL
+        AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR SHARE)
+        """,
         started.id,
         started.day,
         lane,
@@ -108,8 +114,10 @@ async def settle(
     if status == "UPDATE 1":
         return Settled.NOW
     before = await connection.fetchval(
-        "SELECT true FROM attempts a JOIN lanes l ON l.id = a.lane "
-        "WHERE a.id = $1 AND a.day = $2 AND a.settled_at IS NOT NULL AND l.fence = $3",
+        """
+        SELECT true FROM attempts a JOIN lanes l ON l.id = a.lane
+        WHERE a.id = $1 AND a.day = $2 AND a.settled_at IS NOT NULL AND l.fence = $3
+        """,
         started.id,
         started.day,
         fence,
@@ -120,8 +128,10 @@ async def settle(
 async def unsettled(connection: RoadConnection, lane: LaneId) -> list[Unsettled]:
     """Return the started attempts of a lane that have no result, with their age on the database's clock."""
     rows = await connection.fetch(
-        "SELECT id, day, destination, parcels, places, clock_timestamp() - started_at AS age "
-        "FROM attempts WHERE lane = $1 AND settled_at IS NULL ORDER BY id",
+        """
+        SELECT id, day, destination, parcels, places, clock_timestamp() - started_at AS age
+        FROM attempts WHERE lane = $1 AND settled_at IS NULL ORDER BY id
+        """,
         lane,
     )
     return [_unsettled(row) for row in rows]
@@ -143,8 +153,11 @@ async def overdue(
 ) -> list[tuple[LaneId, Unsettled]]:
     """Return the unsettled attempts of these lanes whose sender can no longer be at it."""
     rows = await connection.fetch(
-        "SELECT lane, id, day, destination, parcels, places, clock_timestamp() - started_at AS age FROM attempts "
-        "WHERE lane = ANY($1::int[]) AND settled_at IS NULL AND started_at < clock_timestamp() - $2::interval",
+        """
+        SELECT lane, id, day, destination, parcels, places, clock_timestamp() - started_at AS age
+          FROM attempts
+        WHERE lane = ANY($1::int[]) AND settled_at IS NULL AND started_at < clock_timestamp() - $2::interval
+        """,
         list(lanes),
         older_than,
     )
@@ -156,8 +169,11 @@ async def any_in_flight(
 ) -> bool:
     """Tell whether a request of this destination may still be under way."""
     found: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM destinations d JOIN attempts a ON a.lane = d.lane AND a.destination = d.number "
-        "WHERE d.number = $1 AND a.settled_at IS NULL AND a.started_at > clock_timestamp() - $2::interval)",
+        """
+        SELECT EXISTS (SELECT FROM destinations d JOIN attempts a ON a.lane = d.lane
+          AND a.destination = d.number
+        WHERE d.number = $1 AND a.settled_at IS NULL AND a.started_at > clock_timestamp() - $2::interval)
+        """,
         destination,
         younger_than,
     )
@@ -182,8 +198,10 @@ class Told:
 async def told(connection: RoadConnection, ids: Sequence[int]) -> list[Told]:
     """Return these attempts in order of their start; those whose partition was dropped are missing."""
     rows = await connection.fetch(
-        "SELECT id, started_at, settled_at, outcome, http_status, request_id, message, took_ms, events "
-        "FROM attempts WHERE id = ANY($1::bigint[]) ORDER BY started_at, id",
+        """
+        SELECT id, started_at, settled_at, outcome, http_status, request_id, message, took_ms, events
+        FROM attempts WHERE id = ANY($1::bigint[]) ORDER BY started_at, id
+        """,
         list(ids),
     )
     return [Told(**dict(row)) for row in rows]

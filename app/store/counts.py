@@ -28,15 +28,16 @@ class Delta:
 
 COLUMNS: Sequence[str] = tuple(field.name for field in fields(Delta))
 
-_ADD = (
-    f"INSERT INTO counts AS c (destination, day, writer, {', '.join(COLUMNS)}) "
-    f"SELECT d.destination, (now() AT TIME ZONE 'UTC')::date, $1, {', '.join(f'd.{c}' for c in COLUMNS)} "
-    f"FROM unnest($2::int[], {', '.join(f'${n}::bigint[]' for n in range(3, 3 + len(COLUMNS)))}) "
-    f"AS d (destination, {', '.join(COLUMNS)}) "
-    # In order of destination, so that two writers who share a row never wait in a circle.
-    "ORDER BY d.destination "
-    f"ON CONFLICT (destination, day, writer) DO UPDATE SET {', '.join(f'{c} = c.{c} + excluded.{c}' for c in COLUMNS)}"
-)
+_ADD = f"""
+    INSERT INTO counts AS c (destination, day, writer, {", ".join(COLUMNS)})
+    SELECT d.destination, (now() AT TIME ZONE 'UTC')::date, $1, {", ".join(f"d.{name}" for name in COLUMNS)}
+    FROM unnest($2::int[], {", ".join(f"${n}::bigint[]" for n in range(3, 3 + len(COLUMNS)))})
+      AS d (destination, {", ".join(COLUMNS)})
+    -- In order of destination, so that two writers who share a row never wait in a circle.
+    ORDER BY d.destination
+    ON CONFLICT (destination, day, writer) DO UPDATE
+    SET {", ".join(f"{name} = c.{name} + excluded.{name}" for name in COLUMNS)}
+"""
 
 
 async def add(connection: RoadConnection, writer: int, deltas: Mapping[DestinationNumber, Delta]) -> None:
@@ -58,11 +59,14 @@ async def add_rejections(
         return
     ordered = sorted(rejected.items())
     await connection.execute(
-        "INSERT INTO rejections AS r (destination, day, writer, code, reason, rejected) "
-        "SELECT x.destination, (now() AT TIME ZONE 'UTC')::date, $1, x.code, x.reason, x.rejected "
-        "FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[]) AS x (destination, code, reason, rejected) "
-        "ON CONFLICT (destination, day, writer, code, reason) "
-        "DO UPDATE SET rejected = r.rejected + excluded.rejected, last_at = now()",
+        """
+        INSERT INTO rejections AS r (destination, day, writer, code, reason, rejected)
+        SELECT x.destination, (now() AT TIME ZONE 'UTC')::date, $1, x.code, x.reason, x.rejected
+        FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[]) AS x (destination, code, reason,
+          rejected)
+        ON CONFLICT (destination, day, writer, code, reason)
+        DO UPDATE SET rejected = r.rejected + excluded.rejected, last_at = now()
+        """,
         writer,
         [key[0] for key, _ in ordered],
         [key[1] for key, _ in ordered],

@@ -48,18 +48,23 @@ async def write(
     if not written:
         return
     await connection.execute(
-        "INSERT INTO exceptions AS e (parcel, place, day, destination, status, batch, tries, due_at, event_at, "
-        "  code, reason, amazon_code, amazon_message, attempts) "
-        "SELECT w.parcel, w.place, w.day, $1, w.status, w.batch, w.tried, now() + coalesce(w.wait, '0'), w.event_at, "
-        "  w.code, w.reason, w.amazon_code, w.amazon_message, array_remove(ARRAY[$2::bigint], NULL) "
-        "FROM unnest($3::bigint[], $4::smallint[], $5::date[], $6::text[], $7::bigint[], $8::smallint[], "
-        "  $9::interval[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::text[]) "
-        "  AS w (parcel, place, day, status, batch, tried, wait, event_at, code, reason, amazon_code, amazon_message) "
-        "ON CONFLICT (parcel, place) DO UPDATE SET status = excluded.status, batch = excluded.batch, "
-        "  tries = least(e.tries + excluded.tries, 32767), due_at = excluded.due_at, code = excluded.code, "
-        "  reason = excluded.reason, amazon_code = excluded.amazon_code, amazon_message = excluded.amazon_message, "
-        "  attempts = CASE WHEN cardinality(e.attempts) < 31 THEN e.attempts || excluded.attempts "
-        "    ELSE e.attempts[1:1] || e.attempts[3:31] || excluded.attempts END, changed_at = now()",
+        """
+        INSERT INTO exceptions AS e (parcel, place, day, destination, status, batch, tries, due_at, event_at,
+          code, reason, amazon_code, amazon_message, attempts)
+        SELECT w.parcel, w.place, w.day, $1, w.status, w.batch, w.tried, now() + coalesce(w.wait, '0'),
+          w.event_at,
+          w.code, w.reason, w.amazon_code, w.amazon_message, array_remove(ARRAY[$2::bigint], NULL)
+        FROM unnest($3::bigint[], $4::smallint[], $5::date[], $6::text[], $7::bigint[], $8::smallint[],
+          $9::interval[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::text[])
+          AS w (parcel, place, day, status, batch, tried, wait, event_at, code, reason, amazon_code,
+            amazon_message)
+        ON CONFLICT (parcel, place) DO UPDATE SET status = excluded.status, batch = excluded.batch,
+          tries = least(e.tries + excluded.tries, 32767), due_at = excluded.due_at, code = excluded.code,
+          reason = excluded.reason, amazon_code = excluded.amazon_code,
+            amazon_message = excluded.amazon_message,
+          attempts = CASE WHEN cardinality(e.attempts) < 31 THEN e.attempts || excluded.attempts
+            ELSE e.attempts[1:1] || e.attempts[3:31] || excluded.attempts END, changed_at = now()
+        """,
         destination,
         attempt,
         [row.parcel for row in written],
@@ -86,13 +91,15 @@ async def due(
 ) -> list[DueException]:
     """Return the conversions of one retry request: one half of a refused request, or loose ones together."""
     rows = await connection.fetch(
-        "WITH free AS (SELECT parcel, place, day, tries, batch, event_at, due_at FROM exceptions e "
-        "  WHERE e.destination = $1 AND e.status = 'retrying' AND e.due_at <= now() AND NOT EXISTS "
-        "    (SELECT FROM unnest($2::bigint[], $3::smallint[]) AS f (parcel, place) "
-        "     WHERE f.parcel = e.parcel AND f.place = e.place)), "
-        "head AS (SELECT batch FROM free ORDER BY due_at, parcel, place LIMIT 1) "
-        "SELECT free.* FROM free, head WHERE free.batch IS NOT DISTINCT FROM head.batch "
-        "ORDER BY free.due_at, free.parcel, free.place LIMIT $4",
+        """
+        WITH free AS (SELECT parcel, place, day, tries, batch, event_at, due_at FROM exceptions e
+          WHERE e.destination = $1 AND e.status = 'retrying' AND e.due_at <= now() AND NOT EXISTS
+            (SELECT FROM unnest($2::bigint[], $3::smallint[]) AS f (parcel, place)
+             WHERE f.parcel = e.parcel AND f.place = e.place)),
+        head AS (SELECT batch FROM free ORDER BY due_at, parcel, place LIMIT 1)
+        SELECT free.* FROM free, head WHERE free.batch IS NOT DISTINCT FROM head.batch
+        ORDER BY free.due_at, free.parcel, free.place LIMIT $4
+        """,
         destination,
         [parcel for parcel, _ in in_flight],
         [place for _, place in in_flight],
@@ -121,11 +128,13 @@ async def put_back(
 ) -> None:
     """Put retrying conversions back whose request ended unknown; their halves stay together."""
     await connection.execute(
-        "UPDATE exceptions e SET tries = least(tries + 1, 32767), due_at = now() + $4::interval, reason = $5, "
-        "  attempts = CASE WHEN cardinality(e.attempts) < 31 THEN e.attempts || $3::bigint "
-        "    ELSE e.attempts[1:1] || e.attempts[3:31] || $3::bigint END, changed_at = now() "
-        "FROM unnest($1::bigint[], $2::smallint[]) AS w (parcel, place) "
-        "WHERE e.parcel = w.parcel AND e.place = w.place AND e.status = 'retrying'",
+        """
+        UPDATE exceptions e SET tries = least(tries + 1, 32767), due_at = now() + $4::interval, reason = $5,
+          attempts = CASE WHEN cardinality(e.attempts) < 31 THEN e.attempts || $3::bigint
+            ELSE e.attempts[1:1] || e.attempts[3:31] || $3::bigint END, changed_at = now()
+        FROM unnest($1::bigint[], $2::smallint[]) AS w (parcel, place)
+        WHERE e.parcel = w.parcel AND e.place = w.place AND e.status = 'retrying'
+        """,
         [parcel for parcel, _ in places],
         [place for _, place in places],
         attempt,
@@ -137,12 +146,15 @@ async def put_back(
 async def expire(connection: RoadConnection, *, older_than: timedelta, limit: int) -> list[DestinationNumber]:
     """Mark retrying conversions expired that passed the age limit; returns a destination for each."""
     rows = await connection.fetch(
-        "WITH old AS (SELECT parcel, place FROM exceptions e WHERE status = 'retrying' "
-        "  AND event_at < now() - $1::interval AND NOT EXISTS (SELECT FROM attempts a "
-        "    WHERE a.settled_at IS NULL AND a.places IS NOT NULL AND e.parcel = ANY(a.parcels)) "
-        "  LIMIT $2 FOR UPDATE SKIP LOCKED) "
-        "UPDATE exceptions e SET status = 'expired', code = 'MISC_ERROR', reason = 'expired', batch = NULL, "
-        "  changed_at = now() FROM old WHERE e.parcel = old.parcel AND e.place = old.place RETURNING e.destination",
+        """
+        WITH old AS (SELECT parcel, place FROM exceptions e WHERE status = 'retrying'
+          AND event_at < now() - $1::interval AND NOT EXISTS (SELECT FROM attempts a
+            WHERE a.settled_at IS NULL AND a.places IS NOT NULL AND e.parcel = ANY(a.parcels))
+          LIMIT $2 FOR UPDATE SKIP LOCKED)
+        UPDATE exceptions e SET status = 'expired', code = 'MISC_ERROR', reason = 'expired', batch = NULL,
+          changed_at = now() FROM old WHERE e.parcel = old.parcel
+            AND e.place = old.place RETURNING e.destination
+        """,
         older_than,
         limit,
     )

@@ -48,8 +48,10 @@ async def enlist(connection: RoadConnection) -> None:
 async def workers(connection: RoadConnection) -> int:
     """Return how many workers are alive on this database."""
     number: int = await connection.fetchval(
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint = $1 AND granted "
-        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        """
+        SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint = $1 AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        """,
         WORKER_LOCKS,
     )
     return max(1, number)
@@ -67,7 +69,8 @@ async def busy(connection: RoadConnection) -> list[tuple[LaneId, str | None]]:
           WHERE locktype = 'advisory' AND classid::bigint = $1 AND granted
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())),
         known AS (
-          SELECT l.id, CASE WHEN l.leased_until > now() AND l.id IN (SELECT lane FROM held) THEN l.owner END AS owner
+          SELECT l.id, CASE WHEN l.leased_until > now() AND l.id IN (SELECT lane FROM held)
+            THEN l.owner END AS owner
           FROM lanes l)
         SELECT id, owner FROM known k
         WHERE owner IS NOT NULL OR EXISTS (
@@ -88,19 +91,21 @@ async def take(connection: RoadConnection, lane: LaneId, owner: str, *, lease: t
     """
     locked: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", LANE_LOCKS, lane)
     row = await connection.fetchrow(
-        "UPDATE lanes SET fence = fence + 1, owner = $2, leased_until = now() + $3::interval "
-        # With the lock in hand the former owner's session is over; without it, only a lapsed lease will do.
-        "WHERE id = $1 AND ($4 OR leased_until < now()) "
-        "RETURNING id, fence, region, advertiser_id, "
-        "  coalesce(greatest(extract(epoch FROM gate_until - now()), 0), 0)::float8 AS gate_for",
+        """
+        UPDATE lanes SET fence = fence + 1, owner = $2, leased_until = now() + $3::interval
+        -- With the lock in hand the former owner's session is over; without it, only a lapsed lease will do.
+        WHERE id = $1 AND ($4 OR leased_until < now())
+        RETURNING id, fence, region, advertiser_id,
+          coalesce(greatest(extract(epoch FROM gate_until - now()), 0), 0)::float8 AS gate_for
+        """,
         lane,
         owner,
         lease,
         locked,
     )
-    return (
-        None if row is None else Held(LaneId(row["id"]), *(row[name] for name in row.keys() if name != "id"))
-    )
+    if row is None:
+        return None
+    return Held(LaneId(row["id"]), row["fence"], row["region"], row["advertiser_id"], row["gate_for"])
 
 
 async def renew(
@@ -108,8 +113,11 @@ async def renew(
 ) -> set[LaneId]:
     """Prolong these leases; returns the lanes that are still ours."""
     rows = await connection.fetch(
-        "UPDATE lanes l SET leased_until = now() + $3::interval FROM unnest($1::int[], $2::bigint[]) AS mine (id, fence) "
-        "WHERE l.id = mine.id AND l.fence = mine.fence RETURNING l.id",
+        """
+        UPDATE lanes l SET leased_until = now() + $3::interval FROM unnest($1::int[], $2::bigint[])
+          AS mine (id, fence)
+        WHERE l.id = mine.id AND l.fence = mine.fence RETURNING l.id
+        """,
         [lane for lane, _ in fences],
         [fence for _, fence in fences],
         lease,
@@ -139,8 +147,11 @@ async def shut_gate(connection: RoadConnection, lane: LaneId, seconds: float) ->
     Not fenced: a window that a replaced owner read holds for its successor too, and can only grow.
     """
     await connection.execute(
-        "UPDATE lanes SET gate_until = greatest(gate_until, clock_timestamp() + make_interval(secs => $2::float8)) "
-        "WHERE id = $1",
+        """
+        UPDATE lanes SET gate_until = greatest(gate_until,
+          clock_timestamp() + make_interval(secs => $2::float8))
+        WHERE id = $1
+        """,
         lane,
         seconds,
     )
@@ -158,15 +169,18 @@ async def queues(
     What is in flight is left out, or a lane would look due while it waits for its own answer.
     """
     rows = await connection.fetch(
-        "SELECT d.number, d.id, d.requests_per_second, d.burst, "
-        "  extract(epoch FROM (SELECT s.due_at FROM parcel_states s WHERE s.destination = d.number "
-        "    AND s.settled_at IS NULL AND s.parcel <> ALL($2::bigint[]) "
-        "    ORDER BY s.due_at LIMIT 1) - clock_timestamp())::float8 AS due_in, "
-        "  extract(epoch FROM (SELECT e.due_at FROM exceptions e WHERE e.destination = d.number "
-        "    AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[], $4::smallint[]) AS f (parcel, place) "
-        "      WHERE f.parcel = e.parcel AND f.place = e.place) "
-        "    ORDER BY e.due_at LIMIT 1) - clock_timestamp())::float8 AS retry_in "
-        "FROM destinations d WHERE d.lane = $1 AND d.state = 'active' ORDER BY d.number",
+        """
+        SELECT d.number, d.id, d.requests_per_second, d.burst,
+          extract(epoch FROM (SELECT s.due_at FROM parcel_states s WHERE s.destination = d.number
+            AND s.settled_at IS NULL AND s.parcel <> ALL($2::bigint[])
+            ORDER BY s.due_at LIMIT 1) - clock_timestamp())::float8 AS due_in,
+          extract(epoch FROM (SELECT e.due_at FROM exceptions e WHERE e.destination = d.number
+            AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
+              $4::smallint[]) AS f (parcel, place)
+              WHERE f.parcel = e.parcel AND f.place = e.place)
+            ORDER BY e.due_at LIMIT 1) - clock_timestamp())::float8 AS retry_in
+        FROM destinations d WHERE d.lane = $1 AND d.state = 'active' ORDER BY d.number
+        """,
         lane,
         list(parcels_in_flight),
         [parcel for parcel, _ in exceptions_in_flight],
@@ -187,8 +201,10 @@ async def queues(
 async def limit(connection: RoadConnection, lane: LaneId) -> Limit | None:
     """Return the lowest limit among all destinations of a lane that are not archived."""
     row = await connection.fetchrow(
-        "SELECT min(requests_per_second) AS rate, min(burst) AS burst FROM destinations "
-        "WHERE lane = $1 AND archived_at IS NULL",
+        """
+        SELECT min(requests_per_second) AS rate, min(burst) AS burst FROM destinations
+        WHERE lane = $1 AND archived_at IS NULL
+        """,
         lane,
     )
     return None if row is None or row["rate"] is None else Limit(row["rate"], row["burst"])

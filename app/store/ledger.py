@@ -39,13 +39,15 @@ async def claim(connection: RoadConnection, generation: int, entries: Sequence[E
     ordered = sorted(entries, key=lambda entry: entry.key)
     rows = await connection.fetch(
         # The two generations before this one are only read; a conflict can arise in this one alone.
-        "INSERT INTO ledger (generation, key, content, parcel, place) "
-        "SELECT $1, c.key, c.content, c.parcel, c.place "
-        "FROM unnest($2::bytea[], $3::bytea[], $4::bigint[], $5::smallint[]) "
-        "  WITH ORDINALITY AS c (key, content, parcel, place, nth) "
-        "WHERE NOT EXISTS (SELECT FROM ledger l WHERE l.generation = $1 - 1 AND l.key = c.key) "
-        "  AND NOT EXISTS (SELECT FROM ledger l WHERE l.generation = $1 - 2 AND l.key = c.key) "
-        "ORDER BY c.nth ON CONFLICT DO NOTHING RETURNING key",
+        """
+        INSERT INTO ledger (generation, key, content, parcel, place)
+        SELECT $1, c.key, c.content, c.parcel, c.place
+        FROM unnest($2::bytea[], $3::bytea[], $4::bigint[], $5::smallint[])
+          WITH ORDINALITY AS c (key, content, parcel, place, nth)
+        WHERE NOT EXISTS (SELECT FROM ledger l WHERE l.generation = $1 - 1 AND l.key = c.key)
+          AND NOT EXISTS (SELECT FROM ledger l WHERE l.generation = $1 - 2 AND l.key = c.key)
+        ORDER BY c.nth ON CONFLICT DO NOTHING RETURNING key
+        """,
         generation,
         [entry.key for entry in ordered],
         [entry.content for entry in ordered],
@@ -61,7 +63,8 @@ async def find(connection: RoadConnection, generation: int, keys: Sequence[bytes
     A statement of its own: the snapshot of `claim` cannot see the row that it lost to.
     """
     rows = await connection.fetch(
-        "SELECT key, content, parcel, place FROM ledger WHERE generation BETWEEN $1 - 2 AND $1 AND key = ANY($2)",
+        "SELECT key, content, parcel, place FROM ledger WHERE generation BETWEEN $1 - 2 AND $1 "
+        "AND key = ANY($2)",
         generation,
         list(keys),
     )

@@ -54,13 +54,16 @@ async def reserve_ids(connection: RoadConnection, number: int) -> list[ParcelId]
 async def append(connection: RoadConnection, parcels: Sequence[NewParcel]) -> None:
     """Store these parcels and their open states, due now, under today's partition."""
     await connection.execute(
-        "WITH new AS (SELECT (now() AT TIME ZONE 'UTC')::date AS day, n.* FROM unnest($1::bigint[], $2::int[], "
-        "  $3::bytea[], $4::bytea[], $5::smallint[], $6::int[], $7::timestamptz[], $8::timestamptz[], $9::bytea[]) "
-        "  AS n (id, destination, content, shapes, events, bytes, first_event, last_event, data_key)), "
-        "kept AS (INSERT INTO parcels (day, id, destination, content, shapes) "
-        "  SELECT day, id, destination, content, shapes FROM new) "
-        "INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, data_key) "
-        "SELECT id, day, destination, events, bytes, first_event, last_event, data_key FROM new",
+        """
+        WITH new AS (SELECT (now() AT TIME ZONE 'UTC')::date AS day, n.* FROM unnest($1::bigint[], $2::int[],
+          $3::bytea[], $4::bytea[], $5::smallint[], $6::int[], $7::timestamptz[], $8::timestamptz[],
+            $9::bytea[])
+          AS n (id, destination, content, shapes, events, bytes, first_event, last_event, data_key)),
+        kept AS (INSERT INTO parcels (day, id, destination, content, shapes)
+          SELECT day, id, destination, content, shapes FROM new)
+        INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, data_key)
+        SELECT id, day, destination, events, bytes, first_event, last_event, data_key FROM new
+        """,
         [parcel.id for parcel in parcels],
         [parcel.destination for parcel in parcels],
         [parcel.content for parcel in parcels],
@@ -87,13 +90,16 @@ async def due(
     transaction commits late is found by the next call.
     """
     rows = await connection.fetch(
-        "WITH due AS (SELECT parcel, day, destination, events, bytes, tries, accepted_at, last_event, data_key, due_at "
-        "  FROM parcel_states WHERE destination = $1 AND settled_at IS NULL AND due_at <= now() "
-        "  AND parcel <> ALL($2::bigint[]) ORDER BY due_at, parcel LIMIT $3), "
-        "filled AS (SELECT *, sum(events) OVER w AS events_so_far, sum(bytes) OVER w AS bytes_so_far "
-        "  FROM due WINDOW w AS (ORDER BY due_at, parcel)) "
-        "SELECT f.*, p.content, p.shapes FROM filled f JOIN parcels p ON p.id = f.parcel AND p.day = f.day "
-        "WHERE f.events_so_far <= $3 AND f.bytes_so_far <= $4 ORDER BY f.due_at, f.parcel",
+        """
+        WITH due AS (SELECT parcel, day, destination, events, bytes, tries, accepted_at, last_event,
+          data_key, due_at
+          FROM parcel_states WHERE destination = $1 AND settled_at IS NULL AND due_at <= now()
+          AND parcel <> ALL($2::bigint[]) ORDER BY due_at, parcel LIMIT $3),
+        filled AS (SELECT *, sum(events) OVER w AS events_so_far, sum(bytes) OVER w AS bytes_so_far
+          FROM due WINDOW w AS (ORDER BY due_at, parcel))
+        SELECT f.*, p.content, p.shapes FROM filled f JOIN parcels p ON p.id = f.parcel AND p.day = f.day
+        WHERE f.events_so_far <= $3 AND f.bytes_so_far <= $4 ORDER BY f.due_at, f.parcel
+        """,
         destination,
         list(in_flight),
         max_events,
@@ -122,8 +128,10 @@ async def read(
 ) -> dict[ParcelId, tuple[bytes | None, bytes, bytes]]:
     """Return (wrapped data key or None, content, shapes) of these parcels, each given with its day."""
     rows = await connection.fetch(
-        "SELECT p.id, s.data_key, p.content, p.shapes FROM parcels p JOIN parcel_states s ON s.parcel = p.id "
-        "WHERE p.id = ANY($1::bigint[]) AND p.day = ANY($2::date[])",
+        """
+        SELECT p.id, s.data_key, p.content, p.shapes FROM parcels p JOIN parcel_states s ON s.parcel = p.id
+        WHERE p.id = ANY($1::bigint[]) AND p.day = ANY($2::date[])
+        """,
         [parcel for parcel, _ in places],
         [day for _, day in places],
     )
@@ -135,9 +143,11 @@ async def close(
 ) -> None:
     """Close these parcels as 'sent' or 'expired'; what left the road on its own has an exception row."""
     status = await connection.execute(
-        "UPDATE parcel_states SET fate = $3, settled_at = now(), "
-        "attempts = attempts || array_remove(ARRAY[$2::bigint], NULL) "
-        "WHERE parcel = ANY($1) AND settled_at IS NULL",
+        """
+        UPDATE parcel_states SET fate = $3, settled_at = now(),
+        attempts = attempts || array_remove(ARRAY[$2::bigint], NULL)
+        WHERE parcel = ANY($1) AND settled_at IS NULL
+        """,
         list(parcels),
         attempt,
         fate,
@@ -157,7 +167,8 @@ class OpenState:
 async def still_open(connection: RoadConnection, parcels: Sequence[ParcelId]) -> list[OpenState]:
     """Return those of these parcels that are not settled."""
     rows = await connection.fetch(
-        "SELECT parcel, events, tries FROM parcel_states WHERE parcel = ANY($1::bigint[]) AND settled_at IS NULL",
+        "SELECT parcel, events, tries FROM parcel_states WHERE parcel = ANY($1::bigint[]) "
+        "AND settled_at IS NULL",
         list(parcels),
     )
     return [OpenState(ParcelId(row["parcel"]), row["events"], row["tries"]) for row in rows]
@@ -173,11 +184,13 @@ async def put_back(
 ) -> None:
     """Put these parcels back whole: one try the poorer, due again after `wait` on the database's clock."""
     status = await connection.execute(
-        "UPDATE parcel_states SET tries = least(tries + 1, 32767), due_at = now() + $3, reason = $4, "
-        # The first attempt and the latest thirty are kept: enough for a trace, bounded for a long outage.
-        "attempts = CASE WHEN cardinality(attempts) < 31 THEN attempts || $2::bigint "
-        "  ELSE attempts[1:1] || attempts[3:31] || $2::bigint END "
-        "WHERE parcel = ANY($1) AND settled_at IS NULL",
+        """
+        UPDATE parcel_states SET tries = least(tries + 1, 32767), due_at = now() + $3, reason = $4,
+        -- The first attempt and the latest thirty are kept: enough for a trace, bounded for a long outage.
+        attempts = CASE WHEN cardinality(attempts) < 31 THEN attempts || $2::bigint
+          ELSE attempts[1:1] || attempts[3:31] || $2::bigint END
+        WHERE parcel = ANY($1) AND settled_at IS NULL
+        """,
         list(parcels),
         attempt,
         wait,
@@ -194,12 +207,14 @@ async def expire(
     Returns (destination, events, was retrying) for each, for the counts.
     """
     rows = await connection.fetch(
-        "WITH old AS (SELECT parcel FROM parcel_states s WHERE settled_at IS NULL "
-        "  AND last_event < now() - $1::interval AND NOT EXISTS (SELECT FROM attempts a "
-        "    WHERE a.settled_at IS NULL AND s.parcel = ANY(a.parcels)) "
-        "  ORDER BY last_event LIMIT $2 FOR UPDATE SKIP LOCKED) "
-        "UPDATE parcel_states s SET fate = 'expired', settled_at = now(), reason = 'expired' FROM old "
-        "WHERE s.parcel = old.parcel RETURNING s.destination, s.events, s.tries > 0 AS retrying",
+        """
+        WITH old AS (SELECT parcel FROM parcel_states s WHERE settled_at IS NULL
+          AND last_event < now() - $1::interval AND NOT EXISTS (SELECT FROM attempts a
+            WHERE a.settled_at IS NULL AND s.parcel = ANY(a.parcels))
+          ORDER BY last_event LIMIT $2 FOR UPDATE SKIP LOCKED)
+        UPDATE parcel_states s SET fate = 'expired', settled_at = now(), reason = 'expired' FROM old
+        WHERE s.parcel = old.parcel RETURNING s.destination, s.events, s.tries > 0 AS retrying
+        """,
         older_than,
         limit,
     )
@@ -209,9 +224,11 @@ async def expire(
 async def waiting(connection: RoadConnection, destination: DestinationNumber) -> int:
     """Return how many events a destination still owes to Amazon."""
     number: int = await connection.fetchval(
-        "SELECT (SELECT coalesce(sum(events), 0) FROM parcel_states "
-        "        WHERE destination = $1 AND settled_at IS NULL)::bigint "
-        "     + (SELECT count(*) FROM exceptions WHERE destination = $1 AND status = 'retrying')",
+        """
+        SELECT (SELECT coalesce(sum(events), 0) FROM parcel_states
+                WHERE destination = $1 AND settled_at IS NULL)::bigint
+             + (SELECT count(*) FROM exceptions WHERE destination = $1 AND status = 'retrying')
+        """,
         destination,
     )
     return number
@@ -220,13 +237,17 @@ async def waiting(connection: RoadConnection, destination: DestinationNumber) ->
 async def discard(connection: RoadConnection, destination: DestinationNumber) -> tuple[int, int]:
     """Close everything a destination still holds as discarded. Returns (events, of them retrying)."""
     parcels = await connection.fetch(
-        "UPDATE parcel_states SET fate = 'discarded', settled_at = now(), reason = 'discarded' "
-        "WHERE destination = $1 AND settled_at IS NULL RETURNING events, tries > 0 AS retrying",
+        """
+        UPDATE parcel_states SET fate = 'discarded', settled_at = now(), reason = 'discarded'
+        WHERE destination = $1 AND settled_at IS NULL RETURNING events, tries > 0 AS retrying
+        """,
         destination,
     )
     exceptions = await connection.fetch(
-        "UPDATE exceptions SET status = 'dead', code = 'MISC_ERROR', reason = 'discarded', batch = NULL, "
-        "changed_at = now() WHERE destination = $1 AND status = 'retrying' RETURNING place",
+        """
+        UPDATE exceptions SET status = 'dead', code = 'MISC_ERROR', reason = 'discarded', batch = NULL,
+        changed_at = now() WHERE destination = $1 AND status = 'retrying' RETURNING place
+        """,
         destination,
     )
     retrying = sum(row["events"] for row in parcels if row["retrying"]) + len(exceptions)
@@ -240,10 +261,12 @@ async def forget(connection: RoadConnection, *, after: timedelta, dead_after: ti
     Returns how many keys went.
     """
     status: str = await connection.execute(
-        "UPDATE parcel_states s SET data_key = NULL WHERE settled_at < now() - $1::interval "
-        "AND data_key IS NOT NULL AND NOT EXISTS (SELECT FROM exceptions e WHERE e.parcel = s.parcel AND "
-        "  (e.status = 'retrying' OR e.changed_at > now() - $1::interval "
-        "   OR (e.status = 'dead' AND e.changed_at > now() - $2::interval)))",
+        """
+        UPDATE parcel_states s SET data_key = NULL WHERE settled_at < now() - $1::interval
+        AND data_key IS NOT NULL AND NOT EXISTS (SELECT FROM exceptions e WHERE e.parcel = s.parcel AND
+          (e.status = 'retrying' OR e.changed_at > now() - $1::interval
+           OR (e.status = 'dead' AND e.changed_at > now() - $2::interval)))
+        """,
         after,
         dead_after,
     )

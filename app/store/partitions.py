@@ -37,7 +37,8 @@ async def make_ahead(connection: RoadConnection, *, days: int = 7) -> None:
     current: int = await connection.fetchval("SELECT max(generation) FROM ledger_generations")
     for generation in (current, current + 1):
         await connection.execute(
-            f"CREATE TABLE IF NOT EXISTS ledger_g{generation} PARTITION OF ledger FOR VALUES IN ({generation})"
+            f"CREATE TABLE IF NOT EXISTS ledger_g{generation} "
+            f"PARTITION OF ledger FOR VALUES IN ({generation})"
         )
 
 
@@ -46,8 +47,10 @@ async def days_ahead(connection: RoadConnection) -> int:
     known = {
         row["name"]
         for row in await connection.fetch(
-            "SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
-            "WHERE i.inhparent IN ('parcels'::regclass, 'attempts'::regclass)"
+            """
+            SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+            WHERE i.inhparent IN ('parcels'::regclass, 'attempts'::regclass)
+            """
         )
     }
     today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
@@ -84,8 +87,10 @@ async def drop_passed(connection: RoadConnection, *, keep_days: int) -> Dropped:
     """
     await connection.execute("SELECT pg_advisory_xact_lock($1)", MAINTENANCE_LOCK)
     rows = await connection.fetch(
-        "SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
-        "WHERE i.inhparent = 'parcels'::regclass"
+        """
+        SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'parcels'::regclass
+        """
     )
     limit: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date - $1::int", keep_days)
     gone: list[date] = []
@@ -99,8 +104,10 @@ async def drop_passed(connection: RoadConnection, *, keep_days: int) -> Dropped:
             await connection.execute(f"DROP TABLE IF EXISTS {_daily(table, day)}")
         gone.append(day)
     passed = await connection.fetch(
-        "DELETE FROM ledger_generations WHERE generation < (SELECT max(generation) - 2 FROM ledger_generations) "
-        "RETURNING generation"
+        """
+        DELETE FROM ledger_generations WHERE generation < (SELECT max(generation) - 2 FROM ledger_generations)
+        RETURNING generation
+        """
     )
     for row in passed:
         await connection.execute(f"DROP TABLE IF EXISTS ledger_g{row['generation']}")
@@ -109,8 +116,10 @@ async def drop_passed(connection: RoadConnection, *, keep_days: int) -> Dropped:
 
 async def _open_in(connection: RoadConnection, day: date) -> bool:
     found: bool = await connection.fetchval(
-        "SELECT EXISTS (SELECT FROM parcel_states WHERE day = $1 AND settled_at IS NULL) "
-        "OR EXISTS (SELECT FROM exceptions WHERE day = $1 AND status = 'retrying')",
+        """
+        SELECT EXISTS (SELECT FROM parcel_states WHERE day = $1 AND settled_at IS NULL)
+        OR EXISTS (SELECT FROM exceptions WHERE day = $1 AND status = 'retrying')
+        """,
         day,
     )
     return found

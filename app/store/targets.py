@@ -100,15 +100,19 @@ async def pin_names(
     advertisers = [key[0] for key, _ in ordered]
     types = [key[1] for key, _ in ordered]
     await connection.execute(
-        "INSERT INTO event_names (advertiser_id, event_type, name) "
-        "SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) ON CONFLICT DO NOTHING",
+        """
+        INSERT INTO event_names (advertiser_id, event_type, name)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) ON CONFLICT DO NOTHING
+        """,
         advertisers,
         types,
         [name for _, name in ordered],
     )
     rows = await connection.fetch(
-        "SELECT n.advertiser_id, n.event_type, n.name FROM event_names n "
-        "JOIN unnest($1::text[], $2::text[]) AS w (advertiser_id, event_type) USING (advertiser_id, event_type)",
+        """
+        SELECT n.advertiser_id, n.event_type, n.name FROM event_names n
+        JOIN unnest($1::text[], $2::text[]) AS w (advertiser_id, event_type) USING (advertiser_id, event_type)
+        """,
         advertisers,
         types,
     )

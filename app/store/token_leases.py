@@ -8,7 +8,7 @@ from app.store import RoadConnection
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SignInRow:
-    """A sign-in as stored, tokens sealed. `left_s` may be negative; `forced` marks one that a 401 asked for."""
+    """A sign-in as stored, tokens sealed. `left_s` may be negative; `forced` marks one a 401 asked for."""
 
     refresh_token: bytes
     access_token: bytes | None
@@ -21,9 +21,11 @@ class SignInRow:
 async def read(connection: RoadConnection, destination: DestinationId) -> SignInRow | None:
     """Return the sign-in of a destination, or None where there is none."""
     row = await connection.fetchrow(
-        "SELECT refresh_token, access_token, generation, coalesce(lifetime_s, 0) AS lifetime_s, "
-        "coalesce(extract(epoch FROM access_until - clock_timestamp()), -1)::float8 AS left_s, "
-        "forced_at IS NOT NULL AS forced FROM sign_ins WHERE destination = $1",
+        """
+        SELECT refresh_token, access_token, generation, coalesce(lifetime_s, 0) AS lifetime_s,
+        coalesce(extract(epoch FROM access_until - clock_timestamp()), -1)::float8 AS left_s,
+        forced_at IS NOT NULL AS forced FROM sign_ins WHERE destination = $1
+        """,
         destination,
     )
     return None if row is None else SignInRow(**dict(row))
@@ -34,9 +36,12 @@ async def take(
 ) -> bool:
     """Take the right to refresh this generation; False while another process has it or it is past."""
     status = await connection.execute(
-        "UPDATE sign_ins SET refresh_owner = $3, refresh_until = clock_timestamp() + make_interval(secs => $4::float8) "
-        "WHERE destination = $1 AND generation = $2 "
-        "AND (refresh_until IS NULL OR refresh_until < clock_timestamp())",
+        """
+        UPDATE sign_ins SET refresh_owner = $3,
+          refresh_until = clock_timestamp() + make_interval(secs => $4::float8)
+        WHERE destination = $1 AND generation = $2
+        AND (refresh_until IS NULL OR refresh_until < clock_timestamp())
+        """,
         destination,
         generation,
         owner,
@@ -50,8 +55,11 @@ async def give_back(
 ) -> None:
     """End a lease without new tokens; nobody tries again for `pause` seconds."""
     await connection.execute(
-        "UPDATE sign_ins SET refresh_owner = NULL, refresh_until = clock_timestamp() + make_interval(secs => $3::float8) "
-        "WHERE destination = $1 AND refresh_owner = $2",
+        """
+        UPDATE sign_ins SET refresh_owner = NULL,
+          refresh_until = clock_timestamp() + make_interval(secs => $3::float8)
+        WHERE destination = $1 AND refresh_owner = $2
+        """,
         destination,
         owner,
         pause,
@@ -70,10 +78,12 @@ async def keep(
 ) -> bool:
     """Store refreshed tokens as the next generation; False when the lease or the generation was lost."""
     status = await connection.execute(
-        "UPDATE sign_ins SET access_token = $4, refresh_token = coalesce($5, refresh_token), lifetime_s = $6, "
-        "access_until = clock_timestamp() + make_interval(secs => $6::integer), issued_at = now(), "
-        "generation = generation + 1, refresh_owner = NULL, refresh_until = NULL "
-        "WHERE destination = $1 AND generation = $2 AND refresh_owner = $3",
+        """
+        UPDATE sign_ins SET access_token = $4, refresh_token = coalesce($5, refresh_token), lifetime_s = $6,
+        access_until = clock_timestamp() + make_interval(secs => $6::integer), issued_at = now(),
+        generation = generation + 1, refresh_owner = NULL, refresh_until = NULL
+        WHERE destination = $1 AND generation = $2 AND refresh_owner = $3
+        """,
         destination,
         generation,
         owner,
@@ -91,12 +101,14 @@ async def refused(connection: RoadConnection, destination: DestinationId, genera
     that came of that, means that the sign-in is no good. A 401 for an older generation says nothing.
     """
     row = await connection.fetchrow(
-        "WITH before AS (SELECT destination, forced_at, "
-        "    forced_at IS NOT NULL AND access_until > clock_timestamp() AS incurable "
-        "  FROM sign_ins WHERE destination = $1 AND generation = $2 FOR UPDATE) "
-        "UPDATE sign_ins s SET forced_at = coalesce(s.forced_at, now()), "
-        "  access_until = CASE WHEN b.forced_at IS NULL THEN now() ELSE s.access_until END "
-        "FROM before b WHERE s.destination = b.destination RETURNING b.incurable",
+        """
+        WITH before AS (SELECT destination, forced_at,
+            forced_at IS NOT NULL AND access_until > clock_timestamp() AS incurable
+          FROM sign_ins WHERE destination = $1 AND generation = $2 FOR UPDATE)
+        UPDATE sign_ins s SET forced_at = coalesce(s.forced_at, now()),
+          access_until = CASE WHEN b.forced_at IS NULL THEN now() ELSE s.access_until END
+        FROM before b WHERE s.destination = b.destination RETURNING b.incurable
+        """,
         destination,
         generation,
     )
@@ -118,9 +130,12 @@ async def park(connection: RoadConnection, destination: DestinationId, generatio
     False when the sign-in is no longer the one that failed, for then the user has reconnected.
     """
     status = await connection.execute(
-        "UPDATE destinations SET sign_in = 'broken', sign_in_reason = $3, version = version + 1, updated_at = now() "
-        "WHERE id = $1 AND sign_in = 'valid' "
-        "AND EXISTS (SELECT FROM sign_ins WHERE destination = $1 AND generation = $2)",
+        """
+        UPDATE destinations SET sign_in = 'broken', sign_in_reason = $3, version = version + 1,
+          updated_at = now()
+        WHERE id = $1 AND sign_in = 'valid'
+        AND EXISTS (SELECT FROM sign_ins WHERE destination = $1 AND generation = $2)
+        """,
         destination,
         generation,
         reason,

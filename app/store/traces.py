@@ -74,10 +74,12 @@ async def mappings(
 async def parcels(connection: RoadConnection, ids: Sequence[ParcelId]) -> dict[ParcelId, ParcelRow]:
     """Return these parcels, those whose partition was dropped missing."""
     rows = await connection.fetch(
-        "SELECT s.parcel AS id, s.day, s.accepted_at, s.due_at, s.tries, s.fate, s.settled_at, s.reason, "
-        "  s.attempts, p.shapes "
-        "FROM parcel_states s JOIN parcels p ON p.id = s.parcel AND p.day = s.day "
-        "WHERE s.parcel = ANY($1::bigint[])",
+        """
+        SELECT s.parcel AS id, s.day, s.accepted_at, s.due_at, s.tries, s.fate, s.settled_at, s.reason,
+          s.attempts, p.shapes
+        FROM parcel_states s JOIN parcels p ON p.id = s.parcel AND p.day = s.day
+        WHERE s.parcel = ANY($1::bigint[])
+        """,
         list(ids),
     )
     return {ParcelId(row["id"]): _parcel(dict(row)) for row in rows}
@@ -115,8 +117,11 @@ async def exceptions(
 ) -> dict[tuple[ParcelId, int], ExceptionRow]:
     """Return the exceptions of these parcels by (parcel, place)."""
     rows = await connection.fetch(
-        "SELECT parcel, place, status, tries, due_at, code, reason, amazon_code, amazon_message, attempts, changed_at "
-        "FROM exceptions WHERE parcel = ANY($1::bigint[])",
+        """
+        SELECT parcel, place, status, tries, due_at, code, reason, amazon_code, amazon_message,
+          attempts, changed_at
+        FROM exceptions WHERE parcel = ANY($1::bigint[])
+        """,
         list(ids),
     )
     found = {}
@@ -131,8 +136,10 @@ async def under_way(
 ) -> list[int]:
     """Return the attempts that carry this parcel, or part of it, and have no result yet."""
     rows = await connection.fetch(
-        "SELECT a.id FROM attempts a JOIN destinations d ON d.lane = a.lane AND d.number = a.destination "
-        "WHERE d.number = $1 AND a.settled_at IS NULL AND $2 = ANY(a.parcels)",
+        """
+        SELECT a.id FROM attempts a JOIN destinations d ON d.lane = a.lane AND d.number = a.destination
+        WHERE d.number = $1 AND a.settled_at IS NULL AND $2 = ANY(a.parcels)
+        """,
         destination,
         parcel,
     )
@@ -159,17 +166,23 @@ async def figures(connection: RoadConnection, number: DestinationNumber) -> Figu
     """Read the figures of a destination in one statement, so that they add up."""
     row = await connection.fetchrow(
         """
-        SELECT d.state, d.requests_per_second, d.burst, l.learned_rate, coalesce(l.leased_until > now(), false) AS owned,
+        SELECT d.state, d.requests_per_second, d.burst, l.learned_rate,
+          coalesce(l.leased_until > now(), false) AS owned,
           (SELECT row_to_json(c)::text FROM (SELECT
-             coalesce(sum(accepted), 0)::bigint AS accepted, coalesce(sum(duplicates), 0)::bigint AS duplicates,
+             coalesce(sum(accepted), 0)::bigint AS accepted, coalesce(sum(duplicates), 0)::bigint
+               AS duplicates,
              coalesce(sum(rejected), 0)::bigint AS rejected, coalesce(sum(retrying), 0)::bigint AS retrying,
              coalesce(sum(delivered), 0)::bigint AS delivered, coalesce(sum(dead), 0)::bigint AS dead,
              coalesce(sum(expired), 0)::bigint AS expired, coalesce(sum(suppressed), 0)::bigint AS suppressed,
-             coalesce(sum(erased), 0)::bigint AS erased FROM counts WHERE destination = d.number) c) AS totals,
-          (SELECT min(accepted_at) FROM parcel_states s WHERE s.destination = d.number AND s.settled_at IS NULL) AS oldest,
-          (SELECT min(first_event) FROM parcel_states s WHERE s.destination = d.number AND s.settled_at IS NULL) AS eldest,
+             coalesce(sum(erased), 0)::bigint AS erased FROM counts WHERE destination = d.number) c)
+               AS totals,
+          (SELECT min(accepted_at) FROM parcel_states s WHERE s.destination = d.number
+            AND s.settled_at IS NULL) AS oldest,
+          (SELECT min(first_event) FROM parcel_states s WHERE s.destination = d.number
+            AND s.settled_at IS NULL) AS eldest,
           (SELECT coalesce(json_agg(r), '[]')::text FROM (SELECT code, reason, sum(rejected)::bigint AS n
-             FROM rejections WHERE destination = d.number GROUP BY code, reason ORDER BY 3 DESC LIMIT 50) r) AS rejected,
+             FROM rejections WHERE destination = d.number GROUP BY code,
+               reason ORDER BY 3 DESC LIMIT 50) r) AS rejected,
           (SELECT coalesce(json_agg(x), '[]')::text FROM (SELECT reason, count(*) AS n
              FROM exceptions WHERE destination = d.number AND status = 'dead' GROUP BY reason) x) AS dead
         FROM destinations d JOIN lanes l ON l.id = d.lane WHERE d.number = $1

@@ -68,7 +68,7 @@ async def post_events(
 def read_body(
     body: bytes, media_type: str, destination: str | None, mapping: str | None
 ) -> list[Event | Rejection]:
-    """Return the events of a body and the rejections of what is none. Raises Refusal for the body as a whole."""
+    """Return the events of a body, and rejections of what is none. Raises Refusal for the body as a whole."""
     if media_type == NDJSON:
         read = read_lines(body, default_destination=destination, default_mapping=mapping)
     else:

@@ -49,9 +49,9 @@ async def explain_event(
         destination = await _destination(connection, caller, destination_id)
         known = await traces.mappings(connection, destination.id)
         keys = {
-            event_key(destination.id, id, event_id): id
-            for id, _ in known.values()
-            if mapping_id is None or id == mapping_id
+            event_key(destination.id, mapping, event_id): mapping
+            for mapping, _ in known.values()
+            if mapping_id in (None, mapping)
         }
         generation = await ledger.current_generation(connection)
         found = await ledger.find(connection, generation, list(keys))

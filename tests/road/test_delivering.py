@@ -328,7 +328,8 @@ async def test_events_that_pass_the_age_limit_while_they_wait_expire(world: Worl
     await world.post(late, event(1), event(2))
     await world.post(fresh, event(3))
     await world.fetch(
-        "UPDATE parcel_states SET first_event = now() - interval '22 days', last_event = now() - interval '22 days' "
+        "UPDATE parcel_states SET first_event = now() - interval '22 days', last_event = now() "
+        "- interval '22 days' "
         "WHERE destination = $1",
         await world.number(late),
     )

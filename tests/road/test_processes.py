@@ -208,7 +208,8 @@ async def _dump(database_url: str) -> str:
     connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     try:
         tables = await connection.fetch(
-            "SELECT c.oid::regclass::text AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "SELECT c.oid::regclass::text AS name FROM pg_class c "
+            "JOIN pg_namespace n ON n.oid = c.relnamespace "
             "WHERE c.relkind = 'r' AND n.nspname = 'public'"
         )
         texts = []

@@ -100,7 +100,8 @@ class World:
                 region,
             )
             await c.execute(
-                "INSERT INTO destinations (id, lane, name, advertiser_id, region, currency, requests_per_second, burst, "
+                "INSERT INTO destinations (id, lane, name, advertiser_id, region, currency, "
+                "requests_per_second, burst, "
                 "sign_in, published_mappings) VALUES ($1, $2, 'Acme', $3, $6, 'USD', $4, $5, 'valid', 1)",
                 dst,
                 lane,
@@ -110,7 +111,8 @@ class World:
                 region,
             )
             await c.execute(
-                "INSERT INTO sign_ins (destination, refresh_token, access_token, access_until, issued_at, lifetime_s, "
+                "INSERT INTO sign_ins (destination, refresh_token, access_token, access_until, "
+                "issued_at, lifetime_s, "
                 "connected_by) VALUES ($1, $2, $3, now() + interval '1 hour', now(), 3600, 'test')",
                 dst,
                 seal(b"Atzr|0", place=refresh_place(dst)),
@@ -122,14 +124,16 @@ class World:
     async def publish(self, c: Any, dst: str, map_id: str, mapping: dict[str, Any], *, version: int) -> None:
         document = json.dumps(mapping)
         await c.execute(
-            "INSERT INTO mappings (id, destination, name, draft) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            "INSERT INTO mappings (id, destination, name, draft) VALUES ($1, $2, $3, "
+            "$4) ON CONFLICT DO NOTHING",
             map_id,
             dst,
             mapping["name"],
             document,
         )
         await c.execute(
-            "INSERT INTO mapping_versions (mapping, version, document, published_by) VALUES ($1, $2, $3, 'test')",
+            "INSERT INTO mapping_versions (mapping, version, document, published_by) VALUES ($1, $2, "
+            "$3, 'test')",
             map_id,
             version,
             document,
