@@ -88,6 +88,8 @@ class Evidence:
     leftovers: Sequence[str] = ()
     # How long bytes may be on their way between service and stand-in, proxies included.
     transit: float = 0.0
+    # Two clocks of one machine read by two processes, and a scheduler between them.
+    moment: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)

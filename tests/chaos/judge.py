@@ -11,7 +11,6 @@ from itertools import pairwise
 from tests.chaos.evidence import FINAL, STATES, Evidence, Objection, Request
 
 REQUEST_DEADLINE_S = 25.0  # engine.md, item 6: a sender gives up then, whatever the stand-in still does
-MOMENT_S = 0.05  # two clocks of one machine read by two processes, and a scheduler between them
 
 Rule = Callable[[Evidence], Iterator[str]]
 
@@ -29,7 +28,7 @@ def acknowledged_is_stored(seen: Evidence) -> Iterator[str]:
 def nothing_is_invented(seen: Evidence) -> Iterator[str]:
     """What is stored was offered; what was sent is stored."""
     yield from _some("stored, never offered", seen.stored.keys() - seen.offered)
-    sent = {id for request in seen.requests for id in request.ids}
+    sent = {event for request in seen.requests for event in request.ids}
     yield from _some("sent, not stored", sent - seen.stored.keys())
 
 
@@ -41,21 +40,23 @@ def refused_stays_out(seen: Evidence) -> Iterator[str]:
 
 def one_state_each(seen: Evidence) -> Iterator[str]:
     """Stored is the disjoint union of the states, and the API tells the same of each id."""
-    yield from _some("in several places", {id for id, states in seen.stored.items() if len(states) != 1})
-    unknown = {id for id, states in seen.stored.items() if not STATES.issuperset(states)}
+    yield from _some(
+        "in several places", {event for event, states in seen.stored.items() if len(states) != 1}
+    )
+    unknown = {event for event, states in seen.stored.items() if not STATES.issuperset(states)}
     yield from _some("in a state nobody knows", unknown)
     if seen.listed is not None:
         differing = {
-            id
-            for id in seen.stored.keys() | seen.listed.keys()
-            if sorted(seen.stored.get(id, [])) != sorted(seen.listed.get(id, []))
+            event
+            for event in seen.stored.keys() | seen.listed.keys()
+            if sorted(seen.stored.get(event, [])) != sorted(seen.listed.get(event, []))
         }
         yield from _some("told otherwise by the API than by the database", differing)
 
 
 def delivered_was_taken(seen: Evidence) -> Iterator[str]:
     """Nothing is called delivered that the stand-in did not accept."""
-    taken = {id for request in seen.requests for id in _taken(request)}
+    taken = {event for request in seen.requests for event in _taken(request)}
     yield from _some("delivered, never accepted", _in_state(seen, "delivered") - taken)
 
 
@@ -63,15 +64,17 @@ def one_wording_each(seen: Evidence) -> Iterator[str]:
     """Every send of an id is the same bytes."""
     wordings: dict[str, set[str]] = defaultdict(set)
     for request in seen.requests:
-        for id, digest in zip(request.ids, request.hashes, strict=True):
-            wordings[id].add(digest)
-    yield from _some("sent in several wordings", {id for id, digests in wordings.items() if len(digests) > 1})
+        for event, digest in zip(request.ids, request.hashes, strict=True):
+            wordings[event].add(digest)
+    yield from _some(
+        "sent in several wordings", {event for event, digests in wordings.items() if len(digests) > 1}
+    )
 
 
 def once_a_request(seen: Evidence) -> Iterator[str]:
     """No request holds an id twice."""
     for request in seen.requests:
-        twice = {id for id, times in Counter(request.ids).items() if times > 1}
+        twice = {event for event, times in Counter(request.ids).items() if times > 1}
         yield from _some(f"twice in request {request.number}", twice)
 
 
@@ -81,13 +84,13 @@ def never_two_at_once(seen: Evidence) -> Iterator[str]:
     for request in seen.requests:
         # A sender that was killed or cut off is gone for the stand-in at the latest by its own deadline.
         over = min(request.ended, request.began + REQUEST_DEADLINE_S)
-        for id in request.ids:
-            spans[id].append((request.began, over, request.number))
+        for event in request.ids:
+            spans[event].append((request.began, over, request.number))
     pairs: dict[tuple[int, int], set[str]] = defaultdict(set)
-    for id, of_id in spans.items():
+    for event, of_id in spans.items():
         for (_, over, first), (began, _, second) in pairwise(sorted(of_id)):
-            if began < over - MOMENT_S - seen.transit:
-                pairs[first, second].add(id)
+            if began < over - seen.moment - seen.transit:
+                pairs[first, second].add(event)
     for (first, second), ids in sorted(pairs.items()):
         yield from _some(f"in requests {first} and {second} at once", ids)
 
@@ -98,11 +101,13 @@ def acceptance_ends_it(seen: Evidence) -> Iterator[str]:
     done: dict[str, float] = {}
     for request in seen.requests:
         if request.clear and (moment := settled.get(request.number)) is not None:
-            for id in _taken(request):
-                done[id] = min(moment, done.get(id, moment))
+            for event in _taken(request):
+                done[event] = min(moment, done.get(event, moment))
     for request in seen.requests:
         again = {
-            id for id in request.ids if id in done and request.began > done[id] + MOMENT_S + seen.transit
+            event
+            for event in request.ids
+            if event in done and request.began > done[event] + seen.moment + seen.transit
         }
         yield from _some(f"sent in request {request.number} after it was known to be accepted", again)
 
@@ -117,12 +122,12 @@ def windows_are_kept(seen: Evidence) -> Iterator[str]:
         read_at = settled.get(throttled.number)
         if throttled.status != 429 or throttled.retry_after is None or read_at is None:
             continue
-        begins, ends = read_at + seen.transit + MOMENT_S, throttled.ended + throttled.retry_after
+        begins, ends = read_at + seen.transit + seen.moment, throttled.ended + throttled.retry_after
         for request in seen.requests:
-            if request.advertiser == throttled.advertiser and begins < request.began < ends - MOMENT_S:
+            if request.advertiser == throttled.advertiser and begins < request.began < ends - seen.moment:
                 yield (
                     f"request {request.number} came {request.began - read_at:.3f} s after the 429 of request "
-                    f"{throttled.number} was written down, {ends - request.began:.3f} s before its window ended"
+                    f"{throttled.number} was settled, {ends - request.began:.3f} s before its window ended"
                 )
 
 
@@ -131,7 +136,7 @@ def stops_hold(seen: Evidence) -> Iterator[str]:
     for stop in seen.stops:
         for request in seen.requests:
             if request.advertiser != stop.advertiser or not (
-                stop.since + MOMENT_S + seen.transit < request.began < stop.until
+                stop.since + seen.moment + seen.transit < request.began < stop.until
             ):
                 continue
             if stop.ids is None or stop.ids.intersection(request.ids):
@@ -149,7 +154,7 @@ def only_the_guilty_die(seen: Evidence) -> Iterator[str]:
 
 def everything_ends(seen: Evidence) -> Iterator[str]:
     """With all faults gone, what was stored reaches a final state."""
-    waiting = {id for id, states in seen.stored.items() if not FINAL.issuperset(states)}
+    waiting = {event for event, states in seen.stored.items() if not FINAL.issuperset(states)}
     yield from _some("still waiting when time was up", waiting)
 
 
@@ -180,7 +185,7 @@ def counts_are_the_sets(seen: Evidence) -> Iterator[str]:
 def a_fresh_event_flows(seen: Evidence) -> Iterator[str]:
     """After all of it, a new event goes through."""
     yield from _some(
-        "posted at the end, not delivered", {id for id, arrived in seen.fresh.items() if not arrived}
+        "posted at the end, not delivered", {event for event, arrived in seen.fresh.items() if not arrived}
     )
 
 
@@ -211,11 +216,11 @@ RULES: tuple[Rule, ...] = (
 
 
 def _taken(request: Request) -> Iterator[str]:
-    return (id for id, taken in zip(request.ids, request.taken, strict=True) if taken)
+    return (event for event, taken in zip(request.ids, request.taken, strict=True) if taken)
 
 
 def _in_state(seen: Evidence, state: str) -> set[str]:
-    return {id for id, states in seen.stored.items() if state in states}
+    return {event for event, states in seen.stored.items() if state in states}
 
 
 def _some(what: str, ids: Iterable[str]) -> Iterator[str]:

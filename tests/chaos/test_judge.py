@@ -21,7 +21,7 @@ def request(number: int, *ids: str, began: float, **other: object) -> Request:
         retry_after=None,
         clear=True,
         ids=ids,
-        hashes=tuple(f"bytes of {id}" for id in ids),
+        hashes=tuple(f"bytes of {event}" for event in ids),
         taken=tuple(True for _ in ids),
     )
     return replace(honest, **other)
@@ -35,8 +35,8 @@ def honest() -> Evidence:
         offered={"a", "b", "c", "d", "bad"},
         acknowledged={"a", "b", "c", "d"},
         refused={"bad"},
-        stored={id: ["delivered"] for id in "abcd"},
-        listed={id: ["delivered"] for id in "abcd"},
+        stored={event: ["delivered"] for event in "abcd"},
+        listed={event: ["delivered"] for event in "abcd"},
         requests=[
             request(1, "a", "b", began=10.0),
             lost,

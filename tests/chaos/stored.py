@@ -1,0 +1,127 @@
+"""Reading the database into evidence, from outside the service: with SQL of our own and one shape decoder.
+
+The states are derived here anew, from the meaning that engine.md gives to the rows, so that a mistake of
+the service's own reading is no mistake of the judge's.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import asyncpg
+
+from app.domain.parcel import unpack_shapes
+from tests.chaos.evidence import Attempt
+
+_FATES = {"sent": "delivered", "expired": "expired", "discarded": "dead"}
+_WAITING = {"paused": "held", "needs_reconnect": "parked", "draft": "parked"}
+
+
+async def places(connection: asyncpg.Connection, destinations: Sequence[str]) -> dict[str, list[str]]:
+    """Return, by event id, the state of each place in which a ledger or a parcel holds it.
+
+    A parcel without its ledger row, or a row without its parcel, shows as a state that nobody knows.
+    """
+    parcels = await connection.fetch(
+        "SELECT p.id, p.shapes, s.fate, s.tries, d.state, s.events FROM parcels p "
+        "LEFT JOIN parcel_states s ON s.parcel = p.id AND s.day = p.day "
+        "JOIN destinations d ON d.number = p.destination WHERE d.id = ANY($1)",
+        destinations,
+    )
+    ids = [row["id"] for row in parcels]
+    alone = {
+        (row["parcel"], row["place"]): row["status"]
+        for row in await connection.fetch(
+            "SELECT parcel, place, status FROM exceptions WHERE parcel = ANY($1)", ids
+        )
+    }
+    entered = {
+        (row["parcel"], row["place"])
+        for row in await connection.fetch("SELECT parcel, place FROM ledger WHERE parcel = ANY($1)", ids)
+    }
+    found: dict[str, list[str]] = defaultdict(list)
+    lonely = set(entered)
+    for row in parcels:
+        shapes = unpack_shapes(row["shapes"])
+        for shape in shapes:
+            place = (row["id"], shape.place)
+            lonely.discard(place)
+            state = _state(row, alone.get(place))
+            if place not in entered or row["events"] != len(shapes):
+                state = f"{state} without its ledger row"
+            found[shape.event_id].append(state)
+    orphans = await connection.fetch(
+        "SELECT parcel, place FROM ledger l WHERE NOT EXISTS (SELECT FROM parcels p WHERE p.id = l.parcel)"
+    )
+    for parcel, number in lonely | {(row["parcel"], row["place"]) for row in orphans}:
+        found[f"ledger row {parcel}/{number}"].append("in the ledger only")
+    return dict(found)
+
+
+def _state(row: asyncpg.Record, alone: str | None) -> str:
+    if alone is not None and alone != "retrying":
+        return alone
+    if alone is None and row["fate"] is not None:
+        return _FATES[row["fate"]]
+    if row["state"] in _WAITING:
+        return _WAITING[row["state"]]
+    return "retrying" if alone is not None or row["tries"] else "queued"
+
+
+async def attempts(connection: asyncpg.Connection, destinations: Sequence[str]) -> list[Attempt]:
+    """Return every attempt of these destinations, in order of id."""
+    rows = await connection.fetch(
+        "SELECT a.id, d.advertiser_id, a.request_id, a.http_status, "
+        "extract(epoch FROM a.started_at)::float8 AS started, "
+        "extract(epoch FROM a.settled_at)::float8 AS settled "
+        "FROM attempts a JOIN destinations d ON d.number = a.destination WHERE d.id = ANY($1) ORDER BY a.id",
+        destinations,
+    )
+    return [
+        Attempt(
+            id=row["id"],
+            advertiser=row["advertiser_id"],
+            number=_number(row["request_id"]),
+            started=row["started"],
+            settled=row["settled"],
+            status=row["http_status"],
+        )
+        for row in rows
+    ]
+
+
+def _number(request_id: str | None) -> int | None:
+    """The stand-in calls its answers `sandbox-NUMBER`."""
+    tail = (request_id or "").rpartition("-")[2]
+    return int(tail) if tail.isdecimal() else None
+
+
+async def waiting(connection: asyncpg.Connection, destinations: Sequence[str]) -> int:
+    """Return how much is still open: parcels, retries, and attempts without a result."""
+    number: int = await connection.fetchval(
+        "SELECT (SELECT count(*) FROM parcel_states s JOIN destinations d ON d.number = s.destination "
+        "          WHERE d.id = ANY($1) AND s.settled_at IS NULL) "
+        "     + (SELECT count(*) FROM exceptions e JOIN destinations d ON d.number = e.destination "
+        "          WHERE d.id = ANY($1) AND e.status = 'retrying') "
+        "     + (SELECT count(*) FROM attempts a JOIN destinations d ON d.number = a.destination "
+        "          WHERE d.id = ANY($1) AND a.settled_at IS NULL)",
+        destinations,
+    )
+    return number
+
+
+async def counts(connection: asyncpg.Connection, destinations: Sequence[str]) -> dict[str, int]:
+    """Return the sums of the counts as they are stored: what waits is `queued` or `retrying`."""
+    row = await connection.fetchrow(
+        "SELECT coalesce(sum(accepted), 0)::bigint AS accepted, "
+        "coalesce(sum(retrying), 0)::bigint AS retrying, "
+        "coalesce(sum(delivered), 0)::bigint AS delivered, coalesce(sum(dead), 0)::bigint AS dead, "
+        "coalesce(sum(expired), 0)::bigint AS expired, coalesce(sum(suppressed), 0)::bigint AS suppressed, "
+        "coalesce(sum(erased), 0)::bigint AS erased "
+        "FROM counts c JOIN destinations d ON d.number = c.destination WHERE d.id = ANY($1)",
+        destinations,
+    )
+    assert row is not None
+    told = {**dict(row), "held": 0, "parked": 0}
+    final = ("delivered", "dead", "expired", "suppressed", "erased")
+    told["queued"] = told["accepted"] - told["retrying"] - sum(told[name] for name in final)
+    return told
