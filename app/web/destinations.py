@@ -1,7 +1,6 @@
 """Destinations over HTTP: made, listed, read, changed."""
 
-import secrets
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -9,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.destination import Region, State
 from app.domain.ids import AdvertiserId, DestinationId
-from app.store import audit, destinations
+from app.store import destinations
 from app.store.destinations import Destination, Draft, Rate
-from app.web import publishing
+from app.web.acts import change_destination, draft_of, make_destination, new_id, said, shown
 from app.web.auth import Caller, Scope
 from app.web.confusable import skeleton
 from app.web.door import CallerOf, Door, Wired, needs
@@ -22,43 +21,9 @@ from app.web.paging import PAGE, Cursor, Limit, cursor_of, number_of, page, page
 from app.web.problems import Field
 from app.web.schemas import DestinationChange, NewDestination
 
+__all__ = ["held", "new_id", "router", "said", "seen", "shown"]
+
 router = APIRouter(route_class=Door, tags=["destinations"])
-
-_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
-
-
-def new_id(prefix: str) -> str:
-    """Return `prefix` and 20 random letters and digits: 103 bits, not to be guessed."""
-    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(20))
-
-
-def shown(destination: Destination) -> dict[str, Any]:
-    """Return what a reader may know of a destination: never a token, never a row's inner number."""
-    return {
-        "id": destination.id,
-        "name": destination.name,
-        "advertiser_id": destination.advertiser_id,
-        "region": destination.region.value,
-        "currency": destination.currency,
-        "identity_profile": destination.identity_profile,
-        "dataset_name": destination.dataset_name,
-        "rate_limit": asdict(destination.rate),
-        "state": destination.state.value,
-        "reason": destination.sign_in_reason,
-        "connected": destination.sign_in == "valid",
-        "published_mappings": destination.published_mappings,
-        "version": destination.version,
-        "created_at": destination.created_at,
-        "updated_at": destination.updated_at,
-        "archived_at": destination.archived_at,
-    }
-
-
-def said(destination: Destination) -> dict[str, Any]:
-    """Return what the audit keeps of a destination."""
-    return {
-        name: value for name, value in shown(destination).items() if not name.endswith(("_at", "version"))
-    }
 
 
 async def seen(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
@@ -102,15 +67,7 @@ async def create(body: NewDestination, caller: CallerOf, wired: Wired, response:
     )
     async with wired.engine.begin() as connection:
         warnings = await _warnings(connection, caller, draft.name)
-        made = await destinations.create(connection, DestinationId(new_id("dst_")), draft)
-        await audit.record(
-            connection,
-            actor=caller.actor,
-            act="destination.created",
-            subject=made.id,
-            destination=made.id,
-            after=said(made),
-        )
+        made = await make_destination(connection, DestinationId(new_id("dst_")), draft, by=caller.actor)
     response.headers["ETag"] = etag(made.version)
     response.headers["Location"] = f"/destinations/{made.id}"
     return {**shown(made), "warnings": warnings}
@@ -176,38 +133,11 @@ async def change(
         warnings: list[dict[str, str]] = []
         if draft.name != before.name:
             warnings = await _warnings(connection, caller, draft.name, besides=before.id)
-        if (draft.advertiser_id, draft.region) != (before.advertiser_id, before.region):
-            if before.sign_in != "none" or await destinations.ever_accepted(connection, before.number):
-                raise Refusal(Word.DESTINATION_FIXED, None, *_moved(before, draft))
-            await publishing.pin_again(connection, before.id, draft.advertiser_id)
-        after = before
-        if draft != _draft_of(before):
-            after = await destinations.change(connection, before.id, draft)
-            await audit.record(
-                connection,
-                actor=caller.actor,
-                act="destination.changed",
-                subject=after.id,
-                destination=after.id,
-                before=said(before),
-                after=said(after),
-            )
+        after = await change_destination(connection, before, draft, by=caller.actor)
     if after is not before:
         await wired.wake(after.number)
     response.headers["ETag"] = etag(after.version)
     return {**shown(after), "warnings": warnings}
-
-
-def _draft_of(destination: Destination) -> Draft:
-    return Draft(
-        name=destination.name,
-        advertiser_id=destination.advertiser_id,
-        region=destination.region,
-        currency=destination.currency,
-        identity_profile=destination.identity_profile,
-        dataset_name=destination.dataset_name,
-        rate=destination.rate,
-    )
 
 
 _NULLABLE = frozenset({"dataset_name", "rate_limit"})
@@ -231,15 +161,7 @@ def _changed(before: Destination, body: DestinationChange) -> Draft:
             )
     if "region" in given:
         given["region"] = Region(given["region"])
-    return replace(_draft_of(before), **given)
-
-
-def _moved(before: Destination, draft: Draft) -> list[Field]:
-    return [
-        Field(name, "not_allowed")
-        for name in ("advertiser_id", "region")
-        if getattr(before, name) != getattr(draft, name)
-    ]
+    return replace(draft_of(before), **given)
 
 
 async def _warnings(

@@ -8,12 +8,21 @@ from starlette.responses import Response
 
 from app.domain.ids import MappingId
 from app.domain.mapping import ACTION, check_draft, check_publishable
-from app.store import audit, destinations, mappings
+from app.store import mappings
 from app.store.destinations import Destination
 from app.store.mappings import Document, StoredMapping, Version
 from app.web import publishing
+from app.web.acts import (
+    archive_mapping,
+    change_mapping,
+    make_mapping,
+    new_id,
+    note_mapping,
+    publish_mapping,
+    published_of,
+)
 from app.web.auth import Caller, Scope
-from app.web.destinations import held, new_id, seen
+from app.web.destinations import held, seen
 from app.web.door import CallerOf, Door, Wired, needs
 from app.web.errors import Refusal, Word
 from app.web.etags import etag, require_match
@@ -98,7 +107,7 @@ async def _answer(
     return ExactJson(shown(after), status, {"ETag": etag(after.version), **headers})
 
 
-def _checked(draft: Document) -> Document:
+def checked(draft: Document) -> Document:
     """Return a draft that says nothing wrong, whatever it does not say yet. Raises Refusal (422)."""
     word = name_problem(draft.get("name"))
     wrong = check_draft(dict(draft))
@@ -113,12 +122,11 @@ def _checked(draft: Document) -> Document:
 @needs(Scope.DESTINATIONS_WRITE)
 async def create(destination_id: str, body: DraftBody, caller: CallerOf, wired: Wired) -> Response:
     """Make a draft: it may lack what publishing needs, but what it says must be right."""
-    draft = _checked({"action": ACTION, **{name: value for name, value in body.items() if value is not None}})
+    draft = checked({"action": ACTION, **{name: value for name, value in body.items() if value is not None}})
     async with wired.engine.begin() as connection:
         destination = await held(connection, caller, destination_id)
         mapping = MappingId(new_id("map_"))
-        await mappings.create(connection, mapping, destination.id, draft)
-        await _note(connection, caller, "mapping.created", destination, mapping, before=None, after=draft)
+        await make_mapping(connection, destination.id, mapping, draft, by=caller.actor)
         place = f"/destinations/{destination.id}/mappings/{mapping}"
         return await _answer(connection, destination, mapping, 201, Location=place)
 
@@ -160,18 +168,8 @@ async def change(
     async with wired.engine.begin() as connection:
         destination, before = await _to_change(connection, caller, destination_id, mapping_id, request)
         merged = {**before.draft, **body}
-        draft = _checked({name: value for name, value in merged.items() if value is not None})
-        if draft != before.draft:
-            await mappings.change_draft(connection, before.id, draft)
-            await _note(
-                connection,
-                caller,
-                "mapping.changed",
-                destination,
-                before.id,
-                before=before.draft,
-                after=draft,
-            )
+        draft = checked({name: value for name, value in merged.items() if value is not None})
+        await change_mapping(connection, before, draft, by=caller.actor)
         return await _answer(connection, destination, before.id)
 
 
@@ -186,17 +184,7 @@ async def delete(
         mapping = await found(connection, destination, mapping_id)
         if mapping.archived_at is None:
             _, mapping = await _to_change(connection, caller, destination_id, mapping_id, request)
-            await mappings.archive(connection, mapping.id)
-            await destinations.count_published(connection, destination.id)
-            await _note(
-                connection,
-                caller,
-                "mapping.archived",
-                destination,
-                mapping.id,
-                before=mapping.draft,
-                after=None,
-            )
+            await archive_mapping(connection, mapping, by=caller.actor)
         return ExactJson(shown(await found(connection, destination, mapping_id)))
 
 
@@ -217,18 +205,7 @@ async def publish(
     """
     async with wired.engine.begin() as connection:
         destination, before = await _to_publish(connection, caller, destination_id, mapping_id, request)
-        version = await publishing.publish(connection, destination, before, caller.actor)
-        if version != before.published_version:
-            after = {**before.draft, "published_version": version}
-            await _note(
-                connection,
-                caller,
-                "mapping.published",
-                destination,
-                before.id,
-                before=_published(before),
-                after=after,
-            )
+        await publish_mapping(connection, destination, before, by=caller.actor)
         answer = await _answer(connection, destination, before.id)
     await wired.wake(destination.number)
     return answer
@@ -286,42 +263,15 @@ async def rollback(
         await publishing.roll_back(connection, destination, before, body.version)
         if before.published_version != body.version:
             after = await found(connection, destination, mapping_id)
-            await _note(
+            await note_mapping(
                 connection,
-                caller,
+                caller.actor,
                 "mapping.rolled_back",
-                destination,
+                destination.id,
                 before.id,
-                before=_published(before),
-                after=_published(after),
+                before=published_of(before),
+                after=published_of(after),
             )
         answer = await _answer(connection, destination, before.id)
     await wired.wake(destination.number)
     return answer
-
-
-def _published(mapping: StoredMapping) -> Document | None:
-    if mapping.published is None:
-        return None
-    return {**mapping.published, "published_version": mapping.published_version}
-
-
-async def _note(
-    connection: AsyncConnection,
-    caller: Caller,
-    act: str,
-    destination: Destination,
-    mapping: str,
-    *,
-    before: Document | None,
-    after: Document | None,
-) -> None:
-    await audit.record(
-        connection,
-        actor=caller.actor,
-        act=act,
-        subject=mapping,
-        destination=destination.id,
-        before=before,
-        after=after,
-    )
