@@ -97,3 +97,10 @@ def refused(*args: Any, **kwargs: Any) -> Rejection:
     outcome = converted(*args, **kwargs)
     assert isinstance(outcome, Rejection), outcome
     return outcome
+
+
+def warnings(*args: Any, **kwargs: Any) -> list[tuple[str, str | None]]:
+    """List the warnings of an event that is taken."""
+    outcome = converted(*args, **kwargs)
+    assert isinstance(outcome, Conversion), outcome
+    return [(warned.code, warned.field) for warned in outcome.warnings]

@@ -6,22 +6,14 @@ from typing import Any
 
 import pytest
 from amazon_schema import VALIDATOR
-from conversions import NOW, RULES, amazon_event, compiled, converted, document, event, refused
+from conversions import NOW, amazon_event, converted, document, event, refused, warnings
 
-from app.domain import strict_json
-from app.domain.conversion import Conversion, Rules, Warned, convert
-from app.domain.event import amazon_event_id, read_events
+from app.domain.conversion import Conversion
+from app.domain.event import amazon_event_id
 
 ADA = "b5fc85e55755f9e0d030a10ab4429b6b2944855f9a0d60077fe832becbc41d72"  # SHA-256 of ada@example.com
 PURCHASE = {"event_type": "OFF_AMAZON_PURCHASES", "event_name": "Order"}
 SCOPE = amazon_event_id("dst_1", "map_1", "ADD_TO_SHOPPING_CART", "")
-
-
-def warnings(*args: Any, **kwargs: Any) -> list[tuple[str, str | None]]:
-    """List the warnings of an event that is taken."""
-    outcome = converted(*args, **kwargs)
-    assert isinstance(outcome, Conversion), outcome
-    return [(warned.code, warned.field) for warned in outcome.warnings]
 
 
 def test_the_whole_event_in_the_order_of_the_contract() -> None:
@@ -82,9 +74,6 @@ def test_only_the_shape_shows_in_a_repr() -> None:
     assert "acme" not in shown
 
 
-# --- event type, source, name -------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
@@ -114,9 +103,6 @@ def test_a_pinned_name_is_the_only_one() -> None:
     assert (outcome.reason, outcome.mapping_field) == ("event_name_conflict", "event_name")
     assert "'Cart add'" in outcome.detail
     assert amazon_event(event(), pins={"ADD_TO_SHOPPING_CART": "Added to cart", "LEAD": "Lead"})
-
-
-# --- country ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -164,9 +150,6 @@ def test_a_missing_country() -> None:
 def test_uk_becomes_gb_with_a_warning() -> None:
     """Since consent hangs on it, the reading is said."""
     assert warnings(event(user__country="UK")) == [("country_uk_read_as_gb", "user.country")]
-
-
-# --- time ---------------------------------------------------------------------------------------
 
 
 def at(**ago: float) -> str:
@@ -236,9 +219,6 @@ def test_epochs_where_the_mapping_says_so(pipe: str, value: Any, expected: str) 
         assert outcome.reason == expected
 
 
-# --- match keys ---------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -299,253 +279,3 @@ def test_an_address_never_leaves_unhashed() -> None:
     content = event(user__id="ada@example.com")
     assert warnings(content, made) == [("match_key_dropped", "user.id")]
     assert "ada@" not in json.dumps(amazon_event(content, made))
-
-
-# --- value, currency, units -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("value", "sent"),
-    [
-        pytest.param("0", "0", id="zero is sent"),
-        pytest.param("49.999", "50.00", id="two decimals"),
-        pytest.param("0.30000000000000004", "0.30", id="exact from end to end"),
-        pytest.param("2.005", "2.01", id="halves away from zero"),
-        pytest.param("-2.005", "-2.01", id="a score may be negative"),
-        pytest.param("-0.0", "0", id="never minus zero"),
-        pytest.param("-0.001", "0", id="nor by rounding"),
-        pytest.param("1E3", "1000.00", id="an exponent"),
-        pytest.param("10000000000000", "10000000000000", id="the largest"),
-    ],
-)
-def test_values(value: str, sent: str) -> None:
-    """P11: any type may carry a value, in hundredths."""
-    raw = json.dumps(event(v="VALUE")).replace('"VALUE"', value)
-    outcome = from_bytes(raw.encode(), document(value="v"))
-    assert isinstance(outcome, Conversion), outcome
-    assert f'"value":{sent},' in outcome.body.decode()
-
-
-def from_bytes(body: bytes, made: dict[str, Any]) -> Any:
-    """Convert an event given as bytes, where the writing of a number matters."""
-    [read] = read_events(strict_json.parse(body), default_destination=None, default_mapping=None)  # type: ignore[misc]
-    return convert(read, "x", compiled(made), Rules(**RULES), now=NOW)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("value", "reason"),
-    [
-        pytest.param(True, "wrong_type", id="true is no number"),
-        pytest.param("1e3", "wrong_type", id="an exponent as text"),
-        pytest.param("49.99", "wrong_type", id="a decimal as text needs to_number"),
-        pytest.param([1], "wrong_type", id="a list"),
-        pytest.param(1e14, "value_invalid", id="beyond hundredths of a double"),
-        pytest.param(10**400, "value_invalid", id="a number without end"),
-    ],
-)
-def test_values_that_are_refused(value: Any, reason: str) -> None:
-    """A value is a JSON number."""
-    outcome = refused(event(v=value), document(value="v"))
-    assert (outcome.reason, outcome.field, outcome.mapping_field) == (reason, "v", "value")
-
-
-def test_no_purchase_is_negative() -> None:
-    """A score may be; money may not, not even by a rounding."""
-    for value in (-1, -0.001):
-        assert refused(event(v=value), document(PURCHASE, value="v")).reason == "value_invalid"
-
-
-def test_a_pipe_reads_text_values() -> None:
-    """to_number where the catalogue holds texts."""
-    made = document(value={"path": "v", "pipe": ["to_number"]})
-    assert amazon_event(event(v="49.99"), made)["value"] == 49.99
-    assert refused(event(v="a lot"), made).reason == "transform_failed"
-
-
-def test_rounding_is_said() -> None:
-    """Only where it changed something."""
-    assert warnings(event(v=49.999), document(value="v")) == [("value_rounded", "v")]
-    assert warnings(event(v=49.9), document(value="v")) == []
-
-
-@pytest.mark.parametrize(
-    ("currency", "sent"),
-    [
-        pytest.param(None, "USD", id="the destination's where the event names none"),
-        pytest.param("", "USD", id="or an empty one"),
-        pytest.param("EUR", "EUR", id="the event's own"),
-        pytest.param("chf", "CHF", id="in either case of letters"),
-    ],
-)
-def test_currencies_of_purchases(currency: Any, sent: str) -> None:
-    """A purchase always carries its currency, also without a value."""
-    assert amazon_event(event(c=currency), document(PURCHASE, currency="c"))["currencyCode"] == sent
-
-
-@pytest.mark.parametrize(
-    ("currency", "reason"),
-    [
-        ("ZZZ", "currency_invalid"),
-        ("US", "currency_invalid"),
-        ("ＵＳＤ", "currency_invalid"),
-        (840, "wrong_type"),
-    ],
-)
-def test_currencies_that_are_refused(currency: Any, reason: str) -> None:
-    """One of Amazon's 81, or none."""
-    assert refused(event(c=currency), document(PURCHASE, currency="c")).reason == reason
-
-
-@pytest.mark.parametrize(
-    ("units", "reason"),
-    [
-        (1, None),
-        (2**31 - 1, None),
-        (2**31, "units_invalid"),
-        (0, "units_invalid"),
-        (-1, "units_invalid"),
-        (1.5, "units_invalid"),
-        (1e3, "units_invalid"),
-        (True, "wrong_type"),
-        ("2", "wrong_type"),
-    ],
-)
-def test_units_sold(units: Any, reason: str | None) -> None:
-    """A whole number that fits 32 bits, at least one; judged on any type, sent on purchases."""
-    made = document(PURCHASE, units_sold="u")
-    assert getattr(converted(event(u=units), made), "reason", None) == reason
-    assert getattr(converted(event(u=units), document(units_sold="u")), "reason", None) == reason
-    if not reason:
-        assert amazon_event(event(u=units), made)["unitsSold"] == units
-
-
-def test_other_types_carry_neither_currency_nor_units() -> None:
-    """They are left out with a warning."""
-    made = document(currency="c", units_sold="u")
-    content = event(c="EUR", u=2)
-    assert {"currencyCode", "unitsSold"}.isdisjoint(amazon_event(content, made))
-    assert warnings(content, made) == [("currency_ignored", "c"), ("units_ignored", "u")]
-    assert "currencyCode" not in amazon_event(event())
-
-
-# --- ids and the rest -----------------------------------------------------------------------------
-
-
-def test_the_event_id_is_always_sent() -> None:
-    """Derived from the caller's where none is mapped, or where the mapped one is absent."""
-    assert amazon_event(event())["eventId"] == f"{SCOPE}ord-1001:node-7"
-    assert amazon_event(event(), document(event_id="order.id"))["eventId"] == f"{SCOPE}ord-1001:node-7"
-    assert amazon_event(event(order__id="dedup-123"), document(event_id="order.id"))["eventId"] == "dedup-123"
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "reason"),
-    [
-        pytest.param("event_id", "ada@example.com", "amazon_event_id_invalid", id="an address as eventId"),
-        pytest.param(
-            "event_id", "0123456789abcdef:x", "amazon_event_id_invalid", id="an id shaped like ours"
-        ),
-        pytest.param("event_id", "x" * 513, "amazon_event_id_invalid", id="an eventId too long"),
-        pytest.param("event_id", "a\tb", "amazon_event_id_invalid", id="a control character in an eventId"),
-        pytest.param("event_id", 1001, "wrong_type", id="a number as eventId"),
-        pytest.param("ip_address", "10.0.0.1", "ip_address_invalid", id="a private address"),
-        pytest.param("ip_address", "127.0.0.1", "ip_address_invalid", id="this machine"),
-        pytest.param("ip_address", "169.254.1.1", "ip_address_invalid", id="a link-local address"),
-        pytest.param("ip_address", "224.0.0.1", "ip_address_invalid", id="a multicast address"),
-        pytest.param("ip_address", "fe80::1", "ip_address_invalid", id="a link-local IPv6 address"),
-        pytest.param(
-            "ip_address", "::ffff:10.0.0.1", "ip_address_invalid", id="a private one in IPv6 clothes"
-        ),
-        pytest.param("ip_address", "8.8.8.8/24", "ip_address_invalid", id="a network"),
-        pytest.param("ip_address", "08.8.8.8", "ip_address_invalid", id="a leading zero"),
-        pytest.param("ip_address", 134744072, "wrong_type", id="a number as address"),
-        pytest.param("user_agent", "x" * 513, "user_agent_invalid", id="a user agent too long"),
-        pytest.param("user_agent", "a\r\nb", "user_agent_invalid", id="a line break in a user agent"),
-        pytest.param("limited_data_use", "true", "limited_data_use_invalid", id="true as text"),
-        pytest.param("limited_data_use", 1, "wrong_type", id="one for true"),
-        pytest.param("amazon_ad_event_key", "x" * 513, "ad_event_key_invalid", id="an ad event key too long"),
-        pytest.param(
-            "aref_measurement_tokens", "abc", "measurement_token_invalid", id="a token that is none"
-        ),
-        pytest.param(
-            "aref_measurement_tokens",
-            "abcDEF1234.1767225600000|",
-            "measurement_token_invalid",
-            id="a bar too much",
-        ),
-    ],
-)
-def test_other_fields_that_are_refused(name: str, value: Any, reason: str) -> None:
-    """Each has its reason, the source path and the destination field."""
-    outcome = refused(event(x=value), document(**{name: "x"}))
-    assert (outcome.reason, outcome.field, outcome.mapping_field) == (reason, "x", name)
-
-
-def test_ipv6_is_sent_in_its_short_form() -> None:
-    """One address has one writing."""
-    sent = amazon_event(event(x="2001:4860:4860:0:0:0:0:8888"), document(ip_address="x"))
-    assert sent["consent"]["geo"] == {"ipAddress": "2001:4860:4860::8888"}
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        pytest.param("acme", "acme", id="text"),
-        pytest.param(5, "5", id="a number"),
-        pytest.param(49.90, "49.9", id="a decimal"),
-        pytest.param(False, "false", id="a boolean"),
-        pytest.param("x" * 256, "x" * 256, id="256 characters"),
-        pytest.param(None, None, id="null is left out"),
-        pytest.param(" ", None, id="so are blanks"),
-        pytest.param({"a": 1}, "wrong_type", id="an object is refused"),
-        pytest.param(["a"], "wrong_type", id="a list is refused"),
-        pytest.param("x" * 257, "custom_data_invalid", id="257 characters"),
-        pytest.param("a\nb", "custom_data_invalid", id="a control character"),
-        pytest.param("ada@example.com", "custom_data_invalid", id="an e-mail address"),
-        pytest.param("write to ada@example.com", "custom_data_invalid", id="one within a text"),
-        pytest.param("+1 (555) 010-0199", "custom_data_invalid", id="a phone number"),
-        pytest.param("+15550100199", "custom_data_invalid", id="one without blanks"),
-        pytest.param("5 @ 10", "5 @ 10", id="an at sign alone"),
-        pytest.param("+5", "+5", id="a plus alone"),
-    ],
-)
-def test_custom_data(value: Any, expected: str | None) -> None:
-    """P10: plain values as text; what would give a person away is refused."""
-    outcome = converted(event(event__properties__brand=value))
-    if isinstance(outcome, Conversion):
-        sent = json.loads(outcome.body).get("customData")
-        assert sent == (expected and [{"name": "brand", "value": expected}])
-    else:
-        assert (outcome.reason, outcome.field) == (expected, "event.properties.brand")
-        assert outcome.mapping_field == "custom_data.brand"
-        assert "ada" not in repr(outcome)
-
-
-def test_unusual_custom_values_are_sent_with_a_warning() -> None:
-    """Sources differ on what Amazon takes; the event is not held back for it."""
-    assert warnings(event(event__properties__brand="high intent")) == [
-        ("custom_value_unusual", "event.properties.brand")
-    ]
-
-
-def test_what_no_mapping_reads_is_not_judged() -> None:
-    """Unmapped fields may hold anything."""
-    assert amazon_event(event(other={"email": 5, "time": "x"}, value="1e3", consent=7)) == amazon_event(
-        event()
-    )
-
-
-def test_the_default_serves_only_what_is_absent() -> None:
-    """Absent, null and blank; not what is wrong."""
-    made = document(value={"path": "v", "default": 7})
-    assert [amazon_event(event(v=v), made)["value"] for v in (None, "", "  ", 1)] == [7, 7, 7, 1]
-    assert refused(event(v="x"), made).reason == "wrong_type"
-    assert refused(event(v=False), made).reason == "wrong_type"
-
-
-def test_a_warning_is_a_word_and_a_path() -> None:
-    """The source path, or the destination field where there is none."""
-    made = document({"custom_data": [{"name": "note", "const": "two words"}]})
-    outcome = converted(event(), made)
-    assert isinstance(outcome, Conversion)
-    assert outcome.warnings == (Warned("custom_value_unusual", "custom_data.note"),)
