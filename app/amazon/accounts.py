@@ -84,8 +84,8 @@ async def find_advertiser(
 ) -> Visible | NotVisible | CannotTell | Unauthorized:
     """Look for the advertiser among those that this sign-in sees in this region.
 
-    A list that was read to its end and lacks the id is `NotVisible`. An empty answer of the account query is
-    checked against the older calls, since accounts made before it may be missing there.
+    What the account query lacks is asked of the older calls too, since accounts made before it may be missing
+    there. Lists that were read to their end and lack the id are `NotVisible`.
     """
     if not usable_token(access_token):
         return Unauthorized()
@@ -93,16 +93,17 @@ async def find_advertiser(
     if isinstance(queried, _Seen):
         if found := queried.find(advertiser_id):
             return found
-        if queried.accounts and queried.whole:
-            return NotVisible(_ids(queried))
     listed = await _list_by_profile(client, region, access_token, advertiser_id)
     match listed:
         case _Seen():
             if found := listed.find(advertiser_id):
                 return found
+            if isinstance(queried, _Seen):
+                listed.accounts = [*queried.accounts, *listed.accounts]
+                listed.whole = listed.whole and queried.whole
             return NotVisible(_ids(listed)) if listed.whole else CannotTell("too_many")
         case _ if isinstance(queried, _Seen):
-            return NotVisible(()) if queried.whole else CannotTell("too_many")
+            return NotVisible(_ids(queried)) if queried.whole else CannotTell("too_many")
         case _:
             return listed
 
@@ -162,10 +163,13 @@ async def _list_by_profile(
 async def _list_advertisers(
     client: EventsClient, region: Region, headers: dict[str, str], wanted: str, seen: _Seen
 ) -> _Missing | None:
-    """Add one profile's advertisers to `seen`, or return why they could not be read."""
-    start = 0
+    """Add one profile's advertisers to `seen`, or return why they could not be read.
+
+    First the one that is wanted is asked for by its id; the whole list is read for who has to choose another.
+    """
+    start, filters = 0, {"advertiserIdFilter": wanted}
     for _ in range(_MAX_PAGES):
-        params = {"startIndex": str(start), "count": str(_PAGE)}
+        params = {"startIndex": str(start), "count": str(_PAGE), **filters}
         page = _read(
             await client.ask(
                 region, "GET", ADVERTISERS_PATH, headers=headers, params=params, deadline_s=_DEADLINE_S
@@ -176,8 +180,13 @@ async def _list_advertisers(
         rows, total = _rows(page)
         if rows is None:
             return CannotTell("unreadable")
+        found = [one for row in _objects(rows) if (one := _account(row)) not in seen.accounts]
+        if filters:
+            filters = {}
+            if not _Seen(found).find(wanted):
+                continue
         known = len(seen.accounts)
-        seen.accounts += [one for row in _objects(rows) if (one := _account(row)) not in seen.accounts]
+        seen.accounts += found
         start += len(rows)
         # A stand-in may ignore startIndex: a page with nothing new ends the list too.
         if seen.find(wanted) or not rows or len(seen.accounts) == known or start >= total:

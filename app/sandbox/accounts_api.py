@@ -55,8 +55,9 @@ class AccountCalls:
         start, count = _number(query.get("startIndex"), 0), _number(query.get("count"), _PAGE)
         if start is None or count is None or not 1 <= count <= _PAGE:
             return refusal(400, Code.BAD_REQUEST, "startIndex and count must be numbers, count 1 to 100.")
-        found = self.advertisers.visible(grant.region)
         wanted = [one for part in query.getlist("advertiserIdFilter") for one in part.split(",") if one]
+        self.advertisers.welcome(grant.region, wanted)
+        found = self.advertisers.visible(grant.region)
         if wanted:
             found = [one for one in found if one.advertiser_id in wanted]
             self._name(grant, found)

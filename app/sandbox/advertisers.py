@@ -111,6 +111,20 @@ class Advertisers:
         """Return the advertiser of a numeric id, hidden or not."""
         return self._known.get((region, advertiser_id))
 
+    def welcome(self, region: str, asked_for: Iterable[str]) -> None:
+        """Make advertisers visible that are asked for by an id of digits which no region knows.
+
+        Whoever tries the product types the id of an account of their own; one that is hidden, or at home in
+        another region, stays out of sight.
+        """
+        strangers = [
+            Advertiser.of(one, region)
+            for one in asked_for
+            if _DIGITS(one) and not any((place, one) in self._known for place in PROFILES)
+        ]
+        if strangers:
+            self.add(strangers)
+
     def visible(self, region: str) -> list[Advertiser]:
         """Return what a sign-in of `region` sees, in the order in which they were added."""
         return [one for one in self._known.values() if one.region == region and not one.hidden]

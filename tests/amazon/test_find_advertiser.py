@@ -230,30 +230,45 @@ async def test_a_profiles_advertisers_are_read_page_by_page() -> None:
 
     amazon = Amazon(profiles=[profile(7)], advertisers=page)
     assert await find(amazon, "249") == FOUND
-    assert [request.url.params.get("startIndex") for request in amazon.asked[2:]] == ["0", "100", "200"]
+    by_name, *pages = amazon.asked[2:]
+    assert by_name.url.params["advertiserIdFilter"] == "249"
+    assert [request.url.params.get("startIndex") for request in pages] == ["0", "100", "200"]
+    assert not any("advertiserIdFilter" in request.url.params for request in pages)
 
 
 async def test_a_list_that_ignores_its_start_ends() -> None:
     """The same page twice holds nothing new."""
     amazon = Amazon(profiles=[profile(7)], advertisers=dsp("9", totalResults=10**9))
     assert await find(amazon) == NotVisible(("9",))
-    assert len(amazon.asked) == 4
+    assert len(amazon.asked) == 5
+
+
+async def test_an_advertiser_asked_for_by_its_id_is_found_at_once() -> None:
+    """However long the list is, and though the account query lacks it."""
+
+    def answer(request: httpx.Request) -> Any:
+        return dsp("123") if request.url.params.get("advertiserIdFilter") == "123" else dsp("9")
+
+    amazon = Amazon(query={"advertiserAccounts": [account("9")]}, profiles=[profile(7)], advertisers=answer)
+    assert await find(amazon) == FOUND
+    assert len(amazon.asked) == 3
 
 
 async def test_each_call_names_the_client_as_it_wants_to_be_named() -> None:
     """The new header for the new call, the old one for the old: mixing them up breaks one of them (§8.4)."""
     amazon = Amazon(profiles=[profile(7), profile("8")], advertisers=dsp("9"))
     await find(amazon)
-    query, profiles, first, second = amazon.asked
-    assert [request.method for request in amazon.asked] == ["POST", "GET", "GET", "GET"]
+    query, profiles, *listed = amazon.asked
+    assert [request.method for request in amazon.asked] == ["POST", *["GET"] * 5]
     assert {request.url.host for request in amazon.asked} == {"advertising-api-eu.amazon.com"}
     assert query.headers["Amazon-Ads-ClientId"] == "client-1"
     assert "Amazon-Advertising-API-ClientId" not in query.headers
-    for request in (profiles, first, second):
+    for request in (profiles, *listed):
         assert request.headers["Amazon-Advertising-API-ClientId"] == "client-1"
         assert "Amazon-Ads-ClientId" not in request.headers
     assert "Amazon-Advertising-API-Scope" not in profiles.headers
-    assert [request.headers["Amazon-Advertising-API-Scope"] for request in (first, second)] == ["7", "8"]
+    scopes = [request.headers["Amazon-Advertising-API-Scope"] for request in listed]
+    assert scopes == ["7", "7", "8", "8"]
     assert {request.headers["Authorization"] for request in amazon.asked} == {"Bearer Atza|t"}
 
 

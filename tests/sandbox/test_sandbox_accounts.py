@@ -48,8 +48,10 @@ async def test_dsp_advertisers_are_listed_filtered_and_paged(caller: Any) -> Non
     }  # fmt: skip
     second = await listed("?startIndex=1&count=1")
     assert ([one["advertiserId"] for one in second["response"]], second["totalResults"]) == ([ids[1]], 3)
-    chosen = await listed("?advertiserIdFilter=1000000003,5")
+    chosen = await listed("?advertiserIdFilter=1000000003,2000000001,x")
     assert [one["advertiserId"] for one in chosen["response"]] == ["1000000003"]
+    welcomed = await listed("?advertiserIdFilter=55501")
+    assert [one["advertiserId"] for one in welcomed["response"]] == ["55501"]
     one = await caller.http.get("/na/dsp/advertisers/1000000002", headers=headers)
     assert one.json()["name"] == "Example Bikes"
     other = await caller.http.get("/na/dsp/advertisers/2000000001", headers=headers)
