@@ -8,7 +8,7 @@ past between two steps, so that nothing sleeps.
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
@@ -277,7 +277,7 @@ class Life:
         with suppress(Died, *TROUBLE):
             await asyncio.wait_for(self._flushing, 10)
         if not self._fuse.dead:
-            with suppress(*TROUBLE):
+            with suppress(Died, *TROUBLE):
                 await self.ownership.close()
         self._resources.pool.terminate()
         await self._client.close()
@@ -298,8 +298,3 @@ async def rehearse(url: str, amazon: StandIn | None = None) -> AsyncIterator[Reh
             yield Rehearsal(resources, office, amazon or StandIn())
         finally:
             await office.close()
-
-
-def worst(sequence: Sequence[str]) -> str:
-    """Return a short text for the message of a failing test."""
-    return "; ".join(sequence[:5])

@@ -1,0 +1,134 @@
+"""A TCP proxy that misbehaves on request: between the service and Postgres, and between it and Amazon.
+
+It passes bytes on, slowly, in drips, or not at all; resets connections; and cuts one exactly when a chosen
+message passes, so that the answer to a COMMIT is lost though the COMMIT was done.
+"""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+
+COMMIT_ANSWER = b"C\x00\x00\x00\x0bCOMMIT\x00"  # CommandComplete, as the server frames it
+COMMIT_ASKED = b"COMMIT;\x00"  # the driver's simple query
+INSERT_ANSWER = b"INSERT 0 1\x00"
+_CHUNK = 65_536
+
+
+@dataclass(slots=True)
+class Cut:
+    """Cut a connection at the `nth` passing of `message`, before it is passed on."""
+
+    message: bytes
+    towards_client: bool
+    nth: int = 1
+
+
+class Proxy:
+    """Listens on a port of its own and speaks to `target`. Change its attributes at any time."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self.port = 0
+        self.latency = 0.0  # seconds each way
+        self.drip: int | None = None  # bytes a second each way
+        self.cuts: list[Cut] = []
+        self.cuts_made = 0
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        self.reset()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def reset(self) -> None:
+        """Abort every open connection: both ends see a reset."""
+        for writer in list(self._open):
+            writer.transport.abort()
+
+    def stall(self) -> None:
+        """Half-open: connections stay, and nothing passes any more."""
+        self._flowing.clear()
+
+    def heal(self) -> None:
+        """Pass on everything again. What was held back is lost with its connection, as in a real outage."""
+        if not self._flowing.is_set():
+            self.reset()
+        self._flowing.set()
+        self.latency, self.drip, self.cuts = 0.0, None, []
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.add(writer)
+        there: asyncio.StreamWriter | None = None
+        try:
+            from_there, there = await asyncio.open_connection("127.0.0.1", self._target)
+            self._open.add(there)
+            ways = [
+                asyncio.create_task(self._pass(reader, there, towards_client=False)),
+                asyncio.create_task(self._pass(from_there, writer, towards_client=True)),
+            ]
+            self._tasks.update(ways)
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            for way in ways:
+                way.cancel()
+                self._tasks.discard(way)
+            await asyncio.gather(*ways, return_exceptions=True)
+        except OSError:
+            pass
+        finally:
+            for end in (writer, there):
+                if end is not None:
+                    self._open.discard(end)
+                    # Not a graceful end: what one side lost the other must not believe to be whole.
+                    end.transport.abort() if end.transport.is_closing() else end.close()
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, towards_client: bool
+    ) -> None:
+        tail = b""
+        with contextlib.suppress(OSError):
+            while chunk := await reader.read(_CHUNK):
+                await self._flowing.wait()
+                if self.latency:
+                    await asyncio.sleep(self.latency)
+                if writer.transport.is_closing():
+                    return
+                if self._cuts_at(tail + chunk, len(tail), towards_client=towards_client):
+                    self.cuts_made += 1
+                    return
+                tail = chunk[-32:]
+                await self._write(writer, chunk)
+
+    async def _write(self, writer: asyncio.StreamWriter, chunk: bytes) -> None:
+        while self.drip is not None and chunk:
+            step = max(1, self.drip // 20)
+            writer.write(chunk[:step])
+            await writer.drain()
+            chunk = chunk[step:]
+            await asyncio.sleep(0.05)
+        writer.write(chunk)
+        await writer.drain()
+
+    def _cuts_at(self, seen: bytes, old: int, *, towards_client: bool) -> bool:
+        """Count a message that ends in the new bytes; True when a cut was waiting for it."""
+        for cut in list(self.cuts):
+            if cut.towards_client is not towards_client:
+                continue
+            start = max(0, old - len(cut.message) + 1)
+            while (at := seen.find(cut.message, start)) >= 0:
+                start = at + 1
+                cut.nth -= 1
+                if cut.nth <= 0:
+                    self.cuts.remove(cut)
+                    return True
+        return False
