@@ -23,6 +23,7 @@ from app.web import (
     tracing,
 )
 from app.web.auth import KeyRing
+from app.web.console.router import router as console_router
 from app.web.envelope import Envelope
 from app.web.health import Readiness
 from app.web.wiring import Wiring
@@ -46,6 +47,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     tracing.router,
     health.router,
     docs.router,
+    console_router,
 )
 
 

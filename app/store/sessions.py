@@ -1,0 +1,79 @@
+"""Sessions of the console: digests only, so that reading this table lets nobody in."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+IDLE = timedelta(minutes=30)
+ABSOLUTE = timedelta(hours=12)
+
+_NOTED_EVERY = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A session within its limits. `key` is None where its key is not, or no longer, among the API keys."""
+
+    key_digest: bytes
+    created_at: datetime
+    key: str | None
+    key_name: str | None
+    scopes: tuple[str, ...]
+    destination_ids: tuple[str, ...] | None
+
+
+async def begin(connection: AsyncConnection, digest: bytes, key_digest: bytes) -> None:
+    """Write a new session, and sweep away those that are past their limits."""
+    await connection.execute(
+        text(
+            "DELETE FROM console_sessions WHERE seen_at < now() - CAST(:idle AS interval) OR created_at < now() - CAST(:absolute AS interval)"
+        ),
+        {"idle": IDLE, "absolute": ABSOLUTE},
+    )
+    await connection.execute(
+        text("INSERT INTO console_sessions (digest, key_digest) VALUES (:digest, :key_digest)"),
+        {"digest": digest, "key_digest": key_digest},
+    )
+
+
+async def find(connection: AsyncConnection, digest: bytes) -> Held | None:
+    """Return a session that is within its limits, with what its key may do now; note that it was used.
+
+    The limits are judged on the database's clock. The note is written at most once a minute, and its commit
+    does not wait for the disk: losing it in a crash ends a session a minute early.
+    """
+    row = (
+        await connection.execute(
+            text(
+                "SELECT s.key_digest, s.created_at, s.seen_at < now() - CAST(:every AS interval) AS stale, "
+                "k.id AS key, k.name AS key_name, k.scopes, k.destination_ids "
+                "FROM console_sessions s LEFT JOIN api_keys k ON k.digest = s.key_digest "
+                "  AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) "
+                "WHERE s.digest = :digest AND s.seen_at >= now() - CAST(:idle AS interval) "
+                "  AND s.created_at >= now() - CAST(:absolute AS interval)"
+            ),
+            {"digest": digest, "idle": IDLE, "absolute": ABSOLUTE, "every": _NOTED_EVERY},
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    if row.stale:
+        await connection.execute(text("SET LOCAL synchronous_commit = off"))
+        await connection.execute(
+            text("UPDATE console_sessions SET seen_at = now() WHERE digest = :digest"), {"digest": digest}
+        )
+    return Held(
+        key_digest=row.key_digest,
+        created_at=row.created_at,
+        key=row.key,
+        key_name=row.key_name,
+        scopes=tuple(row.scopes or ()),
+        destination_ids=None if row.destination_ids is None else tuple(row.destination_ids),
+    )
+
+
+async def end(connection: AsyncConnection, digest: bytes) -> None:
+    """Delete a session; its cookie opens nothing any more."""
+    await connection.execute(text("DELETE FROM console_sessions WHERE digest = :digest"), {"digest": digest})

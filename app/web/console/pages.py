@@ -1,0 +1,77 @@
+"""Pages rendered: one environment of templates, one policy on every page, one shape for what goes wrong."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from fastapi import Request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse, Response
+
+from app.web.console import assets
+from app.web.console.visitors import Visitor
+from app.web.errors import Problem, body_of, status_of
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.globals["asset"] = assets.address
+
+# Nothing from elsewhere, nothing inline: no name that a person typed can become a script here.
+POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'; form-action 'self'"
+)
+
+
+def show(
+    request: Request, template: str, *, status: int = 200, leads_to: str = "", **content: Any
+) -> HTMLResponse:
+    """Return a page. `leads_to` is an origin that one of its forms may lead to, besides our own.
+
+    Browsers hold the redirect after a form to `form-action` as well, so the page with the button that opens
+    Amazon's sign-in must name where that leads.
+    """
+    visitor: Visitor | None = getattr(request.state, "visitor", None)
+    html = _TEMPLATES.get_template(template).render(visitor=visitor, path=request.url.path, **content)
+    policy = f"{POLICY} {leads_to}".rstrip()
+    # Not no-referrer: with that, browsers send `Origin: null` from our own forms too.
+    headers = {"Content-Security-Policy": policy, "Referrer-Policy": "same-origin"}
+    return HTMLResponse(html, status, headers)
+
+
+def part(template: str, **content: Any) -> str:
+    """Return a part of a page, for a page that asks for it while it is open."""
+    return _TEMPLATES.get_template(template).render(**content)
+
+
+def problem(request: Request, found: Problem) -> Response:
+    """Return the page that says what went wrong, with the status that the API would answer."""
+    body = body_of(found)
+    content = {"title": _TITLES.get(status_of(found), "That did not work"), "detail": body["detail"]}
+    if request.headers.get("hx-request"):
+        return HTMLResponse(part("problem_part.html", **content), status_of(found))
+    return show(request, "problem.html", status=status_of(found), word=body["error"], **content)
+
+
+_TITLES = {
+    403: "Not allowed",
+    404: "Nothing is here",
+    409: "That cannot be done now",
+    412: "Somebody was faster",
+    413: "Too large",
+    503: "The database is away",
+    500: "Something broke here",
+}
+
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+
+
+def plain(answer: Any) -> Any:
+    """Return what an API route answers as its callers see it: JSON values, times as text."""
+    body = answer.body if isinstance(answer, Response) else _ENCODER.encode(answer)
+    return msgspec.json.decode(bytes(body))

@@ -1,0 +1,82 @@
+"""Numbers, shares, ages and states in the words and the tone that every page says them in. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+def number(value: float) -> str:
+    """Return a count with thin groups: `1,234`; a rate keeps one decimal where it has one."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+
+
+def share(part: int, whole: int) -> str:
+    """Return a share that never rounds something to nothing, nor almost all to all."""
+    if whole <= 0:
+        return "–"
+    if part == 0:
+        return "0 %"
+    percent = 100 * part / whole
+    if percent < 0.1:
+        return "< 0.1 %"
+    if 99.9 < percent < 100:
+        return "> 99.9 %"
+    return f"{percent:.0f} %" if percent >= 10 or percent.is_integer() else f"{percent:.1f} %"
+
+
+_STEPS = ((86_400, "day", "days"), (3_600, "h", "h"), (60, "min", "min"), (1, "s", "s"))
+
+
+def age(seconds: float | None) -> str:
+    """Return a span of time in at most two units: `3 h 10 min`."""
+    if seconds is None:
+        return "–"
+    left, told = int(max(0.0, seconds)), []
+    for size, one, many in _STEPS:
+        count, left = divmod(left, size)
+        if count:
+            told.append(f"{count} {one if count == 1 else many}")
+        if told and (len(told) == 2 or size == 1 or not left):
+            break
+        if told and not count:
+            break
+    return " ".join(told[:2]) or "0 s"
+
+
+def moment(iso: str | datetime | None) -> datetime | None:
+    """Return a time as the API writes it, or as the store gives it, as a time."""
+    if iso is None or isinstance(iso, datetime):
+        return iso
+    return datetime.fromisoformat(iso)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A label, the tone it is said in (`good`, `warn`, `bad`, `quiet`), and what it means."""
+
+    label: str
+    tone: str
+    meaning: str
+
+
+STATES = {
+    "draft": Word("Draft", "quiet", "Not connected to Amazon yet; it takes no events."),
+    "connected": Word("Connected", "quiet", "Signed in at Amazon; publish a mapping and it takes events."),
+    "active": Word("Active", "good", "Events are sent as they come."),
+    "paused": Word("Paused", "warn", "Events are accepted and wait until it is resumed."),
+    "needs_reconnect": Word("Reconnect", "bad", "Amazon's sign-in is gone; events are accepted and wait."),
+    "archived": Word("Deleted", "quiet", "It takes no events; its history stays readable."),
+}
+
+STATUSES = {
+    "queued": Word("Queued", "quiet", "Stored; waits for its turn."),
+    "retrying": Word("Retrying", "warn", "Failed at least once; is tried again by itself."),
+    "held": Word("Held", "warn", "Waits because the destination is paused."),
+    "parked": Word("Parked", "bad", "Waits because the sign-in at Amazon is gone."),
+    "delivered": Word("Delivered", "good", "Amazon accepted it."),
+    "dead": Word("Dead", "bad", "Given up; needs a person."),
+    "expired": Word("Expired", "bad", "Became older than Amazon takes before it could be sent."),
+    "suppressed": Word("Suppressed", "quiet", "Stopped after acceptance and never sent."),
+    "erased": Word("Erased", "quiet", "The person's data was erased on request."),
+}
+
+REGIONS = {"NA": "North America", "EU": "Europe", "FE": "Far East"}

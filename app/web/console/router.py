@@ -1,0 +1,39 @@
+"""Every room of the console, as one router."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.web.console import (
+    creating,
+    destination_page,
+    overview,
+    sign_in,
+    static_files,
+)
+from app.web.console.entrance import Entrance
+from app.web.door import open_to_all
+from app.web.errors import Refusal, Word
+
+ROOMS: tuple[APIRouter, ...] = (
+    static_files.router,
+    sign_in.router,
+    overview.router,
+    creating.router,
+    destination_page.router,
+)
+
+router = APIRouter(include_in_schema=False)
+for room in ROOMS:
+    router.include_router(room)
+
+_elsewhere = APIRouter(route_class=Entrance, include_in_schema=False)
+
+
+@_elsewhere.get("/console/{anywhere:path}", response_model=None)
+@open_to_all
+async def nowhere(request: Request, anywhere: str) -> Response:
+    """Say on a page that there is nothing here."""
+    raise Refusal(Word.NOT_FOUND, "There is no such page. The list of destinations is a good place to start.")
+
+
+router.include_router(_elsewhere)

@@ -1,0 +1,180 @@
+// The little that a page does by itself: local times, theme, live panels, charts, rows, copying, dialogs.
+(() => {
+  "use strict";
+
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+  const exact = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+
+  // Every time is sent as UTC; it is shown in the viewer's zone, and hovering shows UTC again.
+  function localTimes(root) {
+    for (const time of root.querySelectorAll("time[datetime]:not([data-done])")) {
+      const at = new Date(time.dateTime);
+      if (Number.isNaN(at.getTime())) continue;
+      const utc = `${at.toISOString().slice(0, 19).replace("T", " ")} UTC`;
+      const today = day.format(at) === day.format(new Date());
+      const hour = ("seconds" in time.dataset ? exact : clock).format(at);
+      time.textContent = today ? hour : `${day.format(at)}, ${hour}`;
+      time.title = `${utc} (shown in ${zone})`;
+      time.dataset.done = "";
+    }
+  }
+
+  // uPlot paints on a canvas, where light-dark() must have been resolved already.
+  function resolved(name) {
+    const probe = document.createElement("span");
+    probe.className = name;
+    document.body.append(probe);
+    const colour = getComputedStyle(probe).color;
+    probe.remove();
+    return colour;
+  }
+
+  function charts(root) {
+    if (!window.uPlot) return;
+    for (const box of root.querySelectorAll(".chart[data-series]")) {
+      const soft = resolved("tone-quiet");
+      const columns = JSON.parse(box.dataset.series);
+      const unit = box.dataset.unit || "";
+      const shown = (_, value) => (value === null || value === undefined ? "–" : `${value.toLocaleString()}${unit}`);
+      const colours = [resolved("tone-good"), resolved("tone-bad"), resolved("tone-warn")];
+      const lines = JSON.parse(box.dataset.lines).map((label, nth) => ({
+        label, stroke: colours[box.dataset.unit ? nth * 2 : nth], width: 1.6, value: shown, points: { show: box.dataset.unit !== undefined, size: 4 }, spanGaps: true,
+      }));
+      const axis = { stroke: soft, grid: { stroke: soft, width: 0.15 }, ticks: { show: false }, font: "11px system-ui" };
+      box.replaceChildren();
+      const made = new uPlot({
+        width: Math.max(240, box.clientWidth), height: 150, cursor: { y: false },
+        scales: { y: { range: (_, low, high) => [0, high > 0 ? high * 1.1 : 1] } },
+        series: [{ value: (_, x) => (x === null ? "–" : clock.format(new Date(x * 1000))) }, ...lines],
+        axes: [{ ...axis, space: 60, values: (_, ticks) => ticks.map((x) => clock.format(new Date(x * 1000))) }, { ...axis, size: 46 }],
+      }, columns, box);
+      new ResizeObserver(() => made.setSize({ width: Math.max(240, box.clientWidth), height: 150 })).observe(box);
+    }
+  }
+
+  function timers(root) {
+    for (const box of root.querySelectorAll("[data-running-since]")) {
+      const gone = Math.max(0, Math.floor((Date.now() - new Date(box.dataset.runningSince).getTime()) / 1000));
+      const parts = [Math.floor(gone / 3600), Math.floor(gone / 60) % 60, gone % 60].map((n) => String(n).padStart(2, "0"));
+      box.textContent = parts.join(":");
+    }
+  }
+
+  function furnish(root) {
+    localTimes(root);
+    charts(root);
+    timers(root);
+  }
+
+  // A panel that says where its news come from is replaced as they come; the browser reconnects by itself.
+  function live() {
+    const panel = document.querySelector("[data-live]");
+    if (!panel || !window.EventSource) return;
+    const sign = document.getElementById("live");
+    const source = new EventSource(panel.dataset.live);
+    const say = (on) => {
+      if (!sign) return;
+      sign.classList.toggle("on", on);
+      sign.textContent = on ? "Live" : "Reconnecting…";
+    };
+    source.addEventListener("open", () => say(true));
+    source.addEventListener("error", () => say(false));
+    source.addEventListener("panel", (news) => {
+      // Somebody who is typing or pointing at something in the panel keeps it until they are done.
+      if (panel.contains(document.activeElement) && document.activeElement !== document.body) return;
+      const open = [...panel.querySelectorAll("details[open][id]")].map((one) => one.id);
+      panel.innerHTML = news.data;
+      for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+      furnish(panel);
+      window.htmx?.process(panel);
+    });
+    source.addEventListener("gone", () => { source.close(); location.reload(); });
+    addEventListener("pagehide", () => source.close());
+  }
+
+  document.addEventListener("click", async (click) => {
+    const button = click.target.closest("button");
+    if (!button) return;
+    if (button.id === "theme") {
+      const dark = document.documentElement.dataset.theme
+        ? document.documentElement.dataset.theme === "dark"
+        : matchMedia("(prefers-color-scheme: dark)").matches;
+      document.documentElement.dataset.theme = dark ? "light" : "dark";
+      localStorage.setItem("theme", dark ? "light" : "dark");
+      charts(document);
+    } else if (button.dataset.copy) {
+      const from = document.getElementById(button.dataset.copy);
+      await navigator.clipboard.writeText(from.textContent);
+      const was = button.textContent;
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = was; }, 1500);
+    } else if (button.dataset.opens) {
+      document.getElementById(button.dataset.opens).showModal();
+    } else if (button.dataset.closes !== undefined) {
+      button.closest("dialog").close();
+    } else if (button.dataset.addRow) {
+      const rows = document.getElementById(button.dataset.addRow);
+      const template = document.getElementById(`${button.dataset.addRow}-template`);
+      const number = Number(rows.dataset.next);
+      rows.dataset.next = number + 1;
+      const made = template.content.cloneNode(true);
+      for (const part of made.querySelectorAll("[name],[id],[for],[aria-label],[aria-describedby]")) {
+        for (const attribute of ["name", "id", "for", "aria-label", "aria-describedby"]) {
+          if (part.hasAttribute(attribute)) part.setAttribute(attribute, part.getAttribute(attribute).replace("#", number));
+        }
+      }
+      rows.append(made);
+      rows.lastElementChild.querySelector("input,select")?.focus();
+      count(rows);
+    } else if (button.classList.contains("remove")) {
+      const row = button.closest(".row");
+      const rows = row.parentElement;
+      row.remove();
+      count(rows);
+      rows.dispatchEvent(new Event("input", { bubbles: true }));
+    }
+  });
+
+  // The limit of rows is shown as they are added, and the button says why it stops.
+  function count(rows) {
+    const button = document.querySelector(`[data-add-row="${rows.id}"]`);
+    if (!button || !button.dataset.most) return;
+    const there = rows.querySelectorAll(".row").length;
+    const most = Number(button.dataset.most);
+    button.disabled = there >= most;
+    const told = document.getElementById(`${rows.id}-count`);
+    if (told) told.textContent = there >= most ? `${there} of ${most}: Amazon takes no more.` : `${there} of ${most}`;
+  }
+
+  // Fields that only some choice needs appear with it.
+  function conditional() {
+    for (const part of document.querySelectorAll("[data-when]")) {
+      const [name, ...values] = part.dataset.when.split(" ");
+      const chosen = document.querySelector(`[name="${name}"]:checked`) || document.querySelector(`select[name="${name}"], input[name="${name}"]:not([type="radio"])`);
+      part.hidden = !chosen || !values.includes(chosen.value);
+    }
+  }
+
+  document.addEventListener("change", conditional);
+  document.addEventListener("input", (typed) => {
+    const field = typed.target;
+    if (!(field instanceof HTMLElement) || !field.dataset.limit) return;
+    const told = document.getElementById(field.dataset.counter);
+    if (told) told.textContent = `${field.value.length} of ${field.dataset.limit}`;
+  });
+  document.addEventListener("htmx:after:swap", () => furnish(document));
+  document.addEventListener("keydown", (key) => {
+    if (key.key === "/" && !/^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName || "")) {
+      const search = document.querySelector('input[type="search"]');
+      if (search) { key.preventDefault(); search.focus(); }
+    }
+  });
+
+  furnish(document);
+  conditional();
+  for (const rows of document.querySelectorAll("[data-next]")) count(rows);
+  live();
+  setInterval(() => timers(document), 1000);
+})();

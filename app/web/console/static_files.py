@@ -1,0 +1,26 @@
+"""Serving style sheets and scripts, to anyone: they hold nothing of anybody's."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.web.console.assets import ASSETS
+from app.web.console.entrance import Entrance
+from app.web.door import open_to_all
+from app.web.errors import Refusal, Word
+
+router = APIRouter(route_class=Entrance, include_in_schema=False)
+
+_FOR_EVER = "public, max-age=31536000, immutable"
+
+
+@router.get("/console/static/{name}", response_model=None)
+@open_to_all
+async def asset(name: str, request: Request) -> Response:
+    """Return a file, compressed for those who take that."""
+    found = ASSETS.get(name)
+    if found is None:
+        raise Refusal(Word.NOT_FOUND)
+    headers = {"Cache-Control": _FOR_EVER, "Vary": "Accept-Encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(found.packed, media_type=found.kind, headers={**headers, "Content-Encoding": "gzip"})
+    return Response(found.plain, media_type=found.kind, headers=headers)
