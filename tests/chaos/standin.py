@@ -41,7 +41,7 @@ UNCLEAR = frozenset(
 
 @dataclass(slots=True)
 class _Seen:
-    """One request while it is under way. Stands where `send` does, so that the sandbox finds its transport."""
+    """One request while it is under way. Stands where `send` does: the sandbox looks for its transport."""
 
     original: Send
     body: bytearray
