@@ -90,9 +90,8 @@ async def find_advertiser(
     if not usable_token(access_token):
         return Unauthorized()
     queried = await _query_accounts(client, region, access_token, advertiser_id)
-    if isinstance(queried, _Seen):
-        if found := queried.find(advertiser_id):
-            return found
+    if isinstance(queried, _Seen) and (found := queried.find(advertiser_id)):
+        return found
     listed = await _list_by_profile(client, region, access_token, advertiser_id)
     match listed:
         case _Seen():
