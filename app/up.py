@@ -62,8 +62,8 @@ def run(settings: Settings) -> int:
         sys.stdout.write(welcome(settings, example, show_key=admin_is_ours, own_sandbox=own_sandbox))
         sys.stdout.flush()
         return _watch(children, cluster)
-    except Stopped as asked:
-        say(f"asked to stop by {asked}")
+    except Stopped as stopped:
+        say(f"asked to stop by {stopped}")
         return 0
     except (EmbeddedError, LaunchError) as problem:
         say(str(problem))
