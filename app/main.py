@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import uvicorn
 import uvloop
-from starlette.types import ASGIApp
+from fastapi import FastAPI
 
 from app import lifeline
 from app.amazon.client import EventsClient
@@ -60,12 +60,14 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
                 h11_max_incomplete_event_size=REQUEST_HEAD_LIMIT,
             )
         )
+        # A stream of live updates would hold up the end until its next look at this.
+        application.state.stopping = lambda: server.should_exit
         lifeline.hold()
         await server.serve(sockets=sockets)
 
 
 @asynccontextmanager
-async def wired(resources: Resources) -> AsyncIterator[ASGIApp]:
+async def wired(resources: Resources) -> AsyncIterator[FastAPI]:
     """Run the road's first half and yield the application that feeds it."""
     settings = resources.settings
     consent = ConsentSettings(settings.tcf_vendor_id, frozenset(settings.tcf_purposes))

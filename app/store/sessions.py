@@ -28,7 +28,8 @@ async def begin(connection: AsyncConnection, digest: bytes, key_digest: bytes) -
     """Write a new session, and sweep away those that are past their limits."""
     await connection.execute(
         text(
-            "DELETE FROM console_sessions WHERE seen_at < now() - CAST(:idle AS interval) OR created_at < now() - CAST(:absolute AS interval)"
+            "DELETE FROM console_sessions WHERE seen_at < now() - CAST(:idle AS interval) "
+            "OR created_at < now() - CAST(:absolute AS interval)"
         ),
         {"idle": IDLE, "absolute": ABSOLUTE},
     )
@@ -38,7 +39,7 @@ async def begin(connection: AsyncConnection, digest: bytes, key_digest: bytes) -
     )
 
 
-async def find(connection: AsyncConnection, digest: bytes) -> Held | None:
+async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True) -> Held | None:
     """Return a session that is within its limits, with what its key may do now; note that it was used.
 
     The limits are judged on the database's clock. The note is written at most once a minute, and its commit
@@ -59,7 +60,7 @@ async def find(connection: AsyncConnection, digest: bytes) -> Held | None:
     ).one_or_none()
     if row is None:
         return None
-    if row.stale:
+    if row.stale and note:
         await connection.execute(text("SET LOCAL synchronous_commit = off"))
         await connection.execute(
             text("UPDATE console_sessions SET seen_at = now() WHERE digest = :digest"), {"digest": digest}

@@ -107,4 +107,9 @@ def text(form: FormData, name: str) -> str:
     return value.replace("\r\n", "\n").strip() if isinstance(value, str) else ""
 
 
-__all__ = ["Entrance", "Form", "Problem", "Visiting", "text"]
+def matching(request: Request, version: str) -> Request:
+    """Return the request as if it carried If-Match: a form is a change to what its page had shown."""
+    if not version.isascii() or not version.isdigit():
+        return request
+    headers = [*request.scope["headers"], (b"if-match", f'"{version}"'.encode())]
+    return Request({**request.scope, "headers": headers})

@@ -10,7 +10,8 @@ from starlette.responses import HTMLResponse, Response
 
 from app.web.console import assets
 from app.web.console.visitors import Visitor
-from app.web.errors import Problem, body_of, status_of
+from app.web.errors import Problem, answer, body_of, status_of
+from app.web.negotiation import wants
 
 _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -51,9 +52,12 @@ def part(template: str, **content: Any) -> str:
 
 def problem(request: Request, found: Problem) -> Response:
     """Return the page that says what went wrong, with the status that the API would answer."""
+    fragment = bool(request.headers.get("hx-request"))
+    if not fragment and not wants(request, "text/html"):
+        return answer(found)  # who asks for no page gets the one shape that the API answers in
     body = body_of(found)
     content = {"title": _TITLES.get(status_of(found), "That did not work"), "detail": body["detail"]}
-    if request.headers.get("hx-request"):
+    if fragment:
         return HTMLResponse(part("problem_part.html", **content), status_of(found))
     return show(request, "problem.html", status=status_of(found), word=body["error"], **content)
 
@@ -71,7 +75,7 @@ _TITLES = {
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
-def plain(answer: Any) -> Any:
+def plain(answered: Any) -> Any:
     """Return what an API route answers as its callers see it: JSON values, times as text."""
-    body = answer.body if isinstance(answer, Response) else _ENCODER.encode(answer)
+    body = answered.body if isinstance(answered, Response) else _ENCODER.encode(answered)
     return msgspec.json.decode(bytes(body))

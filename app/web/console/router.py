@@ -6,7 +6,10 @@ from starlette.responses import Response
 from app.web.console import (
     creating,
     destination_page,
+    editing,
+    live,
     overview,
+    publishing_pages,
     sign_in,
     static_files,
 )
@@ -20,6 +23,9 @@ ROOMS: tuple[APIRouter, ...] = (
     overview.router,
     creating.router,
     destination_page.router,
+    live.router,
+    editing.router,
+    publishing_pages.router,
 )
 
 router = APIRouter(include_in_schema=False)

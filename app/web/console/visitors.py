@@ -108,13 +108,16 @@ async def end(wired: Wiring, request: Request, response: Response) -> None:
     )
 
 
-async def visitor_of(wired: Wiring, request: Request) -> Visitor | None:
-    """Return who sends this request, or None: no session, past its limits, or its key may no longer."""
+async def visitor_of(wired: Wiring, request: Request, *, note: bool = True) -> Visitor | None:
+    """Return who sends this request, or None: no session, past its limits, or its key may no longer.
+
+    `note` says whether the request counts as use, which puts the end of an idle session off.
+    """
     token = request.cookies.get(cookie_name(wired))
     if not token or len(token) > 100:
         return None
     async with wired.engine.begin() as connection:
-        held = await sessions.find(connection, digest_of(token))
+        held = await sessions.find(connection, digest_of(token), note=note)
     if held is None:
         return None
     caller, name = _caller(wired, held)

@@ -1,0 +1,89 @@
+"""Live updates by server-sent events: the panel of a destination's page, sent again when it has changed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from time import monotonic
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response, StreamingResponse
+
+from app.domain.ids import DestinationId
+from app.store import destinations as stored
+from app.web import destinations
+from app.web.auth import Scope
+from app.web.console import pages, visitors
+from app.web.console.destination_page import PAGE, content_of, panel_of
+from app.web.console.entrance import Entrance, Visiting
+from app.web.console.visitors import Visitor
+from app.web.door import Wired, needs
+from app.web.wiring import Wiring
+
+router = APIRouter(route_class=Entrance, include_in_schema=False)
+
+LOOKED_EVERY_S = 2.0
+NOTICED_EVERY_S = 0.25  # how soon a stream ends when the process is told to stop
+LASTS_S = 300.0  # then the browser opens a new one
+MOST_STREAMS = 100  # each looks at the database: more viewers than that read the page as it was
+
+
+@router.get(PAGE + "/live", response_model=None)
+@needs(Scope.DESTINATIONS_READ)
+async def live(request: Request, destination_id: str, wired: Wired, visitor: Visiting) -> Response:
+    """Stream the panel while the page is open, at most five minutes."""
+    async with wired.engine.connect() as connection:
+        found = await destinations.seen(connection, visitor.caller, destination_id)
+    state = request.app.state
+    if getattr(state, "console_streams", 0) >= MOST_STREAMS:
+        return Response(status_code=204)  # which tells the browser not to come back
+    return StreamingResponse(
+        _stream(request, wired, visitor, found.id),
+        media_type="text/event-stream",
+        headers={"X-Accel-Buffering": "no"},
+    )
+
+
+async def _stream(
+    request: Request, wired: Wiring, visitor: Visitor, destination: DestinationId
+) -> AsyncIterator[str]:
+    began, sent, state = monotonic(), "", request.app.state
+    state.console_streams = getattr(state, "console_streams", 0) + 1
+    try:
+        yield "retry: 3000\n\n"
+        while monotonic() - began < LASTS_S:
+            # A session that ended, or a key that was revoked, ends the stream as it ends every page.
+            # Looking on is no use of it: an open page must not keep a session from growing idle.
+            if await visitors.visitor_of(wired, request, note=False) is None:
+                yield "event: gone\ndata:\n\n"
+                return
+            html = await _panel(wired, visitor, destination)
+            if html is None:
+                yield "event: gone\ndata:\n\n"
+                return
+            if html != sent:
+                sent = html
+                lines = "\n".join(f"data: {line}" for line in html.splitlines())
+                yield f"event: panel\n{lines}\n\n"
+            else:
+                yield ": nothing new\n\n"
+            looked = monotonic()
+            while monotonic() - looked < LOOKED_EVERY_S:
+                if _ending(request):
+                    return
+                await asyncio.sleep(NOTICED_EVERY_S)
+    finally:
+        state.console_streams -= 1
+
+
+async def _panel(wired: Wiring, visitor: Visitor, destination: DestinationId) -> str | None:
+    async with wired.engine.connect() as connection:
+        found = await stored.find(connection, destination)
+    if found is None:
+        return None
+    content = {**content_of(wired, found, visitor, "overview"), **await panel_of(wired, visitor, found)}
+    return pages.part("panel_part.html", visitor=visitor, **content)
+
+
+def _ending(request: Request) -> bool:
+    """Return whether the process was told to stop: a stream must not keep it from doing so."""
+    asked = getattr(request.app.state, "stopping", None)
+    return bool(asked and asked())

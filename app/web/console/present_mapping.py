@@ -1,0 +1,169 @@
+"""What changed between two documents, what a preview shows, which paths an event offers. Pure."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from app.domain.codes import WARNINGS
+from app.domain.fields import FIELDS
+
+MOST_PATHS = 200
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
+
+# What journeys usually send; the paths of the sample at hand come before them.
+USUAL_PATHS = (
+    "event.name",
+    "event.timestamp",
+    "event.properties.brand",
+    "event.properties.category",
+    "event.properties.currency",
+    "event.properties.quantity",
+    "event.properties.sku",
+    "event.properties.total",
+    "user.email",
+    "user.phone",
+    "user.maid",
+    "user.first_name",
+    "user.last_name",
+    "user.city",
+    "user.state",
+    "user.postal",
+    "user.country",
+    "consent.ad_storage",
+    "consent.user_data",
+    "consent.tcf",
+    "consent.gpp",
+    "journey.id",
+    "journey.node_id",
+    "journey.execution_id",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One place at which two documents differ; `was` or `now` is None where it is absent."""
+
+    place: str
+    was: str | None
+    now: str | None
+
+
+def changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[Change]:
+    """Return every place at which `after` differs from `before`, in the order of the document."""
+    old = dict(_leaves(before or {}, ""))
+    new = dict(_leaves(after, ""))
+    return [
+        Change(place, old.get(place), new.get(place))
+        for place in dict.fromkeys([*old, *new])
+        if old.get(place) != new.get(place)
+    ]
+
+
+def _leaves(value: Any, at: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value and not _is_source(value):
+        for name, one in value.items():
+            yield from _leaves(one, f"{at}.{name}" if at else str(name))
+    elif isinstance(value, list) and at == "custom_data":
+        for row in value:
+            name = row.get("name") if isinstance(row, Mapping) else row
+            yield f"{at}.{name}", _shown(row)
+    else:
+        yield at, _shown(value)
+
+
+def _is_source(value: Mapping[str, Any]) -> bool:
+    return "path" in value or "const" in value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return _ENCODER.encode(value).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One field of a preview: where its value came from, what was done to it, and what it became."""
+
+    label: str
+    source: str
+    found: bool
+    rule: str
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A preview for people: the JSON that would be sent with its lines, or the reason why nothing would."""
+
+    ok: bool
+    amazon: str
+    lines: Sequence[Line]
+    warnings: Sequence[str]
+    code: str = ""
+    reason: str = ""
+    detail: str = ""
+    mapping_field: str = ""
+
+
+def preview(answer: Mapping[str, Any]) -> Preview:
+    """Return a preview as the API answers it, for people."""
+    if not answer["ok"]:
+        return Preview(
+            False,
+            "",
+            (),
+            (),
+            answer["code"],
+            answer["reason"],
+            answer["detail"],
+            answer["mapping_field"] or "",
+        )
+    return Preview(
+        True,
+        json.dumps(answer["amazon_event"], indent=2, ensure_ascii=False),
+        [_line(step) for step in answer["steps"]],
+        [_warning(warning) for warning in answer["warnings"]],
+    )
+
+
+def _line(step: Mapping[str, Any]) -> Line:
+    result = step["result"]
+    return Line(
+        label=_label(step["field"]),
+        source=step["source"] or "a constant",
+        found=bool(step["found"]),
+        rule=step["rule"] or "",
+        result="–" if result is None else _shown(result),
+    )
+
+
+def _label(field: str) -> str:
+    return FIELDS[field].label if field in FIELDS else field.replace("_", " ").replace(".", ": ").capitalize()
+
+
+def _warning(warning: Mapping[str, Any]) -> str:
+    at = f" ({_label(warning['field'])})" if warning.get("field") else ""
+    return WARNINGS.get(warning["code"], str(warning["code"])) + at
+
+
+def paths(event: Any) -> list[str]:
+    """Return the paths at which a sample event has values, then the usual ones."""
+    found = list(dict.fromkeys([*_paths(event, ""), *USUAL_PATHS]))
+    return found[:MOST_PATHS]
+
+
+def _paths(value: Any, at: str) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for name, one in list(value.items())[:MOST_PATHS]:
+            plain = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
+            if plain and len(at) + len(name) < 250:
+                yield from _paths(one, f"{at}.{name}" if at else name)
+    elif isinstance(value, list):
+        if value and at:
+            yield from _paths(value[0], f"{at}[0]")
+    elif at:
+        yield at
