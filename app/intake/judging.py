@@ -39,7 +39,11 @@ def judge(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Judged:
     assert mapping.compiled is not None
     content = content_digest(event.content, pepper)
     event_id = event.event_id if event.event_id is not None else derived_event_id(content)
-    conversion = convert(event, event_id, mapping.compiled, mapping.rules, now=now)
+    conversion: Conversion | Rejection | None = None
+    if mapping.straight is not None:
+        conversion = mapping.straight(event, event_id, now)
+    if conversion is None:
+        conversion = convert(event, event_id, mapping.compiled, mapping.rules, now=now)
     if isinstance(conversion, Rejection):
         return conversion
     derived = () if event.event_id is not None else (Warned("event_id_derived", "event_id"),)
