@@ -1,0 +1,171 @@
+"""What the road's half of the store promises: generations, partitions, counts, keys that go."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from app.domain.ids import DestinationNumber, ParcelId
+from app.store import counts, ledger, parcels, partitions
+
+NOW = datetime.now(UTC)
+
+
+@pytest_asyncio.fixture
+async def c(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """One connection, as the road has them."""
+    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    yield connection
+    await connection.close()
+
+
+def entry(key: int, *, content: int = 0, place: int = 0) -> ledger.Entry:
+    return ledger.Entry(key.to_bytes(16), content.to_bytes(16), ParcelId(1), place)
+
+
+def parcel(number: int, *, event_at: datetime = NOW, events: int = 2) -> parcels.NewParcel:
+    return parcels.NewParcel(
+        id=ParcelId(number),
+        destination=DestinationNumber(1),
+        content=b"c",
+        shapes=b"s",
+        events=events,
+        size=10,
+        first_event=event_at,
+        last_event=event_at,
+        data_key=b"k",
+    )
+
+
+async def age_ledger(c: asyncpg.Connection) -> None:
+    await c.execute("UPDATE ledger_generations SET began_at = began_at - interval '11 days'")
+
+
+async def test_a_key_is_won_once_over_three_generations(c: asyncpg.Connection) -> None:
+    """The two before the current one are looked at; the fourth has forgotten."""
+    assert await ledger.claim(c, 1, [entry(7)]) == {(7).to_bytes(16)}
+    for generation in (2, 3):
+        await age_ledger(c)
+        assert await partitions.rotate_ledger(c) == generation
+        assert await ledger.claim(c, generation, [entry(7)]) == set()
+        assert (await ledger.find(c, generation, [(7).to_bytes(16)])).keys() == {(7).to_bytes(16)}
+    await age_ledger(c)
+    assert await partitions.rotate_ledger(c) == 4
+    assert await ledger.claim(c, 4, [entry(7)]) == {(7).to_bytes(16)}
+
+
+async def test_a_young_generation_is_not_rotated(c: asyncpg.Connection) -> None:
+    """Eleven days, on the database's clock."""
+    assert await partitions.rotate_ledger(c) is None
+    assert await ledger.current_generation(c) == 1
+
+
+async def test_rotation_waits_for_flushes_and_flushes_for_rotation(
+    c: asyncpg.Connection, database_url: str
+) -> None:
+    """Nobody can read one generation and write into another."""
+    await age_ledger(c)
+    other = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    flush = c.transaction()
+    await flush.start()
+    await c.execute("SELECT pg_advisory_xact_lock_shared($1)", partitions.FLUSH_LOCK)
+
+    async def rotate() -> int | None:
+        async with other.transaction():
+            return await partitions.rotate_ledger(other)
+
+    rotating = asyncio.create_task(rotate())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(rotating), 0.3)
+    assert await ledger.current_generation(c) == 1
+    await flush.commit()
+    assert await asyncio.wait_for(rotating, 5) == 2
+    await other.close()
+
+
+async def test_partitions_are_made_ahead_and_counted(c: asyncpg.Connection) -> None:
+    """A fresh database has seven days more than today; one that lost some says so."""
+    assert await partitions.days_ahead(c) == 7
+    later = datetime.now(UTC).date() + timedelta(days=2)
+    await c.execute(f"DROP TABLE attempts_p{later:%Y%m%d}")
+    assert await partitions.days_ahead(c) == 1
+    await partitions.make_ahead(c)
+    assert await partitions.days_ahead(c) == 7
+
+
+async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncpg.Connection) -> None:
+    """Parcels, states, exceptions and attempts of the day go together."""
+    day = datetime.now(UTC).date() - timedelta(days=40)
+    for table in ("parcels", "attempts"):
+        await c.execute(
+            f"CREATE TABLE {table}_p{day:%Y%m%d} PARTITION OF {table} "
+            f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
+        )
+    await parcels.append(c, [parcel(1)])
+    await c.execute("UPDATE parcels SET day = $1", day)
+    await c.execute("UPDATE parcel_states SET day = $1", day)
+    assert (await partitions.drop_passed(c, keep_days=30)).days == ()
+    await c.execute("UPDATE parcel_states SET fate = 'sent', settled_at = now()")
+    assert (await partitions.drop_passed(c, keep_days=30)).days == (day,)
+    assert await c.fetchval("SELECT count(*) FROM parcel_states") == 0
+
+
+async def test_a_settled_parcels_key_goes_and_a_dead_letters_stays_longer(c: asyncpg.Connection) -> None:
+    """24 hours after the last final state; seven days with a dead letter in it; never while one is retried."""
+    await parcels.append(c, [parcel(number) for number in (1, 2, 3, 4)])
+    await c.execute(
+        "UPDATE parcel_states SET fate = 'sent', settled_at = now() - interval '25 hours' WHERE parcel < 4"
+    )
+    await c.execute(
+        "INSERT INTO exceptions (parcel, place, day, destination, status, event_at, reason, changed_at) VALUES "
+        "(2, 0, current_date, 1, 'dead', now(), 'amazon_refused', now() - interval '25 hours'), "
+        "(3, 0, current_date, 1, 'retrying', now(), 'amazon_item_failed', now() - interval '25 hours')"
+    )
+    assert await parcels.forget(c, after=timedelta(hours=24), dead_after=timedelta(days=7)) == 1
+    left = await c.fetch("SELECT parcel FROM parcel_states WHERE data_key IS NOT NULL ORDER BY parcel")
+    assert [row["parcel"] for row in left] == [2, 3, 4]
+
+
+async def test_settling_what_is_settled_is_a_defect_and_says_so(c: asyncpg.Connection) -> None:
+    """n parcels in, n states written, or nothing."""
+    await parcels.append(c, [parcel(1)])
+    await parcels.close(c, [ParcelId(1)], "sent", None)
+    with pytest.raises(AssertionError):
+        await parcels.close(c, [ParcelId(1)], "sent", None)
+
+
+async def test_counts_of_many_writers_add_up(c: asyncpg.Connection, database_url: str) -> None:
+    """Two connections that move the same rows in opposite order neither wait in a circle nor lose one."""
+    other = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    there = {DestinationNumber(n): counts.Delta(accepted=1) for n in (1, 2, 3)}
+    back = {DestinationNumber(n): counts.Delta(accepted=1, retrying=-1) for n in (3, 2, 1)}
+    await asyncio.gather(_add(c, there), _add(other, back))
+    rows = await c.fetch("SELECT sum(accepted) AS a, sum(retrying) AS r FROM counts GROUP BY destination")
+    assert [(row["a"], row["r"]) for row in rows] == [(20, -10)] * 3
+    await other.close()
+
+
+async def _add(connection: asyncpg.Connection, deltas: dict[DestinationNumber, counts.Delta]) -> None:
+    for _ in range(10):
+        async with connection.transaction():
+            await counts.add(connection, 1, deltas)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pytest.param("UPDATE parcel_states SET fate = 'sent'", id="a fate without its time"),
+        pytest.param("UPDATE parcel_states SET data_key = NULL", id="an open parcel without its key"),
+        pytest.param("UPDATE parcel_states SET fate = 'lost', settled_at = now()", id="a fate nobody knows"),
+        pytest.param("UPDATE parcel_states SET due_at = 'infinity'", id="a time that Python cannot read"),
+        pytest.param("UPDATE parcel_states SET events = 501", id="more events than a request takes"),
+    ],
+)
+async def test_the_database_defends_the_state_machine(c: asyncpg.Connection, statement: str) -> None:
+    """Wrong writes are refused, whoever makes them."""
+    await parcels.append(c, [parcel(1)])
+    with pytest.raises(asyncpg.CheckViolationError):
+        await c.execute(statement)
