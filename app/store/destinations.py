@@ -256,6 +256,12 @@ async def names(connection: AsyncConnection, *, only: Sequence[str] | None = Non
     return [(row.id, row.name) for row in rows]
 
 
+async def everything(connection: AsyncConnection) -> list[Destination]:
+    """Return every destination, archived ones too, in the order they were made."""
+    rows = await connection.execute(text(f"SELECT {_COLUMNS} FROM destinations ORDER BY number"))
+    return [_read(row) for row in rows.mappings()]
+
+
 async def missing(connection: AsyncConnection, destinations: Sequence[str]) -> set[str]:
     """Return those of `destinations` that do not exist."""
     rows = await connection.execute(

@@ -108,6 +108,12 @@ async def page(
     return [_read(row) for row in rows.mappings()]
 
 
+async def everything(connection: AsyncConnection) -> list[StoredMapping]:
+    """Return every mapping of every destination, archived ones too, in the order they were made."""
+    rows = await connection.execute(text(_SELECT + "ORDER BY m.number"))
+    return [_read(row) for row in rows.mappings()]
+
+
 async def create(
     connection: AsyncConnection, mapping: MappingId, destination: DestinationId, draft: Document
 ) -> None:

@@ -103,7 +103,7 @@ class RateLimit(Body):
     """How fast Amazon may be sent to for this destination."""
 
     requests_per_second: Annotated[
-        float, BeforeValidator(_number), Field(ge=0.1, le=1000, allow_inf_nan=False)
+        float, Field(ge=0.1, le=1000, allow_inf_nan=False), BeforeValidator(_number)
     ] = 5.0
     burst: Annotated[int, Field(ge=1, le=1000)] = 5
 

@@ -1,0 +1,35 @@
+"""What differs between two documents: each member by its path, with what it was and what it is."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+ABSENT: Final = None
+
+
+class Difference(NamedTuple):
+    """One member that differs. None stands for a member that is not there."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+def differences(before: Any, after: Any, at: str = "") -> Iterator[Difference]:
+    """Yield what differs, in the order of `after`, then what it lacks; whole where only one has members."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for name in [*after, *(name for name in before if name not in after)]:
+            path = f"{at}.{name}" if at else str(name)
+            yield from differences(before.get(name), after.get(name), path)
+    elif _is_list(before) and _is_list(after):
+        for place in range(max(len(before), len(after))):
+            yield from differences(_member(before, place), _member(after, place), f"{at}[{place}]")
+    elif before != after:
+        yield Difference(at, before, after)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _member(values: Sequence[Any], place: int) -> Any:
+    return values[place] if place < len(values) else ABSENT

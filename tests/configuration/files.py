@@ -1,0 +1,68 @@
+"""Configuration files as tests write them."""
+
+import json
+from typing import Any
+
+import yaml
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.configuration import applying, exporting
+from app.configuration.applying import Done
+from app.configuration.reading import Refused, Wanted, read
+from app.store import destinations, mappings
+from tests.web.world import DESTINATION, MAPPING
+
+BY = "cli:test"
+
+
+def file(*wanted: dict[str, Any]) -> str:
+    """Write a file of these destinations."""
+    # Through JSON: what two destinations share would become an alias.
+    apart = json.loads(json.dumps({"version": 1, "destinations": wanted}))
+    return yaml.safe_dump(apart, sort_keys=False)
+
+
+def acme(*maps: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A destination of a file; `maps` are its mappings, one Cart if none is given."""
+    return {**DESTINATION, **changes, "mappings": list(maps) or [MAPPING]}
+
+
+def wanted(text: str) -> list[Wanted]:
+    """Read a file that is right."""
+    found = read(text)
+    assert not isinstance(found, Refused), found
+    return found
+
+
+async def apply(engine: AsyncEngine, text: str, *, prune: bool = False) -> Done:
+    """Apply a file that can be applied."""
+    done = await applying.apply(engine, wanted(text), by=BY, prune=prune)
+    assert isinstance(done, Done), done
+    return done
+
+
+async def plan(engine: AsyncEngine, text: str, *, prune: bool = False) -> Done:
+    """Plan a file that can be applied."""
+    done = await applying.rehearse(engine, wanted(text), by=BY, prune=prune)
+    assert isinstance(done, Done), done
+    return done
+
+
+async def refused(engine: AsyncEngine, text: str) -> Refused:
+    """Apply a file that cannot be applied; planning it must say the same."""
+    found = read(text)
+    if isinstance(found, Refused):
+        return found
+    applied = await applying.apply(engine, found, by=BY)
+    planned = await applying.rehearse(engine, found, by=BY)
+    assert isinstance(applied, Refused), applied
+    assert planned == applied
+    return applied
+
+
+async def exported(engine: AsyncEngine, *, ids: bool = True) -> str:
+    """Export everything."""
+    async with engine.connect() as connection:
+        return exporting.export(
+            await destinations.everything(connection), await mappings.everything(connection), ids=ids
+        )
