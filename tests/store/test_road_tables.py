@@ -114,14 +114,14 @@ async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncp
 
 
 async def test_a_settled_parcels_key_goes_and_a_dead_letters_stays_longer(c: asyncpg.Connection) -> None:
-    """24 hours after the last final state; seven days with a dead letter in it; never while one is retried."""
+    """24 hours after the last final state; seven days with a dead letter; never while one is retried."""
     await parcels.append(c, [parcel(number) for number in (1, 2, 3, 4)])
     await c.execute(
         "UPDATE parcel_states SET fate = 'sent', settled_at = now() - interval '25 hours' WHERE parcel < 4"
     )
     await c.execute(
-        "INSERT INTO exceptions (parcel, place, day, destination, status, event_at, reason, changed_at) VALUES "
-        "(2, 0, current_date, 1, 'dead', now(), 'amazon_refused', now() - interval '25 hours'), "
+        "INSERT INTO exceptions (parcel, place, day, destination, status, event_at, reason, changed_at) "
+        "VALUES (2, 0, current_date, 1, 'dead', now(), 'amazon_refused', now() - interval '25 hours'), "
         "(3, 0, current_date, 1, 'retrying', now(), 'amazon_item_failed', now() - interval '25 hours')"
     )
     assert await parcels.forget(c, after=timedelta(hours=24), dead_after=timedelta(days=7)) == 1
