@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 
 import httpx
@@ -21,7 +21,7 @@ class Reply:
     clear: bool
 
 
-Script = Callable[[Request], Reply]
+Script = Callable[[Request], Reply | Awaitable[Reply]]
 
 
 def take(request: Request, *, but: Collection[int] = (), code: str = "INTERNAL_ERROR") -> Reply:
@@ -65,6 +65,7 @@ class StandIn:
     script: Script = take
     requests: list[Request] = field(default_factory=list)
     tokens: int = 0
+    asked: int = 0
 
     def transport(self) -> httpx.MockTransport:
         return httpx.MockTransport(self._answer)
@@ -77,9 +78,10 @@ class StandIn:
             return httpx.Response(200, json=token)
         members = msgspec.json.decode(body, type=dict[str, list[msgspec.Raw]])["events"]
         bodies = [bytes(member) for member in members]
+        self.asked += 1
         moment = time.time()
         request = Request(
-            number=len(self.requests) + 1,
+            number=self.asked,
             advertiser=asked.headers["Amazon-Ads-AccountId"],
             began=moment,
             ended=moment,
@@ -91,9 +93,12 @@ class StandIn:
             taken=tuple(False for _ in bodies),
         )
         reply = self.script(request)
+        if not isinstance(reply, Reply):
+            reply = await reply
         self.requests.append(
             replace(
                 request,
+                ended=time.time(),
                 status=reply.says.status_code if isinstance(reply.says, httpx.Response) else None,
                 clear=reply.clear,
                 taken=tuple(place in reply.taken for place in range(len(bodies))),

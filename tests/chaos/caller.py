@@ -83,21 +83,29 @@ class Caller:
             else:
                 self.ledger.note(str(answer.status_code))
                 if answer.status_code in {202, 207, 422} and "results" in answer.json():
-                    self._told(answer.json()["results"], names)
-                    return True
-                if answer.status_code not in {429, 503}:
+                    names = self._told(answer.json()["results"], names)
+                    if not names:
+                        return True
+                    body = [event(name, self._day) for name in names]
+                elif answer.status_code not in {429, 503}:
                     self.ledger.oddities.append(f"POST /events answered {answer.status_code}")
             await asyncio.sleep(0.2 + 0.6 * self._luck.random())
         return False
 
-    def _told(self, results: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    def _told(self, results: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:
+        """Note what was said of each event; return those that may be sent again once somebody reconnects."""
+        again = []
         for result, name in zip(results, names, strict=True):
-            if result["status"] == "rejected":
+            if result["status"] == "rejected" and result["reason"] == "destination_draft":
+                # Disconnected while nothing waited: it takes no events until it is connected.
+                again.append(name)
+            elif result["status"] == "rejected":
                 self.ledger.refused.add(name)
                 if result["reason"] != "no_match_key" and not name.startswith("bad"):
                     self.ledger.oddities.append(f"an event was rejected: {result['reason']}")
             else:
                 self.ledger.acknowledged.add(name)
+        return again
 
     async def close(self) -> None:
         await self._api.aclose()

@@ -139,15 +139,15 @@ class Rehearsal:
         return dst
 
     @asynccontextmanager
-    async def life(self, fuse: Fuse | None = None, *, clock: Clock | None = None) -> AsyncIterator["Life"]:
+    async def life(self, fuse: Fuse | None = None, *, writer: int = 1) -> AsyncIterator["Life"]:
         """Begin a life; when the fuse kills it, the block ends there and then, and the stage goes on."""
         fuse = fuse or Fuse()
         pool = await asyncpg.create_pool(
             self.resources.dsn, min_size=0, max_size=8, connection_class=wire_with(fuse), reset=_as_is
         )
         given = {one.name: getattr(self.resources, one.name) for one in fields(Resources)}
-        wired = _Wired(**{**given, "pool": pool, "name": f"life-{id(fuse)}"}, fuse=fuse)
-        life = Life(self, wired, fuse, clock or Clock())
+        wired = _Wired(**{**given, "pool": pool, "name": f"life-{id(fuse)}", "writer": writer}, fuse=fuse)
+        life = Life(self, wired, fuse, Clock())
         try:
             with suppress(Died):
                 yield life
@@ -211,7 +211,7 @@ class Life:
             chance=Chance(now=lambda: datetime.now(UTC), monotonic=clock, jitter=lambda: 0.5),
             telemetry=resources.telemetry,
             worker=resources.name,
-            writer=1,
+            writer=resources.writer,
             max_age=timedelta(days=21),
             policy=RetryPolicy(),
         )
@@ -232,7 +232,8 @@ class Life:
         assert isinstance(read, list)
         answering = asyncio.create_task(self._intake.receive(read, allowed=None))
         await asyncio.wait({answering, self._flushing}, return_when=asyncio.FIRST_COMPLETED)
-        if not answering.done():
+        # An answer that was given before the end is on its way, and counts.
+        if not answering.done() and not (await asyncio.wait({answering}, timeout=0.05))[0]:
             answering.cancel()
             self._flushing.result()  # raises Died: the caller's connection ends with the process
         results = await answering

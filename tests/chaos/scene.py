@@ -40,7 +40,8 @@ class Report:
         verdict = "kept" if not self.objections else "BROKEN"
         return (
             f"seed {self.schedule.seed}: {verdict}; {self.acknowledged} acknowledged, "
-            f"{self.delivered} delivered, {self.requests} requests, {self.resent} events sent again, {self.samples} samples, "
+            f"{self.delivered} delivered, {self.requests} requests, {self.resent} events sent again, "
+            f"{self.samples} samples, "
             f"{self.seconds:.0f} s (drained {self.drained:.0f} s), {self.memory} MiB, "
             f"{len(self.schedule.steps)} faults"
         )

@@ -206,7 +206,8 @@ class Stage:
             async with self.office() as connection:
                 rows = await connection.fetch(
                     "SELECT application_name AS name, count(*) AS n, "
-                    "count(*) FILTER (WHERE state LIKE 'idle in%' AND state_change < now() - interval '5 s') AS idle FROM pg_stat_activity "
+                    "count(*) FILTER (WHERE state LIKE 'idle in%' "
+                    "AND state_change < now() - interval '5 s') AS idle FROM pg_stat_activity "
                     "WHERE application_name LIKE 'conversions%' GROUP BY 1"
                 )
                 for row in rows:

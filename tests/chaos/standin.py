@@ -6,6 +6,7 @@ sandbox's own log; both number the requests in order of arrival. Neither is ever
 """
 
 import argparse
+import asyncio
 import hashlib
 import json
 import math
@@ -54,6 +55,12 @@ class _Seen:
     def transport(self) -> Any:
         return getattr(getattr(self.original, "__self__", None), "transport", None)
 
+    async def watch(self) -> None:
+        """Note when the sender has gone; the sandbox, slow by a fault, does not look."""
+        while self.transport is not None and not self.transport.is_closing():
+            await asyncio.sleep(0.01)
+        self.ended = min(self.ended, time.time())
+
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
@@ -87,9 +94,11 @@ class Witness:
                 seen.ended = min(seen.ended, time.time())
             return message
 
+        watching = asyncio.create_task(seen.watch())
         try:
             await self._app(scope, watched, seen.send)
         finally:
+            watching.cancel()
             headers = dict(scope["headers"])
             self._write(number, began, seen, headers.get(b"amazon-ads-accountid", b"").decode())
 

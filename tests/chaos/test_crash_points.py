@@ -42,6 +42,7 @@ def moody(request: Request) -> Reply:
 async def perform(stage: Rehearsal, dst: str, fuse: Fuse) -> None:
     """One life under the fuse, and one after it in which callers repeat and everything must end."""
     stage.amazon.requests.clear()
+    stage.amazon.asked = 0
     told: set[tuple[str, ...]] = set()
     async with stage.life(fuse) as life:
         for post in POSTS:
