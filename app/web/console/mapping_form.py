@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.event_types import EVENT_SOURCES, EVENT_TYPES
-from app.domain.fields import FIELDS, Field
+from app.domain.fields import FIELDS, Field, Group
 from app.domain.mapping import ACTION, MAX_CUSTOM_FIELDS, Problem
 from app.web.console.mapping_text import read_pipe, read_value, write_pipe, write_value
 
 FROM_EVENT = "@event"  # chosen in a list of constants: the value is read from the event instead
+FIVE = ("email", "phone", "maid", "first_name", "last_name")  # R2, in its order
 CONSENT_SOURCES = {"amazon": ("user_data", "ad_storage"), "tcf": ("string",), "gpp": ("string",)}
 
 
@@ -75,7 +76,15 @@ def to_form(document: Mapping[str, Any], problems: Sequence[Problem] = ()) -> Ma
     source_choice, source_source = _choice(document.get("event_source"), "event_source", EVENT_SOURCES, told)
     groups: dict[str, list[Row]] = {}
     for field in FIELDS.values():
-        groups.setdefault(field.group.value, []).append(_row(field, fields.get(field.name), told))
+        row = _row(field, fields.get(field.name), told)
+        # The owner's five and whatever is filled in stand in front; the rest waits to be unfolded.
+        aside = (
+            field.group is Group.MATCH_KEY
+            and field.name not in FIVE
+            and row.inputs == Inputs(row.inputs.name)
+        )
+        groups.setdefault("more_match_keys" if aside else field.group.value, []).append(row)
+    groups["match_key"].sort(key=lambda row: _place(row.inputs.name))
     mode = str(consent.get("mode") or "")
     return MappingForm(
         name=str(document.get("name") or ""),
@@ -105,6 +114,11 @@ def _by_field(problems: Sequence[Problem]) -> dict[str, str]:
             if end in problem.path:
                 told.setdefault(problem.path.split(end)[0], problem.sentence)
     return told
+
+
+def _place(name: str) -> int:
+    field = name.removeprefix("fields.")
+    return FIVE.index(field) if field in FIVE else len(FIVE)
 
 
 def _takes_text(field: Field) -> bool:

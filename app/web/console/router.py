@@ -4,12 +4,16 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.web.console import (
+    activating,
     creating,
     destination_page,
     editing,
+    events_pages,
+    keys_pages,
     live,
     overview,
     publishing_pages,
+    records_pages,
     sign_in,
     static_files,
 )
@@ -26,6 +30,10 @@ ROOMS: tuple[APIRouter, ...] = (
     live.router,
     editing.router,
     publishing_pages.router,
+    activating.router,
+    events_pages.router,
+    keys_pages.router,
+    records_pages.router,
 )
 
 router = APIRouter(include_in_schema=False)

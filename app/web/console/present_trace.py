@@ -1,0 +1,121 @@
+"""The trace of one event as a story, a sentence for each step. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from app.domain.codes import WARNINGS
+from app.domain.event_types import EVENT_TYPES
+from app.domain.fields import FIELDS
+from app.domain.identity import MATCH_KEYS
+from app.domain.status import FINAL
+from app.web.console.present_words import STATUSES, Word, moment, number
+
+_WIRE = {rule.type.value: rule.field for rule in MATCH_KEYS}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One step of the story."""
+
+    at: datetime | None
+    tone: str
+    headline: str
+    detail: str
+
+
+# What an attempt's outcome means in a sentence.
+_OUTCOMES: Mapping[str, tuple[str, str]] = {
+    "answered": ("good", "Amazon took the request and answered for each event."),
+    "throttled": ("warn", "Amazon asked to wait; that costs the event no try."),
+    "unauthorized": ("warn", "Amazon refused the access token; a fresh one is fetched."),
+    "forbidden": ("bad", "Amazon says that the signed-in user may not send for this advertiser."),
+    "divisible": (
+        "warn",
+        "Amazon refused the request as a whole; it is halved to find the event that spoils it.",
+    ),
+    "broken": ("warn", "Amazon failed, or its answer could not be read; the same bytes are sent again."),
+    "lost": ("warn", "No whole answer came; the same bytes are sent again, and Amazon keeps one of them."),
+    "unexpected": ("bad", "Amazon answered something its contract does not name."),
+    "under_way": ("quiet", "Under way: the answer has not come yet."),
+}
+
+
+def story(trace: Mapping[str, Any], mapping_name: str | None) -> list[Told]:
+    """Return the steps of a trace as the API answers it, in the order in which they happened."""
+    told = [
+        Told(
+            moment(trace["event_time"]),
+            "quiet",
+            "It happened",
+            "The event's own time, as its mapping read it.",
+        ),
+        Told(
+            moment(trace["accepted_at"]),
+            "good",
+            "Accepted and stored",
+            "The journey got its 202 after this was on disk.",
+        ),
+        Told(None, "good", "Converted", _converted(trace, mapping_name)),
+    ]
+    told += [_attempt(one) for one in trace["attempts"]]
+    word = STATUSES[trace["status"]]
+    detail = trace["explanation"]
+    if trace["next_attempt_at"] and trace["status"] == "retrying":
+        told.append(Told(moment(trace["next_attempt_at"]), "warn", "Next try", "It is sent again by itself."))
+    last = Told(None, word.tone, word.label, detail)
+    return [*told, last]
+
+
+def _converted(trace: Mapping[str, Any], mapping_name: str | None) -> str:
+    kind = trace["event_type"]
+    label = EVENT_TYPES[kind].label if kind in EVENT_TYPES else kind
+    by = f"mapping “{mapping_name}”" if mapping_name else "a mapping that was deleted since"
+    keys = match_keys(trace["match_keys"])
+    return (
+        f"By {by}, version {trace['mapping_version']}, as {label}, with {keys}. "
+        "From here on its bytes never change, however often they are sent."
+    )
+
+
+def match_keys(wire: Sequence[str]) -> str:
+    """Return the match keys an event carried, in words."""
+    names = [FIELDS[_WIRE[key]].label if key in _WIRE else key for key in wire]
+    if not names:
+        return "no match key"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _attempt(one: Mapping[str, Any]) -> Told:
+    tone, sentence = _OUTCOMES.get(one["outcome"], ("quiet", ""))
+    parts = [sentence]
+    beside = one["events_in_request"] - 1
+    facts = [f"HTTP {one['http_status']}" if one["http_status"] else ""]
+    facts.append(f"{number(one['took_ms'])} ms" if one["took_ms"] is not None else "")
+    facts.append(f"with {number(beside)} more" if beside > 0 else "")
+    facts.append(f"Amazon's request id {one['request_id']}" if one["request_id"] else "")
+    parts.append(", ".join(fact for fact in facts if fact) + "." if any(facts) else "")
+    if one["message"]:
+        parts.append(f"Amazon's words: {one['message']}")
+    return Told(moment(one["started_at"]), tone, "Sent to Amazon", " ".join(part for part in parts if part))
+
+
+def warnings(trace: Mapping[str, Any]) -> list[str]:
+    """Return the warnings that the event was accepted with, as sentences."""
+    told = []
+    for one in trace["warnings"]:
+        field = one["field"]
+        label = f" ({FIELDS[field].label if field in FIELDS else field})" if field else ""
+        told.append(WARNINGS.get(one["code"], one["code"]) + label)
+    return told
+
+
+def verdict(trace: Mapping[str, Any]) -> Word:
+    """Return the status of the event."""
+    return STATUSES[trace["status"]]
+
+
+def is_final(trace: Mapping[str, Any]) -> bool:
+    """Return whether nothing will happen to the event any more."""
+    return trace["status"] in {status.value for status in FINAL}
