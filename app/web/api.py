@@ -26,6 +26,7 @@ from app.web.auth import KeyRing
 from app.web.console.router import router as console_router
 from app.web.envelope import Envelope
 from app.web.health import Readiness
+from app.web.shortcut import Shortcut
 from app.web.wiring import Wiring
 
 TITLE = "Amazon Conversions destination"
@@ -70,6 +71,7 @@ def create_api(wiring: Wiring) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app)
+    app.add_middleware(Shortcut)
     app.add_middleware(Envelope, registry=wiring.registry, monotonic=wiring.monotonic)
     _describe_once(app)
     return app

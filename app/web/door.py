@@ -65,19 +65,25 @@ class Door(APIRoute):
         takes_body = self.body_field is not None
 
         async def handle(request: Request) -> Response:
-            if scopes:
-                found = await key_ring_of(request).authenticate(request.scope["headers"])
-                if isinstance(found, Problem):
-                    return answer(found)
-                if not found.may(*scopes):
-                    wanted = " or ".join(scopes)
-                    return answer(Problem(Word.FORBIDDEN, f"This key lacks the scope {wanted}."))
-                request.state.caller = found
+            if scopes and (refused := await admit(request, scopes)) is not None:
+                return refused
             if not raw:
                 await _read_body(request, takes_body=takes_body)
             return await within(request)
 
         return handle
+
+
+async def admit(request: Request, scopes: tuple[Scope, ...]) -> Response | None:
+    """Let the caller in and remember who it is, or return the answer that keeps it out."""
+    found = await key_ring_of(request).authenticate(request.scope["headers"])
+    if isinstance(found, Problem):
+        return answer(found)
+    if not found.may(*scopes):
+        wanted = " or ".join(scopes)
+        return answer(Problem(Word.FORBIDDEN, f"This key lacks the scope {wanted}."))
+    request.state.caller = found
+    return None
 
 
 async def _read_body(request: Request, *, takes_body: bool) -> None:

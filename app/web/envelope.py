@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from urllib.parse import unquote_to_bytes
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -31,6 +30,10 @@ HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
 }
 
+# As the server takes them; starlette writes names of headers in lower case.
+_RAW_HEADERS = tuple((name.lower().encode(), value.encode()) for name, value in HEADERS.items())
+_REQUEST_ID_HEADER = b"x-request-id"
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
@@ -48,6 +51,7 @@ class Envelope:
         self._seconds = Histogram(
             "http_request_seconds", "Time to answer", ("route",), buckets=_BUCKETS, registry=registry
         )
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,10 +65,13 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                headers = message["headers"]
+                present = {name for name, _ in headers}
+                message["headers"] = [
+                    *(header for header in headers if header[0] != _REQUEST_ID_HEADER),
+                    (_REQUEST_ID_HEADER, request_id.encode()),
+                    *(header for header in _RAW_HEADERS if header[0] not in present),
+                ]
             await send(message)
 
         try:
@@ -85,8 +92,16 @@ class Envelope:
     def _note(self, scope: Scope, status: int, took: float, request_id: str) -> None:
         route = getattr(scope.get("route"), "path", "unknown")
         method = scope["method"] if scope["method"] in _METHODS else "other"
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(route).observe(took)
+        key = (method, route, status)
+        counted = self._series.get(key)
+        if counted is None:
+            # Finding a series by its labels costs more than counting.
+            counted = self._requests.labels(method, route, str(status)), self._seconds.labels(route)
+            self._series[key] = counted
+        counted[0].inc()
+        counted[1].observe(took)
+        if not logger.isEnabledFor(logging.INFO):
+            return
         caller = scope["state"].get("caller")
         logger.info(
             "request id=%s method=%s route=%s status=%d took_ms=%d key=%s",

@@ -11,7 +11,7 @@ from app.domain.event import BodyProblem, Event, Rejection, read_events, read_li
 from app.domain.ids import DestinationId
 from app.intake.flushing import NotStored
 from app.intake.receiving import Intake, Result
-from app.web.auth import Scope
+from app.web.auth import Caller, Scope
 from app.web.door import CallerOf, Door, Wired, check_media_type, needs, reads_its_own_body
 from app.web.errors import Refusal, Word, malformed
 from app.web.exact import ExactJson
@@ -47,14 +47,27 @@ async def post_events(
     202 when every event was accepted or is a duplicate, 207 when some were, 422 when none was. 202 means
     durable: committed with fsync before the answer.
     """
+    return await take(request, wired, caller, destination=destination_id, mapping=mapping_id, dry_run=dry_run)
+
+
+async def take(
+    request: Request,
+    wired: Wiring,
+    caller: Caller,
+    *,
+    destination: str | None = None,
+    mapping: str | None = None,
+    dry_run: bool = False,
+) -> Response:
+    """Take the events of a caller who was let in, and answer once they are stored. Raises Refusal."""
     media_type = check_media_type(request, "application/json", NDJSON)
-    events = read_body(await request.body(), media_type, destination_id, mapping_id)
+    events = read_body(await request.body(), media_type, destination, mapping)
     allowed = (
         None if caller.destination_ids is None else frozenset(map(DestinationId, caller.destination_ids))
     )
     intake = _intake(wired)
-    take = intake.rehearse if dry_run else intake.receive
-    results = await take(events, allowed=allowed)
+    receive = intake.rehearse if dry_run else intake.receive
+    results = await receive(events, allowed=allowed)
     if isinstance(results, NotStored):
         # Spread over some seconds, so that callers do not all come back in one instant.
         raise Refusal(
