@@ -18,6 +18,7 @@ from app.sandbox.accounts_api import AccountCalls
 from app.sandbox.advertisers import Advertisers
 from app.sandbox.control_api import Controls
 from app.sandbox.events_api import MAX_BODY, EventsCall
+from app.sandbox.fault_page import FaultPage
 from app.sandbox.faults import FaultBook
 from app.sandbox.journal import Journal
 from app.sandbox.pages import Pages
@@ -77,6 +78,7 @@ def create_sandbox(
         ("/_sandbox/faults", controls.set_faults, ["GET", "POST", "DELETE"]),
         ("/_sandbox/advertisers", controls.list_advertisers, ["GET", "POST"]),
         ("/events-manager", controls.events_manager, ["GET"]),
+        ("/faults", FaultPage(faults, advertisers, pages), ["GET", "POST"]),
         ("/", controls.index, ["GET"]),
     ]
 

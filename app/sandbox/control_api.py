@@ -64,7 +64,7 @@ class Controls:
 
     async def events_manager(self, request: Request) -> Response:
         """Show counts by event description; `?advertiser_id=` narrows them."""
-        wanted = request.query_params.get("advertiser_id")
+        wanted = request.query_params.get("advertiser_id") or None
         rows = [
             {
                 "region": region,
@@ -82,7 +82,10 @@ class Controls:
             )
             if wanted in (None, advertiser_id)
         ]
-        return self.pages.show("events_manager.html", rows=rows)
+        known = sorted({one.advertiser_id for one in self.advertisers.all()})
+        return self.pages.show(
+            "events_manager.html", rows=rows, wanted=wanted, known=known, totals=self._totals(wanted)
+        )
 
     async def events(self, request: Request) -> Response:
         """List (GET) or empty (DELETE) what was accepted, oldest first."""

@@ -106,7 +106,8 @@ def warnings(trace: Mapping[str, Any]) -> list[str]:
     told = []
     for one in trace["warnings"]:
         field = one["field"]
-        label = f" ({FIELDS[field].label if field in FIELDS else field})" if field else ""
+        known = field in FIELDS and one["code"] != "event_id_derived"
+        label = f" ({FIELDS[field].label})" if known else ""
         told.append(WARNINGS.get(one["code"], one["code"]) + label)
     return told
 
