@@ -10,6 +10,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from app.migrate import upgrade
 
 TEMPLATE = "migrated"
 FOLDERS = "conversions-tests-"
+YOUNG = 120  # seconds
 RUNNING = pytest.StashKey["ThrowawayCluster"]()
 
 
@@ -52,6 +54,8 @@ class ThrowawayCluster:
     def sweep() -> None:
         """End clusters of runs that were killed: nobody holds their lock any more."""
         for folder in Path(tempfile.gettempdir()).glob(f"{FOLDERS}*"):
+            if time.time() - folder.stat().st_ctime < YOUNG:
+                continue  # perhaps another run is just making it
             try:
                 left_over = Cluster(folder, settings=THROWAWAY, patience=0)
                 if (folder / "postgres" / "postmaster.pid").exists():
