@@ -1,4 +1,4 @@
-"""`/faults`: the fault menu for people: what can be made to go wrong, what is set, and how often it struck."""
+"""`/faults`: the fault menu for people: what can go wrong, what is set, and how often it struck."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
