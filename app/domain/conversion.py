@@ -49,18 +49,20 @@ class Rules:
     consent_settings: ConsentSettings = field(default_factory=ConsentSettings)
 
 
-@dataclass(frozen=True, slots=True)
-class Conversion:
+class Conversion(msgspec.Struct, frozen=True):
     """The finished Amazon event. `body` is exactly what is sent: compact JSON of one event, not in repr."""
 
     event_id: str
-    amazon_event_id: str = field(repr=False)  # may be what the mapping reads
+    amazon_event_id: str  # may be what the mapping reads
     event_type: str
     event_name: str
     event_at: datetime
-    body: bytes = field(repr=False)
+    body: bytes
     match_keys: tuple[str, ...] = ()  # wire types carried, in order
     warnings: tuple[Warned, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Conversion(event_id={self.event_id!r}, event_type={self.event_type!r})"
 
 
 def convert(

@@ -26,8 +26,7 @@ CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 DERIVED_SHAPE: Final = re.compile(r"[0-9a-f]{16}:", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """One event as sent. `content` is the whole object; `index` its place. Personal: no repr."""
 
     index: int
@@ -35,6 +34,8 @@ class Event:
     destination_id: str
     mapping_id: str | None
     content: dict[str, Any]
+
+    __repr__ = object.__repr__
 
 
 @dataclass(frozen=True, slots=True)

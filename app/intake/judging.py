@@ -1,9 +1,10 @@
 """Matched, converted and hashed: one event against its target. Pure but for the arguments it is given."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
+
+import msgspec
 
 from app.domain.conversion import Conversion, Warned, convert
 from app.domain.destination import State
@@ -14,8 +15,7 @@ from app.intake.targets import PublishedMapping, Target
 KEY_BYTES = 16
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """An event that the door would take. `keys` are its ledger keys: its own id, then a mapped Amazon id."""
 
     target: Target
@@ -24,6 +24,8 @@ class Candidate:
     content: bytes
     keys: tuple[bytes, ...]
     warnings: tuple[Warned, ...]
+
+    __repr__ = object.__repr__  # holds what a person's event became
 
 
 Judged = Candidate | Rejection
@@ -77,10 +79,10 @@ def match_mapping(event: Event, find: Find) -> tuple[Target, PublishedMapping] |
 
 
 def _only_mapping(event: Event, target: Target) -> tuple[Target, PublishedMapping] | Rejection:
-    match target.published():
+    match target.taking:
         case [mapping]:
             return target, mapping
-        case []:
+        case ():
             return _refuse(
                 event, "mapping_not_published", "mapping_id", "The destination has no published mapping."
             )
@@ -100,5 +102,8 @@ def event_key(destination: DestinationId, mapping: MappingId, event_id: str) -> 
 
 def _key(*parts: str) -> bytes:
     # Length-prefixed, so that no two different lists of parts read alike.
-    joined = b"".join(len(raw).to_bytes(4, "big") + raw for raw in (part.encode() for part in parts))
+    joined = b""
+    for part in parts:
+        raw = part.encode()
+        joined += len(raw).to_bytes(4, "big") + raw
     return blake2b(joined, digest_size=KEY_BYTES).digest()

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
+
 from app import vault
 from app.domain import parcel as packing
 from app.domain.event import Rejection
@@ -47,14 +49,15 @@ class Flush:
         return [self.verdicts.get((nth, index)) for index in range(len(self.posts_judged[nth]))]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class _Placed:
+class _Placed(msgspec.Struct, frozen=True):
     """A candidate that is first of its keys in this flush, with the place it has in a parcel if it wins."""
 
     at: tuple[int, int]
     candidate: Candidate
     parcel: ParcelId
     place: int
+
+    __repr__ = object.__repr__
 
 
 class Stores:
@@ -229,10 +232,13 @@ def _firsts(
     holders: dict[bytes, tuple[int, int]] = {}
     firsts, followers = [], []
     for at, candidate in flush.candidates():
-        leader = next((holders[key] for key in candidate.keys if key in holders), None)
+        leader = None
+        for key in candidate.keys:
+            leader = leader or holders.get(key)
         if leader is None:
             firsts.append((at, candidate))
-            holders.update(dict.fromkeys(candidate.keys, at))
+            for key in candidate.keys:
+                holders[key] = at
         else:
             followers.append((at, candidate, leader))
     return firsts, followers

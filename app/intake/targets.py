@@ -46,10 +46,7 @@ class Target:
     advertiser_id: AdvertiserId
     mappings: Mapping[MappingId, PublishedMapping]
     pins: Mapping[str, str]
-
-    def published(self) -> list[PublishedMapping]:
-        """Return the mappings that take events."""
-        return [mapping for mapping in self.mappings.values() if mapping.compiled is not None]
+    taking: tuple[PublishedMapping, ...]  # those of the mappings that take events
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +93,7 @@ class Targets:
                 self._known[destination] = replace(target, pins={**target.pins, **fresh})
 
     def _compile(self, row: store.TargetRow) -> Target:
+        mappings = {mapping.id: self._compile_mapping(row, mapping) for mapping in row.mappings}
         return Target(
             id=row.id,
             number=row.number,
@@ -105,8 +103,9 @@ class Targets:
             signed_in=row.signed_in,
             region=Region(row.region),
             advertiser_id=row.advertiser_id,
-            mappings={mapping.id: self._compile_mapping(row, mapping) for mapping in row.mappings},
+            mappings=mappings,
             pins=row.pins,
+            taking=tuple(mapping for mapping in mappings.values() if mapping.compiled is not None),
         )
 
     def _compile_mapping(self, row: store.TargetRow, mapping: store.MappingRow) -> PublishedMapping:

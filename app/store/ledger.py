@@ -7,12 +7,13 @@ caller's event time: an id sent again with another time must meet its first row.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from app.domain.ids import ParcelId
 from app.store import RoadConnection
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One row asked for: `key` and `content` are 16 bytes each; `place` counts within the parcel."""
 
     key: bytes

@@ -87,6 +87,8 @@ def digest_of(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
+_BOOTSTRAP_CALLER = Caller(BOOTSTRAP, frozenset(Scope))  # made once: going through an enum is slow
+
 Headers = Iterable[tuple[bytes, bytes]]
 
 
@@ -120,7 +122,7 @@ class KeyRing:
     async def _caller(self, key: str) -> Caller | None:
         digest = digest_of(key)
         if self._bootstrap is not None and hmac.compare_digest(digest, self._bootstrap):
-            return Caller(BOOTSTRAP, frozenset(Scope))
+            return _BOOTSTRAP_CALLER
         if not _FORM.fullmatch(key):
             return None
         known = self._known.get(digest)
