@@ -1,0 +1,85 @@
+"""A stand-in for Amazon that costs next to nothing: answers at once that all is well, notes when what came.
+
+Rules of the contract are the sandbox's business; this one only keeps out of the way. Run as
+`python -m bench.answerer PORT ADVERTISERS`.
+"""
+
+import json
+import re
+import sys
+import time
+from typing import Any
+
+import uvicorn
+
+ADVERTISER = 5_000_000_000_000
+_NUMBER = re.compile(rb'"eventId":"[0-9a-f]{16}:[^"]*-([0-9]+)"')
+_COUNT = b'"eventDescription"'
+
+
+class Answerer:
+    """One ASGI callable. `GET /_log` gives [seconds on the monotonic clock, first number, …] a request."""
+
+    def __init__(self, advertisers: int) -> None:
+        self._accounts = json.dumps(
+            {
+                "advertiserAccounts": [
+                    {
+                        "advertiserAccountId": str(ADVERTISER + i),
+                        "displayName": f"Bench {i}",
+                        "currencyCode": "USD",
+                    }
+                    for i in range(advertisers)
+                ]
+            }
+        ).encode()
+        self._replies: dict[int, bytes] = {}
+        self._log: list[tuple[float, list[int]]] = []
+        self.events = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        status, answer = self._answer(scope["path"], body)
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    def _answer(self, path: str, body: bytes) -> tuple[int, bytes]:
+        if path.endswith("/adsApi/v1/create/events"):
+            now = time.monotonic()
+            numbers = [int(found) for found in _NUMBER.findall(body)]
+            self._log.append((now, numbers))
+            self.events += len(numbers)
+            return 207, self._reply(body.count(_COUNT))
+        if path.endswith("/auth/o2/token"):
+            tokens = {"access_token": "Atza|bench", "refresh_token": "Atzr|bench", "token_type": "bearer"}
+            return 200, json.dumps({**tokens, "expires_in": 3600}).encode()
+        if path.endswith("/query/advertiserAccounts"):
+            return 200, self._accounts
+        if path == "/_count":
+            return 200, str(self.events).encode()
+        if path == "/_log":
+            told, self._log, self.events = self._log, [], 0
+            return 200, json.dumps(told).encode()
+        return 404, b"{}"
+
+    def _reply(self, events: int) -> bytes:
+        if events not in self._replies:
+            success = [{"index": index, "event": {}} for index in range(events)]
+            self._replies[events] = json.dumps({"success": success, "error": []}).encode()
+        return self._replies[events]
+
+
+if __name__ == "__main__":
+    uvicorn.run(
+        Answerer(int(sys.argv[2])),
+        port=int(sys.argv[1]),
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+    )

@@ -1,0 +1,194 @@
+"""Claim and settle with much waiting: the store's own functions on rows that SQL made, nothing else running.
+
+What is timed is what a worker asks the database for one request: which queue is due, the whole parcels that
+fill it, the attempt's start, and the settlement in one transaction. Opening and sending are the same whatever
+waits and are left out.
+"""
+
+import asyncio
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from statistics import median
+
+import asyncpg
+
+from app import migrate
+from app.domain.ids import DestinationNumber, LaneId, ParcelId
+from app.domain.parcel import MAX_BYTES
+from app.embedded import DURABLE, Cluster
+from app.settings import Settings
+from app.store import attempts, counts, lanes, parcels, partitions
+from bench.report import table
+
+CLAIMS = 8  # of the twenty full parcels that 10,000 events make, in each of two turns
+FULL = 500
+_CONTENT = 243 * FULL  # what a full parcel of realistic events takes
+
+
+def run(settings: Settings, *, millions: tuple[int, ...]) -> None:
+    """Print how claim and settle depend on what waits, on lanes, and on a foreign snapshot."""
+    del settings
+    with tempfile.TemporaryDirectory(prefix="conversions-bench-") as folder:
+        Path(folder).chmod(0o755)
+        cluster = Cluster(Path(folder), settings=DURABLE)
+        cluster.start()
+        try:
+            migrate.upgrade(cluster.url)
+            asyncio.run(_run(cluster.url.replace("+asyncpg", "", 1), millions))
+        finally:
+            cluster.stop()
+
+
+async def _run(dsn: str, millions: tuple[int, ...]) -> None:
+    connection = await asyncpg.connect(dsn)
+    print("## Claim and settle (ms of one request of 500 events, medians)\n")
+    rows = []
+    for events in (10_000, *(million * 1_000_000 for million in millions)):
+        cells: list[object] = [f"{events:,}"]
+        for number in (1, 10, 1000):
+            if events < FULL * number:
+                cells.append("–")
+                continue
+            await _fill(connection, lanes_=number, parcels_=events // FULL, size=FULL)
+            cells.append(await _claims(connection, number))
+            async with _foreign_snapshot(dsn):
+                cells.append(await _claims(connection, number))
+        rows.append(cells)
+    head = ["waiting"]
+    for number in (1, 10, 1000):
+        head += [f"{number} lanes", "beside a foreign snapshot"]
+    print(table(head, rows), flush=True)
+    await _lone(dsn, connection)
+    await _free(connection)
+    await connection.close()
+
+
+async def _lone(dsn: str, connection: asyncpg.Connection) -> None:
+    """The worst case: parcels of one event each, drained while a foreign snapshot keeps all dead rows."""
+    rows = []
+    for number in (10_000, 200_000):
+        await _fill(connection, lanes_=1, parcels_=number, size=1)
+        alone = await _claims(connection, 1, claims=8)
+        async with _foreign_snapshot(dsn):
+            first = await _claims(connection, 1, claims=4)
+            drained = min(number - 8_000, 100_000) // FULL
+            if drained > 0:
+                await _claims(connection, 1, claims=drained)
+            last = await _claims(connection, 1, claims=4) if drained > 0 else first
+        rows.append((f"{number:,}", alone, first, last))
+    print("Parcels of one event each, 500 of them a request:\n")
+    head = ("waiting", "ms", "beside a foreign snapshot", "the same after a drain of up to 100,000")
+    print(table(head, rows), flush=True)
+
+
+async def _free(connection: asyncpg.Connection) -> None:
+    """Drop the partition of a day that a million delivered events filled."""
+    rows = []
+    for size, number in ((FULL, 2_000), (50, 20_000), (1, 1_000_000)):
+        await _fill(connection, lanes_=1, parcels_=number, size=size)
+        await connection.execute(
+            "UPDATE parcel_states SET fate = 'sent', settled_at = now(), data_key = NULL"
+        )
+        wal = await connection.fetchval("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
+        began = time.perf_counter()
+        async with connection.transaction():
+            # As a month later: today's partition has passed.
+            await partitions.drop_passed(connection, keep_days=-1)
+        took = time.perf_counter() - began
+        written = await connection.fetchval("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn") - wal
+        rows.append((f"{size}", took, float(written) / 1e6))
+        async with connection.transaction():
+            await partitions.make_ahead(connection)
+    print("Freeing a million delivered events:\n")
+    print(table(("events a parcel", "seconds", "WAL MB"), rows), flush=True)
+
+
+async def _fill(connection: asyncpg.Connection, *, lanes_: int, parcels_: int, size: int) -> None:
+    """Empty the road and put parcels on it, dealt over as many lanes with one destination each."""
+    await connection.execute(
+        "TRUNCATE parcels, parcel_states, attempts, exceptions, counts, sign_ins, destinations, lanes CASCADE"
+    )
+    await connection.execute(
+        "INSERT INTO lanes (region, advertiser_id, fence, leased_until) "
+        "SELECT 'NA', (6000000000000 + n)::text, 1, now() + interval '1 hour' FROM generate_series(1, $1) n",
+        lanes_,
+    )
+    await connection.execute(
+        """
+        INSERT INTO destinations
+          (id, lane, name, advertiser_id, region, currency, sign_in, published_mappings)
+        SELECT 'dst_' || lpad(l.id::text, 20, '0'), l.id, 'bench', l.advertiser_id, 'NA', 'USD', 'valid', 1
+        FROM lanes l
+        """
+    )
+    await connection.execute(
+        "INSERT INTO sign_ins (destination, refresh_token, generation, connected_by) "
+        "SELECT id, 'x', 1, 'bench' FROM destinations"
+    )
+    first: int = await connection.fetchval("SELECT min(number) FROM destinations")
+    content = os.urandom(_CONTENT * size // FULL)
+    await connection.execute(
+        "INSERT INTO parcels (day, id, destination, content, shapes) "
+        "SELECT (now() AT TIME ZONE 'UTC')::date, n, $2 + n % $3, $4, $5 FROM generate_series(1, $1) n",
+        parcels_,
+        first,
+        lanes_,
+        content,
+        os.urandom(8 * size),
+    )
+    await connection.execute(
+        """
+        INSERT INTO parcel_states
+          (parcel, day, destination, events, bytes, due_at, first_event, last_event, data_key)
+        SELECT id, day, destination, $1::int, $1::int * 900, now() - interval '1 hour' + id * interval '1 us',
+          now(), now(), $2 FROM parcels
+        """,
+        size,
+        secrets.token_bytes(64),
+    )
+    await connection.execute("VACUUM ANALYZE parcels, parcel_states, destinations, lanes, attempts, sign_ins")
+
+
+async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = CLAIMS) -> float:
+    """Serve lanes in turn, one request each; return the median milliseconds of a request."""
+    rows = await connection.fetch("SELECT lane, number FROM destinations ORDER BY lane LIMIT $1", lanes_)
+    took = []
+    for nth in range(claims):
+        lane, number = (
+            LaneId(rows[nth % len(rows)]["lane"]),
+            DestinationNumber(rows[nth % len(rows)]["number"]),
+        )
+        began = time.perf_counter()
+        await lanes.queues(connection, lane, parcels_in_flight=[], exceptions_in_flight=[])
+        due = await parcels.due(connection, number, in_flight=[], max_events=FULL, max_bytes=MAX_BYTES)
+        ids = [ParcelId(one.id) for one in due]
+        if not ids:
+            continue
+        started = await attempts.start(
+            connection, lane=lane, fence=1, destination=number, worker="bench", parcels=ids, places=None,
+            events=sum(one.events for one in due), generation=1,
+        )  # fmt: skip
+        assert started is not None
+        async with connection.transaction():
+            await attempts.settle(connection, started, lane=lane, fence=1, outcome="answered", took_ms=1)
+            await parcels.close(connection, ids, "sent", started.id)
+            await counts.add(connection, 1, {number: counts.Delta(delivered=len(ids))})
+        took.append((time.perf_counter() - began) * 1e3)
+    return median(took) if took else float("nan")
+
+
+@asynccontextmanager
+async def _foreign_snapshot(dsn: str) -> AsyncIterator[None]:
+    """Hold a snapshot open elsewhere, so that no dead row can be cleaned up."""
+    other = await asyncpg.connect(dsn)
+    try:
+        async with other.transaction(isolation="repeatable_read"):
+            await other.fetchval("SELECT count(*) FROM lanes")
+            yield
+    finally:
+        await other.close()

@@ -1,0 +1,205 @@
+"""`./run bench`: everything in one call, or the quick parts of it.
+
+Quick: the three sizes of posts over ten lanes beside the bare loops, three rounds. `--full` adds five rounds,
+one and a thousand lanes, latencies at 20 % and 80 % load, a backlog, and millions waiting.
+"""
+
+import argparse
+import asyncio
+import platform
+import subprocess
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+from app.settings import Settings
+from bench import backlog, reference
+from bench.events import bodies
+from bench.report import MIB, ROUND_HEAD, middle, quantile, row_of, table
+from bench.road import Road, Round
+from bench.stage import Stage, stage
+
+# (events a post, events a round quick, full, connections): enough for a second or two each.
+SIZES = ((500, 15_000, 40_000, 4), (100, 10_000, 20_000, 4), (1, 3_000, 8_000, 64))
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.add_argument("--full", action="store_true", help="all of it: some fifteen minutes")
+    parser.add_argument("--rounds", type=int, help="interleaved rounds (3, in full 5)")
+    parser.add_argument("--only", choices=("road", "latency", "drain", "backlog"), help="one part alone")
+
+
+def run(settings: Settings, asked: argparse.Namespace) -> int:
+    """Run the bench and print Markdown."""
+    lanes = 1000 if asked.full else 10
+    rounds = asked.rounds or (5 if asked.full else 3)
+    parts = [asked.only] if asked.only else ["road", "latency", *(["drain", "backlog"] if asked.full else [])]
+    print(f"# Bench\n\n{_where()}\n", flush=True)
+    with tempfile.TemporaryDirectory(prefix="conversions-bench-") as folder:
+        if set(parts) - {"backlog"}:
+            with stage(settings, Path(folder), lanes=lanes) as running:
+                road = Road(running)
+                road.connect(min(10, lanes))
+                running.start_worker()
+                road.run(2_000, 100, 10, connections=4)  # plans prepared, lanes owned, codes compiled
+                acts: dict[str, Callable[[], None]] = {
+                    "road": lambda: _road(running, road, rounds, lanes, full=asked.full),
+                    "latency": lambda: _latency(road, seconds=20 if asked.full else 6),
+                    "drain": lambda: _drain(running, road, 1_000_000 if asked.full else 100_000),
+                }
+                for part in parts:
+                    if part in acts:
+                        acts[part]()
+    if "backlog" in parts:
+        backlog.run(settings, millions=(1, 5) if asked.full else (1,))
+    return 0
+
+
+def _road(running: Stage, road: Road, rounds: int, lanes: int, *, full: bool) -> None:
+    posts = list(bodies("reference", 20_000, 500, ["dst_reference"]))
+    rows = reference.finished(20_000)
+    measured: dict[int, list[Round]] = defaultdict(list)
+    bare: dict[str, list[reference.Bare]] = defaultdict(list)
+    for _ in range(rounds):
+        bare["loop"].append(reference.loop(posts)[0])
+        for per_post, quick, long, connections in SIZES:
+            measured[per_post].append(
+                road.run(long if full else quick, per_post, 10, connections=connections)
+            )
+            bare["COPY"].append(asyncio.run(reference.copy(running, rows)))
+        bare["grouped INSERTs"].append(asyncio.run(reference.inserts(running, rows[:5_000])))
+        bare["lone INSERTs"].append(asyncio.run(reference.lone_inserts(running, rows[:5_000])))
+    print(f"## The road beside bare loops ({rounds} interleaved rounds, medians)\n")
+    print(table(ROUND_HEAD, [row_of(found) for found in measured.values()]))
+    print(
+        table(
+            ("bare", "rows/s", "CPU us a row", "WAL B a row"),
+            [
+                (name, *(middle(getattr(one, part) for one in found) for part in ("rate", "cpu", "wal")))
+                for name, found in bare.items()
+            ],
+        )
+    )
+    copy_cpu, copy_rate = (middle(getattr(one, part) for one in bare["COPY"]) for part in ("cpu", "rate"))
+    loop_cpu = middle(one.cpu for one in bare["loop"])
+    whole = {size: middle(one.cpu for one in found) for size, found in measured.items()}
+    singles = middle(one.accept_rate for one in measured[1])
+    print(
+        table(
+            ("ratio", "measured", "must", "aim"),
+            [
+                ("CPU of the road at 500 / COPY's", whole[500] / copy_cpu, "≤ 6", "≤ 4"),
+                ("CPU of the road at 500 / the bare loop's", whole[500] / loop_cpu, "", ""),
+                (
+                    "delivered/s at 500 / COPY's rows/s",
+                    middle(one.rate for one in measured[500]) / copy_rate,
+                    "≥ 0.2",
+                    "≥ 0.4",
+                ),
+                ("CPU at 500, us", whole[500], "≤ 30", "≤ 21"),
+                ("CPU at 100, us", whole[100], "≤ 32", "≤ 22"),
+                ("CPU at 1, us", whole[1], "≤ 180", "≤ 110"),
+                (
+                    "lone accepts/s / grouped INSERTs of one connection",
+                    singles / middle(one.rate for one in bare["grouped INSERTs"]),
+                    "≥ 0.6",
+                    "≥ 1",
+                ),
+                (
+                    "lone accepts/s / lone INSERTs of 64 connections",
+                    singles / middle(one.rate for one in bare["lone INSERTs"]),
+                    "≥ 0.6",
+                    "≥ 1",
+                ),
+            ],
+        ),
+        flush=True,
+    )
+    peaks = measured[500][-1].resident
+    print("Resident, MB: " + ", ".join(f"{name} {size / MIB:.0f}" for name, size in peaks.items()) + "\n")
+    if full:
+        _lanes(road, lanes)
+
+
+def _lanes(road: Road, lanes: int) -> None:
+    print("## Lanes (one round each)\n")
+    rows = []
+    for number in (1, 10, lanes):
+        road.connect(number)
+        for per_post, quick, _, connections in SIZES:
+            rows.append(
+                row_of([road.run(max(quick, 10 * number), per_post, number, connections=connections)])
+            )
+    print(table(ROUND_HEAD, rows), flush=True)
+
+
+def _latency(road: Road, seconds: float) -> None:
+    """Find the highest rate with 100-event posts and singles, then load with a share of it."""
+    rows = []
+    for per_post, _, long, connections in SIZES[1:]:
+        best = road.run(long // 2, per_post, 10, connections=connections).rate
+        for share in (0.2, 0.8):
+            one = road.run(
+                max(per_post, int(best * share * seconds)),
+                per_post,
+                10,
+                connections=128,
+                per_second=best * share,
+            )
+            rows.append(
+                (
+                    per_post,
+                    f"{share:.0%}",
+                    best * share,
+                    quantile(one.accept_ms, 0.5),
+                    quantile(one.accept_ms, 0.99),
+                    quantile(one.delivered_ms, 0.5),
+                    quantile(one.delivered_ms, 0.99),
+                    one.cpu,
+                )
+            )
+    print("## Latency under open-loop load, merge window 100 ms\n")
+    head = (
+        "events a post",
+        "load",
+        "events/s",
+        "accept p50 ms",
+        "p99",
+        "to delivery p50 ms",
+        "p99",
+        "CPU us",
+    )
+    print(table(head, rows), flush=True)
+
+
+def _drain(running: Stage, road: Road, waiting: int) -> None:
+    """Accept while no worker runs, then let one loose on it."""
+    running.end("worker")
+    stored = road.run(waiting, 500, 10, connections=4, deliver=False)
+    rate, cost = road.drain(stored.events)
+    cpu = (cost.seconds["worker"] + cost.seconds["postgres"]) / stored.events * 1e6
+    print(f"## {stored.events:,} waiting, then drained\n")
+    print(
+        table(
+            ("accepted/s", "drained/s", "drained / accepted", "CPU us to drain one", "resident MB, highest"),
+            [
+                (
+                    stored.accept_rate,
+                    rate,
+                    rate / stored.accept_rate,
+                    cpu,
+                    ", ".join(f"{name} {size / MIB:.0f}" for name, size in running.resident().items()),
+                )
+            ],
+        ),
+        flush=True,
+    )
+
+
+def _where() -> str:
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return f"Commit {commit or 'unknown'}, Python {platform.python_version()}, {platform.system()}."

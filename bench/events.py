@@ -1,0 +1,69 @@
+"""A realistic event: twelve fields, five match keys, an international phone number, three custom fields."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+MAPPING = {
+    "name": "Bench",
+    "action": "send_events",
+    "event_type": "ADD_TO_SHOPPING_CART",
+    "event_source": "WEBSITE",
+    "event_name": "Added to cart",
+    "country_code": {"path": "user.country", "default": "US"},
+    "fields": {
+        "event_timestamp": {"path": "event.timestamp"},
+        "email": {"path": "user.email"},
+        "phone": {"path": "user.phone"},
+        "maid": {"path": "user.maid"},
+        "first_name": {"path": "user.first_name"},
+        "last_name": {"path": "user.last_name"},
+        "value": {"path": "event.properties.total"},
+    },
+    "custom_data": [
+        {"name": "brand", "path": "event.properties.brand"},
+        {"name": "category", "path": "event.properties.category"},
+        {"name": "sku", "path": "event.properties.sku"},
+    ],
+    "consent": {"mode": "granted"},
+}
+
+COUNTRIES = (("DE", "+4930901820"), ("GB", "+44207946"), ("US", "+1202555"), ("FR", "+3319900"))
+
+
+def event(run: str, number: int, destination: str, now: str) -> dict[str, object]:
+    """Make the event of a number; its id ends in `-<number>`, by which the stand-in tells it again."""
+    country, prefix = COUNTRIES[number % len(COUNTRIES)]
+    return {
+        "event_id": f"{run}-{number}",
+        "destination_id": destination,
+        "journey": {"id": "journey-7", "node_id": "node-3", "execution_id": f"x{number}"},
+        "event": {
+            "name": "addToCart",
+            "timestamp": now,
+            "properties": {
+                "brand": "acme",
+                "category": "running_shoes",
+                "sku": f"sku{number % 9973}",
+                "total": round(number * 7.919 % 250, 2),
+            },
+        },
+        "user": {
+            "email": f"person.{number}@example.com",
+            "phone": f"{prefix}{number % 10_000:04d}",
+            "maid": f"6d92078a-8246-4ba4-ae5b-{number:012x}",
+            "first_name": "Ada",
+            "last_name": f"Lovelace{number % 977}",
+            "country": country,
+        },
+    }
+
+
+def bodies(run: str, events: int, per_post: int, destinations: list[str]) -> Iterator[bytes]:
+    """Yield the bodies of posts, each for one destination, the destinations in turn."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    for post, first in enumerate(range(0, events, per_post)):
+        destination = destinations[post % len(destinations)]
+        numbers = range(first, min(events, first + per_post))
+        made = [event(run, number, destination, now) for number in numbers]
+        yield json.dumps(made[0] if per_post == 1 else {"events": made}, separators=(",", ":")).encode()

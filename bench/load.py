@@ -1,0 +1,122 @@
+"""The process that posts. Reads a plan from standard input, prints what happened as JSON.
+
+Open loop (`per_second` set): posts leave when they are due, whether or not earlier ones were answered, and
+latency counts from the due time, so that a stall is seen by all who would have met it. Closed loop: each
+connection posts again as soon as it is answered; this finds the highest rate.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import uvloop
+
+from bench.events import bodies
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to post. `per_second` counts posts, None for a closed loop."""
+
+    port: int
+    key: str
+    run: str
+    events: int
+    per_post: int
+    destinations: list[str]
+    connections: int
+    per_second: float | None = None
+
+
+@dataclass(slots=True)
+class Posted:
+    """What happened; times are seconds on the monotonic clock, one a post, None where it failed."""
+
+    began: float
+    due: list[float]
+    answered: list[float | None]
+    accepted: int
+    failures: dict[str, int]
+
+
+class Connection(asyncio.Protocol):
+    """One keep-alive connection that carries one request at a time."""
+
+    def __init__(self) -> None:
+        self._received = b""
+        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+        self._transport: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(exc or ConnectionError("closed"))
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, found, rest = self._received.partition(b"\r\n\r\n")
+        if not found:
+            return
+        length = int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
+        if len(rest) >= length and self._answer is not None and not self._answer.done():
+            self._received = b""
+            self._answer.set_result((int(head[9:12]), rest))
+
+    async def ask(self, request: bytes) -> tuple[int, bytes]:
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return await self._answer
+
+
+async def post(plan: Plan) -> Posted:
+    """Carry out a plan."""
+    head = (
+        f"POST /events HTTP/1.1\r\nHost: bench\r\nX-Api-Key: {plan.key}\r\nContent-Type: application/json\r\n"
+    )
+    requests = [
+        f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        for body in bodies(plan.run, plan.events, plan.per_post, plan.destinations)
+    ]
+    loop = asyncio.get_running_loop()
+    made = [await loop.create_connection(Connection, "127.0.0.1", plan.port) for _ in range(plan.connections)]
+    waiting: asyncio.Queue[int] = asyncio.Queue()
+    began = time.monotonic()
+    posted = Posted(began, [began] * len(requests), [None] * len(requests), 0, {})
+
+    async def carry(connection: Connection) -> None:
+        while (nth := await waiting.get()) >= 0:
+            if plan.per_second is None:
+                posted.due[nth] = time.monotonic()
+            try:
+                status, answer = await connection.ask(requests[nth])
+            except OSError as error:
+                posted.failures[type(error).__name__] = posted.failures.get(type(error).__name__, 0) + 1
+                return
+            if status == 202:
+                posted.answered[nth] = time.monotonic()
+                posted.accepted += int(answer.split(b'"accepted":', 1)[1].split(b",", 1)[0])
+            else:
+                posted.failures[str(status)] = posted.failures.get(str(status), 0) + 1
+
+    carriers = [asyncio.create_task(carry(connection)) for _, connection in made]
+    for nth in range(len(requests)):
+        if plan.per_second is not None:
+            posted.due[nth] = began + nth / plan.per_second
+            if (wait := posted.due[nth] - time.monotonic()) > 0:
+                await asyncio.sleep(wait)
+        waiting.put_nowait(nth)
+    for _ in carriers:
+        waiting.put_nowait(-1)
+    await asyncio.gather(*carriers)
+    for transport, _ in made:
+        transport.close()
+    return posted
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(uvloop.run(post(Plan(**json.load(sys.stdin)))))))

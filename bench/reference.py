@@ -1,0 +1,176 @@
+"""Bare loops, to measure by: what the same bytes cost when nothing is promised about them.
+
+`loop` reads the JSON, normalises, hashes and writes the Amazon event, with plain code and no I/O. `copy` puts
+the finished events into Postgres by COPY, a transaction of 500 rows at a time. `inserts` puts them in one row
+at a time, with one round trip and one commit with fsync for all of 64 waiting callers; `lone_inserts` has a
+connection and a commit for each caller, and leaves the grouping to Postgres.
+"""
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import asyncpg
+import msgspec
+
+from bench.events import bodies
+from bench.stage import Stage
+
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS bench_rows "
+    "(id bytea PRIMARY KEY, at timestamptz NOT NULL, body bytea NOT NULL)"
+)
+_INSERT = "INSERT INTO bench_rows (id, at, body) VALUES ($1, $2, $3)"
+
+
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """What a bare loop came to: rows a second, and a row's processor microseconds and bytes of WAL."""
+
+    rate: float
+    cpu: float
+    wal: float = 0.0
+
+
+def loop(posts: Sequence[bytes]) -> tuple[Bare, list[bytes]]:
+    """Turn posts into Amazon events as plainly as can be; return the cost and the events."""
+    began, cpu = time.perf_counter(), time.process_time()
+    made = [_event(event) for post in posts for event in msgspec.json.decode(post)["events"]]
+    return Bare(
+        len(made) / (time.perf_counter() - began), (time.process_time() - cpu) / len(made) * 1e6
+    ), made
+
+
+def _event(event: dict) -> bytes:
+    user, properties = event["user"], event["event"]["properties"]
+    keys = [
+        {"type": kind, "values": [hashlib.sha256(text.encode()).hexdigest()]}
+        for kind, text in (
+            ("EMAIL", user["email"].strip().lower()),
+            ("PHONE", user["phone"].lstrip("+")),
+            ("FIRST_NAME", "".join(filter(str.isalnum, user["first_name"].lower()))),
+            ("LAST_NAME", "".join(filter(str.isalnum, user["last_name"].lower()))),
+        )
+    ]
+    keys.append({"type": "MAID", "values": [user["maid"]]})
+    return msgspec.json.encode(
+        {
+            "eventDescription": {
+                "name": "Added to cart",
+                "conversionType": "ADD_TO_SHOPPING_CART",
+                "eventSource": "WEBSITE",
+                "eventIngestionMethod": "SERVER_TO_SERVER",
+            },
+            "countryCode": user["country"],
+            "eventTime": event["event"]["timestamp"],
+            "matchKeys": keys,
+            "value": properties["total"],
+            "eventId": f"0123456789abcdef:{event['event_id']}",
+            "consent": {"amazonConsent": {"amznUserData": "GRANTED", "amznAdStorage": "GRANTED"}},
+            "customData": [
+                {"name": name, "value": properties[name]} for name in ("brand", "category", "sku")
+            ],
+        }
+    )
+
+
+def finished(events: int) -> list[bytes]:
+    """Return that many finished Amazon events."""
+    return loop(list(bodies("reference", events, 500, ["dst_reference"])))[1]
+
+
+async def copy(stage: Stage, rows: Sequence[bytes], *, at_once: int = 500) -> Bare:
+    """COPY the rows, `at_once` in a transaction."""
+    connection = await asyncpg.connect(stage.dsn)
+    try:
+        await connection.execute(_TABLE)
+        now = await connection.fetchval("SELECT now()")
+        records = [(os.urandom(16), now, row) for row in rows]
+        return await _measured(stage, connection, len(rows), partial(_copy, connection, records, at_once))
+    finally:
+        await connection.execute("DROP TABLE IF EXISTS bench_rows")
+        await connection.close()
+
+
+async def _copy(connection: asyncpg.Connection, records: Sequence[tuple], at_once: int) -> None:
+    for first in range(0, len(records), at_once):
+        await connection.copy_records_to_table("bench_rows", records=records[first : first + at_once])
+
+
+async def inserts(stage: Stage, rows: Sequence[bytes], *, callers: int = 64) -> Bare:
+    """Insert one row for each of `callers` who wait, over and over, all of a group in one transaction."""
+    connection = await asyncpg.connect(stage.dsn)
+    try:
+        await connection.execute(_TABLE)
+        now = await connection.fetchval("SELECT now()")
+        records = [(os.urandom(16), now, row) for row in rows]
+        return await _measured(stage, connection, len(rows), partial(_insert, connection, records, callers))
+    finally:
+        await connection.execute("DROP TABLE IF EXISTS bench_rows")
+        await connection.close()
+
+
+async def _insert(connection: asyncpg.Connection, records: Sequence[tuple], callers: int) -> None:
+    """Each caller waits on a future of its own, as callers of a door do."""
+    waiting: list[tuple[tuple, asyncio.Future[None]]] = []
+    left = iter(records)
+    arrived = asyncio.Event()
+
+    async def caller() -> None:
+        for record in left:
+            done = asyncio.get_running_loop().create_future()
+            waiting.append((record, done))
+            arrived.set()
+            await done
+
+    async def writer() -> None:
+        while True:
+            await arrived.wait()
+            arrived.clear()
+            group, waiting[:] = waiting[:], []
+            # Atomic by itself: all of a group or nothing, one commit.
+            await connection.executemany(_INSERT, [record for record, _ in group])
+            for _, done in group:
+                done.set_result(None)
+
+    writing = asyncio.create_task(writer())
+    await asyncio.gather(*(caller() for _ in range(callers)))
+    writing.cancel()
+
+
+async def lone_inserts(stage: Stage, rows: Sequence[bytes], *, callers: int = 64) -> Bare:
+    """Insert one row after another on each of `callers` connections, each in a transaction of its own."""
+    connections = [await asyncpg.connect(stage.dsn) for _ in range(callers)]
+    try:
+        await connections[0].execute(_TABLE)
+        now = await connections[0].fetchval("SELECT now()")
+        left = iter([(os.urandom(16), now, row) for row in rows])
+
+        async def caller(connection: asyncpg.Connection) -> None:
+            insert = await connection.prepare(_INSERT)
+            for record in left:
+                await insert.fetch(*record)
+
+        async def all_callers() -> None:
+            await asyncio.gather(*map(caller, connections))
+
+        return await _measured(stage, connections[0], len(rows), partial(all_callers))
+    finally:
+        await connections[0].execute("DROP TABLE IF EXISTS bench_rows")
+        for connection in connections:
+            await connection.close()
+
+
+async def _measured(stage: Stage, connection: asyncpg.Connection, rows: int, act: partial) -> Bare:
+    wal = "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
+    before, logged = stage.postgres_seconds(), await connection.fetchval(wal)
+    began, cpu = time.perf_counter(), time.process_time()
+    await act()
+    took, python = time.perf_counter() - began, time.process_time() - cpu
+    written = await connection.fetchval(wal) - logged
+    seconds = python + stage.postgres_seconds() - before
+    return Bare(rows / took, seconds / rows * 1e6, float(written) / rows)

@@ -1,0 +1,181 @@
+"""Rounds over the whole road: posted, stored, sent, settled; and how long an event takes."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+
+from bench.answerer import ADVERTISER
+from bench.events import MAPPING
+from bench.load import Plan, Posted
+from bench.stage import Spent, Stage
+
+
+@dataclass(slots=True)
+class Round:
+    """One run of a load: events a second, latencies in ms, cost of an event in microseconds and bytes."""
+
+    events: int
+    per_post: int
+    lanes: int
+    rate: float  # first post to last arrival at the stand-in
+    accept_rate: float
+    accept_ms: list[float]
+    delivered_ms: list[float]  # from the answer to the caller to the arrival at the stand-in, one an event
+    cpu_us: dict[str, float]
+    wal: float
+    images: float  # full-page images after a checkpoint, of the WAL
+    database: float
+    resident: dict[str, int]
+    failures: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def cpu(self) -> float:
+        """Processor time of an event: Python and Postgres, without load and stand-in."""
+        return sum(self.cpu_us[name] for name in ("api", "worker", "postgres") if name in self.cpu_us)
+
+
+class Road:
+    """Posts to the staged system and waits for the stand-in to have it all."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self._runs = 0
+        self.destinations: list[str] = []
+
+    def connect(self, lanes: int) -> None:
+        """Make destinations until there are that many, one a lane, each with a published mapping."""
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{self._stage.settings.port}",
+            headers={"X-Api-Key": self._stage.key, "Accept": "application/json"},
+            timeout=60,
+            trust_env=False,
+        ) as client:
+            while len(self.destinations) < lanes:
+                self.destinations.append(_destination(client, len(self.destinations)))
+
+    def run(
+        self,
+        events: int,
+        per_post: int,
+        lanes: int,
+        *,
+        connections: int,
+        per_second: float | None = None,
+        deliver: bool = True,
+    ) -> Round:
+        """Post these events and wait until all have arrived, or with `deliver=False` until all are stored."""
+        self._runs += 1
+        self._stage.told("/_log")
+        plan = Plan(
+            port=self._stage.settings.port,
+            key=self._stage.key,
+            run=f"r{self._runs}-{time.time_ns() // 1_000_000}",
+            events=events,
+            per_post=per_post,
+            destinations=self.destinations[:lanes],
+            connections=connections,
+            per_second=None if per_second is None else per_second / per_post,
+        )
+        before = self._stage.spent()
+        posted = _post(plan)
+        log = self._arrived(posted.accepted) if deliver else []
+        cost = self._stage.spent().since(before)
+        last_answer = max((at for at in posted.answered if at is not None), default=posted.began)
+        last_arrival = max((at for at, _ in log), default=last_answer)
+        return Round(
+            events=posted.accepted,
+            per_post=per_post,
+            lanes=lanes,
+            rate=posted.accepted / (last_arrival - posted.began),
+            accept_rate=posted.accepted / (last_answer - posted.began),
+            accept_ms=[
+                (at - due) * 1e3
+                for due, at in zip(posted.due, posted.answered, strict=True)
+                if at is not None
+            ],
+            delivered_ms=_delays(posted, log, per_post),
+            cpu_us={name: seconds / posted.accepted * 1e6 for name, seconds in cost.seconds.items()},
+            wal=cost.wal / posted.accepted,
+            images=cost.images / posted.accepted,
+            database=cost.database / posted.accepted,
+            resident=self._stage.resident(),
+            failures=posted.failures,
+        )
+
+    def drain(self, waiting: int) -> tuple[float, Spent]:
+        """Start the worker on what waits; return events a second, first to last arrival, and the cost."""
+        self._stage.told("/_log")
+        before = self._stage.spent()
+        self._stage.start_worker()
+        log = self._arrived(waiting)
+        cost = self._stage.spent().since(before)
+        first, last = min(at for at, _ in log), max(at for at, _ in log)
+        return waiting / (last - first), cost
+
+    def _arrived(self, events: int, patience: float = 300.0) -> list[tuple[float, list[int]]]:
+        deadline = time.monotonic() + patience
+        while int(self._stage.told("/_count")) < events:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self._stage.told('/_count').decode()} of {events} events arrived")
+            time.sleep(0.05)
+        return [(at, numbers) for at, numbers in json.loads(self._stage.told("/_log"))]
+
+
+def _post(plan: Plan) -> Posted:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.load"],
+        input=json.dumps(asdict(plan)).encode(),
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    told: dict[str, Any] = json.loads(done.stdout)
+    return Posted(**told)
+
+
+def _delays(posted: Posted, log: Sequence[tuple[float, list[int]]], per_post: int) -> list[float]:
+    delays = []
+    for at, numbers in log:
+        for number in numbers:
+            answered = posted.answered[number // per_post]
+            if answered is not None:
+                delays.append((at - answered) * 1e3)
+    return delays
+
+
+def _destination(client: httpx.Client, nth: int) -> str:
+    """Make a destination as a person would: create, sign in at the stand-in, map, publish."""
+    made = _ask(
+        client.post(
+            "/destinations",
+            json={
+                "name": f"Bench {nth}",
+                "advertiser_id": str(ADVERTISER + nth),
+                "region": "NA",
+                "currency": "USD",
+                # No limit of ours shall stand between the road and its speed.
+                "rate_limit": {"requests_per_second": 1000, "burst": 1000},
+            },
+        )
+    )
+    path = f"/destinations/{made['id']}"
+    address = _ask(client.post(f"{path}/connect"))["authorize_url"]
+    state = dict(parse_qsl(urlsplit(address).query))["state"]
+    _ask(client.get("/oauth/amazon/callback", params={"code": "bench", "state": state}))
+    mapping = _ask(client.post(f"{path}/mappings", json=MAPPING))
+    _ask(client.post(f"{path}/mappings/{mapping['id']}/publish"))
+    return str(made["id"])
+
+
+def _ask(answer: httpx.Response) -> dict[str, Any]:
+    if not answer.is_success:
+        raise RuntimeError(
+            f"{answer.request.method} {answer.request.url.path}: {answer.status_code} {answer.text}"
+        )
+    return dict(answer.json())

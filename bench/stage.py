@@ -1,0 +1,194 @@
+"""What runs during a bench, and what it cost."""
+
+import asyncio
+import os
+import secrets
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+from pydantic import SecretStr
+
+from app import migrate
+from app.development import as_environment, with_keys, with_url
+from app.embedded import DURABLE, Cluster
+from app.postmaster import free_port
+from app.settings import Settings
+
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(slots=True)
+class Stage:
+    """The processes of a bench. `settings` are those the API and the worker run under."""
+
+    settings: Settings
+    answerer_port: int
+    postmaster: int
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def dsn(self) -> str:
+        assert self.settings.database_url is not None
+        return self.settings.database_url.get_secret_value().replace("+asyncpg", "", 1)
+
+    @property
+    def key(self) -> str:
+        assert self.settings.bootstrap_admin_key is not None
+        return self.settings.bootstrap_admin_key.get_secret_value()
+
+    def start(self, name: str, *arguments: str) -> None:
+        """Start one process of ours."""
+        environment = {**os.environ, **as_environment(self.settings)}
+        self.processes[name] = subprocess.Popen([sys.executable, "-m", *arguments], env=environment)
+
+    def end(self, name: str) -> None:
+        """End one process of ours, in order."""
+        process = self.processes.pop(name)
+        process.terminate()
+        process.wait(60)
+
+    def start_api(self) -> None:
+        """Start the API and wait until it is ready."""
+        self.start("api", "app", "serve")
+        wait_for(f"http://127.0.0.1:{self.settings.port}/health/ready")
+
+    def start_worker(self) -> None:
+        """Start the worker."""
+        self.start("worker", "app", "work")
+
+    def told(self, path: str) -> bytes:
+        """Ask the stand-in."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.answerer_port}{path}", timeout=60) as answer:
+            return bytes(answer.read())
+
+    def spent(self) -> "Spent":
+        """Return what all of it has cost so far."""
+        seconds = {name: cpu_of(process.pid) for name, process in self.processes.items()}
+        seconds["postgres"] = self.postgres_seconds()
+        wal, fpi, database = asyncio.run(self._written())
+        return Spent(time.monotonic(), seconds, wal, fpi, database)
+
+    def postgres_seconds(self) -> float:
+        """Return the processor seconds of Postgres: all its processes, ended ones too."""
+        backends = sum(map(cpu_of, children_of(self.postmaster)))
+        return cpu_of(self.postmaster, with_dead=True) + backends
+
+    def resident(self) -> dict[str, int]:
+        """Return resident bytes now, and the highest since the start, of API and worker."""
+        found = {}
+        for name in ("api", "worker"):
+            if name in self.processes:
+                status = Path(f"/proc/{self.processes[name].pid}/status").read_text()
+                rows = dict(line.split(":", 1) for line in status.splitlines())
+                found[name] = int(rows["VmRSS"].split()[0]) * 1024
+                found[f"{name} peak"] = int(rows["VmHWM"].split()[0]) * 1024
+        return found
+
+    async def _written(self) -> tuple[int, int, int]:
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            row = await connection.fetchrow(
+                "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn AS wal, "
+                "(SELECT wal_fpi FROM pg_stat_wal) AS fpi, pg_database_size(current_database()) AS size"
+            )
+            return int(row["wal"]), int(row["fpi"]), int(row["size"])
+        finally:
+            await connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """A reading: processor seconds by process; bytes of WAL, full-page images in it, bytes of database."""
+
+    at: float
+    seconds: dict[str, float]
+    wal: int
+    images: int
+    database: int
+
+    def since(self, before: "Spent") -> "Spent":
+        """Return the difference to an earlier reading."""
+        seconds = {name: value - before.seconds.get(name, 0.0) for name, value in self.seconds.items()}
+        return Spent(
+            self.at - before.at,
+            seconds,
+            self.wal - before.wal,
+            self.images - before.images,
+            self.database - before.database,
+        )
+
+
+@contextmanager
+def stage(settings: Settings, folder: Path, *, lanes: int) -> Iterator[Stage]:
+    """Start Postgres with fsync on, the stand-in and the API; end all of it at the end."""
+    folder.chmod(0o755)
+    cluster = Cluster(folder, settings=DURABLE)
+    cluster.start()
+    answerer = free_port()
+    settings = with_keys(settings.model_copy(update={"data_dir": folder}))
+    settings = with_url(settings, cluster.url).model_copy(
+        update={
+            "port": (port := free_port()),
+            "sandbox_port": free_port(),
+            "public_url": f"http://127.0.0.1:{port}",
+            "amazon_base_url": f"http://127.0.0.1:{answerer}",
+            "amazon_client_id": "bench",
+            "amazon_client_secret": SecretStr(secrets.token_hex(8)),
+            "log_level": "warning",
+        }
+    )
+    postmaster = int((folder / "postgres" / "postmaster.pid").read_text().split()[0])
+    running = Stage(settings, answerer, postmaster)
+    try:
+        migrate.upgrade(cluster.url)
+        running.start("answerer", "bench.answerer", str(answerer), str(lanes))
+        wait_for(f"http://127.0.0.1:{answerer}/_count")
+        running.start_api()
+        yield running
+    finally:
+        for name in list(running.processes)[::-1]:
+            running.end(name)
+        cluster.stop()
+
+
+def wait_for(address: str, seconds: float = 60.0) -> None:
+    """Return once an address answers."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            urllib.request.urlopen(address, timeout=2).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def cpu_of(pid: int, *, with_dead: bool = False) -> float:
+    """Return the processor seconds of a process, and of its children that ended where asked."""
+    try:
+        rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, rest[11 : 15 if with_dead else 13])) / _TICK
+
+
+def children_of(parent: int) -> list[int]:
+    """Return the processes whose parent this is: of a postmaster, its backends, writers and the like."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                rest = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(rest[1]) == parent:
+                found.append(int(entry.name))
+    return found
