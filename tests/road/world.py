@@ -203,10 +203,10 @@ class World:
 
 
 def event(number: int, **more: Any) -> dict[str, Any]:
-    """A harmless event with an id of its own."""
+    """A harmless event with an id of its own; the same number makes the same event for the whole run."""
     return {
         "event_id": f"ord-{number}",
-        "event": {"timestamp": stamp(), "total": 10 + number, "brand": "acme"},
+        "event": {"timestamp": BEGAN, "total": 10 + number, "brand": "acme"},
         "user": {"email": f"person{number}@example.com"},
         **more,
     }
@@ -214,6 +214,9 @@ def event(number: int, **more: Any) -> dict[str, Any]:
 
 def stamp(*, ago: timedelta = timedelta(0)) -> str:
     return (datetime.now(UTC) - ago).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+BEGAN = stamp()
 
 
 async def eventually(ask: Callable[[], Awaitable[Any]], *, seconds: float = 20, every: float = 0.03) -> Any:
