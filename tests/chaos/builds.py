@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.chaos.lent_cluster import ADDRESS
+
 ROOT = Path(__file__).resolve().parents[2]
-TAKEN_ALONG = ("app", "migrations", "tests/chaos", "tests/conftest.py", "pyproject.toml", "alembic.ini")
+TAKEN_ALONG = ("app", "tests/chaos", "pyproject.toml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ def copy(into: Path, build: Build | None) -> None:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
+    shutil.copy(ROOT / "tests/chaos/lent_cluster.py", into / "tests/conftest.py")
     if build is not None:
         path = into / build.file
         before = path.read_text()
@@ -90,31 +93,18 @@ def copy(into: Path, build: Build | None) -> None:
         path.write_text(before.replace(build.text, build.instead))
 
 
-def run(folder: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run some of the promises against a copy, in a process of their own."""
-    (own := folder / "tmp").mkdir(exist_ok=True)
+def run(folder: Path, tests: Sequence[str], cluster: str) -> subprocess.CompletedProcess[str]:
+    """Run some of the promises against a copy, in a process of their own, on the cluster at this address."""
     named = [f"tests/chaos/test_promises.py::{test}" for test in tests]
+    quick = ["-n", "0", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
     return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-n",
-            "0",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:hypothesispytest",
-            *named,
-        ],
+        [sys.executable, "-m", "pytest", "-q", *quick, *named],
         cwd=folder,
-        # A folder of its own for what is temporary: runs that start at once would sweep each other's away.
         env={
             "PATH": os.environ.get("PATH", ""),
-            "TMPDIR": str(own),
             "PYTHONPATH": str(folder),
             "PYTHONDONTWRITEBYTECODE": "1",
+            ADDRESS: cluster,
         },
         capture_output=True,
         text=True,
