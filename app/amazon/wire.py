@@ -205,6 +205,8 @@ def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Repl
     reply = read_json(body) if body.strip() else {}
     if not isinstance(reply, dict):
         return Broken("amazon_unreadable")
+    if _all_accepted(reply, sent):
+        return Answered((Accepted(),) * sent)
     named = [_Named() for _ in range(sent)]
     indexes: set[int] = set()
     for index, _ in _entries(reply.get("success")):
@@ -221,6 +223,20 @@ def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Repl
         # conversion its neighbour's outcome, so it is not believed.
         return Answered(tuple(Unknown("contradictory") for _ in named))
     return Answered(tuple(_outcome(one, conversions[at : at + 1]) for at, one in enumerate(named)))
+
+
+def _all_accepted(reply: dict[str, Any], sent: int) -> bool:
+    """Tell whether a reply names every index once, in order, as a success: nearly every reply does."""
+    success = reply.get("success")
+    return (
+        not reply.get("error")
+        and type(success) is list
+        and len(success) == sent
+        and all(
+            type(row) is dict and type(row.get("index")) is int and row["index"] == at
+            for at, row in enumerate(success)
+        )
+    )
 
 
 def _entries(rows: Any) -> Iterator[tuple[int, dict[str, Any]]]:
