@@ -74,9 +74,17 @@ COMMANDS = (
         "print the JSON schema of the configuration file, for editors",
         "app.configuration.commands:schema",
     ),
+    Command(
+        "replay",
+        "put a destination's dead events back on the road",
+        "app.operating.replay:run",
+        FURNISHED,
+        "app.operating.replay:arguments",
+    ),
     Command("doctor", "is this deployment healthy and safely configured?", "app.doctor:run", FURNISHED),
     Command("test", "run the tests (arguments go to pytest)", "app.check:test", ALONE, "app.check:rest"),
     Command("check", "format, lint, types, imports, migrations, tests", "app.check:run"),
+    Command("bench", "what an event costs", "bench.command:run", ALONE, "bench.command:arguments"),
     Command("lock", "write requirements/*.txt anew from pyproject.toml", "app.check:lock"),
 )
 

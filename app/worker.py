@@ -11,8 +11,9 @@ import uvloop
 from app import lifeline
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
-from app.delivery.delivering import Chance, Delivery
+from app.delivery.delivering import SETTLED_WITHIN, Chance, Delivery
 from app.delivery.dispatching import Dispatcher
+from app.delivery.erasing import Erasing
 from app.delivery.ownership import Ownership
 from app.delivery.sweeping import Retention, Sweeper
 from app.delivery.tokens import AccessTokens
@@ -64,11 +65,19 @@ def wired(resources: Resources, client: EventsClient, sign_in: SignIn) -> Dispat
         monotonic=time.monotonic,
         telemetry=telemetry,
     )
+    erasing = Erasing(
+        pool=resources.pool,
+        vault=resources.vault,
+        writer=resources.writer,
+        telemetry=telemetry,
+        settled_within=SETTLED_WITHIN,
+    )
     delivery = Delivery(
         pool=resources.pool,
         amazon=client,
         tokens=tokens,
         vault=resources.vault,
+        erasing=erasing,
         chance=Chance(now=lambda: datetime.now(UTC), monotonic=time.monotonic, jitter=random.random),
         telemetry=telemetry,
         worker=resources.name,
@@ -93,6 +102,7 @@ def wired(resources: Resources, client: EventsClient, sign_in: SignIn) -> Dispat
             connect=resources.connect, owner=resources.name, monotonic=time.monotonic, telemetry=telemetry
         ),
         sweeper=sweeper,
+        erasing=erasing,
         connect=resources.connect,
         monotonic=time.monotonic,
         telemetry=telemetry,

@@ -9,12 +9,14 @@ from typing import Protocol
 import asyncpg
 
 from app.delivery import settlements
+from app.delivery.erasing import Erasing
 from app.delivery.lanes import IN_FLIGHT_CAP, Lane
 from app.delivery.loads import Claimed, Load, claim_live, claim_retry
 from app.delivery.tokens import Access, AccessTokens, NotYet, Parked
 from app.domain.destination import Region
 from app.domain.outcome import Forbidden, Lost, Sent, Throttled, Unauthorized
 from app.domain.settling import AllLater, NotNow, RetryPolicy, Settlement, settle
+from app.domain.turns import Service
 from app.store import attempts, lanes
 from app.telemetry import Telemetry, describe
 from app.vault import Vault
@@ -68,6 +70,7 @@ class Delivery:
         amazon: Amazon,
         tokens: AccessTokens,
         vault: Vault,
+        erasing: Erasing,
         chance: Chance,
         telemetry: Telemetry,
         worker: str,
@@ -79,6 +82,7 @@ class Delivery:
         self._amazon = amazon
         self._tokens = tokens
         self._vault = vault
+        self._erasing = erasing
         self._chance = chance
         self._telemetry = telemetry
         self._worker = worker
@@ -105,7 +109,7 @@ class Delivery:
         finally:
             lane.claiming = False
         if going.load.may_be_more:
-            lane.wake(lane.pace.ready_at(lane.limit, self._chance.monotonic()))
+            lane.wake(lane.ready_at(self._chance.monotonic()))
         try:
             await self._go(lane, going)
         finally:
@@ -122,13 +126,17 @@ class Delivery:
                 parcels_in_flight=list(lane.parcels_in_flight),
                 exceptions_in_flight=list(lane.exceptions_in_flight),
             )
-            limit = await lanes.limit(connection, lane.id)
-        lane.limit = limit or lane.limit
-        queue, retry = self._choose(lane, queues)
-        if queue is None:
+            terms = await lanes.terms(connection, lane.id)
+            if terms.erasures != lane.erasures:
+                await self._erasing.learn(connection)
+                lane.erasures = terms.erasures
+        lane.limit = terms.limit or lane.limit
+        chosen = self._choose(lane, queues)
+        if chosen is None:
             return None
+        queue, service = chosen
         now = self._chance.monotonic()
-        ready_at = lane.pace.ready_at(lane.limit, now)
+        ready_at = lane.ready_at(now)
         if ready_at > now:
             lane.wake(ready_at)
             return None
@@ -144,13 +152,20 @@ class Delivery:
                 lane.wake(now + seconds)
                 return None
             case Access():
-                return await self._start(lane, queue, access, retry=retry)
+                return await self._start(lane, queue, access, service)
 
-    async def _start(self, lane: Lane, queue: lanes.Queue, access: Access, *, retry: bool) -> _Going | None:
-        claim = claim_retry if retry else claim_live
+    async def _start(self, lane: Lane, queue: lanes.Queue, access: Access, service: Service) -> _Going | None:
+        claim = claim_live if service in (Service.LIVE, Service.REPLAY) else claim_retry
         async with self._pool.acquire() as connection:
             claimed = await claim(
-                connection, lane, queue, vault=self._vault, max_age=self._max_age, now=self._chance.now()
+                connection,
+                lane,
+                queue,
+                service,
+                vault=self._vault,
+                max_age=self._max_age,
+                now=self._chance.now(),
+                looked_for=self._erasing.looked_for,
             )
             await self._take_off(connection, lane, queue, claimed)
             load = claimed.load
@@ -172,19 +187,25 @@ class Delivery:
                 places=None if load.is_live else [item.place for item in load.items],
                 events=len(load.items),
                 generation=access.generation,
+                erasures=lane.erasures,
             )
         if started is None:
-            # Paused, parked, reconnected or taken over between our reading and now.
+            # Paused, parked, reconnected, taken over or asked to erase between our reading and now.
             self._tokens.forget(queue.id)
             lane.wake(self._chance.monotonic() + 0.1)
             return None
-        lane.served[queue.number] = self._chance.monotonic()
+        now = self._chance.monotonic()
+        lane.served[queue.number] = now
+        lane.turns = lane.turns.served(service, now, lane.pace.allowed(lane.limit).per_second)
         return _Going(load, started, access, until)
 
     async def _take_off(
         self, connection: asyncpg.pool.PoolConnectionProxy, lane: Lane, queue: lanes.Queue, claimed: Claimed
     ) -> None:
         """Take off the road what a claim found unfit to be sent."""
+        for parcel, day in claimed.erasable:
+            spared = frozenset(place for one, place in lane.exceptions_in_flight if one == parcel)
+            await self._erasing.rewrite(connection, parcel, day, spared=spared)
         only_late = claimed.load is not None and not claimed.load.items
         if claimed.expired or claimed.unreadable or only_late:
             async with connection.transaction():
@@ -200,9 +221,10 @@ class Delivery:
         now = self._chance.monotonic()
         settlement: Settlement
         left = going.until - now
-        if lane.pace.gate > now or left < _LEAST_S or lane.owned_until <= going.until:
-            # A 429 was read while this request was being prepared, and nothing leaves inside its window;
-            # or we were held up for so long that others may soon count the request as over.
+        probing = lane.breaker.opened > 0 and lane.requests > 1
+        if lane.ready_gate > now or probing or left < _LEAST_S or lane.owned_until <= going.until:
+            # A 429 was read, or the breaker opened, while this request was being prepared, and nothing
+            # leaves inside that window; or we were held up for so long that others may soon count it as over.
             sent, settlement = Sent(Throttled(None), None, None, 0), NotNow("throttled")
         else:
             lane.pace = lane.pace.sent(lane.limit, now)
@@ -213,19 +235,21 @@ class Delivery:
                 conversions=[item.body for item in going.load.items],
                 deadline_s=left,
             )
-            settlement = await self._judge(lane, going, sent)
+            settlement = await self._judge(lane, going, sent, now)
         written = await self._settle(lane, going, sent, settlement)
         self._tell(lane, going, sent, settlement)
         if written is not None:
             self._count(written)
-        lane.wake(max(self._chance.monotonic(), lane.pace.gate))
+        lane.wake(max(self._chance.monotonic(), lane.ready_gate))
 
-    async def _judge(self, lane: Lane, going: _Going, sent: Sent) -> Settlement:
+    async def _judge(self, lane: Lane, going: _Going, sent: Sent, sent_at: float) -> Settlement:
         """Draw the consequences of a reply for the lane's pace and the destination's sign-in."""
         now, jitter = self._chance.monotonic(), self._chance.jitter()
         match sent.reply:
             case Throttled(retry_after):
-                lane.pace = lane.pace.throttled(now, retry_after=retry_after, jitter=jitter)
+                lane.pace = lane.pace.throttled(
+                    lane.limit, now, sent_at=sent_at, retry_after=retry_after, jitter=jitter
+                )
             case Unauthorized():
                 await self._tokens.refused(going.load.queue.id, going.access)
             case Forbidden():
@@ -236,11 +260,13 @@ class Delivery:
         settlement = settle(sent.reply, tries, policy=self._policy, jitter=jitter)
         match settlement:
             case AllLater():
-                lane.pace = lane.pace.failed(now, jitter=jitter)
+                lane.pace = lane.pace.failed()
+                lane.breaker = lane.breaker.failed(now, jitter=jitter)
             case NotNow():
                 pass
             case _:
-                lane.pace = lane.pace.succeeded(cap=IN_FLIGHT_CAP)
+                lane.pace = lane.pace.succeeded(lane.limit, now, cap=IN_FLIGHT_CAP)
+                lane.breaker = lane.breaker.succeeded()
                 await self._tokens.worked(going.load.queue.id, going.access)
         return settlement
 
@@ -258,6 +284,7 @@ class Delivery:
                         sent.reply, Throttled
                     ):
                         await lanes.shut_gate(connection, lane.id, left)
+                    await self._note(connection, lane)
                     async with connection.transaction():
                         return await settlements.write(
                             connection, lane, going.load, going.started, sent, settlement, writer=self._writer
@@ -294,27 +321,40 @@ class Delivery:
         )
         lane.wake(self._chance.monotonic())
 
-    def _choose(self, lane: Lane, queues: list[lanes.Queue]) -> tuple[lanes.Queue | None, bool]:
-        """Choose the destination served longest ago among those with something due, and live or retry.
+    async def _note(self, connection: asyncpg.pool.PoolConnectionProxy, lane: Lane) -> None:
+        """Tell the lane's row how Amazon was found, where that has changed enough to be of use."""
+        rate, state = lane.pace.learned.rate, lane.breaker.state(self._chance.monotonic()).value
+        seen = (None if rate is None else float(f"{rate:.1g}"), state, round(lane.breaker.error_rate, 1))
+        if seen != lane.noted:
+            await lanes.note(
+                connection,
+                lane.id,
+                lane.fence,
+                learned_rate=rate,
+                breaker=state,
+                error_rate=lane.breaker.error_rate,
+            )
+            lane.noted = seen
 
-        Sets the next look where nothing is due yet. Live and retry take turns where both are due.
+    def _choose(self, lane: Lane, queues: list[lanes.Queue]) -> tuple[lanes.Queue, Service] | None:
+        """Choose what kind of request has its turn, and of which destination: the one served longest ago.
+
+        Sets the next look where nothing is due yet.
         """
         now = self._chance.monotonic()
-        dues = [when for queue in queues for when in (queue.due_in, queue.retry_in) if when is not None]
+        dues = [when for queue in queues for when in queue.due_in.values()]
         if not dues:
-            return None, False
+            return None
         if min(dues) > 0:
             lane.wake(now + min(dues))
-            return None, False
-
-        def is_due(when: float | None) -> bool:
-            return when is not None and when <= 0
-
-        ready = [queue for queue in queues if is_due(queue.due_in) or is_due(queue.retry_in)]
-        queue = min(ready, key=lambda one: lane.served.get(one.number, float("-inf")))
-        retry = is_due(queue.retry_in) and (lane.retry_next or not is_due(queue.due_in))
-        lane.retry_next = not retry
-        return queue, retry
+            return None
+        due = {service for queue in queues for service, when in queue.due_in.items() if when <= 0}
+        service = lane.turns.choose(due, now)
+        if service is None:
+            lane.wake(lane.turns.replay_at)
+            return None
+        ready = [queue for queue in queues if queue.due_in.get(service, 1.0) <= 0]
+        return min(ready, key=lambda one: lane.served.get(one.number, float("-inf"))), service
 
     def _tell(self, lane: Lane, going: _Going, sent: Sent, settlement: Settlement) -> None:
         outcome = type(sent.reply).__name__.lower()
@@ -326,7 +366,7 @@ class Delivery:
             destination=going.load.queue.id,
             lane=lane.id,
             events=len(going.load.items),
-            kind="live" if going.load.is_live else "retry",
+            kind=going.load.service.value,
             outcome=outcome,
             settlement=type(settlement).__name__,
             status=sent.status,

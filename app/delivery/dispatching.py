@@ -10,6 +10,7 @@ import asyncpg
 
 from app.amazon.wire import MAX_EVENTS
 from app.delivery.delivering import Delivery
+from app.delivery.erasing import Erasing
 from app.delivery.lanes import Lane
 from app.delivery.ownership import RECOVER_EVERY_S, RENEW_EVERY_S, Ownership
 from app.delivery.settlements import StaleOwner
@@ -30,6 +31,7 @@ class Dispatcher:
         delivery: Delivery,
         ownership: Ownership,
         sweeper: Sweeper,
+        erasing: Erasing,
         connect: Callable[[], Awaitable[asyncpg.Connection]],
         monotonic: Callable[[], float],
         telemetry: Telemetry,
@@ -40,6 +42,7 @@ class Dispatcher:
         self._delivery = delivery
         self._ownership = ownership
         self._sweeper = sweeper
+        self._erasing = erasing
         self._connect = connect
         self._monotonic = monotonic
         self._telemetry = telemetry
@@ -64,6 +67,7 @@ class Dispatcher:
             asyncio.create_task(self._repeat(self._ownership.renew, RENEW_EVERY_S)),
             asyncio.create_task(self._repeat(self._recover, RECOVER_EVERY_S)),
             asyncio.create_task(self._repeat(self._sweeper.sweep, self._sweeper.every_s)),
+            asyncio.create_task(self._repeat(self._erasing.scan, POLL_EVERY_S)),
         ]
         if self._listens:
             keepers.append(asyncio.create_task(self._listen()))

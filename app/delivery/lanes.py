@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from app.domain.breaking import Breaker
 from app.domain.ids import DestinationNumber, LaneId, ParcelId
 from app.domain.pacing import Limit, Pace
+from app.domain.turns import Turns
 from app.store.lanes import Held
 
 IN_FLIGHT_CAP = 8  # requests of one lane that may be under way at once, once it has proved well
@@ -27,7 +29,10 @@ class Lane:
     announced: int = 0  # events that notices spoke of since the last claim
     wake_at: float | None = None
     served: dict[DestinationNumber, float] = field(default_factory=dict)
-    retry_next: bool = False
+    turns: Turns = field(default_factory=Turns)
+    breaker: Breaker = field(default_factory=Breaker)
+    noted: tuple[float | None, str, float] | None = None  # what its row was last told of it
+    erasures: int = -1  # the number under which its next load is judged
     given_up: bool = False
 
     @property
@@ -42,7 +47,20 @@ class Lane:
 
     def may_claim(self) -> bool:
         """Tell whether another request may be prepared now, pace aside."""
-        return not self.claiming and not self.given_up and self.requests < self.pace.in_flight_limit
+        return (
+            not self.claiming
+            and not self.given_up
+            and self.requests < self.breaker.in_flight(self.pace.in_flight_limit)
+        )
+
+    @property
+    def ready_gate(self) -> float:
+        """Return the end of the window in which nothing may leave: a 429's or the breaker's."""
+        return max(self.pace.gate, self.breaker.until)
+
+    def ready_at(self, now: float) -> float:
+        """Return when the next request may leave: pace, window and breaker together."""
+        return max(self.pace.ready_at(self.limit, now), self.breaker.until)
 
     def wake(self, at: float) -> None:
         """Ask to be looked at no later than `at`."""

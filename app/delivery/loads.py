@@ -1,15 +1,24 @@
 """A load: what one request carries. Claimed from the store, opened, and fit to travel together."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from app.amazon.wire import MAX_EVENTS
 from app.delivery.lanes import Lane
 from app.domain import parcel as packing
+from app.domain.erasing import carries
 from app.domain.ids import ParcelId
+from app.domain.turns import Service
 from app.store import RoadConnection, exceptions, lanes, parcels
 from app.vault import Unopenable, Vault, parcel_place, unlock
+
+_QUEUES: Mapping[Service, int] = {
+    Service.LIVE: 0,
+    Service.RETRY: 0,
+    Service.REPLAY: 2,
+    Service.REPLAY_RETRY: 2,
+}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -39,11 +48,17 @@ class Load:
     whole: tuple[ParcelId, ...]
     batch: int | None
     may_be_more: bool
+    service: Service
 
     @property
     def is_live(self) -> bool:
         """Tell a load of whole parcels from one of exceptions."""
         return bool(self.whole)
+
+    @property
+    def row_queue(self) -> int:
+        """Return the queue in which its conversions wait when they leave it."""
+        return _QUEUES[self.service]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +74,33 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Claimed:
-    """What a claim found: perhaps a load, and parcels that must leave the road without one."""
+    """What a claim found: perhaps a load, and parcels that must leave the road without one.
+
+    `erasable` hold what a person asked to have erased; they are rewritten before they are sent.
+    """
 
     load: Load | None
     expired: tuple[parcels.DueParcel, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
+    erasable: tuple[tuple[ParcelId, date], ...] = ()
 
 
 async def claim_live(
     connection: RoadConnection,
     lane: Lane,
     queue: lanes.Queue,
+    service: Service,
     *,
     vault: Vault,
     max_age: timedelta,
     now: datetime,
+    looked_for: frozenset[str],
 ) -> Claimed:
     """Read the whole parcels that fill the next request of a queue."""
     due = await parcels.due(
         connection,
         queue.number,
+        queue=_QUEUES[service],
         in_flight=list(lane.parcels_in_flight),
         max_events=MAX_EVENTS,
         max_bytes=packing.MAX_BYTES,
@@ -87,14 +109,16 @@ async def claim_live(
         return Claimed(None)
     items: list[Item] = []
     whole: list[ParcelId] = []
-    expired, unreadable = [], []
+    expired, unreadable, erasable = [], [], []
     for parcel in due:
         if parcel.last_event < now - max_age:
             expired.append(parcel)
             continue
-        opened = _open(parcel, vault)
+        opened = await _open(connection, parcel, vault)
         if isinstance(opened, Unreadable):
             unreadable.append(opened)
+        elif looked_for and any(carries(item.body, looked_for) for item in opened):
+            erasable.append((parcel.id, parcel.day))
         else:
             whole.append(parcel.id)
             items += opened
@@ -102,54 +126,69 @@ async def claim_live(
     if whole:
         fresh, late = _part(items, now - max_age)
         filled = sum(parcel.events for parcel in due) >= MAX_EVENTS // 2 or len(due) > 1
-        load = Load(queue, fresh, late, tuple(whole), None, may_be_more=filled)
-    return Claimed(load, tuple(expired), tuple(unreadable))
+        load = Load(queue, fresh, late, tuple(whole), None, may_be_more=filled, service=service)
+    return Claimed(load, tuple(expired), tuple(unreadable), tuple(erasable))
 
 
 async def claim_retry(
     connection: RoadConnection,
     lane: Lane,
     queue: lanes.Queue,
+    service: Service,
     *,
     vault: Vault,
     max_age: timedelta,
     now: datetime,
+    looked_for: frozenset[str],
 ) -> Claimed:
     """Read the conversions of the next retry request of a queue."""
     due = await exceptions.due(
-        connection, queue.number, in_flight=list(lane.exceptions_in_flight), max_events=MAX_EVENTS
+        connection,
+        queue.number,
+        queue=_QUEUES[service],
+        in_flight=list(lane.exceptions_in_flight),
+        max_events=MAX_EVENTS,
     )
     if not due:
         return Claimed(None)
     contents = await parcels.read(connection, {(one.parcel, one.day) for one in due})
     bodies = {
-        parcel: _bodies(parcel, data_key, content, vault) or {}
+        parcel: open_bodies(parcel, data_key, content, vault) or {}
         for parcel, (data_key, content, _) in contents.items()
     }
     items: list[Item] = []
     lost: list[exceptions.DueException] = []
+    erasable: set[tuple[ParcelId, date]] = set()
     size = 0
     for one in due:
         body = bodies.get(one.parcel, {}).get(one.place)
         if body is None:
             lost.append(one)
             continue
+        if looked_for and carries(body, looked_for):
+            erasable.add((one.parcel, one.day))
+            continue
         size += len(body)
         if items and size > packing.MAX_BYTES:
             break
         items.append(Item(one.parcel, one.place, one.day, one.event_at, one.tries, True, body))
     fresh, late = _part(items, now - max_age)
-    load = Load(queue, fresh, late, (), due[0].batch, may_be_more=True) if items else None
-    return Claimed(
-        load, (), tuple(Unreadable(one.parcel, one.day, (one.place,), True, one.event_at) for one in lost)
-    )
+    load = Load(queue, fresh, late, (), due[0].batch, may_be_more=True, service=service) if items else None
+    gone = tuple(Unreadable(one.parcel, one.day, (one.place,), True, one.event_at) for one in lost)
+    return Claimed(load, (), gone, tuple(sorted(erasable)))
 
 
-def _open(parcel: parcels.DueParcel, vault: Vault) -> list[Item] | Unreadable:
-    bodies = _bodies(parcel.id, parcel.data_key, parcel.content, vault)
+async def _open(
+    connection: RoadConnection, parcel: parcels.DueParcel, vault: Vault
+) -> list[Item] | Unreadable:
+    bodies = open_bodies(parcel.id, parcel.data_key, parcel.content, vault)
     shapes = _shapes(parcel.shapes)
-    if bodies is None or len(shapes) != len(bodies):
-        places = tuple(shape.place for shape in shapes)
+    if len(shapes) > parcel.events:
+        # Some left the road on their own before the parcel was sent: erased ones.
+        gone = await exceptions.places(connection, parcel.id)
+        shapes = tuple(shape for shape in shapes if shape.place not in gone)
+    places = tuple(shape.place for shape in shapes)
+    if bodies is None or len(shapes) != parcel.events or not bodies.keys() >= set(places):
         if len(places) != parcel.events:
             # Even the shapes are torn; that many conversions were in it, whatever their places were.
             places = tuple(range(parcel.events))
@@ -161,9 +200,10 @@ def _open(parcel: parcels.DueParcel, vault: Vault) -> list[Item] | Unreadable:
     ]
 
 
-def _bodies(
+def open_bodies(
     parcel: ParcelId, data_key: bytes | None, content: bytes, vault: Vault
 ) -> dict[int, bytes] | None:
+    """Return the bodies of a parcel by place, or None where it cannot be opened."""
     if data_key is None:
         return None
     place = parcel_place(parcel)

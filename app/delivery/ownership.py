@@ -9,6 +9,7 @@ import asyncpg
 from app.delivery.delivering import SETTLED_WITHIN
 from app.delivery.lanes import Lane
 from app.domain.ids import LaneId
+from app.domain.learning import Learned
 from app.domain.pacing import Limit, Pace
 from app.store import attempts, lanes
 from app.store.attempts import Unsettled
@@ -118,11 +119,13 @@ class Ownership:
         held = await lanes.take(session, id, self._owner, lease=LEASE)
         if held is None:
             return None
-        limit = await lanes.limit(session, id) or Limit(1, 1)
+        limit = (await lanes.terms(session, id)).limit or Limit(1, 1)
+        learned = Learned() if held.learned_rate is None else Learned.kept(held.learned_rate, before)
         # A former owner may have spent its burst a moment ago: begin with an empty bucket.
         pace = Pace(
             arrival=before + limit.burst / limit.per_second,
             gate=before + held.gate_for if held.gate_for else 0.0,
+            learned=learned,
         )
         lane = Lane(held, before + LEASE.total_seconds(), limit, pace)
         for left in await attempts.unsettled(session, id):

@@ -73,7 +73,7 @@ async def write(
             written += [_expired(item, delta) for item in load.late]
             if load.is_live:
                 await parcels.close(connection, load.whole, "sent", started.id)
-            await exceptions.write(connection, load.queue.number, started.id, written)
+            await exceptions.write(connection, load.queue.number, started.id, written, queue=load.row_queue)
         case AllLater(reason, wait):
             await _put_back(connection, load, started.id, reason, timedelta(seconds=wait), delta)
         case NotNow():

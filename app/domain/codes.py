@@ -201,6 +201,8 @@ ROAD_REASONS = _rows(
     ("sign_in_disconnected", Code.AUTHENTICATION_ERROR, "Reconnect the destination; the events wait."),
     ("expired", Code.MISC_ERROR, "The event passed Amazon's age limit while it waited."),
     ("discarded", Code.MISC_ERROR, "Discarded when its destination was deleted."),
+    ("replayed", Code.MISC_ERROR, "Put back on the road; it is sent again by itself, after what is new."),
+    ("erased", Code.MISC_ERROR, "The person's data was erased on request; nothing to do."),
     (
         "unreadable",
         Code.MISC_ERROR,

@@ -1,6 +1,11 @@
-"""The pace of a lane: a rate and a burst (GCRA), a gate after 429, and how many requests may be in flight."""
+"""The pace of a lane: a rate and a burst (GCRA), a gate after 429, a learned rate, requests in flight.
 
-from dataclasses import dataclass, replace
+Times are seconds on one monotonic clock. What a 429 teaches about the rate is in `learning`.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from app.domain.learning import Learned
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,52 +22,64 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Where a lane stands; all times are seconds on one monotonic clock.
+    """Where a lane stands.
 
     `arrival` is GCRA's theoretical arrival time: the moment at which the bucket is full again.
-    `gate` is the end of the last Retry-After window. `throttles` and `failures` count 429s and
-    failed requests in a row.
+    `gate` is the end of the last Retry-After window. `throttles` counts 429s in a row. `learned` is the
+    rate below the configured limit that 429s have taught, if any did.
     """
 
     arrival: float = 0.0
     gate: float = 0.0
     throttles: int = 0
-    failures: int = 0
     in_flight_limit: int = 1
+    learned: Learned = field(default_factory=Learned)
+
+    def allowed(self, limit: Limit) -> Limit:
+        """Return the limit in force: the configured one, or what was learned, which grants no burst."""
+        rate = self.learned.rate
+        if rate is None or rate >= limit.per_second:
+            return limit
+        # How much Amazon lets through at once is not known: requests are spread evenly.
+        return Limit(rate, 1)
 
     def ready_at(self, limit: Limit, now: float) -> float:
         """Return the earliest moment, not before `now`, at which one request may leave."""
-        slack = (limit.burst - 1) / limit.per_second
+        allowed = self.allowed(limit)
+        slack = (allowed.burst - 1) / allowed.per_second
         return max(now, self.gate, self.arrival - slack)
 
     def sent(self, limit: Limit, now: float) -> "Pace":
         """Return the pace after one request left at `now`."""
-        return replace(self, arrival=max(self.arrival, now) + 1 / limit.per_second)
+        return replace(self, arrival=max(self.arrival, now) + 1 / self.allowed(limit).per_second)
 
-    def succeeded(self, *, cap: int) -> "Pace":
+    def succeeded(self, limit: Limit, now: float, *, cap: int) -> "Pace":
         """Return the pace after an answered request: one more may be in flight, up to `cap`."""
-        return replace(self, throttles=0, failures=0, in_flight_limit=min(cap, self.in_flight_limit + 1))
+        learned = self.learned.taken(now, limit.per_second)
+        return replace(self, throttles=0, in_flight_limit=min(cap, self.in_flight_limit + 1), learned=learned)
 
-    def failed(self, now: float, *, jitter: float) -> "Pace":
-        """Return the pace after a request that Amazon did not answer well.
+    def failed(self) -> "Pace":
+        """Return the pace after a request that Amazon did not answer well: one in flight at a time.
 
-        One in flight, as a probe, after a wait that doubles from half a second to half a minute: an
-        advertiser whose requests all fail costs almost nothing.
+        What follows from many of them is the breaker's to say.
         """
-        wait = min(30.0, 0.5 * 2.0 ** min(self.failures, 6)) * (0.5 + jitter / 2)
-        return replace(
-            self, gate=max(self.gate, now + wait), failures=self.failures + 1, in_flight_limit=1
-        )
+        return replace(self, in_flight_limit=1)
 
-    def throttled(self, now: float, *, retry_after: float | None, jitter: float) -> "Pace":
-        """Return the pace after a 429: the gate is shut until its window has passed.
+    def throttled(
+        self, limit: Limit, now: float, *, sent_at: float, retry_after: float | None, jitter: float
+    ) -> "Pace":
+        """Return the pace after a 429: the gate is shut until its window has passed, and the rate falls.
 
         `retry_after` in seconds is kept to the letter, plus up to a tenth of jitter above it so that
-        lanes do not all come back in one instant. Absent, the wait doubles from one second to a minute.
-        `jitter` is in [0, 1).
+        lanes do not all come back in one instant. Absent, the wait is that of two requests at the new
+        rate, at least a quarter of a second, doubled for each 429 in a row up to a minute. `jitter` is
+        in [0, 1); `sent_at` is when the refused request left.
         """
+        learned = self.learned.throttled(now, sent_at=sent_at, limit=limit.per_second)
         if retry_after is not None:
             wait = retry_after * (1 + jitter / 10)
         else:
-            wait = min(60.0, 2.0 ** min(self.throttles, 6)) * (0.5 + jitter / 2)
-        return replace(self, gate=max(self.gate, now + wait), throttles=self.throttles + 1, in_flight_limit=1)
+            rate = learned.rate or limit.per_second
+            wait = min(60.0, max(0.25, 2 / rate) * 2.0 ** min(self.throttles, 8)) * (0.75 + jitter / 4)
+        gate = max(self.gate, now + wait)
+        return replace(self, gate=gate, throttles=self.throttles + 1, in_flight_limit=1, learned=learned)

@@ -1,6 +1,6 @@
 """A parcel: conversions of one destination stored together; content to be sealed, shapes value-free."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -65,6 +65,11 @@ def pack(bodies: Sequence[bytes], shapes: Sequence[Shape]) -> Packed:
         first_event=min(times),
         last_event=max(times),
     )
+
+
+def repack(bodies: Mapping[int, bytes]) -> bytes:
+    """Return the content of a parcel some of whose conversions were erased; the others keep their places."""
+    return zstandard.ZstdCompressor(level=1).compress(_encoder.encode(sorted(bodies.items())))
 
 
 def unpack_content(content: bytes) -> dict[int, bytes]:

@@ -42,17 +42,19 @@ async def start(
     places: Sequence[int] | None,
     events: int,
     generation: int,
+    erasures: int,
 ) -> Started | None:
     """Record that a request is about to be sent, or return None when it must not be.
 
-    One conditional insert: the lane must still be ours by fence and lease, and the destination active.
+    One conditional insert: the lane must still be ours by fence and lease, no erasure asked for since the
+    load was read, and the destination active.
     Both rows are share-locked, so that pausing, parking or taking over waits for this commit and then
     sees the attempt, or is seen by it.
     """
     row = await connection.fetchrow(
         """
         WITH lane AS (SELECT id FROM lanes WHERE id = $1 AND fence = $2
-          AND leased_until > clock_timestamp() FOR SHARE),
+          AND leased_until > clock_timestamp() AND erasures = $9 FOR SHARE),
         -- The sign-in must be the one whose token is about to be used, or a reconnect would go unnoticed.
         ready AS (SELECT d.number FROM destinations d JOIN sign_ins s ON s.destination = d.id
           WHERE d.number = $3 AND d.state = 'active' AND s.generation = $8 FOR SHARE OF d)
@@ -69,6 +71,7 @@ async def start(
         None if places is None else list(places),
         events,
         generation,
+        erasures,
     )
     return None if row is None else Started(AttemptId(row["id"]), row["day"])
 

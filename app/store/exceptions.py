@@ -43,17 +43,23 @@ async def write(
     destination: DestinationNumber,
     attempt: AttemptId | None,
     written: Sequence[Written],
+    *,
+    queue: int = 0,
 ) -> None:
-    """Insert or update these exceptions, each with one more attempt to its name where there was one."""
+    """Insert or update these exceptions, each with one more attempt to its name where there was one.
+
+    A new one stands in `queue`; one that is known stays in its own.
+    """
     if not written:
         return
     await connection.execute(
         """
         INSERT INTO exceptions AS e (parcel, place, day, destination, status, batch, tries, due_at, event_at,
-          code, reason, amazon_code, amazon_message, attempts)
+          code, reason, amazon_code, amazon_message, attempts, queue)
         SELECT w.parcel, w.place, w.day, $1, w.status, w.batch, w.tried, now() + coalesce(w.wait, '0'),
           w.event_at,
-          w.code, w.reason, w.amazon_code, w.amazon_message, array_remove(ARRAY[$2::bigint], NULL)
+          w.code, w.reason, w.amazon_code, w.amazon_message, array_remove(ARRAY[$2::bigint], NULL),
+          $15::smallint
         FROM unnest($3::bigint[], $4::smallint[], $5::date[], $6::text[], $7::bigint[], $8::smallint[],
           $9::interval[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::text[])
           AS w (parcel, place, day, status, batch, tried, wait, event_at, code, reason, amazon_code,
@@ -79,6 +85,7 @@ async def write(
         [row.reason for row in written],
         [row.amazon_code for row in written],
         [row.amazon_message for row in written],
+        queue,
     )
 
 
@@ -86,6 +93,7 @@ async def due(
     connection: RoadConnection,
     destination: DestinationNumber,
     *,
+    queue: int,
     in_flight: Sequence[tuple[ParcelId, int]],
     max_events: int,
 ) -> list[DueException]:
@@ -93,9 +101,12 @@ async def due(
     rows = await connection.fetch(
         """
         WITH free AS (SELECT parcel, place, day, tries, batch, event_at, due_at FROM exceptions e
-          WHERE e.destination = $1 AND e.status = 'retrying' AND e.due_at <= now() AND NOT EXISTS
+          WHERE e.destination = $1 AND e.queue = $5 AND e.status = 'retrying' AND e.due_at <= now()
+            AND NOT EXISTS
             (SELECT FROM unnest($2::bigint[], $3::smallint[]) AS f (parcel, place)
-             WHERE f.parcel = e.parcel AND f.place = e.place)),
+             WHERE f.parcel = e.parcel AND f.place = e.place)
+          -- However many wait, a claim reads a few: in the order of the index, so that nothing is sorted.
+          ORDER BY due_at, parcel, place LIMIT $4 * 4),
         head AS (SELECT batch FROM free ORDER BY due_at, parcel, place LIMIT 1)
         SELECT free.* FROM free, head WHERE free.batch IS NOT DISTINCT FROM head.batch
         ORDER BY free.due_at, free.parcel, free.place LIMIT $4
@@ -104,6 +115,7 @@ async def due(
         [parcel for parcel, _ in in_flight],
         [place for _, place in in_flight],
         max_events,
+        queue,
     )
     return [
         DueException(
@@ -116,6 +128,12 @@ async def due(
         )
         for row in rows
     ]
+
+
+async def places(connection: RoadConnection, parcel: ParcelId) -> set[int]:
+    """Return the places of a parcel whose conversions left the road on their own."""
+    rows = await connection.fetch("SELECT place FROM exceptions WHERE parcel = $1", parcel)
+    return {row["place"] for row in rows}
 
 
 async def put_back(

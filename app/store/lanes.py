@@ -5,12 +5,13 @@ lock beside it dies with its connection, so that a crashed owner's lanes are fre
 hangs loses them when the lease lapses.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.domain.pacing import Limit
+from app.domain.turns import Service
 from app.store import RoadConnection
 
 LANE_LOCKS = 7_311  # class of the advisory locks, one per lane
@@ -20,24 +21,42 @@ NOTICES = "parcels_waiting"  # NOTIFY channel: '<lane>:<events>' separated by co
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A lane this worker owns: `fence` must be named by every write; `gate_for` seconds remain of a 429."""
+    """A lane this worker owns: `fence` must be named by every write.
+
+    `gate_for` seconds remain of a 429's window; `learned_rate` is what former owners found out.
+    """
 
     id: LaneId
     fence: int
     region: str
     advertiser_id: str
     gate_for: float
+    learned_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A destination of a lane whose events may be sent, and the next moment something of it is due."""
+    """A destination of a lane whose events may be sent.
+
+    `due_in` holds, for each kind of request that something waits for, the seconds until it is due (≤ 0: now).
+    """
 
     number: DestinationNumber
     id: DestinationId
     limit: Limit
-    due_in: float | None  # seconds, ≤ 0 when due now, None when nothing waits
-    retry_in: float | None
+    due_in: Mapping[Service, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for the next request of a lane: the lowest limit, and how many erasures were asked for.
+
+    `learned_rate` is what its owner last said it had found out.
+    """
+
+    limit: Limit | None
+    erasures: int
+    learned_rate: float | None
 
 
 async def enlist(connection: RoadConnection) -> None:
@@ -96,7 +115,8 @@ async def take(connection: RoadConnection, lane: LaneId, owner: str, *, lease: t
         -- With the lock in hand the former owner's session is over; without it, only a lapsed lease will do.
         WHERE id = $1 AND ($4 OR leased_until < now())
         RETURNING id, fence, region, advertiser_id,
-          coalesce(greatest(extract(epoch FROM gate_until - now()), 0), 0)::float8 AS gate_for
+          coalesce(greatest(extract(epoch FROM gate_until - now()), 0), 0)::float8 AS gate_for,
+          learned_rate
         """,
         lane,
         owner,
@@ -105,7 +125,7 @@ async def take(connection: RoadConnection, lane: LaneId, owner: str, *, lease: t
     )
     if row is None:
         return None
-    return Held(LaneId(row["id"]), row["fence"], row["region"], row["advertiser_id"], row["gate_for"])
+    return Held(LaneId(row["id"]), *(row[name] for name in row.keys() if name != "id"))  # noqa: SIM118
 
 
 async def renew(
@@ -157,6 +177,28 @@ async def shut_gate(connection: RoadConnection, lane: LaneId, seconds: float) ->
     )
 
 
+async def note(
+    connection: RoadConnection,
+    lane: LaneId,
+    fence: int,
+    *,
+    learned_rate: float | None,
+    breaker: str,
+    error_rate: float,
+) -> None:
+    """Keep how the lane's owner found Amazon, for people and for its successor."""
+    await connection.execute(
+        """
+        UPDATE lanes SET learned_rate = $3, breaker = $4, error_rate = $5 WHERE id = $1 AND fence = $2
+        """,
+        lane,
+        fence,
+        learned_rate,
+        breaker,
+        error_rate,
+    )
+
+
 async def queues(
     connection: RoadConnection,
     lane: LaneId,
@@ -172,13 +214,21 @@ async def queues(
         """
         SELECT d.number, d.id, d.requests_per_second, d.burst,
           extract(epoch FROM (SELECT s.due_at FROM parcel_states s WHERE s.destination = d.number
-            AND s.settled_at IS NULL AND s.parcel <> ALL($2::bigint[])
-            ORDER BY s.due_at LIMIT 1) - clock_timestamp())::float8 AS due_in,
+            AND s.queue = 0 AND s.settled_at IS NULL AND s.parcel <> ALL($2::bigint[])
+            ORDER BY s.due_at LIMIT 1) - clock_timestamp())::float8 AS live,
           extract(epoch FROM (SELECT e.due_at FROM exceptions e WHERE e.destination = d.number
-            AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
+            AND e.queue = 0 AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
               $4::smallint[]) AS f (parcel, place)
               WHERE f.parcel = e.parcel AND f.place = e.place)
-            ORDER BY e.due_at LIMIT 1) - clock_timestamp())::float8 AS retry_in
+            ORDER BY e.due_at LIMIT 1) - clock_timestamp())::float8 AS retry,
+          extract(epoch FROM (SELECT s.due_at FROM parcel_states s WHERE s.destination = d.number
+            AND s.queue = 2 AND s.settled_at IS NULL AND s.parcel <> ALL($2::bigint[])
+            ORDER BY s.due_at LIMIT 1) - clock_timestamp())::float8 AS replay,
+          extract(epoch FROM (SELECT e.due_at FROM exceptions e WHERE e.destination = d.number
+            AND e.queue = 2 AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
+              $4::smallint[]) AS f (parcel, place)
+              WHERE f.parcel = e.parcel AND f.place = e.place)
+            ORDER BY e.due_at LIMIT 1) - clock_timestamp())::float8 AS replay_retry
         FROM destinations d WHERE d.lane = $1 AND d.state = 'active' ORDER BY d.number
         """,
         lane,
@@ -191,23 +241,25 @@ async def queues(
             DestinationNumber(row["number"]),
             DestinationId(row["id"]),
             Limit(row["requests_per_second"], row["burst"]),
-            row["due_in"],
-            row["retry_in"],
+            {service: row[service.value] for service in Service if row[service.value] is not None},
         )
         for row in rows
     ]
 
 
-async def limit(connection: RoadConnection, lane: LaneId) -> Limit | None:
-    """Return the lowest limit among all destinations of a lane that are not archived."""
+async def terms(connection: RoadConnection, lane: LaneId) -> Terms:
+    """Return the lowest limit among all destinations of a lane that are not archived, and its erasures."""
     row = await connection.fetchrow(
         """
-        SELECT min(requests_per_second) AS rate, min(burst) AS burst FROM destinations
-        WHERE lane = $1 AND archived_at IS NULL
+        SELECT l.erasures, l.learned_rate, min(d.requests_per_second) AS rate, min(d.burst) AS burst
+        FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND d.archived_at IS NULL
+        WHERE l.id = $1 GROUP BY l.id
         """,
         lane,
     )
-    return None if row is None or row["rate"] is None else Limit(row["rate"], row["burst"])
+    assert row is not None
+    limit = None if row["rate"] is None else Limit(row["rate"], row["burst"])
+    return Terms(limit, row["erasures"], row["learned_rate"])
 
 
 async def announce(connection: RoadConnection, waiting: dict[LaneId, int]) -> None:

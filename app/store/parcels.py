@@ -80,6 +80,7 @@ async def due(
     connection: RoadConnection,
     destination: DestinationNumber,
     *,
+    queue: int,
     in_flight: Sequence[ParcelId],
     max_events: int,
     max_bytes: int,
@@ -93,7 +94,7 @@ async def due(
         """
         WITH due AS (SELECT parcel, day, destination, events, bytes, tries, accepted_at, last_event,
           data_key, due_at
-          FROM parcel_states WHERE destination = $1 AND settled_at IS NULL AND due_at <= now()
+          FROM parcel_states WHERE destination = $1 AND queue = $5 AND settled_at IS NULL AND due_at <= now()
           AND parcel <> ALL($2::bigint[]) ORDER BY due_at, parcel LIMIT $3),
         filled AS (SELECT *, sum(events) OVER w AS events_so_far, sum(bytes) OVER w AS bytes_so_far
           FROM due WINDOW w AS (ORDER BY due_at, parcel))
@@ -104,6 +105,7 @@ async def due(
         list(in_flight),
         max_events,
         max_bytes,
+        queue,
     )
     return [
         DueParcel(

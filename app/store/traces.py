@@ -52,6 +52,7 @@ class ExceptionRow:
     amazon_message: str | None
     attempts: tuple[int, ...]
     changed_at: datetime
+    erased_at: datetime | None
 
 
 async def destination(connection: RoadConnection, id: DestinationId) -> DestinationRow | None:  # noqa: A002
@@ -119,7 +120,7 @@ async def exceptions(
     rows = await connection.fetch(
         """
         SELECT parcel, place, status, tries, due_at, code, reason, amazon_code, amazon_message,
-          attempts, changed_at
+          attempts, changed_at, erased_at
         FROM exceptions WHERE parcel = ANY($1::bigint[])
         """,
         list(ids),
@@ -155,6 +156,8 @@ class Figures:
     oldest_waiting: datetime | None
     earliest_expiry: datetime | None
     learned_rate: float | None
+    breaker: str
+    error_rate: float
     requests_per_second: float
     burst: int
     lane_owned: bool
@@ -166,7 +169,7 @@ async def figures(connection: RoadConnection, number: DestinationNumber) -> Figu
     """Read the figures of a destination in one statement, so that they add up."""
     row = await connection.fetchrow(
         """
-        SELECT d.state, d.requests_per_second, d.burst, l.learned_rate,
+        SELECT d.state, d.requests_per_second, d.burst, l.learned_rate, l.breaker, l.error_rate,
           coalesce(l.leased_until > now(), false) AS owned,
           (SELECT row_to_json(c)::text FROM (SELECT
              coalesce(sum(accepted), 0)::bigint AS accepted, coalesce(sum(duplicates), 0)::bigint
@@ -199,6 +202,8 @@ def _figures(row: dict[str, Any]) -> Figures:
         oldest_waiting=row["oldest"],
         earliest_expiry=row["eldest"],
         learned_rate=row["learned_rate"],
+        breaker=row["breaker"],
+        error_rate=row["error_rate"],
         requests_per_second=row["requests_per_second"],
         burst=row["burst"],
         lane_owned=row["owned"],

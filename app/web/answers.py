@@ -4,6 +4,7 @@ from typing import Any
 
 from app.domain.codes import Code
 from app.domain.destination import Region, State
+from app.web.answers_of_the_road import ROAD_ANSWERS, ROAD_SHAPES
 from app.web.auth import Scope
 from app.web.mapping_form import DOCUMENT_SCHEMA, EXAMPLE
 
@@ -208,6 +209,38 @@ SHAPES: dict[str, Schema] = {
             ),
         }
     ),
+    "Catalogue": _object(
+        {
+            "events": {**_INTEGER, "description": "How many events it was learned from."},
+            "items": _list(
+                _object(
+                    {
+                        "path": _TEXT,
+                        "types": {"type": "object", "description": "JSON types and their shares."},
+                        "forms": _list(_TEXT),
+                        "fill_rate": {"type": "number"},
+                        "suggested_for": _list(_TEXT),
+                    }
+                )
+            ),
+            "suggestions": {"type": "object", "description": "Fields and the paths they could read."},
+        }
+    ),
+    "Backtest": _object(
+        {
+            "published_version": _INTEGER,
+            "events": {**_INTEGER, "description": "How many events were looked at."},
+            "unclear": {**_INTEGER, "description": "Of these, how many cannot be judged by their form."},
+            "lost": _list(_object({"match_key": _TEXT, "events": _INTEGER})),
+            "gained": _list(_object({"match_key": _TEXT, "events": _INTEGER})),
+            "newly_rejected": _list(
+                _object({"reason": _TEXT, "mapping_field": _or_null(_TEXT), "events": _INTEGER})
+            ),
+            "loss": {"type": "number", "description": "The largest share that loses one key or is rejected."},
+            "uncertain": _list(_TEXT),
+            "summary": _TEXT,
+        }
+    ),
     "DestinationType": _object(
         {"type": _TEXT, "name": _TEXT, "help": _TEXT, "fields": _list({"type": "object"})}
     ),
@@ -266,6 +299,7 @@ SHAPES: dict[str, Schema] = {
             "user": {"email": "ada@example.com", "first_name": "Ada"},
         },
     },
+    **ROAD_SHAPES,
     "Live": _object({"status": {"const": "ok"}}),
     "Ready": _object({"status": {"const": "ready"}, "reasons": _list(_TEXT)}),
 }
@@ -295,6 +329,8 @@ ANSWERS: dict[tuple[str, str], str] = {
     ("POST", _M + "/rollback"): "Mapping",
     ("GET", _M + "/versions"): "MappingVersion*",
     ("POST", _M + "/preview"): "Previewed",
+    ("POST", _M + "/backtest"): "Backtest",
+    ("GET", _D + "/catalogue"): "Catalogue",
     ("GET", "/advertisers/{advertiser_id}/event-names"): "Pin*",
     ("POST", "/advertisers/{advertiser_id}/event-names/{event_type}/rename"): "Renamed",
     ("GET", "/catalog"): "DestinationType*",
@@ -302,6 +338,7 @@ ANSWERS: dict[tuple[str, str], str] = {
     ("GET", "/keys"): "Key*",
     ("DELETE", "/keys/{key_id}"): "Key",
     ("GET", "/audit"): "Act*",
+    **ROAD_ANSWERS,
     ("GET", "/health/live"): "Live",
     ("GET", "/health/ready"): "Ready",
 }

@@ -137,6 +137,7 @@ async def stats(destination_id: str, caller: CallerOf, wired: Wired) -> Response
             ),
             "rate_limit": {"requests_per_second": figures.requests_per_second, "burst": figures.burst},
             "learned_rate": figures.learned_rate,
+            "breaker": {"state": figures.breaker, "error_rate": round(figures.error_rate, 3)},
             "lane_owned": figures.lane_owned,
             "rejections": [{"code": c, "reason": r, "count": n} for c, r, n in figures.rejected],
             "dead_letters": [
@@ -210,6 +211,7 @@ async def _trace(
         "tries": tries,
         "next_attempt_at": due_at if waits else None,
         "expires_at": None if status in FINAL else standing.expires_at,
+        "erased_at": exception.erased_at if exception else None,
         "explanation": explain(standing),
     }
 

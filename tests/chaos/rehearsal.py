@@ -19,7 +19,8 @@ import asyncpg
 from app import main
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
-from app.delivery.delivering import Chance, Delivery
+from app.delivery.delivering import SETTLED_WITHIN, Chance, Delivery
+from app.delivery.erasing import Erasing
 from app.delivery.lanes import Lane
 from app.delivery.ownership import Ownership
 from app.delivery.settlements import StaleOwner
@@ -208,6 +209,13 @@ class Life:
             amazon=self._client,
             tokens=tokens,
             vault=resources.vault,
+            erasing=Erasing(
+                pool=resources.pool,
+                vault=resources.vault,
+                writer=resources.writer,
+                telemetry=resources.telemetry,
+                settled_within=SETTLED_WITHIN,
+            ),
             chance=Chance(now=lambda: datetime.now(UTC), monotonic=clock, jitter=lambda: 0.5),
             telemetry=resources.telemetry,
             worker=resources.name,

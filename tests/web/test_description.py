@@ -66,6 +66,9 @@ async def test_real_answers_have_the_shapes_they_are_described_with(world: World
     jsonschema.validate(key, closed(SHAPES["Key"]))
     assert {shape.rstrip("*") for shape in ANSWERS.values()} - seen == {
         "Connected",  # test_oauth
+        "Erasure",  # tests/road/test_erasing
+        "ErasureReceipt",
+        "Replayed",  # tests/road/test_replaying
         "DestinationType",  # test_reading
         "Previewed",  # test_mappings
         "Ready",  # needs a durable cluster

@@ -45,7 +45,8 @@ BODIES: dict[tuple[str, str], Any] = {
 ADMIN = [
     route for route in LOCKED if Scope.EVENTS_WRITE not in route[2] and Scope.EVENTS_READ not in route[2]
 ]
-ADMIN = [route for route in ADMIN if route[0].split("/")[-1] not in ("stats", "events", "replay", "backtest")]
+OF_THE_ROAD = ("stats", "events", "replay", "backtest", "erase", "{erasure_id}")
+ADMIN = [route for route in ADMIN if route[0].split("/")[-1] not in OF_THE_ROAD]
 ADMIN_IDS = [f"{method} {path}" for path, method, _ in ADMIN]
 
 

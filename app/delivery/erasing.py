@@ -1,0 +1,178 @@
+"""Erasing a person: what waits is not sent, what is stored is rewritten without them.
+
+An erasure is committed first, and no attempt starts any more with a load that was not judged by it. What a
+claim finds is rewritten there and then; everything else is found by a scan over all parcels that still
+have a key, by any worker, one at a time.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+
+import asyncpg
+import msgspec
+
+from app.domain import parcel as packing
+from app.domain.erasing import carries
+from app.domain.ids import ParcelId
+from app.store import RoadConnection, counts, erasures
+from app.telemetry import Telemetry
+from app.vault import Unopenable, Vault, lock, new_data_key, parcel_place, unlock
+
+_AT_ONCE = 200
+_LOOK_EVERY_S = 0.1
+
+
+def erasure_place(id: str) -> str:  # noqa: A002
+    """Return the place that an erasure's values are bound to."""
+    return f"erasure:{id}"
+
+
+class Erasing:
+    """Looks for the persons whose erasure was asked for. One per worker process."""
+
+    def __init__(
+        self,
+        *,
+        pool: asyncpg.Pool,
+        vault: Vault,
+        writer: int,
+        telemetry: Telemetry,
+        settled_within: timedelta,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._pool = pool
+        self._vault = vault
+        self._writer = writer
+        self._telemetry = telemetry
+        self._settled_within = settled_within
+        self._monotonic = monotonic
+        self._wanted: dict[str, frozenset[str]] = {}
+
+    @property
+    def looked_for(self) -> frozenset[str]:
+        """Return every value that nothing may be sent with."""
+        return frozenset().union(*self._wanted.values())
+
+    async def learn(self, connection: RoadConnection) -> None:
+        """Read the erasures that are under way; those of other workers' scans too."""
+        self._wanted = {
+            one.id: self._opened(one.id, one.sealed) for one in await erasures.pending(connection)
+        }
+
+    async def scan(self) -> None:
+        """Carry out what was asked for, unless another worker is at it. Can be cut short at any point."""
+        async with self._pool.acquire() as connection:
+            asked = await erasures.pending(connection)
+            if not asked:
+                self._wanted = {}
+                return
+            if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", erasures.ERASER_LOCK):
+                return
+            try:
+                await self._scan(connection, asked)
+            finally:
+                await connection.execute("SELECT pg_advisory_unlock($1)", erasures.ERASER_LOCK)
+
+    async def _scan(self, connection: RoadConnection, asked: list[erasures.Pending]) -> None:
+        await self.learn(connection)
+        last = max(one.requested_at for one in asked)
+        # Asked again and again: what is awaited happens in other processes.
+        while await erasures.under_way(connection, last, younger_than=self._settled_within):  # noqa: ASYNC110
+            await asyncio.sleep(_LOOK_EVERY_S)
+        ids, at = [one.id for one in asked], min(one.scanned_to for one in asked)
+        while found := await erasures.next_parcels(connection, after=at, accepted_until=last, limit=_AT_ONCE):
+            for parcel, day in found:
+                await self.rewrite(connection, parcel, day)
+            at = found[-1][0]
+            await erasures.advance(connection, ids, to=at, scanned=len(found))
+        await erasures.finish(connection, ids)
+        await self.learn(connection)
+        self._telemetry.log("erasures.finished", erasures=ids)
+
+    async def rewrite(
+        self,
+        connection: RoadConnection,
+        parcel: ParcelId,
+        day: date,
+        *,
+        spared: frozenset[int] = frozenset(),
+    ) -> None:
+        """Take out of a parcel what is looked for; `spared` places are under way and found by the scan later.
+
+        To be called for parcels only that no started attempt carries.
+        """
+        async with connection.transaction():
+            locked = await erasures.lock(connection, parcel, day)
+            if locked is None:
+                return
+            place = parcel_place(parcel)
+            try:
+                data_key = self._vault.open(locked.data_key, place=place)
+                bodies = packing.unpack_content(unlock(data_key, locked.content, place=place))
+            except (Unopenable, ValueError):
+                return  # it can be read by nobody, and is dead as soon as it is claimed
+            found = {
+                at: owner
+                for at, body in bodies.items()
+                if at not in spared and (owner := self._owner(body)) is not None
+            }
+            if not found:
+                return
+            times = {shape.place: shape.event_at for shape in packing.unpack_shapes(locked.shapes)}
+            delta = counts.Delta()
+            gone = []
+            tallies: dict[str, dict[str, int]] = {}
+            for at, owner in sorted(found.items()):
+                one, kind = _gone(at, locked, times[at], delta)
+                gone.append(one)
+                tally = tallies.setdefault(owner, {"waiting": 0, "dead": 0, "delivered": 0})
+                tally[kind] += 1
+            fresh = new_data_key()
+            rest = {at: body for at, body in bodies.items() if at not in found}
+            await erasures.rewrite(
+                connection,
+                parcel,
+                day,
+                locked,
+                content=lock(fresh, packing.repack(rest), place=place),
+                data_key=self._vault.seal(fresh, place=place),
+                gone=gone,
+            )
+            await counts.add(connection, self._writer, {locked.destination: delta})
+            for owner, tally in tallies.items():
+                await erasures.add_found(connection, owner, **tally)
+
+    def _owner(self, body: bytes) -> str | None:
+        return next((id for id, values in self._wanted.items() if carries(body, values)), None)  # noqa: A001
+
+    def _opened(self, id: str, sealed: bytes) -> frozenset[str]:  # noqa: A002
+        return frozenset(
+            msgspec.json.decode(self._vault.open(sealed, place=erasure_place(id)), type=list[str])
+        )
+
+
+def _gone(
+    place: int, locked: erasures.Locked, event_at: datetime, delta: counts.Delta
+) -> tuple[erasures.Gone, str]:
+    """Return what becomes of a conversion that is erased, and under which word its receipt counts it."""
+    status = locked.exceptions.get(place)
+    if status in ("delivered", "suppressed", "erased") or (status is None and locked.fate == "sent"):
+        return erasures.Gone(place, status or "delivered", event_at, left_parcel=False), "delivered"
+    delta.erased += 1
+    left_parcel = status is None
+    match status or locked.fate:
+        case None:
+            delta.retrying -= 1 if locked.tries else 0
+            kind = "waiting"
+        case "retrying":
+            delta.retrying -= 1
+            kind = "waiting"
+        case "expired":
+            delta.expired -= 1
+            kind = "dead"
+        case _:
+            delta.dead -= 1
+            kind = "dead"
+    return erasures.Gone(place, "erased", event_at, left_parcel=left_parcel), kind

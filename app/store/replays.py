@@ -1,0 +1,134 @@
+"""Replay: what is dead, or expired by our fault, goes back on the road under low priority."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from app.domain.ids import DestinationNumber, LaneId
+from app.store import RoadConnection, counts
+
+QUEUE = 2  # behind everything live
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which events: `status` is 'dead' or 'expired'; times are those of acceptance, UTC; None means any."""
+
+    status: str
+    reason: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """How many events a filter names; those too old for Amazon, and those whose data is deleted, stay."""
+
+    matched: int
+    ready: int
+    too_old: int
+    forgotten: int
+
+
+# What left the road on its own, and whole parcels that never went out. The fates of parcels are read as the
+# statuses of their events; what a parcel does not answer for any more has a row of its own.
+_FOUND = """
+  WITH singles AS (SELECT e.parcel, e.place, e.event_at >= now() - $5::interval AS young,
+      s.data_key IS NOT NULL AND e.erased_at IS NULL AS kept
+    FROM exceptions e JOIN parcel_states s ON s.parcel = e.parcel
+    WHERE e.destination = $1 AND e.status = $2 AND ($6::text IS NULL OR e.reason = $6)
+      AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
+      AND ($4::timestamptz IS NULL OR s.accepted_at < $4)),
+  wholes AS (SELECT s.parcel, s.events, s.tries, s.last_event >= now() - $5::interval AS young,
+      s.data_key IS NOT NULL AS kept
+    FROM parcel_states s
+    WHERE s.destination = $1 AND s.events > 0
+      AND s.fate = CASE $2::text WHEN 'dead' THEN 'discarded' WHEN 'expired' THEN 'expired' END
+      AND ($6::text IS NULL OR s.reason = $6)
+      AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
+      AND ($4::timestamptz IS NULL OR s.accepted_at < $4))
+"""
+
+
+async def count(
+    connection: RoadConnection, number: DestinationNumber, wanted: Filter, *, max_age: timedelta
+) -> Matched:
+    """Return how many events a filter names."""
+    row = await connection.fetchrow(
+        f"""
+        {_FOUND}
+        SELECT coalesce(sum(n), 0)::bigint AS matched,
+          coalesce(sum(n) FILTER (WHERE young AND kept), 0)::bigint AS ready,
+          coalesce(sum(n) FILTER (WHERE NOT young), 0)::bigint AS too_old,
+          coalesce(sum(n) FILTER (WHERE young AND NOT kept), 0)::bigint AS forgotten
+        FROM (SELECT 1 AS n, young, kept FROM singles
+          UNION ALL SELECT events, young, kept FROM wholes) AS either
+        """,
+        *_arguments(number, wanted, max_age),
+    )
+    assert row is not None
+    return Matched(**dict(row))
+
+
+async def put_back(
+    connection: RoadConnection, number: DestinationNumber, wanted: Filter, *, max_age: timedelta, most: int
+) -> tuple[int, counts.Delta]:
+    """Put at most `most` events back, those accepted first first. Returns how many, and how counts move."""
+    wholes = await connection.fetch(
+        f"""
+        {_FOUND},
+        -- A row that another replay holds is that one's.
+        free AS (SELECT s.parcel, s.events FROM parcel_states s JOIN wholes w USING (parcel)
+          WHERE w.young AND w.kept ORDER BY s.parcel FOR UPDATE OF s SKIP LOCKED),
+        summed AS (SELECT parcel, sum(events) OVER (ORDER BY parcel) AS so_far FROM free),
+        taken AS (SELECT parcel FROM summed WHERE so_far <= $7)
+        UPDATE parcel_states s SET fate = NULL, settled_at = NULL, queue = {QUEUE}, due_at = now(),
+          reason = 'replayed'
+        FROM taken t WHERE s.parcel = t.parcel AND s.settled_at IS NOT NULL
+        RETURNING s.events, s.tries > 0 AS failing
+        """,
+        *_arguments(number, wanted, max_age),
+        most,
+    )
+    whole = sum(row["events"] for row in wholes)
+    status: str = await connection.execute(
+        f"""
+        {_FOUND},
+        free AS (SELECT e.parcel, e.place FROM exceptions e JOIN singles USING (parcel, place)
+          JOIN parcel_states s ON s.parcel = e.parcel
+          -- The share keeps the key from being deleted meanwhile.
+          WHERE young AND kept ORDER BY e.parcel, e.place LIMIT $7
+          FOR UPDATE OF e SKIP LOCKED FOR SHARE OF s SKIP LOCKED)
+        UPDATE exceptions e SET status = 'retrying', queue = {QUEUE}, due_at = now(), batch = NULL, tries = 0,
+          reason = 'replayed', code = NULL, amazon_code = NULL, amazon_message = NULL, changed_at = now()
+        FROM free f WHERE e.parcel = f.parcel AND e.place = f.place AND e.status = $2
+        """,
+        *_arguments(number, wanted, max_age),
+        most - whole,
+    )
+    single = int(status.rpartition(" ")[2])
+    delta = counts.Delta(retrying=single + sum(row["events"] for row in wholes if row["failing"]))
+    setattr(delta, wanted.status, -(whole + single))
+    return whole + single, delta
+
+
+async def waiting(connection: RoadConnection, number: DestinationNumber) -> int:
+    """Return how many replayed events wait already."""
+    found: int = await connection.fetchval(
+        f"""
+        SELECT ((SELECT coalesce(sum(events), 0) FROM parcel_states
+                 WHERE destination = $1 AND queue = {QUEUE} AND settled_at IS NULL)
+              + (SELECT count(*) FROM exceptions
+                 WHERE destination = $1 AND queue = {QUEUE} AND status = 'retrying'))::bigint
+        """,
+        number,
+    )
+    return found
+
+
+def _arguments(number: DestinationNumber, wanted: Filter, max_age: timedelta) -> tuple[object, ...]:
+    return number, wanted.status, wanted.since, wanted.until, max_age, wanted.reason
+
+
+async def lane_of(connection: RoadConnection, number: DestinationNumber) -> LaneId:
+    """Return the lane of a destination."""
+    return LaneId(await connection.fetchval("SELECT lane FROM destinations WHERE number = $1", number))

@@ -1,0 +1,72 @@
+"""Replay over HTTP: what is dead goes back on the road, after a dry run that says how long it will take."""
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import Field as Described
+from sqlalchemy import text
+
+from app.delivery import replaying
+from app.store import audit, replays
+from app.web.auth import Scope
+from app.web.destinations import held
+from app.web.door import CallerOf, Door, Wired, needs
+from app.web.schemas import Body, Instant
+
+router = APIRouter(route_class=Door, tags=["events"])
+
+_WRITER = 0  # whose rows in the counts take what the API moves; replays are few
+
+
+class Replay(Body):
+    """Which events to put back; times are those of acceptance."""
+
+    status: Literal["dead", "expired"] = Described(examples=["dead"])
+    reason: str | None = Described(default=None, max_length=64, description="Only events with this reason.")
+    since: Instant | None = None
+    until: Instant | None = None
+    dry_run: bool = Described(default=False, description="Count, and change nothing.")
+
+
+@router.post("/destinations/{destination_id}/replay", summary="Put dead events back on the road")
+@needs(Scope.REPLAY)
+async def replay(destination_id: str, body: Replay, caller: CallerOf, wired: Wired) -> dict[str, Any]:
+    """Send dead or expired events again, behind everything live; at most 50,000 a call.
+
+    `seconds` is how long it will take at least. What Amazon would find too old (`too_old`) and what has no
+    data any more (`forgotten`) stays as it is. Asking twice is asking once.
+    """
+    wanted = replays.Filter(body.status, body.reason, body.since, body.until)
+    async with wired.engine.begin() as connection:
+        found = await held(connection, caller, destination_id)
+        # In the same transaction, on the driver's own connection: the destination is locked by now.
+        await connection.execute(text("SELECT 1"))
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
+        done = await replaying.replay(
+            driver,
+            found.number,
+            await replays.lane_of(driver, found.number),
+            wanted,
+            max_age=wired.max_event_age,
+            writer=_WRITER,
+            dry_run=body.dry_run,
+        )
+        if not body.dry_run:
+            await audit.record(
+                connection,
+                actor=caller.actor,
+                act="events.replayed",
+                subject=found.id,
+                destination=found.id,
+                after={
+                    "status": body.status,
+                    "reason": body.reason,
+                    "replayed": done.replayed,
+                    "matched": done.matched,
+                },
+            )
+    if not body.dry_run:
+        await wired.wake(found.number)
+    return {"dry_run": body.dry_run, **asdict(done)}
