@@ -1,0 +1,58 @@
+"""A visitor at a browser: signs in, walks, and keeps what the page complains about."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Page
+
+from tests.road.processes import ADMIN, Product
+
+AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
+
+
+@dataclass
+class Site:
+    """One window on the console of a running product."""
+
+    product: Product
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    allowed_failures: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", self._said)
+        self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.type}"))
+        self.page.on("request", self._asked)
+
+    def _said(self, message: Any) -> None:
+        # A page that is rightly answered with 404 or 422 is told in the console too.
+        expected = any(f"status of {status}" in message.text for status in self.allowed_failures)
+        if message.type in ("error", "warning") and not expected:
+            self.complaints.append(f"{message.type}: {message.text}")
+
+    def _asked(self, request: Any) -> None:
+        parts = urlsplit(request.url)
+        ours = {urlsplit(self.product.api).netloc, urlsplit(self.product.amazon).netloc}
+        if parts.scheme in ("http", "https", "ws", "wss") and parts.netloc not in ours:
+            self.complaints.append(f"asked elsewhere: {parts.scheme}://{parts.netloc}")
+
+    def open(self, path: str) -> None:
+        self.page.goto(self.product.api + path)
+
+    def sign_in(self, key: str = ADMIN) -> None:
+        self.open("/console/sign-in")
+        self.page.get_by_label("Key", exact=True).fill(key)
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.wait_for_url("**/console")
+
+    def check_accessible(self) -> list[str]:
+        """Return what axe finds on the page as it is, one line a rule."""
+        self.page.evaluate(AXE)
+        found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        return [
+            f"{one['id']} at {one['nodes'][0]['target']}: {one['nodes'][0]['failureSummary'][:200]}"
+            for one in found["violations"]
+        ]

@@ -1,0 +1,205 @@
+"""Every page in a browser: accessible, silent, from one origin, and unmoved by hostile names."""
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.console.browsing import Site
+from tests.road.processes import ADMIN, Product
+from tests.road.world import MAPPING, event
+
+
+@dataclass
+class Furnished:
+    """A product with something on every page."""
+
+    product: Product
+    destination: str
+    mapping: str
+    draft: str
+
+    @property
+    def pages(self) -> dict[str, str]:
+        here = f"/console/destinations/{self.destination}"
+        return {
+            "destinations": "/console",
+            "new destination": "/console/destinations/new",
+            "destination": here,
+            "draft destination": f"/console/destinations/{self.draft}",
+            "mappings": f"{here}/mappings",
+            "new mapping": f"{here}/mappings/new",
+            "mapping": f"{here}/mappings/{self.mapping}",
+            "publish": f"{here}/mappings/{self.mapping}/publish",
+            "activate": f"{here}/activate",
+            "events": f"{here}/events",
+            "event": f"{here}/event?id=ord-1",
+            "destination settings": f"{here}/settings",
+            "event search": "/console/events?q=ord-1",
+            "keys": "/console/keys",
+            "audit": "/console/audit",
+            "settings": "/console/settings",
+        }
+
+
+@pytest.fixture(scope="module")
+def furnished(product: Product) -> Iterator[Furnished]:
+    """A destination that sends, one that is a draft, a key, and events delivered and rejected."""
+    headers = {"Authorization": f"Bearer {ADMIN}"}
+    with httpx.Client(base_url=product.api, headers=headers, timeout=20) as client:
+
+        def ask(method: str, path: str, body: Any = None) -> Any:
+            answer = client.request(method, path, json=body)
+            assert answer.status_code in (200, 201, 202, 207), answer.text
+            return answer.json()
+
+        details = {"name": "Acme US", "advertiser_id": "1000000001", "region": "NA", "currency": "USD"}
+        made = ask("POST", "/destinations", details)["id"]
+        parts = urlsplit(ask("POST", f"/destinations/{made}/connect")["authorize_url"])
+        form = {**dict(parse_qsl(parts.query)), "decision": "allow", "advertiser_id": "1000000001"}
+        allowed = httpx.post(f"{parts.scheme}://{parts.netloc}{parts.path}", data=form)
+        client.get(allowed.headers["location"], headers={"Accept": "application/json"})
+        mapping = ask("POST", f"/destinations/{made}/mappings", MAPPING)["id"]
+        ask("POST", f"/destinations/{made}/mappings/{mapping}/publish")
+        ask("POST", "/events", {"events": [event(n, destination_id=made) for n in range(5)]})
+        bad = {**event(77, destination_id=made), "event": {"name": "x"}}
+        ask("POST", "/events", {"events": [bad, event(78, destination_id=made)]})
+        ask("POST", "/keys", {"name": "journey", "scopes": ["events:write"]})
+        draft = ask("POST", "/destinations", {**details, "name": "A draft", "advertiser_id": "42"})["id"]
+        until = time.monotonic() + 30
+        while ask("GET", f"/destinations/{made}/stats")["counts"]["delivered"] < 6:
+            assert time.monotonic() < until
+        yield Furnished(product, made, mapping, draft)
+
+
+@pytest.mark.parametrize("width", [1280, 390], ids=["desk", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_and_nothing_sticks_out(
+    browser: Browser, furnished: Furnished, width: int, scheme: Any
+) -> None:
+    """On every page, in light and dark, at desk and phone width; and nobody complains in the console."""
+    window = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    site = Site(furnished.product, window.new_page())
+    site.open("/console/sign-in")
+    found = {"sign-in": site.check_accessible()}
+    site.sign_in()
+    for name, path in furnished.pages.items():
+        site.open(path)
+        expect(site.page.locator("main")).to_be_visible()
+        found[name] = site.check_accessible()
+        if site.page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            found[name].append("the page is wider than the window")
+    window.close()
+    assert {name: problems for name, problems in found.items() if problems} == {}
+    assert site.complaints == []
+
+
+@pytest.mark.parametrize("path", ["/", "/events-manager", "/faults"])
+def test_axe_finds_nothing_on_the_sandboxs_pages(site: Site, furnished: Furnished, path: str) -> None:
+    """And each says in words that it is not Amazon."""
+    # Its pages allow no script at all, so axe is let in by the driver alone.
+    site.page.goto(furnished.product.amazon + path)
+    expect(site.page.get_by_text("SANDBOX · this is not Amazon")).to_be_visible()
+    assert site.check_accessible() == []
+
+
+_HOVER = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \(shown in Europe/Berlin\)$")
+HOSTILE = {
+    "markup": "<script>alert(1)</script><img src=x onerror=alert(2)>",
+    "attribute": '" autofocus onfocus="alert(3)" x=\'',
+    "template": "{{ 7 * 7 }}${7*7}#{7*7}",
+    "right to left": "שלום עולם مرحبا",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_name_is_shown_as_text(site: Site, furnished: Furnished, name: str) -> None:
+    """For a destination, a mapping and a key, on every page that shows it: no dialog, no report, no markup."""
+    site.sign_in()
+    page = site.page
+    site.open("/console/destinations/new")
+    page.get_by_label("Destination Name").fill(name)
+    page.get_by_label("Advertiser ID").fill("4242")
+    page.get_by_role("button", name="Create destination").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(name)
+    here = page.url.split("?")[0]
+    site.open(urlsplit(here).path + "/mappings/new")
+    page.get_by_label("Mapping name").fill(name)
+    page.get_by_role("button", name="Map the fields").click()
+    expect(page.get_by_role("heading", level=2).first).to_contain_text(name)
+    site.open("/console/keys")
+    page.get_by_label("Name").fill(name)
+    page.get_by_role("button", name="Make key").click()
+    expect(page.locator(".notice.good")).to_contain_text(name)
+    for path in ("/console", "/console/audit", urlsplit(here).path, urlsplit(here).path + "/settings"):
+        site.open(path)
+        expect(page.locator("body")).to_contain_text(name if path != "/console/audit" else "made a key")
+
+
+def test_ten_kilobytes_in_every_field_are_refused_with_a_sentence(site: Site, furnished: Furnished) -> None:
+    """The form comes back with what was typed and what is wrong; nothing is cut in silence."""
+    site.allowed_failures.add(422)
+    site.sign_in()
+    site.open("/console/destinations/new")
+    site.page.evaluate(
+        "document.querySelectorAll('form.card input').forEach(one => one.removeAttribute('maxlength'))"
+    )
+    site.page.get_by_label("Destination Name").fill("n" * 10_000)
+    site.page.get_by_label("Advertiser ID").fill("1" * 10_000)
+    site.page.get_by_role("button", name="Create destination").click()
+    expect(site.page.get_by_text("This is too long.")).to_be_visible()
+    expect(site.page.get_by_text("An advertiser id is up to 32 digits").first).to_be_visible()
+    expect(site.page.get_by_label("Destination Name")).to_have_value("n" * 10_000)
+
+
+def test_a_direction_mark_in_a_name_is_refused(site: Site, furnished: Furnished) -> None:
+    """A name that would turn the text around it about is not taken."""
+    site.allowed_failures.add(422)
+    site.sign_in()
+    site.open("/console/destinations/new")
+    site.page.get_by_label("Destination Name").fill("Acme\u202eSU")
+    site.page.get_by_label("Advertiser ID").fill("4242")
+    site.page.get_by_role("button", name="Create destination").click()
+    expect(site.page.get_by_text("a character that cannot be seen")).to_be_visible()
+
+
+def test_the_second_name_of_an_event_type_is_answered_with_both(site: Site, furnished: Furnished) -> None:
+    """R12: the page shows the pinned and the new name, and takes the pinned one at a click."""
+    site.allowed_failures.add(409)
+    site.sign_in()
+    page, here = site.page, f"/console/destinations/{furnished.destination}/mappings/{furnished.mapping}"
+    site.open(here)
+    pinned = page.locator("#f-event_name").input_value()
+    page.locator("#f-event_name").fill("Another name")
+    expect(page.locator("#preview")).to_contain_text("event_name_conflict")
+    page.get_by_role("button", name="Save and review").click()
+    page.get_by_role("button", name="Publish").click()
+    expect(page.get_by_role("alert")).to_contain_text("One event type has one name.")
+    expect(page.get_by_role("alert")).to_contain_text("Another name")
+    page.get_by_role("button", name=f"Use “{pinned}” here").click()
+    expect(page.get_by_text("is what the draft says")).to_be_visible()
+
+
+def test_times_are_the_viewers_and_utc_on_hover(site: Site, furnished: Furnished) -> None:
+    """The browser stands in Berlin; hovering says UTC."""
+    site.sign_in()
+    site.open(furnished.pages["event"])
+    time_ = site.page.locator(".trace time").first
+    expect(time_).to_have_attribute("title", _HOVER)
+
+
+def test_the_keyboard_alone_reaches_the_search_and_skips_to_the_content(
+    site: Site, furnished: Furnished
+) -> None:
+    """The first tab stop is the skip link; a slash goes to the search."""
+    site.sign_in()
+    site.page.keyboard.press("Tab")
+    expect(site.page.get_by_text("Skip to the content")).to_be_focused()
+    site.page.locator("body").press("/")
+    expect(site.page.get_by_role("searchbox")).to_be_focused()
