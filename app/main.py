@@ -21,6 +21,7 @@ from app.domain.consent import ConsentSettings
 from app.intake.announcing import Announcer
 from app.intake.flushing import Flusher
 from app.intake.receiving import Intake
+from app.intake.sampling import Sampler
 from app.intake.storing import Stores
 from app.intake.targets import AgeLimits, Targets
 from app.resources import Resources, opened
@@ -74,7 +75,8 @@ async def wired(resources: Resources) -> AsyncIterator[FastAPI]:
     ages = AgeLimits(
         timedelta(days=settings.max_event_age_days), timedelta(days=settings.warn_event_age_days)
     )
-    intake, announcer = receiving(resources, ages, consent)
+    sampler = Sampler(resources.pool, time.monotonic, resources.telemetry)
+    intake, announcer = receiving(resources, ages, consent, sampler)
     client_id = settings.amazon_client_id or ""
     client = EventsClient(client_id, settings.amazon_base_url)
     sign_in = SignIn(
@@ -104,20 +106,25 @@ async def wired(resources: Resources) -> AsyncIterator[FastAPI]:
         consent=consent,
         intake=intake,
         pool=resources.pool,
+        write_outlines=sampler.write,
     )
     flushing = asyncio.create_task(intake.run(), name="flush")
     announcing = asyncio.create_task(announcer.run(), name="announce")
+    sampling = asyncio.create_task(sampler.run(), name="sample")
     try:
         yield create_api(wiring)
     finally:
         intake.close()
         await flushing
         announcing.cancel()
+        sampling.cancel()
         await client.close()
         await sign_in.close()
 
 
-def receiving(resources: Resources, ages: AgeLimits, consent: ConsentSettings) -> tuple[Intake, Announcer]:
+def receiving(
+    resources: Resources, ages: AgeLimits, consent: ConsentSettings, sampler: Sampler | None = None
+) -> tuple[Intake, Announcer]:
     """Put the parts of the first half of the road together; both must be run."""
     settings, targets = resources.settings, Targets(ages, consent)
     announcer = Announcer(
@@ -140,6 +147,7 @@ def receiving(resources: Resources, ages: AgeLimits, consent: ConsentSettings) -
         pool=resources.pool,
         now=_now,
         telemetry=resources.telemetry,
+        observe=None if sampler is None else sampler.observe,
     )
     return intake, announcer
 

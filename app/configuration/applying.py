@@ -3,49 +3,71 @@
 A plan is an apply whose transaction is rolled back: whatever would be refused is refused by the plan, too.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.configuration.planning import Act, Known, MappingStep, Plan, Step, plan
 from app.configuration.reading import Refused, Wanted, Wrong
+from app.domain.backtest import Backtest
+from app.domain.consent import ConsentSettings
 from app.domain.ids import DestinationId, MappingId
 from app.store import configuration, destinations, mappings
 from app.store.destinations import Destination
 from app.store.mappings import StoredMapping
 from app.web import acts, publishing
 from app.web.errors import Refusal, body_of
+from app.web.learned import compared, summary
 from app.web.mappings import checked
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms a file is applied: by whom, and what it may do.
+
+    `max_loss` is the largest share of recent events that may lose a match key or be newly rejected by a
+    change, None for any. The rest is what events are judged by.
+    """
+
+    by: str
+    prune: bool = False
+    max_loss: Fraction | None = None
+    max_event_age: timedelta = timedelta(days=21)
+    warn_event_age: timedelta = timedelta(days=7)
+    consent: ConsentSettings = field(default_factory=ConsentSettings)
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
-    """What was planned, and the destinations of the file as they are now, in its order."""
+    """What was planned, and the destinations of the file as they are now, in its order.
+
+    `backtests` says, by mapping, what each changed mapping would have done to its recent events.
+    """
 
     plan: Plan
     destinations: tuple[Destination, ...]
+    backtests: Mapping[str, Backtest]
 
 
-async def rehearse(
-    engine: AsyncEngine, wanted: Sequence[Wanted], *, by: str, prune: bool = False
-) -> Done | Refused:
+async def rehearse(engine: AsyncEngine, wanted: Sequence[Wanted], terms: Terms) -> Done | Refused:
     """Do everything that `apply` would do, and undo it."""
     async with engine.connect() as connection:
         await connection.begin()
         try:
-            return await _carry_out(connection, wanted, by=by, prune=prune)
+            return await _carry_out(connection, wanted, terms)
         finally:
             await connection.rollback()
 
 
-async def apply(
-    engine: AsyncEngine, wanted: Sequence[Wanted], *, by: str, prune: bool = False
-) -> Done | Refused:
+async def apply(engine: AsyncEngine, wanted: Sequence[Wanted], terms: Terms) -> Done | Refused:
     """Make what is there agree with the file, all of it or nothing."""
     async with engine.connect() as connection:
         await connection.begin()
-        done = await _carry_out(connection, wanted, by=by, prune=prune)
+        done = await _carry_out(connection, wanted, terms)
         if isinstance(done, Done):
             await connection.commit()
         else:
@@ -53,30 +75,56 @@ async def apply(
         return done
 
 
-async def _carry_out(
-    connection: AsyncConnection, wanted: Sequence[Wanted], *, by: str, prune: bool
-) -> Done | Refused:
+async def _carry_out(connection: AsyncConnection, wanted: Sequence[Wanted], terms: Terms) -> Done | Refused:
     await configuration.hold(connection)
     known = Known(await destinations.everything(connection), await mappings.everything(connection))
-    planned = plan(wanted, known, prune=prune)
+    planned = plan(wanted, known, prune=terms.prune)
     if not isinstance(planned, Plan):
         return planned
     refused: list[Wrong] = []
     after = []
+    tested: dict[str, Backtest] = {}
     for step in planned.steps:
         try:
-            after.append(await _destination(connection, step, by))
+            after.append(await _destination(connection, step, terms.by))
         except Refusal as refusal:
             refused.append(_wrong(step.wanted.at, refusal))
             continue
         for mapping in step.mappings:
             at = mapping.wanted.at if mapping.wanted else step.wanted.at
             try:
-                await _mapping(connection, after[-1], mapping, by)
+                if told := await _tested(connection, after[-1], mapping, terms):
+                    tested[told[0]] = told[1]
+                await _mapping(connection, after[-1], mapping, terms.by)
             except Refusal as refusal:
                 refused.append(_wrong(at, refusal))
         after[-1] = await destinations.find(connection, after[-1].id) or after[-1]
-    return Refused(tuple(refused)) if refused else Done(planned, tuple(after))
+    refused += _losing(planned, tested, terms)
+    return Refused(tuple(refused)) if refused else Done(planned, tuple(after), tested)
+
+
+async def _tested(
+    connection: AsyncConnection, destination: Destination, step: MappingStep, terms: Terms
+) -> tuple[str, Backtest] | None:
+    """Try a changed mapping against the recent events of the published one. Raises Refusal (422)."""
+    if step.act is not Act.CHANGE or step.found is None or step.found.published is None:
+        return None
+    draft = publishing.compiled(step.document)
+    return step.found.id, await compared(connection, terms, destination, step.found, draft)
+
+
+def _losing(planned: Plan, tested: Mapping[str, Backtest], terms: Terms) -> list[Wrong]:
+    """Return a problem for each change that would cost more than it may."""
+    wrong = []
+    for mapping in (mapping for step in planned.steps for mapping in step.mappings):
+        told = tested.get(mapping.found.id) if mapping.found else None
+        if terms.max_loss is None or told is None or told.loss <= terms.max_loss or mapping.wanted is None:
+            continue
+        most = f"{float(terms.max_loss):.2%}"
+        wrong.append(
+            Wrong(mapping.wanted.at, f"{summary(told)} The loss is {float(told.loss):.2%}, the most {most}.")
+        )
+    return wrong
 
 
 def _wrong(at: str, refusal: Refusal) -> Wrong:

@@ -8,18 +8,22 @@ import argparse
 import asyncio
 import getpass
 import json
+import re
 import sys
 import time
 from collections.abc import Coroutine, Iterable
+from datetime import timedelta
+from fractions import Fraction
 from pathlib import Path
 
 import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.configuration import applying, exporting, model, reading, showing
-from app.configuration.applying import Done
+from app.configuration.applying import Done, Terms
 from app.configuration.reading import Refused, Wrong
 from app.delivery.holding import Holding
+from app.domain.consent import ConsentSettings
 from app.domain.destination import State
 from app.resources import Resources, opened
 from app.settings import Settings
@@ -33,6 +37,12 @@ def file_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the YAML file, - for standard input")
     parser.add_argument(
         "--prune", action="store_true", help="archive mappings of a named destination that the file lacks"
+    )
+    parser.add_argument(
+        "--max-loss",
+        type=_share,
+        metavar="SHARE",
+        help="refuse a change by which more than this share of recent events, as 1%%, loses a match key",
     )
 
 
@@ -78,10 +88,10 @@ async def _plan(settings: Settings, asked: argparse.Namespace) -> int:
     if isinstance(wanted, Refused):
         return _refuse(wanted)
     async with opened(settings, role="plan", pool_size=1) as resources:
-        done = await applying.rehearse(resources.engine, wanted, by=_actor(), prune=asked.prune)
+        done = await applying.rehearse(resources.engine, wanted, _terms(settings, asked))
     if isinstance(done, Refused):
         return _refuse(done)
-    _print(showing.lines(done.plan))
+    _print(showing.lines(done.plan, done.backtests))
     return DRIFT if done.plan.acts else 0
 
 
@@ -90,11 +100,11 @@ async def _apply(settings: Settings, asked: argparse.Namespace) -> int:
     if isinstance(wanted, Refused):
         return _refuse(wanted)
     async with opened(settings, role="apply", pool_size=1) as resources:
-        done = await applying.apply(resources.engine, wanted, by=_actor(), prune=asked.prune)
+        done = await applying.apply(resources.engine, wanted, _terms(settings, asked))
         if isinstance(done, Refused):
             return _refuse(done)
         await _wake(resources, done)
-    _print(showing.lines(done.plan, done=True))
+    _print(showing.lines(done.plan, done.backtests, done=True))
     for one in done.destinations:
         if one.state in (State.DRAFT, State.NEEDS_RECONNECT):
             sys.stdout.write(
@@ -135,6 +145,25 @@ def _read(file: str) -> list[reading.Wanted] | Refused:
     except UnicodeDecodeError:
         return Refused((Wrong(file, "It is not UTF-8."),))
     return reading.read(text)
+
+
+def _share(text: str) -> Fraction:
+    """Read a share written as `1%` or `0.5%`."""
+    found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,6})?)\s*%", text.strip(), re.ASCII)
+    if found is None or (share := Fraction(found[1]) / 100) > 1:
+        raise argparse.ArgumentTypeError("a share looks like 1% or 0.5%")
+    return share
+
+
+def _terms(settings: Settings, asked: argparse.Namespace) -> Terms:
+    return Terms(
+        by=_actor(),
+        prune=asked.prune,
+        max_loss=asked.max_loss,
+        max_event_age=timedelta(days=settings.max_event_age_days),
+        warn_event_age=timedelta(days=settings.warn_event_age_days),
+        consent=ConsentSettings(settings.tcf_vendor_id, frozenset(settings.tcf_purposes)),
+    )
 
 
 def _actor() -> str:

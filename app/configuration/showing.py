@@ -1,13 +1,15 @@
 """A plan in words: one line a thing, one line a member that differs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from app.configuration.planning import Act, MappingStep, Plan, Step
 from app.configuration.reading import Refused
+from app.domain.backtest import Backtest
 from app.domain.differences import Difference
+from app.web.learned import summary
 
 _SIGNS = {Act.MAKE: "+", Act.CHANGE: "~", Act.ARCHIVE: "-", Act.NOTHING: "="}
 _DONE = {Act.MAKE: "made", Act.CHANGE: "changed", Act.ARCHIVE: "archived"}
@@ -16,11 +18,11 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _LONGEST = 120
 
 
-def lines(plan: Plan, *, done: bool = False) -> Iterator[str]:
+def lines(plan: Plan, tested: Mapping[str, Backtest], *, done: bool = False) -> Iterator[str]:
     """Yield the plan, or what was done of it, as lines; the last one sums it up."""
     for step in plan.steps:
         if step.touched:
-            yield from _destination(step)
+            yield from _destination(step, tested)
     for one in plan.left:
         yield f"  destination {one.name} ({one.id}) is not in the file and is left alone"
     yield _sum(plan, done=done)
@@ -33,13 +35,15 @@ def refused_lines(refused: Refused) -> Iterator[str]:
     yield "Nothing was changed."
 
 
-def _destination(step: Step) -> Iterator[str]:
+def _destination(step: Step, tested: Mapping[str, Backtest]) -> Iterator[str]:
     where = f"{step.draft.advertiser_id} in {step.draft.region.value}"
     id_ = step.found.id if step.found else "new"
     yield f"{_SIGNS[step.act]} destination {step.draft.name} ({id_}), {where}"
     yield from _members(step.changes, 4)
     for mapping in step.mappings:
         yield from _mapping(mapping)
+        if mapping.found and (told := tested.get(mapping.found.id)):
+            yield f"      backtest: {summary(told)}"
 
 
 def _mapping(step: MappingStep) -> Iterator[str]:

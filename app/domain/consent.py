@@ -76,7 +76,7 @@ CONSENT_WORDS: Final[Mapping[str, str]] = {
 }
 
 # A header of type 3 and version 1, which base64url writes as `DB`, and one section at least.
-_GPP: Final = re.compile(r"DB[A-Za-z0-9_-]+(?:~[A-Za-z0-9_.-]+)+", re.ASCII)
+GPP: Final = re.compile(r"DB[A-Za-z0-9_-]+(?:~[A-Za-z0-9_.-]+)+", re.ASCII)
 
 
 def is_required(region: Region, country: str) -> bool:
@@ -140,7 +140,7 @@ def _string(
         return Blocked("consent_missing", source, "consent.string", "is absent") if required else {}
     text = value.strip() if type(value) is str else None
     if rule.mode is Mode.GPP:
-        if text is None or len(text) > MAX_GPP_LENGTH or not _GPP.fullmatch(text):
+        if text is None or len(text) > MAX_GPP_LENGTH or not GPP.fullmatch(text):
             return Blocked("consent_invalid", source, "consent.string", "is no GPP string")
         return {"gpp": text}
     given = None

@@ -5,7 +5,7 @@ left.
 """
 
 import re
-from base64 import urlsafe_b64decode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
@@ -74,3 +74,11 @@ def _vendor_given(bits: _Bits, vendor: int) -> bool:
         at += 33 if is_range else 17
         given = given or start <= vendor <= end
     return given
+
+
+def consent_to_all() -> str:
+    """Return a string that grants every vendor consent for every purpose: of nobody, to stand in for one."""
+    bits = f"{2:06b}".ljust(_PURPOSES_CONSENT[0], "0") + "1" * _PURPOSES_CONSENT[1]
+    bits = bits.ljust(_MAX_VENDOR_ID[0], "0") + f"{65_535:016b}1{1:012b}1{1:016b}{65_535:016b}"
+    bits = bits.ljust(-(-len(bits) // 24) * 24, "0")
+    return urlsafe_b64encode(int(bits, 2).to_bytes(len(bits) // 8, "big")).decode()

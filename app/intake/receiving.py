@@ -43,7 +43,9 @@ class Intake:
         pool: asyncpg.Pool,
         now: Callable[[], datetime],
         telemetry: Telemetry,
+        observe: Callable[[Sequence[Event | Rejection], Answer], None] | None = None,
     ) -> None:
+        self._observe = observe
         self._flusher = flusher
         self._targets = targets
         self._stores = stores
@@ -67,6 +69,8 @@ class Intake:
             self._telemetry.received.labels(result.status).inc()
             if result.rejection is not None:
                 self._telemetry.rejected.labels(result.rejection.reason).inc()
+        if self._observe is not None:
+            self._observe(events, answer)
         return results
 
     async def rehearse(

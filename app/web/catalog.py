@@ -10,6 +10,7 @@ from app.domain.destination import Region
 from app.domain.event_types import EVENT_SOURCES, EVENT_TYPES, Choice
 from app.domain.fields import FIELDS
 from app.domain.mapping import ACTION, MAX_CUSTOM_FIELDS
+from app.domain.presets import PRESETS
 from app.web.auth import Scope
 from app.web.door import Door, needs
 from app.web.paging import page
@@ -150,6 +151,16 @@ def amazon() -> dict[str, Any]:
         },
         "event_types": _choices(EVENT_TYPES),
         "event_sources": _choices(EVENT_SOURCES),
+        "presets": [
+            {
+                "event_type": preset.event_type,
+                "label": EVENT_TYPES[preset.event_type].label,
+                "needs": list(preset.needs),
+                "only_here": list(preset.only),
+                "mapping": preset.document(),
+            }
+            for preset in PRESETS
+        ],
         "consent_modes": _options(_CONSENT),
         "currencies": sorted(CURRENCIES),
         "countries": [

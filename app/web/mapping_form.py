@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.domain.catalogue import Catalogue, doubts
 from app.domain.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.paths import last_name, parse_path
@@ -90,18 +91,25 @@ def name_problem(name: Any) -> str | None:
     return name_word(name)
 
 
-def hints(document: Document) -> list[dict[str, str]]:
-    """Return a warning for each match key whose path names another field, such as email from `user.maid`.
+def hints(document: Document, catalogue: Catalogue | None = None) -> list[dict[str, str]]:
+    """Return what looks odd about a draft: no rule is broken, so nothing is refused, but most are slips.
 
-    No rule is broken, so nothing is refused; but most such mappings are slips.
+    A match key whose path names another field, such as email from `user.maid`; and, where a catalogue is
+    given, paths that no recent event had or that held another type.
     """
     fields = document.get("fields")
     if not isinstance(fields, dict):
-        return []
+        return _doubted(document, catalogue)
     odd = []
     for name, source in fields.items():
         path = source.get("path") if isinstance(source, dict) else source
         word = last_name(parse_path(path) or ()) if isinstance(path, str) else None
         if name in MATCH_KEY_FIELDS and word in FIELDS and word != name:
             odd.append({"code": "path_names_another_field", "field": f"fields.{name}"})
-    return odd
+    return odd + _doubted(document, catalogue)
+
+
+def _doubted(document: Document, catalogue: Catalogue | None) -> list[dict[str, str]]:
+    if catalogue is None:
+        return []
+    return [{"code": doubt.code, "field": doubt.field} for doubt in doubts(document, catalogue)]

@@ -6,9 +6,10 @@ from fastapi import APIRouter, Body, Request
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
+from app.domain.catalogue import Catalogue, learn
 from app.domain.ids import MappingId
 from app.domain.mapping import ACTION, check_draft, check_publishable
-from app.store import mappings
+from app.store import mappings, outlines
 from app.store.destinations import Destination
 from app.store.mappings import Document, StoredMapping, Version
 from app.web import publishing
@@ -41,7 +42,7 @@ MAPPING = MAPPINGS + "/{mapping_id}"
 DraftBody = Annotated[dict[str, Any], Body(json_schema_extra=DOCUMENT_SCHEMA)]
 
 
-def shown(mapping: StoredMapping) -> dict[str, Any]:
+def shown(mapping: StoredMapping, learned: Catalogue | None = None) -> dict[str, Any]:
     """Return a mapping: its draft's own members, what is known of it, and what keeps it from publishing."""
     return {
         **mapping.draft,
@@ -54,7 +55,7 @@ def shown(mapping: StoredMapping) -> dict[str, Any]:
             {"field": problem.path, "problem": word_of(problem.problem), "detail": problem.sentence}
             for problem in check_publishable(dict(mapping.draft))
         ],
-        "warnings": hints(mapping.draft),
+        "warnings": hints(mapping.draft, learned),
         "version": mapping.version,
         "created_at": mapping.created_at,
         "updated_at": mapping.updated_at,
@@ -104,7 +105,8 @@ async def _answer(
     connection: AsyncConnection, destination: Destination, mapping: str, status: int = 200, **headers: str
 ) -> Response:
     after = await found(connection, destination, mapping)
-    return ExactJson(shown(after), status, {"ETag": etag(after.version), **headers})
+    learned = learn(await outlines.of_destination(connection, destination.id))
+    return ExactJson(shown(after, learned), status, {"ETag": etag(after.version), **headers})
 
 
 def checked(draft: Document) -> Document:

@@ -1,11 +1,14 @@
 """Preview over HTTP: what an event would become, with the draft as saved or one that is not saved yet."""
 
-from typing import Any
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Protocol
 
 from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
+from app.domain.consent import ConsentSettings
 from app.domain.conversion import Rules
 from app.domain.event import Event, content_digest, derived_event_id, judge_event_id
 from app.domain.identity import Profile
@@ -22,13 +25,28 @@ from app.web.errors import Word
 from app.web.exact import ExactJson
 from app.web.mappings import MAPPING, found
 from app.web.schemas import Preview
-from app.web.wiring import Wiring
 
 router = APIRouter(route_class=Door, tags=["mappings"])
 
 
+class Standards(Protocol):
+    """What an event is judged by beside its destination and mapping: settings of the deployment."""
+
+    @property
+    def max_event_age(self) -> timedelta: ...
+
+    @property
+    def warn_event_age(self) -> timedelta: ...
+
+    @property
+    def consent(self) -> ConsentSettings: ...
+
+    @property
+    def now(self) -> Callable[[], datetime]: ...
+
+
 async def rules_of(
-    connection: AsyncConnection, wired: Wiring, destination: Destination, mapping: StoredMapping
+    connection: AsyncConnection, standards: Standards, destination: Destination, mapping: StoredMapping
 ) -> Rules:
     """Return what the door would judge by, with the names pinned now."""
     pins = await event_names.of_advertiser(connection, destination.advertiser_id)
@@ -41,9 +59,9 @@ async def rules_of(
         currency=destination.currency,
         dataset_name=destination.dataset_name,
         pins={pin.event_type: pin.name for pin in pins},
-        max_age=wired.max_event_age,
-        warn_age=wired.warn_event_age,
-        consent_settings=wired.consent,
+        max_age=standards.max_event_age,
+        warn_age=standards.warn_event_age,
+        consent_settings=standards.consent,
     )
 
 

@@ -158,3 +158,10 @@ class Preview(Body):
 
     event: dict[str, Any]
     mapping: dict[str, Any] | None = None
+
+
+class BacktestRequest(Body):
+    """How many of the newest events to look back at, and an unsaved mapping instead of the draft if given."""
+
+    events: Annotated[int, Field(ge=1, le=1000)] = 1000
+    mapping: dict[str, Any] | None = None

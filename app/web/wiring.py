@@ -5,7 +5,7 @@ here, and the root puts Amazon's client, or a test's fake, behind them.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -99,6 +99,10 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+async def _nothing() -> None:
+    """Stand where nothing is to be done."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Wiring:
     """Everything a route may use. `bootstrap_key_digest` is the SHA-256 of BOOTSTRAP_ADMIN_KEY, if set."""
@@ -124,6 +128,8 @@ class Wiring:
     # The receiving half of the road, and the connections that its traces and figures are read through.
     intake: Any = None
     pool: Any = None
+    # Writes the outlines of events that this process took and has not written yet.
+    write_outlines: Callable[[], Awaitable[None]] = _nothing
 
     async def wake(self, destination: DestinationNumber) -> None:
         """Tell workers of a committed change. A lost notice costs a moment, not the answer."""

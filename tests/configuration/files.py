@@ -7,7 +7,7 @@ import yaml
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.configuration import applying, exporting
-from app.configuration.applying import Done
+from app.configuration.applying import Done, Terms
 from app.configuration.reading import Refused, Wanted, read
 from app.store import destinations, mappings
 from tests.web.world import DESTINATION, MAPPING
@@ -36,14 +36,14 @@ def wanted(text: str) -> list[Wanted]:
 
 async def apply(engine: AsyncEngine, text: str, *, prune: bool = False) -> Done:
     """Apply a file that can be applied."""
-    done = await applying.apply(engine, wanted(text), by=BY, prune=prune)
+    done = await applying.apply(engine, wanted(text), Terms(BY, prune))
     assert isinstance(done, Done), done
     return done
 
 
 async def plan(engine: AsyncEngine, text: str, *, prune: bool = False) -> Done:
     """Plan a file that can be applied."""
-    done = await applying.rehearse(engine, wanted(text), by=BY, prune=prune)
+    done = await applying.rehearse(engine, wanted(text), Terms(BY, prune))
     assert isinstance(done, Done), done
     return done
 
@@ -53,8 +53,8 @@ async def refused(engine: AsyncEngine, text: str) -> Refused:
     found = read(text)
     if isinstance(found, Refused):
         return found
-    applied = await applying.apply(engine, found, by=BY)
-    planned = await applying.rehearse(engine, found, by=BY)
+    applied = await applying.apply(engine, found, Terms(BY))
+    planned = await applying.rehearse(engine, found, Terms(BY))
     assert isinstance(applied, Refused), applied
     assert planned == applied
     return applied

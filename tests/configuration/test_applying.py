@@ -1,14 +1,17 @@
 """Configuration as code: one file, planned, applied in one transaction, exported again."""
 
 import asyncio
+from fractions import Fraction
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.configuration import applying
-from app.configuration.applying import Done
+from app.configuration.applying import Done, Terms
 from app.configuration.planning import Act
 from app.configuration.reading import Refused
+from app.configuration.showing import lines
 from tests.configuration.files import BY, acme, apply, exported, file, plan, refused, wanted
+from tests.web.test_learned import WITH, WITHOUT, saw
 from tests.web.world import MAPPING, World
 
 EU = {"name": "Acme EU", "advertiser_id": "580123456789", "region": "EU", "currency": "EUR"}
@@ -162,7 +165,26 @@ async def test_a_deleted_destinations_id_is_not_brought_back(world: World) -> No
 async def test_two_applies_at_once_take_turns(world: World) -> None:
     """Ten at a time make one destination, and the others find it made."""
     text = file(acme(), acme(**EU))
-    done = await asyncio.gather(*(applying.apply(world.engine, wanted(text), by=BY) for _ in range(8)))
+    done = await asyncio.gather(*(applying.apply(world.engine, wanted(text), Terms(BY)) for _ in range(8)))
     assert all(isinstance(one, Done) for one in done)
     assert sorted(len(one.plan.acts) for one in done if not isinstance(one, Refused)) == [0] * 7 + [4]
     assert len(await world.sql("SELECT 1 FROM destinations")) == 2
+
+
+async def test_a_plan_backtests_each_change_and_fails_beyond_the_most_loss(world: World) -> None:
+    """A broken phone path: 6 of the last 10 lose PHONE. Both plan and apply refuse it under --max-loss 1%."""
+    phone = {**MAPPING, "fields": {**MAPPING["fields"], "phone": "user.phone"}}
+    broken = {**MAPPING, "fields": {**MAPPING["fields"], "phone": "user.fone"}}
+    done = await apply(world.engine, file(acme(phone)))
+    id_ = done.destinations[0].id
+    (mapping,) = (await world.call("GET", f"/destinations/{id_}/mappings")).json()["items"]
+    await saw(world, mapping["id"], (WITH, 6), (WITHOUT, 4))
+    planned = await plan(world.engine, file(acme(broken)))
+    assert "Of the last 10: 6 lose PHONE." in "\n".join(lines(planned.plan, planned.backtests))
+    strict = Terms(BY, max_loss=Fraction(1, 100))
+    for act in (applying.rehearse, applying.apply):
+        found = await act(world.engine, wanted(file(acme(broken))), strict)
+        assert isinstance(found, Refused)
+        assert "6 lose PHONE" in found.wrong[0].sentence
+    assert await act(world.engine, wanted(file(acme(phone))), strict)
+    assert (await plan(world.engine, file(acme(phone)))).plan.acts == []

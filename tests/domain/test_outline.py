@@ -1,0 +1,277 @@
+"""Outlines say what kind of value stands where, and never a value; drafts are tried against them."""
+
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.domain.backtest import Backtest, backtest
+from app.domain.catalogue import doubts, learn, suggest
+from app.domain.conversion import Conversion, Rules, convert
+from app.domain.destination import Region
+from app.domain.event import Event
+from app.domain.event_types import EVENT_TYPES
+from app.domain.identity import Profile
+from app.domain.mapping import Mapping, check_publishable, compile_mapping
+from app.domain.outline import MAX_PATHS, TYPES, Kind, Outline, kind_of, outline, pack, stand_in, unpack
+from app.domain.presets import PRESETS
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+RULES = Rules("dst_x", "map_x", 1, Region.NA, Profile.AMAZON, "USD", None, {})
+DOCUMENT: dict[str, Any] = {
+    "name": "Cart",
+    "event_type": "ADD_TO_SHOPPING_CART",
+    "event_source": "WEBSITE",
+    "event_name": "Added to cart",
+    "country_code": {"path": "user.country", "default": "US"},
+    "fields": {
+        "event_timestamp": "event.timestamp",
+        "email": "user.email",
+        "phone": "user.phone",
+        "value": "event.properties.total",
+    },
+    "custom_data": [{"name": "brand", "path": "event.properties.brand"}],
+    "consent": {"mode": "granted"},
+}
+EVENT: dict[str, Any] = {
+    "event_id": "ord-1",
+    "destination_id": "dst_1",
+    "event": {"timestamp": "2026-11-24T10:00:00Z", "properties": {"brand": "acme", "total": Decimal("9.90")}},
+    "user": {"email": "ada@example.com", "phone": "+1 202 555 0173", "country": "US"},
+}
+
+
+def mapping(**changes: Any) -> Mapping:
+    made = compile_mapping({**DOCUMENT, **changes})
+    assert isinstance(made, Mapping), made
+    return made
+
+
+def fields(**changes: Any) -> dict[str, Any]:
+    return {"fields": {**DOCUMENT["fields"], **changes}}
+
+
+def without(name: str) -> dict[str, Any]:
+    return {**EVENT, "user": {key: value for key, value in EVENT["user"].items() if key != name}}
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        pytest.param("ada@example.com", Kind.EMAIL, id="an e-mail address"),
+        pytest.param(
+            "5E884898DA28047151D0E56F8DC6292773603D0D6AABBDD62A11EF721D1542D8", Kind.HASH, id="a hash"
+        ),
+        pytest.param("38400000-8cf0-11bd-b23e-10b96e40000d", Kind.UUID, id="an advertising id"),
+        pytest.param("2026-11-24T10:00:00Z", Kind.TIME, id="a time with a zone"),
+        pytest.param("2026-11-24", Kind.DATE, id="a date is no time"),
+        pytest.param("+1 (202) 555-0173", Kind.PHONE, id="a phone with country code"),
+        pytest.param("030 901820", Kind.NATIONAL_PHONE, id="a phone without"),
+        pytest.param("12025550173", Kind.DIGITS, id="digits"),
+        pytest.param("12.50", Kind.NUMBER_TEXT, id="a number as text"),
+        pytest.param("8.8.8.8", Kind.IP_ADDRESS, id="an IP address"),
+        pytest.param("de", Kind.CONSENT_COUNTRY, id="a country that asks for consent"),
+        pytest.param("en-US", Kind.COUNTRY, id="a country of a language tag"),
+        pytest.param("GRANTED", Kind.GRANTED, id="a yes"),
+        pytest.param("denied", Kind.DENIED, id="a no"),
+        pytest.param("CHECKOUT", Kind.EVENT_TYPE, id="one of Amazon's types"),
+        pytest.param("EUR", Kind.CURRENCY, id="a currency"),
+        pytest.param("  ", Kind.BLANK, id="a blank"),
+        pytest.param("李", Kind.FOREIGN_TEXT, id="a name in another script"),
+        pytest.param("Ada", Kind.TEXT, id="a name"),
+        pytest.param("a" * 300, Kind.LONG_TEXT, id="a long text"),
+        pytest.param("a" * 1100, Kind.ENDLESS_TEXT, id="a text beyond any field"),
+        pytest.param(1764000000, Kind.EPOCH_SECONDS, id="seconds since 1970"),
+        pytest.param(1764000000000, Kind.EPOCH_MILLISECONDS, id="milliseconds since 1970"),
+        pytest.param(-3, Kind.NEGATIVE, id="a negative number"),
+        pytest.param(Decimal("0.0"), Kind.ZERO, id="zero"),
+        pytest.param(True, Kind.BOOLEAN, id="true is no number"),
+        pytest.param({}, Kind.OBJECT, id="an object without members"),
+    ],
+)
+def test_a_value_has_one_kind(value: Any, kind: Kind) -> None:
+    """And nothing else is said of it."""
+    assert kind_of(value) is kind
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_what_stands_in_for_a_kind_is_of_that_kind(kind: Kind) -> None:
+    """So a draft meets the form that the real value had; digits may be an epoch, and both stand in for it."""
+    made = stand_in((("a", kind),), NOW)["a"]
+    assert kind_of(made) is kind or kind in (Kind.OBJECT, Kind.LIST)
+    assert kind in TYPES
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=5),
+    max_leaves=30,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.text(max_size=12), json_values, max_size=6))
+def test_an_outline_is_made_of_plain_names_and_kinds(event: dict[str, Any]) -> None:
+    """Whatever the event: no value, no odd name, bounded; and it can be kept, stood in for and told again."""
+    found = outline(event)
+    assert len(found) <= MAX_PATHS
+    for path, kind in found:
+        assert set(path) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.[]")
+        assert isinstance(kind, Kind)
+    assert unpack(pack({found: 3})) == [(found, 3)]
+    assert dict(outline(stand_in(found, NOW))).keys() >= {
+        path for path, kind in found if kind not in (Kind.OBJECT, Kind.LIST)
+    }
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        pytest.param({"by_person": {"ada@example.com": 1}}, id="an address as a name"),
+        pytest.param({"by_phone": {"p12025550173": 1}}, id="a number within a name"),
+        pytest.param({"by_person": {f"person_{n}": 1 for n in range(100)}}, id="a table of a hundred"),
+        pytest.param({"by_person": {"Ada Lovelace": 1}}, id="a name with a space"),
+    ],
+)
+def test_names_that_may_be_values_are_left_out(event: dict[str, Any]) -> None:
+    """A person may stand on the left of the colon, too."""
+    assert not [path for path, _ in outline(event) if "." in path]
+
+
+def test_a_path_that_a_mapping_reads_is_kept_whatever_its_name() -> None:
+    """The mapping says it already; a draft can be judged by it."""
+    assert outline({"utm source": {"x": "y"}}, ['["utm source"].x']) == (('["utm source"].x', Kind.TEXT),)
+
+
+def test_a_real_event_and_its_stand_in_carry_the_same_keys() -> None:
+    """What the backtest rests on."""
+    made = stand_in(outline(EVENT), NOW)
+    real = convert(Event(0, "a", "d", "m", EVENT), "a", mapping(), RULES, now=NOW)
+    ours = convert(Event(0, "a", "d", "m", made), "a", mapping(), RULES, now=NOW)
+    assert isinstance(real, Conversion)
+    assert isinstance(ours, Conversion)
+    assert real.match_keys == ours.match_keys == ("EMAIL", "PHONE")
+
+
+# --- Backtest -------------------------------------------------------------------------------------
+
+SEEN: list[tuple[Outline, int]] = [(outline(EVENT), 8), (outline(without("phone")), 2)]
+
+
+def tried(**changes: Any) -> Backtest:
+    return backtest(SEEN, mapping(), mapping(**changes), RULES, now=NOW)
+
+
+def test_a_draft_that_changes_nothing_loses_nothing() -> None:
+    """All ten are judged."""
+    told = tried()
+    assert (told.events, told.unclear, told.loss) == (10, 0, 0)
+    assert not told.lost
+    assert not told.rejected
+
+
+def test_a_broken_phone_path_loses_the_phones_that_were_there() -> None:
+    """Eight of ten had one."""
+    told = tried(**fields(phone="user.fone"))
+    assert told.lost == {"PHONE": 8}
+    assert float(told.loss) == 0.8
+
+
+def test_a_path_to_another_form_loses_the_key_too() -> None:
+    """An e-mail address is no phone."""
+    assert tried(**fields(phone="user.email")).lost == {"PHONE": 8}
+
+
+def test_a_wrong_type_rejects_and_says_why() -> None:
+    """A text where a number is taken."""
+    told = tried(**fields(value="event.properties.brand"))
+    assert told.rejected == {("wrong_type", "value"): 10} or sum(told.rejected.values()) == 10
+    assert told.loss == 1
+
+
+def test_an_event_left_without_any_key_is_newly_rejected() -> None:
+    """Only phones are mapped: the two without are refused."""
+    changed = {"fields": {"event_timestamp": "event.timestamp", "phone": "user.phone"}}
+    told = tried(**changed)
+    assert told.rejected == {("no_match_key", None): 2}
+    assert told.lost == {"EMAIL": 8}
+
+
+def test_a_new_key_is_gained() -> None:
+    """What the draft adds is said as well."""
+    seen = [(outline({**EVENT, "user": {**EVENT["user"], "first_name": "Ada"}}), 3)]
+    told = backtest(seen, mapping(), mapping(**fields(first_name="user.first_name")), RULES, now=NOW)
+    assert told.gained == {"FIRST_NAME": 3}
+    assert told.loss == 0
+
+
+def test_events_that_their_form_does_not_explain_are_unclear_and_do_not_count() -> None:
+    """They were taken, so a stand-in that is refused says nothing."""
+    seen = [*SEEN, (outline({"user": EVENT["user"]}), 5)]
+    told = backtest(seen, mapping(), mapping(**fields(phone="user.fone")), RULES, now=NOW)
+    assert (told.events, told.unclear, told.loss) == (15, 5, told.loss)
+    assert float(told.loss) == 0.8
+
+
+def test_consent_strings_and_epochs_can_be_stood_in_for() -> None:
+    """A mapping in mode tcf with a time in seconds is judged, not unclear."""
+    changes: dict[str, Any] = {
+        "consent": {"mode": "tcf", "string": "consent.tcf"},
+        "fields": {"event_timestamp": {"path": "ts", "pipe": ["epoch_s"]}, "email": "user.email"},
+    }
+    seen: list[tuple[Outline, int]] = [
+        ((("ts", Kind.EPOCH_SECONDS), ("user.email", Kind.EMAIL), ("consent.tcf", Kind.TCF)), 4)
+    ]
+    eu = Rules("dst_x", "map_x", 1, Region.EU, Profile.AMAZON, "EUR", None, {})
+    told = backtest(seen, mapping(**changes), mapping(**changes), eu, now=NOW)
+    assert (told.events, told.unclear) == (4, 0)
+
+
+def test_a_pipe_that_looks_at_letters_makes_the_field_uncertain() -> None:
+    """A made-up value may give it another answer, and the reader is told."""
+    told = tried(**fields(phone={"path": "user.phone", "pipe": [["replace", "+1", "+49"]]}))
+    assert told.uncertain == ("phone",)
+
+
+# --- Catalogue ------------------------------------------------------------------------------------
+
+
+def test_the_catalogue_knows_paths_types_and_fill_rates() -> None:
+    """Eight of ten had a phone."""
+    learned = learn(SEEN)
+    phone = learned.entries["user.phone"]
+    assert (learned.events, phone.present, phone.filled, phone.types) == (10, 8, 8, {"text": 8})
+    assert learned.entries["event.properties.total"].types == {"number": 10}
+
+
+def test_fields_are_suggested_by_name_and_kind() -> None:
+    """`user.email` for email; a name alone does not suffice."""
+    found = suggest(learn([*SEEN, ((("order.email", Kind.BOOLEAN), ("mobilePhone", Kind.PHONE)), 1)]))
+    assert found["email"] == ["user.email"]
+    assert found["phone"] == ["user.phone", "mobilePhone"]
+    assert found["value"] == ["event.properties.total"]
+    assert found["event_timestamp"] == ["event.timestamp"]
+    assert found["country_code"] == ["user.country"]
+
+
+def test_unknown_paths_and_unusual_types_are_doubted() -> None:
+    """With their place in the document; a default or a pipe is the author's own affair."""
+    draft = {**DOCUMENT, **fields(phone="user.fone", value="event.properties.brand")}
+    assert {(one.code, one.field) for one in doubts(draft, learn(SEEN))} == {
+        ("path_unknown", "fields.phone"),
+        ("path_type_unusual", "fields.value"),
+    }
+    assert doubts(draft, learn([])) == []
+
+
+def test_each_of_the_twelve_types_has_a_preset_that_can_be_published() -> None:
+    """And what only a purchase takes stands in its preset alone."""
+    assert [preset.event_type for preset in PRESETS] == list(EVENT_TYPES)
+    for preset in PRESETS:
+        assert check_publishable(preset.document()) == []
+        assert ("currency" in preset.document()["fields"]) == (preset.event_type == "OFF_AMAZON_PURCHASES")
+    assert json.dumps([preset.document() for preset in PRESETS])
