@@ -165,13 +165,16 @@ async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = 
         )
         began = time.perf_counter()
         await lanes.queues(connection, lane, parcels_in_flight=[], exceptions_in_flight=[])
-        due = await parcels.due(connection, number, in_flight=[], max_events=FULL, max_bytes=MAX_BYTES)
+        await lanes.terms(connection, lane)
+        due = await parcels.due(
+            connection, number, queue=0, in_flight=[], max_events=FULL, max_bytes=MAX_BYTES
+        )
         ids = [ParcelId(one.id) for one in due]
         if not ids:
             continue
         started = await attempts.start(
             connection, lane=lane, fence=1, destination=number, worker="bench", parcels=ids, places=None,
-            events=sum(one.events for one in due), generation=1,
+            events=sum(one.events for one in due), generation=1, erasures=0,
         )  # fmt: skip
         assert started is not None
         async with connection.transaction():
