@@ -6,6 +6,8 @@ message passes, so that the answer to a COMMIT is lost though the COMMIT was don
 
 import asyncio
 import contextlib
+import socket
+import struct
 from dataclasses import dataclass
 
 COMMIT_ANSWER = b"C\x00\x00\x00\x0bCOMMIT\x00"  # CommandComplete, as the server frames it
@@ -30,7 +32,7 @@ class Proxy:
         self._target = target
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[bool]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
         self.port = 0
@@ -54,7 +56,7 @@ class Proxy:
     def reset(self) -> None:
         """Abort every open connection: both ends see a reset."""
         for writer in list(self._open):
-            writer.transport.abort()
+            _sever(writer)
 
     def stall(self) -> None:
         """Half-open: connections stay, and nothing passes any more."""
@@ -79,6 +81,9 @@ class Proxy:
             ]
             self._tasks.update(ways)
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            if any(way.done() and not way.cancelled() and way.result() for way in ways):
+                _sever(writer)
+                _sever(there)
             for way in ways:
                 way.cancel()
                 self._tasks.discard(way)
@@ -89,12 +94,12 @@ class Proxy:
             for end in (writer, there):
                 if end is not None:
                     self._open.discard(end)
-                    # Not a graceful end: what one side lost the other must not believe to be whole.
-                    end.transport.abort() if end.transport.is_closing() else end.close()
+                    end.close()
 
     async def _pass(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, towards_client: bool
-    ) -> None:
+    ) -> bool:
+        """Pass bytes on until one side ends; True when a cut ended it."""
         tail = b""
         with contextlib.suppress(OSError):
             while chunk := await reader.read(_CHUNK):
@@ -102,12 +107,13 @@ class Proxy:
                 if self.latency:
                     await asyncio.sleep(self.latency)
                 if writer.transport.is_closing():
-                    return
+                    return False
                 if self._cuts_at(tail + chunk, len(tail), towards_client=towards_client):
                     self.cuts_made += 1
-                    return
+                    return True
                 tail = chunk[-32:]
                 await self._write(writer, chunk)
+        return False
 
     async def _write(self, writer: asyncio.StreamWriter, chunk: bytes) -> None:
         while self.drip is not None and chunk:
@@ -132,3 +138,11 @@ class Proxy:
                     self.cuts.remove(cut)
                     return True
         return False
+
+
+def _sever(writer: asyncio.StreamWriter) -> None:
+    """Reset a connection: what is under way is gone, and the other end is told so."""
+    held = writer.get_extra_info("socket")
+    with contextlib.suppress(OSError):
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()

@@ -8,7 +8,7 @@ past between two steps, so that nothing sleeps.
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
@@ -31,7 +31,7 @@ from app.domain.settling import RetryPolicy
 from app.intake.flushing import NotStored
 from app.intake.receiving import Intake
 from app.intake.targets import AgeLimits
-from app.resources import Resources, opened
+from app.resources import Resources, _server_settings, opened
 from app.settings import Settings
 from app.store.sign_ins import refresh_place
 from tests.chaos import stored
@@ -82,11 +82,15 @@ class Clock:
 class _Wired(Resources):
     """Resources whose connections all go through one fuse."""
 
-    fuse: Fuse | None = None
+    fuse: Fuse = field(default_factory=Fuse)
+    session: Mapping[str, str] | None = None
 
     async def connect(self) -> asyncpg.Connection:
-        assert self.fuse is not None
-        return await asyncpg.connect(self.dsn, connection_class=wire_with(self.fuse))
+        return await asyncpg.connect(
+            self.dsn,
+            connection_class=wire_with(self.fuse),
+            server_settings=_server_settings("own") if self.session is None else dict(self.session),
+        )
 
 
 @dataclass
@@ -140,14 +144,23 @@ class Rehearsal:
         return dst
 
     @asynccontextmanager
-    async def life(self, fuse: Fuse | None = None, *, writer: int = 1) -> AsyncIterator["Life"]:
-        """Begin a life; when the fuse kills it, the block ends there and then, and the stage goes on."""
+    async def life(
+        self, fuse: Fuse | None = None, *, writer: int = 1, session: Mapping[str, str] | None = None
+    ) -> AsyncIterator["Life"]:
+        """Begin a life; when the fuse kills it, the block ends there and then, and the stage goes on.
+
+        `session` takes the place of the settings that the product gives each of its sessions.
+        """
         fuse = fuse or Fuse()
         pool = await asyncpg.create_pool(
             self.resources.dsn, min_size=0, max_size=8, connection_class=wire_with(fuse), reset=_as_is
         )
         given = {one.name: getattr(self.resources, one.name) for one in fields(Resources)}
-        wired = _Wired(**{**given, "pool": pool, "name": f"life-{id(fuse)}", "writer": writer}, fuse=fuse)
+        wired = _Wired(
+            **{**given, "pool": pool, "name": f"life-{id(fuse)}", "writer": writer},
+            fuse=fuse,
+            session=session,
+        )
         life = Life(self, wired, fuse, Clock())
         try:
             with suppress(Died):

@@ -1,0 +1,68 @@
+"""The short campaign: a few seeded schedules against whole processes, and every schedule that once failed.
+
+About a minute. The long form is `python -m tests.chaos.campaign` (docs/chaos.md).
+"""
+
+import asyncio
+from datetime import date
+from pathlib import Path
+
+from tests.chaos.acts import ACTS as DONE
+from tests.chaos.campaign import REGRESSIONS, keep, played, shrink, staged
+from tests.chaos.schedule import ACTS as DRAWN
+from tests.chaos.schedule import Schedule, Step, draw
+
+EVENTS = 1_500
+# Two that are always played, which between them kill, cut and confuse; and another one each day.
+ALWAYS = (8, 17)
+
+
+async def test_no_promise_is_broken_whatever_goes_wrong() -> None:
+    """Callers, database and the stand-in agree as sets of ids, after seeded faults."""
+    seeds = [*ALWAYS, 10_000 + date.today().toordinal() % 10_000]
+    schedules = [draw(seed, EVENTS) for seed in seeds]
+    schedules += [Schedule.read(path) for path in sorted(REGRESSIONS.glob("*.json"))]
+    async with staged() as stage:
+        for schedule in schedules:
+            report = await played(stage, schedule)
+            told = [report.line(), *map(str, schedule.steps)]
+            assert report.objections == [], told
+            assert report.delivered > 0.9 * schedule.events, told
+
+
+def test_one_number_decides_everything_that_is_drawn() -> None:
+    """The same seed is the same schedule, posts and poisoned events; another one is another."""
+    first, again, other = draw(7, 300), draw(7, 300), draw(8, 300)
+    assert (first, first.posts(), first.poison()) == (again, again.posts(), again.poison())
+    assert first.posts() != other.posts()
+    names = [name for post in first.posts() for name in post.names]
+    assert len(names) == len(set(names)) == 300
+
+
+def test_every_act_that_is_drawn_can_be_done() -> None:
+    """No schedule asks for what the stage cannot do."""
+    assert set(DRAWN) <= set(DONE)
+
+
+def test_a_kept_schedule_is_read_as_it_was(tmp_path: Path) -> None:
+    """Also long after the way of drawing has changed."""
+    schedule = draw(11, 200)
+    assert Schedule.read(keep(schedule, tmp_path)) == schedule
+
+
+async def test_a_failing_schedule_is_made_as_small_as_it_still_fails() -> None:
+    """Steps that do not matter are dropped, and events halved."""
+    needed = {"kill a worker", "lose a COMMIT's answer"}
+    others = [Step(float(n), act) for n, act in enumerate(("kill an API", "Amazon", "pause and resume"))]
+    steps = (others[0], Step(3.0, "kill a worker"), *others[1:], Step(6.0, "lose a COMMIT's answer"))
+    tried = []
+
+    async def fails(schedule: Schedule) -> bool:
+        await asyncio.sleep(0)
+        tried.append(schedule)
+        return needed <= {step.act for step in schedule.steps} and schedule.events >= 100
+
+    smallest = await shrink(Schedule(1, 1_000, 5.0, steps), fails)
+    assert {step.act for step in smallest.steps} == needed
+    assert 100 <= smallest.events < 200
+    assert len(tried) < 30
