@@ -18,6 +18,7 @@ PROBING: Final = 1.10  # per second, just above it
 LEAP: Final = 1.7  # per second, once what is taken shows that the limit has moved
 MOVED: Final = 1.15  # above the last refused rate by this much without a 429: the limit has moved
 FARTHER: Final = 1.5  # beyond this it is another limit, and looking begins anew
+BELIEVED: Final = 0.35
 SAGGED: Final = 0.985  # a probe at the ceiling was refused: it lies a little lower
 FIRST_LOOK_S: Final = 6.0  # after a fall it is first tried soon whether more is taken, then less often
 LONGEST_LOOK_S: Final = 12.0
@@ -75,8 +76,12 @@ class Learned:
             look_s = min(LONGEST_LOOK_S, self.look_s * 2)
         if now - self.throttled_at < RECENT_S + 2 / rate:
             rate *= FALLEN
-        elif self.ceiling is None or rate >= self.ceiling * MOVED:
+        elif self.ceiling is None or rate >= self.ceiling * FARTHER:
             rate *= OVERSHOT
+        elif rate >= self.ceiling * MOVED:
+            # A little more than before, or a burst that was let through: believed in part.
+            ceiling = self.ceiling + (rate - self.ceiling) * BELIEVED
+            rate = ceiling * BELOW
         elif rate < self.ceiling:
             rate *= FALLEN
         else:

@@ -63,7 +63,8 @@ def _line(done: Replayed, *, dry_run: bool) -> str:
     verb = "would go back" if dry_run else "went back"
     return (
         f"{done.replayed} of {done.matched} events {verb}; {done.too_old} are too old, "
-        f"{done.forgotten} have no data any more, {done.remaining} remain. At least {done.requests} requests, {done.seconds:.0f} s."
+        f"{done.forgotten} have no data any more, {done.remaining} remain. "
+        f"At least {done.requests} requests, {done.seconds:.0f} s."
     )
 
 
