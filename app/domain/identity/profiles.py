@@ -20,7 +20,7 @@ from app.domain.identity.identifiers import (
 from app.domain.identity.keys import Dropped, MatchKeyType, Profile, Why
 from app.domain.identity.letters import keep, keep_composed
 from app.domain.identity.phones import amazon_phone, segment_phone, template_phone
-from app.domain.identity.placeholders import nobodys, placeholder
+from app.domain.identity.placeholders import NOTHING_WORDS, nobodys, placeholder
 from app.domain.identity.states import amazon_state, template_state
 
 # What a rule is: (trait, country) to the normalised text, never empty, or to why there is none.
@@ -100,7 +100,18 @@ _alnum = keep("a-z0-9")
 _T = MatchKeyType
 _Rules = Mapping[MatchKeyType, tuple[str, Clean]]
 
-_AMAZON_NAME: Final = ("P8: a-z 0-9 kept", _if_a_persons(_letters(_alnum_composed)))
+_careful_name = _if_a_persons(_letters(_alnum_composed))
+_SHORTER_THAN_A_DIGEST: Final = 32
+
+
+def _amazon_name(text: str, country: str) -> str | Dropped:
+    """Lower-case a name and keep letters and digits; most names are plain letters and need no more."""
+    if text.isascii() and text.isalpha() and len(text) < _SHORTER_THAN_A_DIGEST and text not in NOTHING_WORDS:
+        return text.lower()
+    return _careful_name(text, country)
+
+
+_AMAZON_NAME: Final = ("P8: a-z 0-9 kept", _amazon_name)
 _AMAZON_ID: Final = ("P8: unhashed", _if_given(trimmed))
 _AMAZON: Final[_Rules] = {
     _T.EMAIL: ("P8, the schema's words: a-z 0-9 . @ - kept", amazon_email),
