@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.chain import Link
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,9 @@ class Entry:
     destination: str | None
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None
+    link: int | None = None
+    prev_hash: bytes | None = None
+    hash: bytes | None = None
 
 
 async def record(
@@ -70,7 +75,8 @@ async def newest(
     """Return up to `limit` acts, newest first, under the id `below`; `only` keeps to those destinations."""
     rows = await connection.execute(
         text(
-            "SELECT id, at, actor, act, subject, destination, before, after FROM audit "
+            "SELECT id, at, actor, act, subject, destination, before, after, link, prev_hash, hash "
+            "FROM audit "
             "WHERE (CAST(:below AS bigint) IS NULL OR id < :below) "
             "AND (CAST(:destination AS text) IS NULL OR destination = :destination) "
             "AND (CAST(:act AS text) IS NULL OR act = :act) "
@@ -95,9 +101,45 @@ async def newest(
             destination=row.destination,
             before=row.before,
             after=row.after,
+            link=row.link,
+            prev_hash=None if row.prev_hash is None else bytes(row.prev_hash),
+            hash=None if row.hash is None else bytes(row.hash),
         )
         for row in rows
     ]
+
+
+# The members of a link as the trigger hashes them; the text of a jsonb is the same wherever it is read.
+_LINKS = (
+    "SELECT link, id, ARRAY[CAST(link AS text), CAST(id AS text), to_char(at AT TIME ZONE 'UTC', "
+    "'YYYY-MM-DD\"T\"HH24\\:MI\\:SS.US'), actor, act, subject, destination, "
+    "CAST(before AS text), CAST(after AS text)] AS members, prev_hash, hash FROM audit "
+)
+
+
+async def chain(connection: AsyncConnection, *, after: int, limit: int) -> list[Link]:
+    """Return up to `limit` links of the chain behind the number `after`, in its order."""
+    rows = await connection.execute(
+        text(_LINKS + "WHERE link > :after ORDER BY link LIMIT :limit"),
+        {"after": after, "limit": limit},
+    )
+    return [_link(row) for row in rows.mappings()]
+
+
+async def unlinked(connection: AsyncConnection) -> list[Link]:
+    """Return the first row that is in no chain, if there is one."""
+    rows = await connection.execute(text(_LINKS + "WHERE link IS NULL OR hash IS NULL ORDER BY id LIMIT 1"))
+    return [_link(row) for row in rows.mappings()]
+
+
+def _link(row: RowMapping) -> Link:
+    return Link(
+        number=row["link"],
+        id=row["id"],
+        members=tuple(row["members"]),
+        prev_hash=None if row["prev_hash"] is None else bytes(row["prev_hash"]),
+        hash=None if row["hash"] is None else bytes(row["hash"]),
+    )
 
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number", enc_hook=str)

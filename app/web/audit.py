@@ -23,6 +23,9 @@ def shown(entry: audit.Entry) -> dict[str, Any]:
         "destination_id": entry.destination,
         "before": entry.before,
         "after": entry.after,
+        "link": entry.link,
+        "prev_hash": None if entry.prev_hash is None else entry.prev_hash.hex(),
+        "hash": None if entry.hash is None else entry.hash.hex(),
     }
 
 

@@ -1,0 +1,116 @@
+"""The audit is a chain of hashes: whoever alters, removes or adds a row is found out at that row."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.domain.chain import Broken, Head
+from app.operating.audit import followed
+from app.store import audit
+
+ACTS = 12
+
+
+async def acts(engine: AsyncEngine, number: int = ACTS) -> None:
+    """Do some acts, one a transaction, with words that a careless hash would mix up."""
+    for place in range(number):
+        async with engine.begin() as connection:
+            await audit.record(
+                connection,
+                actor="key_1",
+                act="destination.changed",
+                subject=f"dst_{place}",
+                destination=None if place % 2 else f"dst_{place}",
+                before={"name": 'a "quoted" ü\n', "rate": 1.5},
+                after={"name": f"b{place}", "rate": 2},
+            )
+
+
+async def execute(engine: AsyncEngine, *statements: str) -> None:
+    async with engine.begin() as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+
+
+async def test_what_was_written_holds(engine: AsyncEngine) -> None:
+    """Recomputed outside the database, to the same head."""
+    await acts(engine)
+    told, _ = await followed(engine)
+    assert isinstance(told, Head)
+    assert told.rows == ACTS
+
+
+async def test_an_empty_audit_holds(engine: AsyncEngine) -> None:
+    """There is nothing to break."""
+    assert await followed(engine) == (Head(0, bytes(32)), True)
+
+
+async def test_fifty_at_once_make_one_chain(engine: AsyncEngine) -> None:
+    """Three rows a transaction, some undone: no fork, no gap."""
+
+    async def one(number: int) -> None:
+        async with engine.connect() as connection:
+            await connection.begin()
+            for _ in range(3):
+                await audit.record(connection, actor="a", act="x", subject=str(number))
+            if number % 5:
+                await connection.commit()
+            else:
+                await connection.rollback()
+
+    await asyncio.gather(*(one(number) for number in range(50)))
+    told, _ = await followed(engine)
+    assert isinstance(told, Head)
+    assert told.rows == 40 * 3
+
+
+@pytest.mark.parametrize(
+    ("tamper", "row", "word"),
+    [
+        pytest.param("UPDATE audit SET actor = 'key_2' WHERE id = 5", 5, "not what was written", id="who"),
+        pytest.param("UPDATE audit SET at = at + interval '1 s' WHERE id = 5", 5, "not what", id="when"),
+        pytest.param(
+            "UPDATE audit SET after = jsonb_set(after, '{rate}', '3') WHERE id = 5", 5, "not what", id="what"
+        ),
+        pytest.param("UPDATE audit SET before = NULL WHERE id = 5", 5, "not what", id="what it was before"),
+        pytest.param("DELETE FROM audit WHERE id = 5", 6, "5 is missing", id="a row taken out"),
+        pytest.param("DELETE FROM audit WHERE id = 1", 2, "1 is missing", id="the first row taken out"),
+        pytest.param(
+            "UPDATE audit SET actor = 'key_2' WHERE id = 5;"
+            "UPDATE audit SET hash = sha256(prev_hash || convert_to(audit_words(audit), 'UTF8'))"
+            " WHERE id = 5",
+            6,
+            "does not follow",
+            id="a row altered and hashed anew",
+        ),
+        pytest.param(
+            "ALTER TABLE audit DISABLE TRIGGER audit_sealed;"
+            "INSERT INTO audit (actor, act, subject) VALUES ('x', 'y', 'z');"
+            "ALTER TABLE audit ENABLE TRIGGER audit_sealed",
+            13,
+            "never linked",
+            id="a row slipped in",
+        ),
+    ],
+)
+async def test_a_tampered_row_is_named(engine: AsyncEngine, tamper: str, row: int, word: str) -> None:
+    """The first one at which the chain does not hold."""
+    await acts(engine)
+    await execute(engine, *tamper.split(";"))
+    told, _ = await followed(engine)
+    assert isinstance(told, Broken)
+    assert told.id == row
+    assert word in told.sentence
+
+
+async def test_a_chain_that_was_cut_off_is_found_by_an_earlier_head(engine: AsyncEngine) -> None:
+    """What no chain can show by itself."""
+    await acts(engine)
+    head, _ = await followed(engine)
+    assert isinstance(head, Head)
+    await execute(engine, "DELETE FROM audit WHERE id > 10")
+    told, known = await followed(engine, head.hash.hex())
+    assert isinstance(told, Head)
+    assert not known
