@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.destination import State
 from app.domain.ids import AdvertiserId, DestinationId
 from app.domain.mapping import Mapping, Problem, compile_mapping
+from app.domain.near import near_miss
 from app.store import destinations, event_names, mappings
 from app.store.destinations import Destination
 from app.store.event_names import Pin
@@ -63,20 +64,29 @@ async def pin(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Ma
         return
     pinned, new = await event_names.pin(connection, advertiser, event_type, mapping.event_name)
     if pinned.name != mapping.event_name:
-        raise conflict(pinned)
+        raise conflict(pinned, mapping.event_name)
     if new:
         await destinations.touch_advertiser(connection, advertiser)
 
 
-def conflict(pinned: Pin) -> Refusal:
-    """Return the refusal of a second name, with the first one shown."""
+_NEAR = {
+    "case": "Yours differs only in capital letters. ",
+    "spaces": "Yours differs only in what stands between the words. ",
+    "one_letter": "Yours differs by one letter. ",
+}
+
+
+def conflict(pinned: Pin, name: str) -> Refusal:
+    """Return the refusal of a second name, with the first one shown, and said how near the two are."""
+    near = near_miss(name, pinned.name)
     return Refusal(
         Word.EVENT_NAME_CONFLICT,
         f"For this advertiser, events of type {pinned.event_type} are named {pinned.name!r}. "
-        "Use that name, or rename the pinned one.",
+        f"{_NEAR.get(near or '', '')}Use that name, or rename the pinned one.",
         Field("event_name", "event_name_conflict"),
         pinned_name=pinned.name,
         event_type=pinned.event_type,
+        near_miss=near,
     )
 
 
