@@ -6,7 +6,6 @@ differs.
 
 import argparse
 import asyncio
-import getpass
 import json
 import re
 import sys
@@ -25,6 +24,7 @@ from app.configuration.reading import Refused, Wrong
 from app.delivery.holding import Holding
 from app.domain.consent import ConsentSettings
 from app.domain.destination import State
+from app.operating.actor import actor
 from app.resources import Resources, opened
 from app.settings import Settings
 from app.store import destinations, mappings
@@ -157,21 +157,13 @@ def _share(text: str) -> Fraction:
 
 def _terms(settings: Settings, asked: argparse.Namespace) -> Terms:
     return Terms(
-        by=_actor(),
+        by=actor(),
         prune=asked.prune,
         max_loss=asked.max_loss,
         max_event_age=timedelta(days=settings.max_event_age_days),
         warn_event_age=timedelta(days=settings.warn_event_age_days),
         consent=ConsentSettings(settings.tcf_vendor_id, frozenset(settings.tcf_purposes)),
     )
-
-
-def _actor() -> str:
-    """Return who did it, for the audit: the account of the machine that the command ran under."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):
-        return "cli"
 
 
 def _print(words: Iterable[str]) -> None:

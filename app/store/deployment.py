@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from app.store.partitions import days_ahead
+from app.store.rewrapping import COLUMNS
 
 if TYPE_CHECKING:
     from app.store import RoadConnection
@@ -27,14 +28,10 @@ class Deployment:
 
 
 # Sealed values name the key they are sealed under in clear: its length (1 byte), then the id.
-_KEY_IDS = """
+_SEALED = " UNION ALL ".join(f"SELECT {one.column} AS sealed FROM {one.table}" for one in COLUMNS)
+_KEY_IDS = f"""
 SELECT DISTINCT convert_from(substring(sealed FROM 2 FOR get_byte(sealed, 0)), 'SQL_ASCII') AS id
-FROM (
-  SELECT sealed FROM secrets
-  UNION ALL SELECT refresh_token FROM sign_ins
-  -- Only open parcels and those whose key has not been deleted yet; there may be many, of few key ids.
-  UNION ALL (SELECT data_key FROM parcel_states WHERE data_key IS NOT NULL)
-) AS all_sealed
+FROM ({_SEALED}) AS all_sealed
 WHERE length(sealed) > 0
 """
 

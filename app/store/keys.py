@@ -24,10 +24,12 @@ class Key:
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    replaces: KeyId | None = None
 
 
 _COLUMNS = (
-    "id, name, hint, scopes, destination_ids, created_at, created_by, expires_at, revoked_at, last_used_at"
+    "id, name, hint, scopes, destination_ids, created_at, created_by, expires_at, revoked_at, last_used_at, "
+    "replaces"
 )
 _ALIVE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
 
@@ -44,6 +46,7 @@ def _read(row: RowMapping) -> Key:
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
         last_used_at=row["last_used_at"],
+        replaces=None if row["replaces"] is None else KeyId(row["replaces"]),
     )
 
 
@@ -58,12 +61,14 @@ async def create(
     destination_ids: Sequence[str] | None,
     expires_at: datetime | None,
     created_by: str,
+    replaces: KeyId | None = None,
 ) -> Key:
     """Write a key. `digest` is the SHA-256 of the whole key, which nobody keeps."""
     row = await connection.execute(
         text(
-            "INSERT INTO api_keys (id, name, hint, digest, scopes, destination_ids, expires_at, created_by) "
-            "VALUES (:id, :name, :hint, :digest, :scopes, :destination_ids, :expires_at, :created_by) "
+            "INSERT INTO api_keys (id, name, hint, digest, scopes, destination_ids, expires_at, created_by, "
+            "replaces) VALUES (:id, :name, :hint, :digest, :scopes, :destination_ids, :expires_at, "
+            ":created_by, :replaces) "
             f"RETURNING {_COLUMNS}"
         ),
         {
@@ -75,6 +80,7 @@ async def create(
             "destination_ids": None if destination_ids is None else list(destination_ids),
             "expires_at": expires_at,
             "created_by": created_by,
+            "replaces": replaces,
         },
     )
     return _read(row.mappings().one())
@@ -139,6 +145,28 @@ async def find(connection: AsyncConnection, key: str) -> Key | None:
     row = await connection.execute(text(f"SELECT {_COLUMNS} FROM api_keys WHERE id = :id"), {"id": key})
     found = row.mappings().one_or_none()
     return None if found is None else _read(found)
+
+
+async def lock(connection: AsyncConnection, key: str) -> Key | None:
+    """Return a key that nobody else changes until the transaction ends, unless it is revoked or expired."""
+    row = await connection.execute(
+        text(f"SELECT {_COLUMNS} FROM api_keys WHERE id = :id AND {_ALIVE} FOR UPDATE"), {"id": key}
+    )
+    found = row.mappings().one_or_none()
+    return None if found is None else _read(found)
+
+
+async def let_expire(connection: AsyncConnection, key: KeyId, *, seconds: int) -> Key:
+    """Let a key end this many seconds from now, on the database's clock, or earlier where it would anyway."""
+    row = await connection.execute(
+        text(
+            "UPDATE api_keys SET expires_at = "
+            "least(expires_at, now() + make_interval(secs => CAST(:seconds AS integer))) "
+            f"WHERE id = :id RETURNING {_COLUMNS}"
+        ),
+        {"id": key, "seconds": seconds},
+    )
+    return _read(row.mappings().one())
 
 
 async def revoke(connection: AsyncConnection, key: KeyId) -> Key | None:

@@ -90,6 +90,7 @@ _KEY = {
     "expires_at": _or_null(_TIME),
     "revoked_at": _or_null(_TIME),
     "last_used_at": _or_null(_TIME),
+    "replaces": {**_or_null(_TEXT), "description": "The key that this one was made to replace."},
 }
 
 _BRIEF = _list(_object({"id": _TEXT, "destination_id": _TEXT, "name": _TEXT}))
@@ -168,7 +169,14 @@ SHAPES: dict[str, Schema] = {
         }
     ),
     "Previewed": _PREVIEW,
-    "Key": _object({**_KEY, "key": {**_TEXT, "description": "Shown once, by the POST."}}, optional=("key",)),
+    "Key": _object(
+        {
+            **_KEY,
+            "key": {**_TEXT, "description": "Shown once, by the POST."},
+            "replaced": _object({"id": _TEXT, "expires_at": _TIME}),
+        },
+        optional=("key", "replaced"),
+    ),
     "Act": _object(
         {
             "id": _TEXT,
@@ -179,6 +187,9 @@ SHAPES: dict[str, Schema] = {
             "destination_id": _or_null(_TEXT),
             "before": _ANY,
             "after": _ANY,
+            "link": {**_or_null(_INTEGER), "description": "Its place in the chain of hashes."},
+            "prev_hash": _or_null(_TEXT),
+            "hash": _or_null(_TEXT),
         }
     ),
     "Pin": _object({"event_type": _TEXT, "name": _TEXT, "pinned_at": _TIME}),
@@ -239,6 +250,19 @@ SHAPES: dict[str, Schema] = {
             "loss": {"type": "number", "description": "The largest share that loses one key or is rejected."},
             "uncertain": _list(_TEXT),
             "summary": _TEXT,
+        }
+    ),
+    "Hashed": _object(
+        {
+            "field": _TEXT,
+            "type": _TEXT,
+            "identity_profile": _TEXT,
+            "country": _TEXT,
+            "cleaned": _or_null(_TEXT),
+            "sent": _or_null(_TEXT),
+            "hashed": _YES,
+            "rule": _or_null(_TEXT),
+            "dropped": {**_or_null(_TEXT), "description": "Why it makes no match key."},
         }
     ),
     "DestinationType": _object(
@@ -334,9 +358,11 @@ ANSWERS: dict[tuple[str, str], str] = {
     ("GET", "/advertisers/{advertiser_id}/event-names"): "Pin*",
     ("POST", "/advertisers/{advertiser_id}/event-names/{event_type}/rename"): "Renamed",
     ("GET", "/catalog"): "DestinationType*",
+    ("POST", "/identity/hash"): "Hashed",
     ("POST", "/keys"): "Key",
     ("GET", "/keys"): "Key*",
     ("DELETE", "/keys/{key_id}"): "Key",
+    ("POST", "/keys/{key_id}/rotate"): "Key",
     ("GET", "/audit"): "Act*",
     **ROAD_ANSWERS,
     ("GET", "/health/live"): "Live",

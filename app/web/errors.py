@@ -40,6 +40,7 @@ class Word(StrEnum):
     DESTINATION_CHANGED = "destination_changed"
     EVENTS_WAITING = "events_waiting"
     MAPPING_ARCHIVED = "mapping_archived"
+    KEY_ENDED = "key_ended"
     EVENT_NAME_CONFLICT = "event_name_conflict"
     ADVERTISER_NOT_VISIBLE = "advertiser_not_visible"
     EVENT_AMBIGUOUS = "event_ambiguous"
@@ -88,6 +89,7 @@ TABLE: Mapping[Word, Row] = {
         409, "Events wait for this destination; delete with discard=true to give them up."
     ),
     Word.MAPPING_ARCHIVED: Row(409, "The mapping was deleted; nothing about it changes any more."),
+    Word.KEY_ENDED: Row(409, "The key is revoked or has expired; make a new one."),
     Word.EVENT_NAME_CONFLICT: Row(409, "Another event name is pinned for this advertiser and event type."),
     Word.ADVERTISER_NOT_VISIBLE: Row(
         409,

@@ -6,17 +6,16 @@ from typing import Any
 from fastapi import APIRouter, Request
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.ids import KeyId
-from app.store import audit, destinations, keys
+from app.store import destinations, keys
 from app.store.keys import Key
-from app.web.auth import Caller, Scope, digest_of, hint_of, new_key
-from app.web.destinations import new_id
+from app.web.auth import Caller, Scope
 from app.web.door import CallerOf, Door, Wired, key_ring_of, needs
 from app.web.errors import Refusal, Word
 from app.web.ids import require_key_id
+from app.web.key_acts import make_key, revoke_key, rotate_key
 from app.web.paging import PAGE, Cursor, Limit, bad_cursor, cursor_of, page, page_of, place_of
 from app.web.problems import Field
-from app.web.schemas import NewKey
+from app.web.schemas import KeyRotation, NewKey
 
 router = APIRouter(route_class=Door, tags=["keys"])
 
@@ -34,12 +33,8 @@ def shown(key: Key) -> dict[str, Any]:
         "expires_at": key.expires_at,
         "revoked_at": key.revoked_at,
         "last_used_at": key.last_used_at,
+        "replaces": key.replaces,
     }
-
-
-def said(key: Key) -> dict[str, Any]:
-    """Return what the audit keeps of a key."""
-    return {name: shown(key)[name] for name in ("name", "hint", "scopes", "destination_ids", "expires_at")}
 
 
 @router.post("/keys", status_code=201, summary="Make a key")
@@ -56,23 +51,16 @@ async def create(body: NewKey, caller: CallerOf, wired: Wired) -> dict[str, Any]
         raise Refusal(
             Word.INVALID, "Name destination_ids among your own.", Field("destination_ids", "missing")
         )
-    secret = new_key()
     async with wired.engine.begin() as connection:
         if limited is not None:
             await _require_known(connection, caller, limited)
-        made = await keys.create(
+        made, secret = await make_key(
             connection,
-            KeyId(new_id("key_")),
             name=body.name,
-            hint=hint_of(secret),
-            digest=digest_of(secret),
-            scopes=sorted(set(body.scopes)),
-            destination_ids=None if limited is None else sorted(set(limited)),
+            scopes=body.scopes,
+            destination_ids=limited,
             expires_at=body.expires_at,
-            created_by=caller.actor,
-        )
-        await audit.record(
-            connection, actor=caller.actor, act="key.created", subject=made.id, after=said(made)
+            by=caller.actor,
         )
     return {**shown(made), "key": secret}
 
@@ -127,13 +115,41 @@ async def revoke(key_id: str, caller: CallerOf, wired: Wired, request: Request) 
         key = await keys.find(connection, key_id)
         if key is None or not _may_touch(caller, key):
             raise Refusal(Word.NOT_FOUND)
-        revoked = await keys.revoke(connection, key.id)
-        if revoked is not None:
-            await audit.record(
-                connection, actor=caller.actor, act="key.revoked", subject=key.id, before=said(key)
-            )
+        revoked = await revoke_key(connection, key, by=caller.actor)
     key_ring_of(request).forget(key.id)
     return shown(revoked or key)
+
+
+@router.post("/keys/{key_id}/rotate", status_code=201, summary="Replace a key")
+@needs(Scope.KEYS_ADMIN)
+async def rotate(
+    *, key_id: str, caller: CallerOf, wired: Wired, request: Request, body: KeyRotation | None = None
+) -> dict[str, Any]:
+    """Make a key that may do the same and show it, this once; the old one works on for the overlap.
+
+    A day, unless `overlap_seconds` says otherwise; 0 ends the old one at once. 409 `key_ended` for a key that
+    is revoked or expired.
+    """
+    asked = body or KeyRotation()
+    require_key_id(key_id)
+    if asked.expires_at is not None and asked.expires_at <= wired.now():
+        raise Refusal(Word.INVALID, None, Field("expires_at", "not_in_future"))
+    async with wired.engine.begin() as connection:
+        key = await keys.find(connection, key_id)
+        if key is None or not _may_touch(caller, key):
+            raise Refusal(Word.NOT_FOUND)
+        done = await rotate_key(
+            connection,
+            key.id,
+            overlap_s=asked.overlap_seconds,
+            expires_at=asked.expires_at,
+            by=caller.actor,
+        )
+        if done is None:
+            raise Refusal(Word.KEY_ENDED)
+    made, secret, old = done
+    key_ring_of(request).forget(old.id)
+    return {**shown(made), "key": secret, "replaced": {"id": old.id, "expires_at": old.expires_at}}
 
 
 def _may_touch(caller: Caller, key: Key) -> bool:

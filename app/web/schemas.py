@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from app.domain.currencies import CURRENCIES
 from app.domain.destination import advertiser_id_problem, dataset_name_problem
+from app.domain.identity import MATCH_KEYS
 from app.web.auth import Scope
 
 
@@ -139,6 +140,22 @@ class NewKey(Body):
     scopes: Annotated[list[Literal[tuple(Scope)]], Field(min_length=1, max_length=len(Scope))]  # type: ignore[valid-type]
     destination_ids: Annotated[list[str], Field(min_length=1, max_length=1000)] | None = None
     expires_at: Instant | None = None
+
+
+class KeyRotation(Body):
+    """How long the old key works on, and when the new one shall end."""
+
+    overlap_seconds: Annotated[int, Field(ge=0, le=90 * 24 * 3600)] = 24 * 3600
+    expires_at: Instant | None = None
+
+
+class ToHash(Body):
+    """A value to show the match key of. It is not in any error, log line or row."""
+
+    field: Literal[tuple(rule.field for rule in MATCH_KEYS)]  # type: ignore[valid-type]
+    value: Annotated[str, Field(min_length=1, max_length=1024, repr=False)]
+    country: Annotated[str, Field(max_length=20)] = "US"
+    identity_profile: ProfileName = "amazon"
 
 
 class Rename(Body):

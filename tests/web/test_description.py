@@ -68,6 +68,7 @@ async def test_real_answers_have_the_shapes_they_are_described_with(world: World
         "Backtest",  # test_learned
         "Catalogue",  # test_learned
         "Connected",  # test_oauth
+        "Hashed",  # test_hashing
         "Erasure",  # tests/road/test_erasing
         "ErasureReceipt",
         "Replayed",  # tests/road/test_replaying

@@ -39,6 +39,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/destinations/{destination_id}/mappings/{mapping_id}/rollback"): {"version": 1},
     ("POST", "/destinations/{destination_id}/mappings/{mapping_id}/preview"): {"event": EVENT},
     ("POST", "/advertisers/{advertiser_id}/event-names/{event_type}/rename"): {"to": "Renamed"},
+    ("POST", "/identity/hash"): {"field": "email", "value": "a@example.com"},
     ("POST", "/keys"): {"name": "k", "scopes": ["events:read"]},
 }
 # Routes of the events themselves have tests of their own with a road behind them.
