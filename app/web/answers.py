@@ -1,117 +1,86 @@
 """The answers of the routes as the API describes them; tests check real answers against these shapes."""
 
-from typing import Any
-
 from app.domain.codes import Code
 from app.domain.destination import Region, State
 from app.web.answers_of_the_road import ROAD_ANSWERS, ROAD_SHAPES
 from app.web.auth import Scope
 from app.web.mapping_form import DOCUMENT_SCHEMA, EXAMPLE
+from app.web.schema_words import ANY, INTEGER, TEXT, TIME, YES, Schema, list_of, members, or_null, ref
 
-Schema = dict[str, Any]
-
-_TEXT: Schema = {"type": "string"}
-_TIME: Schema = {"type": "string", "format": "date-time"}
-_INTEGER: Schema = {"type": "integer"}
-_YES: Schema = {"type": "boolean"}
-_ANY: Schema = {"type": ["object", "null"]}
-
-
-def _or_null(schema: Schema) -> Schema:
-    return {**schema, "type": [schema["type"], "null"]}
-
-
-def _list(schema: Schema) -> Schema:
-    return {"type": "array", "items": schema}
-
-
-def _object(properties: Schema, *, optional: tuple[str, ...] = (), example: Any = None) -> Schema:
-    made: Schema = {
-        "type": "object",
-        "properties": properties,
-        "required": [name for name in properties if name not in optional],
-    }
-    return made if example is None else {**made, "example": example}
-
-
-def _ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-_WARNINGS = _list(
-    _object({"code": _TEXT, "field": _or_null(_TEXT), "destination_id": _TEXT}, optional=("destination_id",))
+_WARNINGS = list_of(
+    members({"code": TEXT, "field": or_null(TEXT), "destination_id": TEXT}, optional=("destination_id",))
 )
 _AT = "2026-11-24T10:00:00Z"
 _DESTINATION_ID, _MAPPING_ID = "dst_0a1b2c3d4e5f6g7h8i9j", "map_0a1b2c3d4e5f6g7h8i9j"
 
 _DESTINATION = {
-    "id": _TEXT,
-    "name": _TEXT,
-    "advertiser_id": _TEXT,
+    "id": TEXT,
+    "name": TEXT,
+    "advertiser_id": TEXT,
     "region": {"type": "string", "enum": list(Region)},
-    "currency": _TEXT,
-    "identity_profile": _TEXT,
-    "dataset_name": _or_null(_TEXT),
-    "rate_limit": _object({"requests_per_second": {"type": "number"}, "burst": _INTEGER}),
+    "currency": TEXT,
+    "identity_profile": TEXT,
+    "dataset_name": or_null(TEXT),
+    "rate_limit": members({"requests_per_second": {"type": "number"}, "burst": INTEGER}),
     "state": {"type": "string", "enum": list(State)},
-    "reason": {**_or_null(_TEXT), "description": "Why it needs to be connected again."},
-    "connected": _YES,
-    "published_mappings": _INTEGER,
-    "version": {**_INTEGER, "description": "Also the ETag."},
-    "created_at": _TIME,
-    "updated_at": _TIME,
-    "archived_at": _or_null(_TIME),
+    "reason": {**or_null(TEXT), "description": "Why it needs to be connected again."},
+    "connected": YES,
+    "published_mappings": INTEGER,
+    "version": {**INTEGER, "description": "Also the ETag."},
+    "created_at": TIME,
+    "updated_at": TIME,
+    "archived_at": or_null(TIME),
     "warnings": _WARNINGS,
-    "discarded": {**_INTEGER, "description": "Answer to a delete: events that were given up."},
+    "discarded": {**INTEGER, "description": "Answer to a delete: events that were given up."},
 }
 
 _MAPPING = {
-    "id": _TEXT,
-    "destination_id": _TEXT,
-    "name": _TEXT,
+    "id": TEXT,
+    "destination_id": TEXT,
+    "name": TEXT,
     "state": {"type": "string", "enum": ["draft", "published", "archived"]},
-    "published_version": _or_null(_INTEGER),
-    "unpublished_changes": _YES,
-    "problems": _list(_object({"field": _TEXT, "problem": _TEXT, "detail": _TEXT})),
+    "published_version": or_null(INTEGER),
+    "unpublished_changes": YES,
+    "problems": list_of(members({"field": TEXT, "problem": TEXT, "detail": TEXT})),
     "warnings": _WARNINGS,
-    "version": {**_INTEGER, "description": "Also the ETag; counts edits, not what was published."},
-    "created_at": _TIME,
-    "updated_at": _TIME,
+    "version": {**INTEGER, "description": "Also the ETag; counts edits, not what was published."},
+    "created_at": TIME,
+    "updated_at": TIME,
 }
 
 _KEY = {
-    "id": _TEXT,
-    "name": _TEXT,
-    "hint": {**_TEXT, "description": "The key's first eight characters."},
-    "scopes": _list({"type": "string", "enum": list(Scope)}),
-    "destination_ids": _or_null(_list(_TEXT)),
-    "created_at": _TIME,
-    "created_by": _TEXT,
-    "expires_at": _or_null(_TIME),
-    "revoked_at": _or_null(_TIME),
-    "last_used_at": _or_null(_TIME),
-    "replaces": {**_or_null(_TEXT), "description": "The key that this one was made to replace."},
+    "id": TEXT,
+    "name": TEXT,
+    "hint": {**TEXT, "description": "The key's first eight characters."},
+    "scopes": list_of({"type": "string", "enum": list(Scope)}),
+    "destination_ids": or_null(list_of(TEXT)),
+    "created_at": TIME,
+    "created_by": TEXT,
+    "expires_at": or_null(TIME),
+    "revoked_at": or_null(TIME),
+    "last_used_at": or_null(TIME),
+    "replaces": {**or_null(TEXT), "description": "The key that this one was made to replace."},
 }
 
-_BRIEF = _list(_object({"id": _TEXT, "destination_id": _TEXT, "name": _TEXT}))
+_BRIEF = list_of(members({"id": TEXT, "destination_id": TEXT, "name": TEXT}))
 
 _PREVIEW: Schema = {
     "oneOf": [
-        _object(
+        members(
             {
                 "ok": {"const": True},
                 "amazon_event": {"type": "object", "description": "Exactly the JSON that would be sent."},
-                "steps": _list({"type": "object"}),
+                "steps": list_of({"type": "object"}),
                 "warnings": _WARNINGS,
             }
         ),
-        _object(
+        members(
             {
                 "ok": {"const": False},
-                "code": _TEXT,
-                "reason": _TEXT,
-                "field": _or_null(_TEXT),
-                "detail": _TEXT,
+                "code": TEXT,
+                "reason": TEXT,
+                "field": or_null(TEXT),
+                "detail": TEXT,
             }
         ),
     ]
@@ -119,7 +88,7 @@ _PREVIEW: Schema = {
 
 # Each shape under its name in the description.
 SHAPES: dict[str, Schema] = {
-    "Destination": _object(
+    "Destination": members(
         _DESTINATION,
         optional=("warnings", "discarded"),
         example={
@@ -142,7 +111,7 @@ SHAPES: dict[str, Schema] = {
             "warnings": [],
         },
     ),
-    "Mapping": _object(
+    "Mapping": members(
         {**DOCUMENT_SCHEMA["properties"], **_MAPPING},
         optional=tuple(name for name in DOCUMENT_SCHEMA["properties"] if name != "name"),
         example={
@@ -159,131 +128,131 @@ SHAPES: dict[str, Schema] = {
             "updated_at": _AT,
         },
     ),
-    "MappingVersion": _object(
+    "MappingVersion": members(
         {
-            "version": _INTEGER,
-            "current": _YES,
+            "version": INTEGER,
+            "current": YES,
             "mapping": {"type": "object"},
-            "published_by": _TEXT,
-            "published_at": _TIME,
+            "published_by": TEXT,
+            "published_at": TIME,
         }
     ),
     "Previewed": _PREVIEW,
-    "Key": _object(
+    "Key": members(
         {
             **_KEY,
-            "key": {**_TEXT, "description": "Shown once, by the POST."},
-            "replaced": _object({"id": _TEXT, "expires_at": _TIME}),
+            "key": {**TEXT, "description": "Shown once, by the POST."},
+            "replaced": members({"id": TEXT, "expires_at": TIME}),
         },
         optional=("key", "replaced"),
     ),
-    "Act": _object(
+    "Act": members(
         {
-            "id": _TEXT,
-            "at": _TIME,
-            "actor": _TEXT,
-            "act": _TEXT,
-            "subject": _TEXT,
-            "destination_id": _or_null(_TEXT),
-            "before": _ANY,
-            "after": _ANY,
-            "link": {**_or_null(_INTEGER), "description": "Its place in the chain of hashes."},
-            "prev_hash": _or_null(_TEXT),
-            "hash": _or_null(_TEXT),
+            "id": TEXT,
+            "at": TIME,
+            "actor": TEXT,
+            "act": TEXT,
+            "subject": TEXT,
+            "destination_id": or_null(TEXT),
+            "before": ANY,
+            "after": ANY,
+            "link": {**or_null(INTEGER), "description": "Its place in the chain of hashes."},
+            "prev_hash": or_null(TEXT),
+            "hash": or_null(TEXT),
         }
     ),
-    "Pin": _object({"event_type": _TEXT, "name": _TEXT, "pinned_at": _TIME}),
-    "Renamed": _object(
+    "Pin": members({"event_type": TEXT, "name": TEXT, "pinned_at": TIME}),
+    "Renamed": members(
         {
-            "advertiser_id": _TEXT,
-            "event_type": _TEXT,
-            "name": _TEXT,
-            "previous_name": _TEXT,
+            "advertiser_id": TEXT,
+            "event_type": TEXT,
+            "name": TEXT,
+            "previous_name": TEXT,
             "mappings": _BRIEF,
             "mappings_left": _BRIEF,
         }
     ),
-    "SignInPage": _object({"authorize_url": _TEXT}),
-    "Connected": _object({"status": {"const": "connected"}, "destination_id": _TEXT}),
-    "Preflight": _object(
+    "SignInPage": members({"authorize_url": TEXT}),
+    "Connected": members({"status": {"const": "connected"}, "destination_id": TEXT}),
+    "Preflight": members(
         {
-            "ready": _YES,
-            "checks": _list(
-                _object(
+            "ready": YES,
+            "checks": list_of(
+                members(
                     {
-                        "name": _TEXT,
+                        "name": TEXT,
                         "status": {"type": "string", "enum": ["ok", "failed", "unknown"]},
-                        "detail": _TEXT,
-                        "who": _TEXT,
+                        "detail": TEXT,
+                        "who": TEXT,
                     }
                 )
             ),
         }
     ),
-    "Catalogue": _object(
+    "Catalogue": members(
         {
-            "events": {**_INTEGER, "description": "How many events it was learned from."},
-            "items": _list(
-                _object(
+            "events": {**INTEGER, "description": "How many events it was learned from."},
+            "items": list_of(
+                members(
                     {
-                        "path": _TEXT,
+                        "path": TEXT,
                         "types": {"type": "object", "description": "JSON types and their shares."},
-                        "forms": _list(_TEXT),
+                        "forms": list_of(TEXT),
                         "fill_rate": {"type": "number"},
-                        "suggested_for": _list(_TEXT),
+                        "suggested_for": list_of(TEXT),
                     }
                 )
             ),
             "suggestions": {"type": "object", "description": "Fields and the paths they could read."},
         }
     ),
-    "Backtest": _object(
+    "Backtest": members(
         {
-            "published_version": _INTEGER,
-            "events": {**_INTEGER, "description": "How many events were looked at."},
-            "unclear": {**_INTEGER, "description": "Of these, how many cannot be judged by their form."},
-            "lost": _list(_object({"match_key": _TEXT, "events": _INTEGER})),
-            "gained": _list(_object({"match_key": _TEXT, "events": _INTEGER})),
-            "newly_rejected": _list(
-                _object({"reason": _TEXT, "mapping_field": _or_null(_TEXT), "events": _INTEGER})
+            "published_version": INTEGER,
+            "events": {**INTEGER, "description": "How many events were looked at."},
+            "unclear": {**INTEGER, "description": "Of these, how many cannot be judged by their form."},
+            "lost": list_of(members({"match_key": TEXT, "events": INTEGER})),
+            "gained": list_of(members({"match_key": TEXT, "events": INTEGER})),
+            "newly_rejected": list_of(
+                members({"reason": TEXT, "mapping_field": or_null(TEXT), "events": INTEGER})
             ),
             "loss": {"type": "number", "description": "The largest share that loses one key or is rejected."},
-            "uncertain": _list(_TEXT),
-            "summary": _TEXT,
+            "uncertain": list_of(TEXT),
+            "summary": TEXT,
         }
     ),
-    "Hashed": _object(
+    "Hashed": members(
         {
-            "field": _TEXT,
-            "type": _TEXT,
-            "identity_profile": _TEXT,
-            "country": _TEXT,
-            "cleaned": _or_null(_TEXT),
-            "sent": _or_null(_TEXT),
-            "hashed": _YES,
-            "rule": _or_null(_TEXT),
-            "dropped": {**_or_null(_TEXT), "description": "Why it makes no match key."},
+            "field": TEXT,
+            "type": TEXT,
+            "identity_profile": TEXT,
+            "country": TEXT,
+            "cleaned": or_null(TEXT),
+            "sent": or_null(TEXT),
+            "hashed": YES,
+            "rule": or_null(TEXT),
+            "dropped": {**or_null(TEXT), "description": "Why it makes no match key."},
         }
     ),
-    "DestinationType": _object(
-        {"type": _TEXT, "name": _TEXT, "help": _TEXT, "fields": _list({"type": "object"})}
+    "DestinationType": members(
+        {"type": TEXT, "name": TEXT, "help": TEXT, "fields": list_of({"type": "object"})}
     ),
-    "EventResults": _object(
+    "EventResults": members(
         {
-            "accepted": _INTEGER,
-            "duplicates": _INTEGER,
-            "rejected": _INTEGER,
-            "results": _list(
-                _object(
+            "accepted": INTEGER,
+            "duplicates": INTEGER,
+            "rejected": INTEGER,
+            "results": list_of(
+                members(
                     {
-                        "index": _INTEGER,
-                        "event_id": _or_null(_TEXT),
+                        "index": INTEGER,
+                        "event_id": or_null(TEXT),
                         "status": {"type": "string", "enum": ["accepted", "duplicate", "rejected"]},
                         "code": {"type": "string", "enum": list(Code)},
-                        "reason": _TEXT,
-                        "field": _or_null(_TEXT),
-                        "mapping_field": _or_null(_TEXT),
-                        "detail": _TEXT,
+                        "reason": TEXT,
+                        "field": or_null(TEXT),
+                        "mapping_field": or_null(TEXT),
+                        "detail": TEXT,
                         "warnings": _WARNINGS,
                         "preview": {"type": "object", "description": "With dry_run: what would be sent."},
                     },
@@ -311,8 +280,8 @@ SHAPES: dict[str, Schema] = {
         "description": "Three ids route it; everything else is catalogue data that mappings read by path.",
         "properties": {
             "event_id": {"type": "string", "minLength": 1, "maxLength": 256},
-            "destination_id": _TEXT,
-            "mapping_id": _TEXT,
+            "destination_id": TEXT,
+            "mapping_id": TEXT,
         },
         "additionalProperties": True,
         "example": {
@@ -324,8 +293,8 @@ SHAPES: dict[str, Schema] = {
         },
     },
     **ROAD_SHAPES,
-    "Live": _object({"status": {"const": "ok"}}),
-    "Ready": _object({"status": {"const": "ready"}, "reasons": _list(_TEXT)}),
+    "Live": members({"status": {"const": "ok"}}),
+    "Ready": members({"status": {"const": "ready"}, "reasons": list_of(TEXT)}),
 }
 
 _D = "/destinations/{destination_id}"
@@ -374,7 +343,7 @@ def _json(schema: Schema) -> Schema:
     return {"application/json": {"schema": schema}}
 
 
-_BATCH = _list(_ref("Event"))
+_BATCH = list_of(ref("Event"))
 
 # What POST /events takes: it reads its own body, so the framework cannot tell.
 EVENTS_BODY: Schema = {
@@ -383,10 +352,10 @@ EVENTS_BODY: Schema = {
         "application/json": {
             "schema": {
                 "oneOf": [
-                    _ref("Event"),
+                    ref("Event"),
                     _BATCH,
-                    _object({"events": _BATCH}),
-                    _object({"rows": _BATCH}),
+                    members({"events": _BATCH}),
+                    members({"rows": _BATCH}),
                 ]
             }
         },
@@ -394,7 +363,7 @@ EVENTS_BODY: Schema = {
     },
 }
 EVENTS_ANSWERS: Schema = {
-    status: {"description": meaning, "content": _json(_ref("EventResults"))}
+    status: {"description": meaning, "content": _json(ref("EventResults"))}
     for status, meaning in (
         ("200", "With dry_run: what the real call would have answered with 202."),
         ("202", "Every event was accepted or is a duplicate. Durable: committed with fsync."),
@@ -410,5 +379,5 @@ def answer_schema(method: str, path: str) -> Schema | None:
     if name is None:
         return None
     if not name.endswith("*"):
-        return _ref(name)
-    return _object({"items": _list(_ref(name[:-1])), "next_cursor": _or_null(_TEXT)})
+        return ref(name)
+    return members({"items": list_of(ref(name[:-1])), "next_cursor": or_null(TEXT)})

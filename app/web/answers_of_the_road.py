@@ -1,46 +1,35 @@
 """The answers of replay and erasure as the API describes them; a part of `answers`."""
 
-from typing import Any
-
-Schema = dict[str, Any]
-
-_TEXT: Schema = {"type": "string"}
-_TIME: Schema = {"type": "string", "format": "date-time"}
-_INTEGER: Schema = {"type": "integer"}
-
-
-def _members(properties: Schema) -> Schema:
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
+from app.web.schema_words import INTEGER, TEXT, TIME, Schema, members
 
 ROAD_SHAPES: dict[str, Schema] = {
-    "Replayed": _members(
+    "Replayed": members(
         {
             "dry_run": {"type": "boolean"},
-            "matched": _INTEGER,
-            "replayed": {**_INTEGER, "description": "Put back, or what would be."},
-            "too_old": {**_INTEGER, "description": "Past Amazon's age limit; they stay as they are."},
-            "forgotten": {**_INTEGER, "description": "Without data any more; they stay as they are."},
-            "remaining": {**_INTEGER, "description": "Beyond one call's cap; ask again."},
-            "requests": _INTEGER,
+            "matched": INTEGER,
+            "replayed": {**INTEGER, "description": "Put back, or what would be."},
+            "too_old": {**INTEGER, "description": "Past Amazon's age limit; they stay as they are."},
+            "forgotten": {**INTEGER, "description": "Without data any more; they stay as they are."},
+            "remaining": {**INTEGER, "description": "Beyond one call's cap; ask again."},
+            "requests": INTEGER,
             "seconds": {"type": "number", "description": "At least, at the lane's pace."},
         }
     ),
-    "Erasure": _members({"id": _TEXT, "status": {"const": "under_way"}, "requested_at": _TIME}),
-    "ErasureReceipt": _members(
+    "Erasure": members({"id": TEXT, "status": {"const": "under_way"}, "requested_at": TIME}),
+    "ErasureReceipt": members(
         {
-            "id": _TEXT,
+            "id": TEXT,
             "status": {"type": "string", "enum": ["under_way", "finished"]},
-            "requested_at": _TIME,
-            "finished_at": {**_TIME, "type": ["string", "null"]},
-            "requested_by": _TEXT,
-            "identifiers": {"type": "array", "items": _TEXT},
-            "parcels_scanned": _INTEGER,
-            "erased": _members({"waiting": _INTEGER, "dead": _INTEGER, "delivered": _INTEGER}),
-            "kept_elsewhere": {"type": "array", "items": _TEXT},
-            "signed": {**_TEXT, "description": "What the signature is over: the members above, as JSON."},
-            "signature": {**_TEXT, "description": "Ed25519, base64."},
-            "public_key": {**_TEXT, "description": "Ed25519, base64; this installation's own."},
+            "requested_at": TIME,
+            "finished_at": {**TIME, "type": ["string", "null"]},
+            "requested_by": TEXT,
+            "identifiers": {"type": "array", "items": TEXT},
+            "parcels_scanned": INTEGER,
+            "erased": members({"waiting": INTEGER, "dead": INTEGER, "delivered": INTEGER}),
+            "kept_elsewhere": {"type": "array", "items": TEXT},
+            "signed": {**TEXT, "description": "What the signature is over: the members above, as JSON."},
+            "signature": {**TEXT, "description": "Ed25519, base64."},
+            "public_key": {**TEXT, "description": "Ed25519, base64; this installation's own."},
         }
     ),
 }
