@@ -49,8 +49,9 @@ class Product:
     def api(self) -> str:
         return f"http://127.0.0.1:{self.api_port}"
 
-    def start(self, name: str, *arguments: str) -> None:
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
             **os.environ,
             "DATABASE_URL": self.database_url,
             "ENCRYPTION_KEYS": f"k1:{KEY}",
@@ -64,11 +65,26 @@ class Product:
             "DATA_DIR": str(self.log.parent),
             "LOG_LEVEL": "debug",
         }
+
+    def run(self, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command of the product to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "app", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def start(self, name: str, *arguments: str) -> None:
         output = self.stack.enter_context(self.log.open("ab"))
         self.children[name] = subprocess.Popen(
             [sys.executable, "-m", "app", *arguments],
             cwd=ROOT,
-            env=environment,
+            env=self.environment,
             stdout=output,
             stderr=subprocess.STDOUT,
             pass_fds=(self.listener.fileno(),),
