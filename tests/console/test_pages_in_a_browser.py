@@ -78,12 +78,11 @@ def furnished(product: Product) -> Iterator[Furnished]:
         yield Furnished(product, made, mapping, draft)
 
 
-@pytest.mark.parametrize("width", [1280, 390], ids=["desk", "phone"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")], ids=["desk", "phone"])
 def test_axe_finds_nothing_and_nothing_sticks_out(
     browser: Browser, furnished: Furnished, width: int, scheme: Any
 ) -> None:
-    """On every page, in light and dark, at desk and phone width; and nobody complains in the console."""
+    """On every page, light at a desk and dark on a phone; and nobody complains in the console."""
     window = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
     site = Site(furnished.product, window.new_page())
     site.open("/console/sign-in")
@@ -120,7 +119,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_name_is_shown_as_text(site: Site, furnished: Furnished, name: str) -> None:
-    """For a destination, a mapping and a key, on every page that shows it: no dialog, no report, no markup."""
+    """For a destination, a mapping and a key, on every page that shows it: no dialog, no markup."""
     site.sign_in()
     page = site.page
     site.open("/console/destinations/new")

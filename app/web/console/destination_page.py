@@ -66,6 +66,7 @@ def content_of(wired: Wiring, found: Destination, visitor: Visitor, tab: str) ->
         "region": REGIONS[shown["region"]],
         "tab": tab,
         "may_write": visitor.caller.may(Scope.DESTINATIONS_WRITE) and shown["state"] != "archived",
+        "may_replay": visitor.caller.may(Scope.REPLAY) and shown["state"] != "archived",
         "may_read_events": visitor.caller.may(Scope.EVENTS_READ),
         "development": wired.development,
         "amazon": sign_in_origin(wired, found.region),

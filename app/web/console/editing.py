@@ -13,12 +13,13 @@ from app.domain.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.mapping import MAX_CUSTOM_FIELDS, check_draft, check_publishable
 from app.store import event_names
 from app.web import catalog, destinations, mappings
+from app.web import learned as catalogues
 from app.web import preview as previews
 from app.web.auth import Scope
 from app.web.console import pages
 from app.web.console.destination_page import PAGE, content_of
 from app.web.console.entrance import Entrance, Form, Visiting, matching, text
-from app.web.console.mapping_form import from_form, to_form
+from app.web.console.mapping_form import from_form, kept, to_form
 from app.web.console.present_forms import of_fields
 from app.web.console.present_mapping import paths, preview
 from app.web.console.visitors import Visitor
@@ -143,7 +144,7 @@ async def save(
     """Save the draft as the form says; or show the form again, each problem at its field."""
     content = await _content(wired, visitor, destination_id)
     found = pages.plain(await mappings.read(destination_id, mapping_id, visitor.caller, wired))
-    document = from_form(_given(form))
+    document = kept(_document(found), from_form(_given(form)))
     if check_draft(document):
         return await _editor(request, wired, content, found, document, status=422)
     # A member that the form no longer says is taken away; that is what null means in a change.
@@ -192,7 +193,6 @@ async def show_preview(
         wrong=wrong,
         lacking=lacking,
         shown=shown,
-        paths=paths(event) if not wrong else None,
     )
     return HTMLResponse(html)
 
@@ -248,12 +248,13 @@ async def _editor(
 ) -> Response:
     async with wired.engine.connect() as connection:
         pins = await event_names.of_advertiser(connection, content["destination"]["advertiser_id"])
+    visitor: Visitor = request.state.visitor
+    learned = (await catalogues.catalogue(content["destination"]["id"], visitor.caller, wired))["items"]
     event = sample(wired.now())
     wrong = check_draft(document)
     kind = catalog.amazon()
     shown = None
     if not check_publishable(document):
-        visitor: Visitor = request.state.visitor
         body = Preview.model_construct(event=event, mapping=document)
         id_ = content["destination"]["id"]
         shown = preview(pages.plain(await previews.preview(id_, found["id"], body, visitor.caller, wired)))
@@ -272,6 +273,6 @@ async def _editor(
         most=MAX_CUSTOM_FIELDS,
         pins=[{"type": EVENT_TYPES[pin.event_type].label, "name": pin.name} for pin in pins],
         sample=json.dumps(event, indent=2),
-        paths=paths(event),
+        paths=paths(event, learned),
         shown=shown,
     )

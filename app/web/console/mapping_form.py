@@ -245,3 +245,43 @@ def _source(given: Mapping[str, str], name: str, *, text: bool) -> dict[str, Any
     if value is not None:
         source["default"] = value
     return source
+
+
+def canonical(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a document with every short form of a source written out, so that equals look equal."""
+    made = dict(document)
+    for name in ("event_type", "event_source", "event_name", "country_code"):
+        if isinstance(made.get(name), str):
+            made[name] = {"const": made[name]}
+    for name in ("fields", "consent"):
+        if isinstance(made.get(name), dict):
+            made[name] = {
+                key: {"path": one} if isinstance(one, str) and key != "mode" else one
+                for key, one in made[name].items()
+            }
+    if isinstance(made.get("custom_data"), list):
+        made["custom_data"] = [
+            {"name": row.rpartition(".")[2], "path": row} if isinstance(row, str) else row
+            for row in made["custom_data"]
+        ]
+    return made
+
+
+def kept(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `after`, with each member that says what `before` said in the words of `before`.
+
+    Saving a form that nobody touched then changes nothing, whichever short forms an API caller used.
+    """
+    old, new = canonical(before), canonical(after)
+    made = {name: before[name] if name in old and old[name] == new[name] else after[name] for name in after}
+    for name in ("fields", "consent"):
+        if (
+            isinstance(made.get(name), dict)
+            and isinstance(before.get(name), dict)
+            and made[name] is after[name]
+        ):
+            made[name] = {
+                key: before[name][key] if old[name].get(key) == new[name][key] else one
+                for key, one in after[name].items()
+            }
+    return made

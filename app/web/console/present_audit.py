@@ -20,6 +20,7 @@ ACTS: Mapping[str, str] = {
     "mapping.published": "published the mapping",
     "mapping.rolled_back": "rolled the mapping back",
     "mapping.archived": "deleted the mapping",
+    "events.replayed": "sent events again",
     "event_name.renamed": "renamed an event everywhere",
     "key.created": "made a key",
     "key.revoked": "revoked a key",

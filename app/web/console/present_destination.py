@@ -132,6 +132,7 @@ def lane(stats: Mapping[str, Any], about: Connection, now: datetime) -> list[Gau
             "warn" if shut else "good",
             about.gate_until if shut else None,
         ),
+        _breaker(stats.get("breaker")),
         Gauge(
             "Worker",
             "sending" if stats["lane_owned"] else "none",
@@ -157,6 +158,18 @@ def lane(stats: Mapping[str, Any], about: Connection, now: datetime) -> list[Gau
             expiry,
         ),
     ]
+
+
+def _breaker(told: Mapping[str, Any] | None) -> Gauge:
+    state = told["state"] if told else "closed"
+    rate = told["error_rate"] if told else 0.0
+    meaning = {
+        "closed": "Requests go out as the rate allows.",
+        "open": "After too many failures nothing is sent but a probe now and then.",
+        "half_open": "A probe is under way; if it is answered, sending goes on.",
+    }[state]
+    tone = {"closed": "good", "open": "bad", "half_open": "warn"}[state]
+    return Gauge("Breaker", state.replace("_", " "), f"{meaning} Failing lately: {rate:.0%}.", tone)
 
 
 def _token(about: Connection, now: datetime) -> Gauge:

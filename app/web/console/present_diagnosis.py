@@ -142,7 +142,8 @@ def _no_worker(seen: Seen) -> Diagnosis | None:
 
 def _run(seen: Seen) -> Diagnosis | None:
     run = seen.failing
-    if not run or not (seen.stats["waiting"] or run[0].outcome in ("unexpected", "divisible")):
+    # Nothing waits: what a refused request did to its events is told by the dead letters.
+    if not run or not (seen.stats["waiting"] or run[0].outcome == "unexpected"):
         return None
     headline, remedy = _RUNS.get(run[0].outcome, _RUNS["broken"])
     status = run[0].http_status

@@ -9,6 +9,7 @@ import msgspec
 
 from app.domain.codes import WARNINGS
 from app.domain.fields import FIELDS
+from app.web.console.mapping_form import canonical
 
 MOST_PATHS = 200
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
@@ -53,8 +54,8 @@ class Change:
 
 def changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[Change]:
     """Return every place at which `after` differs from `before`, in the order of the document."""
-    old = dict(_leaves(before or {}, ""))
-    new = dict(_leaves(after, ""))
+    old = dict(_leaves(canonical(before or {}), ""))
+    new = dict(_leaves(canonical(after), ""))
     return [
         Change(place, old.get(place), new.get(place))
         for place in dict.fromkeys([*old, *new])
@@ -81,6 +82,10 @@ def _is_source(value: Mapping[str, Any]) -> bool:
 def _shown(value: Any) -> str:
     if isinstance(value, str):
         return value
+    if isinstance(value, Mapping) and len(value) == 1 and isinstance(value.get("const"), str):
+        return str(value["const"])  # a constant reads as what it is
+    if isinstance(value, Mapping) and len(value) == 1 and "path" in value:
+        return f"from {value['path']}"
     return _ENCODER.encode(value).decode()
 
 
@@ -150,10 +155,24 @@ def _warning(warning: Mapping[str, Any]) -> str:
     return WARNINGS.get(warning["code"], str(warning["code"])) + at
 
 
-def paths(event: Any) -> list[str]:
-    """Return the paths at which a sample event has values, then the usual ones."""
-    found = list(dict.fromkeys([*_paths(event, ""), *USUAL_PATHS]))
-    return found[:MOST_PATHS]
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A path that a field of the form offers, with why."""
+
+    path: str
+    why: str
+
+
+def paths(event: Any, learned: Sequence[Mapping[str, Any]] = ()) -> list[Offer]:
+    """Return the paths that accepted events had (the catalogue), then the sample's, then the usual ones."""
+    found = {
+        one["path"]: Offer(one["path"], f"in {one['fill_rate']:.0%} of recent events") for one in learned
+    }
+    for path in _paths(event, ""):
+        found.setdefault(path, Offer(path, "in the sample"))
+    for path in USUAL_PATHS:
+        found.setdefault(path, Offer(path, "usual"))
+    return list(found.values())[:MOST_PATHS]
 
 
 def _paths(value: Any, at: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.domain.event_types import EVENT_TYPES
-from app.web import advertisers, destinations, mappings
+from app.web import advertisers, destinations, learned, mappings
 from app.web.auth import Scope
 from app.web.console import pages
 from app.web.console.destination_page import content_of
@@ -121,6 +121,11 @@ async def _page(
     )["items"]
     current = next((one for one in versions if one["current"]), None)
     draft = _draft(mapping)
+    tried = None
+    if current is not None and mapping["unpublished_changes"] and not mapping["problems"]:
+        tried = await learned.try_draft(
+            destination_id=destination_id, mapping_id=mapping_id, caller=visitor.caller, wired=wired
+        )
     return pages.show(
         request,
         "publish.html",
@@ -133,6 +138,7 @@ async def _page(
         ],
         changes=changes(current["mapping"] if current else None, draft),
         first=current is None,
+        tried=tried,
         conflict=_conflict(problem, draft) if problem else None,
         refused=None if problem is None or problem.word is Word.EVENT_NAME_CONFLICT else _told(problem),
     )

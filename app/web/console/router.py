@@ -14,6 +14,7 @@ from app.web.console import (
     overview,
     publishing_pages,
     records_pages,
+    replaying_pages,
     sign_in,
     static_files,
 )
@@ -32,6 +33,7 @@ ROOMS: tuple[APIRouter, ...] = (
     publishing_pages.router,
     activating.router,
     events_pages.router,
+    replaying_pages.router,
     keys_pages.router,
     records_pages.router,
 )

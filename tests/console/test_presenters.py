@@ -1,0 +1,370 @@
+"""Presenters as tables: what is answered in, what is printed out."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.store.observations import Connection, Day, Minute, Request
+from app.web.console import present_destination as present
+from app.web.console.present_diagnosis import Seen, diagnose
+from app.web.console.present_mapping import Change, changes, paths
+from app.web.console.present_overview import by_day, line, rows
+from app.web.console.present_setup import steps
+from app.web.console.present_trace import match_keys, story
+from app.web.console.present_words import age, number, share
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+ZERO = dict.fromkeys(
+    (
+        "accepted",
+        "duplicates",
+        "rejected",
+        "queued",
+        "retrying",
+        "held",
+        "parked",
+        "delivered",
+        "dead",
+        "expired",
+        "suppressed",
+        "erased",
+    ),
+    0,
+)
+STATS: dict[str, Any] = {
+    "counts": ZERO,
+    "waiting": 0,
+    "oldest_waiting_seconds": None,
+    "earliest_expiry_at": None,
+    "rate_limit": {"requests_per_second": 5.0, "burst": 5},
+    "learned_rate": None,
+    "lane_owned": True,
+    "rejections": [],
+    "dead_letters": [],
+}
+DESTINATION: dict[str, Any] = {
+    "id": "dst_1",
+    "name": "Acme",
+    "advertiser_id": "1",
+    "region": "NA",
+    "state": "active",
+    "reason": None,
+    "connected": True,
+    "published_mappings": 1,
+    "updated_at": "2026-11-24T10:04:00Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "said"),
+    [
+        (0, 0, "–"),
+        (0, 9, "0 %"),
+        (1, 9, "11 %"),
+        (1, 100, "1 %"),
+        (3, 200, "1.5 %"),
+        (1, 10_000, "< 0.1 %"),
+        (9_999, 10_000, "> 99.9 %"),
+        (5, 5, "100 %"),
+    ],
+)
+def test_a_share_never_rounds_something_to_nothing(part: int, whole: int, said: str) -> None:
+    """Nor almost all to all."""
+    assert share(part, whole) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (None, "–"),
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (61, "1 min 1 s"),
+        (3_600, "1 h"),
+        (11_400, "3 h 10 min"),
+        (86_400, "1 day"),
+        (180_000, "2 days 2 h"),
+        (3_605, "1 h"),
+        (-4, "0 s"),
+    ],
+)
+def test_an_age_has_at_most_two_units(seconds: float | None, said: str) -> None:
+    """The largest, and the next where it is not nought."""
+    assert age(seconds) == said
+
+
+def test_numbers_are_grouped() -> None:
+    """And a rate keeps a decimal."""
+    assert (number(1234567), number(4.5), number(5.0)) == ("1,234,567", "4.5", "5")
+
+
+def test_the_pipeline_says_in_numbers_why_it_adds_up() -> None:
+    """What is nought is left out of the sum."""
+    counts = {**ZERO, "accepted": 12, "delivered": 9, "dead": 1, "queued": 2}
+    made = present.pipeline(counts)
+    assert made.sum == "12 accepted = 2 queued + 9 delivered + 1 dead"
+    assert [one.label for one in made.ended] == ["Delivered", "Dead"]
+
+
+def test_a_destinations_line_counts_errors_of_a_week_and_draws_a_fortnight() -> None:
+    """A day without events is a nought on the line, not a gap."""
+    day = Day(1, NOW.date(), accepted=90, rejected=10, delivered=80, dead=5, expired=0)
+    old = replace(day, day=NOW.date() - timedelta(days=10), dead=90)
+    (row,) = rows([DESTINATION], {"dst_1": [old, day]}, {"dst_1": NOW}, NOW.date())
+    assert (row.errors, row.errors_tone, row.last_delivery) == ("15 %", "bad", NOW)
+    assert row.spark_says == "160 delivered in 14 days, 80 today"
+    assert len(row.spark.split()) == 14
+
+
+def test_a_line_of_noughts_lies_at_the_bottom() -> None:
+    """Without dividing by nought."""
+    assert set(by_day([], date(2026, 11, 24))) == {0}
+    assert {point.split(",")[1] for point in line([0, 0, 0]).split()} == {"22.0"}
+
+
+def request(outcome: str, status: int | None = None, ago: int = 0) -> Request:
+    return Request(NOW - timedelta(seconds=ago), outcome, status, None, 10, 20)
+
+
+WAITING = {"waiting": 5, "counts": {**ZERO, "accepted": 5, "queued": 5}, "oldest_waiting_seconds": 3.0}
+DEAD = {
+    "counts": {**ZERO, "accepted": 9, "delivered": 6, "dead": 3},
+    "dead_letters": [
+        {"code": "BAD_REQUEST", "reason": "amazon_refused", "count": 3, "remedy": "Mend the mapping."}
+    ],
+}
+REJECTED = {
+    "counts": {**ZERO, "accepted": 9, "delivered": 9, "rejected": 9},
+    "rejections": [{"code": "BAD_REQUEST", "reason": "timestamp_missing", "count": 9}],
+}
+
+
+@pytest.mark.parametrize(
+    ("destination", "stats", "requests", "headline", "remedy", "act"),
+    [
+        ({"state": "draft", "connected": False}, {}, [], "not connected", "click Allow", "connect"),
+        (
+            {"state": "needs_reconnect", "reason": "revoked"},
+            WAITING,
+            [],
+            "revoked by the user",
+            "5 events wait; none is lost",
+            "connect",
+        ),
+        (
+            {"state": "needs_reconnect", "reason": "forbidden"},
+            {},
+            [],
+            "(403)",
+            "Give that user access",
+            "connect",
+        ),
+        ({"state": "needs_reconnect", "reason": "unauthorized"}, {}, [], "(401)", "new sign-in", "connect"),
+        ({"state": "paused"}, WAITING, [], "paused", "Resume it to send. 5 events wait", "resume"),
+        (
+            {"state": "connected", "published_mappings": 0},
+            {},
+            [],
+            "no mapping is published",
+            "Publish",
+            "mapping",
+        ),
+        (
+            {},
+            {**WAITING, "lane_owned": False, "oldest_waiting_seconds": 60.0},
+            [],
+            "No worker sends",
+            "Start a worker",
+            None,
+        ),
+        ({}, WAITING, [request("throttled", 429)], "more slowly (429)", "Nothing to do", None),
+        (
+            {},
+            WAITING,
+            [request("broken", 503), request("broken", 503, 9)],
+            "The newest 2 requests failed: Amazon's servers fail",
+            "Nothing to do",
+            None,
+        ),
+        ({}, WAITING, [request("lost")], "does not answer", "way to the internet", None),
+        ({}, {}, [request("unexpected", 404)], "404", "region and the advertiser id", None),
+        ({}, DEAD, [request("answered", 207)], "3 events were given up", "Mend the mapping.", "dead"),
+        ({}, REJECTED, [request("answered", 207)], "50 %", "Event Timestamp", "rejected"),
+        ({}, {}, [], "no event has come", "journey", "activate"),
+        (
+            {},
+            {**STATS, "counts": {**ZERO, "accepted": 3, "delivered": 3}},
+            [request("answered", 207)],
+            "All is well",
+            "Nothing to do",
+            None,
+        ),
+    ],
+    ids=[
+        "draft",
+        "revoked",
+        "forbidden",
+        "unauthorized",
+        "paused",
+        "no mapping",
+        "no worker",
+        "429",
+        "5xx",
+        "no answer",
+        "404",
+        "dead",
+        "rejected",
+        "nothing yet",
+        "well",
+    ],
+)
+def test_the_diagnosis_names_cause_and_remedy(
+    destination: dict[str, Any],
+    stats: dict[str, Any],
+    requests: list[Request],
+    headline: str,
+    remedy: str,
+    act: str | None,
+) -> None:
+    """One sentence each, and the button that belongs to it."""
+    found = diagnose(Seen({**DESTINATION, **destination}, {**STATS, **stats}, requests, None, NOW))
+    assert headline in found.headline
+    assert remedy in found.remedy
+    assert found.act == act
+
+
+def test_a_run_of_failures_began_with_its_first() -> None:
+    """Not with the newest, and nothing before the last good answer counts."""
+    found = [
+        request("broken", 503, 1),
+        request("broken", 503, 9),
+        request("answered", 207, 20),
+        request("lost", None, 30),
+    ]
+    told = diagnose(Seen(DESTINATION, {**STATS, **WAITING}, found, None, NOW))
+    assert told.since == NOW - timedelta(seconds=9)
+
+
+def test_the_lane_tells_what_is_out_of_the_ordinary() -> None:
+    """A shut gate with its end, a rate below the limit, an expiry within two days."""
+    about = Connection(NOW, "bootstrap", None, NOW + timedelta(hours=1), NOW + timedelta(seconds=30), NOW, 2)
+    stats = {**STATS, **WAITING, "learned_rate": 1.5, "earliest_expiry_at": "2026-11-25T12:00:00Z"}
+    gauges = {one.label: one for one in present.lane(stats, about, NOW)}
+    assert (gauges["Gate"].value, gauges["Gate"].at) == ("shut", about.gate_until)
+    assert (gauges["Rate"].value, gauges["Rate"].tone) == ("1.5 / s", "warn")
+    assert "1 more of this advertiser" in gauges["Rate"].meaning
+    assert gauges["First to expire"].tone == "bad"
+
+
+def test_a_minute_without_requests_is_a_nought_of_events_and_no_latency() -> None:
+    """A line of time to answer must not fall to nought where nothing was asked."""
+    at = NOW - timedelta(minutes=5)
+    columns = present.charts([Minute(at, 2, 1, 500, 12.4, 30.0)], NOW)
+    places, events, failed = json.loads(columns["throughput"])
+    _, median, _ = json.loads(columns["latency"])
+    struck = places.index(int(at.timestamp()))
+    assert (events[struck], failed[struck], median[struck]) == (500, 1, 12)
+    assert (events[struck + 1], failed[struck + 1], median[struck + 1]) == (0, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("ago", "tone", "said"),
+    [
+        (None, "quiet", "That is no error"),
+        (600, "warn", "normal for 1 h 50 min more"),
+        (9_000, "good", "Counts should be there"),
+    ],
+    ids=["nothing accepted", "ten minutes", "two and a half hours"],
+)
+def test_no_activity_yet_is_not_at_once_an_error(ago: int | None, tone: str, said: str) -> None:
+    """R14: what the empty view means depends on the time since the first accepted event."""
+    first = None if ago is None else NOW - timedelta(seconds=ago)
+    found = present.viewing(first, NOW)
+    assert found.tone == tone
+    assert said in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("destination", "mappings", "accepted", "states"),
+    [
+        ({"connected": False, "published_mappings": 0}, [], 0, ["done", "now", "locked", "locked"]),
+        ({"connected": True, "published_mappings": 0}, [], 0, ["done", "done", "now", "locked"]),
+        ({"connected": True, "published_mappings": 1}, [{}], 0, ["done", "done", "done", "now"]),
+        ({"connected": True, "published_mappings": 1}, [{}], 5, ["done", "done", "done", "done"]),
+    ],
+)
+def test_a_step_is_locked_until_the_one_before_is_done(
+    destination: dict[str, Any], mappings: list[Any], accepted: int, states: list[str]
+) -> None:
+    """And says why."""
+    found = steps(destination, mappings, accepted)
+    assert [step.state for step in found] == states
+    assert all(step.why for step in found)
+
+
+def test_a_difference_is_told_by_place_and_short_forms_are_none() -> None:
+    """A bare text and the source it is short for are the same."""
+    before = {"country_code": "US", "fields": {"email": "user.email"}, "custom_data": ["event.brand"]}
+    after = {
+        "country_code": {"const": "US"},
+        "fields": {"email": {"path": "user.mail"}},
+        "custom_data": [{"name": "brand", "path": "event.brand"}],
+    }
+    assert changes(before, after) == [Change("fields.email", "from user.email", "from user.mail")]
+
+
+def test_the_paths_of_real_events_come_first_then_the_samples() -> None:
+    """Names that no path takes bare are left out."""
+    learned = [{"path": "user.mail", "fill_rate": 0.5}]
+    found = paths({"user": {"mail": "x"}, "items": [{"sku": 1}], "odd name": 1}, learned)
+    assert [(one.path, one.why) for one in found[:2]] == [
+        ("user.mail", "in 50% of recent events"),
+        ("items[0].sku", "in the sample"),
+    ]
+    assert "odd name" not in {one.path for one in found}
+
+
+def test_the_story_of_an_event_is_in_order_and_in_sentences() -> None:
+    """What happened, when, and what Amazon said."""
+    trace: dict[str, Any] = {
+        "event_time": "2026-11-24T10:00:00Z",
+        "accepted_at": "2026-11-24T10:00:01Z",
+        "mapping_version": 2,
+        "event_type": "LEAD",
+        "match_keys": ["EMAIL", "PHONE"],
+        "status": "dead",
+        "explanation": "Given up.",
+        "next_attempt_at": None,
+        "warnings": [],
+        "attempts": [
+            {
+                "outcome": "answered",
+                "started_at": "2026-11-24T10:00:02Z",
+                "http_status": 207,
+                "took_ms": 12,
+                "events_in_request": 3,
+                "request_id": "r-1",
+                "message": None,
+            }
+        ],
+    }
+    told = story(trace, "Cart")
+    assert [one.headline for one in told] == [
+        "It happened",
+        "Accepted and stored",
+        "Converted",
+        "Sent to Amazon",
+        "Dead",
+    ]
+    assert "as Lead, with Email and Phone Number" in told[2].detail
+    assert "HTTP 207, 12 ms, with 2 more, Amazon's request id r-1." in told[3].detail
+
+
+def test_match_keys_are_named_as_people_do() -> None:
+    """One, several, none."""
+    assert match_keys([]) == "no match key"
+    assert match_keys(["EMAIL"]) == "Email"

@@ -1,0 +1,104 @@
+"""Twelve faults seeded at the sandbox: the destination's own page names the cause and the remedy."""
+
+import html
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+import pytest
+
+from tests.road.processes import ADMIN, Product
+from tests.road.world import MAPPING, event
+
+BEARER = {"Authorization": f"Bearer {ADMIN}"}
+
+
+@pytest.fixture(scope="module")
+def visitor(product: Product) -> Iterator[httpx.Client]:
+    """Somebody signed in, who reads pages as a browser gets them."""
+    with httpx.Client(base_url=product.api, headers={"Accept": "text/html", "Origin": product.api}) as client:
+        assert client.post("/console/sign-in", data={"key": ADMIN}).status_code == 303
+        yield client
+
+
+def connected(product: Product, advertiser: str) -> str:
+    """Make, connect and publish a destination as an operator does, and return its id."""
+    with httpx.Client(base_url=product.api, headers=BEARER, timeout=20) as client:
+        body = {"name": f"Acme {advertiser}", "advertiser_id": advertiser, "region": "NA", "currency": "USD"}
+        id_ = str(client.post("/destinations", json=body).json()["id"])
+        parts = urlsplit(client.post(f"/destinations/{id_}/connect").json()["authorize_url"])
+        form = {**dict(parse_qsl(parts.query)), "decision": "allow", "advertiser_id": advertiser}
+        allowed = httpx.post(f"{parts.scheme}://{parts.netloc}{parts.path}", data=form)
+        client.get(allowed.headers["location"], headers={"Accept": "application/json"})
+        mapping = client.post(f"/destinations/{id_}/mappings", json=MAPPING).json()["id"]
+        assert client.post(f"/destinations/{id_}/mappings/{mapping}/publish").status_code == 200
+        return id_
+
+
+def send(product: Product, destination: str, **changes: Any) -> None:
+    one = {**event(1, destination_id=destination), **changes}
+    httpx.post(f"{product.api}/events", json=one, headers=BEARER, timeout=20)
+
+
+def read(answer: httpx.Response) -> str:
+    """Return a page as a reader sees it: without markup, blanks as one."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", answer.text)).split())
+
+
+FAULTS: dict[str, tuple[dict[str, Any] | None, str, str]] = {
+    "429": ({"kind": "429"}, "Amazon asks to send more slowly (429).", "no event loses a try by it"),
+    "hidden rate limit": (
+        {"kind": "hidden_rate_limit", "requests_per_second": 0.01},
+        "(429)",
+        "Nothing to do",
+    ),
+    "503": ({"kind": "5xx"}, "Amazon's servers fail", "sent again by themselves"),
+    "never answers nor connects": (
+        {"kind": "drop_before_accept"},
+        "Amazon does not answer",
+        "way to the internet",
+    ),
+    "accepts and drops": (
+        {"kind": "drop_after_accept"},
+        "Amazon does not answer",
+        "Nothing to do if it is Amazon's",
+    ),
+    "garbage": ({"kind": "malformed"}, "unreadable", "sent again"),
+    "revoked": ({"kind": "revoked"}, "the sign-in was revoked by the user", "Reconnect it and click Allow."),
+    "401": ({"kind": "401"}, "Amazon refuses the sign-in even with a fresh token (401).", "Reconnect it"),
+    "403": ({"kind": "403"}, "may not send for this advertiser (403).", "Give that user access"),
+    "400": ({"kind": "400"}, "mostly for “amazon request refused”", "mend the mapping"),
+    "404": ({"kind": "404"}, "404", "Check the region and the advertiser id"),
+    "refused item": (
+        {"kind": "partial", "indexes": [0], "code": "BAD_REQUEST"},
+        "mostly for “amazon refused”",
+        "Mend the mapping or the event",
+    ),
+}
+
+
+@pytest.mark.parametrize(("number", "name"), list(enumerate(FAULTS)), ids=list(FAULTS))
+def test_cause_and_remedy_are_named(product: Product, visitor: httpx.Client, number: int, name: str) -> None:
+    """Within some seconds, on the destination's own page, in words that a person can act on."""
+    fault, cause, remedy = FAULTS[name]
+    advertiser = str(7_000_000_000 + number)
+    destination = connected(product, advertiser)
+    if name == "hidden rate limit":
+        send(product, destination, event_id="first")
+    body = {"advertiser_id": advertiser, "fault": fault}
+    answer = httpx.post(f"{product.amazon}/_sandbox/faults", json=body)
+    assert answer.status_code == 201, answer.text
+    for nth in range(3):
+        send(product, destination, event_id=f"ord-{nth}")
+        time.sleep(0.3)  # requests apart, so that a rate limit has something to count
+    until = time.monotonic() + 25
+    page = ""
+    while not (cause in page and remedy in page):
+        assert time.monotonic() < until, page[:1500]
+        time.sleep(0.2)
+        page = read(visitor.get(f"/console/destinations/{destination}"))
+    story = read(visitor.get(f"/console/destinations/{destination}/event?id=ord-0"))
+    assert "Sent to Amazon" in story or "The sign-in at Amazon is not valid" in story or "Queued" in story

@@ -1,0 +1,218 @@
+"""Sessions: a key exchanged for a cookie, its limits, its end; and what each role may reach."""
+
+import re
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.web.auth import Scope
+from app.web.console.entrance import Entrance
+from app.web.console.router import ROOMS
+from app.web.console.visitors import ROLES, role_of, safe_next
+from app.web.door import scopes_of
+from tests.web.world import BOOTSTRAP, PUBLIC, World, make_world
+
+PAGE = {"Accept": "text/html"}
+COOKIE = "__Host-console"
+ROUTES = [
+    (route.path, method, scopes_of(route.endpoint))
+    for room in ROOMS
+    for route in room.routes
+    if isinstance(route, Entrance)
+    for method in sorted(route.methods or ())
+]
+LOCKED = [route for route in ROUTES if route[2]]
+WRITES = [route for route in LOCKED if route[1] == "POST"]
+
+
+@pytest_asyncio.fixture
+async def world(engine: AsyncEngine) -> AsyncIterator[World]:
+    """The web, assembled, reached over https as in production."""
+    made = make_world(engine)
+    made.client = httpx.AsyncClient(
+        transport=made.client._transport, base_url=PUBLIC, headers={**PAGE, "Origin": PUBLIC}
+    )
+    yield made
+    await made.client.aclose()
+
+
+async def sign_in(world: World, key: str = BOOTSTRAP, **form: str) -> httpx.Response:
+    return await world.client.post("/console/sign-in", data={"key": key, **form})
+
+
+async def csrf(world: World) -> str:
+    page = (await world.client.get("/console/settings")).text
+    found = re.search(r'name="csrf" value="([0-9a-f]{64})"', page)
+    assert found is not None
+    return found[1]
+
+
+async def test_a_key_is_exchanged_for_a_cookie_that_scripts_cannot_read(world: World) -> None:
+    """Held to this host, over TLS, not read by scripts, not sent with other sites' forms; no key in it."""
+    answer = await sign_in(world, next="/console/keys")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/console/keys")
+    cookies = answer.headers.get_list("set-cookie")
+    (cookie,) = [one for one in cookies if one.startswith(COOKIE) and "Max-Age=0" not in one]
+    assert {"HttpOnly", "Path=/", "SameSite=lax", "Secure"} <= set(cookie.split("; "))
+    assert "Domain" not in cookie
+    assert BOOTSTRAP not in cookie
+    (row,) = await world.sql("SELECT digest FROM console_sessions")
+    assert cookie.split("=", 1)[1].split(";")[0].encode() not in bytes(row.digest)
+
+
+async def test_a_wrong_key_opens_nothing(world: World) -> None:
+    """And says so on the page, without the key in it."""
+    answer = await sign_in(world, "not-a-key-of-anybody")
+    assert answer.status_code == 401
+    assert "No key like this is known" in answer.text
+    assert "not-a-key-of-anybody" not in answer.text
+    assert not world.client.cookies
+
+
+async def test_a_journeys_key_does_not_open_the_console(world: World) -> None:
+    """It may send events; the console takes reading."""
+    answer = await sign_in(world, await world.key("events:write"))
+    assert answer.status_code == 403
+    assert "does not open the console" in answer.text
+
+
+async def test_signing_out_ends_the_session_here_and_in_the_browser(world: World) -> None:
+    """A copy of the cookie opens nothing afterwards."""
+    await sign_in(world)
+    copy = world.client.cookies[COOKIE]
+    await world.client.post("/console/sign-out", data={"csrf": await csrf(world)})
+    world.client.cookies.set(COOKIE, copy)
+    assert (await world.client.get("/console/settings")).status_code == 303
+
+
+async def test_revoking_the_key_ends_its_sessions(world: World) -> None:
+    """At the next request."""
+    key = await world.key(*Scope)
+    await sign_in(world, key)
+    assert (await world.client.get("/console/settings")).status_code == 200
+    await world.sql("UPDATE api_keys SET revoked_at = now()")
+    assert (await world.client.get("/console/settings")).status_code == 303
+
+
+async def test_another_bootstrap_key_ends_the_sessions_of_the_one_before(world: World) -> None:
+    """Replacing it in the environment is the way to lock everybody out."""
+    await sign_in(world)
+    await world.sql("UPDATE console_sessions SET key_digest = sha256('another')")
+    assert (await world.client.get("/console/settings")).status_code == 303
+
+
+@pytest.mark.parametrize(
+    "aged",
+    [
+        "seen_at = now() - interval '31 minutes', created_at = now() - interval '31 minutes'",
+        "seen_at = now(), created_at = now() - interval '12 hours 1 minute'",
+    ],
+    ids=["half an hour without use", "twelve hours in any case"],
+)
+async def test_a_session_ends_by_itself(world: World, aged: str) -> None:
+    """On the database's clock."""
+    await sign_in(world)
+    await world.sql(f"UPDATE console_sessions SET {aged}")
+    assert (await world.client.get("/console/settings")).status_code == 303
+
+
+async def test_use_puts_the_end_off(world: World) -> None:
+    """Noted at most once a minute."""
+    await sign_in(world)
+    await world.sql(
+        "UPDATE console_sessions SET seen_at = now() - interval '20 minutes', "
+        "created_at = now() - interval '1 hour'"
+    )
+    await world.client.get("/console/settings")
+    (row,) = await world.sql("SELECT now() - seen_at < interval '1 minute' AS fresh FROM console_sessions")
+    assert row.fresh
+
+
+@pytest.mark.parametrize(("path", "method", "scopes"), LOCKED, ids=[f"{m} {p}" for p, m, _ in LOCKED])
+async def test_without_a_session_every_page_leads_to_the_sign_in(
+    world: World, path: str, method: str, scopes: tuple[Scope, ...]
+) -> None:
+    """Before anything else is looked at."""
+    answer = await world.client.request(method, re.sub(r"[{}]", "", path))
+    assert (answer.status_code, answer.headers["location"].split("?")[0]) == (303, "/console/sign-in")
+
+
+@pytest.mark.parametrize(("path", "method", "scopes"), WRITES, ids=[p for p, _, _ in WRITES])
+async def test_no_act_without_the_sessions_token_or_from_elsewhere(
+    world: World, path: str, method: str, scopes: tuple[Scope, ...]
+) -> None:
+    """A form needs the token and the origin of a page of ours; one of them alone is refused."""
+    await sign_in(world)
+    url, token = re.sub(r"[{}]", "", path), await csrf(world)
+    for data, origin in (
+        ({}, PUBLIC),
+        ({"csrf": "0" * 64}, PUBLIC),
+        ({"csrf": token}, "https://elsewhere.example"),
+        ({"csrf": token}, "null"),
+    ):
+        answer = await world.client.post(url, data=data, headers={"Origin": origin})
+        assert answer.status_code == 403, (data, origin)
+    assert await world.acts() == []
+
+
+@pytest.mark.parametrize(
+    "path", [path for path, _, scopes in WRITES if scopes == (Scope.DESTINATIONS_WRITE,)]
+)
+async def test_a_viewer_changes_nothing(world: World, path: str) -> None:
+    """Whatever form is sent, with a good token."""
+    await sign_in(world, await world.key(*ROLES[0][1]))
+    before = await world.acts()
+    answer = await world.client.post(re.sub(r"[{}]", "", path), data={"csrf": await csrf(world)})
+    assert answer.status_code == 403
+    assert await world.acts() == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "taken"),
+    [
+        ("/console/keys", "/console/keys"),
+        ("/console/destinations/dst_1?x=1", "/console/destinations/dst_1?x=1"),
+        ("https://elsewhere.example/console", "/console"),
+        ("//elsewhere.example/console", "/console"),
+        ("/console\\elsewhere", "/console"),
+        ("/console\r\nSet-Cookie: a=b", "/console"),
+        (None, "/console"),
+    ],
+)
+def test_signing_in_never_leads_elsewhere(asked: str | None, taken: str) -> None:
+    """Only to a path of the console."""
+    assert safe_next(asked) == taken
+
+
+@pytest.mark.parametrize(
+    ("scopes", "role"),
+    [
+        ({"events:write"}, None),
+        ({"destinations:read"}, None),
+        ({"destinations:read", "events:read"}, "viewer"),
+        ({"destinations:read", "events:read", "events:write", "replay"}, "operator"),
+        ({"destinations:read", "events:read", "events:write", "replay", "destinations:write"}, "editor"),
+        (set(Scope), "admin"),
+    ],
+)
+def test_a_role_is_what_the_scopes_make(scopes: set[str], role: str | None) -> None:
+    """The highest of which every scope is held."""
+    assert role_of(frozenset(scopes)) == role
+
+
+async def test_every_page_has_a_policy_that_takes_nothing_inline_and_nothing_from_elsewhere(
+    world: World,
+) -> None:
+    """And no page brings a script or a style of its own."""
+    await sign_in(world)
+    for path in ("/console/sign-in", "/console/settings", "/console/keys", "/console/nowhere"):
+        answer = await world.client.get(path, follow_redirects=False)
+        if answer.status_code == 303:
+            continue
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'self';")
+        assert "unsafe" not in policy
+        assert not re.search(r"<script(?! src)|<style|\sstyle=|\son[a-z]+=", answer.text), path
