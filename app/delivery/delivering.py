@@ -18,6 +18,7 @@ from app.domain.outcome import Forbidden, Lost, Sent, Throttled, Unauthorized
 from app.domain.settling import AllLater, NotNow, RetryPolicy, Settlement, settle
 from app.domain.turns import Service
 from app.store import attempts, lanes
+from app.store.trouble import DRIVER_TROUBLE
 from app.telemetry import Telemetry, describe
 from app.vault import Vault
 
@@ -289,7 +290,7 @@ class Delivery:
                         return await settlements.write(
                             connection, lane, going.load, going.started, sent, settlement, writer=self._writer
                         )
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except DRIVER_TROUBLE as error:
                 self._telemetry.log(
                     "settle.failed",
                     level=40,

@@ -16,6 +16,7 @@ from app.delivery.ownership import RECOVER_EVERY_S, RENEW_EVERY_S, Ownership
 from app.delivery.settlements import StaleOwner
 from app.delivery.sweeping import Sweeper
 from app.store import lanes
+from app.store.trouble import DRIVER_TROUBLE
 from app.telemetry import Telemetry, describe
 
 POLL_EVERY_S = 1.0  # polling alone suffices; notices only make it sooner
@@ -83,7 +84,7 @@ class Dispatcher:
             for keeper in keepers:
                 keeper.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(*DRIVER_TROUBLE):
                 await self._ownership.close()
 
     def _serve_ready(self) -> float:
@@ -111,7 +112,7 @@ class Dispatcher:
             await self._delivery.serve(lane)
         except StaleOwner:
             self._ownership.lose(lane)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except DRIVER_TROUBLE as error:
             self._telemetry.log("lane.trouble", level=logging.WARNING, lane=lane.id, error=describe(error))
             lane.wake(self._monotonic() + 1)
         except Exception as error:
@@ -141,7 +142,7 @@ class Dispatcher:
         lost = asyncio.Event()
         while not self._stopping.is_set():
             lost.clear()
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(*DRIVER_TROUBLE):
                 connection = await self._connect()
                 try:
                     connection.add_termination_listener(lambda _: lost.set())
@@ -176,7 +177,7 @@ class Dispatcher:
         while not self._stopping.is_set():
             try:
                 await act()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, StaleOwner) as error:
+            except (*DRIVER_TROUBLE, StaleOwner) as error:
                 self._telemetry.log("worker.trouble", level=logging.WARNING, error=describe(error))
             except Exception as error:
                 self._telemetry.log("worker.defect", level=logging.ERROR, error=describe(error))

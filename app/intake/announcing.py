@@ -6,6 +6,7 @@ import asyncpg
 
 from app.domain.ids import LaneId
 from app.store import lanes
+from app.store.trouble import DRIVER_TROUBLE
 from app.telemetry import Telemetry, describe
 
 
@@ -34,6 +35,6 @@ class Announcer:
             try:
                 async with self._pool.acquire() as connection:
                     await lanes.announce(connection, waiting)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except DRIVER_TROUBLE as error:
                 self._telemetry.log("notice.failed", level=30, error=describe(error))
             await asyncio.sleep(self._every)

@@ -16,6 +16,7 @@ from app.intake.flushing import Answer, Flusher, NotStored, Post
 from app.intake.judging import Candidate, Judged
 from app.intake.storing import Flush, Stores, Verdict
 from app.intake.targets import Targets
+from app.store.trouble import DRIVER_TROUBLE
 from app.telemetry import Telemetry
 
 
@@ -83,7 +84,7 @@ class Intake:
                 await self._flusher.judge_freshly(connection, post)
                 flush = Flush([post.judged], [post.destinations])
                 await self._stores.read(connection, flush)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except DRIVER_TROUBLE:
             return NotStored("database")
         results = _results(events, Answer(post.judged, flush.verdicts_of(0)))
         now = self._now()

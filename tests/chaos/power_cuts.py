@@ -172,7 +172,10 @@ async def cut_power(
                 stored = (await stage.judged()).stored
             verdict.lost = len(seen.acknowledged - stored.keys())
             if stop_at_loss and verdict.lost:
-                break
+                verdict.acknowledged = len(seen.acknowledged)
+                verdict.objections = judge(seen)
+                await asyncio.to_thread(machine.stop)
+                return verdict
         async with rehearse(machine.cluster.url, amazon) as stage:
             stage.evidence, stage.destinations = seen, destinations
             await stage.time_passes(leases=True)
