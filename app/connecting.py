@@ -2,10 +2,10 @@
 
 from app.amazon import accounts
 from app.amazon.client import EventsClient
-from app.amazon.tokens import SignIn, SignInRefused, Tokens
+from app.amazon.tokens import InvalidClient, SignIn, SignInRefused, Tokens
 from app.domain.destination import Region
 from app.domain.ids import AdvertiserId
-from app.web.wiring import CannotTell, Declined, Granted, NotVisible, Visible
+from app.web.wiring import CannotTell, Declined, Granted, Misconfigured, NotVisible, Visible
 
 
 class Connecting:
@@ -21,7 +21,7 @@ class Connecting:
 
     async def exchange(
         self, region: Region, *, code: str, code_verifier: str
-    ) -> Granted | Declined | CannotTell:
+    ) -> Granted | Declined | Misconfigured | CannotTell:
         """Exchange a code for tokens, once."""
         answer = await self._sign_in.exchange(region, code=code, code_verifier=code_verifier)
         match answer:
@@ -29,6 +29,8 @@ class Connecting:
                 return Granted(access_token, refresh_token, lifetime_s)
             case SignInRefused():
                 return Declined()
+            case InvalidClient():
+                return Misconfigured()
             case _:
                 return CannotTell()
 
@@ -38,9 +40,9 @@ class Connecting:
         """Ask whether the signed-in user sees the advertiser."""
         answer = await accounts.find_advertiser(self._client, region, access_token, advertiser_id)
         match answer:
-            case accounts.Visible(name=name):
-                return Visible(name)
-            case accounts.NotVisible():
-                return NotVisible()
+            case accounts.Visible(name=name, currency=currency):
+                return Visible(name, currency)
+            case accounts.NotVisible(ids):
+                return NotVisible(ids)
             case _:
                 return CannotTell()

@@ -329,6 +329,15 @@ async def touch_advertiser(connection: AsyncConnection, advertiser: str) -> None
     )
 
 
+async def delivered(connection: AsyncConnection, destination: DestinationNumber) -> int:
+    """Return how many events Amazon took."""
+    found = await connection.execute(
+        text("SELECT coalesce(sum(delivered), 0) FROM counts WHERE destination = :number"),
+        {"number": destination},
+    )
+    return int(found.scalar_one())
+
+
 async def ever_accepted(connection: AsyncConnection, destination: DestinationNumber) -> bool:
     """Return whether any event was ever accepted; from then on advertiser and region are fixed."""
     found = await connection.execute(

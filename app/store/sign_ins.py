@@ -54,6 +54,19 @@ async def store_connection(
     )
 
 
+async def access_token(connection: AsyncConnection, destination: DestinationId) -> bytes | None:
+    """Return the sealed access token, or None where there is none that lives another minute."""
+    row = await connection.execute(
+        text(
+            "SELECT access_token FROM sign_ins WHERE destination = :destination "
+            "AND access_token IS NOT NULL AND access_until > now() + interval '1 minute'"
+        ),
+        {"destination": destination},
+    )
+    found = row.scalar_one_or_none()
+    return None if found is None else bytes(found)
+
+
 async def forget(connection: AsyncConnection, destination: DestinationId) -> None:
     """Delete the tokens of a destination."""
     await connection.execute(text("DELETE FROM sign_ins WHERE destination = :id"), {"id": destination})

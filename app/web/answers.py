@@ -313,6 +313,7 @@ ANSWERS: dict[tuple[str, str], str] = {
     ("POST", _D + "/connect"): "SignInPage",
     ("GET", "/oauth/amazon/callback"): "Connected",
     ("GET", _D + "/preflight"): "Preflight",
+    ("POST", _D + "/preflight"): "Preflight",
     ("POST", _D + "/mappings"): "Mapping",
     ("GET", _D + "/mappings"): "Mapping*",
     ("GET", _M): "Mapping",

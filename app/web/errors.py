@@ -53,6 +53,7 @@ class Word(StrEnum):
     TOO_MANY_REQUESTS = "too_many_requests"
     INTERNAL = "internal"
     AMAZON_UNAVAILABLE = "amazon_unavailable"
+    AMAZON_CLIENT_INVALID = "amazon_client_invalid"
     UNAVAILABLE = "unavailable"
 
 
@@ -107,6 +108,11 @@ TABLE: Mapping[Word, Row] = {
     Word.INTERNAL: Row(500, "Something broke here. The request id leads to its trace in the log."),
     Word.AMAZON_UNAVAILABLE: Row(
         502, "Amazon could not be asked just now. Nothing was changed; connect again in a minute."
+    ),
+    Word.AMAZON_CLIENT_INVALID: Row(
+        502,
+        "Amazon does not know this application or its secret. Nothing was changed; the operator must check "
+        "AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET.",
     ),
     Word.UNAVAILABLE: Row(503, "The database cannot be reached just now; try again in a moment."),
 }

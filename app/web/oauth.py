@@ -14,16 +14,17 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from app.domain.destination import State
-from app.store import audit, destinations, keys, oauth_states, sign_ins
+from app.store import amazon_accounts, audit, destinations, keys, oauth_states, sign_ins
 from app.store.destinations import Destination
 from app.store.oauth_states import Pending
 from app.vault import Unopenable
 from app.web.auth import BOOTSTRAP, Scope
+from app.web.checklist import not_visible
 from app.web.destinations import held, said
 from app.web.door import CallerOf, Door, Wired, needs, open_to_all
 from app.web.errors import Problem, Refusal, Word, answer, body_of, status_of
 from app.web.negotiation import wants
-from app.web.wiring import CannotTell, Declined, Granted, NotVisible, Visible, Wiring
+from app.web.wiring import CannotTell, Declined, Granted, Misconfigured, NotVisible, Visible, Wiring
 
 router = APIRouter(route_class=Door, tags=["sign-in"])
 
@@ -123,6 +124,8 @@ async def _exchange(wired: Wiring, destination: Destination, code: str, verifier
             return granted
         case Declined():
             raise Refusal(Word.SIGN_IN_FAILED)
+        case Misconfigured():
+            raise Refusal(Word.AMAZON_CLIENT_INVALID)
         case CannotTell():
             raise Refusal(Word.AMAZON_UNAVAILABLE)
         case other:
@@ -136,8 +139,10 @@ async def _look(wired: Wiring, destination: Destination, tokens: Granted) -> Vis
     ):
         case Visible() as visible:
             return visible
-        case NotVisible():
-            raise Refusal(Word.ADVERTISER_NOT_VISIBLE)
+        case NotVisible(ids):
+            # Whoever comes back with the state is the user who signed in: these are his own.
+            detail = f"{not_visible(ids)} The destination stays as it was."
+            raise Refusal(Word.ADVERTISER_NOT_VISIBLE, detail, visible_advertiser_ids=list(ids))
         case CannotTell():
             raise Refusal(Word.AMAZON_UNAVAILABLE)
         case other:
@@ -164,6 +169,7 @@ async def _keep(
             lifetime_s=tokens.lifetime_s,
             connected_by=pending.key,
         )
+        await amazon_accounts.keep(connection, before.id, name=account.name, currency=account.currency)
         after = await destinations.set_sign_in(connection, before.id, "valid")
         await audit.record(
             connection,

@@ -158,6 +158,13 @@ class ToHash(Body):
     identity_profile: ProfileName = "amazon"
 
 
+class Confirm(Body):
+    """What of the preflight somebody confirms, or takes back."""
+
+    check: Literal["permission", "terms"]
+    confirmed: bool = True
+
+
 class Rename(Body):
     """The name that an event type has from now on."""
 

@@ -37,6 +37,11 @@ class Declined:
 
 
 @dataclass(frozen=True, slots=True)
+class Misconfigured:
+    """Amazon does not know this application, or its secret: the operator's to mend, not the user's."""
+
+
+@dataclass(frozen=True, slots=True)
 class CannotTell:
     """Amazon gave no answer that can be relied on; asking again may help."""
 
@@ -50,21 +55,24 @@ class AmazonSignIn(Protocol):
 
     async def exchange(
         self, region: Region, *, code: str, code_verifier: str
-    ) -> Granted | Declined | CannotTell:
+    ) -> Granted | Declined | Misconfigured | CannotTell:
         """Exchange a code for tokens, once."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """The signed-in user can see the advertiser; `name` is what Amazon calls it, where it said so."""
+    """The signed-in user can see the advertiser; its name and currency, where Amazon said them."""
 
     name: str | None = None
+    currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NotVisible:
-    """The signed-in user cannot see the advertiser in this region."""
+    """The signed-in user cannot see the advertiser in this region; the first ones that he sees."""
+
+    ids: tuple[str, ...] = ()
 
 
 class FindAdvertiser(Protocol):

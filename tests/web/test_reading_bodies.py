@@ -69,6 +69,11 @@ async def test_preflight_lists_what_is_missing_and_who_can_help(world: World) ->
     assert {line["name"]: line["status"] for line in answer["checks"]} == {
         "credentials": "ok",
         "sign_in": "failed",
+        "account": "unknown",
+        "region": "unknown",
+        "currency": "unknown",
+        "permission": "unknown",
+        "terms": "unknown",
         "mapping": "failed",
         "state": "failed",
         "first_event": "unknown",

@@ -17,7 +17,7 @@ from app.domain.destination import Region
 from app.domain.ids import AdvertiserId, DestinationNumber
 from app.vault import NamedKey, Vault
 from app.web.api import create_api
-from app.web.wiring import CannotTell, Declined, Granted, NotVisible, Visible, Wiring
+from app.web.wiring import CannotTell, Declined, Granted, Misconfigured, NotVisible, Visible, Wiring
 
 BOOTSTRAP = "bootstrap-key-of-thirty-two-letters"
 PUBLIC = "https://conversions.example"
@@ -32,6 +32,7 @@ class FakeSignIn:
     challenges: dict[str, str] = field(default_factory=dict)
     exchanged: list[str] = field(default_factory=list)
     unavailable: bool = False
+    unknown: bool = False
 
     def authorize_url(self, region: Region, *, state: str, code_verifier: str) -> str:
         digest = hashlib.sha256(code_verifier.encode()).digest()
@@ -42,8 +43,10 @@ class FakeSignIn:
 
     async def exchange(
         self, region: Region, *, code: str, code_verifier: str
-    ) -> Granted | Declined | CannotTell:
+    ) -> Granted | Declined | Misconfigured | CannotTell:
         self.exchanged.append(code)
+        if self.unknown:
+            return Misconfigured()
         if self.unavailable:
             return CannotTell()
         digest = hashlib.sha256(code_verifier.encode()).digest()
@@ -58,6 +61,7 @@ class FakeAdvertisers:
 
     visible: set[tuple[str, str]] = field(default_factory=set)
     unavailable: bool = False
+    currency: str | None = None
 
     async def __call__(
         self, region: Region, *, access_token: str, advertiser_id: AdvertiserId
@@ -65,8 +69,8 @@ class FakeAdvertisers:
         if self.unavailable:
             return CannotTell()
         if (region.value, advertiser_id) in self.visible:
-            return Visible("Acme")
-        return NotVisible()
+            return Visible("Acme", self.currency)
+        return NotVisible(tuple(id_ for where, id_ in sorted(self.visible) if where == region.value))
 
 
 @dataclass

@@ -1,0 +1,82 @@
+"""What is known of a destination's account at Amazon: what Amazon showed, and what people confirmed."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.ids import DestinationId
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The advertiser as Amazon showed it to the signed-in user; what Amazon did not say is None."""
+
+    name: str | None
+    currency: str | None
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """Somebody says that something at Amazon is as it must be."""
+
+    what: str
+    by: str
+    at: datetime
+
+
+async def keep(
+    connection: AsyncConnection, destination: DestinationId, *, name: str | None, currency: str | None
+) -> None:
+    """Keep what Amazon showed, in place of what it showed before."""
+    await connection.execute(
+        text(
+            "INSERT INTO amazon_accounts (destination, name, currency) "
+            "VALUES (:destination, :name, :currency) "
+            "ON CONFLICT (destination) DO UPDATE SET name = excluded.name, "
+            "currency = excluded.currency, seen_at = now()"
+        ),
+        {"destination": destination, "name": name, "currency": currency},
+    )
+
+
+async def find(connection: AsyncConnection, destination: str) -> Account | None:
+    """Return what Amazon last showed, or None before the first sign-in."""
+    row = await connection.execute(
+        text("SELECT name, currency, seen_at FROM amazon_accounts WHERE destination = :destination"),
+        {"destination": destination},
+    )
+    found = row.one_or_none()
+    return None if found is None else Account(found.name, found.currency, found.seen_at)
+
+
+async def confirm(connection: AsyncConnection, destination: DestinationId, what: str, by: str) -> bool:
+    """Record a confirmation; False when it was there already and stays as it is."""
+    made = await connection.execute(
+        text(
+            "INSERT INTO confirmations (destination, what, confirmed_by) VALUES (:destination, :what, :by) "
+            "ON CONFLICT DO NOTHING"
+        ),
+        {"destination": destination, "what": what, "by": by},
+    )
+    return made.rowcount == 1
+
+
+async def withdraw(connection: AsyncConnection, destination: DestinationId, what: str) -> bool:
+    """Take a confirmation back; False when there was none."""
+    gone = await connection.execute(
+        text("DELETE FROM confirmations WHERE destination = :destination AND what = :what"),
+        {"destination": destination, "what": what},
+    )
+    return gone.rowcount == 1
+
+
+async def confirmations(connection: AsyncConnection, destination: str) -> dict[str, Confirmation]:
+    """Return what was confirmed, by what."""
+    rows = await connection.execute(
+        text("SELECT what, confirmed_by, confirmed_at FROM confirmations WHERE destination = :destination"),
+        {"destination": destination},
+    )
+    return {row.what: Confirmation(row.what, row.confirmed_by, row.confirmed_at) for row in rows}
