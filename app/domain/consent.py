@@ -5,6 +5,7 @@ it. A no is final everywhere. One framework per mapping; an IP address goes besi
 as one.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,6 +78,35 @@ CONSENT_WORDS: Final[Mapping[str, str]] = {
 
 # A header of type 3 and version 1, which base64url writes as `DB`, and one section at least.
 GPP: Final = re.compile(r"DB[A-Za-z0-9_-]+(?:~[A-Za-z0-9_.-]+)+", re.ASCII)
+
+
+def evidence(mode: Mode, signal: Signal) -> str | None:
+    """Return what is kept of an event's own consent: the pair it gave, or the SHA-256 of its string.
+
+    None where the event said nothing itself: the mapping did, or none was needed.
+    """
+    match mode:
+        case Mode.GRANTED | Mode.NONE:
+            return None
+        case Mode.AMAZON:
+            pair = signal.get("amazonConsent")
+            return pair and f"{pair['amznUserData']}/{pair.get('amznAdStorage', '-')}"
+        case Mode.TCF | Mode.GPP:
+            text = signal.get(mode.value)
+            return text and f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def decision(mode: Mode, kept: str | None) -> str:
+    """Return the gate's decision on an event that it let through.
+
+    `granted`; `passed_on` for a GPP string, whose form alone is checked (P7); `not_required` where the event
+    said nothing and region and country ask for nothing.
+    """
+    if mode is Mode.GRANTED:
+        return "granted"
+    if kept is None:
+        return "not_required"
+    return "passed_on" if mode is Mode.GPP else "granted"
 
 
 def is_required(region: Region, country: str) -> bool:

@@ -60,6 +60,7 @@ class Conversion(msgspec.Struct, frozen=True):
     body: bytes
     match_keys: tuple[str, ...] = ()  # wire types carried, in order
     warnings: tuple[Warned, ...] = ()
+    consent: str | None = None  # what is kept of the event's own consent, never the string itself
 
     def __repr__(self) -> str:
         return f"Conversion(event_id={self.event_id!r}, event_type={self.event_type!r})"
@@ -147,6 +148,7 @@ def convert(
         _ENCODER.encode(amazon_event),
         tuple([key["type"] for key in keys]),
         tuple(reading.warnings),
+        consent.evidence(mapping.consent.mode, signal),
     )
 
 

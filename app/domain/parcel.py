@@ -23,6 +23,7 @@ class Shape(msgspec.Struct, array_like=True, frozen=True):
     event_at_ms: int
     match_keys: tuple[str, ...]
     warnings: tuple[tuple[str, str | None], ...]
+    consent: str | None = None  # the pair an event gave, or the hash of its consent string
 
     @property
     def event_at(self) -> datetime:

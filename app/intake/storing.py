@@ -222,6 +222,7 @@ def _shape(one: _Placed) -> packing.Shape:
         event_at_ms=round(conversion.event_at.timestamp() * 1000),
         match_keys=conversion.match_keys,
         warnings=tuple((warning.code, warning.field) for warning in candidate.warnings),
+        consent=conversion.consent,
     )
 
 

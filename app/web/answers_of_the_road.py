@@ -15,6 +15,20 @@ ROAD_SHAPES: dict[str, Schema] = {
             "seconds": {"type": "number", "description": "At least, at the lane's pace."},
         }
     ),
+    "ConsentRecord": members(
+        {
+            "event_id": TEXT,
+            "event_at": TIME,
+            "accepted_at": TIME,
+            "mapping_id": TEXT,
+            "mapping_version": INTEGER,
+            "basis": {**TEXT, "description": "The mapping's consent mode."},
+            "source": {**TEXT, "type": ["string", "null"], "description": "The path it was read from."},
+            "decision": {"type": "string", "enum": ["granted", "passed_on", "not_required"]},
+            "signal": {**TEXT, "type": ["string", "null"], "description": "User data / ad storage."},
+            "string_sha256": {**TEXT, "type": ["string", "null"]},
+        }
+    ),
     "Erasure": members({"id": TEXT, "status": {"const": "under_way"}, "requested_at": TIME}),
     "ErasureReceipt": members(
         {
@@ -36,6 +50,7 @@ ROAD_SHAPES: dict[str, Schema] = {
 
 ROAD_ANSWERS: dict[tuple[str, str], str] = {
     ("POST", "/destinations/{destination_id}/replay"): "Replayed",
+    ("GET", "/destinations/{destination_id}/consent-records"): "ConsentRecord*",
     ("POST", "/subjects/erase"): "Erasure",
     ("GET", "/subjects/erasures/{erasure_id}"): "ErasureReceipt",
 }

@@ -68,6 +68,7 @@ async def test_real_answers_have_the_shapes_they_are_described_with(world: World
         "Backtest",  # test_learned
         "Catalogue",  # test_learned
         "Connected",  # test_oauth
+        "ConsentRecord",  # tests/road/test_consent_records
         "Hashed",  # test_hashing
         "Erasure",  # tests/road/test_erasing
         "ErasureReceipt",

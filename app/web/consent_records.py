@@ -1,0 +1,144 @@
+"""Consent records over HTTP: on which ground each accepted event left, for those who must show it."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
+from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.responses import Response
+
+from app.domain.codes import Code
+from app.domain.consent import Mode, decision
+from app.domain.ids import MappingId, MappingNumber, ParcelId
+from app.domain.parcel import Shape, unpack_shapes
+from app.store import mappings, traces
+from app.store.mappings import Document
+from app.web.auth import Scope
+from app.web.destinations import seen
+from app.web.door import CallerOf, Door, Wired, needs
+from app.web.exact import ExactJson
+from app.web.paging import PAGE, Cursor, Limit, bad_cursor, cursor_of, page, place_of
+from app.web.wiring import Wiring
+
+router = APIRouter(route_class=Door, tags=["events"])
+
+_PARCELS_AT_ONCE = 20
+# Where a mapping reads the consent of a mode from, by their names in its document.
+_SOURCES = {Mode.AMAZON: "user_data", Mode.TCF: "string", Mode.GPP: "string"}
+
+
+@router.get("/destinations/{destination_id}/consent-records", summary="On which ground did events leave?")
+@needs(Scope.EVENTS_READ)
+async def list_all(
+    *,
+    destination_id: str,
+    caller: CallerOf,
+    wired: Wired,
+    since: Annotated[AwareDatetime | None, Query(description="Only events accepted since then.")] = None,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
+) -> Response:
+    """List a record for each accepted event, newest first, for as long as its parcel is kept (30 days).
+
+    Basis, source, times, decision, and the SHA-256 of the consent string where there was one. `stopped`
+    counts, by reason, the events that the gate did not let in; of these nothing else is kept.
+    """
+    before = _before(cursor)
+    async with wired.engine.connect() as connection:
+        destination = await seen(connection, caller, destination_id)
+        records = _Records(connection, wired, before, since)
+        items, more = await records.collect(destination.id, destination.number, limit)
+    async with wired.pool.acquire() as road:
+        figures = await traces.figures(road, destination.number)
+    stopped = [
+        {"reason": reason, "events": number}
+        for code, reason, number in (figures.rejected if figures else ())
+        if code == Code.CONSENT_NOT_PROVIDED
+    ]
+    return ExactJson({**page(items, more), "stopped": stopped})
+
+
+class _Records:
+    """Reads records parcel by parcel, newest first."""
+
+    def __init__(
+        self,
+        connection: AsyncConnection,
+        wired: Wiring,
+        before: tuple[ParcelId, int] | None,
+        since: datetime | None,
+    ) -> None:
+        self._connection = connection
+        self._wired = wired
+        self._before = before
+        self._since = since
+        self._last = before or (ParcelId(0), 0)
+        self._documents: dict[tuple[int, int], Document | None] = {}
+
+    async def collect(
+        self, destination: Any, number: Any, limit: int
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Return up to `limit` records, and the cursor where there may be more."""
+        items: list[dict[str, Any]] = []
+        async with self._wired.pool.acquire() as road:
+            ids = await traces.mappings(road, destination)
+            while True:
+                parcels = await traces.newest(
+                    road,
+                    number,
+                    wanted=None,
+                    since=self._since,
+                    before=self._before[0] if self._before else None,
+                    limit=_PARCELS_AT_ONCE,
+                )
+                for parcel in parcels:
+                    for shape in reversed(unpack_shapes(parcel.shapes)):
+                        if self._before and (parcel.id, shape.place) >= self._before:
+                            continue
+                        if len(items) == limit:
+                            return items, cursor_of(*self._last)
+                        items.append(await self._record(shape, parcel.accepted_at, ids))
+                        self._last = (parcel.id, shape.place)
+                if len(parcels) < _PARCELS_AT_ONCE:
+                    return items, None
+                self._before = (parcels[-1].id, 0)
+
+    async def _record(
+        self, shape: Shape, accepted_at: datetime, ids: dict[MappingNumber, tuple[MappingId, str]]
+    ) -> dict[str, Any]:
+        mapping, _ = ids[MappingNumber(shape.mapping)]
+        document = await self._document(mapping, shape)
+        rule = (document or {}).get("consent") or {}
+        mode = Mode(rule.get("mode", Mode.GRANTED))
+        source = rule.get(_SOURCES.get(mode, ""))
+        kept = shape.consent or ""
+        return {
+            "event_id": shape.event_id,
+            "event_at": shape.event_at,
+            "accepted_at": accepted_at,
+            "mapping_id": mapping,
+            "mapping_version": shape.mapping_version,
+            "basis": mode.value,
+            "source": source.get("path") if isinstance(source, dict) else source,
+            "decision": decision(mode, shape.consent),
+            "signal": kept if kept and not kept.startswith("sha256:") else None,
+            "string_sha256": kept.removeprefix("sha256:") if kept.startswith("sha256:") else None,
+        }
+
+    async def _document(self, mapping: MappingId, shape: Shape) -> Document | None:
+        key = (shape.mapping, shape.mapping_version)
+        if key not in self._documents:
+            found = await mappings.version(self._connection, mapping, shape.mapping_version)
+            self._documents[key] = found.document if found else None
+        return self._documents[key]
+
+
+def _before(cursor: str | None) -> tuple[ParcelId, int] | None:
+    match place_of(cursor):
+        case None:
+            return None
+        case [parcel, place] if parcel.isdigit() and place.isdigit() and len(parcel) < 19 and len(place) < 5:
+            return ParcelId(int(parcel)), int(place)
+        case _:
+            raise bad_cursor()

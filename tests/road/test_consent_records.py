@@ -1,0 +1,114 @@
+"""A consent record for every accepted event: basis, source, times, decision, a hash for the string."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+import pytest_asyncio
+
+from app.domain.consent import Mode, decision, evidence
+from app.domain.parcel import Shape, unpack_shapes
+from app.domain.tcf import consent_to_all
+from app.web.answers import SHAPES
+from tests.road.processes import Operator, Product
+from tests.road.world import MAPPING, event
+
+TCF = consent_to_all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "signal", "kept", "decided"),
+    [
+        pytest.param(Mode.GRANTED, {"amazonConsent": {}}, None, "granted", id="the mapping says so"),
+        pytest.param(Mode.NONE, {}, None, "not_required", id="none is asked for"),
+        pytest.param(
+            Mode.AMAZON,
+            {"amazonConsent": {"amznUserData": "GRANTED", "amznAdStorage": "DENIED"}},
+            "GRANTED/DENIED",
+            "granted",
+            id="the pair as given",
+        ),
+        pytest.param(
+            Mode.AMAZON,
+            {"amazonConsent": {"amznUserData": "GRANTED"}},
+            "GRANTED/-",
+            "granted",
+            id="half a pair",
+        ),
+        pytest.param(Mode.AMAZON, {}, None, "not_required", id="nothing said where nothing is asked"),
+        pytest.param(
+            Mode.GPP,
+            {"gpp": "DBAA~x"},
+            "sha256:" + hashlib.sha256(b"DBAA~x").hexdigest(),
+            "passed_on",
+            id="a GPP string is passed on",
+        ),
+    ],
+)
+def test_what_is_kept_of_a_consent(
+    mode: Mode, signal: dict[str, Any], kept: str | None, decided: str
+) -> None:
+    """Never the string itself."""
+    assert evidence(mode, signal) == kept
+    assert decision(mode, kept) == decided
+
+
+@pytest_asyncio.fixture
+async def operator(database_url: str, tmp_path: Any) -> AsyncIterator[Operator]:
+    """The API and the sandbox; no worker is needed to accept."""
+    product = Product(database_url, tmp_path / "everything.log")
+    try:
+        product.start("sandbox", "sandbox")
+        product.serve("api")
+        product.ready(product.api + "/health/live", product.amazon + "/_sandbox/health")
+        async with httpx.AsyncClient(timeout=30) as client:
+            yield Operator(product, client)
+    finally:
+        product.close()
+
+
+async def test_each_accepted_event_has_its_record(operator: Operator) -> None:
+    """Paged, newest first; what the gate stopped is counted by reason and never has one."""
+    destination = await operator.destination("2000000001", region="EU")
+    path = f"/destinations/{destination}"
+    consent = {"mode": "tcf", "string": "consent.tcf"}
+    mapping = await operator.call(
+        "POST", f"{path}/mappings", {**MAPPING, "name": "TCF", "consent": consent}, status=201
+    )
+    await operator.call("POST", f"{path}/mappings/{mapping['id']}/publish")
+    with_string = [
+        event(n, destination_id=destination, mapping_id=mapping["id"], consent={"tcf": TCF}) for n in range(5)
+    ]
+    without = event(9, destination_id=destination, mapping_id=mapping["id"])
+    results = await operator.post([*with_string, without])
+    assert [one["status"] for one in results] == ["accepted"] * 5 + ["rejected"]
+
+    found: list[dict[str, Any]] = []
+    cursor = ""
+    while True:
+        page = await operator.call("GET", f"{path}/consent-records?limit=2{cursor}")
+        found += page["items"]
+        if page["next_cursor"] is None:
+            break
+        cursor = f"&cursor={page['next_cursor']}"
+    assert [one["event_id"] for one in found] == [f"ord-{n}" for n in reversed(range(5))]
+    for one in found:
+        jsonschema.validate(one, {**SHAPES["ConsentRecord"], "additionalProperties": False})
+        assert (one["basis"], one["source"], one["decision"]) == ("tcf", "consent.tcf", "granted")
+        assert one["string_sha256"] == hashlib.sha256(TCF.encode()).hexdigest()
+        assert (one["mapping_id"], one["mapping_version"], one["signal"]) == (mapping["id"], 1, None)
+    assert page["stopped"] == [{"reason": "consent_missing", "events": 1}]
+    assert TCF not in str(page)
+
+
+def test_a_parcel_from_before_the_records_can_still_be_read() -> None:
+    """An older shape has no such member; it counts as one that said nothing itself."""
+    import msgspec
+    import zstandard
+
+    old = [(0, "ord-1", 1, 1, "OTHER", 0, ("EMAIL",), ())]
+    kept = zstandard.ZstdCompressor().compress(msgspec.msgpack.encode(old))
+    assert unpack_shapes(kept) == [Shape(0, "ord-1", 1, 1, "OTHER", 0, ("EMAIL",), ())]
