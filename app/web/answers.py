@@ -133,6 +133,7 @@ SHAPES: dict[str, Schema] = {
             "version": INTEGER,
             "current": YES,
             "mapping": {"type": "object"},
+            "changes": list_of(members({"path": TEXT, "before": {}, "after": {}})),
             "published_by": TEXT,
             "published_at": TIME,
         }

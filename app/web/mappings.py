@@ -1,5 +1,6 @@
 """Mappings over HTTP: drafts made, edited and shown; published, rolled back, deleted."""
 
+from itertools import zip_longest
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request
@@ -7,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
 from app.domain.catalogue import Catalogue, learn
+from app.domain.differences import differences
 from app.domain.ids import MappingId
 from app.domain.mapping import ACTION, check_draft, check_publishable
 from app.store import mappings, outlines
@@ -224,7 +226,7 @@ async def versions(
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> Response:
-    """List what was published, newest first, with the documents."""
+    """List what was published, newest first, with the documents and what each changed of the one before."""
     async with wired.engine.connect() as connection:
         destination = await seen(connection, caller, destination_id)
         mapping = await found(connection, destination, mapping_id)
@@ -232,17 +234,22 @@ async def versions(
     items, more = page_of(rows, limit)
     return ExactJson(
         page(
-            [_shown_version(item, mapping.published_version) for item in items],
+            [
+                _shown_version(item, older, mapping.published_version)
+                for item, older in zip_longest(items, rows[1 : len(items) + 1])
+            ],
             cursor_of(items[-1].version) if more else None,
         )
     )
 
 
-def _shown_version(version: Version, current: int | None) -> dict[str, Any]:
+def _shown_version(version: Version, older: Version | None, current: int | None) -> dict[str, Any]:
+    changes = differences(older.document, version.document) if older else ()
     return {
         "version": version.version,
         "current": version.version == current,
         "mapping": version.document,
+        "changes": [{"path": one.path, "before": one.before, "after": one.after} for one in changes],
         "published_by": version.published_by,
         "published_at": version.published_at,
     }

@@ -462,3 +462,17 @@ async def test_a_publish_that_meets_a_delete_is_refused(world: World) -> None:
     )
     assert (answer.status_code, answer.json()["error"]) == (409, "destination_archived")
     assert await world.sql("SELECT * FROM event_names") == []
+
+
+async def test_the_history_says_what_each_version_changed(world: World) -> None:
+    """Member by member, against the version before; the first has none, on any page."""
+    made = await world.made()
+    mapping = await world.published(made["id"])
+    path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
+    await world.call("PATCH", path, {"fields": {**MAPPING["fields"], "phone": "user.phone"}})
+    await world.call("POST", f"{path}/publish")
+    changed = [{"path": "fields.phone", "before": None, "after": "user.phone"}]
+    (second, first) = (await world.call("GET", f"{path}/versions")).json()["items"]
+    assert (second["changes"], first["changes"]) == (changed, [])
+    (alone,) = (await world.call("GET", f"{path}/versions?limit=1")).json()["items"]
+    assert alone["changes"] == changed
