@@ -14,7 +14,6 @@ from fastapi import FastAPI
 
 from app import lifeline
 from app.amazon.client import EventsClient
-from app.amazon.tokens import SignIn
 from app.connecting import Connecting
 from app.delivery.holding import Holding
 from app.domain.consent import ConsentSettings
@@ -24,7 +23,7 @@ from app.intake.receiving import Intake
 from app.intake.sampling import Sampler
 from app.intake.storing import Stores
 from app.intake.targets import AgeLimits, Targets
-from app.resources import Resources, opened
+from app.resources import Resources, amazon_sign_in, opened
 from app.settings import Settings
 from app.telemetry import configure_logging
 from app.web.api import create_api
@@ -79,12 +78,7 @@ async def wired(resources: Resources) -> AsyncIterator[FastAPI]:
     intake, announcer = receiving(resources, ages, consent, sampler)
     client_id = settings.amazon_client_id or ""
     client = EventsClient(client_id, settings.amazon_base_url)
-    sign_in = SignIn(
-        client_id,
-        settings.amazon_client_secret or _NoSecret(),
-        f"{settings.public_url.rstrip('/')}/oauth/amazon/callback",
-        settings.amazon_base_url,
-    )
+    sign_in = amazon_sign_in(settings)
     connecting = Connecting(sign_in, client)
     bootstrap = settings.bootstrap_admin_key
     wiring = Wiring(
@@ -150,13 +144,6 @@ def receiving(
         observe=None if sampler is None else sampler.observe,
     )
     return intake, announcer
-
-
-class _NoSecret:
-    """Stands where AMAZON_CLIENT_SECRET is not set: connecting is refused before it would be used."""
-
-    def get_secret_value(self) -> str:
-        return ""
 
 
 def _now() -> datetime:

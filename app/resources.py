@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import asyncpg
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
+from app.amazon.tokens import SignIn
 from app.settings import Settings, named_keys
 from app.store import secrets as stored_secrets
 from app.telemetry import Telemetry
@@ -85,6 +87,19 @@ async def opened(settings: Settings, *, role: str, pool_size: int) -> AsyncItera
     finally:
         await engine.dispose()
         await pool.close()
+
+
+def amazon_sign_in(settings: Settings) -> SignIn:
+    """Return the client of Amazon's sign-in; the caller closes it.
+
+    Without an application's id and secret Amazon refuses: connecting says so before, and a destination waits.
+    """
+    return SignIn(
+        settings.amazon_client_id or "",
+        settings.amazon_client_secret or SecretStr(""),
+        f"{settings.public_url.rstrip('/')}/oauth/amazon/callback",
+        settings.amazon_base_url,
+    )
 
 
 async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) -> bytes:

@@ -18,7 +18,7 @@ from app.delivery.ownership import Ownership
 from app.delivery.sweeping import Retention, Sweeper
 from app.delivery.tokens import AccessTokens
 from app.domain.settling import RetryPolicy
-from app.resources import Resources, opened
+from app.resources import Resources, amazon_sign_in, opened
 from app.settings import Settings
 from app.telemetry import configure_logging
 
@@ -34,13 +34,7 @@ def run(settings: Settings) -> None:
 async def _run(settings: Settings) -> None:
     async with opened(settings, role="worker", pool_size=POOL_SIZE) as resources:
         client = EventsClient(settings.amazon_client_id or "", settings.amazon_base_url)
-        secret = settings.amazon_client_secret
-        sign_in = SignIn(
-            settings.amazon_client_id or "",
-            secret if secret is not None else _NoSecret(),
-            f"{settings.public_url.rstrip('/')}/oauth/amazon/callback",
-            settings.amazon_base_url,
-        )
+        sign_in = amazon_sign_in(settings)
         dispatcher = wired(resources, client, sign_in)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -109,10 +103,3 @@ def wired(resources: Resources, client: EventsClient, sign_in: SignIn) -> Dispat
         sends_in_flight=settings.sends_in_flight,
         merge_window=settings.merge_window_ms / 1000,
     )
-
-
-class _NoSecret:
-    """Stands where AMAZON_CLIENT_SECRET is not set: Amazon will refuse, and the destination waits."""
-
-    def get_secret_value(self) -> str:
-        return ""

@@ -19,6 +19,7 @@ from app.intake.judging import Candidate
 from app.intake.storing import Verdict
 from app.intake.targets import PublishedMapping
 from app.store import outlines
+from app.store.trouble import DRIVER_TROUBLE
 from app.telemetry import Telemetry, describe
 
 WRITE_EVERY_S = 1.0
@@ -114,7 +115,7 @@ class Sampler:
                     await outlines.add(connection, seen)
                     if full := [number for number in seen if self._is_full(number)]:
                         await outlines.trim(connection, full)
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except DRIVER_TROUBLE as error:
                 self.telemetry.log("outlines.lost", level=30, mappings=len(seen), error=describe(error))
 
     def _is_full(self, number: MappingNumber) -> bool:
