@@ -14,10 +14,10 @@ from app.store import RoadConnection, exceptions, lanes, parcels
 from app.vault import Unopenable, Vault, parcel_place, unlock
 
 _QUEUES: Mapping[Service, int] = {
-    Service.LIVE: 0,
-    Service.RETRY: 0,
-    Service.REPLAY: 2,
-    Service.REPLAY_RETRY: 2,
+    Service.LIVE: parcels.LIVE,
+    Service.RETRY: parcels.LIVE,
+    Service.REPLAY: parcels.LOW,
+    Service.REPLAY_RETRY: parcels.LOW,
 }
 
 

@@ -45,6 +45,7 @@ class Post:
     allowed: frozenset[DestinationId] | None
     answer: "asyncio.Future[Answer | NotStored]"
     judged: list[Judged] = field(default_factory=list)
+    low: bool = False  # its events wait behind what is live
     destinations: list[DestinationNumber | None] = field(default_factory=list)
     versions: dict[DestinationId, int | None] = field(default_factory=dict)
 
@@ -81,7 +82,7 @@ class Flusher:
         self._closing = False
 
     async def store(
-        self, events: Sequence[Event | Rejection], allowed: frozenset[DestinationId] | None
+        self, events: Sequence[Event | Rejection], allowed: frozenset[DestinationId] | None, *, low: bool
     ) -> Answer | NotStored:
         """Judge and store the events of one request; returns after the commit that holds them.
 
@@ -91,13 +92,18 @@ class Flusher:
             return NotStored("closing")
         if self._waiting_events + len(events) > self._max_waiting:
             return NotStored("crowded")
-        post = Post(events, allowed, asyncio.get_running_loop().create_future())
+        post = Post(events, allowed, asyncio.get_running_loop().create_future(), low=low)
         self._judge(post)
         self._queue.append(post)
         self._waiting_events += len(events)
         self._telemetry.waiting_posts.set(self._waiting_events)
         self._arrived.set()
         return await post.answer
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait for a commit."""
+        return self._waiting_events
 
     async def run(self) -> None:
         """Flush until closed and empty. Runs as one task of the process."""
@@ -198,7 +204,11 @@ class Flusher:
             # A statement of its own, or the next one's snapshot could be older than the lock.
             await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", partitions.FLUSH_LOCK)
             await self._judge_stale_again(connection, posts)
-            flush = Flush([post.judged for post in posts], [post.destinations for post in posts])
+            flush = Flush(
+                [post.judged for post in posts],
+                [post.destinations for post in posts],
+                low=frozenset(nth for nth, post in enumerate(posts) if post.low),
+            )
             await self._stores.write(connection, flush)
         self._targets.pinned(flush.pinned)
         if flush.waiting:

@@ -55,14 +55,19 @@ class Intake:
         self._telemetry = telemetry
 
     async def receive(
-        self, events: Sequence[Event | Rejection], *, allowed: frozenset[DestinationId] | None
+        self,
+        events: Sequence[Event | Rejection],
+        *,
+        allowed: frozenset[DestinationId] | None,
+        low: bool = False,
     ) -> list[Result] | NotStored:
         """Judge, convert and store these events; return one result for each, in order, once committed.
 
-        `allowed` limits the caller to some destinations, None to none. NotStored means that nothing was
+        `allowed` limits the caller to some destinations, None to none. What is `low` waits behind what is
+        live, as replays do. NotStored means that nothing was
         acknowledged and that the same request may be sent again.
         """
-        answer = await self._flusher.store(events, allowed)
+        answer = await self._flusher.store(events, allowed, low=low)
         if isinstance(answer, NotStored):
             return answer
         results = _results(events, answer)
@@ -92,6 +97,11 @@ class Intake:
             replace(result, preview=_preview(event, judged, result, now))
             for event, judged, result in zip(events, post.judged, results, strict=True)
         ]
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait for a commit."""
+        return self._flusher.waiting
 
     async def run(self) -> None:
         """Flush until closed; the task that `receive` depends on."""

@@ -32,6 +32,8 @@ class Flush:
     posts_judged: Sequence[list[Judged]]
     # Whose count a rejection falls under; None where the event names no destination that exists.
     destinations: Sequence[Sequence[DestinationNumber | None]] = ()
+    # Posts whose events wait behind what is live.
+    low: frozenset[int] = frozenset()
     verdicts: dict[tuple[int, int], Verdict] = field(default_factory=dict)
     waiting: dict[LaneId, int] = field(default_factory=dict)
     pinned: dict[tuple[AdvertiserId, str], str] = field(default_factory=dict)
@@ -56,6 +58,7 @@ class _Placed(msgspec.Struct, frozen=True):
     candidate: Candidate
     parcel: ParcelId
     place: int
+    low: bool
 
     __repr__ = object.__repr__
 
@@ -74,7 +77,7 @@ class Stores:
         await self._pin_names(connection, flush)
         firsts, followers = _firsts(flush)
         if firsts:
-            placed = await self._place(connection, firsts)
+            placed = await self._place(connection, firsts, flush.low)
             won = await self._claim(connection, flush, placed)
             if won:
                 await parcels.append(connection, self._pack(won))
@@ -118,18 +121,23 @@ class Stores:
                 )
 
     async def _place(
-        self, connection: RoadConnection, firsts: Sequence[tuple[tuple[int, int], Candidate]]
+        self,
+        connection: RoadConnection,
+        firsts: Sequence[tuple[tuple[int, int], Candidate]],
+        low: frozenset[int],
     ) -> list[_Placed]:
         """Give each candidate a parcel and a place, in order of arrival, parcels no larger than a request."""
         placed: list[_Placed] = []
-        filling: dict[DestinationNumber, tuple[ParcelId, int, int]] = {}
+        # What is live and what is low never share a parcel: a parcel waits in one queue.
+        filling: dict[tuple[DestinationNumber, bool], tuple[ParcelId, int, int]] = {}
         for at, candidate in firsts:
-            destination, size = candidate.target.number, len(candidate.conversion.body)
-            parcel, events, total = filling.get(destination, (None, 0, 0))
+            is_low = at[0] in low
+            queue, size = (candidate.target.number, is_low), len(candidate.conversion.body)
+            parcel, events, total = filling.get(queue, (None, 0, 0))
             if parcel is None or events == packing.MAX_EVENTS or total + size > packing.MAX_BYTES:
                 parcel, events, total = await self._next_id(connection), 0, 0
-            placed.append(_Placed(at, candidate, parcel, events))
-            filling[destination] = (parcel, events + 1, total + size)
+            placed.append(_Placed(at, candidate, parcel, events, is_low))
+            filling[queue] = (parcel, events + 1, total + size)
         return placed
 
     async def _next_id(self, connection: RoadConnection) -> ParcelId:
@@ -182,6 +190,7 @@ class Stores:
             first_event=packed.first_event,
             last_event=packed.last_event,
             data_key=self._vault.seal(data_key, place=place),
+            queue=parcels.LOW if members[0].low else parcels.LIVE,
         )
 
     async def _count(self, connection: RoadConnection, flush: Flush) -> None:

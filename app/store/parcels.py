@@ -12,6 +12,8 @@ from datetime import date, datetime, timedelta
 from app.domain.ids import AttemptId, DestinationNumber, ParcelId
 from app.store import RoadConnection
 
+LIVE, LOW = 0, 2  # queues: what was replayed or filled in afterwards stands behind everything live
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NewParcel:
@@ -26,6 +28,7 @@ class NewParcel:
     first_event: datetime
     last_event: datetime
     data_key: bytes
+    queue: int = LIVE
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -57,12 +60,13 @@ async def append(connection: RoadConnection, parcels: Sequence[NewParcel]) -> No
         """
         WITH new AS (SELECT (now() AT TIME ZONE 'UTC')::date AS day, n.* FROM unnest($1::bigint[], $2::int[],
           $3::bytea[], $4::bytea[], $5::smallint[], $6::int[], $7::timestamptz[], $8::timestamptz[],
-            $9::bytea[])
-          AS n (id, destination, content, shapes, events, bytes, first_event, last_event, data_key)),
+            $9::bytea[], $10::smallint[])
+          AS n (id, destination, content, shapes, events, bytes, first_event, last_event, data_key, queue)),
         kept AS (INSERT INTO parcels (day, id, destination, content, shapes)
           SELECT day, id, destination, content, shapes FROM new)
-        INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, data_key)
-        SELECT id, day, destination, events, bytes, first_event, last_event, data_key FROM new
+        INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, data_key,
+          queue)
+        SELECT id, day, destination, events, bytes, first_event, last_event, data_key, queue FROM new
         """,
         [parcel.id for parcel in parcels],
         [parcel.destination for parcel in parcels],
@@ -73,6 +77,7 @@ async def append(connection: RoadConnection, parcels: Sequence[NewParcel]) -> No
         [parcel.first_event for parcel in parcels],
         [parcel.last_event for parcel in parcels],
         [parcel.data_key for parcel in parcels],
+        [parcel.queue for parcel in parcels],
     )
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.domain.ids import DestinationNumber, LaneId
-from app.store import RoadConnection, counts
+from app.store import RoadConnection, counts, parcels
 
-QUEUE = 2  # behind everything live
+QUEUE = parcels.LOW
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,14 @@
 """POST /events: the journey's door. Reads every body form, answers one result for each event."""
 
 import random
+from enum import StrEnum
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from app.domain import strict_json
+from app.domain.admission import TURNINGS, Cause, retry_after
 from app.domain.event import BodyProblem, Event, Rejection, read_events, read_lines
 from app.domain.ids import DestinationId
 from app.intake.flushing import NotStored
@@ -28,6 +30,19 @@ DefaultDestination = Annotated[
 DefaultMapping = Annotated[
     str | None, Query(alias="mapping_id", max_length=64, description="For events that name none.")
 ]
+
+
+class Priority(StrEnum):
+    """Whether events go out as they come, or behind everything that does."""
+
+    LIVE = "live"
+    LOW = "low"
+
+
+AskedPriority = Annotated[
+    Priority,
+    Query(description="`low`: behind what is live, at most a fifth of the requests; for what is filled in."),
+]
 DryRun = Annotated[bool, Query(description="Answer what would be sent, and store nothing.")]
 
 
@@ -40,6 +55,7 @@ async def post_events(
     wired: Wired,
     destination_id: DefaultDestination = None,
     mapping_id: DefaultMapping = None,
+    priority: AskedPriority = Priority.LIVE,
     dry_run: DryRun = False,
 ) -> Response:
     """Take one event, an array, `{"events": […]}`, `{"rows": […]}` or NDJSON, one event a line.
@@ -47,7 +63,15 @@ async def post_events(
     202 when every event was accepted or is a duplicate, 207 when some were, 422 when none was. 202 means
     durable: committed with fsync before the answer.
     """
-    return await take(request, wired, caller, destination=destination_id, mapping=mapping_id, dry_run=dry_run)
+    return await take(
+        request,
+        wired,
+        caller,
+        destination=destination_id,
+        mapping=mapping_id,
+        low=priority is Priority.LOW,
+        dry_run=dry_run,
+    )
 
 
 async def take(
@@ -57,6 +81,7 @@ async def take(
     *,
     destination: str | None = None,
     mapping: str | None = None,
+    low: bool = False,
     dry_run: bool = False,
 ) -> Response:
     """Take the events of a caller who was let in, and answer once they are stored. Raises Refusal."""
@@ -66,14 +91,17 @@ async def take(
         None if caller.destination_ids is None else frozenset(map(DestinationId, caller.destination_ids))
     )
     intake = _intake(wired)
-    receive = intake.rehearse if dry_run else intake.receive
-    results = await receive(events, allowed=allowed)
+    if dry_run:
+        results = await intake.rehearse(events, allowed=allowed)
+    else:
+        results = await intake.receive(events, allowed=allowed, low=low)
     if isinstance(results, NotStored):
-        # Spread over some seconds, so that callers do not all come back in one instant.
         raise Refusal(
             Word.UNAVAILABLE,
             "The events could not be stored just now; none was taken. Send the same request again.",
-            headers={"Retry-After": str(random.randint(1, 5))},  # noqa: S311
+            # Spread over some seconds, so that callers do not all come back in one instant.
+            headers={"Retry-After": str(retry_after(Cause.COMMITS, random.random()))},  # noqa: S311
+            code=TURNINGS[Cause.COMMITS].code.value,
         )
     return answer_results(results, dry_run=dry_run)
 

@@ -21,7 +21,7 @@ JSON = {"Content-Type": "application/json"}
 class TakesAll:
     """An intake that accepts whatever it is given."""
 
-    async def receive(self, events: Sequence[Event | Rejection], *, allowed: Any) -> list[Result]:
+    async def receive(self, events: Sequence[Event | Rejection], *, allowed: Any, low: bool) -> list[Result]:
         return [Result(n, getattr(event, "event_id", None), "accepted") for n, event in enumerate(events)]
 
 
