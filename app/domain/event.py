@@ -178,6 +178,25 @@ def judge_event_id(event_id: Any) -> Rejection | None:
     return None
 
 
+# No control character, and no "@", as e-mail addresses have.
+_EXECUTION_ID: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f@]{1,128}")
+
+
+def execution_id_of(content: dict[str, Any]) -> str | None:
+    """Return the id of the journey run that sent an event, where it has one that may be kept and shown.
+
+    The same that keeps an event id from being one keeps this from being kept, but never rejects the event:
+    to whom it matters is the search only. Source: interface §2, `journey.execution_id`.
+    """
+    journey = content.get("journey")
+    if type(journey) is not dict:
+        return None
+    found = journey.get("execution_id")
+    if type(found) is int:
+        found = str(found)
+    return found if type(found) is str and _EXECUTION_ID.fullmatch(found) else None
+
+
 _CANONICAL: Final = msgspec.json.Encoder(order="sorted", decimal_format="number")
 
 

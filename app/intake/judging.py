@@ -8,7 +8,7 @@ import msgspec
 
 from app.domain.conversion import Conversion, Warned, convert
 from app.domain.destination import State
-from app.domain.event import Event, Rejection, content_digest, derived_event_id
+from app.domain.event import Event, Rejection, content_digest, derived_event_id, execution_id_of
 from app.domain.ids import DestinationId, MappingId
 from app.intake.targets import PublishedMapping, Target
 
@@ -24,6 +24,7 @@ class Candidate(msgspec.Struct, frozen=True):
     content: bytes
     keys: tuple[bytes, ...]
     warnings: tuple[Warned, ...]
+    execution_id: str | None = None  # of the journey run
 
     __repr__ = object.__repr__  # holds what a person's event became
 
@@ -53,7 +54,9 @@ def judge(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Judged:
     if mapping.compiled.uses_event_id_field:
         # Two events may name one Amazon id; Amazon would count one of them and drop the other unseen.
         keys.append(_key("amazon", target.region, target.advertiser_id, conversion.amazon_event_id))
-    return Candidate(target, mapping, conversion, content, tuple(keys), derived + conversion.warnings)
+    warnings = derived + conversion.warnings
+    execution = execution_id_of(event.content)
+    return Candidate(target, mapping, conversion, content, tuple(keys), warnings, execution)
 
 
 def match_mapping(event: Event, find: Find) -> tuple[Target, PublishedMapping] | Rejection:

@@ -232,6 +232,7 @@ def _shape(one: _Placed) -> packing.Shape:
         match_keys=conversion.match_keys,
         warnings=tuple((warning.code, warning.field) for warning in candidate.warnings),
         consent=conversion.consent,
+        execution_id=candidate.execution_id,
     )
 
 

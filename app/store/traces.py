@@ -113,6 +113,37 @@ async def newest(
     return [_parcel(dict(row)) for row in rows]
 
 
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """A parcel's shapes, and whose it is."""
+
+    id: ParcelId
+    destination: DestinationNumber
+    shapes: bytes
+
+
+async def latest(
+    connection: RoadConnection,
+    destinations: Sequence[DestinationNumber] | None,
+    *,
+    before: ParcelId | None,
+    limit: int,
+) -> list[Shaped]:
+    """Return the newest parcels below `before`, of these destinations or of all, newest first."""
+    rows = await connection.fetch(
+        """
+        SELECT s.parcel AS id, s.destination, p.shapes
+        FROM parcel_states s JOIN parcels p ON p.id = s.parcel AND p.day = s.day
+        WHERE ($1::integer[] IS NULL OR s.destination = ANY($1)) AND ($2::bigint IS NULL OR s.parcel < $2)
+        ORDER BY s.parcel DESC LIMIT $3
+        """,
+        None if destinations is None else list(destinations),
+        before,
+        limit,
+    )
+    return [Shaped(ParcelId(row["id"]), DestinationNumber(row["destination"]), row["shapes"]) for row in rows]
+
+
 async def exceptions(
     connection: RoadConnection, ids: Sequence[ParcelId]
 ) -> dict[tuple[ParcelId, int], ExceptionRow]:

@@ -11,7 +11,7 @@ from app.domain.codes import REASONS
 from app.domain.destination import State
 from app.domain.explaining import Standing, explain
 from app.domain.ids import DestinationId, MappingId, ParcelId
-from app.domain.parcel import Shape, unpack_shapes
+from app.domain.parcel import Shape, may_hold_execution, unpack_shapes
 from app.domain.status import FINAL, Status, status_of, tally
 from app.intake.judging import event_key
 from app.store import RoadConnection, attempts, ledger, traces
@@ -73,6 +73,9 @@ async def list_events(
     status: Annotated[Status | None, Query(description="Only events of this status.")] = None,
     reason: Annotated[str | None, Query(max_length=64, description="Only events with this reason.")] = None,
     since: Annotated[AwareDatetime | None, Query(description="Only events accepted since then.")] = None,
+    execution_id: Annotated[
+        str | None, Query(max_length=128, description="Only events of this journey execution.")
+    ] = None,
     cursor: Cursor = None,
     limit: Limit = PAGE,
 ) -> Response:
@@ -97,7 +100,11 @@ async def list_events(
             )
             exceptions = await traces.exceptions(connection, [parcel.id for parcel in parcels])
             for parcel in parcels:
+                if execution_id and not may_hold_execution(parcel.shapes, execution_id):
+                    continue
                 for shape in reversed(unpack_shapes(parcel.shapes)):
+                    if execution_id and shape.execution_id != execution_id:
+                        continue
                     if before and parcel.id == before[0] and shape.place >= before[1]:
                         continue
                     exception = exceptions.get((parcel.id, shape.place))
@@ -243,6 +250,7 @@ def _summary(
         "accepted_at": parcel.accepted_at,
         "event_time": shape.event_at,
         "event_type": shape.event_type,
+        "execution_id": shape.execution_id,
         "mapping_id": mapping[0] if mapping else None,
         "mapping_version": shape.mapping_version,
         "amazon_code": exception.amazon_code if exception else None,

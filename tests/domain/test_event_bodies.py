@@ -14,9 +14,11 @@ from app.domain.event import (
     amazon_event_id,
     content_digest,
     derived_event_id,
+    execution_id_of,
     read_events,
     read_lines,
 )
+from app.domain.parcel import Shape, may_hold_execution, pack, unpack_shapes
 
 A = {"event_id": "a", "user": {"email": "ada@example.com"}}
 B = {"event_id": "b", "destination_id": "own", "mapping_id": "own-map"}
@@ -121,6 +123,37 @@ def test_ids_that_are_refused_are_not_repeated(event_id: Any, reason: str) -> No
 def test_ids_that_are_taken(event_id: str) -> None:
     """1 to 256 characters, any but controls and the at sign."""
     assert read({"event_id": event_id})[0].event_id == event_id
+
+
+@pytest.mark.parametrize(
+    ("journey", "kept"),
+    [
+        pytest.param({"id": "j1", "execution_id": "x1"}, "x1", id="a text"),
+        pytest.param({"execution_id": 42}, "42", id="a number"),
+        pytest.param({"execution_id": "x" * 128}, "x" * 128, id="128 characters"),
+        pytest.param({"execution_id": "x" * 129}, None, id="129 characters"),
+        pytest.param({"execution_id": ""}, None, id="no character"),
+        pytest.param({"execution_id": "ada@example.com"}, None, id="an e-mail address"),
+        pytest.param({"execution_id": "a\nb"}, None, id="a line break"),
+        pytest.param({"execution_id": True}, None, id="a boolean"),
+        pytest.param({"execution_id": ["x1"]}, None, id="a list"),
+        pytest.param({"id": "j1"}, None, id="none"),
+        pytest.param("x1", None, id="a journey that is a text"),
+        pytest.param(None, None, id="no journey"),
+    ],
+)
+def test_the_execution_id_that_an_event_is_found_by(journey: Any, kept: str | None) -> None:
+    """What cannot be kept and shown is left out; the event is taken all the same."""
+    assert execution_id_of({**A, "journey": journey}) == kept
+
+
+def test_parcels_are_passed_over_by_their_bytes() -> None:
+    """An execution id in none of a parcel's shapes is not looked for one by one."""
+    shapes = [Shape(n, f"ord-{n}", 1, 1, "OTHER", 0, ("EMAIL",), (), None, f"läuft-{n}") for n in range(5)]
+    kept = pack([b"{}"] * 5, shapes).shapes
+    assert may_hold_execution(kept, "läuft-3")
+    assert not may_hold_execution(kept, "läuft-5")
+    assert [shape.execution_id for shape in unpack_shapes(kept)] == [f"läuft-{n}" for n in range(5)]
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ async def list_events(
     visitor: Visiting,
     status: Annotated[str, Query(max_length=20)] = "",
     reason: Annotated[str, Query(max_length=64)] = "",
+    execution: Annotated[str, Query(max_length=128)] = "",
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Response:
     """List a destination's events, newest first."""
@@ -43,7 +44,15 @@ async def list_events(
         found = await destinations.seen(connection, visitor.caller, destination_id)
     wanted = Status(status) if status in STATUSES else None
     answer = await tracing.list_events(
-        destination_id, visitor.caller, wired, wanted, reason or None, None, cursor, _A_PAGE
+        destination_id,
+        visitor.caller,
+        wired,
+        status=wanted,
+        reason=reason or None,
+        since=None,
+        execution_id=execution or None,
+        cursor=cursor,
+        limit=_A_PAGE,
     )
     listed = pages.plain(answer)
     return pages.show(
@@ -54,6 +63,7 @@ async def list_events(
         next_cursor=listed["next_cursor"],
         chosen=status if wanted else "",
         reason=reason,
+        execution=execution,
         statuses=STATUSES,
         types=EVENT_TYPES,
         later=cursor is not None,
