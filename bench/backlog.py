@@ -164,8 +164,7 @@ async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = 
             DestinationNumber(rows[nth % len(rows)]["number"]),
         )
         began = time.perf_counter()
-        await lanes.queues(connection, lane, parcels_in_flight=[], exceptions_in_flight=[])
-        await lanes.terms(connection, lane)
+        await lanes.look(connection, lane, parcels_in_flight=[], exceptions_in_flight=[])
         due = await parcels.due(
             connection, number, queue=0, in_flight=[], max_events=FULL, max_bytes=MAX_BYTES
         )

@@ -1,7 +1,7 @@
 """The second half of the road: claimed → paced → sent → settled. One call serves one lane once."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -10,7 +10,7 @@ import asyncpg
 
 from app.delivery import settlements
 from app.delivery.erasing import Erasing
-from app.delivery.lanes import IN_FLIGHT_CAP, Lane
+from app.delivery.lanes import IN_FLIGHT_CAP, POLL_EVERY_S, Lane
 from app.delivery.loads import Claimed, Load, claim_live, claim_retry
 from app.delivery.tokens import Access, AccessTokens, NotYet, Parked
 from app.domain.destination import Region
@@ -121,18 +121,17 @@ class Delivery:
     async def _prepare(self, lane: Lane) -> _Going | None:
         """Claimed and paced: choose a load, find a token, commit the attempt as started."""
         async with self._pool.acquire() as connection:
-            queues = await lanes.queues(
+            look = await lanes.look(
                 connection,
                 lane.id,
                 parcels_in_flight=list(lane.parcels_in_flight),
                 exceptions_in_flight=list(lane.exceptions_in_flight),
             )
-            terms = await lanes.terms(connection, lane.id)
-            if terms.erasures != lane.erasures:
+            if look.erasures != lane.erasures:
                 await self._erasing.learn(connection)
-                lane.erasures = terms.erasures
-        lane.limit = terms.limit or lane.limit
-        chosen = self._choose(lane, queues)
+                lane.erasures = look.erasures
+        lane.limit = look.limit or lane.limit
+        chosen = self._choose(lane, look.queues)
         if chosen is None:
             return None
         queue, service = chosen
@@ -176,7 +175,7 @@ class Delivery:
             # Taken before the attempt is committed, so that our deadline ends before the database's does.
             until = self._chance.monotonic() + REQUEST_DEADLINE_S
             if lane.owned_until <= until:
-                # The lease could lapse under the request; the renewal will wake us.
+                # The lease could lapse under the request; the poll will wake us after its renewal.
                 return None
             started = await attempts.start(
                 connection,
@@ -337,17 +336,18 @@ class Delivery:
             )
             lane.noted = seen
 
-    def _choose(self, lane: Lane, queues: list[lanes.Queue]) -> tuple[lanes.Queue, Service] | None:
+    def _choose(self, lane: Lane, queues: Sequence[lanes.Queue]) -> tuple[lanes.Queue, Service] | None:
         """Choose what kind of request has its turn, and of which destination: the one served longest ago.
 
-        Sets the next look where nothing is due yet.
+        Sets the next look where something is due soon; what is due later, the poll finds in time.
         """
         now = self._chance.monotonic()
         dues = [when for queue in queues for when in queue.due_in.values()]
         if not dues:
             return None
-        if min(dues) > 0:
-            lane.wake(now + min(dues))
+        if (soonest := min(dues)) > 0:
+            if soonest <= POLL_EVERY_S:
+                lane.wake(now + soonest)
             return None
         due = {service for queue in queues for service, when in queue.due_in.items() if when <= 0}
         service = lane.turns.choose(due, now)

@@ -11,7 +11,7 @@ import asyncpg
 from app.amazon.wire import MAX_EVENTS
 from app.delivery.delivering import Delivery
 from app.delivery.erasing import Erasing
-from app.delivery.lanes import Lane
+from app.delivery.lanes import POLL_EVERY_S, Lane
 from app.delivery.ownership import RECOVER_EVERY_S, RENEW_EVERY_S, Ownership
 from app.delivery.settlements import StaleOwner
 from app.delivery.sweeping import Sweeper
@@ -19,7 +19,6 @@ from app.store import lanes
 from app.store.trouble import DRIVER_TROUBLE
 from app.telemetry import Telemetry, describe
 
-POLL_EVERY_S = 1.0  # polling alone suffices; notices only make it sooner
 _LONGEST_SLEEP_S = 1.0
 
 
@@ -125,11 +124,8 @@ class Dispatcher:
         self._something.set()
 
     async def _adopt(self) -> None:
-        now = self._monotonic()
-        for lane in self._ownership.owned.values():
-            lane.wake(now + POLL_EVERY_S if lane.wake_at is None else lane.wake_at)
-        if await self._ownership.adopt():
-            self._something.set()
+        await self._ownership.adopt()
+        self._something.set()
 
     async def _recover(self) -> None:
         for lane, left in await self._ownership.overdue():

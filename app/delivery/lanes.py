@@ -8,6 +8,7 @@ from app.domain.pacing import Limit, Pace
 from app.domain.turns import Turns
 from app.store.lanes import Held
 
+POLL_EVERY_S = 1.0  # how often it is asked which lanes have work; notices only make it sooner
 IN_FLIGHT_CAP = 8  # requests of one lane that may be under way at once, once it has proved well
 
 
@@ -66,3 +67,12 @@ class Lane:
         """Ask to be looked at no later than `at`."""
         if self.wake_at is None or at < self.wake_at:
             self.wake_at = at
+
+    def owes(self, at: float) -> None:
+        """Note that something is due at `at`, for a lane that waits for nothing else.
+
+        One that waits for a moment of its own (a window's end, its pace, a token) is looked at then; one
+        whose work is due later than the next poll is left to that.
+        """
+        if self.wake_at is None and not self.claiming:
+            self.wake(max(at, self.ready_gate))

@@ -7,7 +7,7 @@ from datetime import timedelta
 import asyncpg
 
 from app.delivery.delivering import SETTLED_WITHIN
-from app.delivery.lanes import Lane
+from app.delivery.lanes import POLL_EVERY_S, Lane
 from app.domain.ids import LaneId
 from app.domain.learning import Learned
 from app.domain.pacing import Limit, Pace
@@ -44,23 +44,28 @@ class Ownership:
         ] = []  # to be let go of in the session too: its locks count how often they were taken
 
     async def adopt(self) -> list[Lane]:
-        """Take free lanes with work, up to a fair share among the living workers. Returns the new ones.
+        """Wake the owned lanes that owe something, and take free ones that do, up to a fair share among the
+        living workers. Returns the new ones.
 
-        A worker that owns more than its share gives idle lanes back, for those that own fewer.
+        A worker that owns more than its share gives idle lanes back, for those that own fewer. A lane that
+        owes nothing is neither woken nor asked about: it costs nothing until something waits in it.
         """
         async with self._taking_turns:
             session = await self._alive()
             await self._let_go(session)
             busy = await lanes.busy(session)
+            now = self._monotonic()
             workers = await lanes.workers(session)
-            share = -(-len({lane for lane, _ in busy} | set(self.owned)) // workers)
+            share = -(-len({work.lane for work in busy} | set(self.owned)) // workers)
             taken = []
-            for lane, owner in busy:
-                if lane in self.owned or owner is not None:
+            for work in busy:
+                if (mine := self.owned.get(work.lane)) is not None:
+                    if work.due_in is not None and work.due_in <= POLL_EVERY_S:
+                        mine.owes(now + max(0.0, work.due_in))
                     continue
-                if len(self.owned) >= share:
-                    break
-                if (adopted := await self._take(session, lane)) is not None:
+                if work.owner is not None or len(self.owned) >= share:
+                    continue
+                if (adopted := await self._take(session, work.lane)) is not None:
                     taken.append(adopted)
             surplus = [lane for lane in self.owned.values() if not lane.requests and not lane.claiming]
             for idle in surplus[: max(0, len(self.owned) - share)]:
@@ -79,7 +84,6 @@ class Ownership:
         for lane in list(self.owned.values()):
             if lane.id in kept:
                 lane.owned_until = before + LEASE.total_seconds()
-                lane.wake(before)
             elif (lane.id, lane.fence) in fences:
                 self.lose(lane)
 

@@ -8,6 +8,7 @@ hangs loses them when the lease lapses.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import reduce
 
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.domain.pacing import Limit
@@ -43,20 +44,40 @@ class Queue:
 
     number: DestinationNumber
     id: DestinationId
-    limit: Limit
     due_in: Mapping[Service, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """What holds for the next request of a lane: the lowest limit, and how many erasures were asked for.
+class Look:
+    """What the owner of a lane sees before its next request.
 
-    `learned_rate` is what its owner last said it had found out.
+    `limit` is the lowest of all its destinations, None without any; `erasures` counts those asked for.
     """
 
     limit: Limit | None
     erasures: int
+    queues: tuple[Queue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The pace of a lane: the lowest limit, and what its owner last said it had learned."""
+
+    limit: Limit | None
     learned_rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A lane that owes something sendable or is owned.
+
+    `owner` is None when it is free; `due_in` are the seconds until it owes something (≤ 0: now), None
+    where nothing waits.
+    """
+
+    lane: LaneId
+    owner: str | None
+    due_in: float | None
 
 
 async def enlist(connection: RoadConnection) -> None:
@@ -76,31 +97,48 @@ async def workers(connection: RoadConnection) -> int:
     return max(1, number)
 
 
-async def busy(connection: RoadConnection) -> list[tuple[LaneId, str | None]]:
-    """Return each lane that owes something sendable or is owned, with its living owner, None when free.
+async def busy(connection: RoadConnection) -> list[Work]:
+    """Return each lane that owes something sendable or is owned; one statement, however many lanes there are.
 
     Free means: no lease, a lapsed one, or an owner whose session (and with it the lock) is gone.
     """
-    rows = await connection.fetch(
-        """
-        WITH held AS (
-          SELECT objid::bigint AS lane FROM pg_locks
-          WHERE locktype = 'advisory' AND classid::bigint = $1 AND granted
-            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())),
-        known AS (
-          SELECT l.id, CASE WHEN l.leased_until > now() AND l.id IN (SELECT lane FROM held)
-            THEN l.owner END AS owner
-          FROM lanes l)
-        SELECT id, owner FROM known k
-        WHERE owner IS NOT NULL OR EXISTS (
-          SELECT FROM destinations d WHERE d.lane = k.id AND d.state = 'active' AND (
-            EXISTS (SELECT FROM parcel_states s WHERE s.destination = d.number AND s.settled_at IS NULL)
-            OR EXISTS (SELECT FROM exceptions e WHERE e.destination = d.number AND e.status = 'retrying')))
-        ORDER BY id
-        """,
-        LANE_LOCKS,
-    )
-    return [(LaneId(row["id"]), row["owner"]) for row in rows]
+    rows = await connection.fetch(_BUSY, LANE_LOCKS)
+    return [Work(LaneId(row["id"]), row["owner"], row["due_in"]) for row in rows]
+
+
+def _heads(name: str, table: str, open_ones: str) -> str:
+    """Read the first of each (destination, queue) by hopping through the index of what is open.
+
+    Postgres has no such scan of its own. It costs a step for each queue that something waits in and
+    nothing for those that are empty, however many there are and however much waits.
+    """
+    return f"""
+        {name} AS (
+          (SELECT destination, queue, due_at FROM {table} WHERE {open_ones}
+           ORDER BY destination, queue, due_at LIMIT 1)
+          UNION ALL
+          SELECT n.destination, n.queue, n.due_at FROM {name} h, LATERAL (
+            SELECT destination, queue, due_at FROM {table}
+            WHERE {open_ones} AND (destination, queue) > (h.destination, h.queue)
+            ORDER BY destination, queue, due_at LIMIT 1) n)"""
+
+
+_BUSY = f"""
+    WITH RECURSIVE {_heads("whole", "parcel_states", "settled_at IS NULL")},
+    {_heads("single", "exceptions", "status = 'retrying'")},
+    owed AS (SELECT d.lane, min(h.due_at) AS due_at
+      FROM (SELECT * FROM whole UNION ALL SELECT * FROM single) h
+      JOIN destinations d ON d.number = h.destination AND d.state = 'active' GROUP BY d.lane),
+    held AS (
+      SELECT objid::bigint AS lane FROM pg_locks
+      WHERE locktype = 'advisory' AND classid::bigint = $1 AND granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())),
+    known AS (
+      SELECT l.id, CASE WHEN l.leased_until > now() AND l.id IN (SELECT lane FROM held)
+        THEN l.owner END AS owner, extract(epoch FROM o.due_at - clock_timestamp())::float8 AS due_in
+      FROM lanes l LEFT JOIN owed o ON o.lane = l.id)
+    SELECT id, owner, due_in FROM known WHERE owner IS NOT NULL OR due_in IS NOT NULL ORDER BY id
+"""
 
 
 async def take(connection: RoadConnection, lane: LaneId, owner: str, *, lease: timedelta) -> Held | None:
@@ -199,59 +237,68 @@ async def note(
     )
 
 
-async def queues(
+async def look(
     connection: RoadConnection,
     lane: LaneId,
     *,
     parcels_in_flight: Sequence[int],
     exceptions_in_flight: Sequence[tuple[int, int]],
-) -> list[Queue]:
-    """Return the active destinations of a lane with the moment at which each next owes something.
+) -> Look:
+    """Return what holds for a lane's next request, and when each active destination next owes something.
 
-    What is in flight is left out, or a lane would look due while it waits for its own answer.
+    What is in flight is left out, or a lane would look due while it waits for its own answer. One
+    statement, since every request to Amazon asks it.
     """
     rows = await connection.fetch(
         """
-        SELECT d.number, d.id, d.requests_per_second, d.burst,
-          extract(epoch FROM (SELECT s.due_at FROM parcel_states s WHERE s.destination = d.number
+        SELECT l.erasures, d.number, d.id, d.requests_per_second, d.burst, d.state = 'active' AS is_active,
+          extract(epoch FROM q.live - clock_timestamp())::float8 AS live,
+          extract(epoch FROM q.retry - clock_timestamp())::float8 AS retry,
+          extract(epoch FROM q.replay - clock_timestamp())::float8 AS replay,
+          extract(epoch FROM q.replay_retry - clock_timestamp())::float8 AS replay_retry
+        FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND d.archived_at IS NULL
+        LEFT JOIN LATERAL (SELECT
+          (SELECT s.due_at FROM parcel_states s WHERE s.destination = d.number
             AND s.queue = 0 AND s.settled_at IS NULL AND s.parcel <> ALL($2::bigint[])
-            ORDER BY s.due_at LIMIT 1) - clock_timestamp())::float8 AS live,
-          extract(epoch FROM (SELECT e.due_at FROM exceptions e WHERE e.destination = d.number
+            ORDER BY s.due_at LIMIT 1) AS live,
+          (SELECT e.due_at FROM exceptions e WHERE e.destination = d.number
             AND e.queue = 0 AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
               $4::smallint[]) AS f (parcel, place)
               WHERE f.parcel = e.parcel AND f.place = e.place)
-            ORDER BY e.due_at LIMIT 1) - clock_timestamp())::float8 AS retry,
-          extract(epoch FROM (SELECT s.due_at FROM parcel_states s WHERE s.destination = d.number
+            ORDER BY e.due_at LIMIT 1) AS retry,
+          (SELECT s.due_at FROM parcel_states s WHERE s.destination = d.number
             AND s.queue = 2 AND s.settled_at IS NULL AND s.parcel <> ALL($2::bigint[])
-            ORDER BY s.due_at LIMIT 1) - clock_timestamp())::float8 AS replay,
-          extract(epoch FROM (SELECT e.due_at FROM exceptions e WHERE e.destination = d.number
+            ORDER BY s.due_at LIMIT 1) AS replay,
+          (SELECT e.due_at FROM exceptions e WHERE e.destination = d.number
             AND e.queue = 2 AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
               $4::smallint[]) AS f (parcel, place)
               WHERE f.parcel = e.parcel AND f.place = e.place)
-            ORDER BY e.due_at LIMIT 1) - clock_timestamp())::float8 AS replay_retry
-        FROM destinations d WHERE d.lane = $1 AND d.state = 'active' ORDER BY d.number
+            ORDER BY e.due_at LIMIT 1) AS replay_retry) q ON d.state = 'active'
+        WHERE l.id = $1 ORDER BY d.number
         """,
         lane,
         list(parcels_in_flight),
         [parcel for parcel, _ in exceptions_in_flight],
         [place for _, place in exceptions_in_flight],
     )
-    return [
+    limits = [Limit(row["requests_per_second"], row["burst"]) for row in rows if row["number"] is not None]
+    queues = tuple(
         Queue(
             DestinationNumber(row["number"]),
             DestinationId(row["id"]),
-            Limit(row["requests_per_second"], row["burst"]),
             {service: row[service.value] for service in Service if row[service.value] is not None},
         )
         for row in rows
-    ]
+        if row["is_active"]
+    )
+    return Look(reduce(Limit.lowest, limits) if limits else None, rows[0]["erasures"], queues)
 
 
 async def terms(connection: RoadConnection, lane: LaneId) -> Terms:
-    """Return the lowest limit among all destinations of a lane that are not archived, and its erasures."""
+    """Return the lowest limit among all destinations of a lane that are not archived, and what it learned."""
     row = await connection.fetchrow(
         """
-        SELECT l.erasures, l.learned_rate, min(d.requests_per_second) AS rate, min(d.burst) AS burst
+        SELECT l.learned_rate, min(d.requests_per_second) AS rate, min(d.burst) AS burst
         FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND d.archived_at IS NULL
         WHERE l.id = $1 GROUP BY l.id
         """,
@@ -259,7 +306,7 @@ async def terms(connection: RoadConnection, lane: LaneId) -> Terms:
     )
     assert row is not None
     limit = None if row["rate"] is None else Limit(row["rate"], row["burst"])
-    return Terms(limit, row["erasures"], row["learned_rate"])
+    return Terms(limit, row["learned_rate"])
 
 
 async def announce(connection: RoadConnection, waiting: dict[LaneId, int]) -> None:

@@ -1,0 +1,69 @@
+"""A lane that waits costs nothing, and yet nothing that waits in it is overlooked."""
+
+import asyncio
+
+import pytest
+
+from tests.road.world import World, event, eventually
+
+IDLE = 300
+WATCHED_S = 4.0
+
+
+async def transactions(world: World) -> int:
+    """Return how many transactions the test's database has ended; a lone statement is one."""
+    (row,) = await world.fetch("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
+    return int(row["xact_commit"])
+
+
+async def own(world: World, number: int) -> None:
+    """Let a worker own that many lanes, and let them run dry."""
+    destinations = [await world.destination() for _ in range(number)]
+    for dst in destinations:
+        await world.post(dst, event(1))
+    dispatcher = world.work(listens=False)
+
+    async def dry() -> bool:
+        (row,) = await world.fetch("SELECT count(*) AS n FROM parcel_states WHERE settled_at IS NULL")
+        return row["n"] == 0 and len(dispatcher._ownership.owned) == number and not dispatcher._tasks
+
+    await eventually(dry, seconds=60)
+
+
+@pytest.mark.parametrize("lanes", [1, IDLE])
+async def test_idle_lanes_cost_no_statements(world: World, lanes: int) -> None:
+    """Three hundred that wait ask the database as little as one does: its owner's few rounds a second."""
+    await own(world, lanes)
+    before = await transactions(world)
+    await asyncio.sleep(WATCHED_S)
+    asked = await transactions(world) - before
+    # Some five a second for ownership, erasures, what is overdue and sweeps, and what a session tells late of
+    # the time before; one statement a lane and second would be 1,200.
+    assert asked <= 120, f"{asked} transactions in {WATCHED_S} s with {lanes} idle lanes"
+
+
+async def test_what_comes_due_in_an_idle_lane_is_found_by_the_poll(world: World) -> None:
+    """No notice is heard: among many idle lanes the one that is owed an event is woken within seconds."""
+    await own(world, 30)
+    dst = await world.destination()
+    await world.post(dst, event(1), event(2))
+    await world.until(dst, delivered=2, seconds=5)
+    await world.post(dst, event(3))
+    await world.until(dst, delivered=3, seconds=5)
+
+
+async def test_a_retry_that_is_due_later_does_not_hide_a_live_event(world: World) -> None:
+    """A lane whose next retry is minutes away still sends what comes meanwhile, though no notice is heard."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    world.work(listens=False)
+    await world.until(dst, delivered=1)
+    await world.fetch(
+        "UPDATE parcel_states SET fate = NULL, settled_at = NULL, due_at = now() + interval '1 hour'"
+    )
+    await asyncio.sleep(1.2)  # the poll has seen the later one
+    await world.post(dst, event(2))
+    (row,) = await eventually(
+        lambda: world.fetch("SELECT 1 FROM parcel_states WHERE settled_at IS NOT NULL"), seconds=5
+    )
+    assert row
