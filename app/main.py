@@ -16,6 +16,7 @@ from app import lifeline
 from app.amazon.client import EventsClient
 from app.connecting import Connecting
 from app.delivery.holding import Holding
+from app.domain.admission import MIB, Bounds
 from app.domain.consent import ConsentSettings
 from app.intake.announcing import Announcer
 from app.intake.flushing import Flusher
@@ -99,6 +100,12 @@ async def wired(resources: Resources) -> AsyncIterator[FastAPI]:
         warn_event_age=ages.warned,
         consent=consent,
         intake=intake,
+        bounds=Bounds(
+            patience_s=settings.answer_within_ms / 1000,
+            body_bytes=settings.bodies_in_flight_mib * MIB,
+            resident_bytes=settings.api_memory_mib * MIB,
+        ),
+        events_waiting=lambda: intake.waiting,
         pool=resources.pool,
         write_outlines=sampler.write,
     )

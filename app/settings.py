@@ -114,6 +114,11 @@ class Settings(BaseSettings):
     merge_window_ms: int = Field(default=100, ge=0, le=10_000)
     sends_in_flight: int = Field(default=16, ge=1, le=256)
 
+    # When requests are turned away unread
+    answer_within_ms: int = Field(default=3_000, ge=100, le=60_000)
+    bodies_in_flight_mib: int = Field(default=32, ge=5, le=1_024)
+    api_memory_mib: int = Field(default=256, ge=128, le=65_536)
+
     # Retention
     keep_parcels_days: int = Field(default=30, ge=22, le=365)
     key_life_after_final_hours: int = Field(default=24, ge=1, le=24 * 30)

@@ -1,5 +1,6 @@
 """The web, assembled: every route behind its door, inside one envelope."""
 
+import random
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -31,6 +32,7 @@ from app.web.auth import KeyRing
 from app.web.console.router import router as console_router
 from app.web.envelope import Envelope
 from app.web.health import Readiness
+from app.web.pressure import Gauges, resident_bytes
 from app.web.shortcut import Shortcut
 from app.web.wiring import Wiring
 
@@ -82,7 +84,17 @@ def create_api(wiring: Wiring) -> FastAPI:
         app.include_router(router)
     errors.install(app)
     app.add_middleware(Shortcut)
-    app.add_middleware(Envelope, registry=wiring.registry, monotonic=wiring.monotonic)
+    app.state.gauges = Gauges(
+        bounds=wiring.bounds,
+        registry=wiring.registry,
+        monotonic=wiring.monotonic,
+        jitter=random.random,
+        waiting_events=wiring.events_waiting,
+        resident_bytes=resident_bytes,
+    )
+    app.add_middleware(
+        Envelope, registry=wiring.registry, monotonic=wiring.monotonic, gauges=app.state.gauges
+    )
     _describe_once(app)
     return app
 

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.web.errors import Problem, Refusal, Word, answer, problem_of
+from app.web.pressure import Gauges, Ticket
 
 logger = logging.getLogger("app.web.requests")
 
@@ -41,8 +42,11 @@ _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 class Envelope:
     """Wraps the whole application. `monotonic` is in seconds."""
 
-    def __init__(self, app: ASGIApp, *, registry: CollectorRegistry, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, registry: CollectorRegistry, monotonic: Callable[[], float], gauges: Gauges
+    ) -> None:
         self._app = app
+        self._gauges = gauges
         self._monotonic = monotonic
         # Labels hold templates of paths, never paths: there are few, and nobody is named in them.
         self._requests = Counter(
@@ -74,10 +78,25 @@ class Envelope:
                 ]
             await send(message)
 
+        ticket: Ticket | None = None
         try:
             problem = _unreadable(scope)
             if problem is None:
-                await self._app(scope, _capped(scope, receive), send_with_headers)
+                told, is_post = _told(scope), scope["path"] == "/events" and scope["method"] == "POST"
+                if is_post or told != 0:
+                    # Before anything is asked of the database, and before the body is read.
+                    over = told is not None and told > LARGER_BODIES.get(scope["path"], BODY_CAP)
+                    # One that is too large anyway is answered 413 and never read.
+                    entered = self._gauges.enter(0 if over else told, is_post=is_post)
+                    if isinstance(entered, Ticket):
+                        ticket = entered
+                        receive = self._charged(entered, receive)
+                    else:
+                        problem = entered
+                        if is_post:
+                            scope["route"] = EVENTS_ROUTE
+            if problem is None:
+                await self._app(scope, _capped(scope, receive, told), send_with_headers)
             else:
                 await answer(problem)(scope, receive, send_with_headers)
         except ClientDisconnect:
@@ -87,7 +106,23 @@ class Envelope:
             if status == 0:
                 await answer(problem)(scope, receive, send_with_headers)
         finally:
+            if ticket is not None:
+                self._gauges.leave(ticket, status)
             self._note(scope, status, self._monotonic() - began, request_id)
+
+    def _charged(self, ticket: Ticket, receive: Receive) -> Receive:
+        """Return `receive` that notes the bytes it brings, and ends a body that outgrows the room."""
+
+        async def receive_charged() -> Message:
+            message = await receive()
+            complete = message["type"] == "http.request" and not message.get("more_body", False)
+            if ticket.read_at is None:
+                problem = self._gauges.read(ticket, len(message.get("body", b"")), complete=complete)
+                if problem is not None:
+                    raise Refusal.of(problem)
+            return message
+
+        return receive_charged
 
     def _note(self, scope: Scope, status: int, took: float, request_id: str) -> None:
         route = getattr(scope.get("route"), "path", "unknown")
@@ -114,6 +149,14 @@ class Envelope:
         )
 
 
+class _EventsRoute:
+    """Stands for the route in the metrics when it was not reached."""
+
+    path = "/events"
+
+
+EVENTS_ROUTE = _EventsRoute()
+
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -134,11 +177,20 @@ def _unreadable(scope: Scope) -> Problem | None:
     return None
 
 
-def _capped(scope: Scope, receive: Receive) -> Receive:
+def _told(scope: Scope) -> int | None:
+    """Return the length of the body as told beforehand; 0 where there is none, None where nobody told."""
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            return int(value[:20]) if value.isdigit() else 0
+        if name == b"transfer-encoding":
+            return None
+    return 0
+
+
+def _capped(scope: Scope, receive: Receive, told: int | None) -> Receive:
     """Return `receive` that refuses a body larger than its address takes, told beforehand or not."""
     cap = LARGER_BODIES.get(scope["path"], BODY_CAP)
-    told = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    too_large = told.isdigit() and int(told[:20]) > cap
+    too_large = (told or 0) > cap
     seen = 0
 
     async def receive_capped() -> Message:

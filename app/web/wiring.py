@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.domain.admission import Bounds
 from app.domain.consent import ConsentSettings
 from app.domain.destination import Region
 from app.domain.ids import AdvertiserId, DestinationNumber
@@ -107,6 +108,10 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _none_waiting() -> int:
+    return 0
+
+
 async def _nothing() -> None:
     """Stand where nothing is to be done."""
 
@@ -136,6 +141,9 @@ class Wiring:
     # The receiving half of the road, and the connections that its traces and figures are read through.
     intake: Any = None
     pool: Any = None
+    # When to turn requests away unread, and how many events wait for a commit.
+    bounds: Bounds = field(default_factory=Bounds)
+    events_waiting: Callable[[], int] = _none_waiting
     # Writes the outlines of events that this process took and has not written yet.
     write_outlines: Callable[[], Awaitable[None]] = _nothing
 

@@ -1,0 +1,130 @@
+"""Whether a request may come in now, decided before its body is read.
+
+A service that lets in more than it can answer in time answers everybody late, and what it stores has been
+given up by its senders: the work is done and the good is gone. So as much is let in as is answered within
+a patience, learned from the answers themselves (additive increase, multiplicative decrease, as TCP and the
+lanes do); what is more is told at once when to come back. Beside that stand bounds for memory and for the
+commit queue, and the deadline of a lane whose queue is longer than Amazon's age limit.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from app.domain.codes import Code
+
+MIB: Final = 1024 * 1024
+
+# What a post costs beside its bytes, told in bytes: headers, key, its share of a commit and of the answer.
+# Measured (docs/performance.md): a post of one event takes about five times the CPU of one more event.
+POST_COST: Final = 2_048
+# Of a body whose length nobody told; the rest is charged as it comes.
+UNTOLD_COST: Final = 64 * 1024
+
+# Some five full posts: a few senders of large batches are let in without having been learned first.
+_INITIAL, _LEAST, _MOST, _STEP = 16.0 * MIB, 1.0 * MIB, 64.0 * MIB, 0.25 * MIB
+_CUT = 0.7
+
+
+class Cause(StrEnum):
+    """Why a request is turned away; a label of the metrics."""
+
+    CROWDED = "crowded"  # more is under way than is answered in time
+    BODIES = "bodies"  # bodies hold as many bytes as they may, over all requests
+    COMMITS = "commits"  # the commit queue is full, or its oldest post waits too long
+    MEMORY = "memory"  # the process holds more memory than it should
+    LANE = "lane"  # a lane's queue is longer than the events may grow old
+
+
+@dataclass(frozen=True, slots=True)
+class Turning:
+    """How a cause is told: the journey's code, and the span of `Retry-After` in seconds."""
+
+    code: Code
+    soonest_s: int
+    latest_s: int
+
+
+# Spans, so that callers do not all come back in one instant. Codes: product.md, "The journey's vocabulary".
+TURNINGS: Final[Mapping[Cause, Turning]] = {
+    Cause.CROWDED: Turning(Code.SERVICE_UNAVAILABLE, 1, 5),
+    Cause.BODIES: Turning(Code.SERVICE_UNAVAILABLE, 1, 5),
+    Cause.COMMITS: Turning(Code.SERVICE_UNAVAILABLE, 2, 10),
+    Cause.MEMORY: Turning(Code.SERVICE_UNAVAILABLE, 2, 10),
+    Cause.LANE: Turning(Code.RATE_LIMIT, 60, 300),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What is never exceeded, and the patience that the allowance is learned for."""
+
+    patience_s: float = 3.0
+    body_bytes: int = 32 * MIB
+    resident_bytes: int = 256 * MIB
+    waiting_events: int = 40_000
+    oldest_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """What is under way: let in and not answered yet, and what the gauges of the process say."""
+
+    posts: int
+    cost: int
+    body_bytes: int
+    waiting_events: int
+    oldest_s: float
+    resident_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How much may be under way (cost, in bytes), learned from how long answers took."""
+
+    cost: float = _INITIAL
+    cut_at: float = float("-inf")
+
+    def answered(
+        self, *, cost: int, began: float, took_s: float, under_way: int, now: float, patience_s: float
+    ) -> "Allowance":
+        """Learn from one answer: a late one cuts, a timely one adds where the allowance was in use.
+
+        One cut for each round: those that came in before a cut say nothing of what it brought.
+        """
+        if took_s > patience_s:
+            return Allowance(max(_LEAST, self.cost * _CUT), now) if began > self.cut_at else self
+        if under_way < self.cost / 2:
+            return self  # nobody was kept out: this answer says nothing of a larger allowance
+        return Allowance(min(_MOST, self.cost + _STEP * cost / self.cost), self.cut_at)
+
+
+def cost_of(told: int | None) -> int:
+    """Return what a post will cost by the length that was told, None where it was not."""
+    return POST_COST + (UNTOLD_COST if told is None else told)
+
+
+def turned_away(pressure: Pressure, allowance: Allowance, told: int | None, bounds: Bounds) -> Cause | None:
+    """Return why a post must not come in now, or None.
+
+    A lone post always comes in: whatever the gauges say, only by trying are they found to be out of date,
+    and memory that the process does not give back must not shut the door for ever.
+    """
+    if pressure.posts == 0:
+        return None
+    if pressure.body_bytes + (told or 0) > bounds.body_bytes:
+        return Cause.BODIES
+    if pressure.resident_bytes > bounds.resident_bytes:
+        return Cause.MEMORY
+    if pressure.waiting_events > bounds.waiting_events or pressure.oldest_s > bounds.oldest_s:
+        return Cause.COMMITS
+    if pressure.cost + cost_of(told) > allowance.cost:
+        return Cause.CROWDED
+    return None
+
+
+def retry_after(cause: Cause, jitter: float) -> int:
+    """Return whole seconds for `Retry-After`, spread over the cause's span; `jitter` is in [0, 1)."""
+    span = TURNINGS[cause]
+    return span.soonest_s + int(jitter * (span.latest_s - span.soonest_s + 1))

@@ -1,0 +1,179 @@
+"""What is under way at the door of this process, and whether one more may come in.
+
+The decision is pure (`app.domain.admission`); here are its gauges. A ticket stands for a request with a
+body from before the body is read until it is answered.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from app.domain.admission import (
+    POST_COST,
+    TURNINGS,
+    Allowance,
+    Bounds,
+    Cause,
+    Pressure,
+    cost_of,
+    retry_after,
+    turned_away,
+)
+from app.web.errors import Problem, Word
+
+_LOOK_AT_MEMORY_EVERY_S: Final = 0.25
+# Administrative requests keep a little room when posts have taken all of theirs: somebody must be able to
+# pause a destination just then.
+_KEPT_FOR_ACTS: Final = 4 * 1024 * 1024
+_STORED: Final = frozenset({202, 207, 422})
+
+_SENTENCES: Final = {
+    Cause.CROWDED: "More events are under way here than can be stored in time; none of yours was taken.",
+    Cause.BODIES: "The bodies being read fill the room kept for them; nothing of yours was taken.",
+    Cause.COMMITS: "The database is slower than the events that come; none of yours was taken.",
+    Cause.MEMORY: "This process holds as much memory as it may; none of your events was taken.",
+    Cause.LANE: "The advertiser's queue is longer than its events may grow old; none of yours was taken.",
+}
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One request that was let in. Times are monotonic; `read_at` is set once its body is complete."""
+
+    is_post: bool
+    cost: int
+    held: int
+    began: float
+    told: int | None
+    read_at: float | None = None
+    seen: int = 0
+
+
+class Gauges:
+    """Counts what is under way, and lets in or turns away. One per process; `monotonic` is in seconds."""
+
+    def __init__(
+        self,
+        *,
+        bounds: Bounds,
+        registry: CollectorRegistry,
+        monotonic: Callable[[], float],
+        jitter: Callable[[], float],
+        waiting_events: Callable[[], int],
+        resident_bytes: Callable[[], int],
+    ) -> None:
+        self._bounds = bounds
+        self._monotonic = monotonic
+        self._jitter = jitter
+        self._waiting_events = waiting_events
+        self._read_resident = resident_bytes
+        self._resident, self._resident_until = 0, float("-inf")
+        self._allowance = Allowance()
+        self._posts = self._cost = self._held = 0
+        self._complete: dict[Ticket, None] = {}  # in the order in which their bodies were complete
+        refused = Counter("turned_away", "Requests turned away unread", ["cause"], registry=registry)
+        self._refused = {cause: refused.labels(cause.value) for cause in Cause}
+        for name, told, read in (
+            ("post_bytes_held", "Bytes of bodies under way", lambda: float(self._held)),
+            ("posts_under_way", "Posts let in and not answered yet", lambda: float(self._posts)),
+            ("post_allowance_bytes", "How much may be under way", lambda: self._allowance.cost),
+        ):
+            Gauge(name, told, registry=registry).set_function(read)
+
+    def enter(self, told: int | None, *, is_post: bool) -> Ticket | Problem:
+        """Let a request in, or return what it is answered with. `told` is its length, None if chunked."""
+        now = self._monotonic()
+        if is_post:
+            cause = turned_away(self._pressure(now), self._allowance, told, self._bounds)
+        else:
+            over = self._held + (told or 0) > self._bounds.body_bytes + _KEPT_FOR_ACTS
+            cause = Cause.BODIES if over else None
+        if cause is not None:
+            return self.refusal(cause)
+        ticket = Ticket(is_post, cost_of(told), told or 0, now, told)
+        self._held += ticket.held
+        if is_post:
+            self._posts += 1
+            self._cost += ticket.cost
+        return ticket
+
+    def read(self, ticket: Ticket, more: int, *, complete: bool) -> Problem | None:
+        """Note bytes that came; returns what to answer when an untold body outgrows the room."""
+        ticket.seen += more
+        if complete:
+            ticket.read_at = self._monotonic()
+            if ticket.is_post:
+                self._complete[ticket] = None
+        grown = ticket.seen - ticket.held
+        if grown <= 0:
+            return None
+        ticket.held = ticket.seen
+        self._held += grown
+        if ticket.is_post and (dearer := ticket.seen + POST_COST - ticket.cost) > 0:
+            ticket.cost += dearer
+            self._cost += dearer
+        room = self._bounds.body_bytes + (0 if ticket.is_post else _KEPT_FOR_ACTS)
+        return self.refusal(Cause.BODIES) if self._held > room else None
+
+    def leave(self, ticket: Ticket, status: int) -> None:
+        """Note that a request was answered, or given up by its caller."""
+        if ticket.is_post:
+            if ticket.read_at is not None:
+                del self._complete[ticket]
+                # Only what went the whole way says how long the way takes.
+                if status in _STORED:
+                    self._learn(ticket, ticket.read_at)
+            self._posts -= 1
+            self._cost -= ticket.cost
+        self._held -= ticket.held
+
+    def refusal(self, cause: Cause) -> Problem:
+        """Return what a request that is turned away is answered with, and count it."""
+        self._refused[cause].inc()
+        word = Word.TOO_MANY_REQUESTS if cause is Cause.LANE else Word.UNAVAILABLE
+        return Problem(
+            word,
+            _SENTENCES[cause],
+            extra={"code": TURNINGS[cause].code.value},
+            headers={"Retry-After": str(retry_after(cause, self._jitter()))},
+        )
+
+    def _learn(self, ticket: Ticket, read_at: float) -> None:
+        now = self._monotonic()
+        self._allowance = self._allowance.answered(
+            cost=ticket.cost,
+            began=ticket.began,
+            took_s=now - read_at,
+            under_way=self._cost,
+            now=now,
+            patience_s=self._bounds.patience_s,
+        )
+
+    def _pressure(self, now: float) -> Pressure:
+        if now >= self._resident_until:
+            self._resident, self._resident_until = self._read_resident(), now + _LOOK_AT_MEMORY_EVERY_S
+        oldest = next(iter(self._complete), None)
+        return Pressure(
+            posts=self._posts,
+            cost=self._cost,
+            body_bytes=self._held,
+            waiting_events=self._waiting_events(),
+            oldest_s=0.0 if oldest is None or oldest.read_at is None else now - oldest.read_at,
+            resident_bytes=self._resident,
+        )
+
+
+_STATM: Final = Path("/proc/self/statm")
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_bytes() -> int:
+    """Return the memory this process holds, in bytes; 0 where the system does not tell."""
+    try:
+        return int(_STATM.read_bytes().split()[1]) * _PAGE
+    except (OSError, IndexError, ValueError):
+        return 0

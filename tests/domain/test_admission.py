@@ -1,0 +1,103 @@
+"""Who is let in: a table of pressures, and laws of the allowance that is learned."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.admission import (
+    MIB,
+    TURNINGS,
+    Allowance,
+    Bounds,
+    Cause,
+    Pressure,
+    cost_of,
+    retry_after,
+    turned_away,
+)
+
+BOUNDS = Bounds(
+    patience_s=3, body_bytes=32 * MIB, resident_bytes=256 * MIB, waiting_events=40_000, oldest_s=10
+)
+EASY = Pressure(posts=3, cost=MIB, body_bytes=MIB, waiting_events=10, oldest_s=0.1, resident_bytes=130 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("pressure", "told", "cause"),
+    [
+        pytest.param(EASY, MIB, None, id="little is under way: come in"),
+        pytest.param(EASY, None, None, id="a body of unknown length comes in as well"),
+        pytest.param(
+            replace(EASY, body_bytes=31 * MIB), 2 * MIB, Cause.BODIES, id="bodies would outgrow their room"
+        ),
+        pytest.param(replace(EASY, resident_bytes=257 * MIB), 1, Cause.MEMORY, id="memory is short"),
+        pytest.param(replace(EASY, waiting_events=40_001), 1, Cause.COMMITS, id="the commit queue is full"),
+        pytest.param(replace(EASY, oldest_s=10.5), 1, Cause.COMMITS, id="a commit takes too long"),
+        pytest.param(replace(EASY, cost=16 * MIB), 1, Cause.CROWDED, id="more than is answered in time"),
+        pytest.param(
+            Pressure(0, 0, 40 * MIB, 50_000, 99.0, 999 * MIB), 5 * MIB, None, id="a lone post always comes in"
+        ),
+    ],
+)
+def test_a_post_is_let_in_or_told_why_not(pressure: Pressure, told: int | None, cause: Cause | None) -> None:
+    assert turned_away(pressure, Allowance(), told, BOUNDS) is cause
+
+
+def learn(allowance: Allowance, took_s: float, *, now: float, began: float, share: float = 1.0) -> Allowance:
+    return allowance.answered(
+        cost=cost_of(500_000),
+        began=began,
+        took_s=took_s,
+        under_way=round(allowance.cost * share),
+        now=now,
+        patience_s=3,
+    )
+
+
+def test_a_late_answer_cuts_the_allowance_once_for_each_round() -> None:
+    """Those that came in before the cut were late for the same reason, and cut no more."""
+    first = learn(Allowance(), 3.1, now=10, began=6)
+    assert first.cost < Allowance().cost
+    assert learn(first, 5, now=11, began=6.5) == first
+    assert learn(first, 5, now=16, began=11).cost < first.cost
+
+
+def test_timely_answers_add_only_while_the_allowance_is_in_use() -> None:
+    """Whom nobody was kept out for says nothing of a larger one."""
+    allowance = Allowance()
+    assert learn(allowance, 0.2, now=1, began=0).cost > allowance.cost
+    assert learn(allowance, 0.2, now=1, began=0, share=0.3) == allowance
+
+
+@given(st.lists(st.tuples(st.floats(0, 30), st.floats(0, 1)), max_size=300))
+def test_whatever_is_answered_the_allowance_keeps_within_its_ends(answers: list[tuple[float, float]]) -> None:
+    allowance = Allowance()
+    for now, (took, share) in enumerate(answers):
+        allowance = learn(allowance, took, now=now, began=now - took, share=share)
+        assert MIB <= allowance.cost <= 64 * MIB
+
+
+@given(st.floats(0.7, 20))
+def test_the_allowance_settles_where_answers_are_just_in_time(capacity_mib_s: float) -> None:
+    """Against a server of a steady capacity that is always full, waits end up near the patience."""
+    allowance, now, waits = Allowance(), 0.0, []
+    for _ in range(300):
+        wait = allowance.cost / (capacity_mib_s * MIB)
+        now += max(wait, 0.1)
+        for _ in range(max(1, round(allowance.cost / cost_of(500_000)))):
+            allowance = learn(allowance, wait, now=now, began=now - wait)
+        waits.append(wait)
+    settled = waits[-50:]
+    at_an_end = allowance.cost in (MIB, 64 * MIB)
+    assert at_an_end or 1.5 <= sum(settled) / len(settled) <= 4
+
+
+@pytest.mark.parametrize("cause", Cause)
+def test_callers_are_sent_away_for_different_times(cause: Cause) -> None:
+    """Whole seconds over the cause's span, so that they do not all come back in one instant."""
+    told = {retry_after(cause, jitter / 1000) for jitter in range(1000)}
+    turning = TURNINGS[cause]
+    assert (min(told), max(told)) == (turning.soonest_s, turning.latest_s)
+    assert len(told) >= 5

@@ -1,0 +1,255 @@
+"""Under pressure a post is turned away before its body is read, with a word, a code and a time to return."""
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from app.domain.admission import MIB, Bounds
+from app.domain.event import Event, Rejection
+from app.intake.receiving import Result
+from app.web.api import create_api
+from tests.web.world import BOOTSTRAP, World
+
+KEY = (b"x-api-key", BOOTSTRAP.encode())
+
+
+@dataclass
+class HoldsUntilTold:
+    """An intake that stores nothing before `go` is set: its posts stay under way."""
+
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: int = 0
+    came: int = 0
+
+    async def receive(
+        self, events: Sequence[Event | Rejection], *, allowed: Any, low: bool = False
+    ) -> list[Result]:
+        self.came += 1
+        await self.go.wait()
+        return [Result(n, getattr(event, "event_id", None), "accepted") for n, event in enumerate(events)]
+
+
+@dataclass
+class Sender:
+    """Posts straight at the application, and tells what was read of the body and what was answered."""
+
+    app: Any
+    read: int = 0
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+    async def post(
+        self,
+        body: bytes = b'{"destination_id": "d"}',
+        *,
+        told: int | None = -1,
+        path: str = "/events",
+        chunks: int = 1,
+    ) -> "Sender":
+        size = len(body) // chunks
+        pieces = [body[nth * size : (nth + 1) * size if nth < chunks - 1 else None] for nth in range(chunks)]
+        length = (b"content-length", str(len(body) if told == -1 else told).encode())
+        headers = [KEY, (b"content-type", b"application/json")]
+        headers.append((b"transfer-encoding", b"chunked") if told is None else length)
+
+        async def receive() -> dict[str, Any]:
+            nth = self.read
+            self.read += 1
+            if nth >= len(pieces):
+                await asyncio.Event().wait()
+            return {"type": "http.request", "body": pieces[nth], "more_body": nth < len(pieces) - 1}
+
+        async def send(message: dict[str, Any]) -> None:
+            self.messages.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": b"",
+            "headers": headers,
+            "http_version": "1.1",
+            "root_path": "",
+        }
+        await self.app(scope, receive, send)
+        return self
+
+    @property
+    def status(self) -> int:
+        return int(self.messages[0]["status"])
+
+    @property
+    def answer(self) -> httpx.Response:
+        return httpx.Response(
+            self.status, headers=self.messages[0]["headers"], content=self.messages[1]["body"]
+        )
+
+
+@dataclass
+class Crowd:
+    """An application under pressure, made by posts that are not answered yet."""
+
+    app: Any
+    intake: HoldsUntilTold
+    registry: CollectorRegistry
+    under_way: list["asyncio.Task[Sender]"] = field(default_factory=list)
+
+    async def hold(self, body: bytes, posts: int = 1) -> None:
+        already = self.intake.came
+        self.under_way += [asyncio.create_task(Sender(self.app).post(body)) for _ in range(posts)]
+        while self.intake.came < already + posts:
+            await asyncio.sleep(0)
+
+    async def let_go(self) -> list[int]:
+        self.intake.go.set()
+        return [sender.status for sender in await asyncio.gather(*self.under_way)]
+
+    def turned_away(self, cause: str) -> float:
+        return self.registry.get_sample_value("turned_away_total", {"cause": cause}) or 0.0
+
+    def gauge(self, name: str) -> float:
+        return self.registry.get_sample_value(name) or 0.0
+
+
+@pytest.fixture
+def crowd(world: World) -> Callable[..., Crowd]:
+    def make(*, monotonic: Callable[[], float] | None = None, **bounds: Any) -> Crowd:
+        intake, registry = HoldsUntilTold(), CollectorRegistry()
+        wiring = replace(
+            world.wiring,
+            intake=intake,
+            registry=registry,
+            bounds=replace(Bounds(resident_bytes=4096 * MIB), **bounds),
+            events_waiting=lambda: intake.waiting,
+            monotonic=monotonic or world.wiring.monotonic,
+        )
+        return Crowd(create_api(wiring), intake, registry)
+
+    return make
+
+
+def of_size(size: int) -> bytes:
+    return b'{"destination_id": "d", "x": "' + b"y" * (size - 32) + b'"}'
+
+
+async def test_a_post_that_is_turned_away_is_told_when_to_return_and_its_body_is_not_read(
+    crowd: Callable[..., Crowd],
+) -> None:
+    """503 in the one shape, with the journey's code and a whole number of seconds; counted by cause."""
+    crowded = crowd(body_bytes=5 * MIB)
+    await crowded.hold(of_size(3 * MIB))
+    away = await Sender(crowded.app).post(of_size(3 * MIB))
+    assert (away.status, away.read) == (503, 0)
+    told = away.answer.json()
+    assert (told["error"], told["code"], told["fields"]) == ("unavailable", "SERVICE_UNAVAILABLE", [])
+    assert re.fullmatch(r"[1-5]", away.answer.headers["retry-after"])
+    assert away.answer.headers["x-request-id"]
+    assert crowded.turned_away("bodies") == 1
+    assert await crowded.let_go() == [202]
+
+
+async def test_when_the_crowd_is_gone_posts_come_in_again(crowd: Callable[..., Crowd]) -> None:
+    """Nothing is left of what was under way: the gauges are at nought."""
+    crowded = crowd(body_bytes=5 * MIB)
+    await crowded.hold(of_size(3 * MIB))
+    assert (await Sender(crowded.app).post(of_size(3 * MIB))).status == 503
+    await crowded.let_go()
+    assert (await Sender(crowded.app).post(of_size(3 * MIB))).status == 202
+    assert crowded.gauge("post_bytes_held") == crowded.gauge("posts_under_way") == 0
+
+
+async def test_retry_after_is_spread(crowd: Callable[..., Crowd]) -> None:
+    """Of fifty that are turned away together not all come back in one second."""
+    crowded = crowd(body_bytes=5 * MIB)
+    await crowded.hold(of_size(4 * MIB))
+    times = {
+        (await Sender(crowded.app).post(of_size(3 * MIB))).answer.headers["retry-after"] for _ in range(50)
+    }
+    assert len(times) > 2
+    await crowded.let_go()
+
+
+async def test_a_full_commit_queue_turns_away(crowd: Callable[..., Crowd]) -> None:
+    crowded = crowd(waiting_events=100)
+    await crowded.hold(of_size(100))
+    crowded.intake.waiting = 101
+    away = await Sender(crowded.app).post()
+    assert (away.status, away.read) == (503, 0)
+    assert crowded.turned_away("commits") == 1
+    await crowded.let_go()
+
+
+async def test_a_commit_that_hangs_turns_away(crowd: Callable[..., Crowd]) -> None:
+    """The age of the oldest post that waits for its commit counts from the end of its body."""
+    now = [1000.0]
+    crowded = crowd(monotonic=lambda: now[0], oldest_s=10)
+    await crowded.hold(of_size(100))
+    now[0] += 9
+    await crowded.hold(of_size(100))
+    now[0] += 2
+    away = await Sender(crowded.app).post()
+    assert (away.status, away.read) == (503, 0)
+    assert crowded.turned_away("commits") == 1
+    await crowded.let_go()
+
+
+async def test_short_memory_lets_posts_in_one_at_a_time(crowd: Callable[..., Crowd]) -> None:
+    """Never none: memory that is not given back must not shut the door for good."""
+    crowded = crowd(resident_bytes=1)
+    await crowded.hold(of_size(100))
+    away = await Sender(crowded.app).post()
+    assert (away.status, away.read) == (503, 0)
+    assert crowded.turned_away("memory") == 1
+    assert await crowded.let_go() == [202]
+    assert (await Sender(crowded.app).post()).status == 202
+
+
+async def test_more_than_is_answered_in_time_is_turned_away(crowd: Callable[..., Crowd]) -> None:
+    """Late answers shrink what may be under way; after one late round 11.2 MiB are left of 16."""
+    now = [1000.0]
+    crowded = crowd(monotonic=lambda: now[0], patience_s=3)
+    await crowded.hold(of_size(4 * MIB), posts=3)
+    now[0] += 4
+    assert await crowded.let_go() == [202, 202, 202]
+    crowded.intake.go.clear()
+    now[0] += 1
+    await crowded.hold(of_size(4 * MIB), posts=2)
+    away = await Sender(crowded.app).post(of_size(4 * MIB))
+    assert (away.status, away.read) == (503, 0)
+    assert crowded.turned_away("crowded") == 1
+    await crowded.let_go()
+
+
+async def test_a_body_of_untold_length_is_charged_as_it_comes(crowd: Callable[..., Crowd]) -> None:
+    """Where it outgrows the room of all bodies its reading ends, with the same answer."""
+    crowded = crowd(body_bytes=5 * MIB)
+    await crowded.hold(of_size(4 * MIB))
+    away = await Sender(crowded.app).post(of_size(4 * MIB), told=None, chunks=8)
+    assert away.status == 503
+    assert 1 <= away.read <= 3
+    assert crowded.turned_away("bodies") == 1
+    await crowded.let_go()
+    assert crowded.gauge("post_bytes_held") == 0
+
+
+async def test_acts_of_an_operator_still_come_in(crowd: Callable[..., Crowd]) -> None:
+    """What posts may not fill is kept for them: pausing must work just then."""
+    crowded = crowd(body_bytes=5 * MIB, resident_bytes=1)
+    await crowded.hold(of_size(5 * MIB))
+    act = await Sender(crowded.app).post(b'{"name": 1}', path="/destinations")
+    assert act.status == 422
+    await crowded.let_go()
+
+
+async def test_a_body_that_is_too_large_anyway_is_told_so(crowd: Callable[..., Crowd]) -> None:
+    """413 says more than 503: coming back would not help."""
+    crowded = crowd(body_bytes=5 * MIB)
+    await crowded.hold(of_size(3 * MIB))
+    assert (await Sender(crowded.app).post(told=10**12)).status == 413
+    await crowded.let_go()
