@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from app.domain.ids import DestinationId, DestinationNumber, MappingId
+from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store import RoadConnection
 
 
@@ -156,13 +156,23 @@ async def samples(connection: RoadConnection, destination: DestinationNumber, li
     return [Sample(**dict(row)) for row in rows]
 
 
-async def every_mapping(
-    connection: RoadConnection, only: Sequence[str] | None
-) -> list[tuple[DestinationId, str, MappingId]]:
-    """Return (destination, its name, mapping) of every mapping, deleted ones too; `only` limits them."""
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """A mapping, and the destination that it belongs to."""
+
+    number: MappingNumber
+    id: MappingId
+    destination: DestinationId
+    destination_number: DestinationNumber
+    destination_name: str
+
+
+async def every_mapping(connection: RoadConnection, only: Sequence[str] | None) -> list[Mapped]:
+    """Return every mapping, deleted ones too; `only` limits them to these destinations."""
     rows = await connection.fetch(
-        "SELECT m.destination, d.name, m.id FROM mappings m JOIN destinations d ON d.id = m.destination "
+        "SELECT m.number, m.id, m.destination, d.number AS destination_number, d.name AS destination_name "
+        "FROM mappings m JOIN destinations d ON d.id = m.destination "
         "WHERE $1::text[] IS NULL OR m.destination = ANY($1) ORDER BY m.number",
         None if only is None else list(only),
     )
-    return [(DestinationId(row["destination"]), row["name"], MappingId(row["id"])) for row in rows]
+    return [Mapped(**dict(row)) for row in rows]

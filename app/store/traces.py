@@ -115,10 +115,12 @@ async def newest(
 
 @dataclass(frozen=True, slots=True)
 class Shaped:
-    """A parcel's shapes, and whose it is."""
+    """A parcel's shapes, whose it is, and since when."""
 
     id: ParcelId
     destination: DestinationNumber
+    accepted_at: datetime
+    events: int
     shapes: bytes
 
 
@@ -132,7 +134,7 @@ async def latest(
     """Return the newest parcels below `before`, of these destinations or of all, newest first."""
     rows = await connection.fetch(
         """
-        SELECT s.parcel AS id, s.destination, p.shapes
+        SELECT s.parcel AS id, s.destination, s.accepted_at, s.events, p.shapes
         FROM parcel_states s JOIN parcels p ON p.id = s.parcel AND p.day = s.day
         WHERE ($1::integer[] IS NULL OR s.destination = ANY($1)) AND ($2::bigint IS NULL OR s.parcel < $2)
         ORDER BY s.parcel DESC LIMIT $3
@@ -141,7 +143,7 @@ async def latest(
         before,
         limit,
     )
-    return [Shaped(ParcelId(row["id"]), DestinationNumber(row["destination"]), row["shapes"]) for row in rows]
+    return [Shaped(**dict(row)) for row in rows]
 
 
 async def exceptions(

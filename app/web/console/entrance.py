@@ -26,7 +26,6 @@ logger = logging.getLogger("app.web.console")
 SIGN_IN = "/console/sign-in"
 MOST_FIELDS = 400
 _NOT_YOURS = Problem(Word.FORBIDDEN, "Your key does not allow this. Ask an admin for another.")
-_NOT_YOURS = Problem(Word.FORBIDDEN, "Your key does not allow this. Ask an admin for another.")
 
 
 class Entrance(APIRoute):

@@ -1,14 +1,12 @@
-"""Where did my event go? Lists by status, the trace of one, and the search over all destinations."""
+"""Where did my event go? Lists by status, and the trace of one."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from app.domain.event_types import EVENT_TYPES
 from app.domain.status import Status
-from app.intake.judging import event_key
-from app.store import ledger, observations
 from app.web import destinations, mappings, tracing
 from app.web.auth import Scope
 from app.web.console import pages
@@ -16,10 +14,8 @@ from app.web.console import present_trace as present
 from app.web.console.destination_page import PAGE, content_of
 from app.web.console.entrance import Entrance, Visiting
 from app.web.console.present_words import STATUSES
-from app.web.console.visitors import Visitor
 from app.web.door import Wired, needs
 from app.web.errors import Refusal, Word
-from app.web.wiring import Wiring
 
 router = APIRouter(route_class=Entrance, include_in_schema=False)
 
@@ -108,29 +104,3 @@ async def trace(
         warnings=present.warnings(shown),
         final=present.is_final(shown),
     )
-
-
-@router.get("/console/events", response_model=None)
-@needs(Scope.EVENTS_READ)
-async def search(
-    request: Request, wired: Wired, visitor: Visiting, q: Annotated[str, Query(max_length=600)] = ""
-) -> Response:
-    """Find an event by its id, whatever destination it was sent to."""
-    wanted = q.strip()
-    found = await _find(wired, visitor, wanted) if wanted else []
-    return pages.show(request, "search.html", q=wanted, found=found)
-
-
-async def _find(wired: Wiring, visitor: Visitor, event_id: str) -> list[dict[str, Any]]:
-    """Return where an event id was accepted: the same keys that the door would look for."""
-    async with wired.pool.acquire() as connection:
-        known = await observations.every_mapping(connection, visitor.caller.only)
-        keys = {
-            event_key(destination, mapping, event_id): (destination, name, mapping)
-            for destination, name, mapping in known
-        }
-        generation = await ledger.current_generation(connection)
-        places = await ledger.find(connection, generation, list(keys))
-    return [
-        {"destination_id": keys[key][0], "name": keys[key][1], "mapping_id": keys[key][2]} for key in places
-    ]

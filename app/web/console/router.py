@@ -15,6 +15,7 @@ from app.web.console import (
     publishing_pages,
     records_pages,
     replaying_pages,
+    search_pages,
     sign_in,
     static_files,
 )
@@ -33,6 +34,7 @@ ROOMS: tuple[APIRouter, ...] = (
     publishing_pages.router,
     activating.router,
     events_pages.router,
+    search_pages.router,
     replaying_pages.router,
     keys_pages.router,
     records_pages.router,

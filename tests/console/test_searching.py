@@ -1,0 +1,106 @@
+"""The search: an event by its own id or by the journey execution that sent it, and how far back it looked."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber, ParcelId
+from app.domain.parcel import Shape, pack
+from app.store.observations import Mapped
+from app.store.traces import Shaped
+from app.web.console import search_pages
+from tests.console.test_seeded_faults import connected, read
+from tests.road.processes import ADMIN, Product
+from tests.road.world import event
+
+BEARER = {"Authorization": f"Bearer {ADMIN}"}
+
+
+@pytest_asyncio.fixture
+async def visitor(product: Product) -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody signed in, who reads pages as a browser gets them."""
+    headers = {"Accept": "text/html", "Origin": product.api}
+    async with httpx.AsyncClient(base_url=product.api, headers=headers, timeout=20) as client:
+        assert (await client.post("/console/sign-in", data={"key": ADMIN})).status_code == 303
+        yield client
+
+
+async def post(product: Product, *events: Any, key: str = ADMIN) -> None:
+    async with httpx.AsyncClient(base_url=product.api, timeout=20) as client:
+        answer = await client.post(
+            "/events", json={"events": events}, headers={"Authorization": f"Bearer {key}"}
+        )
+        assert answer.status_code == 202, answer.text
+
+
+async def test_events_are_found_by_the_execution_that_sent_them(
+    product: Product, visitor: httpx.AsyncClient
+) -> None:
+    """All of it, over destinations, none of another's; each leads to its own page, which leads back."""
+    first = await asyncio.to_thread(connected, product, "7100000001")
+    second = await asyncio.to_thread(connected, product, "7100000002")
+    run = {"id": "j1", "node_id": "n7", "execution_id": "run-7/ä"}
+    await post(
+        product,
+        event(1, destination_id=first, journey=run),
+        event(2, destination_id=first, journey={**run, "execution_id": "run-7/ä2"}),
+        event(3, destination_id=second, journey=run),
+        event(4, destination_id=second),
+    )
+    page = await visitor.get("/console/events", params={"q": "run-7/ä"})
+    assert page.status_code == 200
+    told = read(page)
+    assert "Sent by journey execution run-7/ä" in told
+    assert "ord-1" in told
+    assert "ord-3" in told
+    assert "ord-2" not in told
+    assert "ord-4" not in told
+    story = await visitor.get(f"/console/destinations/{second}/event", params={"id": "ord-3"})
+    assert "q=run-7/%C3%A4" in story.text
+
+    listed = await visitor.get(f"/console/destinations/{first}/events", params={"execution": "run-7/ä"})
+    assert "ord-1" in listed.text
+    assert "ord-2" not in listed.text
+
+
+async def test_a_key_limited_to_destinations_finds_nothing_of_others(product: Product) -> None:
+    """Neither by event id nor by execution id."""
+    mine = await asyncio.to_thread(connected, product, "7100000003")
+    other = await asyncio.to_thread(connected, product, "7100000004")
+    run = {"execution_id": "shared-run"}
+    await post(
+        product,
+        event(31, destination_id=mine, journey=run),
+        event(32, destination_id=other, journey=run),
+    )
+    async with httpx.AsyncClient(base_url=product.api, timeout=20) as admin:
+        body = {
+            "name": "limited",
+            "scopes": ["destinations:read", "events:read"],
+            "destination_ids": [mine],
+        }
+        key = (await admin.post("/keys", json=body, headers=BEARER)).json()["key"]
+    headers = {"Accept": "text/html", "Origin": product.api}
+    async with httpx.AsyncClient(base_url=product.api, headers=headers, timeout=20) as client:
+        assert (await client.post("/console/sign-in", data={"key": key})).status_code == 303
+        told = read(await client.get("/console/events", params={"q": "shared-run"}))
+        assert "ord-31" in told
+        assert "ord-32" not in told
+        assert "No accepted event has the id" in read(
+            await client.get("/console/events", params={"q": "ord-32"})
+        )
+
+
+@pytest.mark.parametrize("found", [True, False], ids=["a match", "no match"])
+def test_an_id_that_stands_elsewhere_in_a_shape_is_turned_away(found: bool) -> None:
+    """The bytes only say which parcels to read."""
+    shape = Shape(0, "x1", 1, 1, "OTHER", 0, ("EMAIL",), (), None, "x1" if found else None)
+    number = DestinationNumber(1)
+    parcel = Shaped(ParcelId(1), number, datetime.now(UTC), 1, pack([b"{}"], [shape]).shapes)
+    known = Mapped(MappingNumber(1), MappingId("map_1"), DestinationId("dst_1"), number, "Acme")
+    assert bool(search_pages.found_in(parcel, "x1", {known.number: known})) is found
