@@ -82,6 +82,13 @@ COMMANDS = (
         "app.operating.replay:arguments",
     ),
     Command(
+        "backfill",
+        "send the rows of a CSV or NDJSON file as events, behind what is live",
+        "app.operating.backfill:run",
+        ALONE,
+        "app.operating.backfill:arguments",
+    ),
+    Command(
         "keys",
         "list, make, rotate and revoke API keys",
         "app.operating.keys:run",
