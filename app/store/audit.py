@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -10,6 +11,32 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.chain import Link
+
+
+class Act(StrEnum):
+    """Every administrative act: nothing else is recorded, so that readers can have a sentence for each."""
+
+    DESTINATION_CREATED = "destination.created"
+    DESTINATION_CHANGED = "destination.changed"
+    DESTINATION_CONNECT_BEGUN = "destination.connect_begun"
+    DESTINATION_CONNECTED = "destination.connected"
+    DESTINATION_DISCONNECTED = "destination.disconnected"
+    DESTINATION_PAUSED = "destination.paused"
+    DESTINATION_RESUMED = "destination.resumed"
+    DESTINATION_ARCHIVED = "destination.archived"
+    MAPPING_CREATED = "mapping.created"
+    MAPPING_CHANGED = "mapping.changed"
+    MAPPING_PUBLISHED = "mapping.published"
+    MAPPING_ROLLED_BACK = "mapping.rolled_back"
+    MAPPING_ARCHIVED = "mapping.archived"
+    EVENT_NAME_RENAMED = "event_name.renamed"
+    EVENTS_REPLAYED = "events.replayed"
+    SUBJECT_ERASURE_REQUESTED = "subject.erasure_requested"
+    PREFLIGHT_CONFIRMED = "preflight.confirmed"
+    PREFLIGHT_WITHDRAWN = "preflight.withdrawn"
+    KEY_CREATED = "key.created"
+    KEY_ROTATED = "key.rotated"
+    KEY_REVOKED = "key.revoked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +60,7 @@ async def record(
     connection: AsyncConnection,
     *,
     actor: str,
-    act: str,
+    act: Act,
     subject: str,
     destination: str | None = None,
     before: Mapping[str, Any] | None = None,

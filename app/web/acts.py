@@ -76,7 +76,7 @@ async def make_destination(
     await audit.record(
         connection,
         actor=by,
-        act="destination.created",
+        act=audit.Act.DESTINATION_CREATED,
         subject=made.id,
         destination=made.id,
         after=said(made),
@@ -102,7 +102,7 @@ async def change_destination(
     await audit.record(
         connection,
         actor=by,
-        act="destination.changed",
+        act=audit.Act.DESTINATION_CHANGED,
         subject=after.id,
         destination=after.id,
         before=said(before),
@@ -124,7 +124,9 @@ async def make_mapping(
 ) -> None:
     """Make a mapping under an id that nothing has yet; nothing of it is published."""
     await mappings.create(connection, mapping, destination, draft)
-    await note_mapping(connection, by, "mapping.created", destination, mapping, before=None, after=draft)
+    await note_mapping(
+        connection, by, audit.Act.MAPPING_CREATED, destination, mapping, before=None, after=draft
+    )
 
 
 async def change_mapping(
@@ -137,7 +139,7 @@ async def change_mapping(
     await note_mapping(
         connection,
         by,
-        "mapping.changed",
+        audit.Act.MAPPING_CHANGED,
         before.destination,
         before.id,
         before=before.draft,
@@ -152,7 +154,7 @@ async def archive_mapping(connection: AsyncConnection, before: StoredMapping, *,
     await note_mapping(
         connection,
         by,
-        "mapping.archived",
+        audit.Act.MAPPING_ARCHIVED,
         before.destination,
         before.id,
         before=before.draft,
@@ -169,7 +171,7 @@ async def publish_mapping(
         await note_mapping(
             connection,
             by,
-            "mapping.published",
+            audit.Act.MAPPING_PUBLISHED,
             destination.id,
             before.id,
             before=published_of(before),
@@ -188,7 +190,7 @@ def published_of(mapping: StoredMapping) -> Document | None:
 async def note_mapping(
     connection: AsyncConnection,
     actor: str,
-    act: str,
+    act: audit.Act,
     destination: str,
     mapping: str,
     *,

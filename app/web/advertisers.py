@@ -76,7 +76,7 @@ async def rename(
             await audit.record(
                 connection,
                 actor=caller.actor,
-                act="event_name.renamed",
+                act=audit.Act.EVENT_NAME_RENAMED,
                 subject=f"{advertiser_id}/{event_type}",
                 before={"name": before.name},
                 after={"name": body.to, "mappings": [mapping.id for mapping in followed]},

@@ -54,7 +54,7 @@ async def make_key(
         replaces=replaces,
     )
     after = said(made) if replaces is None else {**said(made), "replaces": replaces}
-    await audit.record(connection, actor=by, act="key.created", subject=made.id, after=after)
+    await audit.record(connection, actor=by, act=audit.Act.KEY_CREATED, subject=made.id, after=after)
     return made, secret
 
 
@@ -82,7 +82,7 @@ async def rotate_key(
     await audit.record(
         connection,
         actor=by,
-        act="key.rotated",
+        act=audit.Act.KEY_ROTATED,
         subject=old.id,
         before=said(old),
         after={**said(ending), "replaced_by": made.id},
@@ -94,5 +94,5 @@ async def revoke_key(connection: AsyncConnection, key: Key, *, by: str) -> Key |
     """Revoke a key for good, or return None when it already was."""
     revoked = await keys.revoke(connection, key.id)
     if revoked is not None:
-        await audit.record(connection, actor=by, act="key.revoked", subject=key.id, before=said(key))
+        await audit.record(connection, actor=by, act=audit.Act.KEY_REVOKED, subject=key.id, before=said(key))
     return revoked

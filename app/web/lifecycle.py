@@ -49,7 +49,7 @@ async def _set_paused(destination_id: str, caller: CallerOf, wired: Wired, pause
         await audit.record(
             connection,
             actor=caller.actor,
-            act="destination.paused" if paused else "destination.resumed",
+            act=audit.Act.DESTINATION_PAUSED if paused else audit.Act.DESTINATION_RESUMED,
             subject=after.id,
             destination=after.id,
             before=said(before),
@@ -74,7 +74,7 @@ async def disconnect(
             await audit.record(
                 connection,
                 actor=caller.actor,
-                act="destination.disconnected",
+                act=audit.Act.DESTINATION_DISCONNECTED,
                 subject=after.id,
                 destination=after.id,
                 before=said(before),
@@ -127,7 +127,7 @@ async def delete(
             await audit.record(
                 connection,
                 actor=caller.actor,
-                act="destination.archived",
+                act=audit.Act.DESTINATION_ARCHIVED,
                 subject=after.id,
                 destination=after.id,
                 before=said(before),

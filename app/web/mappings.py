@@ -11,7 +11,7 @@ from app.domain.catalogue import Catalogue, learn
 from app.domain.differences import differences
 from app.domain.ids import MappingId
 from app.domain.mapping import ACTION, check_draft, check_publishable
-from app.store import mappings, outlines
+from app.store import audit, mappings, outlines
 from app.store.destinations import Destination
 from app.store.mappings import Document, StoredMapping, Version
 from app.web import publishing
@@ -275,7 +275,7 @@ async def rollback(
             await note_mapping(
                 connection,
                 caller.actor,
-                "mapping.rolled_back",
+                audit.Act.MAPPING_ROLLED_BACK,
                 destination.id,
                 before.id,
                 before=published_of(before),

@@ -48,7 +48,7 @@ async def connect(destination_id: str, caller: CallerOf, wired: Wired) -> dict[s
         await audit.record(
             connection,
             actor=caller.actor,
-            act="destination.connect_begun",
+            act=audit.Act.DESTINATION_CONNECT_BEGUN,
             subject=destination.id,
             destination=destination.id,
         )
@@ -174,7 +174,7 @@ async def _keep(
         await audit.record(
             connection,
             actor=pending.key,
-            act="destination.connected",
+            act=audit.Act.DESTINATION_CONNECTED,
             subject=after.id,
             destination=after.id,
             before=said(before),

@@ -77,7 +77,7 @@ async def confirm(destination_id: str, body: Confirm, caller: CallerOf, wired: W
             await audit.record(
                 connection,
                 actor=caller.actor,
-                act="preflight.confirmed" if body.confirmed else "preflight.withdrawn",
+                act=audit.Act.PREFLIGHT_CONFIRMED if body.confirmed else audit.Act.PREFLIGHT_WITHDRAWN,
                 subject=destination.id,
                 destination=destination.id,
                 after={"check": body.check},

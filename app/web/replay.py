@@ -57,7 +57,7 @@ async def replay(destination_id: str, body: Replay, caller: CallerOf, wired: Wir
             await audit.record(
                 connection,
                 actor=caller.actor,
-                act="events.replayed",
+                act=audit.Act.EVENTS_REPLAYED,
                 subject=found.id,
                 destination=found.id,
                 after={

@@ -65,7 +65,7 @@ async def erase(body: Subject, caller: CallerOf, wired: Wired, response: Respons
         await audit.record(
             connection,
             actor=caller.actor,
-            act="subject.erasure_requested",
+            act=audit.Act.SUBJECT_ERASURE_REQUESTED,
             subject=id,
             after={"identifiers": sorted(body.said())},
         )

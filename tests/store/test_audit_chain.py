@@ -20,7 +20,7 @@ async def acts(engine: AsyncEngine, number: int = ACTS) -> None:
             await audit.record(
                 connection,
                 actor="key_1",
-                act="destination.changed",
+                act=audit.Act.DESTINATION_CHANGED,
                 subject=f"dst_{place}",
                 destination=None if place % 2 else f"dst_{place}",
                 before={"name": 'a "quoted" ü\n', "rate": 1.5},

@@ -3,32 +3,37 @@
 from collections.abc import Mapping
 from typing import Any
 
+from app.store.audit import Act
 from app.web.console.present_mapping import Change, changes
 
 ACTS: Mapping[str, str] = {
-    "destination.created": "made the destination",
-    "destination.changed": "changed the destination",
-    "destination.connect_begun": "opened Amazon's sign-in",
-    "destination.connected": "connected it to Amazon",
-    "destination.disconnected": "disconnected it from Amazon",
-    "destination.paused": "paused it",
-    "destination.resumed": "resumed it",
-    "destination.archived": "deleted the destination",
-    "destination.parked": "parked it: the sign-in is gone",
-    "mapping.created": "made the mapping",
-    "mapping.changed": "changed the mapping's draft",
-    "mapping.published": "published the mapping",
-    "mapping.rolled_back": "rolled the mapping back",
-    "mapping.archived": "deleted the mapping",
-    "events.replayed": "sent events again",
-    "event_name.renamed": "renamed an event everywhere",
-    "key.created": "made a key",
-    "key.revoked": "revoked a key",
+    Act.DESTINATION_CREATED: "made the destination",
+    Act.DESTINATION_CHANGED: "changed the destination",
+    Act.DESTINATION_CONNECT_BEGUN: "opened Amazon's sign-in",
+    Act.DESTINATION_CONNECTED: "connected it to Amazon",
+    Act.DESTINATION_DISCONNECTED: "disconnected it from Amazon",
+    Act.DESTINATION_PAUSED: "paused it",
+    Act.DESTINATION_RESUMED: "resumed it",
+    Act.DESTINATION_ARCHIVED: "deleted the destination",
+    Act.MAPPING_CREATED: "made the mapping",
+    Act.MAPPING_CHANGED: "changed the mapping's draft",
+    Act.MAPPING_PUBLISHED: "published the mapping",
+    Act.MAPPING_ROLLED_BACK: "rolled the mapping back",
+    Act.MAPPING_ARCHIVED: "deleted the mapping",
+    Act.EVENT_NAME_RENAMED: "renamed an event everywhere",
+    Act.EVENTS_REPLAYED: "sent events again",
+    Act.SUBJECT_ERASURE_REQUESTED: "asked for a person's data to be erased",
+    Act.PREFLIGHT_CONFIRMED: "confirmed a line of the preflight",
+    Act.PREFLIGHT_WITHDRAWN: "took a confirmation back",
+    Act.KEY_CREATED: "made a key",
+    Act.KEY_ROTATED: "replaced a key, the old one ending later",
+    Act.KEY_REVOKED: "revoked a key",
 }
 
 
 def sentence(act: str) -> str:
     """Return what was done, after the name of who did it."""
+    # A row of a version to come, or of one long gone, has at least its own word.
     return ACTS.get(act, act.replace("_", " ").replace(".", ": "))
 
 
