@@ -18,6 +18,7 @@ from statistics import median
 import asyncpg
 
 from app import migrate
+from app.domain.floors import Floors
 from app.domain.ids import DestinationNumber, LaneId, ParcelId
 from app.domain.parcel import MAX_BYTES
 from app.embedded import DURABLE, Cluster
@@ -97,8 +98,8 @@ async def _free(connection: asyncpg.Connection) -> None:
         wal = await connection.fetchval("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
         began = time.perf_counter()
         async with connection.transaction():
-            # As a month later: today's partition has passed.
-            await partitions.drop_passed(connection, keep_days=-1)
+            # As weeks later: the days have passed, and the ten days of their states.
+            await partitions.drop_passed(connection, keep_days=-30)
         took = time.perf_counter() - began
         written = await connection.fetchval("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn") - wal
         rows.append((f"{size}", took, float(written) / 1e6))
@@ -158,16 +159,23 @@ async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = 
     """Serve lanes in turn, one request each; return the median milliseconds of a request."""
     rows = await connection.fetch("SELECT lane, number FROM destinations ORDER BY lane LIMIT $1", lanes_)
     took = []
+    floors: dict[DestinationNumber, Floors] = {}  # as the owner of each lane keeps them
     for nth in range(claims):
         lane, number = (
             LaneId(rows[nth % len(rows)]["lane"]),
             DestinationNumber(rows[nth % len(rows)]["number"]),
         )
+        known = floors.get(number, Floors())
         began = time.perf_counter()
-        await lanes.look(connection, lane, parcels_in_flight=[], exceptions_in_flight=[])
+        skipped = known.at(began)
+        await lanes.look(connection, lane, parcels_in_flight=[], exceptions_in_flight=[], floors=skipped)
+        known = known.looked(began, time.perf_counter())
         due = await parcels.due(
-            connection, number, queue=0, in_flight=[], max_events=FULL, max_bytes=MAX_BYTES
-        )
+            connection, number, queue=0, in_flight=[], max_events=FULL, max_bytes=MAX_BYTES,
+            floor=skipped.get((number, 0)),
+        )  # fmt: skip
+        if due:
+            floors[number] = known.found((number, 0), due[0].due_at)
         ids = [ParcelId(one.id) for one in due]
         if not ids:
             continue

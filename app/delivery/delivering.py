@@ -1,7 +1,7 @@
 """The second half of the road: claimed → paced → sent → settled. One call serves one lane once."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -14,6 +14,7 @@ from app.delivery.lanes import IN_FLIGHT_CAP, POLL_EVERY_S, Lane
 from app.delivery.loads import Claimed, Load, claim_live, claim_retry
 from app.delivery.tokens import Access, AccessTokens, NotYet, Parked
 from app.domain.destination import Region
+from app.domain.floors import Key
 from app.domain.outcome import Forbidden, Lost, Sent, Throttled, Unauthorized
 from app.domain.settling import AllLater, NotNow, RetryPolicy, Settlement, settle
 from app.domain.turns import Service
@@ -111,9 +112,13 @@ class Delivery:
             lane.claiming = False
         if going.load.may_be_more:
             lane.wake(lane.ready_at(self._chance.monotonic()))
+        is_settled = False
         try:
-            await self._go(lane, going)
+            is_settled = await self._go(lane, going)
         finally:
+            if not is_settled:
+                # Its parcels are as due as they were, and may lie before what was found since.
+                lane.floors = lane.floors.forgotten()
             lane.requests -= 1
             lane.parcels_in_flight -= parcels
             lane.exceptions_in_flight -= items
@@ -121,12 +126,15 @@ class Delivery:
     async def _prepare(self, lane: Lane) -> _Going | None:
         """Claimed and paced: choose a load, find a token, commit the attempt as started."""
         async with self._pool.acquire() as connection:
+            began = self._chance.monotonic()
             look = await lanes.look(
                 connection,
                 lane.id,
                 parcels_in_flight=list(lane.parcels_in_flight),
                 exceptions_in_flight=list(lane.exceptions_in_flight),
+                floors=(floors := lane.floors.at(began)),
             )
+            lane.floors = lane.floors.looked(began, self._chance.monotonic())
             if look.erasures != lane.erasures:
                 await self._erasing.learn(connection)
                 lane.erasures = look.erasures
@@ -152,9 +160,16 @@ class Delivery:
                 lane.wake(now + seconds)
                 return None
             case Access():
-                return await self._start(lane, queue, access, service)
+                return await self._start(lane, queue, access, service, floors)
 
-    async def _start(self, lane: Lane, queue: lanes.Queue, access: Access, service: Service) -> _Going | None:
+    async def _start(
+        self,
+        lane: Lane,
+        queue: lanes.Queue,
+        access: Access,
+        service: Service,
+        floors: Mapping[Key, datetime],
+    ) -> _Going | None:
         claim = claim_live if service in (Service.LIVE, Service.REPLAY) else claim_retry
         async with self._pool.acquire() as connection:
             claimed = await claim(
@@ -166,6 +181,7 @@ class Delivery:
                 max_age=self._max_age,
                 now=self._chance.now(),
                 looked_for=self._erasing.looked_for,
+                floors=floors,
             )
             await self._take_off(connection, lane, queue, claimed)
             load = claimed.load
@@ -216,8 +232,8 @@ class Delivery:
             for one in claimed.unreadable:
                 self._telemetry.log("parcel.unreadable", level=40, parcel=one.parcel, events=len(one.places))
 
-    async def _go(self, lane: Lane, going: _Going) -> None:
-        """Sent and settled."""
+    async def _go(self, lane: Lane, going: _Going) -> bool:
+        """Sent and settled. Returns whether what it carried was moved on: delivered, dead or due later."""
         now = self._chance.monotonic()
         settlement: Settlement
         left = going.until - now
@@ -241,6 +257,7 @@ class Delivery:
         if written is not None:
             self._count(written)
         lane.wake(max(self._chance.monotonic(), lane.ready_gate))
+        return written is not None and not isinstance(settlement, NotNow)
 
     async def _judge(self, lane: Lane, going: _Going, sent: Sent, sent_at: float) -> Settlement:
         """Draw the consequences of a reply for the lane's pace and the destination's sign-in."""

@@ -15,6 +15,7 @@ from app.delivery.lanes import POLL_EVERY_S, Lane
 from app.delivery.ownership import RECOVER_EVERY_S, RENEW_EVERY_S, Ownership
 from app.delivery.settlements import StaleOwner
 from app.delivery.sweeping import Sweeper
+from app.domain.floors import SHARE
 from app.store import lanes
 from app.store.trouble import DRIVER_TROUBLE
 from app.telemetry import Telemetry, describe
@@ -63,7 +64,9 @@ class Dispatcher:
     async def run(self) -> None:
         """Serve until stopped. Trouble with the database is logged and tried again, never fatal."""
         keepers = [
-            asyncio.create_task(self._repeat(self._adopt, POLL_EVERY_S, hurried_by=self._unknown_lane)),
+            asyncio.create_task(
+                self._repeat(self._adopt, POLL_EVERY_S, hurried_by=self._unknown_lane, at_most=1 / SHARE)
+            ),
             asyncio.create_task(self._repeat(self._ownership.renew, RENEW_EVERY_S)),
             asyncio.create_task(self._repeat(self._recover, RECOVER_EVERY_S)),
             asyncio.create_task(self._repeat(self._sweeper.sweep, self._sweeper.every_s)),
@@ -166,17 +169,25 @@ class Dispatcher:
         every_s: float,
         *,
         hurried_by: asyncio.Event | None = None,
+        at_most: float = 1.0,
     ) -> None:
-        """Do something over and over; trouble is logged and met again at the next turn."""
+        """Do something over and over; trouble is logged and met again at the next turn.
+
+        `at_most` is the share of the time it may take: what has become slow is done more rarely.
+        """
         hurry = hurried_by or asyncio.Event()
         # Not `while True`: before Python 3.12 `wait_for` swallows a cancellation that meets its own end.
         while not self._stopping.is_set():
+            began = self._monotonic()
             try:
                 await act()
             except (*DRIVER_TROUBLE, StaleOwner) as error:
                 self._telemetry.log("worker.trouble", level=logging.WARNING, error=describe(error))
             except Exception as error:
                 self._telemetry.log("worker.defect", level=logging.ERROR, error=describe(error))
+            rest = (self._monotonic() - began) * (1 / at_most - 1)
+            if rest > every_s:
+                await asyncio.sleep(rest - every_s)
             with suppress(TimeoutError):
                 await asyncio.wait_for(hurry.wait(), every_s)
             hurry.clear()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from app.domain.breaking import Breaker
+from app.domain.floors import Floors
 from app.domain.ids import DestinationNumber, LaneId, ParcelId
 from app.domain.pacing import Limit, Pace
 from app.domain.turns import Turns
@@ -32,6 +33,7 @@ class Lane:
     served: dict[DestinationNumber, float] = field(default_factory=dict)
     turns: Turns = field(default_factory=Turns)
     breaker: Breaker = field(default_factory=Breaker)
+    floors: Floors = field(default_factory=Floors)
     noted: tuple[float | None, str, float] | None = None  # what its row was last told of it
     erasures: int = -1  # the number under which its next load is judged
     given_up: bool = False

@@ -8,6 +8,7 @@ from app.amazon.wire import MAX_EVENTS
 from app.delivery.lanes import Lane
 from app.domain import parcel as packing
 from app.domain.erasing import carries
+from app.domain.floors import Key
 from app.domain.ids import ParcelId
 from app.domain.turns import Service
 from app.store import RoadConnection, exceptions, lanes, parcels
@@ -95,8 +96,10 @@ async def claim_live(
     max_age: timedelta,
     now: datetime,
     looked_for: frozenset[str],
+    floors: Mapping[Key, datetime],
 ) -> Claimed:
     """Read the whole parcels that fill the next request of a queue."""
+    key = queue.number, _QUEUES[service]
     due = await parcels.due(
         connection,
         queue.number,
@@ -104,9 +107,11 @@ async def claim_live(
         in_flight=list(lane.parcels_in_flight),
         max_events=MAX_EVENTS,
         max_bytes=packing.MAX_BYTES,
+        floor=floors.get(key),
     )
     if not due:
         return Claimed(None)
+    lane.floors = lane.floors.found(key, due[0].due_at)
     items: list[Item] = []
     whole: list[ParcelId] = []
     expired, unreadable, erasable = [], [], []
@@ -140,8 +145,10 @@ async def claim_retry(
     max_age: timedelta,
     now: datetime,
     looked_for: frozenset[str],
+    floors: Mapping[Key, datetime],
 ) -> Claimed:
-    """Read the conversions of the next retry request of a queue."""
+    """Read the conversions of the next retry request of a queue; they are few, and `floors` is of no use."""
+    del floors
     due = await exceptions.due(
         connection,
         queue.number,

@@ -7,7 +7,7 @@ hangs loses them when the lease lapses.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import reduce
 
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
@@ -243,10 +243,12 @@ async def look(
     *,
     parcels_in_flight: Sequence[int],
     exceptions_in_flight: Sequence[tuple[int, int]],
+    floors: Mapping[tuple[DestinationNumber, int], datetime],
 ) -> Look:
     """Return what holds for a lane's next request, and when each active destination next owes something.
 
-    What is in flight is left out, or a lane would look due while it waits for its own answer. One
+    What is in flight is left out, or a lane would look due while it waits for its own answer. Parcels of a
+    (destination, queue) that were due before its floor are not looked for: see `app.domain.floors`. One
     statement, since every request to Amazon asks it.
     """
     rows = await connection.fetch(
@@ -257,9 +259,12 @@ async def look(
           extract(epoch FROM q.replay - clock_timestamp())::float8 AS replay,
           extract(epoch FROM q.replay_retry - clock_timestamp())::float8 AS replay_retry
         FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND d.archived_at IS NULL
+        LEFT JOIN unnest($5::int[], $6::timestamptz[], $7::timestamptz[]) AS floor (number, live, replay)
+          ON floor.number = d.number
         LEFT JOIN LATERAL (SELECT
           (SELECT s.due_at FROM parcel_states s WHERE s.destination = d.number
-            AND s.queue = 0 AND s.settled_at IS NULL AND s.parcel <> ALL($2::bigint[])
+            AND s.queue = 0 AND s.settled_at IS NULL
+            AND s.due_at >= coalesce(floor.live, '-infinity') AND s.parcel <> ALL($2::bigint[])
             ORDER BY s.due_at LIMIT 1) AS live,
           (SELECT e.due_at FROM exceptions e WHERE e.destination = d.number
             AND e.queue = 0 AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
@@ -267,7 +272,8 @@ async def look(
               WHERE f.parcel = e.parcel AND f.place = e.place)
             ORDER BY e.due_at LIMIT 1) AS retry,
           (SELECT s.due_at FROM parcel_states s WHERE s.destination = d.number
-            AND s.queue = 2 AND s.settled_at IS NULL AND s.parcel <> ALL($2::bigint[])
+            AND s.queue = 2 AND s.settled_at IS NULL
+            AND s.due_at >= coalesce(floor.replay, '-infinity') AND s.parcel <> ALL($2::bigint[])
             ORDER BY s.due_at LIMIT 1) AS replay,
           (SELECT e.due_at FROM exceptions e WHERE e.destination = d.number
             AND e.queue = 2 AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
@@ -280,6 +286,9 @@ async def look(
         list(parcels_in_flight),
         [parcel for parcel, _ in exceptions_in_flight],
         [place for _, place in exceptions_in_flight],
+        (numbers := sorted({number for number, _ in floors})),
+        [floors.get((number, 0)) for number in numbers],
+        [floors.get((number, 2)) for number in numbers],
     )
     limits = [Limit(row["requests_per_second"], row["burst"]) for row in rows if row["number"] is not None]
     queues = tuple(

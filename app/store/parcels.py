@@ -42,6 +42,7 @@ class DueParcel:
     size: int
     tries: int
     accepted_at: datetime
+    due_at: datetime
     last_event: datetime
     data_key: bytes
     content: bytes
@@ -89,17 +90,20 @@ async def due(
     in_flight: Sequence[ParcelId],
     max_events: int,
     max_bytes: int,
+    floor: datetime | None = None,
 ) -> list[DueParcel]:
     """Return the whole parcels that fill one request, oldest due first, none of those in flight.
 
-    Reads by position through the index of open parcels; there is no cursor, so that a parcel whose
-    transaction commits late is found by the next call.
+    Reads by position through the index of open parcels. With a `floor` it begins there instead of at
+    the start, for as long as the caller may rely on it (`app.domain.floors`); there is no forward-only
+    cursor, or a parcel whose transaction commits late would be passed by.
     """
     rows = await connection.fetch(
         """
         WITH due AS (SELECT parcel, day, destination, events, bytes, tries, accepted_at, last_event,
           data_key, due_at
           FROM parcel_states WHERE destination = $1 AND queue = $5 AND settled_at IS NULL AND due_at <= now()
+          AND due_at >= coalesce($6::timestamptz, '-infinity')
           AND parcel <> ALL($2::bigint[]) ORDER BY due_at, parcel LIMIT $3),
         filled AS (SELECT *, sum(events) OVER w AS events_so_far, sum(bytes) OVER w AS bytes_so_far
           FROM due WINDOW w AS (ORDER BY due_at, parcel))
@@ -111,6 +115,7 @@ async def due(
         max_events,
         max_bytes,
         queue,
+        floor,
     )
     return [
         DueParcel(
@@ -121,6 +126,7 @@ async def due(
             size=row["bytes"],
             tries=row["tries"],
             accepted_at=row["accepted_at"],
+            due_at=row["due_at"],
             last_event=row["last_event"],
             data_key=row["data_key"],
             content=row["content"],

@@ -12,6 +12,10 @@ MAINTENANCE_LOCK = 7_302
 
 GENERATION = timedelta(days=11)  # three of them cover 22 to 33 days, beyond the age limit of 21
 DAILY = ("parcels", "attempts")
+# States are read by destination, over all days: few partitions, each of ten days (adr/0050).
+STATES = "parcel_states"
+SPAN_DAYS = 10
+_EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ async def make_ahead(connection: RoadConnection, *, days: int = 7) -> None:
                 f"CREATE TABLE IF NOT EXISTS {_daily(table, day)} PARTITION OF {table} "
                 f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
             )
+    for start in sorted({_span(today + timedelta(days=offset)) for offset in range(-1, days + 1)}):
+        await connection.execute(make_states(start))
     current: int = await connection.fetchval("SELECT max(generation) FROM ledger_generations")
     for generation in (current, current + 1):
         await connection.execute(
@@ -42,20 +48,30 @@ async def make_ahead(connection: RoadConnection, *, days: int = 7) -> None:
         )
 
 
+def make_states(day: date) -> str:
+    """Return the statement that makes the partition of states in which a day lies."""
+    start = _span(day)
+    # A state is updated once or twice in place: room on its page keeps its indexes out of it.
+    return (
+        f"CREATE TABLE IF NOT EXISTS {_daily(STATES, start)} PARTITION OF {STATES} "
+        f"FOR VALUES FROM ('{start}') TO ('{start + timedelta(days=SPAN_DAYS)}') WITH (fillfactor = 80)"
+    )
+
+
 async def days_ahead(connection: RoadConnection) -> int:
-    """Return how many whole days after today have partitions for every daily table."""
+    """Return how many whole days after today have partitions in every table that is cut by days."""
     known = {
         row["name"]
         for row in await connection.fetch(
             """
             SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-            WHERE i.inhparent IN ('parcels'::regclass, 'attempts'::regclass)
+            WHERE i.inhparent IN ('parcels'::regclass, 'attempts'::regclass, 'parcel_states'::regclass)
             """
         )
     }
     today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
     ahead = -1
-    while all(_daily(table, today + timedelta(days=ahead + 1)) in known for table in DAILY):
+    while _names(today + timedelta(days=ahead + 1)) <= known:
         ahead += 1
     return ahead
 
@@ -86,23 +102,18 @@ async def drop_passed(connection: RoadConnection, *, keep_days: int) -> Dropped:
     Takes `ACCESS EXCLUSIVE` for a moment: the caller sets a lock timeout and tries again later.
     """
     await connection.execute("SELECT pg_advisory_xact_lock($1)", MAINTENANCE_LOCK)
-    rows = await connection.fetch(
-        """
-        SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-        WHERE i.inhparent = 'parcels'::regclass
-        """
-    )
+    rows = await connection.fetch(_PARTITIONS, "parcels")
     limit: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date - $1::int", keep_days)
     gone: list[date] = []
     for row in rows:
-        day = date.fromisoformat(row["name"].removeprefix("parcels_p"))
+        day = _days_of(row["name"])
         if day >= limit or await _open_in(connection, day):
             continue
         await connection.execute("DELETE FROM exceptions WHERE day = $1", day)
-        await connection.execute("DELETE FROM parcel_states WHERE day = $1", day)
         for table in DAILY:
             await connection.execute(f"DROP TABLE IF EXISTS {_daily(table, day)}")
         gone.append(day)
+    await _drop_states(connection, limit)
     passed = await connection.fetch(
         """
         DELETE FROM ledger_generations WHERE generation < (SELECT max(generation) - 2 FROM ledger_generations)
@@ -114,6 +125,25 @@ async def drop_passed(connection: RoadConnection, *, keep_days: int) -> Dropped:
     return Dropped(tuple(gone), tuple(row["generation"] for row in passed))
 
 
+async def _drop_states(connection: RoadConnection, limit: date) -> None:
+    """Drop the states of ten days once the last of these days is gone. Dropping costs nothing, however many.
+
+    Until then the states of days that are gone name parcels that are no more; they hold nothing of a person.
+    """
+    kept = {_days_of(row["name"]) for row in await connection.fetch(_PARTITIONS, "parcels")}
+    for row in await connection.fetch(_PARTITIONS, STATES):
+        start = _days_of(row["name"])
+        days = [start + timedelta(days=nth) for nth in range(SPAN_DAYS)]
+        if days[-1] < limit and not kept.intersection(days):
+            await connection.execute(f"DROP TABLE {row['name']}")
+
+
+_PARTITIONS = """
+    SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = $1::text::regclass ORDER BY c.relname
+"""
+
+
 async def _open_in(connection: RoadConnection, day: date) -> bool:
     found: bool = await connection.fetchval(
         """
@@ -123,6 +153,19 @@ async def _open_in(connection: RoadConnection, day: date) -> bool:
         day,
     )
     return found
+
+
+def _names(day: date) -> set[str]:
+    return {_daily(table, day) for table in DAILY} | {_daily(STATES, _span(day))}
+
+
+def _span(day: date) -> date:
+    """Return the first of the ten days among which a day lies."""
+    return day - timedelta(days=(day - _EPOCH).days % SPAN_DAYS)
+
+
+def _days_of(name: str) -> date:
+    return date.fromisoformat(name.rpartition("_p")[2])
 
 
 def _daily(table: str, day: date) -> str:

@@ -1,6 +1,7 @@
 """What the road's half of the store promises: generations, partitions, counts, keys that go."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
@@ -8,6 +9,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from app import migrate
 from app.domain.ids import DestinationNumber, ParcelId
 from app.store import counts, ledger, parcels, partitions
 
@@ -104,13 +106,93 @@ async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncp
             f"CREATE TABLE {table}_p{day:%Y%m%d} PARTITION OF {table} "
             f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
         )
+    await c.execute(partitions.make_states(day))
     await parcels.append(c, [parcel(1)])
     await c.execute("UPDATE parcels SET day = $1", day)
     await c.execute("UPDATE parcel_states SET day = $1", day)
     assert (await partitions.drop_passed(c, keep_days=30)).days == ()
     await c.execute("UPDATE parcel_states SET fate = 'sent', settled_at = now()")
     assert (await partitions.drop_passed(c, keep_days=30)).days == (day,)
+    assert await c.fetchval("SELECT count(*) FROM parcels") == 0
+
+
+async def test_a_million_states_are_dropped_without_being_deleted(c: asyncpg.Connection) -> None:
+    """Ten days of lone parcels go with their partition: next to nothing is written ahead for it."""
+    today = datetime.now(UTC).date()
+    await c.execute(
+        "INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, fate, "
+        "settled_at) SELECT n, $1, 1, 1, 1, now(), now(), 'sent', now() FROM generate_series(1, 100000) n",
+        today,
+    )
+    before = await c.fetchval("SELECT pg_current_wal_insert_lsn()")
+    await partitions.drop_passed(c, keep_days=-30)
     assert await c.fetchval("SELECT count(*) FROM parcel_states") == 0
+    assert await c.fetchval("SELECT pg_current_wal_insert_lsn() - $1::pg_lsn", before) < 1_000_000
+
+
+async def test_states_stay_until_the_last_of_their_ten_days_is_gone(c: asyncpg.Connection) -> None:
+    """A day of it in which something is open keeps the partition."""
+    await parcels.append(c, [parcel(1)])
+    assert (await partitions.drop_passed(c, keep_days=-30)).days != ()
+    assert await c.fetchval("SELECT count(*) FROM parcel_states") == 1
+    await c.execute("UPDATE parcel_states SET fate = 'sent', settled_at = now()")
+    await partitions.drop_passed(c, keep_days=-30)
+    assert await c.fetchval("SELECT count(*) FROM parcel_states") == 0
+
+
+async def test_states_of_before_are_cut_into_spans_and_back(empty_database_url: str) -> None:
+    """The migration moves every row, whatever its day, up and down."""
+    await asyncio.to_thread(migrate.upgrade, empty_database_url, "0005_preflight")
+    c = await asyncpg.connect(empty_database_url.replace("+asyncpg", ""))
+    await c.execute(
+        "INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, "
+        "data_key) SELECT n, current_date - n, 1, 1, 1, now(), now(), 'k' FROM generate_series(1, 40) n"
+    )
+    rows = await c.fetch("SELECT * FROM parcel_states ORDER BY parcel")
+    await asyncio.to_thread(migrate.upgrade, empty_database_url)
+    assert await c.fetch("SELECT * FROM parcel_states ORDER BY parcel") == rows
+    assert await partitions.days_ahead(c) == 7
+    await asyncio.to_thread(migrate.downgrade, empty_database_url, "0005_preflight")
+    assert await c.fetch("SELECT * FROM parcel_states ORDER BY parcel") == rows
+    await c.close()
+
+
+async def test_a_claim_beside_an_old_snapshot_begins_where_the_last_one_found_something(
+    c: asyncpg.Connection, database_url: str
+) -> None:
+    """Settled parcels that no vacuum may remove are walked over once, not at every claim."""
+    number, queue = DestinationNumber(1), 0
+    await c.execute(
+        "INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, "
+        "data_key, due_at) SELECT n, current_date, 1, 1, 1, now(), now(), 'k', now() - interval '1 hour' "
+        "+ n * interval '1 ms' FROM generate_series(1, 40001) n"
+    )
+    await c.execute(
+        "INSERT INTO parcels (day, id, destination, content, shapes) "
+        "SELECT day, parcel, destination, 'c', 's' FROM parcel_states"
+    )
+    await c.execute("ANALYZE parcel_states, parcels")
+    other = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    async with other.transaction(isolation="repeatable_read"):
+        await other.fetchval("SELECT count(*) FROM parcel_states")
+        await c.execute("UPDATE parcel_states SET fate = 'sent', settled_at = now() WHERE parcel <= 40000")
+
+        async def claim(floor: datetime | None) -> tuple[float, list[parcels.DueParcel]]:
+            took = []
+            for _ in range(5):
+                began = time.perf_counter()
+                due = await parcels.due(
+                    c, number, queue=queue, in_flight=[], max_events=1, max_bytes=10**6, floor=floor
+                )
+                took.append(time.perf_counter() - began)
+            return min(took), due
+
+        slow, due = await claim(None)
+        assert [one.id for one in due] == [40_001]
+        quick, same = await claim(due[0].due_at)
+        assert [one.id for one in same] == [one.id for one in due]
+        assert quick < slow / 2, (quick, slow)
+    await other.close()
 
 
 async def test_a_settled_parcels_key_goes_and_a_dead_letters_stays_longer(c: asyncpg.Connection) -> None:
