@@ -12,7 +12,7 @@ MAINTENANCE_LOCK = 7_302
 
 GENERATION = timedelta(days=11)  # three of them cover 22 to 33 days, beyond the age limit of 21
 DAILY = ("parcels", "attempts")
-# States are read by destination, over all days: few partitions, each of ten days (adr/0050).
+# States are read by destination, over all days: few partitions, each of ten days (adr/0060).
 STATES = "parcel_states"
 SPAN_DAYS = 10
 _EPOCH = date(1970, 1, 1)
