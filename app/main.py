@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
-import uvicorn
 import uvloop
 from fastapi import FastAPI
 
@@ -28,11 +27,11 @@ from app.resources import Resources, amazon_sign_in, opened
 from app.settings import Settings
 from app.telemetry import configure_logging
 from app.web.api import create_api
+from app.web.connections import Terms
+from app.web.serving import Server
 from app.web.wiring import Wiring
 
 POOL_SIZE = 6
-REQUEST_HEAD_LIMIT = 64 * 1024
-GRACE_S = 30  # for requests under way when the process is told to stop
 
 
 def serve(settings: Settings, *, sockets: list[socket.socket] | None = None) -> None:
@@ -46,23 +45,22 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
         opened(settings, role="api", pool_size=POOL_SIZE) as resources,
         wired(resources) as application,
     ):
-        server = uvicorn.Server(
-            uvicorn.Config(
-                application,
-                host=settings.host,
-                port=settings.port,
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                server_header=False,
-                date_header=True,
-                proxy_headers=False,
-                timeout_graceful_shutdown=GRACE_S,
-                h11_max_incomplete_event_size=REQUEST_HEAD_LIMIT,
-            )
+        server = Server(
+            application,
+            host=settings.host,
+            port=settings.port,
+            keep_alive_s=settings.keep_alive_s,
+            # From a socket that others accept from as well nobody has to be led away.
+            linger_s=0 if sockets else settings.stop_linger_s,
+            terms=Terms(
+                head_s=settings.head_deadline_s,
+                body_s=settings.body_deadline_s,
+                connections=settings.connections,
+            ),
+            registry=resources.telemetry.registry,
         )
-        # A stream of live updates would hold up the end until its next look at this.
-        application.state.stopping = lambda: server.should_exit
+        # Readiness turns red by this, and a stream of live updates ends at its next look at it.
+        application.state.stopping = lambda: server.leaving
         lifeline.hold()
         await server.serve(sockets=sockets)
 

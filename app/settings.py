@@ -119,6 +119,13 @@ class Settings(BaseSettings):
     bodies_in_flight_mib: int = Field(default=32, ge=5, le=1_024)
     api_memory_mib: int = Field(default=256, ge=128, le=65_536)
 
+    # Slow clients, and leaving
+    connections: int = Field(default=900, ge=10, le=100_000)
+    head_deadline_s: int = Field(default=10, ge=1, le=300)
+    body_deadline_s: int = Field(default=30, ge=1, le=600)
+    keep_alive_s: int = Field(default=75, ge=1, le=3_600)
+    stop_linger_s: int = Field(default=5, ge=0, le=60)
+
     # Retention
     keep_parcels_days: int = Field(default=30, ge=22, le=365)
     key_life_after_final_hours: int = Field(default=24, ge=1, le=24 * 30)

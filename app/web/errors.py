@@ -45,12 +45,14 @@ class Word(StrEnum):
     ADVERTISER_NOT_VISIBLE = "advertiser_not_visible"
     EVENT_AMBIGUOUS = "event_ambiguous"
     STALE = "stale"
+    TOO_SLOW = "too_slow"
     TOO_LARGE = "too_large"
     TOO_MANY_EVENTS = "too_many_events"
     UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
     INVALID = "invalid"
     NOT_PUBLISHABLE = "not_publishable"
     TOO_MANY_REQUESTS = "too_many_requests"
+    HEAD_TOO_LARGE = "head_too_large"
     INTERNAL = "internal"
     AMAZON_UNAVAILABLE = "amazon_unavailable"
     AMAZON_CLIENT_INVALID = "amazon_client_invalid"
@@ -99,12 +101,14 @@ TABLE: Mapping[Word, Row] = {
     ),
     Word.EVENT_AMBIGUOUS: Row(409, "The event id stands under several mappings; name mapping_id."),
     Word.STALE: Row(412, "Someone changed it since it was read; read it again and repeat the change."),
+    Word.TOO_SLOW: Row(408, "The request did not arrive within the time for it; the connection was closed."),
     Word.TOO_LARGE: Row(413, "The body is larger than this address takes."),
     Word.TOO_MANY_EVENTS: Row(413, "Send at most 5,000 events in a request."),
     Word.UNSUPPORTED_MEDIA_TYPE: Row(415, "Send the body as application/json, without Content-Encoding."),
     Word.INVALID: Row(422, "The request was read, but what it says cannot be done; see fields."),
     Word.NOT_PUBLISHABLE: Row(422, "The mapping lacks what publishing needs; see fields."),
     Word.TOO_MANY_REQUESTS: Row(429, "Slow down and try again after the time in Retry-After."),
+    Word.HEAD_TOO_LARGE: Row(431, "Request line and headers together are longer than is taken."),
     Word.INTERNAL: Row(500, "Something broke here. The request id leads to its trace in the log."),
     Word.AMAZON_UNAVAILABLE: Row(
         502, "Amazon could not be asked just now. Nothing was changed; connect again in a minute."

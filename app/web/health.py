@@ -67,6 +67,10 @@ async def live() -> dict[str, str]:
 @open_to_all
 async def ready(request: Request) -> Response:
     """Commit a row (at most once a second) and look at what durability rests on; 503 with reasons."""
+    stopping = getattr(request.app.state, "stopping", None)
+    if stopping is not None and stopping():
+        # Said before anything is asked of the database: whoever spreads the requests should know at once.
+        return not_ready(("stopping",))
     checks: Readiness = request.app.state.readiness
     reasons = await checks.reasons()
     if reasons:

@@ -1,0 +1,220 @@
+"""One connection of the server, with a deadline for each thing that a client may be slow at.
+
+The server itself waits for ever: for the head of a request, for its body, for a client to read its answer.
+A few hundred clients that drip would hold all its sockets. Here each phase has a time, heads have a size,
+and connections have a number; what is exceeded is told where that is still possible, and cut. Healthy
+clients notice nothing: no timer is set for a request, a sweep looks at all connections twice a second.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from starlette.responses import JSONResponse
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from app.web.envelope import HEADERS
+from app.web.errors import Problem, Word, body_of, status_of
+
+NEVER: Final = float("inf")
+# How long a client that was told to go may take to read it.
+_PARTING_S: Final = 1.0
+# How long a connection without a request may still bring the one that is on its way when we leave.
+_FAREWELL_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a client must keep to; times in seconds, `head_bytes` over request line and headers together."""
+
+    head_s: float = 10.0
+    body_s: float = 30.0
+    read_s: float = 30.0  # for reading an answer that fills our buffers
+    head_bytes: int = 64 * 1024
+    connections: int = 900
+
+
+@dataclass(slots=True)
+class Closing:
+    """Whether the process is about to leave: each connection then ends with the answer it waits for."""
+
+    begun: bool = False
+
+
+class Phase(StrEnum):
+    """What a connection waits for."""
+
+    HEAD = "head"
+    BODY = "body"
+    OURSELVES = "ourselves"
+    NEXT = "next"
+    PARTING = "parting"
+
+
+class Connection(HttpToolsProtocol):
+    """A connection on terms. `cut` is told why one was ended: a phase, `head_bytes`, `reading`, `crowd`."""
+
+    def __init__(
+        self, *given: Any, terms: Terms, closing: Closing, cut: Callable[[str], None], **more: Any
+    ) -> None:
+        super().__init__(*given, **more)
+        self._terms, self._closing, self._cut = terms, closing, cut
+        self._phase, self._due, self._read_due = Phase.HEAD, NEVER, NEVER
+        self._head_bytes = self._weight = 0  # of this head: as it comes, and as it is read
+        self._refusal = Problem(Word.MALFORMED, "This is not HTTP/1.1.")
+
+    def look(self, now: float) -> None:
+        """End the connection when what it waits for is overdue."""
+        if now >= self._read_due:
+            self._cut("reading")
+            self.transport.abort()
+        elif now >= self._due:
+            self._cut(self._phase.value)
+            self._end_overdue()
+
+    def part_politely(self) -> None:
+        """Let the answer under way be the last one, and tell the client so."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+
+    # What the server calls
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._due = self.loop.time() + self._terms.head_s
+        if len(self.connections) > self._terms.connections:
+            self._cut("crowd")
+            busy = Problem(Word.UNAVAILABLE, "Too many connections; use fewer, and keep them open.")
+            self._part(busy)
+
+    def data_received(self, data: bytes) -> None:
+        match self._phase:
+            case Phase.PARTING:
+                return
+            case Phase.NEXT:
+                # Also what begins no request, such as empty lines, must end in one within the time.
+                self._begin_head()
+            case _:
+                pass
+        if self._phase is Phase.HEAD:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._phase is Phase.HEAD and self._head_bytes > self._terms.head_bytes:
+            self._refuse_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._begin_head()
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._weigh(len(self.url))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._weigh(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._phase, self._due = Phase.BODY, self.loop.time() + self._terms.body_s
+        super().on_headers_complete()
+        if self._closing.begun and self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        self._phase, self._due = Phase.OURSELVES, NEVER
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._phase is Phase.OURSELVES:
+            self._phase = Phase.NEXT
+        elif self._phase is Phase.BODY:
+            # A request that waited for this answer gets its time from now on.
+            self._due = self.loop.time() + self._terms.body_s
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._read_due = self.loop.time() + self._terms.read_s
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._read_due = NEVER
+
+    def shutdown(self) -> None:
+        """End after the answer under way; one without a request a moment later, for what is on its way."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+        else:
+            self.loop.call_later(_FAREWELL_S, self._end_idle)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what the parser could not take, in the one shape of errors."""
+        del msg
+        self._part(self._refusal)
+
+    # Within
+
+    def _begin_head(self) -> None:
+        self._due = self.loop.time() + self._terms.head_s
+        if self._phase is not Phase.HEAD:
+            self._phase, self._head_bytes = Phase.HEAD, 0
+        self._weight = 0
+
+    def _weigh(self, more: int) -> None:
+        """Count parts of a head as they are read: one chunk may bring all of it."""
+        self._weight += more
+        if self._weight > self._terms.head_bytes:
+            self._cut("head_bytes")
+            self._refusal = Problem(Word.HEAD_TOO_LARGE)
+            raise ValueError("the head is too large")  # ends the parser; answered by send_400_response
+
+    def _refuse_head(self) -> None:
+        self._cut("head_bytes")
+        self._part(Problem(Word.HEAD_TOO_LARGE))
+
+    def _end_overdue(self) -> None:
+        under_way = self.cycle is not None and not self.cycle.response_complete
+        if self._phase is Phase.BODY and under_way and not self.cycle.response_started:
+            # The application is told first that nobody is there any more, so that it does not answer as well.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            self._part(Problem(Word.TOO_SLOW))
+        elif self._phase is Phase.HEAD and self._head_bytes and not under_way:
+            self._part(Problem(Word.TOO_SLOW))
+        elif under_way:
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def _end_idle(self) -> None:
+        idle = self._phase is Phase.NEXT or (self._phase is Phase.HEAD and not self._head_bytes)
+        if idle and not self.transport.is_closing():
+            self.transport.close()
+
+    def _part(self, problem: Problem) -> None:
+        """Answer and end; the socket stays for a moment, so that the client can read what it was told."""
+        if self.transport.is_closing():
+            return
+        self._phase, self._due = Phase.PARTING, NEVER
+        self.transport.write(_answer(problem, self.server_state.default_headers))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self.loop.call_later(_PARTING_S, self.transport.abort)
+
+
+def _answer(problem: Problem, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """Return a whole response, as the application would have answered."""
+    status = status_of(problem)
+    response = JSONResponse(body_of(problem), status)
+    lines = [STATUS_LINE[status]]
+    more = {**HEADERS, "Connection": "close", "X-Request-Id": secrets.token_hex(8)}
+    if status == 503:
+        more["Retry-After"] = str(1 + secrets.randbelow(5))
+    named = ((name.encode(), value.encode()) for name, value in more.items())
+    for name, value in (*headers, *response.raw_headers, *named):
+        lines.append(name + b": " + value + b"\r\n")
+    return b"".join(lines) + b"\r\n" + bytes(response.body)

@@ -1,0 +1,334 @@
+"""Slow, huge and silent clients are cut in the stated time; healthy ones beside them notice nothing."""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from prometheus_client import CollectorRegistry
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from app.web.connections import Terms
+from app.web.serving import Server
+
+TERMS = Terms(head_s=0.8, body_s=1.2, read_s=1.0, head_bytes=8 * 1024, connections=20)
+KEEP_ALIVE_S = 1
+SWEEP_S = 0.5
+SLACK_S = 1.5  # for a machine that is busy with something else
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Echo the length of the body; `/slow` thinks first, `/large` answers more than any buffer holds."""
+    request = Request(scope, receive)
+    body = await request.body()
+    answer: Response = PlainTextResponse(str(len(body)))
+    if scope["path"] == "/slow":
+        await asyncio.sleep(1.8)
+    elif scope["path"] == "/large":
+        answer = PlainTextResponse("x" * 64 * 1024 * 1024)
+    await answer(scope, receive, send)
+
+
+@dataclass
+class Running:
+    server: Server
+    port: int
+    registry: CollectorRegistry
+
+    def cut(self, why: str) -> float:
+        return self.registry.get_sample_value("connections_cut_total", {"why": why}) or 0.0
+
+
+@asynccontextmanager
+async def running(linger_s: float = 0, terms: Terms = TERMS) -> AsyncIterator[Running]:
+    """Serve `application` on a port of its own."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    registry = CollectorRegistry()
+    server = Server(
+        application,
+        host="127.0.0.1",
+        port=0,
+        keep_alive_s=KEEP_ALIVE_S,
+        linger_s=linger_s,
+        terms=terms,
+        registry=registry,
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        await asyncio.sleep(0)
+    try:
+        yield Running(server, int(listener.getsockname()[1]), registry)
+    finally:
+        server.should_exit = True
+        await asyncio.wait_for(serving, 10)
+
+
+@pytest_asyncio.fixture
+async def server() -> AsyncIterator[Running]:
+    async with running() as made:
+        yield made
+
+
+@dataclass
+class Client:
+    """A socket, spoken to byte by byte."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    began: float
+
+    @classmethod
+    async def of(cls, server: Running) -> "Client":
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        return cls(reader, writer, time.monotonic())
+
+    async def say(self, text: str | bytes) -> None:
+        self.writer.write(text.encode() if isinstance(text, str) else text)
+        await self.writer.drain()
+
+    async def drip(self, text: str, every_s: float) -> None:
+        """Send byte after byte until the other side has had enough."""
+        try:
+            for letter in text:
+                await self.say(letter)
+                await asyncio.sleep(every_s)
+        except OSError:
+            return
+
+    async def ended(self) -> tuple[bytes, float]:
+        """Return all that was answered, and how long after the beginning the socket was closed."""
+        got = b""
+        try:
+            while part := await self.reader.read(65_536):
+                got += part
+        except ConnectionError:
+            pass
+        return got, time.monotonic() - self.began
+
+
+def status_of(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+def error_of(answer: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(answer.partition(b"\r\n\r\n")[2])
+    return found
+
+
+async def ask_meanwhile(server: Running, until: "asyncio.Future[Any]") -> list[int]:
+    """Ask over and over on one kept connection, as a healthy client does, while something else goes on."""
+    statuses = []
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+        while not until.done():
+            statuses.append((await client.post("/", content=b"x" * 1000)).status_code)
+            await asyncio.sleep(0.05)
+    return statuses
+
+
+async def drips_its_head(client: Client) -> None:
+    await client.drip("GET / HTTP/1.1\r\nX-Long: " + "a" * 200, 0.05)
+
+
+async def drips_its_body(client: Client) -> None:
+    await client.say("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+    await client.drip("b" * 200, 0.05)
+
+
+async def drips_chunks(client: Client) -> None:
+    await client.say("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await client.drip("1\r\nb\r\n" * 60, 0.05)
+
+
+async def says_nothing(client: Client) -> None:
+    pass
+
+
+async def stops_in_its_head(client: Client) -> None:
+    await client.say("GET / HTTP/1.1\r\nHost:")
+
+
+async def stops_in_its_body(client: Client) -> None:
+    await client.say("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nbbb")
+
+
+async def sends_empty_lines_after_a_request(client: Client) -> None:
+    await client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    await client.drip("\r\n" * 60, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("act", "within_s", "status", "why"),
+    [
+        pytest.param(drips_its_head, TERMS.head_s, 408, "head", id="a head that drips"),
+        pytest.param(drips_its_body, TERMS.body_s, 408, "body", id="a body that drips"),
+        pytest.param(drips_chunks, TERMS.body_s, 408, "body", id="chunks that drip"),
+        pytest.param(says_nothing, TERMS.head_s, None, "head", id="a connection without a word"),
+        pytest.param(stops_in_its_head, TERMS.head_s, 408, "head", id="a head that stops"),
+        pytest.param(
+            stops_in_its_body, TERMS.body_s, 408, "body", id="a body that stops, the socket half open"
+        ),
+        pytest.param(
+            sends_empty_lines_after_a_request,
+            TERMS.head_s,
+            200,
+            "head",
+            id="empty lines instead of a request",
+        ),
+    ],
+)
+async def test_a_slow_client_is_cut_in_the_stated_time(
+    server: Running, act: Callable[[Client], Awaitable[None]], within_s: float, status: int | None, why: str
+) -> None:
+    """Neither before its time nor long after it; a healthy client beside it is served throughout."""
+    client = await Client.of(server)
+    acting = asyncio.create_task(act(client))
+    ending = asyncio.create_task(client.ended())
+    healthy = await ask_meanwhile(server, ending)
+    answer, took = await ending
+    await acting
+    client.writer.close()
+    assert within_s <= took <= within_s + SWEEP_S + SLACK_S
+    if status is None:
+        assert answer == b""
+    else:
+        assert status_of(answer) == status
+    if status == 408:
+        assert error_of(answer)["error"] == "too_slow"
+        assert b"connection: close" in answer.lower()
+    assert server.cut(why) == 1
+    assert set(healthy) == {200}
+    assert len(healthy) > 3
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param("GET / HTTP/1.1\r\nX: " + "a" * 9000 + "\r\n\r\n", id="one long header"),
+        pytest.param("GET /" + "a" * 9000 + " HTTP/1.1\r\n\r\n", id="a long address"),
+        pytest.param(
+            "GET / HTTP/1.1\r\n" + "".join(f"X-{n}: a\r\n" for n in range(2000)) + "\r\n", id="many headers"
+        ),
+        pytest.param("GET / HTTP/1.1\r\nX: " + "a" * 9000, id="a header without an end"),
+    ],
+)
+async def test_a_huge_head_is_refused_at_once(server: Running, head: str) -> None:
+    """431 in the one shape, then the connection ends; nothing of it reaches the application."""
+    client = await Client.of(server)
+    await client.say(head)
+    answer, took = await client.ended()
+    client.writer.close()
+    assert status_of(answer) == 431
+    assert error_of(answer)["error"] == "head_too_large"
+    assert took < TERMS.head_s + SLACK_S
+    assert server.cut("head_bytes") == 1
+
+
+async def test_what_is_no_http_is_told_so_in_the_one_shape(server: Running) -> None:
+    client = await Client.of(server)
+    await client.say("Hello, is it me you are looking for?\r\n\r\n")
+    answer, _ = await client.ended()
+    client.writer.close()
+    assert (status_of(answer), error_of(answer)["error"]) == (400, "malformed")
+
+
+async def test_a_client_that_does_not_read_its_answer_is_cut(server: Running) -> None:
+    """Sixty-four megabytes that nobody fetches do not stay in memory."""
+    client = await Client.of(server)
+    await client.say("GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    until = time.monotonic() + TERMS.read_s + SWEEP_S + SLACK_S + 1
+    while server.cut("reading") != 1:
+        assert time.monotonic() < until
+        await asyncio.sleep(0.02)
+    client.writer.close()
+
+
+async def test_a_request_that_we_are_slow_at_is_not_the_clients_fault(server: Running) -> None:
+    """An answer may take longer than head, body and idling may."""
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(f"http://127.0.0.1:{server.port}/slow", content=b"x" * 10)
+    assert (answer.status_code, answer.text) == (200, "10")
+
+
+async def test_an_idle_connection_is_kept_for_its_time(server: Running) -> None:
+    """Then it ends without a word, as HTTP has it."""
+    client = await Client.of(server)
+    await client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer, took = await client.ended()
+    client.writer.close()
+    assert status_of(answer) == 200
+    assert KEEP_ALIVE_S <= took <= KEEP_ALIVE_S + SLACK_S
+
+
+async def test_requests_sent_ahead_are_answered_in_turn(server: Running) -> None:
+    """Two in one packet, the first slow: the second's time begins when its turn comes."""
+    client = await Client.of(server)
+    ask = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nok"
+    await client.say(ask.format("/slow") + ask.format("/"))
+    answer, _ = await client.ended()
+    client.writer.close()
+    assert answer.count(b"HTTP/1.1 200") == 2
+
+
+async def test_one_connection_too_many_is_told_so_and_the_others_stay(server: Running) -> None:
+    """Twenty are taken; the next is answered 503 with a time to return."""
+    kept = [await Client.of(server) for _ in range(TERMS.connections)]
+    while len(server.server.server_state.connections) < TERMS.connections:
+        await asyncio.sleep(0)
+    extra = await Client.of(server)
+    answer, _ = await extra.ended()
+    extra.writer.close()
+    assert status_of(answer) == 503
+    assert b"retry-after" in answer.lower()
+    await kept[0].say("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert status_of((await kept[0].ended())[0]) == 200
+    for client in kept:
+        client.writer.close()
+
+
+async def test_leaving_ends_every_connection_with_an_answer() -> None:
+    """Told to stop while requests are under way and come: all are answered, each the last of its line."""
+    async with running(linger_s=1.0) as leaving, httpx.AsyncClient() as client:
+        address = f"http://127.0.0.1:{leaving.port}"
+        assert "connection" not in (await client.get(address)).headers
+        slow = asyncio.create_task(client.get(address + "/slow"))
+        while len(leaving.server.server_state.tasks) < 1:
+            await asyncio.sleep(0)
+        leaving.server.should_exit = True
+        answers = []
+        while not slow.done():
+            try:
+                answers.append(await client.get(address))
+            except httpx.ConnectError:
+                break  # the listener is gone; nothing that was accepted was dropped
+            await asyncio.sleep(0.1)
+        last = await slow
+        assert last.status_code == 200
+        assert {answer.status_code for answer in answers} == {200}
+        assert [answer.headers.get("connection") for answer in answers[3:]] == ["close"] * len(answers[3:])
+        assert len(answers) > 5
+
+
+async def test_a_request_on_its_way_when_we_leave_is_still_answered() -> None:
+    """On a connection that was idle, just before it would have been closed."""
+    async with running() as leaving:
+        client = await Client.of(leaving)
+        await client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await client.reader.readuntil(b"\r\n\r\n0")
+        leaving.server.should_exit = True
+        while leaving.server.servers[0].is_serving():
+            await asyncio.sleep(0.01)
+        await client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer, _ = await client.ended()
+        client.writer.close()
+        assert status_of(answer) == 200
+        assert b"connection: close" in answer.lower()
