@@ -1,5 +1,7 @@
 """A visitor at a browser: signs in, walks, and keeps what the page complains about."""
 
+import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,17 @@ from playwright.sync_api import Page
 
 from tests.road.processes import ADMIN, Product
 
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--no-first-run",
+)
 AXE = (Path(__file__).parent / "vendor" / "axe.min.js").read_text()
 
 

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import os
-import shutil
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,20 +13,9 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.conftest import TEMPLATE
-from tests.console.browsing import Site
+from tests.console.browsing import ARGUMENTS, CHROMIUM, Site
 from tests.road.processes import Product
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-ARGUMENTS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-default-apps",
-    "--no-first-run",
-)
 _NUMBERS = itertools.count()
 
 

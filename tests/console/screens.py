@@ -1,0 +1,194 @@
+"""Photographs of the product: the ten in docs/screens, or every page for somebody to look at.
+
+    python -m tests.console.screens                # makes docs/screens anew
+    python -m tests.console.screens --look FOLDER  # every page, at a desk and dark on a phone, as PNG
+
+It takes chromium, and starts an instance of its own with nobody's data in it.
+"""
+
+import argparse
+import base64
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from app.embedded import THROWAWAY, Cluster
+from app.migrate import upgrade
+from tests.console.browsing import ARGUMENTS, CHROMIUM, Site
+from tests.console.showcase import Cast, furnish
+from tests.road.processes import Product
+
+SCREENS = Path(__file__).resolve().parents[2] / "docs" / "screens"
+LARGEST = 60_000  # bytes: they are for a README, and for every clone
+DESK, PHONE = (1280, 800), (390, 844)
+
+
+@contextmanager
+def instance() -> Iterator[tuple[Product, str]]:
+    """API, worker and sandbox on a Postgres that is thrown away, and the database's address."""
+    folder = Path(tempfile.mkdtemp(prefix="conversions-screens-"))
+    folder.chmod(0o755)
+    cluster = Cluster(folder, settings=THROWAWAY)
+    cluster.start()
+    try:
+        upgrade(cluster.url)
+        product = Product(cluster.url, folder / "everything.log")
+        try:
+            product.start("sandbox", "sandbox")
+            product.serve("api")
+            product.work("worker")
+            product.ready(product.api + "/health/live", product.amazon + "/_sandbox/health")
+            yield product, cluster.url.replace("+asyncpg", "", 1)
+        finally:
+            product.close()
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def window(
+    browser: Browser, product: Product, size: tuple[int, int], scheme: Any, *, signed_in: bool = True
+) -> Iterator[Site]:
+    """A visitor's window of this size, light or dark."""
+    made = browser.new_context(
+        viewport={"width": size[0], "height": size[1]},
+        color_scheme=scheme,
+        timezone_id="Europe/Berlin",
+        locale="en-GB",
+        reduced_motion="reduce",
+    )
+    made.set_default_timeout(10_000)
+    site = Site(product, made.new_page())
+    if signed_in:
+        site.sign_in()
+    yield site
+    made.close()
+
+
+def settled(page: Page) -> None:
+    """Return once what the page fetches by itself is there."""
+    expect(page.locator("main, body").first).to_be_visible()
+    page.wait_for_function("!document.querySelector('.htmx-request')")
+    for box in page.locator(".chart[data-series]").all():
+        expect(box.locator("canvas")).to_be_visible()
+    page.wait_for_timeout(150)
+
+
+# The ten, in the order of the owner's steps: where to go, and what to do there before the picture is taken.
+Act = Callable[[Site, Cast], None]
+
+
+def _of_shop(tail: str) -> Act:
+    return lambda site, cast: site.open(f"/console/destinations/{cast.shop}{tail}")
+
+
+def _creating(site: Site, cast: Cast) -> None:
+    site.open("/console/destinations/new")
+    site.page.get_by_label("Destination Name").fill("Acme Shop Canada")
+    site.page.get_by_label("Advertiser ID").fill("ENTITY1A2B3C4D5E")
+    expect(site.page.get_by_text("This is an entity id.")).to_be_visible()
+
+
+def _signing_in(site: Site, cast: Cast) -> None:
+    site.open(f"/console/destinations/{cast.japan}")
+    site.page.get_by_role("button", name="Connect Amazon Conversions API").click()
+    expect(site.page.get_by_role("button", name="Allow")).to_be_visible()
+
+
+def _mapping(site: Site, cast: Cast) -> None:
+    site.open(f"/console/destinations/{cast.shop}/mappings/{cast.mapping}")
+    expect(site.page.locator("#preview")).to_contain_text("conversionType")
+
+
+TEN: tuple[tuple[str, Act, tuple[int, int], str], ...] = (
+    ("1-destinations", lambda site, _: site.open("/console"), DESK, "light"),
+    ("2-create", _creating, DESK, "light"),
+    ("3-sign-in-at-the-sandbox", _signing_in, DESK, "light"),
+    ("4-mapping", _mapping, DESK, "light"),
+    (
+        "5-publish",
+        lambda site, cast: _of_shop(f"/mappings/{cast.mapping}/publish")(site, cast),
+        DESK,
+        "light",
+    ),
+    ("6-activate", _of_shop("/activate"), DESK, "light"),
+    ("7-destination", _of_shop(""), DESK, "light"),
+    ("8-what-is-wrong", lambda site, cast: site.open(f"/console/destinations/{cast.europe}"), DESK, "dark"),
+    ("9-event", lambda site, cast: _of_shop(f"/event?id={cast.dead}")(site, cast), DESK, "light"),
+    ("10-on-a-phone", _of_shop(""), PHONE, "dark"),
+)
+
+
+def photograph(site: Site, file: Path) -> None:
+    """Write the window as WebP, as good as fits."""
+    session = site.page.context.new_cdp_session(site.page)
+    for quality in (85, 70, 55, 40):
+        asked = {"format": "webp", "quality": quality}
+        taken = base64.b64decode(session.send("Page.captureScreenshot", asked)["data"])
+        if len(taken) <= LARGEST:
+            break
+    else:
+        raise SystemExit(f"{file.name} is {len(taken)} bytes at the poorest quality")
+    file.write_bytes(taken)
+
+
+def make_the_ten(browser: Browser, product: Product, cast: Cast) -> None:
+    """Write docs/screens anew."""
+    SCREENS.mkdir(parents=True, exist_ok=True)
+    for name, act, size, scheme in TEN:
+        with window(browser, product, size, scheme) as site:
+            act(site, cast)
+            settled(site.page)
+            photograph(site, SCREENS / f"{name}.webp")
+            print(f"{name}.webp {(SCREENS / f'{name}.webp').stat().st_size:,} bytes", flush=True)
+
+
+def look(browser: Browser, product: Product, cast: Cast, folder: Path) -> None:
+    """Write every page whole, for eyes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sandbox = {"sandbox": "/", "sandbox-events": "/events-manager", "sandbox-faults": "/faults"}
+    for where, size, scheme in (("desk", DESK, "light"), ("phone", PHONE, "dark")):
+        with window(browser, product, size, scheme, signed_in=False) as site:
+            site.open("/console/sign-in")
+            site.page.screenshot(path=folder / f"{where}-sign-in.png", full_page=True)
+        with window(browser, product, size, scheme) as site:
+            for name, path in cast.pages.items():
+                site.open(path)
+                settled(site.page)
+                site.page.screenshot(path=folder / f"{where}-{name}.png", full_page=True)
+            _signing_in(site, cast)
+            site.page.screenshot(path=folder / f"{where}-sandbox-sign-in.png", full_page=True)
+            for name, path in sandbox.items():
+                site.page.goto(product.amazon + path)
+                site.page.screenshot(path=folder / f"{where}-{name}.png", full_page=True)
+        for complaint in site.complaints:
+            print(f"{where}: {complaint}", file=sys.stderr)
+
+
+def main() -> None:
+    """Start an instance, fill it, take the pictures."""
+    asked = argparse.ArgumentParser(prog="python -m tests.console.screens", description=__doc__)
+    asked.add_argument("--look", type=Path, metavar="FOLDER")
+    folder = asked.parse_args().look
+    if CHROMIUM is None:
+        raise SystemExit("no chromium on this machine")
+    with instance() as (product, dsn):
+        cast = furnish(product, dsn)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+            if folder is None:
+                make_the_ten(browser, product, cast)
+            else:
+                look(browser, product, cast, folder)
+            browser.close()
+
+
+if __name__ == "__main__":
+    main()

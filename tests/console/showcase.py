@@ -1,0 +1,263 @@
+"""An instance with a life behind it: what the pages are photographed and measured on."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit
+
+import asyncpg
+import httpx
+
+from tests.road.processes import ADMIN, Product
+
+MAPPING: dict[str, Any] = {
+    "name": "Cart",
+    "action": "send_events",
+    "event_type": "ADD_TO_SHOPPING_CART",
+    "event_source": "WEBSITE",
+    "event_name": "Added to cart",
+    "country_code": {"path": "user.country", "default": "US"},
+    "fields": {
+        "event_timestamp": {"path": "event.timestamp"},
+        "email": {"path": "user.email"},
+        "phone": {"path": "user.phone"},
+        "first_name": {"path": "user.first_name"},
+        "last_name": {"path": "user.last_name"},
+        "maid": {"path": "user.maid"},
+        "value": {"path": "event.properties.total"},
+    },
+    "custom_data": [
+        {"name": "brand", "path": "event.properties.brand"},
+        {"name": "sku", "path": "event.properties.sku"},
+    ],
+    "consent": {"mode": "granted"},
+}
+PEOPLE = (("ada", "Lovelace"), ("alan", "Turing"), ("grace", "Hopper"), ("edsger", "Dijkstra"))
+
+
+@dataclass
+class Showcase:
+    """Some destinations by name, each in a state of its own."""
+
+    product: Product
+    client: httpx.Client
+    luck: random.Random
+    sent: int = 0
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        answer = self.client.request(method, path, json=body)
+        assert answer.status_code in (200, 201, 202, 207), answer.text
+        return answer.json()
+
+    def destination(self, name: str, advertiser: str, region: str, currency: str) -> str:
+        """Make a draft."""
+        body = {"name": name, "advertiser_id": advertiser, "region": region, "currency": currency}
+        return str(self.ask("POST", "/destinations", body)["id"])
+
+    def connect(self, destination: str) -> None:
+        """Sign in at the sandbox and click Allow."""
+        advertiser = self.ask("GET", f"/destinations/{destination}")["advertiser_id"]
+        parts = urlsplit(self.ask("POST", f"/destinations/{destination}/connect")["authorize_url"])
+        form = {**dict(parse_qsl(parts.query)), "decision": "allow", "advertiser_id": advertiser}
+        allowed = httpx.post(f"{parts.scheme}://{parts.netloc}{parts.path}", data=form)
+        self.client.get(allowed.headers["location"], headers={"Accept": "application/json"})
+
+    def publish(self, destination: str, document: Any = MAPPING) -> str:
+        """Make a mapping and publish it."""
+        made = str(self.ask("POST", f"/destinations/{destination}/mappings", document)["id"])
+        self.ask("POST", f"/destinations/{destination}/mappings/{made}/publish")
+        return made
+
+    def events(self, destination: str, number: int) -> list[dict[str, Any]]:
+        """Return events of a shop's visitors; not every visitor left everything."""
+        made = []
+        for _ in range(number):
+            self.sent += 1
+            first, last = self.luck.choice(PEOPLE)
+            user: dict[str, Any] = {"email": f"{first}.{self.sent}@example.com", "country": "US"}
+            if self.luck.random() < 0.62:
+                user["phone"] = f"+1202555{self.sent % 10_000:04d}"
+            if self.luck.random() < 0.85:
+                user |= {"first_name": first.title(), "last_name": last}
+            if self.luck.random() < 0.3:
+                user["maid"] = f"6d92078a-8246-4ba4-ae5b-{self.sent:012x}"
+            at = datetime.now(UTC) - timedelta(seconds=self.luck.randrange(600))
+            made.append(
+                {
+                    "event_id": f"ord-{1000 + self.sent}:node-7",
+                    "destination_id": destination,
+                    "journey": {
+                        "id": "cart-reminder",
+                        "node_id": "n7",
+                        "execution_id": f"run-{self.sent // 3}",
+                    },
+                    "event": {
+                        "name": "addToCart",
+                        "timestamp": f"{at:%Y-%m-%dT%H:%M:%SZ}",
+                        "properties": {
+                            "brand": self.luck.choice(("acme", "globex", "initech")),
+                            "sku": f"A-{self.luck.randrange(90) + 10}",
+                            "total": round(self.luck.uniform(8, 240), 2),
+                        },
+                    },
+                    "user": user,
+                }
+            )
+        return made
+
+    def send(self, events: Sequence[Any]) -> None:
+        self.ask("POST", "/events", {"events": list(events)})
+
+    def fault(self, advertiser: str, **fault: Any) -> None:
+        """Let the sandbox misbehave towards an advertiser."""
+        body = {"advertiser_id": advertiser, "fault": fault}
+        assert httpx.post(f"{self.product.amazon}/_sandbox/faults", json=body).status_code == 201
+
+    def drained(self, destination: str) -> bool:
+        counts = self.ask("GET", f"/destinations/{destination}/stats")["counts"]
+        return bool(counts["queued"] == counts["retrying"] == 0)
+
+    def until(self, done: Callable[[], bool], seconds: float = 60) -> None:
+        """Wait for something to become true."""
+        end = time.monotonic() + seconds
+        while not done():
+            assert time.monotonic() < end, "it did not become true"
+            time.sleep(0.05)
+
+
+def opened(product: Product, seed: int = 7) -> Showcase:
+    """Return a showcase with nothing in it."""
+    client = httpx.Client(base_url=product.api, headers={"Authorization": f"Bearer {ADMIN}"}, timeout=30)
+    return Showcase(product, client, random.Random(seed))
+
+
+@dataclass(frozen=True)
+class Cast:
+    """The ids of what stands in the showcase."""
+
+    shop: str
+    mapping: str
+    europe: str
+    outlet: str
+    japan: str
+    event: str
+    dead: str
+
+    @property
+    def pages(self) -> dict[str, str]:
+        """Every page that can be opened by its address."""
+        here = f"/console/destinations/{self.shop}"
+        return {
+            "destinations": "/console",
+            "destinations-none": "/console?q=nothing-like-it",
+            "new-destination": "/console/destinations/new",
+            "destination": here,
+            "destination-parked": f"/console/destinations/{self.europe}",
+            "destination-paused": f"/console/destinations/{self.outlet}",
+            "destination-draft": f"/console/destinations/{self.japan}",
+            "mappings": f"{here}/mappings",
+            "mappings-none": f"/console/destinations/{self.japan}/mappings",
+            "mapping-new": f"{here}/mappings/new",
+            "mapping": f"{here}/mappings/{self.mapping}",
+            "publish": f"{here}/mappings/{self.mapping}/publish",
+            "activate": f"{here}/activate",
+            "events": f"{here}/events",
+            "events-dead": f"{here}/events?status=dead",
+            "events-none": f"/console/destinations/{self.japan}/events",
+            "event": f"{here}/event?id={quote(self.event)}",
+            "event-dead": f"{here}/event?id={quote(self.dead)}",
+            "event-missing": f"{here}/event?id=nothing-like-it",
+            "replay": f"{here}/replay?status=dead",
+            "settings-of-destination": f"{here}/settings",
+            "search": "/console/events",
+            "search-execution": "/console/events?q=run-7",
+            "search-none": "/console/events?q=nothing-like-it",
+            "keys": "/console/keys",
+            "audit": "/console/audit",
+            "settings": "/console/settings",
+            "nowhere": "/console/nowhere",
+        }
+
+
+def furnish(product: Product, dsn: str) -> Cast:
+    """Fill an instance: four destinations, each in another state, events of every fate."""
+    case = opened(product)
+    shop = case.destination("Acme Shop", "580123456789", "NA", "USD")
+    case.connect(shop)
+    mapping = case.publish(shop)
+    for _ in range(45):
+        case.send(case.events(shop, case.luck.randrange(20, 60)))
+        case.until(lambda: case.drained(shop))
+    case.fault("580123456789", kind="partial", indexes=[0, 3], code="BAD_REQUEST")
+    last = case.events(shop, 40)
+    case.send(last)
+    case.until(lambda: case.drained(shop))
+    bad = case.events(shop, 7)
+    for one in bad:
+        del one["event"]["timestamp"]
+    case.send([*bad, *last[:12], *case.events(shop, 9)])
+    case.until(lambda: case.drained(shop))
+    dead = case.ask("GET", f"/destinations/{shop}/events?status=dead")["items"]
+    for name, key in (
+        ("journey engine", ["events:write"]),
+        ("support desk", ["destinations:read", "events:read"]),
+    ):
+        case.ask("POST", "/keys", {"name": name, "scopes": key})
+
+    outlet = case.destination("Acme Outlet", "580123450001", "NA", "USD")
+    case.connect(outlet)
+    case.publish(outlet)
+    case.send(case.events(outlet, 120))
+    case.until(lambda: case.drained(outlet))
+    case.ask("POST", f"/destinations/{outlet}/pause")
+    case.send(case.events(outlet, 63))
+
+    europe = case.destination("Acme Shop Europe", "580987654321", "EU", "EUR")
+    case.connect(europe)
+    case.publish(europe)
+    case.send(case.events(europe, 300))
+    case.until(lambda: case.drained(europe))
+    case.fault("580987654321", kind="revoked")
+    case.send(case.events(europe, 41))
+    case.until(lambda: case.ask("GET", f"/destinations/{europe}")["state"] == "needs_reconnect")
+
+    japan = case.destination("Acme Japan", "580555000111", "FE", "JPY")
+    draft = {**MAPPING, "fields": {**MAPPING["fields"], "phone": {"path": "user.telephone"}}}
+    case.ask("PATCH", f"/destinations/{shop}/mappings/{mapping}", draft)
+    asyncio.run(spread(dsn, case.luck))
+    return Cast(shop, mapping, europe, outlet, japan, last[20]["event_id"], dead[0]["event_id"])
+
+
+async def spread(dsn: str, luck: random.Random) -> None:
+    """Tell of the requests as if they had been sent over the last hour, and of the days before.
+
+    What was sent in seconds would be one dot in charts that show an hour and a fortnight.
+    """
+    connection = await asyncpg.connect(dsn)
+    try:
+        rows = await connection.fetch("SELECT id FROM attempts WHERE settled_at IS NOT NULL ORDER BY id")
+        back = sorted((luck.uniform(60, 3500) for _ in rows), reverse=True)
+        await connection.executemany(
+            "UPDATE attempts SET started_at = started_at - $2::interval, "
+            "settled_at = settled_at - $2::interval, took_ms = $3 WHERE id = $1",
+            [
+                (row["id"], timedelta(seconds=seconds), int(luck.lognormvariate(4.6, 0.5)))
+                for row, seconds in zip(rows, back, strict=True)
+            ],
+        )
+        await connection.execute(
+            """
+            INSERT INTO counts (destination, day, writer, accepted, delivered, rejected, dead)
+            SELECT c.destination, (now() AT TIME ZONE 'UTC')::date - d, 900 + d,
+              sum(c.accepted) * w, sum(c.accepted) * w, 0, 0
+            FROM counts c, LATERAL (SELECT d, 1 + (d * 7 + c.destination * 3) % 5 AS w
+              FROM generate_series(1, 13) d) x
+            WHERE c.delivered > 0 GROUP BY c.destination, d, w HAVING sum(c.accepted) > 0
+            """
+        )
+    finally:
+        await connection.close()
