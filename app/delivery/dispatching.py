@@ -56,7 +56,7 @@ class Dispatcher:
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Start no more requests; `run` ends once those under way are settled."""
+        """Start no more requests, and give lanes without one back; `run` ends once the others are settled."""
         self._stopping.set()
         self._something.set()
         self._unknown_lane.set()
@@ -81,8 +81,6 @@ class Dispatcher:
                     await asyncio.wait_for(self._something.wait(), wait)
                 self._something.clear()
         finally:
-            if self._tasks:
-                await asyncio.wait(self._tasks)
             for keeper in keepers:
                 keeper.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
@@ -91,6 +89,11 @@ class Dispatcher:
 
     def _serve_ready(self) -> float:
         """Start serving every lane that is ready while slots are free; return the seconds to sleep."""
+            while self._tasks:
+                # What nothing was sent of is another worker's at once; the rest as soon as it is settled.
+                with suppress(*DRIVER_TROUBLE):
+                    await self._ownership.leave()
+                await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         now = self._monotonic()
         asking = [
             lane for lane in self._ownership.owned.values() if lane.wake_at is not None and lane.may_claim()

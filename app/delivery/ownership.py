@@ -37,6 +37,7 @@ class Ownership:
         self._monotonic = monotonic
         self._telemetry = telemetry
         self._session: asyncpg.Connection | None = None
+        self._leaving = False
         self._taking_turns = asyncio.Lock()  # a connection carries one statement at a time
         self.owned: dict[LaneId, Lane] = {}
         self._lost: list[
@@ -108,6 +109,21 @@ class Ownership:
             del self.owned[lane.id]
         self._lost.append(lane)
         self._telemetry.log("lane.lost", level=30, lane=lane.id, fence=lane.fence)
+
+    async def leave(self) -> None:
+        """Give back every lane that has no request under way, and count no longer among the living workers.
+
+        Those who share the lanes among themselves would otherwise leave us our share.
+        """
+        async with self._taking_turns:
+            if self._session is None or self._session.is_closed():
+                return
+            if not self._leaving:
+                await lanes.delist(self._session)
+                self._leaving = True
+            for lane in list(self.owned.values()):
+                if not lane.requests and not lane.claiming:
+                    await self._release(self._session, lane)
 
     async def close(self) -> None:
         """Give all lanes back and end the session."""

@@ -85,6 +85,11 @@ async def enlist(connection: RoadConnection) -> None:
     await connection.execute("SELECT pg_advisory_lock_shared($1, 0)", WORKER_LOCKS)
 
 
+async def delist(connection: RoadConnection) -> None:
+    """Let this session no longer count as a worker; its lanes stay its own until they are released."""
+    await connection.execute("SELECT pg_advisory_unlock_shared($1, 0)", WORKER_LOCKS)
+
+
 async def workers(connection: RoadConnection) -> int:
     """Return how many workers are alive on this database."""
     number: int = await connection.fetchval(

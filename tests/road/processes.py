@@ -37,8 +37,10 @@ class Product:
     amazon: str = ""
     api_port: int = field(default_factory=free_port)
     amazon_port: int = field(default_factory=free_port)
+    more: dict[str, str] = field(default_factory=dict)
     children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     stack: ExitStack = field(default_factory=ExitStack)
+    ports: dict[str, int] = field(default_factory=dict)  # of API processes that do not share the listener
 
     def __post_init__(self) -> None:
         self.amazon = self.amazon or f"http://127.0.0.1:{self.amazon_port}"
@@ -64,6 +66,7 @@ class Product:
             "PORT": str(self.api_port),
             "DATA_DIR": str(self.log.parent),
             "LOG_LEVEL": "debug",
+            **self.more,
         }
 
     def run(self, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -79,15 +82,15 @@ class Product:
             check=False,
         )
 
-    def start(self, name: str, *arguments: str) -> None:
+    def start(self, name: str, *arguments: str, **environment: str) -> None:
         output = self.stack.enter_context(self.log.open("ab"))
         self.children[name] = subprocess.Popen(
             [sys.executable, "-m", "app", *arguments],
             cwd=ROOT,
-            env=self.environment,
+            env={**self.environment, **environment},
             stdout=output,
             stderr=subprocess.STDOUT,
-            pass_fds=(self.listener.fileno(),),
+            pass_fds=() if self.listener.fileno() < 0 else (self.listener.fileno(),),
         )
 
     def serve(self, name: str) -> None:
