@@ -147,7 +147,10 @@ _PARTITIONS = """
 async def _open_in(connection: RoadConnection, day: date) -> bool:
     found: bool = await connection.fetchval(
         """
-        SELECT EXISTS (SELECT FROM parcel_states WHERE day = $1 AND settled_at IS NULL)
+        -- In the order of the index of open parcels: it is short where a scan of all states would be long.
+        -- (EXISTS would leave the order out.)
+        SELECT (SELECT parcel FROM parcel_states WHERE day = $1 AND settled_at IS NULL
+          ORDER BY destination, queue, due_at, parcel LIMIT 1) IS NOT NULL
         OR EXISTS (SELECT FROM exceptions WHERE day = $1 AND status = 'retrying')
         """,
         day,
