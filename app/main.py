@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import uvloop
 from fastapi import FastAPI
 
-from app import lifeline
+from app import garbage, lifeline
 from app.amazon.client import EventsClient
 from app.connecting import Connecting
 from app.delivery.holding import Holding
@@ -61,6 +61,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
         )
         # Readiness turns red by this, and a stream of live updates ends at its next look at it.
         application.state.stopping = lambda: server.leaving
+        garbage.look_seldom()
         lifeline.hold()
         await server.serve(sockets=sockets)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import uvloop
 
-from app import lifeline
+from app import garbage, lifeline
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
 from app.delivery.delivering import SETTLED_WITHIN, Chance, Delivery
@@ -39,6 +39,7 @@ async def _run(settings: Settings) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, dispatcher.stop)
+        garbage.look_seldom()
         lifeline.hold()
         try:
             await dispatcher.run()

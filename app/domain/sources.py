@@ -104,15 +104,19 @@ def _compile_path(written: dict[str, Any], at: str, *, keep_blank: bool) -> Sour
 def _reader(get: Getter, steps: tuple[pipes.Step, ...], default: Any, *, keep_blank: bool) -> Getter:
     """Join path, pipe and default, which serves what is absent, null or blank before or after the pipe."""
 
+    def read_plain(event: dict[str, Any]) -> Any:
+        value = get(event)
+        if type(value) is str and value and not value.isspace():
+            return value  # what nearly every event has there
+        return _UNREACHABLE if value is IMPASSABLE else served(value)
+
     def read(event: dict[str, Any]) -> Any:
         value = get(event)
-        if type(value) is str:
-            if not value or value.isspace():
-                return served(value)
-            return served(pipes.run(steps, value)) if steps else value
         if value is IMPASSABLE:
             return _UNREACHABLE
-        return served(pipes.run(steps, value) if steps else value)
+        if type(value) is str and (not value or value.isspace()):
+            return served(value)
+        return served(pipes.run(steps, value))
 
     def served(value: Any) -> Any:
         if value is None or value == "":
@@ -121,7 +125,7 @@ def _reader(get: Getter, steps: tuple[pipes.Step, ...], default: Any, *, keep_bl
             return value if default is None and keep_blank else default
         return value
 
-    return read
+    return read if steps else read_plain
 
 
 _UNREACHABLE: Final = Failed(

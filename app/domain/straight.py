@@ -7,6 +7,7 @@ What makes it fast is what it leaves out: all that is the same for every event o
 once, at compile time, and what differs is put between, with no object made on the way.
 """
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from hashlib import sha256
@@ -29,6 +30,7 @@ from app.domain.timestamps import EARLY_LIMIT, read_time
 # The finished conversion, or None for an event that takes the long way. Arguments: event, its id, now.
 Straight = Callable[[Event, str, datetime], Conversion | None]
 
+_NEEDS_NO_ESCAPE: Final = re.compile(r"[A-Za-z0-9 ._:-]*", re.ASCII).fullmatch
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
 _SHORTER_THAN_A_DIGEST: Final = 64  # a longer trait may be a digest already, or too long
 _PLAIN_FIELDS: Final = frozenset({"value"})
@@ -108,13 +110,19 @@ def compile_straight(mapping: Mapping, rules: Rules) -> Straight | None:
 def _key_writer(mapping: Mapping, rules: Rules) -> Callable[[dict[str, Any], str, list[str]], str | None]:
     """Make the writer of the match keys; it notes the kinds it wrote, and gives None for the long way."""
     keys = [
-        (key.source.read, PROFILES[rules.profile][key.rule.type].clean, key.rule.hashed, key.wire_type)
+        (
+            key.source.read,
+            PROFILES[rules.profile][key.rule.type].clean,
+            key.rule.hashed,
+            key.wire_type,
+            f'{{"type":"{key.wire_type}","values":[',
+        )
         for key in mapping.match_keys
     ]
 
     def write(content: dict[str, Any], country: str, kinds: list[str]) -> str | None:
         written = []
-        for read, clean, hashed, kind in keys:
+        for read, clean, hashed, kind, opening in keys:
             trait = read(content)
             if trait is None:
                 continue
@@ -124,11 +132,11 @@ def _key_writer(mapping: Mapping, rules: Rules) -> Callable[[dict[str, Any], str
             if type(cleaned) is not str:
                 return None
             if hashed:
-                written.append(f'{{"type":"{kind}","values":["{sha256(cleaned.encode()).hexdigest()}"]}}')
+                written.append(f'{opening}"{sha256(cleaned.encode()).hexdigest()}"]}}')
             elif "@" in cleaned:
                 return None
             else:
-                written.append(f'{{"type":"{kind}","values":[{_text(cleaned)}]}}')
+                written.append(f"{opening}{_text(cleaned)}]}}")
             kinds.append(kind)
         return ",".join(written)
 
@@ -194,4 +202,6 @@ def _opening(members: dict[str, Any], last: str) -> str:
 
 
 def _text(value: Any) -> str:
+    if type(value) is str and _NEEDS_NO_ESCAPE(value):
+        return f'"{value}"'
     return _JSON.encode(value).decode()

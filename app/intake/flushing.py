@@ -159,11 +159,9 @@ class Flusher:
             else judge(event, known.get, pepper=self._stores.pepper, now=now)
             for event in post.events
         ]
+        numbers: dict[str, DestinationNumber] = {one: target.number for one, target in known.items()}
         post.destinations = [
-            target.number
-            if isinstance(event, Event) and (target := known.get(DestinationId(event.destination_id)))
-            else None
-            for event in post.events
+            numbers.get(event.destination_id) if isinstance(event, Event) else None for event in post.events
         ]
 
     async def _flush(self, posts: Sequence[Post]) -> None:

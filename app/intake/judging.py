@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from hashlib import blake2b
 
 import msgspec
@@ -49,14 +50,14 @@ def judge(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Judged:
         conversion = convert(event, event_id, mapping.compiled, mapping.rules, now=now)
     if isinstance(conversion, Rejection):
         return conversion
-    derived = () if event.event_id is not None else (Warned("event_id_derived", "event_id"),)
-    keys = [_key("event", target.id, mapping.id, event_id)]
+    keys: tuple[bytes, ...] = (event_key(target.id, mapping.id, event_id),)
     if mapping.compiled.uses_event_id_field:
         # Two events may name one Amazon id; Amazon would count one of them and drop the other unseen.
-        keys.append(_key("amazon", target.region, target.advertiser_id, conversion.amazon_event_id))
-    warnings = derived + conversion.warnings
-    execution = execution_id_of(event.content)
-    return Candidate(target, mapping, conversion, content, tuple(keys), warnings, execution)
+        keys += (_key(("amazon", target.region, target.advertiser_id), conversion.amazon_event_id),)
+    warnings = conversion.warnings
+    if event.event_id is None:
+        warnings = (Warned("event_id_derived", "event_id"), *warnings)
+    return Candidate(target, mapping, conversion, content, keys, warnings, execution_id_of(event.content))
 
 
 def match_mapping(event: Event, find: Find) -> tuple[Target, PublishedMapping] | Rejection:
@@ -100,13 +101,22 @@ def _refuse(event: Event, reason: str, field: str, detail: str) -> Rejection:
 
 def event_key(destination: DestinationId, mapping: MappingId, event_id: str) -> bytes:
     """Return the ledger key of a caller's event id: 16 bytes of (destination, mapping, event id)."""
-    return _key("event", destination, mapping, event_id)
+    return _key(("event", destination, mapping), event_id)
 
 
-def _key(*parts: str) -> bytes:
+def _key(scope: tuple[str, ...], last: str) -> bytes:
     # Length-prefixed, so that no two different lists of parts read alike.
-    joined = b""
-    for part in parts:
-        raw = part.encode()
-        joined += len(raw).to_bytes(4, "big") + raw
-    return blake2b(joined, digest_size=KEY_BYTES).digest()
+    digest = _scope(scope).copy()
+    digest.update(_prefixed(last))
+    return digest.digest()
+
+
+@lru_cache(maxsize=4096)
+def _scope(parts: tuple[str, ...]) -> blake2b:
+    # The same for every event of a mapping, so it is hashed once.
+    return blake2b(b"".join(map(_prefixed, parts)), digest_size=KEY_BYTES)
+
+
+def _prefixed(part: str) -> bytes:
+    raw = part.encode()
+    return len(raw).to_bytes(4, "big") + raw

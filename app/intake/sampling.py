@@ -35,11 +35,15 @@ class Bucket:
     filled_at: float
     left: float
 
-    def take(self, now: float) -> bool:
-        """Take one, if there is one."""
+    def any(self, now: float) -> bool:
+        """Tell whether there is one to take."""
         self.left = min(self.most, self.left + (now - self.filled_at) * self.a_second)
         self.filled_at = now
-        if self.left < 1:
+        return self.left >= 1
+
+    def take(self, now: float) -> bool:
+        """Take one, if there is one."""
+        if not self.any(now):
             return False
         self.left -= 1
         return True
@@ -73,11 +77,19 @@ class Sampler:
     def observe(self, events: Sequence[Event | Rejection], answer: Answer) -> None:
         """Take the outlines of the accepted ones, as far as the buckets last."""
         now = self.monotonic()
+        if not self._all.any(now):
+            return  # the usual case under load
+        enough: set[MappingNumber] = set()
         for event, judged, verdict in zip(events, answer.judged, answer.verdicts, strict=True):
-            if verdict is not Verdict.ACCEPTED or not isinstance(judged, Candidate):
+            if (
+                verdict is not Verdict.ACCEPTED
+                or not isinstance(judged, Candidate)
+                or judged.mapping.number in enough
+            ):
                 continue
             known = self._known(judged.mapping, now)
             if not known.bucket.take(now):
+                enough.add(judged.mapping.number)
                 continue
             if not self._all.take(now):
                 return

@@ -1,5 +1,6 @@
 """What one flush writes: ledger rows first, then parcels of the events that won, then the counts."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,6 +16,8 @@ from app.store import RoadConnection, counts, ledger, parcels
 from app.store import targets as target_rows
 
 _IDS_AT_ONCE = 256
+
+At = tuple[int, int]  # a place in a flush: (post, event)
 
 
 class Verdict(StrEnum):
@@ -34,27 +37,34 @@ class Flush:
     destinations: Sequence[Sequence[DestinationNumber | None]] = ()
     # Posts whose events wait behind what is live.
     low: frozenset[int] = frozenset()
-    verdicts: dict[tuple[int, int], Verdict] = field(default_factory=dict)
+    verdicts: list[list[Verdict | None]] = field(init=False)
     waiting: dict[LaneId, int] = field(default_factory=dict)
     pinned: dict[tuple[AdvertiserId, str], str] = field(default_factory=dict)
     found: dict[bytes, ledger.Found] = field(default_factory=dict)
 
-    def candidates(self) -> Iterator[tuple[tuple[int, int], Candidate]]:
+    def __post_init__(self) -> None:
+        self.verdicts = [[None] * len(judged) for judged in self.posts_judged]
+
+    def candidates(self) -> Iterator[tuple[At, Candidate]]:
         """Yield each candidate with its place: (post, event)."""
         for nth, judged in enumerate(self.posts_judged):
             for index, one in enumerate(judged):
-                if isinstance(one, Candidate):
+                if type(one) is Candidate:
                     yield (nth, index), one
 
     def verdicts_of(self, nth: int) -> list[Verdict | None]:
         """Return the verdicts on one post's events, None for those that were no candidates."""
-        return [self.verdicts.get((nth, index)) for index in range(len(self.posts_judged[nth]))]
+        return self.verdicts[nth]
+
+    def give(self, at: At, verdict: Verdict) -> None:
+        """Note the verdict on one candidate."""
+        self.verdicts[at[0]][at[1]] = verdict
 
 
 class _Placed(msgspec.Struct, frozen=True):
     """A candidate that is first of its keys in this flush, with the place it has in a parcel if it wins."""
 
-    at: tuple[int, int]
+    at: At
     candidate: Candidate
     parcel: ParcelId
     place: int
@@ -94,7 +104,7 @@ class Stores:
         if keys:
             flush.found = await ledger.find(connection, await ledger.current_generation(connection), keys)
         for at, candidate in firsts:
-            flush.verdicts[at] = _verdict(candidate, flush.found)
+            flush.give(at, _verdict(candidate, flush.found))
         _follow(flush, followers)
 
     async def _pin_names(self, connection: RoadConnection, flush: Flush) -> None:
@@ -123,7 +133,7 @@ class Stores:
     async def _place(
         self,
         connection: RoadConnection,
-        firsts: Sequence[tuple[tuple[int, int], Candidate]],
+        firsts: Sequence[tuple[At, Candidate]],
         low: frozenset[int],
     ) -> list[_Placed]:
         """Give each candidate a parcel and a place, in order of arrival, parcels no larger than a request."""
@@ -156,18 +166,19 @@ class Stores:
             for key in one.candidate.keys
         ]
         free = await ledger.claim(connection, generation, entries)
-        won = [one for one in placed if all(key in free for key in one.candidate.keys)]
-        if len(won) < len(placed):
-            lost = [one for one in placed if not all(key in free for key in one.candidate.keys)]
+        won = list(placed)
+        if len(free) < len(entries):
+            won = [one for one in placed if free.issuperset(one.candidate.keys)]
+            lost = [one for one in placed if not free.issuperset(one.candidate.keys)]
             halves = [key for one in lost for key in one.candidate.keys if key in free]
             if halves:
                 await ledger.release(connection, generation, halves)
             keys = [key for one in lost for key in one.candidate.keys]
             flush.found = await ledger.find(connection, generation, keys)
             for one in lost:
-                flush.verdicts[one.at] = _verdict(one.candidate, flush.found)
+                flush.give(one.at, _verdict(one.candidate, flush.found))
         for one in won:
-            flush.verdicts[one.at] = Verdict.ACCEPTED
+            flush.give(one.at, Verdict.ACCEPTED)
         return won
 
     def _pack(self, won: Sequence[_Placed]) -> list[parcels.NewParcel]:
@@ -197,22 +208,27 @@ class Stores:
         """Count every verdict and every rejection that has a destination to be counted under."""
         deltas: dict[DestinationNumber, counts.Delta] = {}
         rejected: dict[tuple[DestinationNumber, str, str], int] = {}
-        for at, candidate in flush.candidates():
-            number = candidate.target.number
-            delta = deltas.setdefault(number, counts.Delta())
-            match flush.verdicts[at]:
-                case Verdict.ACCEPTED:
-                    delta.accepted += 1
-                case Verdict.DUPLICATE:
-                    delta.duplicates += 1
-                case Verdict.CONFLICT:
-                    delta.rejected += 1
-                    key = (number, "BAD_REQUEST", "event_id_conflict")
-                    rejected[key] = rejected.get(key, 0) + 1
-        for judged, destinations in zip(flush.posts_judged, flush.destinations, strict=True):
-            for one, owner in zip(judged, destinations, strict=True):
-                if isinstance(one, Rejection) and owner is not None:
-                    deltas.setdefault(owner, counts.Delta()).rejected += 1
+        for judged, verdicts, owners in zip(
+            flush.posts_judged, flush.verdicts, flush.destinations, strict=True
+        ):
+            # One step a destination and verdict, not one an event.
+            for (number, verdict), events in Counter(zip(owners, verdicts, strict=True)).items():
+                if number is None:
+                    continue
+                delta = deltas.setdefault(number, counts.Delta())
+                match verdict:
+                    case Verdict.ACCEPTED:
+                        delta.accepted += events
+                    case Verdict.DUPLICATE:
+                        delta.duplicates += events
+                    case Verdict.CONFLICT:
+                        delta.rejected += events
+                        key = (number, "BAD_REQUEST", "event_id_conflict")
+                        rejected[key] = rejected.get(key, 0) + events
+                    case None:
+                        delta.rejected += events
+            for one, owner in zip(judged, owners, strict=True):
+                if type(one) is Rejection and owner is not None:
                     key = (owner, one.code.value, one.reason)
                     rejected[key] = rejected.get(key, 0) + 1
         await counts.add(connection, self._writer, deltas)
@@ -230,17 +246,15 @@ def _shape(one: _Placed) -> packing.Shape:
         event_type=conversion.event_type,
         event_at_ms=round(conversion.event_at.timestamp() * 1000),
         match_keys=conversion.match_keys,
-        warnings=tuple((warning.code, warning.field) for warning in candidate.warnings),
+        warnings=tuple([(warning.code, warning.field) for warning in candidate.warnings]),
         consent=conversion.consent,
         execution_id=candidate.execution_id,
     )
 
 
-def _firsts(
-    flush: Flush,
-) -> tuple[list[tuple[tuple[int, int], Candidate]], list[tuple[tuple[int, int], Candidate, tuple[int, int]]]]:
+def _firsts(flush: Flush) -> tuple[list[tuple[At, Candidate]], list[tuple[At, Candidate, At]]]:
     """Part the candidates into the first of each key and those that follow one within the flush."""
-    holders: dict[bytes, tuple[int, int]] = {}
+    holders: dict[bytes, At] = {}
     firsts, followers = [], []
     for at, candidate in flush.candidates():
         leader = None
@@ -255,17 +269,17 @@ def _firsts(
     return firsts, followers
 
 
-def _follow(flush: Flush, followers: Sequence[tuple[tuple[int, int], Candidate, tuple[int, int]]]) -> None:
+def _follow(flush: Flush, followers: Sequence[tuple[At, Candidate, At]]) -> None:
     """Give followers their verdict: by their leader's content when it won, else by what it lost to."""
     for at, candidate, (nth, index) in followers:
         leader = flush.posts_judged[nth][index]
         assert isinstance(leader, Candidate)
-        if flush.verdicts[nth, index] is Verdict.ACCEPTED:
+        if flush.verdicts[nth][index] is Verdict.ACCEPTED:
             same = leader.content == candidate.content
         else:
             # Nothing of a follower was written: with no row under its keys it must not count as accepted.
             same = _verdict(candidate, flush.found) is Verdict.DUPLICATE
-        flush.verdicts[at] = Verdict.DUPLICATE if same else Verdict.CONFLICT
+        flush.give(at, Verdict.DUPLICATE if same else Verdict.CONFLICT)
 
 
 def _verdict(candidate: Candidate, found: dict[bytes, ledger.Found]) -> Verdict:
