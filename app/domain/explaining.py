@@ -45,7 +45,8 @@ def explain(standing: Standing) -> str:
         case Status.DELIVERED:
             return f"Amazon accepted it{_at(standing.finished_at)}. Nothing to do."
         case Status.DEAD:
-            said = f" Amazon said: {standing.amazon_message}." if standing.amazon_message else ""
+            words = (standing.amazon_message or "").rstrip(". ")
+            said = f" Amazon said: {words}." if words else ""
             return f"Given up{_at(standing.finished_at)}.{said} {_remedy(standing.reason)}"
         case Status.EXPIRED:
             days = standing.max_age.days

@@ -255,7 +255,9 @@ async def _editor(
     kind = catalog.amazon()
     shown = None
     if not check_publishable(document):
-        body = Preview.model_construct(event=event, mapping=document)
+        # Read as the door reads events: its numbers are exact, those of Python's own are not.
+        read = strict_json.parse(json.dumps(event).encode())
+        body = Preview.model_construct(event=read, mapping=document)
         id_ = content["destination"]["id"]
         shown = preview(pages.plain(await previews.preview(id_, found["id"], body, visitor.caller, wired)))
     return pages.show(

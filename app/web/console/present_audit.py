@@ -14,6 +14,7 @@ ACTS: Mapping[str, str] = {
     Act.DESTINATION_DISCONNECTED: "disconnected it from Amazon",
     Act.DESTINATION_PAUSED: "paused it",
     Act.DESTINATION_RESUMED: "resumed it",
+    Act.DESTINATION_CALLBACK_CHANGED: "changed whether the journey engine is told of final states",
     Act.DESTINATION_ARCHIVED: "deleted the destination",
     Act.MAPPING_CREATED: "made the mapping",
     Act.MAPPING_CHANGED: "changed the mapping's draft",

@@ -13,6 +13,7 @@ from app.web.console.destination_page import content_of
 from app.web.console.editing import MAPPING
 from app.web.console.entrance import Entrance, Form, Visiting, matching, text
 from app.web.console.present_mapping import changes
+from app.web.console.present_trial import tried_out
 from app.web.console.visitors import Visitor
 from app.web.door import Wired, needs
 from app.web.errors import Problem, Refusal, Word, status_of
@@ -138,7 +139,7 @@ async def _page(
         ],
         changes=changes(current["mapping"] if current else None, draft),
         first=current is None,
-        tried=tried,
+        tried=None if tried is None else tried_out(tried),
         conflict=_conflict(problem, draft) if problem else None,
         refused=None if problem is None or problem.word is Word.EVENT_NAME_CONFLICT else _told(problem),
     )

@@ -44,7 +44,8 @@ async def page(
         some=told["replayed"] > 0,
         told={name: number(told[name]) for name in counts},
         left={name: told[name] > 0 for name in counts},
-        takes=age(told["seconds"]),
+        takes="at once" if told["seconds"] < 1 else f"in {age(told['seconds'])}",
+        differ=told["matched"] != told["replayed"],
     )
 
 

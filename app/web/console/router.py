@@ -18,9 +18,10 @@ from app.web.console import (
     search_pages,
     sign_in,
     static_files,
+    visitors,
 )
 from app.web.console.entrance import Entrance
-from app.web.door import open_to_all
+from app.web.door import Wired, open_to_all
 from app.web.errors import Refusal, Word
 
 ROOMS: tuple[APIRouter, ...] = (
@@ -49,8 +50,9 @@ _elsewhere = APIRouter(route_class=Entrance, include_in_schema=False)
 
 @_elsewhere.get("/console/{anywhere:path}", response_model=None)
 @open_to_all
-async def nowhere(request: Request, anywhere: str) -> Response:
+async def nowhere(request: Request, anywhere: str, wired: Wired) -> Response:
     """Say on a page that there is nothing here."""
+    request.state.visitor = await visitors.visitor_of(wired, request)
     raise Refusal(Word.NOT_FOUND, "There is no such page. The list of destinations is a good place to start.")
 
 

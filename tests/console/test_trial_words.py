@@ -1,0 +1,75 @@
+"""A draft's trial against recent events, as the publish page tells it; and times within sentences."""
+
+from typing import Any
+
+import pytest
+
+from app.web.console.pages import timed
+from app.web.console.present_trial import tried_out
+
+NOTHING: dict[str, Any] = {
+    "events": 1000,
+    "unclear": 0,
+    "lost": [],
+    "gained": [],
+    "newly_rejected": [],
+    "loss": 0.0,
+    "uncertain": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("told", "tone", "headline", "effects"),
+    [
+        pytest.param({}, "good", "Nothing changes for any of them.", [], id="nothing changes"),
+        pytest.param(
+            {"events": 0},
+            "quiet",
+            "No event was seen yet that the draft could be tried against.",
+            [],
+            id="none",
+        ),
+        pytest.param(
+            {"lost": [{"match_key": "PHONE", "events": 610}], "loss": 0.61},
+            "bad",
+            "The draft would harm 61 % of them.",
+            ["610 (61 %) lose Phone Number"],
+            id="a broken phone path",
+        ),
+        pytest.param(
+            {"lost": [{"match_key": "MAID", "events": 2}], "loss": 0.002, "unclear": 200},
+            "warn",
+            "The draft would harm 0.2 % of them.",
+            ["2 (0.2 %) lose MAID"],
+            id="little; the share is of those that can be judged",
+        ),
+        pytest.param(
+            {"gained": [{"match_key": "CITY", "events": 1000}]},
+            "good",
+            "The draft would harm none of them.",
+            ["1,000 (100 %) gain City"],
+            id="only gains",
+        ),
+    ],
+)
+def test_what_a_draft_would_do(told: dict[str, Any], tone: str, headline: str, effects: list[str]) -> None:
+    """How many lose which match key comes first, in the words of the form."""
+    shown = tried_out({**NOTHING, **told})
+    assert (shown.tone, shown.headline) == (tone, headline)
+    assert [f"{one.events} ({one.share}) {one.told}" for one in shown.effects] == effects
+
+
+def test_what_would_be_rejected_is_told_with_its_reason_and_remedy() -> None:
+    """The reason in plain letters, the field as the form calls it, then what to do."""
+    row = {"reason": "timestamp_missing", "mapping_field": "event_timestamp", "events": 5}
+    [effect] = tried_out({**NOTHING, "newly_rejected": [row], "loss": 0.005}).effects
+    assert effect.told.startswith("are newly rejected: timestamp missing, Event Timestamp. ")
+
+
+def test_a_time_in_a_sentence_becomes_the_viewers() -> None:
+    """And nothing else of the sentence becomes markup."""
+    shown = str(timed("Amazon said <b>no</b> at 2026-11-24 10:00:02 UTC."))
+    assert shown == (
+        "Amazon said &lt;b&gt;no&lt;/b&gt; at "
+        '<time datetime="2026-11-24T10:00:02Z" data-seconds>2026-11-24 10:00:02 UTC</time>.'
+    )
