@@ -84,16 +84,16 @@ class Dispatcher:
             for keeper in keepers:
                 keeper.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
-            with suppress(*DRIVER_TROUBLE):
-                await self._ownership.close()
-
-    def _serve_ready(self) -> float:
-        """Start serving every lane that is ready while slots are free; return the seconds to sleep."""
             while self._tasks:
                 # What nothing was sent of is another worker's at once; the rest as soon as it is settled.
                 with suppress(*DRIVER_TROUBLE):
                     await self._ownership.leave()
                 await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+            with suppress(*DRIVER_TROUBLE):
+                await self._ownership.close()
+
+    def _serve_ready(self) -> float:
+        """Start serving every lane that is ready while slots are free; return the seconds to sleep."""
         now = self._monotonic()
         asking = [
             lane for lane in self._ownership.owned.values() if lane.wake_at is not None and lane.may_claim()
