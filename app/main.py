@@ -86,10 +86,16 @@ async def wired(resources: Resources) -> AsyncIterator[FastAPI]:
         vault=resources.vault,
         sign_in=connecting,
         find_advertiser=connecting.find_advertiser,
-        road=Holding(pool=resources.pool, writer=resources.writer, monotonic=time.monotonic),
+        road=Holding(
+            pool=resources.pool,
+            writer=resources.writer,
+            monotonic=time.monotonic,
+            tells=settings.status_callback_url is not None,
+        ),
         public_url=settings.public_url,
         development=not settings.production,
         amazon_configured=bool(settings.amazon_client_id and settings.amazon_client_secret),
+        callback_configured=settings.status_callback_url is not None,
         bootstrap_key_digest=(
             hashlib.sha256(bootstrap.get_secret_value().encode()).digest() if bootstrap else None
         ),

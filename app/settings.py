@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.domain.notice import read_secrets
 from app.vault import KEY_BYTES, NamedKey
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +40,11 @@ def _database(value: SecretStr) -> SecretStr:
 
 def _keys(value: SecretStr) -> SecretStr:
     named_keys(value)
+    return value
+
+
+def _callback_secrets(value: SecretStr) -> SecretStr:
+    read_secrets(value.get_secret_value())
     return value
 
 
@@ -101,6 +107,10 @@ class Settings(BaseSettings):
     amazon_client_secret: SecretStr | None = None
     amazon_base_url: WebAddress | None = None
 
+    # Telling the journey engine of final states
+    status_callback_url: WebAddress | None = None
+    status_callback_secrets: Annotated[SecretStr, AfterValidator(_callback_secrets)] | None = None
+
     # Consent strings: whose bits of a TCF string are asked for
     tcf_vendor_id: int = Field(default=793, ge=1, le=65_535)
     tcf_purposes: Purposes = (1, 7)
@@ -146,6 +156,12 @@ class Settings(BaseSettings):
         """How a process of this machine reaches a listener of ours."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::", "localhost"} else self.host  # noqa: S104
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    @property
+    def callback_secrets(self) -> tuple[bytes, ...]:
+        """The secrets that notices are signed with, all of them; empty when none is set."""
+        secrets = self.status_callback_secrets
+        return () if secrets is None else read_secrets(secrets.get_secret_value())
 
     @property
     def named_keys(self) -> tuple[NamedKey, ...]:
@@ -200,8 +216,12 @@ def _contradictions(settings: Settings) -> Iterable[str]:
         yield "WARN_EVENT_AGE_DAYS: must not exceed MAX_EVENT_AGE_DAYS."
     if settings.port == settings.sandbox_port:
         yield "SANDBOX_PORT: must differ from PORT."
+    if (settings.status_callback_url is None) is not (settings.status_callback_secrets is None):
+        yield "STATUS_CALLBACK_SECRETS: and STATUS_CALLBACK_URL are set together or not at all."
     if not settings.production:
         return
+    if settings.status_callback_url is not None and not settings.status_callback_url.startswith("https://"):
+        yield "STATUS_CALLBACK_URL: must be https:// when APP_ENV is production."
     if settings.database_url is None:
         yield "DATABASE_URL: is required when APP_ENV is production."
     if settings.encryption_keys is None:

@@ -46,6 +46,9 @@ class Telemetry:
             ["status"],
             registry=self.registry,
         )
+        self.callbacks = Counter(
+            "status_callbacks", "Requests to the journey engine", ["result"], registry=self.registry
+        )
         self.lanes = Gauge("lanes_owned", "Lanes this worker owns", registry=self.registry)
 
     def log(self, happening: str, *, level: int = logging.INFO, **facts: Any) -> None:

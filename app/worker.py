@@ -15,9 +15,12 @@ from app.delivery.delivering import SETTLED_WITHIN, Chance, Delivery
 from app.delivery.dispatching import Dispatcher
 from app.delivery.erasing import Erasing
 from app.delivery.ownership import Ownership
+from app.delivery.settlements import Writer
 from app.delivery.sweeping import Retention, Sweeper
+from app.delivery.telling import Journey, Telling
 from app.delivery.tokens import AccessTokens
 from app.domain.settling import RetryPolicy
+from app.journey import JourneyEngine
 from app.resources import Resources, amazon_sign_in, opened
 from app.settings import Settings
 from app.telemetry import configure_logging
@@ -35,7 +38,8 @@ async def _run(settings: Settings) -> None:
     async with opened(settings, role="worker", pool_size=POOL_SIZE) as resources:
         client = EventsClient(settings.amazon_client_id or "", settings.amazon_base_url)
         sign_in = amazon_sign_in(settings)
-        dispatcher = wired(resources, client, sign_in)
+        journey = journey_engine(settings)
+        dispatcher = wired(resources, client, sign_in, journey)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, dispatcher.stop)
@@ -46,9 +50,22 @@ async def _run(settings: Settings) -> None:
         finally:
             await client.close()
             await sign_in.close()
+            if journey is not None:
+                await journey.close()
 
 
-def wired(resources: Resources, client: EventsClient, sign_in: SignIn) -> Dispatcher:
+def journey_engine(settings: Settings) -> JourneyEngine | None:
+    """Return who is told of final states, None where nobody is; the caller closes it."""
+    if settings.status_callback_url is None:
+        return None
+    return JourneyEngine(
+        settings.status_callback_url, settings.callback_secrets, now=lambda: datetime.now(UTC)
+    )
+
+
+def wired(
+    resources: Resources, client: EventsClient, sign_in: SignIn, journey: Journey | None = None
+) -> Dispatcher:
     """Put the parts of a worker together."""
     settings, telemetry = resources.settings, resources.telemetry
     max_age = timedelta(days=settings.max_event_age_days)
@@ -66,6 +83,7 @@ def wired(resources: Resources, client: EventsClient, sign_in: SignIn) -> Dispat
         writer=resources.writer,
         telemetry=telemetry,
         settled_within=SETTLED_WITHIN,
+        tells=journey is not None,
     )
     delivery = Delivery(
         pool=resources.pool,
@@ -76,7 +94,7 @@ def wired(resources: Resources, client: EventsClient, sign_in: SignIn) -> Dispat
         chance=Chance(now=lambda: datetime.now(UTC), monotonic=time.monotonic, jitter=random.random),
         telemetry=telemetry,
         worker=resources.name,
-        writer=resources.writer,
+        writer=Writer(resources.writer, tells=journey is not None),
         max_age=max_age,
         policy=RetryPolicy(),
     )
@@ -90,7 +108,11 @@ def wired(resources: Resources, client: EventsClient, sign_in: SignIn) -> Dispat
         writer=resources.writer,
         monotonic=time.monotonic,
         telemetry=telemetry,
+        tells=journey is not None,
     )
+    telling = None
+    if journey is not None:
+        telling = Telling(pool=resources.pool, journey=journey, jitter=random.random, telemetry=telemetry)
     return Dispatcher(
         delivery=delivery,
         ownership=Ownership(
@@ -103,4 +125,5 @@ def wired(resources: Resources, client: EventsClient, sign_in: SignIn) -> Dispat
         telemetry=telemetry,
         sends_in_flight=settings.sends_in_flight,
         merge_window=settings.merge_window_ms / 1000,
+        telling=telling,
     )

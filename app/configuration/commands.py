@@ -115,7 +115,12 @@ async def _apply(settings: Settings, asked: argparse.Namespace) -> int:
 
 async def _wake(resources: Resources, done: Done) -> None:
     """Tell workers at once; they would find out by themselves, only later."""
-    holding = Holding(pool=resources.pool, writer=resources.writer, monotonic=time.monotonic)
+    holding = Holding(
+        pool=resources.pool,
+        writer=resources.writer,
+        monotonic=time.monotonic,
+        tells=resources.settings.status_callback_url is not None,
+    )
     for step, one in zip(done.plan.steps, done.destinations, strict=True):
         if step.touched:
             await holding.wake(one.number)

@@ -76,7 +76,7 @@ class Delivery:
         chance: Chance,
         telemetry: Telemetry,
         worker: str,
-        writer: int,
+        writer: settlements.Writer,
         max_age: timedelta,
         policy: RetryPolicy,
     ) -> None:

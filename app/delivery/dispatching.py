@@ -15,6 +15,7 @@ from app.delivery.lanes import POLL_EVERY_S, Lane
 from app.delivery.ownership import RECOVER_EVERY_S, RENEW_EVERY_S, Ownership
 from app.delivery.settlements import StaleOwner
 from app.delivery.sweeping import Sweeper
+from app.delivery.telling import Telling
 from app.domain.floors import SHARE
 from app.store import lanes
 from app.store.trouble import DRIVER_TROUBLE
@@ -39,6 +40,7 @@ class Dispatcher:
         sends_in_flight: int,
         merge_window: float,
         listens: bool = True,
+        telling: Telling | None = None,
     ) -> None:
         self._delivery = delivery
         self._ownership = ownership
@@ -50,6 +52,7 @@ class Dispatcher:
         self._sends = sends_in_flight
         self._merge_window = merge_window
         self._listens = listens
+        self._telling = telling
         self._tasks: set[asyncio.Task[None]] = set()
         self._something = asyncio.Event()
         self._unknown_lane = asyncio.Event()
@@ -72,6 +75,8 @@ class Dispatcher:
             asyncio.create_task(self._repeat(self._sweeper.sweep, self._sweeper.every_s)),
             asyncio.create_task(self._repeat(self._erasing.scan, POLL_EVERY_S)),
         ]
+        if self._telling is not None:
+            keepers.append(asyncio.create_task(self._repeat(self._telling.tell, self._telling.every_s)))
         if self._listens:
             keepers.append(asyncio.create_task(self._listen()))
         try:
@@ -88,7 +93,8 @@ class Dispatcher:
                 # What nothing was sent of is another worker's at once; the rest as soon as it is settled.
                 with suppress(*DRIVER_TROUBLE):
                     await self._ownership.leave()
-                await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+                if self._tasks:  # the last may have ended meanwhile
+                    await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
             with suppress(*DRIVER_TROUBLE):
                 await self._ownership.close()
 

@@ -16,7 +16,7 @@ import msgspec
 from app.domain import parcel as packing
 from app.domain.erasing import carries
 from app.domain.ids import ParcelId
-from app.store import RoadConnection, counts, erasures
+from app.store import RoadConnection, counts, erasures, notices
 from app.telemetry import Telemetry
 from app.vault import Unopenable, Vault, lock, new_data_key, parcel_place, unlock
 
@@ -41,6 +41,7 @@ class Erasing:
         telemetry: Telemetry,
         settled_within: timedelta,
         monotonic: Callable[[], float] = time.monotonic,
+        tells: bool = False,
     ) -> None:
         self._pool = pool
         self._vault = vault
@@ -48,6 +49,7 @@ class Erasing:
         self._telemetry = telemetry
         self._settled_within = settled_within
         self._monotonic = monotonic
+        self._tells = tells
         self._wanted: dict[str, frozenset[str]] = {}
 
     @property
@@ -141,6 +143,9 @@ class Erasing:
                 gone=gone,
             )
             await counts.add(connection, self._writer, {locked.destination: delta})
+            if self._tells and (places := tuple(one.place for one in gone if _newly_erased(one, locked))):
+                final = notices.Final(parcel, day, places, len(places), "erased", None, "erased")
+                await notices.note(connection, locked.destination, [final])
             for owner, tally in tallies.items():
                 await erasures.add_found(connection, owner, **tally)
 
@@ -151,6 +156,10 @@ class Erasing:
         return frozenset(
             msgspec.json.decode(self._vault.open(sealed, place=erasure_place(id)), type=list[str])
         )
+
+
+def _newly_erased(one: erasures.Gone, locked: erasures.Locked) -> bool:
+    return one.status == "erased" and locked.exceptions.get(one.place) != "erased"
 
 
 def _gone(

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.delivery.delivering import SETTLED_WITHIN
 from app.domain.ids import DestinationNumber, LaneId
-from app.store import attempts, counts, lanes, parcels, partitions
+from app.store import attempts, counts, lanes, notices, parcels, partitions
 
 _LOOK_EVERY_S = 0.05
 
@@ -17,10 +17,13 @@ _LOOK_EVERY_S = 0.05
 class Holding:
     """Answers for the road towards pause, disconnect and delete. One per API process."""
 
-    def __init__(self, *, pool: asyncpg.Pool, writer: int, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, *, pool: asyncpg.Pool, writer: int, monotonic: Callable[[], float], tells: bool = False
+    ) -> None:
         self._pool = pool
         self._writer = writer
         self._monotonic = monotonic
+        self._tells = tells
 
     async def quiesce(self, destination: DestinationNumber) -> None:
         """Return once every attempt that was started for a destination has settled or timed out.
@@ -43,6 +46,8 @@ class Holding:
         driver = await _in_same_transaction(connection)
         events, retrying = await parcels.discard(driver, destination)
         await counts.add(driver, self._writer, {destination: counts.Delta(dead=events, retrying=-retrying)})
+        if self._tells and events:
+            await notices.note_given_up(driver, [destination])
         return events
 
     async def wake(self, destination: DestinationNumber) -> None:

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import assert_never
 
 from app.delivery.lanes import Lane
 from app.delivery.loads import Claimed, Item, Load, Unreadable
-from app.domain.codes import REASONS
-from app.domain.ids import AttemptId, DestinationNumber
+from app.domain.codes import REASONS, Code
+from app.domain.ids import AttemptId, DestinationNumber, ParcelId
 from app.domain.outcome import Sent
 from app.domain.settling import (
     Again,
@@ -22,11 +22,20 @@ from app.domain.settling import (
     Settlement,
     settle,
 )
-from app.store import RoadConnection, attempts, counts, exceptions, lanes, parcels
+from app.domain.status import FINAL, Status
+from app.store import RoadConnection, attempts, counts, exceptions, lanes, notices, parcels
 
 
 class StaleOwner(Exception):
     """The lane has another owner now: nothing of ours may be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Under which number the counts are written, and whether final states are told to the journey engine."""
+
+    number: int
+    tells: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,7 @@ async def write(
     sent: Sent,
     settlement: Settlement,
     *,
-    writer: int,
+    writer: Writer,
 ) -> Written:
     """Write a settlement: the attempt's result, every conversion's fate, the counts. Raises StaleOwner."""
     settled = await attempts.settle(
@@ -74,18 +83,26 @@ async def write(
             if load.is_live:
                 await parcels.close(connection, load.whole, "sent", started.id)
             await exceptions.write(connection, load.queue.number, started.id, written, queue=load.row_queue)
+            if writer.tells:
+                finals = [*_delivered(load, fates), *_finals(written)]
+                await notices.note(connection, load.queue.number, finals)
         case AllLater(reason, wait):
             await _put_back(connection, load, started.id, reason, timedelta(seconds=wait), delta)
         case NotNow():
             pass
         case _:
             assert_never(settlement)
-    await counts.add(connection, writer, {load.queue.number: delta})
+    await counts.add(connection, writer.number, {load.queue.number: delta})
     return Written(delta)
 
 
 async def write_unsent(
-    connection: RoadConnection, lane: Lane, destination: DestinationNumber, claimed: Claimed, *, writer: int
+    connection: RoadConnection,
+    lane: Lane,
+    destination: DestinationNumber,
+    claimed: Claimed,
+    *,
+    writer: Writer,
 ) -> Written:
     """Take off the road what cannot be sent: expired parcels, unreadable conversions. Raises StaleOwner."""
     if not await lanes.is_ours(connection, lane.id, lane.fence):
@@ -104,8 +121,41 @@ async def write_unsent(
     if claimed.load is not None and not claimed.load.items:
         rows += [_expired(item, delta) for item in claimed.load.late]
     await exceptions.write(connection, destination, None, rows)
-    await counts.add(connection, writer, {destination: delta})
+    if writer.tells:
+        whole = [
+            notices.Final(parcel.id, parcel.day, None, parcel.events, "expired", Code.MISC_ERROR, "expired")
+            for parcel in claimed.expired
+        ]
+        await notices.note(connection, destination, [*whole, *_finals(rows)])
+    await counts.add(connection, writer.number, {destination: delta})
     return Written(delta)
+
+
+def _delivered(load: Load, fates: Sequence[Fate]) -> list[notices.Final]:
+    """Return what is told of the conversions that stay on the straight road: delivered, without a row."""
+    if not load.is_live:
+        return []
+    places: dict[tuple[ParcelId, date], list[int]] = {}
+    for item, fate in zip(load.items, fates, strict=True):
+        if isinstance(fate, Delivered):
+            places.setdefault((item.parcel, item.day), []).append(item.place)
+    return [
+        notices.Final(parcel, day, tuple(of), len(of), Status.DELIVERED)
+        for (parcel, day), of in places.items()
+    ]
+
+
+def _finals(rows: Sequence[exceptions.Written]) -> list[notices.Final]:
+    """Return what is told of those that left the road, alike ones of a parcel together."""
+    places: dict[tuple[ParcelId, date, str, str | None, str | None], list[int]] = {}
+    for row in rows:
+        if row.status in FINAL:
+            reason = None if row.status == Status.DELIVERED else row.reason
+            places.setdefault((row.parcel, row.day, row.status, row.code, reason), []).append(row.place)
+    return [
+        notices.Final(parcel, day, tuple(of), len(of), status, code, reason)
+        for (parcel, day, status, code, reason), of in places.items()
+    ]
 
 
 def _row(
@@ -214,7 +264,7 @@ async def write_recovered(
     *,
     policy: RetryPolicy,
     jitter: float,
-    writer: int,
+    writer: Writer,
 ) -> Written:
     """Settle an attempt whose result nobody knows: what it carried and is still owed is due again.
 
@@ -240,5 +290,5 @@ async def write_recovered(
         pairs = list(zip(left.parcels, left.places, strict=True))
         wait = timedelta(seconds=policy.wait(1, jitter=jitter))
         await exceptions.put_back(connection, pairs, left.id, wait=wait, reason="outcome_unknown")
-    await counts.add(connection, writer, {left.destination: delta})
+    await counts.add(connection, writer.number, {left.destination: delta})
     return Written(delta)

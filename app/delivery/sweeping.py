@@ -7,7 +7,7 @@ from datetime import timedelta
 import asyncpg
 
 from app.domain.ids import DestinationNumber
-from app.store import RoadConnection, counts, exceptions, parcels, partitions
+from app.store import RoadConnection, counts, exceptions, notices, parcels, partitions
 from app.telemetry import Telemetry
 
 _AT_ONCE = 500
@@ -38,12 +38,14 @@ class Sweeper:
         writer: int,
         monotonic: Callable[[], float],
         telemetry: Telemetry,
+        tells: bool = False,
     ) -> None:
         self._pool = pool
         self._retention = retention
         self._writer = writer
         self._monotonic = monotonic
         self._telemetry = telemetry
+        self._tells = tells
         self._partitions_at = float("-inf")
 
     async def sweep(self) -> None:
@@ -90,5 +92,7 @@ class Sweeper:
             delta.expired += 1
             delta.retrying -= 1
         await counts.add(connection, self._writer, deltas)
+        if self._tells and deltas:
+            await notices.note_given_up(connection, deltas)
         for delta in deltas.values():
             self._telemetry.settled.labels("expired").inc(delta.expired)

@@ -73,7 +73,9 @@ class Telling:
         answer: Taken | NotTaken = Taken()
         if events:
             body = notice.render(events, made_at=due.made_at)
-            answer = await self._journey.tell(f"ntc_{due.id}", body)
+            # The moment is in it, so that a database that begins anew never repeats an id.
+            name = f"ntc_{int(due.made_at.timestamp()):x}_{due.id}"
+            answer = await self._journey.tell(name, body)
         async with self._pool.acquire() as connection:
             if isinstance(answer, Taken):
                 await notices.taken(connection, due.id)

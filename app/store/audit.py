@@ -23,6 +23,7 @@ class Act(StrEnum):
     DESTINATION_DISCONNECTED = "destination.disconnected"
     DESTINATION_PAUSED = "destination.paused"
     DESTINATION_RESUMED = "destination.resumed"
+    DESTINATION_CALLBACK_CHANGED = "destination.callback_changed"
     DESTINATION_ARCHIVED = "destination.archived"
     MAPPING_CREATED = "mapping.created"
     MAPPING_CHANGED = "mapping.changed"

@@ -1,6 +1,6 @@
 """The answers of replay and erasure as the API describes them; a part of `answers`."""
 
-from app.web.schema_words import INTEGER, TEXT, TIME, Schema, members
+from app.web.schema_words import INTEGER, TEXT, TIME, YES, Schema, members, or_null
 
 ROAD_SHAPES: dict[str, Schema] = {
     "Replayed": members(
@@ -13,6 +13,15 @@ ROAD_SHAPES: dict[str, Schema] = {
             "remaining": {**INTEGER, "description": "Beyond one call's cap; ask again."},
             "requests": INTEGER,
             "seconds": {"type": "number", "description": "At least, at the lane's pace."},
+        }
+    ),
+    "StatusCallback": members(
+        {
+            "enabled": {"type": "boolean"},
+            "configured": {**YES, "description": "STATUS_CALLBACK_URL is set; without it nobody is told."},
+            "waiting": {**INTEGER, "description": "Final states that were not taken yet."},
+            "oldest_waiting": or_null(TIME),
+            "problem": {**or_null(TEXT), "description": "Why the last try failed: a word, or status_500."},
         }
     ),
     "ConsentRecord": members(
@@ -50,6 +59,8 @@ ROAD_SHAPES: dict[str, Schema] = {
 
 ROAD_ANSWERS: dict[tuple[str, str], str] = {
     ("POST", "/destinations/{destination_id}/replay"): "Replayed",
+    ("GET", "/destinations/{destination_id}/status-callback"): "StatusCallback",
+    ("POST", "/destinations/{destination_id}/status-callback"): "StatusCallback",
     ("GET", "/destinations/{destination_id}/consent-records"): "ConsentRecord*",
     ("POST", "/subjects/erase"): "Erasure",
     ("GET", "/subjects/erasures/{erasure_id}"): "ErasureReceipt",

@@ -25,6 +25,7 @@ from app.web import (
     preflight,
     preview,
     replay,
+    status_callback,
     subjects,
     tracing,
 )
@@ -57,6 +58,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     events.router,
     tracing.router,
     replay.router,
+    status_callback.router,
     subjects.router,
     health.router,
     docs.router,

@@ -129,6 +129,8 @@ class Wiring:
     development: bool = False
     # False when AMAZON_CLIENT_ID or its secret is missing: connecting would fail at Amazon.
     amazon_configured: bool = True
+    # Whether STATUS_CALLBACK_URL is set: somebody can be told of final states.
+    callback_configured: bool = False
     bootstrap_key_digest: bytes | None = None
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     now: Callable[[], datetime] = _now

@@ -23,7 +23,7 @@ from app.delivery.delivering import SETTLED_WITHIN, Chance, Delivery
 from app.delivery.erasing import Erasing
 from app.delivery.lanes import Lane
 from app.delivery.ownership import Ownership
-from app.delivery.settlements import StaleOwner
+from app.delivery.settlements import StaleOwner, Writer
 from app.delivery.tokens import AccessTokens
 from app.domain.consent import ConsentSettings
 from app.domain.event import read_events
@@ -232,7 +232,7 @@ class Life:
             chance=Chance(now=lambda: datetime.now(UTC), monotonic=clock, jitter=lambda: 0.5),
             telemetry=resources.telemetry,
             worker=resources.name,
-            writer=resources.writer,
+            writer=Writer(resources.writer),
             max_age=timedelta(days=21),
             policy=RetryPolicy(),
         )

@@ -72,12 +72,20 @@ def test_a_wrong_value_is_named_and_not_shown(
         ({"ENCRYPTION_KEYS": ""}, "ENCRYPTION_KEYS: is required"),
         ({"PUBLIC_URL": "http://events.example.com"}, "PUBLIC_URL: must be https"),
         ({"AMAZON_BASE_URL": "http://stand-in.example.com"}, "AMAZON_BASE_URL: replaces Amazon"),
+        (
+            {
+                "STATUS_CALLBACK_URL": "http://journeys.example.com/told",
+                "STATUS_CALLBACK_SECRETS": f"whsec_{KEY}",
+            },
+            "STATUS_CALLBACK_URL: must be https",
+        ),
+        ({"STATUS_CALLBACK_URL": "https://journeys.example.com"}, "STATUS_CALLBACK_SECRETS: and"),
     ],
 )
 def test_production_refuses_what_only_a_developer_may_do(
     monkeypatch: pytest.MonkeyPatch, change: dict[str, str], says: str
 ) -> None:
-    """Each of the four rules of production refuses by itself."""
+    """Each of the rules of production refuses by itself."""
     (said,) = problems(monkeypatch, GOOD_PRODUCTION | change)
     assert said.startswith(says)
 

@@ -16,6 +16,7 @@ from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
 from app.delivery.dispatching import Dispatcher
 from app.delivery.holding import Holding
+from app.delivery.telling import Journey
 from app.domain.consent import ConsentSettings
 from app.domain.destination import State
 from app.domain.event import read_events
@@ -152,11 +153,11 @@ class World:
         assert isinstance(read, list), read
         return await self.intake.receive(read, allowed=None)
 
-    def work(self, *, listens: bool = True) -> Dispatcher:
+    def work(self, *, listens: bool = True, journey: Journey | None = None) -> Dispatcher:
         """Start a worker."""
         client = EventsClient("client", "http://amazon.test", self.amazon.client())
         sign_in = SignIn("client", Secret(), "http://x/cb", "http://amazon.test", self.amazon.client())
-        dispatcher = worker.wired(self.resources, client, sign_in)
+        dispatcher = worker.wired(self.resources, client, sign_in, journey)
         dispatcher._listens = listens  # the one thing of it that no setting turns off
         self.workers.append((dispatcher, asyncio.create_task(dispatcher.run())))
         return dispatcher
@@ -198,8 +199,9 @@ class World:
             (await self.fetch("SELECT number FROM destinations WHERE id = $1", destination))[0][0]
         )
 
-    def holding(self) -> Holding:
-        return Holding(pool=self.resources.pool, writer=1, monotonic=asyncio.get_running_loop().time)
+    def holding(self, *, tells: bool = False) -> Holding:
+        clock = asyncio.get_running_loop().time
+        return Holding(pool=self.resources.pool, writer=1, monotonic=clock, tells=tells)
 
 
 def event(number: int, **more: Any) -> dict[str, Any]:

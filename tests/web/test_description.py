@@ -73,6 +73,7 @@ async def test_real_answers_have_the_shapes_they_are_described_with(world: World
         "Erasure",  # tests/road/test_erasing
         "ErasureReceipt",
         "Replayed",  # tests/road/test_replaying
+        "StatusCallback",  # test_status_callback
         "DestinationType",  # test_reading_bodies
         "Previewed",  # test_mappings
         "Ready",  # needs a durable cluster

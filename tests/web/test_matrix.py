@@ -40,6 +40,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/destinations/{destination_id}/mappings/{mapping_id}/preview"): {"event": EVENT},
     ("POST", "/advertisers/{advertiser_id}/event-names/{event_type}/rename"): {"to": "Renamed"},
     ("POST", "/destinations/{destination_id}/preflight"): {"check": "terms"},
+    ("POST", "/destinations/{destination_id}/status-callback"): {"enabled": True},
     ("POST", "/identity/hash"): {"field": "email", "value": "a@example.com"},
     ("POST", "/keys"): {"name": "k", "scopes": ["events:read"]},
 }

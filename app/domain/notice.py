@@ -1,0 +1,81 @@
+"""What the journey engine is told of final states, and how a notice is signed. Pure.
+
+Headers and signature follow Standard Webhooks: HMAC-SHA256 over `id.timestamp.body`, one signature for each
+secret in force, so that a secret can be changed without a notice that nobody can verify.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+TYPE: Final = "events.final"
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105
+SECRET_BYTES: Final = range(24, 65)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One event's final state: ids, words and a time, nothing of a person's."""
+
+    event_id: str
+    destination_id: str
+    mapping_id: str | None
+    state: str
+    code: str | None
+    reason: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The journey engine answered 2xx: it has the notice."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotTaken:
+    """It did not; `why` is a word or a status, `retry_after` in seconds where it asked for a pause."""
+
+    why: str
+    retry_after: float | None = None
+
+
+def render(events: Sequence[Told], *, made_at: datetime) -> bytes:
+    """Return a notice's body: the same bytes for the same events, however often it is tried."""
+    return msgspec.json.encode({"type": TYPE, "timestamp": made_at, "data": {"events": events}})
+
+
+def headers(secrets: Sequence[bytes], *, id: str, at: datetime, body: bytes) -> Mapping[str, str]:  # noqa: A002
+    """Return the headers that tell a notice's id, when it was sent, and that it came from here."""
+    moment = str(int(at.timestamp()))
+    signed = b".".join((id.encode(), moment.encode(), body))
+    signatures = [
+        base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)).decode() for secret in secrets
+    ]
+    return {
+        "webhook-id": id,
+        "webhook-timestamp": moment,
+        "webhook-signature": " ".join(f"v1,{one}" for one in signatures),
+    }
+
+
+def read_secrets(text: str) -> tuple[bytes, ...]:
+    """Read `whsec_BASE64,…`. Raises ValueError with a sentence that names no secret."""
+    found = []
+    for position, part in enumerate(text.split(","), start=1):
+        try:
+            secret = base64.b64decode(part.strip().removeprefix(SECRET_PREFIX), validate=True)
+        except (binascii.Error, ValueError):
+            raise ValueError(f"entry {position} is not base64 behind {SECRET_PREFIX}") from None
+        if len(secret) not in SECRET_BYTES:
+            raise ValueError(
+                f"entry {position} must hold {SECRET_BYTES[0]} to {SECRET_BYTES[-1]} bytes, not {len(secret)}"
+            )
+        found.append(secret)
+    return tuple(found)

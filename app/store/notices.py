@@ -1,0 +1,256 @@
+"""Notices of final states: owed from the commit that makes a state final until the journey engine took them.
+
+An outbox without a cursor: a notice is written in the transaction it tells of, is read by position as long as
+it exists, and is deleted when it was taken. One that commits late is found by the next reading.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+import asyncpg
+
+from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber, ParcelId
+from app.store import RoadConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """Conversions of a parcel that became final alike. `places` is None for all that have no exception."""
+
+    parcel: ParcelId
+    day: date
+    places: tuple[int, ...] | None
+    events: int
+    status: str
+    code: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What is to be told of one parcel, and when it became so."""
+
+    destination: DestinationNumber
+    final: Final
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A callback whose time has come, ours until `lease` has passed. `tries` counts this one."""
+
+    id: int
+    made_at: datetime
+    tries: int
+    age: timedelta
+    notices: tuple[Notice, ...]
+
+
+async def note(connection: RoadConnection, destination: DestinationNumber, finals: Sequence[Final]) -> None:
+    """Owe these notices, if the destination's states are told; in the transaction that makes them true."""
+    if not finals:
+        return
+    # Arrays within arrays must be of one length, so the places travel as text.
+    await connection.execute(
+        """
+        INSERT INTO notices (destination, parcel, day, places, events, status, code, reason)
+        SELECT t.destination, f.parcel, f.day, f.places::smallint[], f.events, f.status, f.code, f.reason
+        FROM told_destinations t, unnest($2::bigint[], $3::date[], $4::text[], $5::smallint[], $6::text[],
+          $7::text[], $8::text[]) AS f (parcel, day, places, events, status, code, reason)
+        WHERE t.destination = $1
+        """,
+        destination,
+        [one.parcel for one in finals],
+        [one.day for one in finals],
+        [None if one.places is None else "{" + ",".join(map(str, one.places)) + "}" for one in finals],
+        [one.events for one in finals],
+        [one.status for one in finals],
+        [one.code for one in finals],
+        [one.reason for one in finals],
+    )
+
+
+async def note_given_up(connection: RoadConnection, destinations: Collection[DestinationNumber]) -> None:
+    """Owe notices of everything of these destinations that this transaction let expire or discarded.
+
+    Found by its time: within a transaction now() stands still, and both are written with it.
+    """
+    await connection.execute(
+        """
+        INSERT INTO notices (destination, parcel, day, places, events, status, code, reason)
+        SELECT s.destination, s.parcel, s.day, NULL, s.events,
+          CASE s.fate WHEN 'expired' THEN 'expired' ELSE 'dead' END, 'MISC_ERROR', s.reason
+        FROM parcel_states s JOIN told_destinations t USING (destination)
+        WHERE s.destination = ANY($1::int[]) AND s.settled_at = now() AND s.data_key IS NOT NULL
+          AND s.fate IN ('expired', 'discarded') AND s.events > 0
+        UNION ALL
+        SELECT e.destination, e.parcel, e.day, array_agg(e.place ORDER BY e.place), count(*)::smallint,
+          e.status, e.code, e.reason
+        FROM exceptions e JOIN told_destinations t USING (destination)
+        WHERE e.destination = ANY($1::int[]) AND e.status IN ('expired', 'dead') AND e.changed_at = now()
+        GROUP BY e.destination, e.parcel, e.day, e.status, e.code, e.reason
+        """,
+        list(destinations),
+    )
+
+
+async def gather(connection: RoadConnection, *, most_events: int, most_callbacks: int) -> int:
+    """Put notices that wait into one more callback, oldest first; returns how many notices that were.
+
+    Makes none while `most_callbacks` wait to be taken: what comes meanwhile travels together later.
+    """
+    status: str = await connection.execute(
+        """
+        WITH free AS (SELECT id, events FROM notices WHERE callback IS NULL
+            AND (SELECT count(*) FROM callbacks) < $2
+          ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED),
+        summed AS (SELECT id, events, sum(events) OVER (ORDER BY id) AS so_far FROM free),
+        made AS (INSERT INTO callbacks (tries) SELECT 0 WHERE EXISTS (SELECT FROM free) RETURNING id)
+        -- The first is taken along whatever its size.
+        UPDATE notices n SET callback = made.id FROM summed s, made
+        WHERE n.id = s.id AND (s.so_far <= $1 OR s.so_far = s.events)
+        """,
+        most_events,
+        most_callbacks,
+    )
+    return int(status.rpartition(" ")[2])
+
+
+async def claim(connection: RoadConnection, *, lease: timedelta) -> Due | None:
+    """Take the callback that is due longest, for as long as the lease lasts; None when none is due."""
+    row = await connection.fetchrow(
+        """
+        UPDATE callbacks SET leased_until = now() + $1::interval, tries = tries + 1
+        WHERE id = (SELECT id FROM callbacks
+          WHERE due_at <= now() AND coalesce(leased_until, due_at) <= now()
+          ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED)
+        RETURNING id, made_at, tries, now() - made_at AS age
+        """,
+        lease,
+    )
+    if row is None:
+        return None
+    rows = await connection.fetch(
+        """
+        SELECT destination, parcel, day, places, events, status, code, reason, at FROM notices
+        WHERE callback = $1 ORDER BY id
+        """,
+        row["id"],
+    )
+    return Due(row["id"], row["made_at"], row["tries"], row["age"], tuple(map(_notice, rows)))
+
+
+def _notice(row: asyncpg.Record) -> Notice:
+    final = Final(
+        parcel=ParcelId(row["parcel"]),
+        day=row["day"],
+        places=None if row["places"] is None else tuple(row["places"]),
+        events=row["events"],
+        status=row["status"],
+        code=row["code"],
+        reason=row["reason"],
+    )
+    return Notice(DestinationNumber(row["destination"]), final, row["at"])
+
+
+async def taken(connection: RoadConnection, callback: int) -> None:
+    """Delete a callback that was taken, and what it told."""
+    await connection.execute("DELETE FROM callbacks WHERE id = $1", callback)
+
+
+async def not_taken(connection: RoadConnection, callback: int, *, wait: timedelta, problem: str) -> None:
+    """Let a callback be tried again after `wait`."""
+    await connection.execute(
+        """
+        UPDATE callbacks SET due_at = now() + $2::interval, leased_until = NULL, problem = $3 WHERE id = $1
+        """,
+        callback,
+        wait,
+        problem,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a notice needs beside its states: shapes by parcel, exceptions by parcel, ids by number."""
+
+    shapes: dict[ParcelId, bytes]
+    excepted: dict[ParcelId, frozenset[int]]
+    destinations: dict[DestinationNumber, DestinationId]
+    mappings: dict[MappingNumber, MappingId]
+
+
+async def names(connection: RoadConnection, notices: Sequence[Notice]) -> Named:
+    """Read the names of what is told; parcels whose day was dropped are missing."""
+    finals = [one.final for one in notices]
+    shapes = await connection.fetch(
+        "SELECT id, shapes FROM parcels WHERE id = ANY($1::bigint[]) AND day = ANY($2::date[])",
+        [one.parcel for one in finals],
+        list({one.day for one in finals}),
+    )
+    excepted = await connection.fetch(
+        """
+        SELECT parcel, array_agg(place) AS places FROM exceptions
+        WHERE parcel = ANY($1::bigint[]) GROUP BY parcel
+        """,
+        [one.parcel for one in finals if one.places is None],
+    )
+    numbers = list({one.destination for one in notices})
+    destinations = await connection.fetch(
+        "SELECT number, id FROM destinations WHERE number = ANY($1::int[])", numbers
+    )
+    mappings = await connection.fetch(
+        """
+        SELECT m.number, m.id FROM mappings m JOIN destinations d ON d.id = m.destination
+        WHERE d.number = ANY($1::int[])
+        """,
+        numbers,
+    )
+    return Named(
+        shapes={ParcelId(row["id"]): row["shapes"] for row in shapes},
+        excepted={ParcelId(row["parcel"]): frozenset(row["places"]) for row in excepted},
+        destinations={DestinationNumber(row["number"]): DestinationId(row["id"]) for row in destinations},
+        mappings={MappingNumber(row["number"]): MappingId(row["id"]) for row in mappings},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the notices of a destination stand. `problem` is a word for the last try that failed."""
+
+    told: bool
+    waiting: int
+    oldest: datetime | None
+    problem: str | None
+
+
+async def standing(connection: RoadConnection, number: DestinationNumber) -> Standing:
+    """Return whether a destination's states are told, and what is owed."""
+    row = await connection.fetchrow(
+        """
+        SELECT EXISTS (SELECT FROM told_destinations WHERE destination = $1) AS told,
+          coalesce(sum(n.events), 0)::bigint AS waiting, min(n.at) AS oldest, max(c.problem) AS problem
+        FROM notices n LEFT JOIN callbacks c ON c.id = n.callback WHERE n.destination = $1
+        """,
+        number,
+    )
+    assert row is not None
+    return Standing(**dict(row))
+
+
+async def tell_from_now_on(connection: RoadConnection, number: DestinationNumber, *, by: str) -> bool:
+    """Let a destination's final states be told; returns whether that is new."""
+    status: str = await connection.execute(
+        "INSERT INTO told_destinations (destination, by_actor) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        number,
+        by,
+    )
+    return status.endswith("1")
+
+
+async def tell_no_more(connection: RoadConnection, number: DestinationNumber) -> bool:
+    """Tell no more of a destination, nor what is still owed; returns whether that is new."""
+    status: str = await connection.execute("DELETE FROM told_destinations WHERE destination = $1", number)
+    await connection.execute("DELETE FROM notices WHERE destination = $1", number)
+    return status.endswith("1")

@@ -1,0 +1,78 @@
+"""Whether the journey engine is told of a destination's final states. Where it listens is a setting."""
+
+from typing import Any
+
+import asyncpg
+from fastapi import APIRouter
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.ids import DestinationNumber
+from app.store import audit, notices
+from app.web.auth import Scope
+from app.web.destinations import held, seen
+from app.web.door import CallerOf, Door, Wired, needs
+from app.web.schemas import Body
+from app.web.wiring import Wiring
+
+router = APIRouter(route_class=Door, tags=["destinations"])
+
+
+class StatusCallback(Body):
+    """Whether final states are told from now on."""
+
+    enabled: bool
+
+
+@router.get("/destinations/{destination_id}/status-callback", summary="Is the journey engine told?")
+@needs(Scope.DESTINATIONS_READ)
+async def status_callback(destination_id: str, caller: CallerOf, wired: Wired) -> dict[str, Any]:
+    """Show whether the destination's final states are told, and what the journey engine has not taken yet."""
+    async with wired.engine.begin() as connection:
+        found = await seen(connection, caller, destination_id)
+        return await _shown(connection, wired, found.number)
+
+
+@router.post("/destinations/{destination_id}/status-callback", summary="Tell the journey engine, or no more")
+@needs(Scope.DESTINATIONS_WRITE)
+async def set_status_callback(
+    destination_id: str, body: StatusCallback, caller: CallerOf, wired: Wired
+) -> dict[str, Any]:
+    """Tell final states from now on, or tell no more, not even what is still owed. Twice is once."""
+    async with wired.engine.begin() as connection:
+        found = await held(connection, caller, destination_id)
+        driver = await _driver(connection)
+        if body.enabled:
+            is_new = await notices.tell_from_now_on(driver, found.number, by=caller.actor)
+        else:
+            is_new = await notices.tell_no_more(driver, found.number)
+        if is_new:
+            await audit.record(
+                connection,
+                actor=caller.actor,
+                act=audit.Act.DESTINATION_CALLBACK_CHANGED,
+                subject=found.id,
+                destination=found.id,
+                before={"status_callback": not body.enabled},
+                after={"status_callback": body.enabled},
+            )
+        return await _shown(connection, wired, found.number)
+
+
+async def _shown(connection: AsyncConnection, wired: Wiring, number: DestinationNumber) -> dict[str, Any]:
+    standing = await notices.standing(await _driver(connection), number)
+    return {
+        "enabled": standing.told,
+        "configured": wired.callback_configured,
+        "waiting": standing.waiting,
+        "oldest_waiting": standing.oldest,
+        "problem": standing.problem,
+    }
+
+
+async def _driver(connection: AsyncConnection) -> asyncpg.Connection:
+    """Return the driver's own connection, inside the same transaction."""
+    # Through SQLAlchemy first: it begins the transaction with its first statement.
+    await connection.execute(text("SELECT 1"))
+    driver: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection  # type: ignore[assignment]
+    return driver
