@@ -14,7 +14,7 @@ from app.domain.ids import MappingId, MappingNumber, ParcelId
 from app.domain.parcel import Shape, unpack_shapes
 from app.store import mappings, traces
 from app.store.mappings import Document
-from app.web.auth import Scope
+from app.web.auth import Caller, Scope
 from app.web.destinations import seen
 from app.web.door import CallerOf, Door, Wired, needs
 from app.web.exact import ExactJson
@@ -44,19 +44,38 @@ async def list_all(
     Basis, source, times, decision, and the SHA-256 of the consent string where there was one. `stopped`
     counts, by reason, the events that the gate did not let in; of these nothing else is kept.
     """
+    items, more = await collected(destination_id, caller, wired, since=since, limit=limit, cursor=cursor)
+    return ExactJson({**page(items, more), "stopped": await stopped(destination_id, caller, wired)})
+
+
+async def collected(
+    destination_id: str,
+    caller: Caller,
+    wired: Wiring,
+    *,
+    since: datetime | None,
+    limit: int,
+    cursor: str | None,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Return up to `limit` records, newest first, and the cursor where there may be more."""
     before = _before(cursor)
     async with wired.engine.connect() as connection:
         destination = await seen(connection, caller, destination_id)
         records = _Records(connection, wired, before, since)
-        items, more = await records.collect(destination.id, destination.number, limit)
+        return await records.collect(destination.id, destination.number, limit)
+
+
+async def stopped(destination_id: str, caller: Caller, wired: Wiring) -> list[dict[str, Any]]:
+    """Return how many events the consent gate did not let in, by reason."""
+    async with wired.engine.connect() as connection:
+        destination = await seen(connection, caller, destination_id)
     async with wired.pool.acquire() as road:
         figures = await traces.figures(road, destination.number)
-    stopped = [
+    return [
         {"reason": reason, "events": number}
         for code, reason, number in (figures.rejected if figures else ())
         if code == Code.CONSENT_NOT_PROVIDED
     ]
-    return ExactJson({**page(items, more), "stopped": stopped})
 
 
 class _Records:

@@ -100,7 +100,7 @@ class Showcase:
                         "timestamp": f"{at:%Y-%m-%dT%H:%M:%SZ}",
                         "properties": {
                             "brand": self.luck.choice(("acme", "globex", "initech")),
-                            "sku": f"A-{self.luck.randrange(90) + 10}",
+                            "sku": f"A{self.luck.randrange(90) + 10}",
                             "total": round(self.luck.uniform(8, 240), 2),
                         },
                     },
@@ -172,6 +172,12 @@ class Cast:
             "event-dead": f"{here}/event?id={quote(self.dead)}",
             "event-missing": f"{here}/event?id=nothing-like-it",
             "replay": f"{here}/replay?status=dead",
+            "preflight": f"{here}/preflight",
+            "preflight-draft": f"/console/destinations/{self.japan}/preflight",
+            "catalogue": f"{here}/catalogue",
+            "catalogue-none": f"/console/destinations/{self.japan}/catalogue",
+            "consent": f"{here}/consent",
+            "consent-none": f"/console/destinations/{self.japan}/consent",
             "settings-of-destination": f"{here}/settings",
             "search": "/console/events",
             "search-execution": "/console/events?q=run-7",
@@ -253,10 +259,10 @@ async def spread(dsn: str, luck: random.Random) -> None:
             """
             INSERT INTO counts (destination, day, writer, accepted, delivered, rejected, dead)
             SELECT c.destination, (now() AT TIME ZONE 'UTC')::date - d, 900 + d,
-              sum(c.accepted) * w, sum(c.accepted) * w, 0, 0
+              sum(c.delivered) * w, sum(c.delivered) * w, 0, 0
             FROM counts c, LATERAL (SELECT d, 1 + (d * 7 + c.destination * 3) % 5 AS w
               FROM generate_series(1, 13) d) x
-            WHERE c.delivered > 0 GROUP BY c.destination, d, w HAVING sum(c.accepted) > 0
+            WHERE c.delivered > 0 GROUP BY c.destination, d, w
             """
         )
     finally:

@@ -1,4 +1,4 @@
-"""Keys: made with a role or for a journey, shown once, revoked."""
+"""Keys: made with a role or for a journey, shown once, replaced, revoked."""
 
 from datetime import timedelta
 from typing import Any
@@ -13,10 +13,10 @@ from app.web.console import pages, present_forms
 from app.web.console.entrance import Entrance, Form, Visiting, text
 from app.web.console.visitors import ROLES, Visitor, role_of
 from app.web.door import Wired, needs
-from app.web.errors import Refusal, status_of
+from app.web.errors import Refusal, Word, status_of
 from app.web.paging import Cursor
 from app.web.problems import fields_of
-from app.web.schemas import NewKey
+from app.web.schemas import KeyRotation, NewKey
 from app.web.wiring import Wiring
 
 router = APIRouter(route_class=Entrance, include_in_schema=False)
@@ -39,6 +39,7 @@ PURPOSES: tuple[tuple[str, str, str, frozenset[str]], ...] = (
     ),
     ("admin", "Admin", "Everything, keys and erasure too.", frozenset(ROLES[3][1])),
 )
+OVERLAPS = (("0", "At once"), ("3600", "In an hour"), ("86400", "In a day"), ("604800", "In a week"))
 LIVES = (("", "Until it is revoked"), ("30", "30 days"), ("90", "90 days"), ("365", "A year"))
 
 
@@ -80,6 +81,18 @@ async def revoke(request: Request, key_id: str, wired: Wired, visitor: Visiting,
     return RedirectResponse("/console/keys", 303)
 
 
+@router.post("/console/keys/{key_id}/replace", response_model=None)
+@needs(Scope.KEYS_ADMIN)
+async def replace(request: Request, key_id: str, wired: Wired, visitor: Visiting, form: Form) -> Response:
+    """Make a key that may do the same and show it; the old one works on for the overlap."""
+    chosen = text(form, "overlap")
+    if chosen not in {value for value, _ in OVERLAPS}:
+        raise Refusal(Word.INVALID, "Choose one of the overlaps listed.")
+    body = KeyRotation.model_validate({"overlap_seconds": int(chosen)})
+    made = await keys.rotate(key_id=key_id, caller=visitor.caller, wired=wired, request=request, body=body)
+    return await _page(request, wired, visitor, made=pages.plain(made))
+
+
 async def _page(
     request: Request,
     wired: Wiring,
@@ -106,6 +119,7 @@ async def _page(
         destinations=known["items"],
         purposes=PURPOSES,
         lives=LIVES,
+        overlaps=OVERLAPS,
         problems=problems or {},
         made=made,
     )

@@ -56,32 +56,57 @@ def steps(
 class CheckLine:
     """A line of the preflight list: a mark, a sentence, and who can mend it."""
 
+    name: str
     label: str
     mark: str
     tone: str
+    standing: str
     detail: str
     who: str
+    may_confirm: bool
+    may_withdraw: bool
 
 
-_LABELS = {
+LABELS: Mapping[str, str] = {
     "credentials": "Amazon application",
     "sign_in": "Sign-in at Amazon",
+    "account": "Advertiser account",
+    "region": "Account region",
+    "currency": "Account currency",
+    "permission": "Permission at Amazon",
+    "terms": "Terms of Events manager",
     "mapping": "Published mapping",
     "state": "State",
     "first_event": "First event",
     "clock": "Clock",
 }
-_MARKS = {"ok": ("✓", "good"), "failed": ("✗", "bad"), "unknown": ("·", "quiet")}
+_MARKS = {
+    "ok": ("✓", "good", "in order"),
+    "failed": ("✗", "bad", "stands in the way"),
+    "unknown": ("?", "quiet", "not known"),
+}
+_WHO = {
+    "operator": "who runs this service",
+    "advertiser": "who signed in, or an admin of the advertiser's account",
+    "team": "you, here",
+    "journey": "the journey",
+    "nobody": "nobody: it passes",
+}
+# What Amazon cannot be asked, so that a person looks and says so.
+CONFIRMED_BY_PEOPLE = ("permission", "terms")
 
 
 def lines(checks: Sequence[Mapping[str, str]]) -> list[CheckLine]:
     """Return the checklist as the API answers it, for people."""
     return [
         CheckLine(
-            _LABELS.get(check["name"], check["name"].replace("_", " ").capitalize()),
+            check["name"],
+            LABELS[check["name"]],
             *_MARKS[check["status"]],
             check["detail"],
-            check["who"],
+            _WHO[check["who"]],
+            may_confirm=check["name"] in CONFIRMED_BY_PEOPLE and check["status"] == "unknown",
+            may_withdraw=check["name"] in CONFIRMED_BY_PEOPLE and " confirmed on " in check["detail"],
         )
         for check in checks
     ]

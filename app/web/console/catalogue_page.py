@@ -1,0 +1,45 @@
+"""What accepted events hold: the learned catalogue of a destination. Paths and kinds, never a value."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.domain.fields import FIELDS
+from app.web import destinations, learned
+from app.web.auth import Scope
+from app.web.console import pages
+from app.web.console.destination_page import PAGE, content_of
+from app.web.console.entrance import Entrance, Visiting
+from app.web.console.present_words import number, share
+from app.web.door import Wired, needs
+
+router = APIRouter(route_class=Entrance, include_in_schema=False)
+
+_MOST = 500
+
+
+@router.get(PAGE + "/catalogue", response_model=None)
+@needs(Scope.DESTINATIONS_READ)
+async def page(request: Request, destination_id: str, wired: Wired, visitor: Visiting) -> Response:
+    """List the paths of recent events: how often each is filled, with what, and what to map it to."""
+    async with wired.engine.connect() as connection:
+        found = await destinations.seen(connection, visitor.caller, destination_id)
+    told = await learned.catalogue(destination_id, visitor.caller, wired)
+    rows = [
+        {
+            "path": one["path"],
+            "percent": round(100 * one["fill_rate"]),
+            "share": share(round(10_000 * one["fill_rate"]), 10_000),
+            "types": ", ".join(f"{name}" for name in one["types"]),
+            "forms": ", ".join(form.replace("_", " ") for form in one["forms"]),
+            "fields": ", ".join(FIELDS[name].label for name in one["suggested_for"] if name in FIELDS),
+        }
+        for one in told["items"]
+    ]
+    return pages.show(
+        request,
+        "catalogue.html",
+        **content_of(wired, found, visitor, "mappings"),
+        rows=rows[:_MOST],
+        left_off=max(0, len(rows) - _MOST),
+        events=number(told["events"]),
+    )

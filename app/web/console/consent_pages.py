@@ -1,0 +1,116 @@
+"""Consent records: on which ground events left, what the gate stopped, and all of it as a file."""
+
+import csv
+import io
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response, StreamingResponse
+
+from app.domain.codes import REASONS
+from app.web import consent_records, destinations, mappings
+from app.web.auth import Scope
+from app.web.console import pages
+from app.web.console.destination_page import PAGE, content_of
+from app.web.console.entrance import Entrance, Visiting
+from app.web.console.present_words import number
+from app.web.console.visitors import Visitor
+from app.web.door import Wired, needs
+from app.web.paging import Cursor
+from app.web.wiring import Wiring
+
+router = APIRouter(route_class=Entrance, include_in_schema=False)
+
+_A_PAGE, _AT_ONCE = 50, 1_000
+BASES = {
+    "granted": "the mapping: every event is consented",
+    "amazon": "Amazon's signal of each event",
+    "tcf": "the TCF string of each event",
+    "gpp": "the GPP string of each event",
+    "none": "none is required",
+}
+COLUMNS = (
+    "event_id",
+    "event_at",
+    "accepted_at",
+    "mapping_id",
+    "mapping_version",
+    "basis",
+    "source",
+    "decision",
+    "signal",
+    "string_sha256",
+)
+
+
+@router.get(PAGE + "/consent", response_model=None)
+@needs(Scope.EVENTS_READ)
+async def page(
+    request: Request, destination_id: str, wired: Wired, visitor: Visiting, cursor: Cursor = None
+) -> Response:
+    """Show the newest records, and how many events were stopped for want of consent, by reason."""
+    async with wired.engine.connect() as connection:
+        found = await destinations.seen(connection, visitor.caller, destination_id)
+    items, more = await consent_records.collected(
+        destination_id, visitor.caller, wired, since=None, limit=_A_PAGE, cursor=cursor
+    )
+    stopped = await consent_records.stopped(destination_id, visitor.caller, wired)
+    listed = pages.plain(await mappings.list_all(destination_id, visitor.caller, wired))["items"]
+    return pages.show(
+        request,
+        "consent.html",
+        **content_of(wired, found, visitor, "events"),
+        items=pages.plain(items),
+        next_cursor=more,
+        later=cursor is not None,
+        bases=BASES,
+        judged=sorted({BASES[mode] for one in listed if (mode := _mode(one)) in BASES}),
+        stopped=[
+            {**one, "events": number(one["events"]), "remedy": REASONS[one["reason"]].remedy}
+            for one in stopped
+            if one["reason"] in REASONS
+        ],
+    )
+
+
+@router.get(PAGE + "/consent.csv", response_model=None)
+@needs(Scope.EVENTS_READ)
+async def export(destination_id: str, wired: Wired, visitor: Visiting) -> Response:
+    """Stream every record as CSV, newest first."""
+    async with wired.engine.connect() as connection:
+        found = await destinations.seen(connection, visitor.caller, destination_id)
+    return StreamingResponse(
+        _rows(destination_id, visitor, wired),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="consent-{found.id}.csv"'},
+    )
+
+
+async def _rows(destination_id: str, visitor: Visitor, wired: Wiring) -> AsyncIterator[str]:
+    yield _line(dict(zip(COLUMNS, COLUMNS, strict=True)))
+    cursor: str | None = None
+    while True:
+        items, cursor = await consent_records.collected(
+            destination_id, visitor.caller, wired, since=None, limit=_AT_ONCE, cursor=cursor
+        )
+        yield "".join(_line(one) for one in pages.plain(items))
+        if cursor is None:
+            return
+
+
+def _line(record: dict[str, Any]) -> str:
+    out = io.StringIO()
+    csv.writer(out).writerow([harmless(record[name]) for name in COLUMNS])
+    return out.getvalue()
+
+
+def harmless(value: Any) -> str:
+    """Return a cell that no spreadsheet takes for a formula, whoever chose the event id in it."""
+    cell = "" if value is None else str(value)
+    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
+
+
+def _mode(mapping: dict[str, Any]) -> str | None:
+    consent = mapping.get("consent")
+    return consent.get("mode") if isinstance(consent, dict) and mapping["published_version"] else None

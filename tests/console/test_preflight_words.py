@@ -1,0 +1,38 @@
+"""The preflight on its page: every line has a label, and people's lines can be confirmed and taken back."""
+
+import pytest
+
+from app.web.checklist import checklist
+from app.web.console.consent_pages import harmless
+from app.web.console.present_setup import LABELS, lines
+from tests.web.test_preflight import TERMS, known
+
+
+def shown(**told: object) -> dict[str, object]:
+    rows = [
+        {"name": one.name, "status": one.status, "detail": one.detail, "who": one.who}
+        for one in checklist(known(**told))  # type: ignore[arg-type]
+    ]
+    return {line.name: line for line in lines(rows)}
+
+
+def test_every_line_has_a_label_and_no_label_is_left_over() -> None:
+    """In people's words, and for each who can mend it."""
+    assert list(shown()) == list(LABELS)
+
+
+def test_what_amazon_cannot_be_asked_is_confirmed_and_taken_back() -> None:
+    """Only these lines, and only one of the two at a time."""
+    before, after = shown(), shown(confirmed=TERMS)
+    assert [name for name, line in before.items() if line.may_confirm] == ["permission", "terms"]  # type: ignore[attr-defined]
+    assert [name for name, line in after.items() if line.may_confirm] == ["permission"]  # type: ignore[attr-defined]
+    assert [name for name, line in after.items() if line.may_withdraw] == ["terms"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [("=cmd()", "'=cmd()"), ("-1", "'-1"), ("@a", "'@a"), ("ord-1", "ord-1"), (None, ""), (3, "3")],
+)
+def test_no_cell_of_the_consent_file_is_a_formula(value: object, cell: str) -> None:
+    """Event ids are chosen by others, and spreadsheets run what begins like that."""
+    assert harmless(value) == cell

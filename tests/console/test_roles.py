@@ -1,0 +1,78 @@
+"""Who may do what at the console: every page and every act, tried by each role."""
+
+import re
+
+import pytest
+
+from app.web.console.visitors import ROLES
+from tests.console.test_sessions import LOCKED, csrf, sign_in, world
+from tests.web.world import World
+
+__all__ = ["world"]  # a fixture
+
+ORDER = [name for name, _ in ROLES]
+SCOPES = dict(ROLES)
+
+D = "/console/destinations/{destination_id}"
+M = D + "/mappings/{mapping_id}"
+
+# The least role for each act, in plain sight: not read from the routes, so that it can disagree with them.
+ACTS = {
+    ("POST", "/console/sign-out"): "viewer",
+    ("POST", M + "/preview"): "viewer",
+    ("POST", D + "/preflight/ask"): "viewer",
+    ("POST", D + "/test"): "operator",
+    ("GET", D + "/replay"): "operator",
+    ("POST", D + "/replay"): "operator",
+    ("GET", "/console/destinations/new"): "editor",
+    ("POST", "/console/destinations/new"): "editor",
+    ("POST", D + "/connect"): "editor",
+    ("POST", D + "/disconnect"): "editor",
+    ("POST", D + "/pause"): "editor",
+    ("POST", D + "/resume"): "editor",
+    ("POST", D + "/delete"): "editor",
+    ("POST", D + "/settings"): "editor",
+    ("POST", D + "/preflight/confirm"): "editor",
+    ("GET", D + "/mappings/new"): "editor",
+    ("POST", D + "/mappings/new"): "editor",
+    ("POST", M): "editor",
+    ("POST", M + "/delete"): "editor",
+    ("POST", M + "/publish"): "editor",
+    ("POST", M + "/rollback"): "editor",
+    ("POST", M + "/take-name"): "editor",
+    ("POST", M + "/rename-pin"): "editor",
+    ("POST", "/console/keys"): "admin",
+    ("POST", "/console/keys/{key_id}/replace"): "admin",
+    ("POST", "/console/keys/{key_id}/revoke"): "admin",
+}
+# Opened by everybody, and then say who may see what is in them.
+SAID_ON_THE_PAGE = {"/console/keys": "admin", "/console/audit": "admin"}
+ROUTES = [(method, path) for path, method, _ in LOCKED]
+
+
+def test_no_act_escapes_the_table() -> None:
+    """Whoever adds a form says here who may send it."""
+    forms = {(method, path) for method, path in ROUTES if method == "POST"}
+    assert forms <= set(ACTS)
+    assert set(ACTS) <= set(ROUTES), "an act of the table is gone"
+
+
+@pytest.mark.parametrize("role", ORDER)
+async def test_each_role_reaches_what_it_may_and_nothing_else(world: World, role: str) -> None:
+    """403 below the least role, whatever is asked for, and nothing done; from it on anything but that."""
+    await sign_in(world, await world.key(*SCOPES[role]))
+    token, before, wrong = await csrf(world), await world.acts(), []
+    # A stream has no end to wait for (its scope is its page's), and signing out comes last.
+    tried = [(method, path) for method, path in ROUTES if "/live" not in path]
+    for method, path in sorted(tried, key=lambda one: one[1] == "/console/sign-out"):
+        allowed = ORDER.index(role) >= ORDER.index(ACTS.get((method, path), "viewer"))
+        data = {"csrf": token} if method == "POST" else None
+        answer = await world.client.request(method, re.sub(r"[{}]", "", path), data=data)
+        if (answer.status_code != 403) is not allowed:
+            wrong.append((method, path, answer.status_code))
+        if path in SAID_ON_THE_PAGE and method == "GET":
+            shown_to = ORDER.index(SAID_ON_THE_PAGE[path])
+            if ("Shown to an admin" in answer.text) is not (ORDER.index(role) < shown_to):
+                wrong.append((method, path, answer.status_code))
+    assert wrong == []
+    assert await world.acts() == before
