@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+
+import msgspec
 
 from app.amazon.wire import MAX_EVENTS
 from app.delivery.lanes import Lane
@@ -22,17 +24,26 @@ _QUEUES: Mapping[Service, int] = {
 }
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Item:
-    """A conversion of a load. `failing` tells that it is counted as retrying already."""
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """A conversion of a load. `failing` tells that it is counted as retrying already.
+
+    `event_at_ms` counts from 1970, UTC: most items are sent without anybody asking for a datetime.
+    """
 
     parcel: ParcelId
     place: int
     day: date
-    event_at: datetime
+    event_at_ms: int
     tries: int
     failing: bool
     body: bytes
+
+    __repr__ = object.__repr__
+
+    @property
+    def event_at(self) -> datetime:
+        """Return the event's own time, UTC, to the millisecond."""
+        return datetime.fromtimestamp(self.event_at_ms / 1000, UTC)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -178,7 +189,7 @@ async def claim_retry(
         size += len(body)
         if items and size > packing.MAX_BYTES:
             break
-        items.append(Item(one.parcel, one.place, one.day, one.event_at, one.tries, True, body))
+        items.append(Item(one.parcel, one.place, one.day, _ms(one.event_at), one.tries, True, body))
     fresh, late = _part(items, now - max_age)
     load = Load(queue, fresh, late, (), due[0].batch, may_be_more=True, service=service) if items else None
     gone = tuple(Unreadable(one.parcel, one.day, (one.place,), True, one.event_at) for one in lost)
@@ -194,15 +205,17 @@ async def _open(
         # Some left the road on their own before the parcel was sent: erased ones.
         gone = await exceptions.places(connection, parcel.id)
         shapes = tuple(shape for shape in shapes if shape.place not in gone)
-    places = tuple(shape.place for shape in shapes)
+    places = [shape.place for shape in shapes]
     if bodies is None or len(shapes) != parcel.events or not bodies.keys() >= set(places):
         if len(places) != parcel.events:
             # Even the shapes are torn; that many conversions were in it, whatever their places were.
-            places = tuple(range(parcel.events))
-        return Unreadable(parcel.id, parcel.day, places, parcel.tries > 0, parcel.last_event)
+            places = list(range(parcel.events))
+        return Unreadable(parcel.id, parcel.day, tuple(places), parcel.tries > 0, parcel.last_event)
     failing = parcel.tries > 0
     return [
-        Item(parcel.id, shape.place, parcel.day, shape.event_at, parcel.tries, failing, bodies[shape.place])
+        Item(
+            parcel.id, shape.place, parcel.day, shape.event_at_ms, parcel.tries, failing, bodies[shape.place]
+        )
         for shape in shapes
     ]
 
@@ -228,5 +241,12 @@ def _shapes(shapes: bytes) -> tuple[packing.Shape, ...]:
 
 
 def _part(items: Sequence[Item], limit: datetime) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    fresh = tuple(item for item in items if item.event_at >= limit)
-    return fresh, tuple(item for item in items if item.event_at < limit)
+    limit_ms = _ms(limit)
+    if min([item.event_at_ms for item in items], default=limit_ms) >= limit_ms:
+        return tuple(items), ()
+    fresh = tuple(item for item in items if item.event_at_ms >= limit_ms)
+    return fresh, tuple(item for item in items if item.event_at_ms < limit_ms)
+
+
+def _ms(at: datetime) -> int:
+    return round(at.timestamp() * 1000)
