@@ -1,0 +1,184 @@
+"""What the console's pages weigh and cost with much stored.
+
+    python -m tests.console.weight                     # a million events in full parcels
+    python -m tests.console.weight --parcel-size 1     # a million posted one by one
+    python -m tests.console.weight --events 100000
+
+It starts an instance of its own, fills it by SQL with what such a past leaves behind, and opens every page.
+"""
+
+import argparse
+import asyncio
+import os
+import time
+from dataclasses import dataclass
+from statistics import median
+
+import asyncpg
+import httpx
+
+from app.domain.parcel import Shape, pack
+from tests.console.screens import instance
+from tests.console.showcase import Cast, furnish
+from tests.road.processes import ADMIN, Product
+
+MOST_BYTES, MOST_MS = 100_000, 200.0
+_KEYS = ("EMAIL", "PHONE", "FIRST_NAME", "LAST_NAME", "MAID")
+_CONTENT = 243  # bytes that a stored event takes
+_TIMES = 7
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A page: bytes on the wire with its style sheets and scripts, and the server's time to the last byte."""
+
+    name: str
+    page: int
+    whole: int
+    median_ms: float
+    worst_ms: float
+
+
+async def make_room(dsn: str, parcels: int) -> None:
+    """Let what is accepted from now on have ids above those of the past to come."""
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("SELECT setval('parcel_ids', $1)", parcels + 100)
+    await connection.close()
+
+
+async def fill(dsn: str, cast: Cast, *, events: int, size: int) -> None:
+    """Add a past to the shop: so many delivered events, one in a hundred of them dead, requests, audit."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await _fill(connection, cast, events=events, size=size)
+        await connection.execute("VACUUM ANALYZE")
+    finally:
+        await connection.close()
+
+
+async def _fill(connection: asyncpg.Connection, cast: Cast, *, events: int, size: int) -> None:
+    parcels = events // size
+    number, lane = await connection.fetchrow("SELECT number, lane FROM destinations WHERE id = $1", cast.shop)
+    mapping = await connection.fetchval("SELECT number FROM mappings WHERE id = $1", cast.mapping)
+    now = int(time.time() * 1000)
+    shapes = [
+        Shape(
+            n,
+            f"past-{n}:node-7",
+            mapping,
+            1,
+            "ADD_TO_SHOPPING_CART",
+            now,
+            _KEYS[: 1 + n % 5],
+            (),
+            None,
+            f"{n:032x}",
+        )
+        for n in range(size)
+    ]
+    packed = pack([b"{}"] * size, shapes).shapes
+    await connection.execute(
+        "INSERT INTO parcels (day, id, destination, content, shapes) "
+        "SELECT (now() AT TIME ZONE 'UTC')::date, n, $2, $3, $4 FROM generate_series(1, $1::int) n",
+        parcels, number, os.urandom(_CONTENT * size), packed,
+    )  # fmt: skip
+    await connection.execute(
+        "INSERT INTO parcel_states (parcel, day, destination, events, bytes, accepted_at, due_at, "
+        "  first_event, last_event, fate, settled_at, attempts) "
+        "SELECT n, (now() AT TIME ZONE 'UTC')::date, $2, $3::int, $3::int * 900, at, at, at, at, 'sent', at, "
+        "  ARRAY[1000000000 + n * $3 / 500] "
+        "FROM generate_series(1, $1::int) n, LATERAL (SELECT now() - (($1 - n) * 3500.0 / $1 + 60) "
+        "  * interval '1 s' AS at) x",
+        parcels, number, size,
+    )  # fmt: skip
+    await connection.execute(
+        "INSERT INTO attempts (id, day, lane, destination, fence, worker, parcels, events, generation, "
+        "  started_at, settled_at, outcome, http_status, took_ms) "
+        "SELECT 1000000000 + n, (now() AT TIME ZONE 'UTC')::date, $2, $3, 1, 'w', ARRAY[n], 500, 1, at, at, "
+        "  'answered', 207, 80 + n % 97 "
+        "FROM generate_series(0, $1::int) n, LATERAL (SELECT now() - (($1 - n) * 3500.0 / $1 + 60) "
+        "  * interval '1 s' AS at) x",
+        events // 500, lane, number,
+    )  # fmt: skip
+    await connection.execute(
+        "INSERT INTO ledger (generation, key, content, parcel, place) "
+        "SELECT (SELECT max(generation) FROM ledger_generations), decode(md5(n::text), 'hex'), "
+        "  decode(md5('c' || n), 'hex'), 1 + n / $2, n % $2 FROM generate_series(0, $1::int - 1) n",
+        events, size,
+    )  # fmt: skip
+    await connection.execute(
+        "INSERT INTO exceptions (parcel, place, day, destination, status, event_at, code, reason, "
+        "  amazon_message, changed_at) "
+        "SELECT 1 + (n * 100) / $3, (n * 100) % $3, (now() AT TIME ZONE 'UTC')::date, $2, 'dead', now(), "
+        "  'BAD_REQUEST', 'amazon_refused', 'No.', now() FROM generate_series(0, $1::int - 1) n",
+        events // 100, number, size,
+    )  # fmt: skip
+    await connection.execute(
+        "INSERT INTO counts (destination, day, writer, accepted, delivered, dead) "
+        "SELECT $1, (now() AT TIME ZONE 'UTC')::date - n % 30, 600 + n / 30, $2::bigint / 120, "
+        "  $2::bigint / 120 - $2::bigint / 12000, $2::bigint / 12000 FROM generate_series(0, 119) n",
+        number, events,
+    )  # fmt: skip
+    await connection.execute(
+        "INSERT INTO lanes (region, advertiser_id) SELECT 'NA', (6000000000000 + n)::text "
+        "FROM generate_series(1, 300) n"
+    )
+    await connection.execute(
+        "INSERT INTO destinations (id, lane, name, advertiser_id, region, currency) "
+        "SELECT 'dst_' || lpad(id::text, 20, '0'), id, 'Shop ' || id, advertiser_id, 'NA', 'USD' FROM lanes "
+        "WHERE advertiser_id LIKE '6000000%'"
+    )
+    await connection.execute(
+        "INSERT INTO audit (actor, act, subject, destination, before, after) "
+        "SELECT 'key_1', 'destination.changed', $1, $1, '{\"name\": \"a\"}', '{\"name\": \"b\"}' "
+        "FROM generate_series(1, 20000)",
+        cast.shop,
+    )
+
+
+def weigh(product: Product, cast: Cast) -> list[Weighed]:
+    """Open every page as a browser would and return what each costs."""
+    headers = {"Accept": "text/html", "Accept-Encoding": "gzip", "Origin": product.api}
+    with httpx.Client(base_url=product.api, headers=headers, timeout=60) as client:
+        assert client.post("/console/sign-in", data={"key": ADMIN}).status_code == 303
+        return [_weigh(client, name, path) for name, path in cast.pages.items()]
+
+
+def _weigh(client: httpx.Client, name: str, path: str) -> Weighed:
+    took, answer = [], None
+    for _ in range(_TIMES):
+        began = time.perf_counter()
+        answer = client.get(path)
+        took.append((time.perf_counter() - began) * 1000)
+    assert answer is not None
+    assert answer.status_code in (200, 404), (path, answer.status_code)
+    page = answer.num_bytes_downloaded
+    found = {part.split('"')[0] for part in answer.text.split('"/console/static/')[1:]}
+    assets = sum(client.get(f"/console/static/{one}").num_bytes_downloaded for one in found)
+    return Weighed(name, page, page + assets, median(took), max(took))
+
+
+def main() -> None:
+    """Fill, weigh, and print a table; ends with 1 where a page is too heavy or too slow."""
+    asked = argparse.ArgumentParser(prog="python -m tests.console.weight", description=__doc__)
+    asked.add_argument("--events", type=int, default=1_000_000)
+    asked.add_argument("--parcel-size", type=int, default=500)
+    chosen = asked.parse_args()
+    with instance() as (product, dsn):
+        asyncio.run(make_room(dsn, chosen.events // chosen.parcel_size))
+        cast = furnish(product, dsn)
+        asyncio.run(fill(dsn, cast, events=chosen.events, size=chosen.parcel_size))
+        weighed = weigh(product, cast)
+    print(f"{chosen.events:,} events in parcels of {chosen.parcel_size}\n")
+    print("| page | kB, page | kB, with style and scripts | ms, median | ms, worst of 7 |")
+    print("|---|---|---|---|---|")
+    for one in sorted(weighed, key=lambda one: -one.median_ms):
+        print(f"| {one.name} | {one.page / 1000:.0f} | {one.whole / 1000:.0f} "
+              f"| {one.median_ms:.0f} | {one.worst_ms:.0f} |")  # fmt: skip
+    heavy = [one.name for one in weighed if one.whole > MOST_BYTES or one.median_ms > MOST_MS]
+    if heavy:
+        raise SystemExit(f"\ntoo heavy or too slow: {', '.join(heavy)}")
+
+
+if __name__ == "__main__":
+    main()
