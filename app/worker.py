@@ -97,6 +97,7 @@ def wired(
         writer=Writer(resources.writer, tells=journey is not None),
         max_age=max_age,
         policy=RetryPolicy(),
+        merge_window=settings.merge_window_ms / 1000,
     )
     sweeper = Sweeper(
         pool=resources.pool,

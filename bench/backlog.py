@@ -172,7 +172,7 @@ async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = 
         skipped = known.at(began)
         await lanes.look(connection, lane, parcels_in_flight=[], exceptions_in_flight=[], floors=skipped)
         known = known.looked(began, time.perf_counter())
-        due = await parcels.due(
+        due, _ = await parcels.due(
             connection, number, queue=0, in_flight=[], max_events=FULL, max_bytes=MAX_BYTES,
             floor=skipped.get((number, 0)),
         )  # fmt: skip

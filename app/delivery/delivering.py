@@ -60,6 +60,7 @@ class _Going:
     started: attempts.Started
     access: Access
     until: float  # monotonic: the request must be over by then, for others count from its start
+    may_be_more: bool  # the lane owes more than this request carries
 
 
 class Delivery:
@@ -79,8 +80,10 @@ class Delivery:
         writer: settlements.Writer,
         max_age: timedelta,
         policy: RetryPolicy,
+        merge_window: float = 0.0,
     ) -> None:
         self._pool = pool
+        self._merge_window = merge_window
         self._amazon = amazon
         self._tokens = tokens
         self._vault = vault
@@ -110,8 +113,9 @@ class Delivery:
             lane.exceptions_in_flight |= items
         finally:
             lane.claiming = False
-        if going.load.may_be_more:
-            lane.wake(lane.ready_at(self._chance.monotonic()))
+        lane.claimed_at = self._chance.monotonic()
+        if going.may_be_more:
+            lane.wake(lane.ready_at(lane.claimed_at))
         is_settled = False
         try:
             is_settled = await self._go(lane, going)
@@ -142,7 +146,7 @@ class Delivery:
         chosen = self._choose(lane, look.queues)
         if chosen is None:
             return None
-        queue, service = chosen
+        queue, service, others_due = chosen
         now = self._chance.monotonic()
         ready_at = lane.ready_at(now)
         if ready_at > now:
@@ -160,7 +164,7 @@ class Delivery:
                 lane.wake(now + seconds)
                 return None
             case Access():
-                return await self._start(lane, queue, access, service, floors)
+                return await self._start(lane, queue, access, service, floors, others_due=others_due)
 
     async def _start(
         self,
@@ -169,6 +173,8 @@ class Delivery:
         access: Access,
         service: Service,
         floors: Mapping[Key, datetime],
+        *,
+        others_due: bool,
     ) -> _Going | None:
         claim = claim_live if service in (Service.LIVE, Service.REPLAY) else claim_retry
         async with self._pool.acquire() as connection:
@@ -213,7 +219,7 @@ class Delivery:
         now = self._chance.monotonic()
         lane.served[queue.number] = now
         lane.turns = lane.turns.served(service, now, lane.pace.allowed(lane.limit).per_second)
-        return _Going(load, started, access, until)
+        return _Going(load, started, access, until, load.may_be_more or others_due)
 
     async def _take_off(
         self, connection: asyncpg.pool.PoolConnectionProxy, lane: Lane, queue: lanes.Queue, claimed: Claimed
@@ -256,7 +262,7 @@ class Delivery:
         self._tell(lane, going, sent, settlement)
         if written is not None:
             self._count(written)
-        lane.wake(max(self._chance.monotonic(), lane.ready_gate))
+        lane.wake(max(self._chance.monotonic(), lane.ready_gate, lane.claimed_at + self._merge_window))
         return written is not None and not isinstance(settlement, NotNow)
 
     async def _judge(self, lane: Lane, going: _Going, sent: Sent, sent_at: float) -> Settlement:
@@ -353,9 +359,10 @@ class Delivery:
             )
             lane.noted = seen
 
-    def _choose(self, lane: Lane, queues: Sequence[lanes.Queue]) -> tuple[lanes.Queue, Service] | None:
+    def _choose(self, lane: Lane, queues: Sequence[lanes.Queue]) -> tuple[lanes.Queue, Service, bool] | None:
         """Choose what kind of request has its turn, and of which destination: the one served longest ago.
 
+        The last of the three tells whether something else is due as well.
         Sets the next look where something is due soon; what is due later, the poll finds in time.
         """
         now = self._chance.monotonic()
@@ -366,13 +373,14 @@ class Delivery:
             if soonest <= POLL_EVERY_S:
                 lane.wake(now + soonest)
             return None
-        due = {service for queue in queues for service, when in queue.due_in.items() if when <= 0}
-        service = lane.turns.choose(due, now)
+        due = [service for queue in queues for service, when in queue.due_in.items() if when <= 0]
+        service = lane.turns.choose(set(due), now)
         if service is None:
             lane.wake(lane.turns.replay_at)
             return None
         ready = [queue for queue in queues if queue.due_in.get(service, 1.0) <= 0]
-        return min(ready, key=lambda one: lane.served.get(one.number, float("-inf"))), service
+        chosen = min(ready, key=lambda one: lane.served.get(one.number, float("-inf")))
+        return chosen, service, len(due) > 1
 
     def _tell(self, lane: Lane, going: _Going, sent: Sent, settlement: Settlement) -> None:
         outcome = type(sent.reply).__name__.lower()

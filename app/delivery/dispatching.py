@@ -168,8 +168,10 @@ class Dispatcher:
                 self._unknown_lane.set()
                 continue
             lane.announced += events
-            # A part-full request waits for company; a full one leaves at once.
-            lane.wake(now if lane.announced >= MAX_EVENTS else now + self._merge_window)
+            # A full request leaves at once, and so does the first after a rest; a part-full one otherwise
+            # waits for company, so that a lane sends at most one a window.
+            full = lane.announced >= MAX_EVENTS
+            lane.wake(now if full else max(now, lane.claimed_at + self._merge_window))
             self._something.set()
 
     async def _repeat(

@@ -30,6 +30,7 @@ class Lane:
     claiming: bool = False
     announced: int = 0  # events that notices spoke of since the last claim
     wake_at: float | None = None
+    claimed_at: float = float("-inf")  # of the last request
     served: dict[DestinationNumber, float] = field(default_factory=dict)
     turns: Turns = field(default_factory=Turns)
     breaker: Breaker = field(default_factory=Breaker)

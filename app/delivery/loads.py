@@ -111,7 +111,7 @@ async def claim_live(
 ) -> Claimed:
     """Read the whole parcels that fill the next request of a queue."""
     key = queue.number, _QUEUES[service]
-    due = await parcels.due(
+    due, more = await parcels.due(
         connection,
         queue.number,
         queue=_QUEUES[service],
@@ -141,8 +141,7 @@ async def claim_live(
     load = None
     if whole:
         fresh, late = _part(items, now - max_age)
-        filled = sum(parcel.events for parcel in due) >= MAX_EVENTS // 2 or len(due) > 1
-        load = Load(queue, fresh, late, tuple(whole), None, may_be_more=filled, service=service)
+        load = Load(queue, fresh, late, tuple(whole), None, may_be_more=more, service=service)
     return Claimed(load, tuple(expired), tuple(unreadable), tuple(erasable))
 
 

@@ -91,8 +91,10 @@ async def due(
     max_events: int,
     max_bytes: int,
     floor: datetime | None = None,
-) -> list[DueParcel]:
+) -> tuple[list[DueParcel], bool]:
     """Return the whole parcels that fill one request, oldest due first, none of those in flight.
+
+    Beside them stands whether more are due than these.
 
     Reads by position through the index of open parcels. With a `floor` it begins there instead of at
     the start, for as long as the caller may rely on it (`app.domain.floors`); there is no forward-only
@@ -105,7 +107,8 @@ async def due(
           FROM parcel_states WHERE destination = $1 AND queue = $5 AND settled_at IS NULL AND due_at <= now()
           AND due_at >= coalesce($6::timestamptz, '-infinity')
           AND parcel <> ALL($2::bigint[]) ORDER BY due_at, parcel LIMIT $3),
-        filled AS (SELECT *, sum(events) OVER w AS events_so_far, sum(bytes) OVER w AS bytes_so_far
+        filled AS (SELECT *, sum(events) OVER w AS events_so_far, sum(bytes) OVER w AS bytes_so_far,
+            count(*) OVER () AS found
           FROM due WINDOW w AS (ORDER BY due_at, parcel))
         SELECT f.*, p.content, p.shapes FROM filled f JOIN parcels p ON p.id = f.parcel AND p.day = f.day
         WHERE f.events_so_far <= $3 AND f.bytes_so_far <= $4 ORDER BY f.due_at, f.parcel
@@ -117,7 +120,9 @@ async def due(
         queue,
         floor,
     )
-    return [
+    # As many as were looked for at most: there may be further ones.
+    more = bool(rows) and not len(rows) == rows[0]["found"] < max_events
+    due = [
         DueParcel(
             id=ParcelId(row["parcel"]),
             day=row["day"],
@@ -134,6 +139,7 @@ async def due(
         )
         for row in rows
     ]
+    return due, more
 
 
 async def read(

@@ -25,7 +25,9 @@ async def own(world: World, number: int) -> None:
 
     async def dry() -> bool:
         (row,) = await world.fetch("SELECT count(*) AS n FROM parcel_states WHERE settled_at IS NULL")
-        return row["n"] == 0 and len(dispatcher._ownership.owned) == number and not dispatcher._tasks
+        owned = dispatcher._ownership.owned
+        asleep = not dispatcher._tasks and all(lane.wake_at is None for lane in owned.values())
+        return row["n"] == 0 and len(owned) == number and asleep
 
     await eventually(dry, seconds=60)
 

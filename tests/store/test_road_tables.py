@@ -181,7 +181,7 @@ async def test_a_claim_beside_an_old_snapshot_begins_where_the_last_one_found_so
             took = []
             for _ in range(5):
                 began = time.perf_counter()
-                due = await parcels.due(
+                due, _ = await parcels.due(
                     c, number, queue=queue, in_flight=[], max_events=1, max_bytes=10**6, floor=floor
                 )
                 took.append(time.perf_counter() - began)
