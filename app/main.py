@@ -58,6 +58,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
                 connections=settings.connections,
             ),
             registry=resources.telemetry.registry,
+            gauges=application.state.gauges,
         )
         # Readiness turns red by this, and a stream of live updates ends at its next look at it.
         application.state.stopping = lambda: server.leaving

@@ -22,9 +22,10 @@ POST_COST: Final = 2_048
 # Of a body whose length nobody told; the rest is charged as it comes.
 UNTOLD_COST: Final = 64 * 1024
 
-# Some five full posts: a few senders of large batches are let in without having been learned first.
-_INITIAL, _LEAST, _MOST, _STEP = 16.0 * MIB, 1.0 * MIB, 64.0 * MIB, 0.25 * MIB
+_INITIAL, _LEAST, _MOST, _STEP = 4.0 * MIB, 0.5 * MIB, 64.0 * MIB, 0.125 * MIB
 _CUT = 0.7
+# So many always fit in, however large they are: a few senders of full batches crowd nobody.
+_FEW = 8
 
 
 class Cause(StrEnum):
@@ -119,7 +120,7 @@ def turned_away(pressure: Pressure, allowance: Allowance, told: int | None, boun
         return Cause.MEMORY
     if pressure.waiting_events > bounds.waiting_events or pressure.oldest_s > bounds.oldest_s:
         return Cause.COMMITS
-    if pressure.cost + cost_of(told) > allowance.cost:
+    if pressure.posts >= _FEW and pressure.cost + cost_of(told) > allowance.cost:
         return Cause.CROWDED
     return None
 

@@ -16,8 +16,10 @@ from typing import Any, Final
 from starlette.responses import JSONResponse
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from app.web.envelope import HEADERS
+from app.domain.admission import Cause
+from app.web.envelope import HEADERS, LARGER_BODIES, request_id_of, told_length
 from app.web.errors import Problem, Word, body_of, status_of
+from app.web.pressure import Gauges, problem_of
 
 NEVER: Final = float("inf")
 # How long a client that was told to go may take to read it.
@@ -58,9 +60,16 @@ class Connection(HttpToolsProtocol):
     """A connection on terms. `cut` is told why one was ended: a phase, `head_bytes`, `reading`, `crowd`."""
 
     def __init__(
-        self, *given: Any, terms: Terms, closing: Closing, cut: Callable[[str], None], **more: Any
+        self,
+        *given: Any,
+        terms: Terms,
+        closing: Closing,
+        cut: Callable[[str], None],
+        gauges: Gauges | None = None,
+        **more: Any,
     ) -> None:
         super().__init__(*given, **more)
+        self._gauges, self._skipping = gauges, False
         self._terms, self._closing, self._cut = terms, closing, cut
         self._phase, self._due, self._read_due = Phase.HEAD, NEVER, NEVER
         self._head_bytes = self._weight = 0  # of this head: as it comes, and as it is read
@@ -119,11 +128,26 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._phase, self._due = Phase.BODY, self.loop.time() + self._terms.body_s
+        if self._gauges is not None and self._is_post() and self._turned_away(self._gauges):
+            return
         super().on_headers_complete()
         if self._closing.begun and self.cycle is not None:
             self.cycle.keep_alive = False
 
+    def on_body(self, body: bytes) -> None:
+        if not self._skipping:
+            super().on_body(body)
+
     def on_message_complete(self) -> None:
+        if self._skipping:
+            self._skipping, self._phase, self._due = False, Phase.NEXT, NEVER
+            if self._closing.begun or not self.parser.should_keep_alive():
+                self.transport.close()
+            else:
+                self.timeout_keep_alive_task = self.loop.call_later(
+                    self.timeout_keep_alive, self.timeout_keep_alive_handler
+                )
+            return
         self._phase, self._due = Phase.OURSELVES, NEVER
         super().on_message_complete()
 
@@ -156,6 +180,34 @@ class Connection(HttpToolsProtocol):
         self._part(self._refusal)
 
     # Within
+
+    def _is_post(self) -> bool:
+        """Whether this is a plain post of events with nothing before it; the rest is the application's."""
+        waits = self.cycle is not None and not self.cycle.response_complete
+        return not waits and self.url == b"/events" and self.parser.get_method() == b"POST"
+
+    def _turned_away(self, gauges: Gauges) -> bool:
+        """Answer a post that may not come in, at the cost of a few lines: no task, and nothing of its body.
+
+        When there is ten times too much, what refusing costs is what is left for the rest.
+        """
+        told = told_length(self.headers)
+        if (told or 0) > LARGER_BODIES["/events"] or (cause := gauges.turned_away(told)) is None:
+            return False
+        if self.expect_100_continue:
+            # Whether the body still comes is the client's choice: there is no telling what follows.
+            self._part(problem_of(cause))
+            return True
+        self._skipping = True
+        last = self._closing.begun or not self.parser.should_keep_alive()
+        lines = [name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers]
+        lines.append(b"retry-after: %d\r\n" % gauges.retry_after(cause))
+        lines.append(b"x-request-id: " + request_id_of(self.headers).encode() + b"\r\n")
+        if last:
+            lines.append(b"connection: close\r\n")
+        head, body = _READY_ANSWERS[cause]
+        self.transport.write(head + b"".join(lines) + body)
+        return True
 
     def _begin_head(self) -> None:
         self._due = self.loop.time() + self._terms.head_s
@@ -207,14 +259,26 @@ class Connection(HttpToolsProtocol):
 
 
 def _answer(problem: Problem, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """Return a whole response, as the application would have answered."""
-    status = status_of(problem)
-    response = JSONResponse(body_of(problem), status)
-    lines = [STATUS_LINE[status]]
-    more = {**HEADERS, "Connection": "close", "X-Request-Id": secrets.token_hex(8)}
-    if status == 503:
-        more["Retry-After"] = str(1 + secrets.randbelow(5))
-    named = ((name.encode(), value.encode()) for name, value in more.items())
-    for name, value in (*headers, *response.raw_headers, *named):
-        lines.append(name + b": " + value + b"\r\n")
-    return b"".join(lines) + b"\r\n" + bytes(response.body)
+    """Return a whole response, as the application would have answered; the last of its connection."""
+    head, body = _ready(problem)
+    more = {"connection": "close", "x-request-id": secrets.token_hex(8)}
+    if status_of(problem) == 503:
+        more["retry-after"] = str(1 + secrets.randbelow(5))
+    lines = [*headers, *((name.encode(), value.encode()) for name, value in more.items())]
+    return head + b"".join(name + b": " + value + b"\r\n" for name, value in lines) + body
+
+
+def _ready(problem: Problem) -> tuple[bytes, bytes]:
+    """Return what is the same in every answer of a problem: what stands before and after the rest."""
+    response = JSONResponse(body_of(problem), status_of(problem))
+    fixed = [
+        *response.raw_headers,
+        *((name.lower().encode(), value.encode()) for name, value in HEADERS.items()),
+    ]
+    head = STATUS_LINE[response.status_code] + b"".join(
+        name + b": " + value + b"\r\n" for name, value in fixed
+    )
+    return head, b"\r\n" + bytes(response.body)
+
+
+_READY_ANSWERS: Final = {cause: _ready(problem_of(cause)) for cause in Cause}

@@ -6,7 +6,7 @@ Plain ASGI: the framework's own middleware class costs two thirds of the request
 import logging
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import unquote_to_bytes
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.web.errors import Problem, Refusal, Word, answer, problem_of
 from app.web.pressure import Gauges, Ticket
+from app.web.turnstile import Turnstile
 
 logger = logging.getLogger("app.web.requests")
 
@@ -47,6 +48,7 @@ class Envelope:
     ) -> None:
         self._app = app
         self._gauges = gauges
+        self._turnstile = Turnstile()
         self._monotonic = monotonic
         # Labels hold templates of paths, never paths: there are few, and nobody is named in them.
         self._requests = Counter(
@@ -62,7 +64,7 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         began, status = self._monotonic(), 0
-        request_id = _request_id(scope)
+        request_id = request_id_of(scope["headers"])
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_headers(message: Message) -> None:
@@ -82,7 +84,10 @@ class Envelope:
         try:
             problem = _unreadable(scope)
             if problem is None:
-                told, is_post = _told(scope), scope["path"] == "/events" and scope["method"] == "POST"
+                told, is_post = (
+                    told_length(scope["headers"]),
+                    scope["path"] == "/events" and scope["method"] == "POST",
+                )
                 if is_post or told != 0:
                     # Before anything is asked of the database, and before the body is read.
                     over = told is not None and told > LARGER_BODIES.get(scope["path"], BODY_CAP)
@@ -120,6 +125,9 @@ class Envelope:
                 problem = self._gauges.read(ticket, len(message.get("body", b"")), complete=complete)
                 if problem is not None:
                     raise Refusal.of(problem)
+                if complete and ticket.is_post:
+                    # Behind this the post is read and judged: that is where its time goes.
+                    await self._turnstile.pass_through(ticket.cost)
             return message
 
         return receive_charged
@@ -157,12 +165,13 @@ class _EventsRoute:
 
 EVENTS_ROUTE = _EventsRoute()
 
+Headers = Iterable[tuple[bytes, bytes]]
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-def _request_id(scope: Scope) -> str:
+def request_id_of(headers: Headers) -> str:
     """Return the caller's own request id when it is harmless in a log line, or a new one."""
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value.decode("latin-1")):
             return str(value.decode("latin-1"))
     return secrets.token_hex(8)
@@ -177,9 +186,9 @@ def _unreadable(scope: Scope) -> Problem | None:
     return None
 
 
-def _told(scope: Scope) -> int | None:
+def told_length(headers: Headers) -> int | None:
     """Return the length of the body as told beforehand; 0 where there is none, None where nobody told."""
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"content-length":
             return int(value[:20]) if value.isdigit() else 0
         if name == b"transfer-encoding":

@@ -6,7 +6,7 @@ body from before the body is read until it is answered.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +38,12 @@ _SENTENCES: Final = {
     Cause.MEMORY: "This process holds as much memory as it may; none of your events was taken.",
     Cause.LANE: "The advertiser's queue is longer than its events may grow old; none of yours was taken.",
 }
+
+
+def problem_of(cause: Cause) -> Problem:
+    """Return what a cause is answered with, still without the time to come back."""
+    word = Word.TOO_MANY_REQUESTS if cause is Cause.LANE else Word.UNAVAILABLE
+    return Problem(word, _SENTENCES[cause], extra={"code": TURNINGS[cause].code.value})
 
 
 @dataclass(slots=True, eq=False)
@@ -83,6 +89,17 @@ class Gauges:
             ("post_allowance_bytes", "How much may be under way", lambda: self._allowance.cost),
         ):
             Gauge(name, told, registry=registry).set_function(read)
+
+    def turned_away(self, told: int | None) -> Cause | None:
+        """Return why a post that knocks now would not be let in, and count it; None lets it in so far."""
+        cause = turned_away(self._pressure(self._monotonic()), self._allowance, told, self._bounds)
+        if cause is not None:
+            self._refused[cause].inc()
+        return cause
+
+    def retry_after(self, cause: Cause) -> int:
+        """Return the seconds after which to come back, spread anew for each that asks."""
+        return retry_after(cause, self._jitter())
 
     def enter(self, told: int | None, *, is_post: bool) -> Ticket | Problem:
         """Let a request in, or return what it is answered with. `told` is its length, None if chunked."""
@@ -134,13 +151,7 @@ class Gauges:
     def refusal(self, cause: Cause) -> Problem:
         """Return what a request that is turned away is answered with, and count it."""
         self._refused[cause].inc()
-        word = Word.TOO_MANY_REQUESTS if cause is Cause.LANE else Word.UNAVAILABLE
-        return Problem(
-            word,
-            _SENTENCES[cause],
-            extra={"code": TURNINGS[cause].code.value},
-            headers={"Retry-After": str(retry_after(cause, self._jitter()))},
-        )
+        return replace(problem_of(cause), headers={"Retry-After": str(self.retry_after(cause))})
 
     def _learn(self, ticket: Ticket, read_at: float) -> None:
         now = self._monotonic()

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.types import ASGIApp
 
 from app.web.connections import Closing, Connection, Terms
+from app.web.pressure import Gauges
 
 _SWEEP_EVERY_S: Final = 0.5
 GRACE_S: Final = 30  # for requests under way when the process is told to stop
@@ -36,13 +37,18 @@ class Server(uvicorn.Server):
         linger_s: float,
         terms: Terms,
         registry: CollectorRegistry,
+        gauges: Gauges | None = None,
     ) -> None:
         cut = Counter("connections_cut", "Connections that were ended", ["why"], registry=registry)
         self._closing = Closing()
         self._linger_s = linger_s
         self._hurried = asyncio.Event()
         protocol: Any = partial(
-            Connection, terms=terms, closing=self._closing, cut=lambda why: cut.labels(why).inc()
+            Connection,
+            terms=terms,
+            closing=self._closing,
+            cut=lambda why: cut.labels(why).inc(),
+            gauges=gauges,
         )
         super().__init__(
             uvicorn.Config(

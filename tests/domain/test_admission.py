@@ -21,7 +21,7 @@ from app.domain.admission import (
 BOUNDS = Bounds(
     patience_s=3, body_bytes=32 * MIB, resident_bytes=256 * MIB, waiting_events=40_000, oldest_s=10
 )
-EASY = Pressure(posts=3, cost=MIB, body_bytes=MIB, waiting_events=10, oldest_s=0.1, resident_bytes=130 * MIB)
+EASY = Pressure(posts=9, cost=MIB, body_bytes=MIB, waiting_events=10, oldest_s=0.1, resident_bytes=130 * MIB)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,9 @@ EASY = Pressure(posts=3, cost=MIB, body_bytes=MIB, waiting_events=10, oldest_s=0
         pytest.param(replace(EASY, waiting_events=40_001), 1, Cause.COMMITS, id="the commit queue is full"),
         pytest.param(replace(EASY, oldest_s=10.5), 1, Cause.COMMITS, id="a commit takes too long"),
         pytest.param(replace(EASY, cost=16 * MIB), 1, Cause.CROWDED, id="more than is answered in time"),
+        pytest.param(
+            replace(EASY, cost=16 * MIB, posts=7), 5 * MIB, None, id="a few of full size are no crowd"
+        ),
         pytest.param(
             Pressure(0, 0, 40 * MIB, 50_000, 99.0, 999 * MIB), 5 * MIB, None, id="a lone post always comes in"
         ),
@@ -76,7 +79,7 @@ def test_whatever_is_answered_the_allowance_keeps_within_its_ends(answers: list[
     allowance = Allowance()
     for now, (took, share) in enumerate(answers):
         allowance = learn(allowance, took, now=now, began=now - took, share=share)
-        assert MIB <= allowance.cost <= 64 * MIB
+        assert MIB / 2 <= allowance.cost <= 64 * MIB
 
 
 @given(st.floats(0.7, 20))
@@ -90,7 +93,7 @@ def test_the_allowance_settles_where_answers_are_just_in_time(capacity_mib_s: fl
             allowance = learn(allowance, wait, now=now, began=now - wait)
         waits.append(wait)
     settled = waits[-50:]
-    at_an_end = allowance.cost in (MIB, 64 * MIB)
+    at_an_end = allowance.cost in (MIB / 2, 64 * MIB)
     assert at_an_end or 1.5 <= sum(settled) / len(settled) <= 4
 
 

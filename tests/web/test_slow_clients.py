@@ -17,7 +17,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from app.domain.admission import Bounds
 from app.web.connections import Terms
+from app.web.pressure import Gauges, Ticket
 from app.web.serving import Server
 
 TERMS = Terms(head_s=0.8, body_s=1.2, read_s=1.0, head_bytes=8 * 1024, connections=20)
@@ -49,18 +51,30 @@ class Running:
 
 
 @asynccontextmanager
-async def running(linger_s: float = 0, terms: Terms = TERMS) -> AsyncIterator[Running]:
-    """Serve `application` on a port of its own."""
+async def running(linger_s: float = 0, bounds: Bounds | None = None) -> AsyncIterator[Running]:
+    """Serve `application` on a port of its own; with bounds, turned away at the door of the server."""
     listener = socket.create_server(("127.0.0.1", 0))
     registry = CollectorRegistry()
+    gauges = None
+    if bounds is not None:
+        gauges = Gauges(
+            bounds=bounds,
+            registry=registry,
+            monotonic=time.monotonic,
+            jitter=lambda: 0.5,
+            waiting_events=lambda: 0,
+            resident_bytes=lambda: 0,
+        )
+        assert isinstance(gauges.enter(1_000, is_post=True), Ticket)  # somebody else's, still under way
     server = Server(
         application,
         host="127.0.0.1",
         port=0,
         keep_alive_s=KEEP_ALIVE_S,
         linger_s=linger_s,
-        terms=terms,
+        terms=TERMS,
         registry=registry,
+        gauges=gauges,
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
@@ -332,3 +346,51 @@ async def test_a_request_on_its_way_when_we_leave_is_still_answered() -> None:
         client.writer.close()
         assert status_of(answer) == 200
         assert b"connection: close" in answer.lower()
+
+
+POST = "POST /events HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine-1\r\nContent-Length: {}\r\n"
+
+
+async def test_a_post_that_does_not_fit_is_answered_before_its_body_and_the_connection_goes_on() -> None:
+    """The head alone is answered; its body is passed over, and the next request is served as ever."""
+    async with running(bounds=Bounds(body_bytes=2_000)) as crowded:
+        client = await Client.of(crowded)
+        await client.say(POST.format(1_500) + "\r\n")
+        head = await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 1)
+        assert status_of(head) == 503
+        assert b"retry-after: 3\r\n" in head
+        assert b"x-request-id: mine-1\r\n" in head
+        assert b"connection: close" not in head
+        told = json.loads(
+            await client.reader.readexactly(int(head.partition(b"content-length: ")[2].split()[0]))
+        )
+        assert (told["error"], told["code"]) == ("unavailable", "SERVICE_UNAVAILABLE")
+        await client.say(b"x" * 1_500 + POST.format(900).encode() + b"\r\n" + b"y" * 900)
+        head = await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 1)
+        assert status_of(head) == 200
+        assert await client.reader.readexactly(3) == b"900"
+        client.writer.close()
+        assert crowded.registry.get_sample_value("turned_away_total", {"cause": "bodies"}) == 1
+
+
+async def test_a_post_that_asks_first_whether_to_send_is_told_no_and_the_connection_ends() -> None:
+    """With `Expect: 100-continue` nobody knows whether the body follows."""
+    async with running(bounds=Bounds(body_bytes=2_000)) as crowded:
+        client = await Client.of(crowded)
+        await client.say(POST.format(1_500) + "Expect: 100-continue\r\n\r\n")
+        answer, took = await client.ended()
+        client.writer.close()
+        assert status_of(answer) == 503
+        assert answer.count(b"HTTP/1.1") == 1
+        assert b"connection: close" in answer
+        assert took < 1
+
+
+async def test_a_post_that_was_turned_away_and_then_drips_its_body_is_cut_all_the_same() -> None:
+    async with running(bounds=Bounds(body_bytes=2_000)) as crowded:
+        client = await Client.of(crowded)
+        await client.say(POST.format(1_500) + "\r\n")
+        answer, took = await client.ended()
+        client.writer.close()
+        assert status_of(answer) == 503
+        assert TERMS.body_s <= took <= TERMS.body_s + SWEEP_S + SLACK_S
