@@ -38,7 +38,7 @@ COMMANDS = (
     Command(
         "serve", "run the API and the console", "app.launch:serve", FURNISHED, "app.launch:serve_arguments"
     ),
-    Command("work", "run a delivery worker", "app.launch:work", FURNISHED),
+    Command("work", "run a delivery worker", "app.launch:work", FURNISHED, "app.launch:work_arguments"),
     Command("migrate", "bring the database to the newest schema", "app.launch:migrate_database", FURNISHED),
     Command("sandbox", "run the Amazon stand-in", "app.launch:sandbox"),
     Command(

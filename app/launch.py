@@ -13,6 +13,11 @@ from app.settings import Settings
 
 def serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--socket", type=int, help="an inherited listening socket, instead of HOST and PORT")
+    work_arguments(parser)
+
+
+def work_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--metrics-port", type=int, help="this process's own, instead of METRICS_PORT")
 
 
 def serve(settings: Settings, asked: argparse.Namespace) -> None:
@@ -21,15 +26,19 @@ def serve(settings: Settings, asked: argparse.Namespace) -> None:
 
     lifeline.wait_for_go()
     given = None if asked.socket is None else [socket.socket(fileno=asked.socket)]
-    main.serve(settings, sockets=given)
+    main.serve(_with_port(settings, asked), sockets=given)
 
 
-def work(settings: Settings, _asked: argparse.Namespace) -> None:
+def work(settings: Settings, asked: argparse.Namespace) -> None:
     """Run a delivery worker until SIGTERM or SIGINT."""
     from app import worker
 
     lifeline.wait_for_go()
-    worker.run(settings)
+    worker.run(_with_port(settings, asked))
+
+
+def _with_port(settings: Settings, asked: argparse.Namespace) -> Settings:
+    return settings.model_copy(update={"metrics_port": asked.metrics_port or settings.metrics_port})
 
 
 def migrate_database(settings: Settings, _asked: argparse.Namespace) -> None:

@@ -26,6 +26,7 @@ from app.intake.targets import AgeLimits, Targets
 from app.resources import Resources, amazon_sign_in, opened
 from app.settings import Settings
 from app.telemetry import configure_logging
+from app.watched import watched
 from app.web.api import create_api
 from app.web.connections import Terms
 from app.web.serving import Server
@@ -64,7 +65,8 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
         application.state.stopping = lambda: server.leaving
         garbage.look_seldom()
         lifeline.hold()
-        await server.serve(sockets=sockets)
+        async with watched(resources, stopping=lambda: server.leaving):
+            await server.serve(sockets=sockets)
 
 
 @asynccontextmanager

@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: PortNumber = 8000
     sandbox_port: PortNumber = 8001
+    metrics_port: PortNumber | None = None
     public_url: WebAddress = Field(
         default_factory=lambda known: f"http://localhost:{known.get('port', 8000)}"
     )
@@ -216,6 +217,16 @@ def _contradictions(settings: Settings) -> Iterable[str]:
         yield "WARN_EVENT_AGE_DAYS: must not exceed MAX_EVENT_AGE_DAYS."
     if settings.port == settings.sandbox_port:
         yield "SANDBOX_PORT: must differ from PORT."
+    if settings.metrics_port is not None:
+        ports = range(
+            settings.metrics_port,
+            settings.metrics_port + settings.api_processes + settings.worker_processes,
+        )
+        if ports[-1] > 65_535 or settings.port in ports or settings.sandbox_port in ports:
+            yield (
+                "METRICS_PORT: one port for each process is counted on from it; "
+                "PORT and SANDBOX_PORT must not be among them."
+            )
     if (settings.status_callback_url is None) is not (settings.status_callback_secrets is None):
         yield "STATUS_CALLBACK_SECRETS: and STATUS_CALLBACK_URL are set together or not at all."
     if not settings.production:

@@ -82,11 +82,20 @@ def run(settings: Settings) -> int:
 def _start(children: Children, settings: Settings, door: socket.socket, *, own_sandbox: bool) -> None:
     if own_sandbox:
         children.start("sandbox", "sandbox")
-    for _ in range(settings.api_processes):
+    # Each process is watched on a port of its own, those of the API first.
+    first = settings.metrics_port
+    ports = [
+        () if first is None else ("--metrics-port", str(first + nth)) for nth in range(_processes(settings))
+    ]
+    for nth in range(settings.api_processes):
         # All API processes accept from one socket that the launcher holds: a restart loses no caller.
-        children.start("API", "serve", "--socket", str(door.fileno()), keep_open=[door.fileno()])
-    for _ in range(settings.worker_processes):
-        children.start("worker", "work")
+        children.start("API", "serve", "--socket", str(door.fileno()), *ports[nth], keep_open=[door.fileno()])
+    for nth in range(settings.worker_processes):
+        children.start("worker", "work", *ports[settings.api_processes + nth])
+
+
+def _processes(settings: Settings) -> int:
+    return settings.api_processes + settings.worker_processes
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -24,6 +24,7 @@ from app.journey import JourneyEngine
 from app.resources import Resources, amazon_sign_in, opened
 from app.settings import Settings
 from app.telemetry import configure_logging
+from app.watched import watched
 
 POOL_SIZE = 10
 
@@ -46,7 +47,8 @@ async def _run(settings: Settings) -> None:
         garbage.look_seldom()
         lifeline.hold()
         try:
-            await dispatcher.run()
+            async with watched(resources, stopping=lambda: dispatcher.leaving):
+                await dispatcher.run()
         finally:
             await client.close()
             await sign_in.close()

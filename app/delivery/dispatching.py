@@ -58,6 +58,11 @@ class Dispatcher:
         self._unknown_lane = asyncio.Event()
         self._stopping = asyncio.Event()
 
+    @property
+    def leaving(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping.is_set()
+
     def stop(self) -> None:
         """Start no more requests, and give lanes without one back; `run` ends once the others are settled."""
         self._stopping.set()

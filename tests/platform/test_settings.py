@@ -80,6 +80,7 @@ def test_a_wrong_value_is_named_and_not_shown(
             "STATUS_CALLBACK_URL: must be https",
         ),
         ({"STATUS_CALLBACK_URL": "https://journeys.example.com"}, "STATUS_CALLBACK_SECRETS: and"),
+        ({"METRICS_PORT": "7999"}, "METRICS_PORT: one port for each"),
     ],
 )
 def test_production_refuses_what_only_a_developer_may_do(

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from app.postmaster import PidFile, free_port, is_of_cluster
+from tests.platform.test_watched import ports_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 90
@@ -120,6 +121,18 @@ def test_a_first_start_takes_the_event_on_the_screen_and_ctrl_c_leaves_nothing(m
     assert machine.group(launcher) == set()
     assert machine.postmaster() is None
     assert "was killed" not in machine.screen
+
+
+def test_every_process_can_be_watched_on_a_port_of_its_own(machine: Machine) -> None:
+    """Counted on from METRICS_PORT: both API processes, then the worker."""
+    first = free_port()
+    launcher = machine.run(METRICS_PORT=str(first), API_PROCESSES="2")
+    wanted = [first + nth for nth in range(3)]
+    assert all(
+        httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).status_code == 200 for port in wanted
+    )
+    owned = [sorted(ports_of(pid) & set(wanted)) for pid in machine.group(launcher)]
+    assert sorted(filter(None, owned)) == [[port] for port in wanted]
 
 
 def test_a_start_after_kill_9_of_everything_finds_what_was_there(machine: Machine) -> None:

@@ -1,0 +1,41 @@
+"""A process that can be watched: health and metrics on a port of its own, where METRICS_PORT names one."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from app.resources import Resources
+from app.settings import SettingsError
+from app.web.health import Readiness
+from app.web.watching import Beside, Shown
+
+
+@asynccontextmanager
+async def watched(resources: Resources, *, stopping: Callable[[], bool]) -> AsyncIterator[None]:
+    """Show this process for as long as the block runs; do nothing where no port is set.
+
+    Raises SettingsError when the port cannot be opened.
+    """
+    settings = resources.settings
+    if settings.metrics_port is None:
+        yield
+        return
+    readiness = Readiness(resources.engine, time.monotonic)
+    shown = Shown(registry=resources.telemetry.registry, readiness=readiness, stopping=stopping)
+    with _door(settings.host, settings.metrics_port) as door:
+        server = Beside(shown)
+        serving = asyncio.create_task(server.serve(sockets=[door]), name="watched")
+        try:
+            yield
+        finally:
+            server.end()
+            await serving
+
+
+def _door(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError:
+        raise SettingsError([f"METRICS_PORT: port {port} is in use or may not be opened."]) from None
