@@ -1,6 +1,7 @@
 """The second half of the road: claimed → paced → sent → settled. One call serves one lane once."""
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -346,8 +347,10 @@ class Delivery:
 
     async def _note(self, connection: asyncpg.pool.PoolConnectionProxy, lane: Lane) -> None:
         """Tell the lane's row how Amazon was found, where that has changed enough to be of use."""
-        rate, state = lane.pace.learned.rate, lane.breaker.state(self._chance.monotonic()).value
-        seen = (None if rate is None else float(f"{rate:.1g}"), state, round(lane.breaker.error_rate, 1))
+        rate, state = lane.pace.learned.held, lane.breaker.state(self._chance.monotonic()).value
+        # A rate that is five per cent from the one that was told is told anew.
+        told = None if rate is None else round(math.log(rate) * 20)
+        seen = (told, state, round(lane.breaker.error_rate, 1))
         if seen != lane.noted:
             await lanes.note(
                 connection,

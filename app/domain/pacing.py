@@ -71,15 +71,16 @@ class Pace:
         """Return the pace after a 429: the gate is shut until its window has passed, and the rate falls.
 
         `retry_after` in seconds is kept to the letter, plus up to a tenth of jitter above it so that
-        lanes do not all come back in one instant. Absent, the wait is that of two requests at the new
-        rate, at least a quarter of a second, doubled for each 429 in a row up to a minute. `jitter` is
-        in [0, 1); `sent_at` is when the refused request left.
+        lanes do not all come back in one instant. Absent, the wait is that of a request at the rate so
+        far, at least a quarter of a second, doubled for each 429 in a row from the second on, up to a
+        minute. `jitter` is in [0, 1); `sent_at` is when the refused request left.
         """
-        learned = self.learned.throttled(now, sent_at=sent_at, limit=limit.per_second)
         if retry_after is not None:
             wait = retry_after * (1 + jitter / 10)
         else:
-            rate = learned.rate or limit.per_second
-            wait = min(60.0, max(0.25, 2 / rate) * 2.0 ** min(self.throttles, 8)) * (0.75 + jitter / 4)
+            rate = self.learned.rate or limit.per_second
+            doubled = 2.0 ** min(max(self.throttles - 1, 0), 8)
+            wait = min(60.0, max(0.25, 1 / rate) * doubled) * (1 + jitter / 4)
+        learned = self.learned.throttled(now, sent_at=sent_at, limit=limit.per_second, wait=wait)
         gate = max(self.gate, now + wait)
         return replace(self, gate=gate, throttles=self.throttles + 1, in_flight_limit=1, learned=learned)
