@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -10,8 +10,9 @@ from typing import Protocol
 import asyncpg
 
 from app.delivery import settlements
+from app.delivery.choosing import choose
 from app.delivery.erasing import Erasing
-from app.delivery.lanes import IN_FLIGHT_CAP, POLL_EVERY_S, Lane
+from app.delivery.lanes import IN_FLIGHT_CAP, Lane
 from app.delivery.loads import Claimed, Load, claim_live, claim_retry
 from app.delivery.tokens import Access, AccessTokens, NotYet, Parked
 from app.domain.destination import Region
@@ -144,7 +145,7 @@ class Delivery:
                 await self._erasing.learn(connection)
                 lane.erasures = look.erasures
         lane.limit = look.limit or lane.limit
-        chosen = self._choose(lane, look.queues)
+        chosen = choose(lane, look.queues, self._chance.monotonic())
         if chosen is None:
             return None
         queue, service, others_due = chosen
@@ -361,29 +362,6 @@ class Delivery:
                 error_rate=lane.breaker.error_rate,
             )
             lane.noted = seen
-
-    def _choose(self, lane: Lane, queues: Sequence[lanes.Queue]) -> tuple[lanes.Queue, Service, bool] | None:
-        """Choose what kind of request has its turn, and of which destination: the one served longest ago.
-
-        The last of the three tells whether something else is due as well.
-        Sets the next look where something is due soon; what is due later, the poll finds in time.
-        """
-        now = self._chance.monotonic()
-        dues = [when for queue in queues for when in queue.due_in.values()]
-        if not dues:
-            return None
-        if (soonest := min(dues)) > 0:
-            if soonest <= POLL_EVERY_S:
-                lane.wake(now + soonest)
-            return None
-        due = [service for queue in queues for service, when in queue.due_in.items() if when <= 0]
-        service = lane.turns.choose(set(due), now)
-        if service is None:
-            lane.wake(lane.turns.replay_at)
-            return None
-        ready = [queue for queue in queues if queue.due_in.get(service, 1.0) <= 0]
-        chosen = min(ready, key=lambda one: lane.served.get(one.number, float("-inf")))
-        return chosen, service, len(due) > 1
 
     def _tell(self, lane: Lane, going: _Going, sent: Sent, settlement: Settlement) -> None:
         outcome = type(sent.reply).__name__.lower()

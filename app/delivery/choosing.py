@@ -1,0 +1,29 @@
+"""Which of a lane's queues has its turn."""
+
+from collections.abc import Sequence
+
+from app.delivery.lanes import POLL_EVERY_S, Lane
+from app.domain.turns import Service
+from app.store import lanes
+
+
+def choose(lane: Lane, queues: Sequence[lanes.Queue], now: float) -> tuple[lanes.Queue, Service] | None:
+    """Choose what kind of request has its turn, and of which destination: the one served longest ago.
+
+    Sets the next look where something is due soon; what is due later, the poll finds in time. `now` is on
+    this process's monotonic clock.
+    """
+    dues = [when for queue in queues for when in queue.due_in.values()]
+    if not dues:
+        return None
+    if (soonest := min(dues)) > 0:
+        if soonest <= POLL_EVERY_S:
+            lane.wake(now + soonest)
+        return None
+    due = {service for queue in queues for service, when in queue.due_in.items() if when <= 0}
+    service = lane.turns.choose(due, now)
+    if service is None:
+        lane.wake(lane.turns.replay_at)
+        return None
+    ready = [queue for queue in queues if queue.due_in.get(service, 1.0) <= 0]
+    return min(ready, key=lambda one: lane.served.get(one.number, float("-inf"))), service
