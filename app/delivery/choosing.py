@@ -7,10 +7,10 @@ from app.domain.turns import Service
 from app.store import lanes
 
 
-def choose(lane: Lane, queues: Sequence[lanes.Queue], now: float) -> tuple[lanes.Queue, Service] | None:
+def choose(lane: Lane, queues: Sequence[lanes.Queue], now: float) -> tuple[lanes.Queue, Service, bool] | None:
     """Choose what kind of request has its turn, and of which destination: the one served longest ago.
 
-    Sets the next look where something is due soon; what is due later, the poll finds in time. `now` is on
+    The last of the three tells whether something else is due as well. Sets the next look where something is due soon; what is due later, the poll finds in time. `now` is on
     this process's monotonic clock.
     """
     dues = [when for queue in queues for when in queue.due_in.values()]
@@ -20,10 +20,11 @@ def choose(lane: Lane, queues: Sequence[lanes.Queue], now: float) -> tuple[lanes
         if soonest <= POLL_EVERY_S:
             lane.wake(now + soonest)
         return None
-    due = {service for queue in queues for service, when in queue.due_in.items() if when <= 0}
-    service = lane.turns.choose(due, now)
+    due = [service for queue in queues for service, when in queue.due_in.items() if when <= 0]
+    service = lane.turns.choose(set(due), now)
     if service is None:
         lane.wake(lane.turns.replay_at)
         return None
     ready = [queue for queue in queues if queue.due_in.get(service, 1.0) <= 0]
-    return min(ready, key=lambda one: lane.served.get(one.number, float("-inf"))), service
+    chosen = min(ready, key=lambda one: lane.served.get(one.number, float("-inf")))
+    return chosen, service, len(due) > 1
