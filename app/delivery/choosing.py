@@ -10,8 +10,8 @@ from app.store import lanes
 def choose(lane: Lane, queues: Sequence[lanes.Queue], now: float) -> tuple[lanes.Queue, Service, bool] | None:
     """Choose what kind of request has its turn, and of which destination: the one served longest ago.
 
-    The last of the three tells whether something else is due as well. Sets the next look where something is due soon; what is due later, the poll finds in time. `now` is on
-    this process's monotonic clock.
+    The last of the three tells whether something else is due as well. Sets the next look where something
+    is due soon; what is due later, the poll finds in time. `now` is on this process's monotonic clock.
     """
     dues = [when for queue in queues for when in queue.due_in.values()]
     if not dues:
