@@ -2,12 +2,10 @@
 
 import asyncio
 
-import pytest
-
 from tests.road.world import World, event, eventually
 
 IDLE = 300
-WATCHED_S = 4.0
+WATCHED_S = 3.0
 
 
 async def transactions(world: World) -> int:
@@ -32,16 +30,20 @@ async def own(world: World, number: int) -> None:
     await eventually(dry, seconds=60)
 
 
-@pytest.mark.parametrize("lanes", [1, IDLE])
-async def test_idle_lanes_cost_no_statements(world: World, lanes: int) -> None:
+async def test_idle_lanes_cost_no_statements(world: World) -> None:
     """Three hundred that wait ask the database as little as one does: its owner's few rounds a second."""
-    await own(world, lanes)
-    before = await transactions(world)
-    await asyncio.sleep(WATCHED_S)
-    asked = await transactions(world) - before
-    # Some five a second for ownership, erasures, what is overdue and sweeps, and what a session tells late of
-    # the time before; one statement a lane and second would be 1,200.
-    assert asked <= 120, f"{asked} transactions in {WATCHED_S} s with {lanes} idle lanes"
+    await own(world, IDLE)
+
+    async def watched() -> int:
+        before = await transactions(world)
+        await asyncio.sleep(WATCHED_S)
+        return await transactions(world) - before
+
+    # Some five a second for ownership, erasures, what is overdue and sweeps; one statement a lane and second
+    # would be 900. A session tells of its transactions up to ten seconds late: those of the time before
+    # may be among the first.
+    asked = [await watched() for _ in range(4)]
+    assert min(asked) <= 60, f"{asked} transactions in {WATCHED_S} s each with {IDLE} idle lanes"
 
 
 async def test_what_comes_due_in_an_idle_lane_is_found_by_the_poll(world: World) -> None:
