@@ -27,6 +27,8 @@ class Verdict(StrEnum):
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
 
+    __hash__ = str.__hash__  # an enum's own is written in Python, and every event asks for it
+
 
 @dataclass(slots=True, repr=False)
 class Flush:

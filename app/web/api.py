@@ -4,6 +4,8 @@ import random
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.web import (
     advertisers,
@@ -66,9 +68,33 @@ ROUTERS: tuple[APIRouter, ...] = (
 )
 
 
-def create_api(wiring: Wiring) -> FastAPI:
+class Api(FastAPI):
+    """The framework's application behind an entrance of its own.
+
+    The framework puts three layers around all that is added to it, and `POST /events` needs none of them:
+    the envelope answers whatever breaks, and caps bodies.
+    """
+
+    entrance: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        await self.entrance(scope, receive, send)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Leave out the outermost layer, which would answer what is unforeseen; the envelope does that."""
+        outermost = super().build_middleware_stack()
+        assert isinstance(outermost, ServerErrorMiddleware)
+        return outermost.app
+
+    async def framework(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the framework does."""
+        await super().__call__(scope, receive, send)
+
+
+def create_api(wiring: Wiring) -> Api:
     """Return the ASGI application. It opens and closes nothing: the root owns what is in `wiring`."""
-    app = FastAPI(
+    app = Api(
         title=TITLE,
         version=VERSION,
         docs_url=None,
@@ -85,7 +111,6 @@ def create_api(wiring: Wiring) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app)
-    app.add_middleware(Shortcut)
     app.state.gauges = Gauges(
         bounds=wiring.bounds,
         registry=wiring.registry,
@@ -94,8 +119,11 @@ def create_api(wiring: Wiring) -> FastAPI:
         waiting_events=wiring.events_waiting,
         resident_bytes=resident_bytes,
     )
-    app.add_middleware(
-        Envelope, registry=wiring.registry, monotonic=wiring.monotonic, gauges=app.state.gauges
+    app.entrance = Envelope(
+        Shortcut(app.framework),
+        registry=wiring.registry,
+        monotonic=wiring.monotonic,
+        gauges=app.state.gauges,
     )
     _describe_once(app)
     return app

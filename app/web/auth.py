@@ -29,6 +29,8 @@ class Scope(StrEnum):
     ERASE = "erase"
     KEYS_ADMIN = "keys:admin"
 
+    __hash__ = str.__hash__  # an enum's own is written in Python, and every request asks for it
+
 
 BOOTSTRAP = KeyId("bootstrap")
 REMEMBERED_S = 2.0  # a revoked key is refused everywhere within 5 s; this leaves the database its share
