@@ -4,6 +4,7 @@ import asyncio
 
 import httpx
 
+from app.delivery.lanes import IN_FLIGHT_CAP
 from tests.road.amazon import Request
 from tests.road.world import World, event, eventually
 
@@ -48,11 +49,16 @@ async def test_a_broken_lane_opens_its_breaker_probes_rarely_and_heals(world: Wo
     await eventually(lambda: world.fetch("SELECT 1 FROM lanes WHERE breaker = 'closed'"))
 
 
-async def test_hostile_lanes_take_no_send_slots_from_the_others(world: World) -> None:
-    """One with a million waiting, one that answers after 10 s, one that only fails: 20 others are unharmed.
+LANES = 50
+ROUNDS = 10
 
-    Counted in sends: between an event's storing and its send no more than a few requests of any hostile
-    lane leave.
+
+async def test_hostile_lanes_take_no_send_slots_from_the_others(world: World) -> None:
+    """Fifty lanes, three of them hostile: one with very much waiting, one that answers after 10 s, one that
+    only fails. The others are unharmed, counted in sends.
+
+    A hostile lane never has more of the sends under way than a lane may; what another lane is owed leaves
+    before the crowded one has been served twice more for each of its slots.
     """
     crowded = await world.destination(rate=1000, burst=50)
     slow, failing = await world.destination(), await world.destination()
@@ -70,19 +76,61 @@ async def test_hostile_lanes_take_no_send_slots_from_the_others(world: World) ->
         """,
         await world.number(crowded),
     )
+    # And this many are due: full requests for the whole of the test.
+    for start in range(60):
+        await world.post(crowded, *(event(1_000 + start * 400 + nth) for nth in range(400)))
+    under_way: dict[str, int] = {}
+    most: dict[str, int] = {}
 
     async def behave(request: Request) -> httpx.Response | None:
-        if request.advertiser_id == advertisers[slow]:
-            await asyncio.sleep(10)
-        return httpx.Response(500) if request.advertiser_id == advertisers[failing] else None
+        who = request.advertiser_id
+        under_way[who] = under_way.get(who, 0) + 1
+        most[who] = max(most.get(who, 0), under_way[who])
+        try:
+            # Long enough that lanes meet at the slots.
+            await asyncio.sleep(10 if who == advertisers[slow] else 0.01)
+        finally:
+            under_way[who] -= 1
+        return httpx.Response(500) if who == advertisers[failing] else None
 
     world.amazon.script = behave
-    others = [await world.destination() for _ in range(20)]
+    others = [await world.destination() for _ in range(LANES - 3)]
+    names = dict(await world.fetch("SELECT id, advertiser_id FROM destinations"))
     world.work()
-    for part in range(1, 11):
-        for dst in (*others, slow, failing, crowded):
+    # Sends that left between an event's storing and its own, by lane of the event.
+    waited: list[int] = []
+    for part in range(1, ROUNDS + 1):
+        stored: dict[str, int] = {}
+        for dst in (*others, slow, failing):
             await world.post(dst, event(part))
+            stored[names[dst]] = len(world.amazon.requests)
+
+        async def all_left(since: dict[str, int] = stored) -> bool:
+            left = {request.advertiser_id for request in world.amazon.requests[min(since.values()) :]}
+            return {names[dst] for dst in others} <= left
+
+        await eventually(all_left, seconds=20)
+        for dst in others:
+            who = names[dst]
+            since = stored[who]
+            waited.append(
+                next(
+                    nth
+                    for nth, request in enumerate(world.amazon.requests[since:])
+                    if request.advertiser_id == who
+                )
+            )
     for dst in others:
-        await world.until(dst, delivered=10, seconds=30)
-    hostile = {advertisers[slow], advertisers[failing]}
-    assert sum(request.advertiser_id in hostile for request in world.amazon.requests) <= 12
+        await world.until(dst, delivered=ROUNDS, seconds=30)
+    sent = [request.advertiser_id for request in world.amazon.requests]
+    assert max(most[advertisers[one]] for one in (slow, failing)) <= IN_FLIGHT_CAP
+    assert most[advertisers[crowded]] <= IN_FLIGHT_CAP
+    assert sent.count(advertisers[slow]) + sent.count(advertisers[failing]) <= 25
+    # Every other lane may be asked once before, and the crowded one once for each time a slot came free.
+    waited.sort()
+    print(f"waited in sends: median {waited[len(waited) // 2]}, worst {waited[-1]}")
+    assert waited[-1] <= 2 * LANES + 4 * IN_FLIGHT_CAP
+    assert waited[len(waited) // 2] <= LANES
+    # Its share of the slots, and no more, went to the crowded lane while the others were busy.
+    busy = sent[: len(sent) - sent[::-1].index(names[others[-1]])]
+    assert busy.count(advertisers[crowded]) <= len(busy) / 2
