@@ -42,6 +42,8 @@ _FOUND = """
       s.data_key IS NOT NULL AS kept
     FROM parcel_states s
     WHERE s.destination = $1 AND s.events > 0
+      -- Said although it follows, so that the index over these few is seen to suffice.
+      AND s.fate IN ('discarded', 'expired')
       AND s.fate = CASE $2::text WHEN 'dead' THEN 'discarded' WHEN 'expired' THEN 'expired' END
       AND ($6::text IS NULL OR s.reason = $6)
       AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)

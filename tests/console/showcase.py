@@ -117,15 +117,21 @@ class Showcase:
         body = {"advertiser_id": advertiser, "fault": fault}
         assert httpx.post(f"{self.product.amazon}/_sandbox/faults", json=body).status_code == 201
 
-    def drained(self, destination: str) -> bool:
-        counts = self.ask("GET", f"/destinations/{destination}/stats")["counts"]
-        return bool(counts["queued"] == counts["retrying"] == 0)
+    def drain(self, destination: str) -> None:
+        """Wait until nothing of a destination is on its way."""
+        self.until(lambda: self._counts(destination)["queued"] == 0)
+        self.until(lambda: self._counts(destination)["retrying"] == 0)
+
+    def _counts(self, destination: str) -> dict[str, int]:
+        counts: dict[str, int] = self.ask("GET", f"/destinations/{destination}/stats")["counts"]
+        return counts
 
     def until(self, done: Callable[[], bool], seconds: float = 60) -> None:
         """Wait for something to become true."""
         end = time.monotonic() + seconds
         while not done():
-            assert time.monotonic() < end, "it did not become true"
+            if time.monotonic() > end:
+                raise TimeoutError(self.product.log.read_text()[-3000:])
             time.sleep(0.05)
 
 
@@ -167,6 +173,9 @@ class Cast:
             "activate": f"{here}/activate",
             "events": f"{here}/events",
             "events-dead": f"{here}/events?status=dead",
+            **{f"events-{one}": f"{here}/events?status={one}" for one in ("queued", "retrying", "expired")},
+            "events-reason": f"{here}/events?reason=nothing_like_it",
+            "events-execution": f"{here}/events?execution=nothing-like-it",
             "events-none": f"/console/destinations/{self.japan}/events",
             "event": f"{here}/event?id={quote(self.event)}",
             "event-dead": f"{here}/event?id={quote(self.dead)}",
@@ -197,16 +206,16 @@ def furnish(product: Product, dsn: str) -> Cast:
     mapping = case.publish(shop)
     for _ in range(45):
         case.send(case.events(shop, case.luck.randrange(20, 60)))
-        case.until(lambda: case.drained(shop))
+        case.drain(shop)
     case.fault("580123456789", kind="partial", indexes=[0, 3], code="BAD_REQUEST")
     last = case.events(shop, 40)
     case.send(last)
-    case.until(lambda: case.drained(shop))
+    case.drain(shop)
     bad = case.events(shop, 7)
     for one in bad:
         del one["event"]["timestamp"]
     case.send([*bad, *last[:12], *case.events(shop, 9)])
-    case.until(lambda: case.drained(shop))
+    case.drain(shop)
     dead = case.ask("GET", f"/destinations/{shop}/events?status=dead")["items"]
     for name, key in (
         ("journey engine", ["events:write"]),
@@ -218,7 +227,7 @@ def furnish(product: Product, dsn: str) -> Cast:
     case.connect(outlet)
     case.publish(outlet)
     case.send(case.events(outlet, 120))
-    case.until(lambda: case.drained(outlet))
+    case.drain(outlet)
     case.ask("POST", f"/destinations/{outlet}/pause")
     case.send(case.events(outlet, 63))
 
@@ -226,7 +235,7 @@ def furnish(product: Product, dsn: str) -> Cast:
     case.connect(europe)
     case.publish(europe)
     case.send(case.events(europe, 300))
-    case.until(lambda: case.drained(europe))
+    case.drain(europe)
     case.fault("580987654321", kind="revoked")
     case.send(case.events(europe, 41))
     case.until(lambda: case.ask("GET", f"/destinations/{europe}")["state"] == "needs_reconnect")
