@@ -116,6 +116,13 @@ COMMANDS = (
         "app.operating.hashing:arguments",
     ),
     Command("doctor", "is this deployment healthy and safely configured?", "app.doctor:run", FURNISHED),
+    Command(
+        "conformance",
+        "run Amazon's published cases against a stand-in",
+        "app.operating.conformance.command:run",
+        ALONE,
+        "app.operating.conformance.command:arguments",
+    ),
     Command("test", "run the tests (arguments go to pytest)", "app.check:test", ALONE, "app.check:rest"),
     Command("check", "format, lint, types, imports, migrations, tests", "app.check:run"),
     Command("bench", "what an event costs", "bench.command:run", ALONE, "bench.command:arguments"),

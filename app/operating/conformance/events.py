@@ -1,0 +1,115 @@
+"""Single events as cases: a good one with something changed, and whether Amazon takes it.
+
+`sure` is false where the sources disagree or do not say whether Amazon enforces what they ask for; a stand-in
+that differs there is told so and has not failed.
+"""
+
+import copy
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+HASH: Final = "973dfe463ec85785f5f95af5ba3906eedb2d931c24e69824a89ea65dba4e813b"  # test@example.com
+GRANTED: Final = {"amazonConsent": {"amznUserData": "GRANTED", "amznAdStorage": "GRANTED"}}
+EMAIL: Final = {"type": "EMAIL", "values": [HASH]}
+
+
+class LeftOut:
+    """Stands for a member that is not there."""
+
+
+LEFT_OUT: Final = LeftOut()
+
+
+@dataclass(frozen=True, slots=True)
+class Ago:
+    """A time before the request, written as `form` says (strftime)."""
+
+    days: float
+    form: str = "%Y-%m-%dT%H:%M:%SZ"
+
+
+@dataclass(frozen=True, slots=True)
+class EventCase:
+    """`change` holds paths into a good event and what stands there; `where` limits it to hosts."""
+
+    id: str
+    source: str
+    says: str
+    change: Mapping[str, Any]
+    taken: bool
+    sure: bool = True
+    where: str = "everywhere"  # or "eu", "not eu"
+
+
+def good(now: datetime, change: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return an event that every host takes, with an id of its own, changed as a row says."""
+    event: dict[str, Any] = {
+        "eventDescription": {
+            "name": "Conformance",
+            "conversionType": "PAGE_VIEW",
+            "eventSource": "WEBSITE",
+            "eventIngestionMethod": "SERVER_TO_SERVER",
+        },
+        "countryCode": "US",
+        "eventTime": _written(Ago(0.01), now),
+        "matchKeys": [copy.deepcopy(EMAIL)],
+        "eventId": f"conformance-{secrets.token_hex(8)}",
+        "consent": copy.deepcopy(GRANTED),
+    }
+    for path, value in (change or {}).items():
+        *steps, last = path.split(".")
+        at = event
+        for step in steps:
+            at = at[step]
+        if isinstance(value, LeftOut):
+            del at[last]
+        else:
+            at[last] = _written(value, now) if isinstance(value, Ago) else copy.deepcopy(value)
+    return event
+
+
+def _written(ago: Ago, now: datetime) -> str:
+    return (now.astimezone(UTC) - timedelta(days=ago.days)).strftime(ago.form)
+
+
+def keys(number: int) -> list[dict[str, Any]]:
+    """Return that many match keys."""
+    return [{"type": "MAID", "values": [f"38400000-8cf0-11bd-b23e-{n:012d}"]} for n in range(number)]
+
+
+def custom(number: int) -> list[dict[str, str]]:
+    """Return that many custom fields."""
+    return [{"name": f"attr{n}", "value": "x"} for n in range(number)]
+
+
+PURCHASE: Final = {"eventDescription.conversionType": "OFF_AMAZON_PURCHASES"}
+TYPE, SOURCE_OF = "eventDescription.conversionType", "eventDescription.eventSource"
+
+
+def takes(
+    name: str,
+    source: str,
+    says: str,
+    change: Mapping[str, Any],
+    *,
+    sure: bool = True,
+    where: str = "everywhere",
+) -> EventCase:
+    """Make the row of an event that is taken."""
+    return EventCase(name, source, says, change, taken=True, sure=sure, where=where)
+
+
+def refuses(
+    name: str,
+    source: str,
+    says: str,
+    change: Mapping[str, Any],
+    *,
+    sure: bool = True,
+    where: str = "everywhere",
+) -> EventCase:
+    """Make the row of an event that is refused."""
+    return EventCase(name, source, says, change, taken=False, sure=sure, where=where)
