@@ -1,0 +1,39 @@
+"""Every page stays light and quick with much stored; `python -m tests.console.weight` tells of a million."""
+
+import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.console.showcase import furnish
+from tests.console.weight import MOST_BYTES, MOST_MS, Weighed, fill, make_room, weigh
+from tests.road.processes import Product
+
+EVENTS = 60_000
+
+
+def run(act: Coroutine[Any, Any, None]) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, act).result()
+
+
+@pytest.fixture(scope="module")
+def weighed(product: Product) -> list[Weighed]:
+    """Every page of an instance that took its past one event at a time, which is the hardest on lists."""
+    dsn = product.database_url.replace("+asyncpg", "", 1)
+    run(make_room(dsn, EVENTS))
+    cast = furnish(product, dsn)
+    run(fill(dsn, cast, events=EVENTS, size=1))
+    return weigh(product, cast)
+
+
+def test_every_page_is_light(weighed: list[Weighed]) -> None:
+    """Below 100 kB on the wire, style sheets and scripts included, which the browser fetches once."""
+    assert {one.name: one.whole for one in weighed if one.whole > MOST_BYTES} == {}
+
+
+def test_every_page_is_quick(weighed: list[Weighed]) -> None:
+    """Below 200 ms of the server's time, at the best of seven tries: others share the machine."""
+    assert {one.name: one.best_ms for one in weighed if one.best_ms > MOST_MS} == {}
