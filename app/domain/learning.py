@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 FALL: Final = 0.08  # after a 429 that came as the rate crept up
-CREEP: Final = 200  # requests in which the rate grows by as much
+CREEP: Final = 300  # requests in which the rate grows by as much
 NEWLY: Final = 60  # requests after a 429 in which it creeps twice as fast
 STRIDE: Final = 1.025  # a request, up to just below a rate that was refused
 QUICK: Final = 1.06  # a request, in a look
 BELOW: Final = 0.9  # of a refused rate
-LOOK_S: Final = 9.0  # the first look after the last lesson
+LOOK_S: Final = 10.0  # the first look after the last lesson
 LOOK_MORE: Final = 1.5  # times longer to the next one when it found nothing
 LONGEST_LOOK_S: Final = 18.0
 EARNED: Final = 0.009  # of a look, by each request that was taken
@@ -32,6 +32,7 @@ FEW: Final = 12  # so few: it is far away
 MOST_A = 1.1
 MOST_R = 3
 DECAY = 0.93
+LOW: Final = 1.1  # times that what was seen to flow may be too little: some buckets are small
 ROOM: Final = 5.5  # requests at once, assumed at first
 SLOWEST: Final = 0.05  # requests a second
 
@@ -171,6 +172,7 @@ class Learned:
             flowed = min(self.room, 0.5 + self.waited * rate)
             seen = max(self.taken_since / whole, (self.taken_since - flowed) / active)
             found = min(rate * 0.92, max(rate / 2, seen * 0.95))
+            near = min(rate * BELOW, found * LOW)
         else:
             # So few tell little: between what came through at least and at most.
             low, high = self.taken_since / whole, max(0.3, self.taken_since - 0.5) / active

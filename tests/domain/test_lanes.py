@@ -63,7 +63,7 @@ def refused(log: list[tuple[float, bool]]) -> float:
 @pytest.mark.parametrize(
     ("limit", "most_refused"),
     [
-        pytest.param(3.0, 0.03, id="three a second: one look in eighteen seconds is one request in fifty"),
+        pytest.param(3.0, 0.033, id="three a second: one look in eighteen seconds is one request in fifty"),
         pytest.param(8.0, 0.02, id="eight a second"),
         pytest.param(10.0, 0.02, id="ten a second"),
     ],
@@ -110,7 +110,7 @@ def test_a_limit_that_moves_is_followed(burst: int) -> None:
         misses.append(refused(stand.log))
     assert mean(shares[10.0]) >= 0.85
     assert mean(shares[3.0]) >= 0.85
-    assert mean(shares[8.0]) >= 0.75
+    assert mean(shares[8.0]) >= 0.8
     assert mean(misses) <= 0.021
 
 
