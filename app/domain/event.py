@@ -207,10 +207,20 @@ def content_digest(content: dict[str, Any], pepper: bytes) -> bytes:
     and `1.0` differ, `1e3` and `1E+3` do not. Without the pepper, which is never rotated, nobody can try
     guesses of a person's traits against a digest.
     """
-    said = {name: value for name, value in content.items() if name not in ROUTING}
+    said = content.copy()
+    for name in ROUTING:
+        said.pop(name, None)
+    digest = _keyed(pepper).copy()
+    digest.update(_CANONICAL.encode(said))
+    return digest.digest()
+
+
+@lru_cache(maxsize=8)
+def _keyed(pepper: bytes) -> "hashlib.blake2b":
     # BLAKE2b takes a key of at most 64 bytes; a longer pepper is cut to size by hashing.
-    key = pepper if len(pepper) <= 64 else hashlib.blake2b(pepper).digest()
-    return hashlib.blake2b(_CANONICAL.encode(said), digest_size=16, key=key).digest()
+    return hashlib.blake2b(
+        digest_size=16, key=pepper if len(pepper) <= 64 else hashlib.blake2b(pepper).digest()
+    )
 
 
 def derived_event_id(digest: bytes) -> str:

@@ -119,11 +119,11 @@ def _reader(get: Getter, steps: tuple[pipes.Step, ...], default: Any, *, keep_bl
         return served(pipes.run(steps, value))
 
     def served(value: Any) -> Any:
-        if value is None or value == "":
-            return default
-        if type(value) is str and value.isspace():
+        if type(value) is not str:
+            return default if value is None else value
+        if value.isspace():
             return value if default is None and keep_blank else default
-        return value
+        return value or default
 
     return read if steps else read_plain
 

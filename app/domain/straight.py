@@ -72,6 +72,8 @@ def compile_straight(mapping: Mapping, rules: Rules) -> Straight | None:
     write_price = _price_writer(mapping, rules, purchase=purchase)
     write_custom = _custom_writer(mapping)
 
+    window: tuple[datetime, datetime, datetime] | None = None
+
     def straight(event: Event, event_id: str, now: datetime) -> Conversion | None:
         content = event.content
         country = read_country(content)
@@ -79,7 +81,10 @@ def compile_straight(mapping: Mapping, rules: Rules) -> Straight | None:
             return None
         time_text = read_timestamp(content)
         moment = read_time(time_text) if type(time_text) is str else None
-        if moment is None or not now - recent <= moment.at <= now + EARLY_LIMIT:
+        nonlocal window
+        if window is None or now is not window[0]:  # the same for all events of a post
+            window = now, now - recent, now + EARLY_LIMIT
+        if moment is None or not window[1] <= moment.at <= window[2]:
             return None
         kinds: list[str] = []
         warnings: list[Warned] = []

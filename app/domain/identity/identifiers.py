@@ -6,6 +6,7 @@ import unicodedata
 from typing import Final
 
 from app.domain.identity.keys import Dropped, Why
+from app.domain.identity.placeholders import placeholder
 
 # Amazon's help for MATCH_ID: alphanumeric, at most 100 characters. Its letters are not judged here.
 MATCH_ID_LONGEST: Final = 100
@@ -50,7 +51,10 @@ def amazon_maid(text: str, country: str) -> str | Dropped:
 
     A bare run of hex digits that is no version 4 UUID is a digest, which Amazon cannot match.
     """
-    maid = trimmed_maid(text, country)
+    # Most come so, and what does is no placeholder.
+    if _UUID.fullmatch(text) and text.strip("0-"):
+        return text
+    maid = placeholder(text) or trimmed_maid(text, country)
     if isinstance(maid, Dropped) or _UUID.fullmatch(maid):
         return maid
     if _BARE_UUID4.fullmatch(maid):

@@ -105,8 +105,8 @@ _SHORTER_THAN_A_DIGEST: Final = 32
 
 
 def _amazon_name(text: str, country: str) -> str | Dropped:
-    """Lower-case a name and keep letters and digits; most names are plain letters and need no more."""
-    if text.isascii() and text.isalpha() and len(text) < _SHORTER_THAN_A_DIGEST and text not in NOTHING_WORDS:
+    """Lower-case a name and keep letters and digits; most names are nothing else and need no more."""
+    if text.isascii() and text.isalnum() and len(text) < _SHORTER_THAN_A_DIGEST and text not in NOTHING_WORDS:
         return text.lower()
     return _careful_name(text, country)
 
@@ -122,7 +122,7 @@ _AMAZON: Final[_Rules] = {
     _T.CITY: _AMAZON_NAME,
     _T.STATE: ("P8: two letters in US and CA, else as city", _if_a_persons(_if_any(amazon_state))),
     _T.POSTAL: ("P8: a-z 0-9 kept, US cut to five", _if_a_persons(_amazon_postal)),
-    _T.MAID: ("P8, P9: unhashed, a UUID", _if_given(amazon_maid)),
+    _T.MAID: ("P8, P9: unhashed, a UUID", amazon_maid),
     _T.RAMP_ID: _AMAZON_ID,
     _T.MATCH_ID: ("P8: unhashed, at most 100 characters", _if_given(trimmed_match_id)),
     _T.REAL_ID: _AMAZON_ID,
