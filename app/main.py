@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import random
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -18,6 +19,7 @@ from app.delivery.holding import Holding
 from app.domain.admission import MIB, Bounds
 from app.domain.consent import ConsentSettings
 from app.intake.announcing import Announcer
+from app.intake.backlogs import Backlogs
 from app.intake.flushing import Flusher
 from app.intake.receiving import Intake
 from app.intake.sampling import Sampler
@@ -79,6 +81,9 @@ async def wired(resources: Resources) -> AsyncIterator[FastAPI]:
     )
     sampler = Sampler(resources.pool, time.monotonic, resources.telemetry)
     intake, announcer = receiving(resources, ages, consent, sampler)
+    backlogs = Backlogs(
+        pool=resources.pool, max_age=ages.refused, jitter=random.random, telemetry=resources.telemetry
+    )
     client_id = settings.amazon_client_id or ""
     client = EventsClient(client_id, settings.amazon_base_url)
     sign_in = amazon_sign_in(settings)
@@ -114,12 +119,14 @@ async def wired(resources: Resources) -> AsyncIterator[FastAPI]:
             resident_bytes=settings.api_memory_mib * MIB,
         ),
         events_waiting=lambda: intake.waiting,
+        late=lambda: backlogs.late,
         pool=resources.pool,
         write_outlines=sampler.write,
     )
     flushing = asyncio.create_task(intake.run(), name="flush")
     announcing = asyncio.create_task(announcer.run(), name="announce")
     sampling = asyncio.create_task(sampler.run(), name="sample")
+    looking = asyncio.create_task(backlogs.run(), name="backlogs")
     try:
         yield create_api(wiring)
     finally:
@@ -127,6 +134,7 @@ async def wired(resources: Resources) -> AsyncIterator[FastAPI]:
         await flushing
         announcing.cancel()
         sampling.cancel()
+        looking.cancel()
         await client.close()
         await sign_in.close()
 

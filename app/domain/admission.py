@@ -9,6 +9,7 @@ commit queue, and the deadline of a lane whose queue is longer than Amazon's age
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -123,6 +124,14 @@ def turned_away(pressure: Pressure, allowance: Allowance, told: int | None, boun
     if pressure.posts >= _FEW and pressure.cost + cost_of(told) > allowance.cost:
         return Cause.CROWDED
     return None
+
+
+def too_long_a_wait(waited: timedelta, max_age: timedelta) -> bool:
+    """Tell whether what comes now might grow too old in a queue whose front has waited for so long.
+
+    It will wait about as long, and some of it is older than a moment when it comes: hence three quarters.
+    """
+    return waited > max_age * 0.75
 
 
 def retry_after(cause: Cause, jitter: float) -> int:

@@ -130,6 +130,11 @@ DOOR_REASONS = _rows(
         "A pipe step could not read the value; mend the event or the mapping.",
     ),
     (
+        "backlog_too_long",
+        Code.RATE_LIMIT,
+        "The queue is longer than events may grow old; send again later, or have its limit raised.",
+    ),
+    (
         "consent_missing",
         Code.CONSENT_NOT_PROVIDED,
         "Map consent: region or country requires it on every event.",

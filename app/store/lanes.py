@@ -339,3 +339,21 @@ def read_notice(payload: str) -> dict[LaneId, int]:
         if lane.isdecimal() and events.isdecimal():
             waiting[LaneId(int(lane))] = int(events)
     return waiting
+
+
+async def longest_waits(connection: RoadConnection) -> dict[str, timedelta]:
+    """Return how long the front of each sendable destination's live queue has waited, by destination.
+
+    One probe of the index of open parcels for each destination and day, whatever waits in it.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT d.id, now() - front.accepted_at AS waited
+        FROM destinations d, LATERAL (
+          SELECT accepted_at FROM parcel_states
+          WHERE settled_at IS NULL AND destination = d.number AND queue = 0
+          ORDER BY due_at LIMIT 1) front
+        WHERE d.state = 'active'
+        """
+    )
+    return {row["id"]: row["waited"] for row in rows}

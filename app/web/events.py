@@ -86,7 +86,17 @@ async def take(
 ) -> Response:
     """Take the events of a caller who was let in, and answer once they are stored. Raises Refusal."""
     media_type = check_media_type(request, "application/json", NDJSON)
+    ids, late = caller.destination_ids, wired.late()
+    if late and ids is not None:
+        late &= ids  # of others this key must not learn anything
+    if late and late == ids:
+        # All that this key may send is for queues that are too long: there is no need to read it.
+        raise Refusal.of(request.app.state.gauges.refusal(Cause.LANE))
     events = read_body(await request.body(), media_type, destination, mapping)
+    if late:
+        events = _without_late(events, late)
+        if all(isinstance(one, Rejection) and one.reason == _LATE for one in events):
+            raise Refusal.of(request.app.state.gauges.refusal(Cause.LANE))
     allowed = (
         None if caller.destination_ids is None else frozenset(map(DestinationId, caller.destination_ids))
     )
@@ -104,6 +114,20 @@ async def take(
             code=TURNINGS[Cause.COMMITS].code.value,
         )
     return answer_results(results, dry_run=dry_run)
+
+
+def _without_late(events: list[Event | Rejection], late: frozenset[str]) -> list[Event | Rejection]:
+    """Reject, for now, the events whose destination's queue is longer than they may grow old."""
+    detail = "What is at the front of the advertiser's queue has waited for three quarters of the age limit."
+    return [
+        Rejection(_LATE, "destination_id", None, detail, one.event_id)
+        if isinstance(one, Event) and one.destination_id in late
+        else one
+        for one in events
+    ]
+
+
+_LATE = "backlog_too_long"
 
 
 def read_body(

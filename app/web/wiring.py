@@ -112,6 +112,10 @@ def _none_waiting() -> int:
     return 0
 
 
+def _none_late() -> frozenset[str]:
+    return frozenset()
+
+
 async def _nothing() -> None:
     """Stand where nothing is to be done."""
 
@@ -146,6 +150,8 @@ class Wiring:
     # When to turn requests away unread, and how many events wait for a commit.
     bounds: Bounds = field(default_factory=Bounds)
     events_waiting: Callable[[], int] = _none_waiting
+    # Destinations whose queues are longer than what comes now may grow old.
+    late: Callable[[], frozenset[str]] = _none_late
     # Writes the outlines of events that this process took and has not written yet.
     write_outlines: Callable[[], Awaitable[None]] = _nothing
 

@@ -12,8 +12,10 @@ from prometheus_client import CollectorRegistry
 
 from app.domain.admission import MIB, Bounds
 from app.domain.event import Event, Rejection
+from app.domain.ids import KeyId
 from app.intake.receiving import Result
 from app.web.api import create_api
+from app.web.auth import Caller
 from tests.web.world import BOOTSTRAP, World
 
 KEY = (b"x-api-key", BOOTSTRAP.encode())
@@ -253,3 +255,58 @@ async def test_a_body_that_is_too_large_anyway_is_told_so(crowd: Callable[..., C
     await crowded.hold(of_size(3 * MIB))
     assert (await Sender(crowded.app).post(told=10**12)).status == 413
     await crowded.let_go()
+
+
+LATE = "dst_late"
+
+
+@pytest.fixture
+def app_with_a_late_lane(world: World) -> Any:
+    """An application that knows of one destination whose queue is too long."""
+    intake = HoldsUntilTold()
+    intake.go.set()
+    return create_api(
+        replace(world.wiring, intake=intake, registry=CollectorRegistry(), late=lambda: frozenset({LATE}))
+    )
+
+
+async def test_a_post_for_a_queue_that_is_too_long_is_told_so(app_with_a_late_lane: Any) -> None:
+    """429 with RATE_LIMIT and minutes to wait; other destinations' events are taken as ever."""
+    late = await Sender(app_with_a_late_lane).post(b'{"destination_id": "dst_late"}')
+    assert late.status == 429
+    assert (late.answer.json()["error"], late.answer.json()["code"]) == ("too_many_requests", "RATE_LIMIT")
+    assert 60 <= int(late.answer.headers["retry-after"]) <= 300
+    assert (await Sender(app_with_a_late_lane).post()).status == 202
+
+
+async def test_a_key_that_can_only_send_to_it_is_turned_away_unread(
+    app_with_a_late_lane: Any, world: World
+) -> None:
+    limited = Caller(KeyId("k"), frozenset({"events:write"}), frozenset({LATE}))
+
+    class Knows:
+        async def authenticate(self, headers: Any) -> Caller:
+            return limited
+
+    app_with_a_late_lane.state.key_ring = Knows()
+    away = await Sender(app_with_a_late_lane).post(b'{"destination_id": "dst_late"}')
+    assert (away.status, away.read) == (429, 0)
+
+
+async def test_in_a_mixed_post_only_its_events_are_rejected(world: World) -> None:
+    """With a reason of its own, so that the sender knows which to send again."""
+    seen: list[Any] = []
+
+    class Notes(HoldsUntilTold):
+        async def receive(self, events: Any, **more: Any) -> list[Result]:
+            seen.extend(events)
+            return [Result(n, None, "accepted") for n, _ in enumerate(events)]
+
+    wiring = replace(
+        world.wiring, intake=Notes(), registry=CollectorRegistry(), late=lambda: frozenset({LATE})
+    )
+    both = b'[{"destination_id": "dst_late"}, {"destination_id": "d"}]'
+    await Sender(create_api(wiring)).post(both)
+    assert isinstance(seen[0], Rejection)
+    assert (seen[0].reason, seen[0].code.value) == ("backlog_too_long", "RATE_LIMIT")
+    assert isinstance(seen[1], Event)
