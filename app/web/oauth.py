@@ -7,11 +7,10 @@ come at once one alone exchanges the code. No transaction is open while Amazon i
 
 import hashlib
 import secrets
-from html import escape
 from typing import Annotated, Any, assert_never
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app.domain.destination import State
 from app.store import amazon_accounts, audit, destinations, keys, oauth_states, sign_ins
@@ -20,6 +19,7 @@ from app.store.oauth_states import Pending
 from app.vault import Unopenable
 from app.web.auth import BOOTSTRAP, Scope
 from app.web.checklist import not_visible
+from app.web.console import pages
 from app.web.destinations import held, said
 from app.web.door import CallerOf, Door, Wired, needs, open_to_all
 from app.web.errors import Problem, Refusal, Word, answer, body_of, status_of
@@ -71,22 +71,38 @@ async def callback(
     error: Annotated[list[str] | None, Query(description="What Amazon says instead of a code.")] = None,
 ) -> Response:
     """Finish the sign-in: 303 to the destination's page in the console, or JSON when that is asked for."""
+    asked: Destination | None = None
     try:
-        destination = await _finish(wired, state or [], code or [], error or [])
+        pending, hashed, asked = await _begun(wired, state or [], code or [], error or [])
+        destination = await _finish(wired, pending, hashed, asked, code or [], error or [])
     except Refusal as refusal:
-        return _refused(request, refusal.problem)
+        return _refused(request, refusal.problem, asked)
     await wired.wake(destination.number)
     if wants(request, "application/json"):
         return JSONResponse({"status": "connected", "destination_id": destination.id})
     return RedirectResponse(f"{wired.public_url}/console/destinations/{destination.id}", 303)
 
 
-async def _finish(wired: Wiring, states: list[str], codes: list[str], errors: list[str]) -> Destination:
-    """Spend the state, ask Amazon, keep the tokens. Raises Refusal; then the destination is as it was."""
+async def _begun(
+    wired: Wiring, states: list[str], codes: list[str], errors: list[str]
+) -> tuple[Pending, bytes, Destination]:
+    """Spend the state, and return for which destination it was begun."""
     if len(states) != 1 or len(codes) > 1 or len(errors) > 1 or len(states[0]) > 200:
         raise Refusal(Word.INVALID_STATE)
     hashed = _hash(states[0])
     pending, destination = await _spend(wired, hashed)
+    return pending, hashed, destination
+
+
+async def _finish(
+    wired: Wiring,
+    pending: Pending,
+    hashed: bytes,
+    destination: Destination,
+    codes: list[str],
+    errors: list[str],
+) -> Destination:
+    """Ask Amazon and keep the tokens. Raises Refusal; then the destination is as it was."""
     if errors:
         raise Refusal(Word.ACCESS_DENIED if errors[0] == "access_denied" else Word.SIGN_IN_FAILED)
     if not codes or not codes[0]:
@@ -183,14 +199,32 @@ async def _keep(
     return after
 
 
-def _refused(request: Request, problem: Problem) -> Response:
-    """Return a small page to a browser, else the one shape. Nothing from the query is in either."""
+# What to do next, beside what went wrong: in the console's words, since a person at a browser reads it.
+_NEXT = {
+    Word.ACCESS_DENIED: "Deny was clicked. Begin again and click Allow; nothing else is missing.",
+    Word.SIGN_IN_FAILED: "What Amazon gave is good once and for five minutes. Begin again, and click Allow "
+    "within that time.",
+    Word.INVALID_STATE: "Perhaps this page was opened a second time: look at the destination first, it may "
+    "be connected. Else begin again there.",
+    Word.ADVERTISER_NOT_VISIBLE: "Sign in as a user of this advertiser's account, or mend the advertiser id "
+    "or the region under Settings.",
+    Word.AMAZON_UNAVAILABLE: "Wait a minute and begin again.",
+}
+
+
+def _refused(request: Request, problem: Problem, asked: Destination | None) -> Response:
+    """Return a page to a browser, else the one shape. Nothing from the query is in either."""
     if not wants(request, "text/html"):
         return answer(problem)
     body = body_of(problem)
-    page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Not connected</title>'
-        f"<h1>Not connected</h1><p>{escape(body['detail'])}</p><p><code>{escape(body['error'])}</code></p>"
-        '<p><a href="/console">Back to the console</a></p></html>'
+    page = pages.show(
+        request,
+        "not_connected.html",
+        status=status_of(problem),
+        word=body["error"],
+        detail=body["detail"],
+        onward=_NEXT.get(problem.word),
+        destination_id=None if asked is None else asked.id,
     )
-    return HTMLResponse(page, status_of(problem))
+    page.headers["Referrer-Policy"] = "no-referrer"  # its address holds what Amazon gave
+    return page
