@@ -20,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.configuration import applying, exporting, model, reading, showing
 from app.configuration.applying import Done, Terms
+from app.configuration.places import with_lines
 from app.configuration.reading import Refused, Wrong
 from app.delivery.holding import Holding
 from app.domain.consent import ConsentSettings
@@ -84,25 +85,25 @@ def _run(work: Coroutine[None, None, int]) -> int:
 
 
 async def _plan(settings: Settings, asked: argparse.Namespace) -> int:
-    wanted = _read(asked.file)
+    text, wanted = _read(asked.file)
     if isinstance(wanted, Refused):
-        return _refuse(wanted)
+        return _refuse(wanted, text)
     async with opened(settings, role="plan", pool_size=1) as resources:
         done = await applying.rehearse(resources.engine, wanted, _terms(settings, asked))
     if isinstance(done, Refused):
-        return _refuse(done)
+        return _refuse(done, text)
     _print(showing.lines(done.plan, done.backtests))
     return DRIFT if done.plan.acts else 0
 
 
 async def _apply(settings: Settings, asked: argparse.Namespace) -> int:
-    wanted = _read(asked.file)
+    text, wanted = _read(asked.file)
     if isinstance(wanted, Refused):
-        return _refuse(wanted)
+        return _refuse(wanted, text)
     async with opened(settings, role="apply", pool_size=1) as resources:
         done = await applying.apply(resources.engine, wanted, _terms(settings, asked))
         if isinstance(done, Refused):
-            return _refuse(done)
+            return _refuse(done, text)
         await _wake(resources, done)
     _print(showing.lines(done.plan, done.backtests, done=True))
     for one in done.destinations:
@@ -142,14 +143,14 @@ async def _export(settings: Settings, asked: argparse.Namespace) -> int:
     return 0
 
 
-def _read(file: str) -> list[reading.Wanted] | Refused:
+def _read(file: str) -> tuple[str, list[reading.Wanted] | Refused]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
     except OSError as problem:
-        return Refused((Wrong(file, f"It cannot be read ({problem.strerror})."),))
+        return "", Refused((Wrong(file, f"It cannot be read ({problem.strerror})."),))
     except UnicodeDecodeError:
-        return Refused((Wrong(file, "It is not UTF-8."),))
-    return reading.read(text)
+        return "", Refused((Wrong(file, "It is not UTF-8."),))
+    return text, reading.read(text)
 
 
 def _share(text: str) -> Fraction:
@@ -175,6 +176,6 @@ def _print(words: Iterable[str]) -> None:
     sys.stdout.write("\n".join(words) + "\n")
 
 
-def _refuse(refused: Refused) -> int:
-    sys.stderr.write("\n".join(showing.refused_lines(refused)) + "\n")
+def _refuse(refused: Refused, text: str) -> int:
+    sys.stderr.write("\n".join(showing.refused_lines(with_lines(refused, text))) + "\n")
     return 1

@@ -62,7 +62,7 @@ def read(text: str) -> list[Wanted] | Refused:
         return Refused((Wrong("file", f"It has more than {LONGEST:,} characters."),))
     try:
         # The loader is a SafeLoader: it makes plain values only.
-        written = yaml.load(text, _OneMeaning)  # noqa: S506
+        written = yaml.load(text, OneMeaning)  # noqa: S506
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         at = f"line {mark.line + 1}" if mark else "file"
@@ -107,12 +107,28 @@ def _mapping(at: str, members: dict[str, Any], wrong: list[Wrong]) -> WantedMapp
     return WantedMapping(at, known.id, name, known.published, members)
 
 
+# The validating library's word to what a person who writes YAML can act on.
+_SAID = {
+    "dict_type": "It must be an object: names, each with a colon and a value.",
+    "model_type": "It must be an object: names, each with a colon and a value.",
+    "list_type": "It must be a list: one item a line, each after a dash.",
+    "string_type": "It must be a text: put it in quotes.",
+    "missing": "It is required and not there.",
+    "extra_forbidden": "No member has this name here.",
+}
+_WHOLE = "The file must be an object that begins with `version: 1` and has `destinations:`."
+
+
 def _sentence(error: Any) -> str:
+    if not error["loc"] and error["type"] in ("dict_type", "model_type"):
+        return _WHOLE
+    if error["type"] in _SAID:
+        return _SAID[error["type"]]
     said = str(error["msg"])
     return OWN_WORDS.get(said, said).rstrip(".") + "."
 
 
-class _OneMeaning(yaml.SafeLoader):
+class OneMeaning(yaml.SafeLoader):
     """Makes plain values, each text with one meaning. See the top of this file."""
 
     yaml_implicit_resolvers: Any = {}  # noqa: RUF012  (PyYAML's own way to have other rules)
@@ -140,12 +156,12 @@ class _OneMeaning(yaml.SafeLoader):
 
 
 def _resolve(tag: str, pattern: str, first: str) -> None:
-    _OneMeaning.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(pattern), list(first))
+    OneMeaning.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(pattern), list(first))
 
 
 _resolve("bool", r"^(?:true|false)$", "tf")
 _resolve("null", r"^(?:null|~|)$", "n~")
-_OneMeaning.yaml_implicit_resolvers.setdefault("", []).append(("tag:yaml.org,2002:null", re.compile("^$")))
+OneMeaning.yaml_implicit_resolvers.setdefault("", []).append(("tag:yaml.org,2002:null", re.compile("^$")))
 _resolve("int", r"^-?(?:0|[1-9][0-9]*)$", "-0123456789")
 _resolve("float", r"^-?(?:0|[1-9][0-9]*)\.[0-9]+$", "-0123456789")
 
@@ -163,6 +179,6 @@ def _object(loader: yaml.SafeLoader, node: Any) -> dict[Hashable, Any]:
     return loader.construct_mapping(node)
 
 
-_OneMeaning.add_constructor("tag:yaml.org,2002:int", _whole)
-_OneMeaning.add_constructor("tag:yaml.org,2002:float", _exact)
-_OneMeaning.add_constructor("tag:yaml.org,2002:map", _object)
+OneMeaning.add_constructor("tag:yaml.org,2002:int", _whole)
+OneMeaning.add_constructor("tag:yaml.org,2002:float", _exact)
+OneMeaning.add_constructor("tag:yaml.org,2002:map", _object)

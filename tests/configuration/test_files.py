@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from app.configuration.model import schema
-from app.configuration.reading import Refused, read
+from app.configuration.places import with_lines
+from app.configuration.reading import Refused, Wrong, read
 from tests.configuration.files import acme, file
 from tests.web.world import MAPPING
 
@@ -63,18 +64,26 @@ def test_a_scalar_means_what_it_looks_like(written: str, meant: object) -> None:
             file(acme(advertiser_id="ENTITY123")), "destinations[0].advertiser_id", "ntity", id="an entity id"
         ),
         pytest.param(
-            file(acme(tokens="x")), "destinations[0].tokens", "xtra", id="a member it does not know"
+            file(acme(tokens="x")), "destinations[0].tokens", "No member", id="a member it does not know"
         ),
         pytest.param(
             HEAD.replace("'1'", "1") % "{name: m}",
             "destinations[0].advertiser_id",
-            "string",
+            "quotes",
             id="an advertiser id without quotes",
         ),
         pytest.param(HEAD % "{id: x, name: m}", "destinations[0].mappings[0].id", "pattern", id="a bad id"),
         pytest.param(
             HEAD % "{fields: {}}", "destinations[0].mappings[0].name", "name", id="a nameless mapping"
         ),
+        pytest.param("", "file", "version: 1", id="an empty file"),
+        pytest.param("- a\n- b", "file", "version: 1", id="a list"),
+        pytest.param("just a text", "file", "version: 1", id="a text"),
+        pytest.param("version: 1\ndestinations: {}", "destinations", "a list", id="no list"),
+        pytest.param("version: 1\ndestinations: [x]", "destinations[0]", "an object", id="no object"),
+        pytest.param(HEAD % "x", "destinations[0].mappings[0]", "an object", id="a mapping that is none"),
+        pytest.param("version: 1\ndestinations:\n\t- a", "line 3", "YAML", id="a tab"),
+        pytest.param("version: 1\nname: a: b", "line 2", "YAML", id="two colons"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(text: str, at: str, word: str) -> None:
@@ -83,6 +92,27 @@ def test_what_is_wrong_is_told_with_its_place(text: str, at: str, word: str) -> 
     assert isinstance(found, Refused)
     assert found.wrong[0].at == at
     assert word in found.wrong[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("at", "placed"),
+    [
+        ("destinations[0].advertiser_id", "line 4, destinations[0].advertiser_id"),
+        ("destinations[0].region", "line 3, destinations[0].region"),
+        ("destinations[0].mappings[1].fields.email", "line 8, destinations[0].mappings[1].fields.email"),
+        ("destinations[1]", "line 2, destinations[1]"),
+        ("file", "file"),
+    ],
+    ids=["what is there", "what is missing", "deep within", "an item too many", "the whole file"],
+)
+def test_a_path_is_told_with_its_line(at: str, placed: str) -> None:
+    """Where it stands, or where it would belong."""
+    text = (
+        "version: 1\ndestinations:\n- name: A\n  advertiser_id: '1'\n  mappings:\n"
+        "  - name: m\n  - name: n\n    fields: {email: 1}\n"
+    )
+    [found] = with_lines(Refused((Wrong(at, "."),)), text).wrong
+    assert found.at == placed
 
 
 def test_the_published_schema_is_the_programs_own() -> None:
