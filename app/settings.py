@@ -127,8 +127,8 @@ class Settings(BaseSettings):
 
     # When requests are turned away unread
     answer_within_ms: int = Field(default=3_000, ge=100, le=60_000)
-    bodies_in_flight_mib: int = Field(default=32, ge=5, le=1_024)
-    api_memory_mib: int = Field(default=256, ge=128, le=65_536)
+    bodies_in_flight_mib: int = Field(default=24, ge=5, le=1_024)
+    api_memory_mib: int = Field(default=192, ge=128, le=65_536)
 
     # Slow clients, and leaving
     connections: int = Field(default=900, ge=10, le=100_000)

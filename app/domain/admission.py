@@ -63,8 +63,8 @@ class Bounds:
     """What is never exceeded, and the patience that the allowance is learned for."""
 
     patience_s: float = 3.0
-    body_bytes: int = 32 * MIB
-    resident_bytes: int = 256 * MIB
+    body_bytes: int = 24 * MIB
+    resident_bytes: int = 192 * MIB
     waiting_events: int = 40_000
     oldest_s: float = 10.0
 

@@ -128,6 +128,8 @@ class Envelope:
                 if complete and ticket.is_post:
                     # Behind this the post is read and judged: that is where its time goes.
                     await self._turnstile.pass_through(ticket.cost)
+                    if (problem := self._gauges.grown(ticket)) is not None:
+                        raise Refusal.of(problem)
             return message
 
         return receive_charged

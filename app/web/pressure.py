@@ -29,6 +29,7 @@ _LOOK_AT_MEMORY_EVERY_S: Final = 0.25
 # Administrative requests keep a little room when posts have taken all of theirs: somebody must be able to
 # pause a destination just then.
 _KEPT_FOR_ACTS: Final = 4 * 1024 * 1024
+_LARGE: Final = 256 * 1024
 _STORED: Final = frozenset({202, 207, 422})
 
 _SENTENCES: Final = {
@@ -135,6 +136,16 @@ class Gauges:
             self._cost += dearer
         room = self._bounds.body_bytes + (0 if ticket.is_post else _KEPT_FOR_ACTS)
         return self.refusal(Cause.BODIES) if self._held > room else None
+
+    def grown(self, ticket: Ticket) -> Problem | None:
+        """Look at memory again where a large body is about to be read into something far larger.
+
+        Five megabytes of empty lists are a hundred and ten of objects, and stay so until they are stored.
+        """
+        if ticket.seen < _LARGE or self._posts <= 1:
+            return None
+        self._resident = self._read_resident()
+        return self.refusal(Cause.MEMORY) if self._resident > self._bounds.resident_bytes else None
 
     def leave(self, ticket: Ticket, status: int) -> None:
         """Note that a request was answered, or given up by its caller."""

@@ -1,0 +1,70 @@
+"""Bodies made to fill memory: the API stays within its bound, and answers others all the while."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest_asyncio
+
+from tests.road.processes import ADMIN, Operator, Product
+from tests.road.world import stamp
+
+# What of five megabytes becomes most in memory: texts of two letters, and as many lists as are taken.
+PADDING = ",".join(["[]"] * 240_000 + ['"ab"'] * 800_000)
+
+
+@pytest_asyncio.fixture
+async def product(database_url: str, tmp_path: Path) -> AsyncIterator[Product]:
+    """One API process and the sandbox."""
+    made = Product(database_url, tmp_path / "everything.log")
+    try:
+        made.start("sandbox", "sandbox", LOG_LEVEL="warning")
+        made.start("api", "serve", "--socket", str(made.listener.fileno()), LOG_LEVEL="warning")
+        await asyncio.to_thread(made.ready, made.api + "/health/live", made.amazon + "/_sandbox/health")
+        yield made
+    finally:
+        await asyncio.to_thread(made.close)
+
+
+def highest_mib(pid: int) -> int:
+    """Return the most memory that a process ever held, in MiB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) >> 10 for line in lines if line.startswith("VmHWM"))
+
+
+async def test_bodies_made_to_fill_memory_do_not(product: Product) -> None:
+    """Eight at once, three times over: some are stored, the others told to come back; never 300 MiB."""
+    async with httpx.AsyncClient(timeout=60) as client:
+        destination = await Operator(product, client).destination("5800000002")
+
+        async def hostile(number: int) -> int:
+            body = (
+                f'{{"destination_id": "{destination}", "event_id": "h-{number}", "event": '
+                f'{{"timestamp": "{stamp()}"}}, "user": {{"email": "a@example.com"}}, "x": [{PADDING}]}}'
+            )
+            headers = {"X-Api-Key": ADMIN, "Content-Type": "application/json"}
+            return (await client.post(product.api + "/events", content=body, headers=headers)).status_code
+
+        statuses = [
+            status
+            for turn in range(3)
+            for status in await asyncio.gather(*(hostile(turn * 10 + number) for number in range(8)))
+        ]
+        assert set(statuses) <= {202, 503}
+        assert 202 in statuses
+        assert (await client.get(product.api + "/health/live")).status_code == 200
+        harmless = {"destination_id": destination, "event_id": "ok", "event": {"timestamp": stamp()}}
+        (result,) = await Operator(product, client).post([{**harmless, "user": {"email": "b@example.com"}}])
+        assert result["status"] == "accepted"
+    assert highest_mib(product.children["api"].pid) <= 300
+
+
+async def test_a_body_of_lists_within_lists_is_not_even_read(product: Product) -> None:
+    """More lists and objects than five thousand events have any use for are 413."""
+    async with httpx.AsyncClient(timeout=60) as client:
+        body = '{"destination_id": "d", "x": [' + "[]," * 1_500_000 + "[]]}"
+        headers = {"X-Api-Key": ADMIN, "Content-Type": "application/json"}
+        answer = await client.post(product.api + "/events", content=body, headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
+    assert highest_mib(product.children["api"].pid) < 180
