@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.settings import Settings
-from bench import backlog, reference
+from bench import backlog, dedupe, reference
 from bench.events import bodies
 from bench.report import MIB, ROUND_HEAD, middle, quantile, row_of, table
 from bench.road import Road, Round
@@ -62,6 +62,7 @@ def _road(running: Stage, road: Road, rounds: int, lanes: int, *, full: bool) ->
     rows = reference.finished(20_000)
     measured: dict[int, list[Round]] = defaultdict(list)
     bare: dict[str, list[reference.Bare]] = defaultdict(list)
+    deduped: list[dedupe.Cost] = []
     for _ in range(rounds):
         bare["loop"].append(reference.loop(posts)[0])
         for per_post, quick, long, connections in SIZES:
@@ -71,6 +72,7 @@ def _road(running: Stage, road: Road, rounds: int, lanes: int, *, full: bool) ->
             bare["COPY"].append(asyncio.run(reference.copy(running, rows)))
         bare["grouped INSERTs"].append(asyncio.run(reference.inserts(running, rows[:5_000])))
         bare["lone INSERTs"].append(asyncio.run(reference.lone_inserts(running, rows[:5_000])))
+        deduped.append(dedupe.measure(running))
     print(f"## The road beside bare loops ({rounds} interleaved rounds, medians)\n")
     print(table(ROUND_HEAD, [row_of(found) for found in measured.values()]))
     print(
@@ -97,6 +99,12 @@ def _road(running: Stage, road: Road, rounds: int, lanes: int, *, full: bool) ->
                     middle(one.rate for one in measured[500]) / copy_rate,
                     "≥ 0.2",
                     "≥ 0.4",
+                ),
+                (
+                    "dedupe at 500, us: digests and ledger row",
+                    middle(one.digests + one.row for one in deduped),
+                    "≤ 12",
+                    "≤ 6",
                 ),
                 ("CPU at 500, us", whole[500], "≤ 30", "≤ 21"),
                 ("CPU at 100, us", whole[100], "≤ 32", "≤ 22"),
