@@ -62,11 +62,12 @@ async def opened(settings: Settings, *, role: str, pool_size: int) -> AsyncItera
         timeout=10,
     )
     engine = create_async_engine(
-        url,
+        "postgresql+asyncpg://",
+        # The driver reads the address itself: it may name several servers, of which one can be written to.
+        async_creator=lambda: asyncpg.connect(dsn, server_settings=_server_settings(role), timeout=10),
         pool_size=5,
         max_overflow=5,
         pool_pre_ping=True,
-        connect_args={"server_settings": _server_settings(role)},
         # An exception must never show the values of a statement: they may be a person's.
         hide_parameters=True,
     )
@@ -110,8 +111,17 @@ async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) ->
     return vault.open(sealed, place=place)
 
 
+# No server yet, or none that is past its recovery; the last: of several none can be written to.
+_COMING = (
+    OSError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.TargetServerAttributeNotMatched,
+)
+
+
 @retry(
-    retry=retry_if_exception_type((OSError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError)),
+    retry=retry_if_exception_type(_COMING),
     wait=wait_random_exponential(multiplier=0.2, max=3),
     stop=stop_after_delay(60),
     reraise=True,

@@ -11,6 +11,7 @@ there is no metadata here, and revisions are written by hand.
 import asyncio
 import os
 
+import asyncpg
 from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -51,7 +52,11 @@ def migrate(connection: Connection) -> None:
 
 
 async def run() -> None:
-    engine = create_async_engine(database_url(), poolclass=NullPool)
+    # The driver reads the address itself: it may name several servers, of which one can be written to.
+    dsn = database_url().replace("postgresql+asyncpg://", "postgresql://", 1)
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(dsn), poolclass=NullPool
+    )
     try:
         async with engine.connect() as connection:
             await connection.execute(text(f"SET statement_timeout = '{TURN_SECONDS}s'"))
