@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
 from app.web.console import assets
+from app.web.console.present_forms import of_fields
 from app.web.console.visitors import Visitor
 from app.web.errors import Problem, answer, body_of, status_of
 from app.web.negotiation import wants
@@ -70,6 +71,9 @@ def problem(request: Request, found: Problem) -> Response:
         return answer(found)  # who asks for no page gets the one shape that the API answers in
     body = body_of(found)
     content = {"title": _TITLES.get(status_of(found), "That did not work"), "detail": body["detail"]}
+    # Fields have no marks on this page; what is wrong with them is told in its sentence.
+    if told := of_fields(found.fields):
+        content["detail"] = " ".join(f"{name}: {sentence}" for name, sentence in told.items())
     if fragment:
         return HTMLResponse(part("problem_part.html", **content), status_of(found))
     return show(request, "problem.html", status=status_of(found), word=body["error"], **content)
