@@ -22,7 +22,7 @@ from app.web.connections import Terms
 from app.web.pressure import Gauges, Ticket
 from app.web.serving import Server
 
-TERMS = Terms(head_s=0.8, body_s=1.2, read_s=1.0, head_bytes=8 * 1024, connections=20)
+TERMS = Terms(head_s=0.4, body_s=0.6, read_s=0.5, head_bytes=8 * 1024, connections=20)
 KEEP_ALIVE_S = 1
 SWEEP_S = 0.5
 SLACK_S = 1.5  # for a machine that is busy with something else
@@ -34,7 +34,7 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     body = await request.body()
     answer: Response = PlainTextResponse(str(len(body)))
     if scope["path"] == "/slow":
-        await asyncio.sleep(1.8)
+        await asyncio.sleep(1.2)
     elif scope["path"] == "/large":
         answer = PlainTextResponse("x" * 64 * 1024 * 1024)
     await answer(scope, receive, send)
@@ -149,17 +149,17 @@ async def ask_meanwhile(server: Running, until: "asyncio.Future[Any]") -> list[i
 
 
 async def drips_its_head(client: Client) -> None:
-    await client.drip("GET / HTTP/1.1\r\nX-Long: " + "a" * 200, 0.05)
+    await client.drip("GET / HTTP/1.1\r\nX-Long: " + "a" * 200, 0.03)
 
 
 async def drips_its_body(client: Client) -> None:
     await client.say("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
-    await client.drip("b" * 200, 0.05)
+    await client.drip("b" * 200, 0.03)
 
 
 async def drips_chunks(client: Client) -> None:
     await client.say("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
-    await client.drip("1\r\nb\r\n" * 60, 0.05)
+    await client.drip("1\r\nb\r\n" * 40, 0.03)
 
 
 async def says_nothing(client: Client) -> None:
@@ -176,7 +176,7 @@ async def stops_in_its_body(client: Client) -> None:
 
 async def sends_empty_lines_after_a_request(client: Client) -> None:
     await client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    await client.drip("\r\n" * 60, 0.05)
+    await client.drip("\r\n" * 60, 0.03)
 
 
 @pytest.mark.parametrize(
