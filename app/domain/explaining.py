@@ -34,14 +34,14 @@ def explain(standing: Standing) -> str:
             return "Accepted and stored; it waits for its turn and is sent by itself."
         case Status.RETRYING:
             tried = "once" if standing.tries == 1 else f"{standing.tries} times"
-            return f"Tried {tried} without success. {_remedy(standing.reason)} It is tried again by itself."
+            remedy = _remedy(standing.reason)
+            onward = "" if " again" in remedy else " It is tried again by itself."
+            return f"Tried {tried} without success. {remedy}{onward}"
         case Status.HELD:
             return f"The destination is paused; the event waits until it is resumed. {_deadline(standing)}"
         case Status.PARKED:
-            return (
-                "The sign-in at Amazon is not valid; the event waits until the destination is reconnected. "
-                + _deadline(standing)
-            )
+            why, act = _PARKED.get(standing.reason or "", _PARKED["sign_in_revoked"])
+            return f"{why}; the event waits until {act}. {_deadline(standing)}"
         case Status.DELIVERED:
             return f"Amazon accepted it{_at(standing.finished_at)}. Nothing to do."
         case Status.DEAD:
@@ -57,6 +57,18 @@ def explain(standing: Standing) -> str:
             return "The person's data was erased on request; the event is not sent."
         case _:
             assert_never(standing.status)
+
+
+_RECONNECTED = "the destination is reconnected"
+_PARKED = {
+    "sign_in_revoked": ("The sign-in was revoked, or has expired, at Amazon", _RECONNECTED),
+    "sign_in_unauthorized": ("Amazon refuses the sign-in even with a fresh token (401)", _RECONNECTED),
+    "sign_in_forbidden": (
+        "Amazon says that the signed-in user may not send for this advertiser (403)",
+        "that user is given access and the destination is reconnected",
+    ),
+    "sign_in_disconnected": ("The destination was disconnected here", _RECONNECTED),
+}
 
 
 def _remedy(reason: str | None) -> str:

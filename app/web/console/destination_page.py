@@ -17,7 +17,7 @@ from app.web.auth import Scope
 from app.web.console import pages
 from app.web.console import present_destination as present
 from app.web.console.entrance import Entrance, Form, Visiting, text
-from app.web.console.present_diagnosis import Seen, diagnose
+from app.web.console.present_diagnosis import Diagnosis, Seen, diagnose
 from app.web.console.present_setup import lines, steps
 from app.web.console.present_words import REGIONS, STATES
 from app.web.console.visitors import Visitor
@@ -100,6 +100,17 @@ async def panel_of(wired: Wiring, visitor: Visitor, found: Destination) -> dict[
         "viewing": present.viewing(first, now),
         "about": about,
     }
+
+
+async def diagnosis_of(wired: Wiring, visitor: Visitor, found: Destination) -> Diagnosis:
+    """Return the one thing to know about a destination, for pages that show nothing else of it."""
+    stats = pages.plain(await tracing.stats(found.id, visitor.caller, wired))
+    async with wired.pool.acquire() as connection:
+        about = await observations.connection_of(connection, found.number)
+        requests = await observations.requests(connection, found.number, _REQUESTS)
+    assert about is not None
+    shown = pages.plain(destinations.shown(found))
+    return diagnose(Seen(shown, stats, requests, about.gate_until, datetime.now(UTC)))
 
 
 def sign_in_origin(wired: Wiring, region: Region) -> str:

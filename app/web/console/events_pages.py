@@ -11,7 +11,7 @@ from app.web import destinations, mappings, tracing
 from app.web.auth import Scope
 from app.web.console import pages
 from app.web.console import present_trace as present
-from app.web.console.destination_page import PAGE, content_of
+from app.web.console.destination_page import PAGE, content_of, diagnosis_of
 from app.web.console.entrance import Entrance, Visiting
 from app.web.console.present_words import STATUSES
 from app.web.door import Wired, needs
@@ -94,6 +94,8 @@ async def trace(
             return pages.show(request, "event_choice.html", **content, id=id, under=under)
         raise
     shown = pages.plain(answer)
+    # What an event waits for is mostly its destination's matter.
+    waits = not present.is_final(shown) and visitor.caller.may(Scope.DESTINATIONS_READ)
     return pages.show(
         request,
         "event.html",
@@ -103,4 +105,5 @@ async def trace(
         story=present.story(shown, names.get(shown["mapping_id"])),
         warnings=present.warnings(shown),
         final=present.is_final(shown),
+        diagnosis=await diagnosis_of(wired, visitor, found) if waits else None,
     )
