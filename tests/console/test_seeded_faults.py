@@ -1,4 +1,4 @@
-"""Twelve faults seeded at the sandbox: the destination's page, or an event's, alone names cause and remedy."""
+"""Twelve faults seeded at the sandbox: the destination's page, or an event's, names cause and remedy."""
 
 import html
 import re
