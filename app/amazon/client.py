@@ -117,6 +117,9 @@ class EventsClient:
             return Lost("timeout")
         except (httpx.NetworkError, httpx.RemoteProtocolError):
             return Lost("cut")  # reset, or ended before its announced length
+        # httpx lets an answer and its stream know each other: in that circle the request's whole body would
+        # stay in memory until the collector comes by.
+        response.stream = httpx.ByteStream(b"")
         return Answer(response.status_code, response.headers, response.content)
 
     def headers(self, access_token: str, *, name: str = "Amazon-Ads-ClientId") -> dict[str, str]:
