@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.settings import Settings
-from bench import backlog, dedupe, reference
+from bench import backlog, dedupe, reference, waiting
 from bench.events import bodies
 from bench.report import MIB, ROUND_HEAD, middle, quantile, row_of, table
 from bench.road import Road, Round
@@ -28,14 +28,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
     parser.add_argument("--full", action="store_true", help="all of it: some fifteen minutes")
     parser.add_argument("--rounds", type=int, help="interleaved rounds (3, in full 5)")
-    parser.add_argument("--only", choices=("road", "latency", "drain", "backlog"), help="one part alone")
+    parser.add_argument(
+        "--only", choices=("road", "latency", "drain", "waiting", "backlog"), help="one part alone"
+    )
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
     """Run the bench and print Markdown."""
     lanes = 1000 if asked.full else 10
     rounds = asked.rounds or (5 if asked.full else 3)
-    parts = [asked.only] if asked.only else ["road", "latency", *(["drain", "backlog"] if asked.full else [])]
+    parts = (
+        [asked.only]
+        if asked.only
+        else ["road", "latency", *(["drain", "waiting", "backlog"] if asked.full else [])]
+    )
     print(f"# Bench\n\n{_where()}\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="conversions-bench-") as folder:
         if set(parts) - {"backlog"}:
@@ -48,6 +54,7 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
                     "road": lambda: _road(running, road, rounds, lanes, full=asked.full),
                     "latency": lambda: _latency(road, seconds=20 if asked.full else 6),
                     "drain": lambda: _drain(running, road, 1_000_000 if asked.full else 100_000),
+                    "waiting": lambda: waiting.run(running, road, sizes=(10_000, 1_000_000)),
                 }
                 for part in parts:
                     if part in acts:
