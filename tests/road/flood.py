@@ -1,8 +1,8 @@
 """A sender in a process of its own: a closed loop that finds the peak, or an open loop that does not wait.
 
 `python -m tests.road.flood PORT DESTINATION KEY SEED SECONDS CONNECTIONS [RATE]` prints one JSON object: what
-was answered within the time, by status, and how long answers took. With RATE (posts a second) posts leave
-on time whatever happened to those before, over as many connections as that takes, up to CONNECTIONS.
+was answered within SECONDS, by status, once the first two are over, and how long answers took. With RATE
+(posts a second) posts leave on time whatever happened to those before, as long as a connection is free.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 import uvloop
 
 EVENTS = 50
+RAMP_S = 2.0
 MARK = b"@MARK@@@"
 
 
@@ -61,6 +62,7 @@ class Flood:
     body: bytes
     seed: int
     connections: int
+    since: float = 0.0
     until: float = 0.0
     rate: float | None = None
     statuses: "Counter[str]" = field(default_factory=Counter)
@@ -75,8 +77,9 @@ class Flood:
         now = time.monotonic()
         if now > self.until:
             return
-        self.statuses[status] += 1
-        (self.waits if status == "202" else self.refusals).append(now - line.began)
+        if now > self.since:
+            self.statuses[status] += 1
+            (self.waits if status == "202" else self.refusals).append(now - line.began)
         if self.rate is None:
             line.post()
         else:
@@ -89,11 +92,13 @@ class Flood:
             _, line = await loop.create_connection(lambda: Line(self), "127.0.0.1", self.port)
             self.idle.append(line)
         began, due = time.monotonic(), 0
-        self.until = began + seconds
+        # The queue fills first: what is answered until then belongs to neither a calm nor a crowded door.
+        self.since = began + RAMP_S
+        self.until = self.since + seconds
         if self.rate is None:
             for line in self.idle:
                 line.post()
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(RAMP_S + seconds)
             return
         while (now := time.monotonic()) < self.until:
             while due < (now - began) * self.rate:
