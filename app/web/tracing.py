@@ -99,18 +99,29 @@ async def list_events(
                 limit=_PARCELS_AT_ONCE,
             )
             exceptions = await traces.exceptions(connection, [parcel.id for parcel in parcels])
+            special: dict[ParcelId, dict[int, traces.ExceptionRow]] = {}
+            for (parcel_id, place), exception in exceptions.items():
+                special.setdefault(parcel_id, {})[place] = exception
             for parcel in parcels:
                 if execution_id and not may_hold_execution(parcel.shapes, execution_id):
+                    continue
+                # Most events of a parcel fare alike: which are asked for is known before any is unpacked.
+                alone = {
+                    place
+                    for place, one in special.get(parcel.id, {}).items()
+                    if _is_wanted(_fate(destination, parcel, one), status, reason)
+                }
+                together = _is_wanted(_fate(destination, parcel, None), status, reason)
+                if not alone and not together:
                     continue
                 for shape in reversed(unpack_shapes(parcel.shapes)):
                     if execution_id and shape.execution_id != execution_id:
                         continue
                     if before and parcel.id == before[0] and shape.place >= before[1]:
                         continue
-                    exception = exceptions.get((parcel.id, shape.place))
-                    shown = _summary(destination, parcel, shape, exception, known)
-                    if (status is None or shown["status"] == status) and reason in (None, shown["reason"]):
-                        items.append(shown)
+                    found = special.get(parcel.id, {}).get(shape.place)
+                    if together if found is None else shape.place in alone:
+                        items.append(_summary(destination, parcel, shape, found, known))
                         if len(items) == limit:
                             return ExactJson(page(items, cursor_of(parcel.id, shape.place)))
             looked_at += len(parcels)
@@ -223,13 +234,14 @@ async def _trace(
     }
 
 
-def _summary(
-    destination: traces.DestinationRow,
-    parcel: traces.ParcelRow,
-    shape: Shape,
-    exception: traces.ExceptionRow | None,
-    known: dict[Any, tuple[MappingId, str]],
-) -> dict[str, Any]:
+def _is_wanted(fate: tuple[Status, str | None], status: Status | None, reason: str | None) -> bool:
+    return status in (None, fate[0]) and reason in (None, fate[1])
+
+
+def _fate(
+    destination: traces.DestinationRow, parcel: traces.ParcelRow, exception: traces.ExceptionRow | None
+) -> tuple[Status, str | None]:
+    """Return the status and reason of an event of a parcel, by its own row where it has one."""
     status = status_of(
         fate=parcel.fate,
         tries=parcel.tries,
@@ -241,6 +253,17 @@ def _summary(
         reason = _PARKED + destination.sign_in_reason
     if status is Status.DELIVERED or (status is Status.QUEUED and parcel.tries == 0):
         reason = None
+    return status, reason
+
+
+def _summary(
+    destination: traces.DestinationRow,
+    parcel: traces.ParcelRow,
+    shape: Shape,
+    exception: traces.ExceptionRow | None,
+    known: dict[Any, tuple[MappingId, str]],
+) -> dict[str, Any]:
+    status, reason = _fate(destination, parcel, exception)
     mapping = known.get(shape.mapping)
     return {
         "event_id": shape.event_id,
