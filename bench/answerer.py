@@ -1,9 +1,10 @@
 """A stand-in for Amazon that costs next to nothing: answers at once that all is well, notes when what came.
 
 Rules of the contract are the sandbox's business; this one only keeps out of the way. Run as
-`python -m bench.answerer PORT ADVERTISERS`.
+`python -m bench.answerer PORT ADVERTISERS [NUMBER=crowded|slow|failing …]`; hostile ones are not logged.
 """
 
+import asyncio
 import json
 import re
 import sys
@@ -20,7 +21,9 @@ _COUNT = b'"eventDescription"'
 class Answerer:
     """One ASGI callable. `GET /_log` gives [seconds on the monotonic clock, first number, …] a request."""
 
-    def __init__(self, advertisers: int) -> None:
+    def __init__(self, advertisers: int, hostile: dict[bytes, str] | None = None) -> None:
+        self._hostile = hostile or {}
+        self._hostile_requests = dict.fromkeys(self._hostile.values(), 0)
         self._accounts = json.dumps(
             {
                 "advertiserAccounts": [
@@ -44,10 +47,20 @@ class Answerer:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
-        status, answer = self._answer(scope["path"], body)
+        who = next((value for name, value in scope["headers"] if name == b"amazon-ads-accountid"), b"")
+        if who in self._hostile and scope["path"].endswith("/adsApi/v1/create/events"):
+            status, answer = await self._harm(self._hostile[who], body)
+        else:
+            status, answer = self._answer(scope["path"], body)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
+
+    async def _harm(self, how: str, body: bytes) -> tuple[int, bytes]:
+        self._hostile_requests[how] += 1
+        if how == "slow":
+            await asyncio.sleep(10)
+        return (500, b"{}") if how == "failing" else (207, self._reply(body.count(_COUNT)))
 
     def _answer(self, path: str, body: bytes) -> tuple[int, bytes]:
         if path.endswith("/adsApi/v1/create/events"):
@@ -63,6 +76,8 @@ class Answerer:
             return 200, self._accounts
         if path == "/_count":
             return 200, str(self.events).encode()
+        if path == "/_hostile":
+            return 200, json.dumps(self._hostile_requests).encode()
         if path == "/_log":
             told, self._log, self.events = self._log, [], 0
             return 200, json.dumps(told).encode()
@@ -77,7 +92,13 @@ class Answerer:
 
 if __name__ == "__main__":
     uvicorn.run(
-        Answerer(int(sys.argv[2])),
+        Answerer(
+            int(sys.argv[2]),
+            {
+                str(ADVERTISER + int(number)).encode(): how
+                for number, _, how in (one.partition("=") for one in sys.argv[3:])
+            },
+        ),
         port=int(sys.argv[1]),
         log_level="warning",
         access_log=False,

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.settings import Settings
-from bench import backlog, dedupe, reference, waiting
+from bench import backlog, dedupe, fairness, reference, waiting
 from bench.events import bodies
 from bench.report import MIB, ROUND_HEAD, middle, quantile, row_of, table
 from bench.road import Road, Round
@@ -29,7 +29,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--full", action="store_true", help="all of it: some fifteen minutes")
     parser.add_argument("--rounds", type=int, help="interleaved rounds (3, in full 5)")
     parser.add_argument(
-        "--only", choices=("road", "latency", "drain", "waiting", "backlog"), help="one part alone"
+        "--only",
+        choices=("road", "latency", "drain", "waiting", "backlog", "fairness"),
+        help="one part alone",
     )
 
 
@@ -40,11 +42,11 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
     parts = (
         [asked.only]
         if asked.only
-        else ["road", "latency", *(["drain", "waiting", "backlog"] if asked.full else [])]
+        else ["road", "latency", *(["drain", "waiting", "backlog", "fairness"] if asked.full else [])]
     )
     print(f"# Bench\n\n{_where()}\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="conversions-bench-") as folder:
-        if set(parts) - {"backlog"}:
+        if set(parts) - {"backlog", "fairness"}:
             with stage(settings, Path(folder), lanes=lanes) as running:
                 road = Road(running)
                 road.connect(min(10, lanes))
@@ -61,6 +63,8 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
                         acts[part]()
     if "backlog" in parts:
         backlog.run(settings, millions=(1, 5) if asked.full else (1,))
+    if "fairness" in parts:
+        fairness.run(settings)
     return 0
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -126,8 +126,11 @@ class Spent:
 
 
 @contextmanager
-def stage(settings: Settings, folder: Path, *, lanes: int) -> Iterator[Stage]:
-    """Start Postgres with fsync on, the stand-in and the API; end all of it at the end."""
+def stage(settings: Settings, folder: Path, *, lanes: int, hostile: Sequence[str] = ()) -> Iterator[Stage]:
+    """Start Postgres with fsync on, the stand-in and the API; end all of it at the end.
+
+    `hostile` names lanes by their number and how they behave, as in `3=slow`.
+    """
     folder.chmod(0o755)
     cluster = Cluster(folder, settings=DURABLE)
     cluster.start()
@@ -148,7 +151,7 @@ def stage(settings: Settings, folder: Path, *, lanes: int) -> Iterator[Stage]:
     running = Stage(settings, answerer, postmaster)
     try:
         migrate.upgrade(cluster.url)
-        running.start("answerer", "bench.answerer", str(answerer), str(lanes))
+        running.start("answerer", "bench.answerer", str(answerer), str(lanes), *hostile)
         wait_for(f"http://127.0.0.1:{answerer}/_count")
         running.start_api()
         yield running

@@ -12,7 +12,7 @@ import urllib.request
 import asyncpg
 
 from app.domain.ids import ParcelId
-from app.store import parcels
+from app.store import RoadConnection, parcels
 from app.vault import Vault, lock, new_data_key, parcel_place, unlock
 from bench.report import MIB, table
 from bench.road import Road
@@ -99,17 +99,26 @@ async def _wait(running: Stage, road: Road, vault: Vault, events: int) -> None:
     try:
         await connection.execute("TRUNCATE parcels, parcel_states, exceptions, attempts, counts")
         await asyncio.to_thread(road.run, FULL, FULL, 1, connections=1, deliver=False)
-        made = await connection.fetchrow("SELECT * FROM parcels JOIN parcel_states ON parcel = id")
-        assert made is not None
-        place = parcel_place(ParcelId(made["id"]))
-        plain = unlock(vault.open(made["data_key"], place=place), made["content"], place=place)
-        for start in range(1, events // FULL, AT_ONCE):
-            ids = await parcels.reserve_ids(connection, min(AT_ONCE, events // FULL - start))
-            await parcels.append(connection, [_again(vault, made, plain, one) for one in ids])
+        destination = await connection.fetchval("SELECT destination FROM parcel_states")
+        await multiply(connection, vault, destination, times=events // FULL)
         await connection.execute("UPDATE counts SET accepted = $1 WHERE accepted > 0", events // FULL * FULL)
         await connection.execute("VACUUM ANALYZE parcels, parcel_states")
     finally:
         await connection.close()
+
+
+async def multiply(connection: RoadConnection, vault: Vault, destination: int, *, times: int) -> None:
+    """Let the one parcel of a destination wait that many times, each under an id and a key of its own."""
+    made = await connection.fetchrow(
+        "SELECT * FROM parcels p JOIN parcel_states s ON s.parcel = p.id WHERE s.destination = $1",
+        destination,
+    )
+    assert made is not None
+    place = parcel_place(ParcelId(made["id"]))
+    plain = unlock(vault.open(made["data_key"], place=place), made["content"], place=place)
+    for start in range(1, times, AT_ONCE):
+        ids = await parcels.reserve_ids(connection, min(AT_ONCE, times - start))
+        await parcels.append(connection, [_again(vault, made, plain, one) for one in ids])
 
 
 def _again(vault: Vault, made: asyncpg.Record, plain: bytes, parcel: ParcelId) -> parcels.NewParcel:

@@ -1,0 +1,86 @@
+"""How 47 lanes fare alone, and beside three hostile ones: a million waiting, 10 s an answer, only 500.
+
+Evidence of latency; that no lane takes send slots from another is asserted in the tests
+(tests/road/test_hostile_lanes.py).
+"""
+
+import asyncio
+import json
+import tempfile
+import urllib.request
+from pathlib import Path
+
+import asyncpg
+
+from app.settings import Settings
+from app.vault import Vault
+from bench.events import bodies
+from bench.report import quantile, table
+from bench.road import Road, Round
+from bench.stage import Stage, stage
+from bench.waiting import FULL, multiply
+
+OTHERS = 47
+CROWDED, SLOW, FAILING = OTHERS, OTHERS + 1, OTHERS + 2
+PER_SECOND, SECONDS = 25, 30
+
+
+def run(settings: Settings) -> None:
+    """Print the latencies of the others, alone and beside the hostile ones, from one run."""
+    hostile = (f"{CROWDED}=crowded", f"{SLOW}=slow", f"{FAILING}=failing")
+    with (
+        tempfile.TemporaryDirectory(prefix="conversions-bench-") as folder,
+        stage(settings, Path(folder), lanes=OTHERS + 3, hostile=hostile) as running,
+    ):
+        road = Road(running)
+        road.connect(OTHERS + 3)
+        running.start_worker()
+        road.run(OTHERS * 10, 1, OTHERS, connections=8)  # every lane is owned, plans are prepared
+        rounds = [("alone", _trickle(road))]
+        running.end("worker")
+        asyncio.run(_crowd(running, road))
+        running.start_worker()
+        road.run(OTHERS, 1, OTHERS, connections=8)
+        rounds.append(("beside three hostile lanes", _trickle(road)))
+        requests = json.loads(running.told("/_hostile"))
+    print("## Latency of 47 lanes beside three hostile ones\n")
+    head = ("", "events", "accept p50 ms", "p99", "to delivery p50 ms", "p90", "p99", "worst")
+    print(table(head, [_row(name, one) for name, one in rounds]))
+    ratio = quantile(rounds[1][1].delivered_ms, 0.99) / quantile(rounds[0][1].delivered_ms, 0.99)
+    print(f"p99 beside / alone: {ratio:.2f}. Requests of the hostile ones: {requests}.\n", flush=True)
+
+
+def _trickle(road: Road) -> Round:
+    return road.run(PER_SECOND * SECONDS, 1, OTHERS, connections=32, per_second=PER_SECOND)
+
+
+def _row(name: str, one: Round) -> tuple[object, ...]:
+    accepted, delivered = one.accept_ms, one.delivered_ms
+    return (
+        name, len(delivered), quantile(accepted, 0.5), quantile(accepted, 0.99), quantile(delivered, 0.5),
+        quantile(delivered, 0.9), quantile(delivered, 0.99), max(delivered),
+    )  # fmt: skip
+
+
+async def _crowd(running: Stage, road: Road) -> None:
+    """Let a million wait in one lane, and some hundred in the two others."""
+    for lane, events in ((CROWDED, FULL), (SLOW, 100), (FAILING, 100)):
+        (body,) = bodies("hostile", events, events, [road.destinations[lane]])
+        await asyncio.to_thread(_post, running, body)
+    connection = await asyncpg.connect(running.dsn)
+    try:
+        number = await connection.fetchval(
+            "SELECT number FROM destinations WHERE id = $1", road.destinations[CROWDED]
+        )
+        await multiply(connection, Vault(running.settings.named_keys), number, times=1_000_000 // FULL)
+    finally:
+        await connection.close()
+
+
+def _post(running: Stage, body: bytes) -> None:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{running.settings.port}/events",
+        data=body,
+        headers={"X-Api-Key": running.key, "Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request, timeout=60).close()
