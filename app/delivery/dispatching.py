@@ -22,6 +22,7 @@ from app.store.trouble import DRIVER_TROUBLE
 from app.telemetry import Telemetry, describe
 
 _LONGEST_SLEEP_S = 1.0
+LONGEST_REST_S = 10.0  # of what takes more than its share of the time
 
 
 class Dispatcher:
@@ -201,7 +202,8 @@ class Dispatcher:
                 self._telemetry.log("worker.trouble", level=logging.WARNING, error=describe(error))
             except Exception as error:
                 self._telemetry.log("worker.defect", level=logging.ERROR, error=describe(error))
-            rest = (self._monotonic() - began) * (1 / at_most - 1)
+            # Bounded: one that hung with the database for a while says nothing about the next.
+            rest = min((self._monotonic() - began) * (1 / at_most - 1), LONGEST_REST_S)
             if rest > every_s:
                 await asyncio.sleep(rest - every_s)
             with suppress(TimeoutError):

@@ -16,6 +16,7 @@ from app.domain.ids import DestinationNumber
 
 EVERY_S: Final = 1.0  # a look from the start, where it costs nothing to speak of
 SHARE: Final = 20  # looks from the start take at most one part in so many of the time
+LONGEST_REST_S: Final = 60.0  # a look that hung with its database says nothing about the next one
 
 Key = tuple[DestinationNumber, int]  # a destination and one of its queues of whole parcels
 
@@ -35,7 +36,8 @@ class Floors:
         """Return the floors after a look; one that began at the start says when the next must."""
         if began < self.from_start_at:
             return self
-        return replace(self, from_start_at=ended + max(EVERY_S, SHARE * (ended - began)))
+        rest = min(max(EVERY_S, SHARE * (ended - began)), LONGEST_REST_S)
+        return replace(self, from_start_at=ended + rest)
 
     def found(self, key: Key, due_at: datetime) -> "Floors":
         """Return the floors after a queue's first open parcel, none under way, was due at `due_at`."""

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.floors import EVERY_S, SHARE, Floors
+from app.domain.floors import EVERY_S, LONGEST_REST_S, SHARE, Floors
 from app.domain.ids import DestinationNumber
 
 KEY = (DestinationNumber(1), 0)
@@ -43,3 +43,9 @@ def test_looks_from_the_start_come_always_again_and_never_take_more_than_their_s
         now, spent, longest = now + cost, spent + cost, max(longest, cost)
         # Its share of the time until the next one may begin.
         assert spent <= floors.from_start_at / SHARE + 1e-6
+
+
+def test_a_look_that_hung_with_its_database_does_not_put_off_the_next_for_long() -> None:
+    """A database that stood still for half a minute is back; what lies before the floors is found soon."""
+    floors = Floors().looked(100.0, 130.0)
+    assert floors.from_start_at == 130.0 + LONGEST_REST_S

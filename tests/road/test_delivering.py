@@ -474,3 +474,18 @@ async def test_a_window_read_by_a_replaced_owner_holds_for_its_successor(
     await world.fetch("UPDATE lanes SET fence = fence + 1, leased_until = now() + interval '1 hour'")
     release.set()
     await eventually(lambda: world.fetch("SELECT 1 FROM lanes WHERE gate_until > now() + interval '500 s'"))
+
+
+async def test_a_database_that_stood_still_is_worked_on_soon_after(world: World) -> None:
+    """A worker whose look for lanes hung for seconds takes up a new lane at its next look, not much later."""
+    first = await world.destination()
+    await world.post(first, event(1))
+    world.work(listens=False)
+    await world.until(first, delivered=1)
+    async with world.resources.pool.acquire() as c, c.transaction():
+        # Everybody who asks after destinations waits here.
+        await c.execute("LOCK TABLE lanes IN ACCESS EXCLUSIVE MODE")
+        await c.execute("SELECT pg_sleep(2)")
+    second = await world.destination()
+    await world.post(second, event(2))
+    await world.until(second, delivered=1, seconds=15)
