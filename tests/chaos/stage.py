@@ -23,7 +23,7 @@ import asyncpg
 import httpx
 
 from app import lifeline, migrate
-from app.embedded import DURABLE, Cluster
+from app.embedded import DURABLE, Cluster, EmbeddedError
 from app.postmaster import PidFile, free_port
 from tests.chaos.proxy import Proxy
 
@@ -237,8 +237,10 @@ class Stage:
     async def _watch(self) -> None:
         while True:
             if not self.cluster.alive():
+                # Killed again while it starts, it is started again, as a supervisor would.
                 async with self.postgres_turn:
-                    await asyncio.to_thread(self.cluster.start)
+                    with contextlib.suppress(EmbeddedError):
+                        await asyncio.to_thread(self.cluster.start)
             for role, group in (("api", self.apis), ("worker", self.workers)):
                 for process in group:
                     if not process.alive:
