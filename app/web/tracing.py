@@ -1,6 +1,7 @@
 """What became of events: the trace of one, lists of a destination, and its figures that add up."""
 
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -26,7 +27,8 @@ from app.web.wiring import Wiring
 router = APIRouter(route_class=Door, tags=["events"])
 
 _PARCELS_AT_ONCE = 50
-_PARCELS_A_PAGE = 500  # a rare status among many parcels ends a page early, with a cursor to go on
+# What is rare among many parcels ends a page early, with a cursor to go on.
+_PARCELS_A_PAGE, _LOOKS_FOR_S = 500, 0.1
 
 # A reason of the road that a parcel does not carry itself follows from the destination's.
 _PARKED = "sign_in_"
@@ -88,8 +90,8 @@ async def list_events(
         destination = await _destination(connection, caller, destination_id)
         known = await traces.mappings(connection, destination.id)
         items: list[dict[str, Any]] = []
-        looked_at = 0
-        while looked_at < _PARCELS_A_PAGE:
+        looked_at, until = 0, monotonic() + _LOOKS_FOR_S
+        while looked_at == 0 or (looked_at < _PARCELS_A_PAGE and monotonic() < until):
             parcels = await traces.newest(
                 connection,
                 destination.number,
