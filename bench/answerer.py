@@ -47,11 +47,11 @@ class Answerer:
             body += message.get("body", b"")
             if not message.get("more_body"):
                 break
-        who = next((value for name, value in scope["headers"] if name == b"amazon-ads-accountid"), b"")
-        if who in self._hostile and scope["path"].endswith("/adsApi/v1/create/events"):
-            status, answer = await self._harm(self._hostile[who], body)
-        else:
+        how = self._hostile.get(_advertiser(scope)) if self._hostile else None
+        if how is None:
             status, answer = self._answer(scope["path"], body)
+        else:
+            status, answer = await self._harm(how, body)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(answer))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": answer})
@@ -88,6 +88,13 @@ class Answerer:
             success = [{"index": index, "event": {}} for index in range(events)]
             self._replies[events] = json.dumps({"success": success, "error": []}).encode()
         return self._replies[events]
+
+
+def _advertiser(scope: Any) -> bytes:
+    """Return for whom events are sent; nothing for other calls."""
+    if not scope["path"].endswith("/adsApi/v1/create/events"):
+        return b""
+    return next((value for name, value in scope["headers"] if name == b"amazon-ads-accountid"), b"")
 
 
 if __name__ == "__main__":
