@@ -105,6 +105,7 @@ def _signing_in(site: Site, cast: Cast) -> None:
 def _mapping(site: Site, cast: Cast) -> None:
     site.open(f"/console/destinations/{cast.shop}/mappings/{cast.mapping}")
     expect(site.page.locator("#preview")).to_contain_text("conversionType")
+    site.page.evaluate("document.querySelector('.row').scrollIntoView({block: 'center'})")
 
 
 TEN: tuple[tuple[str, Act, tuple[int, int], str], ...] = (

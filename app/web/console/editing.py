@@ -55,7 +55,7 @@ def sample(now: datetime) -> dict[str, Any]:
         "event": {
             "name": "addToCart",
             "timestamp": f"{now:%Y-%m-%dT%H:%M:%SZ}",
-            "properties": {"brand": "acme", "sku": "A-17", "quantity": 1, "total": 129.5},
+            "properties": {"brand": "acme", "sku": "A17", "quantity": 1, "total": 129.5},
         },
         "user": {
             "email": "ada@example.com",
