@@ -192,6 +192,51 @@ def test_the_second_name_of_an_event_type_is_answered_with_both(site: Site, furn
     expect(page.get_by_text("is what the draft says")).to_be_visible()
 
 
+def test_a_preview_that_is_fetched_is_dimmed_and_one_that_fails_says_so(
+    site: Site, furnished: Furnished
+) -> None:
+    """Loading and error states: beside what was typed, which stays."""
+    site.sign_in()
+    page = site.page
+    site.open(f"/console/destinations/{furnished.destination}/mappings/{furnished.mapping}")
+    held: list[Any] = []
+    page.route("**/preview", lambda route: held.append(route))
+    page.locator("#f-event_name").fill("Something else")
+    expect(page.locator("#preview")).to_have_attribute("aria-busy", "true")
+    page.wait_for_function("document.querySelector('.htmx-request') !== null")
+    for route in held:
+        route.abort()
+    expect(page.locator("#preview [role=alert]")).to_contain_text("No answer came.")
+    expect(page.locator("#preview")).not_to_have_attribute("aria-busy", "true")
+    expect(page.locator("#f-event_name")).to_have_value("Something else")
+    page.unroute("**/preview")
+    page.locator("#f-event_name").fill("Added to cart")
+    expect(page.locator("#preview")).to_contain_text("conversionType")
+    site.complaints[:] = [
+        one for one in site.complaints if "Failed to" not in one and "ERR_FAILED" not in one
+    ]
+
+
+_UNHELPED = """() => [...document.querySelectorAll('main input, main select, main textarea')]
+  .filter(one => !['hidden', 'radio', 'checkbox', 'submit'].includes(one.type) && !one.closest('form.search'))
+  .filter(one => {
+    const told = (one.getAttribute('aria-describedby') || '').split(' ')
+      .map(id => document.getElementById(id)?.textContent.trim());
+    return !told.some(Boolean) && !one.closest('.row')?.querySelector('.help')
+      && !one.closest('dialog') && !one.closest('#custom');
+  }).map(one => one.name || one.id)"""
+
+
+@pytest.mark.parametrize(
+    "page", ["new destination", "destination settings", "new mapping", "mapping", "keys"]
+)
+def test_every_field_has_its_help(site: Site, furnished: Furnished, page: str) -> None:
+    """Beside it, and read with it; rows of custom data share the help above them."""
+    site.sign_in()
+    site.open(furnished.pages[page])
+    assert site.page.evaluate(_UNHELPED) == []
+
+
 def test_times_are_the_viewers_and_utc_on_hover(site: Site, furnished: Furnished) -> None:
     """The browser stands in Berlin; hovering says UTC."""
     site.sign_in()

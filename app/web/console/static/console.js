@@ -165,6 +165,22 @@
     if (told) told.textContent = `${field.value.length} of ${field.dataset.limit}`;
   });
   document.addEventListener("htmx:after:swap", () => furnish(document));
+  // What is being fetched is dimmed where it will appear; what could not be fetched says so there.
+  const place = (event) => {
+    const target = event.detail?.ctx?.target;
+    return typeof target === "string" ? document.querySelector(target) : target;
+  };
+  document.addEventListener("htmx:before:request", (event) => place(event)?.setAttribute("aria-busy", "true"));
+  document.addEventListener("htmx:finally:request", (event) => place(event)?.removeAttribute("aria-busy"));
+  document.addEventListener("htmx:error", (event) => {
+    const target = place(event);
+    if (!target) return;
+    const told = document.createElement("p");
+    told.className = "notice bad";
+    told.setAttribute("role", "alert");
+    told.textContent = "No answer came. Is the service there? What you typed is kept; change something, or try again.";
+    target.replaceChildren(told);
+  });
   document.addEventListener("keydown", (key) => {
     if (key.key === "/" && !/^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName || "")) {
       const search = document.querySelector('input[type="search"]');
