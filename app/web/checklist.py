@@ -90,20 +90,25 @@ def _sign_in(known: Known) -> Line:
 def _account(known: Known) -> Line:
     match known.asked:
         case Visible(name=name):
-            called = f", called {name}" if name else ""
+            called = _called(name)
             return Line("account", "ok", f"Amazon shows this advertiser{called}.", "advertiser")
         case NotVisible(ids=ids):
             return Line("account", "failed", not_visible(ids), "advertiser")
         case CannotTell():
             return Line("account", "unknown", "Amazon could not be asked just now. Look again.", "nobody")
         case None if known.account is not None:
-            called = f", called {known.account.name}" if known.account.name else ""
+            called = _called(known.account.name)
             day = known.account.seen_at.strftime("%Y-%m-%d")
             return Line("account", "ok", f"Amazon showed this advertiser{called}, on {day}.", "advertiser")
         case None:
             return Line(
                 "account", "unknown", "Amazon is asked when the destination is connected.", "advertiser"
             )
+
+
+def _called(name: str | None) -> str:
+    # A name that was scrubbed of what might be a person's says nothing any more.
+    return f", called {name}" if name and "***" not in name else ""
 
 
 def not_visible(ids: tuple[str, ...]) -> str:

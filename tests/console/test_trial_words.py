@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.web.console.pages import timed
+from app.web.console.present_mapping import changes
 from app.web.console.present_trial import tried_out
 
 NOTHING: dict[str, Any] = {
@@ -73,3 +74,11 @@ def test_a_time_in_a_sentence_becomes_the_viewers() -> None:
         "Amazon said &lt;b&gt;no&lt;/b&gt; at "
         '<time datetime="2026-11-24T10:00:02Z" data-seconds>2026-11-24 10:00:02 UTC</time>.'
     )
+
+
+def test_what_is_published_first_differs_in_its_members_only() -> None:
+    """There is no row for the nothing that was before."""
+    assert [one.place for one in changes(None, {"name": "Cart", "consent": {"mode": "granted"}})] == [
+        "name",
+        "consent.mode",
+    ]

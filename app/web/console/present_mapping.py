@@ -54,7 +54,7 @@ class Change:
 
 def changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[Change]:
     """Return every place at which `after` differs from `before`, in the order of the document."""
-    old = dict(_leaves(canonical(before or {}), ""))
+    old = dict(_leaves(canonical(before), "")) if before else {}
     new = dict(_leaves(canonical(after), ""))
     return [
         Change(place, old.get(place), new.get(place))
