@@ -128,11 +128,16 @@ def test_every_process_can_be_watched_on_a_port_of_its_own(machine: Machine) -> 
     first = free_port()
     launcher = machine.run(METRICS_PORT=str(first), API_PROCESSES="2")
     wanted = [first + nth for nth in range(3)]
-    assert all(
-        httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).status_code == 200 for port in wanted
-    )
-    owned = [sorted(ports_of(pid) & set(wanted)) for pid in machine.group(launcher)]
-    assert sorted(filter(None, owned)) == [[port] for port in wanted]
+
+    def owned() -> list[list[int]]:
+        found = (sorted(ports_of(pid) & set(wanted)) for pid in machine.group(launcher))
+        return sorted(filter(None, found))
+
+    # The welcome screen waits for the API, not for workers.
+    eventually(lambda: len(owned()) == 3)
+    assert owned() == [[port] for port in wanted]
+    for port in wanted:
+        assert httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).status_code == 200
 
 
 def test_a_start_after_kill_9_of_everything_finds_what_was_there(machine: Machine) -> None:
