@@ -67,7 +67,8 @@ class Hostile:
 def hostile(product: Product) -> Hostile:
     """An instance whose every name, id and word is markup; event names may hold quotes alone."""
     case = opened(product)
-    account = {"advertiser_id": ADVERTISER, "region": "NA", "name": marked("acct")}
+    # Without quotes: what stands in them is scrubbed of Amazon's words, and a scrubbed name is not shown.
+    account = {"advertiser_id": ADVERTISER, "region": "NA", "name": f"acct<script>run</script><i>{RTL}"}
     answer = httpx.post(f"{product.amazon}/_sandbox/advertisers", json={"advertisers": [account]})
     assert answer.status_code < 300, answer.text
     made = case.destination(marked("dst"), ADVERTISER, "NA", "USD")
