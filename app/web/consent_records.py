@@ -18,7 +18,7 @@ from app.web.auth import Caller, Scope
 from app.web.destinations import seen
 from app.web.door import CallerOf, Door, Wired, needs
 from app.web.exact import ExactJson
-from app.web.paging import PAGE, Cursor, Limit, bad_cursor, cursor_of, page, place_of
+from app.web.paging import PAGE, Cursor, Limit, cursor_of, event_place_of, page
 from app.web.wiring import Wiring
 
 router = APIRouter(route_class=Door, tags=["events"])
@@ -58,7 +58,7 @@ async def collected(
     cursor: str | None,
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Return up to `limit` records, newest first, and the cursor where there may be more."""
-    before = _before(cursor)
+    before = event_place_of(cursor)
     async with wired.engine.connect() as connection:
         destination = await seen(connection, caller, destination_id)
         records = _Records(connection, wired, before, since)
@@ -151,13 +151,3 @@ class _Records:
             found = await mappings.version(self._connection, mapping, shape.mapping_version)
             self._documents[key] = found.document if found else None
         return self._documents[key]
-
-
-def _before(cursor: str | None) -> tuple[ParcelId, int] | None:
-    match place_of(cursor):
-        case None:
-            return None
-        case [parcel, place] if parcel.isdigit() and place.isdigit() and len(parcel) < 19 and len(place) < 5:
-            return ParcelId(int(parcel)), int(place)
-        case _:
-            raise bad_cursor()

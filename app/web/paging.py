@@ -7,6 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
 
+from app.domain.ids import ParcelId
 from app.web.errors import Refusal, Word
 from app.web.problems import Field
 
@@ -42,6 +43,17 @@ def number_of(cursor: str | None) -> int | None:
             return None
         case [number] if number.isascii() and number.isdigit() and len(number) < 10:
             return int(number)
+        case _:
+            raise bad_cursor()
+
+
+def event_place_of(cursor: str | None) -> tuple[ParcelId, int] | None:
+    """Return the parcel and place that a cursor of an event names, or None. Raises Refusal."""
+    match place_of(cursor):
+        case None:
+            return None
+        case [parcel, place] if parcel.isdigit() and place.isdigit() and len(parcel) < 19 and len(place) < 5:
+            return ParcelId(int(parcel)), int(place)
         case _:
             raise bad_cursor()
 

@@ -21,7 +21,7 @@ from app.web.door import CallerOf, Door, Wired, needs
 from app.web.errors import Refusal, Word
 from app.web.exact import ExactJson
 from app.web.ids import require_destination_id
-from app.web.paging import PAGE, Cursor, Limit, bad_cursor, cursor_of, page, place_of
+from app.web.paging import PAGE, Cursor, Limit, cursor_of, event_place_of, page
 from app.web.wiring import Wiring
 
 router = APIRouter(route_class=Door, tags=["events"])
@@ -82,7 +82,7 @@ async def list_events(
     limit: Limit = PAGE,
 ) -> Response:
     """List events, newest first. A page may be short and still have a `next_cursor`."""
-    before = _before(cursor)
+    before = event_place_of(cursor)
     async with (
         wired.pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
@@ -295,16 +295,6 @@ def _attempt(told: attempts.Told) -> dict[str, Any]:
         "took_ms": told.took_ms,
         "events_in_request": told.events,
     }
-
-
-def _before(cursor: str | None) -> tuple[ParcelId, int] | None:
-    match place_of(cursor):
-        case None:
-            return None
-        case [parcel, place] if parcel.isdigit() and place.isdigit() and len(parcel) < 19 and len(place) < 5:
-            return ParcelId(int(parcel)), int(place)
-        case _:
-            raise bad_cursor()
 
 
 def _age(since: datetime | None, now: datetime) -> float | None:

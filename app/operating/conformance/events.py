@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 HASH: Final = "973dfe463ec85785f5f95af5ba3906eedb2d931c24e69824a89ea65dba4e813b"  # test@example.com
@@ -88,28 +89,6 @@ def custom(number: int) -> list[dict[str, str]]:
 PURCHASE: Final = {"eventDescription.conversionType": "OFF_AMAZON_PURCHASES"}
 TYPE, SOURCE_OF = "eventDescription.conversionType", "eventDescription.eventSource"
 
-
-def takes(
-    name: str,
-    source: str,
-    says: str,
-    change: Mapping[str, Any],
-    *,
-    sure: bool = True,
-    where: str = "everywhere",
-) -> EventCase:
-    """Make the row of an event that is taken."""
-    return EventCase(name, source, says, change, taken=True, sure=sure, where=where)
-
-
-def refuses(
-    name: str,
-    source: str,
-    says: str,
-    change: Mapping[str, Any],
-    *,
-    sure: bool = True,
-    where: str = "everywhere",
-) -> EventCase:
-    """Make the row of an event that is refused."""
-    return EventCase(name, source, says, change, taken=False, sure=sure, where=where)
+# Rows of events that are taken, and of events that are refused.
+takes = partial(EventCase, taken=True)
+refuses = partial(EventCase, taken=False)
