@@ -37,6 +37,13 @@ async def test_a_stopping_worker_hands_idle_lanes_over_at_once_and_settles_what_
     assert len(leaving._ownership.owned) == 2
 
     leaving.stop()
+
+    async def handed_over() -> bool:
+        (lane,) = await world.fetch("SELECT owner FROM lanes WHERE advertiser_id = '2'")
+        return lane["owner"] is None
+
+    # Before there is anything to send: a look that was under way at the stop may still find what comes now.
+    await eventually(handed_over, seconds=5)
     following = world.work()
     await world.post(idle, event(3))
     await world.until(idle, delivered=2, seconds=10)
