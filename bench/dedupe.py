@@ -15,7 +15,7 @@ import msgspec
 from app.domain.event import content_digest
 from app.domain.ids import DestinationId, MappingId, ParcelId
 from app.intake.judging import event_key
-from app.store import ledger, partitions
+from app.store import flushes, ledger
 from bench.events import bodies
 from bench.stage import Stage
 
@@ -70,9 +70,8 @@ async def _rows(stage: Stage, events: int) -> float:
 
 
 async def _flush(connection: asyncpg.Connection, entries: list[ledger.Entry]) -> None:
-    async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", partitions.FLUSH_LOCK)
-        generation = await ledger.current_generation(connection)
+    async with flushes.transaction(connection):
+        generation = (await flushes.terms(connection, [])).generation
         if entries:
             won = await ledger.claim(connection, generation, entries)
             assert len(won) == len(entries)

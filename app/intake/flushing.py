@@ -12,8 +12,7 @@ from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.intake.judging import Judged, judge
 from app.intake.storing import Flush, Stores, Verdict
 from app.intake.targets import Targets
-from app.store import RoadConnection, partitions
-from app.store import targets as target_rows
+from app.store import RoadConnection, flushes
 from app.telemetry import Telemetry, describe
 
 # Of these classes the transaction as a whole is at fault, never one of its posts: connection lost,
@@ -125,10 +124,10 @@ class Flusher:
         self._closing = True
         self._arrived.set()
 
-    async def judge_freshly(self, connection: RoadConnection, post: Post) -> None:
-        """Judge a post by the current version of everything it names."""
+    async def judge_freshly(self, connection: RoadConnection, post: Post) -> int:
+        """Judge a post by the current version of everything it names; return the ledger's generation."""
         self._judge(post)
-        await self._judge_stale_again(connection, [post])
+        return await self._judge_stale_again(connection, [post])
 
     def _take(self) -> list[Post]:
         taken: list[Post] = []
@@ -197,13 +196,11 @@ class Flusher:
 
     async def _write(self, posts: Sequence[Post]) -> None:
         connection = await self._connected()
-        async with connection.transaction():
-            # Shared: rotating the ledger and archiving a destination wait for us, we for nobody else.
-            # A statement of its own, or the next one's snapshot could be older than the lock.
-            await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", partitions.FLUSH_LOCK)
-            await self._judge_stale_again(connection, posts)
+        async with flushes.transaction(connection):
+            generation = await self._judge_stale_again(connection, posts)
             flush = Flush(
                 [post.judged for post in posts],
+                generation,
                 [post.destinations for post in posts],
                 low=frozenset(nth for nth, post in enumerate(posts) if post.low),
             )
@@ -215,22 +212,21 @@ class Flusher:
             if not post.answer.done():
                 post.answer.set_result(Answer(post.judged, flush.verdicts_of(nth)))
 
-    async def _judge_stale_again(self, connection: RoadConnection, posts: Sequence[Post]) -> None:
+    async def _judge_stale_again(self, connection: RoadConnection, posts: Sequence[Post]) -> int:
         """Judge again what was judged by a version that is no longer the current one.
 
         What was published, paused or archived holds from its answer on, in every process; also what was
-        refused is refused by the current version only.
+        refused is refused by the current version only. Returns the ledger's generation.
         """
         used = {destination for post in posts for destination in post.versions}
-        if not used:
-            return
-        current = await target_rows.versions(connection, used)
-        stale = {one for one in used if current.get(one) != self._targets.version(one)}
+        current = await flushes.terms(connection, used)
+        stale = {one for one in used if current.versions.get(one) != self._targets.version(one)}
         if stale:
             await self._targets.refresh(connection, stale)
         for post in posts:
             if any(seen != self._targets.version(one) for one, seen in post.versions.items()):
                 self._judge(post)
+        return current.generation
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():

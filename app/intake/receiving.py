@@ -90,8 +90,8 @@ class Intake:
         post = Post(events, allowed, asyncio.get_running_loop().create_future())
         try:
             async with self._pool.acquire() as connection, connection.transaction(readonly=True):
-                await self._flusher.judge_freshly(connection, post)
-                flush = Flush([post.judged], [post.destinations])
+                generation = await self._flusher.judge_freshly(connection, post)
+                flush = Flush([post.judged], generation, [post.destinations])
                 await self._stores.read(connection, flush)
         except DRIVER_TROUBLE:
             return NotStored("database")

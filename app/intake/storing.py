@@ -35,6 +35,7 @@ class Flush:
     """One transaction: the judged events of its posts, and what became of them."""
 
     posts_judged: Sequence[list[Judged]]
+    generation: int  # of the ledger, that accepts now
     # Whose count a rejection falls under; None where the event names no destination that exists.
     destinations: Sequence[Sequence[DestinationNumber | None]] = ()
     # Posts whose events wait behind what is live.
@@ -88,23 +89,27 @@ class Stores:
         """Write a flush inside the caller's transaction, which holds the flush lock."""
         await self._pin_names(connection, flush)
         firsts, followers = _firsts(flush)
+        won: list[_Placed] = []
         if firsts:
             placed = await self._place(connection, firsts, flush.low)
             won = await self._claim(connection, flush, placed)
-            if won:
-                await parcels.append(connection, self._pack(won))
+        _follow(flush, followers)
+        deltas, rejected = _counted(flush)
+        if won:
+            await parcels.append(connection, self._pack(won), writer=self._writer, deltas=deltas)
             for one in won:
                 lane = one.candidate.target.lane
                 flush.waiting[lane] = flush.waiting.get(lane, 0) + 1
-        _follow(flush, followers)
-        await self._count(connection, flush)
+        else:
+            await counts.add(connection, self._writer, deltas)
+        await counts.add_rejections(connection, self._writer, rejected)
 
     async def read(self, connection: RoadConnection, flush: Flush) -> None:
         """Fill in the verdicts that `write` would give, and write nothing."""
         firsts, followers = _firsts(flush)
         keys = [key for _, candidate in firsts for key in candidate.keys]
         if keys:
-            flush.found = await ledger.find(connection, await ledger.current_generation(connection), keys)
+            flush.found = await ledger.find(connection, flush.generation, keys)
         for at, candidate in firsts:
             flush.give(at, _verdict(candidate, flush.found))
         _follow(flush, followers)
@@ -161,22 +166,21 @@ class Stores:
         self, connection: RoadConnection, flush: Flush, placed: Sequence[_Placed]
     ) -> list[_Placed]:
         """Enter the candidates in the ledger; those whose keys were all free have won."""
-        generation = await ledger.current_generation(connection)
         entries = [
             ledger.Entry(key, one.candidate.content, one.parcel, one.place)
             for one in placed
             for key in one.candidate.keys
         ]
-        free = await ledger.claim(connection, generation, entries)
+        free = await ledger.claim(connection, flush.generation, entries)
         won = list(placed)
         if len(free) < len(entries):
             won = [one for one in placed if free.issuperset(one.candidate.keys)]
             lost = [one for one in placed if not free.issuperset(one.candidate.keys)]
             halves = [key for one in lost for key in one.candidate.keys if key in free]
             if halves:
-                await ledger.release(connection, generation, halves)
+                await ledger.release(connection, flush.generation, halves)
             keys = [key for one in lost for key in one.candidate.keys]
-            flush.found = await ledger.find(connection, generation, keys)
+            flush.found = await ledger.find(connection, flush.generation, keys)
             for one in lost:
                 flush.give(one.at, _verdict(one.candidate, flush.found))
         for one in won:
@@ -206,35 +210,35 @@ class Stores:
             queue=parcels.LOW if members[0].low else parcels.LIVE,
         )
 
-    async def _count(self, connection: RoadConnection, flush: Flush) -> None:
-        """Count every verdict and every rejection that has a destination to be counted under."""
-        deltas: dict[DestinationNumber, counts.Delta] = {}
-        rejected: dict[tuple[DestinationNumber, str, str], int] = {}
-        for judged, verdicts, owners in zip(
-            flush.posts_judged, flush.verdicts, flush.destinations, strict=True
-        ):
-            # One step a destination and verdict, not one an event.
-            for (number, verdict), events in Counter(zip(owners, verdicts, strict=True)).items():
-                if number is None:
-                    continue
-                delta = deltas.setdefault(number, counts.Delta())
-                match verdict:
-                    case Verdict.ACCEPTED:
-                        delta.accepted += events
-                    case Verdict.DUPLICATE:
-                        delta.duplicates += events
-                    case Verdict.CONFLICT:
-                        delta.rejected += events
-                        key = (number, "BAD_REQUEST", "event_id_conflict")
-                        rejected[key] = rejected.get(key, 0) + events
-                    case None:
-                        delta.rejected += events
-            for one, owner in zip(judged, owners, strict=True):
-                if type(one) is Rejection and owner is not None:
-                    key = (owner, one.code.value, one.reason)
-                    rejected[key] = rejected.get(key, 0) + 1
-        await counts.add(connection, self._writer, deltas)
-        await counts.add_rejections(connection, self._writer, rejected)
+
+def _counted(
+    flush: Flush,
+) -> tuple[dict[DestinationNumber, counts.Delta], dict[tuple[DestinationNumber, str, str], int]]:
+    """Count every verdict, and every rejection that has a destination to be counted under."""
+    deltas: dict[DestinationNumber, counts.Delta] = {}
+    rejected: dict[tuple[DestinationNumber, str, str], int] = {}
+    for judged, verdicts, owners in zip(flush.posts_judged, flush.verdicts, flush.destinations, strict=True):
+        # One step a destination and verdict, not one an event.
+        for (number, verdict), events in Counter(zip(owners, verdicts, strict=True)).items():
+            if number is None:
+                continue
+            delta = deltas.setdefault(number, counts.Delta())
+            match verdict:
+                case Verdict.ACCEPTED:
+                    delta.accepted += events
+                case Verdict.DUPLICATE:
+                    delta.duplicates += events
+                case Verdict.CONFLICT:
+                    delta.rejected += events
+                    key = (number, "BAD_REQUEST", "event_id_conflict")
+                    rejected[key] = rejected.get(key, 0) + events
+                case None:
+                    delta.rejected += events
+        for one, owner in zip(judged, owners, strict=True):
+            if type(one) is Rejection and owner is not None:
+                key = (owner, one.code.value, one.reason)
+                rejected[key] = rejected.get(key, 0) + 1
+    return deltas, rejected
 
 
 def _shape(one: _Placed) -> packing.Shape:

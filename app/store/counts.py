@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from app.domain.ids import DestinationNumber
 from app.store import RoadConnection
@@ -28,25 +29,37 @@ class Delta:
 
 COLUMNS: Sequence[str] = tuple(field.name for field in fields(Delta))
 
-_ADD = f"""
-    INSERT INTO counts AS c (destination, day, writer, {", ".join(COLUMNS)})
-    SELECT d.destination, (now() AT TIME ZONE 'UTC')::date, $1, {", ".join(f"d.{name}" for name in COLUMNS)}
-    FROM unnest($2::int[], {", ".join(f"${n}::bigint[]" for n in range(3, 3 + len(COLUMNS)))})
-      AS d (destination, {", ".join(COLUMNS)})
-    -- In order of destination, so that two writers who share a row never wait in a circle.
-    ORDER BY d.destination
-    ON CONFLICT (destination, day, writer) DO UPDATE
-    SET {", ".join(f"{name} = c.{name} + excluded.{name}" for name in COLUMNS)}
-"""
+
+def adding(first: int = 1) -> str:
+    """Return the statement that adds deltas; its parameters, those of `moves`, begin at `first`."""
+    columns = range(first + 2, first + 2 + len(COLUMNS))
+    return f"""
+        INSERT INTO counts AS c (destination, day, writer, {", ".join(COLUMNS)})
+        SELECT d.destination, (now() AT TIME ZONE 'UTC')::date, ${first},
+          {", ".join(f"d.{name}" for name in COLUMNS)}
+        FROM unnest(${first + 1}::int[], {", ".join(f"${n}::bigint[]" for n in columns)})
+          AS d (destination, {", ".join(COLUMNS)})
+        -- In order of destination, so that two writers who share a row never wait in a circle.
+        ORDER BY d.destination
+        ON CONFLICT (destination, day, writer) DO UPDATE
+        SET {", ".join(f"{name} = c.{name} + excluded.{name}" for name in COLUMNS)}
+    """
+
+
+def moves(writer: int, deltas: Mapping[DestinationNumber, Delta]) -> list[Any]:
+    """Return the parameters of `adding`: the writer, the destinations that move, and a list a column."""
+    moved = [(number, delta) for number, delta in deltas.items() if not delta.is_zero()]
+    columns = [[getattr(delta, column) for _, delta in moved] for column in COLUMNS]
+    return [writer, [number for number, _ in moved], *columns]
+
+
+_ADD = adding()
 
 
 async def add(connection: RoadConnection, writer: int, deltas: Mapping[DestinationNumber, Delta]) -> None:
     """Add these deltas under `writer` (0 to 32767), a number that few processes share."""
-    moved = [(number, delta) for number, delta in deltas.items() if not delta.is_zero()]
-    if not moved:
-        return
-    columns = [[getattr(delta, column) for _, delta in moved] for column in COLUMNS]
-    await connection.execute(_ADD, writer, [number for number, _ in moved], *columns)
+    if not all(delta.is_zero() for delta in deltas.values()):
+        await connection.execute(_ADD, *moves(writer, deltas))
 
 
 async def add_rejections(

@@ -5,12 +5,13 @@ narrow `parcel_states` row. Keep append, read and drop together here: they are w
 parcels would have to offer.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from types import MappingProxyType
 
 from app.domain.ids import AttemptId, DestinationNumber, ParcelId
-from app.store import RoadConnection
+from app.store import RoadConnection, counts
 
 LIVE, LOW = 0, 2  # queues: what was replayed or filled in afterwards stands behind everything live
 
@@ -55,20 +56,33 @@ async def reserve_ids(connection: RoadConnection, number: int) -> list[ParcelId]
     return [ParcelId(row["id"]) for row in rows]
 
 
-async def append(connection: RoadConnection, parcels: Sequence[NewParcel]) -> None:
-    """Store these parcels and their open states, due now, under today's partition."""
+_APPEND = f"""
+    WITH new AS (SELECT (now() AT TIME ZONE 'UTC')::date AS day, n.* FROM unnest($1::bigint[], $2::int[],
+      $3::bytea[], $4::bytea[], $5::smallint[], $6::int[], $7::timestamptz[], $8::timestamptz[],
+        $9::bytea[], $10::smallint[])
+      AS n (id, destination, content, shapes, events, bytes, first_event, last_event, data_key, queue)),
+    kept AS (INSERT INTO parcels (day, id, destination, content, shapes)
+      SELECT day, id, destination, content, shapes FROM new),
+    open AS (INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event,
+      data_key, queue)
+      SELECT id, day, destination, events, bytes, first_event, last_event, data_key, queue FROM new)
+    {counts.adding(first=11)}
+"""
+
+
+async def append(
+    connection: RoadConnection,
+    parcels: Sequence[NewParcel],
+    *,
+    writer: int = 0,
+    deltas: Mapping[DestinationNumber, counts.Delta] = MappingProxyType({}),
+) -> None:
+    """Store these parcels and their open states, due now, under today's partition, and count them.
+
+    One statement for all three, since every flush waits for it; `writer` and `deltas` are `counts.add`'s.
+    """
     await connection.execute(
-        """
-        WITH new AS (SELECT (now() AT TIME ZONE 'UTC')::date AS day, n.* FROM unnest($1::bigint[], $2::int[],
-          $3::bytea[], $4::bytea[], $5::smallint[], $6::int[], $7::timestamptz[], $8::timestamptz[],
-            $9::bytea[], $10::smallint[])
-          AS n (id, destination, content, shapes, events, bytes, first_event, last_event, data_key, queue)),
-        kept AS (INSERT INTO parcels (day, id, destination, content, shapes)
-          SELECT day, id, destination, content, shapes FROM new)
-        INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, data_key,
-          queue)
-        SELECT id, day, destination, events, bytes, first_event, last_event, data_key, queue FROM new
-        """,
+        _APPEND,
         [parcel.id for parcel in parcels],
         [parcel.destination for parcel in parcels],
         [parcel.content for parcel in parcels],
@@ -79,6 +93,7 @@ async def append(connection: RoadConnection, parcels: Sequence[NewParcel]) -> No
         [parcel.last_event for parcel in parcels],
         [parcel.data_key for parcel in parcels],
         [parcel.queue for parcel in parcels],
+        *counts.moves(writer, deltas),
     )
 
 

@@ -40,12 +40,6 @@ class TargetRow:
     pins: dict[str, str]
 
 
-async def versions(connection: RoadConnection, ids: Collection[DestinationId]) -> dict[DestinationId, int]:
-    """Return the configuration version of each destination that exists."""
-    rows = await connection.fetch("SELECT id, version FROM destinations WHERE id = ANY($1)", list(ids))
-    return {DestinationId(row["id"]): row["version"] for row in rows}
-
-
 async def load(connection: RoadConnection, ids: Collection[DestinationId]) -> dict[DestinationId, TargetRow]:
     """Return these destinations with their mappings and pins; those that do not exist are missing.
 

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from app import migrate
 from app.domain.ids import DestinationNumber, ParcelId
-from app.store import counts, ledger, parcels, partitions
+from app.store import counts, flushes, ledger, parcels, partitions
 
 NOW = datetime.now(UTC)
 
@@ -71,19 +71,16 @@ async def test_rotation_waits_for_flushes_and_flushes_for_rotation(
     """Nobody can read one generation and write into another."""
     await age_ledger(c)
     other = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    flush = c.transaction()
-    await flush.start()
-    await c.execute("SELECT pg_advisory_xact_lock_shared($1)", partitions.FLUSH_LOCK)
 
     async def rotate() -> int | None:
         async with other.transaction():
             return await partitions.rotate_ledger(other)
 
-    rotating = asyncio.create_task(rotate())
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(asyncio.shield(rotating), 0.3)
-    assert await ledger.current_generation(c) == 1
-    await flush.commit()
+    async with flushes.transaction(c):
+        rotating = asyncio.create_task(rotate())
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(rotating), 0.3)
+        assert (await flushes.terms(c, [])).generation == 1
     assert await asyncio.wait_for(rotating, 5) == 2
     await other.close()
 
@@ -251,3 +248,17 @@ async def test_the_database_defends_the_state_machine(c: asyncpg.Connection, sta
     await parcels.append(c, [parcel(1)])
     with pytest.raises(asyncpg.CheckViolationError):
         await c.execute(statement)
+
+
+async def test_a_flush_that_fails_leaves_no_transaction_behind(c: asyncpg.Connection) -> None:
+    """The connection takes the next flush, and what the failed one wrote is gone."""
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        async with flushes.transaction(c):
+            await c.execute("INSERT INTO ledger_generations (generation) VALUES (99)")
+            await c.execute("SELECT 1 / 0")
+    assert not c.is_in_transaction()
+    async with flushes.transaction(c):
+        assert c.is_in_transaction()
+        assert (await flushes.terms(c, [])).generation == 1
+    held = await c.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+    assert held == 0
