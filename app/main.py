@@ -62,6 +62,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
             ),
             registry=resources.telemetry.registry,
             gauges=application.state.gauges,
+            posting=application.state.posting,
         )
         # Readiness turns red by this, and a stream of live updates ends at its next look at it.
         application.state.stopping = lambda: server.leaving

@@ -35,8 +35,10 @@ from app.web.auth import KeyRing
 from app.web.console.router import router as console_router
 from app.web.envelope import Envelope
 from app.web.health import Readiness
+from app.web.posting import Posting
 from app.web.pressure import Gauges, resident_bytes
 from app.web.shortcut import Shortcut
+from app.web.turnstile import Turnstile
 from app.web.wiring import Wiring
 
 TITLE = "Amazon Conversions destination"
@@ -119,12 +121,23 @@ def create_api(wiring: Wiring) -> Api:
         waiting_events=wiring.events_waiting,
         resident_bytes=resident_bytes,
     )
-    app.entrance = Envelope(
-        Shortcut(app.framework),
+    turnstile = Turnstile()
+    envelope = Envelope(
+        app.framework,
         registry=wiring.registry,
         monotonic=wiring.monotonic,
         gauges=app.state.gauges,
+        turnstile=turnstile,
     )
+    app.state.posting = Posting(
+        wiring=wiring,
+        key_ring=app.state.key_ring,
+        gauges=app.state.gauges,
+        turnstile=turnstile,
+        envelope=envelope,
+        monotonic=wiring.monotonic,
+    )
+    app.entrance = Shortcut(app.state.posting, envelope)
     _describe_once(app)
     return app
 

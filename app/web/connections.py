@@ -11,14 +11,18 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from starlette.responses import JSONResponse
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from starlette.types import Receive
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.domain.admission import Cause
-from app.web.envelope import HEADERS, LARGER_BODIES, request_id_of, told_length
+from app.web.envelope import FIXED_HEADERS, request_id_of, told_length
 from app.web.errors import Problem, Word, body_of, status_of
+from app.web.headers import RawHeaders
+from app.web.incoming import cap_of
+from app.web.posting import PATH, Posting, Reply
 from app.web.pressure import Gauges, problem_of
 
 NEVER: Final = float("inf")
@@ -26,6 +30,10 @@ NEVER: Final = float("inf")
 _PARTING_S: Final = 1.0
 # How long a connection without a request may still bring the one that is on its way when we leave.
 _FAREWELL_S: Final = 0.5
+
+_POSTS_TO: Final = PATH.encode()
+# The headers that every answer has, and the line that ends a head.
+_FIXED_LINES: Final = b"".join(name + b": " + value + b"\r\n" for name, value in FIXED_HEADERS) + b"\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,40 @@ class Phase(StrEnum):
     PARTING = "parting"
 
 
+class PostCycle(RequestResponseCycle):
+    """A plain post on its way: its body is brought as every other's, its answer leaves in one write."""
+
+    def __init__(self, headers: RawHeaders, **given: Any) -> None:
+        super().__init__(**given)
+        self._headers = headers
+
+    async def run_asgi(self, app: Posting) -> None:  # type: ignore[override]
+        """Answer the post; with nothing where its caller hung up, or was told already to go."""
+        try:
+            reply = await app.answer(self._headers, cast(Receive, self.receive))
+            if self.flow.write_paused and not self.disconnected:
+                await self.flow.drain()
+        except BaseException:  # cancelled: the process leaves, and has waited for long enough
+            self.transport.close()
+            raise
+        if reply is not None and not self.disconnected:
+            self._write(reply)
+
+    def _write(self, reply: Reply) -> None:
+        self.response_started = self.response_complete = True
+        lines = [STATUS_LINE[reply.status]]
+        for name, value in (*self.default_headers, *reply.headers):
+            lines += (name, b": ", value, b"\r\n")
+        if not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        lines += (_FIXED_LINES, reply.body)
+        self.transport.write(b"".join(lines))
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+
+
 class Connection(HttpToolsProtocol):
     """A connection on terms. `cut` is told why one was ended: a phase, `head_bytes`, `reading`, `crowd`."""
 
@@ -66,10 +108,11 @@ class Connection(HttpToolsProtocol):
         closing: Closing,
         cut: Callable[[str], None],
         gauges: Gauges | None = None,
+        posting: Posting | None = None,
         **more: Any,
     ) -> None:
         super().__init__(*given, **more)
-        self._gauges, self._skipping = gauges, False
+        self._gauges, self._skipping, self._posting = gauges, False, posting
         self._terms, self._closing, self._cut = terms, closing, cut
         self._phase, self._due, self._read_due = Phase.HEAD, NEVER, NEVER
         self._head_bytes = self._weight = 0  # of this head: as it comes, and as it is read
@@ -128,9 +171,13 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._phase, self._due = Phase.BODY, self.loop.time() + self._terms.body_s
-        if self._gauges is not None and self._is_post() and self._turned_away(self._gauges):
+        is_post = self._is_post()
+        if is_post and self._gauges is not None and self._turned_away(self._gauges):
             return
-        super().on_headers_complete()
+        if is_post and self._posting is not None and self._is_usual():
+            self._take_post(self._posting)
+        else:
+            super().on_headers_complete()
         if self._closing.begun and self.cycle is not None:
             self.cycle.keep_alive = False
 
@@ -184,7 +231,30 @@ class Connection(HttpToolsProtocol):
     def _is_post(self) -> bool:
         """Whether this is a plain post of events with nothing before it; the rest is the application's."""
         waits = self.cycle is not None and not self.cycle.response_complete
-        return not waits and self.url == b"/events" and self.parser.get_method() == b"POST"
+        return not waits and self.url == _POSTS_TO and self.parser.get_method() == b"POST"
+
+    def _is_usual(self) -> bool:
+        """Whether nothing about the request's head asks for more than its body to be read."""
+        http_version: str = self.parser.get_http_version()
+        return http_version == "1.1" and not self.expect_100_continue and not self.parser.should_upgrade()
+
+    def _take_post(self, posting: Posting) -> None:
+        """Have a plain post of events answered past the application; reading stays as the server does it."""
+        self.cycle = PostCycle(
+            self.headers,
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        self._start_asgi_task(self.cycle, posting)  # type: ignore[arg-type]
 
     def _turned_away(self, gauges: Gauges) -> bool:
         """Answer a post that may not come in, at the cost of a few lines: no task, and nothing of its body.
@@ -192,7 +262,7 @@ class Connection(HttpToolsProtocol):
         When there is ten times too much, what refusing costs is what is left for the rest.
         """
         told = told_length(self.headers)
-        if (told or 0) > LARGER_BODIES["/events"] or (cause := gauges.turned_away(told)) is None:
+        if (told or 0) > cap_of(PATH) or (cause := gauges.turned_away(told)) is None:
             return False
         if self.expect_100_continue:
             # Whether the body still comes is the client's choice: there is no telling what follows.
@@ -271,10 +341,7 @@ def _answer(problem: Problem, headers: list[tuple[bytes, bytes]]) -> bytes:
 def _ready(problem: Problem) -> tuple[bytes, bytes]:
     """Return what is the same in every answer of a problem: what stands before and after the rest."""
     response = JSONResponse(body_of(problem), status_of(problem))
-    fixed = [
-        *response.raw_headers,
-        *((name.lower().encode(), value.encode()) for name, value in HEADERS.items()),
-    ]
+    fixed = [*response.raw_headers, *FIXED_HEADERS]
     head = STATUS_LINE[response.status_code] + b"".join(
         name + b": " + value + b"\r\n" for name, value in fixed
     )

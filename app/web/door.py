@@ -14,6 +14,7 @@ from starlette.responses import Response
 from app.domain import strict_json
 from app.web.auth import Caller, KeyRing, Scope
 from app.web.errors import Problem, Refusal, Word, answer, malformed
+from app.web.headers import RawHeaders, first
 from app.web.problems import Field, path_of
 from app.web.wiring import Wiring
 
@@ -65,8 +66,11 @@ class Door(APIRoute):
         takes_body = self.body_field is not None
 
         async def handle(request: Request) -> Response:
-            if scopes and (refused := await admit(request, scopes)) is not None:
-                return refused
+            if scopes:
+                found = await admitted(key_ring_of(request), request.scope["headers"], scopes)
+                if isinstance(found, Problem):
+                    return answer(found)
+                request.state.caller = found
             if not raw:
                 await _read_body(request, takes_body=takes_body)
             return await within(request)
@@ -74,16 +78,12 @@ class Door(APIRoute):
         return handle
 
 
-async def admit(request: Request, scopes: tuple[Scope, ...]) -> Response | None:
-    """Let the caller in and remember who it is, or return the answer that keeps it out."""
-    found = await key_ring_of(request).authenticate(request.scope["headers"])
-    if isinstance(found, Problem):
-        return answer(found)
-    if not found.may(*scopes):
-        wanted = " or ".join(scopes)
-        return answer(Problem(Word.FORBIDDEN, f"This key lacks the scope {wanted}."))
-    request.state.caller = found
-    return None
+async def admitted(ring: KeyRing, headers: RawHeaders, scopes: tuple[Scope, ...]) -> Caller | Problem:
+    """Return the caller that these headers name, when it holds one of the scopes, or what keeps it out."""
+    found = await ring.authenticate(headers)
+    if isinstance(found, Caller) and not found.may(*scopes):
+        return Problem(Word.FORBIDDEN, f"This key lacks the scope {' or '.join(scopes)}.")
+    return found
 
 
 async def _read_body(request: Request, *, takes_body: bool) -> None:
@@ -91,7 +91,7 @@ async def _read_body(request: Request, *, takes_body: bool) -> None:
     body = await request.body()
     if not body:
         return  # a missing body that is needed is the framework's 422
-    check_media_type(request, "application/json")
+    check_media_type(request.scope["headers"], "application/json")
     value = strict_json.parse(body)
     if isinstance(value, strict_json.Malformed):
         raise Refusal.of(malformed(value))
@@ -103,15 +103,15 @@ async def _read_body(request: Request, *, takes_body: bool) -> None:
     request._json = value
 
 
-def check_media_type(request: Request, *accepted: str) -> str:
+def check_media_type(headers: RawHeaders, *accepted: str) -> str:
     """Return the body's media type: one of `accepted`, in UTF-8, not compressed. Raises Refusal."""
-    given = request.headers.get("content-type", "")
+    given = first(headers, b"content-type") or ""
     media_type, _, parameters = given.partition(";")
     charset = parameters.replace('"', "").strip().lower()
     if media_type.strip().lower() not in accepted or charset not in ("", "charset=utf-8", "charset=utf8"):
         wanted = " or ".join(accepted)
         raise Refusal(Word.UNSUPPORTED_MEDIA_TYPE, f"Send the body with Content-Type: {wanted}, in UTF-8.")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    if (first(headers, b"content-encoding") or "identity").lower() != "identity":
         raise Refusal(Word.UNSUPPORTED_MEDIA_TYPE, "Send the body without Content-Encoding.")
     return media_type.strip().lower()
 

@@ -13,16 +13,12 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.web.errors import Problem, Refusal, Word, answer, problem_of
+from app.web.errors import Problem, Word, answer, problem_of
+from app.web.incoming import Incoming, cap_of
 from app.web.pressure import Gauges, Ticket
 from app.web.turnstile import Turnstile
 
 logger = logging.getLogger("app.web.requests")
-
-MIB = 1024 * 1024
-BODY_CAP = MIB
-# Where more is taken than of an administrative body.
-LARGER_BODIES: Mapping[str, int] = {"/events": 5 * MIB}
 
 # A page brings its own policy; everything else is never rendered, framed or kept.
 HEADERS: Mapping[str, str] = {
@@ -33,8 +29,8 @@ HEADERS: Mapping[str, str] = {
 }
 
 # As the server takes them; starlette writes names of headers in lower case.
-_RAW_HEADERS = tuple((name.lower().encode(), value.encode()) for name, value in HEADERS.items())
-_REQUEST_ID_HEADER = b"x-request-id"
+FIXED_HEADERS = tuple((name.lower().encode(), value.encode()) for name, value in HEADERS.items())
+REQUEST_ID = b"x-request-id"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -44,11 +40,17 @@ class Envelope:
     """Wraps the whole application. `monotonic` is in seconds."""
 
     def __init__(
-        self, app: ASGIApp, *, registry: CollectorRegistry, monotonic: Callable[[], float], gauges: Gauges
+        self,
+        app: ASGIApp,
+        *,
+        registry: CollectorRegistry,
+        monotonic: Callable[[], float],
+        gauges: Gauges,
+        turnstile: Turnstile,
     ) -> None:
         self._app = app
         self._gauges = gauges
-        self._turnstile = Turnstile()
+        self._turnstile = turnstile
         self._monotonic = monotonic
         # Labels hold templates of paths, never paths: there are few, and nobody is named in them.
         self._requests = Counter(
@@ -74,34 +76,32 @@ class Envelope:
                 headers = message["headers"]
                 present = {name for name, _ in headers}
                 message["headers"] = [
-                    *(header for header in headers if header[0] != _REQUEST_ID_HEADER),
-                    (_REQUEST_ID_HEADER, request_id.encode()),
-                    *(header for header in _RAW_HEADERS if header[0] not in present),
+                    *(header for header in headers if header[0] != REQUEST_ID),
+                    (REQUEST_ID, request_id.encode()),
+                    *(header for header in FIXED_HEADERS if header[0] not in present),
                 ]
             await send(message)
 
         ticket: Ticket | None = None
         try:
             problem = _unreadable(scope)
+            told, cap = told_length(scope["headers"]), cap_of(scope["path"])
+            is_post = scope["path"] == "/events" and scope["method"] == "POST"
+            if problem is None and (is_post or told != 0):
+                # Before anything is asked of the database, and before the body is read. One that is too
+                # large anyway is answered 413 and never read.
+                entered = self._gauges.enter(0 if (told or 0) > cap else told, is_post=is_post)
+                if isinstance(entered, Ticket):
+                    ticket = entered
+                else:
+                    problem = entered
+                    if is_post:
+                        scope["route"] = _EVENTS_ROUTE
             if problem is None:
-                told, is_post = (
-                    told_length(scope["headers"]),
-                    scope["path"] == "/events" and scope["method"] == "POST",
+                body = Incoming(
+                    receive, cap=cap, told=told, ticket=ticket, gauges=self._gauges, turnstile=self._turnstile
                 )
-                if is_post or told != 0:
-                    # Before anything is asked of the database, and before the body is read.
-                    over = told is not None and told > LARGER_BODIES.get(scope["path"], BODY_CAP)
-                    # One that is too large anyway is answered 413 and never read.
-                    entered = self._gauges.enter(0 if over else told, is_post=is_post)
-                    if isinstance(entered, Ticket):
-                        ticket = entered
-                        receive = self._charged(entered, receive)
-                    else:
-                        problem = entered
-                        if is_post:
-                            scope["route"] = EVENTS_ROUTE
-            if problem is None:
-                await self._app(scope, _capped(scope, receive, told), send_with_headers)
+                await self._app(scope, body.receive, send_with_headers)
             else:
                 await answer(problem)(scope, receive, send_with_headers)
         except ClientDisconnect:
@@ -113,41 +113,24 @@ class Envelope:
         finally:
             if ticket is not None:
                 self._gauges.leave(ticket, status)
-            self._note(scope, status, self._monotonic() - began, request_id)
+            route = getattr(scope.get("route"), "path", "unknown")
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            key = getattr(scope["state"].get("caller"), "key", None)
+            self.note(method, route, status, self._monotonic() - began, request_id, key)
 
-    def _charged(self, ticket: Ticket, receive: Receive) -> Receive:
-        """Return `receive` that notes the bytes it brings, and ends a body that outgrows the room."""
-
-        async def receive_charged() -> Message:
-            message = await receive()
-            complete = message["type"] == "http.request" and not message.get("more_body", False)
-            if ticket.read_at is None:
-                problem = self._gauges.read(ticket, len(message.get("body", b"")), complete=complete)
-                if problem is not None:
-                    raise Refusal.of(problem)
-                if complete and ticket.is_post:
-                    # Behind this the post is read and judged: that is where its time goes.
-                    await self._turnstile.pass_through(ticket.cost)
-                    if (problem := self._gauges.grown(ticket)) is not None:
-                        raise Refusal.of(problem)
-            return message
-
-        return receive_charged
-
-    def _note(self, scope: Scope, status: int, took: float, request_id: str) -> None:
-        route = getattr(scope.get("route"), "path", "unknown")
-        method = scope["method"] if scope["method"] in _METHODS else "other"
-        key = (method, route, status)
-        counted = self._series.get(key)
+    def note(
+        self, method: str, route: str, status: int, took: float, request_id: str, key: str | None
+    ) -> None:
+        """Count a request that was answered, and write its line; `took` is in seconds."""
+        counted = self._series.get((method, route, status))
         if counted is None:
             # Finding a series by its labels costs more than counting.
             counted = self._requests.labels(method, route, str(status)), self._seconds.labels(route)
-            self._series[key] = counted
+            self._series[method, route, status] = counted
         counted[0].inc()
         counted[1].observe(took)
         if not logger.isEnabledFor(logging.INFO):
             return
-        caller = scope["state"].get("caller")
         logger.info(
             "request id=%s method=%s route=%s status=%d took_ms=%d key=%s",
             request_id,
@@ -155,7 +138,7 @@ class Envelope:
             route,
             status,
             round(took * 1000),
-            getattr(caller, "key", "-"),
+            key or "-",
         )
 
 
@@ -165,7 +148,7 @@ class _EventsRoute:
     path = "/events"
 
 
-EVENTS_ROUTE = _EventsRoute()
+_EVENTS_ROUTE = _EventsRoute()
 
 Headers = Iterable[tuple[bytes, bytes]]
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -196,22 +179,3 @@ def told_length(headers: Headers) -> int | None:
         if name == b"transfer-encoding":
             return None
     return 0
-
-
-def _capped(scope: Scope, receive: Receive, told: int | None) -> Receive:
-    """Return `receive` that refuses a body larger than its address takes, told beforehand or not."""
-    cap = LARGER_BODIES.get(scope["path"], BODY_CAP)
-    too_large = (told or 0) > cap
-    seen = 0
-
-    async def receive_capped() -> Message:
-        nonlocal seen
-        if too_large:
-            raise Refusal(Word.TOO_LARGE)
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > cap:
-            raise Refusal(Word.TOO_LARGE)
-        return message
-
-    return receive_capped

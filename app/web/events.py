@@ -1,8 +1,9 @@
 """POST /events: the journey's door. Reads every body form, answers one result for each event."""
 
 import random
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
@@ -16,7 +17,9 @@ from app.intake.receiving import Intake, Result
 from app.web.auth import Caller, Scope
 from app.web.door import CallerOf, Door, Wired, check_media_type, needs, reads_its_own_body
 from app.web.errors import Refusal, Word, malformed
-from app.web.exact import ExactJson
+from app.web.exact import exact_json
+from app.web.headers import RawHeaders
+from app.web.pressure import Gauges
 from app.web.problems import Field
 from app.web.wiring import Wiring
 
@@ -66,40 +69,55 @@ async def post_events(
     202 when every event was accepted or is a duplicate, 207 when some were, 422 when none was. 202 means
     durable: committed with fsync before the answer.
     """
-    return await take(
-        request,
+    told = await take(
+        request.scope["headers"],
+        request.body,
         wired,
+        request.app.state.gauges,
         caller,
         destination=destination_id,
         mapping=mapping_id,
         low=priority is Priority.LOW,
         dry_run=dry_run,
     )
+    return Response(told.body, told.status, media_type="application/json")
+
+
+class Told(NamedTuple):
+    """The answer to a post: its status, and its body as JSON."""
+
+    status: int
+    body: bytes
 
 
 async def take(
-    request: Request,
+    headers: RawHeaders,
+    read: Callable[[], Awaitable[bytes]],
     wired: Wiring,
+    gauges: Gauges,
     caller: Caller,
     *,
     destination: str | None = None,
     mapping: str | None = None,
     low: bool = False,
     dry_run: bool = False,
-) -> Response:
-    """Take the events of a caller who was let in, and answer once they are stored. Raises Refusal."""
-    media_type = check_media_type(request, "application/json", NDJSON)
+) -> Told:
+    """Take the events of a caller who was let in, and answer once they are stored. Raises Refusal.
+
+    `read` brings the body; it is not called where the headers or a full queue already decide.
+    """
+    media_type = check_media_type(headers, "application/json", NDJSON)
     ids, late = caller.destination_ids, wired.late()
     if late and ids is not None:
         late &= ids  # of others this key must not learn anything
     if late and late == ids:
         # All that this key may send is for queues that are too long: there is no need to read it.
-        raise Refusal.of(request.app.state.gauges.refusal(Cause.LANE))
-    events = read_body(await request.body(), media_type, destination, mapping)
+        raise Refusal.of(gauges.refusal(Cause.LANE))
+    events = read_body(await read(), media_type, destination, mapping)
     if late:
         events = _without_late(events, late)
         if all(isinstance(one, Rejection) and one.reason == _LATE for one in events):
-            raise Refusal.of(request.app.state.gauges.refusal(Cause.LANE))
+            raise Refusal.of(gauges.refusal(Cause.LANE))
     allowed = (
         None if caller.destination_ids is None else frozenset(map(DestinationId, caller.destination_ids))
     )
@@ -157,8 +175,8 @@ def read_body(
     return read
 
 
-def answer_results(results: list[Result], *, dry_run: bool) -> Response:
-    """Return the response for one result per event."""
+def answer_results(results: list[Result], *, dry_run: bool) -> Told:
+    """Return what is told of one result per event."""
     rejected = sum(result.status == "rejected" for result in results)
     duplicates = sum(result.status == "duplicate" for result in results)
     body = {
@@ -168,10 +186,12 @@ def answer_results(results: list[Result], *, dry_run: bool) -> Response:
         "results": [_shown(result) for result in results],
     }
     if rejected == len(results):
-        return ExactJson(body, 422)
-    if rejected:
-        return ExactJson(body, 207)
-    return ExactJson(body, 200 if dry_run else 202)
+        status = 422
+    elif rejected:
+        status = 207
+    else:
+        status = 200 if dry_run else 202
+    return Told(status, exact_json(body))
 
 
 def _shown(result: Result) -> dict[str, Any]:

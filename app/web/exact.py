@@ -8,6 +8,11 @@ from starlette.responses import Response
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
+def exact_json(content: Any) -> bytes:
+    """Return plain values, decimals among them, as JSON."""
+    return _ENCODER.encode(content)
+
+
 class ExactJson(Response):
     """A response of plain values, decimals among them; the framework's own would turn these into doubles."""
 
@@ -15,4 +20,4 @@ class ExactJson(Response):
 
     def render(self, content: Any) -> bytes:
         """Return the content as JSON."""
-        return _ENCODER.encode(content)
+        return exact_json(content)

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.types import ASGIApp
 
 from app.web.connections import Closing, Connection, Terms
+from app.web.posting import Posting
 from app.web.pressure import Gauges
 
 _SWEEP_EVERY_S: Final = 0.5
@@ -38,6 +39,7 @@ class Server(uvicorn.Server):
         terms: Terms,
         registry: CollectorRegistry,
         gauges: Gauges | None = None,
+        posting: Posting | None = None,
     ) -> None:
         cut = Counter("connections_cut", "Connections that were ended", ["why"], registry=registry)
         self._closing = Closing()
@@ -49,6 +51,7 @@ class Server(uvicorn.Server):
             closing=self._closing,
             cut=lambda why: cut.labels(why).inc(),
             gauges=gauges,
+            posting=posting,
         )
         super().__init__(
             uvicorn.Config(

@@ -1,0 +1,213 @@
+"""`POST /events` from the server, by the shortcut and by the framework's way: three ways in, one answer."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from app.domain.event import Event, Rejection
+from app.intake.receiving import Result
+from app.web.api import create_api
+from app.web.connections import Terms
+from app.web.serving import Server
+from tests.web.world import BOOTSTRAP, World
+
+# Without a query the framework is passed by; with this one, which says what is said anyway, it is not.
+PLAIN, ASKING = "/events", "/events?dry_run=false"
+JSON = {"Content-Type": "application/json"}
+
+
+class TakesAll:
+    """An intake that accepts whatever it is given."""
+
+    async def receive(self, events: Sequence[Event | Rejection], *, allowed: Any, low: bool) -> list[Result]:
+        return [Result(n, getattr(event, "event_id", None), "accepted") for n, event in enumerate(events)]
+
+
+def application(world: World, registry: CollectorRegistry | None = None) -> Any:
+    return create_api(replace(world.wiring, intake=TakesAll(), registry=registry or CollectorRegistry()))
+
+
+@asynccontextmanager
+async def served(app: Any) -> AsyncIterator[int]:
+    """Serve an application as the process does; yields the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Server(
+            app,
+            host="127.0.0.1",
+            port=0,
+            keep_alive_s=5,
+            linger_s=0,
+            terms=Terms(),
+            registry=CollectorRegistry(),
+            gauges=app.state.gauges,
+            posting=app.state.posting,
+        )
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            await asyncio.sleep(0)
+        yield int(listener.getsockname()[1])
+        server.should_exit = True
+        await asyncio.wait_for(serving, 10)
+
+
+async def every_way(
+    world: World, content: bytes, headers: dict[str, str], registry: CollectorRegistry | None = None
+) -> list[httpx.Response]:
+    """Send the same request each way."""
+    app = application(world, registry)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        within = [await client.post(way, content=content, headers=headers) for way in (PLAIN, ASKING)]
+    async with served(app) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        return [await client.post(PLAIN, content=content, headers=headers), *within]
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status"),
+    [
+        pytest.param(b'{"destination_id": "dst_1", "event_id": "e"}', JSON, 202, id="an event"),
+        pytest.param(b'[{"destination_id": "d"}, {"destination_id": "d"}]', JSON, 202, id="a list"),
+        pytest.param(
+            b'{"destination_id": "d"}\n', {"Content-Type": "application/x-ndjson"}, 202, id="lines of events"
+        ),
+        pytest.param(b"{", JSON, 400, id="a body that is no JSON"),
+        pytest.param(b'{"a": 1, "a": 2}', JSON, 400, id="a body with two readings"),
+        pytest.param(b"[]", JSON, 422, id="a batch of nothing"),
+        pytest.param(b"1", JSON, 400, id="a number"),
+        pytest.param(b"[" + b"{}," * 5000 + b"{}]", JSON, 413, id="too many events"),
+        pytest.param(b" " * (5 * 1024 * 1024 + 1), JSON, 413, id="too large a body"),
+        pytest.param(b"{}", {}, 415, id="no media type"),
+        pytest.param(b"{}", {**JSON, "Content-Encoding": "gzip"}, 415, id="a compressed body"),
+        pytest.param(b"{}", {**JSON, "X-Api-Key": "nobody"}, 401, id="a key that is none"),
+        pytest.param(b"{}", {**JSON, "X-Api-Key": ""}, 401, id="no key"),
+    ],
+)
+async def test_all_ways_answer_alike(
+    world: World, content: bytes, headers: dict[str, str], status: int
+) -> None:
+    """Status, body and headers; only the request's own id differs, and the server's date."""
+    answers = await every_way(world, content, {"X-Api-Key": BOOTSTRAP, **headers})
+    assert answers[0].headers.pop("Date")
+    for answer in answers:
+        assert answer.headers.pop("X-Request-Id")
+        assert answer.status_code == status
+        assert answer.content == answers[0].content
+        assert dict(answer.headers) == dict(answers[0].headers)
+
+
+async def test_all_ways_want_the_same_scope(world: World) -> None:
+    """A key that may only read sends no events."""
+    key = await world.key("events:read")
+    answers = await every_way(world, b"{}", {**JSON, "X-Api-Key": key})
+    assert [answer.status_code for answer in answers] == [403] * 3
+    assert len({answer.content for answer in answers}) == 1
+
+
+async def test_all_ways_are_counted_under_one_route(world: World) -> None:
+    """The metrics do not tell them apart."""
+    registry = CollectorRegistry()
+    await every_way(world, b'{"destination_id": "d"}', {**JSON, "X-Api-Key": BOOTSTRAP}, registry)
+    samples = [
+        sample.value
+        for metric in registry.collect()
+        for sample in metric.samples
+        if sample.name == "http_requests_total" and sample.labels.get("route") == "/events"
+    ]
+    assert samples == [3.0]
+
+
+class Breaks:
+    """An intake with a defect."""
+
+    async def receive(self, events: Sequence[Event | Rejection], *, allowed: Any, low: bool) -> list[Result]:
+        raise ZeroDivisionError
+
+
+async def exchanged(port: int, *parts: bytes) -> bytes:
+    """Write these parts to a fresh connection, one after another, and return all that comes until its end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for part in parts:
+        writer.write(part)
+        await writer.drain()
+    got = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    return got
+
+
+def post(body: bytes, *more: str, version: str = "1.1") -> bytes:
+    lines = [f"POST /events HTTP/{version}", "Host: x", f"X-Api-Key: {BOOTSTRAP}", *more]
+    lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+EVENT = b'{"destination_id": "d", "event_id": "e%d"}'
+CLOSE = "Connection: close"
+
+
+async def test_posts_that_come_together_are_answered_in_their_order(world: World) -> None:
+    """Whichever way each of them takes: pipelined ones wait for the one before."""
+    async with served(application(world)) as port:
+        asked = [EVENT % number for number in range(4)]
+        got = await exchanged(port, b"".join(map(post, asked)) + post(EVENT % 4, CLOSE))
+    assert got.count(b"HTTP/1.1 202") == 5
+    assert [got.index(b'"e%d"' % number) for number in range(5)] == sorted(
+        got.index(b'"e%d"' % number) for number in range(5)
+    )
+
+
+async def test_a_connection_that_is_to_be_closed_is(world: World) -> None:
+    """Asked by header, or by the version of HTTP; and the answer says so."""
+    async with served(application(world)) as port:
+        for one in (post(EVENT % 1, CLOSE), post(EVENT % 1, version="1.0")):
+            got = await exchanged(port, one)
+            assert got.startswith(b"HTTP/1.1 202")
+            assert b"connection: close" in got
+
+
+async def test_a_body_may_come_in_pieces_and_unannounced(world: World) -> None:
+    """In chunks of HTTP, byte by byte, or after 100 Continue."""
+    chunked = post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked\r\nConnection: close")
+    body = EVENT % 7
+    async with served(application(world)) as port:
+        for parts in (
+            [chunked, *(b"1\r\n%c\r\n" % letter for letter in body), b"0\r\n\r\n"],
+            [b"%c" % letter for letter in post(body, CLOSE)],
+            [post(body, CLOSE, "Expect: 100-continue")],
+        ):
+            got = await exchanged(port, *parts)
+            assert b"HTTP/1.1 202" in got
+            assert b'"e7"' in got
+
+
+async def test_a_defect_is_answered_and_the_connection_goes_on(world: World) -> None:
+    """500 in the one shape, with nothing of the event in it."""
+    app = create_api(replace(world.wiring, intake=Breaks(), registry=CollectorRegistry()))
+    async with served(app) as port:
+        got = await exchanged(port, post(EVENT % 1), post(EVENT % 2, CLOSE))
+    assert got.count(b"HTTP/1.1 500") == 2
+    assert b'"error":"internal"' in got
+    assert b'"e1"' not in got
+
+
+async def test_a_caller_that_hangs_up_harms_nobody(world: World) -> None:
+    """Neither in the middle of its body nor before its answer."""
+    app = application(world)
+    async with served(app) as port:
+        for part in (post(EVENT % 1)[:-5], post(EVENT % 1)):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(part)
+            await writer.drain()
+            writer.transport.abort()
+        until = time.monotonic() + 5
+        while app.state.gauges._posts and time.monotonic() < until:
+            await asyncio.sleep(0)
+        assert app.state.gauges._posts == 0
+        assert b"HTTP/1.1 202" in await exchanged(port, post(EVENT % 2, CLOSE))
