@@ -171,16 +171,15 @@ class Stores:
             for one in placed
             for key in one.candidate.keys
         ]
-        free = await ledger.claim(connection, flush.generation, entries)
+        flush.found = await ledger.claim(connection, flush.generation, entries)
         won = list(placed)
-        if len(free) < len(entries):
-            won = [one for one in placed if free.issuperset(one.candidate.keys)]
-            lost = [one for one in placed if not free.issuperset(one.candidate.keys)]
-            halves = [key for one in lost for key in one.candidate.keys if key in free]
+        if flush.found:
+            taken = flush.found.keys()
+            won = [one for one in placed if taken.isdisjoint(one.candidate.keys)]
+            lost = [one for one in placed if not taken.isdisjoint(one.candidate.keys)]
+            halves = [key for one in lost for key in one.candidate.keys if key not in taken]
             if halves:
                 await ledger.release(connection, flush.generation, halves)
-            keys = [key for one in lost for key in one.candidate.keys]
-            flush.found = await ledger.find(connection, flush.generation, keys)
             for one in lost:
                 flush.give(one.at, _verdict(one.candidate, flush.found))
         for one in won:

@@ -6,6 +6,7 @@ caller's event time: an id sent again with another time must meet its first row.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import msgspec
 
@@ -31,14 +32,14 @@ class Found:
     place: int
 
 
-async def claim(connection: RoadConnection, generation: int, entries: Sequence[Entry]) -> set[bytes]:
-    """Insert the keys that nobody holds, in order of key, and return those that were won.
+async def claim(connection: RoadConnection, generation: int, entries: Sequence[Entry]) -> dict[bytes, Found]:
+    """Insert the keys that nobody holds, in order of key; return what stands under those that somebody does.
 
     Must run under the flush lock. The keys of `entries` are distinct. Sorting keeps two flushes with
     the same keys in opposite order from waiting for each other.
     """
-    ordered = sorted(entries, key=lambda entry: entry.key)
-    rows = await connection.fetch(
+    ordered = sorted(entries, key=_key)
+    status = await connection.execute(
         # The two generations before this one are only read; a conflict can arise in this one alone.
         """
         INSERT INTO ledger (generation, key, content, parcel, place)
@@ -47,7 +48,7 @@ async def claim(connection: RoadConnection, generation: int, entries: Sequence[E
           WITH ORDINALITY AS c (key, content, parcel, place, nth)
         WHERE NOT EXISTS (SELECT FROM ledger l WHERE l.generation = $1 - 1 AND l.key = c.key)
           AND NOT EXISTS (SELECT FROM ledger l WHERE l.generation = $1 - 2 AND l.key = c.key)
-        ORDER BY c.nth ON CONFLICT DO NOTHING RETURNING key
+        ORDER BY c.nth ON CONFLICT DO NOTHING
         """,
         generation,
         [entry.key for entry in ordered],
@@ -55,7 +56,18 @@ async def claim(connection: RoadConnection, generation: int, entries: Sequence[E
         [entry.parcel for entry in ordered],
         [entry.place for entry in ordered],
     )
-    return {row["key"] for row in rows}
+    if int(status.rpartition(" ")[2]) == len(ordered):
+        return {}  # the usual case: every key was free, and only their number travels
+    found = await find(connection, generation, [entry.key for entry in ordered])
+    # A parcel has one flush, and a place in it one event: what stands there as we wrote it is ours.
+    return {
+        entry.key: held
+        for entry in ordered
+        if (held := found[entry.key]).parcel != entry.parcel or held.place != entry.place
+    }
+
+
+_key = attrgetter("key")
 
 
 async def find(connection: RoadConnection, generation: int, keys: Sequence[bytes]) -> dict[bytes, Found]:

@@ -24,8 +24,8 @@ async def c(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-def entry(key: int, *, content: int = 0, place: int = 0) -> ledger.Entry:
-    return ledger.Entry(key.to_bytes(16), content.to_bytes(16), ParcelId(1), place)
+def entry(key: int, *, content: int = 0, parcel: int = 1, place: int = 0) -> ledger.Entry:
+    return ledger.Entry(key.to_bytes(16), content.to_bytes(16), ParcelId(parcel), place)
 
 
 def parcel(number: int, *, event_at: datetime = NOW, events: int = 2) -> parcels.NewParcel:
@@ -48,15 +48,26 @@ async def age_ledger(c: asyncpg.Connection) -> None:
 
 async def test_a_key_is_won_once_over_three_generations(c: asyncpg.Connection) -> None:
     """The two before the current one are looked at; the fourth has forgotten."""
-    assert await ledger.claim(c, 1, [entry(7)]) == {(7).to_bytes(16)}
+    key = (7).to_bytes(16)
+    assert await ledger.claim(c, 1, [entry(7, content=1)]) == {}
     for generation in (2, 3):
         await age_ledger(c)
         assert await partitions.rotate_ledger(c) == generation
-        assert await ledger.claim(c, generation, [entry(7)]) == set()
-        assert (await ledger.find(c, generation, [(7).to_bytes(16)])).keys() == {(7).to_bytes(16)}
+        held = await ledger.claim(c, generation, [entry(7, content=2, parcel=2)])
+        assert held == {key: ledger.Found((1).to_bytes(16), ParcelId(1), 0)}
+        assert (await ledger.find(c, generation, [key])).keys() == {key}
     await age_ledger(c)
     assert await partitions.rotate_ledger(c) == 4
-    assert await ledger.claim(c, 4, [entry(7)]) == {(7).to_bytes(16)}
+    assert await ledger.claim(c, 4, [entry(7, parcel=2)]) == {}
+
+
+async def test_of_keys_asked_for_together_those_are_told_that_somebody_holds(c: asyncpg.Connection) -> None:
+    """Whatever the holder's place; those that were free are ours from then on."""
+    assert await ledger.claim(c, 1, [entry(1), entry(2, place=1)]) == {}
+    held = await ledger.claim(c, 1, [entry(n, parcel=2, place=n) for n in (3, 2, 0, 1)])
+    assert held.keys() == {(1).to_bytes(16), (2).to_bytes(16)}
+    again = await ledger.claim(c, 1, [entry(0, parcel=3), entry(3, parcel=3)])
+    assert {found.parcel for found in again.values()} == {2}
 
 
 async def test_a_young_generation_is_not_rotated(c: asyncpg.Connection) -> None:
