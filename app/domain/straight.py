@@ -3,28 +3,32 @@
 `convert` reads any event under any mapping, and says what is wrong with it. What is compiled here gives the
 same conversion for an event with which nothing is wrong, and None for every other, which is `convert`'s. It
 has no rule of its own: it calls the same readers, and a law in the tests holds the two to the same bytes.
-What makes it fast is what it leaves out: all that is the same for every event of a mapping is written as JSON
-once, at compile time, and what differs is put between, with no object made on the way.
+What makes it fast is what it leaves out. All that is the same for every event of a mapping is written as JSON
+once, at compile time, and what differs is put between; and the whole is one function, written for the mapping
+(`app.domain.code`), so that a field costs neither a loop nor a call of its own.
 """
 
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
 
 from app.domain import consent, values
+from app.domain.code import Code
 from app.domain.consent import Mode
 from app.domain.conversion import INGESTION, Conversion, Rules
 from app.domain.countries import COUNTRIES
 from app.domain.event import Event, amazon_event_id
 from app.domain.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.failures import Failed
+from app.domain.identity import Profile
 from app.domain.identity.profiles import PROFILES
-from app.domain.mapping import Mapping
+from app.domain.mapping import CustomField, KeyField, Mapping
 from app.domain.reading import Warned
+from app.domain.sources import Source
 from app.domain.timestamps import EARLY_LIMIT, read_time
 
 # The finished conversion, or None for an event that takes the long way. Arguments: event, its id, now.
@@ -53,99 +57,135 @@ def compile_straight(mapping: Mapping, rules: Rules) -> Straight | None:
         or not mapping.fields.keys() <= (_PURCHASE_FIELDS if purchase else _PLAIN_FIELDS)
     ):
         return None
-
-    event_name = mapping.event_name
     description = {
-        "name": event_name,
+        "name": mapping.event_name,
         "conversionType": event_type,
         "eventSource": event_source,
         "eventIngestionMethod": INGESTION,
     }
     if rules.dataset_name:
         description["dataSetName"] = rules.dataset_name
-    opening = _opening({"eventDescription": description}, "countryCode") + '"'
-    signal = f',"consent":{_text(dict(consent.GRANTED_PAIR))}'
-    read_country, read_timestamp = mapping.country.read, mapping.timestamp.read
-    recent = min(rules.warn_age, rules.max_age)
-    id_scope = amazon_event_id(rules.destination_id, rules.mapping_id, event_type, "")
-    write_keys = _key_writer(mapping, rules)
-    write_price = _price_writer(mapping, rules, purchase=purchase)
-    write_custom = _custom_writer(mapping)
 
-    window: tuple[datetime, datetime, datetime] | None = None
-
-    def straight(event: Event, event_id: str, now: datetime) -> Conversion | None:
-        content = event.content
-        country = read_country(content)
-        if type(country) is not str or country not in COUNTRIES:
-            return None
-        time_text = read_timestamp(content)
-        moment = read_time(time_text) if type(time_text) is str else None
-        nonlocal window
-        if window is None or now is not window[0]:  # the same for all events of a post
-            window = now, now - recent, now + EARLY_LIMIT
-        if moment is None or not window[1] <= moment.at <= window[2]:
-            return None
-        kinds: list[str] = []
-        warnings: list[Warned] = []
-        keys = write_keys(content, country, kinds)
-        price = write_price(content)
-        custom = write_custom(content, warnings)
-        if not keys or price is None or custom is None:
-            return None
-        amazon_id = id_scope + event_id
-        body = (
-            f'{opening}{country}","eventTime":"{moment.text}","matchKeys":[{keys}]{price},'
-            f'"eventId":{_text(amazon_id)}{signal}{custom}}}'
-        )
-        return Conversion(
-            event_id,
-            amazon_id,
-            event_type,
-            event_name,
-            moment.at,
-            body.encode(),
-            tuple(kinds),
-            tuple(warnings),
-        )
-
+    code = Code("straight", "event", "event_id", "now")
+    code.add("content = event.content")
+    _write_country(code, mapping.country)
+    _write_moment(code, mapping.timestamp, rules)
+    keys = [_write_key(code, key, rules.profile) for key in mapping.match_keys]
+    code.add(
+        f"if not ({' or '.join(keys)}): return None",
+        f"price = {code.name(_price_writer(mapping, rules, purchase=purchase))}(content)",
+        "if price is None: return None",
+        "warnings = []",
+    )
+    rows = [_write_row(code, row) for row in mapping.custom_data]
+    kinds = code.name(tuple(key.wire_type for key in mapping.match_keys))
+    opening = code.name(_opening({"eventDescription": description}, "countryCode") + '"')
+    signal = code.name(f',"consent":{_text(dict(consent.GRANTED_PAIR))}')
+    scope = code.name(amazon_event_id(rules.destination_id, rules.mapping_id, event_type, ""))
+    key_texts, row_texts = "".join(f"{{{one}}}" for one in keys), "".join(f"{{{one}}}" for one in rows)
+    code.add(
+        # Each of these texts begins with a comma, or is empty.
+        f"keys, rows = f'{key_texts}'[1:], f'{row_texts}'[1:]",
+        "custom = f',{CUSTOM}{rows}]' if rows else ''",
+        f"kinds = {kinds} if {' and '.join(keys)} else {code.name(_present)}({kinds}, ({', '.join(keys)},))",
+        f"amazon_id = {scope} + event_id",
+        f"body = (f'{{{opening}}}{{country}}{{TIME}}{{moment.text}}{{KEYS}}{{keys}}]{{price}}'",
+        f"        f'{{ID}}{{text(amazon_id)}}{{{signal}}}{{custom}}}}}}')",
+        f"return Conversion(event_id, amazon_id, {code.name(event_type)}, {code.name(mapping.event_name)},",
+        "                  moment.at, body.encode(), kinds, tuple(warnings))",
+    )
+    straight: Straight = code.compile(
+        CUSTOM='"customData":[',
+        TIME='","eventTime":"',
+        KEYS='","matchKeys":[',
+        ID=',"eventId":',
+        text=_text,
+        Conversion=Conversion,
+        COUNTRIES=COUNTRIES,
+        read_time=read_time,
+        sha256=sha256,
+        is_usual=values.is_usual,
+    )
     return straight
 
 
-def _key_writer(mapping: Mapping, rules: Rules) -> Callable[[dict[str, Any], str, list[str]], str | None]:
-    """Make the writer of the match keys; it notes the kinds it wrote, and gives None for the long way."""
-    keys = [
-        (
-            key.source.read,
-            PROFILES[rules.profile][key.rule.type].clean,
-            key.rule.hashed,
-            key.wire_type,
-            f'{{"type":"{key.wire_type}","values":[',
-        )
-        for key in mapping.match_keys
-    ]
+def _write_country(code: Code, source: Source) -> None:
+    country = code.read(source)
+    code.add(f"country = {country}", "if type(country) is not str or country not in COUNTRIES: return None")
 
-    def write(content: dict[str, Any], country: str, kinds: list[str]) -> str | None:
-        written = []
-        for read, clean, hashed, kind, opening in keys:
-            trait = read(content)
-            if trait is None:
-                continue
-            if type(trait) is not str or len(trait) >= _SHORTER_THAN_A_DIGEST:
-                return None
-            cleaned = clean(trait, country)
-            if type(cleaned) is not str:
-                return None
-            if hashed:
-                written.append(f'{opening}"{sha256(cleaned.encode()).hexdigest()}"]}}')
-            elif "@" in cleaned:
-                return None
-            else:
-                written.append(f"{opening}{_text(cleaned)}]}}")
-            kinds.append(kind)
-        return ",".join(written)
 
-    return write
+def _write_moment(code: Code, source: Source, rules: Rules) -> None:
+    time, window = code.read(source), code.name(_Window(min(rules.warn_age, rules.max_age)))
+    code.add(
+        f"moment = read_time({time}) if type({time}) is str else None",
+        f"if moment is None or not {window}.holds(moment.at, now): return None",
+    )
+
+
+def _write_key(code: Code, key: KeyField, profile: Profile) -> str:
+    """Write what makes one match key; return the variable that holds its JSON, empty where it is absent."""
+    trait = code.read(key.source)
+    clean = code.name(PROFILES[profile][key.rule.type].clean)
+    opening = code.name(f',{{"type":"{key.wire_type}","values":[')
+    written = f"f'{{{opening}}}\"{{sha256(cleaned.encode()).hexdigest()}}\"]}}}}'"
+    if not key.rule.hashed:
+        written = f"f'{{{opening}}}{{text(cleaned)}}]}}}}'"
+    made = code.variable()
+    code.add(
+        f"if {trait} is None: {made} = ''",
+        "else:",
+        f"    if type({trait}) is not str or len({trait}) >= {_SHORTER_THAN_A_DIGEST}: return None",
+        f"    cleaned = {clean}({trait}, country)",
+        "    if type(cleaned) is not str: return None",
+        *([] if key.rule.hashed else ["    if '@' in cleaned: return None"]),
+        f"    {made} = {written}",
+    )
+    return made
+
+
+def _write_row(code: Code, row: CustomField) -> str:
+    """Write what makes one custom field; return the variable with its JSON, empty where it is absent."""
+    value, made = code.read(row.source), code.variable()
+    opening = "," + _opening({"name": row.name}, "value")
+
+    def odd(content: dict[str, Any], warnings: list[Warned]) -> str | None:
+        """Write a value that is not as Amazon's text has it; None for the long way."""
+        found = row.source.read(content)
+        if found is None:
+            return ""
+        text = found if type(found) is Failed else values.read_custom(found)
+        if type(text) is Failed:
+            return None
+        if not values.is_usual(text):
+            warnings.append(Warned("custom_value_unusual", row.source.path or row.field))
+        return f"{opening}{_text(text)}}}"
+
+    code.add(
+        f"if is_usual({value}): {made} = f'{{{code.name(opening)}}}\"{{{value}}}\"}}}}'",
+        f"elif {value} is None: {made} = ''",
+        "else:",
+        f"    {made} = {code.name(odd)}(content, warnings)",
+        f"    if {made} is None: return None",
+    )
+    return made
+
+
+class _Window:
+    """The ages of an event with which nothing is wrong; the same for all events of a post."""
+
+    def __init__(self, recent: timedelta) -> None:
+        self._recent = recent
+        self._now = self._first = self._last = datetime.min.replace(tzinfo=UTC)
+
+    def holds(self, at: datetime, now: datetime) -> bool:
+        """Tell whether a moment is neither too old nor too early, nor old enough for a warning."""
+        if now is not self._now:
+            self._now, self._first, self._last = now, now - self._recent, now + EARLY_LIMIT
+        return self._first <= at <= self._last
+
+
+def _present(kinds: tuple[str, ...], texts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple([kind for kind, text in zip(kinds, texts, strict=True) if text])
 
 
 def _price_writer(
@@ -175,28 +215,6 @@ def _price_writer(
                 return None
             written += f',"unitsSold":{number}'
         return written
-
-    return write
-
-
-def _custom_writer(mapping: Mapping) -> Callable[[dict[str, Any], list[Warned]], str | None]:
-    """Make the writer of custom data, its member as JSON; it adds to warnings, None for the long way."""
-    rows = [(row.source.read, _opening({"name": row.name}, "value"), row) for row in mapping.custom_data]
-
-    def write(content: dict[str, Any], warnings: list[Warned]) -> str | None:
-        written = []
-        for read, opening, row in rows:
-            value = read(content)
-            if values.is_usual(value):
-                written.append(f'{opening}"{value}"}}')  # letters, digits and underscores need no escape
-            elif value is not None:
-                text = value if type(value) is Failed else values.read_custom(value)
-                if type(text) is Failed:
-                    return None
-                if not values.is_usual(text):
-                    warnings.append(Warned("custom_value_unusual", row.source.path or row.field))
-                written.append(f"{opening}{_text(text)}}}")
-        return f',"customData":[{",".join(written)}]' if written else ""
 
     return write
 

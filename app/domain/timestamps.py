@@ -8,7 +8,9 @@ leap second, an offset beyond fourteen hours, digits that are not ASCII.
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 EARLY_LIMIT: Final = timedelta(minutes=5)  # how far ahead of our clock a sender's may be (P6)
 
@@ -17,12 +19,14 @@ _ISO: Final = re.compile(
     r"(?:[Zz]|[+-](?:0\d|1[0-3])(?::?[0-5]\d)?|[+-]14(?::?00)?)",
     re.ASCII,
 )
+# What most callers send, and Amazon is sent.
+_PLAIN: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # An epoch of the wrong unit lands outside: seconds end in the year 2286, milliseconds likewise.
 _MAX_SECONDS: Final = 10**10
 
 
-class Moment(NamedTuple):
+class Moment(msgspec.Struct, frozen=True, gc=False):
     """An instant, and its RFC 3339 text in UTC: milliseconds only where the event gave a fraction."""
 
     at: datetime
@@ -31,8 +35,9 @@ class Moment(NamedTuple):
 
 def read_time(text: str) -> Moment | None:
     """Read an event's time, or return None where it is not ISO 8601 with a zone. Fractions are cut."""
-    match = _ISO.fullmatch(text)
-    if match is None:
+    plain = _PLAIN.fullmatch(text) is not None
+    match = None if plain else _ISO.fullmatch(text)
+    if not plain and match is None:
         return None
     try:
         at = datetime.fromisoformat(text if text.isupper() else text.upper())
@@ -40,11 +45,9 @@ def read_time(text: str) -> Moment | None:
             at = at.astimezone(UTC)
     except (ValueError, OverflowError):  # the 30th of February, 24:00, a leap second, before the year 1
         return None
-    if match["fraction"] is not None:
-        return Moment(at, _iso(at, "milliseconds"))
-    # What most callers send is already what Amazon is sent.
-    as_sent = len(text) == 20 and text[10] == "T" and text[19] == "Z"
-    return Moment(at, text if as_sent else _iso(at, "seconds"))
+    if match is None:
+        return Moment(at, text)
+    return Moment(at, _iso(at, "seconds" if match["fraction"] is None else "milliseconds"))
 
 
 def _iso(at: datetime, precision: str) -> str:
