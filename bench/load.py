@@ -119,4 +119,7 @@ async def post(plan: Plan) -> Posted:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(uvloop.run(post(Plan(**json.load(sys.stdin)))))))
+    done = json.dumps(asdict(uvloop.run(post(Plan(**json.load(sys.stdin))))))
+    # Buffered, whatever the environment says: an unbuffered write to a full pipe may write only a part.
+    with open(sys.stdout.fileno(), "w", closefd=False) as out:
+        out.write(done)
