@@ -109,6 +109,17 @@ class Road:
             failures=posted.failures,
         )
 
+    def accepted_alone(self, events: int, lanes: int, *, connections: int) -> float:
+        """Post lone events while no worker runs; return those accepted a second, once all were sent on.
+
+        The bare loops it is compared with have both cores to themselves as well.
+        """
+        self._stage.end("worker")
+        taken = self.run(events, 1, lanes, connections=connections, deliver=False)
+        self._stage.start_worker()
+        self._arrived(taken.events)
+        return taken.accept_rate
+
     def drain(self, waiting: int) -> tuple[float, Spent]:
         """Start the worker on what waits; return events a second, first to last arrival, and the cost."""
         self._stage.told("/_log")
