@@ -15,6 +15,7 @@ from app.amazon import words
 from app.amazon.reading import read_json
 from app.domain.destination import Region
 from app.domain.outcome import (
+    ACCEPTED,
     Accepted,
     Answered,
     Broken,
@@ -206,7 +207,7 @@ def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Repl
     if not isinstance(reply, dict):
         return Broken("amazon_unreadable")
     if _all_accepted(reply, sent):
-        return Answered((Accepted(),) * sent)
+        return Answered((ACCEPTED,) * sent)
     named = [_Named() for _ in range(sent)]
     indexes: set[int] = set()
     for index, _ in _entries(reply.get("success")):

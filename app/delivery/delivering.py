@@ -310,10 +310,9 @@ class Delivery:
                     ):
                         await lanes.shut_gate(connection, lane.id, left)
                     await self._note(connection, lane)
-                    async with connection.transaction():
-                        return await settlements.write(
-                            connection, lane, going.load, going.started, sent, settlement, writer=self._writer
-                        )
+                    return await settlements.write(
+                        connection, lane, going.load, going.started, sent, settlement, writer=self._writer
+                    )
             except DRIVER_TROUBLE as error:
                 self._telemetry.log(
                     "settle.failed",

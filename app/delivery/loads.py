@@ -68,6 +68,11 @@ class Load:
         return bool(self.whole)
 
     @property
+    def is_plain(self) -> bool:
+        """Tell a load of whole parcels of which nothing stays behind."""
+        return bool(self.whole) and not self.late
+
+    @property
     def row_queue(self) -> int:
         """Return the queue in which its conversions wait when they leave it."""
         return _QUEUES[self.service]
