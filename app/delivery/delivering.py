@@ -281,7 +281,7 @@ class Delivery:
                 await self._tokens.forbidden(going.load.queue.id, going.access)
             case _:
                 pass
-        tries = [item.tries for item in going.load.items]
+        tries = [item.source.tries for item in going.load.items]
         settlement = settle(sent.reply, tries, policy=self._policy, jitter=jitter)
         match settlement:
             case AllLater():

@@ -72,8 +72,10 @@ async def _write_delivered(
     connection: RoadConnection, lane: Lane, load: Load, started: attempts.Started, sent: Sent, writer: Writer
 ) -> counts.Delta | None:
     """Write at one stroke that all of a load was delivered; None where nothing could be written."""
-    days = [item.day for item in load.items]
-    delta = counts.Delta(delivered=len(load.items), retrying=-sum(item.failing for item in load.items))
+    days = {item.source.day for item in load.items}
+    delta = counts.Delta(
+        delivered=len(load.items), retrying=-sum([item.source.failing for item in load.items])
+    )
     is_written = await deliveries.settle(
         connection,
         started,
