@@ -10,13 +10,15 @@ from typing import Any
 import httpx
 
 from app.amazon import wire
+from app.amazon.connections import BodyTooLong, PooledTransport
 from app.amazon.credentials import usable_token
-from app.amazon.transport import CONNECTIONS, BodyTooLong, BoundedTransport, open_transport
+from app.amazon.transport import CONNECTIONS, BoundedTransport
 from app.domain.destination import Region
 from app.domain.outcome import Lost, Sent, Unauthorized
 
 DEADLINE_S = 25.0  # of a whole call, connecting and reading to the last byte included
 _CONNECT_S = 5.0
+_USER_AGENT = f"python-httpx/{httpx.__version__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,9 @@ class Answer:
 class EventsClient:
     """Sends conversions, and asks the few other things that the contract names (§5.1).
 
-    `base_url` names a stand-in for Amazon; `transport` takes the network's place in tests. Redirects are not
-    followed, cookies not kept, the environment's proxies and .netrc not read, certificates always verified.
+    `base_url` names a stand-in for Amazon; `transport` takes the network's place in tests. A call is one
+    request to httpx's transport: redirects are not followed, cookies not kept, the environment's proxies and
+    .netrc not read, certificates always verified.
     """
 
     def __init__(
@@ -45,8 +48,8 @@ class EventsClient:
     ) -> None:
         self._client_id = client_id
         self._base_url = base_url
-        self._clients = {
-            region: _open_client(inner)
+        self._transports = {
+            region: BoundedTransport(inner)
             for region, inner in zip(Region, _transports(transport, connections), strict=True)
         }
 
@@ -99,14 +102,19 @@ class EventsClient:
         deadline_s: float = DEADLINE_S,
     ) -> Answer | Lost:
         """Make one call of the API and return its whole answer, or how it was lost; never retries."""
-        url = wire.endpoints(region, self._base_url).api + path
-        timeouts = httpx.Timeout(deadline_s, connect=min(_CONNECT_S, deadline_s))
+        request = httpx.Request(
+            method,
+            wire.endpoints(region, self._base_url).api + path,
+            params=params,
+            headers={"User-Agent": _USER_AGENT, **headers},
+            content=content,
+            # No timeout of its own for the answer: the one below is for the whole call.
+            extensions={"timeout": {"connect": min(_CONNECT_S, deadline_s), "pool": deadline_s}},
+        )
         try:
-            # httpx's own timeouts start anew with every byte; only this one ends a dripping answer.
+            # Straight to the transport: what httpx's client adds is all switched off here, and costs as much.
             async with asyncio.timeout(deadline_s):
-                response = await self._clients[region].request(
-                    method, url, headers=headers, content=content, params=params, timeout=timeouts
-                )
+                response = await self._transports[region].handle_async_request(request)
         except BodyTooLong:
             return Lost("too_long")
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
@@ -117,9 +125,6 @@ class EventsClient:
             return Lost("timeout")
         except (httpx.NetworkError, httpx.RemoteProtocolError):
             return Lost("cut")  # reset, or ended before its announced length
-        # httpx lets an answer and its stream know each other: in that circle the request's whole body would
-        # stay in memory until the collector comes by.
-        response.stream = httpx.ByteStream(b"")
         return Answer(response.status_code, response.headers, response.content)
 
     def headers(self, access_token: str, *, name: str = "Amazon-Ads-ClientId") -> dict[str, str]:
@@ -132,8 +137,8 @@ class EventsClient:
 
     async def close(self) -> None:
         """Close all connections."""
-        for client in self._clients.values():
-            await client.aclose()
+        for transport in self._transports.values():
+            await transport.aclose()
 
     async def __aenter__(self) -> "EventsClient":
         return self
@@ -147,8 +152,4 @@ def _transports(given: httpx.AsyncBaseTransport | None, connections: int) -> lis
     if given is not None:
         return [given for _ in Region]
     tls = httpx.create_ssl_context(trust_env=False)
-    return [open_transport(tls, connections=connections) for _ in Region]
-
-
-def _open_client(transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=BoundedTransport(transport), follow_redirects=False, trust_env=False)
+    return [PooledTransport(tls, connections=connections) for _ in Region]

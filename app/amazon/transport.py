@@ -4,12 +4,10 @@ import ssl
 
 import httpx
 
+from app.amazon.connections import LONGEST, BodyTooLong
+
 MAX_REPLY_BYTES = 1_048_576
 CONNECTIONS = 8  # a region; one request carries up to 500 conversions, so few suffice
-
-
-class BodyTooLong(httpx.ReadError):
-    """The answer went on past its bound; the rest was not read."""
 
 
 class BoundedTransport(httpx.AsyncBaseTransport):
@@ -27,9 +25,10 @@ class BoundedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Return the whole answer; raises `BodyTooLong` past the bound, and what `inner` raises."""
         request.headers["Accept-Encoding"] = "identity"
+        limit = request.extensions[LONGEST] = max(self._limit, _echo_of(request))
         answer = await self._inner.handle_async_request(request)
         try:
-            body = await self._read(answer, max(self._limit, _echo_of(request)))
+            body = await self._read(answer, limit)
         finally:
             await answer.aclose()
         kept = [(name, value) for name, value in answer.headers.raw if name.lower() not in _LEFT_OUT]
@@ -64,7 +63,7 @@ def _echo_of(request: httpx.Request) -> int:
 
 
 def open_transport(tls: ssl.SSLContext, *, connections: int = CONNECTIONS) -> httpx.AsyncBaseTransport:
-    """Open a pool of verified connections, as many kept alive as opened, that never retries by itself."""
+    """Open httpx's own pool of verified connections, as many kept alive as opened, that never retries."""
     limits = httpx.Limits(
         max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=20.0
     )

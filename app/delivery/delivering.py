@@ -18,7 +18,7 @@ from app.delivery.tokens import Access, AccessTokens, NotYet, Parked
 from app.domain.destination import Region
 from app.domain.floors import Key
 from app.domain.outcome import Forbidden, Lost, Sent, Throttled, Unauthorized
-from app.domain.settling import AllLater, NotNow, RetryPolicy, Settlement, settle
+from app.domain.settling import AllLater, EachItsOwn, NotNow, RetryPolicy, Settlement, settle
 from app.domain.turns import Service
 from app.store import attempts, lanes
 from app.store.trouble import DRIVER_TROUBLE
@@ -264,7 +264,10 @@ class Delivery:
         self._tell(lane, going, sent, settlement)
         if written is not None:
             self._count(written)
-        lane.wake(max(self._chance.monotonic(), lane.ready_gate, lane.claimed_at + self._merge_window))
+        if not (isinstance(settlement, EachItsOwn) and settlement.is_delivered):
+            # Of what it carried something is due again, now or soon. What has come in since is told by its
+            # own notice, and what the claim left behind has woken the lane already.
+            lane.wake(max(self._chance.monotonic(), lane.ready_gate, lane.claimed_at + self._merge_window))
         return written is not None and not isinstance(settlement, NotNow)
 
     async def _judge(self, lane: Lane, going: _Going, sent: Sent, sent_at: float) -> Settlement:
@@ -281,7 +284,7 @@ class Delivery:
                 await self._tokens.forbidden(going.load.queue.id, going.access)
             case _:
                 pass
-        tries = [item.tries for item in going.load.items]
+        tries = [item.source.tries for item in going.load.items]
         settlement = settle(sent.reply, tries, policy=self._policy, jitter=jitter)
         match settlement:
             case AllLater():
@@ -310,10 +313,9 @@ class Delivery:
                     ):
                         await lanes.shut_gate(connection, lane.id, left)
                     await self._note(connection, lane)
-                    async with connection.transaction():
-                        return await settlements.write(
-                            connection, lane, going.load, going.started, sent, settlement, writer=self._writer
-                        )
+                    return await settlements.write(
+                        connection, lane, going.load, going.started, sent, settlement, writer=self._writer
+                    )
             except DRIVER_TROUBLE as error:
                 self._telemetry.log(
                     "settle.failed",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import msgspec
 
@@ -24,26 +24,65 @@ _QUEUES: Mapping[Service, int] = {
 }
 
 
-class Item(msgspec.Struct, frozen=True, gc=False):
-    """A conversion of a load. `failing` tells that it is counted as retrying already.
+class Source(msgspec.Struct):
+    """Where items come from, and what holds for all of them: a whole parcel, or one conversion of a parcel.
 
-    `event_at_ms` counts from 1970, UTC: most items are sent without anybody asking for a datetime.
+    `failing` tells that they are counted as retrying already. Their times are read from the `shapes` when
+    somebody asks, which for what is delivered at once nobody does; without them `otherwise` is the time.
     """
 
     parcel: ParcelId
-    place: int
     day: date
-    event_at_ms: int
     tries: int
     failing: bool
+    otherwise: datetime
+    shapes: bytes = b""
+    times: dict[int, datetime] | None = None
+
+    __repr__ = object.__repr__
+
+    def event_at(self, place: int) -> datetime:
+        """Return an event's own time, UTC, to the millisecond."""
+        if not self.shapes:
+            return self.otherwise
+        if self.times is None:
+            self.times = {shape.place: shape.event_at for shape in _shapes(self.shapes)}
+        return self.times.get(place, self.otherwise)
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """A conversion of a load."""
+
+    source: Source
+    place: int
     body: bytes
 
     __repr__ = object.__repr__
 
     @property
+    def parcel(self) -> ParcelId:
+        """Return the parcel that holds it."""
+        return self.source.parcel
+
+    @property
+    def day(self) -> date:
+        """Return the day of its parcel."""
+        return self.source.day
+
+    @property
+    def tries(self) -> int:
+        """Return how often it has failed."""
+        return self.source.tries
+
+    @property
+    def failing(self) -> bool:
+        """Tell whether it is counted as retrying already."""
+        return self.source.failing
+
+    @property
     def event_at(self) -> datetime:
         """Return the event's own time, UTC, to the millisecond."""
-        return datetime.fromtimestamp(self.event_at_ms / 1000, UTC)
+        return self.source.event_at(self.place)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -66,6 +105,11 @@ class Load:
     def is_live(self) -> bool:
         """Tell a load of whole parcels from one of exceptions."""
         return bool(self.whole)
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell a load of whole parcels of which nothing stays behind."""
+        return bool(self.whole) and not self.late
 
     @property
     def row_queue(self) -> int:
@@ -140,7 +184,9 @@ async def claim_live(
             items += opened
     load = None
     if whole:
-        fresh, late = _part(items, now - max_age)
+        # Nearly always none is too old, as the parcels say themselves: then no event is asked for its time.
+        may_be_late = min(parcel.first_event for parcel in due) < now - max_age
+        fresh, late = _part(items, now - max_age) if may_be_late else (tuple(items), ())
         load = Load(queue, fresh, late, tuple(whole), None, may_be_more=more, service=service)
     return Claimed(load, tuple(expired), tuple(unreadable), tuple(erasable))
 
@@ -188,7 +234,8 @@ async def claim_retry(
         size += len(body)
         if items and size > packing.MAX_BYTES:
             break
-        items.append(Item(one.parcel, one.place, one.day, _ms(one.event_at), one.tries, True, body))
+        source = Source(one.parcel, one.day, one.tries, failing=True, otherwise=one.event_at)
+        items.append(Item(source, one.place, body))
     fresh, late = _part(items, now - max_age)
     load = Load(queue, fresh, late, (), due[0].batch, may_be_more=True, service=service) if items else None
     gone = tuple(Unreadable(one.parcel, one.day, (one.place,), True, one.event_at) for one in lost)
@@ -199,24 +246,31 @@ async def _open(
     connection: RoadConnection, parcel: parcels.DueParcel, vault: Vault
 ) -> list[Item] | Unreadable:
     bodies = open_bodies(parcel.id, parcel.data_key, parcel.content, vault)
-    shapes = _shapes(parcel.shapes)
-    if len(shapes) > parcel.events:
-        # Some left the road on their own before the parcel was sent: erased ones.
+    if bodies is not None and len(bodies) > parcel.events:
+        # Some left the road on their own before the parcel was sent.
         gone = await exceptions.places(connection, parcel.id)
-        shapes = tuple(shape for shape in shapes if shape.place not in gone)
-    places = [shape.place for shape in shapes]
-    if bodies is None or len(shapes) != parcel.events or not bodies.keys() >= set(places):
-        if len(places) != parcel.events:
-            # Even the shapes are torn; that many conversions were in it, whatever their places were.
-            places = list(range(parcel.events))
-        return Unreadable(parcel.id, parcel.day, tuple(places), parcel.tries > 0, parcel.last_event)
-    failing = parcel.tries > 0
-    return [
-        Item(
-            parcel.id, shape.place, parcel.day, shape.event_at_ms, parcel.tries, failing, bodies[shape.place]
-        )
-        for shape in shapes
-    ]
+        bodies = {place: body for place, body in bodies.items() if place not in gone}
+    if bodies is None or len(bodies) != parcel.events:
+        places = await _places_of(connection, parcel)
+        return Unreadable(parcel.id, parcel.day, places, parcel.tries > 0, parcel.last_event)
+    source = Source(
+        parcel.id,
+        parcel.day,
+        parcel.tries,
+        parcel.tries > 0,
+        otherwise=parcel.last_event,
+        shapes=parcel.shapes,
+    )
+    return [Item(source, place, body) for place, body in bodies.items()]
+
+
+async def _places_of(connection: RoadConnection, parcel: parcels.DueParcel) -> tuple[int, ...]:
+    """Return the places of what a parcel that cannot be opened still holds."""
+    places = {shape.place for shape in _shapes(parcel.shapes)}
+    if len(places) > parcel.events:
+        places -= await exceptions.places(connection, parcel.id)
+    # Where even the shapes are torn: that many conversions were in it, whatever their places were.
+    return tuple(sorted(places)) if len(places) == parcel.events else tuple(range(parcel.events))
 
 
 def open_bodies(
@@ -240,12 +294,7 @@ def _shapes(shapes: bytes) -> tuple[packing.Shape, ...]:
 
 
 def _part(items: Sequence[Item], limit: datetime) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
-    limit_ms = _ms(limit)
-    if min([item.event_at_ms for item in items], default=limit_ms) >= limit_ms:
-        return tuple(items), ()
-    fresh = tuple(item for item in items if item.event_at_ms >= limit_ms)
-    return fresh, tuple(item for item in items if item.event_at_ms < limit_ms)
-
-
-def _ms(at: datetime) -> int:
-    return round(at.timestamp() * 1000)
+    fresh = tuple(item for item in items if item.event_at >= limit)
+    if len(fresh) == len(items):
+        return fresh, ()
+    return fresh, tuple(item for item in items if item.event_at < limit)

@@ -33,6 +33,7 @@ class Unknown:
 
 
 Outcome = Accepted | Refused | Failed | Unknown
+ACCEPTED = Accepted()  # one for all: nearly every outcome is it, and what is one object is compared at once
 
 
 @dataclass(frozen=True, slots=True)

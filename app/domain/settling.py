@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from app.domain.outcome import (
+    ACCEPTED,
     Accepted,
     Answered,
     Broken,
@@ -71,6 +72,7 @@ class Again:
 
 
 Fate = Delivered | Dead | Again
+_DELIVERED = Delivered()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,11 @@ class EachItsOwn:
     """One fate per conversion, in the order sent."""
 
     fates: tuple[Fate, ...]
+
+    @property
+    def is_delivered(self) -> bool:
+        """Tell whether all of them were delivered: nearly every request's are."""
+        return self.fates.count(_DELIVERED) == len(self.fates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,8 @@ def settle(reply: Reply, tries: Sequence[int], *, policy: RetryPolicy, jitter: f
     `tries` holds, in the order sent, how often each has failed before this request. `jitter` is in [0, 1).
     """
     match reply:
+        case Answered(outcomes) if outcomes.count(ACCEPTED) == len(outcomes) == len(tries):
+            return EachItsOwn((_DELIVERED,) * len(tries))
         case Answered(outcomes):
             paired = zip(outcomes, tries, strict=True)
             return EachItsOwn(tuple(_fate(outcome, n, policy, jitter) for outcome, n in paired))
@@ -138,7 +147,7 @@ def settle(reply: Reply, tries: Sequence[int], *, policy: RetryPolicy, jitter: f
 def _fate(outcome: Outcome, tries: int, policy: RetryPolicy, jitter: float) -> Fate:
     match outcome:
         case Accepted():
-            return Delivered()
+            return _DELIVERED
         case Refused(code, message, field):
             return Dead("amazon_refused", code, f"{field}: {message}" if field else message)
         case Failed(code, message) if tries + 1 >= policy.item_tries:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
 
+import msgspec
+
 from app.domain.ids import AttemptId, DestinationNumber, ParcelId
 from app.store import RoadConnection, counts
 
@@ -32,22 +34,21 @@ class NewParcel:
     queue: int = LIVE
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class DueParcel:
-    """A parcel that the straight road owes and whose time has come."""
+class DueParcel(msgspec.Struct, frozen=True, gc=False):
+    """A parcel that the straight road owes and whose time has come. Its fields are the columns of `due`."""
 
     id: ParcelId
     day: date
-    destination: DestinationNumber
     events: int
-    size: int
     tries: int
-    accepted_at: datetime
     due_at: datetime
+    first_event: datetime
     last_event: datetime
-    data_key: bytes
+    data_key: bytes | None
     content: bytes
     shapes: bytes
+
+    __repr__ = object.__repr__
 
 
 async def reserve_ids(connection: RoadConnection, number: int) -> list[ParcelId]:
@@ -117,15 +118,16 @@ async def due(
     """
     rows = await connection.fetch(
         """
-        WITH due AS (SELECT parcel, day, destination, events, bytes, tries, accepted_at, last_event,
-          data_key, due_at
+        WITH due AS (SELECT parcel, day, events, bytes, tries, first_event, last_event, data_key, due_at
           FROM parcel_states WHERE destination = $1 AND queue = $5 AND settled_at IS NULL AND due_at <= now()
           AND due_at >= coalesce($6::timestamptz, '-infinity')
           AND parcel <> ALL($2::bigint[]) ORDER BY due_at, parcel LIMIT $3),
         filled AS (SELECT *, sum(events) OVER w AS events_so_far, sum(bytes) OVER w AS bytes_so_far,
             count(*) OVER () AS found
           FROM due WINDOW w AS (ORDER BY due_at, parcel))
-        SELECT f.*, p.content, p.shapes FROM filled f JOIN parcels p ON p.id = f.parcel AND p.day = f.day
+        SELECT f.parcel, f.day, f.events, f.tries, f.due_at, f.first_event, f.last_event, f.data_key,
+          p.content, p.shapes, f.found
+        FROM filled f JOIN parcels p ON p.id = f.parcel AND p.day = f.day
         WHERE f.events_so_far <= $3 AND f.bytes_so_far <= $4 ORDER BY f.due_at, f.parcel
         """,
         destination,
@@ -137,24 +139,7 @@ async def due(
     )
     # As many as were looked for at most: there may be further ones.
     more = bool(rows) and not len(rows) == rows[0]["found"] < max_events
-    due = [
-        DueParcel(
-            id=ParcelId(row["parcel"]),
-            day=row["day"],
-            destination=DestinationNumber(row["destination"]),
-            events=row["events"],
-            size=row["bytes"],
-            tries=row["tries"],
-            accepted_at=row["accepted_at"],
-            due_at=row["due_at"],
-            last_event=row["last_event"],
-            data_key=row["data_key"],
-            content=row["content"],
-            shapes=row["shapes"],
-        )
-        for row in rows
-    ]
-    return due, more
+    return [DueParcel(*row[:-1]) for row in rows], more
 
 
 async def read(

@@ -58,3 +58,22 @@ async def test_a_request_that_fills_up_waits_for_nobody(merging: World) -> None:
     await world.post(dst, *(event(number) for number in range(1, 501)))
     await world.until(dst, delivered=501)
     assert now() - began < WINDOW_S * 0.7
+
+
+async def test_a_lane_whose_request_was_taken_whole_is_not_looked_at_again(merging: World) -> None:
+    """What comes in is told by its own notice, or found by the poll; a look for nothing costs."""
+    world = merging
+    dst = await world.destination()
+    dispatcher = world.work()
+    await world.post(dst, event(0))
+    await world.until(dst, delivered=1)
+
+    async def asleep() -> bool:
+        lanes = dispatcher._ownership.owned.values()
+        return len(lanes) == 1 and not dispatcher._tasks and all(lane.wake_at is None for lane in lanes)
+
+    await eventually(asleep)
+    await asyncio.sleep(WINDOW_S)  # the next leaves at once, by its notice
+    await world.post(dst, event(1))
+    await world.until(dst, delivered=2, seconds=WINDOW_S)
+    await eventually(asleep, seconds=WINDOW_S / 2)

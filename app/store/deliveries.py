@@ -1,0 +1,76 @@
+"""A request that Amazon took whole, settled by one statement: what nearly every settlement is."""
+
+from collections.abc import Sequence
+from datetime import date
+
+import asyncpg
+
+from app.domain.ids import DestinationNumber, LaneId, ParcelId
+from app.store import RoadConnection
+from app.store.attempts import Started
+
+# Either all of it is written or nothing: what follows hangs on the attempt's row, and that on the fence.
+# `settled` locks the lane's row, so that a new owner waits for this commit, or is seen.
+_SETTLE = """
+    WITH settled AS (
+      UPDATE attempts SET settled_at = clock_timestamp(), outcome = 'answered', http_status = $5,
+        request_id = $6, took_ms = $7
+      WHERE id = $1 AND day = $2 AND settled_at IS NULL
+      AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR SHARE) RETURNING id),
+    closed AS (
+      UPDATE parcel_states SET fate = 'sent', settled_at = now(), attempts = attempts || $1::bigint
+      WHERE parcel = ANY($8::bigint[]) AND day BETWEEN $9 AND $10 AND settled_at IS NULL
+      AND EXISTS (SELECT FROM settled) RETURNING parcel),
+    counted AS (
+      INSERT INTO counts AS c (destination, day, writer, delivered, retrying)
+      SELECT $11, (now() AT TIME ZONE 'UTC')::date, $12, $13::bigint, $14::bigint FROM settled
+      ON CONFLICT (destination, day, writer) DO UPDATE
+      SET delivered = c.delivered + excluded.delivered, retrying = c.retrying + excluded.retrying)
+    SELECT CASE WHEN count(*) = 0 THEN false
+      -- Dividing by zero undoes all of it: a parcel that was in flight had been closed by somebody else.
+      ELSE 1 / ((SELECT count(*) FROM closed) = cardinality($8::bigint[]))::int = 1 END
+    FROM settled
+"""
+
+
+async def settle(
+    connection: RoadConnection,
+    started: Started,
+    *,
+    lane: LaneId,
+    fence: int,
+    destination: DestinationNumber,
+    parcels: Sequence[ParcelId],
+    days: tuple[date, date],
+    delivered: int,
+    retrying: int,
+    writer: int,
+    http_status: int | None,
+    request_id: str | None,
+    took_ms: int,
+) -> bool:
+    """Write that every conversion of these whole parcels was delivered: attempt, parcels and counts.
+
+    `days` are the first and last of the parcels'; `delivered` and `retrying` move the counts. Returns False,
+    with nothing written, where the lane has another owner or the attempt has its result already.
+    """
+    try:
+        settled: bool = await connection.fetchval(
+            _SETTLE,
+            started.id,
+            started.day,
+            lane,
+            fence,
+            http_status,
+            request_id,
+            took_ms,
+            list(parcels),
+            *days,
+            destination,
+            writer,
+            delivered,
+            retrying,
+        )
+    except asyncpg.DivisionByZeroError:
+        raise AssertionError(f"{len(parcels)} parcels were in flight, not all could be settled") from None
+    return settled

@@ -1,0 +1,187 @@
+"""Our own connections, over real sockets on both loops: which are kept, and what ends an answer."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from listening import Heard, Listen, whole
+
+from app.amazon.connections import LONGEST, BodyTooLong, PooledTransport
+
+BODY = b'{"success":[]}'
+
+
+@asynccontextmanager
+async def transport(*, connections: int = 8, keep_s: float = 20.0) -> AsyncIterator[PooledTransport]:
+    made = PooledTransport(ssl.create_default_context(), connections=connections, keep_s=keep_s)
+    try:
+        yield made
+    finally:
+        await made.aclose()
+
+
+async def ask(
+    over: PooledTransport, url: str, body: bytes = b"x", longest: int = 1000, **timeouts: float
+) -> tuple[int, bytes, set[str]]:
+    async with asyncio.timeout(5):
+        request = httpx.Request(
+            "POST", url, content=body, extensions={LONGEST: longest, "timeout": {"read": 2.0, **timeouts}}
+        )
+        answer = await over.handle_async_request(request)
+        return answer.status_code, await answer.aread(), set(answer.headers)
+
+
+async def answer_well(_: Heard, writer: asyncio.StreamWriter) -> None:
+    writer.write(whole(BODY))
+
+
+async def answer_in_chunks(_: Heard, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 207 X\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n" + BODY[:5] + b"\r\n")
+    await writer.drain()
+    await asyncio.sleep(0)
+    writer.write(b"9\r\n" + BODY[5:] + b"\r\n0\r\nX-Trailer: 1\r\n\r\n")
+
+
+async def continue_first(_: Heard, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 100 Continue\r\nX-Interim: 1\r\n\r\n" + whole(BODY))
+
+
+async def end_with_the_connection(_: Heard, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 207 X\r\n\r\n" + BODY)
+    writer.close()
+
+
+async def say_goodbye(_: Heard, writer: asyncio.StreamWriter) -> None:
+    writer.write(whole(BODY, "207 X", "Connection: close"))
+
+
+async def answer_twice(_: Heard, writer: asyncio.StreamWriter) -> None:
+    writer.write(whole(BODY) + whole(b"another's"))
+
+
+async def answer_and_babble(_: Heard, writer: asyncio.StreamWriter) -> None:
+    writer.write(whole(BODY) + b"what is this\r\n")
+
+
+async def speak_an_older_version(_: Heard, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.0 207 X\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY)
+
+
+@pytest.mark.parametrize(
+    ("script", "is_kept"),
+    [
+        pytest.param(answer_well, True, id="a whole answer"),
+        pytest.param(answer_in_chunks, True, id="an answer in chunks with a trailer"),
+        pytest.param(continue_first, True, id="an interim answer before the answer"),
+        pytest.param(end_with_the_connection, False, id="an answer that ends with its connection"),
+        pytest.param(say_goodbye, False, id="an answer that says it is the last"),
+        pytest.param(speak_an_older_version, False, id="HTTP/1.0"),
+        pytest.param(answer_twice, False, id="two answers to one request"),
+        pytest.param(answer_and_babble, False, id="something after the answer"),
+    ],
+)
+async def test_what_was_answered_is_read_and_the_connection_kept_only_if_it_is_clean(
+    listen: Listen, script: object, is_kept: bool
+) -> None:
+    """What lies on a connection after an answer would be taken for the next request's."""
+    server = await listen(script)
+    async with transport() as over:
+        for _ in range(2):
+            status, body, headers = await ask(over, server.url)
+            assert (status, body) == (207, BODY)
+            assert headers <= {"content-length", "content-type", "transfer-encoding", "connection"}
+    assert server.connections == (1 if is_kept else 2)
+
+
+async def test_an_answer_before_the_whole_request_was_read_is_heard(listen: Listen) -> None:
+    """A front end refuses a body from its head and hangs up: not hearing, we would send it for ever."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(whole(b"{}", "413 Content Too Large", "Connection: close"))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0, limit=1024)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with transport() as over:
+        assert (await ask(over, url, b"x" * 8_000_000))[:2] == (413, b"{}")
+    server.close()
+
+
+async def test_a_connection_that_rested_too_long_is_not_used(listen: Listen) -> None:
+    """The other side is about to close it, or has."""
+    server = await listen(answer_well)
+    async with transport(keep_s=0.0) as over:
+        await ask(over, server.url)
+        await ask(over, server.url)
+    assert server.connections == 2
+
+
+async def test_a_request_to_another_host_closes_what_rests(listen: Listen) -> None:
+    """The bound is one for all hosts, and a credential never goes where it was not meant for."""
+    one, other = await listen(answer_well), await listen(answer_well)
+    async with transport() as over:
+        for server in (one, other, one):
+            await ask(over, server.url)
+    assert (one.connections, other.connections) == (2, 1)
+
+
+async def test_who_finds_no_connection_free_in_time_is_told_so(listen: Listen) -> None:
+    """Nothing was sent then, and it costs no try."""
+
+    async def stay_silent(heard: Heard, _: asyncio.StreamWriter) -> None:
+        await heard.reader.read()
+
+    server = await listen(stay_silent)
+    async with transport(connections=1) as over:
+        first = asyncio.create_task(ask(over, server.url))
+        await server.asked.wait()
+        with pytest.raises(httpx.PoolTimeout):
+            await ask(over, server.url, pool=0.05)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+    assert len(server.heard) == 1
+
+
+async def send_headers_without_end(_: Heard, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 207 X\r\n")
+    while not writer.is_closing():
+        writer.write(b"X-More: " + b"a" * 1_000 + b"\r\n")
+        await writer.drain()
+
+
+async def send_trailers_without_end(_: Heard, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 207 X\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+    while not writer.is_closing():
+        writer.write(b"X-More: " + b"a" * 1_000 + b"\r\n")
+        await writer.drain()
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        pytest.param(send_headers_without_end, httpx.RemoteProtocolError, id="headers"),
+        pytest.param(send_trailers_without_end, BodyTooLong, id="trailers"),
+    ],
+)
+async def test_what_is_no_body_is_bounded_too(listen: Listen, script: object, error: type[Exception]) -> None:
+    """The deadline alone would let a fast sender fill the memory."""
+    server = await listen(script)
+    async with transport() as over:
+        with pytest.raises(error):
+            await ask(over, server.url)
+
+
+async def test_a_line_break_in_a_header_is_never_sent(listen: Listen) -> None:
+    """It would be a header of its own, or a request."""
+    server = await listen(answer_well)
+    async with transport() as over:
+        for value in ("a\r\nX-Forged: 1", "a\nb", "a\rb", "a\0b"):
+            with pytest.raises(httpx.LocalProtocolError):
+                await over.handle_async_request(httpx.Request("GET", server.url, headers={"X-A": value}))
+    assert server.heard == []

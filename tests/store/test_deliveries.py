@@ -1,0 +1,106 @@
+"""One statement that settles a delivered request: all of it is written, or nothing is."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from app.domain.ids import AttemptId, DestinationNumber, LaneId, ParcelId
+from app.store import deliveries
+from app.store.attempts import Started
+
+PARCELS = [ParcelId(1), ParcelId(2)]
+
+
+@pytest_asyncio.fixture
+async def c(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A lane of ours by fence 7, an attempt that was sent, and the two parcels that it carries."""
+    connection = await asyncpg.connect(
+        database_url.replace("+asyncpg", ""), server_settings={"timezone": "UTC"}
+    )
+    await connection.execute(
+        "INSERT INTO lanes (id, region, advertiser_id, fence) OVERRIDING SYSTEM VALUE "
+        "VALUES (1, 'NA', '1', 7)"
+    )
+    await connection.execute(
+        "INSERT INTO attempts (id, day, lane, destination, fence, worker, parcels, events, generation) "
+        "VALUES (5, current_date, 1, 1, 7, 'w', '{1,2}', 3, 1)"
+    )
+    await connection.execute(
+        "INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, "
+        "data_key) SELECT n, current_date, 1, n, 1, now(), now(), 'k' FROM generate_series(1, 3) n"
+    )
+    yield connection
+    await connection.close()
+
+
+def today() -> date:
+    return datetime.now(UTC).date()
+
+
+async def settle(c: asyncpg.Connection, *, fence: int = 7) -> bool:
+    return await deliveries.settle(
+        c,
+        Started(AttemptId(5), today()),
+        lane=LaneId(1),
+        fence=fence,
+        destination=DestinationNumber(1),
+        parcels=PARCELS,
+        days=(today(), today()),
+        delivered=3,
+        retrying=-1,
+        writer=4,
+        http_status=207,
+        request_id="r-1",
+        took_ms=12,
+    )
+
+
+async def written(c: asyncpg.Connection) -> tuple[object, ...]:
+    """Return what stands of attempt, parcels and counts."""
+    attempt = await c.fetchrow("SELECT outcome, http_status, request_id, took_ms FROM attempts")
+    states = await c.fetch(
+        "SELECT parcel, fate, attempts FROM parcel_states WHERE fate IS NOT NULL ORDER BY 1"
+    )
+    counted = await c.fetch("SELECT writer, delivered, retrying FROM counts")
+    return tuple(attempt), [tuple(row) for row in states], [tuple(row) for row in counted]
+
+
+NOTHING = ((None,) * 4, [], [])
+
+
+async def test_a_delivered_request_is_written_once(c: asyncpg.Connection) -> None:
+    """The parcel beside them stays open; written again, nothing changes, and that is said."""
+    assert await settle(c)
+    once = await written(c)
+    assert once == (("answered", 207, "r-1", 12), [(1, "sent", [5]), (2, "sent", [5])], [(4, 3, -1)])
+    assert not await settle(c)
+    assert await written(c) == once
+
+
+async def test_who_no_longer_owns_the_lane_writes_nothing(c: asyncpg.Connection) -> None:
+    """The fence is part of the statement."""
+    assert not await settle(c, fence=6)
+    assert await written(c) == NOTHING
+
+
+async def test_a_parcel_that_somebody_else_closed_undoes_all_of_it(c: asyncpg.Connection) -> None:
+    """Two of two are closed by this attempt or none: the attempt is left to be recovered."""
+    await c.execute("UPDATE parcel_states SET settled_at = now(), fate = 'expired' WHERE parcel = 2")
+    with pytest.raises(AssertionError, match="2 parcels"):
+        await settle(c)
+    assert await written(c) == ((None,) * 4, [(2, "expired", [])], [])
+
+
+async def test_a_new_owner_waits_for_what_is_being_written(c: asyncpg.Connection, database_url: str) -> None:
+    """Taking over changes the fence: before, and nothing is written; after, and everything is."""
+    other = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    async with c.transaction():
+        assert await settle(c)
+        await other.execute("SET lock_timeout = '50ms'")
+        with pytest.raises(asyncpg.LockNotAvailableError):
+            await other.execute("UPDATE lanes SET fence = 8 WHERE id = 1")
+    await other.execute("UPDATE lanes SET fence = 8 WHERE id = 1")
+    await other.close()
