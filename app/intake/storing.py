@@ -210,6 +210,7 @@ class Stores:
         """Count every verdict and every rejection that has a destination to be counted under."""
         deltas: dict[DestinationNumber, counts.Delta] = {}
         rejected: dict[tuple[DestinationNumber, str, str], int] = {}
+        stopped: Counter[tuple[DestinationNumber, str, str]] = Counter()
         for judged, verdicts, owners in zip(
             flush.posts_judged, flush.verdicts, flush.destinations, strict=True
         ):
@@ -233,8 +234,11 @@ class Stores:
                 if type(one) is Rejection and owner is not None:
                     key = (owner, one.code.value, one.reason)
                     rejected[key] = rejected.get(key, 0) + 1
+                    if one.basis is not None:
+                        stopped[owner, one.reason, one.basis] += 1
         await counts.add(connection, self._writer, deltas)
         await counts.add_rejections(connection, self._writer, rejected)
+        await counts.add_consent_stops(connection, self._writer, stopped)
 
 
 def _shape(one: _Placed) -> packing.Shape:
