@@ -140,6 +140,9 @@ def _step(
 ) -> Step:
     draft = _draft(wanted)
     changes = () if found is None else tuple(differences(_said(draft_of(found)), _said(draft)))
+    told = wanted.destination.status_callback
+    if found is not None and told is not None and told != found.told:
+        changes += (Difference("status_callback", found.told, told),)
     act = Act.MAKE if found is None else Act.CHANGE if changes else Act.NOTHING
     theirs = [one for one in known.mappings if found and one.destination == found.id]
     steps = [_mapping_step(one, theirs, known, wrong) for one in wanted.mappings]

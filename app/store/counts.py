@@ -88,8 +88,10 @@ async def add_consent_stops(
         """
         INSERT INTO consent_stops AS s (destination, day, writer, reason, basis, events)
         SELECT x.destination, (now() AT TIME ZONE 'UTC')::date, $1, x.reason, x.basis, x.events
-        FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[]) AS x (destination, reason, basis, events)
-        ON CONFLICT (destination, day, writer, reason, basis) DO UPDATE SET events = s.events + excluded.events
+        FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[]) AS x (destination, reason, basis,
+          events)
+        ON CONFLICT (destination, day, writer, reason, basis)
+        DO UPDATE SET events = s.events + excluded.events
         """,
         writer,
         [key[0] for key, _ in ordered],
@@ -109,7 +111,7 @@ class ConsentStops:
 
 
 async def consent_stops(connection: RoadConnection, destination: DestinationNumber) -> list[ConsentStops]:
-    """Return what the consent gate stopped of a destination, most first; the sum is that of its rejections."""
+    """Return what the consent gate stopped of a destination, most first; in sum its rejections."""
     rows = await connection.fetch(
         """
         WITH by_basis AS (
@@ -123,7 +125,8 @@ async def consent_stops(connection: RoadConnection, destination: DestinationNumb
         UNION ALL
         -- What was stopped before the basis was counted has none, and is not lost for that.
         SELECT reason, NULL, rest FROM by_reason r CROSS JOIN LATERAL (
-          SELECT (r.events - coalesce(sum(b.events), 0))::bigint AS rest FROM by_basis b WHERE b.reason = r.reason
+          SELECT (r.events - coalesce(sum(b.events), 0))::bigint AS rest FROM by_basis b
+          WHERE b.reason = r.reason
         ) x WHERE rest > 0
         ORDER BY events DESC, reason, basis
         """,

@@ -89,6 +89,35 @@ async def test_an_export_applied_to_an_empty_instance_exports_the_same(
     assert (await plan(world.engine, text)).plan.acts == []
 
 
+async def test_a_file_says_whether_the_journey_engine_is_told(
+    world: World, empty_instance: AsyncEngine
+) -> None:
+    """On and off by the act of the API; left out it stays, and an export restores it elsewhere."""
+    done = await apply(world.engine, file(acme(status_callback=True)))
+    path = f"/destinations/{done.destinations[0].id}/status-callback"
+
+    async def told() -> bool:
+        return bool((await world.call("GET", path)).json()["enabled"])
+
+    assert await told()
+    assert (await world.acts()).count("destination.callback_changed") == 1
+    assert (await plan(world.engine, file(acme(status_callback=True)))).plan.acts == []
+    assert (await apply(world.engine, file(acme()))).plan.acts == []
+    assert await told()
+    text = await exported(world.engine)
+    await apply(empty_instance, text)
+    assert await exported(empty_instance) == text
+
+    off = file(acme(status_callback=False))
+    (step,) = (await plan(world.engine, off)).plan.steps
+    assert [tuple(one) for one in step.changes] == [("status_callback", True, False)]
+    assert await told()
+    await apply(world.engine, off)
+    assert not await told()
+    assert (await world.acts()).count("destination.callback_changed") == 2
+    assert "status_callback: false" in await exported(world.engine)
+
+
 async def test_an_export_without_ids_makes_the_same_under_other_ids(
     world: World, empty_instance: AsyncEngine
 ) -> None:

@@ -108,7 +108,7 @@ async def test_each_accepted_event_has_its_record(operator: Operator) -> None:
 async def test_what_the_gate_stopped_is_counted_by_the_basis_of_each_event(
     operator: Operator, database_url: str
 ) -> None:
-    """Three mappings of one destination, one of them changed meanwhile: each event counts under its own mode."""
+    """Two mappings, one of them changed meanwhile: each event counts under the mode it was judged by."""
     destination = await operator.destination("2000000002", region="EU")
     path = f"/destinations/{destination}"
 
