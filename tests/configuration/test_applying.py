@@ -89,6 +89,24 @@ async def test_an_export_applied_to_an_empty_instance_exports_the_same(
     assert (await plan(world.engine, text)).plan.acts == []
 
 
+async def test_things_of_one_name_are_told_apart_by_their_ids(
+    world: World, empty_instance: AsyncEngine
+) -> None:
+    """Made over HTTP, two destinations and two mappings may share a name: their export can be applied."""
+    one, other = await world.made(name="Twin"), await world.made(name="Twin")
+    for _ in range(2):
+        await world.mapped(one["id"], name="Cart")
+    text = await exported(world.engine)
+    assert (await plan(world.engine, text)).plan.acts == []
+    await apply(empty_instance, text)
+    assert await exported(empty_instance) == text
+    # One without an id could be either, now or at the next apply.
+    by_name = acme(name="Twin")
+    for twice in (file(acme(id=other["id"], name="Twin"), by_name), file(by_name, by_name)):
+        found = await refused(empty_instance, twice)
+        assert found.wrong[-1].at.startswith("destinations[1]")
+
+
 async def test_a_file_says_whether_the_journey_engine_is_told(
     world: World, empty_instance: AsyncEngine
 ) -> None:
