@@ -101,6 +101,7 @@ class Stores:
 
     async def read(self, connection: RoadConnection, flush: Flush) -> None:
         """Fill in the verdicts that `write` would give, and write nothing."""
+        await self._pin_names(connection, flush, dry=True)
         firsts, followers = _firsts(flush)
         keys = [key for _, candidate in firsts for key in candidate.keys]
         if keys:
@@ -109,8 +110,11 @@ class Stores:
             flush.give(at, _verdict(candidate, flush.found))
         _follow(flush, followers)
 
-    async def _pin_names(self, connection: RoadConnection, flush: Flush) -> None:
-        """Pin the names of event types that were read from events, and turn away those that differ (R12)."""
+    async def _pin_names(self, connection: RoadConnection, flush: Flush, *, dry: bool = False) -> None:
+        """Pin the names of event types that were read from events, and turn away those that differ (R12).
+
+        A `dry` one pins nothing and turns away what would be.
+        """
         wanted: dict[tuple[AdvertiserId, str], str] = {}
         asking = []
         for (nth, index), candidate in flush.candidates():
@@ -120,7 +124,10 @@ class Stores:
                 asking.append((nth, index, key, candidate))
         if not wanted:
             return
-        flush.pinned = await target_rows.pin_names(connection, wanted)
+        if dry:
+            flush.pinned = {**wanted, **await target_rows.pinned_names(connection, wanted)}
+        else:
+            flush.pinned = await target_rows.pin_names(connection, wanted)
         for nth, index, key, candidate in asking:
             pinned = flush.pinned[key]
             if pinned != candidate.conversion.event_name:
