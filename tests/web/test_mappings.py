@@ -111,6 +111,18 @@ async def test_a_path_that_names_another_field_is_warned_of(world: World) -> Non
     assert mapping["warnings"] == [{"code": "path_names_another_field", "field": "fields.email"}]
 
 
+async def test_custom_data_that_reads_what_names_a_person_is_warned_of(world: World) -> None:
+    """Where no match key reads the path, saving cannot know; hashed it may go."""
+    made = await world.made()
+    rows = ["user.first_name", {"name": "mail", "path": "contact.email"}, "event.brand"]
+    hashed = {"name": "h", "path": "contact.phone", "pipe": ["digits", "sha256_lower"]}
+    mapping = await world.mapped(made["id"], custom_data=[*rows, hashed])
+    assert mapping["warnings"] == [
+        {"code": "custom_data_personal", "field": "custom_data[0]"},
+        {"code": "custom_data_personal", "field": "custom_data[1]"},
+    ]
+
+
 async def test_patch_edits_the_draft_and_not_what_is_published(world: World) -> None:
     """A published version is immutable; the named members are replaced as a whole."""
     made = await world.made()
