@@ -22,6 +22,9 @@ from app.web.errors import Problem, Word, body_of, status_of
 from app.web.pressure import Gauges, problem_of
 
 NEVER: Final = float("inf")
+# What a header weighs beside its bytes, as HTTP/2 counts (RFC 9113 §6.5.2): ten thousand of one letter each
+# cost more to keep than to send.
+_HEADER_BYTES: Final = 32
 # How long a client that was told to go may take to read it.
 _PARTING_S: Final = 1.0
 # How long a connection without a request may still bring the one that is on its way when we leave.
@@ -111,8 +114,11 @@ class Connection(HttpToolsProtocol):
         if self._phase is Phase.HEAD:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._phase is Phase.HEAD and self._head_bytes > self._terms.head_bytes:
-            self._refuse_head()
+        if self._phase is Phase.HEAD:
+            if self._head_bytes > self._terms.head_bytes:
+                self._refuse_head()
+            elif self._head_bytes == len(data) and _names_no_version(data):
+                self._part(self._refusal)  # its request line may be all that ever comes
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -123,11 +129,14 @@ class Connection(HttpToolsProtocol):
         self._weigh(len(self.url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._weigh(len(name) + len(value) + 4)
+        self._weigh(len(name) + len(value) + _HEADER_BYTES)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._phase, self._due = Phase.BODY, self.loop.time() + self._terms.body_s
+        if self.parser.get_http_version() == "0.9":
+            # Neither a version nor the first one has headers; the parser takes both.
+            raise ValueError("not HTTP/1")  # ends the parser; answered by send_400_response
         if self._gauges is not None and self._is_post() and self._turned_away(self._gauges):
             return
         super().on_headers_complete()
@@ -177,9 +186,16 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser could not take, in the one shape of errors."""
         del msg
+        self._forsake()
         self._part(self._refusal)
 
     # Within
+
+    def _forsake(self) -> None:
+        """Tell the application that nobody is there any more, so that it does not answer as well."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
     def _is_post(self) -> bool:
         """Whether this is a plain post of events with nothing before it; the rest is the application's."""
@@ -230,9 +246,7 @@ class Connection(HttpToolsProtocol):
     def _end_overdue(self) -> None:
         under_way = self.cycle is not None and not self.cycle.response_complete
         if self._phase is Phase.BODY and under_way and not self.cycle.response_started:
-            # The application is told first that nobody is there any more, so that it does not answer as well.
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+            self._forsake()
             self._part(Problem(Word.TOO_SLOW))
         elif self._phase is Phase.HEAD and self._head_bytes and not under_way:
             self._part(Problem(Word.TOO_SLOW))
@@ -256,6 +270,12 @@ class Connection(HttpToolsProtocol):
             self.transport.write_eof()
         self.flow.resume_reading()
         self.loop.call_later(_PARTING_S, self.transport.abort)
+
+
+def _names_no_version(head: bytes) -> bool:
+    """Tell whether what begins a head is a whole request line without a version (HTTP of 1991)."""
+    line, ended, _ = head.lstrip(b"\r\n").partition(b"\n")
+    return bool(ended) and b" HTTP/" not in line
 
 
 def _answer(problem: Problem, headers: list[tuple[bytes, bytes]]) -> bytes:
