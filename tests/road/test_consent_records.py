@@ -14,7 +14,7 @@ from app.domain.consent import Mode, decision, evidence
 from app.domain.parcel import Shape, unpack_shapes
 from app.domain.tcf import consent_to_all
 from app.web.answers import SHAPES
-from tests.road.processes import Operator, Product
+from tests.road.processes import ADMIN, Operator, Product
 from tests.road.world import MAPPING, event
 
 TCF = consent_to_all()
@@ -150,11 +150,25 @@ async def test_what_the_gate_stopped_is_counted_by_the_basis_of_each_event(
     stats = await operator.call("GET", f"{path}/stats")
     assert stats["counts"]["rejected"] == 5
 
+    shown = await _page(operator, f"/console{path}/consent")
+    assert "the GPP string of each event</td><td" in shown
+    assert "the mapping: none is asked for</td><td" in shown
+
     # What an earlier release stopped is in the rejections alone.
     database = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     await database.execute("DELETE FROM consent_stops WHERE basis = 'none'")
     await database.close()
     assert ("consent_missing", None, 1) in await stopped()
+
+
+async def _page(operator: Operator, path: str) -> str:
+    """Read a page of the console, signed in with the admin key."""
+    api = operator.product.api
+    form, origin = {"key": ADMIN, "next": path}, {"Origin": api}
+    async with httpx.AsyncClient(base_url=api, follow_redirects=True) as browser:
+        answer = await browser.post("/console/sign-in", data=form, headers=origin)
+    assert answer.status_code == 200, answer.text
+    return answer.text
 
 
 def test_a_parcel_from_before_the_records_can_still_be_read() -> None:

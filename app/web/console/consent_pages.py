@@ -28,7 +28,7 @@ BASES = {
     "amazon": "Amazon's signal of each event",
     "tcf": "the TCF string of each event",
     "gpp": "the GPP string of each event",
-    "none": "none is required",
+    "none": "the mapping: none is asked for",
 }
 COLUMNS = (
     "event_id",
