@@ -3,10 +3,10 @@
 from typing import Any
 
 from app.domain.catalogue import Catalogue, doubts
+from app.domain.destination import Region
 from app.domain.event_types import EVENT_SOURCES, EVENT_TYPES
-from app.domain.fields import FIELDS, MATCH_KEY_FIELDS
-from app.domain.mapping import NAMING_TRAITS
-from app.domain.paths import last_name, parse_path
+from app.domain.fields import FIELDS
+from app.domain.oddities import oddities
 from app.store.mappings import Document
 from app.web.schemas import name_word
 
@@ -92,29 +92,14 @@ def name_problem(name: Any) -> str | None:
     return name_word(name)
 
 
-def hints(document: Document, catalogue: Catalogue | None = None) -> list[dict[str, str]]:
+def hints(document: Document, region: Region, catalogue: Catalogue | None = None) -> list[dict[str, str]]:
     """Return what looks odd about a draft: no rule is broken, so nothing is refused, but most are slips.
 
-    A match key whose path names another field, such as email from `user.maid`; custom data whose path names
-    what a person is known by; and, where a catalogue is given, paths that no recent event had or that held
+    The words of `oddities`; and, where a catalogue is given, paths that no recent event had or that held
     another type.
     """
-    odd = []
-    fields, rows = document.get("fields"), document.get("custom_data")
-    for name, source in fields.items() if isinstance(fields, dict) else ():
-        word = _last_word(source)
-        if name in MATCH_KEY_FIELDS and word in FIELDS and word != name:
-            odd.append({"code": "path_names_another_field", "field": f"fields.{name}"})
-    for place, row in enumerate(rows if isinstance(rows, list) else ()):
-        hashed = isinstance(row, dict) and "sha256_lower" in (row.get("pipe") or ())
-        if _last_word(row) in NAMING_TRAITS and not hashed:
-            odd.append({"code": "custom_data_personal", "field": f"custom_data[{place}]"})
+    odd = [{"code": one.code, "field": one.field} for one in oddities(document, region)]
     return odd + _doubted(document, catalogue)
-
-
-def _last_word(source: Any) -> str | None:
-    path = source.get("path") if isinstance(source, dict) else source
-    return last_name(parse_path(path) or ()) if isinstance(path, str) else None
 
 
 def _doubted(document: Document, catalogue: Catalogue | None) -> list[dict[str, str]]:
