@@ -1,6 +1,7 @@
 """The command line: one row a command, each imported only when it is asked for.
 
-Exit codes: 0 done, 1 it failed, 2 wrong use or wrong settings (`plan`: drift), 130 interrupted.
+Exit codes: 0 done, 1 it failed, 2 wrong use or wrong settings, 130 interrupted. `plan` alone ends with 2 for
+drift and with nothing else: wrong use and wrong settings are 1 there.
 """
 
 import argparse
@@ -134,11 +135,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code. Expected wrongs are one sentence, never a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     lifeline.hold()
-    asked, rest = _parser(words).parse_known_args(words or ["up"])
+    misused = 1 if words[:1] == ["plan"] else 2
+    try:
+        asked, rest = _parser(words).parse_known_args(words or ["up"])
+    except SystemExit as ended:
+        return misused if ended.code else 0
     command = next(one for one in COMMANDS if one.name == asked.command)
     if rest and not hasattr(asked, "rest"):
-        print(f"unknown: {' '.join(rest)}; see --help", file=sys.stderr)
-        return 2
+        # Options by name; what else there is may be a person's value, on its way into a log.
+        options = [word.partition("=")[0] for word in rest if word.startswith("--")]
+        print(f"unknown: {' '.join(options) or 'an argument too many'}; see --help", file=sys.stderr)
+        return misused
     if rest:
         asked.rest = rest
     try:
@@ -152,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return run(complete, asked) or 0
     except SettingsError as wrong:
         print("The settings cannot be used:", *wrong.problems, sep="\n  ", file=sys.stderr)
-        return 2
+        return misused
     except EmbeddedError as problem:
         print(problem, file=sys.stderr)
         return 1

@@ -77,7 +77,8 @@ def with_url(settings: Settings, url: str) -> Settings:
 def furnished(settings: Settings) -> Iterator[Settings]:
     """Complete the settings for one command, for as long as the block runs.
 
-    The embedded Postgres of a running `./run` is used; where none runs, it is started for the while.
+    The embedded Postgres of a running `./run` is used; where none runs, it is started for the while and
+    migrated, as `./run` would.
     """
     settings = with_keys(settings)
     if settings.amazon_client_id is None:
@@ -92,6 +93,10 @@ def furnished(settings: Settings) -> Iterator[Settings]:
         return
     cluster.start()
     try:
+        # Imported here: most commands find a database running, and do without Alembic.
+        from app import migrate
+
+        migrate.upgrade(cluster.url)
         yield with_url(settings, cluster.url)
     finally:
         cluster.stop()

@@ -133,14 +133,19 @@ def _wrong(at: str, refusal: Refusal) -> Wrong:
 
 
 async def _destination(connection: AsyncConnection, step: Step, by: str) -> Destination:
+    if step.found is not None and step.act is Act.NOTHING:
+        return step.found
     if step.found is None:
         id_ = DestinationId(step.wanted.destination.id or acts.new_id("dst_"))
-        return await acts.make_destination(connection, id_, step.draft, by=by)
-    if step.act is Act.NOTHING:
-        return step.found
-    before = await destinations.lock(connection, step.found.id)
-    assert before is not None
-    return await acts.change_destination(connection, before, step.draft, by=by)
+        after = await acts.make_destination(connection, id_, step.draft, by=by)
+    else:
+        before = await destinations.lock(connection, step.found.id)
+        assert before is not None
+        after = await acts.change_destination(connection, before, step.draft, by=by)
+    told = step.wanted.destination.status_callback
+    if told is not None and told != after.told:
+        await acts.tell_final_states(connection, after, told, by=by)
+    return after
 
 
 async def _mapping(connection: AsyncConnection, destination: Destination, step: MappingStep, by: str) -> None:

@@ -80,7 +80,7 @@ def _run(work: Coroutine[None, None, int]) -> int:
         return asyncio.run(work)
     except (OSError, SQLAlchemyError, asyncpg.PostgresError) as problem:
         name = type(getattr(problem, "orig", None) or problem).__name__
-        sys.stderr.write(f"The database could not be used ({name}). Was it migrated?\n")
+        sys.stderr.write(f"The database could not be used ({name}). Was it migrated (./run migrate)?\n")
         return 1
 
 

@@ -16,6 +16,10 @@ class WantedDestination(NewDestination):
     """A destination as the file wants it. Without `id` it is told apart by its name."""
 
     id: Annotated[str, Field(pattern=_DESTINATION_ID)] | None = None
+    status_callback: Annotated[
+        bool | None,
+        Field(description="Whether the journey engine is told of final states; left out, it stays as it is."),
+    ] = None
     mappings: Annotated[list[dict[str, Any]], Field(max_length=1_000, default_factory=list)]
 
 

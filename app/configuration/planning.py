@@ -99,7 +99,11 @@ def plan(wanted: Sequence[Wanted], known: Known, *, prune: bool = False) -> Plan
         found = _destination(one, known, wrong)
         steps.append(_step(one, found, known, wrong, prune=prune))
     _refuse_twice(
-        [(step.wanted.at, step.found.id if step.found else None, step.draft.name) for step in steps], wrong
+        [
+            _Named(one.at, step.found.id if step.found else None, one.destination.id, one.destination.name)
+            for one, step in zip(wanted, steps, strict=True)
+        ],
+        wrong,
     )
     named = {step.found.id for step in steps if step.found}
     left = [one for one in known.destinations if one.state is not State.ARCHIVED and one.id not in named]
@@ -140,11 +144,17 @@ def _step(
 ) -> Step:
     draft = _draft(wanted)
     changes = () if found is None else tuple(differences(_said(draft_of(found)), _said(draft)))
+    told = wanted.destination.status_callback
+    if found is not None and told is not None and told != found.told:
+        changes += (Difference("status_callback", found.told, told),)
     act = Act.MAKE if found is None else Act.CHANGE if changes else Act.NOTHING
     theirs = [one for one in known.mappings if found and one.destination == found.id]
     steps = [_mapping_step(one, theirs, known, wrong) for one in wanted.mappings]
     _refuse_twice(
-        [(one.at, step.found.id if step.found else None, one.name) for one, step in _paired(wanted, steps)],
+        [
+            _Named(one.at, step.found.id if step.found else None, one.id, one.name)
+            for one, step in _paired(wanted, steps)
+        ],
         wrong,
     )
     named = {step.found.id for step in steps if step.found}
@@ -210,11 +220,31 @@ def _mapping(
     return alike[0] if alike else None
 
 
-def _refuse_twice(things: Sequence[tuple[str, str | None, str]], wrong: list[Wrong]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A thing of the file: what it is there already, and what the file calls it."""
+
+    at: str
+    found: str | None
+    id: str | None
+    name: str
+
+    def is_again(self, other: "_Named") -> bool:
+        """Tell whether both are one thing, or could be: two may share a name when each has its id."""
+        mine, theirs = self.found or self.id, other.found or other.id
+        if mine is not None and mine == theirs:
+            return True
+        return self.name == other.name and (self.id is None or other.id is None)
+
+
+def _refuse_twice(things: Sequence[_Named], wrong: list[Wrong]) -> None:
     """Refuse a thing that the file names twice, by its id or by its name."""
-    seen: dict[str, str] = {}
-    for at, found, name in things:
-        key = found or f"name {name}"
-        if key in seen:
-            wrong.append(Wrong(at, f"This is {seen[key]} again; give each another name, or an id."))
-        seen.setdefault(key, at)
+    # By id and by name, so that a file of ten thousand is not compared pair by pair.
+    seen: dict[str, list[_Named]] = {}
+    for one in things:
+        keys = [f"name {one.name}", *filter(None, {one.found or one.id})]
+        same = next((other for key in keys for other in seen.get(key, ()) if one.is_again(other)), None)
+        if same is not None:
+            wrong.append(Wrong(one.at, f"This is {same.at} again; give each another name, or an id."))
+        for key in keys:
+            seen.setdefault(key, []).append(one)

@@ -6,7 +6,7 @@ mapping names.
 """
 
 from collections.abc import Mapping as Table
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -163,7 +163,8 @@ def _consent(
     required = consent.is_required(rules.region, country)
     signal = consent.judge(mapping.consent, event.content, required=required, settings=rules.consent_settings)
     if isinstance(signal, consent.Blocked):
-        return reading.refuse(Failed(signal.reason, signal.sentence), signal.name, signal.source)
+        refused = reading.refuse(Failed(signal.reason, signal.sentence), signal.name, signal.source)
+        return replace(refused, basis=mapping.consent.mode.value)
     reading.note_consent(mapping.consent, signal)
     return signal
 

@@ -43,7 +43,8 @@ class Rejection:
     """Why an event was not taken: a word of `REASONS`, where, and a sentence. Holds no value of the event's.
 
     `field` is the source path, `mapping_field` the destination field. `event_id` is None where the caller
-    sent none or where the id itself was refused.
+    sent none or where the id itself was refused. `basis` is the consent mode that the event was judged by,
+    where it is consent that is lacking.
     """
 
     reason: str
@@ -51,6 +52,7 @@ class Rejection:
     mapping_field: str | None
     detail: str
     event_id: str | None
+    basis: str | None = None
 
     @property
     def code(self) -> Code:

@@ -40,7 +40,7 @@ _EVENT_NAME_TABOO: Final = re.compile(r"[!@#$%^&*|+=(){}\[\]<>?\\/~;]")  # P13
 _CUSTOM_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,256}", re.ASCII)  # P10
 
 # Traits that name a person by themselves. They leave hashed or not at all, so custom data must not read them.
-_NAMING_TRAITS: Final = ("email", "phone", "first_name", "last_name", "address")
+NAMING_TRAITS: Final = ("email", "phone", "first_name", "last_name", "address")
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +294,7 @@ class _Reading:
             names.add(name)
 
     def _keep_traits_out_of_custom_data(self) -> None:
-        personal = {s.path for n, s in self._sources.items() if n in _NAMING_TRAITS and s.path is not None}
+        personal = {s.path for n, s in self._sources.items() if n in NAMING_TRAITS and s.path is not None}
         for row in self._custom:
             if row.source.path in personal and "sha256_lower" not in row.source.rule:
                 self._problem(

@@ -94,18 +94,20 @@ class Stores:
             placed = await self._place(connection, firsts, flush.low)
             won = await self._claim(connection, flush, placed)
         _follow(flush, followers)
-        deltas, rejected = _counted(flush)
+        counted = _counted(flush)
         if won:
-            await parcels.append(connection, self._pack(won), writer=self._writer, deltas=deltas)
+            await parcels.append(connection, self._pack(won), writer=self._writer, deltas=counted.deltas)
             for one in won:
                 lane = one.candidate.target.lane
                 flush.waiting[lane] = flush.waiting.get(lane, 0) + 1
         else:
-            await counts.add(connection, self._writer, deltas)
-        await counts.add_rejections(connection, self._writer, rejected)
+            await counts.add(connection, self._writer, counted.deltas)
+        await counts.add_rejections(connection, self._writer, counted.rejected)
+        await counts.add_consent_stops(connection, self._writer, counted.stopped)
 
     async def read(self, connection: RoadConnection, flush: Flush) -> None:
         """Fill in the verdicts that `write` would give, and write nothing."""
+        await self._pin_names(connection, flush, dry=True)
         firsts, followers = _firsts(flush)
         keys = [key for _, candidate in firsts for key in candidate.keys]
         if keys:
@@ -114,8 +116,11 @@ class Stores:
             flush.give(at, _verdict(candidate, flush.found))
         _follow(flush, followers)
 
-    async def _pin_names(self, connection: RoadConnection, flush: Flush) -> None:
-        """Pin the names of event types that were read from events, and turn away those that differ (R12)."""
+    async def _pin_names(self, connection: RoadConnection, flush: Flush, *, dry: bool = False) -> None:
+        """Pin the names of event types that were read from events, and turn away those that differ (R12).
+
+        A `dry` one pins nothing and turns away what would be.
+        """
         wanted: dict[tuple[AdvertiserId, str], str] = {}
         asking = []
         for (nth, index), candidate in flush.candidates():
@@ -125,7 +130,10 @@ class Stores:
                 asking.append((nth, index, key, candidate))
         if not wanted:
             return
-        flush.pinned = await target_rows.pin_names(connection, wanted)
+        if dry:
+            flush.pinned = {**wanted, **await target_rows.pinned_names(connection, wanted)}
+        else:
+            flush.pinned = await target_rows.pin_names(connection, wanted)
         for nth, index, key, candidate in asking:
             pinned = flush.pinned[key]
             if pinned != candidate.conversion.event_name:
@@ -210,18 +218,24 @@ class Stores:
         )
 
 
-def _counted(
-    flush: Flush,
-) -> tuple[dict[DestinationNumber, counts.Delta], dict[tuple[DestinationNumber, str, str], int]]:
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """What a flush moves: counts, rejections by code and reason, consent stops by reason and basis."""
+
+    deltas: dict[DestinationNumber, counts.Delta]
+    rejected: Counter[tuple[DestinationNumber, str, str]]
+    stopped: Counter[tuple[DestinationNumber, str, str]]
+
+
+def _counted(flush: Flush) -> _Counted:
     """Count every verdict, and every rejection that has a destination to be counted under."""
-    deltas: dict[DestinationNumber, counts.Delta] = {}
-    rejected: dict[tuple[DestinationNumber, str, str], int] = {}
+    made = _Counted({}, Counter(), Counter())
     for judged, verdicts, owners in zip(flush.posts_judged, flush.verdicts, flush.destinations, strict=True):
         # One step a destination and verdict, not one an event.
         for (number, verdict), events in Counter(zip(owners, verdicts, strict=True)).items():
             if number is None:
                 continue
-            delta = deltas.setdefault(number, counts.Delta())
+            delta = made.deltas.setdefault(number, counts.Delta())
             match verdict:
                 case Verdict.ACCEPTED:
                     delta.accepted += events
@@ -229,15 +243,15 @@ def _counted(
                     delta.duplicates += events
                 case Verdict.CONFLICT:
                     delta.rejected += events
-                    key = (number, "BAD_REQUEST", "event_id_conflict")
-                    rejected[key] = rejected.get(key, 0) + events
+                    made.rejected[number, "BAD_REQUEST", "event_id_conflict"] += events
                 case None:
                     delta.rejected += events
         for one, owner in zip(judged, owners, strict=True):
             if type(one) is Rejection and owner is not None:
-                key = (owner, one.code.value, one.reason)
-                rejected[key] = rejected.get(key, 0) + 1
-    return deltas, rejected
+                made.rejected[owner, one.code.value, one.reason] += 1
+                if one.basis is not None:
+                    made.stopped[owner, one.reason, one.basis] += 1
+    return made
 
 
 def _shape(one: _Placed) -> packing.Shape:

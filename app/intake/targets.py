@@ -84,13 +84,13 @@ class Targets:
                 self._known.pop(destination, None)
 
     def pinned(self, names: Mapping[tuple[AdvertiserId, str], str]) -> None:
-        """Remember names that a flush pinned, so that the next one need not ask."""
+        """Remember names that a flush pinned, so that every mapping is held to them without asking."""
         for destination, target in self._known.items():
             fresh = {
                 kind: name for (advertiser, kind), name in names.items() if advertiser == target.advertiser_id
             }
             if fresh.keys() - target.pins.keys():
-                self._known[destination] = replace(target, pins={**target.pins, **fresh})
+                self._known[destination] = _holding_to(target, {**target.pins, **fresh})
 
     def _compile(self, row: store.TargetRow) -> Target:
         mappings = {mapping.id: self._compile_mapping(row, mapping) for mapping in row.mappings}
@@ -131,6 +131,19 @@ class Targets:
             rules=rules,
             straight=None if compiled is None else compile_straight(compiled, rules),
         )
+
+
+def _holding_to(target: Target, pins: Mapping[str, str]) -> Target:
+    """Return a target whose mappings are judged by these names."""
+    mappings = {id_: _held(mapping, pins) for id_, mapping in target.mappings.items()}
+    taking = tuple(mapping for mapping in mappings.values() if mapping.compiled is not None)
+    return replace(target, pins=pins, mappings=mappings, taking=taking)
+
+
+def _held(mapping: PublishedMapping, pins: Mapping[str, str]) -> PublishedMapping:
+    rules = replace(mapping.rules, pins=pins)
+    straight = None if mapping.compiled is None else compile_straight(mapping.compiled, rules)
+    return replace(mapping, rules=rules, straight=straight)
 
 
 def _compiled(document: dict[str, Any]) -> CompiledMapping | None:

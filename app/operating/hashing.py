@@ -1,6 +1,7 @@
-"""`hash FIELD`: what a value from standard input becomes on its way to Amazon. Kept nowhere.
+"""`hash FIELD [VALUE]`: what a value becomes on its way to Amazon. Kept nowhere.
 
-Not as an argument: what stands there is seen by everyone on the machine, and stays in the shell's history.
+Without VALUE it is read from standard input, where a real person's belongs: arguments are seen by everyone on
+the machine, and stay in the shell's history.
 """
 
 import argparse
@@ -18,6 +19,12 @@ _RULES = {rule.field: rule for rule in MATCH_KEYS}
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument("field", choices=list(_RULES), metavar="FIELD", help=", ".join(_RULES))
+    parser.add_argument(
+        "value",
+        nargs="?",
+        metavar="VALUE",
+        help="for made-up values; a real one goes to standard input, where nobody else sees it",
+    )
     parser.add_argument("--profile", choices=[one.value for one in Profile], default="amazon")
     parser.add_argument("--country", default="US", help="the event's country, for phones and addresses")
 
@@ -28,8 +35,10 @@ def run(_settings: Settings, asked: argparse.Namespace) -> int:
     if country is None:
         sys.stderr.write("There is no such country.\n")
         return 2
-    typed = sys.stdin.isatty()
-    value = getpass.getpass("Value (not shown): ") if typed else sys.stdin.read().removesuffix("\n")
+    value = asked.value
+    if value is None:
+        typed = sys.stdin.isatty()
+        value = getpass.getpass("Value (not shown): ") if typed else sys.stdin.read().removesuffix("\n")
     shown = show(Profile(asked.profile), _RULES[asked.field], value[:1024], country=country.code)
     if shown.match_key is None:
         sys.stdout.write(f"dropped   {shown.dropped}\n")

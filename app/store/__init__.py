@@ -14,5 +14,15 @@ from typing import TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 RoadConnection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"
+
+
+async def driver_of(connection: AsyncConnection) -> asyncpg.Connection:
+    """Return the driver's own connection, in the same transaction: for SQL of the road."""
+    # Through SQLAlchemy first: it begins the transaction with its first statement.
+    await connection.execute(text("SELECT 1"))
+    driver: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection  # type: ignore[assignment]
+    return driver

@@ -86,3 +86,63 @@ async def add_rejections(
         [key[2] for key, _ in ordered],
         [number for _, number in ordered],
     )
+
+
+async def add_consent_stops(
+    connection: RoadConnection,
+    writer: int,
+    stopped: Mapping[tuple[DestinationNumber, str, str], int],
+) -> None:
+    """Add to the tally of events that the consent gate stopped; keys are (destination, reason, basis)."""
+    if not stopped:
+        return
+    ordered = sorted(stopped.items())
+    await connection.execute(
+        """
+        INSERT INTO consent_stops AS s (destination, day, writer, reason, basis, events)
+        SELECT x.destination, (now() AT TIME ZONE 'UTC')::date, $1, x.reason, x.basis, x.events
+        FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[]) AS x (destination, reason, basis,
+          events)
+        ON CONFLICT (destination, day, writer, reason, basis)
+        DO UPDATE SET events = s.events + excluded.events
+        """,
+        writer,
+        [key[0] for key, _ in ordered],
+        [key[1] for key, _ in ordered],
+        [key[2] for key, _ in ordered],
+        [number for _, number in ordered],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentStops:
+    """How many events the gate stopped for one reason on one basis; `basis` is None where none was kept."""
+
+    reason: str
+    basis: str | None
+    events: int
+
+
+async def consent_stops(connection: RoadConnection, destination: DestinationNumber) -> list[ConsentStops]:
+    """Return what the consent gate stopped of a destination, most first; in sum its rejections."""
+    rows = await connection.fetch(
+        """
+        WITH by_basis AS (
+          SELECT reason, basis, sum(events)::bigint AS events FROM consent_stops WHERE destination = $1
+          GROUP BY reason, basis
+        ), by_reason AS (
+          SELECT reason, sum(rejected)::bigint AS events FROM rejections
+          WHERE destination = $1 AND code = 'CONSENT_NOT_PROVIDED' GROUP BY reason
+        )
+        SELECT reason, basis, events FROM by_basis
+        UNION ALL
+        -- What was stopped before the basis was counted has none, and is not lost for that.
+        SELECT reason, NULL, rest FROM by_reason r CROSS JOIN LATERAL (
+          SELECT (r.events - coalesce(sum(b.events), 0))::bigint AS rest FROM by_basis b
+          WHERE b.reason = r.reason
+        ) x WHERE rest > 0
+        ORDER BY events DESC, reason, basis
+        """,
+        destination,
+    )
+    return [ConsentStops(**dict(row)) for row in rows]

@@ -56,12 +56,14 @@ class Destination:
     archived_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    told: bool = False  # whether the journey engine is told of final states
 
 
 _COLUMNS = (
     "id, number, lane, name, advertiser_id, region, currency, identity_profile, dataset_name, "
     "requests_per_second, burst, sign_in, sign_in_reason, paused, published_mappings, state, version, "
-    "archived_at, created_at, updated_at"
+    "archived_at, created_at, updated_at, "
+    "EXISTS (SELECT FROM told_destinations t WHERE t.destination = destinations.number) AS told"
 )
 
 
@@ -86,6 +88,7 @@ def _read(row: RowMapping) -> Destination:
         archived_at=row["archived_at"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        told=row["told"],
     )
 
 

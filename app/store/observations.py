@@ -157,6 +157,55 @@ async def samples(connection: RoadConnection, destination: DestinationNumber, li
 
 
 @dataclass(frozen=True, slots=True)
+class Rates:
+    """Events and requests a second, lately."""
+
+    accepted_per_second: float
+    delivered_per_second: float
+    requests_per_second: float
+    failed_requests_per_second: float
+
+
+async def rates(
+    connection: RoadConnection, destination: DestinationNumber, span: timedelta, *, newest: int = 2_000
+) -> Rates:
+    """Return how fast events came in and left over the last span; delivered ones by answered requests.
+
+    What came in is read from so many of the newest parcels, however many there are.
+    """
+    row = await connection.fetchrow(
+        """
+        WITH came AS (
+          -- No index by time: the newest parcels, and where all of them are of the span, by what they cover.
+          SELECT coalesce(sum(events), 0) AS events, count(*) = $3 AS is_part, min(accepted_at) AS since
+          FROM (SELECT events, accepted_at FROM parcel_states WHERE destination = $1
+                ORDER BY parcel DESC LIMIT $3) newest
+          WHERE accepted_at > now() - $2::interval
+        ), sent AS (
+          SELECT count(*) AS requests, count(*) FILTER (WHERE outcome <> 'answered') AS failed,
+            coalesce(sum(events) FILTER (WHERE outcome = 'answered'), 0) AS events
+          FROM attempts WHERE destination = $1 AND started_at > now() - $2::interval
+        ), over AS (
+          SELECT extract(epoch FROM $2::interval) AS sent,
+            extract(epoch FROM CASE WHEN is_part THEN greatest(now() - since, interval '1 second')
+              ELSE $2::interval END) AS came
+          FROM came
+        )
+        SELECT (came.events / over.came)::float AS accepted_per_second,
+          (sent.events / over.sent)::float AS delivered_per_second,
+          (sent.requests / over.sent)::float AS requests_per_second,
+          (sent.failed / over.sent)::float AS failed_requests_per_second
+        FROM came, sent, over
+        """,
+        destination,
+        span,
+        newest,
+    )
+    assert row is not None
+    return Rates(**{name: round(value, 3) for name, value in dict(row).items()})
+
+
+@dataclass(frozen=True, slots=True)
 class Mapped:
     """A mapping, and the destination that it belongs to."""
 

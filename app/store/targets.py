@@ -91,23 +91,28 @@ async def pin_names(
     For event types that a mapping reads from the event: their first name is pinned as they are stored.
     """
     ordered = sorted(wanted.items())
-    advertisers = [key[0] for key, _ in ordered]
-    types = [key[1] for key, _ in ordered]
     await connection.execute(
         """
         INSERT INTO event_names (advertiser_id, event_type, name)
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) ON CONFLICT DO NOTHING
         """,
-        advertisers,
-        types,
+        [advertiser for (advertiser, _), _ in ordered],
+        [kind for (_, kind), _ in ordered],
         [name for _, name in ordered],
     )
+    return await pinned_names(connection, wanted)
+
+
+async def pinned_names(
+    connection: RoadConnection, wanted: Collection[tuple[AdvertiserId, str]]
+) -> dict[tuple[AdvertiserId, str], str]:
+    """Return the names that are pinned for these (advertiser, event type), where one is."""
     rows = await connection.fetch(
         """
         SELECT n.advertiser_id, n.event_type, n.name FROM event_names n
         JOIN unnest($1::text[], $2::text[]) AS w (advertiser_id, event_type) USING (advertiser_id, event_type)
         """,
-        advertisers,
-        types,
+        [advertiser for advertiser, _ in wanted],
+        [kind for _, kind in wanted],
     )
     return {(AdvertiserId(row["advertiser_id"]), row["event_type"]): row["name"] for row in rows}

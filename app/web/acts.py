@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationId, MappingId
-from app.store import audit, destinations, mappings
+from app.store import audit, destinations, driver_of, mappings, notices
 from app.store.destinations import Destination, Draft
 from app.store.mappings import Document, StoredMapping
 from app.web import publishing
@@ -109,6 +109,27 @@ async def change_destination(
         after=said(after),
     )
     return after
+
+
+async def tell_final_states(
+    connection: AsyncConnection, destination: Destination, enabled: bool, *, by: str
+) -> None:
+    """Tell a destination's final states from now on, or no more, not even what is owed. Twice is once."""
+    driver = await driver_of(connection)
+    if enabled:
+        is_new = await notices.tell_from_now_on(driver, destination.number, by=by)
+    else:
+        is_new = await notices.tell_no_more(driver, destination.number)
+    if is_new:
+        await audit.record(
+            connection,
+            actor=by,
+            act=audit.Act.DESTINATION_CALLBACK_CHANGED,
+            subject=destination.id,
+            destination=destination.id,
+            before={"status_callback": not enabled},
+            after={"status_callback": enabled},
+        )
 
 
 def _moved(before: Destination, draft: Draft) -> list[Field]:

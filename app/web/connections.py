@@ -11,29 +11,29 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from starlette.responses import JSONResponse
-from starlette.types import Receive
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from app.domain.admission import Cause
 from app.web.envelope import FIXED_HEADERS, request_id_of, told_length
 from app.web.errors import Problem, Word, body_of, status_of
-from app.web.headers import RawHeaders
 from app.web.incoming import cap_of
-from app.web.posting import PATH, Posting, Reply
+from app.web.post_cycle import PostCycle
+from app.web.posting import PATH, Posting
 from app.web.pressure import Gauges, problem_of
 
 NEVER: Final = float("inf")
+# What a header weighs beside its bytes, as HTTP/2 counts (RFC 9113 §6.5.2): ten thousand of one letter each
+# cost more to keep than to send.
+_HEADER_BYTES: Final = 32
 # How long a client that was told to go may take to read it.
 _PARTING_S: Final = 1.0
 # How long a connection without a request may still bring the one that is on its way when we leave.
 _FAREWELL_S: Final = 0.5
 
 _POSTS_TO: Final = PATH.encode()
-# The headers that every answer has, and the line that ends a head.
-_FIXED_LINES: Final = b"".join(name + b": " + value + b"\r\n" for name, value in FIXED_HEADERS) + b"\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,60 +62,6 @@ class Phase(StrEnum):
     OURSELVES = "ourselves"
     NEXT = "next"
     PARTING = "parting"
-
-
-class PostCycle(RequestResponseCycle):
-    """A plain post on its way. Its body is brought in one piece, its answer leaves in one write.
-
-    The server would wake the request for each chunk that comes and copy what came thrice. The room for the
-    body is charged before (`Gauges.enter`), so that nothing is gained by reading it in steps.
-    """
-
-    def __init__(self, headers: RawHeaders, **given: Any) -> None:
-        super().__init__(**given)
-        self._headers = headers
-        self._chunks: list[bytes] = []
-
-    def take(self, chunk: bytes) -> None:
-        """Keep a chunk of the body; after the answer, of one that was refused unread, none is kept."""
-        if not self.response_complete:
-            self._chunks.append(chunk)
-
-    async def receive(self) -> Any:
-        """Return the whole body as one message, or that its caller is gone."""
-        while self.more_body and not self.disconnected:
-            await self.message_event.wait()
-            self.message_event.clear()
-        if self.disconnected or self.response_complete:
-            return {"type": "http.disconnect"}
-        chunks, self._chunks = self._chunks, []
-        return {"type": "http.request", "body": b"".join(chunks), "more_body": False}
-
-    async def run_asgi(self, app: Posting) -> None:  # type: ignore[override]
-        """Answer the post; with nothing where its caller hung up, or was told already to go."""
-        try:
-            reply = await app.answer(self._headers, cast(Receive, self.receive))
-            if self.flow.write_paused and not self.disconnected:
-                await self.flow.drain()
-        except BaseException:  # cancelled: the process leaves, and has waited for long enough
-            self.transport.close()
-            raise
-        if reply is not None and not self.disconnected:
-            self._write(reply)
-
-    def _write(self, reply: Reply) -> None:
-        self.response_started = self.response_complete = True
-        lines = [STATUS_LINE[reply.status]]
-        for name, value in (*self.default_headers, *reply.headers):
-            lines += (name, b": ", value, b"\r\n")
-        if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        lines += (_FIXED_LINES, reply.body)
-        self.transport.write(b"".join(lines))
-        self.message_event.set()
-        if not self.keep_alive:
-            self.transport.close()
-        self.on_response()
 
 
 class Connection(HttpToolsProtocol):
@@ -174,8 +120,11 @@ class Connection(HttpToolsProtocol):
         if self._phase is Phase.HEAD:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._phase is Phase.HEAD and self._head_bytes > self._terms.head_bytes:
-            self._refuse_head()
+        if self._phase is Phase.HEAD:
+            if self._head_bytes > self._terms.head_bytes:
+                self._refuse_head()
+            elif self._head_bytes == len(data) and _names_no_version(data):
+                self._part(self._refusal)  # its request line may be all that ever comes
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -186,11 +135,14 @@ class Connection(HttpToolsProtocol):
         self._weigh(len(self.url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._weigh(len(name) + len(value) + 4)
+        self._weigh(len(name) + len(value) + _HEADER_BYTES)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._phase, self._due = Phase.BODY, self.loop.time() + self._terms.body_s
+        if self.parser.get_http_version() == "0.9":
+            # Neither a version nor the first one has headers; the parser takes both.
+            raise ValueError("not HTTP/1")  # ends the parser; answered by send_400_response
         is_post = self._is_post()
         if is_post and self._gauges is not None and self._turned_away(self._gauges):
             return
@@ -248,9 +200,16 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what the parser could not take, in the one shape of errors."""
         del msg
+        self._forsake()
         self._part(self._refusal)
 
     # Within
+
+    def _forsake(self) -> None:
+        """Tell the application that nobody is there any more, so that it does not answer as well."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
     def _is_post(self) -> bool:
         """Whether this is a plain post of events with nothing before it; the rest is the application's."""
@@ -327,9 +286,7 @@ class Connection(HttpToolsProtocol):
     def _end_overdue(self) -> None:
         under_way = self.cycle is not None and not self.cycle.response_complete
         if self._phase is Phase.BODY and under_way and not self.cycle.response_started:
-            # The application is told first that nobody is there any more, so that it does not answer as well.
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+            self._forsake()
             self._part(Problem(Word.TOO_SLOW))
         elif self._phase is Phase.HEAD and self._head_bytes and not under_way:
             self._part(Problem(Word.TOO_SLOW))
@@ -353,6 +310,12 @@ class Connection(HttpToolsProtocol):
             self.transport.write_eof()
         self.flow.resume_reading()
         self.loop.call_later(_PARTING_S, self.transport.abort)
+
+
+def _names_no_version(head: bytes) -> bool:
+    """Tell whether what begins a head is a whole request line without a version (HTTP of 1991)."""
+    line, ended, _ = head.lstrip(b"\r\n").partition(b"\n")
+    return bool(ended) and b" HTTP/" not in line
 
 
 def _answer(problem: Problem, headers: list[tuple[bytes, bytes]]) -> bytes:

@@ -1,5 +1,6 @@
 """Consent records over HTTP: on which ground each accepted event left, for those who must show it."""
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -8,11 +9,10 @@ from pydantic import AwareDatetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
-from app.domain.codes import Code
 from app.domain.consent import Mode, decision
 from app.domain.ids import MappingId, MappingNumber, ParcelId
 from app.domain.parcel import Shape, unpack_shapes
-from app.store import mappings, traces
+from app.store import counts, mappings, traces
 from app.store.mappings import Document
 from app.web.auth import Caller, Scope
 from app.web.destinations import seen
@@ -42,7 +42,7 @@ async def list_all(
     """List a record for each accepted event, newest first, for as long as its parcel is kept (30 days).
 
     Basis, source, times, decision, and the SHA-256 of the consent string where there was one. `stopped`
-    counts, by reason, the events that the gate did not let in; of these nothing else is kept.
+    counts, by reason and basis, the events that the gate did not let in; of these nothing else is kept.
     """
     items, more = await collected(destination_id, caller, wired, since=since, limit=limit, cursor=cursor)
     return ExactJson({**page(items, more), "stopped": await stopped(destination_id, caller, wired)})
@@ -66,16 +66,11 @@ async def collected(
 
 
 async def stopped(destination_id: str, caller: Caller, wired: Wiring) -> list[dict[str, Any]]:
-    """Return how many events the consent gate did not let in, by reason."""
+    """Return how many events the consent gate did not let in, by reason and by the basis of each event."""
     async with wired.engine.connect() as connection:
         destination = await seen(connection, caller, destination_id)
     async with wired.pool.acquire() as road:
-        figures = await traces.figures(road, destination.number)
-    return [
-        {"reason": reason, "events": number}
-        for code, reason, number in (figures.rejected if figures else ())
-        if code == Code.CONSENT_NOT_PROVIDED
-    ]
+        return [asdict(one) for one in await counts.consent_stops(road, destination.number)]
 
 
 class _Records:

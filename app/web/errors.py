@@ -7,18 +7,20 @@ that a caller sent is repeated in it: a value in the wrong place may be a person
 import logging
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from app.domain import strict_json
 from app.store.trouble import is_unavailable
-from app.web.problems import Field, fields_of
+from app.web.problems import Field, fields_of, hints_of
 
 logger = logging.getLogger("app.web.errors")
 
@@ -195,7 +197,7 @@ def problem_of(error: Exception) -> Problem:
         case Refusal():
             return error.problem
         case RequestValidationError():
-            return Problem(Word.INVALID, fields=fields_of(error.errors()))
+            return Problem(Word.INVALID, hints_of(error.errors()), fields=fields_of(error.errors()))
         case HTTPException() if error.status_code in _FRAMEWORK:
             return Problem(_FRAMEWORK[error.status_code], headers=error.headers or {})
         case _ if is_unavailable(error):
@@ -220,8 +222,22 @@ def malformed(found: strict_json.Malformed) -> Problem:
     return Problem(Word.MALFORMED, strict_json.SENTENCES[found.why] + place, extra={"reason": found.why})
 
 
-async def _answer_error(_: Request, error: Exception) -> Response:
-    return answer(problem_of(error))
+async def _answer_error(request: Request, error: Exception) -> Response:
+    problem = problem_of(error)
+    if problem.word is Word.METHOD_NOT_ALLOWED:
+        problem = replace(problem, headers={"Allow": _methods_at(request)})
+    return answer(problem)
+
+
+def _methods_at(request: Request) -> str:
+    """Return every method that an address takes; the framework names those of its first route only."""
+    routes = [context.original_route for context in iter_route_contexts(request.app.routes)]
+    here = [
+        route.methods or ()
+        for route in routes
+        if isinstance(route, Route) and route.path_regex.match(request.scope["path"])
+    ]
+    return ", ".join(sorted({method for methods in here for method in methods}))
 
 
 def install(app: FastAPI) -> None:

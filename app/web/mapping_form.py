@@ -3,9 +3,10 @@
 from typing import Any
 
 from app.domain.catalogue import Catalogue, doubts
+from app.domain.destination import Region
 from app.domain.event_types import EVENT_SOURCES, EVENT_TYPES
-from app.domain.fields import FIELDS, MATCH_KEY_FIELDS
-from app.domain.paths import last_name, parse_path
+from app.domain.fields import FIELDS
+from app.domain.oddities import oddities
 from app.store.mappings import Document
 from app.web.schemas import name_word
 
@@ -91,21 +92,13 @@ def name_problem(name: Any) -> str | None:
     return name_word(name)
 
 
-def hints(document: Document, catalogue: Catalogue | None = None) -> list[dict[str, str]]:
+def hints(document: Document, region: Region, catalogue: Catalogue | None = None) -> list[dict[str, str]]:
     """Return what looks odd about a draft: no rule is broken, so nothing is refused, but most are slips.
 
-    A match key whose path names another field, such as email from `user.maid`; and, where a catalogue is
-    given, paths that no recent event had or that held another type.
+    The words of `oddities`; and, where a catalogue is given, paths that no recent event had or that held
+    another type.
     """
-    fields = document.get("fields")
-    if not isinstance(fields, dict):
-        return _doubted(document, catalogue)
-    odd = []
-    for name, source in fields.items():
-        path = source.get("path") if isinstance(source, dict) else source
-        word = last_name(parse_path(path) or ()) if isinstance(path, str) else None
-        if name in MATCH_KEY_FIELDS and word in FIELDS and word != name:
-            odd.append({"code": "path_names_another_field", "field": f"fields.{name}"})
+    odd = [{"code": one.code, "field": one.field} for one in oddities(document, region)]
     return odd + _doubted(document, catalogue)
 
 

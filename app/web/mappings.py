@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
 from app.domain.catalogue import Catalogue, learn
+from app.domain.destination import Region
 from app.domain.differences import differences
 from app.domain.ids import MappingId
 from app.domain.mapping import ACTION, check_draft, check_publishable
@@ -44,7 +45,7 @@ MAPPING = MAPPINGS + "/{mapping_id}"
 DraftBody = Annotated[dict[str, Any], Body(json_schema_extra=DOCUMENT_SCHEMA)]
 
 
-def shown(mapping: StoredMapping, learned: Catalogue | None = None) -> dict[str, Any]:
+def shown(mapping: StoredMapping, region: Region, learned: Catalogue | None = None) -> dict[str, Any]:
     """Return a mapping: its draft's own members, what is known of it, and what keeps it from publishing."""
     return {
         **mapping.draft,
@@ -57,7 +58,7 @@ def shown(mapping: StoredMapping, learned: Catalogue | None = None) -> dict[str,
             {"field": problem.path, "problem": word_of(problem.problem), "detail": problem.sentence}
             for problem in check_publishable(dict(mapping.draft))
         ],
-        "warnings": hints(mapping.draft, learned),
+        "warnings": hints(mapping.draft, region, learned),
         "version": mapping.version,
         "created_at": mapping.created_at,
         "updated_at": mapping.updated_at,
@@ -108,7 +109,9 @@ async def _answer(
 ) -> Response:
     after = await found(connection, destination, mapping)
     learned = learn(await outlines.of_destination(connection, destination.id))
-    return ExactJson(shown(after, learned), status, {"ETag": etag(after.version), **headers})
+    return ExactJson(
+        shown(after, destination.region, learned), status, {"ETag": etag(after.version), **headers}
+    )
 
 
 def checked(draft: Document) -> Document:
@@ -145,7 +148,8 @@ async def list_all(
         destination = await seen(connection, caller, destination_id)
         rows = await mappings.page(connection, destination.id, limit=limit + 1, after=number_of(cursor))
     items, more = page_of(rows, limit)
-    return ExactJson(page([shown(item) for item in items], cursor_of(items[-1].number) if more else None))
+    told = [shown(item, destination.region) for item in items]
+    return ExactJson(page(told, cursor_of(items[-1].number) if more else None))
 
 
 @router.get(MAPPING, summary="Read a mapping", response_model=None)
@@ -189,7 +193,7 @@ async def delete(
         if mapping.archived_at is None:
             _, mapping = await _to_change(connection, caller, destination_id, mapping_id, request)
             await archive_mapping(connection, mapping, by=caller.actor)
-        return ExactJson(shown(await found(connection, destination, mapping_id)))
+        return ExactJson(shown(await found(connection, destination, mapping_id), destination.region))
 
 
 @router.post(MAPPING + "/publish", summary="Publish a mapping", response_model=None)

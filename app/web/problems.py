@@ -83,6 +83,19 @@ def fields_of(errors: Iterable[Mapping[str, Any]]) -> Sequence[Field]:
     return tuple(found)
 
 
+def hints_of(errors: Iterable[Mapping[str, Any]]) -> str | None:
+    """Return what our own validators say beside their words, such as where the right id is found; or None.
+
+    A library's own sentences are left out: they may repeat what was sent.
+    """
+    said = dict.fromkeys(
+        error["msg"]
+        for error in errors
+        if error["type"] not in WORDS and _own(error["type"]) == error["type"] != error["msg"]
+    )
+    return " ".join(said) or None
+
+
 def _own(word: str) -> str:
     return word if word in OWN_WORDS or word in WORDS.values() else "invalid"
 

@@ -5,10 +5,9 @@ from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import Field as Described
-from sqlalchemy import text
 
 from app.delivery import replaying
-from app.store import audit, replays
+from app.store import audit, driver_of, replays
 from app.web.auth import Scope
 from app.web.destinations import held
 from app.web.door import CallerOf, Door, Wired, needs
@@ -41,9 +40,7 @@ async def replay(destination_id: str, body: Replay, caller: CallerOf, wired: Wir
     async with wired.engine.begin() as connection:
         found = await held(connection, caller, destination_id)
         # In the same transaction, on the driver's own connection: the destination is locked by now.
-        await connection.execute(text("SELECT 1"))
-        driver = (await connection.get_raw_connection()).driver_connection
-        assert driver is not None
+        driver = await driver_of(connection)
         done = await replaying.replay(
             driver,
             found.number,

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import asyncpg
 from fastapi import APIRouter
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationNumber
-from app.store import audit, notices
+from app.store import driver_of, notices
+from app.web import acts
 from app.web.auth import Scope
 from app.web.destinations import held, seen
 from app.web.door import CallerOf, Door, Wired, needs
@@ -41,26 +40,12 @@ async def set_status_callback(
     """Tell final states from now on, or tell no more, not even what is still owed. Twice is once."""
     async with wired.engine.begin() as connection:
         found = await held(connection, caller, destination_id)
-        driver = await _driver(connection)
-        if body.enabled:
-            is_new = await notices.tell_from_now_on(driver, found.number, by=caller.actor)
-        else:
-            is_new = await notices.tell_no_more(driver, found.number)
-        if is_new:
-            await audit.record(
-                connection,
-                actor=caller.actor,
-                act=audit.Act.DESTINATION_CALLBACK_CHANGED,
-                subject=found.id,
-                destination=found.id,
-                before={"status_callback": not body.enabled},
-                after={"status_callback": body.enabled},
-            )
+        await acts.tell_final_states(connection, found, body.enabled, by=caller.actor)
         return await _shown(connection, wired, found.number)
 
 
 async def _shown(connection: AsyncConnection, wired: Wiring, number: DestinationNumber) -> dict[str, Any]:
-    standing = await notices.standing(await _driver(connection), number)
+    standing = await notices.standing(await driver_of(connection), number)
     return {
         "enabled": standing.told,
         "configured": wired.callback_configured,
@@ -68,11 +53,3 @@ async def _shown(connection: AsyncConnection, wired: Wiring, number: Destination
         "oldest_waiting": standing.oldest,
         "problem": standing.problem,
     }
-
-
-async def _driver(connection: AsyncConnection) -> asyncpg.Connection:
-    """Return the driver's own connection, inside the same transaction."""
-    # Through SQLAlchemy first: it begins the transaction with its first statement.
-    await connection.execute(text("SELECT 1"))
-    driver: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection  # type: ignore[assignment]
-    return driver

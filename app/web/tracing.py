@@ -1,6 +1,7 @@
 """What became of events: the trace of one, lists of a destination, and its figures that add up."""
 
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Annotated, Any
 
@@ -9,13 +10,14 @@ from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from app.domain.codes import REASONS
+from app.domain.coverage import covered
 from app.domain.destination import State
 from app.domain.explaining import Standing, explain
 from app.domain.ids import DestinationId, MappingId, ParcelId
 from app.domain.parcel import Shape, may_hold_execution, unpack_shapes
 from app.domain.status import FINAL, Status, status_of, tally
 from app.intake.judging import event_key
-from app.store import RoadConnection, attempts, ledger, traces
+from app.store import RoadConnection, attempts, ledger, observations, traces
 from app.web.auth import Caller, Scope
 from app.web.door import CallerOf, Door, Wired, needs
 from app.web.errors import Refusal, Word
@@ -29,6 +31,9 @@ router = APIRouter(route_class=Door, tags=["events"])
 _PARCELS_AT_ONCE = 50
 # What is rare among many parcels ends a page early, with a cursor to go on.
 _PARCELS_A_PAGE, _LOOKS_FOR_S = 500, 0.1
+
+_RATES_OVER = timedelta(minutes=5)
+_SAMPLED_PARCELS = 20
 
 # A reason of the road that a parcel does not carry itself follows from the destination's.
 _PARKED = "sign_in_"
@@ -137,10 +142,15 @@ async def list_events(
 @router.get("/destinations/{destination_id}/stats", summary="Figures that add up", response_model=None)
 @needs(Scope.DESTINATIONS_READ, Scope.EVENTS_READ)
 async def stats(destination_id: str, caller: CallerOf, wired: Wired) -> Response:
-    """Give the counts by status (they add up to `accepted`), what waits, and how fast it may leave."""
+    """Give the counts by status (they add up to `accepted`), what waits, and how fast it may leave.
+
+    `rates` are of the last five minutes; `match_key_coverage` is of the newest accepted events.
+    """
     async with wired.pool.acquire() as connection:
         destination = await _destination(connection, caller, destination_id)
         figures = await traces.figures(connection, destination.number)
+        rates = await observations.rates(connection, destination.number, _RATES_OVER)
+        samples = await observations.samples(connection, destination.number, _SAMPLED_PARCELS)
     assert figures is not None
     counts = tally(figures.totals, State(figures.state))
     now = datetime.now(UTC)
@@ -157,6 +167,10 @@ async def stats(destination_id: str, caller: CallerOf, wired: Wired) -> Response
             ),
             "rate_limit": {"requests_per_second": figures.requests_per_second, "burst": figures.burst},
             "learned_rate": figures.learned_rate,
+            "rates": asdict(rates),
+            "match_key_coverage": covered(
+                shape for sample in samples for shape in reversed(unpack_shapes(sample.shapes))
+            ),
             "breaker": {"state": figures.breaker, "error_rate": round(figures.error_rate, 3)},
             "lane_owned": figures.lane_owned,
             "rejections": [{"code": c, "reason": r, "count": n} for c, r, n in figures.rejected],

@@ -89,6 +89,53 @@ async def test_an_export_applied_to_an_empty_instance_exports_the_same(
     assert (await plan(world.engine, text)).plan.acts == []
 
 
+async def test_things_of_one_name_are_told_apart_by_their_ids(
+    world: World, empty_instance: AsyncEngine
+) -> None:
+    """Made over HTTP, two destinations and two mappings may share a name: their export can be applied."""
+    one, other = await world.made(name="Twin"), await world.made(name="Twin")
+    for _ in range(2):
+        await world.mapped(one["id"], name="Cart")
+    text = await exported(world.engine)
+    assert (await plan(world.engine, text)).plan.acts == []
+    await apply(empty_instance, text)
+    assert await exported(empty_instance) == text
+    # One without an id could be either, now or at the next apply.
+    by_name = acme(name="Twin")
+    for twice in (file(acme(id=other["id"], name="Twin"), by_name), file(by_name, by_name)):
+        found = await refused(empty_instance, twice)
+        assert found.wrong[-1].at.startswith("destinations[1]")
+
+
+async def test_a_file_says_whether_the_journey_engine_is_told(
+    world: World, empty_instance: AsyncEngine
+) -> None:
+    """On and off by the act of the API; left out it stays, and an export restores it elsewhere."""
+    done = await apply(world.engine, file(acme(status_callback=True)))
+    path = f"/destinations/{done.destinations[0].id}/status-callback"
+
+    async def told() -> bool:
+        return bool((await world.call("GET", path)).json()["enabled"])
+
+    assert await told()
+    assert (await world.acts()).count("destination.callback_changed") == 1
+    assert (await plan(world.engine, file(acme(status_callback=True)))).plan.acts == []
+    assert (await apply(world.engine, file(acme()))).plan.acts == []
+    assert await told()
+    text = await exported(world.engine)
+    await apply(empty_instance, text)
+    assert await exported(empty_instance) == text
+
+    off = file(acme(status_callback=False))
+    (step,) = (await plan(world.engine, off)).plan.steps
+    assert [tuple(one) for one in step.changes] == [("status_callback", True, False)]
+    assert await told()
+    await apply(world.engine, off)
+    assert not await told()
+    assert (await world.acts()).count("destination.callback_changed") == 2
+    assert "status_callback: false" in await exported(world.engine)
+
+
 async def test_an_export_without_ids_makes_the_same_under_other_ids(
     world: World, empty_instance: AsyncEngine
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from app.store.observations import Connection, Day, Minute, Request
 from app.web.console import present_destination as present
 from app.web.console.present_diagnosis import Seen, diagnose
-from app.web.console.present_mapping import Change, changes, paths
+from app.web.console.present_mapping import Change, changes, paths, slips
 from app.web.console.present_overview import by_day, line, rows
 from app.web.console.present_setup import steps
 from app.web.console.present_trace import match_keys, story
@@ -368,3 +368,13 @@ def test_match_keys_are_named_as_people_do() -> None:
     """One, several, none."""
     assert match_keys([]) == "no match key"
     assert match_keys(["EMAIL"]) == "Email"
+
+
+def test_the_editor_says_what_is_mostly_a_slip() -> None:
+    """In a sentence, by the member; a draft that is right has none."""
+    draft = {"consent": {"mode": "none"}, "event_type": "SEARCH", "fields": {"units_sold": "u"}}
+    assert slips(draft, "EU") == [
+        ("fields.units_sold", "This event type does not carry the field."),
+        ("consent.mode", "No event can be taken with this."),
+    ]
+    assert slips({"event_type": "SEARCH", "fields": {"email": "user.email"}}, "EU") == []

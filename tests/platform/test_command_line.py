@@ -38,6 +38,39 @@ def test_an_unknown_word_ends_with_2() -> None:
     assert command("fly").returncode == 2
 
 
+def test_only_drift_ends_a_plan_with_2() -> None:
+    """A pipeline that goes by the exit code must not take a slip for a difference."""
+    for words in (("plan",), ("plan", "f.yaml", "--max-loss", "1"), ("plan", "f.yaml", "more")):
+        assert command(*words).returncode == 1, words
+    assert command("plan", "f.yaml", PORT="x").returncode == 1
+    assert command("plan", "--help").returncode == 0
+
+
+def test_an_argument_too_many_is_not_repeated() -> None:
+    """It may be a person's value, and what stands on a terminal of a pipeline is kept."""
+    ended = command("hash", "email", "ada@example.com", "lovelace@example.com", "--hurry=byron")
+    assert ended.returncode == 2
+    assert "--hurry" in ended.stderr
+    assert not any(word in ended.stderr for word in ("ada", "lovelace", "byron"))
+
+
+def test_hash_shows_what_a_value_becomes() -> None:
+    """From standard input, or for a made-up one as an argument."""
+    known = "973dfe463ec85785f5f95af5ba3906eedb2d931c24e69824a89ea65dba4e813b"  # contract §3.3
+    ended = command("hash", "email", " Test@Example.com ")
+    assert ended.returncode == 0
+    assert ended.stdout == f"cleaned   test@example.com\nsent      {known}\nrule      amazon.email\n"
+    piped = subprocess.run(
+        [sys.executable, "-m", "app", "hash", "email"],
+        input="Test@Example.com\n",
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    assert piped.stdout == ended.stdout
+
+
 @pytest.mark.parametrize("name", ["up", "sandbox", "example"])
 def test_what_only_a_developer_may_run_is_refused_in_production(name: str) -> None:
     """The sandbox would take real events in Amazon's place."""

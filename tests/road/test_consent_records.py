@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import httpx
 import jsonschema
 import pytest
@@ -13,7 +14,7 @@ from app.domain.consent import Mode, decision, evidence
 from app.domain.parcel import Shape, unpack_shapes
 from app.domain.tcf import consent_to_all
 from app.web.answers import SHAPES
-from tests.road.processes import Operator, Product
+from tests.road.processes import ADMIN, Operator, Product
 from tests.road.world import MAPPING, event
 
 TCF = consent_to_all()
@@ -100,8 +101,76 @@ async def test_each_accepted_event_has_its_record(operator: Operator) -> None:
         assert (one["basis"], one["source"], one["decision"]) == ("tcf", "consent.tcf", "granted")
         assert one["string_sha256"] == hashlib.sha256(TCF.encode()).hexdigest()
         assert (one["mapping_id"], one["mapping_version"], one["signal"]) == (mapping["id"], 1, None)
-    assert page["stopped"] == [{"reason": "consent_missing", "events": 1}]
+    assert page["stopped"] == [{"reason": "consent_missing", "basis": "tcf", "events": 1}]
     assert TCF not in str(page)
+
+
+async def test_what_the_gate_stopped_is_counted_by_the_basis_of_each_event(
+    operator: Operator, database_url: str
+) -> None:
+    """Two mappings, one of them changed meanwhile: each event counts under the mode it was judged by."""
+    destination = await operator.destination("2000000002", region="EU")
+    path = f"/destinations/{destination}"
+
+    async def published(name: str, consent: dict[str, Any]) -> str:
+        made = await operator.call(
+            "POST", f"{path}/mappings", {**MAPPING, "name": name, "consent": consent}, status=201
+        )
+        await operator.call("POST", f"{path}/mappings/{made['id']}/publish")
+        return str(made["id"])
+
+    pair = await published("Pair", {"mode": "amazon", "user_data": "consent.user_data"})
+    gpp = await published("GPP", {"mode": "gpp", "string": "consent.gpp"})
+    named = [
+        (pair, {}),
+        (pair, {"user_data": "DENIED"}),
+        (pair, {"user_data": "no"}),
+        (gpp, {"gpp": "nothing of the kind"}),
+    ]
+    await operator.post(
+        [
+            event(n, destination_id=destination, mapping_id=mapping, consent=consent)
+            for n, (mapping, consent) in enumerate(named)
+        ]
+    )
+    await operator.call("PATCH", f"{path}/mappings/{gpp}", {"consent": {"mode": "none"}})
+    await operator.call("POST", f"{path}/mappings/{gpp}/publish")
+    await operator.post([event(9, destination_id=destination, mapping_id=gpp)])
+
+    async def stopped() -> list[tuple[str, str | None, int]]:
+        page = await operator.call("GET", f"{path}/consent-records")
+        return [(one["reason"], one["basis"], one["events"]) for one in page["stopped"]]
+
+    assert await stopped() == [
+        ("consent_denied", "amazon", 2),
+        ("consent_invalid", "gpp", 1),
+        ("consent_missing", "amazon", 1),
+        ("consent_missing", "none", 1),
+    ]
+    stats = await operator.call("GET", f"{path}/stats")
+    assert stats["counts"]["rejected"] == 5
+    assert stats["match_key_coverage"] == {"events": 0, "match_keys": []}
+    assert stats["rates"]["accepted_per_second"] == 0
+
+    shown = await _page(operator, f"/console{path}/consent")
+    assert "the GPP string of each event</td><td" in shown
+    assert "the mapping: none is asked for</td><td" in shown
+
+    # What an earlier release stopped is in the rejections alone.
+    database = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    await database.execute("DELETE FROM consent_stops WHERE basis = 'none'")
+    await database.close()
+    assert ("consent_missing", None, 1) in await stopped()
+
+
+async def _page(operator: Operator, path: str) -> str:
+    """Read a page of the console, signed in with the admin key."""
+    api = operator.product.api
+    form, origin = {"key": ADMIN, "next": path}, {"Origin": api}
+    async with httpx.AsyncClient(base_url=api, follow_redirects=True) as browser:
+        answer = await browser.post("/console/sign-in", data=form, headers=origin)
+    assert answer.status_code == 200, answer.text
+    return answer.text
 
 
 def test_a_parcel_from_before_the_records_can_still_be_read() -> None:

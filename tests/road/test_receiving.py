@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from app.domain.event import read_events
 from app.intake.flushing import NotStored
 from tests.road.world import MAPPING, World, event, stamp
+
+OTHER = "map_other000000000000000"
 
 
 async def test_each_event_gets_one_result_in_its_order(world: World) -> None:
@@ -230,3 +233,55 @@ async def test_the_first_name_of_a_type_read_from_events_is_pinned_as_they_are_s
     assert refused.rejection is not None
     assert refused.rejection.reason == "event_name_conflict"
     assert "Added to cart" in refused.rejection.detail
+
+
+async def test_a_name_pinned_as_events_are_stored_holds_for_every_mapping(world: World) -> None:
+    """R12, where two mappings read their type from the event: none leaves under a second name."""
+    typed = {**MAPPING, "event_type": {"path": "event.type"}}
+    dst = await world.destination(mapping={**typed, "event_name": "One"})
+    async with world.resources.pool.acquire() as c, c.transaction():
+        await world.publish(c, dst, OTHER, {**typed, "name": "Other", "event_name": "Two"}, version=1)
+
+    def search(number: int, mapping: str) -> dict[str, Any]:
+        return event(number, mapping_id=mapping, event={"type": "SEARCH", "timestamp": stamp()})
+
+    first, other = f"map_{1:020d}", OTHER
+    rounds = [
+        await world.post(dst, search(1, first), search(2, other)),
+        await world.post(dst, search(3, other), search(4, first)),
+        await world.post(dst, search(5, other)),
+    ]
+    told = [(r.event_id, r.status, r.rejection and r.rejection.reason) for one in rounds for r in one]
+    wrong = "event_name_conflict"
+    assert told == [
+        ("ord-1", "accepted", None),
+        ("ord-2", "rejected", wrong),
+        ("ord-3", "rejected", wrong),
+        ("ord-4", "accepted", None),
+        ("ord-5", "rejected", wrong),
+    ]
+
+
+async def test_a_rehearsal_is_held_to_the_names_that_another_process_pinned(world: World) -> None:
+    """The same answer as the real call's, and nothing is pinned by it."""
+    typed = {**MAPPING, "event_type": {"path": "event.type"}, "event_name": "One"}
+    dst = await world.destination(mapping=typed)
+    read = read_events(
+        [event(1, event={"type": "SEARCH", "timestamp": stamp()})],
+        default_destination=dst,
+        default_mapping=None,
+    )
+    assert isinstance(read, list)
+
+    async def rehearsed() -> str:
+        results = await world.intake.rehearse(read, allowed=None)
+        assert isinstance(results, list)
+        return results[0].status
+
+    assert await rehearsed() == "accepted"
+    assert await world.fetch("SELECT 1 FROM event_names") == []
+    # As another process would as it stores an event: the destination's version stays as it was.
+    await world.fetch(
+        "INSERT INTO event_names (advertiser_id, event_type, name) VALUES ('1001', 'SEARCH', 'Two')"
+    )
+    assert await rehearsed() == "rejected"

@@ -26,6 +26,23 @@ async def test_a_post_that_creates_answers_201_with_id_and_state(world: World) -
 
 
 @pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        pytest.param({"advertiser_id": "ENTITY1ABC"}, "in the DSP console open Advertisers", id="entity id"),
+        pytest.param({"dataset_name": "abc"}, "5 to 100 letters", id="dataset name"),
+        pytest.param({"currency": "usd"}, "GET /catalog", id="currency"),
+    ],
+)
+async def test_a_refusal_says_where_the_right_value_is_found(
+    world: World, change: dict[str, Any], hint: str
+) -> None:
+    """P2: an entity id is refused with a hint on where to find the advertiser id."""
+    answer = await world.call("POST", "/destinations", {**DESTINATION, **change})
+    assert answer.status_code == 422
+    assert hint in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
     ("change", "field", "problem"),
     [
         pytest.param({"advertiser_id": "ENTITY1ABC"}, "advertiser_id", "entity_id", id="an entity id"),

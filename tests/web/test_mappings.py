@@ -108,7 +108,13 @@ async def test_a_path_that_names_another_field_is_warned_of(world: World) -> Non
     """Email from user.maid breaks no rule; it is accepted with a hint."""
     made = await world.made()
     mapping = await world.mapped(made["id"], fields={**MAPPING["fields"], "email": "user.maid"})
-    assert mapping["warnings"] == [{"code": "path_names_another_field", "field": "fields.email"}]
+    assert {"code": "path_names_another_field", "field": "fields.email"} in mapping["warnings"]
+    for path in (
+        f"/destinations/{made['id']}/mappings",
+        f"/destinations/{made['id']}/mappings/{mapping['id']}",
+    ):
+        shown = (await world.call("GET", path)).json()
+        assert shown.get("items", [shown])[0]["warnings"] == mapping["warnings"]
 
 
 async def test_patch_edits_the_draft_and_not_what_is_published(world: World) -> None:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
@@ -29,9 +29,15 @@ SLACK_S = 1.5  # for a machine that is busy with something else
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Echo the length of the body; `/slow` thinks first, `/large` answers more than any buffer holds."""
+    """Echo the length of the body; `/slow` thinks first, `/large` answers more than any buffer holds.
+
+    `/quick` answers without looking at the body, as for a key that is none.
+    """
     request = Request(scope, receive)
-    body = await request.body()
+    try:
+        body = b"" if scope["path"] == "/quick" else await request.body()
+    except ClientDisconnect:
+        return
     answer: Response = PlainTextResponse(str(len(body)))
     if scope["path"] == "/slow":
         await asyncio.sleep(1.2)
@@ -231,6 +237,7 @@ async def test_a_slow_client_is_cut_in_the_stated_time(
         pytest.param(
             "GET / HTTP/1.1\r\n" + "".join(f"X-{n}: a\r\n" for n in range(2000)) + "\r\n", id="many headers"
         ),
+        pytest.param("GET / HTTP/1.1\r\n" + "A: b\r\n" * 600 + "\r\n", id="many tiny headers"),
         pytest.param("GET / HTTP/1.1\r\nX: " + "a" * 9000, id="a header without an end"),
     ],
 )
@@ -246,12 +253,32 @@ async def test_a_huge_head_is_refused_at_once(server: Running, head: str) -> Non
     assert server.cut("head_bytes") == 1
 
 
-async def test_what_is_no_http_is_told_so_in_the_one_shape(server: Running) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param("Hello, is it me you are looking for?\r\n\r\n", id="prose"),
+        pytest.param("GET /\r\n", id="a request line of 1991"),
+        pytest.param("GET / HTTP/0.9\r\nHost: x\r\n\r\n", id="a version without headers"),
+        pytest.param(
+            "GET /quick HTTP/1.1\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", id="an unknown coding"
+        ),
+        pytest.param(
+            "POST /quick HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nhello\r\n", id="a chunk without a size"
+        ),
+    ],
+)
+async def test_what_is_no_http_is_told_so_in_the_one_shape(
+    server: Running, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At once, and once: an application that was asked already does not answer as well."""
     client = await Client.of(server)
-    await client.say("Hello, is it me you are looking for?\r\n\r\n")
-    answer, _ = await client.ended()
+    await client.say(said)
+    answer, took = await client.ended()
     client.writer.close()
     assert (status_of(answer), error_of(answer)["error"]) == (400, "malformed")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert took < TERMS.head_s
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
 
 
 async def test_a_client_that_does_not_read_its_answer_is_cut(server: Running) -> None:

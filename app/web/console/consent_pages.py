@@ -28,7 +28,7 @@ BASES = {
     "amazon": "Amazon's signal of each event",
     "tcf": "the TCF string of each event",
     "gpp": "the GPP string of each event",
-    "none": "none is required",
+    "none": "the mapping: none is asked for",
 }
 COLUMNS = (
     "event_id",
@@ -49,7 +49,7 @@ COLUMNS = (
 async def page(
     request: Request, destination_id: str, wired: Wired, visitor: Visiting, cursor: Cursor = None
 ) -> Response:
-    """Show the newest records, and how many events were stopped for want of consent, by reason."""
+    """Show the newest records, and how many events were stopped for want of consent, by reason and ground."""
     async with wired.engine.connect() as connection:
         found = await destinations.seen(connection, visitor.caller, destination_id)
     items, more = await consent_records.collected(

@@ -21,7 +21,7 @@ from app.web.console.destination_page import PAGE, content_of
 from app.web.console.entrance import Entrance, Form, Visiting, matching, text
 from app.web.console.mapping_form import from_form, kept, to_form
 from app.web.console.present_forms import of_fields
-from app.web.console.present_mapping import paths, preview
+from app.web.console.present_mapping import paths, preview, slips
 from app.web.console.visitors import Visitor
 from app.web.door import Wired, needs
 from app.web.errors import Refusal, status_of
@@ -183,6 +183,8 @@ async def show_preview(
         wrong = "The sample is one event: a JSON object."
     document = from_form(_given(form))
     lacking = check_publishable(document)
+    async with wired.engine.connect() as connection:
+        destination = await destinations.seen(connection, visitor.caller, destination_id)
     shown = None
     if wrong is None and not lacking:
         body = Preview.model_construct(event=event, mapping=document)
@@ -192,6 +194,7 @@ async def show_preview(
         "preview_part.html",
         wrong=wrong,
         lacking=lacking,
+        odd=slips(document, destination.region),
         shown=shown,
     )
     return HTMLResponse(html)
@@ -276,5 +279,6 @@ async def _editor(
         pins=[{"type": EVENT_TYPES[pin.event_type].label, "name": pin.name} for pin in pins],
         sample=json.dumps(event, indent=2),
         paths=paths(event, learned),
+        odd=slips(document, content["destination"]["region"]),
         shown=shown,
     )

@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 
 from app.domain.codes import WARNINGS
+from app.domain.destination import Region
 from app.domain.fields import FIELDS
+from app.domain.oddities import ODDITIES, oddities
 from app.web.console.mapping_form import canonical
 
 MOST_PATHS = 200
@@ -133,6 +135,11 @@ def preview(answer: Mapping[str, Any]) -> Preview:
         [_line(step) for step in answer["steps"]],
         [_warning(warning) for warning in answer["warnings"]],
     )
+
+
+def slips(document: Mapping[str, Any], region: str) -> list[tuple[str, str]]:
+    """Return what is odd about a draft, each with the member it is about and a sentence."""
+    return [(one.field, ODDITIES[one.code]) for one in oddities(document, Region(region))]
 
 
 def _line(step: Mapping[str, Any]) -> Line:
