@@ -165,6 +165,16 @@ REJECTED = {
         ),
         ({"state": "needs_reconnect", "reason": "unauthorized"}, {}, [], "(401)", "new sign-in", "connect"),
         ({"state": "paused"}, WAITING, [], "paused", "Resume it to send. 5 events wait", "resume"),
+        ({"state": "paused"}, {**WAITING, "waiting": 1}, [], "paused", "to send. 1 event waits", "resume"),
+        ({}, {**WAITING, "waiting": 1}, [], "1 event is on the way", "Nothing to do", None),
+        (
+            {},
+            {"counts": {**ZERO, "accepted": 1, "expired": 1}},
+            [],
+            "1 event became too old",
+            "Send events sooner",
+            "expired",
+        ),
         (
             {"state": "connected", "published_mappings": 0},
             {},
@@ -210,6 +220,9 @@ REJECTED = {
         "forbidden",
         "unauthorized",
         "paused",
+        "paused with one",
+        "one on the way",
+        "one expired",
         "no mapping",
         "no worker",
         "429",
@@ -256,7 +269,7 @@ def test_the_lane_tells_what_is_out_of_the_ordinary() -> None:
     gauges = {one.label: one for one in present.lane(stats, about, NOW)}
     assert (gauges["Gate"].value, gauges["Gate"].at) == ("shut", about.gate_until)
     assert (gauges["Rate"].value, gauges["Rate"].tone) == ("1.5 / s", "warn")
-    assert "1 more of this advertiser" in gauges["Rate"].meaning
+    assert "1 more destination of this advertiser" in gauges["Rate"].meaning
     assert gauges["First to expire"].tone == "bad"
 
 

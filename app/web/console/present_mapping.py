@@ -10,6 +10,7 @@ import msgspec
 from app.domain.codes import WARNINGS
 from app.domain.fields import FIELDS
 from app.web.console.mapping_form import canonical
+from app.web.console.present_problems import label
 
 MOST_PATHS = 200
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
@@ -50,6 +51,11 @@ class Change:
     place: str
     was: str | None
     now: str | None
+
+    @property
+    def label(self) -> str:
+        """What the mapping's form calls the place."""
+        return label(self.place)
 
 
 def changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[Change]:
@@ -125,7 +131,7 @@ def preview(answer: Mapping[str, Any]) -> Preview:
             answer["code"],
             answer["reason"],
             answer["detail"],
-            answer["mapping_field"] or "",
+            label(answer["mapping_field"]) if answer["mapping_field"] else "",
         )
     return Preview(
         True,

@@ -68,30 +68,69 @@
     timers(root);
   }
 
-  // A panel that says where its news come from is replaced as they come; the browser reconnects by itself.
+  // A panel that says where its news come from is replaced as they come. What is open stays open, and the
+  // keyboard stays where it is: a link or a summary is found again by its place among its like.
+  function renew(panel, html) {
+    const stops = "a[href], button, summary, [tabindex]";
+    const open = [...panel.querySelectorAll("details[open][id]")].map((one) => one.id);
+    const place = [...panel.querySelectorAll(stops)].indexOf(document.activeElement);
+    const called = document.activeElement?.textContent;
+    panel.innerHTML = html;
+    for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+    furnish(panel);
+    if (place < 0) return;
+    const there = [...panel.querySelectorAll(stops)];
+    const again = there.find((one) => one.textContent === called) || there[place];
+    again?.focus({ preventScroll: true });
+  }
+
   function live() {
     const panel = document.querySelector("[data-live]");
     if (!panel || !window.EventSource) return;
     const sign = document.getElementById("live");
-    const source = new EventSource(panel.dataset.live);
-    const say = (on) => {
+    let source, waited = 0, later;
+    const say = (on, words) => {
       if (!sign) return;
       sign.classList.toggle("on", on);
-      sign.textContent = on ? "Live" : "Reconnecting…";
+      sign.textContent = words;
     };
-    source.addEventListener("open", () => say(true));
-    source.addEventListener("error", () => say(false));
-    source.addEventListener("panel", (news) => {
-      // Somebody who is typing or pointing at something in the panel keeps it until they are done.
-      if (panel.contains(document.activeElement) && document.activeElement !== document.body) return;
-      const open = [...panel.querySelectorAll("details[open][id]")].map((one) => one.id);
-      panel.innerHTML = news.data;
-      for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-      furnish(panel);
-      window.htmx?.process(panel);
-    });
-    source.addEventListener("gone", () => { source.close(); location.reload(); });
-    addEventListener("pagehide", () => source.close());
+    const begin = () => {
+      source = new EventSource(panel.dataset.live);
+      source.addEventListener("open", () => { waited = 0; say(true, "Live"); });
+      source.addEventListener("error", () => {
+        say(false, "Reconnecting…");
+        // The browser tries again by itself, but not after an answer that is no stream, such as a proxy's 502.
+        if (source.readyState !== EventSource.CLOSED) return;
+        waited = Math.min(60, waited * 2 || 5);
+        later = setTimeout(begin, waited * 1000);
+      });
+      source.addEventListener("panel", (news) => {
+        // Who marks text in the panel to copy it keeps it until they are done.
+        const marked = getSelection();
+        if (!marked.isCollapsed && panel.contains(marked.anchorNode)) return;
+        renew(panel, news.data);
+      });
+      source.addEventListener("settled", () => { source.close(); say(false, "Settled"); });
+      source.addEventListener("gone", () => { source.close(); location.reload(); });
+    };
+    begin();
+    addEventListener("pagehide", () => { source.close(); clearTimeout(later); });
+    addEventListener("pageshow", (shown) => { if (shown.persisted) begin(); });
+  }
+
+  // navigator.clipboard is there over TLS and on this machine only; elsewhere the old way, or marked to copy.
+  async function copied(from) {
+    if (navigator.clipboard) {
+      await navigator.clipboard.writeText(from.textContent);
+      return true;
+    }
+    const hidden = from.hidden;
+    from.hidden = false;
+    getSelection().selectAllChildren(from);
+    const done = document.execCommand("copy");
+    from.hidden = hidden;
+    if (done) getSelection().removeAllRanges();
+    return done;
   }
 
   document.addEventListener("click", async (click) => {
@@ -105,10 +144,9 @@
       localStorage.setItem("theme", dark ? "light" : "dark");
       charts(document);
     } else if (button.dataset.copy) {
-      const from = document.getElementById(button.dataset.copy);
-      await navigator.clipboard.writeText(from.textContent);
       const was = button.textContent;
-      button.textContent = "Copied";
+      const done = await copied(document.getElementById(button.dataset.copy)).catch(() => false);
+      button.textContent = done ? "Copied" : "Press Ctrl+C";
       setTimeout(() => { button.textContent = was; }, 1500);
     } else if (button.dataset.opens) {
       document.getElementById(button.dataset.opens).showModal();
@@ -156,6 +194,18 @@
       part.hidden = !chosen || !values.includes(chosen.value);
     }
   }
+
+  // A form is sent once: the second click of a double click would make a second thing.
+  document.addEventListener("submit", (sent) => {
+    const form = sent.target;
+    if (form.method !== "post" || form.hasAttribute("hx-post")) return;
+    if (form.dataset.sent !== undefined) sent.preventDefault();
+    form.dataset.sent = "";
+    setTimeout(() => { delete form.dataset.sent; }, 5000); // whoever stopped it can send it again
+  });
+  addEventListener("pageshow", () => {
+    for (const form of document.querySelectorAll("[data-sent]")) delete form.dataset.sent;
+  });
 
   document.addEventListener("change", conditional);
   document.addEventListener("input", (typed) => {

@@ -1,0 +1,115 @@
+"""Hands at a browser: double clicks, the keyboard, a page left open, a phone's width, copying."""
+
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.console.browsing import Site
+from tests.console.test_pages_in_a_browser import Furnished, furnished
+from tests.road.processes import ADMIN
+from tests.road.world import event
+
+__all__ = ["furnished"]  # a fixture
+
+
+def api(site: Site, method: str, path: str, body: Any = None) -> Any:
+    headers = {"Authorization": f"Bearer {ADMIN}"}
+    answer = httpx.request(method, site.product.api + path, json=body, headers=headers, timeout=20)
+    assert answer.status_code < 300, answer.text
+    return answer.json()
+
+
+def test_a_double_click_makes_one_thing(site: Site, furnished: Furnished) -> None:
+    """One destination, not two that look alike; and the button works again on the next page."""
+    site.sign_in()
+    site.open("/console/destinations/new")
+    site.page.get_by_label("Destination Name").fill("Clicked twice")
+    site.page.get_by_label("Advertiser ID").fill("777")
+    sent: list[str] = []
+    site.page.on("request", lambda one: sent.append(one.url) if one.method == "POST" else None)
+    site.page.evaluate(
+        """() => {
+          const button = document.querySelector('form.card button.primary');
+          button.click();
+          setTimeout(() => button.click(), 0);
+        }"""
+    )
+    expect(site.page.get_by_role("heading", level=1)).to_contain_text("Clicked twice")
+    assert len(sent) == 1
+
+
+def test_figures_move_on_while_the_keyboard_stays_where_it_is(site: Site, furnished: Furnished) -> None:
+    """What was opened stays open, what had the focus keeps it, and the page does not stand still for it."""
+    site.sign_in()
+    page, here = site.page, f"/console/destinations/{furnished.destination}"
+    site.open(here)
+    expect(page.locator("#live")).to_have_text("Live")
+    summary = page.locator("#why-rejected > summary")
+    summary.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#why-rejected")).to_have_attribute("open", "")
+    accepted = page.locator(".station", has_text="Accepted").locator("b")
+    before = int(accepted.inner_text())
+    api(site, "POST", "/events", event(500, destination_id=furnished.destination))
+    expect(accepted).to_have_text(str(before + 1), timeout=15_000)
+    expect(page.locator("#why-rejected")).to_have_attribute("open", "")
+    expect(page.locator("#why-rejected > summary")).to_be_focused()
+
+
+def test_a_stream_that_a_proxy_refuses_is_opened_again(site: Site, furnished: Furnished) -> None:
+    """Browsers give up for good after a 502; the page does not, and says meanwhile that it is not live."""
+    site.sign_in()
+    page, answers = site.page, [502]
+    page.route(
+        "**/live",
+        lambda route: route.fulfill(status=answers.pop()) if answers else route.continue_(),
+    )
+    site.open(f"/console/destinations/{furnished.destination}")
+    expect(page.locator("#live")).to_have_text("Reconnecting…")
+    expect(page.locator("#live")).to_have_text("Live", timeout=15_000)
+    site.complaints[:] = [one for one in site.complaints if "502" not in one]
+
+
+def test_an_events_page_follows_the_event_to_its_end(site: Site, furnished: Furnished) -> None:
+    """Held while the destination is paused; delivered, on the same page, once it is resumed."""
+    site.sign_in()
+    here = f"/destinations/{furnished.destination}"
+    api(site, "POST", f"{here}/pause")
+    try:
+        api(site, "POST", "/events", event(600, destination_id=furnished.destination))
+        site.open(f"/console{here}/event?id=ord-600")
+        expect(site.page.locator("h2 .pill").first).to_have_text("Held")
+    finally:
+        api(site, "POST", f"{here}/resume")
+    expect(site.page.locator("h2 .pill").first).to_have_text("Delivered", timeout=15_000)
+    expect(site.page.locator("#live")).to_have_text("Settled")
+
+
+@pytest.mark.parametrize("page", ["destination", "activate"])
+def test_every_tab_is_in_sight_on_a_phone(browser: Browser, furnished: Furnished, page: str) -> None:
+    """A tab that is only found by sliding the row aside is not found."""
+    window = browser.new_context(viewport={"width": 390, "height": 844})
+    site = Site(furnished.product, window.new_page())
+    site.sign_in()
+    site.open(furnished.pages[page])
+    for row in (".tabs a", ".top nav a"):
+        right = site.page.locator(row).last.bounding_box()
+        assert right is not None
+        assert right["x"] + right["width"] <= 390, row
+    window.close()
+
+
+def test_copying_works_where_browsers_offer_no_clipboard(site: Site, furnished: Furnished) -> None:
+    """Over plain http on another machine than this there is none; and what is copied is what was shown."""
+    site.page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    site.page.add_init_script(
+        "document.addEventListener('copy', () => { window.taken = String(getSelection()); })"
+    )
+    site.sign_in()
+    site.open(furnished.pages["activate"])
+    button = site.page.locator("[data-copy=dst]")
+    button.click()
+    expect(button).to_have_text("Copied")
+    assert site.page.evaluate("window.taken.trim()") == furnished.destination
