@@ -113,3 +113,54 @@ def test_copying_works_where_browsers_offer_no_clipboard(site: Site, furnished: 
     button.click()
     expect(button).to_have_text("Copied")
     assert site.page.evaluate("window.taken.trim()") == furnished.destination
+
+
+def test_without_scripts_everything_can_still_be_done(browser: Browser, furnished: Furnished) -> None:
+    """What a script would open stands on the page: a row of custom data, consent's sources, the questions."""
+    window = browser.new_context(java_script_enabled=False)
+    site = Site(furnished.product, window.new_page())
+    site.sign_in()
+    page, here = site.page, f"/console/destinations/{furnished.destination}"
+    site.open(f"{here}/mappings/new")
+    page.get_by_label("Mapping name").fill("By hand")
+    page.get_by_role("button", name="Map the fields").click()
+    page.get_by_label("Custom data: name at Amazon").fill("brand")
+    page.get_by_label("Custom data: field of the event").fill("event.properties.brand")
+    page.locator("input[name=consent][value=amazon]").check()
+    page.get_by_label("User data: field of the event").fill("consent.user_data")
+    page.get_by_role("button", name="Save draft").click()
+    expect(page.get_by_label("Custom data: name at Amazon").first).to_have_value("brand")
+    expect(page.get_by_label("User data: field of the event")).to_have_value("consent.user_data")
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_role("heading", name="Mappings")).to_be_visible()
+    expect(page.get_by_role("link", name="By hand")).to_have_count(0)
+    window.close()
+
+
+def test_what_was_unfolded_in_the_preview_stays_so_while_typing(site: Site, furnished: Furnished) -> None:
+    """The preview is fetched anew with each pause; field by field is read beside it."""
+    site.sign_in()
+    site.open(furnished.pages["mapping"])
+    site.page.locator("#steps > summary").click()
+    site.page.get_by_label("Value: field of the event").fill("event.properties.total")
+    expect(site.page.locator("#preview pre")).to_contain_text("129.5")
+    expect(site.page.locator("#steps")).to_have_attribute("open", "")
+
+
+def test_limits_are_told_while_typing(site: Site, furnished: Furnished) -> None:
+    """Beside the help of each field that has one."""
+    site.sign_in()
+    site.open(furnished.pages["new destination"])
+    site.page.get_by_label("Destination Name").fill("Acme")
+    expect(site.page.locator("#h-name")).to_contain_text("4 of 200")
+
+
+def test_the_fault_menu_calls_what_is_set_as_it_offers_it(site: Site, furnished: Furnished) -> None:
+    """And takes it away again."""
+    page = site.page
+    page.goto(furnished.product.amazon + "/faults")
+    page.get_by_label("For advertiser").fill("424242")
+    page.get_by_role("button", name="A hidden rate limit").click()
+    expect(page.get_by_role("row", name="424242")).to_contain_text("A hidden rate limit")
+    page.get_by_role("button", name="Take away: A hidden rate limit").click()
+    expect(page.get_by_text("Nothing: the sandbox behaves as Amazon should.")).to_be_visible()

@@ -132,3 +132,16 @@ async def test_the_audit_calls_people_and_things_by_their_names(world: World) ->
     assert ">Acme Shop<" in audit
     published = (await world.client.get(f"/console/destinations/{made}/mappings/{mapping}/publish")).text
     assert "by <bdi>Ada of ops</bdi>" in published
+
+
+async def test_what_cannot_be_done_now_leads_back_to_its_destination(world: World) -> None:
+    """Not to the list of all; a destination that is not there is led back to from nowhere."""
+    await sign_in(world)
+    made = (await world.made())["id"]
+    here = f"/console/destinations/{made}"
+    answer = await world.client.post(f"{here}/delete", data={"csrf": await csrf(world), "name": "x"})
+    assert answer.status_code == 422
+    assert f'href="{here}">Back to the destination<' in answer.text
+    gone = await world.client.get("/console/destinations/dst_0123456789abcdef0123/settings")
+    assert gone.status_code == 404
+    assert "Back to the destination" not in gone.text

@@ -49,6 +49,7 @@ async def page(
         leads_to=sign_in_origin(wired, found.region),
         **content_of(wired, found, visitor, "overview"),
         alike=alike,
+        configured=wired.amazon_configured,
         steps=steps(pages.plain(destinations.shown(found)), mapped, panel["stats"]["counts"]["accepted"]),
         checks=lines(ready["checks"]),
         ready=ready["ready"],

@@ -214,7 +214,16 @@
     const told = document.getElementById(field.dataset.counter);
     if (told) told.textContent = `${field.value.length} of ${field.dataset.limit}`;
   });
-  document.addEventListener("htmx:after:swap", () => furnish(document));
+  // What somebody has unfolded stays so when it is fetched again.
+  const unfolded = new Set();
+  document.addEventListener("toggle", (turned) => {
+    const { id, open, isConnected } = turned.target;
+    if (id && isConnected) unfolded[open ? "add" : "delete"](id);
+  }, true);
+  document.addEventListener("htmx:after:swap", () => {
+    for (const id of unfolded) document.getElementById(id)?.setAttribute("open", "");
+    furnish(document);
+  });
   // What is being fetched is dimmed where it will appear; what could not be fetched says so there.
   const place = (event) => {
     const target = event.detail?.ctx?.target;
