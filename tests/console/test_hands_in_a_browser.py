@@ -147,6 +147,20 @@ def test_what_was_unfolded_in_the_preview_stays_so_while_typing(site: Site, furn
     expect(site.page.locator("#steps")).to_have_attribute("open", "")
 
 
+def test_taking_a_row_away_leaves_the_keyboard_beside_it(site: Site, furnished: Furnished) -> None:
+    """In the row that takes its place, or at the button that adds one."""
+    site.sign_in()
+    site.open(furnished.pages["mapping"])
+    page, names = site.page, site.page.get_by_label("Custom data: name at Amazon")
+    before = names.count()
+    page.get_by_role("button", name="+ Add Mapping Field").click()
+    expect(names).to_have_count(before + 1)
+    for left in range(before, -1, -1):
+        page.get_by_role("button", name="Remove this row").last.press("Enter")
+        expect(names).to_have_count(left)
+        expect(names.last if left else page.get_by_role("button", name="+ Add Mapping Field")).to_be_focused()
+
+
 def test_limits_are_told_while_typing(site: Site, furnished: Furnished) -> None:
     """Beside the help of each field that has one."""
     site.sign_in()
@@ -164,3 +178,16 @@ def test_the_fault_menu_calls_what_is_set_as_it_offers_it(site: Site, furnished:
     expect(page.get_by_role("row", name="424242")).to_contain_text("A hidden rate limit")
     page.get_by_role("button", name="Take away: A hidden rate limit").click()
     expect(page.get_by_text("Nothing: the sandbox behaves as Amazon should.")).to_be_visible()
+
+
+def test_reloading_the_page_that_shows_a_key_makes_no_second_one(site: Site, furnished: Furnished) -> None:
+    """Nor does it show the first again."""
+    site.sign_in()
+    site.open("/console/keys")
+    site.page.get_by_label("Name").fill("once only")
+    site.page.get_by_role("button", name="Make key").click()
+    expect(site.page.locator("#secret")).to_be_visible()
+    site.page.reload()
+    expect(site.page.locator("#secret")).to_have_count(0)
+    made = [one["name"] for one in api(site, "GET", "/keys?limit=200")["items"]]
+    assert made.count("once only") == 1

@@ -10,7 +10,7 @@ import pytest
 from app.store.observations import Connection, Day, Minute, Request
 from app.web.console import present_destination as present
 from app.web.console.present_diagnosis import Seen, diagnose
-from app.web.console.present_mapping import Change, changes, paths
+from app.web.console.present_mapping import Change, changes, paths, written
 from app.web.console.present_overview import by_day, line, rows
 from app.web.console.present_setup import steps
 from app.web.console.present_trace import match_keys, story
@@ -381,3 +381,17 @@ def test_match_keys_are_named_as_people_do() -> None:
     """One, several, none."""
     assert match_keys([]) == "no match key"
     assert match_keys(["EMAIL"]) == "Email"
+
+
+def test_json_for_reading_is_short_and_the_same() -> None:
+    """Leaves stand on a line; nothing is left out, and what is read back is what was written."""
+    event = {
+        "a": {"b": "é", "c": []},
+        "matchKeys": [{"type": "EMAIL", "values": ["f" * 64]}],
+        "n": 1.50,
+        "l": ["x" * 60] * 3,
+    }
+    told = written(event)
+    assert json.loads(told) == event
+    assert '  "matchKeys": [{"type": "EMAIL", "values": ["' + "f" * 64 + '"]}],' in told
+    assert written({}) == "{}"

@@ -98,7 +98,7 @@ async def panel_of(wired: Wiring, visitor: Visitor, found: Destination) -> dict[
         "busy": bool(minutes),
         "coverage": present.coverage(shapes),
         "sampled": len(shapes),
-        "spanned": (samples[-1].accepted_at, samples[0].accepted_at) if len(samples) > 1 else None,
+        "spanned": present.spanned([sample.accepted_at for sample in samples]),
         # What Amazon answered with refusals only is no activity either.
         "viewing": present.viewing(first if stats["counts"]["delivered"] else None, now),
         "about": about,

@@ -256,6 +256,13 @@ def coverage(shapes: Sequence[Shape]) -> list[Coverage]:
     return sorted(shown, key=lambda one: -one.percent)
 
 
+def spanned(moments: Sequence[datetime]) -> tuple[datetime, datetime] | None:
+    """Return from when to when samples are, newest first, where that is a time that can be told apart."""
+    if not moments or moments[0] - moments[-1] < timedelta(seconds=2):
+        return None
+    return moments[-1], moments[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Viewing:
     """When Amazon's Events manager shows what was sent (R14)."""

@@ -135,10 +135,29 @@ def preview(answer: Mapping[str, Any]) -> Preview:
         )
     return Preview(
         True,
-        json.dumps(answer["amazon_event"], indent=2, ensure_ascii=False),
+        written(answer["amazon_event"]),
         [_line(step) for step in answer["steps"]],
         [_warning(warning) for warning in answer["warnings"]],
     )
+
+
+_ON_A_LINE = 110  # characters: a match key with its hash, an attribute with its value
+
+
+def written(value: Any, indent: str = "") -> str:
+    """Return JSON for reading: what is short stands on one line, so that an event fits beside its form."""
+    short = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, (dict, list)) or not value or (indent and len(short) <= _ON_A_LINE):
+        return short
+    deeper = indent + "  "
+    if isinstance(value, dict):
+        parts = [
+            f"{json.dumps(name, ensure_ascii=False)}: {written(one, deeper)}" for name, one in value.items()
+        ]
+    else:
+        parts = [written(one, deeper) for one in value]
+    left, right = "{}" if isinstance(value, dict) else "[]"
+    return f"{left}\n" + ",\n".join(deeper + part for part in parts) + f"\n{indent}{right}"
 
 
 def _line(step: Mapping[str, Any]) -> Line:

@@ -169,7 +169,9 @@
     } else if (button.classList.contains("remove")) {
       const row = button.closest(".row");
       const rows = row.parentElement;
+      const next = row.nextElementSibling || row.previousElementSibling;
       row.remove();
+      (next?.querySelector("input") || document.querySelector(`[data-add-row="${rows.id}"]`))?.focus();
       count(rows);
       rows.dispatchEvent(new Event("input", { bubbles: true }));
     }
@@ -246,6 +248,10 @@
       if (search) { key.preventDefault(); search.focus(); }
     }
   });
+
+  // A page that answers a form with what was made has an address that can be opened again: reloading makes no second.
+  const done = document.querySelector("[data-address]");
+  if (done) history.replaceState(null, "", done.dataset.address);
 
   furnish(document);
   conditional();
