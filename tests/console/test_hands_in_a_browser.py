@@ -72,6 +72,50 @@ def test_a_stream_that_a_proxy_refuses_is_opened_again(site: Site, furnished: Fu
     site.complaints[:] = [one for one in site.complaints if "502" not in one]
 
 
+def test_tabs_in_the_back_leave_the_connections_to_the_one_in_front(site: Site, furnished: Furnished) -> None:
+    """Browsers open six to a host; with as many pages left open, the seventh loads, and goes live."""
+    site.sign_in()
+    site.page.context.add_init_script("Object.defineProperty(document, 'hidden', {get: () => window.away})")
+    address = site.product.api + furnished.pages["destination"]
+    for _ in range(6):
+        tab = site.page.context.new_page()
+        tab.goto(address)
+        expect(tab.locator("#live")).to_have_text("Live")
+        tab.evaluate("window.away = true; document.dispatchEvent(new Event('visibilitychange'))")
+        expect(tab.locator("#live")).to_have_text("As of now")
+    site.open(furnished.pages["destination"])
+    expect(site.page.locator("#live")).to_have_text("Live")
+    tab.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(tab.locator("#live")).to_have_text("Live")
+
+
+# Counts what the stream brought, whatever the page makes of it.
+_COUNTED = """
+window.news = 0;
+const listen = EventSource.prototype.addEventListener;
+EventSource.prototype.addEventListener = function (type, act) {
+  listen.call(this, type, (sent) => { window.news += type === "panel"; act(sent); });
+};
+"""
+
+
+def test_news_that_came_while_text_was_marked_are_shown_afterwards(site: Site, furnished: Furnished) -> None:
+    """They are not sent again, and the page says that it is live."""
+    site.page.add_init_script(_COUNTED)
+    site.sign_in()
+    site.open(furnished.pages["destination"])
+    expect(site.page.locator("#live")).to_have_text("Live")
+    accepted = site.page.locator(".station", has_text="Accepted").locator("b")
+    before = int(accepted.inner_text())
+    site.page.evaluate("getSelection().selectAllChildren(document.querySelector('#road'))")
+    came = site.page.evaluate("window.news")
+    api(site, "POST", "/events", event(700, destination_id=furnished.destination))
+    site.page.wait_for_function("(came) => window.news > came", arg=came)
+    assert accepted.inner_text() == str(before)
+    site.page.evaluate("getSelection().removeAllRanges()")
+    expect(accepted).to_have_text(str(before + 1), timeout=15_000)
+
+
 def test_an_events_page_follows_the_event_to_its_end(site: Site, furnished: Furnished) -> None:
     """Held while the destination is paused; delivered, on the same page, once it is resumed."""
     site.sign_in()

@@ -166,6 +166,14 @@ REJECTED = {
         ({"state": "needs_reconnect", "reason": "unauthorized"}, {}, [], "(401)", "new sign-in", "connect"),
         ({"state": "paused"}, WAITING, [], "paused", "Resume it to send. 5 events wait", "resume"),
         ({"state": "paused"}, {**WAITING, "waiting": 1}, [], "paused", "to send. 1 event waits", "resume"),
+        (
+            {"state": "needs_reconnect", "reason": "revoked"},
+            {**WAITING, "earliest_expiry_at": "2026-11-27T14:00:00Z"},
+            [],
+            "revoked by the user",
+            "none is lost. The first grows too old for Amazon in 3 days 2 h.",
+            "connect",
+        ),
         ({}, {**WAITING, "waiting": 1}, [], "1 event is on the way", "Nothing to do", None),
         (
             {},
@@ -221,6 +229,7 @@ REJECTED = {
         "unauthorized",
         "paused",
         "paused with one",
+        "parked, with the clock",
         "one on the way",
         "one expired",
         "no mapping",

@@ -78,7 +78,7 @@ Look = Callable[[], Awaitable[Panel | None]]
 
 def _streamed(request: Request, wired: Wiring, look: Look) -> Response:
     if getattr(request.app.state, "console_streams", 0) >= MOST_STREAMS:
-        return Response(status_code=204)  # which tells the browser not to come back
+        return Response(status_code=204)  # no stream: the page asks again, less and less often
     return StreamingResponse(
         _stream(request, wired, look),
         media_type="text/event-stream",

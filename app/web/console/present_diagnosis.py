@@ -108,6 +108,9 @@ def diagnose(seen: Seen) -> Diagnosis:
 def _state(seen: Seen) -> Diagnosis | None:
     waiting, state = seen.stats["waiting"], seen.destination["state"]
     waits = f" {events(waiting)} {'waits' if waiting == 1 else 'wait'}; none is lost." if waiting else ""
+    expiry = moment(seen.stats["earliest_expiry_at"])
+    if waiting and expiry is not None:
+        waits += f" The first grows too old for Amazon in {age((expiry - seen.now).total_seconds())}."
     changed = moment(seen.destination["updated_at"])
     match state:
         case "archived":

@@ -88,13 +88,21 @@
     const panel = document.querySelector("[data-live]");
     if (!panel || !window.EventSource) return;
     const sign = document.getElementById("live");
-    let source, waited = 0, later;
+    let source, later, news, waited = 0, ended = false;
     const say = (on, words) => {
       if (!sign) return;
       sign.classList.toggle("on", on);
       sign.textContent = words;
     };
+    // Who marks text in the panel to copy it keeps it until they are done.
+    const show = () => {
+      const marked = getSelection();
+      if (news === undefined || (!marked.isCollapsed && panel.contains(marked.anchorNode))) return;
+      renew(panel, news);
+      news = undefined;
+    };
     const begin = () => {
+      if (ended || document.hidden || (source && source.readyState !== EventSource.CLOSED)) return;
       source = new EventSource(panel.dataset.live);
       source.addEventListener("open", () => { waited = 0; say(true, "Live"); });
       source.addEventListener("error", () => {
@@ -104,17 +112,20 @@
         waited = Math.min(60, waited * 2 || 5);
         later = setTimeout(begin, waited * 1000);
       });
-      source.addEventListener("panel", (news) => {
-        // Who marks text in the panel to copy it keeps it until they are done.
-        const marked = getSelection();
-        if (!marked.isCollapsed && panel.contains(marked.anchorNode)) return;
-        renew(panel, news.data);
-      });
-      source.addEventListener("settled", () => { source.close(); say(false, "Settled"); });
-      source.addEventListener("gone", () => { source.close(); location.reload(); });
+      source.addEventListener("panel", (sent) => { news = sent.data; show(); });
+      source.addEventListener("settled", () => { ended = true; source.close(); say(false, "Settled"); });
+      source.addEventListener("gone", () => { ended = true; source.close(); location.reload(); });
+    };
+    const end = () => {
+      clearTimeout(later);
+      source?.close();
+      if (!ended) say(false, "As of now");
     };
     begin();
-    addEventListener("pagehide", () => { source.close(); clearTimeout(later); });
+    document.addEventListener("selectionchange", show);
+    // Browsers open six connections to a host: tabs in the back must not hold them, or the seventh never loads.
+    document.addEventListener("visibilitychange", () => { if (document.hidden) end(); else begin(); });
+    addEventListener("pagehide", end);
     addEventListener("pageshow", (shown) => { if (shown.persisted) begin(); });
   }
 
