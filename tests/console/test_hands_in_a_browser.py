@@ -205,6 +205,17 @@ def test_taking_a_row_away_leaves_the_keyboard_beside_it(site: Site, furnished: 
         expect(names.last if left else page.get_by_role("button", name="+ Add Mapping Field")).to_be_focused()
 
 
+def test_the_help_of_a_list_follows_what_is_chosen(site: Site, furnished: Furnished) -> None:
+    """Not what was chosen when the page was opened."""
+    site.sign_in()
+    site.open(furnished.pages["mapping"])
+    told = site.page.locator("#h-event_type")
+    expect(told).to_contain_text("added to a shopping cart")
+    site.page.locator("#f-event_type").select_option(label="Off-Amazon Purchases")
+    expect(told).not_to_contain_text("added to a shopping cart")
+    expect(told).to_contain_text("urchase")
+
+
 def test_limits_are_told_while_typing(site: Site, furnished: Furnished) -> None:
     """Beside the help of each field that has one."""
     site.sign_in()

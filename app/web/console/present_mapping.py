@@ -1,6 +1,7 @@
 """What changed between two documents, what a preview shows, which paths an event offers. Pure."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import msgspec
 
 from app.domain.codes import WARNINGS
 from app.domain.fields import FIELDS
+from app.domain.identity import Profile
 from app.web.console.mapping_form import canonical
 from app.web.console.present_problems import label
 
@@ -103,6 +105,7 @@ class Line:
     source: str
     found: bool
     rule: str
+    word: str  # the rule's own, for those who look it up
     result: str
 
 
@@ -131,7 +134,7 @@ def preview(answer: Mapping[str, Any]) -> Preview:
             answer["code"],
             answer["reason"],
             answer["detail"],
-            label(answer["mapping_field"]) if answer["mapping_field"] else "",
+            _label(answer["mapping_field"]) if answer["mapping_field"] else "",
         )
     return Preview(
         True,
@@ -141,6 +144,7 @@ def preview(answer: Mapping[str, Any]) -> Preview:
     )
 
 
+_PROFILED = re.compile(rf"(?:{'|'.join(Profile)})\.\w+", re.ASCII).fullmatch
 _ON_A_LINE = 110  # characters: a match key with its hash, an attribute with its value
 
 
@@ -160,19 +164,34 @@ def written(value: Any, indent: str = "") -> str:
     return f"{left}\n" + ",\n".join(deeper + part for part in parts) + f"\n{indent}{right}"
 
 
+# What was done to a value, in the words of who reads it; a pipe's functions keep their names.
+_DONE: Mapping[str, str] = {
+    "": "as it is",
+    "const": "the same for every event",
+    "absent": "left out",
+    "dropped": "unreadable, left out",
+    "gate": "consent checked",
+}
+
+
 def _line(step: Mapping[str, Any]) -> Line:
-    result = step["result"]
+    result = "–" if step["result"] is None else _shown(step["result"])
+    rule = step["rule"] or ""
+    # A rule of an identity profile is its name, such as `amazon.email`.
+    normalised = "normalised and hashed" if result.startswith("sha256:") else "normalised"
     return Line(
         label=_label(step["field"]),
-        source=step["source"] or "a constant",
+        source=step["source"] or "the mapping",
         found=bool(step["found"]),
-        rule=step["rule"] or "",
-        result="–" if result is None else _shown(result),
+        rule=_DONE.get(rule) or (normalised if _PROFILED(rule) else rule),
+        word=rule,
+        result=result,
     )
 
 
 def _label(field: str) -> str:
-    return FIELDS[field].label if field in FIELDS else field.replace("_", " ").replace(".", ": ").capitalize()
+    """Return what the form calls a field that a conversion names: there, `email` is one of `fields`."""
+    return label(f"fields.{field}" if field in FIELDS else field)
 
 
 def _warning(warning: Mapping[str, Any]) -> str:

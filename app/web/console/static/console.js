@@ -221,6 +221,11 @@
   });
 
   document.addEventListener("change", conditional);
+  // The help of a list is that of what is chosen.
+  document.addEventListener("change", (chosen) => {
+    const told = document.getElementById(chosen.target.dataset?.told || "");
+    if (told) told.textContent = chosen.target.selectedOptions[0]?.dataset.help || "";
+  });
   document.addEventListener("input", (typed) => {
     const field = typed.target;
     if (!(field instanceof HTMLElement) || !field.dataset.limit) return;
