@@ -135,7 +135,7 @@ class FaultPage:
                 {
                     "owner": owner,
                     "everyone": owner == menu.EVERYONE,
-                    "kind": menu.kind(one.fault),
+                    "label": _label(one.fault),
                     "times": one.fault.times,
                     "fired": one.fired,
                     "ended": one.ended,
@@ -144,6 +144,12 @@ class FaultPage:
                 for owner, one in self.faults.all()
             ],
         )
+
+
+def _label(fault: menu.AnyFault) -> str:
+    """Return what the menu calls a fault; one that was set through the API in another form, its own word."""
+    alike = (dish.label for dish in MENU if dish.make(fault.times) == fault)
+    return next(alike, menu.kind(fault))
 
 
 def _again() -> Response:

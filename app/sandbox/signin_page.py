@@ -13,7 +13,7 @@ from app.sandbox.advertisers import Advertiser, Advertisers
 from app.sandbox.pages import Pages
 from app.sandbox.signins import SCOPE, Ask, SignIns
 from app.sandbox.transport import MAX_FORM, TooLarge, read_body, read_form, refusal
-from app.sandbox.vocabulary import REGIONS, Code
+from app.sandbox.vocabulary import REGION_NAMES, REGIONS, Code
 
 _CHALLENGE: Final = re.compile(r"[A-Za-z0-9_.~-]{43,128}", re.ASCII).fullmatch
 _FIELDS: Final = (
@@ -122,7 +122,7 @@ class SignInPage:
         return self.pages.show(
             "signin.html",
             form_targets=f"{target.scheme}://{target.netloc.rpartition('@')[2]}",
-            region=region,
+            region=REGION_NAMES[region],
             client_id=ask.client_id,
             return_to=target.netloc.rpartition("@")[2],
             fields={name: fields[name] for name in _FIELDS if name in fields},

@@ -17,6 +17,8 @@ def _words(text: str) -> frozenset[str]:
 REGIONS: Final[Mapping[str, str]] = {"na": "NA", "eu": "EU", "fe": "FE"}
 """Path word to region; the path stands for Amazon's regional host."""
 
+REGION_NAMES: Final[Mapping[str, str]] = {"NA": "North America", "EU": "Europe", "FE": "Far East"}
+
 # 252: ISO 3166-1 alpha-2 (with GB, without UK) and Amazon's own OTHER, OTHER_EEA, ZZ.
 COUNTRIES: Final = _words(
     """

@@ -1,6 +1,6 @@
 """Who did what to which thing, and how it was before and after: one row for each administrative act."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -135,6 +135,19 @@ async def newest(
         )
         for row in rows
     ]
+
+
+async def names(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, str]:
+    """Return what the destinations, mappings and keys among these ids are called, deleted ones too."""
+    rows = await connection.execute(
+        text(
+            "SELECT id, name FROM destinations WHERE id = ANY(CAST(:ids AS text[])) "
+            "UNION ALL SELECT id, name FROM mappings WHERE id = ANY(CAST(:ids AS text[])) "
+            "UNION ALL SELECT id, name FROM api_keys WHERE id = ANY(CAST(:ids AS text[]))"
+        ),
+        {"ids": sorted(set(ids))},
+    )
+    return {row.id: row.name for row in rows}
 
 
 # The members of a link as the trigger hashes them; the text of a jsonb is the same wherever it is read.

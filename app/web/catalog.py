@@ -17,7 +17,7 @@ from app.web.paging import page
 
 router = APIRouter(route_class=Door, tags=["catalog"])
 
-_REGIONS = {
+REGIONS = {
     Region.NA: ("North America", "Accounts in the United States, Canada, Mexico and Brazil."),
     Region.EU: ("Europe", "Accounts in Europe, the Middle East, India and South Africa."),
     Region.FE: ("Far East", "Accounts in Japan, Australia and Singapore."),
@@ -76,7 +76,7 @@ def amazon() -> dict[str, Any]:
         ],
         "connect_label": "Connect Amazon Conversions API",
         "fields": [
-            _field("name", "Destination Name", "text", True, "How your team calls it.", max_length=200),
+            _field("name", "Destination Name", "text", True, "What your team calls it.", max_length=200),
             _field(
                 "advertiser_id",
                 "Advertiser ID",
@@ -90,7 +90,7 @@ def amazon() -> dict[str, Any]:
                 "select",
                 True,
                 "Where the DSP account operates.",
-                options=_options(_REGIONS),
+                options=_options(REGIONS),
             ),
             _field(
                 "currency",
@@ -105,7 +105,7 @@ def amazon() -> dict[str, Any]:
                 "Identity Profile",
                 "select",
                 False,
-                "How match keys are normalised before they are hashed.",
+                "How match keys are normalised before they are hashed: Amazon, for a new destination.",
                 default="amazon",
                 options=_options(_PROFILES),
             ),

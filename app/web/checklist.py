@@ -7,6 +7,7 @@ from typing import Literal
 from app.domain.destination import State
 from app.store.amazon_accounts import Account, Confirmation
 from app.store.destinations import Destination
+from app.web.catalog import REGIONS
 from app.web.wiring import CannotTell, NotVisible, Visible
 
 Status = Literal["ok", "failed", "unknown"]
@@ -118,7 +119,7 @@ def not_visible(ids: tuple[str, ...]) -> str:
 
 
 def _region(known: Known) -> Line:
-    region = known.destination.region.value
+    region = REGIONS[known.destination.region][0]
     if isinstance(known.asked, NotVisible) and not known.asked.ids:
         detail = f"The signed-in user has no advertiser in {region}: is the account in another region?"
         return Line("region", "failed", detail, "team")

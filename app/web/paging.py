@@ -13,11 +13,11 @@ from app.web.problems import Field
 
 Item = TypeVar("Item")
 
-Limit = Annotated[int, Query(ge=1, le=200, description="How many items a page holds at most.")]
+PAGE, MOST = 50, 200  # items a page holds, left to itself and at most
+Limit = Annotated[int, Query(ge=1, le=MOST, description="How many items a page holds at most.")]
 Cursor = Annotated[
     str | None, Query(max_length=200, description="`next_cursor` of the page before; left out for the first.")
 ]
-PAGE = 50
 
 
 def cursor_of(*parts: object) -> str:

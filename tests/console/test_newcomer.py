@@ -55,7 +55,7 @@ def test_a_newcomer_gets_from_nothing_to_one_delivered(site: Site) -> None:
     page.locator("#f-event_source").select_option(label="Website")
     page.locator("#f-event_name").fill("Added to cart")
     expect(page.get_by_label("Country: value where the event has none")).to_have_value("US")
-    expect(page.locator("#preview")).to_contain_text("consent")
+    expect(page.locator("#preview")).to_contain_text("Consent: needed before it can be published.")
     page.locator("input[name=consent][value=granted]").check()
     preview = page.locator("#preview")
     expect(preview).to_contain_text('"conversionType": "ADD_TO_SHOPPING_CART"')

@@ -10,7 +10,7 @@ import pytest
 from app.store.observations import Connection, Day, Minute, Request
 from app.web.console import present_destination as present
 from app.web.console.present_diagnosis import Seen, diagnose
-from app.web.console.present_mapping import Change, changes, paths, slips
+from app.web.console.present_mapping import Change, changes, paths, preview, slips, written
 from app.web.console.present_overview import by_day, line, rows
 from app.web.console.present_setup import steps
 from app.web.console.present_trace import match_keys, story
@@ -165,6 +165,24 @@ REJECTED = {
         ),
         ({"state": "needs_reconnect", "reason": "unauthorized"}, {}, [], "(401)", "new sign-in", "connect"),
         ({"state": "paused"}, WAITING, [], "paused", "Resume it to send. 5 events wait", "resume"),
+        ({"state": "paused"}, {**WAITING, "waiting": 1}, [], "paused", "to send. 1 event waits", "resume"),
+        (
+            {"state": "needs_reconnect", "reason": "revoked"},
+            {**WAITING, "earliest_expiry_at": "2026-11-27T14:00:00Z"},
+            [],
+            "revoked by the user",
+            "none is lost. The first grows too old for Amazon in 3 days 2 h.",
+            "connect",
+        ),
+        ({}, {**WAITING, "waiting": 1}, [], "1 event is on the way", "Nothing to do", None),
+        (
+            {},
+            {"counts": {**ZERO, "accepted": 1, "expired": 1}},
+            [],
+            "1 event became too old",
+            "Send events sooner",
+            "expired",
+        ),
         (
             {"state": "connected", "published_mappings": 0},
             {},
@@ -210,6 +228,10 @@ REJECTED = {
         "forbidden",
         "unauthorized",
         "paused",
+        "paused with one",
+        "parked, with the clock",
+        "one on the way",
+        "one expired",
         "no mapping",
         "no worker",
         "429",
@@ -256,7 +278,7 @@ def test_the_lane_tells_what_is_out_of_the_ordinary() -> None:
     gauges = {one.label: one for one in present.lane(stats, about, NOW)}
     assert (gauges["Gate"].value, gauges["Gate"].at) == ("shut", about.gate_until)
     assert (gauges["Rate"].value, gauges["Rate"].tone) == ("1.5 / s", "warn")
-    assert "1 more of this advertiser" in gauges["Rate"].meaning
+    assert "1 more destination of this advertiser" in gauges["Rate"].meaning
     assert gauges["First to expire"].tone == "bad"
 
 
@@ -378,3 +400,38 @@ def test_the_editor_says_what_is_mostly_a_slip() -> None:
         ("consent.mode", "No event can be taken with this."),
     ]
     assert slips({"event_type": "SEARCH", "fields": {"email": "user.email"}}, "EU") == []
+
+
+def test_json_for_reading_is_short_and_the_same() -> None:
+    """Leaves stand on a line; nothing is left out, and what is read back is what was written."""
+    event = {
+        "a": {"b": "é", "c": []},
+        "matchKeys": [{"type": "EMAIL", "values": ["f" * 64]}],
+        "n": 1.50,
+        "l": ["x" * 60] * 3,
+    }
+    told = written(event)
+    assert json.loads(told) == event
+    assert '  "matchKeys": [{"type": "EMAIL", "values": ["' + "f" * 64 + '"]}],' in told
+    assert written({}) == "{}"
+
+
+@pytest.mark.parametrize(
+    ("field", "rule", "result", "label", "done"),
+    [
+        ("email", "amazon.email", "sha256:b5fc85e5…", "Email", "normalised and hashed"),
+        ("maid", "amazon_gtm.maid", "…", "MAID", "normalised"),
+        ("phone", "dropped", None, "Phone Number", "unreadable, left out"),
+        ("event_type", "const", "LEAD", "Event Type", "the same for every event"),
+        ("custom_data.brand", "trim | lower", "acme", "Custom data: brand", "trim | lower"),
+        ("value", "", 5, "Value", "as it is"),
+        ("consent", "gate", "granted", "Consent", "consent checked"),
+    ],
+)
+def test_what_was_done_to_a_field_is_said_in_words(
+    field: str, rule: str, result: Any, label: str, done: str
+) -> None:
+    """The rule's own word stays to be looked up; a pipe's functions are what the form calls them."""
+    step = {"field": field, "source": "a.b", "found": True, "rule": rule, "result": result}
+    (line,) = preview({"ok": True, "amazon_event": {}, "steps": [step], "warnings": []}).lines
+    assert (line.label, line.rule, line.word) == (label, done, rule)

@@ -20,9 +20,13 @@ from app.web.console.present_activate import forms
 from app.web.console.visitors import Visitor
 from app.web.door import Wired, needs
 from app.web.errors import Refusal, Word
+from app.web.paging import MOST
 from app.web.wiring import Wiring
 
 router = APIRouter(route_class=Entrance, include_in_schema=False)
+
+# What a journey says of itself beside an event: with it, all of an execution can be found again.
+JOURNEY = {"id": "cart-reminder", "node_id": "send-to-amazon", "execution_id": "run-1"}
 
 
 @router.get(PAGE + "/activate", response_model=None)
@@ -31,7 +35,7 @@ async def page(request: Request, destination_id: str, wired: Wired, visitor: Vis
     """Show address, key and payload for the Send to Destinations node."""
     async with wired.engine.connect() as connection:
         found = await destinations.seen(connection, visitor.caller, destination_id)
-    listed = pages.plain(await mappings.list_all(destination_id, visitor.caller, wired))["items"]
+    listed = pages.plain(await mappings.list_all(destination_id, visitor.caller, wired, limit=MOST))["items"]
     published = [one for one in listed if one["published_version"]]
     named = published[0]["id"] if len(published) > 1 else None
     return pages.show(
@@ -39,7 +43,9 @@ async def page(request: Request, destination_id: str, wired: Wired, visitor: Vis
         "activate.html",
         **content_of(wired, found, visitor, "activate"),
         url=f"{wired.public_url}/events",
-        forms=forms(f"{wired.public_url}/events", found.id, named, sample(wired.now())),
+        forms=forms(
+            f"{wired.public_url}/events", found.id, named, {**sample(wired.now()), "journey": JOURNEY}
+        ),
         mappings=published,
         keys=await _keys(wired, visitor, found),
         may_make_keys=visitor.caller.may(Scope.KEYS_ADMIN),
@@ -52,7 +58,7 @@ async def _keys(wired: Wiring, visitor: Visitor, found: stored.Destination) -> l
     """Return the keys that could send here now, for those who may know of keys."""
     if not visitor.caller.may(Scope.KEYS_ADMIN):
         return []
-    listed = pages.plain(await keys.list_all(visitor.caller, wired, 200, None))["items"]
+    listed = pages.plain(await keys.list_all(visitor.caller, wired, MOST, None))["items"]
     now = wired.now().isoformat()
     return [
         key

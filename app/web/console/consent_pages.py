@@ -17,7 +17,7 @@ from app.web.console.entrance import Entrance, Visiting
 from app.web.console.present_words import number
 from app.web.console.visitors import Visitor
 from app.web.door import Wired, needs
-from app.web.paging import Cursor
+from app.web.paging import MOST, Cursor
 from app.web.wiring import Wiring
 
 router = APIRouter(route_class=Entrance, include_in_schema=False)
@@ -56,7 +56,7 @@ async def page(
         destination_id, visitor.caller, wired, since=None, limit=_A_PAGE, cursor=cursor
     )
     stopped = await consent_records.stopped(destination_id, visitor.caller, wired)
-    listed = pages.plain(await mappings.list_all(destination_id, visitor.caller, wired))["items"]
+    listed = pages.plain(await mappings.list_all(destination_id, visitor.caller, wired, limit=MOST))["items"]
     return pages.show(
         request,
         "consent.html",

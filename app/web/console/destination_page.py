@@ -49,6 +49,7 @@ async def page(
         leads_to=sign_in_origin(wired, found.region),
         **content_of(wired, found, visitor, "overview"),
         alike=alike,
+        configured=wired.amazon_configured,
         steps=steps(pages.plain(destinations.shown(found)), mapped, panel["stats"]["counts"]["accepted"]),
         checks=lines(ready["checks"]),
         ready=ready["ready"],
@@ -97,7 +98,9 @@ async def panel_of(wired: Wiring, visitor: Visitor, found: Destination) -> dict[
         "busy": bool(minutes),
         "coverage": present.coverage(shapes),
         "sampled": len(shapes),
-        "viewing": present.viewing(first, now),
+        "spanned": present.spanned([sample.accepted_at for sample in samples]),
+        # What Amazon answered with refusals only is no activity either.
+        "viewing": present.viewing(first if stats["counts"]["delivered"] else None, now),
         "about": about,
     }
 

@@ -1,6 +1,7 @@
 """The mapping screen (R9, R10): made, edited with a live preview."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.domain import strict_json
 from app.domain.event_types import EVENT_SOURCES, EVENT_TYPES
-from app.domain.mapping import MAX_CUSTOM_FIELDS, check_draft, check_publishable
+from app.domain.mapping import MAX_CUSTOM_FIELDS, Problem, check_draft, check_publishable
 from app.store import event_names
 from app.web import catalog, destinations, mappings
 from app.web import learned as catalogues
@@ -22,9 +23,11 @@ from app.web.console.entrance import Entrance, Form, Visiting, matching, text
 from app.web.console.mapping_form import from_form, kept, to_form
 from app.web.console.present_forms import of_fields
 from app.web.console.present_mapping import paths, preview, slips
+from app.web.console.present_problems import Told, told
 from app.web.console.visitors import Visitor
 from app.web.door import Wired, needs
 from app.web.errors import Refusal, status_of
+from app.web.paging import Cursor
 from app.web.schemas import Preview
 from app.web.wiring import Wiring
 
@@ -70,12 +73,21 @@ def sample(now: datetime) -> dict[str, Any]:
 
 @router.get(MAPPINGS, response_model=None)
 @needs(Scope.DESTINATIONS_READ)
-async def list_all(request: Request, destination_id: str, wired: Wired, visitor: Visiting) -> Response:
-    """List the destination's mappings."""
+async def list_all(
+    request: Request, destination_id: str, wired: Wired, visitor: Visiting, cursor: Cursor = None
+) -> Response:
+    """List the destination's mappings, a page at a time."""
     content = await _content(wired, visitor, destination_id)
-    found = pages.plain(await mappings.list_all(destination_id, visitor.caller, wired))
+    found = pages.plain(await mappings.list_all(destination_id, visitor.caller, wired, cursor=cursor))
     return pages.show(
-        request, "mappings.html", **content, mappings=found["items"], types=EVENT_TYPES, sources=EVENT_SOURCES
+        request,
+        "mappings.html",
+        **content,
+        mappings=found["items"],
+        next_cursor=found["next_cursor"],
+        later=cursor is not None,
+        types=EVENT_TYPES,
+        sources=EVENT_SOURCES,
     )
 
 
@@ -159,11 +171,13 @@ async def save(
             request=matching(request, text(form, "version")),
         )
     except Refusal as refusal:
-        told = (
-            refusal.problem.detail or "Someone changed this mapping since you opened it. Yours is kept below."
+        said = (
+            refusal.problem.detail
+            or "Someone changed this mapping since you opened it. What you typed is kept below, "
+            "not saved; saving it now replaces what they changed."
         )
         return await _editor(
-            request, wired, content, found, document, status=status_of(refusal.problem), refused=told
+            request, wired, content, found, document, status=status_of(refusal.problem), refused=said
         )
     onward = "/publish" if text(form, "then") == "publish" else "?saved=1"
     return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}{onward}", 303)
@@ -193,7 +207,7 @@ async def show_preview(
     html = pages.part(
         "preview_part.html",
         wrong=wrong,
-        lacking=lacking,
+        lacking=_told(lacking),
         odd=slips(document, destination.region),
         shown=shown,
     )
@@ -208,6 +222,10 @@ async def delete(
     """Archive the mapping."""
     await mappings.delete(destination_id, mapping_id, visitor.caller, wired, request)
     return RedirectResponse(f"/console/destinations/{destination_id}/mappings", 303)
+
+
+def _told(problems: Sequence[Problem]) -> list[Told]:
+    return told((one.path, one.sentence) for one in problems)
 
 
 def _given(form: FormData) -> dict[str, str]:
@@ -270,8 +288,8 @@ async def _editor(
         **content,
         mapping=found,
         form=to_form(document, wrong),
-        wrong=wrong,
-        lacking=check_publishable(document),
+        wrong=_told(wrong),
+        lacking=_told(check_publishable(document)),
         refused=refused,
         saved=saved,
         kind=kind,

@@ -7,13 +7,13 @@ cannot be built. A form is read here, after its origin and its token were checke
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 from starlette.datastructures import FormData
 from starlette.requests import ClientDisconnect
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.web.console import pages, visitors
 from app.web.console.visitors import Visitor
@@ -53,6 +53,8 @@ class Entrance(APIRoute):
                         return pages.problem(request, _NOT_YOURS)
                 if request.method == "POST":
                     await _read_form(wired, request)
+                    if scopes and request.state.form.get("csrf") != request.state.visitor.csrf:
+                        return _once_more(request)
                 return await within(request)
             except ClientDisconnect:
                 raise
@@ -64,12 +66,31 @@ class Entrance(APIRoute):
 
 def _to_sign_in(request: Request) -> Response:
     """Lead to the sign-in page, and back here afterwards where that is harmless."""
-    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    address = f"{SIGN_IN}?next={quote(back)}" if request.method == "GET" else SIGN_IN
     if request.headers.get("hx-request"):
-        # A fragment of a page: the whole page must go, or the sign-in would appear inside it.
-        return Response(status_code=204, headers={"HX-Redirect": SIGN_IN})
-    return RedirectResponse(address, 303)
+        # A fragment of a page that somebody may have typed into: leading away would lose that.
+        return HTMLResponse(pages.part("session_ended_part.html"), 401)
+    if request.method != "GET":
+        # What was sent is not kept, but its page is opened again, where the browser says which that was.
+        page = urlsplit(request.headers.get("referer", ""))
+        back = page.path + (f"?{page.query}" if page.query else "")
+        return RedirectResponse(f"{SIGN_IN}?unsent=1&next={quote(visitors.safe_next(back))}", 303)
+    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(f"{SIGN_IN}?next={quote(back)}", 303)
+
+
+def _once_more(request: Request) -> Response:
+    """Ask whether a form of an earlier session shall be sent in this one; what was typed is in the question.
+
+    Its origin was checked, so a page of ours sent it; without its session's token nothing is done unasked.
+    """
+    if request.headers.get("hx-request"):
+        return HTMLResponse(pages.part("signed_in_anew_part.html"), 403)
+    form: FormData = request.state.form
+    fields = [
+        (name, value) for name, value in form.multi_items() if name != "csrf" and isinstance(value, str)
+    ]
+    action = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return pages.show(request, "once_more.html", status=403, action=action, fields=fields)
 
 
 async def _read_form(wired: Wiring, request: Request) -> None:
@@ -77,9 +98,6 @@ async def _read_form(wired: Wiring, request: Request) -> None:
     if not visitors.comes_from_here(wired, request):
         raise Refusal(Word.FORBIDDEN, "The form was not sent from a page of this console.")
     form = await request.form(max_fields=MOST_FIELDS, max_files=0)
-    visitor: Visitor | None = request.state.visitor
-    if visitor is not None and form.get("csrf") != visitor.csrf:
-        raise Refusal(Word.FORBIDDEN, "The page was older than your session. Open it again and repeat it.")
     if any("\0" in name or "\0" in str(value) for name, value in form.multi_items()):
         raise Refusal(Word.MALFORMED, "A field holds the character NUL, which none takes.")
     request.state.form = form

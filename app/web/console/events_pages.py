@@ -1,12 +1,13 @@
 """Where did my event go? Lists by status, and the trace of one."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from app.domain.event_types import EVENT_TYPES
 from app.domain.status import Status
+from app.store.destinations import Destination
 from app.web import destinations, mappings, tracing
 from app.web.auth import Scope
 from app.web.console import pages
@@ -14,8 +15,10 @@ from app.web.console import present_trace as present
 from app.web.console.destination_page import PAGE, content_of, diagnosis_of
 from app.web.console.entrance import Entrance, Visiting
 from app.web.console.present_words import STATUSES
+from app.web.console.visitors import Visitor
 from app.web.door import Wired, needs
 from app.web.errors import Refusal, Word
+from app.web.wiring import Wiring
 
 router = APIRouter(route_class=Entrance, include_in_schema=False)
 
@@ -81,8 +84,6 @@ async def trace(
     async with wired.engine.connect() as connection:
         found = await destinations.seen(connection, visitor.caller, destination_id)
     content = content_of(wired, found, visitor, "events")
-    listed = pages.plain(await mappings.list_all(destination_id, visitor.caller, wired))["items"]
-    names = {one["id"]: one["name"] for one in listed}
     try:
         answer = await tracing.explain_event(id, visitor.caller, wired, destination_id, mapping)
     except Refusal as refusal:
@@ -90,20 +91,32 @@ async def trace(
             told = refusal.problem.detail
             return pages.show(request, "event_missing.html", status=404, **content, id=id, told=told)
         if refusal.problem.word is Word.EVENT_AMBIGUOUS:
-            under = [(one, names.get(one, one)) for one in refusal.problem.extra["mapping_ids"]]
+            under = [(one, await _name(wired, found, one)) for one in refusal.problem.extra["mapping_ids"]]
             return pages.show(request, "event_choice.html", **content, id=id, under=under)
         raise
-    shown = pages.plain(answer)
+    return pages.show(request, "event.html", **await told_of(wired, visitor, found, pages.plain(answer)))
+
+
+async def told_of(
+    wired: Wiring, visitor: Visitor, found: Destination, trace: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what an event's page shows, from its trace as the API answers it."""
     # What an event waits for is mostly its destination's matter.
-    waits = not present.is_final(shown) and visitor.caller.may(Scope.DESTINATIONS_READ)
-    return pages.show(
-        request,
-        "event.html",
-        **content,
-        trace=shown,
-        word=present.verdict(shown),
-        story=present.story(shown, names.get(shown["mapping_id"])),
-        warnings=present.warnings(shown),
-        final=present.is_final(shown),
-        diagnosis=await diagnosis_of(wired, visitor, found) if waits else None,
-    )
+    waits = not present.is_final(trace) and visitor.caller.may(Scope.DESTINATIONS_READ)
+    return {
+        **content_of(wired, found, visitor, "events"),
+        "trace": trace,
+        "word": present.verdict(trace),
+        "story": present.story(trace, await _name(wired, found, trace["mapping_id"])),
+        "warnings": present.warnings(trace),
+        "final": present.is_final(trace),
+        "diagnosis": await diagnosis_of(wired, visitor, found) if waits else None,
+    }
+
+
+async def _name(wired: Wiring, destination: Destination, mapping: str | None) -> str | None:
+    """Return what a mapping is called, a deleted one too, or None where the event names none."""
+    if mapping is None:
+        return None
+    async with wired.engine.connect() as connection:
+        return str((await mappings.found(connection, destination, mapping)).draft["name"])

@@ -14,7 +14,7 @@ from app.web.console.entrance import Entrance, Form, Visiting, text
 from app.web.console.visitors import ROLES, Visitor, role_of
 from app.web.door import Wired, needs
 from app.web.errors import Refusal, Word, status_of
-from app.web.paging import Cursor
+from app.web.paging import MOST, Cursor
 from app.web.problems import fields_of
 from app.web.schemas import KeyRotation, NewKey
 from app.web.wiring import Wiring
@@ -107,7 +107,7 @@ async def _page(
         return pages.show(request, "not_yours.html", what="Keys", who="an admin")
     listed = pages.plain(await keys.list_all(visitor.caller, wired, 50, cursor))
     known = pages.plain(
-        await destinations.list_all(caller=visitor.caller, wired=wired, q=None, state=None, limit=200)
+        await destinations.list_all(caller=visitor.caller, wired=wired, q=None, state=None, limit=MOST)
     )
     now = wired.now().isoformat()
     return pages.show(

@@ -1,21 +1,25 @@
-"""Live updates by server-sent events: the panel of a destination's page, sent again when it has changed."""
+"""Live updates by server-sent events: a page's panel, sent again when it has changed."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from time import monotonic
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from app.domain.ids import DestinationId
 from app.store import destinations as stored
-from app.web import destinations
+from app.web import destinations, tracing
 from app.web.auth import Scope
 from app.web.console import pages, visitors
 from app.web.console.destination_page import PAGE, content_of, panel_of
 from app.web.console.entrance import Entrance, Visiting
+from app.web.console.events_pages import told_of
 from app.web.console.visitors import Visitor
 from app.web.door import Wired, needs
+from app.web.errors import Refusal
 from app.web.wiring import Wiring
 
 router = APIRouter(route_class=Entrance, include_in_schema=False)
@@ -32,19 +36,57 @@ async def live(request: Request, destination_id: str, wired: Wired, visitor: Vis
     """Stream the panel while the page is open, at most five minutes."""
     async with wired.engine.connect() as connection:
         found = await destinations.seen(connection, visitor.caller, destination_id)
-    state = request.app.state
-    if getattr(state, "console_streams", 0) >= MOST_STREAMS:
-        return Response(status_code=204)  # which tells the browser not to come back
+    return _streamed(request, wired, lambda: _panel(wired, visitor, found.id))
+
+
+@router.get(PAGE + "/event/live", response_model=None)
+@needs(Scope.EVENTS_READ)
+async def live_event(
+    *,
+    request: Request,
+    destination_id: str,
+    wired: Wired,
+    visitor: Visiting,
+    id: Annotated[str, Query(max_length=600)],  # noqa: A002
+    mapping: Annotated[str | None, Query(max_length=64)] = None,
+) -> Response:
+    """Stream what happens to one event until nothing will happen any more, at most five minutes."""
+    async with wired.engine.connect() as connection:
+        found = await destinations.seen(connection, visitor.caller, destination_id)
+
+    async def look() -> Panel | None:
+        try:
+            answer = await tracing.explain_event(id, visitor.caller, wired, found.id, mapping)
+        except Refusal:
+            return None  # erased or aged away meanwhile: the page says so itself
+        told = await told_of(wired, visitor, found, pages.plain(answer))
+        return Panel(pages.part("event_part.html", visitor=visitor, **told), last=told["final"])
+
+    return _streamed(request, wired, look)
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """What a page shows now. After the `last` one nothing will change any more."""
+
+    html: str
+    last: bool = False
+
+
+Look = Callable[[], Awaitable[Panel | None]]
+
+
+def _streamed(request: Request, wired: Wiring, look: Look) -> Response:
+    if getattr(request.app.state, "console_streams", 0) >= MOST_STREAMS:
+        return Response(status_code=204)  # no stream: the page asks again, less and less often
     return StreamingResponse(
-        _stream(request, wired, visitor, found.id),
+        _stream(request, wired, look),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
 
 
-async def _stream(
-    request: Request, wired: Wiring, visitor: Visitor, destination: DestinationId
-) -> AsyncIterator[str]:
+async def _stream(request: Request, wired: Wiring, look: Look) -> AsyncIterator[str]:
     began, sent, state = monotonic(), "", request.app.state
     state.console_streams = getattr(state, "console_streams", 0) + 1
     try:
@@ -55,16 +97,19 @@ async def _stream(
             if await visitors.visitor_of(wired, request, note=False) is None:
                 yield "event: gone\ndata:\n\n"
                 return
-            html = await _panel(wired, visitor, destination)
-            if html is None:
+            panel = await look()
+            if panel is None:
                 yield "event: gone\ndata:\n\n"
                 return
-            if html != sent:
-                sent = html
-                lines = "\n".join(f"data: {line}" for line in html.splitlines())
+            if panel.html != sent:
+                sent = panel.html
+                lines = "\n".join(f"data: {line}" for line in sent.splitlines())
                 yield f"event: panel\n{lines}\n\n"
             else:
                 yield ": nothing new\n\n"
+            if panel.last:
+                yield "event: settled\ndata:\n\n"
+                return
             looked = monotonic()
             while monotonic() - looked < LOOKED_EVERY_S:
                 if _ending(request):
@@ -74,13 +119,13 @@ async def _stream(
         state.console_streams -= 1
 
 
-async def _panel(wired: Wiring, visitor: Visitor, destination: DestinationId) -> str | None:
+async def _panel(wired: Wiring, visitor: Visitor, destination: DestinationId) -> Panel | None:
     async with wired.engine.connect() as connection:
         found = await stored.find(connection, destination)
     if found is None:
         return None
     content = {**content_of(wired, found, visitor, "overview"), **await panel_of(wired, visitor, found)}
-    return pages.part("panel_part.html", visitor=visitor, **content)
+    return Panel(pages.part("panel_part.html", visitor=visitor, **content))
 
 
 def _ending(request: Request) -> bool:

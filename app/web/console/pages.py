@@ -76,7 +76,12 @@ def problem(request: Request, found: Problem) -> Response:
         content["detail"] = " ".join(f"{name}: {sentence}" for name, sentence in told.items())
     if fragment:
         return HTMLResponse(part("problem_part.html", **content), status_of(found))
-    return show(request, "problem.html", status=status_of(found), word=body["error"], **content)
+    within = _DESTINATION.match(request.url.path) if status_of(found) != 404 else None
+    back = within[0] if within else None
+    return show(request, "problem.html", status=status_of(found), word=body["error"], back=back, **content)
+
+
+_DESTINATION = re.compile(r"/console/destinations/dst_[0-9a-z]+", re.ASCII)
 
 
 _TITLES = {

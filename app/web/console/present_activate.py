@@ -26,10 +26,17 @@ def forms(url: str, destination: str, mapping: str | None, event: Mapping[str, A
     ids = {"destination_id": destination, **({"mapping_id": mapping} if mapping else {})}
     whole = {"event_id": event["event_id"], **ids, **{k: v for k, v in event.items() if k != "event_id"}}
     second = {**whole, "event_id": f"{event['event_id']}-2"}
-    bare = {name: value for name, value in event.items() if name != "event_id"}
+    bare = {name: value for name, value in event.items() if name not in ("event_id", "journey")}
     json_type = "application/json"
     return (
-        _form("one", "One event", "The usual one: a request an event.", url, json_type, _pretty(whole)),
+        _form(
+            "one",
+            "One event",
+            "The usual one: each event in a request of its own.",
+            url,
+            json_type,
+            _pretty(whole),
+        ),
         _form(
             "array", "An array", "Up to 5,000 events in a request.", url, json_type, _pretty([whole, second])
         ),

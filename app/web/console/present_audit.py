@@ -38,6 +38,14 @@ def sentence(act: str) -> str:
     return ACTS.get(act, act.replace("_", " ").replace(".", ": "))
 
 
+def page_of(entry: Mapping[str, Any]) -> str | None:
+    """Return the address of the page that shows what an act was done to, where there is one."""
+    if entry["destination_id"] is None:
+        return None
+    here = f"/console/destinations/{entry['destination_id']}"
+    return f"{here}/mappings/{entry['subject']}" if entry["subject"].startswith("map_") else here
+
+
 def differences(entry: Mapping[str, Any]) -> list[Change]:
     """Return what an act changed, as the audit kept it."""
     return changes(entry["before"], entry["after"] or {})

@@ -122,7 +122,11 @@ def lane(stats: Mapping[str, Any], about: Connection, now: datetime) -> list[Gau
             f"{number(round(learned or limit['requests_per_second'], 1))} / s",
             f"Learned from Amazon's answers; the limit set is {number(limit['requests_per_second'])} "
             f"a second, {limit['burst']} at once."
-            + (f" Shared with {shared} more of this advertiser." if shared else ""),
+            + (
+                f" Shared with {shared} more destination{'' if shared == 1 else 's'} of this advertiser."
+                if shared
+                else ""
+            ),
             "warn" if slower else "quiet",
         ),
         Gauge(
@@ -145,7 +149,13 @@ def lane(stats: Mapping[str, Any], about: Connection, now: datetime) -> list[Gau
         Gauge(
             "Backlog",
             age(oldest) if waiting else "none",
-            f"The oldest of {number(waiting)} waiting events." if waiting else "Nothing waits.",
+            (
+                "The one event that waits."
+                if waiting == 1
+                else f"The oldest of {number(waiting)} waiting events."
+            )
+            if waiting
+            else "Nothing waits.",
             "warn" if waiting and (oldest or 0) > 60 else "quiet",
         ),
         Gauge(
@@ -169,7 +179,12 @@ def _breaker(told: Mapping[str, Any] | None) -> Gauge:
         "half_open": "A probe is under way; if it is answered, sending goes on.",
     }[state]
     tone = {"closed": "good", "open": "bad", "half_open": "warn"}[state]
-    return Gauge("Breaker", state.replace("_", " "), f"{meaning} Failing lately: {rate:.0%}.", tone)
+    return Gauge(
+        "Breaker",
+        state.replace("_", " "),
+        f"{meaning} Failing lately: {share(round(rate * 1000), 1000)}.",
+        tone,
+    )
 
 
 def _token(about: Connection, now: datetime) -> Gauge:
@@ -239,6 +254,13 @@ def coverage(shapes: Sequence[Shape]) -> list[Coverage]:
             )
         )
     return sorted(shown, key=lambda one: -one.percent)
+
+
+def spanned(moments: Sequence[datetime]) -> tuple[datetime, datetime] | None:
+    """Return from when to when samples are, newest first, where that is a time that can be told apart."""
+    if not moments or moments[0] - moments[-1] < timedelta(seconds=2):
+        return None
+    return moments[-1], moments[0]
 
 
 @dataclass(frozen=True, slots=True)

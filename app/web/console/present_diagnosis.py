@@ -7,7 +7,7 @@ from typing import Any
 
 from app.domain.codes import REASONS
 from app.store.observations import Request
-from app.web.console.present_words import age, moment, number, share
+from app.web.console.present_words import age, events, moment, number, share
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,10 @@ def diagnose(seen: Seen) -> Diagnosis:
 
 def _state(seen: Seen) -> Diagnosis | None:
     waiting, state = seen.stats["waiting"], seen.destination["state"]
-    waits = f" {number(waiting)} events wait; none is lost." if waiting else ""
+    waits = f" {events(waiting)} {'waits' if waiting == 1 else 'wait'}; none is lost." if waiting else ""
+    expiry = moment(seen.stats["earliest_expiry_at"])
+    if waiting and expiry is not None:
+        waits += f" The first grows too old for Amazon in {age((expiry - seen.now).total_seconds())}."
     changed = moment(seen.destination["updated_at"])
     match state:
         case "archived":
@@ -174,7 +177,7 @@ def _dead(seen: Seen) -> Diagnosis | None:
     worst = max(seen.stats["dead_letters"], key=lambda row: row["count"])
     return Diagnosis(
         "bad",
-        f"{number(dead)} {'event was' if dead == 1 else 'events were'} given up, mostly for "
+        f"{events(dead)} {'was' if dead == 1 else 'were'} given up, {'' if dead == 1 else 'mostly '}for "
         f"“{worst['reason'].replace('_', ' ')}”.",
         worst["remedy"],
         act="dead",
@@ -202,7 +205,7 @@ def _expired(seen: Seen) -> Diagnosis | None:
         return None
     return Diagnosis(
         "bad",
-        f"{number(expired)} events became too old for Amazon before they could be sent.",
+        f"{events(expired)} became too old for Amazon before being sent.",
         "Send events sooner, or reconnect and resume sooner.",
         act="expired",
     )
@@ -229,7 +232,11 @@ def _nothing_yet(seen: Seen) -> Diagnosis | None:
 def _well(seen: Seen) -> Diagnosis:
     waiting = seen.stats["waiting"]
     if waiting:
-        return Diagnosis("good", f"Sending: {number(waiting)} events are on their way.", "Nothing to do.")
+        return Diagnosis(
+            "good",
+            f"Sending: {events(waiting)} {'is' if waiting == 1 else 'are'} on the way.",
+            "Nothing to do.",
+        )
     return Diagnosis("good", "All is well: every accepted event was dealt with.", "Nothing to do.")
 
 

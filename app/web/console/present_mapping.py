@@ -1,6 +1,7 @@
 """What changed between two documents, what a preview shows, which paths an event offers. Pure."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,10 @@ import msgspec
 from app.domain.codes import WARNINGS
 from app.domain.destination import Region
 from app.domain.fields import FIELDS
+from app.domain.identity import Profile
 from app.domain.oddities import ODDITIES, oddities
 from app.web.console.mapping_form import canonical
+from app.web.console.present_problems import label
 
 MOST_PATHS = 200
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
@@ -52,6 +55,11 @@ class Change:
     place: str
     was: str | None
     now: str | None
+
+    @property
+    def label(self) -> str:
+        """What the mapping's form calls the place."""
+        return label(self.place)
 
 
 def changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[Change]:
@@ -99,6 +107,7 @@ class Line:
     source: str
     found: bool
     rule: str
+    word: str  # the rule's own, for those who look it up
     result: str
 
 
@@ -127,11 +136,11 @@ def preview(answer: Mapping[str, Any]) -> Preview:
             answer["code"],
             answer["reason"],
             answer["detail"],
-            answer["mapping_field"] or "",
+            _label(answer["mapping_field"]) if answer["mapping_field"] else "",
         )
     return Preview(
         True,
-        json.dumps(answer["amazon_event"], indent=2, ensure_ascii=False),
+        written(answer["amazon_event"]),
         [_line(step) for step in answer["steps"]],
         [_warning(warning) for warning in answer["warnings"]],
     )
@@ -142,19 +151,54 @@ def slips(document: Mapping[str, Any], region: str) -> list[tuple[str, str]]:
     return [(one.field, ODDITIES[one.code]) for one in oddities(document, Region(region))]
 
 
+_PROFILED = re.compile(rf"(?:{'|'.join(Profile)})\.\w+", re.ASCII).fullmatch
+_ON_A_LINE = 110  # characters: a match key with its hash, an attribute with its value
+
+
+def written(value: Any, indent: str = "") -> str:
+    """Return JSON for reading: what is short stands on one line, so that an event fits beside its form."""
+    short = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, (dict, list)) or not value or (indent and len(short) <= _ON_A_LINE):
+        return short
+    deeper = indent + "  "
+    if isinstance(value, dict):
+        parts = [
+            f"{json.dumps(name, ensure_ascii=False)}: {written(one, deeper)}" for name, one in value.items()
+        ]
+    else:
+        parts = [written(one, deeper) for one in value]
+    left, right = "{}" if isinstance(value, dict) else "[]"
+    return f"{left}\n" + ",\n".join(deeper + part for part in parts) + f"\n{indent}{right}"
+
+
+# What was done to a value, in the words of who reads it; a pipe's functions keep their names.
+_DONE: Mapping[str, str] = {
+    "": "as it is",
+    "const": "the same for every event",
+    "absent": "left out",
+    "dropped": "unreadable, left out",
+    "gate": "consent checked",
+}
+
+
 def _line(step: Mapping[str, Any]) -> Line:
-    result = step["result"]
+    result = "–" if step["result"] is None else _shown(step["result"])
+    rule = step["rule"] or ""
+    # A rule of an identity profile is its name, such as `amazon.email`.
+    normalised = "normalised and hashed" if result.startswith("sha256:") else "normalised"
     return Line(
         label=_label(step["field"]),
-        source=step["source"] or "a constant",
+        source=step["source"] or "the mapping",
         found=bool(step["found"]),
-        rule=step["rule"] or "",
-        result="–" if result is None else _shown(result),
+        rule=_DONE.get(rule) or (normalised if _PROFILED(rule) else rule),
+        word=rule,
+        result=result,
     )
 
 
 def _label(field: str) -> str:
-    return FIELDS[field].label if field in FIELDS else field.replace("_", " ").replace(".", ": ").capitalize()
+    """Return what the form calls a field that a conversion names: there, `email` is one of `fields`."""
+    return label(f"fields.{field}" if field in FIELDS else field)
 
 
 def _warning(warning: Mapping[str, Any]) -> str:

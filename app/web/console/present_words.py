@@ -1,5 +1,6 @@
 """Numbers, shares, ages and states in the words and the tone that every page says them in. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,6 +22,11 @@ def share(part: int, whole: int) -> str:
     if 99.9 < percent < 100:
         return "> 99.9 %"
     return f"{percent:.0f} %" if percent >= 10 or percent.is_integer() else f"{percent:.1f} %"
+
+
+def events(count: int) -> str:
+    """Return a number of events in words: `1 event`, `2,000 events`."""
+    return f"{number(count)} event{'' if count == 1 else 's'}"
 
 
 _STEPS = ((86_400, "day", "days"), (3_600, "h", "h"), (60, "min", "min"), (1, "s", "s"))
@@ -78,5 +84,11 @@ STATUSES = {
     "suppressed": Word("Suppressed", "quiet", "Stopped after acceptance and never sent."),
     "erased": Word("Erased", "quiet", "The person's data was erased on request."),
 }
+
+
+def person(actor: str, names: Mapping[str, str]) -> str:
+    """Return who an act is of: what their key is called, else what was recorded."""
+    return names.get(actor, "the bootstrap key" if actor == "bootstrap" else actor)
+
 
 REGIONS = {"NA": "North America", "EU": "Europe", "FE": "Far East"}

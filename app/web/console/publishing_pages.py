@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.domain.event_types import EVENT_TYPES
+from app.store import audit
 from app.web import advertisers, destinations, learned, mappings
 from app.web.auth import Scope
 from app.web.console import pages
@@ -13,7 +14,9 @@ from app.web.console.destination_page import content_of
 from app.web.console.editing import MAPPING
 from app.web.console.entrance import Entrance, Form, Visiting, matching, text
 from app.web.console.present_mapping import changes
+from app.web.console.present_problems import told
 from app.web.console.present_trial import tried_out
+from app.web.console.present_words import person
 from app.web.console.visitors import Visitor
 from app.web.door import Wired, needs
 from app.web.errors import Problem, Refusal, Word, status_of
@@ -122,6 +125,8 @@ async def _page(
     )["items"]
     current = next((one for one in versions if one["current"]), None)
     draft = _draft(mapping)
+    async with wired.engine.connect() as connection:
+        names = await audit.names(connection, [one["published_by"] for one in versions])
     tried = None
     if current is not None and mapping["unpublished_changes"] and not mapping["problems"]:
         tried = await learned.try_draft(
@@ -134,11 +139,16 @@ async def _page(
         **content_of(wired, found, visitor, "mappings"),
         mapping=mapping,
         versions=[
-            {**one, "changes": changes(one["mapping"], current["mapping"]) if current else []}
+            {
+                **one,
+                "published_by": person(one["published_by"], names),
+                "changes": changes(one["mapping"], current["mapping"]) if current else [],
+            }
             for one in versions
         ],
         changes=changes(current["mapping"] if current else None, draft),
         first=current is None,
+        lacking=told((one["field"], one["detail"]) for one in mapping["problems"]),
         tried=None if tried is None else tried_out(tried),
         conflict=_conflict(problem, draft) if problem else None,
         refused=None if problem is None or problem.word is Word.EVENT_NAME_CONFLICT else _told(problem),

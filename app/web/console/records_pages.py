@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
+from app.store import audit as acts
 from app.store import sessions
 from app.web import audit, catalog, destinations
 from app.web.auth import Scope
@@ -15,7 +16,7 @@ from app.web.console import pages, present_audit, present_forms
 from app.web.console.creating import body_of
 from app.web.console.destination_page import PAGE, content_of
 from app.web.console.entrance import Entrance, Form, Visiting, matching, text
-from app.web.console.present_words import age
+from app.web.console.present_words import age, person
 from app.web.console.visitors import ROLES, Visitor
 from app.web.door import Wired, needs
 from app.web.errors import Refusal, status_of
@@ -25,6 +26,8 @@ from app.web.schemas import DestinationChange
 from app.web.wiring import Wiring
 
 router = APIRouter(route_class=Entrance, include_in_schema=False)
+
+_SHOWN = ("name", "advertiser_id", "region", "currency", "identity_profile", "dataset_name")
 
 
 @router.get("/console/audit", response_model=None)
@@ -51,11 +54,21 @@ async def audit_page(
             cursor=cursor,
         )
     )
+    ids = {one[name] for one in listed["items"] for name in ("actor", "subject")}
+    async with wired.engine.connect() as connection:
+        names = await acts.names(connection, ids)
     return pages.show(
         request,
         "audit.html",
         entries=[
-            {**one, "told": present_audit.sentence(one["act"]), "changes": present_audit.differences(one)}
+            {
+                **one,
+                "told": present_audit.sentence(one["act"]),
+                "changes": present_audit.differences(one),
+                "who": person(one["actor"], names),
+                "what": names.get(one["subject"], one["subject"]),
+                "page": present_audit.page_of(one),
+            }
             for one in listed["items"]
         ],
         next_cursor=listed["next_cursor"],
@@ -148,7 +161,7 @@ async def _settings(
     shown = content["destination"]
     rate = shown["rate_limit"]
     values = {
-        **{name: shown[name] or "" for name in ("name", "currency", "identity_profile", "dataset_name")},
+        **{name: shown[name] or "" for name in _SHOWN},
         "requests_per_second": f"{rate['requests_per_second']:g}",
         "burst": str(rate["burst"]),
     }
@@ -164,5 +177,6 @@ async def _settings(
         problems=problems or {},
         saved=saved,
         fields={field["name"]: field for field in kind["fields"]},
-        may_rename=visitor.caller.may(Scope.DESTINATIONS_WRITE),
+        # The API settles it; the form offers it while the destination looks as if it could be.
+        mendable=content["may_write"] and shown["state"] == "draft",
     )

@@ -17,15 +17,24 @@ _UNKNOWN = "No key like this is known, or it was revoked. Paste it whole, withou
 _TOO_LITTLE = (
     "This key is valid, but it does not open the console: that takes destinations:read and events:read."
 )
+_ENDED = "Your session has ended."
+_UNSENT = " What you sent last was not done: sign in, and do it again."
 
 
 @router.get("/console/sign-in", response_model=None)
 @open_to_all
-async def page(request: Request, wired: Wired, next: Annotated[str | None, Query()] = None) -> Response:  # noqa: A002
-    """Show the form, or go on when there is a session already."""
+async def page(
+    request: Request,
+    wired: Wired,
+    next: Annotated[str | None, Query()] = None,  # noqa: A002
+    unsent: Annotated[bool, Query()] = False,
+) -> Response:
+    """Show the form, or go on when there is a session already. `unsent`: a form came too late to be done."""
     if await visitors.visitor_of(wired, request) is not None:
         return RedirectResponse(visitors.safe_next(next), 303)
-    return _show(request, wired.development, visitors.safe_next(next))
+    ended = unsent or visitors.cookie_name(wired) in request.cookies
+    told = (_ENDED + (_UNSENT if unsent else "")) if ended else None
+    return _show(request, wired.development, visitors.safe_next(next), ended=told)
 
 
 @router.post("/console/sign-in", response_model=None)
@@ -56,8 +65,20 @@ async def sign_out(request: Request, wired: Wired, form: Form) -> Response:
 
 
 def _show(
-    request: Request, development: bool, onward: str, *, problem: str | None = None, status: int = 200
+    request: Request,
+    development: bool,
+    onward: str,
+    *,
+    problem: str | None = None,
+    ended: str | None = None,
+    status: int = 200,
 ) -> Response:
     return pages.show(
-        request, "sign_in.html", status=status, onward=onward, problem=problem, development=development
+        request,
+        "sign_in.html",
+        status=status,
+        onward=onward,
+        problem=problem,
+        ended=ended,
+        development=development,
     )

@@ -68,30 +68,80 @@
     timers(root);
   }
 
-  // A panel that says where its news come from is replaced as they come; the browser reconnects by itself.
+  // A panel that says where its news come from is replaced as they come. What is open stays open, and the
+  // keyboard stays where it is: a link or a summary is found again by its place among its like.
+  function renew(panel, html) {
+    const stops = "a[href], button, summary, [tabindex]";
+    const open = [...panel.querySelectorAll("details[open][id]")].map((one) => one.id);
+    const place = [...panel.querySelectorAll(stops)].indexOf(document.activeElement);
+    const called = document.activeElement?.textContent;
+    panel.innerHTML = html;
+    for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+    furnish(panel);
+    if (place < 0) return;
+    const there = [...panel.querySelectorAll(stops)];
+    const again = there.find((one) => one.textContent === called) || there[place];
+    again?.focus({ preventScroll: true });
+  }
+
   function live() {
     const panel = document.querySelector("[data-live]");
     if (!panel || !window.EventSource) return;
     const sign = document.getElementById("live");
-    const source = new EventSource(panel.dataset.live);
-    const say = (on) => {
+    let source, later, news, waited = 0, ended = false;
+    const say = (on, words) => {
       if (!sign) return;
       sign.classList.toggle("on", on);
-      sign.textContent = on ? "Live" : "Reconnecting…";
+      sign.textContent = words;
     };
-    source.addEventListener("open", () => say(true));
-    source.addEventListener("error", () => say(false));
-    source.addEventListener("panel", (news) => {
-      // Somebody who is typing or pointing at something in the panel keeps it until they are done.
-      if (panel.contains(document.activeElement) && document.activeElement !== document.body) return;
-      const open = [...panel.querySelectorAll("details[open][id]")].map((one) => one.id);
-      panel.innerHTML = news.data;
-      for (const id of open) document.getElementById(id)?.setAttribute("open", "");
-      furnish(panel);
-      window.htmx?.process(panel);
-    });
-    source.addEventListener("gone", () => { source.close(); location.reload(); });
-    addEventListener("pagehide", () => source.close());
+    // Who marks text in the panel to copy it keeps it until they are done.
+    const show = () => {
+      const marked = getSelection();
+      if (news === undefined || (!marked.isCollapsed && panel.contains(marked.anchorNode))) return;
+      renew(panel, news);
+      news = undefined;
+    };
+    const begin = () => {
+      if (ended || document.hidden || (source && source.readyState !== EventSource.CLOSED)) return;
+      source = new EventSource(panel.dataset.live);
+      source.addEventListener("open", () => { waited = 0; say(true, "Live"); });
+      source.addEventListener("error", () => {
+        say(false, "Reconnecting…");
+        // The browser tries again by itself, but not after an answer that is no stream, such as a proxy's 502.
+        if (source.readyState !== EventSource.CLOSED) return;
+        waited = Math.min(60, waited * 2 || 5);
+        later = setTimeout(begin, waited * 1000);
+      });
+      source.addEventListener("panel", (sent) => { news = sent.data; show(); });
+      source.addEventListener("settled", () => { ended = true; source.close(); say(false, "Settled"); });
+      source.addEventListener("gone", () => { ended = true; source.close(); location.reload(); });
+    };
+    const end = () => {
+      clearTimeout(later);
+      source?.close();
+      if (!ended) say(false, "As of now");
+    };
+    begin();
+    document.addEventListener("selectionchange", show);
+    // Browsers open six connections to a host: tabs in the back must not hold them, or the seventh never loads.
+    document.addEventListener("visibilitychange", () => { if (document.hidden) end(); else begin(); });
+    addEventListener("pagehide", end);
+    addEventListener("pageshow", (shown) => { if (shown.persisted) begin(); });
+  }
+
+  // navigator.clipboard is there over TLS and on this machine only; elsewhere the old way, or marked to copy.
+  async function copied(from) {
+    if (navigator.clipboard) {
+      await navigator.clipboard.writeText(from.textContent);
+      return true;
+    }
+    const hidden = from.hidden;
+    from.hidden = false;
+    getSelection().selectAllChildren(from);
+    const done = document.execCommand("copy");
+    from.hidden = hidden;
+    if (done) getSelection().removeAllRanges();
+    return done;
   }
 
   document.addEventListener("click", async (click) => {
@@ -105,10 +155,9 @@
       localStorage.setItem("theme", dark ? "light" : "dark");
       charts(document);
     } else if (button.dataset.copy) {
-      const from = document.getElementById(button.dataset.copy);
-      await navigator.clipboard.writeText(from.textContent);
       const was = button.textContent;
-      button.textContent = "Copied";
+      const done = await copied(document.getElementById(button.dataset.copy)).catch(() => false);
+      button.textContent = done ? "Copied" : "Press Ctrl+C";
       setTimeout(() => { button.textContent = was; }, 1500);
     } else if (button.dataset.opens) {
       document.getElementById(button.dataset.opens).showModal();
@@ -131,7 +180,9 @@
     } else if (button.classList.contains("remove")) {
       const row = button.closest(".row");
       const rows = row.parentElement;
+      const next = row.nextElementSibling || row.previousElementSibling;
       row.remove();
+      (next?.querySelector("input") || document.querySelector(`[data-add-row="${rows.id}"]`))?.focus();
       count(rows);
       rows.dispatchEvent(new Event("input", { bubbles: true }));
     }
@@ -157,14 +208,40 @@
     }
   }
 
+  // A form is sent once: the second click of a double click would make a second thing.
+  document.addEventListener("submit", (sent) => {
+    const form = sent.target;
+    if (form.method !== "post" || form.hasAttribute("hx-post")) return;
+    if (form.dataset.sent !== undefined) sent.preventDefault();
+    form.dataset.sent = "";
+    setTimeout(() => { delete form.dataset.sent; }, 5000); // whoever stopped it can send it again
+  });
+  addEventListener("pageshow", () => {
+    for (const form of document.querySelectorAll("[data-sent]")) delete form.dataset.sent;
+  });
+
   document.addEventListener("change", conditional);
+  // The help of a list is that of what is chosen.
+  document.addEventListener("change", (chosen) => {
+    const told = document.getElementById(chosen.target.dataset?.told || "");
+    if (told) told.textContent = chosen.target.selectedOptions[0]?.dataset.help || "";
+  });
   document.addEventListener("input", (typed) => {
     const field = typed.target;
     if (!(field instanceof HTMLElement) || !field.dataset.limit) return;
     const told = document.getElementById(field.dataset.counter);
     if (told) told.textContent = `${field.value.length} of ${field.dataset.limit}`;
   });
-  document.addEventListener("htmx:after:swap", () => furnish(document));
+  // What somebody has unfolded stays so when it is fetched again.
+  const unfolded = new Set();
+  document.addEventListener("toggle", (turned) => {
+    const { id, open, isConnected } = turned.target;
+    if (id && isConnected) unfolded[open ? "add" : "delete"](id);
+  }, true);
+  document.addEventListener("htmx:after:swap", () => {
+    for (const id of unfolded) document.getElementById(id)?.setAttribute("open", "");
+    furnish(document);
+  });
   // What is being fetched is dimmed where it will appear; what could not be fetched says so there.
   const place = (event) => {
     const target = event.detail?.ctx?.target;
@@ -187,6 +264,10 @@
       if (search) { key.preventDefault(); search.focus(); }
     }
   });
+
+  // A page that answers a form with what was made has an address that can be opened again: reloading makes no second.
+  const done = document.querySelector("[data-address]");
+  if (done) history.replaceState(null, "", done.dataset.address);
 
   furnish(document);
   conditional();

@@ -1,0 +1,248 @@
+"""Hands at a browser: double clicks, the keyboard, a page left open, a phone's width, copying."""
+
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.console.browsing import Site
+from tests.console.test_pages_in_a_browser import Furnished, furnished
+from tests.road.processes import ADMIN
+from tests.road.world import event
+
+__all__ = ["furnished"]  # a fixture
+
+
+def api(site: Site, method: str, path: str, body: Any = None) -> Any:
+    headers = {"Authorization": f"Bearer {ADMIN}"}
+    answer = httpx.request(method, site.product.api + path, json=body, headers=headers, timeout=20)
+    assert answer.status_code < 300, answer.text
+    return answer.json()
+
+
+def test_a_double_click_makes_one_thing(site: Site, furnished: Furnished) -> None:
+    """One destination, not two that look alike; and the button works again on the next page."""
+    site.sign_in()
+    site.open("/console/destinations/new")
+    site.page.get_by_label("Destination Name").fill("Clicked twice")
+    site.page.get_by_label("Advertiser ID").fill("777")
+    sent: list[str] = []
+    site.page.on("request", lambda one: sent.append(one.url) if one.method == "POST" else None)
+    site.page.evaluate(
+        """() => {
+          const button = document.querySelector('form.card button.primary');
+          button.click();
+          setTimeout(() => button.click(), 0);
+        }"""
+    )
+    expect(site.page.get_by_role("heading", level=1)).to_contain_text("Clicked twice")
+    assert len(sent) == 1
+
+
+def test_figures_move_on_while_the_keyboard_stays_where_it_is(site: Site, furnished: Furnished) -> None:
+    """What was opened stays open, what had the focus keeps it, and the page does not stand still for it."""
+    site.sign_in()
+    page, here = site.page, f"/console/destinations/{furnished.destination}"
+    site.open(here)
+    expect(page.locator("#live")).to_have_text("Live")
+    summary = page.locator("#why-rejected > summary")
+    summary.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#why-rejected")).to_have_attribute("open", "")
+    accepted = page.locator(".station", has_text="Accepted").locator("b")
+    before = int(accepted.inner_text())
+    api(site, "POST", "/events", event(500, destination_id=furnished.destination))
+    expect(accepted).to_have_text(str(before + 1), timeout=15_000)
+    expect(page.locator("#why-rejected")).to_have_attribute("open", "")
+    expect(page.locator("#why-rejected > summary")).to_be_focused()
+
+
+def test_a_stream_that_a_proxy_refuses_is_opened_again(site: Site, furnished: Furnished) -> None:
+    """Browsers give up for good after a 502; the page does not, and says meanwhile that it is not live."""
+    site.sign_in()
+    page, answers = site.page, [502]
+    page.route(
+        "**/live",
+        lambda route: route.fulfill(status=answers.pop()) if answers else route.continue_(),
+    )
+    site.open(f"/console/destinations/{furnished.destination}")
+    expect(page.locator("#live")).to_have_text("Reconnecting…")
+    expect(page.locator("#live")).to_have_text("Live", timeout=15_000)
+    site.complaints[:] = [one for one in site.complaints if "502" not in one]
+
+
+def test_tabs_in_the_back_leave_the_connections_to_the_one_in_front(site: Site, furnished: Furnished) -> None:
+    """Browsers open six to a host; with as many pages left open, the seventh loads, and goes live."""
+    site.sign_in()
+    site.page.context.add_init_script("Object.defineProperty(document, 'hidden', {get: () => window.away})")
+    address = site.product.api + furnished.pages["destination"]
+    for _ in range(6):
+        tab = site.page.context.new_page()
+        tab.goto(address)
+        expect(tab.locator("#live")).to_have_text("Live")
+        tab.evaluate("window.away = true; document.dispatchEvent(new Event('visibilitychange'))")
+        expect(tab.locator("#live")).to_have_text("As of now")
+    site.open(furnished.pages["destination"])
+    expect(site.page.locator("#live")).to_have_text("Live")
+    tab.evaluate("window.away = false; document.dispatchEvent(new Event('visibilitychange'))")
+    expect(tab.locator("#live")).to_have_text("Live")
+
+
+# Counts what the stream brought, whatever the page makes of it.
+_COUNTED = """
+window.news = 0;
+const listen = EventSource.prototype.addEventListener;
+EventSource.prototype.addEventListener = function (type, act) {
+  listen.call(this, type, (sent) => { window.news += type === "panel"; act(sent); });
+};
+"""
+
+
+def test_news_that_came_while_text_was_marked_are_shown_afterwards(site: Site, furnished: Furnished) -> None:
+    """They are not sent again, and the page says that it is live."""
+    site.page.add_init_script(_COUNTED)
+    site.sign_in()
+    site.open(furnished.pages["destination"])
+    expect(site.page.locator("#live")).to_have_text("Live")
+    accepted = site.page.locator(".station", has_text="Accepted").locator("b")
+    before = int(accepted.inner_text())
+    site.page.evaluate("getSelection().selectAllChildren(document.querySelector('#road'))")
+    came = site.page.evaluate("window.news")
+    api(site, "POST", "/events", event(700, destination_id=furnished.destination))
+    site.page.wait_for_function("(came) => window.news > came", arg=came)
+    assert accepted.inner_text() == str(before)
+    site.page.evaluate("getSelection().removeAllRanges()")
+    expect(accepted).to_have_text(str(before + 1), timeout=15_000)
+
+
+def test_an_events_page_follows_the_event_to_its_end(site: Site, furnished: Furnished) -> None:
+    """Held while the destination is paused; delivered, on the same page, once it is resumed."""
+    site.sign_in()
+    here = f"/destinations/{furnished.destination}"
+    api(site, "POST", f"{here}/pause")
+    try:
+        api(site, "POST", "/events", event(600, destination_id=furnished.destination))
+        site.open(f"/console{here}/event?id=ord-600")
+        expect(site.page.locator("h2 .pill").first).to_have_text("Held")
+    finally:
+        api(site, "POST", f"{here}/resume")
+    expect(site.page.locator("h2 .pill").first).to_have_text("Delivered", timeout=15_000)
+    expect(site.page.locator("#live")).to_have_text("Settled")
+
+
+@pytest.mark.parametrize("page", ["destination", "activate"])
+def test_every_tab_is_in_sight_on_a_phone(browser: Browser, furnished: Furnished, page: str) -> None:
+    """A tab that is only found by sliding the row aside is not found."""
+    window = browser.new_context(viewport={"width": 390, "height": 844})
+    site = Site(furnished.product, window.new_page())
+    site.sign_in()
+    site.open(furnished.pages[page])
+    for row in (".tabs a", ".top nav a"):
+        right = site.page.locator(row).last.bounding_box()
+        assert right is not None
+        assert right["x"] + right["width"] <= 390, row
+    window.close()
+
+
+def test_copying_works_where_browsers_offer_no_clipboard(site: Site, furnished: Furnished) -> None:
+    """Over plain http on another machine than this there is none; and what is copied is what was shown."""
+    site.page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    site.page.add_init_script(
+        "document.addEventListener('copy', () => { window.taken = String(getSelection()); })"
+    )
+    site.sign_in()
+    site.open(furnished.pages["activate"])
+    button = site.page.locator("[data-copy=dst]")
+    button.click()
+    expect(button).to_have_text("Copied")
+    assert site.page.evaluate("window.taken.trim()") == furnished.destination
+
+
+def test_without_scripts_everything_can_still_be_done(browser: Browser, furnished: Furnished) -> None:
+    """What a script would open stands on the page: a row of custom data, consent's sources, the questions."""
+    window = browser.new_context(java_script_enabled=False)
+    site = Site(furnished.product, window.new_page())
+    site.sign_in()
+    page, here = site.page, f"/console/destinations/{furnished.destination}"
+    site.open(f"{here}/mappings/new")
+    page.get_by_label("Mapping name").fill("By hand")
+    page.get_by_role("button", name="Map the fields").click()
+    page.get_by_label("Custom data: name at Amazon").fill("brand")
+    page.get_by_label("Custom data: field of the event").fill("event.properties.brand")
+    page.locator("input[name=consent][value=amazon]").check()
+    page.get_by_label("User data: field of the event").fill("consent.user_data")
+    page.get_by_role("button", name="Save draft").click()
+    expect(page.get_by_label("Custom data: name at Amazon").first).to_have_value("brand")
+    expect(page.get_by_label("User data: field of the event")).to_have_value("consent.user_data")
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_role("heading", name="Mappings")).to_be_visible()
+    expect(page.get_by_role("link", name="By hand")).to_have_count(0)
+    window.close()
+
+
+def test_what_was_unfolded_in_the_preview_stays_so_while_typing(site: Site, furnished: Furnished) -> None:
+    """The preview is fetched anew with each pause; field by field is read beside it."""
+    site.sign_in()
+    site.open(furnished.pages["mapping"])
+    site.page.locator("#steps > summary").click()
+    site.page.get_by_label("Value: field of the event").fill("event.properties.total")
+    expect(site.page.locator("#preview pre")).to_contain_text("129.5")
+    expect(site.page.locator("#steps")).to_have_attribute("open", "")
+
+
+def test_taking_a_row_away_leaves_the_keyboard_beside_it(site: Site, furnished: Furnished) -> None:
+    """In the row that takes its place, or at the button that adds one."""
+    site.sign_in()
+    site.open(furnished.pages["mapping"])
+    page, names = site.page, site.page.get_by_label("Custom data: name at Amazon")
+    before = names.count()
+    page.get_by_role("button", name="+ Add Mapping Field").click()
+    expect(names).to_have_count(before + 1)
+    for left in range(before, -1, -1):
+        page.get_by_role("button", name="Remove this row").last.press("Enter")
+        expect(names).to_have_count(left)
+        expect(names.last if left else page.get_by_role("button", name="+ Add Mapping Field")).to_be_focused()
+
+
+def test_the_help_of_a_list_follows_what_is_chosen(site: Site, furnished: Furnished) -> None:
+    """Not what was chosen when the page was opened."""
+    site.sign_in()
+    site.open(furnished.pages["mapping"])
+    told = site.page.locator("#h-event_type")
+    expect(told).to_contain_text("added to a shopping cart")
+    site.page.locator("#f-event_type").select_option(label="Off-Amazon Purchases")
+    expect(told).not_to_contain_text("added to a shopping cart")
+    expect(told).to_contain_text("urchase")
+
+
+def test_limits_are_told_while_typing(site: Site, furnished: Furnished) -> None:
+    """Beside the help of each field that has one."""
+    site.sign_in()
+    site.open(furnished.pages["new destination"])
+    site.page.get_by_label("Destination Name").fill("Acme")
+    expect(site.page.locator("#h-name")).to_contain_text("4 of 200")
+
+
+def test_the_fault_menu_calls_what_is_set_as_it_offers_it(site: Site, furnished: Furnished) -> None:
+    """And takes it away again."""
+    page = site.page
+    page.goto(furnished.product.amazon + "/faults")
+    page.get_by_label("For advertiser").fill("424242")
+    page.get_by_role("button", name="A hidden rate limit").click()
+    expect(page.get_by_role("row", name="424242")).to_contain_text("A hidden rate limit")
+    page.get_by_role("button", name="Take away: A hidden rate limit").click()
+    expect(page.get_by_text("Nothing: the sandbox behaves as Amazon should.")).to_be_visible()
+
+
+def test_reloading_the_page_that_shows_a_key_makes_no_second_one(site: Site, furnished: Furnished) -> None:
+    """Nor does it show the first again."""
+    site.sign_in()
+    site.open("/console/keys")
+    site.page.get_by_label("Name").fill("once only")
+    site.page.get_by_role("button", name="Make key").click()
+    expect(site.page.locator("#secret")).to_be_visible()
+    site.page.reload()
+    expect(site.page.locator("#secret")).to_have_count(0)
+    made = [one["name"] for one in api(site, "GET", "/keys?limit=200")["items"]]
+    assert made.count("once only") == 1

@@ -1,0 +1,64 @@
+"""What is wrong with a mapping, in the words of its form."""
+
+import pytest
+
+from app.domain.mapping import check_draft, check_publishable
+from app.web.console.present_mapping import changes
+from app.web.console.present_problems import label, told
+from tests.web.world import MAPPING
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("event_type", "Event Type"),
+        ("fields.phone", "Phone Number"),
+        ("fields.event_timestamp.pipe[1]", "Event Timestamp, functions"),
+        ("event_source.default", "Event Source, otherwise"),
+        ("custom_data[2].name", "Custom Data Fields, row 3"),
+        ("custom_data[0].path", "Custom Data Fields, row 1, field of the event"),
+        ("custom_data.brand", "Custom data: brand"),
+        ("consent.string", "Consent string"),
+        ("", "The mapping"),
+    ],
+)
+def test_a_place_is_called_as_the_form_calls_it(place: str, said: str) -> None:
+    """Not by its path in the document, which is for programs."""
+    assert label(place) == said
+
+
+def test_what_an_empty_mapping_lacks_is_told_without_the_words_of_machines() -> None:
+    """Each line leads to its place on the form."""
+    lacking = told((one.path, one.sentence) for one in check_publishable({"fields": {}}))
+    assert sorted(one.label for one in lacking) == [
+        "Consent",
+        "Country Code",
+        "Event Name",
+        "Event Source",
+        "Event Timestamp",
+        "Event Type",
+        "Match Keys",
+    ]
+    assert not any("_" in one.label + one.sentence for one in lacking)
+    assert {one.anchor for one in lacking} <= {
+        "fields",
+        "settings",
+        "consent",
+        "f-event_type",
+        "f-event_source",
+        "f-event_name",
+    }
+
+
+def test_what_is_wrong_keeps_its_own_sentence() -> None:
+    """Only what the label says already is left out of it."""
+    wrong = check_draft({**MAPPING, "custom_data": [{"name": "a b", "path": "x"}]})
+    (one,) = told((each.path, each.sentence) for each in wrong)
+    assert one.label == "Custom Data Fields, row 1"
+    assert one.sentence == "A custom name has 1 to 256 letters, digits and underscores."
+
+
+def test_what_publishing_changes_is_called_the_same() -> None:
+    """The diff's rows too."""
+    after = {**MAPPING, "fields": {**MAPPING["fields"], "phone": {"path": "user.telephone"}}}
+    assert [one.label for one in changes(MAPPING, after)] == ["Phone Number"]

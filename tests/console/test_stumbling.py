@@ -1,0 +1,147 @@
+"""Where a stranger would stumble: lists that end early, dead ends, forms that say nothing, lost typing."""
+
+import html
+import re
+
+import pytest
+
+from app.web.console.visitors import ROLES
+from tests.console.test_sessions import COOKIE, csrf, sign_in, world
+from tests.web.world import MAPPING, PUBLIC, World
+
+__all__ = ["world"]  # a fixture
+
+
+async def test_the_fifty_first_mapping_is_a_page_further(world: World) -> None:
+    """A list that ends says so, and the next page leads back."""
+    await sign_in(world)
+    made = (await world.made())["id"]
+    for number in range(51):
+        await world.mapped(made, name=f"Mapping {number:02d}")
+    here = f"/console/destinations/{made}/mappings"
+    first = (await world.client.get(here)).text
+    assert "Mapping 49" in first
+    assert "Mapping 50" not in first
+    onward = re.search(r'href="([^"]+cursor=[^"]+)">More<', first)
+    assert onward is not None
+    second = (await world.client.get(onward[1])).text
+    assert "Mapping 50" in second
+    assert f'href="{here}">The first ones<' in second
+
+
+@pytest.mark.parametrize("page", ["/settings", "/mappings/{}", "/mappings/{}/publish"])
+async def test_who_may_only_look_is_told_so_where_a_button_would_be(world: World, page: str) -> None:
+    """A form without a button and without a word looks broken."""
+    made = (await world.made())["id"]
+    mapping = (await world.mapped(made))["id"]
+    await sign_in(world, await world.key(*ROLES[0][1]))
+    shown = (await world.client.get(f"/console/destinations/{made}{page.format(mapping)}")).text
+    assert re.search(r"You are looking as viewer.*takes an editor", shown)
+
+
+async def test_a_drafts_advertiser_can_be_mended_as_the_page_says(world: World) -> None:
+    """After a sign-in that does not see the advertiser, Settings is where that is mended."""
+    await sign_in(world)
+    made = await world.made(advertiser_id="42")
+    here = f"/console/destinations/{made['id']}/settings"
+    assert 'name="advertiser_id"' in (await world.client.get(here)).text
+    form = {"csrf": await csrf(world), "version": "1", "name": "Acme", "advertiser_id": "43", "region": "EU"}
+    assert (await world.client.post(here, data=form)).status_code == 303
+    answer = (await world.call("GET", f"/destinations/{made['id']}")).json()
+    assert (answer["advertiser_id"], answer["region"]) == ("43", "EU")
+    wrong = await world.client.post(here, data={**form, "version": "2", "advertiser_id": "ENTITY1"})
+    assert wrong.status_code == 422
+    assert 'value="ENTITY1"' in wrong.text
+
+
+async def test_a_fragment_after_the_sessions_end_leaves_the_page_as_it_is(world: World) -> None:
+    """Leading away would lose what somebody has typed; they sign in in another tab."""
+    answer = await world.client.post(
+        "/console/destinations/x/mappings/y/preview", headers={"HX-Request": "true"}
+    )
+    assert answer.status_code == 401
+    assert "HX-Redirect" not in answer.headers
+    assert "What you typed is kept here." in answer.text
+    assert 'target="_blank"' in answer.text
+
+
+async def test_a_form_after_the_sessions_end_leads_back_to_its_page(world: World) -> None:
+    """And the sign-in says that it was not done; a page elsewhere is not led to."""
+    sent = {"Referer": f"{PUBLIC}/console/keys"}
+    answer = await world.client.post("/console/keys", data={"name": "x"}, headers=sent)
+    assert answer.headers["location"] == "/console/sign-in?unsent=1&next=/console/keys"
+    page = (await world.client.get(answer.headers["location"])).text
+    assert "What you sent last was not done" in page
+    away = await world.client.post("/console/keys", headers={"Referer": "https://elsewhere.example/x"})
+    assert away.headers["location"].endswith("next=/console")
+
+
+async def test_the_sign_in_says_that_a_session_has_ended(world: World) -> None:
+    """Not to somebody who comes for the first time."""
+    assert "has ended" not in (await world.client.get("/console/sign-in")).text
+    world.client.cookies.set(COOKIE, "of-yesterday")
+    assert "Your session has ended." in (await world.client.get("/console/sign-in")).text
+
+
+async def test_a_form_of_the_session_before_is_done_after_one_question(world: World) -> None:
+    """What was typed is in the question, markup as text; without a yes nothing is done."""
+    await sign_in(world)
+    stale = await csrf(world)
+    await sign_in(world)
+    name = 'Söhne "<b>&'
+    form = {"csrf": stale, "name": name, "advertiser_id": "42", "region": "NA", "currency": "USD"}
+    before = await world.acts()
+    asked = await world.client.post("/console/destinations/new", data=form)
+    assert asked.status_code == 403
+    assert await world.acts() == before
+    assert "<b>" not in asked.text
+    hidden = {
+        html.unescape(found[1]): html.unescape(found[2])
+        for found in re.finditer(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', asked.text)
+    }
+    assert hidden["name"] == name
+    assert hidden["csrf"] not in ("", stale)
+    done = await world.client.post("/console/destinations/new", data=hidden)
+    assert done.status_code == 303
+    assert (await world.call("GET", done.headers["location"].removeprefix("/console"))).json()["name"] == name
+
+
+async def test_activate_offers_a_payload_whose_execution_can_be_found_again(world: World) -> None:
+    """Events are searched by journey execution, so the example names one; a plain webhook has none."""
+    await sign_in(world)
+    made = (await world.made())["id"]
+    page = html.unescape((await world.client.get(f"/console/destinations/{made}/activate")).text)
+    one = page.split('id="body-one"')[1].split("</pre>")[0]
+    assert '"execution_id"' in one
+    assert '"journey"' not in page.split('id="body-webhook"')[1].split("</pre>")[0]
+
+
+async def test_the_audit_calls_people_and_things_by_their_names(world: World) -> None:
+    """With a way to each; ids are for programs. A version says by whom it was published alike."""
+    key = await world.key(*ROLES[2][1])
+    await world.sql("UPDATE api_keys SET name = 'Ada of ops'")
+    made = (await world.made(name="Acme Shop"))["id"]
+    answer = await world.call("POST", f"/destinations/{made}/mappings", MAPPING, key=key)
+    mapping = answer.json()["id"]
+    await world.call("POST", f"/destinations/{made}/mappings/{mapping}/publish", key=key)
+    await sign_in(world)
+    audit = (await world.client.get("/console/audit")).text
+    assert ">Ada of ops<" in audit
+    assert ">the bootstrap key<" in audit
+    assert f'href="/console/destinations/{made}/mappings/{mapping}"' in audit
+    assert ">Acme Shop<" in audit
+    published = (await world.client.get(f"/console/destinations/{made}/mappings/{mapping}/publish")).text
+    assert "by <bdi>Ada of ops</bdi>" in published
+
+
+async def test_what_cannot_be_done_now_leads_back_to_its_destination(world: World) -> None:
+    """Not to the list of all; a destination that is not there is led back to from nowhere."""
+    await sign_in(world)
+    made = (await world.made())["id"]
+    here = f"/console/destinations/{made}"
+    answer = await world.client.post(f"{here}/delete", data={"csrf": await csrf(world), "name": "x"})
+    assert answer.status_code == 422
+    assert f'href="{here}">Back to the destination<' in answer.text
+    gone = await world.client.get("/console/destinations/dst_0123456789abcdef0123/settings")
+    assert gone.status_code == 404
+    assert "Back to the destination" not in gone.text
