@@ -122,7 +122,7 @@ class Envelope:
             message = await receive()
             complete = message["type"] == "http.request" and not message.get("more_body", False)
             if ticket.read_at is None:
-                problem = self._gauges.read(ticket, len(message.get("body", b"")), complete=complete)
+                problem = self._gauges.read(ticket, message.get("body", b""), complete=complete)
                 if problem is not None:
                     raise Refusal.of(problem)
                 if complete and ticket.is_post:
