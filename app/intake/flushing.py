@@ -116,6 +116,7 @@ class Flusher:
             crowded = len(posts) > 1
             if posts:
                 await self._flush(posts)
+            posts = []  # or the last ones stayed in memory until the next come
         if self._connection is not None and not self._connection.is_closed():
             await self._connection.close()
 

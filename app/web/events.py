@@ -27,8 +27,10 @@ router = APIRouter(route_class=Door, tags=["events"])
 
 NDJSON = "application/x-ndjson"
 
-# Fifty for each of the most events. In memory an empty list is twenty times its three bytes.
+# Fifty for each of the most events, and a hundred values. In memory an empty list is twenty times its three
+# bytes, a short decimal thirty times its four.
 MOST_CONTAINERS = 250_000
+MOST_VALUES = 500_000
 
 DefaultDestination = Annotated[
     str | None, Query(alias="destination_id", max_length=64, description="For events that name none.")
@@ -157,6 +159,8 @@ def read_body(
     """Return the events of a body, and rejections of what is none. Raises Refusal for the body as a whole."""
     if len(body) > MOST_CONTAINERS and body.count(b"[") + body.count(b"{") > MOST_CONTAINERS:
         raise Refusal(Word.TOO_LARGE, "The body holds more than 250,000 lists and objects.")
+    if len(body) > MOST_VALUES and body.count(b",") > MOST_VALUES:
+        raise Refusal(Word.TOO_LARGE, "The body holds more than 500,000 values.")
     if media_type == NDJSON:
         read = read_lines(body, default_destination=destination, default_mapping=mapping)
     else:

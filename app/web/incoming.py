@@ -48,13 +48,13 @@ class Incoming:
         if (self._told or 0) > self._cap:
             raise Refusal(Word.TOO_LARGE)
         message = await self._receive()
-        size = len(message.get("body", b""))
-        self._seen += size
+        body = message.get("body", b"")
+        self._seen += len(body)
         if self._seen > self._cap:
             raise Refusal(Word.TOO_LARGE)
         if self._ticket is not None and self._ticket.read_at is None:
             complete = message["type"] == "http.request" and not message.get("more_body", False)
-            await self._charge(self._ticket, size, complete=complete)
+            await self._charge(self._ticket, body, complete=complete)
         return message
 
     async def whole(self) -> bytes:
@@ -68,8 +68,8 @@ class Incoming:
             if not message.get("more_body", False):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    async def _charge(self, ticket: Ticket, size: int, *, complete: bool) -> None:
-        problem = self._gauges.read(ticket, size, complete=complete)
+    async def _charge(self, ticket: Ticket, body: bytes, *, complete: bool) -> None:
+        problem = self._gauges.read(ticket, body, complete=complete)
         if problem is None and complete and ticket.is_post:
             # Behind this the post is read and judged: that is where its time goes.
             await self._turnstile.pass_through(ticket.cost)

@@ -14,6 +14,7 @@ from app.domain.admission import MIB, Bounds
 from app.domain.event import Event, Rejection
 from app.intake.receiving import Result
 from app.web.api import create_api
+from app.web.pressure import resident_bytes
 from tests.web.world import BOOTSTRAP, World
 
 
@@ -207,6 +208,22 @@ async def test_short_memory_lets_posts_in_one_at_a_time(crowd: Callable[..., Cro
     assert crowded.turned_away("memory") == 1
     assert await crowded.let_go() == [202]
     assert (await Sender(crowded.app).post()).status == 202
+
+
+@pytest.mark.parametrize("told", [-1, None], ids=["a length that was told", "a length nobody told"])
+async def test_a_body_must_have_room_for_what_it_becomes(
+    crowd: Callable[..., Crowd], told: int | None
+) -> None:
+    """A megabyte of numbers is thirty of objects: beside others it is not read where so much is not left."""
+    crowded = crowd(resident_bytes=resident_bytes() + 24 * MIB)
+    await crowded.hold(of_size(100))
+    numbers = b'{"destination_id": "d", "x": [' + b"1.5," * 300_000 + b"1.5]}"
+    away = await Sender(crowded.app).post(numbers, told=told, chunks=4)
+    assert away.status == 503
+    assert crowded.turned_away("memory") == 1
+    await crowded.hold(of_size(len(numbers)))  # as long a text becomes nothing larger
+    assert await crowded.let_go() == [202, 202]
+    assert (await Sender(crowded.app).post(numbers)).status == 202  # a lone one is taken
 
 
 async def test_more_than_is_answered_in_time_is_turned_away(crowd: Callable[..., Crowd]) -> None:
