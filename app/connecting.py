@@ -5,6 +5,7 @@ from app.amazon.client import EventsClient
 from app.amazon.tokens import InvalidClient, SignIn, SignInRefused, Tokens
 from app.domain.destination import Region
 from app.domain.ids import AdvertiserId
+from app.domain.outcome import Unauthorized
 from app.web.wiring import CannotTell, Declined, Granted, Misconfigured, NotVisible, Visible
 
 
@@ -36,13 +37,15 @@ class Connecting:
 
     async def find_advertiser(
         self, region: Region, *, access_token: str, advertiser_id: AdvertiserId
-    ) -> Visible | NotVisible | CannotTell:
-        """Ask whether the signed-in user sees the advertiser."""
+    ) -> Visible | NotVisible | CannotTell | Declined:
+        """Ask whether the signed-in user sees the advertiser; Declined where Amazon takes no such token."""
         answer = await accounts.find_advertiser(self._client, region, access_token, advertiser_id)
         match answer:
             case accounts.Visible(name=name, currency=currency):
                 return Visible(name, currency)
             case accounts.NotVisible(ids):
                 return NotVisible(ids)
+            case Unauthorized():
+                return Declined()
             case _:
                 return CannotTell()

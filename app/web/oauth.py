@@ -159,6 +159,9 @@ async def _look(wired: Wiring, destination: Destination, tokens: Granted) -> Vis
             # Whoever comes back with the state is the user who signed in: these are his own.
             detail = f"{not_visible(ids)} The destination stays as it was."
             raise Refusal(Word.ADVERTISER_NOT_VISIBLE, detail, visible_advertiser_ids=list(ids))
+        case Declined():
+            # A token that was given a moment ago: asking again with it is in vain, signing in again is not.
+            raise Refusal(Word.SIGN_IN_FAILED)
         case CannotTell():
             raise Refusal(Word.AMAZON_UNAVAILABLE)
         case other:

@@ -13,7 +13,7 @@ from app.web.checklist import Known, checklist
 from app.web.destinations import held, seen
 from app.web.door import CallerOf, Door, Wired, needs
 from app.web.schemas import Confirm
-from app.web.wiring import CannotTell, NotVisible, Visible, Wiring
+from app.web.wiring import CannotTell, Declined, NotVisible, Visible, Wiring
 
 router = APIRouter(route_class=Door, tags=["destinations"])
 
@@ -58,9 +58,11 @@ async def _ask(wired: Wiring, destination: Destination, sealed: bytes) -> Visibl
         token = wired.vault.open(sealed, place=sign_ins.access_place(destination.id)).decode()
     except Unopenable:
         return CannotTell()
-    return await wired.find_advertiser(
+    answer = await wired.find_advertiser(
         destination.region, access_token=token, advertiser_id=destination.advertiser_id
     )
+    # An access token that has run out says nothing of the sign-in: the next send refreshes it.
+    return CannotTell() if isinstance(answer, Declined) else answer
 
 
 @router.post("/destinations/{destination_id}/preflight", summary="Confirm what Amazon cannot be asked")

@@ -34,7 +34,7 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """Amazon did not take the code: used, expired, or not meant for this client."""
+    """Amazon did not take the code, used or expired or another client's, or not the token it gave for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class FindAdvertiser(Protocol):
 
     async def __call__(
         self, region: Region, *, access_token: str, advertiser_id: AdvertiserId
-    ) -> Visible | NotVisible | CannotTell: ...
+    ) -> Visible | NotVisible | CannotTell | Declined: ...
 
 
 class Road(Protocol):

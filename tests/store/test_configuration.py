@@ -79,6 +79,36 @@ async def test_the_database_refuses_what_cannot_be(engine: AsyncEngine, facts: s
             await connection.execute(text(f"UPDATE destinations SET {facts}"))
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pytest.param("UPDATE destinations SET archived_at = NULL", id="an archived destination comes back"),
+        pytest.param("UPDATE destinations SET archived_at = now()", id="a destination is archived again"),
+        pytest.param("UPDATE mappings SET archived_at = NULL", id="an archived mapping comes back"),
+        pytest.param("UPDATE mapping_versions SET document = '{}'", id="a published version is edited"),
+        pytest.param("DELETE FROM mapping_versions", id="a published version goes"),
+    ],
+)
+async def test_the_database_keeps_what_is_final(engine: AsyncEngine, statement: str) -> None:
+    """Archived for good, and published versions immutable, against every writer."""
+    made = await make(engine)
+    async with engine.begin() as connection:
+        await mappings.create(connection, MappingId("map_" + "1" * 16), made.id, {"name": "Cart"})
+        await connection.execute(
+            text(
+                "INSERT INTO mapping_versions (mapping, version, document, published_by) "
+                "SELECT id, 1, '{}', 'test' FROM mappings"
+            )
+        )
+        await connection.execute(text("UPDATE mappings SET archived_at = now() - interval '1 hour'"))
+        await connection.execute(text("UPDATE destinations SET archived_at = now() - interval '1 hour'"))
+    with pytest.raises(IntegrityError):
+        async with engine.begin() as connection:
+            await connection.execute(text(statement))
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE destinations SET archived_at = archived_at, name = 'Other'"))
+
+
 async def test_of_names_pinned_at_once_all_see_the_first(engine: AsyncEngine) -> None:
     """Twenty transactions pin twenty names: one is new, and every one reads the same."""
 

@@ -202,6 +202,20 @@ async def test_a_sign_in_of_a_destination_deleted_meanwhile_is_refused(world: Wo
     assert world.sign_in.exchanged == []
 
 
+async def test_a_token_that_amazon_does_not_take_back_asks_for_a_new_sign_in(world: World) -> None:
+    """401 from the accounts: 400 with what to do, the destination stays a draft; preflight cannot tell."""
+    made, state = await ready(world)
+    world.advertisers.declines = True
+    answer = await world.back(state=state, code="abc")
+    assert (answer.status_code, answer.json()["error"]) == (400, "sign_in_failed")
+    assert await world.sql("SELECT * FROM sign_ins") == []
+    world.advertisers.declines = False
+    await world.connected(made)
+    world.advertisers.declines = True
+    asked = (await world.call("GET", f"/destinations/{made['id']}/preflight?ask=true")).json()
+    assert {one["name"]: one["status"] for one in asked["checks"]}["account"] != "failed"
+
+
 async def test_tokens_are_kept_only_for_what_amazon_was_asked_about(world: World) -> None:
     """The advertiser id changed while Amazon was asked: 409, nothing kept."""
     made, state = await ready(world)

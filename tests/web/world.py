@@ -61,13 +61,16 @@ class FakeAdvertisers:
 
     visible: set[tuple[str, str]] = field(default_factory=set)
     unavailable: bool = False
+    declines: bool = False  # no token is good here
     currency: str | None = None
 
     async def __call__(
         self, region: Region, *, access_token: str, advertiser_id: AdvertiserId
-    ) -> Visible | NotVisible | CannotTell:
+    ) -> Visible | NotVisible | CannotTell | Declined:
         if self.unavailable:
             return CannotTell()
+        if self.declines:
+            return Declined()
         if (region.value, advertiser_id) in self.visible:
             return Visible("Acme", self.currency)
         return NotVisible(tuple(id_ for where, id_ in sorted(self.visible) if where == region.value))
