@@ -213,7 +213,7 @@ def test_the_help_of_a_list_follows_what_is_chosen(site: Site, furnished: Furnis
     expect(told).to_contain_text("added to a shopping cart")
     site.page.locator("#f-event_type").select_option(label="Off-Amazon Purchases")
     expect(told).not_to_contain_text("added to a shopping cart")
-    expect(told).to_contain_text("urchase")
+    expect(told).to_contain_text("bought outside Amazon")
 
 
 def test_limits_are_told_while_typing(site: Site, furnished: Furnished) -> None:

@@ -10,7 +10,7 @@ import pytest
 from app.store.observations import Connection, Day, Minute, Request
 from app.web.console import present_destination as present
 from app.web.console.present_diagnosis import Seen, diagnose
-from app.web.console.present_mapping import Change, changes, paths, preview, slips, written
+from app.web.console.present_mapping import Change, changes, paths, slips
 from app.web.console.present_overview import by_day, line, rows
 from app.web.console.present_setup import steps
 from app.web.console.present_trace import match_keys, story
@@ -400,38 +400,3 @@ def test_the_editor_says_what_is_mostly_a_slip() -> None:
         ("consent.mode", "No event can be taken with this."),
     ]
     assert slips({"event_type": "SEARCH", "fields": {"email": "user.email"}}, "EU") == []
-
-
-def test_json_for_reading_is_short_and_the_same() -> None:
-    """Leaves stand on a line; nothing is left out, and what is read back is what was written."""
-    event = {
-        "a": {"b": "é", "c": []},
-        "matchKeys": [{"type": "EMAIL", "values": ["f" * 64]}],
-        "n": 1.50,
-        "l": ["x" * 60] * 3,
-    }
-    told = written(event)
-    assert json.loads(told) == event
-    assert '  "matchKeys": [{"type": "EMAIL", "values": ["' + "f" * 64 + '"]}],' in told
-    assert written({}) == "{}"
-
-
-@pytest.mark.parametrize(
-    ("field", "rule", "result", "label", "done"),
-    [
-        ("email", "amazon.email", "sha256:b5fc85e5…", "Email", "normalised and hashed"),
-        ("maid", "amazon_gtm.maid", "…", "MAID", "normalised"),
-        ("phone", "dropped", None, "Phone Number", "unreadable, left out"),
-        ("event_type", "const", "LEAD", "Event Type", "the same for every event"),
-        ("custom_data.brand", "trim | lower", "acme", "Custom data: brand", "trim | lower"),
-        ("value", "", 5, "Value", "as it is"),
-        ("consent", "gate", "granted", "Consent", "consent checked"),
-    ],
-)
-def test_what_was_done_to_a_field_is_said_in_words(
-    field: str, rule: str, result: Any, label: str, done: str
-) -> None:
-    """The rule's own word stays to be looked up; a pipe's functions are what the form calls them."""
-    step = {"field": field, "source": "a.b", "found": True, "rule": rule, "result": result}
-    (line,) = preview({"ok": True, "amazon_event": {}, "steps": [step], "warnings": []}).lines
-    assert (line.label, line.rule, line.word) == (label, done, rule)

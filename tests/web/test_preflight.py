@@ -45,8 +45,8 @@ TERMS = {"terms": Confirmation("terms", "key_1", AT)}
         pytest.param(known(asked=NotVisible(("42",))), "account", "failed", "sees 42", id="others are seen"),
         pytest.param(known(asked=NotVisible()), "account", "failed", ENTITY_HINT, id="entity ids"),
         pytest.param(known(asked=NotVisible()), "region", "failed", "another region", id="no account there"),
-        pytest.param(known(), "region", "ok", "NA", id="found in the region"),
-        pytest.param(known(account=None), "region", "unknown", "NA", id="region not seen yet"),
+        pytest.param(known(), "region", "ok", "North America", id="found in the region"),
+        pytest.param(known(account=None), "region", "unknown", "North America", id="region not seen yet"),
         pytest.param(known(), "currency", "ok", "USD", id="the same currency"),
         pytest.param(
             known(account=Account("Acme", "CAD", AT)), "currency", "failed", "CAD", id="another currency"
