@@ -12,8 +12,9 @@ import asyncpg
 from app.delivery import settlements
 from app.delivery.choosing import choose
 from app.delivery.erasing import Erasing
+from app.delivery.items import Claimed, Load
 from app.delivery.lanes import IN_FLIGHT_CAP, Lane
-from app.delivery.loads import Claimed, Load, claim_live, claim_retry
+from app.delivery.loads import claim_live, claim_retry
 from app.delivery.logbook import Logbook
 from app.delivery.tokens import Access, AccessTokens, NotYet, Parked
 from app.domain.destination import Region

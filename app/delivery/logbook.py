@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from app.delivery.items import Load
 from app.delivery.lanes import Lane
-from app.delivery.loads import Load
 from app.domain.outcome import Sent
 from app.domain.settling import Settlement
 from app.store.attempts import Started
