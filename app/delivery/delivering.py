@@ -145,7 +145,11 @@ class Delivery:
     async def _prepare(self, lane: Lane) -> _Going | None:
         """Claimed and paced: choose a load, find a token, commit the attempt as started."""
         async with self._pool.acquire() as connection:
-            turn = await self._look(connection, lane)
+            now = self._chance.monotonic()
+            if (known := lane.known(now)) is not None:
+                turn: _Turn | None = _Turn(known, Service.LIVE, others_due=False, floors=lane.floors.at(now))
+            else:
+                turn = await self._look(connection, lane)
             if turn is None:
                 return None
             if (kept := self._tokens.kept(turn.queue.id)) is not None:
@@ -181,6 +185,7 @@ class Delivery:
             await self._erasing.learn(connection)
             lane.erasures = look.erasures
         lane.limit = look.limit or lane.limit
+        lane.looked(look.queues, began)
         now = self._chance.monotonic()
         chosen = choose(lane, look.queues, now)
         if chosen is None:
@@ -209,7 +214,9 @@ class Delivery:
         await self._take_off(connection, lane, queue, claimed)
         load = claimed.load
         if load is None or not load.items:
-            lane.wake(self._chance.monotonic())
+            if claimed != Claimed(None) or lane.only is None:
+                lane.wake(self._chance.monotonic())
+            # Else nothing is due: the notice that woke the lane spoke of what had been taken already.
             return None
         # Taken before the attempt is committed, so that our deadline ends before the database's does.
         until = self._chance.monotonic() + REQUEST_DEADLINE_S
@@ -231,6 +238,7 @@ class Delivery:
         if started is None:
             # Paused, parked, reconnected, taken over or asked to erase between our reading and now.
             self._tokens.forget(queue.id)
+            lane.only = None
             lane.wake(self._chance.monotonic() + 0.1)
             return None
         now = self._chance.monotonic()
@@ -282,6 +290,7 @@ class Delivery:
         if not (isinstance(settlement, EachItsOwn) and settlement.is_delivered):
             # Of what it carried something is due again, now or soon. What has come in since is told by its
             # own notice, and what the claim left behind has woken the lane already.
+            lane.only = None
             lane.wake(max(self._chance.monotonic(), lane.ready_gate, lane.claimed_at + self._merge_window))
         return written is not None and not isinstance(settlement, NotNow)
 
