@@ -12,15 +12,17 @@ import asyncpg
 from app.delivery import settlements
 from app.delivery.choosing import choose
 from app.delivery.erasing import Erasing
+from app.delivery.items import Claimed, Load
 from app.delivery.lanes import IN_FLIGHT_CAP, Lane
-from app.delivery.loads import Claimed, Load, claim_live, claim_retry
+from app.delivery.loads import claim_live, claim_retry
+from app.delivery.logbook import Logbook
 from app.delivery.tokens import Access, AccessTokens, NotYet, Parked
 from app.domain.destination import Region
 from app.domain.floors import Key
 from app.domain.outcome import Forbidden, Lost, Sent, Throttled, Unauthorized
 from app.domain.settling import AllLater, EachItsOwn, NotNow, RetryPolicy, Settlement, settle
 from app.domain.turns import Service
-from app.store import attempts, lanes
+from app.store import RoadConnection, attempts, lanes
 from app.store.trouble import DRIVER_TROUBLE
 from app.telemetry import Telemetry, describe
 from app.vault import Vault
@@ -52,6 +54,16 @@ class Chance:
     now: Callable[[], datetime]
     monotonic: Callable[[], float]
     jitter: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """What kind of request a lane sends next, and of which destination."""
+
+    queue: lanes.Queue
+    service: Service
+    others_due: bool
+    floors: Mapping[Key, datetime]  # where the look began, and so the claim does
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -92,6 +104,7 @@ class Delivery:
         self._erasing = erasing
         self._chance = chance
         self._telemetry = telemetry
+        self._logbook = Logbook(telemetry)
         self._worker = worker
         self._writer = writer
         self._max_age = max_age
@@ -132,99 +145,109 @@ class Delivery:
     async def _prepare(self, lane: Lane) -> _Going | None:
         """Claimed and paced: choose a load, find a token, commit the attempt as started."""
         async with self._pool.acquire() as connection:
-            began = self._chance.monotonic()
-            look = await lanes.look(
-                connection,
-                lane.id,
-                parcels_in_flight=list(lane.parcels_in_flight),
-                exceptions_in_flight=list(lane.exceptions_in_flight),
-                floors=(floors := lane.floors.at(began)),
-            )
-            lane.floors = lane.floors.looked(began, self._chance.monotonic())
-            if look.erasures != lane.erasures:
-                await self._erasing.learn(connection)
-                lane.erasures = look.erasures
-        lane.limit = look.limit or lane.limit
-        chosen = choose(lane, look.queues, self._chance.monotonic())
-        if chosen is None:
-            return None
-        queue, service, others_due = chosen
+            now = self._chance.monotonic()
+            if (known := lane.known(now)) is not None:
+                turn: _Turn | None = _Turn(known, Service.LIVE, others_due=False, floors=lane.floors.at(now))
+            else:
+                turn = await self._look(connection, lane)
+            if turn is None:
+                return None
+            if (kept := self._tokens.kept(turn.queue.id)) is not None:
+                return await self._start(connection, lane, turn, kept)
+        # The token server may have to be asked: the connection is others' meanwhile.
+        access = await self._tokens.access(turn.queue.id, Region(lane.held.region))
         now = self._chance.monotonic()
-        ready_at = lane.ready_at(now)
-        if ready_at > now:
-            lane.wake(ready_at)
-            return None
-        region = Region(lane.held.region)
-        access = await self._tokens.access(queue.id, region)
         match access:
             case Parked(reason):
-                self._telemetry.log("destination.parked", destination=queue.id, reason=reason)
+                self._telemetry.log("destination.parked", destination=turn.queue.id, reason=reason)
                 lane.wake(now + 1)
                 return None
             case NotYet(why, seconds):
-                self._telemetry.log("token.not_yet", destination=queue.id, why=why, seconds=seconds)
+                self._telemetry.log("token.not_yet", destination=turn.queue.id, why=why, seconds=seconds)
                 lane.wake(now + seconds)
                 return None
             case Access():
-                return await self._start(lane, queue, access, service, floors, others_due=others_due)
+                async with self._pool.acquire() as connection:
+                    return await self._start(connection, lane, turn, access)
+
+    async def _look(self, connection: RoadConnection, lane: Lane) -> _Turn | None:
+        """Choose whose turn it is in a lane; None where nothing is due or may leave yet."""
+        began = self._chance.monotonic()
+        look = await lanes.look(
+            connection,
+            lane.id,
+            parcels_in_flight=list(lane.parcels_in_flight),
+            exceptions_in_flight=list(lane.exceptions_in_flight),
+            floors=(floors := lane.floors.at(began)),
+        )
+        lane.floors = lane.floors.looked(began, self._chance.monotonic())
+        if look.erasures != lane.erasures:
+            await self._erasing.learn(connection)
+            lane.erasures = look.erasures
+        lane.limit = look.limit or lane.limit
+        lane.looked(look.queues, began)
+        now = self._chance.monotonic()
+        chosen = choose(lane, look.queues, now)
+        if chosen is None:
+            return None
+        if (ready_at := lane.ready_at(now)) > now:
+            lane.wake(ready_at)
+            return None
+        return _Turn(*chosen, floors)
 
     async def _start(
-        self,
-        lane: Lane,
-        queue: lanes.Queue,
-        access: Access,
-        service: Service,
-        floors: Mapping[Key, datetime],
-        *,
-        others_due: bool,
+        self, connection: RoadConnection, lane: Lane, turn: _Turn, access: Access
     ) -> _Going | None:
+        queue, service = turn.queue, turn.service
         claim = claim_live if service in (Service.LIVE, Service.REPLAY) else claim_retry
-        async with self._pool.acquire() as connection:
-            claimed = await claim(
-                connection,
-                lane,
-                queue,
-                service,
-                vault=self._vault,
-                max_age=self._max_age,
-                now=self._chance.now(),
-                looked_for=self._erasing.looked_for,
-                floors=floors,
-            )
-            await self._take_off(connection, lane, queue, claimed)
-            load = claimed.load
-            if load is None or not load.items:
+        claimed = await claim(
+            connection,
+            lane,
+            queue,
+            service,
+            vault=self._vault,
+            max_age=self._max_age,
+            now=self._chance.now(),
+            looked_for=self._erasing.looked_for,
+            floors=turn.floors,
+        )
+        await self._take_off(connection, lane, queue, claimed)
+        load = claimed.load
+        if load is None or not load.items:
+            if claimed != Claimed(None) or lane.only is None:
                 lane.wake(self._chance.monotonic())
-                return None
-            # Taken before the attempt is committed, so that our deadline ends before the database's does.
-            until = self._chance.monotonic() + REQUEST_DEADLINE_S
-            if lane.owned_until <= until:
-                # The lease could lapse under the request; the poll will wake us after its renewal.
-                return None
-            started = await attempts.start(
-                connection,
-                lane=lane.id,
-                fence=lane.fence,
-                destination=queue.number,
-                worker=self._worker,
-                parcels=load.whole or [item.parcel for item in load.items],
-                places=None if load.is_live else [item.place for item in load.items],
-                events=len(load.items),
-                generation=access.generation,
-                erasures=lane.erasures,
-            )
+            # Else nothing is due: the notice that woke the lane spoke of what had been taken already.
+            return None
+        # Taken before the attempt is committed, so that our deadline ends before the database's does.
+        until = self._chance.monotonic() + REQUEST_DEADLINE_S
+        if lane.owned_until <= until:
+            # The lease could lapse under the request; the poll will wake us after its renewal.
+            return None
+        started = await attempts.start(
+            connection,
+            lane=lane.id,
+            fence=lane.fence,
+            destination=queue.number,
+            worker=self._worker,
+            parcels=load.whole or [item.parcel for item in load.items],
+            places=None if load.is_live else [item.place for item in load.items],
+            events=len(load.items),
+            generation=access.generation,
+            erasures=lane.erasures,
+        )
         if started is None:
             # Paused, parked, reconnected, taken over or asked to erase between our reading and now.
             self._tokens.forget(queue.id)
+            lane.only = None
             lane.wake(self._chance.monotonic() + 0.1)
             return None
         now = self._chance.monotonic()
         lane.served[queue.number] = now
         lane.turns = lane.turns.served(service, now, lane.pace.allowed(lane.limit).per_second)
-        return _Going(load, started, access, until, load.may_be_more or others_due)
+        return _Going(load, started, access, until, load.may_be_more or turn.others_due)
 
     async def _take_off(
-        self, connection: asyncpg.pool.PoolConnectionProxy, lane: Lane, queue: lanes.Queue, claimed: Claimed
+        self, connection: RoadConnection, lane: Lane, queue: lanes.Queue, claimed: Claimed
     ) -> None:
         """Take off the road what a claim found unfit to be sent."""
         for parcel, day in claimed.erasable:
@@ -236,7 +259,7 @@ class Delivery:
                 written = await settlements.write_unsent(
                     connection, lane, queue.number, claimed, writer=self._writer
                 )
-            self._count(written)
+            self._logbook.settled(written.delta)
             for one in claimed.unreadable:
                 self._telemetry.log("parcel.unreadable", level=40, parcel=one.parcel, events=len(one.places))
 
@@ -261,12 +284,13 @@ class Delivery:
             )
             settlement = await self._judge(lane, going, sent, now)
         written = await self._settle(lane, going, sent, settlement)
-        self._tell(lane, going, sent, settlement)
+        self._logbook.attempted(lane, going.load, going.started, sent, settlement)
         if written is not None:
-            self._count(written)
+            self._logbook.settled(written.delta)
         if not (isinstance(settlement, EachItsOwn) and settlement.is_delivered):
             # Of what it carried something is due again, now or soon. What has come in since is told by its
             # own notice, and what the claim left behind has woken the lane already.
+            lane.only = None
             lane.wake(max(self._chance.monotonic(), lane.ready_gate, lane.claimed_at + self._merge_window))
         return written is not None and not isinstance(settlement, NotNow)
 
@@ -342,13 +366,13 @@ class Delivery:
                 jitter=self._chance.jitter(),
                 writer=self._writer,
             )
-        self._count(written)
+        self._logbook.settled(written.delta)
         self._telemetry.log(
             "attempt.recovered", attempt=left.id, lane=lane.id, events_age_s=left.age.total_seconds()
         )
         lane.wake(self._chance.monotonic())
 
-    async def _note(self, connection: asyncpg.pool.PoolConnectionProxy, lane: Lane) -> None:
+    async def _note(self, connection: RoadConnection, lane: Lane) -> None:
         """Tell the lane's row how Amazon was found, where that has changed enough to be of use."""
         rate, state = lane.pace.learned.held, lane.breaker.state(self._chance.monotonic()).value
         # A rate that is five per cent from the one that was told is told anew.
@@ -364,26 +388,3 @@ class Delivery:
                 error_rate=lane.breaker.error_rate,
             )
             lane.noted = seen
-
-    def _tell(self, lane: Lane, going: _Going, sent: Sent, settlement: Settlement) -> None:
-        outcome = type(sent.reply).__name__.lower()
-        self._telemetry.attempts.labels(outcome).inc()
-        self._telemetry.attempt_seconds.observe(sent.took_ms / 1000)
-        self._telemetry.log(
-            "amazon.attempted",
-            attempt=going.started.id,
-            destination=going.load.queue.id,
-            lane=lane.id,
-            events=len(going.load.items),
-            kind=going.load.service.value,
-            outcome=outcome,
-            settlement=type(settlement).__name__,
-            status=sent.status,
-            request_id=sent.request_id,
-            took_ms=sent.took_ms,
-        )
-
-    def _count(self, written: settlements.Written) -> None:
-        for status in ("delivered", "dead", "expired"):
-            if number := getattr(written.delta, status):
-                self._telemetry.settled.labels(status).inc(number)

@@ -89,7 +89,9 @@ class Dispatcher:
             while not self._stopping.is_set():
                 wait = self._serve_ready()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._something.wait(), wait)
+                    # Not `wait_for`, which makes it a task each time: this turns several times a request.
+                    async with asyncio.timeout(wait):
+                        await self._something.wait()
                 self._something.clear()
         finally:
             for keeper in keepers:

@@ -1,14 +1,16 @@
 """A lane as its owner knows it: fence, lease, pace, and what is in flight."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from app.domain.breaking import Breaker
 from app.domain.floors import Floors
 from app.domain.ids import DestinationNumber, LaneId, ParcelId
 from app.domain.pacing import Limit, Pace
-from app.domain.turns import Turns
-from app.store.lanes import Held
+from app.domain.turns import Service, Turns
+from app.store.lanes import Held, Queue
 
+BELIEVED_S = 0.5  # how long a look is believed that found one destination with live events alone
 POLL_EVERY_S = 1.0  # how often it is asked which lanes have work; notices only make it sooner
 IN_FLIGHT_CAP = 8  # requests of one lane that may be under way at once, once it has proved well
 
@@ -36,6 +38,8 @@ class Lane:
     breaker: Breaker = field(default_factory=Breaker)
     floors: Floors = field(default_factory=Floors)
     noted: tuple[float | None, str, float] | None = None  # what its row was last told of it
+    only: Queue | None = None  # the one queue that may owe anything, where the last look found but one
+    only_until: float = 0.0  # how long that is believed
     erasures: int = -1  # the number under which its next load is judged
     given_up: bool = False
 
@@ -48,6 +52,20 @@ class Lane:
     def fence(self) -> int:
         """Return the number that every write of ours must name."""
         return self.held.fence
+
+    def looked(self, queues: Sequence[Queue], now: float) -> None:
+        """Note what a look found: with one active destination that owes live events alone, or nothing.
+
+        Retries come of our own settlements, so until one makes some, or a replay is asked for, whatever is
+        due is that destination's and live.
+        """
+        lone = len(queues) == 1 and queues[0].due_in.keys() <= {Service.LIVE}
+        self.only, self.only_until = (queues[0], now + BELIEVED_S) if lone else (None, 0.0)
+
+    def known(self, now: float) -> Queue | None:
+        """Return whose live events have the turn, where that is known without a look; else None."""
+        is_known = now < self.only_until and now < self.floors.from_start_at and self.ready_at(now) <= now
+        return self.only if is_known else None
 
     def may_claim(self) -> bool:
         """Tell whether another request may be prepared now, pace aside."""

@@ -1,12 +1,10 @@
 """A load: what one request carries. Claimed from the store, opened, and fit to travel together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-import msgspec
-
 from app.amazon.wire import MAX_EVENTS
+from app.delivery.items import QUEUES, Claimed, Item, Load, Source, Unreadable, shapes_of
 from app.delivery.lanes import Lane
 from app.domain import parcel as packing
 from app.domain.erasing import carries
@@ -15,130 +13,6 @@ from app.domain.ids import ParcelId
 from app.domain.turns import Service
 from app.store import RoadConnection, exceptions, lanes, parcels
 from app.vault import Unopenable, Vault, parcel_place, unlock
-
-_QUEUES: Mapping[Service, int] = {
-    Service.LIVE: parcels.LIVE,
-    Service.RETRY: parcels.LIVE,
-    Service.REPLAY: parcels.LOW,
-    Service.REPLAY_RETRY: parcels.LOW,
-}
-
-
-class Source(msgspec.Struct):
-    """Where items come from, and what holds for all of them: a whole parcel, or one conversion of a parcel.
-
-    `failing` tells that they are counted as retrying already. Their times are read from the `shapes` when
-    somebody asks, which for what is delivered at once nobody does; without them `otherwise` is the time.
-    """
-
-    parcel: ParcelId
-    day: date
-    tries: int
-    failing: bool
-    otherwise: datetime
-    shapes: bytes = b""
-    times: dict[int, datetime] | None = None
-
-    __repr__ = object.__repr__
-
-    def event_at(self, place: int) -> datetime:
-        """Return an event's own time, UTC, to the millisecond."""
-        if not self.shapes:
-            return self.otherwise
-        if self.times is None:
-            self.times = {shape.place: shape.event_at for shape in _shapes(self.shapes)}
-        return self.times.get(place, self.otherwise)
-
-
-class Item(msgspec.Struct, frozen=True, gc=False):
-    """A conversion of a load."""
-
-    source: Source
-    place: int
-    body: bytes
-
-    __repr__ = object.__repr__
-
-    @property
-    def parcel(self) -> ParcelId:
-        """Return the parcel that holds it."""
-        return self.source.parcel
-
-    @property
-    def day(self) -> date:
-        """Return the day of its parcel."""
-        return self.source.day
-
-    @property
-    def tries(self) -> int:
-        """Return how often it has failed."""
-        return self.source.tries
-
-    @property
-    def failing(self) -> bool:
-        """Tell whether it is counted as retrying already."""
-        return self.source.failing
-
-    @property
-    def event_at(self) -> datetime:
-        """Return the event's own time, UTC, to the millisecond."""
-        return self.source.event_at(self.place)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Load:
-    """The conversions of one request, in order. `whole` parcels for a live load, none for a retry.
-
-    `late` are those that passed the age limit: they stay behind and expire. `batch` is the half of a
-    refused request that a retry belongs to. `may_be_more` tells that the store held more than fits.
-    """
-
-    queue: lanes.Queue
-    items: tuple[Item, ...]
-    late: tuple[Item, ...]
-    whole: tuple[ParcelId, ...]
-    batch: int | None
-    may_be_more: bool
-    service: Service
-
-    @property
-    def is_live(self) -> bool:
-        """Tell a load of whole parcels from one of exceptions."""
-        return bool(self.whole)
-
-    @property
-    def is_plain(self) -> bool:
-        """Tell a load of whole parcels of which nothing stays behind."""
-        return bool(self.whole) and not self.late
-
-    @property
-    def row_queue(self) -> int:
-        """Return the queue in which its conversions wait when they leave it."""
-        return _QUEUES[self.service]
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """Conversions that cannot be opened: their key is gone or not configured, or the row is torn."""
-
-    parcel: ParcelId
-    day: date
-    places: tuple[int, ...]
-    failing: bool
-    event_at: datetime
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Claimed:
-    """What a claim found: perhaps a load, and parcels that must leave the road without one.
-
-    `erasable` hold what a person asked to have erased; they are rewritten before they are sent.
-    """
-
-    load: Load | None
-    expired: tuple[parcels.DueParcel, ...] = ()
-    unreadable: tuple[Unreadable, ...] = ()
-    erasable: tuple[tuple[ParcelId, date], ...] = ()
 
 
 async def claim_live(
@@ -154,11 +28,11 @@ async def claim_live(
     floors: Mapping[Key, datetime],
 ) -> Claimed:
     """Read the whole parcels that fill the next request of a queue."""
-    key = queue.number, _QUEUES[service]
+    key = queue.number, QUEUES[service]
     due, more = await parcels.due(
         connection,
         queue.number,
-        queue=_QUEUES[service],
+        queue=QUEUES[service],
         in_flight=list(lane.parcels_in_flight),
         max_events=MAX_EVENTS,
         max_bytes=packing.MAX_BYTES,
@@ -208,7 +82,7 @@ async def claim_retry(
     due = await exceptions.due(
         connection,
         queue.number,
-        queue=_QUEUES[service],
+        queue=QUEUES[service],
         in_flight=list(lane.exceptions_in_flight),
         max_events=MAX_EVENTS,
     )
@@ -266,7 +140,7 @@ async def _open(
 
 async def _places_of(connection: RoadConnection, parcel: parcels.DueParcel) -> tuple[int, ...]:
     """Return the places of what a parcel that cannot be opened still holds."""
-    places = {shape.place for shape in _shapes(parcel.shapes)}
+    places = {shape.place for shape in shapes_of(parcel.shapes)}
     if len(places) > parcel.events:
         places -= await exceptions.places(connection, parcel.id)
     # Where even the shapes are torn: that many conversions were in it, whatever their places were.
@@ -284,13 +158,6 @@ def open_bodies(
         return packing.unpack_content(unlock(vault.open(data_key, place=place), content, place=place))
     except (Unopenable, ValueError):
         return None
-
-
-def _shapes(shapes: bytes) -> tuple[packing.Shape, ...]:
-    try:
-        return tuple(packing.unpack_shapes(shapes))
-    except ValueError:
-        return ()
 
 
 def _part(items: Sequence[Item], limit: datetime) -> tuple[tuple[Item, ...], tuple[Item, ...]]:

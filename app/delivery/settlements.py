@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import assert_never
 
+from app.delivery.items import Claimed, Item, Load, Unreadable
 from app.delivery.lanes import Lane
-from app.delivery.loads import Claimed, Item, Load, Unreadable
 from app.domain.codes import REASONS, Code
 from app.domain.ids import AttemptId, DestinationNumber, ParcelId
 from app.domain.outcome import Sent

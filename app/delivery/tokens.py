@@ -87,10 +87,14 @@ class AccessTokens:
 
     async def access(self, destination: DestinationId, region: Region) -> Access | Parked | NotYet:
         """Return a token that lives long enough to be used now."""
-        kept, now = self._kept.get(destination), self._monotonic()
-        if kept is not None and now < min(kept.refresh_at, kept.dies_at, kept.reread_at):
-            return kept.access
-        return await self._from_row(destination, region)
+        return self.kept(destination) or await self._from_row(destination, region)
+
+    def kept(self, destination: DestinationId) -> Access | None:
+        """Return the token that may be used without looking at anything; None where there is none."""
+        kept = self._kept.get(destination)
+        if kept is None or self._monotonic() >= min(kept.refresh_at, kept.dies_at, kept.reread_at):
+            return None
+        return kept.access
 
     def forget(self, destination: DestinationId) -> None:
         """Look at the row before the next use: the kept token was refused, or something changed."""

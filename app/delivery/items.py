@@ -1,0 +1,144 @@
+"""What a claim finds and a request carries: items and where they come from, a load of them, what is unfit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import msgspec
+
+from app.domain import parcel as packing
+from app.domain.ids import ParcelId
+from app.domain.turns import Service
+from app.store import lanes, parcels
+
+QUEUES: Mapping[Service, int] = {
+    Service.LIVE: parcels.LIVE,
+    Service.RETRY: parcels.LIVE,
+    Service.REPLAY: parcels.LOW,
+    Service.REPLAY_RETRY: parcels.LOW,
+}
+
+
+class Source(msgspec.Struct):
+    """Where items come from, and what holds for all of them: a whole parcel, or one conversion of a parcel.
+
+    `failing` tells that they are counted as retrying already. Their times are read from the `shapes` when
+    somebody asks, which for what is delivered at once nobody does; without them `otherwise` is the time.
+    """
+
+    parcel: ParcelId
+    day: date
+    tries: int
+    failing: bool
+    otherwise: datetime
+    shapes: bytes = b""
+    times: dict[int, datetime] | None = None
+
+    __repr__ = object.__repr__
+
+    def event_at(self, place: int) -> datetime:
+        """Return an event's own time, UTC, to the millisecond."""
+        if not self.shapes:
+            return self.otherwise
+        if self.times is None:
+            self.times = {shape.place: shape.event_at for shape in shapes_of(self.shapes)}
+        return self.times.get(place, self.otherwise)
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """A conversion of a load."""
+
+    source: Source
+    place: int
+    body: bytes
+
+    __repr__ = object.__repr__
+
+    @property
+    def parcel(self) -> ParcelId:
+        """Return the parcel that holds it."""
+        return self.source.parcel
+
+    @property
+    def day(self) -> date:
+        """Return the day of its parcel."""
+        return self.source.day
+
+    @property
+    def tries(self) -> int:
+        """Return how often it has failed."""
+        return self.source.tries
+
+    @property
+    def failing(self) -> bool:
+        """Tell whether it is counted as retrying already."""
+        return self.source.failing
+
+    @property
+    def event_at(self) -> datetime:
+        """Return the event's own time, UTC, to the millisecond."""
+        return self.source.event_at(self.place)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Load:
+    """The conversions of one request, in order. `whole` parcels for a live load, none for a retry.
+
+    `late` are those that passed the age limit: they stay behind and expire. `batch` is the half of a
+    refused request that a retry belongs to. `may_be_more` tells that the store held more than fits.
+    """
+
+    queue: lanes.Queue
+    items: tuple[Item, ...]
+    late: tuple[Item, ...]
+    whole: tuple[ParcelId, ...]
+    batch: int | None
+    may_be_more: bool
+    service: Service
+
+    @property
+    def is_live(self) -> bool:
+        """Tell a load of whole parcels from one of exceptions."""
+        return bool(self.whole)
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell a load of whole parcels of which nothing stays behind."""
+        return bool(self.whole) and not self.late
+
+    @property
+    def row_queue(self) -> int:
+        """Return the queue in which its conversions wait when they leave it."""
+        return QUEUES[self.service]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Conversions that cannot be opened: their key is gone or not configured, or the row is torn."""
+
+    parcel: ParcelId
+    day: date
+    places: tuple[int, ...]
+    failing: bool
+    event_at: datetime
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Claimed:
+    """What a claim found: perhaps a load, and parcels that must leave the road without one.
+
+    `erasable` hold what a person asked to have erased; they are rewritten before they are sent.
+    """
+
+    load: Load | None
+    expired: tuple[parcels.DueParcel, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    erasable: tuple[tuple[ParcelId, date], ...] = ()
+
+
+def shapes_of(shapes: bytes) -> tuple[packing.Shape, ...]:
+    """Return the shapes of a parcel, none of a torn one."""
+    try:
+        return tuple(packing.unpack_shapes(shapes))
+    except ValueError:
+        return ()
