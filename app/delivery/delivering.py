@@ -317,7 +317,7 @@ class Delivery:
             case NotNow():
                 pass
             case _:
-                lane.pace = lane.pace.succeeded(lane.limit, now, cap=IN_FLIGHT_CAP)
+                lane.pace = lane.pace.succeeded(lane.limit, now, sent_at=sent_at, cap=IN_FLIGHT_CAP)
                 lane.breaker = lane.breaker.succeeded()
                 await self._tokens.worked(going.load.queue.id, going.access)
         return settlement

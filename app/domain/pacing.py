@@ -4,8 +4,11 @@ Times are seconds on one monotonic clock. What a 429 teaches about the rate is i
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from app.domain.learning import Learned
+
+LATE: Final = 0.6  # of the time between two requests: so late may one be without delaying the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,20 @@ class Pace:
         return max(now, self.gate, self.arrival - slack)
 
     def sent(self, limit: Limit, now: float) -> "Pace":
-        """Return the pace after one request left at `now`."""
-        return replace(self, arrival=max(self.arrival, now) + 1 / self.allowed(limit).per_second)
+        """Return the pace after one request left at `now`.
 
-    def succeeded(self, limit: Limit, now: float, *, cap: int) -> "Pace":
+        A request takes some time from its turn to its leaving. At a learned rate that would be lost each
+        time; where more than one is taken at once, the next turn counts from when this one should have left.
+        """
+        allowed, late = self.allowed(limit), 0.0
+        if self.learned.is_roomy and allowed is not limit:
+            # Never so much that two would leave closer than the configured limit allows.
+            late = min(LATE / allowed.per_second, 1 / allowed.per_second - 1 / limit.per_second)
+        return replace(self, arrival=max(self.arrival, now - late) + 1 / allowed.per_second)
+
+    def succeeded(self, limit: Limit, now: float, *, sent_at: float, cap: int) -> "Pace":
         """Return the pace after an answered request: one more may be in flight, up to `cap`."""
-        learned = self.learned.taken(now, limit.per_second)
+        learned = self.learned.taken(now, sent_at=sent_at, limit=limit.per_second)
         return replace(self, throttles=0, in_flight_limit=min(cap, self.in_flight_limit + 1), learned=learned)
 
     def failed(self) -> "Pace":

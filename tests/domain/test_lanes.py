@@ -1,53 +1,90 @@
 """A lane's laws: what a 429 teaches, what many failures close, and whose turn it is."""
 
+import math
 import random
+from heapq import heappop, heappush
+from itertools import pairwise
 from statistics import mean
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.domain.breaking import LONGEST_WAIT_S, Breaker, BreakerState
 from app.domain.learning import Learned
-from app.domain.pacing import Limit, Pace
+from app.domain.pacing import LATE, Limit, Pace
 from app.domain.turns import REPLAY_SHARE, Service, Turns
 
 
 class Stand:
-    """A stand-in with a token bucket nobody was told of, driven by a simulated lane without any waiting."""
+    """A stand-in with a token bucket nobody was told of, driven by a simulated lane without any waiting.
 
-    def __init__(self, *, limit: float, burst: float, retry_after: float | None, seed: int) -> None:
+    Requests leave up to `late` after their turn and their answers take `latency`; several are under way.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit: float,
+        burst: float,
+        seed: int,
+        retry_after: float | None = None,
+        latency: tuple[float, float] = (0.005, 0.01),
+        late: float = 0.004,
+    ) -> None:
         self.limit, self.burst, self.retry_after = limit, burst, retry_after
         self.level, self.seen, self.now = burst, 0.0, 0.0
         self.luck = random.Random(seed)
         self.pace, self.configured = Pace(), Limit(20, 5)
+        self.latency, self.late, self.lateness, self.ready = latency, late, 0.0, 0.0
         self.log: list[tuple[float, bool]] = []
+        self.under_way: list[tuple[float, float, bool]] = []  # when it is answered, when it left, the answer
 
     def run(self, seconds: float) -> list[tuple[float, bool]]:
         """Send for that long; return (moment, taken) of each request."""
         start, until = len(self.log), self.now + seconds
-        while (ready := self.pace.ready_at(self.configured, self.now)) < until:
-            self.now = ready + self.luck.random() * 0.004
-            self.level = min(self.burst, self.level + (self.now - self.seen) * self.limit)
-            self.seen, taken = self.now, self.level >= 1
-            self.level -= taken
-            self.log.append((self.now, taken))
-            sent_at = self.now
-            self.pace = self.pace.sent(self.configured, sent_at)
-            self.now += 0.005
-            if taken:
-                self.pace = self.pace.succeeded(self.configured, self.now, cap=8)
+        while True:
+            answer_at = self.under_way[0][0] if self.under_way else math.inf
+            send_at = math.inf
+            if len(self.under_way) < self.pace.in_flight_limit:
+                send_at = max(self.pace.ready_at(self.configured, self.now), self.ready) + self.lateness
+            if min(answer_at, send_at) >= until:
+                self.now = until
+                return self.log[start:]
+            self.now = min(answer_at, send_at)
+            if send_at <= answer_at:
+                heappush(self.under_way, (self.now + self.luck.uniform(*self.latency), *self.arrive()))
+                self.pace = self.pace.sent(self.configured, self.now)
+                # The next takes some time to prepare.
+                self.ready, self.lateness = self.now + 0.006, self.luck.random() * self.late
             else:
-                self.pace = self.pace.throttled(
-                    self.configured,
-                    self.now,
-                    sent_at=sent_at,
-                    retry_after=self.retry_after,
-                    jitter=self.luck.random(),
-                )
-        self.now = until
-        return self.log[start:]
+                self.answer(*heappop(self.under_way)[1:])
+
+    def arrive(self) -> tuple[float, bool]:
+        """Take or refuse what comes now."""
+        self.level = min(self.burst, self.level + (self.now - self.seen) * self.limit)
+        self.seen, taken = self.now, self.level >= 1
+        self.level -= taken
+        self.log.append((self.now, taken))
+        return self.now, taken
+
+    def answer(self, sent_at: float, taken: bool) -> None:
+        """Let the lane know."""
+        if taken:
+            self.pace = self.pace.succeeded(self.configured, self.now, sent_at=sent_at, cap=8)
+        else:
+            self.pace = self.pace.throttled(
+                self.configured,
+                self.now,
+                sent_at=sent_at,
+                retry_after=self.retry_after,
+                jitter=self.luck.random(),
+            )
 
 
-SEEDS = range(10)
+SEEDS = range(6)
+TO_THE_MILLISECOND = "nothing at once: each must wait for the one before, to the millisecond"
 
 
 def used(log: list[tuple[float, bool]], *, of: float) -> float:
@@ -60,82 +97,105 @@ def refused(log: list[tuple[float, bool]]) -> float:
     return sum(not taken for _, taken in log) / len(log)
 
 
-@pytest.mark.parametrize(
-    ("limit", "most_refused"),
-    [
-        pytest.param(3.0, 0.033, id="three a second: one look in eighteen seconds is one request in fifty"),
-        pytest.param(8.0, 0.02, id="eight a second"),
-        pytest.param(10.0, 0.02, id="ten a second"),
-    ],
-)
+@pytest.mark.parametrize("limit", [3.0, 8.0, 10.0])
 @pytest.mark.parametrize(
     ("burst", "least_used"),
     [
-        pytest.param(1, 0.75, id="nothing at once: each must wait for the one before, to the millisecond"),
+        pytest.param(1, 0.75, id=TO_THE_MILLISECOND),
         pytest.param(2, 0.85, id="two at once"),
         pytest.param(5, 0.85, id="five at once"),
         pytest.param(10, 0.85, id="ten at once"),
     ],
 )
 def test_ten_seconds_after_a_hidden_limit_is_met_most_of_it_is_used(
-    limit: float, most_refused: float, burst: int, least_used: float
+    limit: float, burst: int, least_used: float
 ) -> None:
-    """Over two minutes, on the average of ten lanes."""
+    """85 % over a minute and a half, on the average of some lanes, with 2 % 429s."""
     shares, misses = [], []
-    for seed in SEEDS:
-        stand = Stand(limit=limit, burst=burst, retry_after=None, seed=seed)
+    for seed in SEEDS[:4]:
+        stand = Stand(limit=limit, burst=burst, seed=seed)
         stand.run(10)
-        after = stand.run(120)
-        shares.append(used(after, of=limit * 120))
+        after = stand.run(90)
+        shares.append(used(after, of=limit * 90))
         misses.append(refused(after))
     assert mean(shares) >= least_used
-    assert mean(misses) <= most_refused
+    assert mean(misses) <= 0.02
 
 
-@pytest.mark.parametrize("burst", [1, 2, 5])
-def test_a_limit_that_moves_is_followed(burst: int) -> None:
-    """From 10 to 3 to 8, a minute each: 85 % of it ten seconds after, with 2 % 429s over all three minutes.
+@pytest.mark.parametrize(
+    ("surroundings", "burst", "least_used", "most_refused"),
+    [
+        pytest.param({}, 1, 0.75, 0.023, id=TO_THE_MILLISECOND),
+        pytest.param({}, 2, 0.85, 0.02, id="two at once"),
+        pytest.param({}, 5, 0.85, 0.02, id="five at once"),
+        pytest.param({"late": 0.04}, 2, 0.85, 0.02, id="each up to 40 ms late"),
+        pytest.param({"late": 0.04}, 5, 0.85, 0.02, id="each up to 40 ms late, five at once"),
+        pytest.param({"latency": (0.02, 0.06)}, 2, 0.85, 0.02, id="two under way when it is met"),
+        pytest.param({"latency": (0.2, 0.2)}, 2, 0.85, 0.02, id="answers after 200 ms, four under way"),
+        pytest.param({"retry_after": 1}, 2, 0.85, 0.02, id="a second's Retry-After"),
+        pytest.param({"retry_after": 1}, 5, 0.85, 0.02, id="a second's Retry-After, five at once"),
+    ],
+)
+def test_a_limit_that_moves_is_followed(
+    surroundings: dict[str, Any], burst: int, least_used: float, most_refused: float
+) -> None:
+    """From 10 to 3 to 8, 40 s each: 85 % of it ten seconds after each, over some lanes.
 
-    One that falls is followed at once. One that rises is found by the next look: of a lane with little
-    traffic, which earns few looks, up to 20 s later, so that the last minute's average may be lower.
+    The moves themselves are among the 429s: of some 790 requests sixteen are 2 %. A second's window for each
+    costs time, and a bucket of one takes none that is a moment early: there it is less.
     """
     shares: dict[float, list[float]] = {10.0: [], 3.0: [], 8.0: []}
     misses = []
     for seed in SEEDS:
-        stand = Stand(limit=10, burst=burst, retry_after=None, seed=seed)
+        stand = Stand(limit=10, burst=burst, seed=seed, **surroundings)
         for limit, seen in shares.items():
             stand.limit = limit
             stand.run(10)
-            seen.append(used(stand.run(50), of=limit * 50))
+            seen.append(used(stand.run(30), of=limit * 30))
         misses.append(refused(stand.log))
-    assert mean(shares[10.0]) >= 0.85
-    assert mean(shares[3.0]) >= 0.85
-    assert mean(shares[8.0]) >= 0.8
-    assert mean(misses) <= 0.021
+    print({limit: round(mean(seen), 2) for limit, seen in shares.items()}, round(mean(misses), 4))
+    assert min(map(mean, shares.values())) >= least_used
+    assert mean(misses) <= most_refused
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_limit_that_rises_is_found_within_twenty_seconds(seed: int) -> None:
-    """From 3 to 8: a lane tries now and then whether more is taken, and then grows quickly."""
-    stand = Stand(limit=3, burst=1, retry_after=None, seed=seed)
-    stand.run(30)
-    stand.limit = 8
+@settings(max_examples=10, deadline=None)
+@given(
+    limit=st.floats(1.5, 18),
+    burst=st.sampled_from([1, 1.5, 2, 3, 4, 7, 10]),
+    late=st.sampled_from([0.0, 0.004, 0.02]),
+    seed=st.integers(0, 2**16),
+)
+def test_a_limit_that_stays_costs_few_429s(limit: float, burst: float, late: float, seed: int) -> None:
+    """Whatever it is: some more to make sure of it, and then one for each look, which are rare."""
+    stand = Stand(limit=limit, burst=burst, late=late, seed=seed)
     stand.run(20)
-    assert used(stand.run(40), of=8 * 40) >= 0.7
+    log = stand.run(80)
+    assert sum(not taken for _, taken in log) <= 10 + 0.03 * len(log)
+    assert used(log, of=limit * 80) >= 0.6
+
+
+@pytest.mark.parametrize("seed", SEEDS[:3])
+def test_a_limit_that_rises_is_found_within_forty_seconds(seed: int) -> None:
+    """From 3 to 8, long after anything moved: a lane looks now and then whether more is taken."""
+    stand = Stand(limit=3, burst=1, seed=seed)
+    stand.run(100)
+    stand.limit = 8
+    stand.run(40)
+    assert used(stand.run(40), of=8 * 40) >= 0.75
 
 
 def test_a_lane_that_is_hardly_used_learns_nothing_from_it() -> None:
     """One request in two seconds is taken at any rate: the rate stays where it was."""
-    learned = Learned.kept(3.0, now=0.0)
+    learned = told = Learned.kept(3.0, now=0.0)
     for second in range(1, 200):
-        learned = learned.taken(2.0 * second, 20)
-    assert learned.rate == 3.0
+        learned = learned.taken(2.0 * second, sent_at=2.0 * second, limit=20)
+    assert learned.rate == pytest.approx(told.rate, rel=0.05)
 
 
 @pytest.mark.parametrize("retry_after", [1.0, 3.0])
 def test_nothing_leaves_inside_a_window(retry_after: float) -> None:
     """However often a 429 comes."""
-    log = Stand(limit=2, burst=1, retry_after=retry_after, seed=1).run(120)
+    log = Stand(limit=2, burst=1, retry_after=retry_after, latency=(0, 0), seed=1).run(120)
     refused = [moment for moment, taken in log if not taken]
     assert refused
     assert not any(0 < moment - one < retry_after for moment, _ in log for one in refused)
@@ -143,32 +203,86 @@ def test_nothing_leaves_inside_a_window(retry_after: float) -> None:
 
 def test_a_rate_at_the_configured_limit_is_no_longer_learned() -> None:
     """Everything that may be asked for is taken: the limit holds again, with its burst."""
-    learned = Learned.kept(9.9999, now=0.0)
-    assert learned.taken(0.1, 10.0).rate is None
-    assert Pace(learned=learned.taken(0.1, 10.0)).allowed(Limit(10, 5)) == Limit(10, 5)
+    stand = Stand(limit=10, burst=2, seed=1)
+    stand.run(30)
+    assert stand.pace.allowed(stand.configured).burst == 1
+    stand.limit = 1000
+    stand.run(60)
+    assert stand.pace.learned.rate is None
+    assert stand.pace.allowed(stand.configured) == stand.configured
 
 
-def test_several_429s_of_one_moment_teach_once() -> None:
-    """Those that left before the first lesson do not halve the rate again."""
+def test_a_configured_limit_that_was_changed_changes_what_may_be_learned() -> None:
+    """What was found stays; it is never more than what is configured now."""
+    stand = Stand(limit=10, burst=2, seed=1)
+    stand.run(30)
+    stand.configured = Limit(5, 5)
+    stand.run(30)
+    assert (stand.pace.learned.rate or 0) <= 5
+    assert stand.pace.allowed(stand.configured).per_second <= 5
+
+
+def test_several_429s_of_one_moment_halve_nothing_twice() -> None:
+    """Those that were under way when the first was read say the same again."""
     first = Learned().throttled(10.0, sent_at=9.9, limit=20, wait=0.25)
-    assert first.throttled(10.05, sent_at=9.95, limit=20, wait=0.25) == first
+    second = first.throttled(10.05, sent_at=9.91, limit=20, wait=0.25)
+    assert first.rate == pytest.approx(second.rate, rel=0.05)
+    assert second.throttled(10.06, sent_at=9.8, limit=20, wait=0.25) == second
 
 
 def test_a_look_is_not_what_a_successor_is_told() -> None:
     """While a lane tries whether more is taken, the rate it knows to be taken is the one that is kept."""
-    looking = Learned.kept(3.0, now=0.0).taken(0.3, 20)
-    while looking.look is None:
-        looking = looking.taken(looking.taken_at + 0.3, 20)
-    assert looking.rate > 3.0
-    assert looking.held == looking.look.base
+    looking = Learned.kept(3.0, now=0.0)
+    now = 0.0
+    while looking.base is None:
+        now += 1 / (looking.rate or 1)
+        looking = looking.taken(now, sent_at=now, limit=20)
+    assert looking.held == looking.base
+    assert (looking.rate or 0) > looking.base
 
 
 def test_a_successor_holds_the_rate_that_was_kept() -> None:
     """It begins where its predecessor was, not at the configured limit."""
     kept = Learned.kept(3.0, now=100.0)
     assert kept.rate == 3.0
-    assert kept.taken(100.3, 20).rate == pytest.approx(3.0, rel=0.01)
+    assert kept.taken(100.3, sent_at=100.2, limit=20).rate == pytest.approx(3.0, rel=0.05)
     assert Pace(learned=kept).allowed(Limit(20, 5)) == Limit(3.0, 1)
+
+
+@given(limit=st.floats(0.5, 100), gaps=st.lists(st.floats(0, 2), min_size=1, max_size=40), data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_whatever_is_answered_the_rate_stays_within_what_is_configured(
+    limit: float, gaps: list[float], data: st.DataObject
+) -> None:
+    """And above nought, whatever Amazon answers in whatever order."""
+    learned, now = Learned().throttled(0.0, sent_at=0.0, limit=limit, wait=0.25), 0.0
+    for gap in gaps:
+        now += gap
+        sent_at = now - data.draw(st.floats(0, 1))
+        if data.draw(st.booleans()):
+            learned = learned.taken(now, sent_at=sent_at, limit=limit)
+        else:
+            learned = learned.throttled(now, sent_at=sent_at, limit=limit, wait=0.25)
+        assert learned.rate is None or 0 < learned.rate <= limit
+        if learned.buckets is not None:
+            assert sum(learned.buckets.weight) == pytest.approx(1)
+
+
+@given(
+    late=st.lists(st.floats(0, 0.3), min_size=2, max_size=60),
+    rate=st.floats(1, 20),
+    roomy=st.booleans(),
+)
+def test_a_learned_pace_never_breaks_the_configured_one(late: list[float], rate: float, roomy: bool) -> None:
+    """Lateness is made up for, but no two requests are closer than the configured limit has them."""
+    limit = Limit(20, 1)
+    pace, now, left = Pace(learned=Learned(rate, is_roomy=roomy)), 0.0, []
+    for one in late:
+        now = pace.ready_at(limit, now) + one
+        left.append(now)
+        pace = pace.sent(limit, now)
+    assert all(after - before >= 1 / 20 - 1e-9 for before, after in pairwise(left))
+    assert len(left) - 1 <= rate * (left[-1] - left[0]) + LATE + 1e-6
 
 
 def test_a_breaker_opens_after_failures_probes_once_and_closes() -> None:

@@ -65,7 +65,7 @@ async def test_four_workers_follow_a_hidden_limit_that_falls_and_rises(worlds: l
     """10, 3, 8 a second: ten seconds after each move most of it is used, and hardly anything is refused.
 
     Soon after the fall the worker that owns the lane ends; its successor goes on from what it had learned.
-    A bucket of two at once. The laws in tests/domain/test_lanes.py hold more buckets for longer.
+    A bucket of two at once, 40 s a phase; more buckets are in tests/domain/test_lanes.py.
     """
     world = worlds[0]
     destinations = [await world.destination(advertiser="77", rate=20, burst=5) for _ in range(DESTINATIONS)]
@@ -76,7 +76,7 @@ async def test_four_workers_follow_a_hidden_limit_that_falls_and_rises(worlds: l
     posting = asyncio.create_task(keep_waiting(world, destinations))
     used: dict[float, float] = {}
     try:
-        for limit, seconds in ((10.0, 22.0), (3.0, 22.0), (8.0, 30.0)):
+        for limit, seconds in ((10.0, 40.0), (3.0, 40.0), (8.0, 40.0)):
             bucket.limit = limit
             began = asyncio.get_running_loop().time()
             await asyncio.sleep(SETTLES_IN / 2)
@@ -89,11 +89,11 @@ async def test_four_workers_follow_a_hidden_limit_that_falls_and_rises(worlds: l
     finally:
         posting.cancel()
     refused = sum(not taken for _, taken in bucket.log) / len(bucket.log)
+    began = bucket.log[0][0]
+    print("429s after", [round(at - began, 1) for at, taken in bucket.log if not taken], "s")
     print(f"used {used}, refused {refused:.3f} of {len(bucket.log)}")
-    assert used[10.0] >= 0.8
-    assert used[3.0] >= 0.8
-    assert used[8.0] >= 0.7
-    assert refused <= 0.035  # three moves in 74 s; over minutes it is 2 %, as the laws show
+    assert min(used.values()) >= 0.85, used
+    assert refused <= 0.02
     (row,) = await world.fetch("SELECT learned_rate FROM lanes")
     assert 5 <= row["learned_rate"] <= 9
 

@@ -38,7 +38,7 @@ def highest_mib(pid: int) -> int:
 
 
 async def test_bodies_made_to_fill_memory_do_not(product: Product) -> None:
-    """Eight at once, each shape, twice over: some are stored, the others told to come back; 256 MiB at most.
+    """Eight at once of each shape, twice: some are stored, the others told to come back; 256 MiB at most.
 
     More values, or lists and objects, than five thousand events have any use for are not even read: 413.
     """
