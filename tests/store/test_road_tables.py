@@ -271,5 +271,7 @@ async def test_a_flush_that_fails_leaves_no_transaction_behind(c: asyncpg.Connec
     async with flushes.transaction(c):
         assert c.is_in_transaction()
         assert (await flushes.terms(c, [])).generation == 1
-    held = await c.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+    held = await c.fetchval(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+    )
     assert held == 0

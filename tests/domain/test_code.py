@@ -1,0 +1,59 @@
+"""What is written for a mapping holds none of its texts, and reads what its sources read."""
+
+from typing import Any
+
+from conversions import RULES, compiled, document
+from hypothesis import given
+from hypothesis import strategies as st
+from test_conversion_laws import EVENTS
+
+from app.domain.code import Code
+from app.domain.conversion import Rules
+from app.domain.failures import Failed
+from app.domain.sources import Source, compile_source
+from app.domain.straight import compile_straight
+
+HOSTILE = "\"'); import os; x = ('{}"
+
+
+def test_no_text_of_a_mapping_reaches_the_source() -> None:
+    """Whatever a person wrote into it: names, constants, defaults and paths are bound, not written."""
+    written = document(
+        {
+            "event_name": "Zebra's list",
+            "country_code": {"path": '["zebra country"].here', "default": "US"},
+            "custom_data": [{"name": "zebra", "path": '["zebra } stripes"]'}],
+        },
+        maid={"path": "zebra.maid", "default": "zebra"},
+    )
+    rules = Rules(**{**RULES, "dataset_name": HOSTILE, "destination_id": HOSTILE, "currency": "EUR"})
+    straight = compile_straight(compiled(written), rules)
+    assert straight is not None
+    source = " ".join([*map(str, straight.__code__.co_consts), *straight.__code__.co_names])
+    assert "hexdigest" in source
+    for text in ("ebra", "stripes", "import", "EUR", "email", "EMAIL", "timestamp"):
+        assert text not in source
+
+
+PATHS = st.sampled_from(
+    ["user", "user.email", "event.properties.total", "user.list[0]", '["a b"].c', "a.b.c.d.e"]
+)
+DEFAULTS = st.sampled_from([None, "x", 7])
+
+
+@given(EVENTS, PATHS, DEFAULTS)
+def test_what_is_written_reads_what_the_source_reads(
+    content: dict[str, Any], path: str, default: Any
+) -> None:
+    """Up to blank texts, which are left as they are, and shapes it was not written for, which it declines."""
+    source = compile_source(
+        {"path": path, **({} if default is None else {"default": default})}, "x", bare="path"
+    )
+    assert isinstance(source, Source)
+    code = Code("read", "content")
+    code.add(f"return ({code.read(source)},)")
+    found, wanted = code.compile()(content), source.read(content)
+    if found is None:
+        assert type(wanted) is Failed
+    elif not (type(found[0]) is str and not found[0].strip()):
+        assert found == (wanted,)
