@@ -65,6 +65,11 @@ class Item(msgspec.Struct, frozen=True, gc=False):
         return self.source.day
 
     @property
+    def key(self) -> tuple[ParcelId, int]:
+        """Return where it lies: its parcel and its place there."""
+        return self.source.parcel, self.place
+
+    @property
     def tries(self) -> int:
         """Return how often it has failed."""
         return self.source.tries
@@ -114,13 +119,17 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Conversions that cannot be opened: their key is gone or not configured, or the row is torn."""
+    """Conversions that cannot be opened: their key is gone or not configured, or the row is torn.
+
+    A whole parcel with the wrapped `data_key` that was tried, or one conversion that is retried alone.
+    """
 
     parcel: ParcelId
     day: date
     places: tuple[int, ...]
     failing: bool
     event_at: datetime
+    data_key: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -126,7 +126,8 @@ async def _open(
         bodies = {place: body for place, body in bodies.items() if place not in gone}
     if bodies is None or len(bodies) != parcel.events:
         places = await _places_of(connection, parcel)
-        return Unreadable(parcel.id, parcel.day, places, parcel.tries > 0, parcel.last_event)
+        failing = parcel.tries > 0
+        return Unreadable(parcel.id, parcel.day, places, failing, parcel.last_event, parcel.data_key)
     source = Source(
         parcel.id,
         parcel.day,

@@ -1,7 +1,7 @@
 """Settled: what one settlement writes, in one transaction or one statement that names the fence."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import assert_never
 
@@ -155,16 +155,16 @@ async def write_unsent(
     """Take off the road what cannot be sent: expired parcels, unreadable conversions. Raises StaleOwner."""
     if not await lanes.is_ours(connection, lane.id, lane.fence):
         raise StaleOwner
+    claimed = await _still_so(connection, claimed)
     delta = counts.Delta()
     if claimed.expired:
         await parcels.close(connection, [parcel.id for parcel in claimed.expired], "expired", None)
         for parcel in claimed.expired:
             delta.expired += parcel.events
             delta.retrying -= parcel.events if parcel.tries else 0
-    open_ones = {one.parcel for one in claimed.unreadable if one.parcel not in lane.parcels_in_flight}
-    still_open = [state.id for state in await parcels.still_open(connection, list(open_ones))]
-    if still_open:
-        await parcels.close(connection, still_open, "sent", None)
+    if closed := [one.parcel for one in claimed.unreadable if one.data_key is not None]:
+        # Each of its conversions has a row of its own from here on.
+        await parcels.close(connection, closed, "sent", None)
     rows = [row for one in claimed.unreadable for row in _unreadable(one, delta)]
     if claimed.load is not None and not claimed.load.items:
         rows += [_expired(item, delta) for item in claimed.load.late]
@@ -177,6 +177,30 @@ async def write_unsent(
         await notices.note(connection, destination, [*whole, *_finals(rows)])
     await counts.add(connection, writer.number, {destination: delta})
     return Written(delta)
+
+
+async def _still_so(connection: RoadConnection, claimed: Claimed) -> Claimed:
+    """Return what of a claim is as it was found, locked until the transaction ends.
+
+    Between the claim and now it was in nobody's hands: an erasure may have rewritten it, a sweep closed it,
+    or somebody given it up. What has changed has its state already, or is found again.
+    """
+    seen = {parcel.id: parcel.data_key for parcel in claimed.expired}
+    seen |= {one.parcel: one.data_key for one in claimed.unreadable if one.data_key is not None}
+    whole = await parcels.lock_unchanged(connection, seen)
+    load, unreadable = claimed.load, claimed.unreadable
+    late = load.late if load is not None and not load.items else ()
+    single = [(one.parcel, place) for one in unreadable if one.data_key is None for place in one.places]
+    retrying = await exceptions.lock_retrying(connection, single + [(one.parcel, one.place) for one in late])
+    return Claimed(
+        None if load is None else replace(load, late=tuple(one for one in late if one.key in retrying)),
+        tuple(parcel for parcel in claimed.expired if parcel.id in whole),
+        tuple(
+            one
+            for one in unreadable
+            if (one.parcel in whole if one.data_key is not None else (one.parcel, one.places[0]) in retrying)
+        ),
+    )
 
 
 def _delivered(load: Load, fates: Sequence[Fate]) -> list[notices.Final]:

@@ -130,6 +130,24 @@ async def due(
     ]
 
 
+async def lock_retrying(
+    connection: RoadConnection, asked: Sequence[tuple[ParcelId, int]]
+) -> set[tuple[ParcelId, int]]:
+    """Lock those of these conversions, each a parcel and a place, that are still to be retried."""
+    if not asked:
+        return set()
+    rows = await connection.fetch(
+        """
+        SELECT e.parcel, e.place FROM exceptions e JOIN unnest($1::bigint[], $2::smallint[])
+          AS asked (parcel, place) ON asked.parcel = e.parcel AND asked.place = e.place
+        WHERE e.status = 'retrying' ORDER BY e.parcel, e.place FOR UPDATE OF e
+        """,
+        [parcel for parcel, _ in asked],
+        [place for _, place in asked],
+    )
+    return {(ParcelId(row["parcel"]), row["place"]) for row in rows}
+
+
 async def places(connection: RoadConnection, parcel: ParcelId) -> set[int]:
     """Return the places of a parcel whose conversions left the road on their own."""
     rows = await connection.fetch("SELECT place FROM exceptions WHERE parcel = $1", parcel)

@@ -193,6 +193,22 @@ async def still_open(connection: RoadConnection, parcels: Sequence[ParcelId]) ->
     return [OpenState(ParcelId(row["parcel"]), row["events"], row["tries"]) for row in rows]
 
 
+async def lock_unchanged(connection: RoadConnection, seen: Mapping[ParcelId, bytes | None]) -> set[ParcelId]:
+    """Lock those of these parcels that are open and have the wrapped data key they were seen with."""
+    if not seen:
+        return set()
+    rows = await connection.fetch(
+        """
+        SELECT s.parcel FROM parcel_states s JOIN unnest($1::bigint[], $2::bytea[]) AS seen (parcel, data_key)
+          ON seen.parcel = s.parcel AND seen.data_key = s.data_key
+        WHERE s.settled_at IS NULL ORDER BY s.parcel FOR UPDATE OF s
+        """,
+        list(seen),
+        list(seen.values()),
+    )
+    return {ParcelId(row["parcel"]) for row in rows}
+
+
 async def put_back(
     connection: RoadConnection,
     parcels: Sequence[ParcelId],

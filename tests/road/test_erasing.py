@@ -8,10 +8,15 @@ import httpx
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from app.delivery import receipts
+from app.delivery import receipts, settlements
+from app.delivery.items import Claimed, Unreadable
+from app.delivery.lanes import Lane
 from app.domain import parcel as packing
 from app.domain.erasing import carries, wanted
-from app.store import erasures
+from app.domain.ids import LaneId, ParcelId
+from app.domain.pacing import Limit, Pace
+from app.store import erasures, parcels
+from app.store.lanes import Held
 from app.vault import parcel_place, unlock
 from tests.road.amazon import Request
 from tests.road.test_replaying import ask as replay
@@ -121,18 +126,9 @@ async def test_what_is_retried_alone_is_found_too(world: World) -> None:
     """An item that waits for its own retry is not sent again."""
     dst = await world.destination()
     failed = {"index": 0, "errors": [{"code": "INTERNAL_ERROR", "message": "later"}]}
-    asked = asyncio.Event()
-
-    def fail(request: Request) -> httpx.Response | None:
-        if asked.is_set():
-            return None
-        asked.set()
-        return httpx.Response(207, json={"success": [], "error": [failed]})
-
-    world.amazon.script = fail
+    world.amazon.script = lambda _: httpx.Response(207, json={"success": [], "error": [failed]})
     await world.post(dst, event(3))
     world.work()
-    await asked.wait()
     await world.until(dst, retrying=1)
     await world.stop_workers()
     requests = len(world.amazon.requests)
@@ -141,6 +137,64 @@ async def test_what_is_retried_alone_is_found_too(world: World) -> None:
     world.work()
     await world.until(dst, erased=1, retrying=0)
     assert len(world.amazon.requests) == requests
+
+
+async def owned(world: World) -> Lane:
+    """Return the one lane as its last owner knew it."""
+    (row,) = await world.fetch("SELECT id, fence, region, advertiser_id FROM lanes")
+    held = Held(LaneId(row["id"]), row["fence"], row["region"], row["advertiser_id"], 0.0)
+    return Lane(held, float("inf"), Limit(1, 1), Pace())
+
+
+async def take_off(world: World, dst: str, claimed: Claimed) -> None:
+    async with world.resources.pool.acquire() as c, c.transaction():
+        writer = settlements.Writer(1)
+        await settlements.write_unsent(c, await owned(world), await world.number(dst), claimed, writer=writer)
+
+
+async def test_what_was_erased_after_it_was_claimed_does_not_die_as_well(world: World) -> None:
+    """A claim reads in steps: between them the scan may take out what the next one then does not find."""
+    dst = await world.destination()
+    failed = {"index": 0, "errors": [{"code": "INTERNAL_ERROR", "message": "later"}]}
+    world.amazon.script = lambda _: httpx.Response(207, json={"success": [], "error": [failed]})
+    await world.post(dst, event(3))
+    world.work()
+    await world.until(dst, retrying=1)
+    await world.stop_workers()
+    (row,) = await world.fetch("SELECT parcel, place, day, event_at FROM exceptions")
+    lost = Unreadable(ParcelId(row["parcel"]), row["day"], (row["place"],), True, row["event_at"])
+    await erase(world)
+    world.work()
+    await world.until(dst, erased=1)
+    await world.stop_workers()
+
+    await take_off(world, dst, Claimed(None, (), (lost,)))
+
+    counts = await world.counts(dst)
+    assert (counts["erased"], counts["dead"], counts["retrying"]) == (1, 0, 0)
+    (row,) = await world.fetch("SELECT status FROM exceptions")
+    assert row["status"] == "erased"
+
+
+async def test_a_parcel_that_was_rewritten_after_it_was_claimed_is_left_on_the_road(world: World) -> None:
+    """Neither expired nor dead, by what was seen of it before: its events wait, all but the erased one."""
+    dst = await world.destination()
+    await world.post(dst, event(3), event(4))
+    async with world.resources.pool.acquire() as c:
+        (seen,), _ = await parcels.due(
+            c, await world.number(dst), queue=0, in_flight=[], max_events=500, max_bytes=10**6
+        )
+    dead = Unreadable(seen.id, seen.day, (0, 1), False, seen.last_event, seen.data_key)
+    await erase(world)
+    await world.fetch("UPDATE parcel_states SET due_at = now() + interval '1 hour'")
+    world.work()
+    await world.until(dst, erased=1, queued=1)
+    await world.stop_workers()
+
+    for claimed in (Claimed(None, (seen,)), Claimed(None, (), (dead,))):
+        await take_off(world, dst, claimed)
+        counts = await world.counts(dst)
+        assert (counts["erased"], counts["queued"], counts["dead"], counts["expired"]) == (1, 1, 0, 0)
 
 
 async def test_the_answer_waits_for_a_request_that_is_under_way(world: World) -> None:
