@@ -13,6 +13,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
+import msgspec
+
 from app.domain.codes import Code
 
 MIB: Final = 1024 * 1024
@@ -69,8 +71,7 @@ class Bounds:
     oldest_s: float = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Pressure:
+class Pressure(msgspec.Struct, frozen=True, gc=False):
     """What is under way: let in and not answered yet, and what the gauges of the process say."""
 
     posts: int
@@ -81,8 +82,7 @@ class Pressure:
     resident_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(msgspec.Struct, frozen=True, gc=False):
     """How much may be under way (cost, in bytes), learned from how long answers took."""
 
     cost: float = _INITIAL

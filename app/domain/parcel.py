@@ -30,7 +30,11 @@ class Shape(msgspec.Struct, array_like=True, frozen=True):
     @property
     def event_at(self) -> datetime:
         """Return the event's own time, UTC, to the millisecond."""
-        return datetime.fromtimestamp(self.event_at_ms / 1000, UTC)
+        return _at(self.event_at_ms)
+
+
+def _at(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -57,22 +61,22 @@ def pack(bodies: Sequence[bytes], shapes: Sequence[Shape]) -> Packed:
     `bodies` are finished Amazon events as UTF-8 JSON; they are kept to the byte.
     """
     assert 0 < len(bodies) == len(shapes) <= MAX_EVENTS
-    compress = zstandard.ZstdCompressor(level=1).compress
+    compress = _zstd.compress
     placed = [(shape.place, body) for shape, body in zip(shapes, bodies, strict=True)]
-    times = [shape.event_at for shape in shapes]
+    times = [shape.event_at_ms for shape in shapes]
     return Packed(
         content=compress(_encoder.encode(placed)),
         shapes=compress(_encoder.encode(shapes)),
         events=len(bodies),
         size=sum(map(len, bodies)),
-        first_event=min(times),
-        last_event=max(times),
+        first_event=_at(min(times)),
+        last_event=_at(max(times)),
     )
 
 
 def repack(bodies: Mapping[int, bytes]) -> bytes:
     """Return the content of a parcel some of whose conversions were erased; the others keep their places."""
-    return zstandard.ZstdCompressor(level=1).compress(_encoder.encode(sorted(bodies.items())))
+    return _zstd.compress(_encoder.encode(sorted(bodies.items())))
 
 
 def unpack_content(content: bytes) -> dict[int, bytes]:
@@ -94,18 +98,19 @@ def may_hold_execution(shapes: bytes, execution_id: str) -> bool:
     return execution_id.encode() in _expand(shapes)
 
 
-class _Expanding(threading.local):
-    """A decompressor a thread: to make one takes five times as long as to expand a lone event with it."""
+class _Zstd(threading.local):
+    """A compressor and its reverse a thread: to make one takes longer than what it does for a lone event."""
 
     def __init__(self) -> None:
+        self.compress = zstandard.ZstdCompressor(level=1).compress
         self.decompress = zstandard.ZstdDecompressor().decompress
 
 
-_expanding = _Expanding()
+_zstd = _Zstd()
 
 
 def _expand(compressed: bytes) -> bytes:
     try:
-        return _expanding.decompress(compressed, max_output_size=_MAX_PLAIN)
+        return _zstd.decompress(compressed, max_output_size=_MAX_PLAIN)
     except zstandard.ZstdError as error:
         raise ValueError("not a parcel") from error

@@ -55,6 +55,10 @@ class Intake:
         self._pool = pool
         self._now = now
         self._telemetry = telemetry
+        # Finding a series by its label costs more than counting.
+        self._received = {
+            status: telemetry.received.labels(status) for status in ("accepted", "duplicate", "rejected")
+        }
 
     async def receive(
         self,
@@ -73,15 +77,20 @@ class Intake:
         if isinstance(answer, NotStored):
             return answer
         results = _results(events, answer)
-        # One step a word, not one an event.
-        for status, number in Counter([result.status for result in results]).items():
-            self._telemetry.received.labels(status).inc(number)
-        reasons = Counter([result.rejection.reason for result in results if result.rejection is not None])
-        for reason, number in reasons.items():
-            self._telemetry.rejected.labels(reason).inc(number)
+        self._count(results)
         if self._observe is not None:
             self._observe(events, answer)
         return results
+
+    def _count(self, results: Sequence[Result]) -> None:
+        statuses = [result.status for result in results]
+        for status, received in self._received.items():
+            if number := statuses.count(status):
+                received.inc(number)
+        if "rejected" in statuses:
+            reasons = Counter([one.rejection.reason for one in results if one.rejection is not None])
+            for reason, number in reasons.items():
+                self._telemetry.rejected.labels(reason).inc(number)
 
     async def rehearse(
         self, events: Sequence[Event | Rejection], *, allowed: frozenset[DestinationId] | None

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 
 import msgspec
 
@@ -230,23 +231,26 @@ class _Counted:
 def _counted(flush: Flush) -> _Counted:
     """Count every verdict, and every rejection that has a destination to be counted under."""
     made = _Counted({}, Counter(), Counter())
-    for judged, verdicts, owners in zip(flush.posts_judged, flush.verdicts, flush.destinations, strict=True):
-        # One step a destination and verdict, not one an event.
-        for (number, verdict), events in Counter(zip(owners, verdicts, strict=True)).items():
-            if number is None:
-                continue
-            delta = made.deltas.setdefault(number, counts.Delta())
-            match verdict:
-                case Verdict.ACCEPTED:
-                    delta.accepted += events
-                case Verdict.DUPLICATE:
-                    delta.duplicates += events
-                case Verdict.CONFLICT:
-                    delta.rejected += events
-                    made.rejected[number, "BAD_REQUEST", "event_id_conflict"] += events
-                case None:
-                    delta.rejected += events
-        for one, owner in zip(judged, owners, strict=True):
+    # One step a destination and verdict of the whole flush, not one an event or post.
+    owners = chain.from_iterable(flush.destinations)
+    for (number, verdict), events in Counter(
+        zip(owners, chain.from_iterable(flush.verdicts), strict=True)
+    ).items():
+        if number is None:
+            continue
+        delta = made.deltas.setdefault(number, counts.Delta())
+        match verdict:
+            case Verdict.ACCEPTED:
+                delta.accepted += events
+            case Verdict.DUPLICATE:
+                delta.duplicates += events
+            case Verdict.CONFLICT:
+                delta.rejected += events
+                made.rejected[number, "BAD_REQUEST", "event_id_conflict"] += events
+            case None:
+                delta.rejected += events
+    for judged, owned in zip(flush.posts_judged, flush.destinations, strict=True):
+        for one, owner in zip(judged, owned, strict=True):
             if type(one) is Rejection and owner is not None:
                 made.rejected[owner, one.code.value, one.reason] += 1
                 if one.basis is not None:

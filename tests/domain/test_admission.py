@@ -1,10 +1,9 @@
 """Who is let in: a table of pressures, and laws of the allowance that is learned."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from app.domain.admission import (
     MIB,
