@@ -15,8 +15,8 @@ from tests.road.world import World, event, make_world
 WORKERS = 4
 DESTINATIONS = 24  # of one advertiser: each has a request of its own waiting at any time
 SETTLES_IN = 10.0
-# What is promised, asked for with CHAOS=full. Each 429 is a thousandth and more here, and on cores that others
-# use one or two may come on top, or a rise be found a look later: so much room the suite leaves.
+# What is promised, asked for with CHAOS=full. Each 429 is more than a thousandth here, and on cores that
+# others use one or two may come on top, or a rise be found a look later: so much room the suite leaves.
 USED, REFUSED = (0.85, 0.02) if os.environ.get("CHAOS") == "full" else (0.78, 0.024)
 
 
