@@ -30,6 +30,7 @@ class Troubles:
     ids: list[frozenset[str]]
     poison: dict[str, list[dict[str, Any]]]
     stops: list[Stop] = field(default_factory=list)
+    turns: dict[tuple[str, int], asyncio.Lock] = field(default_factory=dict)
     faults: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     transit: float = 0.0
 
@@ -128,22 +129,28 @@ class Troubles:
     async def pause(self, step: Step) -> None:
         nth = step.which % len(self.destinations)
         destination = self.destinations[nth]
-        answer = await self.operator.ask("POST", f"{destination.path}/pause")
-        since = time.time()
-        await asyncio.sleep(step.lasts)
-        until = time.time()
-        await self.operator.ask("POST", f"{destination.path}/resume")
+        async with self._turn("pause", nth):
+            answer = await self.operator.ask("POST", f"{destination.path}/pause")
+            since = time.time()
+            await asyncio.sleep(step.lasts)
+            until = time.time()
+            await self.operator.ask("POST", f"{destination.path}/resume")
         if answer.status_code == 200:
             self.stops.append(Stop("a pause", destination.advertiser, self.ids[nth], since, until))
+
+    def _turn(self, act: str, nth: int) -> asyncio.Lock:
+        """Return what keeps an act on a destination from ending another one of its kind before its time."""
+        return self.turns.setdefault((act, nth), asyncio.Lock())
 
     async def disconnect(self, step: Step) -> None:
         nth = step.which % len(self.destinations)
         destination = self.destinations[nth]
-        answer = await self.operator.ask("POST", f"{destination.path}/disconnect")
-        since = time.time()
-        await asyncio.sleep(step.lasts)
-        until = time.time()
-        await self.operator.sign_in(destination)
+        async with self._turn("disconnect", nth):
+            answer = await self.operator.ask("POST", f"{destination.path}/disconnect")
+            since = time.time()
+            await asyncio.sleep(step.lasts)
+            until = time.time()
+            await self.operator.sign_in(destination)
         if answer.status_code == 200:
             self.stops.append(Stop("a disconnect", destination.advertiser, self.ids[nth], since, until))
 
@@ -152,9 +159,10 @@ class Troubles:
         advertiser = self.destinations[step.which % len(self.destinations)].advertiser
         await self.operator.faults(advertiser, [*self.poison.get(advertiser, []), {"kind": "revoked"}])
         await asyncio.sleep(step.lasts)
-        for destination in self.destinations:
+        for nth, destination in enumerate(self.destinations):
             if destination.advertiser == advertiser:
-                await self.operator.sign_in(destination)
+                async with self._turn("disconnect", nth):
+                    await self.operator.sign_in(destination)
 
     async def publish(self, step: Step) -> None:
         """New events are converted otherwise from now on; those stored keep their bytes."""
