@@ -7,6 +7,8 @@ variables, and the source holds those variables only.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
+from types import CodeType
 from typing import Any, Final
 
 from app.domain.paths import Step, parse_path
@@ -14,6 +16,12 @@ from app.domain.sources import Source
 
 _NOTHING: Final[dict[str, Any]] = {}
 _MOST_STEPS: Final = 4
+
+
+@lru_cache(maxsize=1024)
+def _compiled(source: str, name: str) -> CodeType:
+    # Mappings of one shape have one source: what differs is bound. Their code is kept once.
+    return compile(source, f"<{name}>", "exec")
 
 
 class Code:
@@ -74,6 +82,6 @@ class Code:
     def compile(self, **bound: Any) -> Callable[..., Any]:
         """Return the function, with these values beside those that were bound on the way."""
         names = {**self._bound, **bound}
-        exec(compile("\n".join(self._lines), f"<{self._name}>", "exec"), names)  # noqa: S102
+        exec(_compiled("\n".join(self._lines), self._name), names)  # noqa: S102
         made: Callable[..., Any] = names[self._name]
         return made
