@@ -25,8 +25,9 @@ async def transaction(connection: RoadConnection) -> AsyncIterator[None]:
     nobody else. Locking is a statement of its own, or the next one's snapshot could be older than the lock;
     it travels with BEGIN, in one message of two statements.
     """
-    await connection.execute(f"BEGIN; SELECT pg_advisory_xact_lock_shared({FLUSH_LOCK})")
     try:
+        # Within: where the lock fails, the transaction has begun all the same.
+        await connection.execute(f"BEGIN; SELECT pg_advisory_xact_lock_shared({FLUSH_LOCK})")
         yield
     except BaseException:
         if not connection.is_closed():

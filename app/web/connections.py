@@ -162,7 +162,9 @@ class Connection(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._skipping:
+        if self._skipping or (self.cycle is not None and self.cycle.response_complete):
+            # Answered before its end came: nothing else would begin the wait for the next.
+            self._unset_keepalive_if_required()
             self._skipping, self._phase, self._due = False, Phase.NEXT, NEVER
             if self._closing.begun or not self.parser.should_keep_alive():
                 self.transport.close()

@@ -172,10 +172,14 @@ def _unreadable(scope: Scope) -> Problem | None:
 
 
 def told_length(headers: Headers) -> int | None:
-    """Return the length of the body as told beforehand; 0 where there is none, None where nobody told."""
+    """Return the length of the body as told beforehand; 0 where there is none, None where nobody told.
+
+    The server's parser takes blanks around a length and zeros before it. What is no number is not told.
+    """
     for name, value in headers:
         if name == b"content-length":
-            return int(value[:20]) if value.isdigit() else 0
+            digits = value.strip(b" \t").lstrip(b"0")[:20] or b"0"
+            return int(digits) if digits.isdigit() else None
         if name == b"transfer-encoding":
             return None
     return 0

@@ -277,3 +277,17 @@ async def test_a_flush_that_fails_leaves_no_transaction_behind(c: asyncpg.Connec
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
     )
     assert held == 0
+
+
+async def test_a_flush_whose_lock_fails_leaves_no_transaction_open(
+    c: asyncpg.Connection, database_url: str
+) -> None:
+    """Or every flush after it would fail on the same connection."""
+    holder = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    await holder.execute(f"SELECT pg_advisory_lock({partitions.FLUSH_LOCK})")
+    await c.execute("SET lock_timeout = '10ms'")
+    with pytest.raises(asyncpg.LockNotAvailableError):
+        async with flushes.transaction(c):
+            pass
+    await holder.close()
+    assert not c.is_in_transaction()

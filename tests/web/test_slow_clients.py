@@ -421,3 +421,12 @@ async def test_a_post_that_was_turned_away_and_then_drips_its_body_is_cut_all_th
         client.writer.close()
         assert status_of(answer) == 503
         assert TERMS.body_s <= took <= TERMS.body_s + SWEEP_S + SLACK_S
+
+
+async def test_a_body_that_ends_after_its_answer_leaves_no_connection_behind(server: Running) -> None:
+    """Answered before its body was read, it is kept as long as any other, and no longer."""
+    client = await Client.of(server)
+    await client.say("POST /quick HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+    assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    await client.say("cd")
+    await asyncio.wait_for(client.ended(), KEEP_ALIVE_S + SLACK_S)

@@ -211,3 +211,24 @@ async def test_a_caller_that_hangs_up_harms_nobody(world: World) -> None:
             await asyncio.sleep(0)
         assert app.state.gauges._posts == 0
         assert b"HTTP/1.1 202" in await exchanged(port, post(EVENT % 2, CLOSE))
+
+
+@pytest.mark.parametrize("told", ["%d ", "%d\t", f"{'0' * 24}%d", f"{'0' * 5000}%d"])
+async def test_a_length_is_charged_however_it_is_spelt(world: World, told: str) -> None:
+    """The server's parser takes blanks behind it and zeros before it: neither makes a body weigh nothing."""
+    app = application(world)
+    head = post(b"").replace(b"Content-Length: 0", b"Content-Length: " + (told % 1000).encode())
+    async with served(app) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head)
+        until = time.monotonic() + 5
+        while not app.state.gauges._posts and time.monotonic() < until:
+            await asyncio.sleep(0)
+        assert app.state.gauges._held == 1000
+        writer.transport.abort()
+        while app.state.gauges._posts and time.monotonic() < until:
+            await asyncio.sleep(0)
+        assert app.state.gauges._held == 0
+        too_large = told % (5 * 1024 * 1024 + 1)
+        got = await exchanged(port, head.replace((told % 1000).encode(), f"{too_large}\r\n{CLOSE}".encode()))
+        assert got.startswith(b"HTTP/1.1 413")
