@@ -16,8 +16,9 @@ from app.store import RoadConnection, flushes
 from app.telemetry import Telemetry, describe
 
 # Of these classes the transaction as a whole is at fault, never one of its posts: connection lost,
-# rolled back for concurrency, out of resources, shut down; and a server that has become read-only.
-_NOT_A_POSTS_FAULT = ("08", "40", "53", "57", "25006")
+# rolled back for concurrency, out of resources, shut down; and a state in which nothing can be written: a
+# server that has become read-only, a transaction that failed before.
+_NOT_A_POSTS_FAULT = ("08", "40", "53", "57", "25")
 _WORTH_ANOTHER_TRY = ("40001", "40P01")
 
 
