@@ -217,6 +217,25 @@ ROAD_REASONS = _rows(
 
 REASONS: Mapping[str, Reason] = {**DOOR_REASONS, **ROAD_REASONS}
 
+
+class DeadLetter(StrEnum):
+    """Who can help a dead event: the customer, by mending what it says, or the operator of what failed."""
+
+    CUSTOMER = "customer"
+    SYSTEM = "system"
+
+
+# The class of every reason that an event can die of.
+DEAD_LETTERS: Mapping[str, DeadLetter] = {
+    "amazon_refused": DeadLetter.CUSTOMER,
+    "amazon_request_refused": DeadLetter.CUSTOMER,
+    "amazon_endpoint_missing": DeadLetter.CUSTOMER,
+    "discarded": DeadLetter.CUSTOMER,
+    "amazon_unexpected": DeadLetter.SYSTEM,
+    "gave_up": DeadLetter.SYSTEM,
+    "unreadable": DeadLetter.SYSTEM,
+}
+
 # Said beside an accepted event; none of them keeps it back.
 WARNINGS: Mapping[str, str] = {
     "event_id_derived": "No event_id was sent; it was derived from the content.",

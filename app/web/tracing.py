@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import AwareDatetime
 from starlette.responses import Response
 
-from app.domain.codes import REASONS
+from app.domain.codes import DEAD_LETTERS, REASONS, DeadLetter
 from app.domain.coverage import covered
 from app.domain.destination import State
 from app.domain.explaining import Standing, explain
@@ -179,6 +179,7 @@ async def stats(destination_id: str, caller: CallerOf, wired: Wired) -> Response
                     "code": REASONS[reason].code,
                     "reason": reason,
                     "count": number,
+                    "class": DEAD_LETTERS.get(reason, DeadLetter.SYSTEM),
                     "remedy": REASONS[reason].remedy,
                 }
                 for reason, number in figures.dead
@@ -243,6 +244,9 @@ async def _trace(
         "warnings": [{"code": code, "field": field} for code, field in shape.warnings],
         "attempts": [_attempt(told) for told in await attempts.told(connection, ids)],
         "tries": tries,
+        "dead_letter": DEAD_LETTERS.get(shown["reason"], DeadLetter.SYSTEM)
+        if status is Status.DEAD
+        else None,
         "next_attempt_at": due_at if waits else None,
         "expires_at": None if status in FINAL else standing.expires_at,
         "erased_at": exception.erased_at if exception else None,
