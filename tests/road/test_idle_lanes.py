@@ -40,9 +40,11 @@ async def test_idle_lanes_cost_no_statements(world: World) -> None:
         return await transactions(world) - before
 
     # Some five a second for ownership, erasures, what is overdue and sweeps; one statement a lane and second
-    # would be 900. A session tells of its transactions up to ten seconds late: those of the time before
-    # may be among the first.
-    asked = [await watched() for _ in range(4)]
+    # would be 900 each time. A session tells of its transactions up to ten seconds late and more on a busy
+    # machine: those of the time before may be among the first.
+    asked = [await watched()]
+    while asked[-1] > 60 and len(asked) < 10:
+        asked.append(await watched())
     assert min(asked) <= 60, f"{asked} transactions in {WATCHED_S} s each with {IDLE} idle lanes"
 
 

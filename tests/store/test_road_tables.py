@@ -128,16 +128,24 @@ async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncp
 
 async def test_a_million_states_are_dropped_without_being_deleted(c: asyncpg.Connection) -> None:
     """Ten days of lone parcels go with their partition: next to nothing is written ahead for it."""
-    today = datetime.now(UTC).date()
-    await c.execute(
-        "INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, fate, "
-        "settled_at) SELECT n, $1, 1, 1, 1, now(), now(), 'sent', now() FROM generate_series(1, 100000) n",
-        today,
-    )
-    before = await c.fetchval("SELECT pg_current_wal_insert_lsn()")
-    await partitions.drop_passed(c, keep_days=-30)
-    assert await c.fetchval("SELECT count(*) FROM parcel_states") == 0
-    assert await c.fetchval("SELECT pg_current_wal_insert_lsn() - $1::pg_lsn", before) < 1_000_000
+
+    async def written() -> int:
+        await partitions.make_ahead(c)
+        await c.execute(
+            "INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, fate, "
+            "settled_at) SELECT n, $1, 1, 1, 1, now(), now(), 'sent', now() FROM generate_series(1, 100000) n",
+            datetime.now(UTC).date(),
+        )
+        before = await c.fetchval("SELECT pg_current_wal_insert_lsn()")
+        await partitions.drop_passed(c, keep_days=-30)
+        assert await c.fetchval("SELECT count(*) FROM parcel_states") == 0
+        return int(await c.fetchval("SELECT pg_current_wal_insert_lsn() - $1::pg_lsn", before))
+
+    # Deleting would write ten times as much, every time. The server's log is that of all tests that run now.
+    tries = [await written()]
+    while tries[-1] >= 1_000_000 and len(tries) < 5:
+        tries.append(await written())
+    assert min(tries) < 1_000_000, tries
 
 
 async def test_states_stay_until_the_last_of_their_ten_days_is_gone(c: asyncpg.Connection) -> None:
