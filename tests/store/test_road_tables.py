@@ -132,8 +132,9 @@ async def test_a_million_states_are_dropped_without_being_deleted(c: asyncpg.Con
     async def written() -> int:
         await partitions.make_ahead(c)
         await c.execute(
-            "INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, fate, "
-            "settled_at) SELECT n, $1, 1, 1, 1, now(), now(), 'sent', now() FROM generate_series(1, 100000) n",
+            "INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, "
+            "fate, settled_at) "
+            "SELECT n, $1, 1, 1, 1, now(), now(), 'sent', now() FROM generate_series(1, 100000) n",
             datetime.now(UTC).date(),
         )
         before = await c.fetchval("SELECT pg_current_wal_insert_lsn()")
