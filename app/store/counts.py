@@ -62,6 +62,12 @@ async def add(connection: RoadConnection, writer: int, deltas: Mapping[Destinati
         await connection.execute(_ADD, *moves(writer, deltas))
 
 
+def _listed(tally: Mapping[tuple[DestinationNumber, str, str], int]) -> list[list[Any]]:
+    # In order of the keys, so that two writers who share rows never wait in a circle.
+    rows = [(*key, number) for key, number in sorted(tally.items())]
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
 async def add_rejections(
     connection: RoadConnection,
     writer: int,
@@ -70,7 +76,6 @@ async def add_rejections(
     """Add to the tally of rejections at the door; keys are (destination, code, reason)."""
     if not rejected:
         return
-    ordered = sorted(rejected.items())
     await connection.execute(
         """
         INSERT INTO rejections AS r (destination, day, writer, code, reason, rejected)
@@ -81,10 +86,7 @@ async def add_rejections(
         DO UPDATE SET rejected = r.rejected + excluded.rejected, last_at = now()
         """,
         writer,
-        [key[0] for key, _ in ordered],
-        [key[1] for key, _ in ordered],
-        [key[2] for key, _ in ordered],
-        [number for _, number in ordered],
+        *_listed(rejected),
     )
 
 
@@ -96,7 +98,6 @@ async def add_consent_stops(
     """Add to the tally of events that the consent gate stopped; keys are (destination, reason, basis)."""
     if not stopped:
         return
-    ordered = sorted(stopped.items())
     await connection.execute(
         """
         INSERT INTO consent_stops AS s (destination, day, writer, reason, basis, events)
@@ -107,10 +108,7 @@ async def add_consent_stops(
         DO UPDATE SET events = s.events + excluded.events
         """,
         writer,
-        [key[0] for key, _ in ordered],
-        [key[1] for key, _ in ordered],
-        [key[2] for key, _ in ordered],
-        [number for _, number in ordered],
+        *_listed(stopped),
     )
 
 

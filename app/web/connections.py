@@ -19,9 +19,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from app.domain.admission import Cause
 from app.web.envelope import FIXED_HEADERS, request_id_of, told_length
 from app.web.errors import Problem, Word, body_of, status_of
-from app.web.incoming import cap_of
+from app.web.incoming import PATH, cap_of
 from app.web.post_cycle import PostCycle
-from app.web.posting import PATH, Posting
+from app.web.posting import Posting
 from app.web.pressure import Gauges, problem_of
 
 NEVER: Final = float("inf")

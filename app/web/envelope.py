@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.web.errors import Problem, Word, answer, problem_of
-from app.web.incoming import Incoming, cap_of
+from app.web.incoming import PATH, Incoming, cap_of
 from app.web.pressure import Gauges, Ticket
 from app.web.turnstile import Turnstile
 
@@ -86,7 +86,7 @@ class Envelope:
         try:
             problem = _unreadable(scope)
             told, cap = told_length(scope["headers"]), cap_of(scope["path"])
-            is_post = scope["path"] == "/events" and scope["method"] == "POST"
+            is_post = scope["path"] == PATH and scope["method"] == "POST"
             if problem is None and (is_post or told != 0):
                 # Before anything is asked of the database, and before the body is read. One that is too
                 # large anyway is answered 413 and never read.
@@ -145,7 +145,7 @@ class Envelope:
 class _EventsRoute:
     """Stands for the route in the metrics when it was not reached."""
 
-    path = "/events"
+    path = PATH
 
 
 _EVENTS_ROUTE = _EventsRoute()

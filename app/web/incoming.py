@@ -11,9 +11,10 @@ from app.web.pressure import Gauges, Ticket
 from app.web.turnstile import Turnstile
 
 MIB: Final = 1024 * 1024
+PATH: Final = "/events"  # where posts of events go
 BODY_CAP: Final = MIB
 # Where more is taken than of an administrative body.
-LARGER_BODIES: Final[Mapping[str, int]] = {"/events": 5 * MIB}
+LARGER_BODIES: Final[Mapping[str, int]] = {PATH: 5 * MIB}
 
 
 def cap_of(path: str) -> int:

@@ -18,12 +18,11 @@ from app.web.door import admitted, scopes_of
 from app.web.envelope import FIXED_HEADERS, REQUEST_ID, Envelope, request_id_of, told_length
 from app.web.errors import Problem, answer, problem_of
 from app.web.headers import RawHeaders
-from app.web.incoming import Incoming, cap_of
+from app.web.incoming import PATH, Incoming, cap_of
 from app.web.pressure import Gauges, Ticket
 from app.web.turnstile import Turnstile
 from app.web.wiring import Wiring
 
-PATH: Final = "/events"
 _CAP: Final = cap_of(PATH)
 _SCOPES: Final = scopes_of(events.post_events)
 _GIVEN_UP: Final = 499  # noted where nobody is left to be answered

@@ -5,7 +5,8 @@ The server takes that way for itself (`app.web.connections`); this one is for ot
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.web.posting import PATH, Posting, all_headers
+from app.web.incoming import PATH
+from app.web.posting import Posting, all_headers
 
 
 class Shortcut:

@@ -122,8 +122,8 @@ async def test_what_is_dead_becomes_erased_and_cannot_be_replayed(world: World) 
     await world.until(dst, delivered=4, erased=1)
 
 
-async def test_what_is_retried_alone_is_found_too(world: World) -> None:
-    """An item that waits for its own retry is not sent again."""
+async def retried_alone(world: World) -> str:
+    """Let one event fail by itself and wait for its retry, with nobody at work; return its destination."""
     dst = await world.destination()
     failed = {"index": 0, "errors": [{"code": "INTERNAL_ERROR", "message": "later"}]}
     world.amazon.script = lambda _: httpx.Response(207, json={"success": [], "error": [failed]})
@@ -131,6 +131,12 @@ async def test_what_is_retried_alone_is_found_too(world: World) -> None:
     world.work()
     await world.until(dst, retrying=1)
     await world.stop_workers()
+    return dst
+
+
+async def test_what_is_retried_alone_is_found_too(world: World) -> None:
+    """An item that waits for its own retry is not sent again."""
+    dst = await retried_alone(world)
     requests = len(world.amazon.requests)
     await erase(world)
     await world.fetch("UPDATE exceptions SET due_at = now()")
@@ -154,13 +160,7 @@ async def take_off(world: World, dst: str, claimed: Claimed) -> None:
 
 async def test_what_was_erased_after_it_was_claimed_does_not_die_as_well(world: World) -> None:
     """A claim reads in steps: between them the scan may take out what the next one then does not find."""
-    dst = await world.destination()
-    failed = {"index": 0, "errors": [{"code": "INTERNAL_ERROR", "message": "later"}]}
-    world.amazon.script = lambda _: httpx.Response(207, json={"success": [], "error": [failed]})
-    await world.post(dst, event(3))
-    world.work()
-    await world.until(dst, retrying=1)
-    await world.stop_workers()
+    dst = await retried_alone(world)
     (row,) = await world.fetch("SELECT parcel, place, day, event_at FROM exceptions")
     lost = Unreadable(ParcelId(row["parcel"]), row["day"], (row["place"],), True, row["event_at"])
     await erase(world)
