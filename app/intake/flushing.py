@@ -12,7 +12,7 @@ from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.intake.judging import Judged, judge
 from app.intake.storing import Flush, Stores, Verdict
 from app.intake.targets import Targets
-from app.store import RoadConnection, flushes
+from app.store import RoadConnection, flushes, ledger
 from app.telemetry import Telemetry, describe
 
 # Of these classes the transaction as a whole is at fault, never one of its posts: connection lost,
@@ -189,6 +189,8 @@ class Flusher:
         for _ in range(2):
             try:
                 await self._write(posts)
+            except ledger.Held:
+                self._stores.be_cautious()
             except asyncpg.PostgresError as error:
                 if not str(error.sqlstate).startswith(_WORTH_ANOTHER_TRY):
                     raise

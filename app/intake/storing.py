@@ -18,6 +18,11 @@ from app.store import targets as target_rows
 
 _IDS_AT_ONCE = 256
 
+# From so many keys on it pays to take for granted that they are free (ADR 0072).
+BOLD_FROM = 200
+# How many such flushes ask about every key after one that met a repeat: where there is one, more follow.
+CAUTIOUS_FLUSHES = 50
+
 At = tuple[int, int]  # a place in a flush: (post, event)
 
 
@@ -85,9 +90,17 @@ class Stores:
         self._vault = keys
         self._writer = writer
         self._ids: list[ParcelId] = []
+        self._cautious = 0  # for how many more flushes every key is asked about
+
+    def be_cautious(self) -> None:
+        """Ask about every key for a while; what `write` raised Held for can then be written."""
+        self._cautious = CAUTIOUS_FLUSHES
 
     async def write(self, connection: RoadConnection, flush: Flush) -> None:
-        """Write a flush inside the caller's transaction, which holds the flush lock."""
+        """Write a flush inside the caller's transaction, which holds the flush lock.
+
+        Raises Held where a key was taken to be free and is not: roll back, `be_cautious` and write again.
+        """
         await self._pin_names(connection, flush)
         firsts, followers = _firsts(flush)
         won: list[_Placed] = []
@@ -180,7 +193,7 @@ class Stores:
             for one in placed
             for key in one.candidate.keys
         ]
-        flush.found = await ledger.claim(connection, flush.generation, entries)
+        flush.found = await self._enter(connection, flush.generation, entries)
         won = list(placed)
         if flush.found:
             taken = flush.found.keys()
@@ -194,6 +207,19 @@ class Stores:
         for one in won:
             flush.give(one.at, Verdict.ACCEPTED)
         return won
+
+    async def _enter(
+        self, connection: RoadConnection, generation: int, entries: Sequence[ledger.Entry]
+    ) -> dict[bytes, ledger.Found]:
+        """Enter those of the keys that are free; return what stands under the others."""
+        if len(entries) >= BOLD_FROM:
+            if not self._cautious and await ledger.enter(connection, generation, entries):
+                return {}
+            self._cautious = max(0, self._cautious - 1)
+        found = await ledger.claim(connection, generation, entries)
+        if found:
+            self.be_cautious()
+        return found
 
     def _pack(self, won: Sequence[_Placed]) -> list[parcels.NewParcel]:
         grouped: dict[ParcelId, list[_Placed]] = {}

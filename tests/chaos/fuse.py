@@ -5,8 +5,10 @@ product has no hook and knows nothing of it.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -71,25 +73,30 @@ class _Wire(asyncpg.Connection):
     fuse: Fuse
 
     async def execute(self, query: str, *args: Any, **more: Any) -> str:
-        return await self._through(query, super().execute, *args, **more)
+        return await self._through(query, partial(super().execute, query, *args, **more))
 
     async def fetch(self, query: str, *args: Any, **more: Any) -> Any:
-        return await self._through(query, super().fetch, *args, **more)
+        return await self._through(query, partial(super().fetch, query, *args, **more))
 
     async def fetchrow(self, query: str, *args: Any, **more: Any) -> Any:
-        return await self._through(query, super().fetchrow, *args, **more)
+        return await self._through(query, partial(super().fetchrow, query, *args, **more))
 
     async def fetchval(self, query: str, *args: Any, **more: Any) -> Any:
-        return await self._through(query, super().fetchval, *args, **more)
+        return await self._through(query, partial(super().fetchval, query, *args, **more))
 
-    async def _through(self, query: str, call: Any, *args: Any, **more: Any) -> Any:
+    async def copy_records_to_table(self, table_name: str, **more: Any) -> Any:
+        return await self._through(
+            f"COPY {table_name}", partial(super().copy_records_to_table, table_name, **more)
+        )
+
+    async def _through(self, query: str, call: Callable[[], Awaitable[Any]]) -> Any:
         fuse = self.fuse
         if self not in fuse.connections:
             fuse.connections.append(self)
         if not fuse.arms(" ".join(query.split()[:4])):
-            return await call(query, *args, **more)
+            return await call()
         if not fuse.how.is_before:
-            await call(query, *args, **more)
+            await call()
         if fuse.how.kills:
             raise fuse.die()
         self.terminate()
