@@ -6,6 +6,7 @@ looked up once. No text of a mapping is ever part of the source: names, constant
 variables, and the source holds those variables only.
 """
 
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from types import CodeType
@@ -40,7 +41,7 @@ class Code:
 
     def name(self, value: Any) -> str:
         """Bind a value to a name that the function may use, and return it."""
-        name = f"bound_{len(self._bound)}"
+        name = sys.intern(f"bound_{len(self._bound)}")  # mappings of one shape use the same names
         self._bound[name] = value
         return name
 

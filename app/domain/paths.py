@@ -8,6 +8,7 @@
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
 MAX_PATH_LENGTH: Final = 256
@@ -33,6 +34,7 @@ class Impassable:
 IMPASSABLE: Final = Impassable()
 
 
+@lru_cache(maxsize=4096)  # mappings of a thousand destinations name few different paths
 def parse_path(text: str) -> tuple[Step, ...] | None:
     """Read a path into its steps, names as str and indexes as int, or return None where it is none."""
     if len(text) > MAX_PATH_LENGTH:
@@ -59,6 +61,7 @@ def last_name(steps: tuple[Step, ...]) -> str:
     return next((step for step in reversed(steps) if isinstance(step, str)), "")
 
 
+@lru_cache(maxsize=4096)
 def getter(steps: tuple[Step, ...]) -> Getter:
     """Compile a path to a function of the event: the value, None where absent or null, or `IMPASSABLE`."""
     match steps:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 from app.domain import pipes
@@ -59,7 +60,7 @@ def compile_source(written: Any, at: str, *, bare: str, keep_blank: bool = False
             return [Problem(at, "const_stands_alone", "A constant takes no path, pipe or default.")]
         const = plain(written["const"])
         problem = _scalar_problem(const, f"{at}.const")
-        return [problem] if problem else constant(const)
+        return [problem] if problem else _text(const) if type(const) is str else constant(const)
     if "path" not in written:
         return [Problem(at, "required", "A source needs const or path.")]
     return _compile_path(written, at, keep_blank=keep_blank)
@@ -96,9 +97,24 @@ def _compile_path(written: dict[str, Any], at: str, *, keep_blank: bool) -> Sour
         problems.append(problem)
     if problems or found is None:
         return problems
+    if not steps and (default is None or type(default) is str):
+        return _plain(text, default, keep_blank)
     names = [step if isinstance(step, str) else step[0] for step in pipe]
     read = _reader(getter(found), tuple(steps), default, keep_blank=keep_blank)
     return Source(read, text, default=default, rule=" | ".join(names))
+
+
+# Sources of texts are made once for all mappings that write the same: a thousand destinations have few
+# different ones, and one takes a kilobyte. Not so other scalars: 1, 1.0 and True are one to a cache.
+_share = lru_cache(maxsize=4096)
+_text = _share(constant)
+
+
+@_share
+def _plain(text: str, default: str | None, keep_blank: bool) -> Source:
+    steps = parse_path(text)
+    assert steps is not None
+    return Source(_reader(getter(steps), (), default, keep_blank=keep_blank), text, default=default)
 
 
 def _reader(get: Getter, steps: tuple[pipes.Step, ...], default: Any, *, keep_blank: bool) -> Getter:

@@ -11,6 +11,7 @@ once, at compile time, and what differs is put between; and the whole is one fun
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 
@@ -147,27 +148,27 @@ def _write_row(code: Code, row: CustomField) -> str:
     """Write what makes one custom field; return the variable with its JSON, empty where it is absent."""
     value, made = code.read(row.source), code.variable()
     opening = "," + _opening({"name": row.name}, "value")
-
-    def odd(content: dict[str, Any], warnings: list[Warned]) -> str | None:
-        """Write a value that is not as Amazon's text has it; None for the long way."""
-        found = row.source.read(content)
-        if found is None:
-            return ""
-        text = found if type(found) is Failed else values.read_custom(found)
-        if type(text) is Failed:
-            return None
-        if not values.is_usual(text):
-            warnings.append(Warned("custom_value_unusual", row.source.path or row.field))
-        return f"{opening}{_text(text)}}}"
-
     code.add(
         f"if is_usual({value}): {made} = f'{{{code.name(opening)}}}\"{{{value}}}\"}}}}'",
         f"elif {value} is None: {made} = ''",
         "else:",
-        f"    {made} = {code.name(odd)}(content, warnings)",
+        f"    {made} = {code.name(partial(_odd_row, row, opening))}(content, warnings)",
         f"    if {made} is None: return None",
     )
     return made
+
+
+def _odd_row(row: CustomField, opening: str, content: dict[str, Any], warnings: list[Warned]) -> str | None:
+    """Write a value that is not as Amazon's text has it; None for the long way."""
+    found = row.source.read(content)
+    if found is None:
+        return ""
+    text = found if type(found) is Failed else values.read_custom(found)
+    if type(text) is Failed:
+        return None
+    if not values.is_usual(text):
+        warnings.append(Warned("custom_value_unusual", row.source.path or row.field))
+    return f"{opening}{_text(text)}}}"
 
 
 class _Window:

@@ -1,6 +1,7 @@
 """A mapping document is checked where its author sees it: every problem, with its place."""
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from app.domain.fields import FIELDS
 from app.domain.mapping import Mapping, check_draft, check_publishable, compile_mapping
+from app.domain.numbers import plain
+from app.domain.sources import Source, compile_source
 
 
 def found(made: Any) -> list[tuple[str, str]]:
@@ -336,3 +339,20 @@ def test_documents_survive_storage() -> None:
     """A document read back as JSON compiles alike, floats included."""
     made = document(value={"path": "a", "default": 1.5})
     assert found(json.loads(json.dumps(made))) == []
+
+
+def test_what_mappings_write_alike_is_kept_once() -> None:
+    """A thousand destinations read few different paths; each mapping by itself would take 30 kB."""
+    one, other = (compiled(json.loads(json.dumps(DOCUMENT))) for _ in range(2))
+    assert one.timestamp is other.timestamp
+    assert one.event_type is other.event_type
+
+
+@pytest.mark.parametrize("member", ["const", "default"])
+def test_scalars_that_equal_each_other_stay_apart(member: str) -> None:
+    """1, 1.0 and true are one key to Python, and three values to Amazon."""
+    for value in (1, True, Decimal("1.0"), "1"):
+        written = {"const": value} if member == "const" else {"path": "nowhere", "default": value}
+        source = compile_source(written, "custom_data[0]", bare="path")
+        assert isinstance(source, Source)
+        assert repr(source.read({})) == repr(plain(value))
