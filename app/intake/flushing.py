@@ -10,9 +10,10 @@ import asyncpg
 from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.intake.judging import Judged, judge
-from app.intake.storing import Flush, Stores, Verdict
+from app.intake.storing import Stores
 from app.intake.targets import Targets
-from app.store import RoadConnection, flushes, ledger
+from app.intake.verdicts import Flush, Verdict
+from app.store import RoadConnection, at_once, flushes
 from app.telemetry import Telemetry, describe
 
 # Of these classes the transaction as a whole is at fault, never one of its posts: connection lost,
@@ -79,6 +80,8 @@ class Flusher:
         self._waiting_events = 0
         self._arrived = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
+        self._may_write_at_once = False
+        self._generation: int | None = None  # of the ledger, as the last flush found it
         self._closing = False
 
     async def store(
@@ -189,8 +192,6 @@ class Flusher:
         for _ in range(2):
             try:
                 await self._write(posts)
-            except ledger.Held:
-                self._stores.be_cautious()
             except asyncpg.PostgresError as error:
                 if not str(error.sqlstate).startswith(_WORTH_ANOTHER_TRY):
                     raise
@@ -200,21 +201,31 @@ class Flusher:
 
     async def _write(self, posts: Sequence[Post]) -> None:
         connection = await self._connected()
-        async with flushes.transaction(connection):
-            generation = await self._judge_stale_again(connection, posts)
-            flush = Flush(
-                [post.judged for post in posts],
-                generation,
-                [post.destinations for post in posts],
-                low=frozenset(nth for nth, post in enumerate(posts) if post.low),
-            )
-            await self._stores.write(connection, flush)
+        flush = await self._written_at_once(connection, posts)
+        if flush is None:
+            async with flushes.transaction(connection):
+                self._generation = await self._judge_stale_again(connection, posts)
+                flush = _flush_of(posts, self._generation)
+                await self._stores.write(connection, flush)
         self._targets.pinned(flush.pinned)
         if flush.waiting:
             self._stored(flush.waiting)
         for nth, post in enumerate(posts):
             if not post.answer.done():
                 post.answer.set_result(Answer(post.judged, flush.verdicts_of(nth)))
+
+    async def _written_at_once(self, connection: asyncpg.Connection, posts: Sequence[Post]) -> Flush | None:
+        """Write a group in one round trip, or return None, with nothing written."""
+        versions = {one: seen for post in posts for one, seen in post.versions.items()}
+        if (
+            self._generation is None
+            or not self._may_write_at_once
+            # One group may have been judged by two versions, of which the older one must be judged again.
+            or any(seen != versions[one] for post in posts for one, seen in post.versions.items())
+        ):
+            return None
+        flush = _flush_of(posts, self._generation)
+        return flush if await self._stores.write_at_once(connection, flush, versions) else None
 
     async def _judge_stale_again(self, connection: RoadConnection, posts: Sequence[Post]) -> int:
         """Judge again what was judged by a version that is no longer the current one.
@@ -234,7 +245,11 @@ class Flusher:
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
-            self._connection = await self._connect()
+            connection = await self._connect()
+            self._may_write_at_once = await at_once.prepare(connection)
+            if not self._may_write_at_once:
+                self._telemetry.log("flush.needs_temporary", level=30)
+            self._connection = connection
         return self._connection
 
     async def _refuse(self, posts: Sequence[Post], error: Exception) -> None:
@@ -251,3 +266,12 @@ def _answer_all(posts: Sequence[Post], answer: NotStored) -> None:
     for post in posts:
         if not post.answer.done():
             post.answer.set_result(answer)
+
+
+def _flush_of(posts: Sequence[Post], generation: int) -> Flush:
+    return Flush(
+        [post.judged for post in posts],
+        generation,
+        [post.destinations for post in posts],
+        low=frozenset(nth for nth, post in enumerate(posts) if post.low),
+    )

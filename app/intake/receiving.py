@@ -17,8 +17,9 @@ from app.domain.ids import DestinationId
 from app.domain.preview import preview, refusal
 from app.intake.flushing import Answer, Flusher, NotStored, Post
 from app.intake.judging import Candidate, Judged
-from app.intake.storing import Flush, Stores, Verdict
+from app.intake.storing import Stores
 from app.intake.targets import Targets
+from app.intake.verdicts import Flush, Verdict
 from app.store.trouble import DRIVER_TROUBLE
 from app.telemetry import Telemetry
 

@@ -16,8 +16,8 @@ from app.domain.ids import MappingNumber
 from app.domain.outline import Outline, outline
 from app.intake.flushing import Answer
 from app.intake.judging import Candidate
-from app.intake.storing import Verdict
 from app.intake.targets import PublishedMapping
+from app.intake.verdicts import Verdict
 from app.store import outlines
 from app.store.trouble import DRIVER_TROUBLE
 from app.telemetry import Telemetry, describe

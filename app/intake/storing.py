@@ -1,73 +1,23 @@
 """What one flush writes: ledger rows first, then parcels of the events that won, then the counts."""
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
-from itertools import chain
+from collections.abc import Mapping, Sequence
 
+import asyncpg
 import msgspec
 
 from app import vault
 from app.domain import parcel as packing
 from app.domain.event import Rejection
-from app.domain.ids import AdvertiserId, DestinationNumber, LaneId, ParcelId
-from app.intake.judging import Candidate, Judged
-from app.store import RoadConnection, counts, ledger, parcels
+from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, ParcelId
+from app.intake.judging import Candidate
+from app.intake.verdicts import At, Flush, Verdict, counted, firsts_of, follow, verdict_of
+from app.store import RoadConnection, at_once, counts, ledger, parcels
 from app.store import targets as target_rows
 
 _IDS_AT_ONCE = 256
 
-# From so many keys on it pays to take for granted that they are free (ADR 0072).
-BOLD_FROM = 200
-# How many such flushes ask about every key after one that met a repeat: where there is one, more follow.
-CAUTIOUS_FLUSHES = 50
-
-At = tuple[int, int]  # a place in a flush: (post, event)
-
-
-class Verdict(StrEnum):
-    """What the ledger says of a candidate."""
-
-    ACCEPTED = "accepted"
-    DUPLICATE = "duplicate"
-    CONFLICT = "conflict"
-
-    __hash__ = str.__hash__  # an enum's own is written in Python, and every event asks for it
-
-
-@dataclass(slots=True, repr=False)
-class Flush:
-    """One transaction: the judged events of its posts, and what became of them."""
-
-    posts_judged: Sequence[list[Judged]]
-    generation: int  # of the ledger, that accepts now
-    # Whose count a rejection falls under; None where the event names no destination that exists.
-    destinations: Sequence[Sequence[DestinationNumber | None]] = ()
-    # Posts whose events wait behind what is live.
-    low: frozenset[int] = frozenset()
-    verdicts: list[list[Verdict | None]] = field(init=False)
-    waiting: dict[LaneId, int] = field(default_factory=dict)
-    pinned: dict[tuple[AdvertiserId, str], str] = field(default_factory=dict)
-    found: dict[bytes, ledger.Found] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.verdicts = [[None] * len(judged) for judged in self.posts_judged]
-
-    def candidates(self) -> Iterator[tuple[At, Candidate]]:
-        """Yield each candidate with its place: (post, event)."""
-        for nth, judged in enumerate(self.posts_judged):
-            for index, one in enumerate(judged):
-                if type(one) is Candidate:
-                    yield (nth, index), one
-
-    def verdicts_of(self, nth: int) -> list[Verdict | None]:
-        """Return the verdicts on one post's events, None for those that were no candidates."""
-        return self.verdicts[nth]
-
-    def give(self, at: At, verdict: Verdict) -> None:
-        """Note the verdict on one candidate."""
-        self.verdicts[at[0]][at[1]] = verdict
+# How many flushes ask about every key after one that met a repeat: where there is one, more follow.
+CAUTIOUS_FLUSHES = 20
 
 
 class _Placed(msgspec.Struct, frozen=True):
@@ -90,45 +40,80 @@ class Stores:
         self._vault = keys
         self._writer = writer
         self._ids: list[ParcelId] = []
-        self._cautious = 0  # for how many more flushes every key is asked about
+        self._cautious = 0  # for how many more flushes every key is asked about by itself
 
-    def be_cautious(self) -> None:
-        """Ask about every key for a while; what `write` raised Held for can then be written."""
-        self._cautious = CAUTIOUS_FLUSHES
+    async def write_at_once(
+        self,
+        connection: asyncpg.Connection,
+        flush: Flush,
+        versions: Mapping[DestinationId, int | None],
+    ) -> bool:
+        """Write a flush in one round trip and a transaction of its own; return False where it cannot.
+
+        Then nothing is written. It can where everything is as usual: no name to pin, nothing rejected, one
+        key an event, none of them held. After a repeat it is not tried for a while.
+        """
+        if self._cautious:
+            self._cautious -= 1
+            return False
+        firsts, followers = firsts_of(flush)
+        if not all(_is_usual(candidate) for _, candidate in firsts):
+            return False
+        for at, _ in firsts:
+            flush.give(at, Verdict.ACCEPTED)
+        follow(flush, followers)
+        moved = counted(flush)
+        if not firsts or moved.rejected:
+            return False
+        grouped = _grouped(await self._place(connection, firsts, flush.low))
+        outcome = await at_once.store(
+            connection,
+            [self._seal(parcel, members) for parcel, members in grouped.items()],
+            [
+                [(one.candidate.keys[0], one.candidate.content) for one in members]
+                for members in grouped.values()
+            ],
+            generation=flush.generation,
+            versions=versions,
+            writer=self._writer,
+            deltas=moved.deltas,
+        )
+        if outcome is at_once.Outcome.HELD:
+            self._cautious = CAUTIOUS_FLUSHES
+        if outcome is not at_once.Outcome.STORED:
+            return False
+        flush.note_waiting(candidate for _, candidate in firsts)
+        return True
 
     async def write(self, connection: RoadConnection, flush: Flush) -> None:
-        """Write a flush inside the caller's transaction, which holds the flush lock.
-
-        Raises Held where a key was taken to be free and is not: roll back, `be_cautious` and write again.
-        """
+        """Write a flush inside the caller's transaction, which holds the flush lock."""
         await self._pin_names(connection, flush)
-        firsts, followers = _firsts(flush)
+        firsts, followers = firsts_of(flush)
         won: list[_Placed] = []
         if firsts:
             placed = await self._place(connection, firsts, flush.low)
             won = await self._claim(connection, flush, placed)
-        _follow(flush, followers)
-        counted = _counted(flush)
+        follow(flush, followers)
+        moved = counted(flush)
         if won:
-            await parcels.append(connection, self._pack(won), writer=self._writer, deltas=counted.deltas)
-            for one in won:
-                lane = one.candidate.target.lane
-                flush.waiting[lane] = flush.waiting.get(lane, 0) + 1
+            made = [self._seal(parcel, members) for parcel, members in _grouped(won).items()]
+            await parcels.append(connection, made, writer=self._writer, deltas=moved.deltas)
+            flush.note_waiting(one.candidate for one in won)
         else:
-            await counts.add(connection, self._writer, counted.deltas)
-        await counts.add_rejections(connection, self._writer, counted.rejected)
-        await counts.add_consent_stops(connection, self._writer, counted.stopped)
+            await counts.add(connection, self._writer, moved.deltas)
+        await counts.add_rejections(connection, self._writer, moved.rejected)
+        await counts.add_consent_stops(connection, self._writer, moved.stopped)
 
     async def read(self, connection: RoadConnection, flush: Flush) -> None:
         """Fill in the verdicts that `write` would give, and write nothing."""
         await self._pin_names(connection, flush, dry=True)
-        firsts, followers = _firsts(flush)
+        firsts, followers = firsts_of(flush)
         keys = [key for _, candidate in firsts for key in candidate.keys]
         if keys:
             flush.found = await ledger.find(connection, flush.generation, keys)
         for at, candidate in firsts:
-            flush.give(at, _verdict(candidate, flush.found))
-        _follow(flush, followers)
+            flush.give(at, verdict_of(candidate, flush.found))
+        follow(flush, followers)
 
     async def _pin_names(self, connection: RoadConnection, flush: Flush, *, dry: bool = False) -> None:
         """Pin the names of event types that were read from events, and turn away those that differ (R12).
@@ -193,9 +178,10 @@ class Stores:
             for one in placed
             for key in one.candidate.keys
         ]
-        flush.found = await self._enter(connection, flush.generation, entries)
+        flush.found = await ledger.claim(connection, flush.generation, entries)
         won = list(placed)
         if flush.found:
+            self._cautious = CAUTIOUS_FLUSHES
             taken = flush.found.keys()
             won = [one for one in placed if taken.isdisjoint(one.candidate.keys)]
             lost = [one for one in placed if not taken.isdisjoint(one.candidate.keys)]
@@ -203,29 +189,10 @@ class Stores:
             if halves:
                 await ledger.release(connection, flush.generation, halves)
             for one in lost:
-                flush.give(one.at, _verdict(one.candidate, flush.found))
+                flush.give(one.at, verdict_of(one.candidate, flush.found))
         for one in won:
             flush.give(one.at, Verdict.ACCEPTED)
         return won
-
-    async def _enter(
-        self, connection: RoadConnection, generation: int, entries: Sequence[ledger.Entry]
-    ) -> dict[bytes, ledger.Found]:
-        """Enter those of the keys that are free; return what stands under the others."""
-        if len(entries) >= BOLD_FROM:
-            if not self._cautious and await ledger.enter(connection, generation, entries):
-                return {}
-            self._cautious = max(0, self._cautious - 1)
-        found = await ledger.claim(connection, generation, entries)
-        if found:
-            self.be_cautious()
-        return found
-
-    def _pack(self, won: Sequence[_Placed]) -> list[parcels.NewParcel]:
-        grouped: dict[ParcelId, list[_Placed]] = {}
-        for one in won:
-            grouped.setdefault(one.parcel, []).append(one)
-        return [self._seal(parcel, members) for parcel, members in grouped.items()]
 
     def _seal(self, parcel: ParcelId, members: Sequence[_Placed]) -> parcels.NewParcel:
         packed = packing.pack([one.candidate.conversion.body for one in members], list(map(_shape, members)))
@@ -245,45 +212,6 @@ class Stores:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Counted:
-    """What a flush moves: counts, rejections by code and reason, consent stops by reason and basis."""
-
-    deltas: dict[DestinationNumber, counts.Delta]
-    rejected: Counter[tuple[DestinationNumber, str, str]]
-    stopped: Counter[tuple[DestinationNumber, str, str]]
-
-
-def _counted(flush: Flush) -> _Counted:
-    """Count every verdict, and every rejection that has a destination to be counted under."""
-    made = _Counted({}, Counter(), Counter())
-    # One step a destination and verdict of the whole flush, not one an event or post.
-    owners = chain.from_iterable(flush.destinations)
-    for (number, verdict), events in Counter(
-        zip(owners, chain.from_iterable(flush.verdicts), strict=True)
-    ).items():
-        if number is None:
-            continue
-        delta = made.deltas.setdefault(number, counts.Delta())
-        match verdict:
-            case Verdict.ACCEPTED:
-                delta.accepted += events
-            case Verdict.DUPLICATE:
-                delta.duplicates += events
-            case Verdict.CONFLICT:
-                delta.rejected += events
-                made.rejected[number, "BAD_REQUEST", "event_id_conflict"] += events
-            case None:
-                delta.rejected += events
-    for judged, owned in zip(flush.posts_judged, flush.destinations, strict=True):
-        for one, owner in zip(judged, owned, strict=True):
-            if type(one) is Rejection and owner is not None:
-                made.rejected[owner, one.code.value, one.reason] += 1
-                if one.basis is not None:
-                    made.stopped[owner, one.reason, one.basis] += 1
-    return made
-
-
 def _shape(one: _Placed) -> packing.Shape:
     candidate = one.candidate
     conversion = candidate.conversion
@@ -301,40 +229,13 @@ def _shape(one: _Placed) -> packing.Shape:
     )
 
 
-def _firsts(flush: Flush) -> tuple[list[tuple[At, Candidate]], list[tuple[At, Candidate, At]]]:
-    """Part the candidates into the first of each key and those that follow one within the flush."""
-    holders: dict[bytes, At] = {}
-    firsts, followers = [], []
-    for at, candidate in flush.candidates():
-        leader = None
-        for key in candidate.keys:
-            leader = leader or holders.get(key)
-        if leader is None:
-            firsts.append((at, candidate))
-            for key in candidate.keys:
-                holders[key] = at
-        else:
-            followers.append((at, candidate, leader))
-    return firsts, followers
+def _grouped(placed: Sequence[_Placed]) -> dict[ParcelId, list[_Placed]]:
+    """Return the members of each parcel, in order of place."""
+    grouped: dict[ParcelId, list[_Placed]] = {}
+    for one in placed:
+        grouped.setdefault(one.parcel, []).append(one)
+    return grouped
 
 
-def _follow(flush: Flush, followers: Sequence[tuple[At, Candidate, At]]) -> None:
-    """Give followers their verdict: by their leader's content when it won, else by what it lost to."""
-    for at, candidate, (nth, index) in followers:
-        leader = flush.posts_judged[nth][index]
-        assert isinstance(leader, Candidate)
-        if flush.verdicts[nth][index] is Verdict.ACCEPTED:
-            same = leader.content == candidate.content
-        else:
-            # Nothing of a follower was written: with no row under its keys it must not count as accepted.
-            same = _verdict(candidate, flush.found) is Verdict.DUPLICATE
-        flush.give(at, Verdict.DUPLICATE if same else Verdict.CONFLICT)
-
-
-def _verdict(candidate: Candidate, found: dict[bytes, ledger.Found]) -> Verdict:
-    """Judge a candidate by what stands under its keys: nothing, the same content, or other content."""
-    held = [found[key] for key in candidate.keys if key in found]
-    if not held:
-        return Verdict.ACCEPTED
-    same = all(one.content == candidate.content for one in held)
-    return Verdict.DUPLICATE if same else Verdict.CONFLICT
+def _is_usual(candidate: Candidate) -> bool:
+    return len(candidate.keys) == 1 and candidate.conversion.event_type in candidate.target.pins

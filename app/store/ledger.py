@@ -2,17 +2,12 @@
 
 A key is a 16-byte digest. Its generation is that of acceptance on the database's clock, never of the
 caller's event time: an id sent again with another time must meet its first row.
-
-There are two ways in. `claim` asks about each key as it inserts it. `enter` takes for granted that all are
-free, which is cheaper, and gives up the transaction where that was wrong (ADR 0072).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Final
 
-import asyncpg
 import msgspec
 
 from app.domain.ids import ParcelId
@@ -35,41 +30,6 @@ class Found:
     content: bytes
     parcel: ParcelId
     place: int
-
-
-class Held(Exception):
-    """Somebody holds a key that `enter` took to be free; its transaction can only be rolled back."""
-
-
-_COLUMNS: Final = ("generation", "key", "content", "parcel", "place")
-
-# One long value instead of an array: what it costs the driver to write does not grow with the keys.
-_HELD_BEFORE: Final = """
-    WITH asked AS MATERIALIZED (SELECT ARRAY(SELECT substr($2::bytea, 16 * n + 1, 16)
-      FROM generate_series(0, length($2::bytea) / 16 - 1) AS n) AS keys)
-    SELECT EXISTS (SELECT FROM ledger
-        WHERE generation = $1 - 1 AND key = ANY((SELECT keys FROM asked)::bytea[]))
-      OR EXISTS (SELECT FROM ledger
-        WHERE generation = $1 - 2 AND key = ANY((SELECT keys FROM asked)::bytea[]))
-"""
-
-
-async def enter(connection: RoadConnection, generation: int, entries: Sequence[Entry]) -> bool:
-    """Insert keys of which none is held, in order of key; return False, with none inserted, where some are.
-
-    Must run under the flush lock. The keys of `entries` are distinct. A key that is held in this generation
-    shows only while it is inserted: raises Held, and the transaction is over.
-    """
-    ordered = sorted(entries, key=_key)
-    keys = b"".join([entry.key for entry in ordered])
-    if await connection.fetchval(_HELD_BEFORE, generation, keys):
-        return False
-    rows = [(generation, entry.key, entry.content, entry.parcel, entry.place) for entry in ordered]
-    try:
-        await connection.copy_records_to_table("ledger", records=rows, columns=_COLUMNS)
-    except asyncpg.UniqueViolationError:
-        raise Held from None
-    return True
 
 
 async def claim(connection: RoadConnection, generation: int, entries: Sequence[Entry]) -> dict[bytes, Found]:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
@@ -57,7 +58,7 @@ async def reserve_ids(connection: RoadConnection, number: int) -> list[ParcelId]
     return [ParcelId(row["id"]) for row in rows]
 
 
-_APPEND = f"""
+APPEND = f"""
     WITH new AS (SELECT (now() AT TIME ZONE 'UTC')::date AS day, n.* FROM unnest($1::bigint[], $2::int[],
       $3::bytea[], $4::bytea[], $5::smallint[], $6::int[], $7::timestamptz[], $8::timestamptz[],
         $9::bytea[], $10::smallint[])
@@ -82,8 +83,14 @@ async def append(
 
     One statement for all three, since every flush waits for it; `writer` and `deltas` are `counts.add`'s.
     """
-    await connection.execute(
-        _APPEND,
+    await connection.execute(APPEND, *appending(parcels, writer, deltas))
+
+
+def appending(
+    parcels: Sequence[NewParcel], writer: int, deltas: Mapping[DestinationNumber, counts.Delta]
+) -> list[Any]:
+    """Return the parameters of `APPEND`."""
+    return [
         [parcel.id for parcel in parcels],
         [parcel.destination for parcel in parcels],
         [parcel.content for parcel in parcels],
@@ -95,7 +102,7 @@ async def append(
         [parcel.data_key for parcel in parcels],
         [parcel.queue for parcel in parcels],
         *counts.moves(writer, deltas),
-    )
+    ]
 
 
 async def due(

@@ -36,11 +36,20 @@ _ANSWERS = """        for nth, post in enumerate(posts):
 BROKEN: Mapping[str, Build] = {
     "acknowledges before the commit": Build(
         "app/intake/flushing.py",
-        "            await self._stores.write(connection, flush)\n",
-        "            await self._stores.write(connection, flush)\n"
-        + "".join(f"    {line}\n" for line in _ANSWERS.splitlines())
-        + "            await asyncio.sleep(0.02)\n",
+        "                await self._stores.write(connection, flush)\n",
+        "                await self._stores.write(connection, flush)\n"
+        + "".join(f"        {line}\n" for line in _ANSWERS.splitlines())
+        + "                await asyncio.sleep(0.02)\n",
         "test_what_was_acknowledged_before_the_commit_failed_is_stored",
+        "acknowledged_is_stored",
+    ),
+    "acknowledges before the one call ended": Build(
+        "app/intake/flushing.py",
+        "        return flush if await self._stores.write_at_once(connection, flush, versions) else None\n",
+        "        writing = asyncio.create_task(self._stores.write_at_once(connection, flush, versions))\n"
+        f"        await asyncio.sleep(0)\n{_ANSWERS}        await asyncio.sleep(0.02)\n"
+        "        return flush if await writing else None\n",
+        "test_what_was_acknowledged_before_the_one_call_failed_is_stored",
         "acknowledged_is_stored",
     ),
     "settles without looking at the fence": Build(

@@ -35,6 +35,29 @@ async def test_what_was_acknowledged_before_the_commit_failed_is_stored(database
         assert "e-2" not in stage.evidence.stored
 
 
+async def test_what_was_acknowledged_before_the_one_call_failed_is_stored(database_url: str) -> None:
+    """The same where everything is as usual, and a flush is one call: from the second of a life on."""
+    async with rehearse(database_url) as stage:
+        dst, uncut = await stage.destination(), Fuse()
+        async with stage.life() as life:
+            assert await life.post(dst, "e-0")
+        async with stage.life(uncut) as life:
+            assert await life.post(dst, "e-1")
+            assert await life.post(dst, "e-2")
+        at = 1 + next(
+            n for n, call in enumerate(uncut.calls) if call.startswith("SELECT pg_temp.store_flush")
+        )
+        async with stage.life(Fuse(at=at, how=Break.DIE_BEFORE)) as life:
+            assert await life.post(dst, "e-3")
+            await life.post(dst, "e-4")
+        await stage.time_passes(leases=True)
+        async with stage.life() as life:
+            await life.deliver()
+        assert await verdict(stage) == []
+        assert "e-3" in stage.evidence.stored
+        assert "e-4" not in stage.evidence.stored
+
+
 async def test_a_worker_that_wakes_after_its_lease_changes_nothing(database_url: str) -> None:
     """It was stopped in the middle of a request; another one owns the lane now. No row differs afterwards."""
     stopped, woken = asyncio.Event(), asyncio.Event()
