@@ -1,21 +1,23 @@
 """What telling a repeat from a new event costs: the digests at the door, and the row in the ledger.
 
-Two transactions of the same size are interleaved, one that claims 500 keys and one that claims none; their
+Two flushes of the same size are interleaved, one that enters its 500 keys and one that enters none; their
 difference is the ledger's, Python and Postgres together. The digests are timed by themselves.
 """
 
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import asyncpg
 import msgspec
 
 from app.domain.event import content_digest
-from app.domain.ids import DestinationId, MappingId, ParcelId
+from app.domain.ids import DestinationId, DestinationNumber, MappingId
 from app.intake.judging import event_key
-from app.store import flushes, ledger
+from app.store import at_once, ledger, parcels
 from bench.events import bodies
 from bench.stage import Stage
 
@@ -51,26 +53,34 @@ def _read(post: bytes) -> list[dict]:
 
 
 async def _rows(stage: Stage, events: int) -> float:
-    connection = await asyncpg.connect(stage.dsn)
+    """Measure flushes as the door makes them, with the ledger and without."""
+    with_it, without = [await asyncpg.connect(stage.dsn) for _ in range(2)]
     try:
-        spent = {True: 0.0, False: 0.0}
-        for flush in range(events // _AT_ONCE):
-            entries = [
-                ledger.Entry(os.urandom(16), os.urandom(16), ParcelId(flush + 1), place)
-                for place in range(_AT_ONCE)
-            ]
-            for claims in (True, False):
+        assert await at_once.prepare(with_it)
+        assert await at_once.prepare(without, enters=False)
+        generation = await ledger.current_generation(with_it)
+        spent = {with_it: 0.0, without: 0.0}
+        for _ in range(events // _AT_ONCE):
+            keys = [(os.urandom(16), os.urandom(16)) for _ in range(_AT_ONCE)]
+            for connection in spent:
                 before = time.process_time() + stage.postgres_seconds()
                 # Postgres counts its processor time in hundredths of a second: only the sum says anything.
-                await _flush(connection, entries if claims else [])
-                spent[claims] += time.process_time() + stage.postgres_seconds() - before
-        return (spent[True] - spent[False]) / events * 1e6
+                await _flush(connection, generation, keys)
+                spent[connection] += time.process_time() + stage.postgres_seconds() - before
+        await with_it.execute("DELETE FROM parcel_states WHERE destination = 0")
+        return (spent[with_it] - spent[without]) / events * 1e6
     finally:
-        await connection.close()
+        await with_it.close()
+        await without.close()
 
 
-async def _flush(connection: asyncpg.Connection, entries: list[ledger.Entry]) -> None:
-    async with flushes.transaction(connection):
-        generation = (await flushes.terms(connection, [])).generation
-        if entries:
-            assert not await ledger.claim(connection, generation, entries)
+async def _flush(
+    connection: asyncpg.Connection, generation: int, keys: Sequence[tuple[bytes, bytes]]
+) -> None:
+    now = datetime.now(UTC)
+    [number] = await parcels.reserve_ids(connection, 1)
+    made = parcels.NewParcel(number, DestinationNumber(0), b"c", b"s", len(keys), 1, now, now, b"k")
+    outcome = await at_once.store(
+        connection, [made], [keys], generation=generation, versions={}, writer=0, deltas={}
+    )
+    assert outcome is at_once.Outcome.STORED

@@ -136,8 +136,8 @@ def _names_a_key_twice(value: Any, body: bytes) -> bool:
     A colon stands once for each member and otherwise only within strings. The value written out again holds
     as many colons as the body did, unless a member was overwritten: then at least the member's own is
     missing. A colon that was written as an escape would upset the sum, so such a body is read a second time
-    by a parser that shows every member. Ten times cheaper than letting Python see each object. Where the value
-    written out is the body to the byte, as of most callers, there is nothing to count.
+    by a parser that shows every member. Ten times cheaper than letting Python see each object. Where the
+    value written out is the body to the byte, as with most callers, there is nothing to count.
     """
     written = _ENCODER.encode(value)
     if written == body:

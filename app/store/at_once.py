@@ -35,16 +35,7 @@ _TYPES: Final = (
     "integer", "text[]", "bigint[]", "bytea", "bytea", "integer[]",
 )  # fmt: skip
 
-_MAKE: Final = f"""
-    CREATE OR REPLACE FUNCTION pg_temp.store_flush({", ".join(_TYPES)})
-    RETURNS text LANGUAGE plpgsql AS $body$
-    DECLARE asked bytea[];
-    BEGIN
-      PERFORM pg_advisory_xact_lock_shared({FLUSH_LOCK});
-      IF (SELECT max(generation) FROM ledger_generations) <> $22 OR EXISTS (
-        SELECT FROM unnest($23, $24) AS judged (id, version) LEFT JOIN destinations d ON d.id = judged.id
-        WHERE d.version IS DISTINCT FROM judged.version)
-      THEN RETURN '{Outcome.STALE}'; END IF;
+_ENTER: Final = f"""
       asked := ARRAY(SELECT substr($25, 16 * n + 1, 16) FROM generate_series(0, length($25) / 16 - 1) AS n);
       IF EXISTS (SELECT FROM ledger WHERE generation = $22 - 1 AND key = ANY(asked))
         OR EXISTS (SELECT FROM ledger WHERE generation = $22 - 2 AND key = ANY(asked))
@@ -55,17 +46,31 @@ _MAKE: Final = f"""
           substr($26, 16 * (start + place) + 1, 16), p.id, place
         FROM unnest($1, $5, $27) AS p (id, events, start), generate_series(0, events - 1) AS place
         ORDER BY key;
-      {parcels.APPEND};
+"""
+_MAKE: Final = f"""
+    CREATE OR REPLACE FUNCTION pg_temp.store_flush({", ".join(_TYPES)})
+    RETURNS text LANGUAGE plpgsql AS $body$
+    DECLARE asked bytea[];
+    BEGIN
+      PERFORM pg_advisory_xact_lock_shared({FLUSH_LOCK});
+      IF (SELECT max(generation) FROM ledger_generations) <> $22 OR EXISTS (
+        SELECT FROM unnest($23, $24) AS judged (id, version) LEFT JOIN destinations d ON d.id = judged.id
+        WHERE d.version IS DISTINCT FROM judged.version)
+      THEN RETURN '{Outcome.STALE}'; END IF;
+{_ENTER}      {parcels.APPEND};
       RETURN '{Outcome.STORED}';
     END $body$
 """
 _CALL: Final = f"SELECT pg_temp.store_flush({', '.join(f'${n}' for n in range(1, len(_TYPES) + 1))})"
 
 
-async def prepare(connection: asyncpg.Connection) -> bool:
-    """Make the function in this session; return whether the account may do so (it needs TEMPORARY)."""
+async def prepare(connection: asyncpg.Connection, *, enters: bool = True) -> bool:
+    """Make the function in this session; return whether the account may do so (it needs TEMPORARY).
+
+    One that `enters` nothing into the ledger is there to measure by.
+    """
     try:
-        await connection.execute(_MAKE)
+        await connection.execute(_MAKE if enters else _MAKE.replace(_ENTER, ""))
     except asyncpg.InsufficientPrivilegeError:
         return False
     return True
