@@ -109,15 +109,20 @@ class Road:
             failures=posted.failures,
         )
 
-    def accepted_alone(self, events: int, lanes: int, *, connections: int) -> float:
+    def accepted_alone(self, events: int, lanes: int, *, connections: int, api_processes: int = 1) -> float:
         """Post lone events while no worker runs; return those accepted a second, once all were sent on.
 
         The bare loops it is compared with have both cores to themselves as well.
         """
         self._stage.end("worker")
+        self._stage.end_api()
+        self._stage.start_api(api_processes)
+        first = self.run(lanes * api_processes, 1, lanes, connections=connections, deliver=False)
         taken = self.run(events, 1, lanes, connections=connections, deliver=False)
+        self._stage.end_api()
+        self._stage.start_api()
         self._stage.start_worker()
-        self._arrived(taken.events)
+        self._arrived(first.events + taken.events)
         return taken.accept_rate
 
     def drain(self, waiting: int) -> tuple[float, Spent]:

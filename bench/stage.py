@@ -3,10 +3,12 @@
 import asyncio
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +33,7 @@ class Stage:
     settings: Settings
     answerer_port: int
     postmaster: int
+    door: socket.socket  # that all API processes accept from, as under `./run`
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -43,10 +46,12 @@ class Stage:
         assert self.settings.bootstrap_admin_key is not None
         return self.settings.bootstrap_admin_key.get_secret_value()
 
-    def start(self, name: str, *arguments: str) -> None:
-        """Start one process of ours."""
+    def start(self, name: str, *arguments: str, keep_open: Sequence[int] = ()) -> None:
+        """Start one process of ours, with the descriptors `keep_open` inherited."""
         environment = {**os.environ, **as_environment(self.settings)}
-        self.processes[name] = subprocess.Popen([sys.executable, "-m", *arguments], env=environment)
+        self.processes[name] = subprocess.Popen(
+            [sys.executable, "-m", *arguments], env=environment, pass_fds=keep_open
+        )
 
     def end(self, name: str) -> None:
         """End one process of ours, in order."""
@@ -54,10 +59,22 @@ class Stage:
         process.terminate()
         process.wait(60)
 
-    def start_api(self) -> None:
-        """Start the API and wait until it is ready."""
-        self.start("api", "app", "serve")
+    def start_api(self, number: int = 1) -> None:
+        """Start so many API processes and wait until they are ready."""
+        door = self.door.fileno()
+        serve = ("app", "serve", "--socket", str(door))
+        self.start("api", *serve, keep_open=[door])
         wait_for(f"http://127.0.0.1:{self.settings.port}/health/ready")
+        for nth in range(2, number + 1):
+            # Behind one door nobody can tell who answered: this one is asked on a port of its own.
+            port = free_port()
+            self.start(f"api {nth}", *serve, "--metrics-port", str(port), keep_open=[door])
+            wait_for(f"http://127.0.0.1:{port}/health/ready")
+
+    def end_api(self) -> None:
+        """End every API process."""
+        for name in [name for name in self.processes if name.startswith("api")]:
+            self.end(name)
 
     def start_worker(self) -> None:
         """Start the worker."""
@@ -70,10 +87,12 @@ class Stage:
 
     def spent(self) -> "Spent":
         """Return what all of it has cost so far."""
-        seconds = {name: cpu_of(process.pid) for name, process in self.processes.items()}
+        seconds: Counter[str] = Counter()
+        for name, process in self.processes.items():
+            seconds[name.split()[0]] += cpu_of(process.pid)
         seconds["postgres"] = self.postgres_seconds()
         wal, fpi, database = asyncio.run(self._written())
-        return Spent(time.monotonic(), seconds, wal, fpi, database)
+        return Spent(time.monotonic(), dict(seconds), wal, fpi, database)
 
     def postgres_seconds(self) -> float:
         """Return the processor seconds of Postgres: all its processes, ended ones too."""
@@ -135,10 +154,11 @@ def stage(settings: Settings, folder: Path, *, lanes: int, hostile: Sequence[str
     cluster = Cluster(folder, settings=DURABLE)
     cluster.start()
     answerer = free_port()
+    door = socket.create_server(("127.0.0.1", 0), backlog=2048)
     settings = with_keys(settings.model_copy(update={"data_dir": folder}))
     settings = with_url(settings, cluster.url).model_copy(
         update={
-            "port": (port := free_port()),
+            "port": (port := door.getsockname()[1]),
             "sandbox_port": free_port(),
             "public_url": f"http://127.0.0.1:{port}",
             "amazon_base_url": f"http://127.0.0.1:{answerer}",
@@ -148,7 +168,7 @@ def stage(settings: Settings, folder: Path, *, lanes: int, hostile: Sequence[str
         }
     )
     postmaster = int((folder / "postgres" / "postmaster.pid").read_text().split()[0])
-    running = Stage(settings, answerer, postmaster)
+    running = Stage(settings, answerer, postmaster, door)
     try:
         migrate.upgrade(cluster.url)
         running.start("answerer", "bench.answerer", str(answerer), str(lanes), *hostile)
@@ -158,6 +178,7 @@ def stage(settings: Settings, folder: Path, *, lanes: int, hostile: Sequence[str
     finally:
         for name in list(running.processes)[::-1]:
             running.end(name)
+        door.close()
         cluster.stop()
 
 
