@@ -44,7 +44,7 @@ class Resources:
         It lives long and says few things over and over. Postgres plans them once, and not, as it would those
         on partitioned tables, every time anew: a sixth of what a flush of ten lone events costs it.
         """
-        settings = {**_server_settings("own"), "plan_cache_mode": "force_generic_plan"}
+        settings = session_settings("own", plans_once=True)
         return await asyncpg.connect(self.dsn, server_settings=settings, timeout=10)
 
 
@@ -61,7 +61,7 @@ async def opened(settings: Settings, *, role: str, pool_size: int) -> AsyncItera
         dsn,
         min_size=1,
         max_size=pool_size,
-        server_settings=_server_settings(role),
+        server_settings=session_settings(role, plans_once=role == "worker"),
         # The road leaves nothing behind on a connection; a reset would cost a round trip each time.
         reset=_leave_as_is,
         timeout=10,
@@ -69,7 +69,7 @@ async def opened(settings: Settings, *, role: str, pool_size: int) -> AsyncItera
     engine = create_async_engine(
         "postgresql+asyncpg://",
         # The driver reads the address itself: it may name several servers, of which one can be written to.
-        async_creator=lambda: asyncpg.connect(dsn, server_settings=_server_settings(role), timeout=10),
+        async_creator=lambda: asyncpg.connect(dsn, server_settings=session_settings(role), timeout=10),
         pool_size=5,
         max_overflow=5,
         pool_pre_ping=True,
@@ -140,7 +140,12 @@ async def _leave_as_is(connection: asyncpg.Connection) -> None:
     del connection
 
 
-def _server_settings(role: str) -> dict[str, str]:
+def session_settings(role: str, *, plans_once: bool = False) -> dict[str, str]:
+    """Return what is said for a session. One that `plans_once` plans a statement once, whatever is asked.
+
+    So for statements that are asked over and over, each for a few rows by their keys: over thirty
+    partitions Postgres would plan them anew each time, which cost more than to carry them out.
+    """
     return {
         "application_name": f"{_APPLICATION}-{role}",
         # Said for every session, whatever the role or the database has as its default: 202 means on disk.
@@ -149,4 +154,5 @@ def _server_settings(role: str) -> dict[str, str]:
         "jit": "off",
         "statement_timeout": "30s",
         "idle_in_transaction_session_timeout": "60s",
+        "plan_cache_mode": "force_generic_plan" if plans_once else "auto",
     }

@@ -22,6 +22,7 @@ from app.domain.floors import Floors
 from app.domain.ids import DestinationNumber, LaneId, ParcelId
 from app.domain.parcel import MAX_BYTES
 from app.embedded import DURABLE, Cluster
+from app.resources import session_settings
 from app.settings import Settings
 from app.store import attempts, counts, lanes, parcels, partitions
 from bench.report import table
@@ -46,7 +47,7 @@ def run(settings: Settings, *, millions: tuple[int, ...]) -> None:
 
 
 async def _run(dsn: str, millions: tuple[int, ...]) -> None:
-    connection = await asyncpg.connect(dsn)
+    connection = await asyncpg.connect(dsn, server_settings=session_settings("worker", plans_once=True))
     print("## Claim and settle (ms of one request of 500 events, medians)\n")
     rows = []
     for events in (10_000, *(million * 1_000_000 for million in millions)):

@@ -31,7 +31,7 @@ from app.domain.settling import RetryPolicy
 from app.intake.flushing import NotStored
 from app.intake.receiving import Intake
 from app.intake.targets import AgeLimits
-from app.resources import Resources, _server_settings, opened
+from app.resources import Resources, opened, session_settings
 from app.settings import Settings
 from app.store.sign_ins import refresh_place
 from tests.chaos import stored
@@ -89,7 +89,7 @@ class _Wired(Resources):
         return await asyncpg.connect(
             self.dsn,
             connection_class=wire_with(self.fuse),
-            server_settings=_server_settings("own") if self.session is None else dict(self.session),
+            server_settings=session_settings("own") if self.session is None else dict(self.session),
         )
 
 

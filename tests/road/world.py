@@ -236,7 +236,7 @@ async def eventually(ask: Callable[[], Awaitable[Any]], *, seconds: float = 20, 
 @asynccontextmanager
 async def make_world(url: str, amazon: FakeAmazon | None = None) -> AsyncIterator[World]:
     """Open a road on a database; its workers are started by the test."""
-    async with opened(settings_of(url), role="test", pool_size=10) as resources:
+    async with opened(settings_of(url), role="worker", pool_size=10) as resources:
         intake, announcer = main.receiving(resources, AgeLimits(), ConsentSettings())
         tasks = [asyncio.create_task(intake.run()), asyncio.create_task(announcer.run())]
         world = World(resources, amazon or FakeAmazon(), intake, url)
