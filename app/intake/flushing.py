@@ -22,6 +22,10 @@ from app.telemetry import Telemetry, describe
 _NOT_A_POSTS_FAULT = ("08", "40", "53", "57", "25")
 _WORTH_ANOTHER_TRY = ("40001", "40P01")
 
+# So many posts make a flush worth its while without waiting for more: with the others still being read and
+# judged, the database and this process are busy at the same time.
+WORTH_IT = 24
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Answer:
@@ -79,8 +83,11 @@ class Flusher:
         self._queue: list[Post] = []
         self._waiting_events = 0
         self._arrived = asyncio.Event()
+        self._worth_it = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
         self._may_write_at_once = False
+        # Asked when somebody looks: to say so with every post costs more than to count it.
+        telemetry.waiting_posts.set_function(lambda: self._waiting_events)
         self._generation: int | None = None  # of the ledger, as the last flush found it
         self._closing = False
 
@@ -99,8 +106,9 @@ class Flusher:
         self._judge(post)
         self._queue.append(post)
         self._waiting_events += len(events)
-        self._telemetry.waiting_posts.set(self._waiting_events)
         self._arrived.set()
+        if self._is_worth_it():
+            self._worth_it.set()
         return await post.answer
 
     @property
@@ -113,9 +121,9 @@ class Flusher:
         crowded = False
         while not (self._closing and not self._queue):
             await self._arrived.wait()
-            if crowded and self._waiting_events < self._max_events and not self._closing:
+            if crowded:
                 # Where posts came together before, more will join; a lone one is not kept waiting.
-                await asyncio.sleep(self._gather)
+                await self._gathered()
             posts = self._take()
             crowded = len(posts) > 1
             if posts:
@@ -124,9 +132,22 @@ class Flusher:
         if self._connection is not None and not self._connection.is_closed():
             await self._connection.close()
 
+    async def _gathered(self) -> None:
+        """Return when so many posts wait that a flush is worth its while, or the time for that is over."""
+        if self._is_worth_it():
+            return
+        self._worth_it.clear()
+        timer = asyncio.get_running_loop().call_later(self._gather, self._worth_it.set)
+        await self._worth_it.wait()
+        timer.cancel()
+
+    def _is_worth_it(self) -> bool:
+        return self._closing or len(self._queue) >= WORTH_IT or self._waiting_events >= self._max_events
+
     def close(self) -> None:
         """Take no more posts; `run` ends once those taken are answered."""
         self._closing = True
+        self._worth_it.set()
         self._arrived.set()
 
     async def judge_freshly(self, connection: RoadConnection, post: Post) -> int:
@@ -144,7 +165,6 @@ class Flusher:
             events += len(post.events)
         del self._queue[: len(taken)]
         self._waiting_events -= events
-        self._telemetry.waiting_posts.set(self._waiting_events)
         if not self._queue and not self._closing:
             self._arrived.clear()
         return taken

@@ -8,13 +8,18 @@ from typing import Any
 import asyncpg
 import pytest
 
+from app import main
+from app.domain.consent import ConsentSettings
+from app.intake.flushing import WORTH_IT
 from app.intake.storing import CAUTIOUS_FLUSHES
+from app.intake.targets import AgeLimits
+from app.resources import opened
 from app.store import at_once, partitions
 from app.store.partitions import FLUSH_LOCK
 from tests.chaos.amazon import StandIn, take
 from tests.chaos.fuse import Fuse
 from tests.chaos.rehearsal import rehearse
-from tests.road.world import MAPPING, World, event, eventually, make_world
+from tests.road.world import MAPPING, World, event, eventually, make_world, settings_of
 
 
 def many(first: int, events: int = 200) -> list[dict[str, Any]]:
@@ -170,3 +175,23 @@ async def test_an_account_that_may_not_make_the_function_does_without(database_u
     finally:
         await connection.execute(f"RESET ROLE; DROP ROLE plain_{name}")
         await connection.close()
+
+
+async def test_so_many_posts_as_are_worth_a_flush_do_not_wait_for_more(world: World) -> None:
+    """Where posts come together a flush waits for more of them, but not for ever more (ADR 0073)."""
+    dst = await world.destination()
+    patient = settings_of(world.url).model_copy(update={"flush_wait_ms": 600_000})
+    async with opened(patient, role="worker", pool_size=2) as resources:
+        intake, _ = main.receiving(resources, AgeLimits(), ConsentSettings())
+        running = asyncio.create_task(intake.run())
+        road = World(resources, world.amazon, intake, world.url)
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(road.post(dst, event(n)) for n in range(3)))  # they came together
+            posting = [asyncio.create_task(road.post(dst, event(10 + n))) for n in range(WORTH_IT - 1)]
+            while intake.waiting < WORTH_IT - 1:
+                await asyncio.sleep(0)
+            assert not any(one.done() for one in posting)
+            await road.post(dst, event(1_000))
+            await asyncio.gather(*posting)
+            intake.close()
+            await running
