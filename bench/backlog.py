@@ -46,9 +46,12 @@ def run(settings: Settings, *, millions: tuple[int, ...]) -> None:
             cluster.stop()
 
 
+_FIXED = "SELECT sum(n) FROM generate_series(1, 10000) AS n"
+
+
 async def _run(dsn: str, millions: tuple[int, ...]) -> None:
     connection = await asyncpg.connect(dsn, server_settings=session_settings("worker", plans_once=True))
-    print("## Claim and settle (ms of one request of 500 events, medians)\n")
+    print("## Claim and settle (one request of 500 events: ms, and times a fixed query; medians)\n")
     rows = []
     for events in (10_000, *(million * 1_000_000 for million in millions)):
         cells: list[object] = [f"{events:,}"]
@@ -158,10 +161,14 @@ async def _fill(connection: asyncpg.Connection, *, lanes_: int, parcels_: int, s
     await connection.execute("VACUUM ANALYZE parcels, parcel_states, destinations, lanes, attempts, sign_ins")
 
 
-async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = CLAIMS) -> float:
-    """Serve lanes in turn, one request each; return the median milliseconds of a request."""
+async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = CLAIMS) -> str:
+    """Serve lanes in turn, one request each; tell the median of a request's time.
+
+    In milliseconds, and in times of a fixed query that runs in between: machines change their speed within
+    seconds, and it changes with them.
+    """
     rows = await connection.fetch("SELECT lane, number FROM destinations ORDER BY lane LIMIT $1", lanes_)
-    took = []
+    took, fixed = [], []
     floors: dict[DestinationNumber, Floors] = {}  # as the owner of each lane keeps them
     for nth in range(claims):
         lane, number = (
@@ -191,8 +198,11 @@ async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = 
             await attempts.settle(connection, started, lane=lane, fence=1, outcome="answered", took_ms=1)
             await parcels.close(connection, ids, "sent", started.id)
             await counts.add(connection, 1, {number: counts.Delta(delivered=len(ids))})
-        took.append((time.perf_counter() - began) * 1e3)
-    return median(took) if took else float("nan")
+        ended = time.perf_counter()
+        took.append((ended - began) * 1e3)
+        await connection.fetchval(_FIXED)
+        fixed.append((time.perf_counter() - ended) * 1e3)
+    return f"{median(took):.2f} ({median(took) / median(fixed):.2f})" if took else "–"
 
 
 @asynccontextmanager

@@ -98,11 +98,11 @@ def _road(running: Stage, road: Road, rounds: int, lanes: int, *, full: bool) ->
         bare["grouped INSERTs"].append(asyncio.run(reference.inserts(running, rows[:5_000])))
         ratios["beside / lone"].append(measured[1][-1].accept_rate / inserted().rate)
         before = bare["lone INSERTs"][-1]
-        for processes in (1, 2):
-            accepted = road.accepted_alone(8_000, 10, connections=64, api_processes=processes)
+        for over, processes in ((1, 1), (10, 1), (10, 2)):
+            accepted = road.accepted_alone(8_000, over, connections=64, api_processes=processes)
             after = inserted()
-            ratios[f"{processes} / lone"].append(accepted * 2 / (before.rate + after.rate))
-            ratios[f"{processes} / grouped"].append(accepted / bare["grouped INSERTs"][-1].rate)
+            ratios[f"{over}, {processes} / lone"].append(accepted * 2 / (before.rate + after.rate))
+            ratios[f"{over}, {processes} / grouped"].append(accepted / bare["grouped INSERTs"][-1].rate)
             before = after
         deduped.append(dedupe.measure(running))
     print(f"## The road beside bare loops ({rounds} interleaved rounds, medians)\n")
@@ -131,10 +131,11 @@ def _road(running: Stage, road: Road, rounds: int, lanes: int, *, full: bool) ->
                 ("CPU at 500, us", whole[500], "≤ 30", "≤ 21"),
                 ("CPU at 100, us", whole[100], "≤ 32", "≤ 22"),
                 ("CPU at 1, us", whole[1], "≤ 180", "≤ 110"),
-                ("lone accepts/s / grouped INSERTs of one connection", share["1 / grouped"], "≥ 0.6", "≥ 1"),
-                ("lone accepts/s / lone INSERTs of 64 connections", share["1 / lone"], "≥ 0.6", "≥ 1"),
-                ("with two API processes, / lone INSERTs", share["2 / lone"], "≥ 0.6", "≥ 1"),
-                ("with one, while the worker sends, / lone INSERTs", share["beside / lone"], "", ""),
+                ("lone accepts/s over 1 lane / grouped INSERTs", share["1, 1 / grouped"], "≥ 0.6", "≥ 1"),
+                ("over 1 lane / lone INSERTs of 64 connections", share["1, 1 / lone"], "≥ 0.6", "≥ 1"),
+                ("over 10 lanes / lone INSERTs", share["10, 1 / lone"], "≥ 0.6", "≥ 1"),
+                ("over 10, two API processes, / lone INSERTs", share["10, 2 / lone"], "≥ 0.6", "≥ 1"),
+                ("over 10, while the worker sends, / lone INSERTs", share["beside / lone"], "", ""),
             ],
         ),
         flush=True,
