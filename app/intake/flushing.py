@@ -227,7 +227,8 @@ class Flusher:
                 self._generation = await self._judge_stale_again(connection, posts)
                 flush = _flush_of(posts, self._generation)
                 await self._stores.write(connection, flush)
-        self._targets.pinned(flush.pinned)
+        if flush.pinned:
+            self._targets.pinned(flush.pinned)
         if flush.waiting:
             self._stored(flush.waiting)
         for nth, post in enumerate(posts):
