@@ -195,7 +195,7 @@ class Flusher:
                 await self._write_with_retries(posts)
             self._telemetry.flushes.labels("stored").inc()
         except asyncpg.PostgresError as error:
-            if str(error.sqlstate).startswith(_NOT_A_POSTS_FAULT):
+            if _is_no_posts_fault(error):
                 await self._refuse(posts, error)
             elif len(posts) == 1:
                 # A post that cannot be written is a defect of ours; it is told so and harms nobody else.
@@ -233,7 +233,7 @@ class Flusher:
             self._stored(flush.waiting)
         for nth, post in enumerate(posts):
             if not post.answer.done():
-                post.answer.set_result(Answer(post.judged, flush.verdicts_of(nth)))
+                post.answer.set_result(Answer(flush.posts_judged[nth], flush.verdicts_of(nth)))
 
     async def _written_at_once(self, connection: asyncpg.Connection, posts: Sequence[Post]) -> Flush | None:
         """Write a group in one round trip, or return None, with nothing written."""
@@ -246,7 +246,16 @@ class Flusher:
         ):
             return None
         flush = _flush_of(posts, self._generation)
-        return flush if await self._stores.write_at_once(connection, flush, versions) else None
+        try:
+            return flush if await self._stores.write_at_once(connection, flush, versions) else None
+        except asyncpg.SyntaxOrAccessError as error:  # the session has lost its function
+            self._do_without(error)
+            return None
+
+    def _do_without(self, error: BaseException) -> None:
+        """Write in several round trips from now on, until there is another connection."""
+        self._may_write_at_once = False
+        self._telemetry.log("flush.not_at_once", level=30, error=describe(error))
 
     async def _judge_stale_again(self, connection: RoadConnection, posts: Sequence[Post]) -> int:
         """Judge again what was judged by a version that is no longer the current one.
@@ -267,9 +276,14 @@ class Flusher:
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
             connection = await self._connect()
-            self._may_write_at_once = await at_once.prepare(connection)
-            if not self._may_write_at_once:
-                self._telemetry.log("flush.needs_temporary", level=30)
+            try:
+                await at_once.prepare(connection)
+                self._may_write_at_once = True
+            except BaseException as error:
+                if not isinstance(error, asyncpg.PostgresError) or _is_no_posts_fault(error):
+                    connection.terminate()
+                    raise
+                self._do_without(error)
             self._connection = connection
         return self._connection
 
@@ -291,8 +305,13 @@ def _answer_all(posts: Sequence[Post], answer: NotStored) -> None:
 
 def _flush_of(posts: Sequence[Post], generation: int) -> Flush:
     return Flush(
-        [post.judged for post in posts],
+        # Copies: what a flush turns away by a name that it pins must not stay so where it is rolled back.
+        [list(post.judged) for post in posts],
         generation,
         [post.destinations for post in posts],
         low=frozenset(nth for nth, post in enumerate(posts) if post.low),
     )
+
+
+def _is_no_posts_fault(error: asyncpg.PostgresError) -> bool:
+    return str(error.sqlstate).startswith(_NOT_A_POSTS_FAULT)

@@ -64,16 +64,12 @@ _MAKE: Final = f"""
 _CALL: Final = f"SELECT pg_temp.store_flush({', '.join(f'${n}' for n in range(1, len(_TYPES) + 1))})"
 
 
-async def prepare(connection: asyncpg.Connection, *, enters: bool = True) -> bool:
-    """Make the function in this session; return whether the account may do so (it needs TEMPORARY).
+async def prepare(connection: asyncpg.Connection, *, enters: bool = True) -> None:
+    """Make the function in this session. Raises PostgresError, as where the account lacks TEMPORARY.
 
     One that `enters` nothing into the ledger is there to measure by.
     """
-    try:
-        await connection.execute(_MAKE if enters else _MAKE.replace(_ENTER, ""))
-    except asyncpg.InsufficientPrivilegeError:
-        return False
-    return True
+    await connection.execute(_MAKE if enters else _MAKE.replace(_ENTER, ""))
 
 
 async def store(

@@ -155,8 +155,9 @@ async def read(
     """Return (wrapped data key or None, content, shapes) of these parcels, each given with its day."""
     rows = await connection.fetch(
         """
-        SELECT p.id, s.data_key, p.content, p.shapes FROM parcels p JOIN parcel_states s ON s.parcel = p.id
-        WHERE p.id = ANY($1::bigint[]) AND p.day = ANY($2::date[])
+        SELECT p.id, s.data_key, p.content, p.shapes FROM unnest($1::bigint[], $2::date[]) AS asked (id, day)
+        JOIN parcels p ON p.id = asked.id AND p.day = asked.day
+        JOIN parcel_states s ON s.parcel = asked.id AND s.day = asked.day
         """,
         [parcel for parcel, _ in places],
         [day for _, day in places],

@@ -30,7 +30,7 @@ class Build:
 
 _ANSWERS = """        for nth, post in enumerate(posts):
             if not post.answer.done():
-                post.answer.set_result(Answer(post.judged, flush.verdicts_of(nth)))
+                post.answer.set_result(Answer(flush.posts_judged[nth], flush.verdicts_of(nth)))
 """
 
 BROKEN: Mapping[str, Build] = {
@@ -45,10 +45,12 @@ BROKEN: Mapping[str, Build] = {
     ),
     "acknowledges before the one call ended": Build(
         "app/intake/flushing.py",
-        "        return flush if await self._stores.write_at_once(connection, flush, versions) else None\n",
-        "        writing = asyncio.create_task(self._stores.write_at_once(connection, flush, versions))\n"
-        f"        await asyncio.sleep(0)\n{_ANSWERS}        await asyncio.sleep(0.02)\n"
-        "        return flush if await writing else None\n",
+        "            return flush if await self._stores.write_at_once(connection, flush, versions) "
+        "else None\n",
+        "            writing = asyncio.create_task(self._stores.write_at_once(connection, flush, versions))\n"
+        "            await asyncio.sleep(0)\n"
+        + "".join(f"    {line}\n" for line in _ANSWERS.splitlines())
+        + "            await asyncio.sleep(0.02)\n            return flush if await writing else None\n",
         "test_what_was_acknowledged_before_the_one_call_failed_is_stored",
         "acknowledged_is_stored",
     ),

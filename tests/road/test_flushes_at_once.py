@@ -14,7 +14,7 @@ from app.intake.flushing import WORTH_IT
 from app.intake.storing import CAUTIOUS_FLUSHES
 from app.intake.targets import AgeLimits
 from app.resources import opened
-from app.store import at_once, partitions
+from app.store import partitions
 from app.store.partitions import FLUSH_LOCK
 from tests.chaos.amazon import StandIn, take
 from tests.chaos.fuse import Fuse
@@ -163,18 +163,40 @@ async def test_what_is_committed_while_it_waits_for_the_lock_holds(world: World)
     assert "customData" not in sent["ord-2"]
 
 
-async def test_an_account_that_may_not_make_the_function_does_without(database_url: str) -> None:
+async def test_an_account_that_may_not_make_the_function_does_without(world: World) -> None:
     """It needs the right TEMPORARY on the database, which an administrator may have taken from everybody."""
-    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    name = await connection.fetchval("SELECT current_database()")
-    await connection.execute(f"CREATE ROLE plain_{name}")
+    dst = await world.destination()
+    [(name, owner)] = await world.fetch("SELECT current_database(), current_user")
+    plain = f"plain_{name}"
+    await world.fetch(f"CREATE ROLE {plain} IN ROLE pg_read_all_data, pg_write_all_data")
+    await world.fetch(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {plain}")
+    await world.fetch(f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")
+    await world.fetch(f"ALTER ROLE {owner} IN DATABASE {name} SET role = '{plain}'")
     try:
-        assert await at_once.prepare(connection)
-        await connection.execute(f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC; SET ROLE plain_{name}")
-        assert not await at_once.prepare(connection)
+        async with make_world(world.url) as other:
+            [may] = await other.fetch("SELECT has_database_privilege(current_database(), 'TEMPORARY')")
+            assert may[0] is False
+            for turn in range(3):
+                assert statuses(await other.post(dst, event(turn))) == ["accepted"]
     finally:
-        await connection.execute(f"RESET ROLE; DROP ROLE plain_{name}")
-        await connection.close()
+        await world.fetch(f"ALTER ROLE {owner} IN DATABASE {name} RESET role")
+        await world.fetch(f"DROP OWNED BY {plain}")
+        await world.fetch(f"DROP ROLE {plain}")
+
+
+async def test_a_session_that_lost_its_function_does_without(database_url: str) -> None:
+    """As behind a pooler, which hands out another session or discards what was made in it."""
+    async with rehearse(database_url, StandIn(take)) as stage:
+        dst, fuse = await stage.destination(), Fuse()
+        async with stage.life(fuse) as life:
+            for names in (("a",), ("b",)):
+                assert await life.post(dst, *names)
+            for connection in fuse.connections:
+                await connection.execute("DISCARD TEMP")
+            assert await life.post(dst, "c")
+            fuse.calls.clear()
+            assert await life.post(dst, "d")
+            assert not any("store_flush" in call for call in fuse.calls)
 
 
 async def test_so_many_posts_as_are_worth_a_flush_do_not_wait_for_more(world: World) -> None:
