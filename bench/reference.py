@@ -2,8 +2,8 @@
 
 `loop` reads the JSON, normalises, hashes and writes the Amazon event, with plain code and no I/O. `copy` puts
 the finished events into Postgres by COPY, a transaction of 500 rows at a time. `inserts` puts them in one row
-at a time, with one round trip and one commit with fsync for all of 64 waiting callers; `lone_inserts` has a
-connection and a commit for each caller, and leaves the grouping to Postgres.
+at a time, with one commit with fsync for all of 64 waiting callers, and one round trip for all of them or one
+for each; `lone_inserts` has a connection and a commit for each caller, and leaves the grouping to Postgres.
 """
 
 import asyncio
@@ -101,20 +101,29 @@ async def _copy(connection: asyncpg.Connection, records: Sequence[tuple], at_onc
         await connection.copy_records_to_table("bench_rows", records=records[first : first + at_once])
 
 
-async def inserts(stage: Stage, rows: Sequence[bytes], *, callers: int = 64) -> Bare:
-    """Insert one row for each of `callers` who wait, over and over, all of a group in one transaction."""
+async def inserts(
+    stage: Stage, rows: Sequence[bytes], *, callers: int = 64, in_one_trip: bool = True
+) -> Bare:
+    """Insert one row for each of `callers` who wait, over and over, all of a group in one transaction.
+
+    Its rows travel together, or each in a statement that is waited for.
+    """
     connection = await asyncpg.connect(stage.dsn)
     try:
         await connection.execute(_TABLE)
         now = await connection.fetchval("SELECT now()")
         records = [(os.urandom(16), now, row) for row in rows]
-        return await _measured(stage, connection, len(rows), partial(_insert, connection, records, callers))
+        return await _measured(
+            stage, connection, len(rows), partial(_insert, connection, records, callers, in_one_trip)
+        )
     finally:
         await connection.execute("DROP TABLE IF EXISTS bench_rows")
         await connection.close()
 
 
-async def _insert(connection: asyncpg.Connection, records: Sequence[tuple], callers: int) -> None:
+async def _insert(
+    connection: asyncpg.Connection, records: Sequence[tuple], callers: int, in_one_trip: bool
+) -> None:
     """Each caller waits on a future of its own, as callers of a door do."""
     waiting: list[tuple[tuple, asyncio.Future[None]]] = []
     left = iter(records)
@@ -132,11 +141,17 @@ async def _insert(connection: asyncpg.Connection, records: Sequence[tuple], call
             await arrived.wait()
             arrived.clear()
             group, waiting[:] = waiting[:], []
-            # Atomic by itself: all of a group or nothing, one commit.
-            await connection.executemany(_INSERT, [record for record, _ in group])
+            if in_one_trip:
+                # Atomic by itself: all of a group or nothing, one commit.
+                await connection.executemany(_INSERT, [record for record, _ in group])
+            else:
+                async with connection.transaction():
+                    for record, _ in group:
+                        await insert.fetch(*record)
             for _, done in group:
                 done.set_result(None)
 
+    insert = await connection.prepare(_INSERT)
     writing = asyncio.create_task(writer())
     await asyncio.gather(*(caller() for _ in range(callers)))
     writing.cancel()
