@@ -17,20 +17,30 @@ async def verdict(stage: Rehearsal) -> list[str]:
     return [str(objection) for objection in judge(await stage.judged())]
 
 
+async def dying_at(stage: Rehearsal, call: str, *names: str) -> None:
+    """Post these, one after another, in a life that dies before `call` arrives; a later life delivers.
+
+    A life before it, which posts as many, shows where the call is made.
+    """
+    dst, uncut = await stage.destination(), Fuse()
+    async with stage.life() as life:
+        assert await life.post(dst, "e-0")
+    async with stage.life(uncut) as life:
+        for name in names:
+            assert await life.post(dst, f"before-{name}")
+    at = 1 + next(n for n, made in enumerate(uncut.calls) if made.startswith(call))
+    async with stage.life(Fuse(at=at, how=Break.DIE_BEFORE)) as life:
+        for name in names:
+            await life.post(dst, name)
+    await stage.time_passes(leases=True)
+    async with stage.life() as life:
+        await life.deliver()
+
+
 async def test_what_was_acknowledged_before_the_commit_failed_is_stored(database_url: str) -> None:
     """The process dies at the COMMIT that holds a caller's events: the caller was told nothing."""
     async with rehearse(database_url) as stage:
-        dst, uncut = await stage.destination(), Fuse()
-        async with stage.life() as life:
-            assert await life.post(dst, "e-0")
-        async with stage.life(uncut) as life:
-            assert await life.post(dst, "e-1")
-        at = 1 + next(n for n, call in enumerate(uncut.calls) if call.startswith("COMMIT"))
-        async with stage.life(Fuse(at=at, how=Break.DIE_BEFORE)) as life:
-            await life.post(dst, "e-2")
-        await stage.time_passes(leases=True)
-        async with stage.life() as life:
-            await life.deliver()
+        await dying_at(stage, "COMMIT", "e-2")
         assert await verdict(stage) == []
         assert "e-2" not in stage.evidence.stored
 
@@ -38,21 +48,7 @@ async def test_what_was_acknowledged_before_the_commit_failed_is_stored(database
 async def test_what_was_acknowledged_before_the_one_call_failed_is_stored(database_url: str) -> None:
     """The same where everything is as usual, and a flush is one call: from the second of a life on."""
     async with rehearse(database_url) as stage:
-        dst, uncut = await stage.destination(), Fuse()
-        async with stage.life() as life:
-            assert await life.post(dst, "e-0")
-        async with stage.life(uncut) as life:
-            assert await life.post(dst, "e-1")
-            assert await life.post(dst, "e-2")
-        at = 1 + next(
-            n for n, call in enumerate(uncut.calls) if call.startswith("SELECT pg_temp.store_flush")
-        )
-        async with stage.life(Fuse(at=at, how=Break.DIE_BEFORE)) as life:
-            assert await life.post(dst, "e-3")
-            await life.post(dst, "e-4")
-        await stage.time_passes(leases=True)
-        async with stage.life() as life:
-            await life.deliver()
+        await dying_at(stage, "SELECT pg_temp.store_flush", "e-3", "e-4")
         assert await verdict(stage) == []
         assert "e-3" in stage.evidence.stored
         assert "e-4" not in stage.evidence.stored
