@@ -1,5 +1,6 @@
 """A process's own port: what it shows, and that it neither disturbs nor outlives the process."""
 
+import contextlib
 import os
 import re
 import signal
@@ -26,12 +27,17 @@ def doors(product: Product, name: str) -> set[int]:
     return ports_of(product.children[name].pid) - {product.api_port}
 
 
+def sockets_of(pid: int) -> set[str]:
+    """The inodes of a process's sockets. It runs meanwhile: a file listed may be closed when it is looked at."""
+    targets = set()
+    for name in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            targets.add(os.readlink(name))
+    return {match[1] for target in targets if (match := re.fullmatch(r"socket:\[(\d+)\]", target))}
+
+
 def ports_of(pid: int) -> set[int]:
-    inodes = {
-        match[1]
-        for name in Path(f"/proc/{pid}/fd").iterdir()
-        if (match := re.fullmatch(r"socket:\[(\d+)\]", os.readlink(name)))
-    }
+    inodes = sockets_of(pid)
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return {int(row[1].partition(":")[2], 16) for row in rows if row[3] == "0A" and row[9] in inodes}
 
@@ -68,10 +74,9 @@ def test_it_listens_to_this_machine_only_and_to_nothing_where_no_port_is_set(pro
     product.kill("watched")
     product.more = {}
     product.work("unwatched")
-    folder = Path(f"/proc/{product.children['unwatched'].pid}/fd")
     until = time.monotonic() + 30
     # Its own sessions with the database stand: it got as far as it goes.
-    while sum(os.readlink(name).startswith("socket:") for name in folder.iterdir()) < 5:
+    while len(sockets_of(product.children["unwatched"].pid)) < 5:
         assert time.monotonic() < until
         time.sleep(0.1)
     assert doors(product, "unwatched") == set()
