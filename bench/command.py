@@ -85,6 +85,7 @@ def _road(running: Stage, road: Road, rounds: int, lanes: int, *, full: bool) ->
         return bare["lone INSERTs"][-1]
 
     for _ in range(rounds):
+        road.warm(10)
         bare["loop"].append(reference.loop(posts)[0])
         # What a share is taken of runs right before and after: machines change their speed within seconds.
         before = copied()
@@ -101,7 +102,7 @@ def _road(running: Stage, road: Road, rounds: int, lanes: int, *, full: bool) ->
         ratios["beside / lone"].append(measured[1][-1].accept_rate / inserted().rate)
         before = bare["lone INSERTs"][-1]
         for over, processes in ((1, 1), (10, 1), (10, 2)):
-            accepted = road.accepted_alone(8_000, over, connections=64, api_processes=processes)
+            accepted = road.accepted_alone(15_000, over, connections=64, api_processes=processes)
             after = inserted()
             ratios[f"{over}, {processes} / lone"].append(accepted * 2 / (before.rate + after.rate))
             ratios[f"{over}, {processes} / grouped"].append(accepted / bare["grouped INSERTs"][-1].rate)

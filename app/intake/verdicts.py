@@ -107,7 +107,7 @@ def verdict_of(candidate: Candidate, found: dict[bytes, ledger.Found]) -> Verdic
 class Counted:
     """What a flush moves: counts, rejections by code and reason, consent stops by reason and basis."""
 
-    deltas: dict[DestinationNumber, counts.Delta]
+    deltas: dict[DestinationNumber, counts.Taken]
     rejected: Counter[tuple[DestinationNumber, str, str]]
     stopped: Counter[tuple[DestinationNumber, str, str]]
 
@@ -122,7 +122,7 @@ def counted(flush: Flush) -> Counted:
     ).items():
         if number is None:
             continue
-        delta = made.deltas.setdefault(number, counts.Delta())
+        delta = made.deltas.setdefault(number, counts.Taken())
         match verdict:
             case Verdict.ACCEPTED:
                 delta.accepted += events

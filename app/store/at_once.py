@@ -26,25 +26,25 @@ class Outcome(StrEnum):
     HELD = "held"
 
 
-# What `parcels.APPEND` takes ($1 to $21); then generation, ids of destinations and their versions; keys and
+# What `parcels.APPEND` takes ($1 to $15); then generation, ids of destinations and their versions; keys and
 # contents in one value each, 16 bytes an event, and where in them each parcel begins.
 _TYPES: Final = (
     "bigint[]", "integer[]", "bytea[]", "bytea[]", "smallint[]", "integer[]",
     "timestamptz[]", "timestamptz[]", "bytea[]", "smallint[]",
-    "smallint", "integer[]", *["bigint[]"] * len(counts.COLUMNS),
+    "smallint", "integer[]", *["bigint[]"] * len(counts.columns(counts.Taken)),
     "integer", "text[]", "bigint[]", "bytea", "bytea", "integer[]",
 )  # fmt: skip
 
 _ENTER: Final = f"""
-      asked := ARRAY(SELECT substr($25, 16 * n + 1, 16) FROM generate_series(0, length($25) / 16 - 1) AS n);
-      IF EXISTS (SELECT FROM ledger WHERE generation = $22 - 1 AND key = ANY(asked))
-        OR EXISTS (SELECT FROM ledger WHERE generation = $22 - 2 AND key = ANY(asked))
+      asked := ARRAY(SELECT substr($19, 16 * n + 1, 16) FROM generate_series(0, length($19) / 16 - 1) AS n);
+      IF EXISTS (SELECT FROM ledger WHERE generation = $16 - 1 AND key = ANY(asked))
+        OR EXISTS (SELECT FROM ledger WHERE generation = $16 - 2 AND key = ANY(asked))
       THEN RETURN '{Outcome.HELD}'; END IF;
       -- In order of key: two flushes with the same keys in opposite order would wait for each other.
       INSERT INTO ledger (generation, key, content, parcel, place)
-        SELECT $22, substr($25, 16 * (start + place) + 1, 16) AS key,
-          substr($26, 16 * (start + place) + 1, 16), p.id, place
-        FROM unnest($1, $5, $27) AS p (id, events, start), generate_series(0, events - 1) AS place
+        SELECT $16, substr($19, 16 * (start + place) + 1, 16) AS key,
+          substr($20, 16 * (start + place) + 1, 16), p.id, place
+        FROM unnest($1, $5, $21) AS p (id, events, start), generate_series(0, events - 1) AS place
         ORDER BY key;
 """
 _MAKE: Final = f"""
@@ -53,8 +53,8 @@ _MAKE: Final = f"""
     DECLARE asked bytea[];
     BEGIN
       PERFORM pg_advisory_xact_lock_shared({FLUSH_LOCK});
-      IF (SELECT max(generation) FROM ledger_generations) <> $22 OR EXISTS (
-        SELECT FROM unnest($23, $24) AS judged (id, version) LEFT JOIN destinations d ON d.id = judged.id
+      IF (SELECT max(generation) FROM ledger_generations) <> $16 OR EXISTS (
+        SELECT FROM unnest($17, $18) AS judged (id, version) LEFT JOIN destinations d ON d.id = judged.id
         WHERE d.version IS DISTINCT FROM judged.version)
       THEN RETURN '{Outcome.STALE}'; END IF;
 {_ENTER}      {parcels.APPEND};
@@ -80,7 +80,7 @@ async def store(
     generation: int,
     versions: Mapping[DestinationId, int | None],
     writer: int,
-    deltas: Mapping[DestinationNumber, counts.Delta],
+    deltas: Mapping[DestinationNumber, counts.Taken],
 ) -> Outcome:
     """Store a flush in a transaction of its own, committed when this returns STORED; otherwise nothing of it.
 

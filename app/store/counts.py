@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 from app.domain.ids import DestinationNumber
@@ -22,44 +23,59 @@ class Delta:
     suppressed: int = 0
     erased: int = 0
 
-    def is_zero(self) -> bool:
-        """Tell whether there is nothing to write."""
-        return not any(getattr(self, name) for name in COLUMNS)
+
+@dataclass(slots=True)
+class Taken:
+    """How much a flush moves the counts of one destination. It moves no others: each costs, even by zero."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    rejected: int = 0
 
 
-COLUMNS: Sequence[str] = tuple(field.name for field in fields(Delta))
+Moved = Mapping[DestinationNumber, Delta] | Mapping[DestinationNumber, Taken]
 
 
-def adding(first: int = 1) -> str:
-    """Return the statement that adds deltas; its parameters, those of `moves`, begin at `first`."""
-    columns = range(first + 2, first + 2 + len(COLUMNS))
+def columns(kind: type[Delta] | type[Taken]) -> Sequence[str]:
+    """Return the columns that a kind of delta moves."""
+    return tuple(field.name for field in fields(kind))
+
+
+def adding(kind: type[Delta] | type[Taken], *, first: int = 1) -> str:
+    """Return the statement that adds such deltas; its parameters, those of `moves`, begin at `first`."""
+    names = columns(kind)
+    numbers = range(first + 2, first + 2 + len(names))
     return f"""
-        INSERT INTO counts AS c (destination, day, writer, {", ".join(COLUMNS)})
+        INSERT INTO counts AS c (destination, day, writer, {", ".join(names)})
         SELECT d.destination, (now() AT TIME ZONE 'UTC')::date, ${first},
-          {", ".join(f"d.{name}" for name in COLUMNS)}
-        FROM unnest(${first + 1}::int[], {", ".join(f"${n}::bigint[]" for n in columns)})
-          AS d (destination, {", ".join(COLUMNS)})
+          {", ".join(f"d.{name}" for name in names)}
+        FROM unnest(${first + 1}::int[], {", ".join(f"${n}::bigint[]" for n in numbers)})
+          AS d (destination, {", ".join(names)})
         -- In order of destination, so that two writers who share a row never wait in a circle.
         ORDER BY d.destination
         ON CONFLICT (destination, day, writer) DO UPDATE
-        SET {", ".join(f"{name} = c.{name} + excluded.{name}" for name in COLUMNS)}
+        SET {", ".join(f"{name} = c.{name} + excluded.{name}" for name in names)}
     """
 
 
-def moves(writer: int, deltas: Mapping[DestinationNumber, Delta]) -> list[Any]:
+def moves(kind: type[Delta] | type[Taken], writer: int, deltas: Moved) -> list[Any]:
     """Return the parameters of `adding`: the writer, the destinations that move, and a list a column."""
-    moved = [(number, delta) for number, delta in deltas.items() if not delta.is_zero()]
-    columns = [[getattr(delta, column) for _, delta in moved] for column in COLUMNS]
-    return [writer, [number for number, _ in moved], *columns]
+    values = _VALUES[kind]
+    moved = {number: row for number, delta in deltas.items() if any(row := values(delta))}
+    lists = [list(column) for column in zip(*moved.values(), strict=True)]
+    return [writer, list(moved), *(lists or [[] for _ in columns(kind)])]
 
 
-_ADD = adding()
+_VALUES = {kind: attrgetter(*columns(kind)) for kind in (Delta, Taken)}
+_ADD = {kind: adding(kind) for kind in (Delta, Taken)}
 
 
-async def add(connection: RoadConnection, writer: int, deltas: Mapping[DestinationNumber, Delta]) -> None:
+async def add(connection: RoadConnection, writer: int, deltas: Moved) -> None:
     """Add these deltas under `writer` (0 to 32767), a number that few processes share."""
-    if not all(delta.is_zero() for delta in deltas.values()):
-        await connection.execute(_ADD, *moves(writer, deltas))
+    for kind in {type(delta) for delta in deltas.values()}:
+        arguments = moves(kind, writer, deltas)
+        if arguments[1]:
+            await connection.execute(_ADD[kind], *arguments)
 
 
 def _listed(tally: Mapping[tuple[DestinationNumber, str, str], int]) -> list[list[Any]]:

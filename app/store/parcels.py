@@ -19,8 +19,7 @@ from app.store import RoadConnection, counts
 LIVE, LOW = 0, 2  # queues: what was replayed or filled in afterwards stands behind everything live
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class NewParcel:
+class NewParcel(msgspec.Struct, frozen=True):
     """A sealed parcel to append. `data_key` is wrapped; `content` is locked under it."""
 
     id: ParcelId
@@ -33,6 +32,8 @@ class NewParcel:
     last_event: datetime
     data_key: bytes
     queue: int = LIVE
+
+    __repr__ = object.__repr__
 
 
 class DueParcel(msgspec.Struct, frozen=True, gc=False):
@@ -68,7 +69,7 @@ APPEND = f"""
     open AS (INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event,
       data_key, queue)
       SELECT id, day, destination, events, bytes, first_event, last_event, data_key, queue FROM new)
-    {counts.adding(first=11)}
+    {counts.adding(counts.Taken, first=11)}
 """
 
 
@@ -77,7 +78,7 @@ async def append(
     parcels: Sequence[NewParcel],
     *,
     writer: int = 0,
-    deltas: Mapping[DestinationNumber, counts.Delta] = MappingProxyType({}),
+    deltas: Mapping[DestinationNumber, counts.Taken] = MappingProxyType({}),
 ) -> None:
     """Store these parcels and their open states, due now, under today's partition, and count them.
 
@@ -87,7 +88,7 @@ async def append(
 
 
 def appending(
-    parcels: Sequence[NewParcel], writer: int, deltas: Mapping[DestinationNumber, counts.Delta]
+    parcels: Sequence[NewParcel], writer: int, deltas: Mapping[DestinationNumber, counts.Taken]
 ) -> list[Any]:
     """Return the parameters of `APPEND`."""
     return [
@@ -101,7 +102,7 @@ def appending(
         [parcel.last_event for parcel in parcels],
         [parcel.data_key for parcel in parcels],
         [parcel.queue for parcel in parcels],
-        *counts.moves(writer, deltas),
+        *counts.moves(counts.Taken, writer, deltas),
     ]
 
 

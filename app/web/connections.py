@@ -22,7 +22,7 @@ from app.web.errors import Problem, Word, body_of, status_of
 from app.web.incoming import PATH, cap_of
 from app.web.post_cycle import PostCycle
 from app.web.posting import Posting
-from app.web.pressure import Gauges, problem_of
+from app.web.pressure import Gauges, Ticket, problem_of
 
 NEVER: Final = float("inf")
 # What a header weighs beside its bytes, as HTTP/2 counts (RFC 9113 §6.5.2): ten thousand of one letter each
@@ -90,8 +90,11 @@ class Connection(HttpToolsProtocol):
             self._cut("reading")
             self.transport.abort()
         elif now >= self._due:
-            self._cut(self._phase.value)
-            self._end_overdue()
+            if self._phase is Phase.NEXT:
+                self.transport.close()  # nobody waits for anything
+            else:
+                self._cut(self._phase.value)
+                self._end_overdue()
 
     def part_politely(self) -> None:
         """Let the answer under way be the last one, and tell the client so."""
@@ -143,11 +146,8 @@ class Connection(HttpToolsProtocol):
         if self.parser.get_http_version() == "0.9":
             # Neither a version nor the first one has headers; the parser takes both.
             raise ValueError("not HTTP/1")  # ends the parser; answered by send_400_response
-        is_post = self._is_post()
-        if is_post and self._gauges is not None and self._turned_away(self._gauges):
-            return
-        if is_post and self._posting is not None and self._is_usual():
-            self._take_post(self._posting)
+        if self._is_post():
+            self._begin_post()
         else:
             super().on_headers_complete()
         if self._closing.begun and self.cycle is not None:
@@ -164,23 +164,26 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if self._skipping or (self.cycle is not None and self.cycle.response_complete):
             # Answered before its end came: nothing else would begin the wait for the next.
-            self._unset_keepalive_if_required()
-            self._skipping, self._phase, self._due = False, Phase.NEXT, NEVER
+            self._skipping = False
+            self._await_next()
             if self._closing.begun or not self.parser.should_keep_alive():
                 self.transport.close()
-            else:
-                self.timeout_keep_alive_task = self.loop.call_later(
-                    self.timeout_keep_alive, self.timeout_keep_alive_handler
-                )
             return
         self._phase, self._due = Phase.OURSELVES, NEVER
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self._phase is Phase.OURSELVES:
-            self._phase = Phase.NEXT
-        elif self._phase is Phase.BODY:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            if self._phase is Phase.OURSELVES:
+                self._phase = Phase.NEXT
+        elif self._phase in (Phase.OURSELVES, Phase.NEXT):
+            self._await_next()
+        if self._phase is Phase.BODY:
             # A request that waited for this answer gets its time from now on.
             self._due = self.loop.time() + self._terms.body_s
 
@@ -218,44 +221,52 @@ class Connection(HttpToolsProtocol):
         waits = self.cycle is not None and not self.cycle.response_complete
         return not waits and self.url == _POSTS_TO and self.parser.get_method() == b"POST"
 
-    def _is_usual(self) -> bool:
-        """Whether the head tells a length that is taken, and asks for nothing but the body to be read."""
+    def _begin_post(self) -> None:
+        """Let a post in or turn it away, by its head alone."""
         told = told_length(self.headers)
-        if told is None or told > cap_of(PATH) or self.expect_100_continue:
+        if self._gauges is None or (told or 0) > cap_of(PATH):
+            super().on_headers_complete()
+        elif self._posting is not None and told is not None and self._is_usual():
+            entered = self._gauges.let_in(told)
+            if isinstance(entered, Ticket):
+                self._take_post(self._posting, told, entered)
+            else:
+                self._turn_away(self._gauges, entered)
+        elif (cause := self._gauges.turned_away(told)) is not None:
+            self._turn_away(self._gauges, cause)
+        else:
+            super().on_headers_complete()
+
+    def _is_usual(self) -> bool:
+        """Whether the head asks for nothing but the body to be read."""
+        if self.expect_100_continue:
             return False
         http_version: str = self.parser.get_http_version()
         return http_version == "1.1" and not self.parser.should_upgrade()
 
-    def _take_post(self, posting: Posting) -> None:
+    def _take_post(self, posting: Posting, told: int, ticket: Ticket) -> None:
         """Have a plain post of events answered past the application; reading stays as the server does it."""
         self.cycle = PostCycle(
             self.headers,
-            scope=self.scope,
+            told,
+            ticket,
             transport=self.transport,
             flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
             default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=False,
             keep_alive=self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
         self._start_asgi_task(self.cycle, posting)  # type: ignore[arg-type]
 
-    def _turned_away(self, gauges: Gauges) -> bool:
+    def _turn_away(self, gauges: Gauges, cause: Cause) -> None:
         """Answer a post that may not come in, at the cost of a few lines: no task, and nothing of its body.
 
         When there is ten times too much, what refusing costs is what is left for the rest.
         """
-        told = told_length(self.headers)
-        if (told or 0) > cap_of(PATH) or (cause := gauges.turned_away(told)) is None:
-            return False
         if self.expect_100_continue:
             # Whether the body still comes is the client's choice: there is no telling what follows.
             self._part(problem_of(cause))
-            return True
+            return
         self._skipping = True
         last = self._closing.begun or not self.parser.should_keep_alive()
         lines = [name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers]
@@ -265,7 +276,10 @@ class Connection(HttpToolsProtocol):
             lines.append(b"connection: close\r\n")
         head, body = _READY_ANSWERS[cause]
         self.transport.write(head + b"".join(lines) + body)
-        return True
+
+    def _await_next(self) -> None:
+        """Begin the wait for a next request. The sweep ends it: a timer a request costs more than that."""
+        self._phase, self._due = Phase.NEXT, self.loop.time() + self.timeout_keep_alive
 
     def _begin_head(self) -> None:
         self._due = self.loop.time() + self._terms.head_s

@@ -57,24 +57,37 @@ class Posting:
         self._monotonic = monotonic
 
     async def answer(self, headers: RawHeaders, receive: Receive) -> Reply | None:
-        """Take a post and return its answer, once what it says is stored; None when its caller hung up."""
-        began, request_id, told = self._monotonic(), request_id_of(headers), told_length(headers)
-        caller: Caller | Problem | None = None
-        reply: Reply | None = None
+        """Take a post that knocks, and return its answer; None when its caller hung up."""
+        told = told_length(headers)
         # Before anything is asked of the database, and before the body is read. What is too large anyway is
         # answered 413 and never read.
         entered = self._gauges.enter(0 if (told or 0) > _CAP else told, is_post=True)
+        if isinstance(entered, Ticket):
+            return await self.answer_let_in(headers, receive, told, entered)
+        reply = _refused(entered, request_id := request_id_of(headers))
+        self._envelope.note("POST", PATH, reply.status, 0.0, request_id, None)
+        return reply
+
+    async def answer_let_in(
+        self, headers: RawHeaders, receive: Receive, told: int | None, ticket: Ticket
+    ) -> Reply | None:
+        """Take a post that was let in and return its answer, once what it says is stored.
+
+        `told` is the length of its body as told beforehand, None where it was not. Gives the ticket back.
+        """
+        request_id = request_id_of(headers)
+        caller: Caller | Problem | None = None
+        reply: Reply | None = None
         try:
-            if isinstance(entered, Problem):
-                reply = _refused(entered, request_id)
-            elif isinstance(caller := await admitted(self._key_ring, headers, _SCOPES), Problem):
+            caller = await admitted(self._key_ring, headers, _SCOPES)
+            if isinstance(caller, Problem):
                 reply = _refused(caller, request_id)
             else:
                 body = Incoming(
                     receive,
                     cap=_CAP,
                     told=told,
-                    ticket=entered,
+                    ticket=ticket,
                     gauges=self._gauges,
                     turnstile=self._turnstile,
                 )
@@ -86,10 +99,9 @@ class Posting:
             reply = _refused(problem_of(error), request_id)
         finally:
             status = _GIVEN_UP if reply is None else reply.status
-            if isinstance(entered, Ticket):
-                self._gauges.leave(entered, status)
+            self._gauges.leave(ticket, status)
             key = caller.key if isinstance(caller, Caller) else None
-            took = self._monotonic() - began
+            took = self._monotonic() - ticket.began
             self._envelope.note("POST", PATH, status, took, request_id, key)
         return reply
 

@@ -100,25 +100,32 @@ class Gauges:
             self._refused[cause].inc()
         return cause
 
+    def let_in(self, told: int | None) -> Ticket | Cause:
+        """Let a post in, or return why not, and count that. `told` is its length, None if chunked."""
+        now = self._monotonic()
+        cause = turned_away(self._pressure(now), self._allowance, told, self._bounds)
+        if cause is not None:
+            self._refused[cause].inc()
+            return cause
+        ticket = Ticket(True, cost_of(told), told or 0, now, told)
+        self._held += ticket.held
+        self._posts += 1
+        self._cost += ticket.cost
+        return ticket
+
     def retry_after(self, cause: Cause) -> int:
         """Return the seconds after which to come back, spread anew for each that asks."""
         return retry_after(cause, self._jitter())
 
     def enter(self, told: int | None, *, is_post: bool) -> Ticket | Problem:
-        """Let a request in, or return what it is answered with. `told` is its length, None if chunked."""
-        now = self._monotonic()
+        """Let a request in, or return what it is answered with. `told` is as with `let_in`."""
         if is_post:
-            cause = turned_away(self._pressure(now), self._allowance, told, self._bounds)
-        else:
-            over = self._held + (told or 0) > self._bounds.body_bytes + _KEPT_FOR_ACTS
-            cause = Cause.BODIES if over else None
-        if cause is not None:
-            return self.refusal(cause)
-        ticket = Ticket(is_post, cost_of(told), told or 0, now, told)
+            entered = self.let_in(told)
+            return self._refusal(entered) if isinstance(entered, Cause) else entered
+        if self._held + (told or 0) > self._bounds.body_bytes + _KEPT_FOR_ACTS:
+            return self.refusal(Cause.BODIES)
+        ticket = Ticket(False, cost_of(told), told or 0, self._monotonic(), told)
         self._held += ticket.held
-        if is_post:
-            self._posts += 1
-            self._cost += ticket.cost
         return ticket
 
     def read(self, ticket: Ticket, more: bytes, *, complete: bool) -> Problem | None:
@@ -168,6 +175,9 @@ class Gauges:
     def refusal(self, cause: Cause) -> Problem:
         """Return what a request that is turned away is answered with, and count it."""
         self._refused[cause].inc()
+        return self._refusal(cause)
+
+    def _refusal(self, cause: Cause) -> Problem:
         return replace(problem_of(cause), headers={"Retry-After": str(self.retry_after(cause))})
 
     def _learn(self, ticket: Ticket, read_at: float) -> None:

@@ -28,7 +28,7 @@ def doors(product: Product, name: str) -> set[int]:
 
 
 def sockets_of(pid: int) -> set[str]:
-    """The inodes of a process's sockets. It runs meanwhile: a file listed may be closed when it is looked at."""
+    """The inodes of a process's sockets. A file that is listed may be closed when it is looked at."""
     targets = set()
     for name in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
