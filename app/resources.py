@@ -148,8 +148,10 @@ def session_settings(role: str, *, plans_once: bool = False) -> dict[str, str]:
     """
     return {
         "application_name": f"{_APPLICATION}-{role}",
-        # Said for every session, whatever the role or the database has as its default: 202 means on disk.
+        # Said for every session, whatever the role or the database has as its default. 202 means on disk.
         "synchronous_commit": "on",
+        # What is looked at after a lock must be what stood there when it was taken, not before.
+        "default_transaction_isolation": "read committed",
         "timezone": "UTC",
         "jit": "off",
         "statement_timeout": "30s",

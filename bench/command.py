@@ -21,7 +21,7 @@ from bench.road import Road, Round
 from bench.stage import Stage, stage
 
 # (events a post, events a round quick, full, connections): enough for a second or two each.
-SIZES = ((500, 40_000, 40_000, 4), (100, 10_000, 20_000, 4), (1, 3_000, 8_000, 64))
+SIZES = ((500, 60_000, 80_000, 4), (100, 30_000, 40_000, 4), (1, 6_000, 10_000, 64))
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

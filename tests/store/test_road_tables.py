@@ -245,7 +245,7 @@ async def test_settling_what_is_settled_is_a_defect_and_says_so(c: asyncpg.Conne
 async def test_counts_of_many_writers_add_up(c: asyncpg.Connection, database_url: str) -> None:
     """Two connections that move the same rows in opposite order neither wait in a circle nor lose one."""
     other = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    there = {DestinationNumber(n): counts.Delta(accepted=1) for n in (1, 2, 3)}
+    there = {DestinationNumber(n): counts.Taken(accepted=1) for n in (1, 2, 3)}
     back = {DestinationNumber(n): counts.Delta(accepted=1, retrying=-1) for n in (3, 2, 1)}
     await asyncio.gather(_add(c, there), _add(other, back))
     rows = await c.fetch("SELECT sum(accepted) AS a, sum(retrying) AS r FROM counts GROUP BY destination")
@@ -253,7 +253,7 @@ async def test_counts_of_many_writers_add_up(c: asyncpg.Connection, database_url
     await other.close()
 
 
-async def _add(connection: asyncpg.Connection, deltas: dict[DestinationNumber, counts.Delta]) -> None:
+async def _add(connection: asyncpg.Connection, deltas: counts.Moved) -> None:
     for _ in range(10):
         async with connection.transaction():
             await counts.add(connection, 1, deltas)

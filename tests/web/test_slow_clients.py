@@ -25,11 +25,12 @@ from app.web.serving import Server
 TERMS = Terms(head_s=0.4, body_s=0.6, read_s=0.5, head_bytes=8 * 1024, connections=20)
 KEEP_ALIVE_S = 1
 SWEEP_S = 0.5
+SLOW_S = {"/slow": 1.2, "/slower": KEEP_ALIVE_S + 2 * SWEEP_S}
 SLACK_S = 1.5  # for a machine that is busy with something else
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Echo the length of the body; `/slow` thinks first, `/large` answers more than any buffer holds.
+    """Echo the length of the body; `/slow` and `/slower` think first, `/large` answers very much.
 
     `/quick` answers without looking at the body, as for a key that is none.
     """
@@ -39,8 +40,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     except ClientDisconnect:
         return
     answer: Response = PlainTextResponse(str(len(body)))
-    if scope["path"] == "/slow":
-        await asyncio.sleep(1.2)
+    if scope["path"] in SLOW_S:
+        await asyncio.sleep(SLOW_S[scope["path"]])
     elif scope["path"] == "/large":
         answer = PlainTextResponse("x" * 64 * 1024 * 1024)
     await answer(scope, receive, send)
@@ -318,6 +319,16 @@ async def test_requests_sent_ahead_are_answered_in_turn(server: Running) -> None
     answer, _ = await client.ended()
     client.writer.close()
     assert answer.count(b"HTTP/1.1 200") == 2
+
+
+async def test_who_waits_for_an_answer_that_he_asked_for_ahead_is_not_idle(server: Running) -> None:
+    """Three in one packet: while the second is answered for longer than idling is allowed, nobody is cut."""
+    client = await Client.of(server)
+    ask = "GET {} HTTP/1.1\r\nHost: x\r\n\r\n"
+    await client.say(ask.format("/") + ask.format("/slower") + ask.format("/"))
+    answer, _ = await client.ended()
+    client.writer.close()
+    assert answer.count(b"HTTP/1.1 200") == 3
 
 
 async def test_one_connection_too_many_is_told_so_and_the_others_stay(server: Running) -> None:
