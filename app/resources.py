@@ -7,10 +7,11 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import asyncpg
 from pydantic import SecretStr
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from app.amazon.tokens import SignIn
@@ -19,17 +20,20 @@ from app.store import secrets as stored_secrets
 from app.telemetry import Telemetry
 from app.vault import Vault
 
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
 # Names of the application in pg_stat_activity, so that an operator can tell the connections apart.
 _APPLICATION = "conversions"
 _WRITERS = 64
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, repr=False)
 class Resources:
     """Everything a process shares between its parts. `writer` names its rows in the counts."""
 
     settings: Settings
-    engine: AsyncEngine
+    role: str
     pool: asyncpg.Pool
     vault: Vault
     pepper: bytes
@@ -46,6 +50,32 @@ class Resources:
         """
         settings = session_settings("own", plans_once=True)
         return await asyncpg.connect(self.dsn, server_settings=settings, timeout=10)
+
+    @cached_property
+    def engine(self) -> "AsyncEngine":
+        """The connections of the configuration's SQL, made when they are first asked for.
+
+        The road does without them, and so does a worker that nobody watches: SQLAlchemy takes 22 MB.
+        """
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        return create_async_engine(
+            "postgresql+asyncpg://",
+            # The driver reads the address: it may name several servers, of which one can be written to.
+            async_creator=lambda: asyncpg.connect(
+                self.dsn, server_settings=session_settings(self.role), timeout=10
+            ),
+            pool_size=5,
+            max_overflow=5,
+            pool_pre_ping=True,
+            # An exception must never show the values of a statement: they may be a person's.
+            hide_parameters=True,
+        )
+
+    async def close_engine(self) -> None:
+        """Close the engine, where there is one."""
+        if "engine" in vars(self):
+            await self.engine.dispose()
 
 
 @asynccontextmanager
@@ -66,32 +96,26 @@ async def opened(settings: Settings, *, role: str, pool_size: int) -> AsyncItera
         reset=_leave_as_is,
         timeout=10,
     )
-    engine = create_async_engine(
-        "postgresql+asyncpg://",
-        # The driver reads the address itself: it may name several servers, of which one can be written to.
-        async_creator=lambda: asyncpg.connect(dsn, server_settings=session_settings(role), timeout=10),
-        pool_size=5,
-        max_overflow=5,
-        pool_pre_ping=True,
-        # An exception must never show the values of a statement: they may be a person's.
-        hide_parameters=True,
-    )
+    resources = None
     try:
         async with pool.acquire() as connection, connection.transaction():
             pepper = await _pepper(connection, vault)
-        yield Resources(
-            settings=settings,
-            engine=engine,
-            pool=pool,
-            vault=vault,
-            pepper=pepper,
-            writer=random.randrange(_WRITERS),  # noqa: S311
-            name=f"{role}-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}",
-            telemetry=Telemetry(),
-            dsn=dsn,
+        yield (
+            resources := Resources(
+                settings=settings,
+                role=role,
+                pool=pool,
+                vault=vault,
+                pepper=pepper,
+                writer=random.randrange(_WRITERS),  # noqa: S311
+                name=f"{role}-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}",
+                telemetry=Telemetry(),
+                dsn=dsn,
+            )
         )
     finally:
-        await engine.dispose()
+        if resources is not None:
+            await resources.close_engine()
         await pool.close()
 
 

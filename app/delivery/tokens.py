@@ -14,7 +14,7 @@ from app.amazon.tokens import InvalidClient, Revoked, Tokens, Unavailable
 from app.domain.destination import Region
 from app.domain.ids import DestinationId
 from app.store import token_leases
-from app.store.sign_ins import access_place, refresh_place
+from app.store.token_leases import access_place, refresh_place
 from app.telemetry import Telemetry
 from app.vault import Unopenable, Vault
 

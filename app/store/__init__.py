@@ -10,19 +10,20 @@ The migrations are the only description of the schema: there is no metadata besi
 A migration is checked by comparing the schema after *up* with the schema after *up, down, up*.
 """
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+
+if TYPE_CHECKING:  # the road does without SQLAlchemy, and so does a worker: 22 MB
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 RoadConnection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"
 
 
-async def driver_of(connection: AsyncConnection) -> asyncpg.Connection:
+async def driver_of(connection: "AsyncConnection") -> asyncpg.Connection:
     """Return the driver's own connection, in the same transaction: for SQL of the road."""
     # Through SQLAlchemy first: it begins the transaction with its first statement.
-    await connection.execute(text("SELECT 1"))
+    await connection.exec_driver_sql("SELECT 1")
     driver: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection  # type: ignore[assignment]
     return driver

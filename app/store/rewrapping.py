@@ -7,7 +7,7 @@ from typing import Any
 from app.domain.ids import DestinationId
 from app.store import RoadConnection
 from app.store.oauth_states import verifier_place
-from app.store.sign_ins import access_place, refresh_place
+from app.store.token_leases import access_place, refresh_place
 from app.vault import parcel_place
 
 

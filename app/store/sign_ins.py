@@ -6,16 +6,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.domain.ids import DestinationId
 
 
-def refresh_place(destination: DestinationId) -> str:
-    """Name where a refresh token is kept, for sealing."""
-    return f"sign_ins.refresh_token/{destination}"
-
-
-def access_place(destination: DestinationId) -> str:
-    """Name where an access token is kept, for sealing."""
-    return f"sign_ins.access_token/{destination}"
-
-
 async def store_connection(
     connection: AsyncConnection,
     destination: DestinationId,

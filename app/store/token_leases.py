@@ -6,6 +6,16 @@ from app.domain.ids import DestinationId
 from app.store import RoadConnection
 
 
+def refresh_place(destination: DestinationId) -> str:
+    """Name where a refresh token is kept, for sealing."""
+    return f"sign_ins.refresh_token/{destination}"
+
+
+def access_place(destination: DestinationId) -> str:
+    """Name where an access token is kept, for sealing."""
+    return f"sign_ins.access_token/{destination}"
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class SignInRow:
     """A sign-in as stored, tokens sealed. `left_s` may be negative; `forced` marks one a 401 asked for."""

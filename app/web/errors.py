@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from app.domain import strict_json
-from app.store.trouble import is_unavailable
+from app.store.unavailable import is_unavailable
 from app.web.problems import Field, fields_of, hints_of
 
 logger = logging.getLogger("app.web.errors")

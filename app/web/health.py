@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import JSONResponse, Response
 
 from app.store import readiness
-from app.store.trouble import is_unavailable
+from app.store.unavailable import is_unavailable
 from app.web.door import Door, Wired, open_to_all
 
 router = APIRouter(route_class=Door, tags=["health"])

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app.domain.destination import State
-from app.store import amazon_accounts, audit, destinations, keys, oauth_states, sign_ins
+from app.store import amazon_accounts, audit, destinations, keys, oauth_states, sign_ins, token_leases
 from app.store.destinations import Destination
 from app.store.oauth_states import Pending
 from app.vault import Unopenable
@@ -183,8 +183,8 @@ async def _keep(
         await sign_ins.store_connection(
             connection,
             before.id,
-            sealed_refresh=seal(tokens.refresh_token.encode(), place=sign_ins.refresh_place(before.id)),
-            sealed_access=seal(tokens.access_token.encode(), place=sign_ins.access_place(before.id)),
+            sealed_refresh=seal(tokens.refresh_token.encode(), place=token_leases.refresh_place(before.id)),
+            sealed_access=seal(tokens.access_token.encode(), place=token_leases.access_place(before.id)),
             lifetime_s=tokens.lifetime_s,
             connected_by=pending.key,
         )

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from app.store import amazon_accounts, audit, destinations, readiness, sign_ins
+from app.store import amazon_accounts, audit, destinations, readiness, sign_ins, token_leases
 from app.store.destinations import Destination
 from app.vault import Unopenable
 from app.web.auth import Scope
@@ -55,7 +55,7 @@ async def preflight(
 
 async def _ask(wired: Wiring, destination: Destination, sealed: bytes) -> Visible | NotVisible | CannotTell:
     try:
-        token = wired.vault.open(sealed, place=sign_ins.access_place(destination.id)).decode()
+        token = wired.vault.open(sealed, place=token_leases.access_place(destination.id)).decode()
     except Unopenable:
         return CannotTell()
     answer = await wired.find_advertiser(

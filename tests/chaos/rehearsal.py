@@ -33,7 +33,7 @@ from app.intake.receiving import Intake
 from app.intake.targets import AgeLimits
 from app.resources import Resources, opened, session_settings
 from app.settings import Settings
-from app.store.sign_ins import refresh_place
+from app.store.token_leases import refresh_place
 from tests.chaos import stored
 from tests.chaos.amazon import StandIn
 from tests.chaos.evidence import Evidence

@@ -103,6 +103,14 @@ def lint_imports(law: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.parametrize("package", ["sqlalchemy", "fastapi", "starlette", "jinja2", "app.web"])
+def test_a_worker_does_without_what_only_the_web_needs(package: str) -> None:
+    """It runs beside every API process, and each of these is megabytes of memory; what a port shows may."""
+    asked = f"import sys, app.launch, app.worker; print({package!r} in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, check=True, text=True)
+    assert told.stdout == "False\n"
+
+
 def test_authlib_speaks_through_the_http_client_that_tests_can_see() -> None:
     """If httpx2 were merely installed, Authlib would use it, and no test would see its calls."""
     assert issubclass(AsyncOAuth2Client, httpx.AsyncClient)

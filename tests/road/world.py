@@ -28,7 +28,7 @@ from app.intake.targets import AgeLimits
 from app.resources import Resources, opened
 from app.settings import Settings
 from app.store import traces
-from app.store.sign_ins import access_place, refresh_place
+from app.store.token_leases import access_place, refresh_place
 from tests.road.amazon import FakeAmazon
 
 KEY = base64.b64encode(bytes(range(32))).decode()

@@ -4,7 +4,8 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from app.store.trouble import DRIVER_TROUBLE, is_unavailable
+from app.store.trouble import DRIVER_TROUBLE
+from app.store.unavailable import is_unavailable
 
 AWAY = [
     pytest.param(ConnectionRefusedError(), id="nobody listens"),

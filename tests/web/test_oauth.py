@@ -5,7 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from app.store.sign_ins import access_place, refresh_place
+from app.store.token_leases import access_place, refresh_place
 from tests.web.world import ACCESS, PUBLIC, REFRESH, World
 
 
