@@ -55,7 +55,7 @@ class Resources:
     def engine(self) -> "AsyncEngine":
         """The connections of the configuration's SQL, made when they are first asked for.
 
-        The road does without them, and so does a worker that nobody watches: SQLAlchemy takes 22 MB.
+        The road does without them, and so does a worker that nobody watches: SQLAlchemy takes 20 MB.
         """
         from sqlalchemy.ext.asyncio import create_async_engine
 

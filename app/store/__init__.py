@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-if TYPE_CHECKING:  # the road does without SQLAlchemy, and so does a worker: 22 MB
+if TYPE_CHECKING:  # the road does without SQLAlchemy, and so does a worker: 20 MB
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 RoadConnection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"

@@ -72,7 +72,9 @@ _ADD = {kind: adding(kind) for kind in (Delta, Taken)}
 
 async def add(connection: RoadConnection, writer: int, deltas: Moved) -> None:
     """Add these deltas under `writer` (0 to 32767), a number that few processes share."""
-    for kind in {type(delta) for delta in deltas.values()}:
+    of_one_kind: list[Delta | Taken] = list(deltas.values())
+    if of_one_kind:
+        kind = type(of_one_kind[0])
         arguments = moves(kind, writer, deltas)
         if arguments[1]:
             await connection.execute(_ADD[kind], *arguments)

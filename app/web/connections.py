@@ -89,6 +89,9 @@ class Connection(HttpToolsProtocol):
         if now >= self._read_due:
             self._cut("reading")
             self.transport.abort()
+        elif self.transport.is_closing():
+            # It waits for its last answer to be read, of which there may be too little to pause for.
+            self._read_due = min(self._read_due, now + self._terms.read_s)
         elif now >= self._due:
             if self._phase is Phase.NEXT:
                 self.transport.close()  # nobody waits for anything
@@ -98,7 +101,7 @@ class Connection(HttpToolsProtocol):
 
     def part_politely(self) -> None:
         """Let the answer under way be the last one, and tell the client so."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_under_way():
             self.cycle.keep_alive = False
 
     # What the server calls
@@ -131,7 +134,10 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        behind_another = self._phase is not Phase.HEAD
         self._begin_head()
+        if behind_another:
+            self._head_bytes = 1  # or more, that came with the end of the other
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
@@ -173,6 +179,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        # All that the server does here, but for the timer that it sets for an idle connection.
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -183,9 +190,11 @@ class Connection(HttpToolsProtocol):
                 self._phase = Phase.NEXT
         elif self._phase in (Phase.OURSELVES, Phase.NEXT):
             self._await_next()
+        # A request that began before this answer gets its time from now on.
         if self._phase is Phase.BODY:
-            # A request that waited for this answer gets its time from now on.
             self._due = self.loop.time() + self._terms.body_s
+        elif self._phase is Phase.HEAD:
+            self._due = self.loop.time() + self._terms.head_s
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -197,7 +206,7 @@ class Connection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """End after the answer under way; one without a request a moment later, for what is on its way."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_under_way():
             self.cycle.keep_alive = False
         else:
             self.loop.call_later(_FAREWELL_S, self._end_idle)
@@ -212,14 +221,13 @@ class Connection(HttpToolsProtocol):
 
     def _forsake(self) -> None:
         """Tell the application that nobody is there any more, so that it does not answer as well."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_under_way():
             self.cycle.disconnected = True
             self.cycle.message_event.set()
 
     def _is_post(self) -> bool:
         """Whether this is a plain post of events with nothing before it; the rest is the application's."""
-        waits = self.cycle is not None and not self.cycle.response_complete
-        return not waits and self.url == _POSTS_TO and self.parser.get_method() == b"POST"
+        return not self._is_under_way() and self.url == _POSTS_TO and self.parser.get_method() == b"POST"
 
     def _begin_post(self) -> None:
         """Let a post in or turn it away, by its head alone."""
@@ -282,10 +290,14 @@ class Connection(HttpToolsProtocol):
         self._phase, self._due = Phase.NEXT, self.loop.time() + self.timeout_keep_alive
 
     def _begin_head(self) -> None:
-        self._due = self.loop.time() + self._terms.head_s
+        # Who waits for an answer of ours is not late with what he begins meanwhile.
+        self._due = NEVER if self._is_under_way() else self.loop.time() + self._terms.head_s
         if self._phase is not Phase.HEAD:
             self._phase, self._head_bytes = Phase.HEAD, 0
         self._weight = 0
+
+    def _is_under_way(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def _weigh(self, more: int) -> None:
         """Count parts of a head as they are read: one chunk may bring all of it."""
@@ -300,7 +312,7 @@ class Connection(HttpToolsProtocol):
         self._part(Problem(Word.HEAD_TOO_LARGE))
 
     def _end_overdue(self) -> None:
-        under_way = self.cycle is not None and not self.cycle.response_complete
+        under_way = self._is_under_way()
         if self._phase is Phase.BODY and under_way and not self.cycle.response_started:
             self._forsake()
             self._part(Problem(Word.TOO_SLOW))

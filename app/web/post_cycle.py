@@ -36,7 +36,7 @@ class PostCycle(RequestResponseCycle):
         keep_alive: bool,
         on_response: Callable[[], None],
     ) -> None:
-        # What the server looks at in a cycle, and no more: to have it make one costs as much as its answer's.
+        # Not the server's own way: this is what its protocol looks at in a cycle, and no more.
         self.transport, self.flow, self.default_headers = transport, flow, default_headers
         self.keep_alive, self.on_response = keep_alive, on_response
         self.message_event, self.more_body, self.disconnected = Event(), True, False

@@ -73,7 +73,8 @@ class Posting:
     ) -> Reply | None:
         """Take a post that was let in and return its answer, once what it says is stored.
 
-        `told` is the length of its body as told beforehand, None where it was not. Gives the ticket back.
+        `told` is the length of its body as told beforehand, None where it was not. Gives the ticket back,
+        unless it is cancelled before its first step, which happens to a process that leaves only.
         """
         request_id = request_id_of(headers)
         caller: Caller | Problem | None = None

@@ -7,6 +7,7 @@ under way is answered, and the process ends.
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import Generator
 from functools import partial
@@ -21,6 +22,7 @@ from app.web.connections import Closing, Connection, Terms
 from app.web.posting import Posting
 from app.web.pressure import Gauges
 
+_log = logging.getLogger(__name__)
 _SWEEP_EVERY_S: Final = 0.5
 GRACE_S: Final = 30  # for requests under way when the process is told to stop
 
@@ -121,7 +123,11 @@ class Server(uvicorn.Server):
             await asyncio.sleep(_SWEEP_EVERY_S)
             now = loop.time()
             for connection in self._connections():
-                connection.look(now)
+                try:
+                    connection.look(now)
+                except Exception:  # nothing else looks after the others
+                    _log.exception("connection.defect")
+                    connection.transport.abort()
 
     def _connections(self) -> list[Connection]:
         return [one for one in self.server_state.connections if isinstance(one, Connection)]

@@ -331,6 +331,50 @@ async def test_who_waits_for_an_answer_that_he_asked_for_ahead_is_not_idle(serve
     assert answer.count(b"HTTP/1.1 200") == 3
 
 
+async def test_a_head_that_begins_behind_another_request_may_come_in_pieces(server: Running) -> None:
+    """Its second piece looks like the beginning of one, and names no version."""
+    client = await Client.of(server)
+    ask = "GET {} HTTP/1.1\r\nHost: x\r\n"
+    await client.say(ask.format("/slow") + "\r\n" + ask.format("/") + "X-A: 1")
+    for piece in ("2\r\nX-B", ": 3\r\n", "\r\n"):
+        await asyncio.sleep(0.05)
+        await client.say(piece)
+    answer, _ = await client.ended()
+    client.writer.close()
+    assert answer.count(b"HTTP/1.1 200") == 2
+
+
+async def test_a_head_sent_ahead_has_its_time_from_the_answer_before_it(server: Running) -> None:
+    """Whoever waits for an answer of ours is not cut for what he began meanwhile; afterwards he is told."""
+    client = await Client.of(server)
+    await client.say("GET /slow HTTP/1.1\r\nHost: x\r\n\r\nGET /mo")
+    answer, took = await client.ended()
+    client.writer.close()
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.count(b"HTTP/1.1 408") == 1
+    assert SLOW_S["/slow"] + TERMS.head_s <= took <= SLOW_S["/slow"] + TERMS.head_s + SLACK_S
+
+
+async def test_a_connection_whose_last_answer_nobody_reads_ends_all_the_same(server: Running) -> None:
+    """To close waits for what is still to be written, and that for the client."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.setblocking(False)
+        await loop.sock_connect(client, ("127.0.0.1", server.port))
+        while not server.server.server_state.connections:
+            await asyncio.sleep(0)
+        (connection,) = server.server.server_state.connections
+        while not connection.transport.get_write_buffer_size():  # too little of it to be told to pause
+            await loop.sock_sendall(client, b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+            await asyncio.sleep(0.01)
+        until = time.monotonic() + KEEP_ALIVE_S + TERMS.read_s + 2 * SWEEP_S + SLACK_S
+        while server.server.server_state.connections:
+            assert time.monotonic() < until
+            await asyncio.sleep(0.05)
+    assert server.cut("reading") == 1
+
+
 async def test_one_connection_too_many_is_told_so_and_the_others_stay(server: Running) -> None:
     """Twenty are taken; the next is answered 503 with a time to return."""
     kept = [await Client.of(server) for _ in range(TERMS.connections)]
