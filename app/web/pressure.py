@@ -95,23 +95,24 @@ class Gauges:
 
     def turned_away(self, told: int | None) -> Cause | None:
         """Return why a post that knocks now would not be let in, and count it; None lets it in so far."""
-        cause = turned_away(self._pressure(self._monotonic()), self._allowance, told, self._bounds)
-        if cause is not None:
-            self._refused[cause].inc()
-        return cause
+        return self._turned_away(told, self._monotonic())
 
     def let_in(self, told: int | None) -> Ticket | Cause:
         """Let a post in, or return why not, and count that. `told` is its length, None if chunked."""
         now = self._monotonic()
-        cause = turned_away(self._pressure(now), self._allowance, told, self._bounds)
-        if cause is not None:
-            self._refused[cause].inc()
+        if (cause := self._turned_away(told, now)) is not None:
             return cause
         ticket = Ticket(True, cost_of(told), told or 0, now, told)
         self._held += ticket.held
         self._posts += 1
         self._cost += ticket.cost
         return ticket
+
+    def _turned_away(self, told: int | None, now: float) -> Cause | None:
+        cause = turned_away(self._pressure(now), self._allowance, told, self._bounds)
+        if cause is not None:
+            self._refused[cause].inc()
+        return cause
 
     def retry_after(self, cause: Cause) -> int:
         """Return the seconds after which to come back, spread anew for each that asks."""
