@@ -34,6 +34,7 @@ from app.intake.targets import AgeLimits
 from app.resources import Resources, opened, session_settings
 from app.settings import Settings
 from app.store.token_leases import refresh_place
+from app.store.trouble import DRIVER_TROUBLE
 from tests.chaos import stored
 from tests.chaos.amazon import StandIn
 from tests.chaos.evidence import Evidence
@@ -52,7 +53,6 @@ MAPPING: dict[str, Any] = {
     "custom_data": [],
     "consent": {"mode": "granted"},
 }
-TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class Secret:
@@ -272,7 +272,7 @@ class Life:
                 return
             # A worker that lost its lanes, or a dead one's leases: some steps are a minute long.
             await self._stage.time_passes(leases=not self.ownership.owned and step % 2 == 1)
-            with suppress(*TROUBLE, StaleOwner):
+            with suppress(*DRIVER_TROUBLE, StaleOwner):
                 await self.ownership.adopt()
                 await self.ownership.renew()
                 for lane, left in await self.ownership.overdue():
@@ -290,16 +290,16 @@ class Life:
             await self.delivery.serve(lane)
         except StaleOwner:
             self.ownership.lose(lane)
-        except TROUBLE:
+        except DRIVER_TROUBLE:
             pass
 
     async def end(self) -> None:
         """Leave nothing behind on the machine; in the database a dead process leaves what it left."""
         self._intake.close()
-        with suppress(Died, *TROUBLE):
+        with suppress(Died, *DRIVER_TROUBLE):
             await asyncio.wait_for(self._flushing, 10)
         if not self._fuse.dead:
-            with suppress(Died, *TROUBLE):
+            with suppress(Died, *DRIVER_TROUBLE):
                 await self.ownership.close()
         self._resources.pool.terminate()
         await self._client.close()
