@@ -20,11 +20,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import asyncpg
-
 from app import migrate
 from app.embedded import Cluster
 from app.postmaster import is_of_cluster
+from app.store.trouble import DRIVER_TROUBLE
 from tests.chaos.amazon import StandIn
 from tests.chaos.evidence import Evidence, Objection
 from tests.chaos.judge import judge
@@ -204,7 +203,7 @@ async def _call(life: Life, stage: Rehearsal, name: str, unsure: list[tuple[str,
         turn += 1
         try:
             answered = await life.post(stage.destinations[0], *names)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except DRIVER_TROUBLE:
             answered = False
         if not answered:
             unsure.append(names)

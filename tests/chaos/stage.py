@@ -25,6 +25,7 @@ import httpx
 from app import lifeline, migrate
 from app.embedded import DURABLE, Cluster, EmbeddedError
 from app.postmaster import PidFile, free_port
+from app.store.trouble import DRIVER_TROUBLE
 from tests.chaos.proxy import Proxy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -184,7 +185,7 @@ class Stage:
                     dsn, timeout=5, server_settings={"application_name": "judge"}
                 )
                 break
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            except DRIVER_TROUBLE:
                 if asyncio.get_running_loop().time() > until:
                     raise
                 await asyncio.sleep(0.1)
