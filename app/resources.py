@@ -96,26 +96,25 @@ async def opened(settings: Settings, *, role: str, pool_size: int) -> AsyncItera
         reset=_leave_as_is,
         timeout=10,
     )
-    resources = None
     try:
         async with pool.acquire() as connection, connection.transaction():
             pepper = await _pepper(connection, vault)
-        yield (
-            resources := Resources(
-                settings=settings,
-                role=role,
-                pool=pool,
-                vault=vault,
-                pepper=pepper,
-                writer=random.randrange(_WRITERS),  # noqa: S311
-                name=f"{role}-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}",
-                telemetry=Telemetry(),
-                dsn=dsn,
-            )
+        resources = Resources(
+            settings=settings,
+            role=role,
+            pool=pool,
+            vault=vault,
+            pepper=pepper,
+            writer=random.randrange(_WRITERS),  # noqa: S311
+            name=f"{role}-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}",
+            telemetry=Telemetry(),
+            dsn=dsn,
         )
-    finally:
-        if resources is not None:
+        try:
+            yield resources
+        finally:
             await resources.close_engine()
+    finally:
         await pool.close()
 
 

@@ -375,6 +375,27 @@ async def test_a_connection_whose_last_answer_nobody_reads_ends_all_the_same(ser
     assert server.cut("reading") == 1
 
 
+async def test_a_defect_in_the_look_at_one_connection_ends_that_one_and_no_deadline_of_others(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing else would look after the others."""
+
+    def defect(now: float) -> None:
+        raise RuntimeError(now)
+
+    broken = await Client.of(server)
+    while not server.server.server_state.connections:
+        await asyncio.sleep(0)
+    (connection,) = server.server.server_state.connections
+    connection.look = defect  # type: ignore[union-attr, method-assign]
+    other = await Client.of(server)
+    for client in (broken, other):
+        await asyncio.wait_for(client.ended(), TERMS.head_s + 2 * SWEEP_S + SLACK_S)
+        client.writer.close()
+    assert server.cut("head") == 1
+    assert "connection.defect" in caplog.text
+
+
 async def test_one_connection_too_many_is_told_so_and_the_others_stay(server: Running) -> None:
     """Twenty are taken; the next is answered 503 with a time to return."""
     kept = [await Client.of(server) for _ in range(TERMS.connections)]

@@ -1,8 +1,11 @@
 """`POST /events` from the server, by the shortcut and by the framework's way: three ways in, one answer."""
 
 import asyncio
+import inspect
+import re
 import socket
 import time
+from asyncio import Transport
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,11 +14,15 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.domain.event import Event, Rejection
 from app.intake.receiving import Result
 from app.web.api import create_api
 from app.web.connections import Terms
+from app.web.post_cycle import PostCycle
+from app.web.pressure import Ticket
 from app.web.serving import Server
 from tests.web.world import BOOTSTRAP, World
 
@@ -232,3 +239,21 @@ async def test_a_length_is_charged_however_it_is_spelt(world: World, told: str) 
         too_large = told % (5 * 1024 * 1024 + 1)
         got = await exchanged(port, head.replace((told % 1000).encode(), f"{too_large}\r\n{CLOSE}".encode()))
         assert got.startswith(b"HTTP/1.1 413")
+
+
+def test_a_post_has_all_that_the_server_looks_at_in_a_cycle() -> None:
+    """It is not made the server's way; the body alone is taken past the server."""
+    looked_at = set(re.findall(r"self\.cycle\.(\w+)", inspect.getsource(HttpToolsProtocol)))
+    transport = Transport()
+    made = PostCycle(
+        [],
+        1,
+        Ticket(True, 1, 1, 0.0, 1),
+        transport=transport,
+        flow=FlowControl(transport),
+        default_headers=[],
+        keep_alive=True,
+        on_response=lambda: None,
+    )
+    assert {"disconnected", "message_event", "more_body", "response_complete"} <= looked_at
+    assert looked_at - {"body"} <= vars(made).keys()
