@@ -13,3 +13,10 @@ def write_private(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     Path(name).replace(path)
+
+
+def delete_private(path: Path) -> None:
+    """Delete a file, and what a process that was killed while it replaced the file has left beside it."""
+    path.unlink(missing_ok=True)
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from app.private_files import write_private
+from app.private_files import delete_private, write_private
 
 _SPANS_KEPT: Final = 200
 
@@ -102,4 +102,4 @@ class Bookmark:
 
     def forget(self) -> None:
         """Delete it: the file was answered for to its end."""
-        self.path.unlink(missing_ok=True)
+        delete_private(self.path)

@@ -18,7 +18,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from app.operating.bookmark import FilledIn
+from app.operating.bookmark import Bookmark, FilledIn
 from app.operating.rows import FileError, Row, read_csv, read_ndjson
 from tests.road.processes import ADMIN, ROOT, Operator, Product
 from tests.road.world import BEGAN, eventually
@@ -257,6 +257,17 @@ def line(number: int) -> str:
     if number % 1000 == 8:
         return f"ord-{number},{BEGAN},much,acme,person{number}@example.com\n"
     return f"ord-{number},{BEGAN},{number},acme,person{number}@example.com\n"
+
+
+def test_what_a_run_left_that_was_killed_while_it_wrote_goes_with_the_bookmark(tmp_path: Path) -> None:
+    """A bookmark is replaced in one step, from a nameless file beside it; another file's stays."""
+    mine, other = (Bookmark.of(tmp_path, tmp_path / name, "dst_1", None) for name in ("a.csv", "b.csv"))
+    for bookmark in (mine, other):
+        bookmark.write(FilledIn(0, 0))
+        bookmark.path.with_name(f".{bookmark.path.name}.x1y2z3").touch()
+    mine.forget()
+    left = {path.name for path in (tmp_path / "backfill").iterdir()}
+    assert left == {other.path.name, f".{other.path.name}.x1y2z3"}
 
 
 async def test_killed_in_the_middle_it_goes_on_and_every_row_is_there_once(
