@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ class Ledger:
 
     offered: set[str] = field(default_factory=set)
     acknowledged: set[str] = field(default_factory=set)
+    acknowledged_at: dict[str, float] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
     answers: dict[str, int] = field(default_factory=dict)
     oddities: list[str] = field(default_factory=list)
@@ -105,6 +107,7 @@ class Caller:
                     self.ledger.oddities.append(f"an event was rejected: {result['reason']}")
             else:
                 self.ledger.acknowledged.add(name)
+                self.ledger.acknowledged_at.setdefault(name, time.time())
         return again
 
     async def close(self) -> None:

@@ -85,6 +85,8 @@ class Evidence:
     final_counts: Mapping[str, int] | None = None
     guilty: set[str] = field(default_factory=set)
     fresh: dict[str, bool] = field(default_factory=dict)
+    # Events of persons whose erasure was asked for.
+    erasable: set[str] = field(default_factory=set)
     leftovers: Sequence[str] = ()
     # How long bytes may be on their way between service and stand-in, proxies included.
     transit: float = 0.0

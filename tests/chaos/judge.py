@@ -148,7 +148,8 @@ def only_the_guilty_die(seen: Evidence) -> Iterator[str]:
     yield from _some("dead without a cause", _in_state(seen, "dead") - seen.guilty)
     yield from _some("expired within minutes", _in_state(seen, "expired"))
     yield from _some(
-        "erased or suppressed unasked", _in_state(seen, "erased") | _in_state(seen, "suppressed")
+        "erased or suppressed unasked",
+        _in_state(seen, "erased") - seen.erasable | _in_state(seen, "suppressed"),
     )
 
 

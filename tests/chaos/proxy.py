@@ -35,6 +35,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[bool]] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._lines: dict[asyncio.StreamWriter | None, asyncio.Event] = {}
         self.port = 0
         self.latency = 0.0  # seconds each way
         self.drip: int | None = None  # bytes a second each way
@@ -62,11 +63,24 @@ class Proxy:
         """Half-open: connections stay, and nothing passes any more."""
         self._flowing.clear()
 
+    def stall_one(self, port: int) -> bool:
+        """Leave one connection half-open, known by the port from which it goes on to the target."""
+        for there, flowing in self._lines.items():
+            address = there.get_extra_info("sockname")
+            if address is not None and address[1] == port:
+                flowing.clear()
+                return True
+        return False
+
     def heal(self) -> None:
         """Pass on everything again. What was held back is lost with its connection, as in a real outage."""
         if not self._flowing.is_set():
             self.reset()
         self._flowing.set()
+        for there, flowing in list(self._lines.items()):
+            if not flowing.is_set():
+                _sever(there)
+                flowing.set()
         self.latency, self.drip, self.cuts = 0.0, None, []
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -75,9 +89,11 @@ class Proxy:
         try:
             from_there, there = await asyncio.open_connection("127.0.0.1", self._target)
             self._open.add(there)
+            self._lines[there] = flowing = asyncio.Event()
+            flowing.set()
             ways = [
-                asyncio.create_task(self._pass(reader, there, towards_client=False)),
-                asyncio.create_task(self._pass(from_there, writer, towards_client=True)),
+                asyncio.create_task(self._pass(reader, there, flowing, towards_client=False)),
+                asyncio.create_task(self._pass(from_there, writer, flowing, towards_client=True)),
             ]
             self._tasks.update(ways)
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -91,19 +107,26 @@ class Proxy:
         except OSError:
             pass
         finally:
+            self._lines.pop(there, None)
             for end in (writer, there):
                 if end is not None:
                     self._open.discard(end)
                     end.close()
 
     async def _pass(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, towards_client: bool
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        flowing: asyncio.Event,
+        *,
+        towards_client: bool,
     ) -> bool:
         """Pass bytes on until one side ends; True when a cut ended it."""
         tail = b""
         with contextlib.suppress(OSError):
             while chunk := await reader.read(_CHUNK):
                 await self._flowing.wait()
+                await flowing.wait()
                 if self.latency:
                     await asyncio.sleep(self.latency)
                 if writer.transport.is_closing():

@@ -7,6 +7,7 @@ operator's supervisor would. Nothing of the stage outlives the campaign: childre
 import asyncio
 import base64
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -26,6 +27,7 @@ from app import lifeline, migrate
 from app.embedded import DURABLE, Cluster, EmbeddedError
 from app.postmaster import PidFile, free_port
 from app.store.trouble import DRIVER_TROUBLE
+from tests.chaos import clocks, constants
 from tests.chaos.proxy import Proxy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +65,13 @@ class Stage:
     workers_wanted: int = 2
     apis: list[Process] = field(default_factory=list)
     workers: list[Process] = field(default_factory=list)
+    # Of a liveness campaign: drawn constants and settings, and clocks that are off, by name of process.
+    constants: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    clocks: Mapping[str, str] = field(default_factory=dict)
+    metrics: dict[str, int] = field(default_factory=dict)
+    damaged: set[int] = field(default_factory=set)  # batches that earlier runs on this stage damaged
+    frozen: list[Process] = field(default_factory=list)  # stopped for ever: neither killed nor started anew
 
     async def start(self) -> None:
         """Start everything and wait until the API is ready."""
@@ -90,13 +99,41 @@ class Stage:
             ("tests.chaos.standin", "--port", str(self.standin_port), "--folder", str(self.folder)),
         )
         self._run(self.standin, "api")
+        self._watching = asyncio.create_task(self._watch())
+        self.staff()
+        await self.ready()
+
+    def staff(self) -> None:
+        """Name the processes of the product; the watcher starts them."""
         descriptor = self._door.fileno()
+        program = "tests.chaos.tuned" if self.constants else "app"
         self.apis = [
-            Process(f"api-{n}", ("app", "serve", "--socket", str(descriptor)), (descriptor,))
+            Process(f"api-{n}", (program, "serve", "--socket", str(descriptor)), (descriptor,))
             for n in range(self.apis_wanted)
         ]
-        self.workers = [Process(f"worker-{n}", ("app", "work")) for n in range(self.workers_wanted)]
-        self._watching = asyncio.create_task(self._watch())
+        self.workers = [Process(f"worker-{n}", (program, "work")) for n in range(self.workers_wanted)]
+
+    async def restaff(
+        self,
+        *,
+        workers: int,
+        constants: Mapping[str, float],
+        settings: Mapping[str, str],
+        clocks: Mapping[str, str] | None = None,
+    ) -> None:
+        """Kill all processes of the product, and start others with other constants and settings."""
+        old = [*self.apis, *self.workers, *self.frozen]
+        self.apis, self.workers, self.frozen = [], [], []
+        for process in old:
+            process.signal(signal.SIGKILL)
+            if process.running is not None:
+                await asyncio.to_thread(process.running.wait)
+        self.workers_wanted, self.constants, self.settings = workers, constants, settings
+        self.clocks = clocks or {}
+        for proxy in (self.to_amazon, *self.to_database.values()):
+            proxy.heal()
+            proxy.reset()
+        self.staff()
         await self.ready()
 
     async def ready(self) -> None:
@@ -116,7 +153,7 @@ class Stage:
         """End everything, the children first."""
         self._watching.cancel()
         await asyncio.gather(self._watching, return_exceptions=True)
-        for process in (*self.workers, *self.apis, self.standin):
+        for process in (*self.workers, *self.apis, *self.frozen, self.standin):
             process.signal(signal.SIGCONT)
             process.signal(signal.SIGKILL)
             if process.running is not None:
@@ -163,9 +200,20 @@ class Stage:
         """Take every fault of the stage's own away."""
         for proxy in (self.to_amazon, *self.to_database.values()):
             proxy.heal()
-        for process in (*self.apis, *self.workers):
+        for process in (*self.apis, *self.workers, *self.frozen):
             process.signal(signal.SIGCONT)
+        self.apis += [process for process in self.frozen if process.name.startswith("api")]
+        self.workers += [process for process in self.frozen if process.name.startswith("worker")]
+        self.frozen = []
         await self.ready()
+
+    def freeze(self, process: Process) -> None:
+        """Stop a process until `heal`; the other acts and the watcher leave it alone."""
+        process.signal(signal.SIGSTOP)
+        for group in (self.apis, self.workers):
+            if process in group:
+                group.remove(process)
+        self.frozen.append(process)
 
     # -- looking --------------------------------------------------------------------------------
 
@@ -257,7 +305,7 @@ class Stage:
                 stdout=log,
                 stderr=log,
                 cwd=ROOT,
-                env=self._environment(role),
+                env=self._environment(role) | self._clock(process.name) | self._metrics(process.name),
                 pass_fds=(self._lifeline, *process.keep_open),
                 start_new_session=True,
             )
@@ -280,7 +328,20 @@ class Stage:
             "SANDBOX_PORT": "8001",
             "LOG_LEVEL": "info" if role == "worker" else "warning",
             lifeline.VARIABLE: str(self._lifeline),
+            constants.VARIABLE: json.dumps(dict(self.constants)),
+            **self.settings,
         }
+
+    def _clock(self, name: str) -> dict[str, str]:
+        return clocks.environment(self.clocks[name]) if name in self.clocks else {}
+
+    def _metrics(self, name: str) -> dict[str, str]:
+        """Give each process of a liveness campaign a port on which it shows its metrics."""
+        if not self.constants or name == "standin":
+            return {}
+        if name not in self.metrics:
+            self.metrics[name] = free_port()
+        return {"METRICS_PORT": str(self.metrics[name])}
 
 
 def _memory(process: Process) -> int:

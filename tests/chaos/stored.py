@@ -5,7 +5,7 @@ the service's own reading is no mistake of the judge's.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import asyncpg
 
@@ -16,16 +16,21 @@ _FATES = {"sent": "delivered", "expired": "expired", "discarded": "dead"}
 _WAITING = {"paused": "held", "needs_reconnect": "parked", "draft": "parked"}
 
 
-async def places(connection: asyncpg.Connection, destinations: Sequence[str]) -> dict[str, list[str]]:
+async def places(
+    connection: asyncpg.Connection, destinations: Sequence[str], *, without: Collection[int] = ()
+) -> dict[str, list[str]]:
     """Return, by event id, the state of each place in which a ledger or a parcel holds it.
+
+    Batches `without` are left out: the run damaged them, and what became of them is read elsewhere.
 
     A parcel without its ledger row, or a row without its parcel, shows as a state that nobody knows.
     """
     parcels = await connection.fetch(
         "SELECT p.id, p.shapes, s.fate, s.tries, d.state, s.events FROM parcels p "
         "LEFT JOIN parcel_states s ON s.parcel = p.id AND s.day = p.day "
-        "JOIN destinations d ON d.number = p.destination WHERE d.id = ANY($1)",
+        "JOIN destinations d ON d.number = p.destination WHERE d.id = ANY($1) AND p.id <> ALL($2::bigint[])",
         destinations,
+        list(without),
     )
     ids = [row["id"] for row in parcels]
     alone = {
@@ -50,7 +55,9 @@ async def places(connection: asyncpg.Connection, destinations: Sequence[str]) ->
                 state = f"{state} without its ledger row"
             found[shape.event_id].append(state)
     orphans = await connection.fetch(
-        "SELECT parcel, place FROM ledger l WHERE NOT EXISTS (SELECT FROM parcels p WHERE p.id = l.parcel)"
+        "SELECT parcel, place FROM ledger l WHERE parcel <> ALL($1::bigint[]) "
+        "AND NOT EXISTS (SELECT FROM parcels p WHERE p.id = l.parcel)",
+        list(without),
     )
     for parcel, number in lonely | {(row["parcel"], row["place"]) for row in orphans}:
         found[f"ledger row {parcel}/{number}"].append("in the ledger only")

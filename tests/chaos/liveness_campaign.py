@@ -1,0 +1,116 @@
+"""`python -m tests.chaos.liveness_campaign --seeds A-B`: one sick, many healthy, with storage faults.
+
+Prints a line a seed and a total. A schedule that breaks a promise is kept as JSON in the folder for temporary
+files, beside the logs of all processes; `--replay FILE` plays it again.
+"""
+
+import argparse
+import asyncio
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import asyncpg
+import httpx
+
+from tests.chaos import rare_states
+from tests.chaos.campaign import staged
+from tests.chaos.evidence import Objection
+from tests.chaos.liveness import LivenessReport, play
+from tests.chaos.liveness_schedule import LivenessSchedule, draw
+from tests.chaos.stage import ROOT, Stage
+
+SEEDS_A_STAGE = 12  # then everything is made anew, so that old tables cost nothing
+LONGEST_RUN_S = 240.0
+
+
+async def run(
+    schedules: Sequence[LivenessSchedule], say: Callable[[str], None], *, until: float = float("inf")
+) -> list[LivenessReport]:
+    """Play every schedule; a stage on which a promise was broken is not used again."""
+    reports: list[LivenessReport] = []
+    waiting = list(schedules)
+    while waiting and time.monotonic() < until:
+        async with staged() as stage:
+            for _ in range(SEEDS_A_STAGE):
+                if not waiting or time.monotonic() >= until:
+                    break
+                report = await played(stage, waiting.pop(0))
+                reports.append(report)
+                say(report.line())
+                if report.objections:
+                    for objection in report.objections:
+                        say(f"  {objection}")
+                    keep(stage, report.schedule)
+                    break
+    return reports
+
+
+async def played(stage: Stage, schedule: LivenessSchedule) -> LivenessReport:
+    """Play one schedule; a run that could not be finished is an objection too."""
+    try:
+        return await asyncio.wait_for(play(stage, schedule), LONGEST_RUN_S)
+    except (AssertionError, TimeoutError, OSError, asyncpg.PostgresError, httpx.HTTPError) as error:
+        return LivenessReport(schedule, [Objection("the_run_ends", f"{type(error).__name__}: {error}"[:300])])
+
+
+def keep(stage: Stage, schedule: LivenessSchedule) -> None:
+    """Leave the schedule, the logs and the records of the stand-in for whoever looks into it."""
+    into = Path(tempfile.gettempdir()) / f"chaos-liveness-{schedule.seed}"
+    shutil.rmtree(into, ignore_errors=True)
+    into.mkdir()
+    (into / "schedule.json").write_text(schedule.kept() + "\n")
+    for found in [*stage.folder.glob("*.log"), *stage.folder.glob("*.jsonl")]:
+        shutil.copy(found, into)
+
+
+def total(reports: Sequence[LivenessReport], seconds: float) -> str:
+    broken = [report.schedule.seed for report in reports if report.objections]
+    kinds = Counter(report.schedule.broken for report in reports)
+    return (
+        f"{len(reports)} schedules, {sum(r.acknowledged for r in reports)} events acknowledged, "
+        f"{sum(r.delivered for r in reports)} delivered, {sum(r.damaged for r in reports)} damaged in "
+        f"{sum(len(r.schedule.damages) for r in reports)} storage faults, {seconds:.0f} s; "
+        f"{', '.join(f'{kind}: {number}' for kind, number in sorted(kinds.items()))}; "
+        f"broken: {broken or 'none'}"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 1 when a promise was broken or, with `--states`, a rare state was not met."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.liveness_campaign", description=__doc__)
+    parser.add_argument("--seeds", default="1-5", help="A-B, or one seed")
+    parser.add_argument("--replay", type=Path, help="play a kept schedule instead")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no schedule after that time")
+    parser.add_argument("--states", action="store_true", help="demand every rare state of the table")
+    parser.add_argument("--states-file", type=Path, help="add the states met to this file")
+    asked = parser.parse_args(arguments)
+
+    def say(line: str) -> None:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+    began = time.monotonic()
+    first, _, last = asked.seeds.partition("-")
+    schedules = (
+        [LivenessSchedule.read(asked.replay)]
+        if asked.replay is not None
+        else [draw(seed) for seed in range(int(first), int(last or first) + 1)]
+    )
+    reports = asyncio.run(run(schedules, say, until=began + asked.minutes * 60))
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()
+    say(f"commit {commit}: {total(reports, time.monotonic() - began)}")
+    met = set[str]().union(*(report.states for report in reports))
+    missing = rare_states.report(met, say, asked.states_file)
+    return 1 if any(report.objections for report in reports) or (asked.states and missing) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""A liveness schedule: many advertisers, few workers, storage faults, and one thing that stays broken.
+
+One integer decides all of it. A schedule is plain JSON once drawn, constants and settings included, so that
+it can be replayed after the way of drawing has changed.
+"""
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.chaos import constants
+from tests.chaos.caller import Post
+from tests.chaos.damage import KINDS
+from tests.chaos.schedule import Step
+
+BASELINE_S = 2.0  # nothing is wrong yet
+STORM_S = 2.5  # passing faults, and from here on the one that stays
+QUIET_S = 4.5  # only what stays broken is broken
+FROZEN_WORKER, FROZEN_API = "a worker is frozen", "an API is frozen"
+HANGING = "an advertiser never answers"
+HALF_OPEN_OWN = "the lease connection of a worker is half-open"
+HALF_OPEN_WORKER = "a pooled connection of a worker is half-open"
+HALF_OPEN_API = "a connection of an API is half-open"
+NOTHING = "only the damaged batches"
+# How often each is drawn.
+BROKEN: Mapping[str, int] = {
+    FROZEN_WORKER: 4,
+    FROZEN_API: 2,
+    HANGING: 4,
+    HALF_OPEN_OWN: 2,
+    HALF_OPEN_WORKER: 2,
+    HALF_OPEN_API: 1,
+    NOTHING: 3,
+}
+PASSING: Mapping[str, dict[str, Any]] = {
+    "kill a worker": {},
+    "kill an API": {},
+    "restart a worker in good order": {},
+    "kill a backend": {},
+    "lose a COMMIT's answer": {"how": "worker"},
+    "lose an INSERT's answer": {"how": "worker"},
+    "reset the database's connections": {"how": "api"},
+    "reset Amazon's connections": {},
+    "Amazon": {"lasts": 1.5},
+}
+AMAZON = ("a 429 with a window", "503s", "refuses some for now", "accepts, then drops", "an access token refused")
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessSchedule:
+    """Everything that a run needs to be repeated, as far as whole processes can be."""
+
+    seed: int
+    advertisers: int
+    workers: int
+    posts_a_second: float  # of each advertiser
+    broken: str
+    which: int
+    damages: tuple[str, ...]
+    steps: tuple[Step, ...]
+    constants: dict[str, float]
+    settings: dict[str, str]
+
+    @property
+    def lasts(self) -> float:
+        return BASELINE_S + STORM_S + QUIET_S
+
+    def posts(self) -> list[Post]:
+        """Return the posts to the healthy destinations, evenly mixed over the whole time."""
+        luck = random.Random(f"liveness posts {self.seed}")
+        found, made = [], 0
+        for destination in range(self.advertisers):
+            at = luck.uniform(0, 1 / self.posts_a_second)
+            while at < self.lasts:
+                size = luck.choice((1, 1, 1, 2, 5, 20))
+                names = tuple(f"ev-{self.seed}-{made + n}" for n in range(size))
+                found.append(Post(at, destination, names))
+                made += size
+                at += luck.uniform(0.4, 1.6) / self.posts_a_second
+        return sorted(found, key=lambda post: post.at)
+
+    def kept(self) -> str:
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def read(cls, path: Path) -> "LivenessSchedule":
+        held = json.loads(path.read_text())
+        steps = tuple(Step(**step) for step in held["steps"])
+        return cls(**{**held, "damages": tuple(held["damages"]), "steps": steps})
+
+
+def draw(seed: int) -> LivenessSchedule:
+    """Return the liveness schedule of a seed."""
+    luck = random.Random(f"liveness {seed}")
+    broken = luck.choices(list(BROKEN), weights=list(BROKEN.values()))[0]
+    workers = luck.choice((2, 3) if broken == FROZEN_WORKER else (1, 2, 2, 3))
+    values, settings = constants.draw(luck)
+    steps = []
+    # What ends a connection or its process would mend one that is half-open.
+    drawn = sorted(PASSING) if "half-open" not in broken else ["Amazon", "reset Amazon's connections"]
+    for _ in range(luck.randint(0, 2)):
+        act = luck.choice(drawn)
+        more = dict(PASSING[act])
+        if act == "Amazon":
+            more["how"] = luck.choice(AMAZON)
+        at = round(luck.uniform(0.0, STORM_S - 1.0), 2)
+        steps.append(Step(at, act, luck.randrange(12), **more))
+    return LivenessSchedule(
+        seed=seed,
+        advertisers=luck.randint(6, 10),
+        workers=workers,
+        posts_a_second=luck.choice((2.0, 4.0)),
+        broken=broken,
+        which=luck.randrange(12),
+        damages=tuple(luck.sample(KINDS, k=luck.randint(1, 3))),
+        steps=tuple(sorted(steps, key=lambda step: step.at)),
+        constants=values,
+        settings=settings,
+    )

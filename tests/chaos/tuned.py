@@ -1,0 +1,21 @@
+"""`python -m tests.chaos.tuned COMMAND …`: the product's own command line with drawn constants.
+
+The constants stand in the environment as JSON; see `tests.chaos.constants`.
+"""
+
+import os
+import sys
+
+from tests.chaos import constants
+
+
+def main() -> int:
+    """Replace the constants, then run `python -m app` as it is."""
+    constants.install(constants.read(os.environ.get(constants.VARIABLE, "")))
+    from app.cli import main as product  # imported only now, with the constants in place
+
+    return product()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
