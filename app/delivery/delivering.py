@@ -13,12 +13,13 @@ from app.delivery import settlements
 from app.delivery.choosing import choose
 from app.delivery.erasing import Erasing
 from app.delivery.items import Claimed, Load
-from app.delivery.lanes import IN_FLIGHT_CAP, Lane
+from app.delivery.lanes import Lane
 from app.delivery.loads import claim_live, claim_retry
 from app.delivery.logbook import Logbook
 from app.delivery.tokens import Access, AccessTokens, NotYet, Parked
 from app.domain.destination import Region
 from app.domain.floors import Key
+from app.domain.lane_limits import CAPACITY, TIMES, Capacity, Times
 from app.domain.outcome import Forbidden, Lost, Sent, Throttled, Unauthorized
 from app.domain.settling import AllLater, EachItsOwn, NotNow, RetryPolicy, Settlement, settle
 from app.domain.turns import Service
@@ -27,10 +28,8 @@ from app.store.trouble import DRIVER_TROUBLE
 from app.telemetry import Telemetry, describe
 from app.vault import Vault
 
-REQUEST_DEADLINE_S = 25.0
-_LEAST_S = 5.0  # with less time than this left a request is not begun
 # A started attempt without a result may still be under way until then; only later is it sent again.
-SETTLED_WITHIN = timedelta(seconds=REQUEST_DEADLINE_S + 5)
+SETTLED_WITHIN = timedelta(seconds=TIMES.settled_within)
 
 
 class Amazon(Protocol):
@@ -95,7 +94,11 @@ class Delivery:
         max_age: timedelta,
         policy: RetryPolicy,
         merge_window: float = 0.0,
+        times: Times = TIMES,
+        capacity: Capacity = CAPACITY,
     ) -> None:
+        self._times = times
+        self._capacity = capacity
         self._pool = pool
         self._merge_window = merge_window
         self._amazon = amazon
@@ -110,15 +113,16 @@ class Delivery:
         self._max_age = max_age
         self._policy = policy
 
-    async def serve(self, lane: Lane) -> None:
+    async def serve(self, lane: Lane, *, place_freed: Callable[[], None] = lambda: None) -> None:
         """Send one request of a lane, if anything is due, and settle it.
 
         Sets when the lane wants to be looked at next. Raises StaleOwner when it has another owner. The
-        caller has set `claiming`, so that no second claim begins before this one is in flight.
+        caller has set `claiming`, so that no second claim begins before this one is in flight. `place_freed`
+        is called when the lane must wait for the token server: it counts as no request meanwhile.
         """
         lane.announced = 0
         try:
-            going = await self._prepare(lane)
+            going = await self._prepare(lane, place_freed)
             if going is None:
                 return
             lane.requests += 1
@@ -127,7 +131,7 @@ class Delivery:
             lane.parcels_in_flight |= parcels
             lane.exceptions_in_flight |= items
         finally:
-            lane.claiming = False
+            lane.claiming = lane.waits_for_token = False
         lane.claimed_at = self._chance.monotonic()
         if going.may_be_more:
             lane.wake(lane.ready_at(lane.claimed_at))
@@ -142,7 +146,7 @@ class Delivery:
             lane.parcels_in_flight -= parcels
             lane.exceptions_in_flight -= items
 
-    async def _prepare(self, lane: Lane) -> _Going | None:
+    async def _prepare(self, lane: Lane, place_freed: Callable[[], None]) -> _Going | None:
         """Claimed and paced: choose a load, find a token, commit the attempt as started."""
         async with self._pool.acquire() as connection:
             now = self._chance.monotonic()
@@ -154,8 +158,16 @@ class Delivery:
                 return None
             if (kept := self._tokens.kept(turn.queue.id)) is not None:
                 return await self._start(connection, lane, turn, kept)
-        # The token server may have to be asked: the connection is others' meanwhile.
-        access = await self._tokens.access(turn.queue.id, Region(lane.held.region))
+
+        def begins_refresh() -> None:
+            lane.waits_for_token = True
+            place_freed()
+
+        # The token server may have to be asked: the connection is others' meanwhile, and the place among the
+        # requests under way too, since a token server may hang for as long as it likes.
+        access = await self._tokens.access(
+            turn.queue.id, Region(lane.held.region), begins_refresh=begins_refresh
+        )
         now = self._chance.monotonic()
         match access:
             case Parked(reason):
@@ -165,6 +177,9 @@ class Delivery:
             case NotYet(why, seconds):
                 self._telemetry.log("token.not_yet", destination=turn.queue.id, why=why, seconds=seconds)
                 lane.wake(now + seconds)
+                return None
+            case Access() if lane.waits_for_token:
+                lane.wake(now)  # for a place
                 return None
             case Access():
                 async with self._pool.acquire() as connection:
@@ -219,7 +234,7 @@ class Delivery:
             # Else nothing is due: the notice that woke the lane spoke of what had been taken already.
             return None
         # Taken before the attempt is committed, so that our deadline ends before the database's does.
-        until = self._chance.monotonic() + REQUEST_DEADLINE_S
+        until = self._chance.monotonic() + self._times.request
         if lane.owned_until <= until:
             # The lease could lapse under the request; the poll will wake us after its renewal.
             return None
@@ -269,7 +284,7 @@ class Delivery:
         settlement: Settlement
         left = going.until - now
         probing = lane.breaker.opened > 0 and lane.requests > 1
-        if lane.ready_gate > now or probing or left < _LEAST_S or lane.owned_until <= going.until:
+        if lane.ready_gate > now or probing or left < self._times.least or lane.owned_until <= going.until:
             # A 429 was read, or the breaker opened, while this request was being prepared, and nothing
             # leaves inside that window; or we were held up for so long that others may soon count it as over.
             sent, settlement = Sent(Throttled(None), None, None, 0), NotNow("throttled")
@@ -317,7 +332,7 @@ class Delivery:
             case NotNow():
                 pass
             case _:
-                lane.pace = lane.pace.succeeded(lane.limit, now, sent_at=sent_at, cap=IN_FLIGHT_CAP)
+                lane.pace = lane.pace.succeeded(lane.limit, now, sent_at=sent_at, cap=self._capacity.lane)
                 lane.breaker = lane.breaker.succeeded()
                 await self._tokens.worked(going.load.queue.id, going.access)
         return settlement

@@ -12,11 +12,12 @@ from app.amazon.wire import MAX_EVENTS
 from app.delivery.delivering import Delivery
 from app.delivery.erasing import Erasing
 from app.delivery.lanes import POLL_EVERY_S, Lane
-from app.delivery.ownership import RECOVER_EVERY_S, RENEW_EVERY_S, Ownership
+from app.delivery.ownership import RECOVER_EVERY_S, Ownership
 from app.delivery.settlements import StaleOwner
 from app.delivery.sweeping import Sweeper
 from app.delivery.telling import Telling
 from app.domain.floors import SHARE
+from app.domain.lane_limits import CAPACITY, TIMES, Capacity, InFlight, Times
 from app.store import lanes
 from app.store.trouble import DRIVER_TROUBLE
 from app.telemetry import Telemetry, describe
@@ -38,8 +39,9 @@ class Dispatcher:
         connect: Callable[[], Awaitable[asyncpg.Connection]],
         monotonic: Callable[[], float],
         telemetry: Telemetry,
-        sends_in_flight: int,
         merge_window: float,
+        capacity: Capacity = CAPACITY,
+        times: Times = TIMES,
         listens: bool = True,
         telling: Telling | None = None,
     ) -> None:
@@ -50,11 +52,12 @@ class Dispatcher:
         self._connect = connect
         self._monotonic = monotonic
         self._telemetry = telemetry
-        self._sends = sends_in_flight
+        self._capacity = capacity
+        self._times = times
         self._merge_window = merge_window
         self._listens = listens
         self._telling = telling
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Lane] = {}
         self._something = asyncio.Event()
         self._unknown_lane = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -76,7 +79,7 @@ class Dispatcher:
             asyncio.create_task(
                 self._repeat(self._adopt, POLL_EVERY_S, hurried_by=self._unknown_lane, at_most=1 / SHARE)
             ),
-            asyncio.create_task(self._repeat(self._ownership.renew, RENEW_EVERY_S)),
+            asyncio.create_task(self._repeat(self._ownership.renew, self._times.renew_every)),
             asyncio.create_task(self._repeat(self._recover, RECOVER_EVERY_S)),
             asyncio.create_task(self._repeat(self._sweeper.sweep, self._sweeper.every_s)),
             asyncio.create_task(self._repeat(self._erasing.scan, POLL_EVERY_S)),
@@ -107,7 +110,7 @@ class Dispatcher:
                 await self._ownership.close()
 
     def _serve_ready(self) -> float:
-        """Start serving every lane that is ready while slots are free; return the seconds to sleep."""
+        """Start serving every lane that is ready and finds a place; return the seconds to sleep."""
         now = self._monotonic()
         asking = [
             lane for lane in self._ownership.owned.values() if lane.wake_at is not None and lane.may_claim()
@@ -118,17 +121,27 @@ class Dispatcher:
             assert lane.wake_at is not None
             if lane.wake_at > now:
                 return min(lane.wake_at - now, _LONGEST_SLEEP_S)
-            if len(self._tasks) >= self._sends:
-                return _LONGEST_SLEEP_S  # a finished request wakes us sooner
+            if not self._capacity.admits(self._in_flight(lane), is_failing=lane.breaker.is_failing):
+                continue  # keeps its turn; a request that ends wakes us
             lane.wake_at, lane.claiming = None, True
             task = asyncio.create_task(self._serve(lane))
-            self._tasks.add(task)
+            self._tasks[task] = lane
             task.add_done_callback(self._done)
         return _LONGEST_SLEEP_S
 
+    def _in_flight(self, asking: Lane) -> InFlight:
+        """Count the requests under way. Lanes that were lost count too, until theirs have ended."""
+        lanes_at_it = set(self._tasks.values())
+        return InFlight(
+            total=sum([lane.in_flight for lane in lanes_at_it]),
+            region=sum([lane.in_flight for lane in lanes_at_it if lane.held.region == asking.held.region]),
+            lane=asking.in_flight,
+            failing=sum([lane.in_flight for lane in lanes_at_it if lane.breaker.is_failing]),
+        )
+
     async def _serve(self, lane: Lane) -> None:
         try:
-            await self._delivery.serve(lane)
+            await self._delivery.serve(lane, place_freed=self._something.set)
         except StaleOwner:
             self._ownership.lose(lane)
         except DRIVER_TROUBLE as error:
@@ -140,7 +153,7 @@ class Dispatcher:
             lane.wake(self._monotonic() + 5)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         self._something.set()
 
     async def _adopt(self) -> None:
