@@ -16,6 +16,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_rand
 
 from app.amazon.tokens import SignIn
 from app.settings import Settings, named_keys
+from app.store import keepalive
 from app.store import secrets as stored_secrets
 from app.telemetry import Telemetry
 from app.vault import Vault
@@ -49,7 +50,7 @@ class Resources:
         on partitioned tables, every time anew: a sixth of what a flush of ten lone events costs it.
         """
         settings = session_settings("own", plans_once=True)
-        return await asyncpg.connect(self.dsn, server_settings=settings, timeout=10)
+        return await keepalive.connect(self.dsn, server_settings=settings, timeout=10)
 
     @cached_property
     def engine(self) -> "AsyncEngine":
@@ -62,7 +63,7 @@ class Resources:
         return create_async_engine(
             "postgresql+asyncpg://",
             # The driver reads the address: it may name several servers, of which one can be written to.
-            async_creator=lambda: asyncpg.connect(
+            async_creator=lambda: keepalive.connect(
                 self.dsn, server_settings=session_settings(self.role), timeout=10
             ),
             pool_size=5,
@@ -91,6 +92,7 @@ async def opened(settings: Settings, *, role: str, pool_size: int) -> AsyncItera
         dsn,
         min_size=1,
         max_size=pool_size,
+        connect=keepalive.connect,
         server_settings=session_settings(role, plans_once=role == "worker"),
         # The road leaves nothing behind on a connection; a reset would cost a round trip each time.
         reset=_leave_as_is,
@@ -180,4 +182,6 @@ def session_settings(role: str, *, plans_once: bool = False) -> dict[str, str]:
         "statement_timeout": "30s",
         "idle_in_transaction_session_timeout": "60s",
         "plan_cache_mode": "force_generic_plan" if plans_once else "auto",
+        # A session of a process that is out of reach ends, and its locks with it.
+        **keepalive.SERVER_SETTINGS,
     }

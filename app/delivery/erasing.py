@@ -74,8 +74,8 @@ class Erasing:
                 self._wanted = {}
                 return
             if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", erasures.ERASER_LOCK):
-                # A scan speaks to the database all the time. One that does not is frozen: its session is ended,
-                # and the next turn of any worker goes on from where it was.
+                # A scan speaks to the database all the time. One that does not is frozen: its session is
+                # ended, and the next turn of any worker goes on from where it was.
                 ended = await silent_sessions.end_silent(
                     connection, 0, erasures.ERASER_LOCK, silent_after=self._silent_after
                 )

@@ -225,7 +225,7 @@ class AccessTokens:
         self._kept[destination] = _Kept(
             access,
             refresh_at=now + max(row.left_s - _early(row.lifetime_s), _REREAD_S / 3),
-            # One that lives for moments only is used all the same: once it is in hand the lane comes back for it.
+            # One that lives for moments only is used all the same: the lane comes back for it.
             dies_at=now + max(row.left_s - _LAST_MOMENT_S, row.left_s / 2),
             reread_at=now + _REREAD_S,
         )

@@ -1,4 +1,4 @@
-"""Times, shares and in-flight limits of delivery: each follows from the few that are chosen, checked at start.
+"""Times, shares and in-flight limits of delivery: derived from the few that are chosen, checked at start.
 
 Pure. All times are seconds.
 """
