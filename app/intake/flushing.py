@@ -248,7 +248,8 @@ class Flusher:
         flush = _flush_of(posts, self._generation)
         try:
             return flush if await self._stores.write_at_once(connection, flush, versions) else None
-        except asyncpg.SyntaxOrAccessError as error:  # the session has lost its function
+        except (asyncpg.SyntaxOrAccessError, asyncpg.FeatureNotSupportedError) as error:
+            # The session has lost its function, or this server cannot plan it.
             self._do_without(error)
             return None
 
