@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import uvloop
 from fastapi import FastAPI
@@ -109,6 +109,9 @@ async def wired(resources: Resources) -> AsyncIterator[FastAPI]:
             hashlib.sha256(bootstrap.get_secret_value().encode()).digest() if bootstrap else None
         ),
         registry=resources.telemetry.registry,
+        now=resources.clock.now,
+        outcomes=resources.outcomes,
+        clock=resources.clock,
         pepper=resources.pepper,
         max_event_age=ages.refused,
         warn_event_age=ages.warned,
@@ -154,21 +157,18 @@ def receiving(
         targets=targets,
         stores=stores,
         gather=settings.flush_wait_ms / 1000,
-        now=_now,
+        clock=resources.clock,
         stored=announcer.stored,
         telemetry=resources.telemetry,
+        outcomes=resources.outcomes,
     )
     intake = Intake(
         flusher=flusher,
         targets=targets,
         stores=stores,
         pool=resources.pool,
-        now=_now,
+        clock=resources.clock,
         telemetry=resources.telemetry,
         observe=None if sampler is None else sampler.observe,
     )
     return intake, announcer
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

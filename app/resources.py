@@ -4,6 +4,7 @@ import os
 import random
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,10 +18,13 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_rand
 from app.amazon.tokens import SignIn
 from app.settings import Settings, named_keys
 from app.store import secrets as stored_secrets
+from app.store.clock import DatabaseClock
+from app.store.outcomes import Outcomes
 from app.telemetry import Telemetry
 from app.vault import Vault
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 # Names of the application in pg_stat_activity, so that an operator can tell the connections apart.
@@ -41,6 +45,8 @@ class Resources:
     name: str
     telemetry: Telemetry
     dsn: str
+    outcomes: Outcomes
+    clock: DatabaseClock
 
     async def connect(self) -> asyncpg.Connection:
         """Return a connection of its own, outside the pool; the caller closes it.
@@ -57,9 +63,10 @@ class Resources:
 
         The road does without them, and so does a worker that nobody watches: SQLAlchemy takes 20 MB.
         """
+        from sqlalchemy import event
         from sqlalchemy.ext.asyncio import create_async_engine
 
-        return create_async_engine(
+        made = create_async_engine(
             "postgresql+asyncpg://",
             # The driver reads the address: it may name several servers, of which one can be written to.
             async_creator=lambda: asyncpg.connect(
@@ -71,6 +78,12 @@ class Resources:
             # An exception must never show the values of a statement: they may be a person's.
             hide_parameters=True,
         )
+
+        @event.listens_for(made.sync_engine, "handle_error")
+        def _count(context: "ExceptionContext") -> None:
+            self.telemetry.count_database_error(context.original_exception)
+
+        return made
 
     async def close_engine(self) -> None:
         """Close the engine, where there is one."""
@@ -109,6 +122,8 @@ async def opened(settings: Settings, *, role: str, pool_size: int) -> AsyncItera
             name=f"{role}-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}",
             telemetry=Telemetry(),
             dsn=dsn,
+            outcomes=Outcomes(time.monotonic),
+            clock=DatabaseClock(),
         )
         try:
             yield resources

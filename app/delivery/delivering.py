@@ -23,8 +23,9 @@ from app.domain.outcome import Forbidden, Lost, Sent, Throttled, Unauthorized
 from app.domain.settling import AllLater, EachItsOwn, NotNow, RetryPolicy, Settlement, settle
 from app.domain.turns import Service
 from app.store import RoadConnection, attempts, lanes
+from app.store.clock import DatabaseClock
 from app.store.trouble import DRIVER_TROUBLE
-from app.telemetry import Telemetry, describe
+from app.telemetry import Telemetry
 from app.vault import Vault
 
 REQUEST_DEADLINE_S = 25.0
@@ -49,9 +50,8 @@ class Amazon(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Chance:
-    """Clocks and luck, as arguments: wall time (UTC), monotonic seconds, jitter in [0, 1)."""
+    """Time and luck, as arguments: monotonic seconds, jitter in [0, 1)."""
 
-    now: Callable[[], datetime]
     monotonic: Callable[[], float]
     jitter: Callable[[], float]
 
@@ -89,6 +89,7 @@ class Delivery:
         vault: Vault,
         erasing: Erasing,
         chance: Chance,
+        clock: DatabaseClock,
         telemetry: Telemetry,
         worker: str,
         writer: settlements.Writer,
@@ -103,6 +104,7 @@ class Delivery:
         self._vault = vault
         self._erasing = erasing
         self._chance = chance
+        self._clock = clock
         self._telemetry = telemetry
         self._logbook = Logbook(telemetry)
         self._worker = worker
@@ -200,6 +202,7 @@ class Delivery:
     ) -> _Going | None:
         queue, service = turn.queue, turn.service
         claim = claim_live if service in (Service.LIVE, Service.REPLAY) else claim_retry
+        await self._clock.ensure(connection)
         claimed = await claim(
             connection,
             lane,
@@ -207,7 +210,7 @@ class Delivery:
             service,
             vault=self._vault,
             max_age=self._max_age,
-            now=self._chance.now(),
+            now=self._clock.now(),
             looked_for=self._erasing.looked_for,
             floors=turn.floors,
         )
@@ -262,6 +265,7 @@ class Delivery:
             self._logbook.settled(written.delta)
             for one in claimed.unreadable:
                 self._telemetry.log("parcel.unreadable", level=40, parcel=one.parcel, events=len(one.places))
+                self._telemetry.lane_errors.labels("unreadable").inc()
 
     async def _go(self, lane: Lane, going: _Going) -> bool:
         """Sent and settled. Returns whether what it carried was moved on: delivered, dead or due later."""
@@ -341,13 +345,10 @@ class Delivery:
                         connection, lane, going.load, going.started, sent, settlement, writer=self._writer
                     )
             except DRIVER_TROUBLE as error:
-                self._telemetry.log(
-                    "settle.failed",
-                    level=40,
-                    attempt=going.started.id,
-                    error=describe(error),
-                    again=pause is not None,
+                self._telemetry.failed(
+                    "settle.failed", error, level=40, attempt=going.started.id, again=pause is not None
                 )
+                self._telemetry.lane_errors.labels("unsettled").inc()
                 if pause is None:
                     return None
                 await asyncio.sleep(pause)

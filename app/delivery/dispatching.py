@@ -18,8 +18,9 @@ from app.delivery.sweeping import Sweeper
 from app.delivery.telling import Telling
 from app.domain.floors import SHARE
 from app.store import lanes
+from app.store.outcomes import Outcomes
 from app.store.trouble import DRIVER_TROUBLE
-from app.telemetry import Telemetry, describe
+from app.telemetry import Telemetry
 
 _LONGEST_SLEEP_S = 1.0
 LONGEST_REST_S = 10.0  # of what takes more than its share of the time
@@ -38,6 +39,7 @@ class Dispatcher:
         connect: Callable[[], Awaitable[asyncpg.Connection]],
         monotonic: Callable[[], float],
         telemetry: Telemetry,
+        outcomes: Outcomes,
         sends_in_flight: int,
         merge_window: float,
         listens: bool = True,
@@ -50,6 +52,7 @@ class Dispatcher:
         self._connect = connect
         self._monotonic = monotonic
         self._telemetry = telemetry
+        self._outcomes = outcomes
         self._sends = sends_in_flight
         self._merge_window = merge_window
         self._listens = listens
@@ -129,14 +132,18 @@ class Dispatcher:
     async def _serve(self, lane: Lane) -> None:
         try:
             await self._delivery.serve(lane)
+            self._outcomes.succeeded()
         except StaleOwner:
             self._ownership.lose(lane)
         except DRIVER_TROUBLE as error:
-            self._telemetry.log("lane.trouble", level=logging.WARNING, lane=lane.id, error=describe(error))
+            self._telemetry.failed("lane.trouble", error, level=logging.WARNING, lane=lane.id)
+            self._telemetry.lane_errors.labels("database").inc()
+            self._outcomes.refused(error)
             lane.wake(self._monotonic() + 1)
         except Exception as error:
             # A defect of ours in one lane must not stop the others; the lane is tried again, slowly.
-            self._telemetry.log("lane.defect", level=logging.ERROR, lane=lane.id, error=describe(error))
+            self._telemetry.failed("lane.defect", error, level=logging.ERROR, lane=lane.id)
+            self._telemetry.lane_errors.labels("defect").inc()
             lane.wake(self._monotonic() + 5)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
@@ -201,9 +208,9 @@ class Dispatcher:
             try:
                 await act()
             except (*DRIVER_TROUBLE, StaleOwner) as error:
-                self._telemetry.log("worker.trouble", level=logging.WARNING, error=describe(error))
+                self._telemetry.failed("worker.trouble", error, level=logging.WARNING)
             except Exception as error:
-                self._telemetry.log("worker.defect", level=logging.ERROR, error=describe(error))
+                self._telemetry.failed("worker.defect", error, level=logging.ERROR)
             # Bounded: one that hung with the database for a while says nothing about the next.
             rest = min((self._monotonic() - began) * (1 / at_most - 1), LONGEST_REST_S)
             if rest > every_s:

@@ -92,7 +92,8 @@ async def test_ids_of_one_session_are_not_used_by_the_next(own_cluster: Cluster)
         # As after a failover: the sequence is behind, and every session of the old server has ended.
         await survivor.fetch("SELECT setval('parcel_ids', 1)")
         await survivor.fetch(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'conversions-own'"
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'conversions-own'"
         )
         async with make_world(own_cluster.url) as other:
             for number in range(1, 4):

@@ -153,6 +153,14 @@ class World:
         assert isinstance(read, list), read
         return await self.intake.receive(read, allowed=None)
 
+    async def rehearse(self, destination: str, *events: dict[str, Any]) -> list[Result]:
+        """Post these events as a dry run."""
+        read = read_events(list(events), default_destination=destination, default_mapping=None)
+        assert isinstance(read, list), read
+        results = await self.intake.rehearse(read, allowed=None)
+        assert not isinstance(results, NotStored), results
+        return results
+
     def work(self, *, listens: bool = True, journey: Journey | None = None) -> Dispatcher:
         """Start a worker."""
         client = EventsClient("client", "http://amazon.test", self.amazon.client())
