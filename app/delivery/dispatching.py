@@ -60,6 +60,7 @@ class Dispatcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._something = asyncio.Event()
         self._unknown_lane = asyncio.Event()
+        self._partition_missing = asyncio.Event()
         self._stopping = asyncio.Event()
 
     @property
@@ -81,7 +82,9 @@ class Dispatcher:
             ),
             asyncio.create_task(self._repeat(self._ownership.renew, RENEW_EVERY_S)),
             asyncio.create_task(self._repeat(self._recover, RECOVER_EVERY_S)),
-            asyncio.create_task(self._repeat(self._sweeper.sweep, self._sweeper.every_s)),
+            asyncio.create_task(
+                self._repeat(self._sweeper.sweep, self._sweeper.every_s, hurried_by=self._partition_missing)
+            ),
             asyncio.create_task(self._repeat(self._erasing.scan, POLL_EVERY_S)),
         ]
         if self._telling is not None:
@@ -139,6 +142,9 @@ class Dispatcher:
             self._telemetry.failed("lane.trouble", error, level=logging.WARNING, lane=lane.id)
             self._telemetry.lane_errors.labels("database").inc()
             self._outcomes.refused(error)
+            if isinstance(error, asyncpg.CheckViolationError):
+                # An attempt of today has no partition; what makes them need not wait for its time.
+                self._partition_missing.set()
             lane.wake(self._monotonic() + 1)
         except Exception as error:
             # A defect of ours in one lane must not stop the others; the lane is tried again, slowly.
