@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 from pydantic import SecretStr
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from app.amazon.tokens import SignIn
 from app.settings import Settings, named_keys
@@ -55,7 +55,7 @@ class Resources:
         on partitioned tables, every time anew: a sixth of what a flush of ten lone events costs it.
         """
         settings = session_settings("own", plans_once=True)
-        return await asyncpg.connect(self.dsn, server_settings=settings, timeout=10)
+        return await asyncpg.connect(self.dsn, server_settings=settings, timeout=_patience_of(self.role))
 
     @cached_property
     def engine(self) -> "AsyncEngine":
@@ -70,10 +70,11 @@ class Resources:
             "postgresql+asyncpg://",
             # The driver reads the address: it may name several servers, of which one can be written to.
             async_creator=lambda: asyncpg.connect(
-                self.dsn, server_settings=session_settings(self.role), timeout=10
+                self.dsn, server_settings=session_settings(self.role), timeout=_patience_of(self.role)
             ),
             pool_size=5,
             max_overflow=5,
+            pool_timeout=_patience_of(self.role),
             pool_pre_ping=True,
             # An exception must never show the values of a statement: they may be a person's.
             hide_parameters=True,
@@ -99,19 +100,8 @@ async def opened(settings: Settings, *, role: str, pool_size: int) -> AsyncItera
     url = settings.database_url.get_secret_value()
     dsn = url.replace("postgresql+asyncpg://", "postgresql://", 1)
     vault = Vault(named_keys(settings.encryption_keys))
-    await _reachable(dsn)
-    pool = await asyncpg.create_pool(
-        dsn,
-        min_size=1,
-        max_size=pool_size,
-        server_settings=session_settings(role, plans_once=role == "worker"),
-        # The road leaves nothing behind on a connection; a reset would cost a round trip each time.
-        reset=_leave_as_is,
-        timeout=10,
-    )
+    pool, pepper = await _opened_pool(dsn, vault, role=role, size=pool_size)
     try:
-        async with pool.acquire() as connection, connection.transaction():
-            pepper = await _pepper(connection, vault)
         resources = Resources(
             settings=settings,
             role=role,
@@ -154,24 +144,44 @@ async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) ->
     return vault.open(sealed, place=place)
 
 
-# No server yet, or none that is past its recovery; the last: of several none can be written to.
-_COMING = (
-    OSError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.TargetServerAttributeNotMatched,
-)
+def _may_come(error: BaseException) -> bool:
+    """Tell whether a database that cannot be used now may be later: no server yet, or one that is not ready.
+
+    Not past its recovery, out of connections, being stopped; or of several servers none can be written to.
+    """
+    if isinstance(error, OSError | asyncpg.InternalClientError | asyncpg.TargetServerAttributeNotMatched):
+        return True
+    return str(getattr(error, "sqlstate", None) or "").startswith(("08", "53", "57"))
 
 
 @retry(
-    retry=retry_if_exception_type(_COMING),
+    retry=retry_if_exception(_may_come),
     wait=wait_random_exponential(multiplier=0.2, max=3),
     stop=stop_after_delay(60),
     reraise=True,
 )
-async def _reachable(dsn: str) -> None:
-    connection = await asyncpg.connect(dsn, timeout=5)
-    await connection.close()
+async def _opened_pool(dsn: str, vault: Vault, *, role: str, size: int) -> tuple[asyncpg.Pool, bytes]:
+    """Return the pool of a process and the pepper, once the database can be used."""
+    pool = await asyncpg.create_pool(
+        dsn,
+        min_size=1,
+        max_size=size,
+        server_settings=session_settings(role, plans_once=role == "worker"),
+        # The road leaves nothing behind on a connection; a reset would cost a round trip each time.
+        reset=_leave_as_is,
+        timeout=_patience_of(role),
+    )
+    try:
+        async with pool.acquire() as connection, connection.transaction():
+            return pool, await _pepper(connection, vault)
+    except BaseException:
+        pool.terminate()
+        raise
+
+
+def _patience_of(role: str) -> float:
+    """Return the seconds that a connection is waited for: callers of the API are answered within two."""
+    return 1.5 if role == "api" else 10.0
 
 
 async def _leave_as_is(connection: asyncpg.Connection) -> None:

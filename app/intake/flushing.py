@@ -287,6 +287,7 @@ class Flusher:
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
+            self._connection = None
             connection = await self._connect()
             try:
                 await at_once.prepare(connection)
@@ -304,7 +305,11 @@ class Flusher:
         self._outcomes.refused(error)
         self._telemetry.flushes.labels("refused").inc()
         _answer_all(posts, NotStored("database"))
-        if self._connection is not None:
+        if self._connection is None:
+            # There is none to be had: what has come in meanwhile is not kept waiting for the same answer.
+            while self._queue:
+                _answer_all(self._take(), NotStored("database"))
+        else:
             # Whatever state it is in, the next flush begins on a fresh one.
             self._connection.terminate()
             self._connection = None
