@@ -6,8 +6,8 @@ import random
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 
 import uvloop
 from fastapi import FastAPI
@@ -32,6 +32,7 @@ from app.watched import watched
 from app.web.api import create_api
 from app.web.connections import Terms
 from app.web.serving import Server
+from app.web.starting import answering
 from app.web.wiring import Wiring
 
 POOL_SIZE = 6
@@ -44,10 +45,14 @@ def serve(settings: Settings, *, sockets: list[socket.socket] | None = None) -> 
 
 
 async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> None:
-    async with (
-        opened(settings, role="api", pool_size=POOL_SIZE) as resources,
-        wired(resources) as application,
-    ):
+    async with AsyncExitStack() as stack:
+        own = sockets or _listening(settings)
+        resources = await answering(
+            stack.enter_async_context(opened(settings, role="api", pool_size=POOL_SIZE)),
+            sockets=own,
+            connections=settings.connections,
+        )
+        application = await stack.enter_async_context(wired(resources))
         server = Server(
             application,
             host=settings.host,
@@ -69,7 +74,16 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
         garbage.look_seldom()
         lifeline.hold()
         async with watched(resources, stopping=lambda: server.leaving):
-            await server.serve(sockets=sockets)
+            await server.serve(sockets=own or None)
+
+
+def _listening(settings: Settings) -> list[socket.socket]:
+    """Open HOST and PORT; where that fails, leave it to the server to say so."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return [socket.create_server((settings.host, settings.port), family=family, backlog=2048)]
+    except OSError:
+        return []
 
 
 @asynccontextmanager
@@ -109,6 +123,9 @@ async def wired(resources: Resources) -> AsyncIterator[FastAPI]:
             hashlib.sha256(bootstrap.get_secret_value().encode()).digest() if bootstrap else None
         ),
         registry=resources.telemetry.registry,
+        now=resources.clock.now,
+        outcomes=resources.outcomes,
+        clock=resources.clock,
         pepper=resources.pepper,
         max_event_age=ages.refused,
         warn_event_age=ages.warned,
@@ -154,21 +171,18 @@ def receiving(
         targets=targets,
         stores=stores,
         gather=settings.flush_wait_ms / 1000,
-        now=_now,
+        clock=resources.clock,
         stored=announcer.stored,
         telemetry=resources.telemetry,
+        outcomes=resources.outcomes,
     )
     intake = Intake(
         flusher=flusher,
         targets=targets,
         stores=stores,
         pool=resources.pool,
-        now=_now,
+        clock=resources.clock,
         telemetry=resources.telemetry,
         observe=None if sampler is None else sampler.observe,
     )
     return intake, announcer
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -4,6 +4,7 @@ import os
 import random
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,15 +13,19 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 from pydantic import SecretStr
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from app.amazon.tokens import SignIn
 from app.settings import Settings, named_keys
+from app.store import keepalive
 from app.store import secrets as stored_secrets
+from app.store.clock import DatabaseClock
+from app.store.outcomes import Outcomes
 from app.telemetry import Telemetry
 from app.vault import Vault
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 # Names of the application in pg_stat_activity, so that an operator can tell the connections apart.
@@ -41,6 +46,8 @@ class Resources:
     name: str
     telemetry: Telemetry
     dsn: str
+    outcomes: Outcomes
+    clock: DatabaseClock
 
     async def connect(self) -> asyncpg.Connection:
         """Return a connection of its own, outside the pool; the caller closes it.
@@ -49,7 +56,9 @@ class Resources:
         on partitioned tables, every time anew: a sixth of what a flush of ten lone events costs it.
         """
         settings = session_settings("own", plans_once=True)
-        return await asyncpg.connect(self.dsn, server_settings=settings, timeout=10)
+        return await keepalive.connect(
+            self.dsn, server_settings=settings, timeout=_patience_of(self.role)
+        )
 
     @cached_property
     def engine(self) -> "AsyncEngine":
@@ -57,20 +66,28 @@ class Resources:
 
         The road does without them, and so does a worker that nobody watches: SQLAlchemy takes 20 MB.
         """
+        from sqlalchemy import event
         from sqlalchemy.ext.asyncio import create_async_engine
 
-        return create_async_engine(
+        made = create_async_engine(
             "postgresql+asyncpg://",
             # The driver reads the address: it may name several servers, of which one can be written to.
-            async_creator=lambda: asyncpg.connect(
-                self.dsn, server_settings=session_settings(self.role), timeout=10
+            async_creator=lambda: keepalive.connect(
+                self.dsn, server_settings=session_settings(self.role), timeout=_patience_of(self.role)
             ),
             pool_size=5,
             max_overflow=5,
+            pool_timeout=_patience_of(self.role),
             pool_pre_ping=True,
             # An exception must never show the values of a statement: they may be a person's.
             hide_parameters=True,
         )
+
+        @event.listens_for(made.sync_engine, "handle_error")
+        def _count(context: "ExceptionContext") -> None:
+            self.telemetry.count_database_error(context.original_exception)
+
+        return made
 
     async def close_engine(self) -> None:
         """Close the engine, where there is one."""
@@ -86,19 +103,8 @@ async def opened(settings: Settings, *, role: str, pool_size: int) -> AsyncItera
     url = settings.database_url.get_secret_value()
     dsn = url.replace("postgresql+asyncpg://", "postgresql://", 1)
     vault = Vault(named_keys(settings.encryption_keys))
-    await _reachable(dsn)
-    pool = await asyncpg.create_pool(
-        dsn,
-        min_size=1,
-        max_size=pool_size,
-        server_settings=session_settings(role, plans_once=role == "worker"),
-        # The road leaves nothing behind on a connection; a reset would cost a round trip each time.
-        reset=_leave_as_is,
-        timeout=10,
-    )
+    pool, pepper = await _opened_pool(dsn, vault, role=role, size=pool_size)
     try:
-        async with pool.acquire() as connection, connection.transaction():
-            pepper = await _pepper(connection, vault)
         resources = Resources(
             settings=settings,
             role=role,
@@ -109,6 +115,8 @@ async def opened(settings: Settings, *, role: str, pool_size: int) -> AsyncItera
             name=f"{role}-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}",
             telemetry=Telemetry(),
             dsn=dsn,
+            outcomes=Outcomes(time.monotonic),
+            clock=DatabaseClock(),
         )
         try:
             yield resources
@@ -139,24 +147,45 @@ async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) ->
     return vault.open(sealed, place=place)
 
 
-# No server yet, or none that is past its recovery; the last: of several none can be written to.
-_COMING = (
-    OSError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.TargetServerAttributeNotMatched,
-)
+def _may_come(error: BaseException) -> bool:
+    """Tell whether a database that cannot be used now may be later: no server yet, or one that is not ready.
+
+    Not past its recovery, out of connections, being stopped; or of several servers none can be written to.
+    """
+    if isinstance(error, OSError | asyncpg.InternalClientError | asyncpg.TargetServerAttributeNotMatched):
+        return True
+    return str(getattr(error, "sqlstate", None) or "").startswith(("08", "53", "57"))
 
 
 @retry(
-    retry=retry_if_exception_type(_COMING),
+    retry=retry_if_exception(_may_come),
     wait=wait_random_exponential(multiplier=0.2, max=3),
     stop=stop_after_delay(60),
     reraise=True,
 )
-async def _reachable(dsn: str) -> None:
-    connection = await asyncpg.connect(dsn, timeout=5)
-    await connection.close()
+async def _opened_pool(dsn: str, vault: Vault, *, role: str, size: int) -> tuple[asyncpg.Pool, bytes]:
+    """Return the pool of a process and the pepper, once the database can be used."""
+    pool = await asyncpg.create_pool(
+        dsn,
+        min_size=1,
+        max_size=size,
+        connect=keepalive.connect,
+        server_settings=session_settings(role, plans_once=role == "worker"),
+        # The road leaves nothing behind on a connection; a reset would cost a round trip each time.
+        reset=_leave_as_is,
+        timeout=_patience_of(role),
+    )
+    try:
+        async with pool.acquire() as connection, connection.transaction():
+            return pool, await _pepper(connection, vault)
+    except BaseException:
+        pool.terminate()
+        raise
+
+
+def _patience_of(role: str) -> float:
+    """Return the seconds that a connection is waited for: callers of the API are answered within two."""
+    return 1.5 if role == "api" else 10.0
 
 
 async def _leave_as_is(connection: asyncpg.Connection) -> None:
@@ -180,4 +209,6 @@ def session_settings(role: str, *, plans_once: bool = False) -> dict[str, str]:
         "statement_timeout": "30s",
         "idle_in_transaction_session_timeout": "60s",
         "plan_cache_mode": "force_generic_plan" if plans_once else "auto",
+        # A session of a process that is out of reach ends, and its locks with it.
+        **keepalive.SERVER_SETTINGS,
     }

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.domain.lane_limits import Capacity
 from app.domain.notice import read_secrets
 from app.vault import KEY_BYTES, NamedKey
 
@@ -227,6 +228,7 @@ def _contradictions(settings: Settings) -> Iterable[str]:
                 "METRICS_PORT: one port for each process is counted on from it; "
                 "PORT and SANDBOX_PORT must not be among them."
             )
+    yield from (f"SENDS_IN_FLIGHT: {one}" for one in Capacity(settings.sends_in_flight).problems())
     if (settings.status_callback_url is None) is not (settings.status_callback_secrets is None):
         yield "STATUS_CALLBACK_SECRETS: and STATUS_CALLBACK_URL are set together or not at all."
     if not settings.production:

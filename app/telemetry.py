@@ -51,10 +51,34 @@ class Telemetry:
             "status_callbacks", "Requests to the journey engine", ["result"], registry=self.registry
         )
         self.lanes = Gauge("lanes_owned", "Lanes this worker owns", registry=self.registry)
+        self.database_errors = Counter(
+            "amazon_conversions_database_errors",
+            "Statements and connections that the database refused, by SQLSTATE class",
+            ["class"],
+            registry=self.registry,
+        )
+        self.lane_errors = Counter(
+            "amazon_conversions_lane_errors",
+            "Requests of a lane that could not be prepared or settled",
+            ["kind"],
+            registry=self.registry,
+        )
+        for kind in ("database", "defect", "unreadable", "unsettled"):
+            self.lane_errors.labels(kind)
 
     def log(self, happening: str, *, level: int = logging.INFO, **facts: Any) -> None:
         """Write one wide line; `facts` are ids, words and numbers."""
         _road.log(level, happening, extra={"facts": facts})
+
+    def failed(self, happening: str, error: BaseException, *, level: int, **facts: Any) -> None:
+        """Count an error by its class where the database raised it, and write a line that names it."""
+        self.count_database_error(error)
+        self.log(happening, level=level, **facts, error=describe(error), **_fields_of(error))
+
+    def count_database_error(self, error: BaseException) -> None:
+        """Count an error by its class, where the database raised it or could not be reached."""
+        if (kind := class_of(error)) is not None:
+            self.database_errors.labels(kind).inc()
 
 
 class JsonLines(logging.Formatter):
@@ -85,6 +109,43 @@ def describe(error: BaseException | None) -> str:
         trace = trace.tb_next
     state = getattr(error, "sqlstate", None)
     return f"{type(error).__name__}{f'[{state}]' if state else ''} at {' > '.join(places[-8:])}"
+
+
+# The classes of SQLSTATE that a server may answer with, by the names that Postgres gives them.
+_CLASSES = {
+    "08": "connection_exception",
+    "0A": "feature_not_supported",
+    "22": "data_exception",
+    "23": "integrity_constraint_violation",
+    "25": "invalid_transaction_state",
+    "28": "invalid_authorization",
+    "40": "transaction_rollback",
+    "42": "syntax_or_access_error",
+    "53": "insufficient_resources",
+    "54": "program_limit_exceeded",
+    "55": "object_not_in_prerequisite_state",
+    "57": "operator_intervention",
+    "58": "system_error",
+    "F0": "config_file_error",
+    "XX": "internal_error",
+}
+UNREACHABLE = "unreachable"
+
+
+def class_of(error: BaseException) -> str | None:
+    """Return the class of a database's error, `unreachable` without an answer, None for any other error."""
+    # An error that SQLAlchemy wraps carries the driver's own.
+    cause = getattr(error, "orig", None) or error
+    state = getattr(cause, "sqlstate", None)
+    if state:
+        return state[:2] if state[:2] in _CLASSES else "other"
+    is_drivers = type(cause).__module__.partition(".")[0] in {"asyncpg", "sqlalchemy"}
+    return UNREACHABLE if is_drivers or isinstance(cause, OSError) else None
+
+
+def _fields_of(error: BaseException) -> dict[str, str]:
+    state = getattr(getattr(error, "orig", None) or error, "sqlstate", None)
+    return {"sqlstate": state, "sqlstate_class": _CLASSES.get(state[:2], "other")} if state else {}
 
 
 def configure_logging(level: str) -> None:

@@ -12,9 +12,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from types import FrameType
+from typing import Protocol
 
-from app.children import Children
+from app.children import PER_SECONDS, RESTARTS, Children
 from app.development import as_environment, with_keys, with_sandbox, with_url
 from app.embedded import Cluster, EmbeddedError
 from app.example import Example, ExampleError, ensure_example
@@ -159,12 +161,30 @@ def _example(settings: Settings) -> Example | None:
         return None
 
 
-def _watch(children: Children, cluster: Cluster | None) -> int:
+class Postgres(Protocol):
+    """What the launcher does with its Postgres while it watches."""
+
+    def alive(self) -> bool: ...
+    def start(self) -> None: ...
+
+
+def _watch(children: Children, cluster: Postgres | None) -> int:
+    starts: deque[float] = deque()
     while True:
         time.sleep(0.5)
         if cluster is not None and not cluster.alive():
+            while starts and starts[0] < time.monotonic() - PER_SECONDS:
+                starts.popleft()
+            if len(starts) >= RESTARTS:
+                say("Postgres keeps ending; giving up")
+                return 1
+            starts.append(time.monotonic())
             say("Postgres ended; starting it again")
-            cluster.start()
+            try:
+                cluster.start()
+            except EmbeddedError as problem:
+                # A start can meet a full disk, or be killed itself; the next one may not.
+                say(f"{problem} Trying again.")
         if (broken := children.mend()) is not None:
             say(f"the {broken} keeps ending; giving up")
             return 1

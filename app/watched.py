@@ -21,10 +21,16 @@ async def watched(resources: Resources, *, stopping: Callable[[], bool]) -> Asyn
         yield
         return
     # Imported here: they bring the web framework along, 10 MB of memory that a worker unwatched does without.
-    from app.web.health import Readiness
+    from app.web.health import API, WORKER, Readiness
     from app.web.watching import Beside, Shown
 
-    readiness = Readiness(resources.engine, time.monotonic)
+    readiness = Readiness(
+        resources.engine,
+        time.monotonic,
+        role=API if resources.role == "api" else WORKER,
+        outcomes=resources.outcomes,
+        clock=resources.clock,
+    )
     shown = Shown(registry=resources.telemetry.registry, readiness=readiness, stopping=stopping)
     with _door(settings.host, settings.metrics_port) as door:
         server = Beside(shown)

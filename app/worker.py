@@ -11,7 +11,7 @@ import uvloop
 from app import garbage, lifeline
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
-from app.delivery.delivering import SETTLED_WITHIN, Chance, Delivery
+from app.delivery.delivering import Chance, Delivery
 from app.delivery.dispatching import Dispatcher
 from app.delivery.erasing import Erasing
 from app.delivery.ownership import Ownership
@@ -19,10 +19,11 @@ from app.delivery.settlements import Writer
 from app.delivery.sweeping import Retention, Sweeper
 from app.delivery.telling import Journey, Telling
 from app.delivery.tokens import AccessTokens
+from app.domain.lane_limits import TIMES, Capacity, Times
 from app.domain.settling import RetryPolicy
 from app.journey import JourneyEngine
 from app.resources import Resources, amazon_sign_in, opened
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from app.telemetry import configure_logging
 from app.watched import watched
 
@@ -37,7 +38,11 @@ def run(settings: Settings) -> None:
 
 async def _run(settings: Settings) -> None:
     async with opened(settings, role="worker", pool_size=POOL_SIZE) as resources:
-        client = EventsClient(settings.amazon_client_id or "", settings.amazon_base_url)
+        client = EventsClient(
+            settings.amazon_client_id or "",
+            settings.amazon_base_url,
+            connections=Capacity(settings.sends_in_flight).connections,
+        )
         sign_in = amazon_sign_in(settings)
         journey = journey_engine(settings)
         dispatcher = wired(resources, client, sign_in, journey)
@@ -66,10 +71,21 @@ def journey_engine(settings: Settings) -> JourneyEngine | None:
 
 
 def wired(
-    resources: Resources, client: EventsClient, sign_in: SignIn, journey: Journey | None = None
+    resources: Resources,
+    client: EventsClient,
+    sign_in: SignIn,
+    journey: Journey | None = None,
+    *,
+    times: Times = TIMES,
 ) -> Dispatcher:
-    """Put the parts of a worker together."""
+    """Put the parts of a worker together. Raises SettingsError where their limits contradict each other."""
     settings, telemetry = resources.settings, resources.telemetry
+    capacity = Capacity(settings.sends_in_flight)
+    if problems := [
+        *times.problems(),
+        *(f"SENDS_IN_FLIGHT: {one}" for one in capacity.problems(client.connections)),
+    ]:
+        raise SettingsError(problems)
     max_age = timedelta(days=settings.max_event_age_days)
     tokens = AccessTokens(
         pool=resources.pool,
@@ -84,7 +100,8 @@ def wired(
         vault=resources.vault,
         writer=resources.writer,
         telemetry=telemetry,
-        settled_within=SETTLED_WITHIN,
+        settled_within=timedelta(seconds=times.settled_within),
+        silent_after=timedelta(seconds=times.silent_after),
         tells=journey is not None,
     )
     delivery = Delivery(
@@ -93,13 +110,16 @@ def wired(
         tokens=tokens,
         vault=resources.vault,
         erasing=erasing,
-        chance=Chance(now=lambda: datetime.now(UTC), monotonic=time.monotonic, jitter=random.random),
+        chance=Chance(monotonic=time.monotonic, jitter=random.random),
+        clock=resources.clock,
         telemetry=telemetry,
         worker=resources.name,
         writer=Writer(resources.writer, tells=journey is not None),
         max_age=max_age,
         policy=RetryPolicy(),
         merge_window=settings.merge_window_ms / 1000,
+        times=times,
+        capacity=capacity,
     )
     sweeper = Sweeper(
         pool=resources.pool,
@@ -119,14 +139,20 @@ def wired(
     return Dispatcher(
         delivery=delivery,
         ownership=Ownership(
-            connect=resources.connect, owner=resources.name, monotonic=time.monotonic, telemetry=telemetry
+            connect=resources.connect,
+            owner=resources.name,
+            monotonic=time.monotonic,
+            telemetry=telemetry,
+            times=times,
         ),
         sweeper=sweeper,
         erasing=erasing,
         connect=resources.connect,
         monotonic=time.monotonic,
         telemetry=telemetry,
-        sends_in_flight=settings.sends_in_flight,
+        outcomes=resources.outcomes,
+        capacity=capacity,
+        times=times,
         merge_window=settings.merge_window_ms / 1000,
         telling=telling,
     )

@@ -1,6 +1,7 @@
 """The connections to Amazon's API: one client a region, a total deadline a call, every ending a value."""
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ class EventsClient:
         *,
         connections: int = CONNECTIONS,
     ) -> None:
+        self.connections: float = connections if transport is None else math.inf  # a region
         self._client_id = client_id
         self._base_url = base_url
         self._transports = {

@@ -129,23 +129,25 @@ class SignIn:
         self._base_url = base_url
         self._deadline_s = deadline_s
         self._pause = pause
-        inner = transport or open_transport(httpx.create_ssl_context(trust_env=False))
         # The secret travels in the form: the token server fails a call that has an Authorization header.
-        self._client = _TokenClient(
-            client_id=client_id,
-            client_secret=client_secret.get_secret_value(),
-            redirect_uri=redirect_uri,
-            token_endpoint_auth_method="client_secret_post",  # noqa: S106
-            code_challenge_method="S256",
-            transport=BoundedTransport(inner, limit=_MAX_TOKEN_REPLY),
-            trust_env=False,
-            follow_redirects=False,
-            timeout=_TRY_S,
-        )
+        self._clients = {
+            region: _TokenClient(
+                client_id=client_id,
+                client_secret=client_secret.get_secret_value(),
+                redirect_uri=redirect_uri,
+                token_endpoint_auth_method="client_secret_post",  # noqa: S106
+                code_challenge_method="S256",
+                transport=BoundedTransport(inner, limit=_MAX_TOKEN_REPLY),
+                trust_env=False,
+                follow_redirects=False,
+                timeout=_TRY_S,
+            )
+            for region, inner in _transports(transport).items()
+        }
 
     def authorize_url(self, region: Region, *, state: str, code_verifier: str) -> str:
         """Return the page where the user clicks Allow, with PKCE by S256."""
-        url, _ = self._client.create_authorization_url(
+        url, _ = self._clients[region].create_authorization_url(
             endpoints(region, self._base_url).authorize, state=state, code_verifier=code_verifier, scope=SCOPE
         )
         return str(url)
@@ -179,7 +181,8 @@ class SignIn:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        for client in self._clients.values():
+            await client.aclose()
 
     async def _ask(self, region: Region, grant_type: str, **form: str) -> _Reply:
         """Ask a few times within one deadline; the last answer counts."""
@@ -193,15 +196,17 @@ class SignIn:
         )
         try:
             async with asyncio.timeout(self._deadline_s):
-                reply: _Reply = await asking(self._ask_once, url, grant_type, form)
+                reply: _Reply = await asking(self._ask_once, self._clients[region], url, grant_type, form)
         except TimeoutError:
             return Unavailable("timeout")
         return reply
 
-    async def _ask_once(self, url: str, grant_type: str, form: dict[str, str]) -> _Reply:
+    async def _ask_once(
+        self, client: _TokenClient, url: str, grant_type: str, form: dict[str, str]
+    ) -> _Reply:
         try:
             async with asyncio.timeout(_TRY_S):
-                reply: _Reply = await self._client.fetch_token(url, grant_type=grant_type, **form)
+                reply: _Reply = await client.fetch_token(url, grant_type=grant_type, **form)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
             return Unavailable("connect")
         except (TimeoutError, httpx.TimeoutException):
@@ -209,6 +214,14 @@ class SignIn:
         except (httpx.NetworkError, httpx.RemoteProtocolError):
             return Unavailable("cut")
         return reply
+
+
+def _transports(given: httpx.AsyncBaseTransport | None) -> dict[Region, httpx.AsyncBaseTransport]:
+    """Return connections of its own for each region: one that hangs takes none from the others."""
+    if given is not None:
+        return dict.fromkeys(Region, given)
+    tls = httpx.create_ssl_context(trust_env=False)
+    return {region: open_transport(tls) for region in Region}
 
 
 def _may_pass(reply: _Reply) -> bool:

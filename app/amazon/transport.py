@@ -7,7 +7,7 @@ import httpx
 from app.amazon.connections import LONGEST, BodyTooLong
 
 MAX_REPLY_BYTES = 1_048_576
-CONNECTIONS = 8  # a region; one request carries up to 500 conversions, so few suffice
+CONNECTIONS = 12  # a region, where no worker's capacity says otherwise: for account calls and tokens
 
 
 class BoundedTransport(httpx.AsyncBaseTransport):

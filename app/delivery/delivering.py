@@ -13,24 +13,24 @@ from app.delivery import settlements
 from app.delivery.choosing import choose
 from app.delivery.erasing import Erasing
 from app.delivery.items import Claimed, Load
-from app.delivery.lanes import IN_FLIGHT_CAP, Lane
+from app.delivery.lanes import Lane
 from app.delivery.loads import claim_live, claim_retry
 from app.delivery.logbook import Logbook
 from app.delivery.tokens import Access, AccessTokens, NotYet, Parked
 from app.domain.destination import Region
 from app.domain.floors import Key
+from app.domain.lane_limits import CAPACITY, TIMES, Capacity, Times
 from app.domain.outcome import Forbidden, Lost, Sent, Throttled, Unauthorized
 from app.domain.settling import AllLater, EachItsOwn, NotNow, RetryPolicy, Settlement, settle
 from app.domain.turns import Service
 from app.store import RoadConnection, attempts, lanes
+from app.store.clock import DatabaseClock
 from app.store.trouble import DRIVER_TROUBLE
-from app.telemetry import Telemetry, describe
+from app.telemetry import Telemetry
 from app.vault import Vault
 
-REQUEST_DEADLINE_S = 25.0
-_LEAST_S = 5.0  # with less time than this left a request is not begun
 # A started attempt without a result may still be under way until then; only later is it sent again.
-SETTLED_WITHIN = timedelta(seconds=REQUEST_DEADLINE_S + 5)
+SETTLED_WITHIN = timedelta(seconds=TIMES.settled_within)
 
 
 class Amazon(Protocol):
@@ -49,9 +49,8 @@ class Amazon(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Chance:
-    """Clocks and luck, as arguments: wall time (UTC), monotonic seconds, jitter in [0, 1)."""
+    """Time and luck, as arguments: monotonic seconds, jitter in [0, 1)."""
 
-    now: Callable[[], datetime]
     monotonic: Callable[[], float]
     jitter: Callable[[], float]
 
@@ -89,13 +88,18 @@ class Delivery:
         vault: Vault,
         erasing: Erasing,
         chance: Chance,
+        clock: DatabaseClock,
         telemetry: Telemetry,
         worker: str,
         writer: settlements.Writer,
         max_age: timedelta,
         policy: RetryPolicy,
         merge_window: float = 0.0,
+        times: Times = TIMES,
+        capacity: Capacity = CAPACITY,
     ) -> None:
+        self._times = times
+        self._capacity = capacity
         self._pool = pool
         self._merge_window = merge_window
         self._amazon = amazon
@@ -103,6 +107,7 @@ class Delivery:
         self._vault = vault
         self._erasing = erasing
         self._chance = chance
+        self._clock = clock
         self._telemetry = telemetry
         self._logbook = Logbook(telemetry)
         self._worker = worker
@@ -110,15 +115,16 @@ class Delivery:
         self._max_age = max_age
         self._policy = policy
 
-    async def serve(self, lane: Lane) -> None:
+    async def serve(self, lane: Lane, *, place_freed: Callable[[], None] = lambda: None) -> None:
         """Send one request of a lane, if anything is due, and settle it.
 
         Sets when the lane wants to be looked at next. Raises StaleOwner when it has another owner. The
-        caller has set `claiming`, so that no second claim begins before this one is in flight.
+        caller has set `claiming`, so that no second claim begins before this one is in flight. `place_freed`
+        is called when the lane must wait for the token server: it counts as no request meanwhile.
         """
         lane.announced = 0
         try:
-            going = await self._prepare(lane)
+            going = await self._prepare(lane, place_freed)
             if going is None:
                 return
             lane.requests += 1
@@ -127,7 +133,7 @@ class Delivery:
             lane.parcels_in_flight |= parcels
             lane.exceptions_in_flight |= items
         finally:
-            lane.claiming = False
+            lane.claiming = lane.waits_for_token = False
         lane.claimed_at = self._chance.monotonic()
         if going.may_be_more:
             lane.wake(lane.ready_at(lane.claimed_at))
@@ -142,7 +148,7 @@ class Delivery:
             lane.parcels_in_flight -= parcels
             lane.exceptions_in_flight -= items
 
-    async def _prepare(self, lane: Lane) -> _Going | None:
+    async def _prepare(self, lane: Lane, place_freed: Callable[[], None]) -> _Going | None:
         """Claimed and paced: choose a load, find a token, commit the attempt as started."""
         async with self._pool.acquire() as connection:
             now = self._chance.monotonic()
@@ -154,8 +160,16 @@ class Delivery:
                 return None
             if (kept := self._tokens.kept(turn.queue.id)) is not None:
                 return await self._start(connection, lane, turn, kept)
-        # The token server may have to be asked: the connection is others' meanwhile.
-        access = await self._tokens.access(turn.queue.id, Region(lane.held.region))
+
+        def begins_refresh() -> None:
+            lane.waits_for_token = True
+            place_freed()
+
+        # The token server may have to be asked: the connection is others' meanwhile, and the place among the
+        # requests under way too, since a token server may hang for as long as it likes.
+        access = await self._tokens.access(
+            turn.queue.id, Region(lane.held.region), begins_refresh=begins_refresh
+        )
         now = self._chance.monotonic()
         match access:
             case Parked(reason):
@@ -165,6 +179,9 @@ class Delivery:
             case NotYet(why, seconds):
                 self._telemetry.log("token.not_yet", destination=turn.queue.id, why=why, seconds=seconds)
                 lane.wake(now + seconds)
+                return None
+            case Access() if lane.waits_for_token:
+                lane.wake(now)  # for a place
                 return None
             case Access():
                 async with self._pool.acquire() as connection:
@@ -200,6 +217,7 @@ class Delivery:
     ) -> _Going | None:
         queue, service = turn.queue, turn.service
         claim = claim_live if service in (Service.LIVE, Service.REPLAY) else claim_retry
+        await self._clock.ensure(connection)
         claimed = await claim(
             connection,
             lane,
@@ -207,7 +225,7 @@ class Delivery:
             service,
             vault=self._vault,
             max_age=self._max_age,
-            now=self._chance.now(),
+            now=self._clock.now(),
             looked_for=self._erasing.looked_for,
             floors=turn.floors,
         )
@@ -219,7 +237,7 @@ class Delivery:
             # Else nothing is due: the notice that woke the lane spoke of what had been taken already.
             return None
         # Taken before the attempt is committed, so that our deadline ends before the database's does.
-        until = self._chance.monotonic() + REQUEST_DEADLINE_S
+        until = self._chance.monotonic() + self._times.request
         if lane.owned_until <= until:
             # The lease could lapse under the request; the poll will wake us after its renewal.
             return None
@@ -262,6 +280,7 @@ class Delivery:
             self._logbook.settled(written.delta)
             for one in claimed.unreadable:
                 self._telemetry.log("parcel.unreadable", level=40, parcel=one.parcel, events=len(one.places))
+                self._telemetry.lane_errors.labels("unreadable").inc()
 
     async def _go(self, lane: Lane, going: _Going) -> bool:
         """Sent and settled. Returns whether what it carried was moved on: delivered, dead or due later."""
@@ -269,7 +288,7 @@ class Delivery:
         settlement: Settlement
         left = going.until - now
         probing = lane.breaker.opened > 0 and lane.requests > 1
-        if lane.ready_gate > now or probing or left < _LEAST_S or lane.owned_until <= going.until:
+        if lane.ready_gate > now or probing or left < self._times.least or lane.owned_until <= going.until:
             # A 429 was read, or the breaker opened, while this request was being prepared, and nothing
             # leaves inside that window; or we were held up for so long that others may soon count it as over.
             sent, settlement = Sent(Throttled(None), None, None, 0), NotNow("throttled")
@@ -317,7 +336,7 @@ class Delivery:
             case NotNow():
                 pass
             case _:
-                lane.pace = lane.pace.succeeded(lane.limit, now, sent_at=sent_at, cap=IN_FLIGHT_CAP)
+                lane.pace = lane.pace.succeeded(lane.limit, now, sent_at=sent_at, cap=self._capacity.lane)
                 lane.breaker = lane.breaker.succeeded()
                 await self._tokens.worked(going.load.queue.id, going.access)
         return settlement
@@ -341,13 +360,10 @@ class Delivery:
                         connection, lane, going.load, going.started, sent, settlement, writer=self._writer
                     )
             except DRIVER_TROUBLE as error:
-                self._telemetry.log(
-                    "settle.failed",
-                    level=40,
-                    attempt=going.started.id,
-                    error=describe(error),
-                    again=pause is not None,
+                self._telemetry.failed(
+                    "settle.failed", error, level=40, attempt=going.started.id, again=pause is not None
                 )
+                self._telemetry.lane_errors.labels("unsettled").inc()
                 if pause is None:
                     return None
                 await asyncio.sleep(pause)

@@ -12,14 +12,16 @@ from app.amazon.wire import MAX_EVENTS
 from app.delivery.delivering import Delivery
 from app.delivery.erasing import Erasing
 from app.delivery.lanes import POLL_EVERY_S, Lane
-from app.delivery.ownership import RECOVER_EVERY_S, RENEW_EVERY_S, Ownership
+from app.delivery.ownership import RECOVER_EVERY_S, Ownership
 from app.delivery.settlements import StaleOwner
 from app.delivery.sweeping import Sweeper
 from app.delivery.telling import Telling
 from app.domain.floors import SHARE
+from app.domain.lane_limits import CAPACITY, TIMES, Capacity, InFlight, Times
 from app.store import lanes
+from app.store.outcomes import Outcomes
 from app.store.trouble import DRIVER_TROUBLE
-from app.telemetry import Telemetry, describe
+from app.telemetry import Telemetry
 
 _LONGEST_SLEEP_S = 1.0
 LONGEST_REST_S = 10.0  # of what takes more than its share of the time
@@ -38,8 +40,10 @@ class Dispatcher:
         connect: Callable[[], Awaitable[asyncpg.Connection]],
         monotonic: Callable[[], float],
         telemetry: Telemetry,
-        sends_in_flight: int,
+        outcomes: Outcomes,
         merge_window: float,
+        capacity: Capacity = CAPACITY,
+        times: Times = TIMES,
         listens: bool = True,
         telling: Telling | None = None,
     ) -> None:
@@ -50,13 +54,16 @@ class Dispatcher:
         self._connect = connect
         self._monotonic = monotonic
         self._telemetry = telemetry
-        self._sends = sends_in_flight
+        self._capacity = capacity
+        self._times = times
+        self._outcomes = outcomes
         self._merge_window = merge_window
         self._listens = listens
         self._telling = telling
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Lane] = {}
         self._something = asyncio.Event()
         self._unknown_lane = asyncio.Event()
+        self._partition_missing = asyncio.Event()
         self._stopping = asyncio.Event()
 
     @property
@@ -76,9 +83,11 @@ class Dispatcher:
             asyncio.create_task(
                 self._repeat(self._adopt, POLL_EVERY_S, hurried_by=self._unknown_lane, at_most=1 / SHARE)
             ),
-            asyncio.create_task(self._repeat(self._ownership.renew, RENEW_EVERY_S)),
+            asyncio.create_task(self._repeat(self._ownership.renew, self._times.renew_every)),
             asyncio.create_task(self._repeat(self._recover, RECOVER_EVERY_S)),
-            asyncio.create_task(self._repeat(self._sweeper.sweep, self._sweeper.every_s)),
+            asyncio.create_task(
+                self._repeat(self._sweeper.sweep, self._sweeper.every_s, hurried_by=self._partition_missing)
+            ),
             asyncio.create_task(self._repeat(self._erasing.scan, POLL_EVERY_S)),
         ]
         if self._telling is not None:
@@ -107,7 +116,7 @@ class Dispatcher:
                 await self._ownership.close()
 
     def _serve_ready(self) -> float:
-        """Start serving every lane that is ready while slots are free; return the seconds to sleep."""
+        """Start serving every lane that is ready and finds a place; return the seconds to sleep."""
         now = self._monotonic()
         asking = [
             lane for lane in self._ownership.owned.values() if lane.wake_at is not None and lane.may_claim()
@@ -118,29 +127,46 @@ class Dispatcher:
             assert lane.wake_at is not None
             if lane.wake_at > now:
                 return min(lane.wake_at - now, _LONGEST_SLEEP_S)
-            if len(self._tasks) >= self._sends:
-                return _LONGEST_SLEEP_S  # a finished request wakes us sooner
+            if not self._capacity.admits(self._in_flight(lane), is_failing=lane.breaker.is_failing):
+                continue  # keeps its turn; a request that ends wakes us
             lane.wake_at, lane.claiming = None, True
             task = asyncio.create_task(self._serve(lane))
-            self._tasks.add(task)
+            self._tasks[task] = lane
             task.add_done_callback(self._done)
         return _LONGEST_SLEEP_S
 
+    def _in_flight(self, asking: Lane) -> InFlight:
+        """Count the requests under way. Lanes that were lost count too, until theirs have ended."""
+        lanes_at_it = set(self._tasks.values())
+        return InFlight(
+            total=sum([lane.in_flight for lane in lanes_at_it]),
+            region=sum([lane.in_flight for lane in lanes_at_it if lane.held.region == asking.held.region]),
+            lane=asking.in_flight,
+            failing=sum([lane.in_flight for lane in lanes_at_it if lane.breaker.is_failing]),
+        )
+
     async def _serve(self, lane: Lane) -> None:
         try:
-            await self._delivery.serve(lane)
+            await self._delivery.serve(lane, place_freed=self._something.set)
+            self._outcomes.succeeded()
         except StaleOwner:
             self._ownership.lose(lane)
         except DRIVER_TROUBLE as error:
-            self._telemetry.log("lane.trouble", level=logging.WARNING, lane=lane.id, error=describe(error))
+            self._telemetry.failed("lane.trouble", error, level=logging.WARNING, lane=lane.id)
+            self._telemetry.lane_errors.labels("database").inc()
+            self._outcomes.refused(error)
+            if isinstance(error, asyncpg.CheckViolationError):
+                # An attempt of today has no partition; what makes them need not wait for its time.
+                self._partition_missing.set()
             lane.wake(self._monotonic() + 1)
         except Exception as error:
             # A defect of ours in one lane must not stop the others; the lane is tried again, slowly.
-            self._telemetry.log("lane.defect", level=logging.ERROR, lane=lane.id, error=describe(error))
+            self._telemetry.failed("lane.defect", error, level=logging.ERROR, lane=lane.id)
+            self._telemetry.lane_errors.labels("defect").inc()
             lane.wake(self._monotonic() + 5)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         self._something.set()
 
     async def _adopt(self) -> None:
@@ -201,9 +227,9 @@ class Dispatcher:
             try:
                 await act()
             except (*DRIVER_TROUBLE, StaleOwner) as error:
-                self._telemetry.log("worker.trouble", level=logging.WARNING, error=describe(error))
+                self._telemetry.failed("worker.trouble", error, level=logging.WARNING)
             except Exception as error:
-                self._telemetry.log("worker.defect", level=logging.ERROR, error=describe(error))
+                self._telemetry.failed("worker.defect", error, level=logging.ERROR)
             # Bounded: one that hung with the database for a while says nothing about the next.
             rest = min((self._monotonic() - began) * (1 / at_most - 1), LONGEST_REST_S)
             if rest > every_s:

@@ -16,7 +16,8 @@ import msgspec
 from app.domain import parcel as packing
 from app.domain.erasing import carries
 from app.domain.ids import ParcelId
-from app.store import RoadConnection, counts, erasures, notices
+from app.domain.lane_limits import TIMES
+from app.store import RoadConnection, counts, erasures, notices, silent_sessions
 from app.telemetry import Telemetry
 from app.vault import Unopenable, Vault, lock, new_data_key, parcel_place, unlock
 
@@ -40,6 +41,7 @@ class Erasing:
         writer: int,
         telemetry: Telemetry,
         settled_within: timedelta,
+        silent_after: timedelta = timedelta(seconds=TIMES.silent_after),
         monotonic: Callable[[], float] = time.monotonic,
         tells: bool = False,
     ) -> None:
@@ -48,6 +50,7 @@ class Erasing:
         self._writer = writer
         self._telemetry = telemetry
         self._settled_within = settled_within
+        self._silent_after = silent_after
         self._monotonic = monotonic
         self._tells = tells
         self._wanted: dict[str, frozenset[str]] = {}
@@ -71,6 +74,13 @@ class Erasing:
                 self._wanted = {}
                 return
             if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", erasures.ERASER_LOCK):
+                # A scan speaks to the database all the time. One that does not is frozen: its session is
+                # ended, and the next turn of any worker goes on from where it was.
+                ended = await silent_sessions.end_silent(
+                    connection, 0, erasures.ERASER_LOCK, silent_after=self._silent_after
+                )
+                if ended:
+                    self._telemetry.log("erasures.scan_taken_over", level=30, sessions=ended)
                 return
             try:
                 await self._scan(connection, asked)

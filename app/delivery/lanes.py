@@ -12,7 +12,6 @@ from app.store.lanes import Held, Queue
 
 BELIEVED_S = 0.5  # how long a look is believed that found one destination with live events alone
 POLL_EVERY_S = 1.0  # how often it is asked which lanes have work; notices only make it sooner
-IN_FLIGHT_CAP = 8  # requests of one lane that may be under way at once, once it has proved well
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +29,7 @@ class Lane:
     exceptions_in_flight: set[tuple[ParcelId, int]] = field(default_factory=set)
     requests: int = 0
     claiming: bool = False
+    waits_for_token: bool = False  # while claiming: the token server is being asked
     announced: int = 0  # events that notices spoke of since the last claim
     wake_at: float | None = None
     claimed_at: float = float("-inf")  # of the last request
@@ -74,6 +74,11 @@ class Lane:
             and not self.given_up
             and self.requests < self.breaker.in_flight(self.pace.in_flight_limit)
         )
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many requests are under way or about to be; one that waits for a token is not yet."""
+        return self.requests + (self.claiming and not self.waits_for_token)
 
     @property
     def ready_gate(self) -> float:

@@ -6,17 +6,15 @@ from datetime import timedelta
 
 import asyncpg
 
-from app.delivery.delivering import SETTLED_WITHIN
 from app.delivery.lanes import POLL_EVERY_S, Lane
 from app.domain.ids import LaneId
+from app.domain.lane_limits import TIMES, Times, fair_share, may_take
 from app.domain.learning import Learned
 from app.domain.pacing import Limit, Pace
 from app.store import attempts, lanes
 from app.store.attempts import Unsettled
 from app.telemetry import Telemetry
 
-LEASE = timedelta(seconds=60)
-RENEW_EVERY_S = 10.0
 RECOVER_EVERY_S = 2.0
 
 
@@ -31,7 +29,10 @@ class Ownership:
         owner: str,
         monotonic: Callable[[], float],
         telemetry: Telemetry,
+        times: Times = TIMES,
     ) -> None:
+        self._times = times
+        self._lease = timedelta(seconds=times.lease)
         self._connect = connect
         self._owner = owner
         self._monotonic = monotonic
@@ -54,17 +55,19 @@ class Ownership:
         async with self._taking_turns:
             session = await self._alive()
             await self._let_go(session)
+            silent_after = timedelta(seconds=self._times.silent_after)
+            # First, since it frees the lanes of workers that hang.
+            workers = await lanes.living_workers(session, silent_after=silent_after)
             busy = await lanes.busy(session)
             now = self._monotonic()
-            workers = await lanes.workers(session)
-            share = -(-len({work.lane for work in busy} | set(self.owned)) // workers)
+            share = fair_share(len({work.lane for work in busy} | set(self.owned)), workers)
             taken = []
             for work in busy:
                 if (mine := self.owned.get(work.lane)) is not None:
                     if work.due_in is not None and work.due_in <= POLL_EVERY_S:
                         mine.owes(now + max(0.0, work.due_in))
                     continue
-                if work.owner is not None or len(self.owned) >= share:
+                if work.owner is not None or not may_take(len(self.owned), share, is_lapsed=work.is_lapsed):
                     continue
                 if (adopted := await self._take(session, work.lane)) is not None:
                     taken.append(adopted)
@@ -81,10 +84,10 @@ class Ownership:
         if not fences:
             return
         async with self._taking_turns:
-            kept = await lanes.renew(await self._alive(), fences, lease=LEASE)
+            kept = await lanes.renew(await self._alive(), fences, lease=self._lease)
         for lane in list(self.owned.values()):
             if lane.id in kept:
-                lane.owned_until = before + LEASE.total_seconds()
+                lane.owned_until = before + self._times.lease
             elif (lane.id, lane.fence) in fences:
                 self.lose(lane)
 
@@ -93,7 +96,11 @@ class Ownership:
         if not self.owned:
             return []
         async with self._taking_turns:
-            found = await attempts.overdue(await self._alive(), list(self.owned), older_than=SETTLED_WITHIN)
+            found = await attempts.overdue(
+                await self._alive(),
+                list(self.owned),
+                older_than=timedelta(seconds=self._times.settled_within),
+            )
         return [(self.owned[lane], left) for lane, left in found if lane in self.owned]
 
     def recovered(self, lane: Lane, left: Unsettled) -> None:
@@ -136,7 +143,7 @@ class Ownership:
 
     async def _take(self, session: asyncpg.Connection, id: LaneId) -> Lane | None:  # noqa: A002
         before = self._monotonic()
-        held = await lanes.take(session, id, self._owner, lease=LEASE)
+        held = await lanes.take(session, id, self._owner, lease=self._lease)
         if held is None:
             return None
         limit = (await lanes.terms(session, id)).limit or Limit(1, 1)
@@ -147,7 +154,7 @@ class Ownership:
             gate=before + held.gate_for if held.gate_for else 0.0,
             learned=learned,
         )
-        lane = Lane(held, before + LEASE.total_seconds(), limit, pace)
+        lane = Lane(held, before + self._times.lease, limit, pace)
         for left in await attempts.unsettled(session, id):
             # Perhaps still under way in the hands of the former owner: not ours to send yet.
             _remember(lane, left)

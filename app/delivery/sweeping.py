@@ -13,6 +13,7 @@ from app.telemetry import Telemetry
 _AT_ONCE = 500
 _SWEEP_LOCK = 7_303  # one worker sweeps at a time; the others skip their turn
 _PARTITIONS_EVERY_S = 3_600.0
+FEWEST_DAYS_AHEAD = 3  # one more than readiness asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Retention:
 
 
 class Sweeper:
-    """Sweeps every few seconds; the partitions once an hour."""
+    """Sweeps every few seconds; the partitions once an hour, or when they run out."""
 
     every_s = 5.0
 
@@ -51,6 +52,8 @@ class Sweeper:
     async def sweep(self) -> None:
         """Do one round, unless another worker is at it."""
         async with self._pool.acquire() as connection:
+            # First, and whatever becomes of the rest: without partitions nothing can be stored.
+            await self._look_after_partitions(connection)
             async with connection.transaction():
                 if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _SWEEP_LOCK):
                     return
@@ -58,10 +61,20 @@ class Sweeper:
                 await parcels.forget(
                     connection, after=self._retention.key_life, dead_after=self._retention.dead_key_life
                 )
-            now = self._monotonic()
-            if now - self._partitions_at >= _PARTITIONS_EVERY_S:
-                await self.keep_partitions(connection)
-                self._partitions_at = now
+
+    async def _look_after_partitions(self, connection: RoadConnection) -> None:
+        """Do their maintenance once an hour, and at once where they run out.
+
+        An hour of monotonic time can be days of the database's: its clock was set, or the machine suspended.
+        """
+        now = self._monotonic()
+        if now - self._partitions_at < _PARTITIONS_EVERY_S:
+            ahead = await partitions.days_ahead(connection)
+            if ahead >= FEWEST_DAYS_AHEAD:
+                return
+            self._telemetry.log("partitions.short", level=30, days_ahead=ahead)
+        await self.keep_partitions(connection)
+        self._partitions_at = now
 
     async def keep_partitions(self, connection: RoadConnection) -> None:
         """Make partitions ahead, begin the ledger's next generation when it is time, drop what has passed."""

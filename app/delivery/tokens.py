@@ -85,9 +85,18 @@ class AccessTokens:
         self._telemetry = telemetry
         self._kept: dict[DestinationId, _Kept] = {}
 
-    async def access(self, destination: DestinationId, region: Region) -> Access | Parked | NotYet:
-        """Return a token that lives long enough to be used now."""
-        return self.kept(destination) or await self._from_row(destination, region)
+    async def access(
+        self,
+        destination: DestinationId,
+        region: Region,
+        *,
+        begins_refresh: Callable[[], None] = lambda: None,
+    ) -> Access | Parked | NotYet:
+        """Return a token that lives long enough to be used now.
+
+        Calls `begins_refresh` before the token server is asked, which may take long.
+        """
+        return self.kept(destination) or await self._from_row(destination, region, begins_refresh)
 
     def kept(self, destination: DestinationId) -> Access | None:
         """Return the token that may be used without looking at anything; None where there is none."""
@@ -121,21 +130,27 @@ class AccessTokens:
             async with self._pool.acquire() as connection:
                 await token_leases.worked(connection, destination, access.generation)
 
-    async def _from_row(self, destination: DestinationId, region: Region) -> Access | Parked | NotYet:
+    async def _from_row(
+        self, destination: DestinationId, region: Region, begins_refresh: Callable[[], None]
+    ) -> Access | Parked | NotYet:
         async with self._pool.acquire() as connection:
             row = await token_leases.read(connection, destination)
         if row is None:
             return Parked("disconnected")
         if row.left_s > _early(row.lifetime_s) and row.access_token is not None:
             return self._keep(destination, row)
-        refreshed = await self._refresh(destination, region, row)
+        refreshed = await self._refresh(destination, region, row, begins_refresh)
         if isinstance(refreshed, NotYet) and row.access_token is not None and row.left_s > _LAST_MOMENT_S:
             # Somebody else refreshes, or Amazon's token server is away: the old token still lives.
             return self._keep(destination, row)
         return refreshed
 
     async def _refresh(
-        self, destination: DestinationId, region: Region, row: token_leases.SignInRow
+        self,
+        destination: DestinationId,
+        region: Region,
+        row: token_leases.SignInRow,
+        begins_refresh: Callable[[], None],
     ) -> Access | Parked | NotYet:
         async with self._pool.acquire() as connection:
             if not await token_leases.take(
@@ -146,6 +161,7 @@ class AccessTokens:
             refresh_token = self._vault.open(row.refresh_token, place=refresh_place(destination)).decode()
         except Unopenable:
             return await self._give_up(destination, "unopenable", 30.0)
+        begins_refresh()
         answer = await self._amazon.refresh(region, refresh_token)
         self._telemetry.log(
             "token.refreshed",
@@ -209,7 +225,8 @@ class AccessTokens:
         self._kept[destination] = _Kept(
             access,
             refresh_at=now + max(row.left_s - _early(row.lifetime_s), _REREAD_S / 3),
-            dies_at=now + row.left_s - _LAST_MOMENT_S,
+            # One that lives for moments only is used all the same: the lane comes back for it.
+            dies_at=now + max(row.left_s - _LAST_MOMENT_S, row.left_s / 2),
             reread_at=now + _REREAD_S,
         )
         return access

@@ -38,6 +38,11 @@ class Breaker:
         return BreakerState.OPEN if now < self.until else BreakerState.HALF_OPEN
 
     @property
+    def is_failing(self) -> bool:
+        """Tell whether the last request failed, or the breaker is not closed."""
+        return self.opened > 0 or (bool(self.recent) and self.recent[-1])
+
+    @property
     def error_rate(self) -> float:
         """Return the share of failures among the requests remembered."""
         return sum(self.recent) / len(self.recent) if self.recent else 0.0

@@ -7,7 +7,7 @@ import asyncpg
 from app.domain.ids import LaneId
 from app.store import lanes
 from app.store.trouble import DRIVER_TROUBLE
-from app.telemetry import Telemetry, describe
+from app.telemetry import Telemetry
 
 
 class Announcer:
@@ -36,5 +36,5 @@ class Announcer:
                 async with self._pool.acquire() as connection:
                     await lanes.announce(connection, waiting)
             except DRIVER_TROUBLE as error:
-                self._telemetry.log("notice.failed", level=30, error=describe(error))
+                self._telemetry.failed("notice.failed", error, level=30)
             await asyncio.sleep(self._every)

@@ -9,7 +9,7 @@ import asyncpg
 from app.domain.admission import too_long_a_wait
 from app.store import lanes
 from app.store.trouble import DRIVER_TROUBLE
-from app.telemetry import Telemetry, describe
+from app.telemetry import Telemetry
 
 LOOK_EVERY_S = 30.0
 
@@ -50,4 +50,4 @@ class Backlogs:
             try:
                 await self.look()
             except DRIVER_TROUBLE as error:
-                self._telemetry.log("backlog.unseen", level=30, error=describe(error))
+                self._telemetry.failed("backlog.unseen", error, level=30)

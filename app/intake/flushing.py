@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 import asyncpg
 
@@ -14,7 +13,9 @@ from app.intake.storing import Stores
 from app.intake.targets import Targets
 from app.intake.verdicts import Flush, Verdict
 from app.store import RoadConnection, at_once, flushes
-from app.telemetry import Telemetry, describe
+from app.store.clock import DatabaseClock
+from app.store.outcomes import Outcomes
+from app.telemetry import Telemetry
 
 # Of these classes the transaction as a whole is at fault, never one of its posts: connection lost,
 # rolled back for concurrency, out of resources, shut down; and a state in which nothing can be written: a
@@ -51,6 +52,7 @@ class Post:
     answer: "asyncio.Future[Answer | NotStored]"
     judged: list[Judged] = field(default_factory=list)
     low: bool = False  # its events wait behind what is live
+    offset: float = 0.0  # of the database's clock, by which they were judged
     destinations: list[DestinationNumber | None] = field(default_factory=list)
     versions: dict[DestinationId, int | None] = field(default_factory=dict)
 
@@ -65,9 +67,10 @@ class Flusher:
         targets: Targets,
         stores: Stores,
         gather: float,
-        now: Callable[[], datetime],
+        clock: DatabaseClock,
         stored: Callable[[dict[LaneId, int]], None],
         telemetry: Telemetry,
+        outcomes: Outcomes,
         max_events: int = 5_000,
         max_waiting: int = 50_000,
     ) -> None:
@@ -75,9 +78,10 @@ class Flusher:
         self._targets = targets
         self._stores = stores
         self._gather = gather
-        self._now = now
+        self._clock = clock
         self._stored = stored
         self._telemetry = telemetry
+        self._outcomes = outcomes
         self._max_events = max_events
         self._max_waiting = max_waiting
         self._queue: list[Post] = []
@@ -152,6 +156,7 @@ class Flusher:
 
     async def judge_freshly(self, connection: RoadConnection, post: Post) -> int:
         """Judge a post by the current version of everything it names; return the ledger's generation."""
+        await self._clock.ensure(connection)
         self._judge(post)
         return await self._judge_stale_again(connection, [post])
 
@@ -171,7 +176,7 @@ class Flusher:
 
     def _judge(self, post: Post) -> None:
         """Judge every event of a post by the targets known now, and note the versions it was judged by."""
-        now = self._now()
+        now, post.offset = self._clock.now(), self._clock.offset
         named = {DestinationId(event.destination_id) for event in post.events if isinstance(event, Event)}
         # A key that is limited to other destinations is told that there is none.
         visible = named if post.allowed is None else named & post.allowed
@@ -194,12 +199,14 @@ class Flusher:
             with self._telemetry.flush_seconds.time():
                 await self._write_with_retries(posts)
             self._telemetry.flushes.labels("stored").inc()
+            self._outcomes.succeeded()
         except asyncpg.PostgresError as error:
             if _is_no_posts_fault(error):
                 await self._refuse(posts, error)
             elif len(posts) == 1:
                 # A post that cannot be written is a defect of ours; it is told so and harms nobody else.
-                self._telemetry.log("flush.post_failed", level=40, error=describe(error))
+                self._telemetry.failed("flush.post_failed", error, level=40)
+                self._outcomes.refused(error)
                 self._telemetry.flushes.labels("failed").inc()
                 _answer_all(posts, NotStored("unwritable"))
             else:
@@ -221,6 +228,10 @@ class Flusher:
 
     async def _write(self, posts: Sequence[Post]) -> None:
         connection = await self._connected()
+        await self._clock.ensure(connection)
+        for post in posts:
+            if self._clock.differs_from(post.offset):
+                self._judge(post)
         flush = await self._written_at_once(connection, posts)
         if flush is None:
             async with flushes.transaction(connection):
@@ -248,14 +259,15 @@ class Flusher:
         flush = _flush_of(posts, self._generation)
         try:
             return flush if await self._stores.write_at_once(connection, flush, versions) else None
-        except asyncpg.SyntaxOrAccessError as error:  # the session has lost its function
+        except (asyncpg.SyntaxOrAccessError, asyncpg.FeatureNotSupportedError) as error:
+            # The session has lost its function, or this server cannot plan it.
             self._do_without(error)
             return None
 
     def _do_without(self, error: BaseException) -> None:
         """Write in several round trips from now on, until there is another connection."""
         self._may_write_at_once = False
-        self._telemetry.log("flush.not_at_once", level=30, error=describe(error))
+        self._telemetry.failed("flush.not_at_once", error, level=30)
 
     async def _judge_stale_again(self, connection: RoadConnection, posts: Sequence[Post]) -> int:
         """Judge again what was judged by a version that is no longer the current one.
@@ -275,6 +287,7 @@ class Flusher:
 
     async def _connected(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
+            self._connection = None
             connection = await self._connect()
             try:
                 await at_once.prepare(connection)
@@ -288,10 +301,15 @@ class Flusher:
         return self._connection
 
     async def _refuse(self, posts: Sequence[Post], error: Exception) -> None:
-        self._telemetry.log("flush.refused", level=30, posts=len(posts), error=describe(error))
+        self._telemetry.failed("flush.refused", error, level=30, posts=len(posts))
+        self._outcomes.refused(error)
         self._telemetry.flushes.labels("refused").inc()
         _answer_all(posts, NotStored("database"))
-        if self._connection is not None:
+        if self._connection is None:
+            # There is none to be had: what has come in meanwhile is not kept waiting for the same answer.
+            while self._queue:
+                _answer_all(self._take(), NotStored("database"))
+        else:
             # Whatever state it is in, the next flush begins on a fresh one.
             self._connection.terminate()
             self._connection = None

@@ -20,6 +20,7 @@ from app.intake.judging import Candidate, Judged
 from app.intake.storing import Stores
 from app.intake.targets import Targets
 from app.intake.verdicts import Flush, Verdict
+from app.store.clock import DatabaseClock
 from app.store.trouble import DRIVER_TROUBLE
 from app.telemetry import Telemetry
 
@@ -45,7 +46,7 @@ class Intake:
         targets: Targets,
         stores: Stores,
         pool: asyncpg.Pool,
-        now: Callable[[], datetime],
+        clock: DatabaseClock,
         telemetry: Telemetry,
         observe: Callable[[Sequence[Event | Rejection], Answer], None] | None = None,
     ) -> None:
@@ -54,7 +55,7 @@ class Intake:
         self._targets = targets
         self._stores = stores
         self._pool = pool
-        self._now = now
+        self._clock = clock
         self._telemetry = telemetry
         # Finding a series by its label costs more than counting.
         self._received = {
@@ -106,7 +107,7 @@ class Intake:
         except DRIVER_TROUBLE:
             return NotStored("database")
         results = _results(events, Answer(post.judged, flush.verdicts_of(0)))
-        now = self._now()
+        now = self._clock.now()
         return [
             structs.replace(result, preview=_preview(event, judged, result, now))
             for event, judged, result in zip(events, post.judged, results, strict=True)

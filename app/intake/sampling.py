@@ -20,7 +20,7 @@ from app.intake.targets import PublishedMapping
 from app.intake.verdicts import Verdict
 from app.store import outlines
 from app.store.trouble import DRIVER_TROUBLE
-from app.telemetry import Telemetry, describe
+from app.telemetry import Telemetry
 
 WRITE_EVERY_S = 1.0
 _TRIM_EVERY = 20
@@ -128,7 +128,7 @@ class Sampler:
                     if full := [number for number in seen if self._is_full(number)]:
                         await outlines.trim(connection, full)
             except DRIVER_TROUBLE as error:
-                self.telemetry.log("outlines.lost", level=30, mappings=len(seen), error=describe(error))
+                self.telemetry.failed("outlines.lost", error, level=30, mappings=len(seen))
 
     def _is_full(self, number: MappingNumber) -> bool:
         known = self._mappings.get(number)

@@ -40,6 +40,7 @@ class Stores:
         self._vault = keys
         self._writer = writer
         self._ids: list[ParcelId] = []
+        self._ids_from: RoadConnection | None = None  # the session that reserved them
         self._cautious = 0  # for how many more flushes every key is asked about by itself
 
     async def write_at_once(
@@ -165,8 +166,14 @@ class Stores:
         return placed
 
     async def _next_id(self, connection: RoadConnection) -> ParcelId:
-        if not self._ids:
+        """Return an id that this session reserved. Ids never outlive the session that reserved them.
+
+        A reservation is on disk no later than the first commit of its session, so a crash can take back only
+        what that session never used; and a crash, like a failover, ends the session.
+        """
+        if not self._ids or self._ids_from is not connection:
             self._ids = (await parcels.reserve_ids(connection, _IDS_AT_ONCE))[::-1]
+            self._ids_from = connection
         return self._ids.pop()
 
     async def _claim(

@@ -1,8 +1,8 @@
 """Lanes: who may send for an advertiser, fenced; which of them have work.
 
 Ownership is a timed lease with a fencing number, which every write of results names. A session advisory
-lock beside it dies with its connection, so that a crashed owner's lanes are free at once; an owner that
-hangs loses them when the lease lapses.
+lock beside it dies with its connection, so that a crashed owner's lanes are free at once. An owner that hangs
+loses its session to another worker (`living_workers`), and its lanes when the lease lapses at the latest.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -13,7 +13,7 @@ from functools import reduce
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.domain.pacing import Limit
 from app.domain.turns import Service
-from app.store import RoadConnection
+from app.store import RoadConnection, silent_sessions
 
 LANE_LOCKS = 7_311  # class of the advisory locks, one per lane
 WORKER_LOCKS = 7_312  # each worker holds one, so that workers can be counted
@@ -72,12 +72,13 @@ class Work:
     """A lane that owes something sendable or is owned.
 
     `owner` is None when it is free; `due_in` are the seconds until it owes something (≤ 0: now), None
-    where nothing waits.
+    where nothing waits. `is_lapsed` marks a free lane whose owner neither renewed its lease nor gave it back.
     """
 
     lane: LaneId
     owner: str | None
     due_in: float | None
+    is_lapsed: bool = False
 
 
 async def enlist(connection: RoadConnection) -> None:
@@ -90,16 +91,16 @@ async def delist(connection: RoadConnection) -> None:
     await connection.execute("SELECT pg_advisory_unlock_shared($1, 0)", WORKER_LOCKS)
 
 
-async def workers(connection: RoadConnection) -> int:
-    """Return how many workers are alive on this database."""
-    number: int = await connection.fetchval(
-        """
-        SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint = $1 AND granted
-        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        """,
-        WORKER_LOCKS,
-    )
-    return max(1, number)
+async def living_workers(connection: RoadConnection, *, silent_after: timedelta) -> int:
+    """Return how many workers are alive on this database; end the sessions of those that are not.
+
+    A worker whose process is frozen keeps its session, and with it the locks of its lanes. It is not counted
+    once it has said nothing for `silent_after`, and its session is ended.
+    """
+    holders, silent = await silent_sessions.speaking(connection, WORKER_LOCKS, 0, silent_after=silent_after)
+    if silent:
+        await silent_sessions.end_silent(connection, WORKER_LOCKS, 0, silent_after=silent_after)
+    return max(1, holders - silent)
 
 
 async def busy(connection: RoadConnection) -> list[Work]:
@@ -108,7 +109,7 @@ async def busy(connection: RoadConnection) -> list[Work]:
     Free means: no lease, a lapsed one, or an owner whose session (and with it the lock) is gone.
     """
     rows = await connection.fetch(_BUSY, LANE_LOCKS)
-    return [Work(LaneId(row["id"]), row["owner"], row["due_in"]) for row in rows]
+    return [Work(LaneId(row["id"]), row["owner"], row["due_in"], row["is_lapsed"]) for row in rows]
 
 
 def _heads(name: str, table: str, open_ones: str) -> str:
@@ -140,9 +141,10 @@ _BUSY = f"""
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())),
     known AS (
       SELECT l.id, CASE WHEN l.leased_until > now() AND l.id IN (SELECT lane FROM held)
-        THEN l.owner END AS owner, extract(epoch FROM o.due_at - clock_timestamp())::float8 AS due_in
+        THEN l.owner END AS owner, extract(epoch FROM o.due_at - clock_timestamp())::float8 AS due_in,
+        coalesce(l.owner IS NOT NULL AND l.leased_until <= now(), false) AS is_lapsed
       FROM lanes l LEFT JOIN owed o ON o.lane = l.id)
-    SELECT id, owner, due_in FROM known WHERE owner IS NOT NULL OR due_in IS NOT NULL ORDER BY id
+    SELECT id, owner, due_in, is_lapsed FROM known WHERE owner IS NOT NULL OR due_in IS NOT NULL ORDER BY id
 """
 
 

@@ -1,11 +1,14 @@
 """Whether the database takes and keeps what it is given: found out by giving it something."""
 
+import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.store import partitions
+from app.domain.ids import DestinationNumber
+from app.store import RoadConnection, counts, ledger, parcels, partitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +53,38 @@ async def seconds_apart(connection: AsyncConnection, now: float) -> float:
     """Return how far the database's clock is ahead of `now`, in seconds since 1970."""
     row = await connection.execute(text("SELECT extract(epoch FROM clock_timestamp())"))
     return float(row.scalar_one()) - now
+
+
+_NOBODY = DestinationNumber(0)  # no destination has this number
+
+
+async def rehearse_flush(connection: RoadConnection) -> None:
+    """Write what a flush writes, for the caller to roll back. Raises what a flush would meet."""
+    await connection.execute("SET LOCAL lock_timeout = '1s'")
+    await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", partitions.FLUSH_LOCK)
+    generation = await ledger.current_generation(connection)
+    [parcel] = await parcels.reserve_ids(connection, 1)
+    # A key of its own each time, so that it waits for no flush and meets no row.
+    await ledger.claim(connection, generation, [ledger.Entry(secrets.token_bytes(16), bytes(16), parcel, 0)])
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    made = parcels.NewParcel(parcel, _NOBODY, b"probe", b"probe", 1, 1, at, at, b"probe")
+    await parcels.append(connection, [made], deltas={_NOBODY: counts.Taken(accepted=1)})
+
+
+async def rehearse_claim(connection: RoadConnection) -> None:
+    """Read and write what a claim does, for the caller to roll back. Raises what a claim would meet."""
+    await connection.execute("SET LOCAL lock_timeout = '1s'")
+    await connection.fetch(
+        """
+        (SELECT parcel FROM parcel_states WHERE settled_at IS NULL
+         ORDER BY destination, queue, due_at, parcel LIMIT 1)
+        UNION ALL (SELECT parcel FROM exceptions WHERE status = 'retrying'
+         ORDER BY destination, queue, due_at, parcel, place LIMIT 1)
+        """
+    )
+    await connection.execute(
+        """
+        INSERT INTO attempts (id, day, lane, destination, fence, worker, parcels, events, generation)
+        VALUES (nextval('attempt_ids'), (now() AT TIME ZONE 'UTC')::date, 0, 0, 0, 'probe', '{}', 1, 0)
+        """
+    )

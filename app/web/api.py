@@ -34,7 +34,7 @@ from app.web import (
 from app.web.auth import KeyRing
 from app.web.console.router import router as console_router
 from app.web.envelope import Envelope
-from app.web.health import Readiness
+from app.web.health import API, Readiness
 from app.web.posting import Posting
 from app.web.pressure import Gauges, resident_bytes
 from app.web.shortcut import Shortcut
@@ -109,7 +109,9 @@ def create_api(wiring: Wiring) -> Api:
     app.state.key_ring = KeyRing(
         wiring.engine, bootstrap=wiring.bootstrap_key_digest, monotonic=wiring.monotonic
     )
-    app.state.readiness = Readiness(wiring.engine, wiring.monotonic)
+    app.state.readiness = Readiness(
+        wiring.engine, wiring.monotonic, role=API, outcomes=wiring.outcomes, clock=wiring.clock
+    )
     for router in ROUTERS:
         app.include_router(router)
     errors.install(app)

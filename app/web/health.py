@@ -1,7 +1,8 @@
 """Whether this process lives, whether it can keep what it takes, and its numbers for Prometheus."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -9,7 +10,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import JSONResponse, Response
 
-from app.store import readiness
+from app.store import RoadConnection, driver_of, readiness
+from app.store.clock import DatabaseClock
+from app.store.outcomes import Outcomes
 from app.store.unavailable import is_unavailable
 from app.web.door import Door, Wired, open_to_all
 
@@ -20,12 +23,39 @@ _ASKED_EVERY_S = 1.0
 _PATIENCE_S = 3.0
 
 
-class Readiness:
-    """Asks the database at most once a second, however many ask here; one question at a time."""
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a process asks of the database: how to rehearse it, and the reason when it is refused."""
 
-    def __init__(self, engine: AsyncEngine, monotonic: Callable[[], float]) -> None:
+    refused: str
+    rehearse: Callable[[RoadConnection], Awaitable[None]]
+
+
+API = Role("flushes_refused", readiness.rehearse_flush)
+WORKER = Role("claims_refused", readiness.rehearse_claim)
+
+
+class Readiness:
+    """Asks the database at most once a second, however many ask here; one question at a time.
+
+    It also follows how the process's own flushes or claims end. A process that is not ready gets no events
+    to succeed with, so what it does is rehearsed, and rolled back, before it is called ready again.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        monotonic: Callable[[], float],
+        *,
+        role: Role = API,
+        outcomes: Outcomes | None = None,
+        clock: DatabaseClock | None = None,
+    ) -> None:
         self._engine = engine
         self._monotonic = monotonic
+        self._role = role
+        self._outcomes = outcomes
+        self._clock = clock
         self._turn = asyncio.Lock()
         self._until = float("-inf")
         self._reasons: tuple[str, ...] = ()
@@ -44,6 +74,8 @@ class Readiness:
                 await readiness.write(connection)
                 durable = await readiness.durability(connection)
                 ahead = await readiness.days_ahead(connection)
+                if self._clock is not None:
+                    await self._clock.measure(await driver_of(connection))
         except Exception as error:
             # Not ready, whatever it is; what kind it is goes into the log where the request is noted.
             return ("database_unavailable" if is_unavailable(error) else "database_refused",)
@@ -52,8 +84,26 @@ class Readiness:
             ("synchronous_commit_off", durable.synchronous_commit),
             ("full_page_writes_off", durable.full_page_writes),
             ("partitions_short", ahead >= FEWEST_DAYS_AHEAD),
+            ("clock_off", self._clock is None or not self._clock.is_off),
+            (self._role.refused, not await self._is_refused()),
         )
         return tuple(reason for reason, good in checks if not good)
+
+    async def _is_refused(self) -> bool:
+        """Tell whether the database refuses what this process is for; rehearse it where that is not known."""
+        if self._outcomes is None:
+            return False
+        if self._outcomes.want_probe:
+            try:
+                async with asyncio.timeout(_PATIENCE_S), self._engine.connect() as connection:
+                    driver = await driver_of(connection)
+                    await self._role.rehearse(driver)
+                    await connection.rollback()
+            except Exception as error:
+                self._outcomes.refused(error)
+                return True
+            self._outcomes.probed()
+        return self._outcomes.are_refused
 
 
 @router.get("/health/live", summary="Is the process alive?")

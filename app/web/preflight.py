@@ -44,7 +44,7 @@ async def preflight(
             confirmed=await amazon_accounts.confirmations(connection, destination.id),
             accepted=await destinations.ever_accepted(connection, destination.number),
             delivered=await destinations.delivered(connection, destination.number),
-            seconds_apart=await readiness.seconds_apart(connection, wired.now().timestamp()),
+            seconds_apart=await readiness.seconds_apart(connection, _our_clock(wired)),
         )
     lines = checklist(known)
     return {
@@ -85,3 +85,8 @@ async def confirm(destination_id: str, body: Confirm, caller: CallerOf, wired: W
                 after={"check": body.check},
             )
     return await preflight(destination_id, caller, wired)
+
+
+def _our_clock(wired: Wired) -> float:
+    """Return what this machine's own clock says; `wired.now` tells the database's time."""
+    return wired.now().timestamp() - (wired.clock.offset if wired.clock is not None else 0.0)

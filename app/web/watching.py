@@ -54,14 +54,14 @@ class Shown:
 class Beside(Server):
     """A server beside what the process is for: it leaves signals alone and ends when it is told to."""
 
-    def __init__(self, application: ASGIApp) -> None:
+    def __init__(self, application: ASGIApp, *, terms: Terms = _TERMS) -> None:
         super().__init__(
             application,
             host="",
             port=0,
             keep_alive_s=5,
             linger_s=0,
-            terms=_TERMS,
+            terms=terms,
             # Who is cut here is of no interest to those who watch the process itself.
             registry=CollectorRegistry(),
         )

@@ -18,6 +18,8 @@ from app.domain.admission import Bounds
 from app.domain.consent import ConsentSettings
 from app.domain.destination import Region
 from app.domain.ids import AdvertiserId, DestinationNumber
+from app.store.clock import DatabaseClock
+from app.store.outcomes import Outcomes
 from app.vault import Vault
 
 logger = logging.getLogger("app.web.wiring")
@@ -139,6 +141,9 @@ class Wiring:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     now: Callable[[], datetime] = _now
     monotonic: Callable[[], float] = monotonic
+    # What readiness follows besides a row of its own: how flushes end, and how far our clock is off.
+    outcomes: Outcomes | None = None
+    clock: DatabaseClock | None = None
     # What preview needs to judge an event as the door does; the pepper makes derived event ids (engine §4).
     pepper: bytes = b""
     max_event_age: timedelta = timedelta(days=21)

@@ -33,6 +33,8 @@ from app.intake.receiving import Intake
 from app.intake.targets import AgeLimits
 from app.resources import Resources, opened, session_settings
 from app.settings import Settings
+from app.store.clock import DatabaseClock
+from app.store.outcomes import Outcomes
 from app.store.token_leases import refresh_place
 from app.store.trouble import DRIVER_TROUBLE
 from tests.chaos import stored
@@ -156,12 +158,15 @@ class Rehearsal:
             self.resources.dsn, min_size=0, max_size=8, connection_class=wire_with(fuse), reset=_as_is
         )
         given = {one.name: getattr(self.resources, one.name) for one in fields(Resources)}
+        clock = Clock()
+        # Time passes for it as for the rest of the life, so that it is asked for at the same calls each time.
+        given |= {"clock": DatabaseClock(clock, clock), "outcomes": Outcomes(clock)}
         wired = _Wired(
             **{**given, "pool": pool, "name": f"life-{id(fuse)}", "writer": writer},
             fuse=fuse,
             session=session,
         )
-        life = Life(self, wired, fuse, Clock())
+        life = Life(self, wired, fuse, clock)
         try:
             with suppress(Died):
                 yield life
@@ -229,7 +234,8 @@ class Life:
                 telemetry=resources.telemetry,
                 settled_within=SETTLED_WITHIN,
             ),
-            chance=Chance(now=lambda: datetime.now(UTC), monotonic=clock, jitter=lambda: 0.5),
+            chance=Chance(monotonic=clock, jitter=lambda: 0.5),
+            clock=resources.clock,
             telemetry=resources.telemetry,
             worker=resources.name,
             writer=Writer(resources.writer),

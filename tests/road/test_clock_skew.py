@@ -1,18 +1,19 @@
-"""Processes whose clocks are five minutes off: nothing is lost or doubled, and windows are kept.
+"""Processes whose clocks are off, by minutes, hours or weeks: nothing is lost, doubled or misjudged.
 
-Schedules are the database's clock and windows each process's own monotonic one; wall clocks only judge how
-old an event is.
+Schedules and ages are the database's clock, windows each process's own monotonic one.
 """
 
 import asyncio
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import timedelta
 from itertools import pairwise
 
 import httpx
 import pytest
 
 from app.delivery.dispatching import Dispatcher
+from app.domain.skew import adjusted
+from app.store.clock import DatabaseClock
 from tests.road.amazon import Request
 from tests.road.world import World, event, stamp
 
@@ -20,19 +21,19 @@ OFF = timedelta(minutes=5)
 WINDOW_S = 1
 
 
-def off(by: timedelta) -> datetime:
-    return datetime.now(UTC) + by
+def off(by: timedelta) -> DatabaseClock:
+    """The database's clock as a process knows it whose own is off."""
+    return DatabaseClock(lambda: time.time() + by.total_seconds())
 
 
 def set_worker(dispatcher: Dispatcher, by: timedelta) -> None:
     """Set a worker's wall clock off."""
-    delivery = dispatcher._delivery
-    delivery._chance = replace(delivery._chance, now=lambda: off(by))
+    dispatcher._delivery._clock = off(by)
 
 
 def set_door(world: World, by: timedelta) -> None:
     """Set the wall clock of the API off."""
-    world.intake._now = world.intake._flusher._now = lambda: off(by)
+    world.intake._clock = world.intake._flusher._clock = off(by)
 
 
 @pytest.mark.parametrize(
@@ -89,3 +90,58 @@ async def test_a_door_whose_clock_is_off_takes_an_id_once(world: World, door: ti
     set_door(world, door)
     assert [one.status for one in await world.post(dst, event(1, **old))] == ["duplicate"]
     assert [one.status for one in await world.post(dst, event(2, **old))] == ["accepted"]
+
+
+FAR = [timedelta(hours=1), timedelta(hours=-1), timedelta(days=40), timedelta(days=-40)]
+
+
+@pytest.mark.parametrize("by", FAR, ids=str)
+async def test_however_far_a_clock_is_off_events_are_judged_by_the_databases(
+    world: World, by: timedelta
+) -> None:
+    """By the API what is new and what is old, also in a dry run; by a worker what has expired."""
+    dst = await world.destination()
+    set_door(world, by)
+    ages = {"new": 0, "old": 20, "too old": 22, "future": -1}
+    events = [
+        event(number, event={"timestamp": stamp(ago=timedelta(days=days)), "total": 1, "brand": "acme"})
+        for number, days in enumerate(ages.values())
+    ]
+    for take in (world.rehearse, world.post):
+        results = await take(dst, *events)
+        assert [one.rejection.reason if one.rejection else one.status for one in results] == [
+            "accepted",
+            "accepted",
+            "event_too_old",
+            "timestamp_future",
+        ]
+    set_worker(world.work(), by)
+    await world.until(dst, delivered=2)
+
+
+async def test_a_clock_that_is_set_or_stood_still_is_noticed_before_anything_is_judged(world: World) -> None:
+    """Wall time leaves monotonic time behind: after it was set, and after the machine was suspended."""
+    dst = await world.destination()
+    off_by = [0.0]
+    clock = DatabaseClock(lambda: time.time() + off_by[0])
+    world.intake._clock = world.intake._flusher._clock = clock
+    await world.post(dst, event(1))
+    assert not clock.is_stale
+    off_by[0] = -3600.0
+    assert clock.is_stale
+    assert [one.status for one in await world.post(dst, event(2))] == ["accepted"]
+    assert clock.is_off
+    assert round(clock.offset) == 3600
+    off_by[0] = 0.0
+    await world.post(dst, event(3))
+    assert not clock.is_off
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "offset"),
+    [(100, 100.5, 0), (99, 101, 0), (90, 91, 9), (110, 112, -10)],
+    ids=["a delay", "a long one", "behind", "ahead"],
+)
+def test_a_delay_is_not_taken_for_skew(before: float, after: float, offset: float) -> None:
+    """Only what lies outside our two readings must be the clock."""
+    assert adjusted(0, database=100.2, before=before, after=after) == pytest.approx(offset, abs=0.3)

@@ -199,6 +199,32 @@ async def test_a_session_that_lost_its_function_does_without(database_url: str) 
             assert not any("store_flush" in call for call in fuse.calls)
 
 
+async def test_a_server_that_cannot_plan_the_function_is_written_to_in_steps(database_url: str) -> None:
+    """As Citus answers under generic plans (0A000); every post would be refused for ever otherwise."""
+    async with rehearse(database_url, StandIn(take)) as stage:
+        dst, fuse = await stage.destination(), Fuse()
+        async with stage.life(fuse) as life:
+            assert await life.post(dst, "a")
+            for connection in fuse.connections:
+                await connection.execute(_CANNOT_PLAN)
+            assert await life.post(dst, "b")
+            fuse.calls.clear()
+            assert await life.post(dst, "c")
+            assert not any("store_flush" in call for call in fuse.calls)
+
+
+_CANNOT_PLAN = """
+DO $$
+DECLARE types text;
+BEGIN
+  SELECT pg_get_function_identity_arguments(p.oid) INTO types FROM pg_proc p
+  WHERE p.proname = 'store_flush' AND p.pronamespace = pg_my_temp_schema();
+  EXECUTE format('CREATE OR REPLACE FUNCTION pg_temp.store_flush(%s) RETURNS text LANGUAGE plpgsql AS '
+    || quote_literal('BEGIN RAISE ''could not plan'' USING ERRCODE = ''0A000''; END'), types);
+END $$
+"""
+
+
 async def test_so_many_posts_as_are_worth_a_flush_do_not_wait_for_more(world: World) -> None:
     """Where posts come together a flush waits for more of them, but not for ever more (ADR 0073)."""
     dst = await world.destination()

@@ -4,7 +4,7 @@ import asyncio
 
 import httpx
 
-from app.delivery.lanes import IN_FLIGHT_CAP
+from app.domain.lane_limits import Capacity
 from tests.road.amazon import Request
 from tests.road.world import World, event, eventually
 
@@ -123,13 +123,13 @@ async def test_hostile_lanes_take_no_send_slots_from_the_others(world: World) ->
     for dst in others:
         await world.until(dst, delivered=ROUNDS, seconds=30)
     sent = [request.advertiser_id for request in world.amazon.requests]
-    assert max(most[advertisers[one]] for one in (slow, failing)) <= IN_FLIGHT_CAP
-    assert most[advertisers[crowded]] <= IN_FLIGHT_CAP
+    assert max(most[advertisers[one]] for one in (slow, failing)) <= Capacity().lane
+    assert most[advertisers[crowded]] <= Capacity().lane
     assert sent.count(advertisers[slow]) + sent.count(advertisers[failing]) <= 25
     # Every other lane may be asked once before, and the crowded one once for each time a slot came free.
     waited.sort()
     print(f"waited in sends: median {waited[len(waited) // 2]}, worst {waited[-1]}")
-    assert waited[-1] <= 2 * LANES + 4 * IN_FLIGHT_CAP
+    assert waited[-1] <= 2 * LANES + 4 * Capacity().lane
     assert waited[len(waited) // 2] <= LANES
     # Its share of the slots, and no more, went to the crowded lane while the others were busy.
     busy = sent[: len(sent) - sent[::-1].index(names[others[-1]])]

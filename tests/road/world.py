@@ -21,6 +21,7 @@ from app.domain.consent import ConsentSettings
 from app.domain.destination import State
 from app.domain.event import read_events
 from app.domain.ids import DestinationNumber
+from app.domain.lane_limits import TIMES, Times
 from app.domain.status import Totals, tally
 from app.intake.flushing import NotStored
 from app.intake.receiving import Intake, Result
@@ -153,11 +154,21 @@ class World:
         assert isinstance(read, list), read
         return await self.intake.receive(read, allowed=None)
 
-    def work(self, *, listens: bool = True, journey: Journey | None = None) -> Dispatcher:
+    async def rehearse(self, destination: str, *events: dict[str, Any]) -> list[Result]:
+        """Post these events as a dry run."""
+        read = read_events(list(events), default_destination=destination, default_mapping=None)
+        assert isinstance(read, list), read
+        results = await self.intake.rehearse(read, allowed=None)
+        assert not isinstance(results, NotStored), results
+        return results
+
+    def work(
+        self, *, listens: bool = True, journey: Journey | None = None, times: Times = TIMES
+    ) -> Dispatcher:
         """Start a worker."""
         client = EventsClient("client", "http://amazon.test", self.amazon.client())
         sign_in = SignIn("client", Secret(), "http://x/cb", "http://amazon.test", self.amazon.client())
-        dispatcher = worker.wired(self.resources, client, sign_in, journey)
+        dispatcher = worker.wired(self.resources, client, sign_in, journey, times=times)
         dispatcher._listens = listens  # the one thing of it that no setting turns off
         self.workers.append((dispatcher, asyncio.create_task(dispatcher.run())))
         return dispatcher

@@ -1,0 +1,56 @@
+"""Sessions that hold an advisory lock and say nothing any more: their process is frozen or out of reach.
+
+Such a session would keep its lock until its process wakes or its connection breaks, which may be never.
+Ending it is the fence too: a process that wakes finds its connection closed and can finish nothing on it.
+"""
+
+from datetime import timedelta
+
+from app.store import RoadConnection
+
+# A session of the same account can always be ended, and its last statement seen.
+_HOLDERS = """
+    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.classid::bigint = $1 AND l.objid::bigint = $2 AND l.granted
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND a.usename = current_user
+      -- Of the last statement's begin or end. Statements end within statement_timeout, so a running one that
+      -- is older hangs as well.
+      AND a.state_change < clock_timestamp() - $3::interval
+"""
+
+
+async def end_silent(
+    connection: RoadConnection, classid: int, objid: int, *, silent_after: timedelta
+) -> list[int]:
+    """End the sessions that hold this lock and have been silent for so long; return their process ids.
+
+    For a lock on one number, `classid` is 0.
+    """
+    rows = await connection.fetch(
+        # The time-out waits for the session's end, so that its locks are free when this returns.
+        f"SELECT l.pid, pg_terminate_backend(l.pid, 1000) AS is_over {_HOLDERS}",
+        classid,
+        objid,
+        silent_after,
+    )
+    return [row["pid"] for row in rows]
+
+
+async def speaking(
+    connection: RoadConnection, classid: int, objid: int, *, silent_after: timedelta
+) -> tuple[int, int]:
+    """Return how many sessions hold this lock, and how many of them have been silent for so long."""
+    row = await connection.fetchrow(
+        f"""
+        SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint = $1
+          AND objid::bigint = $2 AND granted
+          AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS holders,
+          (SELECT count(*) {_HOLDERS}) AS silent
+        """,
+        classid,
+        objid,
+        silent_after,
+    )
+    assert row is not None
+    return row["holders"], row["silent"]

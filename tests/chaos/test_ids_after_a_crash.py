@@ -1,0 +1,105 @@
+"""Batch ids that a flush reserved are never used twice after Postgres crashed under it.
+
+The crash takes the sequence back to what is on disk. A process that went on with ids from before it, and
+another that reserves after it, would store two batches under one id.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from app.embedded import THROWAWAY, Cluster
+from app.intake.flushing import NotStored
+from app.migrate import upgrade
+from tests.road.world import World, event, eventually, make_world
+
+# The background writer of the log would put the reservation on disk within a fifth of a second.
+LATE = {**THROWAWAY, "wal_writer_delay": "10s", "autovacuum": "off"}
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[Cluster]:
+    """A server of the test's own: no other test must crash with it."""
+    folder = Path(tempfile.mkdtemp(prefix="conversions-crash-"))
+    folder.chmod(0o755)
+    cluster = Cluster(folder, settings=LATE)
+    try:
+        cluster.start()
+        upgrade(cluster.url)
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def kill_a_backend(url: str) -> None:
+    """End one server process by SIGKILL: Postgres ends all others and recovers from its log."""
+    victim = await asyncpg.connect(url.replace("+asyncpg", ""))
+    os.kill(await victim.fetchval("SELECT pg_backend_pid()"), signal.SIGKILL)
+    victim.terminate()
+
+
+async def is_back(url: str) -> bool:
+    with suppress(OSError, asyncpg.PostgresError):
+        connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+        await connection.close()
+        return True
+    return False
+
+
+async def ids_of(world: World) -> list[int]:
+    return [row["parcel"] for row in await world.fetch("SELECT parcel FROM parcel_states ORDER BY parcel")]
+
+
+async def test_ids_reserved_before_a_crash_are_not_used_after_it(own_cluster: Cluster) -> None:
+    """Postgres crashes while a flush holds its reservation uncommitted; then two processes store."""
+    url = own_cluster.url
+    async with make_world(url) as survivor:
+        dst = await survivor.destination()
+        blocker = await asyncpg.connect(url.replace("+asyncpg", ""))
+        await blocker.execute("BEGIN; LOCK TABLE ledger IN EXCLUSIVE MODE")
+        posting = asyncio.create_task(survivor.try_post(dst, event(0)))
+        await eventually(lambda: survivor.fetch("SELECT FROM pg_locks WHERE NOT granted"))
+
+        await kill_a_backend(url)
+        assert isinstance(await posting, NotStored)
+        await eventually(lambda: is_back(url))
+
+        async with make_world(url) as other:
+            for number in range(1, 4):
+                await other.post(dst, event(number))
+        for number in range(4, 8):
+            # Under an id that the other has, it would be refused; past midnight it would not even be that.
+            await survivor.post(dst, event(number))
+        ids = await ids_of(survivor)
+        assert len(ids) == len(set(ids)) == 7
+        blocker.terminate()
+
+
+async def test_ids_of_one_session_are_not_used_by_the_next(own_cluster: Cluster) -> None:
+    """A standby that takes over may not know what the lost primary had reserved, committed or not."""
+    async with make_world(own_cluster.url) as survivor:
+        dst = await survivor.destination()
+        await survivor.post(dst, event(0))
+        # As after a failover: the sequence is behind, and every session of the old server has ended.
+        await survivor.fetch("SELECT setval('parcel_ids', 1)")
+        await survivor.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'conversions-own'"
+        )
+        async with make_world(own_cluster.url) as other:
+            for number in range(1, 4):
+                await other.post(dst, event(number))
+        await survivor.try_post(dst, event(4))  # by which it may find its connection gone
+        for number in range(4, 8):
+            await survivor.post(dst, event(number))
+        ids = await ids_of(survivor)
+        assert len(ids) == len(set(ids)) == 8

@@ -1,0 +1,108 @@
+"""Shares of a worker: no one or two lanes take all of it, and every lane has an owner among the living."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.lane_limits import LEAST_IN_FLIGHT, Capacity, InFlight, Times, fair_share, may_take
+
+totals = st.integers(LEAST_IN_FLIGHT, 256)
+
+
+def fill(capacity: Capacity, hanging: int, *, regions: int = 1, failing: bool = False) -> list[int]:
+    """Let lanes begin requests that never end, in turn, for as long as any is admitted."""
+    held = [0] * hanging
+    moved = True
+    while moved:
+        moved = False
+        for lane in range(hanging):
+            now = InFlight(
+                total=sum(held),
+                region=sum(held[lane % regions :: regions]),
+                lane=held[lane],
+                failing=sum(held) if failing else 0,
+            )
+            if capacity.admits(now, is_failing=failing):
+                held[lane] += 1
+                moved = True
+    return held
+
+
+@given(totals)
+def test_one_lane_takes_at_most_half(total: int) -> None:
+    """However long it hangs and however much waits in it."""
+    assert fill(Capacity(total), 1) == [total // 2]
+
+
+@given(totals, st.integers(1, 3))
+def test_one_and_two_and_three_lanes_leave_room_for_others(total: int, hanging: int) -> None:
+    """A lane that comes later begins at once."""
+    held = fill(Capacity(total), hanging)
+    others = InFlight(total=sum(held), region=0, lane=0, failing=0)
+    if hanging <= 2 or total >= 8:
+        assert Capacity(total).admits(others, is_failing=False)
+
+
+@given(totals, st.integers(1, 300))
+def test_a_region_leaves_a_quarter_to_the_others(total: int, hanging: int) -> None:
+    """Even where every lane of a region hangs at once."""
+    assert sum(fill(Capacity(total), hanging)) <= total - total // 4
+
+
+@given(totals, st.integers(1, 300))
+def test_failing_lanes_leave_half_to_the_healthy_ones(total: int, hanging: int) -> None:
+    """Their probes may hang too; there may be any number of them."""
+    capacity = Capacity(total)
+    held = fill(capacity, hanging, failing=True)
+    assert sum(held) <= total // 2
+    assert capacity.admits(InFlight(sum(held), sum(held), 0, sum(held)), is_failing=False)
+
+
+@given(totals)
+def test_each_request_that_may_begin_finds_a_connection(total: int) -> None:
+    """The connections of a region follow from its share."""
+    capacity = Capacity(total)
+    assert max(sum(fill(capacity, lanes)) for lanes in (1, 2, total)) <= capacity.connections
+    assert not list(capacity.problems(capacity.connections))
+
+
+@pytest.mark.parametrize("total", [1, 2, 3])
+def test_too_few_requests_at_once_are_a_start_error(total: int) -> None:
+    """With a sentence."""
+    (problem,) = Capacity(total).problems()
+    assert problem.startswith("must be 4 or more")
+
+
+def test_too_few_connections_are_a_start_error() -> None:
+    """A request that waits for a connection has its time running already."""
+    (problem,) = Capacity(16).problems(8)
+    assert "needs 12 connections a region; there are 8" in problem
+
+
+def test_times_that_contradict_each_other_are_a_start_error() -> None:
+    """A lease that a request outlasts would let no request begin."""
+    assert not list(Times().problems())
+    (problem,) = Times(lease=30, request=25).problems()
+    assert "too short" in problem
+
+
+def test_the_times_that_are_in_force() -> None:
+    """Sessions of frozen workers end before the leases of their lanes do; nothing is sent again too early."""
+    times = Times()
+    assert (times.lease, times.request, times.settled_within, times.renew_every) == (60, 25, 30, 10)
+    assert times.silent_after < times.lease
+
+
+@given(st.integers(0, 500), st.integers(1, 64))
+def test_every_lane_has_an_owner(lanes: int, workers: int) -> None:
+    """The shares of the living workers hold all lanes, and no share is larger than need be."""
+    share = fair_share(lanes, workers)
+    assert share * workers >= lanes
+    assert (share - 1) * workers < lanes or share == 0
+
+
+def test_a_lapsed_lane_is_taken_beyond_the_share() -> None:
+    """Its owner hangs, however many workers are counted."""
+    assert may_take(2, 3, is_lapsed=False)
+    assert not may_take(3, 3, is_lapsed=False)
+    assert may_take(3, 3, is_lapsed=True)
