@@ -54,14 +54,12 @@ class Constant:
 # Small pools and odd sizes find what usual ones hide. `lease_s` and `request_deadline_s` are drawn together
 # (see `draw`), since a request is only begun when the lease outlives it.
 CONSTANTS: Mapping[str, Constant] = {
-    "lease_s": Constant("app/delivery/ownership.py", "LEASE", (), "timedelta(seconds={})"),
-    "renew_every_s": Constant("app/delivery/ownership.py", "RENEW_EVERY_S", (0.5, 1.0, 2.0)),
+    "lease_s": Constant("app/domain/lane_limits.py", "lease", ()),
+    "request_deadline_s": Constant("app/domain/lane_limits.py", "request", (2.0, 3.0, 4.0)),
+    "statement_deadline_s": Constant("app/store/keepalive.py", "COMMAND_TIMEOUT_S", (4.0, 6.0)),
     "recover_every_s": Constant("app/delivery/ownership.py", "RECOVER_EVERY_S", (0.3, 1.0, 2.0)),
     "poll_every_s": Constant("app/delivery/lanes.py", "POLL_EVERY_S", (0.2, 0.5, 1.0)),
     "single_queue_cache_s": Constant("app/delivery/lanes.py", "BELIEVED_S", (0.0, 0.05, 0.5, 2.0)),
-    "in_flight_per_lane": Constant("app/delivery/lanes.py", "IN_FLIGHT_CAP", (1, 2, 4, 8, 16)),
-    "request_deadline_s": Constant("app/delivery/delivering.py", "REQUEST_DEADLINE_S", (2.0, 3.0, 4.0)),
-    "least_request_s": Constant("app/delivery/delivering.py", "_LEAST_S", (0.5, 1.0)),
     "worker_pool": Constant("app/worker.py", "POOL_SIZE", (3, 4, 6, 10)),
     "api_pool": Constant("app/main.py", "POOL_SIZE", (2, 3, 6)),
     "flush_worth_posts": Constant("app/intake/flushing.py", "WORTH_IT", (1, 2, 7, 24, 100)),
@@ -78,7 +76,7 @@ CONSTANTS: Mapping[str, Constant] = {
 SETTINGS: Mapping[str, tuple[int, ...]] = {
     "FLUSH_WAIT_MS": (0, 1, 3, 20),
     "MERGE_WINDOW_MS": (0, 10, 100, 400),
-    "SENDS_IN_FLIGHT": (3, 6, 16, 64),
+    "SENDS_IN_FLIGHT": (4, 6, 16, 64),
     "CONNECTIONS": (80, 300, 900),
 }
 
@@ -89,8 +87,7 @@ def draw(luck: random.Random) -> tuple[dict[str, Number], dict[str, str]]:
         name: luck.choice(constant.choices) for name, constant in CONSTANTS.items() if constant.choices
     }
     # A request begins only when the lease that was last renewed outlives its deadline.
-    spare = luck.choice((2.0, 3.0, 5.0))
-    values["lease_s"] = values["request_deadline_s"] + 2 * values["renew_every_s"] + spare
+    values["lease_s"] = round(values["request_deadline_s"] * luck.choice((1.7, 2.0, 3.0)), 2)
     return values, {name: str(luck.choice(choices)) for name, choices in SETTINGS.items()}
 
 

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -20,6 +21,7 @@ import httpx
 
 from tests.chaos import rare_states
 from tests.chaos.campaign import staged
+from tests.chaos.damage import KINDS
 from tests.chaos.evidence import Objection
 from tests.chaos.liveness import LivenessReport, play
 from tests.chaos.liveness_schedule import LivenessSchedule, draw
@@ -87,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", default="1-5", help="A-B, or one seed")
     parser.add_argument("--replay", type=Path, help="play a kept schedule instead")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no schedule after that time")
+    parser.add_argument("--only", default="", help="kinds of damage, separated by commas, in place of all")
     parser.add_argument("--states", action="store_true", help="demand every rare state of the table")
     parser.add_argument("--states-file", type=Path, help="add the states met to this file")
     asked = parser.parse_args(arguments)
@@ -102,6 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.replay is not None
         else [draw(seed) for seed in range(int(first), int(last or first) + 1)]
     )
+    if kinds := [kind for kind in asked.only.split(",") if kind]:
+        schedules = [
+            replace(one, damages=tuple(sorted({kinds[KINDS.index(kind) % len(kinds)] for kind in one.damages})))
+            for one in schedules
+        ]
     reports = asyncio.run(run(schedules, say, until=began + asked.minutes * 60))
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
