@@ -32,6 +32,24 @@ class Break(StrEnum):
         return self in {Break.DIE_BEFORE, Break.CUT_BEFORE}
 
 
+class Answer(StrEnum):
+    """What the n-th call to the database answers instead of its result; the last is raised before the call."""
+
+    DATA_CORRUPTED = "XX001"
+    DISK_FULL = "53100"
+    TOO_MANY_CONNECTIONS = "53300"
+    QUERY_CANCELED = "57014"
+    ADMIN_SHUTDOWN = "57P01"
+    INVALID_TEXT = "22P02"
+    SERIALIZATION_FAILURE = "40001"
+    DEADLOCK_DETECTED = "40P01"
+    OUT_OF_MEMORY = "MemoryError"
+
+    @property
+    def kills(self) -> bool:
+        return False
+
+
 class Died(BaseException):
     """The process is dead. No `except Exception` may bring it back to life."""
 
@@ -41,7 +59,7 @@ class Fuse:
     """Counts calls; the `at`-th breaks. Once dead, every further call is refused: nothing leaves a corpse."""
 
     at: int | None = None
-    how: Break = Break.DIE_BEFORE
+    how: Break | Answer = Break.DIE_BEFORE
     calls: list[str] = field(default_factory=list)
     blown: bool = False
     dead: bool = False
@@ -95,12 +113,27 @@ class _Wire(asyncpg.Connection):
             fuse.connections.append(self)
         if not fuse.arms(" ".join(query.split()[:4])):
             return await call()
-        if not fuse.how.is_before:
+        if isinstance(fuse.how, Answer):
+            await self._answer(query, fuse.how)
+        elif not fuse.how.is_before:
             await call()
         if fuse.how.kills:
             raise fuse.die()
         self.terminate()
         raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
+
+
+    async def _answer(self, query: str, answer: Answer) -> None:
+        """Raise what the server raises; the transaction is aborted, or over, as it would be."""
+        if answer is Answer.OUT_OF_MEMORY:
+            raise MemoryError
+        if query.startswith(("COMMIT", "ROLLBACK")):
+            await super().execute("ROLLBACK")
+        try:
+            await super().execute(f"DO $$ BEGIN RAISE EXCEPTION SQLSTATE '{answer}'; END $$")
+        finally:
+            if answer is Answer.ADMIN_SHUTDOWN:
+                self.terminate()
 
 
 def wire_with(fuse: Fuse) -> type[asyncpg.Connection]:
@@ -119,6 +152,8 @@ class FusedTransport(httpx.AsyncBaseTransport):
         fuse = self._fuse
         if not fuse.arms(f"{request.method} {request.url.path}"):
             return await self._inner.handle_async_request(request)
+        if isinstance(fuse.how, Answer):
+            raise MemoryError
         if not fuse.how.is_before:
             await self._inner.handle_async_request(request)
         # The event loop turns once more, as it would before any word of a lost connection arrives.

@@ -208,6 +208,7 @@ class Life:
         self._resources = resources
         self._fuse = fuse
         self._clock = clock
+        self.steps = 0
         self._intake: Intake
         self._intake, _ = main.receiving(resources, AgeLimits(), ConsentSettings())
         self._flushing = asyncio.create_task(self._intake.run())
@@ -263,7 +264,10 @@ class Life:
         if not answering.done() and not (await asyncio.wait({answering}, timeout=0.05))[0]:
             answering.cancel()
             self._flushing.result()  # raises Died: the caller's connection ends with the process
-        results = await answering
+        try:
+            results = await answering
+        except MemoryError:
+            return False  # answered 500 or 503; the caller repeats it
         if isinstance(results, NotStored):
             return False
         told = {result.event_id or "": result.status for result in results}
@@ -276,9 +280,10 @@ class Life:
         for step in range(steps):
             if not await stored.waiting(self._stage.office, self._stage.destinations):
                 return
+            self.steps += 1
             # A worker that lost its lanes, or a dead one's leases: some steps are a minute long.
             await self._stage.time_passes(leases=not self.ownership.owned and step % 2 == 1)
-            with suppress(*DRIVER_TROUBLE, StaleOwner):
+            with suppress(*DRIVER_TROUBLE, StaleOwner, MemoryError):
                 await self.ownership.adopt()
                 await self.ownership.renew()
                 for lane, left in await self.ownership.overdue():
@@ -296,7 +301,7 @@ class Life:
             await self.delivery.serve(lane)
         except StaleOwner:
             self.ownership.lose(lane)
-        except DRIVER_TROUBLE:
+        except (*DRIVER_TROUBLE, MemoryError):
             pass
 
     async def end(self) -> None:

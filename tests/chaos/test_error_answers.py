@@ -1,0 +1,66 @@
+"""Every call to the database may answer with an error: each is tried with each, and nothing is lost at any.
+
+The workload is that of the crash points. The process lives on: it must meet the error, repeat or report what
+it could not do, and make progress in a few steps.
+"""
+
+import os
+from datetime import date
+
+import pytest
+
+from tests.chaos.amazon import StandIn
+from tests.chaos.fuse import Answer, Fuse
+from tests.chaos.judge import judge
+from tests.chaos.rehearsal import Rehearsal, rehearse
+from tests.chaos.test_crash_points import POISON, POSTS, begin_anew, moody
+
+# `./run test` tries one call of sixty with each answer, another one each day; with CHAOS=full all are tried.
+STRIDE = 1 if os.environ.get("CHAOS") == "full" else 60
+MOST_STEPS = 30  # a usual run needs about twelve
+
+
+async def perform(stage: Rehearsal, dst: str, fuse: Fuse) -> int:
+    """One life that meets the error and goes on; returns how many steps its worker needed."""
+    stage.amazon.requests.clear()
+    stage.amazon.asked = 0
+    async with stage.life(fuse) as life:
+        for post in (*POSTS, ("fresh",)):
+            for _ in range(3):
+                if await life.post(dst, *post):
+                    break
+            else:
+                raise AssertionError(f"{post} was not accepted at the third time")
+            await life.deliver(steps=2)
+        await life.deliver()
+    stage.evidence.guilty.add(POISON)
+    return life.steps
+
+
+@pytest.mark.parametrize("answer", list(Answer), ids=lambda answer: answer.name.lower())
+async def test_nothing_is_lost_whichever_call_answers_with_an_error(database_url: str, answer: Answer) -> None:
+    """For each n: nothing lost or doubled, no event dead without a cause, and progress in a few steps."""
+    async with rehearse(database_url, StandIn(moody)) as stage:
+        uncut = Fuse()
+        await perform(stage, await stage.destination(), uncut)
+        assert judge(await stage.judged()) == []
+        calls = [n for n, call in enumerate(uncut.calls, start=1) if not call.startswith("POST /")]
+        assert len(calls) > 60
+        failed = []
+        first = (date.today().toordinal() + 7 * list(Answer).index(answer)) % STRIDE
+        for n in calls[first::STRIDE]:
+            begin_anew(stage)
+            fuse = Fuse(at=n, how=answer)
+            where = f"{answer.value} at call {n}"
+            try:
+                steps = await perform(stage, await stage.destination(), fuse)
+            except (AssertionError, MemoryError) as error:
+                failed.append(f"{where} ({fuse.calls[n - 1]}): {type(error).__name__} {error}")
+                continue
+            if not fuse.blown:
+                continue  # what is asked in the background differs from run to run
+            where = f"{where} ({fuse.calls[n - 1]})"
+            failed += [f"{where}: {objection}" for objection in judge(await stage.judged())]
+            if steps > MOST_STEPS:
+                failed.append(f"{where}: {steps} steps until everything was delivered")
+        assert failed == []
