@@ -11,10 +11,10 @@ import asyncpg
 
 from app.delivery import settlements
 from app.delivery.choosing import choose
+from app.delivery.claiming import Claiming
 from app.delivery.erasing import Erasing
-from app.delivery.items import Claimed, Load
+from app.delivery.items import Load
 from app.delivery.lanes import IN_FLIGHT_CAP, Lane
-from app.delivery.loads import claim_live, claim_retry
 from app.delivery.logbook import Logbook
 from app.delivery.tokens import Access, AccessTokens, NotYet, Parked
 from app.domain.destination import Region
@@ -100,15 +100,23 @@ class Delivery:
         self._merge_window = merge_window
         self._amazon = amazon
         self._tokens = tokens
-        self._vault = vault
         self._erasing = erasing
         self._chance = chance
         self._telemetry = telemetry
         self._logbook = Logbook(telemetry)
         self._worker = worker
         self._writer = writer
-        self._max_age = max_age
         self._policy = policy
+        self._claiming = Claiming(
+            vault=vault,
+            erasing=erasing,
+            now=chance.now,
+            monotonic=chance.monotonic,
+            telemetry=telemetry,
+            logbook=self._logbook,
+            writer=writer,
+            max_age=max_age,
+        )
 
     async def serve(self, lane: Lane) -> None:
         """Send one request of a lane, if anything is due, and settle it.
@@ -160,11 +168,16 @@ class Delivery:
         match access:
             case Parked(reason):
                 self._telemetry.log("destination.parked", destination=turn.queue.id, reason=reason)
-                lane.wake(now + 1)
+                lane.leave_out(turn.queue.number, now + 1)
+                lane.wake(now)
                 return None
             case NotYet(why, seconds):
-                self._telemetry.log("token.not_yet", destination=turn.queue.id, why=why, seconds=seconds)
-                lane.wake(now + seconds)
+                level = 40 if why == "unopenable" else 20
+                self._telemetry.log(
+                    "token.not_yet", level=level, destination=turn.queue.id, why=why, seconds=seconds
+                )
+                lane.leave_out(turn.queue.number, now + seconds)
+                lane.wake(now)
                 return None
             case Access():
                 async with self._pool.acquire() as connection:
@@ -199,24 +212,8 @@ class Delivery:
         self, connection: RoadConnection, lane: Lane, turn: _Turn, access: Access
     ) -> _Going | None:
         queue, service = turn.queue, turn.service
-        claim = claim_live if service in (Service.LIVE, Service.REPLAY) else claim_retry
-        claimed = await claim(
-            connection,
-            lane,
-            queue,
-            service,
-            vault=self._vault,
-            max_age=self._max_age,
-            now=self._chance.now(),
-            looked_for=self._erasing.looked_for,
-            floors=turn.floors,
-        )
-        await self._take_off(connection, lane, queue, claimed)
-        load = claimed.load
-        if load is None or not load.items:
-            if claimed != Claimed(None) or lane.only is None:
-                lane.wake(self._chance.monotonic())
-            # Else nothing is due: the notice that woke the lane spoke of what had been taken already.
+        load = await self._claiming.claim(connection, lane, queue, service, turn.floors)
+        if load is None:
             return None
         # Taken before the attempt is committed, so that our deadline ends before the database's does.
         until = self._chance.monotonic() + REQUEST_DEADLINE_S
@@ -245,23 +242,6 @@ class Delivery:
         lane.served[queue.number] = now
         lane.turns = lane.turns.served(service, now, lane.pace.allowed(lane.limit).per_second)
         return _Going(load, started, access, until, load.may_be_more or turn.others_due)
-
-    async def _take_off(
-        self, connection: RoadConnection, lane: Lane, queue: lanes.Queue, claimed: Claimed
-    ) -> None:
-        """Take off the road what a claim found unfit to be sent."""
-        for parcel, day in claimed.erasable:
-            spared = frozenset(place for one, place in lane.exceptions_in_flight if one == parcel)
-            await self._erasing.rewrite(connection, parcel, day, spared=spared)
-        only_late = claimed.load is not None and not claimed.load.items
-        if claimed.expired or claimed.unreadable or only_late:
-            async with connection.transaction():
-                written = await settlements.write_unsent(
-                    connection, lane, queue.number, claimed, writer=self._writer
-                )
-            self._logbook.settled(written.delta)
-            for one in claimed.unreadable:
-                self._telemetry.log("parcel.unreadable", level=40, parcel=one.parcel, events=len(one.places))
 
     async def _go(self, lane: Lane, going: _Going) -> bool:
         """Sent and settled. Returns whether what it carried was moved on: delivered, dead or due later."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import asyncpg
 
-from app.domain.parcel import unpack_shapes
+from app.domain.parcel import read_shapes
 from tests.chaos.evidence import Attempt
 
 _FATES = {"sent": "delivered", "expired": "expired", "discarded": "dead"}
@@ -41,7 +41,7 @@ async def places(connection: asyncpg.Connection, destinations: Sequence[str]) ->
     found: dict[str, list[str]] = defaultdict(list)
     lonely = set(entered)
     for row in parcels:
-        shapes = unpack_shapes(row["shapes"])
+        shapes = read_shapes(row["shapes"])
         for shape in shapes:
             place = (row["id"], shape.place)
             lonely.discard(place)
