@@ -17,7 +17,7 @@ from app.domain.floors import Key
 from app.domain.turns import Service
 from app.store import RoadConnection, lanes
 from app.store.damage import is_damage
-from app.store.trouble import DRIVER_TROUBLE
+from app.store.trouble import is_passing
 from app.telemetry import Telemetry, describe
 from app.vault import Vault
 
@@ -73,10 +73,10 @@ class Claiming:
             )
             await self._settle_unsent(connection, lane, queue, claimed)
         except Exception as error:
-            damaged = is_damage(error)
-            if isinstance(error, (*DRIVER_TROUBLE, StaleOwner)) and not damaged:
+            if isinstance(error, StaleOwner) or is_passing(error):
                 raise
-            self._back_off(lane, queue, service, "damaged_data" if damaged else "defect", describe(error))
+            reason = "damaged_data" if is_damage(error) else "defect"
+            self._back_off(lane, queue, service, reason, describe(error))
             return None
         if claimed.load is not None and claimed.load.items:
             lane.claimed(queue.number, service)

@@ -18,8 +18,7 @@ from app.domain import parcel as packing
 from app.domain.erasing import carries
 from app.domain.ids import ParcelId
 from app.store import RoadConnection, counts, erasures, notices
-from app.store.damage import is_damage
-from app.store.trouble import DRIVER_TROUBLE
+from app.store.trouble import is_passing
 from app.telemetry import Telemetry, describe
 from app.vault import Unopenable, Vault, lock, new_data_key, parcel_place
 
@@ -105,7 +104,7 @@ class Erasing:
             is_read = await self.rewrite(connection, parcel, day)
             problem = None if is_read else "not_opened"
         except Exception as error:
-            if isinstance(error, DRIVER_TROUBLE) and not is_damage(error):
+            if is_passing(error):
                 raise
             problem = describe(error)
         if problem is None:

@@ -163,6 +163,11 @@ def open_bodies(
         return None
 
 
+def opens_under(vault: Vault, parcel: ParcelId, data_key: bytes, content: bytes) -> bool:
+    """Tell whether a parcel's content opens under its data key."""
+    return open_bodies(parcel, data_key, content, vault) is not None
+
+
 def _part(items: Sequence[Item], limit: datetime) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
     fresh = tuple(item for item in items if item.event_at >= limit)
     if len(fresh) == len(items):

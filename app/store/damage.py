@@ -13,7 +13,9 @@ from typing import TypeVar
 import asyncpg
 
 from app.domain.ids import ParcelId
+from app.domain.parcel import read_shapes
 from app.store import RoadConnection
+from app.store.partitions import STORED
 
 _Row = TypeVar("_Row")
 
@@ -133,3 +135,87 @@ async def read_range(
     lower = await read_range(read, connection, first, middle)
     upper = await read_range(read, connection, middle + 1, last)
     return Range(lower.rows + upper.rows, lower.unreadable | upper.unreadable)
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A batch that cannot be read. `reason` is one of the words below, or the SQLSTATE that its row raised.
+
+    'missing': its state is stored and its content is not; 'state_missing': the reverse; 'shapes': what is
+    stored beside its content; 'not_opened': its content or its data key.
+    """
+
+    batch: ParcelId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """How many batches a portion of a check read, the id it reached, and those that cannot be read."""
+
+    batches: int
+    to: int
+    damaged: tuple[Damaged, ...]
+
+
+Opens = Callable[[ParcelId, bytes, bytes], bool]
+
+
+async def check(
+    connection: RoadConnection,
+    *,
+    first: int = 1,
+    last: int | None = None,
+    limit: int = 100,
+    opens: Opens | None = None,
+) -> AsyncIterator[Checked]:
+    """Read every stored batch with an id from `first` to `last`, `limit` ids a statement.
+
+    Yields after each statement, so that the caller may stop, pause, or go on later from `to`. `opens` tells
+    whether a content opens under its wrapped data key; without it contents are read and not opened. To be
+    called outside a transaction: none stays open between two portions.
+    """
+    if last is None:
+        last = await connection.fetchval("SELECT last_value FROM parcel_ids")
+    while first <= last:
+        to = min(first + limit - 1, last)
+        states = await read_range(_reading(connection, _STATES), connection, first, to)
+        alone = await read_range(_reading(connection, _WITHOUT_STATE), connection, first, to)
+        found = states.unreadable | alone.unreadable
+        found |= {row["id"]: "state_missing" for row in alone.rows if row["id"] not in found}
+        found |= {row["id"]: why for row in states.rows if (why := _reason(row, opens)) is not None}
+        damaged = tuple(Damaged(ParcelId(id_), found[id_]) for id_ in sorted(found))
+        whole = {row["id"] for row in states.rows} | set(found)
+        yield Checked(len(whole), to, damaged)
+        first = to + 1
+
+
+def _reading(
+    connection: RoadConnection, statement: str
+) -> Callable[[int, int], Awaitable[list[asyncpg.Record]]]:
+    async def read(first: int, last: int) -> list[asyncpg.Record]:
+        rows: list[asyncpg.Record] = await connection.fetch(statement, first, last)
+        return rows
+
+    return read
+
+
+_STATES = f"""
+    SELECT s.parcel AS id, s.data_key, p.content, p.shapes
+    FROM parcel_states s LEFT JOIN parcels p ON p.id = s.parcel AND p.day = s.day
+    WHERE s.parcel BETWEEN $1 AND $2 AND {STORED} ORDER BY s.parcel
+"""
+_WITHOUT_STATE = """
+    SELECT p.id FROM parcels p WHERE p.id BETWEEN $1 AND $2
+    AND NOT EXISTS (SELECT FROM parcel_states s WHERE s.parcel = p.id AND s.day = p.day)
+"""
+
+
+def _reason(row: asyncpg.Record, opens: Opens | None) -> str | None:
+    if row["content"] is None:
+        return MISSING
+    if read_shapes(row["shapes"]) is None:
+        return "shapes"
+    # Without a data key the content has been forgotten, as it should be.
+    is_open = row["data_key"] is None or opens is None or opens(row["id"], row["data_key"], row["content"])
+    return None if is_open else "not_opened"

@@ -335,20 +335,33 @@ async def discard(connection: RoadConnection, destination: DestinationNumber) ->
 async def forget(connection: RoadConnection, *, after: timedelta, dead_after: timedelta) -> int:
     """Delete the data keys of parcels whose last final state is `after` ago: their content is gone at once.
 
-    Parcels with a conversion that is retried keep theirs; with a dead one, until `dead_after`.
-    Returns how many keys went.
+    Parcels with a conversion that is retried keep theirs; with a dead one, until `dead_after`. Rows on a
+    damaged page are passed over. Returns how many keys went.
     """
-    status: str = await connection.execute(
-        """
-        UPDATE parcel_states s SET data_key = NULL WHERE settled_at < now() - $1::interval
-        AND data_key IS NOT NULL AND NOT EXISTS (SELECT FROM exceptions e WHERE e.parcel = s.parcel AND
-          (e.status = 'retrying' OR e.changed_at > now() - $1::interval
-           OR (e.status = 'dead' AND e.changed_at > now() - $2::interval)))
-        """,
-        after,
-        dead_after,
-    )
-    return int(status.rpartition(" ")[2])
+
+    try:
+        async with damage.trial(connection):
+            return len(await connection.fetch(_FORGET.format(some=""), after, dead_after))
+    except Exception as error:
+        if not damage.is_damage(error):
+            raise
+    some = _FORGET.format(some="AND parcel BETWEEN $3 AND $4")
+
+    async def delete(first: int, last: int) -> list[asyncpg.Record]:
+        rows: list[asyncpg.Record] = await connection.fetch(some, after, dead_after, first, last)
+        return rows
+
+    last: int = await connection.fetchval("SELECT last_value FROM parcel_ids")
+    return len((await damage.read_range(delete, connection, 0, last)).rows)
+
+
+_FORGET = """
+    UPDATE parcel_states s SET data_key = NULL WHERE settled_at < now() - $1::interval
+    AND data_key IS NOT NULL {some} AND NOT EXISTS (SELECT FROM exceptions e
+      WHERE e.parcel = s.parcel AND (e.status = 'retrying' OR e.changed_at > now() - $1::interval
+        OR (e.status = 'dead' AND e.changed_at > now() - $2::interval)))
+    RETURNING 1
+"""
 
 
 def _expect(status: str, rows: int) -> None:
