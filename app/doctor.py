@@ -11,12 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from urllib.parse import urlsplit
 
 import asyncpg
 
 from app import migrate
+from app.delivery.loads import opens_under
 from app.settings import Settings
+from app.store.damage import Damaged, check
 from app.store.deployment import Deployment, read_deployment
 from app.vault import Vault
 
@@ -25,6 +28,9 @@ MOST_SKEW = timedelta(seconds=2)
 FEWEST_DAYS_AHEAD = 2
 """The same bound at which `/health/ready` turns red."""
 CONNECTIONS_A_PROCESS = 12
+CHECKED_BATCHES = 2_000
+"""How many ids `doctor` looks back; all batches are a matter of minutes to hours."""
+MOST_NAMED = 10
 
 
 class Grade(StrEnum):
@@ -41,6 +47,8 @@ class Facts:
     database: Deployment
     lag: timedelta
     newest: str | None
+    damaged: Sequence[Damaged] = ()
+    checked: int = 0
 
 
 Finding = tuple[Grade, str]
@@ -116,6 +124,8 @@ def _keys(facts: Facts) -> Finding:
     lost = sorted((facts.database.key_ids or frozenset()) - known)
     if lost:
         return Grade.FAILURE, f"lack {', '.join(lost)}, under which stored values are sealed"
+    if facts.database.damaged_keys:
+        return Grade.FAILURE, f"cannot be told from {facts.database.damaged_keys} stored values: damaged rows"
     unused = sorted(known - {keys[0].id} - (facts.database.key_ids or frozenset()))
     if unused and facts.database.key_ids:
         return (
@@ -123,6 +133,17 @@ def _keys(facts: Facts) -> Finding:
             f"write with {keys[0].id}; {', '.join(unused)} can be removed, nothing is sealed under it",
         )
     return Grade.OK, f"write with {keys[0].id}"
+
+
+def _stored_data(facts: Facts) -> Finding:
+    if not facts.damaged:
+        return Grade.OK, f"can be read: {facts.checked:,} newest batches were checked"
+    named = ", ".join(f"{one.batch} ({one.reason})" for one in facts.damaged[:MOST_NAMED])
+    more = f" and {len(facts.damaged) - MOST_NAMED:,} more" if len(facts.damaged) > MOST_NAMED else ""
+    return Grade.FAILURE, (
+        f"is damaged in {len(facts.damaged):,} of the {facts.checked:,} newest batches: {named}{more}; "
+        "see Damaged data in docs/operations.md"
+    )
 
 
 def _amazon(facts: Facts) -> Finding:
@@ -167,6 +188,7 @@ CHECKS: Sequence[tuple[str, Check]] = (
     ("partitions", _partitions),
     ("clock", _clock),
     ("ENCRYPTION_KEYS", _keys),
+    ("stored data", _stored_data),
     ("Amazon", _amazon),
     ("PUBLIC_URL", _public_url),
     ("BOOTSTRAP_ADMIN_KEY", _admin),
@@ -181,17 +203,17 @@ def examine(facts: Facts) -> list[tuple[Grade, str, str]]:
 def run(settings: Settings, _asked: argparse.Namespace) -> int:
     """Print every finding; return 1 when one is a failure."""
     try:
-        database, lag = asyncio.run(_read(settings))
+        facts = asyncio.run(_read(settings))
     except (OSError, asyncpg.PostgresError, TimeoutError) as problem:
         sys.stdout.write(f"FAILURE  database: cannot be reached ({type(problem).__name__})\n")
         return 1
-    found = examine(Facts(settings, database, lag, migrate.newest()))
+    found = examine(facts)
     for grade, words, subject in found:
         sys.stdout.write(f"{grade:<8} {subject} {words}\n")
     return int(any(grade is Grade.FAILURE for grade, _, _ in found))
 
 
-async def _read(settings: Settings) -> tuple[Deployment, timedelta]:
+async def _read(settings: Settings) -> Facts:
     assert settings.database_url is not None
     address = settings.database_url.get_secret_value().replace("+asyncpg", "", 1)
     connection = await asyncpg.connect(address, timeout=10)
@@ -199,8 +221,24 @@ async def _read(settings: Settings) -> tuple[Deployment, timedelta]:
         before = datetime.now(UTC)
         database = await read_deployment(connection)
         after = datetime.now(UTC)
+        damaged, checked = (
+            await _damaged(connection, settings) if database.days_ahead is not None else ([], 0)
+        )
     finally:
         await connection.close(timeout=5)
     # The database read its clock between our two readings: only what lies outside them is skew.
     lag = max(before - database.now, timedelta()) + min(after - database.now, timedelta())
-    return database, lag
+    return Facts(settings, database, lag, migrate.newest(), damaged, checked)
+
+
+async def _damaged(connection: asyncpg.Connection, settings: Settings) -> tuple[list[Damaged], int]:
+    """Return which of the newest batches cannot be read, and how many were checked."""
+    vault = Vault(settings.named_keys) if settings.named_keys else None
+    newest: int = await connection.fetchval("SELECT last_value FROM parcel_ids")
+    damaged: list[Damaged] = []
+    checked = 0
+    opens = None if vault is None else partial(opens_under, vault)
+    async for portion in check(connection, first=max(1, newest - CHECKED_BATCHES + 1), opens=opens):
+        damaged += portion.damaged
+        checked += portion.batches
+    return damaged, checked

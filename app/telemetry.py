@@ -50,6 +50,18 @@ class Telemetry:
         self.callbacks = Counter(
             "status_callbacks", "Requests to the journey engine", ["result"], registry=self.registry
         )
+        self.unreadable_batches = Counter(
+            "amazon_conversions_unreadable_batches",
+            "Batches and single events that a claim could not read, by reason",
+            ["reason"],
+            registry=self.registry,
+        )
+        self.claims_failed = Counter(
+            "amazon_conversions_claims_failed",
+            "Claims of due work that gave no request, by reason; the queue backs off",
+            ["reason"],
+            registry=self.registry,
+        )
         self.lanes = Gauge("lanes_owned", "Lanes this worker owns", registry=self.registry)
         self.database_errors = Counter(
             "amazon_conversions_database_errors",

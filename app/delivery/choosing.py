@@ -13,18 +13,19 @@ def choose(lane: Lane, queues: Sequence[lanes.Queue], now: float) -> tuple[lanes
     The last of the three tells whether something else is due as well. Sets the next look where something
     is due soon; what is due later, the poll finds in time. `now` is on this process's monotonic clock.
     """
-    dues = [when for queue in queues for when in queue.due_in.values()]
+    due_in = {queue.number: lane.due_in(queue, now) for queue in queues}
+    dues = [when for of_queue in due_in.values() for when in of_queue.values()]
     if not dues:
         return None
     if (soonest := min(dues)) > 0:
         if soonest <= POLL_EVERY_S:
             lane.wake(now + soonest)
         return None
-    due = [service for queue in queues for service, when in queue.due_in.items() if when <= 0]
+    due = [service for of_queue in due_in.values() for service, when in of_queue.items() if when <= 0]
     service = lane.turns.choose(set(due), now)
     if service is None:
         lane.wake(lane.turns.replay_at)
         return None
-    ready = [queue for queue in queues if queue.due_in.get(service, 1.0) <= 0]
+    ready = [queue for queue in queues if due_in[queue.number].get(service, 1.0) <= 0]
     chosen = min(ready, key=lambda one: lane.served.get(one.number, float("-inf")))
     return chosen, service, len(due) > 1

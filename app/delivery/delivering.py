@@ -11,10 +11,10 @@ import asyncpg
 
 from app.delivery import settlements
 from app.delivery.choosing import choose
+from app.delivery.claiming import Claiming
 from app.delivery.erasing import Erasing
-from app.delivery.items import Claimed, Load
+from app.delivery.items import Load
 from app.delivery.lanes import Lane
-from app.delivery.loads import claim_live, claim_retry
 from app.delivery.logbook import Logbook
 from app.delivery.tokens import Access, AccessTokens, NotYet, Parked
 from app.domain.destination import Region
@@ -104,7 +104,6 @@ class Delivery:
         self._merge_window = merge_window
         self._amazon = amazon
         self._tokens = tokens
-        self._vault = vault
         self._erasing = erasing
         self._chance = chance
         self._clock = clock
@@ -112,8 +111,17 @@ class Delivery:
         self._logbook = Logbook(telemetry)
         self._worker = worker
         self._writer = writer
-        self._max_age = max_age
         self._policy = policy
+        self._claiming = Claiming(
+            vault=vault,
+            erasing=erasing,
+            now=clock.now,
+            monotonic=chance.monotonic,
+            telemetry=telemetry,
+            logbook=self._logbook,
+            writer=writer,
+            max_age=max_age,
+        )
 
     async def serve(self, lane: Lane, *, place_freed: Callable[[], None] = lambda: None) -> None:
         """Send one request of a lane, if anything is due, and settle it.
@@ -174,11 +182,16 @@ class Delivery:
         match access:
             case Parked(reason):
                 self._telemetry.log("destination.parked", destination=turn.queue.id, reason=reason)
-                lane.wake(now + 1)
+                lane.leave_out(turn.queue.number, now + 1)
+                lane.wake(now)
                 return None
             case NotYet(why, seconds):
-                self._telemetry.log("token.not_yet", destination=turn.queue.id, why=why, seconds=seconds)
-                lane.wake(now + seconds)
+                level = 40 if why == "unopenable" else 20
+                self._telemetry.log(
+                    "token.not_yet", level=level, destination=turn.queue.id, why=why, seconds=seconds
+                )
+                lane.leave_out(turn.queue.number, now + seconds)
+                lane.wake(now)
                 return None
             case Access() if lane.waits_for_token:
                 lane.wake(now)  # for a place
@@ -216,25 +229,9 @@ class Delivery:
         self, connection: RoadConnection, lane: Lane, turn: _Turn, access: Access
     ) -> _Going | None:
         queue, service = turn.queue, turn.service
-        claim = claim_live if service in (Service.LIVE, Service.REPLAY) else claim_retry
         await self._clock.ensure(connection)
-        claimed = await claim(
-            connection,
-            lane,
-            queue,
-            service,
-            vault=self._vault,
-            max_age=self._max_age,
-            now=self._clock.now(),
-            looked_for=self._erasing.looked_for,
-            floors=turn.floors,
-        )
-        await self._take_off(connection, lane, queue, claimed)
-        load = claimed.load
-        if load is None or not load.items:
-            if claimed != Claimed(None) or lane.only is None:
-                lane.wake(self._chance.monotonic())
-            # Else nothing is due: the notice that woke the lane spoke of what had been taken already.
+        load = await self._claiming.claim(connection, lane, queue, service, turn.floors)
+        if load is None:
             return None
         # Taken before the attempt is committed, so that our deadline ends before the database's does.
         until = self._chance.monotonic() + self._times.request
@@ -263,24 +260,6 @@ class Delivery:
         lane.served[queue.number] = now
         lane.turns = lane.turns.served(service, now, lane.pace.allowed(lane.limit).per_second)
         return _Going(load, started, access, until, load.may_be_more or turn.others_due)
-
-    async def _take_off(
-        self, connection: RoadConnection, lane: Lane, queue: lanes.Queue, claimed: Claimed
-    ) -> None:
-        """Take off the road what a claim found unfit to be sent."""
-        for parcel, day in claimed.erasable:
-            spared = frozenset(place for one, place in lane.exceptions_in_flight if one == parcel)
-            await self._erasing.rewrite(connection, parcel, day, spared=spared)
-        only_late = claimed.load is not None and not claimed.load.items
-        if claimed.expired or claimed.unreadable or only_late:
-            async with connection.transaction():
-                written = await settlements.write_unsent(
-                    connection, lane, queue.number, claimed, writer=self._writer
-                )
-            self._logbook.settled(written.delta)
-            for one in claimed.unreadable:
-                self._telemetry.log("parcel.unreadable", level=40, parcel=one.parcel, events=len(one.places))
-                self._telemetry.lane_errors.labels("unreadable").inc()
 
     async def _go(self, lane: Lane, going: _Going) -> bool:
         """Sent and settled. Returns whether what it carried was moved on: delivered, dead or due later."""

@@ -13,13 +13,15 @@ from datetime import date, datetime, timedelta
 import asyncpg
 import msgspec
 
+from app.delivery.loads import open_bodies
 from app.domain import parcel as packing
 from app.domain.erasing import carries
 from app.domain.ids import ParcelId
 from app.domain.lane_limits import TIMES
 from app.store import RoadConnection, counts, erasures, notices, silent_sessions
-from app.telemetry import Telemetry
-from app.vault import Unopenable, Vault, lock, new_data_key, parcel_place, unlock
+from app.store.trouble import is_passing
+from app.telemetry import Telemetry, describe
+from app.vault import Unopenable, Vault, lock, new_data_key, parcel_place
 
 _AT_ONCE = 200
 _LOOK_EVERY_S = 0.1
@@ -54,6 +56,7 @@ class Erasing:
         self._monotonic = monotonic
         self._tells = tells
         self._wanted: dict[str, frozenset[str]] = {}
+        self._unreadable: set[str] = set()  # erasures whose own values cannot be opened
 
     @property
     def looked_for(self) -> frozenset[str]:
@@ -62,16 +65,13 @@ class Erasing:
 
     async def learn(self, connection: RoadConnection) -> None:
         """Read the erasures that are under way; those of other workers' scans too."""
-        self._wanted = {
-            one.id: self._opened(one.id, one.sealed) for one in await erasures.pending(connection)
-        }
+        self._wanted = dict(filter(None, map(self._opened, await erasures.pending(connection))))
 
     async def scan(self) -> None:
         """Carry out what was asked for, unless another worker is at it. Can be cut short at any point."""
         async with self._pool.acquire() as connection:
-            asked = await erasures.pending(connection)
-            if not asked:
-                self._wanted = {}
+            await self.learn(connection)
+            if not self._wanted:
                 return
             if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", erasures.ERASER_LOCK):
                 # A scan speaks to the database all the time. One that does not is frozen: its session is
@@ -83,25 +83,44 @@ class Erasing:
                     self._telemetry.log("erasures.scan_taken_over", level=30, sessions=ended)
                 return
             try:
-                await self._scan(connection, asked)
+                await self._scan(connection)
             finally:
                 await connection.execute("SELECT pg_advisory_unlock($1)", erasures.ERASER_LOCK)
 
-    async def _scan(self, connection: RoadConnection, asked: list[erasures.Pending]) -> None:
-        await self.learn(connection)
+    async def _scan(self, connection: RoadConnection) -> None:
+        asked = await erasures.pending(connection)
+        self._wanted = dict(filter(None, map(self._opened, asked)))
+        asked = [one for one in asked if one.id in self._wanted]
+        if not asked:
+            return
         last = max(one.requested_at for one in asked)
         # Asked again and again: what is awaited happens in other processes.
         while await erasures.under_way(connection, last, younger_than=self._settled_within):  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_EVERY_S)
         ids, at = [one.id for one in asked], min(one.scanned_to for one in asked)
         while found := await erasures.next_parcels(connection, after=at, accepted_until=last, limit=_AT_ONCE):
-            for parcel, day in found:
-                await self.rewrite(connection, parcel, day)
-            at = found[-1][0]
-            await erasures.advance(connection, ids, to=at, scanned=len(found))
+            unreadable = found.unreadable
+            for parcel, day in found.parcels:
+                unreadable += not await self._try_rewrite(connection, parcel, day)
+            at = found.to
+            await erasures.advance(connection, ids, to=at, scanned=len(found.parcels), unreadable=unreadable)
         await erasures.finish(connection, ids)
         await self.learn(connection)
         self._telemetry.log("erasures.finished", erasures=ids)
+
+    async def _try_rewrite(self, connection: RoadConnection, parcel: ParcelId, day: date) -> bool:
+        """Rewrite a parcel; report one that cannot be read and return False."""
+        try:
+            is_read = await self.rewrite(connection, parcel, day)
+            problem = None if is_read else "not_opened"
+        except Exception as error:
+            if is_passing(error):
+                raise
+            problem = describe(error)
+        if problem is None:
+            return True
+        self._telemetry.log("erasure.batch_unreadable", level=40, batch=parcel, reason=problem)
+        return False
 
     async def rewrite(
         self,
@@ -110,34 +129,33 @@ class Erasing:
         day: date,
         *,
         spared: frozenset[int] = frozenset(),
-    ) -> None:
-        """Take out of a parcel what is looked for; `spared` places are under way and found by the scan later.
+    ) -> bool:
+        """Take out of a parcel what is looked for; `spared` places are under way and found later.
 
-        To be called for parcels only that no started attempt carries.
+        To be called for parcels only that no started attempt carries. Returns False where it cannot be
+        opened.
         """
         async with connection.transaction():
             locked = await erasures.lock(connection, parcel, day)
             if locked is None:
-                return
+                return True
             place = parcel_place(parcel)
-            try:
-                data_key = self._vault.open(locked.data_key, place=place)
-                bodies = packing.unpack_content(unlock(data_key, locked.content, place=place))
-            except (Unopenable, ValueError):
-                return  # it can be read by nobody, and is dead as soon as it is claimed
+            bodies = open_bodies(parcel, locked.data_key, locked.content, self._vault)
+            if bodies is None:
+                return False  # it is dead as soon as it is claimed
             found = {
                 at: owner
                 for at, body in bodies.items()
                 if at not in spared and (owner := self._owner(body)) is not None
             }
             if not found:
-                return
-            times = {shape.place: shape.event_at for shape in packing.unpack_shapes(locked.shapes)}
+                return True
+            times = {shape.place: shape.event_at for shape in packing.read_shapes(locked.shapes) or ()}
             delta = counts.Delta()
             gone = []
             tallies: dict[str, dict[str, int]] = {}
             for at, owner in sorted(found.items()):
-                one, kind = _gone(at, locked, times[at], delta)
+                one, kind = _gone(at, locked, times.get(at, locked.last_event), delta)
                 gone.append(one)
                 tally = tallies.setdefault(owner, {"waiting": 0, "dead": 0, "delivered": 0})
                 tally[kind] += 1
@@ -158,14 +176,21 @@ class Erasing:
                 await notices.note(connection, locked.destination, [final])
             for owner, tally in tallies.items():
                 await erasures.add_found(connection, owner, **tally)
+        return True
 
     def _owner(self, body: bytes) -> str | None:
         return next((id for id, values in self._wanted.items() if carries(body, values)), None)  # noqa: A001
 
-    def _opened(self, id: str, sealed: bytes) -> frozenset[str]:  # noqa: A002
-        return frozenset(
-            msgspec.json.decode(self._vault.open(sealed, place=erasure_place(id)), type=list[str])
-        )
+    def _opened(self, one: erasures.Pending) -> tuple[str, frozenset[str]] | None:
+        """Return an erasure's id and the values it looks for; log one whose values cannot be opened."""
+        try:
+            values = self._vault.open(one.sealed, place=erasure_place(one.id))
+        except Unopenable as error:
+            if one.id not in self._unreadable:
+                self._unreadable.add(one.id)
+                self._telemetry.log("erasure.unreadable", level=40, erasure=one.id, error=describe(error))
+            return None
+        return one.id, frozenset(msgspec.json.decode(values, type=list[str]))
 
 
 def _newly_erased(one: erasures.Gone, locked: erasures.Locked) -> bool:

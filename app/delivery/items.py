@@ -6,8 +6,8 @@ from datetime import date, datetime
 
 import msgspec
 
-from app.domain import parcel as packing
 from app.domain.ids import ParcelId
+from app.domain.parcel import read_shapes
 from app.domain.turns import Service
 from app.store import lanes, parcels
 
@@ -31,7 +31,7 @@ class Source(msgspec.Struct):
     tries: int
     failing: bool
     otherwise: datetime
-    shapes: bytes = b""
+    shapes: bytes | None = None
     times: dict[int, datetime] | None = None
 
     __repr__ = object.__repr__
@@ -41,7 +41,7 @@ class Source(msgspec.Struct):
         if not self.shapes:
             return self.otherwise
         if self.times is None:
-            self.times = {shape.place: shape.event_at for shape in shapes_of(self.shapes)}
+            self.times = {shape.place: shape.event_at for shape in read_shapes(self.shapes) or ()}
         return self.times.get(place, self.otherwise)
 
 
@@ -122,6 +122,7 @@ class Unreadable:
     """Conversions that cannot be opened: their key is gone or not configured, or the row is torn.
 
     A whole parcel with the wrapped `data_key` that was tried, or one conversion that is retried alone.
+    `problem` says why: 'missing', 'not_opened', or the SQLSTATE of the page.
     """
 
     parcel: ParcelId
@@ -130,6 +131,7 @@ class Unreadable:
     failing: bool
     event_at: datetime
     data_key: bytes | None = None
+    problem: str = "not_opened"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -144,10 +146,9 @@ class Claimed:
     unreadable: tuple[Unreadable, ...] = ()
     erasable: tuple[tuple[ParcelId, date], ...] = ()
 
-
-def shapes_of(shapes: bytes) -> tuple[packing.Shape, ...]:
-    """Return the shapes of a parcel, none of a torn one."""
-    try:
-        return tuple(packing.unpack_shapes(shapes))
-    except ValueError:
-        return ()
+    @property
+    def ids(self) -> frozenset[ParcelId]:
+        """Return the parcels that it names; the same again means that taking them off had no effect."""
+        late = self.load.late if self.load is not None else ()
+        unsent = (*(one.id for one in self.expired), *(one.parcel for one in self.unreadable))
+        return frozenset((*unsent, *(parcel for parcel, _ in self.erasable), *(item.parcel for item in late)))

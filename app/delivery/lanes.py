@@ -1,6 +1,6 @@
 """A lane as its owner knows it: fence, lease, pace, and what is in flight."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.breaking import Breaker
@@ -12,6 +12,16 @@ from app.store.lanes import Held, Queue
 
 BELIEVED_S = 0.5  # how long a look is believed that found one destination with live events alone
 POLL_EVERY_S = 1.0  # how often it is asked which lanes have work; notices only make it sooner
+LONGEST_BACKOFF_S = 30.0  # of a queue whose due work cannot be claimed
+_FIRST_BACKOFF_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """A queue of a destination that is left out until then; `failures` in a row led to it."""
+
+    until: float
+    failures: int
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +52,9 @@ class Lane:
     only_until: float = 0.0  # how long that is believed
     erasures: int = -1  # the number under which its next load is judged
     given_up: bool = False
+    backoffs: dict[tuple[DestinationNumber, Service], Backoff] = field(default_factory=dict)
+    # Named by the last claim of a queue, where it gave no request.
+    unsent: dict[tuple[DestinationNumber, Service], frozenset[ParcelId]] = field(default_factory=dict)
 
     @property
     def id(self) -> LaneId:
@@ -65,7 +78,42 @@ class Lane:
     def known(self, now: float) -> Queue | None:
         """Return whose live events have the turn, where that is known without a look; else None."""
         is_known = now < self.only_until and now < self.floors.from_start_at and self.ready_at(now) <= now
-        return self.only if is_known else None
+        return self.only if is_known and not self.backoffs else None
+
+    def back_off(self, number: DestinationNumber, service: Service, now: float) -> Backoff:
+        """Leave a queue whose due work cannot be claimed out for a while, longer each time in a row."""
+        before = self.backoffs.get((number, service))
+        failures = before.failures + 1 if before is not None else 1
+        wait = min(LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2 ** min(failures - 1, 16))
+        made = self.backoffs[number, service] = Backoff(now + wait, failures)
+        self.only = None
+        return made
+
+    def is_progress(self, number: DestinationNumber, service: Service, unsent: frozenset[ParcelId]) -> bool:
+        """Tell whether a claim that gave no request names other parcels than the last one of the queue."""
+        before, self.unsent[number, service] = self.unsent.get((number, service)), unsent
+        return unsent != before
+
+    def leave_out(self, number: DestinationNumber, until: float) -> None:
+        """Leave all queues of a destination out until then, so that its siblings have their turn."""
+        self.backoffs |= {(number, service): Backoff(until, 0) for service in Service}
+        self.only = None
+
+    def claimed(self, number: DestinationNumber, service: Service) -> None:
+        """Note that a queue's due work could be claimed."""
+        if self.backoffs or self.unsent:
+            self.backoffs.pop((number, service), None)
+            self.unsent.pop((number, service), None)
+
+    def due_in(self, queue: Queue, now: float) -> Mapping[Service, float]:
+        """Return the seconds until each kind of request of a queue is due, backoffs included."""
+        if not self.backoffs:
+            return queue.due_in
+        ends = {service: self.backoffs.get((queue.number, service)) for service in queue.due_in}
+        return {
+            service: when if (end := ends[service]) is None else max(when, end.until - now)
+            for service, when in queue.due_in.items()
+        }
 
     def may_claim(self) -> bool:
         """Tell whether another request may be prepared now, pace aside."""

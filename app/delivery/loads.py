@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 from app.amazon.wire import MAX_EVENTS
-from app.delivery.items import QUEUES, Claimed, Item, Load, Source, Unreadable, shapes_of
+from app.delivery.items import QUEUES, Claimed, Item, Load, Source, Unreadable
 from app.delivery.lanes import Lane
 from app.domain import parcel as packing
 from app.domain.erasing import carries
@@ -127,7 +127,8 @@ async def _open(
     if bodies is None or len(bodies) != parcel.events:
         places = await _places_of(connection, parcel)
         failing = parcel.tries > 0
-        return Unreadable(parcel.id, parcel.day, places, failing, parcel.last_event, parcel.data_key)
+        problem = parcel.problem or "not_opened"
+        return Unreadable(parcel.id, parcel.day, places, failing, parcel.last_event, parcel.data_key, problem)
     source = Source(
         parcel.id,
         parcel.day,
@@ -141,24 +142,30 @@ async def _open(
 
 async def _places_of(connection: RoadConnection, parcel: parcels.DueParcel) -> tuple[int, ...]:
     """Return the places of what a parcel that cannot be opened still holds."""
-    places = {shape.place for shape in shapes_of(parcel.shapes)}
-    if len(places) > parcel.events:
-        places -= await exceptions.places(connection, parcel.id)
-    # Where even the shapes are torn: that many conversions were in it, whatever their places were.
-    return tuple(sorted(places)) if len(places) == parcel.events else tuple(range(parcel.events))
+    gone = await exceptions.places(connection, parcel.id)
+    places = [shape.place for shape in packing.read_shapes(parcel.shapes) or () if shape.place not in gone]
+    if len(places) != parcel.events:
+        # The shapes are damaged too: that many events were in it, at places that no other row names.
+        places = [place for place in range(packing.MAX_EVENTS + len(gone)) if place not in gone]
+    return tuple(places[: parcel.events])
 
 
 def open_bodies(
-    parcel: ParcelId, data_key: bytes | None, content: bytes, vault: Vault
+    parcel: ParcelId, data_key: bytes | None, content: bytes | None, vault: Vault
 ) -> dict[int, bytes] | None:
     """Return the bodies of a parcel by place, or None where it cannot be opened."""
-    if data_key is None:
+    if data_key is None or content is None:
         return None
     place = parcel_place(parcel)
     try:
         return packing.unpack_content(unlock(vault.open(data_key, place=place), content, place=place))
     except (Unopenable, ValueError):
         return None
+
+
+def opens_under(vault: Vault, parcel: ParcelId, data_key: bytes, content: bytes) -> bool:
+    """Tell whether a parcel's content opens under its data key."""
+    return open_bodies(parcel, data_key, content, vault) is not None
 
 
 def _part(items: Sequence[Item], limit: datetime) -> tuple[tuple[Item, ...], tuple[Item, ...]]:

@@ -17,7 +17,7 @@ from app.delivery.erasing import erasure_place
 from app.domain.erasing import wanted
 from app.store import erasures
 from app.store import secrets as stored_secrets
-from app.vault import Vault
+from app.vault import Unopenable, Vault
 
 _SECRET = "receipt_key"  # noqa: S105 - its name, not its value
 _LOOK_EVERY_S = 0.05
@@ -65,18 +65,31 @@ async def receipt(pool: asyncpg.Pool, vault: Vault, found: erasures.Erasure) -> 
     """Return the signed receipt of an erasure, finished or not."""
     body = {
         "id": found.id,
-        "status": "finished" if found.finished_at else "under_way",
+        "status": _status(vault, found),
         "requested_at": found.requested_at.isoformat(),
         "finished_at": found.finished_at.isoformat() if found.finished_at else None,
         "requested_by": found.requested_by,
         "identifiers": list(found.kinds),
         "parcels_scanned": found.scanned,
+        # Damaged: what they hold of the person, if anything, could not be found. See docs/operations.md.
+        "unreadable_batches": found.unreadable,
         "erased": {"waiting": found.waiting, "dead": found.dead, "delivered": found.delivered},
         "kept_elsewhere": list(KEPT_ELSEWHERE),
     }
     signed = msgspec.json.encode(body, order="sorted")
     key = await _key(pool, vault)
     return Receipt(body, signed.decode(), _text(key.sign(signed)), _text(key.public_key().public_bytes_raw()))
+
+
+def _status(vault: Vault, found: erasures.Erasure) -> str:
+    """Return the status of an erasure: 'unreadable' where what it looks for is itself damaged."""
+    if found.finished_at or found.sealed is None:
+        return "finished"
+    try:
+        vault.open(found.sealed, place=erasure_place(found.id))
+    except Unopenable:
+        return "unreadable"
+    return "under_way"
 
 
 async def _key(pool: asyncpg.Pool, vault: Vault) -> Ed25519PrivateKey:

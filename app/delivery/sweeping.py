@@ -1,14 +1,16 @@
 """Housekeeping that any worker may do: expiry, forgetting, partitions, the ledger's next generation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 
 from app.domain.ids import DestinationNumber
 from app.store import RoadConnection, counts, exceptions, notices, parcels, partitions
-from app.telemetry import Telemetry
+from app.store.damage import is_damage
+from app.telemetry import Telemetry, describe
 
 _AT_ONCE = 500
 _SWEEP_LOCK = 7_303  # one worker sweeps at a time; the others skip their turn
@@ -50,17 +52,12 @@ class Sweeper:
         self._partitions_at = float("-inf")
 
     async def sweep(self) -> None:
-        """Do one round, unless another worker is at it."""
+        """Do one round, unless another worker is at it. Damaged rows in one step do not stop the others."""
         async with self._pool.acquire() as connection:
             # First, and whatever becomes of the rest: without partitions nothing can be stored.
             await self._look_after_partitions(connection)
-            async with connection.transaction():
-                if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _SWEEP_LOCK):
-                    return
-                await self._expire(connection)
-                await parcels.forget(
-                    connection, after=self._retention.key_life, dead_after=self._retention.dead_key_life
-                )
+            if await self._in_turn(connection, self._expire):
+                await self._in_turn(connection, self._forget)
 
     async def _look_after_partitions(self, connection: RoadConnection) -> None:
         """Do their maintenance once an hour, and at once where they run out.
@@ -75,6 +72,27 @@ class Sweeper:
             self._telemetry.log("partitions.short", level=30, days_ahead=ahead)
         await self.keep_partitions(connection)
         self._partitions_at = now
+
+    async def _in_turn(
+        self, connection: RoadConnection, step: Callable[[RoadConnection], Coroutine[Any, Any, None]]
+    ) -> bool:
+        """Do a step in a transaction of its own; returns False where another worker is at it."""
+        try:
+            async with connection.transaction():
+                if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _SWEEP_LOCK):
+                    return False
+                await step(connection)
+        except Exception as error:
+            if not is_damage(error):
+                raise
+            name = step.__name__.removeprefix("_")
+            self._telemetry.log("sweep.damaged_data", level=40, step=name, error=describe(error))
+        return True
+
+    async def _forget(self, connection: RoadConnection) -> None:
+        await parcels.forget(
+            connection, after=self._retention.key_life, dead_after=self._retention.dead_key_life
+        )
 
     async def keep_partitions(self, connection: RoadConnection) -> None:
         """Make partitions ahead, begin the ledger's next generation when it is time, drop what has passed."""

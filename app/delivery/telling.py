@@ -14,7 +14,7 @@ import asyncpg
 from app.domain import notice
 from app.domain.ids import MappingNumber
 from app.domain.notice import NotTaken, Taken, Told
-from app.domain.parcel import Shape, unpack_shapes
+from app.domain.parcel import Shape, read_shapes
 from app.domain.settling import RetryPolicy
 from app.store import notices
 from app.store.notices import Due, Named, Notice
@@ -102,13 +102,13 @@ class Telling:
 
 
 def told(owed: tuple[Notice, ...], named: Named) -> Iterator[Told]:
-    """Yield what is told of each event, in order; those whose parcel is gone are missing."""
+    """Yield what is told of each event, in order; those whose parcel is gone or damaged are missing."""
     for one in owed:
         final = one.final
-        packed = named.shapes.get(final.parcel)
-        if packed is None:
+        found = read_shapes(named.shapes.get(final.parcel))
+        if found is None:
             continue
-        shapes = {shape.place: shape for shape in unpack_shapes(packed)}
+        shapes = {shape.place: shape for shape in found}
         for place in _places(final.places, shapes, named.excepted.get(final.parcel, frozenset())):
             shape = shapes[place]
             yield Told(

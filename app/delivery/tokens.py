@@ -138,7 +138,10 @@ class AccessTokens:
         if row is None:
             return Parked("disconnected")
         if row.left_s > _early(row.lifetime_s) and row.access_token is not None:
-            return self._keep(destination, row)
+            kept = self._keep(destination, row)
+            if isinstance(kept, Access):
+                return kept
+            # The stored access token is damaged: the refresh token gives another.
         refreshed = await self._refresh(destination, region, row, begins_refresh)
         if isinstance(refreshed, NotYet) and row.access_token is not None and row.left_s > _LAST_MOMENT_S:
             # Somebody else refreshes, or Amazon's token server is away: the old token still lives.

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Annotated
 
 import msgspec
 import zstandard
@@ -10,17 +11,18 @@ import zstandard
 MAX_EVENTS = 500  # P12: what one request may carry, and so what one parcel may
 # P12 caps a request at 1 MB; the envelope {"events":[…]} and the commas between take their share.
 MAX_BYTES = 1_000_000 - 64 - MAX_EVENTS
+_YEAR_9999_MS = 253_370_764_800_000
 
 
 class Shape(msgspec.Struct, array_like=True, frozen=True):
     """What may be said of a stored event for as long as its partition lives: ids and kinds, never values."""
 
-    place: int
+    place: Annotated[int, msgspec.Meta(ge=0, lt=MAX_EVENTS)]
     event_id: str
     mapping: int
     mapping_version: int
     event_type: str
-    event_at_ms: int
+    event_at_ms: Annotated[int, msgspec.Meta(ge=0, lt=_YEAR_9999_MS)]
     match_keys: tuple[str, ...]
     warnings: tuple[tuple[str, str | None], ...]
     consent: str | None = None  # the pair an event gave, or the hash of its consent string
@@ -86,26 +88,33 @@ def unpack_content(content: bytes) -> dict[int, bytes]:
     return dict(_content.decode(_expand(content)))
 
 
-def unpack_shapes(shapes: bytes) -> list[Shape]:
-    """Return the shapes of a parcel in order of place. Raises ValueError on a torn one."""
-    return _shapes.decode(_expand(shapes))
+def read_shapes(packed: bytes | None) -> list[Shape] | None:
+    """Return the shapes of a batch in order of place; None where the value is missing or damaged."""
+    try:
+        return None if packed is None else _shapes.decode(_expand(packed))
+    except ValueError:
+        return None
 
 
-def may_hold_execution(shapes: bytes, execution_id: str) -> bool:
-    """Return whether a parcel's shapes can hold this execution id, without reading them one by one.
+def may_hold_execution(packed: bytes | None, execution_id: str) -> bool:
+    """Return whether the shapes of a batch can hold this execution id, without reading them one by one.
 
-    Texts stand in the shapes as they are, so that looking for the bytes costs a tenth of decoding. Other
-    texts may hold them too: who gets True still has to read. Raises ValueError on a torn one.
+    Texts stand in the shapes as they are, so that looking for the bytes costs a tenth of decoding. True also
+    where another text holds them and where the value is damaged: the caller then reads the shapes.
     """
-    return execution_id.encode() in _expand(shapes)
+    try:
+        return packed is None or execution_id.encode() in _expand(packed)
+    except ValueError:
+        return True
 
 
 class _Zstd(threading.local):
     """Compressors and their reverse a thread: to make one takes longer than what it does for a lone event."""
 
     def __init__(self) -> None:
-        self.compress = zstandard.ZstdCompressor(level=1).compress
-        self.compress_little = zstandard.ZstdCompressor(level=-1).compress
+        # With a checksum (4 bytes): without it most flipped bits expand to other values unnoticed.
+        self.compress = zstandard.ZstdCompressor(level=1, write_checksum=True).compress
+        self.compress_little = zstandard.ZstdCompressor(level=-1, write_checksum=True).compress
         self.decompress = zstandard.ZstdDecompressor().decompress
 
 
@@ -114,6 +123,9 @@ _zstd = _Zstd()
 
 def _expand(compressed: bytes) -> bytes:
     try:
+        # The size that a frame states is allocated at once, whatever `max_output_size` says.
+        if zstandard.frame_content_size(compressed) > _MAX_PLAIN:
+            raise ValueError("too large for a batch")
         return _zstd.decompress(compressed, max_output_size=_MAX_PLAIN)
     except zstandard.ZstdError as error:
-        raise ValueError("not a parcel") from error
+        raise ValueError("not a batch") from error

@@ -9,12 +9,14 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from app.resources import Resources, opened
 from app.settings import Settings
-from app.store import rewrapping
-from app.store.rewrapping import Column
-from app.vault import Unopenable, Vault
+from app.store import RoadConnection, rewrapping
+from app.store.damage import is_damage, name_of
+from app.store.rewrapping import Column, Sealed
+from app.vault import Unopenable, Vault, key_id_of
 
 _AT_ONCE = 500
 
@@ -56,15 +58,16 @@ async def _run(settings: Settings) -> int:
 
 async def rewrapped(resources: Resources) -> AsyncIterator[Progress]:
     """Work through every column, and yield after each batch how far it is."""
+    writes = resources.vault.writes
     async with resources.pool.acquire() as connection:
         for column in rewrapping.COLUMNS:
-            progress = Progress(column, await rewrapping.count(connection, column, resources.vault.writes))
+            progress = Progress(column, 0)
+            try:
+                progress.of = await rewrapping.count(connection, column, writes)
+            except Exception as error:
+                _note_damage(error, progress)
             yield progress
-            after = None
-            while batch := await rewrapping.older(
-                connection, column, resources.vault.writes, after=after, limit=_AT_ONCE
-            ):
-                after = batch[-1].key
+            async for batch in _older(connection, column, writes, progress):
                 old, new = [], []
                 for one in batch:
                     fresh = _fresh(resources.vault, column, one, progress)
@@ -73,6 +76,34 @@ async def rewrapped(resources: Resources) -> AsyncIterator[Progress]:
                         new.append(fresh)
                 progress.done += await rewrapping.replace(connection, column, old, new)
                 yield progress
+
+
+async def _older(
+    connection: RoadConnection, column: Column, writes: str, progress: Progress
+) -> AsyncIterator[list[Sealed]]:
+    """Yield the values to seal anew; rows on a damaged page are noted and passed over."""
+    after: Any = None
+    try:
+        while batch := await rewrapping.older(connection, column, writes, after=after, limit=_AT_ONCE):
+            after = batch[-1].key
+            yield batch
+        return
+    except Exception as error:
+        _note_damage(error, progress)
+    if column.kind != "bigint":
+        return  # a few rows; what lies behind the damage waits until it is healed
+    last: int = await connection.fetchval("SELECT last_value FROM parcel_ids")
+    for first in range((after or 0) + 1, last + 1, _AT_ONCE):
+        to = min(first + _AT_ONCE - 1, last)
+        batch, _ = await rewrapping.older_between(connection, column, writes, first=first, last=to)
+        if batch:
+            yield batch
+
+
+def _note_damage(error: Exception, progress: Progress) -> None:
+    if not is_damage(error):
+        raise error
+    progress.lost.add(f"{progress.column.table}, a damaged page ({name_of(error)})")
 
 
 def _fresh(vault: Vault, column: Column, one: rewrapping.Sealed, progress: Progress) -> bytes | None:
@@ -85,4 +116,8 @@ def _fresh(vault: Vault, column: Column, one: rewrapping.Sealed, progress: Progr
 
 
 def _key_id(sealed: bytes) -> str:
-    return sealed[1 : 1 + sealed[0]].decode("ascii", "replace")
+    try:
+        name = key_id_of(sealed)
+    except Unopenable:
+        return "a damaged name"
+    return name if name.isascii() and name.isprintable() and name else "a damaged name"

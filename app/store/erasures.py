@@ -1,11 +1,13 @@
 """Erasures: what was asked for, sealed while it is looked for, and what came of it, which names nobody."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
+import asyncpg
+
 from app.domain.ids import DestinationNumber, ParcelId
-from app.store import RoadConnection, partitions
+from app.store import RoadConnection, damage, partitions
 
 ERASER_LOCK = 7_304  # one worker scans at a time
 
@@ -33,7 +35,9 @@ class Erasure:
     waiting: int
     dead: int
     delivered: int
+    unreadable: int
     finished_at: datetime | None
+    sealed: bytes | None = field(default=None, repr=False)
 
 
 async def ask(
@@ -97,7 +101,8 @@ async def find(connection: RoadConnection, id: str) -> Erasure | None:  # noqa: 
     """Return an erasure, or None."""
     row = await connection.fetchrow(
         """
-        SELECT id, requested_at, requested_by, kinds, scanned, waiting, dead, delivered, finished_at
+        SELECT id, requested_at, requested_by, kinds, scanned, waiting, dead, delivered, unreadable,
+          finished_at, sealed
         FROM erasures WHERE id = $1
         """,
         id,
@@ -105,29 +110,71 @@ async def find(connection: RoadConnection, id: str) -> Erasure | None:  # noqa: 
     return None if row is None else Erasure(**{**dict(row), "kinds": tuple(row["kinds"])})
 
 
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Parcels of a scan with their days, how many could not be read, and the id up to which it reaches."""
+
+    parcels: list[tuple[ParcelId, date]]
+    unreadable: int
+    to: int
+
+
 async def next_parcels(
     connection: RoadConnection, *, after: int, accepted_until: datetime, limit: int
-) -> list[tuple[ParcelId, date]]:
-    """Return the next parcels that still have a key, in order of their ids, with their days."""
-    rows = await connection.fetch(
-        """
-        SELECT parcel, day FROM parcel_states
-        WHERE parcel > $1 AND accepted_at <= $2 AND data_key IS NOT NULL ORDER BY parcel LIMIT $3
-        """,
-        after,
-        accepted_until,
-        limit,
-    )
-    return [(ParcelId(row["parcel"]), row["day"]) for row in rows]
+) -> Portion | None:
+    """Return the next parcels that still have a key, in order of their ids; None where there are no more.
+
+    Where a page of their states is damaged, the rows on it are left out and counted.
+    """
+    try:
+        rows = await connection.fetch(
+            f"SELECT parcel, day {_KEYED} AND parcel > $2 ORDER BY parcel LIMIT $3",
+            accepted_until,
+            after,
+            limit,
+        )
+    except Exception as error:
+        if not damage.is_damage(error):
+            raise
+        return await _next_around_damage(connection, after, accepted_until, limit)
+    found = [(ParcelId(row["parcel"]), row["day"]) for row in rows]
+    return Portion(found, 0, found[-1][0]) if found else None
 
 
-async def advance(connection: RoadConnection, ids: Sequence[str], *, to: int, scanned: int) -> None:
-    """Note how far a scan has come."""
+_KEYED = "FROM parcel_states WHERE accepted_at <= $1 AND data_key IS NOT NULL"
+
+
+async def _next_around_damage(
+    connection: RoadConnection, after: int, accepted_until: datetime, limit: int
+) -> Portion | None:
+    last: int = await connection.fetchval("SELECT last_value FROM parcel_ids")
+    if after >= last:
+        return None
+    to = min(after + limit, last)
+
+    async def read(first: int, last: int) -> list[asyncpg.Record]:
+        return await connection.fetch(
+            f"SELECT parcel, day {_KEYED} AND parcel BETWEEN $2 AND $3 ORDER BY parcel",
+            accepted_until,
+            first,
+            last,
+        )
+
+    found = await damage.read_range(read, connection, after + 1, to)
+    return Portion([(row["parcel"], row["day"]) for row in found.rows], len(found.unreadable), to)
+
+
+async def advance(
+    connection: RoadConnection, ids: Sequence[str], *, to: int, scanned: int, unreadable: int
+) -> None:
+    """Note how far a scan has come, and how many of the scanned parcels could not be read."""
     await connection.execute(
-        "UPDATE erasures SET scanned_to = $2, scanned = scanned + $3 WHERE id = ANY($1)",
+        "UPDATE erasures SET scanned_to = $2, scanned = scanned + $3, unreadable = unreadable + $4 "
+        "WHERE id = ANY($1)",
         list(ids),
         to,
         scanned,
+        unreadable,
     )
 
 
@@ -161,15 +208,19 @@ async def finish(connection: RoadConnection, ids: Sequence[str]) -> None:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Locked:
-    """A parcel whose state is locked until the transaction ends, with the statuses of its exceptions."""
+    """A parcel whose state is locked until the transaction ends, with the statuses of its exceptions.
+
+    `content` is None where its row is missing.
+    """
 
     destination: DestinationNumber
     fate: str | None
     tries: int
     events: int
     data_key: bytes
-    content: bytes
-    shapes: bytes
+    last_event: datetime
+    content: bytes | None
+    shapes: bytes | None
     exceptions: dict[int, str]
 
 
@@ -177,8 +228,8 @@ async def lock(connection: RoadConnection, parcel: ParcelId, day: date) -> Locke
     """Lock a parcel and read it, or return None when its key is gone by now."""
     row = await connection.fetchrow(
         """
-        SELECT s.destination, s.fate, s.tries, s.events, s.data_key, p.content, p.shapes
-        FROM parcel_states s JOIN parcels p ON p.id = s.parcel AND p.day = s.day
+        SELECT s.destination, s.fate, s.tries, s.events, s.data_key, s.last_event, p.content, p.shapes
+        FROM parcel_states s LEFT JOIN parcels p ON p.id = s.parcel AND p.day = s.day
         WHERE s.parcel = $1 AND s.day = $2 AND s.data_key IS NOT NULL FOR UPDATE OF s
         """,
         parcel,

@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 import asyncpg
 
 from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber, ParcelId
-from app.store import RoadConnection
+from app.store import RoadConnection, damage
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,20 +175,16 @@ async def not_taken(connection: RoadConnection, callback: int, *, wait: timedelt
 class Named:
     """What a notice needs beside its states: shapes by parcel, exceptions by parcel, ids by number."""
 
-    shapes: dict[ParcelId, bytes]
+    shapes: dict[ParcelId, bytes | None]
     excepted: dict[ParcelId, frozenset[int]]
     destinations: dict[DestinationNumber, DestinationId]
     mappings: dict[MappingNumber, MappingId]
 
 
 async def names(connection: RoadConnection, notices: Sequence[Notice]) -> Named:
-    """Read the names of what is told; parcels whose day was dropped are missing."""
+    """Read the names of what is told; parcels whose day was dropped are missing, damaged ones are None."""
     finals = [one.final for one in notices]
-    shapes = await connection.fetch(
-        "SELECT id, shapes FROM parcels WHERE id = ANY($1::bigint[]) AND day = ANY($2::date[])",
-        [one.parcel for one in finals],
-        list({one.day for one in finals}),
-    )
+    shapes = await damage.read_shapes_of(connection, {one.parcel: one.day for one in finals})
     excepted = await connection.fetch(
         """
         SELECT parcel, array_agg(place) AS places FROM exceptions
@@ -208,7 +204,7 @@ async def names(connection: RoadConnection, notices: Sequence[Notice]) -> Named:
         numbers,
     )
     return Named(
-        shapes={ParcelId(row["id"]): row["shapes"] for row in shapes},
+        shapes=shapes,
         excepted={ParcelId(row["parcel"]): frozenset(row["places"]) for row in excepted},
         destinations={DestinationNumber(row["number"]): DestinationId(row["id"]) for row in destinations},
         mappings={MappingNumber(row["number"]): MappingId(row["id"]) for row in mappings},

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber
-from app.store import RoadConnection
+from app.domain.parcel import Shape, read_shapes
+from app.store import RoadConnection, damage
+from app.store.partitions import STORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,22 +140,31 @@ async def connection_of(connection: RoadConnection, destination: DestinationNumb
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The shapes of one stored parcel: which match keys its events carried, no value of any."""
+    """The shapes of one stored parcel: which match keys its events carried, no value of any.
+
+    None where they cannot be read.
+    """
 
     accepted_at: datetime
-    shapes: bytes
+    shapes: bytes | None
 
 
 async def samples(connection: RoadConnection, destination: DestinationNumber, limit: int) -> list[Sample]:
     """Return the shapes of a destination's newest parcels, newest first."""
     rows = await connection.fetch(
-        "SELECT s.accepted_at, p.shapes "
-        "FROM parcel_states s JOIN parcels p ON p.id = s.parcel AND p.day = s.day "
-        "WHERE s.destination = $1 ORDER BY s.parcel DESC LIMIT $2",
+        "SELECT s.parcel, s.day, s.accepted_at FROM parcel_states s "
+        f"WHERE s.destination = $1 AND {STORED} ORDER BY s.parcel DESC LIMIT $2",
         destination,
         limit,
     )
-    return [Sample(**dict(row)) for row in rows]
+    shapes = await damage.read_shapes_of(connection, {row["parcel"]: row["day"] for row in rows})
+    return [Sample(row["accepted_at"], shapes.get(row["parcel"])) for row in rows]
+
+
+def shapes_in(samples: Sequence[Sample]) -> tuple[list[Shape], int]:
+    """Return the shapes of all samples, newest first, and how many samples cannot be read."""
+    found = [read_shapes(sample.shapes) for sample in samples]
+    return [shape for of in found if of is not None for shape in reversed(of)], found.count(None)
 
 
 @dataclass(frozen=True, slots=True)

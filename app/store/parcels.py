@@ -11,10 +11,11 @@ from datetime import date, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
+import asyncpg
 import msgspec
 
 from app.domain.ids import AttemptId, DestinationNumber, ParcelId
-from app.store import RoadConnection, counts
+from app.store import RoadConnection, counts, damage
 
 LIVE, LOW = 0, 2  # queues: what was replayed or filled in afterwards stands behind everything live
 
@@ -47,8 +48,9 @@ class DueParcel(msgspec.Struct, frozen=True, gc=False):
     first_event: datetime
     last_event: datetime
     data_key: bytes | None
-    content: bytes
-    shapes: bytes
+    content: bytes | None  # None where it cannot be read, then `problem` says why
+    shapes: bytes | None
+    problem: str | None = None
 
     __repr__ = object.__repr__
 
@@ -122,10 +124,31 @@ async def due(
 
     Reads by position through the index of open parcels. With a `floor` it begins there instead of at
     the start, for as long as the caller may rely on it (`app.domain.floors`); there is no forward-only
-    cursor, or a parcel whose transaction commits late would be passed by.
+    cursor, or a parcel whose transaction commits late would be passed by. A parcel whose row is missing from
+    `parcels`, or lies on a damaged page, is returned without its content.
     """
-    rows = await connection.fetch(
-        """
+    arguments = (destination, list(in_flight), max_events, max_bytes, queue, floor)
+    try:
+        rows = await connection.fetch(_DUE, *arguments)
+    except Exception as error:
+        if not damage.is_damage(error):
+            raise
+        rows = await connection.fetch(_DUE_STATES, *arguments)
+        stored = await damage.read_singly(connection, [(ParcelId(row["parcel"]), row["day"]) for row in rows])
+        found = [_due(row, stored[row["parcel"]]) for row in rows]
+    else:
+        found = [DueParcel(*(*row[:-1], damage.MISSING if row["content"] is None else None)) for row in rows]
+    # As many as were looked for at most: there may be further ones.
+    more = bool(rows) and not len(rows) == rows[0]["found"] < max_events
+    return found, more
+
+
+def _due(row: asyncpg.Record, stored: damage.Stored) -> DueParcel:
+    return DueParcel(*(*row[:-3], stored.content, stored.shapes, stored.problem))
+
+
+def _due_statement(values: str, source: str) -> str:
+    return f"""
         WITH due AS (SELECT parcel, day, events, bytes, tries, first_event, last_event, data_key, due_at
           FROM parcel_states WHERE destination = $1 AND queue = $5 AND settled_at IS NULL AND due_at <= now()
           AND due_at >= coalesce($6::timestamptz, '-infinity')
@@ -134,36 +157,47 @@ async def due(
             count(*) OVER () AS found
           FROM due WINDOW w AS (ORDER BY due_at, parcel))
         SELECT f.parcel, f.day, f.events, f.tries, f.due_at, f.first_event, f.last_event, f.data_key,
-          p.content, p.shapes, f.found
-        FROM filled f JOIN parcels p ON p.id = f.parcel AND p.day = f.day
-        WHERE f.events_so_far <= $3 AND f.bytes_so_far <= $4 ORDER BY f.due_at, f.parcel
-        """,
-        destination,
-        list(in_flight),
-        max_events,
-        max_bytes,
-        queue,
-        floor,
-    )
-    # As many as were looked for at most: there may be further ones.
-    more = bool(rows) and not len(rows) == rows[0]["found"] < max_events
-    return [DueParcel(*row[:-1]) for row in rows], more
+          {values}, f.found
+        FROM filled f {source}
+        -- The first is returned whatever its numbers say: what no claim returns would block its queue.
+        WHERE (f.events_so_far <= $3 AND f.bytes_so_far <= $4) OR f.events_so_far = f.events
+        ORDER BY f.due_at, f.parcel
+        """
+
+
+# Left: a parcel whose row is missing must be found, or it would block those behind it.
+_DUE = _due_statement("p.content, p.shapes", "LEFT JOIN parcels p ON p.id = f.parcel AND p.day = f.day")
+_DUE_STATES = _due_statement("NULL::bytea AS content, NULL::bytea AS shapes", "")
 
 
 async def read(
     connection: RoadConnection, places: Collection[tuple[ParcelId, date]]
-) -> dict[ParcelId, tuple[bytes | None, bytes, bytes]]:
-    """Return (wrapped data key or None, content, shapes) of these parcels, each given with its day."""
-    rows = await connection.fetch(
-        """
-        SELECT p.id, s.data_key, p.content, p.shapes FROM unnest($1::bigint[], $2::date[]) AS asked (id, day)
-        JOIN parcels p ON p.id = asked.id AND p.day = asked.day
-        JOIN parcel_states s ON s.parcel = asked.id AND s.day = asked.day
-        """,
-        [parcel for parcel, _ in places],
-        [day for _, day in places],
-    )
-    return {ParcelId(row["id"]): (row["data_key"], row["content"], row["shapes"]) for row in rows}
+) -> dict[ParcelId, tuple[bytes | None, bytes | None, bytes | None]]:
+    """Return (wrapped data key or None, content, shapes) of these parcels, each given with its day.
+
+    Parcels whose rows are missing are missing; values on a damaged page are None.
+    """
+    arguments = [parcel for parcel, _ in places], [day for _, day in places]
+    try:
+        rows = await connection.fetch(_READ, *arguments)
+        return {ParcelId(row["id"]): (row["data_key"], row["content"], row["shapes"]) for row in rows}
+    except Exception as error:
+        if not damage.is_damage(error):
+            raise
+    keys = {row["parcel"]: row["data_key"] for row in await connection.fetch(_READ_KEYS, *arguments)}
+    stored = await damage.read_singly(connection, sorted(places))
+    return {parcel: (keys.get(parcel), one.content, one.shapes) for parcel, one in stored.items()}
+
+
+_READ = """
+    SELECT p.id, s.data_key, p.content, p.shapes FROM unnest($1::bigint[], $2::date[]) AS asked (id, day)
+    JOIN parcels p ON p.id = asked.id AND p.day = asked.day
+    JOIN parcel_states s ON s.parcel = asked.id AND s.day = asked.day
+"""
+_READ_KEYS = """
+    SELECT s.parcel, s.data_key FROM unnest($1::bigint[], $2::date[]) AS asked (id, day)
+    JOIN parcel_states s ON s.parcel = asked.id AND s.day = asked.day
+"""
 
 
 async def close(
@@ -301,20 +335,33 @@ async def discard(connection: RoadConnection, destination: DestinationNumber) ->
 async def forget(connection: RoadConnection, *, after: timedelta, dead_after: timedelta) -> int:
     """Delete the data keys of parcels whose last final state is `after` ago: their content is gone at once.
 
-    Parcels with a conversion that is retried keep theirs; with a dead one, until `dead_after`.
-    Returns how many keys went.
+    Parcels with a conversion that is retried keep theirs; with a dead one, until `dead_after`. Rows on a
+    damaged page are passed over. Returns how many keys went.
     """
-    status: str = await connection.execute(
-        """
-        UPDATE parcel_states s SET data_key = NULL WHERE settled_at < now() - $1::interval
-        AND data_key IS NOT NULL AND NOT EXISTS (SELECT FROM exceptions e WHERE e.parcel = s.parcel AND
-          (e.status = 'retrying' OR e.changed_at > now() - $1::interval
-           OR (e.status = 'dead' AND e.changed_at > now() - $2::interval)))
-        """,
-        after,
-        dead_after,
-    )
-    return int(status.rpartition(" ")[2])
+
+    try:
+        async with damage.trial(connection):
+            return len(await connection.fetch(_FORGET.format(some=""), after, dead_after))
+    except Exception as error:
+        if not damage.is_damage(error):
+            raise
+    some = _FORGET.format(some="AND parcel BETWEEN $3 AND $4")
+
+    async def delete(first: int, last: int) -> list[asyncpg.Record]:
+        rows: list[asyncpg.Record] = await connection.fetch(some, after, dead_after, first, last)
+        return rows
+
+    last: int = await connection.fetchval("SELECT last_value FROM parcel_ids")
+    return len((await damage.read_range(delete, connection, 0, last)).rows)
+
+
+_FORGET = """
+    UPDATE parcel_states s SET data_key = NULL WHERE settled_at < now() - $1::interval
+    AND data_key IS NOT NULL {some} AND NOT EXISTS (SELECT FROM exceptions e
+      WHERE e.parcel = s.parcel AND (e.status = 'retrying' OR e.changed_at > now() - $1::interval
+        OR (e.status = 'dead' AND e.changed_at > now() - $2::interval)))
+    RETURNING 1
+"""
 
 
 def _expect(status: str, rows: int) -> None:

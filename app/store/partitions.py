@@ -16,6 +16,9 @@ DAILY = ("parcels", "attempts")
 STATES = "parcel_states"
 SPAN_DAYS = 10
 _EPOCH = date(1970, 1, 1)
+# States outlive their parcels by up to ten days. A state `s` whose day is kept and whose parcel is not there
+# is damage; one whose day was dropped is not.
+STORED = "to_regclass('parcels_p' || to_char(s.day, 'YYYYMMDD')) IS NOT NULL"
 
 
 @dataclass(frozen=True, slots=True)

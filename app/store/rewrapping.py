@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from asyncpg import Record
+
 from app.domain.ids import DestinationId
-from app.store import RoadConnection
+from app.store import RoadConnection, damage
 from app.store.oauth_states import verifier_place
 from app.store.token_leases import access_place, refresh_place
 from app.vault import parcel_place
@@ -42,7 +44,7 @@ class Sealed:
 
 
 # A sealed value begins with the length of its key's id (1 byte) and the id.
-_OLDER = "octet_length({c}) > 1 AND substring({c} FROM 2 FOR get_byte({c}, 0)) <> $1"
+_OLDER = "CASE WHEN octet_length({c}) > 1 THEN substring({c} FROM 2 FOR get_byte({c}, 0)) <> $1 ELSE true END"
 
 
 async def count(connection: RoadConnection, of: Column, writes: str) -> int:
@@ -59,14 +61,34 @@ async def older(
 ) -> list[Sealed]:
     """Return up to `limit` values sealed under another key, in the order of their rows, behind `after`."""
     rows = await connection.fetch(
-        f"SELECT {of.key} AS key, {of.column} AS value FROM {of.table} "
-        f"WHERE {of.column} IS NOT NULL AND {_OLDER.format(c=of.column)} "
-        f"AND ($2::{of.kind} IS NULL OR {of.key} > $2::{of.kind}) ORDER BY {of.key} LIMIT $3",
+        f"{_select(of)} AND ($2::{of.kind} IS NULL OR {of.key} > $2::{of.kind}) ORDER BY {of.key} LIMIT $3",
         writes.encode(),
         after,
         limit,
     )
     return [Sealed(row["key"], bytes(row["value"])) for row in rows]
+
+
+async def older_between(
+    connection: RoadConnection, of: Column, writes: str, *, first: int, last: int
+) -> tuple[list[Sealed], int]:
+    """Return the same of a range of numbers, and how many rows of it cannot be read."""
+
+    async def read(first: int, last: int) -> list[Record]:
+        statement = f"{_select(of)} AND {of.key} BETWEEN $2 AND $3 ORDER BY {of.key}"
+        rows: list[Record] = await connection.fetch(statement, writes.encode(), first, last)
+        return rows
+
+    found = await damage.read_range(read, connection, first, last)
+    return [Sealed(row["key"], bytes(row["value"])) for row in found.rows], len(found.unreadable)
+
+
+def _select(of: Column) -> str:
+    older = _OLDER.format(c=of.column)
+    return (
+        f"SELECT {of.key} AS key, {of.column} AS value FROM {of.table} "
+        f"WHERE {of.column} IS NOT NULL AND {older}"
+    )
 
 
 async def replace(connection: RoadConnection, of: Column, old: Sequence[Sealed], new: Sequence[bytes]) -> int:

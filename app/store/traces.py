@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from asyncpg import Record
+
 from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber, ParcelId
 from app.domain.status import Totals
-from app.store import RoadConnection
+from app.store import RoadConnection, damage
+from app.store.partitions import STORED
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,18 +26,19 @@ class DestinationRow:
 
 @dataclass(frozen=True, slots=True)
 class ParcelRow:
-    """A parcel's state and shapes; nothing of its content."""
+    """A parcel's state and shapes; nothing of its content. `shapes` is None where they cannot be read."""
 
     id: ParcelId
     day: date
     accepted_at: datetime
     due_at: datetime
     tries: int
+    first_event: datetime
     fate: str | None
     settled_at: datetime | None
     reason: str | None
     attempts: tuple[int, ...]
-    shapes: bytes
+    shapes: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,12 @@ class ExceptionRow:
     amazon_message: str | None
     attempts: tuple[int, ...]
     changed_at: datetime
+    event_at: datetime
     erased_at: datetime | None
+
+
+_STATE = """s.parcel AS id, s.day, s.accepted_at, s.due_at, s.tries, s.first_event, s.fate, s.settled_at,
+  s.reason, s.attempts"""
 
 
 async def destination(connection: RoadConnection, id: DestinationId) -> DestinationRow | None:  # noqa: A002
@@ -75,15 +84,15 @@ async def mappings(
 async def parcels(connection: RoadConnection, ids: Sequence[ParcelId]) -> dict[ParcelId, ParcelRow]:
     """Return these parcels, those whose partition was dropped missing."""
     rows = await connection.fetch(
-        """
-        SELECT s.parcel AS id, s.day, s.accepted_at, s.due_at, s.tries, s.fate, s.settled_at, s.reason,
-          s.attempts, p.shapes
-        FROM parcel_states s JOIN parcels p ON p.id = s.parcel AND p.day = s.day
-        WHERE s.parcel = ANY($1::bigint[])
-        """,
-        list(ids),
+        f"SELECT {_STATE} FROM parcel_states s WHERE s.parcel = ANY($1::bigint[]) AND {STORED}", list(ids)
     )
-    return {ParcelId(row["id"]): _parcel(dict(row)) for row in rows}
+    return {parcel.id: parcel for parcel in await _with_shapes(connection, rows)}
+
+
+async def has_content(connection: RoadConnection, id: ParcelId) -> bool:  # noqa: A002
+    """Tell whether a parcel's content is stored, whether or not its state is."""
+    found: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM parcels WHERE id = $1)", id)
+    return found
 
 
 async def newest(
@@ -99,10 +108,7 @@ async def newest(
     rows = await connection.fetch(
         f"""
         WITH candidates AS ({_candidates(wanted)})
-        SELECT s.parcel AS id, s.day, s.accepted_at, s.due_at, s.tries, s.fate, s.settled_at, s.reason,
-               s.attempts, p.shapes
-        FROM candidates c JOIN parcel_states s ON s.parcel = c.parcel
-          JOIN parcels p ON p.id = s.parcel AND p.day = s.day
+        SELECT {_STATE} FROM candidates c JOIN parcel_states s ON s.parcel = c.parcel WHERE {STORED}
         ORDER BY s.parcel DESC LIMIT $4
         """,
         destination,
@@ -110,18 +116,18 @@ async def newest(
         since,
         limit,
     )
-    return [_parcel(dict(row)) for row in rows]
+    return await _with_shapes(connection, rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Shaped:
-    """A parcel's shapes, whose it is, and since when."""
+    """A parcel's shapes, whose it is, and since when. `shapes` is None where they cannot be read."""
 
     id: ParcelId
     destination: DestinationNumber
     accepted_at: datetime
     events: int
-    shapes: bytes
+    shapes: bytes | None
 
 
 async def latest(
@@ -133,17 +139,21 @@ async def latest(
 ) -> list[Shaped]:
     """Return the newest parcels below `before`, of these destinations or of all, newest first."""
     rows = await connection.fetch(
-        """
-        SELECT s.parcel AS id, s.destination, s.accepted_at, s.events, p.shapes
-        FROM parcel_states s JOIN parcels p ON p.id = s.parcel AND p.day = s.day
+        f"""
+        SELECT s.parcel AS id, s.day, s.destination, s.accepted_at, s.events FROM parcel_states s
         WHERE ($1::integer[] IS NULL OR s.destination = ANY($1)) AND ($2::bigint IS NULL OR s.parcel < $2)
+          AND {STORED}
         ORDER BY s.parcel DESC LIMIT $3
         """,
         None if destinations is None else list(destinations),
         before,
         limit,
     )
-    return [Shaped(**dict(row)) for row in rows]
+    shapes = await damage.read_shapes_of(connection, {row["id"]: row["day"] for row in rows})
+    return [
+        Shaped(row["id"], row["destination"], row["accepted_at"], row["events"], shapes.get(row["id"]))
+        for row in rows
+    ]
 
 
 async def exceptions(
@@ -153,7 +163,7 @@ async def exceptions(
     rows = await connection.fetch(
         """
         SELECT parcel, place, status, tries, due_at, code, reason, amazon_code, amazon_message,
-          attempts, changed_at, erased_at
+          attempts, changed_at, event_at, erased_at
         FROM exceptions WHERE parcel = ANY($1::bigint[])
         """,
         list(ids),
@@ -245,8 +255,13 @@ def _figures(row: dict[str, Any]) -> Figures:
     )
 
 
-def _parcel(row: dict[str, Any]) -> ParcelRow:
-    return ParcelRow(**{**row, "attempts": tuple(row["attempts"])})
+async def _with_shapes(connection: RoadConnection, rows: Sequence[Record]) -> list[ParcelRow]:
+    """Return these states with their shapes, which are read apart: of a damaged batch the state remains."""
+    shapes = await damage.read_shapes_of(connection, {row["id"]: row["day"] for row in rows})
+    return [
+        ParcelRow(**{**dict(row), "attempts": tuple(row["attempts"])}, shapes=shapes.get(row["id"]))
+        for row in rows
+    ]
 
 
 # The newest parcels of one kind. A rare kind is found through an index of its own, a frequent one by walking

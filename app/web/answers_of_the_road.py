@@ -42,12 +42,17 @@ ROAD_SHAPES: dict[str, Schema] = {
     "ErasureReceipt": members(
         {
             "id": TEXT,
-            "status": {"type": "string", "enum": ["under_way", "finished"]},
+            "status": {
+                "type": "string",
+                "enum": ["under_way", "finished", "unreadable"],
+                "description": "`unreadable`: what it looks for is damaged; ask for the erasure again.",
+            },
             "requested_at": TIME,
             "finished_at": {**TIME, "type": ["string", "null"]},
             "requested_by": TEXT,
             "identifiers": {"type": "array", "items": TEXT},
             "parcels_scanned": INTEGER,
+            "unreadable_batches": {**INTEGER, "description": "Damaged, so not searched."},
             "erased": members({"waiting": INTEGER, "dead": INTEGER, "delivered": INTEGER}),
             "kept_elsewhere": {"type": "array", "items": TEXT},
             "signed": {**TEXT, "description": "What the signature is over: the members above, as JSON."},

@@ -1,6 +1,6 @@
 """Consent records over HTTP: on which ground each accepted event left, for those who must show it."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -11,14 +11,14 @@ from starlette.responses import Response
 
 from app.domain.consent import Mode, decision
 from app.domain.ids import MappingId, MappingNumber, ParcelId
-from app.domain.parcel import Shape, unpack_shapes
+from app.domain.parcel import Shape, read_shapes
 from app.store import counts, mappings, traces
 from app.store.mappings import Document
 from app.web.auth import Caller, Scope
 from app.web.destinations import seen
 from app.web.door import CallerOf, Door, Wired, needs
 from app.web.exact import ExactJson
-from app.web.paging import PAGE, Cursor, Limit, cursor_of, event_place_of, page
+from app.web.paging import PAGE, Cursor, Limit, cursor_of, event_place_of, partial_page
 from app.web.wiring import Wiring
 
 router = APIRouter(route_class=Door, tags=["events"])
@@ -43,9 +43,20 @@ async def list_all(
 
     Basis, source, times, decision, and the SHA-256 of the consent string where there was one. `stopped`
     counts, by reason and basis, the events that the gate did not let in; of these nothing else is kept.
+    `unreadable_batches` counts stored batches whose records are missing here because they are damaged.
     """
-    items, more = await collected(destination_id, caller, wired, since=since, limit=limit, cursor=cursor)
-    return ExactJson({**page(items, more), "stopped": await stopped(destination_id, caller, wired)})
+    found = await collected(destination_id, caller, wired, since=since, limit=limit, cursor=cursor)
+    listed = partial_page(found.items, found.next_cursor, found.unreadable_batches)
+    return ExactJson({**listed, "stopped": await stopped(destination_id, caller, wired)})
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """Records, the cursor where there may be more, and how many batches among them could not be read."""
+
+    items: list[dict[str, Any]]
+    next_cursor: str | None
+    unreadable_batches: int
 
 
 async def collected(
@@ -56,8 +67,8 @@ async def collected(
     since: datetime | None,
     limit: int,
     cursor: str | None,
-) -> tuple[list[dict[str, Any]], str | None]:
-    """Return up to `limit` records, newest first, and the cursor where there may be more."""
+) -> Collected:
+    """Return up to `limit` records, newest first."""
     before = event_place_of(cursor)
     async with wired.engine.connect() as connection:
         destination = await seen(connection, caller, destination_id)
@@ -90,11 +101,10 @@ class _Records:
         self._last = before or (ParcelId(0), 0)
         self._documents: dict[tuple[int, int], Document | None] = {}
 
-    async def collect(
-        self, destination: Any, number: Any, limit: int
-    ) -> tuple[list[dict[str, Any]], str | None]:
-        """Return up to `limit` records, and the cursor where there may be more."""
+    async def collect(self, destination: Any, number: Any, limit: int) -> Collected:
+        """Return up to `limit` records."""
         items: list[dict[str, Any]] = []
+        unreadable = 0
         async with self._wired.pool.acquire() as road:
             ids = await traces.mappings(road, destination)
             while True:
@@ -107,22 +117,25 @@ class _Records:
                     limit=_PARCELS_AT_ONCE,
                 )
                 for parcel in parcels:
-                    for shape in reversed(unpack_shapes(parcel.shapes)):
+                    if (shapes := read_shapes(parcel.shapes)) is None:
+                        unreadable += 1
+                        continue
+                    for shape in reversed(shapes):
                         if self._before and (parcel.id, shape.place) >= self._before:
                             continue
                         if len(items) == limit:
-                            return items, cursor_of(*self._last)
+                            return Collected(items, cursor_of(*self._last), unreadable)
                         items.append(await self._record(shape, parcel.accepted_at, ids))
                         self._last = (parcel.id, shape.place)
                 if len(parcels) < _PARCELS_AT_ONCE:
-                    return items, None
+                    return Collected(items, None, unreadable)
                 self._before = (parcels[-1].id, 0)
 
     async def _record(
         self, shape: Shape, accepted_at: datetime, ids: dict[MappingNumber, tuple[MappingId, str]]
     ) -> dict[str, Any]:
-        mapping, _ = ids[MappingNumber(shape.mapping)]
-        document = await self._document(mapping, shape)
+        mapping, _ = ids.get(MappingNumber(shape.mapping), (None, ""))
+        document = await self._document(mapping, shape) if mapping is not None else None
         rule = (document or {}).get("consent") or {}
         mode = Mode(rule.get("mode", Mode.GRANTED))
         source = rule.get(_SOURCES.get(mode, ""))

@@ -71,3 +71,8 @@ def page_of(found: Sequence[Item], limit: int) -> tuple[Sequence[Item], bool]:
 def page(items: Sequence[Any], next_cursor: str | None) -> dict[str, Any]:
     """Return the one shape of a list."""
     return {"items": items, "next_cursor": next_cursor}
+
+
+def partial_page(items: Sequence[Any], next_cursor: str | None, unreadable_batches: int) -> dict[str, Any]:
+    """Return a list of stored events, with how many batches of the page could not be read."""
+    return {**page(items, next_cursor), "unreadable_batches": unreadable_batches}

@@ -14,7 +14,7 @@ from app.domain.coverage import covered
 from app.domain.destination import State
 from app.domain.explaining import Standing, explain
 from app.domain.ids import DestinationId, MappingId, ParcelId
-from app.domain.parcel import Shape, may_hold_execution, unpack_shapes
+from app.domain.parcel import Shape, may_hold_execution, read_shapes
 from app.domain.status import FINAL, Status, status_of, tally
 from app.intake.judging import event_key
 from app.store import RoadConnection, attempts, ledger, observations, traces
@@ -23,7 +23,7 @@ from app.web.door import CallerOf, Door, Wired, needs
 from app.web.errors import Refusal, Word
 from app.web.exact import ExactJson
 from app.web.ids import require_destination_id
-from app.web.paging import PAGE, Cursor, Limit, cursor_of, event_place_of, page
+from app.web.paging import PAGE, Cursor, Limit, cursor_of, event_place_of, partial_page
 from app.web.wiring import Wiring
 
 router = APIRouter(route_class=Door, tags=["events"])
@@ -34,6 +34,15 @@ _PARCELS_A_PAGE, _LOOKS_FOR_S = 500, 0.1
 
 _RATES_OVER = timedelta(minutes=5)
 _SAMPLED_PARCELS = 20
+
+_DROPPED = "The event was accepted, but what is known of it was dropped with its age."
+_STATE_MISSING = (
+    "The event was accepted, but its delivery state is missing: stored data is damaged. "
+    "Ask the operator to run doctor."
+)
+_SHAPES_DAMAGED = (
+    " What is stored beside it is damaged: its time, type, match keys and warnings cannot be read."
+)
 
 # A reason of the road that a parcel does not carry itself follows from the destination's.
 _PARKED = "sign_in_"
@@ -67,8 +76,8 @@ async def explain_event(
         if len(found) > 1:
             under = sorted(keys[key] for key in found)
             raise Refusal(Word.EVENT_AMBIGUOUS, None, mapping_ids=under)
-        ((_, place),) = found.items()
-        return ExactJson(await _trace(connection, wired, destination, place.parcel, place.place, known))
+        ((key, place),) = found.items()
+        return ExactJson(await _trace(connection, wired, destination, place, known, event_id, keys[key]))
 
 
 @router.get("/destinations/{destination_id}/events", summary="Events by status", response_model=None)
@@ -86,7 +95,10 @@ async def list_events(
     cursor: Cursor = None,
     limit: Limit = PAGE,
 ) -> Response:
-    """List events, newest first. A page may be short and still have a `next_cursor`."""
+    """List events, newest first. A page may be short and still have a `next_cursor`.
+
+    `unreadable_batches` counts stored batches whose events are missing here because they are damaged.
+    """
     before = event_place_of(cursor)
     async with (
         wired.pool.acquire() as connection,
@@ -95,6 +107,7 @@ async def list_events(
         destination = await _destination(connection, caller, destination_id)
         known = await traces.mappings(connection, destination.id)
         items: list[dict[str, Any]] = []
+        unreadable = 0
         looked_at, until = 0, monotonic() + _LOOKS_FOR_S
         while looked_at == 0 or (looked_at < _PARCELS_A_PAGE and monotonic() < until):
             parcels = await traces.newest(
@@ -121,7 +134,10 @@ async def list_events(
                 together = _is_wanted(_fate(destination, parcel, None), status, reason)
                 if not alone and not together:
                     continue
-                for shape in reversed(unpack_shapes(parcel.shapes)):
+                if (shapes := read_shapes(parcel.shapes)) is None:
+                    unreadable += 1
+                    continue
+                for shape in reversed(shapes):
                     if execution_id and shape.execution_id != execution_id:
                         continue
                     if before and parcel.id == before[0] and shape.place >= before[1]:
@@ -130,13 +146,15 @@ async def list_events(
                     if together if found is None else shape.place in alone:
                         items.append(_summary(destination, parcel, shape, found, known))
                         if len(items) == limit:
-                            return ExactJson(page(items, cursor_of(parcel.id, shape.place)))
+                            return ExactJson(
+                                partial_page(items, cursor_of(parcel.id, shape.place), unreadable)
+                            )
             looked_at += len(parcels)
             if len(parcels) < _PARCELS_AT_ONCE:
-                return ExactJson(page(items, None))
+                return ExactJson(partial_page(items, None, unreadable))
             # Place 0 of the last parcel was looked at: go on below it.
             before = (parcels[-1].id, 0)
-        return ExactJson(page(items, cursor_of(*before) if before else None))
+        return ExactJson(partial_page(items, cursor_of(*before) if before else None, unreadable))
 
 
 @router.get("/destinations/{destination_id}/stats", summary="Figures that add up", response_model=None)
@@ -144,7 +162,8 @@ async def list_events(
 async def stats(destination_id: str, caller: CallerOf, wired: Wired) -> Response:
     """Give the counts by status (they add up to `accepted`), what waits, and how fast it may leave.
 
-    `rates` are of the last five minutes; `match_key_coverage` is of the newest accepted events.
+    `rates` are of the last five minutes; `match_key_coverage` is of the newest accepted events, and
+    `unreadable_batches` counts the damaged batches that it leaves out.
     """
     async with wired.pool.acquire() as connection:
         destination = await _destination(connection, caller, destination_id)
@@ -153,6 +172,7 @@ async def stats(destination_id: str, caller: CallerOf, wired: Wired) -> Response
         samples = await observations.samples(connection, destination.number, _SAMPLED_PARCELS)
     assert figures is not None
     counts = tally(figures.totals, State(figures.state))
+    shapes, unreadable = observations.shapes_in(samples)
     now = datetime.now(UTC)
     waiting = {name: counts[name] for name in ("queued", "retrying", "held", "parked")}
     return ExactJson(
@@ -168,9 +188,8 @@ async def stats(destination_id: str, caller: CallerOf, wired: Wired) -> Response
             "rate_limit": {"requests_per_second": figures.requests_per_second, "burst": figures.burst},
             "learned_rate": figures.learned_rate,
             "rates": asdict(rates),
-            "match_key_coverage": covered(
-                shape for sample in samples for shape in reversed(unpack_shapes(sample.shapes))
-            ),
+            "match_key_coverage": covered(shapes),
+            "unreadable_batches": unreadable,
             "breaker": {"state": figures.breaker, "error_rate": round(figures.error_rate, 3)},
             "lane_owned": figures.lane_owned,
             "rejections": [{"code": c, "reason": r, "count": n} for c, r, n in figures.rejected],
@@ -207,19 +226,22 @@ async def _trace(
     connection: RoadConnection,
     wired: Wiring,
     destination: traces.DestinationRow,
-    parcel_id: ParcelId,
-    place: int,
+    at: ledger.Found,
     known: dict[Any, tuple[MappingId, str]],
+    event_id: str,
+    mapping_id: MappingId,
 ) -> dict[str, Any]:
-    parcels = await traces.parcels(connection, [parcel_id])
-    parcel = parcels.get(parcel_id)
-    shape = next((s for s in unpack_shapes(parcel.shapes) if s.place == place), None) if parcel else None
-    if parcel is None or shape is None:
-        raise Refusal(
-            Word.NOT_FOUND, "The event was accepted, but what is known of it was dropped with its age."
-        )
-    exception = (await traces.exceptions(connection, [parcel_id])).get((parcel_id, place))
+    parcel_id = at.parcel
+    parcel = (await traces.parcels(connection, [parcel_id])).get(parcel_id)
+    if parcel is None:
+        is_damaged = await traces.has_content(connection, parcel_id)
+        raise Refusal(Word.NOT_FOUND, _STATE_MISSING if is_damaged else _DROPPED)
+    shape = next((s for s in read_shapes(parcel.shapes) or () if s.place == at.place), None)
+    exception = (await traces.exceptions(connection, [parcel_id])).get((parcel_id, at.place))
     shown = _summary(destination, parcel, shape, exception, known)
+    if shape is None:
+        shown |= {"event_id": event_id, "mapping_id": mapping_id}
+    event_at = shape.event_at if shape else exception.event_at if exception else parcel.first_event
     under_way = await traces.under_way(connection, destination.number, parcel_id)
     ids = [*parcel.attempts, *(exception.attempts if exception else ()), *under_way]
     tries = max(parcel.tries, exception.tries if exception else 0)
@@ -231,7 +253,7 @@ async def _trace(
         status=status,
         tries=tries,
         reason=shown["reason"],
-        event_at=shape.event_at,
+        event_at=event_at,
         due_at=due_at,
         finished_at=finished,
         amazon_message=exception.amazon_message if exception else None,
@@ -240,8 +262,8 @@ async def _trace(
     return {
         **shown,
         "destination_id": destination.id,
-        "match_keys": list(shape.match_keys),
-        "warnings": [{"code": code, "field": field} for code, field in shape.warnings],
+        "match_keys": list(shape.match_keys) if shape else [],
+        "warnings": [{"code": code, "field": field} for code, field in shape.warnings] if shape else [],
         "attempts": [_attempt(told) for told in await attempts.told(connection, ids)],
         "tries": tries,
         "dead_letter": DEAD_LETTERS.get(shown["reason"], DeadLetter.SYSTEM)
@@ -250,7 +272,7 @@ async def _trace(
         "next_attempt_at": due_at if waits else None,
         "expires_at": None if status in FINAL else standing.expires_at,
         "erased_at": exception.erased_at if exception else None,
-        "explanation": explain(standing),
+        "explanation": explain(standing) + ("" if shape else _SHAPES_DAMAGED),
     }
 
 
@@ -279,23 +301,23 @@ def _fate(
 def _summary(
     destination: traces.DestinationRow,
     parcel: traces.ParcelRow,
-    shape: Shape,
+    shape: Shape | None,
     exception: traces.ExceptionRow | None,
     known: dict[Any, tuple[MappingId, str]],
 ) -> dict[str, Any]:
     status, reason = _fate(destination, parcel, exception)
-    mapping = known.get(shape.mapping)
+    mapping = known.get(shape.mapping) if shape else None
     return {
-        "event_id": shape.event_id,
+        "event_id": shape.event_id if shape else None,
         "status": status.value,
         "code": REASONS[reason].code if reason is not None and reason in REASONS else None,
         "reason": reason,
         "accepted_at": parcel.accepted_at,
-        "event_time": shape.event_at,
-        "event_type": shape.event_type,
-        "execution_id": shape.execution_id,
+        "event_time": shape.event_at if shape else None,
+        "event_type": shape.event_type if shape else None,
+        "execution_id": shape.execution_id if shape else None,
         "mapping_id": mapping[0] if mapping else None,
-        "mapping_version": shape.mapping_version,
+        "mapping_version": shape.mapping_version if shape else None,
         "amazon_code": exception.amazon_code if exception else None,
         "amazon_message": exception.amazon_message if exception else None,
     }

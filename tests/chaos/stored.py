@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 
 import asyncpg
 
-from app.domain.parcel import unpack_shapes
+from app.domain.parcel import read_shapes
 from tests.chaos.evidence import Attempt
 
 _FATES = {"sent": "delivered", "expired": "expired", "discarded": "dead"}
@@ -46,7 +46,7 @@ async def places(
     found: dict[str, list[str]] = defaultdict(list)
     lonely = set(entered)
     for row in parcels:
-        shapes = unpack_shapes(row["shapes"])
+        shapes = read_shapes(row["shapes"])
         # What was erased while it waited is no longer one of the batch's events.
         erased = sum(alone.get((row["id"], shape.place)) == "erased" for shape in shapes)
         for shape in shapes:

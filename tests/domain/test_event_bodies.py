@@ -18,7 +18,7 @@ from app.domain.event import (
     read_events,
     read_lines,
 )
-from app.domain.parcel import Shape, may_hold_execution, pack, unpack_shapes
+from app.domain.parcel import Shape, may_hold_execution, pack, read_shapes
 
 A = {"event_id": "a", "user": {"email": "ada@example.com"}}
 B = {"event_id": "b", "destination_id": "own", "mapping_id": "own-map"}
@@ -153,7 +153,7 @@ def test_parcels_are_passed_over_by_their_bytes() -> None:
     kept = pack([b"{}"] * 5, shapes).shapes
     assert may_hold_execution(kept, "läuft-3")
     assert not may_hold_execution(kept, "läuft-5")
-    assert [shape.execution_id for shape in unpack_shapes(kept)] == [f"läuft-{n}" for n in range(5)]
+    assert [shape.execution_id for shape in read_shapes(kept)] == [f"läuft-{n}" for n in range(5)]
 
 
 @pytest.mark.parametrize(

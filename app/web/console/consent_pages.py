@@ -52,7 +52,7 @@ async def page(
     """Show the newest records, and how many events were stopped for want of consent, by reason and ground."""
     async with wired.engine.connect() as connection:
         found = await destinations.seen(connection, visitor.caller, destination_id)
-    items, more = await consent_records.collected(
+    records = await consent_records.collected(
         destination_id, visitor.caller, wired, since=None, limit=_A_PAGE, cursor=cursor
     )
     stopped = await consent_records.stopped(destination_id, visitor.caller, wired)
@@ -61,8 +61,9 @@ async def page(
         request,
         "consent.html",
         **content_of(wired, found, visitor, "events"),
-        items=pages.plain(items),
-        next_cursor=more,
+        items=pages.plain(records.items),
+        next_cursor=records.next_cursor,
+        unreadable=records.unreadable_batches,
         later=cursor is not None,
         bases=BASES,
         judged=sorted({BASES[mode] for one in listed if (mode := _mode(one)) in BASES}),
@@ -90,13 +91,19 @@ async def export(destination_id: str, wired: Wired, visitor: Visiting) -> Respon
 async def _rows(destination_id: str, visitor: Visitor, wired: Wiring) -> AsyncIterator[str]:
     yield _line(dict(zip(COLUMNS, COLUMNS, strict=True)))
     cursor: str | None = None
+    unreadable = 0
     while True:
-        items, cursor = await consent_records.collected(
+        found = await consent_records.collected(
             destination_id, visitor.caller, wired, since=None, limit=_AT_ONCE, cursor=cursor
         )
-        yield "".join(_line(one) for one in pages.plain(items))
+        yield "".join(_line(one) for one in pages.plain(found.items))
+        unreadable += found.unreadable_batches
+        cursor = found.next_cursor
         if cursor is None:
-            return
+            break
+    if unreadable:
+        missing = f"{unreadable} stored batches are damaged; their records are missing"
+        yield _line(dict.fromkeys(COLUMNS) | {COLUMNS[0]: missing})
 
 
 def _line(record: dict[str, Any]) -> str:

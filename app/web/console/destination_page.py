@@ -8,7 +8,6 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.domain.destination import Region
-from app.domain.parcel import unpack_shapes
 from app.store import destinations as stored
 from app.store import observations
 from app.store.destinations import Destination
@@ -85,7 +84,7 @@ async def panel_of(wired: Wiring, visitor: Visitor, found: Destination) -> dict[
         first = await observations.first_answer(connection, found.number)
         samples = await observations.samples(connection, found.number, _PARCELS)
     assert about is not None
-    shapes = [shape for sample in samples for shape in reversed(unpack_shapes(sample.shapes))][:_SHAPES]
+    shapes = observations.shapes_in(samples)[0][:_SHAPES]
     shown = pages.plain(destinations.shown(found))
     return {
         "stats": stats,

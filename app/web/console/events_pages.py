@@ -60,6 +60,7 @@ async def list_events(
         **content_of(wired, found, visitor, "events"),
         items=listed["items"],
         next_cursor=listed["next_cursor"],
+        unreadable=listed["unreadable_batches"],
         chosen=status if wanted else "",
         reason=reason,
         execution=execution,

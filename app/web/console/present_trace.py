@@ -44,13 +44,10 @@ _OUTCOMES: Mapping[str, tuple[str, str]] = {
 
 def story(trace: Mapping[str, Any], mapping_name: str | None) -> list[Told]:
     """Return the steps of a trace as the API answers it, in the order in which they happened."""
+    own_time = "The event's own time, as its mapping read it."
+    happened = [Told(moment(trace["event_time"]), "quiet", "It happened", own_time)]
     told = [
-        Told(
-            moment(trace["event_time"]),
-            "quiet",
-            "It happened",
-            "The event's own time, as its mapping read it.",
-        ),
+        *(happened if trace["event_time"] else ()),
         Told(
             moment(trace["accepted_at"]),
             "good",
@@ -70,6 +67,8 @@ def story(trace: Mapping[str, Any], mapping_name: str | None) -> list[Told]:
 
 def _converted(trace: Mapping[str, Any], mapping_name: str | None) -> str:
     kind = trace["event_type"]
+    if kind is None:
+        return "What is stored of its conversion is damaged and cannot be shown."
     label = EVENT_TYPES[kind].label if kind in EVENT_TYPES else kind
     by = f"mapping “{mapping_name}”" if mapping_name else "a mapping that was deleted since"
     keys = match_keys(trace["match_keys"])

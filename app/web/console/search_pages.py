@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from app.domain.event_types import EVENT_TYPES
 from app.domain.ids import MappingNumber, ParcelId
-from app.domain.parcel import may_hold_execution, unpack_shapes
+from app.domain.parcel import may_hold_execution, read_shapes
 from app.intake.judging import event_key
 from app.store import ledger, observations, traces
 from app.web.auth import Scope
@@ -35,6 +35,7 @@ class Looked:
 
     found: list[dict[str, Any]] = field(default_factory=list)
     events: int = 0
+    unreadable: int = 0  # batches
     back_to: datetime | None = None
     before: ParcelId | None = None
 
@@ -103,7 +104,9 @@ async def _by_execution(
                 limit=_PARCELS_AT_ONCE,
             )
             for parcel in parcels:
-                looked.found += found_in(parcel, execution_id, known)
+                of_parcel = found_in(parcel, execution_id, known)
+                looked.found += of_parcel or ()
+                looked.unreadable += of_parcel is None
                 looked.events += parcel.events
                 looked.back_to, looked.before = parcel.accepted_at, parcel.id
             if len(parcels) < _PARCELS_AT_ONCE:
@@ -114,10 +117,15 @@ async def _by_execution(
 
 def found_in(
     parcel: traces.Shaped, execution_id: str, known: Mapping[MappingNumber, observations.Mapped]
-) -> Sequence[dict[str, Any]]:
-    """Return what the page shows of a parcel's events that this journey execution sent, newest first."""
+) -> Sequence[dict[str, Any]] | None:
+    """Return what the page shows of a parcel's events that this journey execution sent, newest first.
+
+    None where the parcel cannot be read.
+    """
     if not may_hold_execution(parcel.shapes, execution_id):
         return ()
+    if (shapes := read_shapes(parcel.shapes)) is None:
+        return None
     return [
         {
             "event_id": shape.event_id,
@@ -128,6 +136,6 @@ def found_in(
             "name": known[MappingNumber(shape.mapping)].destination_name,
             "mapping_id": known[MappingNumber(shape.mapping)].id,
         }
-        for shape in reversed(unpack_shapes(parcel.shapes))
-        if shape.execution_id == execution_id
+        for shape in reversed(shapes)
+        if shape.execution_id == execution_id and shape.mapping in known
     ]

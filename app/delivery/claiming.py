@@ -1,0 +1,137 @@
+"""Claiming: find what the next request of a queue carries, and settle what cannot be sent.
+
+A queue whose due work cannot be claimed backs off and says so; the other queues of its lane go on.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+
+from app.delivery import settlements
+from app.delivery.erasing import Erasing
+from app.delivery.items import Claimed, Load
+from app.delivery.lanes import Lane
+from app.delivery.loads import claim_live, claim_retry
+from app.delivery.logbook import Logbook
+from app.delivery.settlements import StaleOwner
+from app.domain.floors import Key
+from app.domain.turns import Service
+from app.store import RoadConnection, lanes
+from app.store.damage import is_damage
+from app.store.trouble import is_passing
+from app.telemetry import Telemetry, describe
+from app.vault import Vault
+
+
+class Claiming:
+    """Claims for a worker's lanes. `now` is wall time, `monotonic` the clock of lanes."""
+
+    def __init__(
+        self,
+        *,
+        vault: Vault,
+        erasing: Erasing,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+        telemetry: Telemetry,
+        logbook: Logbook,
+        writer: settlements.Writer,
+        max_age: timedelta,
+    ) -> None:
+        self._vault = vault
+        self._erasing = erasing
+        self._now = now
+        self._monotonic = monotonic
+        self._telemetry = telemetry
+        self._logbook = logbook
+        self._writer = writer
+        self._max_age = max_age
+
+    async def claim(
+        self,
+        connection: RoadConnection,
+        lane: Lane,
+        queue: lanes.Queue,
+        service: Service,
+        floors: Mapping[Key, datetime],
+    ) -> Load | None:
+        """Return what the next request carries, or None; then the lane's next wake-up is set.
+
+        Raises StaleOwner, and what the driver raises when the database is away.
+        """
+        read = claim_live if service in (Service.LIVE, Service.REPLAY) else claim_retry
+        try:
+            claimed = await read(
+                connection,
+                lane,
+                queue,
+                service,
+                vault=self._vault,
+                max_age=self._max_age,
+                now=self._now(),
+                looked_for=self._erasing.looked_for,
+                floors=floors,
+            )
+            await self._settle_unsent(connection, lane, queue, claimed)
+        except Exception as error:
+            if isinstance(error, StaleOwner) or is_passing(error):
+                raise
+            reason = "damaged_data" if is_damage(error) else "defect"
+            self._back_off(lane, queue, service, reason, describe(error))
+            return None
+        if claimed.load is not None and claimed.load.items:
+            lane.claimed(queue.number, service)
+            return claimed.load
+        if claimed == Claimed(None) and lane.only is not None:
+            # Nothing is due: the notice that woke the lane spoke of what had been taken already.
+            return None
+        if claimed == Claimed(None) or not lane.is_progress(queue.number, service, claimed.ids):
+            self._back_off(lane, queue, service, "nothing_claimed")
+        lane.wake(self._monotonic())
+        return None
+
+    def _back_off(
+        self, lane: Lane, queue: lanes.Queue, service: Service, reason: str, error: str | None = None
+    ) -> None:
+        """Leave a queue out whose due work cannot be claimed; the other queues of the lane go on."""
+        now = self._monotonic()
+        backoff = lane.back_off(queue.number, service, now)
+        lane.wake(now)
+        if error is None and backoff.failures == 1:
+            return  # what was due has been settled, paused or discarded between the look and the claim
+        self._telemetry.claims_failed.labels(reason).inc()
+        self._telemetry.log(
+            "claim.failed",
+            level=40,
+            lane=lane.id,
+            destination=queue.id,
+            kind=service.value,
+            reason=reason,
+            failures=backoff.failures,
+            retry_in_s=round(backoff.until - now, 3),
+            error=error,
+        )
+
+    async def _settle_unsent(
+        self, connection: RoadConnection, lane: Lane, queue: lanes.Queue, claimed: Claimed
+    ) -> None:
+        """Rewrite, expire or close as unreadable what a claim found unfit to be sent."""
+        for parcel, day in claimed.erasable:
+            spared = frozenset(place for one, place in lane.exceptions_in_flight if one == parcel)
+            await self._erasing.rewrite(connection, parcel, day, spared=spared)
+        only_late = claimed.load is not None and not claimed.load.items
+        if claimed.expired or claimed.unreadable or only_late:
+            async with connection.transaction():
+                written = await settlements.write_unsent(
+                    connection, lane, queue.number, claimed, writer=self._writer
+                )
+            self._logbook.settled(written.delta)
+            for one in claimed.unreadable:
+                self._telemetry.unreadable_batches.labels(one.problem).inc()
+                self._telemetry.log(
+                    "batch.unreadable",
+                    level=40,
+                    batch=one.parcel,
+                    destination=queue.id,
+                    events=len(one.places),
+                    reason=one.problem,
+                )

@@ -1,0 +1,221 @@
+"""Damaged data: what an error of a damaged page looks like, and how to read around one.
+
+A statement that reads many batches fails as a whole when one page cannot be read. Readers therefore try the
+one statement first and, on damage alone, read batch by batch: what cannot be read then is known by its id.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import TypeVar
+
+import asyncpg
+
+from app.domain.ids import ParcelId
+from app.domain.parcel import read_shapes
+from app.store import RoadConnection
+from app.store.partitions import STORED
+
+_Row = TypeVar("_Row")
+
+# An I/O error while reading, and a missing file. Class XX is corruption and Postgres' own inconsistencies.
+_FILE_ERRORS = ("58030", "58P01")
+MISSING = "missing"
+
+
+def is_damage(error: BaseException) -> bool:
+    """Return whether a statement failed because of stored data that cannot be read."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return state.startswith("XX") or state in _FILE_ERRORS
+    # The driver cannot represent the value: a time beyond the year 9999, text that is not UTF-8.
+    return isinstance(error, OverflowError | UnicodeDecodeError)
+
+
+def name_of(error: BaseException) -> str:
+    """Return the SQLSTATE of a damage error, or the name of its class."""
+    return getattr(error, "sqlstate", None) or type(error).__name__
+
+
+@asynccontextmanager
+async def trial(connection: RoadConnection) -> AsyncIterator[None]:
+    """Keep the caller's transaction usable when a statement in the block fails; costs nothing outside one."""
+    if connection.is_in_transaction():
+        async with connection.transaction():
+            yield
+    else:
+        yield
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Stored:
+    """The stored values of one batch. None where a value cannot be read; `problem` then says why."""
+
+    content: bytes | None
+    shapes: bytes | None
+    problem: str | None = None
+
+
+async def read_singly(
+    connection: RoadConnection, places: Sequence[tuple[ParcelId, date]], *, content: bool = True
+) -> dict[ParcelId, Stored]:
+    """Read the values of these batches one at a time, each given with its day. Has an entry for each."""
+    found = {}
+    for parcel, day in places:
+        shapes, shapes_problem = await _value(connection, "shapes", parcel, day)
+        value, problem = await _value(connection, "content", parcel, day) if content else (None, None)
+        found[parcel] = Stored(value, shapes, problem or shapes_problem)
+    return found
+
+
+async def _value(
+    connection: RoadConnection, column: str, parcel: ParcelId, day: date
+) -> tuple[bytes | None, str | None]:
+    """Return one value and None, or None and why it cannot be read."""
+    try:
+        async with trial(connection):
+            value = await connection.fetchval(
+                f"SELECT {column} FROM parcels WHERE id = $1 AND day = $2", parcel, day
+            )
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        return None, name_of(error)
+    return value, MISSING if value is None else None
+
+
+async def read_shapes_of(
+    connection: RoadConnection, days: Mapping[ParcelId, date]
+) -> dict[ParcelId, bytes | None]:
+    """Return the shapes of these batches, each given with its day.
+
+    None on a damaged page; without a row no entry.
+    """
+    try:
+        async with trial(connection):
+            rows = await connection.fetch(
+                "SELECT p.id, p.shapes FROM unnest($1::bigint[], $2::date[]) AS asked (id, day) "
+                "JOIN parcels p ON p.id = asked.id AND p.day = asked.day",
+                list(days),
+                list(days.values()),
+            )
+        return {ParcelId(row["id"]): row["shapes"] for row in rows}
+    except Exception as error:
+        if not is_damage(error):
+            raise
+    stored = await read_singly(connection, list(days.items()), content=False)
+    return {parcel: one.shapes for parcel, one in stored.items() if one.problem != MISSING}
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What was read of a range of batch ids, and the ids of it whose row raised an error, with its name."""
+
+    rows: list[asyncpg.Record]
+    unreadable: dict[ParcelId, str]
+
+
+async def read_range(
+    read: Callable[[int, int], Awaitable[list[asyncpg.Record]]],
+    connection: RoadConnection,
+    first: int,
+    last: int,
+) -> Range:
+    """Read the batches `first` to `last`; on damage halve the range until the ids that raise stand alone."""
+    try:
+        async with trial(connection):
+            return Range(await read(first, last), {})
+    except Exception as error:
+        if not is_damage(error):
+            raise
+        if first == last:
+            return Range([], {ParcelId(first): name_of(error)})
+    middle = (first + last) // 2
+    lower = await read_range(read, connection, first, middle)
+    upper = await read_range(read, connection, middle + 1, last)
+    return Range(lower.rows + upper.rows, lower.unreadable | upper.unreadable)
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A batch that cannot be read. `reason` is one of the words below, or the SQLSTATE that its row raised.
+
+    'missing': its state is stored and its content is not; 'state_missing': the reverse; 'shapes': what is
+    stored beside its content; 'not_opened': its content or its data key.
+    """
+
+    batch: ParcelId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """How many batches a portion of a check read, the id it reached, and those that cannot be read."""
+
+    batches: int
+    to: int
+    damaged: tuple[Damaged, ...]
+
+
+Opens = Callable[[ParcelId, bytes, bytes], bool]
+
+
+async def check(
+    connection: RoadConnection,
+    *,
+    first: int = 1,
+    last: int | None = None,
+    limit: int = 100,
+    opens: Opens | None = None,
+) -> AsyncIterator[Checked]:
+    """Read every stored batch with an id from `first` to `last`, `limit` ids a statement.
+
+    Yields after each statement, so that the caller may stop, pause, or go on later from `to`. `opens` tells
+    whether a content opens under its wrapped data key; without it contents are read and not opened. To be
+    called outside a transaction: none stays open between two portions.
+    """
+    if last is None:
+        last = await connection.fetchval("SELECT last_value FROM parcel_ids")
+    while first <= last:
+        to = min(first + limit - 1, last)
+        states = await read_range(_reading(connection, _STATES), connection, first, to)
+        alone = await read_range(_reading(connection, _WITHOUT_STATE), connection, first, to)
+        found = states.unreadable | alone.unreadable
+        found |= {row["id"]: "state_missing" for row in alone.rows if row["id"] not in found}
+        found |= {row["id"]: why for row in states.rows if (why := _reason(row, opens)) is not None}
+        damaged = tuple(Damaged(ParcelId(id_), found[id_]) for id_ in sorted(found))
+        whole = {row["id"] for row in states.rows} | set(found)
+        yield Checked(len(whole), to, damaged)
+        first = to + 1
+
+
+def _reading(
+    connection: RoadConnection, statement: str
+) -> Callable[[int, int], Awaitable[list[asyncpg.Record]]]:
+    async def read(first: int, last: int) -> list[asyncpg.Record]:
+        rows: list[asyncpg.Record] = await connection.fetch(statement, first, last)
+        return rows
+
+    return read
+
+
+_STATES = f"""
+    SELECT s.parcel AS id, s.data_key, p.content, p.shapes
+    FROM parcel_states s LEFT JOIN parcels p ON p.id = s.parcel AND p.day = s.day
+    WHERE s.parcel BETWEEN $1 AND $2 AND {STORED} ORDER BY s.parcel
+"""
+_WITHOUT_STATE = """
+    SELECT p.id FROM parcels p WHERE p.id BETWEEN $1 AND $2
+    AND NOT EXISTS (SELECT FROM parcel_states s WHERE s.parcel = p.id AND s.day = p.day)
+"""
+
+
+def _reason(row: asyncpg.Record, opens: Opens | None) -> str | None:
+    if row["content"] is None:
+        return MISSING
+    if read_shapes(row["shapes"]) is None:
+        return "shapes"
+    # Without a data key the content has been forgotten, as it should be.
+    is_open = row["data_key"] is None or opens is None or opens(row["id"], row["data_key"], row["content"])
+    return None if is_open else "not_opened"

@@ -1,0 +1,76 @@
+"""Damage to what is stored, done to a real database: each function spoils one batch and nothing beside it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+import pytest
+
+Damage = Callable[[asyncpg.Connection, int], Awaitable[Any]]
+
+
+def spoiled(statement: str) -> Damage:
+    """A damage that one statement does to the parcel in $1."""
+
+    async def do(connection: asyncpg.Connection, parcel: int) -> None:
+        status = await connection.execute(statement, parcel)
+        assert status.endswith(" 1"), status
+
+    return do
+
+
+def flipped(table: str, column: str, key: str = "parcel") -> Damage:
+    """A bit in the middle of a value."""
+    where = f"WHERE {key} = $1"
+    return spoiled(
+        f"UPDATE {table} SET {column} = set_bit({column}, length({column}) * 4, "
+        f"1 - get_bit({column}, length({column}) * 4)) {where}"
+    )
+
+
+async def lose_toasted(connection: asyncpg.Connection, parcel: int) -> None:
+    """Take the chunks of a large value away: reading it raises XX001, as from a damaged page.
+
+    Real damage: Postgres itself misses the chunks. Only a batch of many events is stored in chunks, and those
+    of all batches of its day are taken. A catalogue row is changed for a moment, or no role could do it.
+    """
+    toast = await connection.fetchrow(
+        "SELECT c.reltoastrelid AS id, c.reltoastrelid::regclass::text AS name "
+        "FROM parcels p JOIN pg_class c ON c.oid = p.tableoid WHERE p.id = $1",
+        parcel,
+    )
+    assert toast is not None
+    async with connection.transaction():
+        await connection.execute("SET LOCAL allow_system_table_mods = on")
+        await connection.execute("UPDATE pg_class SET relkind = 'r' WHERE oid = $1", toast["id"])
+        await connection.execute(f"TRUNCATE {toast['name']}")
+        await connection.execute("UPDATE pg_class SET relkind = 't' WHERE oid = $1", toast["id"])
+    with pytest.raises(asyncpg.DataCorruptedError):
+        await connection.fetchval("SELECT length(content || '') FROM parcels WHERE id = $1", parcel)
+
+
+UNREADABLE: dict[str, Damage] = {
+    "content: a flipped bit": flipped("parcels", "content", "id"),
+    "content: cut short": spoiled("UPDATE parcels SET content = substring(content FOR 20) WHERE id = $1"),
+    "content: empty": spoiled("UPDATE parcels SET content = '' WHERE id = $1"),
+    "data key: a flipped bit": flipped("parcel_states", "data_key"),
+    "data key: cut short": spoiled(
+        "UPDATE parcel_states SET data_key = substring(data_key FOR 5) WHERE parcel = $1"
+    ),
+    "data key: empty": spoiled("UPDATE parcel_states SET data_key = '' WHERE parcel = $1"),
+    "parcels: row missing": spoiled("DELETE FROM parcels WHERE id = $1"),
+    "number of events: one too many": spoiled(
+        "UPDATE parcel_states SET events = events + 1 WHERE parcel = $1"
+    ),
+    "content and shapes: both empty": spoiled("UPDATE parcels SET content = '', shapes = '' WHERE id = $1"),
+    "page: chunks missing (XX001)": lose_toasted,
+}
+"""What makes exactly that batch unreadable."""
+
+HARMLESS: dict[str, Damage] = {
+    "shapes: a flipped bit": flipped("parcels", "shapes", "id"),
+    "shapes: cut short": spoiled("UPDATE parcels SET shapes = substring(shapes FOR 5) WHERE id = $1"),
+    "shapes: empty": spoiled("UPDATE parcels SET shapes = '' WHERE id = $1"),
+    "size: far too large": spoiled("UPDATE parcel_states SET bytes = 2000000000 WHERE parcel = $1"),
+}
+"""What delivery does without: the batch is sent all the same."""
