@@ -51,6 +51,13 @@ class Telemetry:
             "status_callbacks", "Requests to the journey engine", ["result"], registry=self.registry
         )
         self.lanes = Gauge("lanes_owned", "Lanes this worker owns", registry=self.registry)
+        # Not a number until a check has finished: nothing is said before something is known.
+        self.imbalance = Gauge(
+            "amazon_conversions_event_count_imbalance",
+            "Events for which ledger, batches, states, exceptions and counts disagree; 0 when all adds up",
+            registry=self.registry,
+        )
+        self.imbalance.set(float("nan"))
         self.database_errors = Counter(
             "amazon_conversions_database_errors",
             "Statements and connections that the database refused, by SQLSTATE class",

@@ -11,6 +11,7 @@ import uvloop
 from app import garbage, lifeline
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
+from app.delivery.balancing import Balancing
 from app.delivery.delivering import SETTLED_WITHIN, Chance, Delivery
 from app.delivery.dispatching import Dispatcher
 from app.delivery.erasing import Erasing
@@ -114,6 +115,9 @@ def wired(
         telemetry=telemetry,
         tells=journey is not None,
     )
+    balancing = Balancing(
+        pool=resources.pool, owner=resources.name, monotonic=time.monotonic, telemetry=telemetry
+    )
     telling = None
     if journey is not None:
         telling = Telling(pool=resources.pool, journey=journey, jitter=random.random, telemetry=telemetry)
@@ -123,6 +127,7 @@ def wired(
             connect=resources.connect, owner=resources.name, monotonic=time.monotonic, telemetry=telemetry
         ),
         sweeper=sweeper,
+        balancing=balancing,
         erasing=erasing,
         connect=resources.connect,
         monotonic=time.monotonic,

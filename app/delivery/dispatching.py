@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from app.amazon.wire import MAX_EVENTS
+from app.delivery.balancing import Balancing
 from app.delivery.delivering import Delivery
 from app.delivery.erasing import Erasing
 from app.delivery.lanes import POLL_EVERY_S, Lane
@@ -35,6 +36,7 @@ class Dispatcher:
         delivery: Delivery,
         ownership: Ownership,
         sweeper: Sweeper,
+        balancing: Balancing,
         erasing: Erasing,
         connect: Callable[[], Awaitable[asyncpg.Connection]],
         monotonic: Callable[[], float],
@@ -48,6 +50,7 @@ class Dispatcher:
         self._delivery = delivery
         self._ownership = ownership
         self._sweeper = sweeper
+        self._balancing = balancing
         self._erasing = erasing
         self._connect = connect
         self._monotonic = monotonic
@@ -86,6 +89,7 @@ class Dispatcher:
                 self._repeat(self._sweeper.sweep, self._sweeper.every_s, hurried_by=self._partition_missing)
             ),
             asyncio.create_task(self._repeat(self._erasing.scan, POLL_EVERY_S)),
+            asyncio.create_task(self._repeat(self._balancing.advance, self._sweeper.every_s)),
         ]
         if self._telling is not None:
             keepers.append(asyncio.create_task(self._repeat(self._telling.tell, self._telling.every_s)))
