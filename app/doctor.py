@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from app import migrate
+from app.domain.skew import MOST_SKEW_S
+from app.operating.balance import sentence
 from app.settings import Settings
 from app.store.deployment import Deployment, read_deployment
 from app.vault import Vault
@@ -25,6 +27,7 @@ MOST_SKEW = timedelta(seconds=2)
 FEWEST_DAYS_AHEAD = 2
 """The same bound at which `/health/ready` turns red."""
 CONNECTIONS_A_PROCESS = 12
+OLDEST_BALANCE = timedelta(hours=6)
 
 
 class Grade(StrEnum):
@@ -92,7 +95,8 @@ def _clock(facts: Facts) -> Finding:
         return Grade.OK, "agrees with the database's"
     return (
         Grade.WARNING,
-        f"is {facts.lag.total_seconds():+.0f} s off the database's: event ages are misjudged",
+        f"is {facts.lag.total_seconds():+.0f} s off the database's, by which ages are judged: "
+        f"set it; beyond {MOST_SKEW_S:.0f} s no process is ready",
     )
 
 
@@ -123,6 +127,43 @@ def _keys(facts: Facts) -> Finding:
             f"write with {keys[0].id}; {', '.join(unused)} can be removed, nothing is sealed under it",
         )
     return Grade.OK, f"write with {keys[0].id}"
+
+
+def _checksums(facts: Facts) -> Finding:
+    if failures := facts.database.checksum_failures:
+        return (
+            Grade.FAILURE,
+            f"failed {failures} times: pages of this database are damaged; restore them from a backup",
+        )
+    if not facts.database.checksums and facts.settings.production:
+        return Grade.WARNING, "are off: damaged pages are not noticed"
+    return Grade.OK, "are on and none has failed" if facts.database.checksums else "are off"
+
+
+def _damaged(facts: Facts) -> Finding:
+    if not facts.database.damaged:
+        return Grade.OK, "were not found among sealed values"
+    places = [
+        f"{name} ({'a page cannot be read' if rows is None else rows})"
+        for name, rows in sorted(facts.database.damaged.items())
+    ]
+    return Grade.FAILURE, f"were found: {', '.join(places)}; what they hold cannot be sent or used"
+
+
+def _balance(facts: Facts) -> Finding:
+    last = facts.database.balance
+    if last is None:
+        return Grade.OK, "was not checked yet; workers check it each hour, `balance` now"
+    if last.imbalance:
+        return (
+            Grade.FAILURE,
+            f"is off for {last.imbalance:,} events: {sentence(last.mismatches[0])} Run `balance` for all.",
+        )
+    age = facts.database.now - last.finished_at
+    if age > OLDEST_BALANCE:
+        hours = age.total_seconds() / 3600
+        return Grade.WARNING, f"was last checked {hours:.0f} hours ago: is no worker running?"
+    return Grade.OK, f"adds up, as checked at {last.finished_at:%Y-%m-%d %H:%M} UTC"
 
 
 def _amazon(facts: Facts) -> Finding:
@@ -166,6 +207,9 @@ CHECKS: Sequence[tuple[str, Check]] = (
     ("migrations", _migrations),
     ("partitions", _partitions),
     ("clock", _clock),
+    ("data checksums", _checksums),
+    ("damaged rows", _damaged),
+    ("balance", _balance),
     ("ENCRYPTION_KEYS", _keys),
     ("Amazon", _amazon),
     ("PUBLIC_URL", _public_url),
