@@ -15,6 +15,7 @@ from app.delivery.balancing import Balancing
 from app.delivery.delivering import SETTLED_WITHIN, Chance, Delivery
 from app.delivery.dispatching import Dispatcher
 from app.delivery.erasing import Erasing
+from app.delivery.gauges import WaitingGauges
 from app.delivery.ownership import Ownership
 from app.delivery.settlements import Writer
 from app.delivery.sweeping import Retention, Sweeper
@@ -128,6 +129,7 @@ def wired(
         ),
         sweeper=sweeper,
         balancing=balancing,
+        gauges=None if settings.metrics_port is None else WaitingGauges(resources.pool, telemetry),
         erasing=erasing,
         connect=resources.connect,
         monotonic=time.monotonic,

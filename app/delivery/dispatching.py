@@ -12,6 +12,7 @@ from app.amazon.wire import MAX_EVENTS
 from app.delivery.balancing import Balancing
 from app.delivery.delivering import Delivery
 from app.delivery.erasing import Erasing
+from app.delivery.gauges import READ_EVERY_S, WaitingGauges
 from app.delivery.lanes import POLL_EVERY_S, Lane
 from app.delivery.ownership import RECOVER_EVERY_S, RENEW_EVERY_S, Ownership
 from app.delivery.settlements import StaleOwner
@@ -44,6 +45,7 @@ class Dispatcher:
         outcomes: Outcomes,
         sends_in_flight: int,
         merge_window: float,
+        gauges: WaitingGauges | None = None,
         listens: bool = True,
         telling: Telling | None = None,
     ) -> None:
@@ -58,6 +60,7 @@ class Dispatcher:
         self._outcomes = outcomes
         self._sends = sends_in_flight
         self._merge_window = merge_window
+        self._gauges = gauges
         self._listens = listens
         self._telling = telling
         self._tasks: set[asyncio.Task[None]] = set()
@@ -91,6 +94,10 @@ class Dispatcher:
             asyncio.create_task(self._repeat(self._erasing.scan, POLL_EVERY_S)),
             asyncio.create_task(self._repeat(self._balancing.advance, self._sweeper.every_s)),
         ]
+        if self._gauges is not None:
+            keepers.append(
+                asyncio.create_task(self._repeat(self._gauges.read, READ_EVERY_S, at_most=1 / SHARE))
+            )
         if self._telling is not None:
             keepers.append(asyncio.create_task(self._repeat(self._telling.tell, self._telling.every_s)))
         if self._listens:

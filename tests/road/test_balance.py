@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from app.delivery.balancing import BalanceCheck, Balancing, Scope
+from app.delivery.gauges import WaitingGauges
 from app.operating import balance as command
 from tests.road.amazon import Request
 from tests.road.world import World, event, eventually
@@ -155,6 +156,34 @@ async def test_under_load_all_adds_up_at_every_look(world: World) -> None:
         looks += 1
     ended.set()
     assert await posting > 200
+
+
+async def test_the_gauges_of_what_waits_tell_statuses_and_ages(world: World) -> None:
+    """Queued, retrying, held and parked, each with the age of its oldest event."""
+    dst = await lived(world)
+    other = await world.destination()
+    await world.post(other, event(1), event(2))
+    gauges = WaitingGauges(world.resources.pool, world.resources.telemetry)
+    value = world.resources.telemetry.registry.get_sample_value
+
+    async def shown() -> dict[str, float]:
+        await gauges.read()
+        statuses = ("queued", "retrying", "held", "parked")
+        names = ("amazon_conversions_waiting_events", "amazon_conversions_oldest_waiting_age_seconds")
+        for status in statuses:
+            events, age = (value(name, {"status": status}) for name in names)
+            assert (events or 0) > 0 or age == 0
+        return {one: number for one in statuses if (number := value(names[0], {"status": one}))}
+
+    await world.fetch("UPDATE parcel_states SET accepted_at = accepted_at - interval '1 hour'")
+    assert await shown() == {"queued": 13, "retrying": 4}
+    oldest = value("amazon_conversions_oldest_waiting_age_seconds", {"status": "queued"})
+    assert oldest == pytest.approx(3600, abs=60)
+    await world.fetch("UPDATE destinations SET paused = true WHERE id = $1", dst)
+    await world.fetch(
+        "UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked' WHERE id = $1", other
+    )
+    assert await shown() == {"held": 15, "parked": 2}
 
 
 class Clock:
