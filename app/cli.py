@@ -110,6 +110,13 @@ COMMANDS = (
         "app.operating.audit:arguments",
     ),
     Command(
+        "balance",
+        "do ledger, batches and counts say the same of every event?",
+        "app.operating.balance:run",
+        FURNISHED,
+        "app.operating.balance:arguments",
+    ),
+    Command(
         "hash",
         "show the cleaned form and the hash of a value, and keep neither",
         "app.operating.hashing:run",

@@ -11,15 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import partial
 from urllib.parse import urlsplit
 
 import asyncpg
 
 from app import migrate
-from app.delivery.loads import opens_under
+from app.domain.skew import MOST_SKEW_S
+from app.operating.balance import sentence
 from app.settings import Settings
-from app.store.damage import Damaged, check
 from app.store.deployment import Deployment, read_deployment
 from app.vault import Vault
 
@@ -28,9 +27,7 @@ MOST_SKEW = timedelta(seconds=2)
 FEWEST_DAYS_AHEAD = 2
 """The same bound at which `/health/ready` turns red."""
 CONNECTIONS_A_PROCESS = 12
-CHECKED_BATCHES = 2_000
-"""How many ids `doctor` looks back; all batches are a matter of minutes to hours."""
-MOST_NAMED = 10
+OLDEST_BALANCE = timedelta(hours=6)
 
 
 class Grade(StrEnum):
@@ -47,8 +44,6 @@ class Facts:
     database: Deployment
     lag: timedelta
     newest: str | None
-    damaged: Sequence[Damaged] = ()
-    checked: int = 0
 
 
 Finding = tuple[Grade, str]
@@ -100,7 +95,8 @@ def _clock(facts: Facts) -> Finding:
         return Grade.OK, "agrees with the database's"
     return (
         Grade.WARNING,
-        f"is {facts.lag.total_seconds():+.0f} s off the database's: event ages are misjudged",
+        f"is {facts.lag.total_seconds():+.0f} s off the database's, by which ages are judged: "
+        f"set it; beyond {MOST_SKEW_S:.0f} s no process is ready",
     )
 
 
@@ -124,8 +120,6 @@ def _keys(facts: Facts) -> Finding:
     lost = sorted((facts.database.key_ids or frozenset()) - known)
     if lost:
         return Grade.FAILURE, f"lack {', '.join(lost)}, under which stored values are sealed"
-    if facts.database.damaged_keys:
-        return Grade.FAILURE, f"cannot be told from {facts.database.damaged_keys} stored values: damaged rows"
     unused = sorted(known - {keys[0].id} - (facts.database.key_ids or frozenset()))
     if unused and facts.database.key_ids:
         return (
@@ -135,15 +129,41 @@ def _keys(facts: Facts) -> Finding:
     return Grade.OK, f"write with {keys[0].id}"
 
 
-def _stored_data(facts: Facts) -> Finding:
-    if not facts.damaged:
-        return Grade.OK, f"can be read: {facts.checked:,} newest batches were checked"
-    named = ", ".join(f"{one.batch} ({one.reason})" for one in facts.damaged[:MOST_NAMED])
-    more = f" and {len(facts.damaged) - MOST_NAMED:,} more" if len(facts.damaged) > MOST_NAMED else ""
-    return Grade.FAILURE, (
-        f"is damaged in {len(facts.damaged):,} of the {facts.checked:,} newest batches: {named}{more}; "
-        "see Damaged data in docs/operations.md"
-    )
+def _checksums(facts: Facts) -> Finding:
+    if failures := facts.database.checksum_failures:
+        return (
+            Grade.FAILURE,
+            f"failed {failures} times: pages of this database are damaged; restore them from a backup",
+        )
+    if not facts.database.checksums and facts.settings.production:
+        return Grade.WARNING, "are off: damaged pages are not noticed"
+    return Grade.OK, "are on and none has failed" if facts.database.checksums else "are off"
+
+
+def _damaged(facts: Facts) -> Finding:
+    if not facts.database.damaged:
+        return Grade.OK, "were not found among sealed values"
+    places = [
+        f"{name} ({'a page cannot be read' if rows is None else rows})"
+        for name, rows in sorted(facts.database.damaged.items())
+    ]
+    return Grade.FAILURE, f"were found: {', '.join(places)}; what they hold cannot be sent or used"
+
+
+def _balance(facts: Facts) -> Finding:
+    last = facts.database.balance
+    if last is None:
+        return Grade.OK, "was not checked yet; workers check it each hour, `balance` now"
+    if last.imbalance:
+        return (
+            Grade.FAILURE,
+            f"is off for {last.imbalance:,} events: {sentence(last.mismatches[0])} Run `balance` for all.",
+        )
+    age = facts.database.now - last.finished_at
+    if age > OLDEST_BALANCE:
+        hours = age.total_seconds() / 3600
+        return Grade.WARNING, f"was last checked {hours:.0f} hours ago: is no worker running?"
+    return Grade.OK, f"adds up, as checked at {last.finished_at:%Y-%m-%d %H:%M} UTC"
 
 
 def _amazon(facts: Facts) -> Finding:
@@ -187,8 +207,10 @@ CHECKS: Sequence[tuple[str, Check]] = (
     ("migrations", _migrations),
     ("partitions", _partitions),
     ("clock", _clock),
+    ("data checksums", _checksums),
+    ("damaged rows", _damaged),
+    ("balance", _balance),
     ("ENCRYPTION_KEYS", _keys),
-    ("stored data", _stored_data),
     ("Amazon", _amazon),
     ("PUBLIC_URL", _public_url),
     ("BOOTSTRAP_ADMIN_KEY", _admin),
@@ -203,17 +225,17 @@ def examine(facts: Facts) -> list[tuple[Grade, str, str]]:
 def run(settings: Settings, _asked: argparse.Namespace) -> int:
     """Print every finding; return 1 when one is a failure."""
     try:
-        facts = asyncio.run(_read(settings))
+        database, lag = asyncio.run(_read(settings))
     except (OSError, asyncpg.PostgresError, TimeoutError) as problem:
         sys.stdout.write(f"FAILURE  database: cannot be reached ({type(problem).__name__})\n")
         return 1
-    found = examine(facts)
+    found = examine(Facts(settings, database, lag, migrate.newest()))
     for grade, words, subject in found:
         sys.stdout.write(f"{grade:<8} {subject} {words}\n")
     return int(any(grade is Grade.FAILURE for grade, _, _ in found))
 
 
-async def _read(settings: Settings) -> Facts:
+async def _read(settings: Settings) -> tuple[Deployment, timedelta]:
     assert settings.database_url is not None
     address = settings.database_url.get_secret_value().replace("+asyncpg", "", 1)
     connection = await asyncpg.connect(address, timeout=10)
@@ -221,24 +243,8 @@ async def _read(settings: Settings) -> Facts:
         before = datetime.now(UTC)
         database = await read_deployment(connection)
         after = datetime.now(UTC)
-        damaged, checked = (
-            await _damaged(connection, settings) if database.days_ahead is not None else ([], 0)
-        )
     finally:
         await connection.close(timeout=5)
     # The database read its clock between our two readings: only what lies outside them is skew.
     lag = max(before - database.now, timedelta()) + min(after - database.now, timedelta())
-    return Facts(settings, database, lag, migrate.newest(), damaged, checked)
-
-
-async def _damaged(connection: asyncpg.Connection, settings: Settings) -> tuple[list[Damaged], int]:
-    """Return which of the newest batches cannot be read, and how many were checked."""
-    vault = Vault(settings.named_keys) if settings.named_keys else None
-    newest: int = await connection.fetchval("SELECT last_value FROM parcel_ids")
-    damaged: list[Damaged] = []
-    checked = 0
-    opens = None if vault is None else partial(opens_under, vault)
-    async for portion in check(connection, first=max(1, newest - CHECKED_BATCHES + 1), opens=opens):
-        damaged += portion.damaged
-        checked += portion.batches
-    return damaged, checked
+    return database, lag

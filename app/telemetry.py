@@ -63,6 +63,25 @@ class Telemetry:
             registry=self.registry,
         )
         self.lanes = Gauge("lanes_owned", "Lanes this worker owns", registry=self.registry)
+        # Not a number until a check has finished: nothing is said before something is known.
+        self.imbalance = Gauge(
+            "amazon_conversions_event_count_imbalance",
+            "Events for which ledger, batches, states, exceptions and counts disagree; 0 when all adds up",
+            registry=self.registry,
+        )
+        self.imbalance.set(float("nan"))
+        self.waiting = Gauge(
+            "amazon_conversions_waiting_events",
+            "Accepted events that wait for Amazon, of all destinations; the same in every worker",
+            ["status"],
+            registry=self.registry,
+        )
+        self.oldest_waiting = Gauge(
+            "amazon_conversions_oldest_waiting_age_seconds",
+            "Age of the oldest of them since it was accepted; 0 when none waits",
+            ["status"],
+            registry=self.registry,
+        )
         self.database_errors = Counter(
             "amazon_conversions_database_errors",
             "Statements and connections that the database refused, by SQLSTATE class",

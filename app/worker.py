@@ -11,9 +11,11 @@ import uvloop
 from app import garbage, lifeline
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
+from app.delivery.balancing import Balancing
 from app.delivery.delivering import Chance, Delivery
 from app.delivery.dispatching import Dispatcher
 from app.delivery.erasing import Erasing
+from app.delivery.gauges import WaitingGauges
 from app.delivery.ownership import Ownership
 from app.delivery.settlements import Writer
 from app.delivery.sweeping import Retention, Sweeper
@@ -133,6 +135,9 @@ def wired(
         telemetry=telemetry,
         tells=journey is not None,
     )
+    balancing = Balancing(
+        pool=resources.pool, owner=resources.name, monotonic=time.monotonic, telemetry=telemetry
+    )
     telling = None
     if journey is not None:
         telling = Telling(pool=resources.pool, journey=journey, jitter=random.random, telemetry=telemetry)
@@ -146,6 +151,8 @@ def wired(
             times=times,
         ),
         sweeper=sweeper,
+        balancing=balancing,
+        gauges=None if settings.metrics_port is None else WaitingGauges(resources.pool, telemetry),
         erasing=erasing,
         connect=resources.connect,
         monotonic=time.monotonic,

@@ -16,7 +16,7 @@ import msgspec
 
 from app.domain.event import content_digest
 from app.domain.ids import DestinationId, DestinationNumber, MappingId
-from app.intake.judging import event_key
+from app.domain.ledger_keys import event_key
 from app.store import at_once, ledger, parcels
 from bench.events import bodies
 from bench.stage import Stage

@@ -9,8 +9,10 @@ from typing import Any
 import asyncpg
 
 from app.amazon.wire import MAX_EVENTS
+from app.delivery.balancing import Balancing
 from app.delivery.delivering import Delivery
 from app.delivery.erasing import Erasing
+from app.delivery.gauges import READ_EVERY_S, WaitingGauges
 from app.delivery.lanes import POLL_EVERY_S, Lane
 from app.delivery.ownership import RECOVER_EVERY_S, Ownership
 from app.delivery.settlements import StaleOwner
@@ -36,6 +38,7 @@ class Dispatcher:
         delivery: Delivery,
         ownership: Ownership,
         sweeper: Sweeper,
+        balancing: Balancing,
         erasing: Erasing,
         connect: Callable[[], Awaitable[asyncpg.Connection]],
         monotonic: Callable[[], float],
@@ -44,12 +47,14 @@ class Dispatcher:
         merge_window: float,
         capacity: Capacity = CAPACITY,
         times: Times = TIMES,
+        gauges: WaitingGauges | None = None,
         listens: bool = True,
         telling: Telling | None = None,
     ) -> None:
         self._delivery = delivery
         self._ownership = ownership
         self._sweeper = sweeper
+        self._balancing = balancing
         self._erasing = erasing
         self._connect = connect
         self._monotonic = monotonic
@@ -58,6 +63,7 @@ class Dispatcher:
         self._times = times
         self._outcomes = outcomes
         self._merge_window = merge_window
+        self._gauges = gauges
         self._listens = listens
         self._telling = telling
         self._tasks: dict[asyncio.Task[None], Lane] = {}
@@ -89,7 +95,12 @@ class Dispatcher:
                 self._repeat(self._sweeper.sweep, self._sweeper.every_s, hurried_by=self._partition_missing)
             ),
             asyncio.create_task(self._repeat(self._erasing.scan, POLL_EVERY_S)),
+            asyncio.create_task(self._repeat(self._balancing.advance, self._sweeper.every_s)),
         ]
+        if self._gauges is not None:
+            keepers.append(
+                asyncio.create_task(self._repeat(self._gauges.read, READ_EVERY_S, at_most=1 / SHARE))
+            )
         if self._telling is not None:
             keepers.append(asyncio.create_task(self._repeat(self._telling.tell, self._telling.every_s)))
         if self._listens:

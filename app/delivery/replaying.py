@@ -1,7 +1,7 @@
 """Replay: count what would go back on the road and how long it would take, or put it there."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from app.amazon.wire import MAX_EVENTS
@@ -9,7 +9,7 @@ from app.domain.ids import DestinationNumber, LaneId
 from app.domain.turns import REPLAY_SHARE
 from app.store import RoadConnection, counts, lanes, replays
 
-MOST = 50_000  # events of one call; ask again for the rest
+MOST = 50_000  # events of one transaction; the rest follow in further ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ async def replay(
     """
     found = await replays.count(connection, number, wanted, max_age=max_age)
     before = await replays.waiting(connection, number)
-    moved = min(found.ready, most)
+    moved = found.ready if dry_run else min(found.ready, most)
     if not dry_run:
         moved, delta = await replays.put_back(connection, number, wanted, max_age=max_age, most=most)
         await counts.add(connection, writer, {number: delta})
@@ -58,6 +58,13 @@ async def replay(
         remaining=max(0, found.ready - moved),
         requests=requests,
         seconds=seconds,
+    )
+
+
+def together(first: Replayed, last: Replayed, replayed: int) -> Replayed:
+    """Return the result of a replay in several transactions, `replayed` events in all of them."""
+    return replace(
+        first, replayed=replayed, remaining=last.remaining, requests=last.requests, seconds=last.seconds
     )
 
 

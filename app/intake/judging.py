@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import lru_cache
-from hashlib import blake2b
 
 import msgspec
 
@@ -11,9 +9,8 @@ from app.domain.conversion import Conversion, Warned, convert
 from app.domain.destination import State
 from app.domain.event import Event, Rejection, content_digest, derived_event_id, execution_id_of
 from app.domain.ids import DestinationId, MappingId
+from app.domain.ledger_keys import amazon_key, event_key
 from app.intake.targets import PublishedMapping, Target
-
-KEY_BYTES = 16
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -53,7 +50,7 @@ def judge(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Judged:
     keys: tuple[bytes, ...] = (event_key(target.id, mapping.id, event_id),)
     if mapping.compiled.uses_event_id_field:
         # Two events may name one Amazon id; Amazon would count one of them and drop the other unseen.
-        keys += (_key(("amazon", target.region, target.advertiser_id), conversion.amazon_event_id),)
+        keys += (amazon_key(target.region, target.advertiser_id, conversion.amazon_event_id),)
     warnings = conversion.warnings
     if event.event_id is None:
         warnings = (Warned("event_id_derived", "event_id"), *warnings)
@@ -97,26 +94,3 @@ def _only_mapping(event: Event, target: Target) -> tuple[Target, PublishedMappin
 
 def _refuse(event: Event, reason: str, field: str, detail: str) -> Rejection:
     return Rejection(reason=reason, field=field, mapping_field=None, detail=detail, event_id=event.event_id)
-
-
-def event_key(destination: DestinationId, mapping: MappingId, event_id: str) -> bytes:
-    """Return the ledger key of a caller's event id: 16 bytes of (destination, mapping, event id)."""
-    return _key(("event", destination, mapping), event_id)
-
-
-def _key(scope: tuple[str, ...], last: str) -> bytes:
-    # Length-prefixed, so that no two different lists of parts read alike.
-    digest = _scope(scope).copy()
-    digest.update(_prefixed(last))
-    return digest.digest()
-
-
-@lru_cache(maxsize=4096)
-def _scope(parts: tuple[str, ...]) -> blake2b:
-    # The same for every event of a mapping, so it is hashed once.
-    return blake2b(b"".join(map(_prefixed, parts)), digest_size=KEY_BYTES)
-
-
-def _prefixed(part: str) -> bytes:
-    raw = part.encode()
-    return len(raw).to_bytes(4, "big") + raw

@@ -1,11 +1,14 @@
 """What the database says of itself: the facts that `doctor` judges."""
 
-import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from app.store.damage import is_damage
+import asyncpg
+
+from app.store import balance
+from app.store.balance import Result
 from app.store.partitions import days_ahead
 from app.store.rewrapping import COLUMNS
 
@@ -27,18 +30,25 @@ class Deployment:
     revision: str | None
     days_ahead: int | None
     key_ids: frozenset[str] | None
-    damaged_keys: int = 0  # sealed values that name no key, or a page of them that cannot be read
+    checksums: bool = True
+    checksum_failures: int = 0
+    # Rows that hold no sealed value where there should be one, by `table.column`; None where a page of that
+    # table cannot be read. A reader of damaged batches adds what it finds.
+    damaged: Mapping[str, int | None] = field(default_factory=dict)
+    balance: Result | None = None
 
 
 # Sealed values name the key they are sealed under in clear: its length (1 byte), then the id.
-_SEALED = " UNION ALL ".join(f"SELECT {one.column} AS sealed FROM {one.table}" for one in COLUMNS)
-_KEY_IDS = f"""
-SELECT CASE WHEN length(sealed) > 1 THEN substring(sealed FROM 2 FOR get_byte(sealed, 0)) ELSE '' END AS id,
-  count(*) AS values
-FROM ({_SEALED}) AS all_sealed WHERE sealed IS NOT NULL GROUP BY 1
+_KEY_IDS = """
+SELECT CASE WHEN name ~ '^[A-Za-z0-9_.-]{{1,32}}$' THEN name END AS id, count(*) AS rows FROM (
+  -- Escaped, since a damaged value may begin with any bytes; an empty one has no first byte to ask for.
+  -- Behind the name stand a nonce of 12 bytes and a tag of 16 at least.
+  SELECT CASE WHEN octet_length({column}) = 0 THEN ''
+    WHEN octet_length({column}) < 1 + get_byte({column}, 0) + 28 THEN ''
+    ELSE encode(substring({column} FROM 2 FOR get_byte({column}, 0)), 'escape') END AS name
+  FROM {table} WHERE {column} IS NOT NULL) AS named
+GROUP BY 1
 """
-# As `ENCRYPTION_KEYS` allows them; anything else is damage.
-_KEY_ID = re.compile(rb"[A-Za-z0-9_.-]{1,32}")
 
 
 async def read_deployment(connection: "RoadConnection") -> Deployment:
@@ -49,27 +59,42 @@ async def read_deployment(connection: "RoadConnection") -> Deployment:
         "current_setting('full_page_writes') AS full_page_writes, "
         "current_setting('max_connections')::int AS max_connections, "
         "(SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser, "
+        "current_setting('data_checksums') = 'on' AS checksums, "
+        # Of the objects that all databases share as well.
+        "coalesce((SELECT sum(checksum_failures) FROM pg_stat_database "
+        "WHERE datname = current_database() OR datname IS NULL), 0)::bigint AS checksum_failures, "
         "clock_timestamp() AS now, to_regclass('alembic_version') IS NOT NULL AS migrated"
     )
     assert row is not None
     facts = dict(row)
-    revision = ahead = key_ids = None
-    damaged = 0
+    revision = ahead = key_ids = last = None
+    damaged: dict[str, int | None] = {}
     if facts.pop("migrated"):
         revision = await connection.fetchval("SELECT max(version_num) FROM alembic_version")
     if revision is not None:
         ahead = await days_ahead(connection)
-        key_ids, damaged = await _key_ids(connection)
-    return Deployment(**facts, revision=revision, days_ahead=ahead, key_ids=key_ids, damaged_keys=damaged)
+        key_ids, damaged = await _sealed(connection)
+        if await connection.fetchval("SELECT to_regclass('balance_checks') IS NOT NULL"):
+            last = await balance.last(connection)
+    return Deployment(
+        **facts, revision=revision, days_ahead=ahead, key_ids=key_ids, damaged=damaged, balance=last
+    )
 
 
-async def _key_ids(connection: "RoadConnection") -> tuple[frozenset[str], int]:
+async def _sealed(connection: "RoadConnection") -> tuple[frozenset[str], dict[str, int | None]]:
     """Return the ids of the keys that stored values are sealed under, and how many values name none."""
-    try:
-        found = {row["id"]: row["values"] for row in await connection.fetch(_KEY_IDS)}
-    except Exception as error:
-        if not is_damage(error):
-            raise
-        return frozenset(), 1
-    named = frozenset(id_.decode() for id_ in found if _KEY_ID.fullmatch(id_))
-    return named, sum(number for id_, number in found.items() if not _KEY_ID.fullmatch(id_))
+    ids: set[str] = set()
+    damaged: dict[str, int | None] = {}
+    for one in COLUMNS:
+        name = f"{one.table}.{one.column}"
+        try:
+            rows = await connection.fetch(_KEY_IDS.format(table=one.table, column=one.column))
+        except asyncpg.PostgresError as error:
+            if not str(error.sqlstate).startswith("XX"):
+                raise
+            damaged[name] = None
+            continue
+        ids.update(row["id"] for row in rows if row["id"] is not None)
+        if wrong := sum(row["rows"] for row in rows if row["id"] is None):
+            damaged[name] = wrong
+    return frozenset(ids), damaged

@@ -10,7 +10,7 @@ ROAD_SHAPES: dict[str, Schema] = {
             "replayed": {**INTEGER, "description": "Put back, or what would be."},
             "too_old": {**INTEGER, "description": "Past Amazon's age limit; they stay as they are."},
             "forgotten": {**INTEGER, "description": "Without data any more; they stay as they are."},
-            "remaining": {**INTEGER, "description": "Beyond one call's cap; ask again."},
+            "remaining": {**INTEGER, "description": "Not reached within the time of one call; ask again."},
             "requests": INTEGER,
             "seconds": {"type": "number", "description": "At least, at the lane's pace."},
         }

@@ -15,6 +15,7 @@ from app.web.schemas import Body, Instant
 
 router = APIRouter(route_class=Door, tags=["events"])
 
+_LONGEST_S = 20.0
 _WRITER = 0  # whose rows in the counts take what the API moves; replays are few
 
 
@@ -31,12 +32,27 @@ class Replay(Body):
 @router.post("/destinations/{destination_id}/replay", summary="Put dead events back on the road")
 @needs(Scope.REPLAY)
 async def replay(destination_id: str, body: Replay, caller: CallerOf, wired: Wired) -> dict[str, Any]:
-    """Send dead or expired events again, behind everything live; at most 50,000 a call.
+    """Send dead or expired events again, behind everything live: all that match, however many.
 
+    Where a call has no time for all of them, `remaining` says how many are left; ask again for those.
     `seconds` is how long it will take at least. What Amazon would find too old (`too_old`) and what has no
     data any more (`forgotten`) stays as it is. Asking twice is asking once.
     """
     wanted = replays.Filter(body.status, body.reason, body.since, body.until)
+    until = wired.monotonic() + _LONGEST_S
+    first = done = await _round(destination_id, body, wanted, caller, wired)
+    replayed = done.replayed
+    while not body.dry_run and done.remaining and done.replayed and wired.monotonic() < until:
+        # A transaction each: one over all of them would hold its locks against claims for minutes.
+        done = await _round(destination_id, body, wanted, caller, wired)
+        replayed += done.replayed
+    return {"dry_run": body.dry_run, **asdict(replaying.together(first, done, replayed))}
+
+
+async def _round(
+    destination_id: str, body: Replay, wanted: replays.Filter, caller: CallerOf, wired: Wired
+) -> replaying.Replayed:
+    """Replay as many as one transaction takes, and wake the workers."""
     async with wired.engine.begin() as connection:
         found = await held(connection, caller, destination_id)
         # In the same transaction, on the driver's own connection: the destination is locked by now.
@@ -66,4 +82,4 @@ async def replay(destination_id: str, body: Replay, caller: CallerOf, wired: Wir
             )
     if not body.dry_run:
         await wired.wake(found.number)
-    return {"dry_run": body.dry_run, **asdict(done)}
+    return done

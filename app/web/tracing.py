@@ -14,9 +14,9 @@ from app.domain.coverage import covered
 from app.domain.destination import State
 from app.domain.explaining import Standing, explain
 from app.domain.ids import DestinationId, MappingId, ParcelId
+from app.domain.ledger_keys import event_key
 from app.domain.parcel import Shape, may_hold_execution, read_shapes
 from app.domain.status import FINAL, Status, status_of, tally
-from app.intake.judging import event_key
 from app.store import RoadConnection, attempts, ledger, observations, traces
 from app.web.auth import Caller, Scope
 from app.web.door import CallerOf, Door, Wired, needs

@@ -56,7 +56,7 @@ class Constant:
 CONSTANTS: Mapping[str, Constant] = {
     "lease_s": Constant("app/domain/lane_limits.py", "lease", ()),
     "request_deadline_s": Constant("app/domain/lane_limits.py", "request", (2.0, 3.0, 4.0)),
-    "statement_deadline_s": Constant("app/store/keepalive.py", "COMMAND_TIMEOUT_S", (4.0, 6.0)),
+    "statement_deadline_s": Constant("app/store/keepalive.py", "COMMAND_TIMEOUT_S", ()),
     "recover_every_s": Constant("app/delivery/ownership.py", "RECOVER_EVERY_S", (0.3, 1.0, 2.0)),
     "poll_every_s": Constant("app/delivery/lanes.py", "POLL_EVERY_S", (0.2, 0.5, 1.0)),
     "single_queue_cache_s": Constant("app/delivery/lanes.py", "BELIEVED_S", (0.0, 0.05, 0.5, 2.0)),
@@ -88,6 +88,8 @@ def draw(luck: random.Random) -> tuple[dict[str, Number], dict[str, str]]:
     }
     # A request begins only when the lease that was last renewed outlives its deadline.
     values["lease_s"] = round(values["request_deadline_s"] * luck.choice((1.7, 2.0, 3.0)), 2)
+    # As in the product, a little more than half a lease: a lane must move before two of them are over.
+    values["statement_deadline_s"] = round(values["lease_s"] * 0.58, 2)
     return values, {name: str(luck.choice(choices)) for name, choices in SETTINGS.items()}
 
 

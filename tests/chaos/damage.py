@@ -15,7 +15,7 @@ from pathlib import Path
 
 import asyncpg
 
-from app.domain.parcel import unpack_shapes
+from app.domain.parcel import read_shapes
 from tests.chaos.stage import Stage
 
 PAGE = 8_192
@@ -119,7 +119,7 @@ async def open_batches(connection: asyncpg.Connection, destination: str) -> dict
 
 
 def _places(shapes: bytes) -> dict[int, str]:
-    return {shape.place: shape.event_id for shape in unpack_shapes(shapes)}
+    return {shape.place: shape.event_id for shape in read_shapes(shapes) or []}
 
 
 async def damage(stage: Stage, kind: str, destination: str, luck: random.Random) -> list[Damage]:

@@ -368,7 +368,7 @@ class Run:
                 "SELECT parcel, fate FROM parcel_states WHERE parcel = ANY($1::bigint[])", list(one.batches)
             )
         }
-        declared = one.expected is Expected.DECLARED and await rare_states.imbalance(self.stage)
+        declared = one.expected is Expected.DECLARED and await rare_states.imbalance(self.stage, one.destination)
         states = {}
         for batch, places in one.batches.items():
             for place, event in places.items():

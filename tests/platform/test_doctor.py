@@ -11,8 +11,17 @@ from pydantic import SecretStr
 from app import migrate
 from app.doctor import Facts, Grade, examine
 from app.settings import Settings
+from app.store.balance import Result, finish
 from app.store.deployment import Deployment, read_deployment
 from app.store.partitions import make_ahead
+
+
+def checked(*, imbalance: int = 0, hours: int = 0) -> Result:
+    """The result of a balance check that many hours ago."""
+    at = datetime(2026, 11, 24, tzinfo=UTC) - timedelta(hours=hours)
+    wrong = {"destination_id": "dst_1", "day": None, "kind": "dead_count", "events": imbalance}
+    return Result(at, imbalance, 10, [wrong] if imbalance else [])
+
 
 KEYS = SecretStr(",".join(f"{name}:{base64.b64encode(bytes(32)).decode()}" for name in ("new", "old")))
 HEALTHY = Facts(
@@ -64,6 +73,12 @@ def test_a_healthy_production_has_nothing_to_say() -> None:
         ("days_ahead", 1, "partitions", Grade.FAILURE),
         ("days_ahead", -1, "partitions", Grade.WARNING),
         ("key_ids", frozenset({"lost"}), "ENCRYPTION_KEYS", Grade.FAILURE),
+        ("checksums", False, "data checksums", Grade.WARNING),
+        ("checksum_failures", 2, "data checksums", Grade.FAILURE),
+        ("damaged", {"parcel_states.data_key": 1}, "damaged rows", Grade.FAILURE),
+        ("damaged", {"parcel_states.data_key": None}, "damaged rows", Grade.FAILURE),
+        ("balance", checked(imbalance=3), "balance", Grade.FAILURE),
+        ("balance", checked(hours=7), "balance", Grade.WARNING),
     ],
 )
 def test_a_wrong_of_the_database_is_found(fact: str, value: object, subject: str, grade: Grade) -> None:
@@ -120,3 +135,32 @@ async def test_an_empty_database_is_read_too(empty_database_url: str) -> None:
     finally:
         await connection.close()
     assert (facts.revision, facts.days_ahead, facts.key_ids) == (None, None, None)
+
+
+@pytest.mark.parametrize("value", [b"", b"\x00" * 60, b"\x05\xff\xfe\x00ab" + bytes(40), b"\x04k1"])
+async def test_a_row_without_a_key_name_is_a_damaged_row(database_url: str, value: bytes) -> None:
+    """Not a key of a blank or garbled name that ENCRYPTION_KEYS lack."""
+    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    try:
+        await connection.execute("INSERT INTO secrets VALUES ('damaged', $1)", value)
+        await connection.execute("INSERT INTO secrets VALUES ('sound', $1)", b"\x03new" + bytes(40))
+        facts = await read_deployment(connection)
+    finally:
+        await connection.close()
+    assert facts.key_ids == {"new"}
+    assert facts.damaged == {"secrets.sealed": 1}
+    grades = found(replace(HEALTHY, database=replace(HEALTHY.database, damaged=facts.damaged)))
+    assert grades == {"damaged rows": Grade.FAILURE}
+
+
+async def test_the_last_balance_check_is_read(database_url: str) -> None:
+    """As the hourly check or the command left it."""
+    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    try:
+        assert (await read_deployment(connection)).balance is None
+        await finish(connection, imbalance=0, batches=7, mismatches=[])
+        last = (await read_deployment(connection)).balance
+    finally:
+        await connection.close()
+    assert last is not None
+    assert (last.imbalance, last.batches, last.mismatches) == (0, 7, [])

@@ -54,7 +54,16 @@ def test_each_process_shows_its_health_and_its_numbers(product: Product, command
     assert ready.status_code == 503  # the tests' database is not durable, and this is where it is told
     assert "fsync_off" in ready.json()["reasons"]
     numbers = httpx.get(f"{address}/metrics").text
-    for name in ("lanes_owned", "events_settled", "process_resident_memory_bytes"):
+    for name in (
+        "amazon_conversions_database_errors_total",
+        "amazon_conversions_event_count_imbalance",
+        "amazon_conversions_lane_errors_total",
+        "amazon_conversions_oldest_waiting_age_seconds",
+        "amazon_conversions_waiting_events",
+        "lanes_owned",
+        "events_settled",
+        "process_resident_memory_bytes",
+    ):
         assert re.search(rf"(?m)^# TYPE {name}", numbers), name
     assert httpx.get(f"{address}/destinations").status_code == 404
     assert httpx.post(f"{address}/metrics").status_code == 405

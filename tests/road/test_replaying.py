@@ -6,11 +6,14 @@ from typing import Any
 
 import httpx
 
+from app import main
 from app.delivery.replaying import Replayed, replay
 from app.domain.ids import LaneId
+from app.resources import opened
 from app.store.replays import Filter, lane_of
-from tests.road.amazon import Request
-from tests.road.world import World, event, eventually
+from tests.road.amazon import FakeAmazon, Request
+from tests.road.processes import ADMIN
+from tests.road.world import World, event, eventually, settings_of
 
 MAX_AGE = timedelta(days=21)
 
@@ -157,3 +160,36 @@ async def test_a_refused_replay_is_dead_again_and_counted_once(world: World) -> 
 
 async def _seen(value: bool) -> bool:
     return value
+
+
+async def test_one_call_replays_all_that_match_however_many(database_url: str) -> None:
+    """More than one transaction takes; a dry run counts the same."""
+    settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
+    async with opened(settings, role="test", pool_size=4) as resources, main.wired(resources) as application:
+        world = World(resources, FakeAmazon(), application.state.wiring.intake, database_url)
+        dst = await world.destination()
+        events = 250 * 500
+        await world.fetch(
+            "INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, "
+            "data_key, fate, reason, settled_at) SELECT n, current_date, $1, 500, 1, now(), now(), 'key', "
+            "'discarded', 'discarded', now() FROM generate_series(1, 250) AS n",
+            await world.number(dst),
+        )
+        await world.fetch(
+            "INSERT INTO counts (destination, day, writer, accepted, dead) "
+            "VALUES ($1, current_date, 0, $2, $2)",
+            await world.number(dst),
+            events,
+        )
+        transport = httpx.ASGITransport(app=application)
+        headers = {"X-Api-Key": ADMIN}
+        async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
+            for dry_run in (True, False):
+                told = await client.post(
+                    f"/destinations/{dst}/replay", json={"status": "dead", "dry_run": dry_run}
+                )
+                assert told.status_code == 200, told.text
+                numbers = {name: told.json()[name] for name in ("matched", "replayed", "remaining")}
+                assert numbers == {"matched": events, "replayed": events, "remaining": 0}
+        counts = await world.counts(dst)
+        assert (counts["dead"], counts["queued"]) == (0, events)

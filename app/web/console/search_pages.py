@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from app.domain.event_types import EVENT_TYPES
 from app.domain.ids import MappingNumber, ParcelId
+from app.domain.ledger_keys import event_key
 from app.domain.parcel import may_hold_execution, read_shapes
-from app.intake.judging import event_key
 from app.store import ledger, observations, traces
 from app.web.auth import Scope
 from app.web.console import pages

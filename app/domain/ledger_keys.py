@@ -1,0 +1,36 @@
+"""The keys under which the ledger holds event ids: 16 bytes each, computed from ids alone. Pure."""
+
+from functools import lru_cache
+from hashlib import blake2b
+
+from app.domain.ids import AdvertiserId, DestinationId, MappingId
+
+KEY_BYTES = 16
+
+
+def event_key(destination: DestinationId, mapping: MappingId, event_id: str) -> bytes:
+    """Return the ledger key of a caller's event id: 16 bytes of (destination, mapping, event id)."""
+    return _key(("event", destination, mapping), event_id)
+
+
+def amazon_key(region: str, advertiser: AdvertiserId, amazon_event_id: str) -> bytes:
+    """Return the ledger key of an event id that a mapping names for Amazon."""
+    return _key(("amazon", region, advertiser), amazon_event_id)
+
+
+def _key(scope: tuple[str, ...], last: str) -> bytes:
+    # Length-prefixed, so that no two different lists of parts read alike.
+    digest = _scope(scope).copy()
+    digest.update(_prefixed(last))
+    return digest.digest()
+
+
+@lru_cache(maxsize=4096)
+def _scope(parts: tuple[str, ...]) -> blake2b:
+    # The same for every event of a mapping, so it is hashed once.
+    return blake2b(b"".join(map(_prefixed, parts)), digest_size=KEY_BYTES)
+
+
+def _prefixed(part: str) -> bytes:
+    raw = part.encode()
+    return len(raw).to_bytes(4, "big") + raw

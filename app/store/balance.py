@@ -1,0 +1,265 @@
+"""What the balance check reads: batches of a day page by page, sums by destination, each in one snapshot."""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from app.domain import parcel as packing
+from app.domain.balance import Batch, Kind, Totals
+from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber, ParcelId
+from app.store import RoadConnection
+
+# Ids of a day lie close together; what misses its batch is looked for so far around those that have one.
+_MARGIN = 10_000
+
+
+async def days(connection: RoadConnection) -> list[date]:
+    """Return the days whose batches are kept, newest first, those to come left out."""
+    rows = await connection.fetch(
+        """
+        SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'parcels'::regclass
+        """
+    )
+    today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
+    return sorted((row["day"] for row in rows if row["day"] <= today), reverse=True)
+
+
+async def bounds(connection: RoadConnection, day: date) -> tuple[int, int]:
+    """Return the ids between which the batches of a day lie."""
+    row = await connection.fetchrow(
+        "SELECT min(id) AS first, max(id) AS last, (SELECT last_value FROM parcel_ids) AS newest "
+        "FROM parcels WHERE day = $1",
+        day,
+    )
+    assert row is not None
+    if row["first"] is None:
+        return 0, row["newest"]
+    return max(0, row["first"] - _MARGIN), row["last"] + _MARGIN
+
+
+async def next_ids(
+    connection: RoadConnection, day: date, *, after: int, last: int, limit: int
+) -> list[ParcelId]:
+    """Return the next ids of a day under which anything is stored: a batch, a state or an exception."""
+    rows = await connection.fetch(
+        """
+        SELECT id FROM (
+          (SELECT id FROM parcels WHERE day = $1 AND id > $2 AND id <= $3 ORDER BY id LIMIT $4)
+          UNION
+          (SELECT parcel FROM parcel_states WHERE day = $1 AND parcel > $2 AND parcel <= $3
+           ORDER BY parcel LIMIT $4)
+          UNION
+          (SELECT DISTINCT parcel FROM exceptions WHERE day = $1 AND parcel > $2 AND parcel <= $3
+           ORDER BY parcel LIMIT $4)
+        ) AS either ORDER BY id LIMIT $4
+        """,
+        day,
+        after,
+        last,
+        limit,
+    )
+    return [ParcelId(row["id"]) for row in rows]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Stored:
+    """A batch as it is stored, with the ids of its events; `accepted_at` is None without a state."""
+
+    id: ParcelId
+    batch: Batch
+    accepted_at: datetime | None
+    shapes: tuple[packing.Shape, ...]
+
+    def is_since(self, moment: datetime | None) -> bool:
+        """Tell whether it was accepted since then."""
+        return moment is not None and self.accepted_at is not None and self.accepted_at >= moment
+
+
+async def read(connection: RoadConnection, day: date, ids: Sequence[ParcelId]) -> list[Stored]:
+    """Read what is stored under these ids on a day, in one snapshot."""
+    rows = await connection.fetch(
+        """
+        SELECT asked.id, coalesce(p.destination, s.destination, e.destination, 0) AS destination,
+          p.id IS NOT NULL AS has_batch, p.shapes, s.parcel IS NOT NULL AS has_state,
+          coalesce(s.events, 0) AS events, s.fate, s.accepted_at, coalesce(e.number, 0) AS exceptions,
+          -- A state in each of the partitions that are kept: an id is given once.
+          (SELECT count(*) FROM parcel_states t WHERE t.parcel = asked.id) AS ids
+        FROM unnest($2::bigint[]) AS asked (id)
+        LEFT JOIN parcels p ON p.id = asked.id AND p.day = $1
+        LEFT JOIN parcel_states s ON s.parcel = asked.id AND s.day = $1
+        LEFT JOIN LATERAL (SELECT count(*) AS number, min(destination) AS destination FROM exceptions
+          WHERE parcel = asked.id AND day = $1) e ON true
+        """,
+        day,
+        list(ids),
+    )
+    return [_stored(dict(row)) for row in rows]
+
+
+def _stored(row: dict[str, Any]) -> Stored:
+    found = packing.read_shapes(row["shapes"])
+    shapes = None if found is None else tuple(found)
+    batch = Batch(
+        destination=DestinationNumber(row["destination"]),
+        has_batch=row["has_batch"],
+        states=int(row["has_state"]),
+        ids=row["ids"],
+        places=None if shapes is None else len(shapes),
+        events=row["events"],
+        fate=row["fate"],
+        exceptions=row["exceptions"],
+    )
+    return Stored(ParcelId(row["id"]), batch, row["accepted_at"], shapes or ())
+
+
+async def accepted(connection: RoadConnection, day: date) -> dict[DestinationNumber, int]:
+    """Return how many events were counted as accepted on a day, by destination."""
+    rows = await connection.fetch(
+        "SELECT destination, sum(accepted)::bigint AS accepted FROM counts WHERE day = $1 "
+        "GROUP BY destination HAVING sum(accepted) > 0",
+        day,
+    )
+    return {DestinationNumber(row["destination"]): row["accepted"] for row in rows}
+
+
+async def ledger_places(connection: RoadConnection, keys: Collection[bytes]) -> dict[bytes, tuple[int, int]]:
+    """Return (batch, place) under each of these keys that the ledger holds, in all its generations."""
+    rows = await connection.fetch(
+        """
+        SELECT l.key, l.parcel, l.place FROM ledger_generations g, LATERAL (
+          SELECT key, parcel, place FROM ledger WHERE generation = g.generation AND key = ANY($1)) l
+        ORDER BY g.generation
+        """,
+        list(keys),
+    )
+    return {row["key"]: (row["parcel"], row["place"]) for row in rows}
+
+
+async def ledger_since(connection: RoadConnection) -> datetime | None:
+    """Return since when the ledger is complete: the start of its oldest generation, and an hour."""
+    since: datetime | None = await connection.fetchval(
+        # An event may be a little older than the generation it is in; the first ever holds all there are.
+        """
+        SELECT CASE WHEN min(generation) = 1 THEN '2000-01-01'::timestamptz
+          ELSE min(began_at) + interval '1 hour' END FROM ledger_generations
+        """
+    )
+    return since
+
+
+async def destinations(connection: RoadConnection) -> dict[DestinationNumber, DestinationId]:
+    """Return the ids of all destinations by their numbers."""
+    rows = await connection.fetch("SELECT number, id FROM destinations ORDER BY number")
+    return {DestinationNumber(row["number"]): DestinationId(row["id"]) for row in rows}
+
+
+async def mapping_ids(connection: RoadConnection) -> dict[MappingNumber, MappingId]:
+    """Return the ids of all mappings by their numbers."""
+    rows = await connection.fetch("SELECT number, id FROM mappings")
+    return {MappingNumber(row["number"]): MappingId(row["id"]) for row in rows}
+
+
+async def totals(connection: RoadConnection, number: DestinationNumber, oldest: date | None) -> Totals:
+    """Read the counts of a destination and what they should be. One statement, so one snapshot.
+
+    `oldest` is the first day whose batches are kept.
+    """
+    row = await connection.fetchrow(
+        """
+        SELECT c.*, o.*, f.*, e.* FROM (
+          SELECT coalesce(sum(accepted - delivered - dead - expired - suppressed - erased), 0)::bigint
+              AS waiting, coalesce(sum(retrying), 0)::bigint AS retrying,
+            coalesce(sum(dead), 0)::bigint AS dead, coalesce(sum(expired), 0)::bigint AS expired,
+            coalesce(sum(erased), 0)::bigint AS erased,
+            coalesce(min(day) FILTER (WHERE accepted > 0) >= $2, true) AS is_complete
+          FROM counts WHERE destination = $1) c, (
+          SELECT coalesce(sum(events), 0)::bigint AS open,
+            coalesce(sum(events) FILTER (WHERE tries > 0), 0)::bigint AS open_failing
+          FROM parcel_states WHERE destination = $1 AND settled_at IS NULL) o, (
+          SELECT coalesce(sum(events) FILTER (WHERE fate = 'discarded'), 0)::bigint AS whole_dead,
+            coalesce(sum(events) FILTER (WHERE fate = 'expired'), 0)::bigint AS whole_expired
+          FROM parcel_states WHERE destination = $1 AND fate IN ('expired', 'discarded')) f, (
+          SELECT count(*) FILTER (WHERE status = 'retrying') AS single_retrying,
+            count(*) FILTER (WHERE status = 'dead') AS single_dead,
+            count(*) FILTER (WHERE status = 'expired') AS single_expired,
+            count(*) FILTER (WHERE status = 'erased') AS single_erased
+          FROM exceptions WHERE destination = $1) e
+        """,
+        number,
+        oldest,
+    )
+    assert row is not None
+    return Totals(
+        counted={
+            Kind.WAITING: row["waiting"],
+            Kind.RETRYING: row["retrying"],
+            Kind.DEAD: row["dead"],
+            Kind.EXPIRED: row["expired"],
+            Kind.ERASED: row["erased"],
+        },
+        stored={
+            Kind.WAITING: row["open"] + row["single_retrying"],
+            Kind.RETRYING: row["open_failing"] + row["single_retrying"],
+            Kind.DEAD: row["whole_dead"] + row["single_dead"],
+            Kind.EXPIRED: row["whole_expired"] + row["single_expired"],
+            Kind.ERASED: row["single_erased"],
+        },
+        is_complete=row["is_complete"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The last check that was finished. `mismatches` are its first ones, as the command prints them."""
+
+    finished_at: datetime
+    imbalance: int
+    batches: int
+    mismatches: list[dict[str, Any]]
+
+
+async def begin(connection: RoadConnection, owner: str, *, every: timedelta) -> int | None:
+    """Take the next check for `owner`; None while the last one began less than `every` ago.
+
+    Returns the number of the hour, by which checks that look at a part choose another part each time.
+    """
+    turn: int | None = await connection.fetchval(
+        """
+        INSERT INTO balance_checks AS b (id, owner, started_at) VALUES (1, $1, now())
+        ON CONFLICT (id) DO UPDATE SET owner = $1, started_at = now()
+        WHERE b.started_at < now() - $2::interval OR b.started_at > now() + interval '1 minute'
+        RETURNING (extract(epoch FROM now()) / 3600)::int
+        """,
+        owner,
+        every,
+    )
+    return turn
+
+
+async def finish(
+    connection: RoadConnection, *, imbalance: int, batches: int, mismatches: Sequence[dict[str, Any]]
+) -> None:
+    """Keep the result of a check."""
+    await connection.execute(
+        """
+        INSERT INTO balance_checks AS b (id, owner, started_at, finished_at, imbalance, batches, mismatches)
+        VALUES (1, '', now(), now(), $1, $2, $3)
+        ON CONFLICT (id) DO UPDATE SET finished_at = now(), imbalance = $1, batches = $2, mismatches = $3
+        """,
+        imbalance,
+        batches,
+        json.dumps(list(mismatches)),
+    )
+
+
+async def last(connection: RoadConnection) -> Result | None:
+    """Return the result of the last check that was finished."""
+    row = await connection.fetchrow(
+        "SELECT finished_at, imbalance, batches, mismatches FROM balance_checks WHERE finished_at IS NOT NULL"
+    )
+    if row is None:
+        return None
+    return Result(row["finished_at"], row["imbalance"], row["batches"], json.loads(row["mismatches"]))
