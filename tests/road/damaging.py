@@ -49,6 +49,25 @@ async def lose_toasted(connection: asyncpg.Connection, parcel: int) -> None:
         await connection.fetchval("SELECT length(content || '') FROM parcels WHERE id = $1", parcel)
 
 
+async def raise_on_update(connection: asyncpg.Connection, parcel: int) -> None:
+    """Let every update of the parcel's state fail with XX001, as where its row lies on a damaged page."""
+    await connection.execute(
+        """
+        CREATE OR REPLACE FUNCTION damaged_page() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'invalid page' USING ERRCODE = 'XX001'; END $$
+        """
+    )
+    await connection.execute(
+        "CREATE TRIGGER damaged_page BEFORE UPDATE ON parcel_states FOR EACH ROW "
+        f"WHEN (OLD.parcel = {parcel:d}) EXECUTE FUNCTION damaged_page()"
+    )
+
+
+async def heal_updates(connection: asyncpg.Connection) -> None:
+    """Take the trigger of `raise_on_update` away."""
+    await connection.execute("DROP TRIGGER damaged_page ON parcel_states")
+
+
 UNREADABLE: dict[str, Damage] = {
     "content: a flipped bit": flipped("parcels", "content", "id"),
     "content: cut short": spoiled("UPDATE parcels SET content = substring(content FOR 20) WHERE id = $1"),
