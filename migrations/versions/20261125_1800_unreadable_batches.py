@@ -7,7 +7,7 @@ Revises: 0010_what_is_final
 from alembic import op
 
 revision = "0011_unreadable_batches"
-down_revision = "0010_what_is_final"
+down_revision = "0011_balance_checks"
 branch_labels = None
 depends_on = None
 

@@ -23,7 +23,7 @@ from tests.chaos import rare_states
 from tests.chaos.campaign import staged
 from tests.chaos.damage import KINDS
 from tests.chaos.evidence import Objection
-from tests.chaos.liveness import LivenessReport, play
+from tests.chaos.liveness_run import LivenessReport, play
 from tests.chaos.liveness_schedule import LivenessSchedule, draw
 from tests.chaos.stage import ROOT, Stage
 

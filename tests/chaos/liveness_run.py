@@ -1,0 +1,523 @@
+"""One run of one liveness schedule: load, passing faults, one thing that stays broken, and two judgements.
+
+First the judge of liveness looks, while the thing is still broken; then it is healed, everything drains, and
+the judge of safety looks at the same run.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tests.chaos import liveness_judge, rare_states, standin, stored
+from tests.chaos.acts import Troubles
+from tests.chaos.caller import Caller
+from tests.chaos.damage import RETRIED, Damage, Expected, damage, with_postgres_stopped
+from tests.chaos.evidence import Evidence, Objection, Request, Sample
+from tests.chaos.judge import judge
+from tests.chaos.liveness_judge import DamageRecord, LaneRecord, LivenessEvidence
+from tests.chaos.liveness_schedule import (
+    BASELINE_S,
+    FROZEN_API,
+    FROZEN_WORKER,
+    HALF_OPEN_API,
+    HALF_OPEN_OWN,
+    HALF_OPEN_WORKER,
+    HANGING,
+    LivenessSchedule,
+)
+from tests.chaos.operator import Destination, Operator
+from tests.chaos.schedule import Step
+from tests.chaos.stage import Process, Stage
+
+BATCHES_OF = (60, 12, 90)  # events of the batches that wait to be damaged: in line and out of line
+HANG = {"kind": "never"}
+NAMED = "dead unreadable"
+DRAIN_S = 60.0
+
+
+@dataclass(slots=True)
+class LivenessReport:
+    """What came of one run."""
+
+    schedule: LivenessSchedule
+    objections: list[Objection]
+    acknowledged: int = 0
+    delivered: int = 0
+    damaged: int = 0
+    p99: float = 0.0
+    standstill: float = 0.0
+    noise: float = 0.0
+    seconds: float = 0.0
+    states: set[str] = field(default_factory=set)
+
+    def line(self) -> str:
+        verdict = "kept" if not self.objections else "BROKEN"
+        schedule = self.schedule
+        return (
+            f"seed {schedule.seed}: {verdict}; {schedule.broken}; {', '.join(schedule.damages)}; "
+            f"{schedule.advertisers} advertisers, {schedule.workers} workers; {self.acknowledged} acknowledged, "
+            f"{self.delivered} delivered, {self.damaged} damaged; healthy p99 {self.p99:.2f} s, longest "
+            f"standstill {self.standstill:.1f} s, noise {self.noise:.2f} s; {self.seconds:.0f} s"
+        )
+
+
+class Run:
+    """The parts of one run; `play` leads through them in order."""
+
+    def __init__(self, stage: Stage, schedule: LivenessSchedule) -> None:
+        self.stage = stage
+        self.schedule = schedule
+        self.luck = random.Random(f"liveness run {schedule.seed}")
+        self.operator = Operator(stage.api, stage.amazon, stage.key)
+        self.caller = Caller(stage.api, stage.key, random.Random(f"liveness caller {schedule.seed}"))
+        self.healthy: list[Destination] = []
+        self.victims: list[Destination] = []
+        self.damages: list[Damage] = []
+        self.erasures: dict[str, float | None] = {}
+        self.erased: set[str] = set()
+        self.moving: set[str] = set()
+        self.seen = LivenessEvidence(lease_s=schedule.constants["lease_s"])
+        self.samples: list[Sample] = []
+        self.errors: list[str] = []
+        self.transit = 0.0
+
+    @property
+    def sick(self) -> str | None:
+        """The advertiser that never answers, if that is what is broken."""
+        if self.schedule.broken != HANGING:
+            return None
+        return self.healthy[self.schedule.which % len(self.healthy)].advertiser
+
+    @property
+    def destinations(self) -> list[Destination]:
+        return [*self.healthy, *self.victims]
+
+    # -- before ---------------------------------------------------------------------------------
+
+    async def prepare(self) -> None:
+        """Start processes with the drawn constants; make destinations, and batches to be damaged."""
+        schedule = self.schedule
+        await self.stage.restaff(
+            workers=schedule.workers, constants=schedule.constants, settings=schedule.settings
+        )
+        known = (await self.stage.ask("SELECT count(*) AS n FROM destinations"))[0]["n"]
+        base = 5_000_000 + known
+        self.healthy = list(
+            await asyncio.gather(
+                *(
+                    self.operator.make(f"Liveness {schedule.seed} number {nth}", str(base + nth))
+                    for nth in range(schedule.advertisers)
+                )
+            )
+        )
+        # Each damaged destination shares its advertiser, and so its lane, with a healthy one.
+        others = [one for one in self.healthy if one.advertiser != self.sick]
+        for nth, kind in enumerate(schedule.damages):
+            sister = others[(schedule.which + nth) % len(others)]
+            self.victims.append(
+                await self.operator.make(f"Liveness {schedule.seed}: {kind}", sister.advertiser)
+            )
+        await asyncio.gather(*map(self._fill, range(len(self.victims))))
+
+    async def _fill(self, nth: int) -> None:
+        """Let three batches wait in a destination that is paused; for one kind, events that are retried."""
+        victim, kind = self.victims[nth], self.schedule.damages[nth]
+        until = asyncio.get_running_loop().time() + 30
+        if kind == RETRIED:
+            refusal = {"kind": "partial", "indexes": [1], "code": "INTERNAL_ERROR"}
+            await self.operator.faults(victim.advertiser, [refusal])
+        else:
+            await self.operator.ask("POST", f"{victim.path}/pause")
+        for part, size in enumerate(BATCHES_OF):
+            names = [f"dam-{self.schedule.seed}-{nth}-{part}-{n}" for n in range(size)]
+            await self.caller.send(names, victim.number, until)
+        if kind == RETRIED:
+            query = (
+                "SELECT count(*) AS n FROM exceptions e JOIN destinations d ON d.number = e.destination "
+                "WHERE d.id = $1 AND e.status = 'retrying'"
+            )
+            for _ in range(100):
+                if (await self.stage.ask(query, victim.number))[0]["n"]:
+                    break
+                await asyncio.sleep(0.05)
+            await self.operator.ask("POST", f"{victim.path}/pause")
+
+    # -- the run --------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Post; when the baseline is over, damage, break, and let other faults pass."""
+        schedule = self.schedule
+        numbers = [destination.number for destination in self.healthy]
+        began = time.time()
+        tasks = [asyncio.create_task(self._sample()), asyncio.create_task(self._tick())]
+        calling = asyncio.create_task(self.caller.run(schedule.posts(), numbers, deadline=schedule.lasts + 20))
+        try:
+            await asyncio.sleep(BASELINE_S)
+            self.seen.baseline = (began, time.time())
+            await self._erase(0)
+            await self._damage()
+            await self._erase(1)
+            await self._break()
+            troubles = Troubles(
+                self.stage, self.operator, self.healthy, [frozenset[str]() for _ in self.healthy], {}
+            )
+            await asyncio.gather(*(self._later(step, troubles) for step in schedule.steps))
+            self.transit = troubles.transit
+            for proxy in (self.stage.to_amazon, *self.stage.to_database.values()):
+                proxy.latency, proxy.drip, proxy.cuts = 0.0, None, []
+            await self._faults()
+            healed = time.time() + 1.0
+            await self._erase(2)
+            await calling
+            self.seen.quiet = (healed, time.time())
+            await self._until_delivered()
+            self.seen.ended = time.time()
+            await self._look()
+        finally:
+            calling.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(calling, *tasks, return_exceptions=True)
+
+    async def _later(self, step: Step, troubles: Troubles) -> None:
+        await asyncio.sleep(step.at)
+        await troubles.do(step)
+
+    async def _faults(self) -> None:
+        """Let Amazon be well for everyone but the advertiser that is broken."""
+        await self.operator.faults("*", [])
+        for victim in self.victims:
+            if victim.advertiser != self.sick:
+                await self.operator.faults(victim.advertiser, [])
+        if self.sick is not None:
+            await self.operator.faults(self.sick, [HANG])
+
+    async def _damage(self) -> None:
+        for kind, victim in sorted(zip(self.schedule.damages, self.victims, strict=True), key=lambda one: one[0]):
+            self.damages += await damage(self.stage, kind, victim.number, self.luck)
+        for victim in self.victims:
+            await self.operator.faults(victim.advertiser, [])
+            await self.operator.ask("POST", f"{victim.path}/resume")
+
+    async def _break(self) -> None:
+        """Break the one thing that stays broken."""
+        which, broken = self.schedule.which, self.schedule.broken
+        match broken:
+            case _ if broken == HANGING:
+                assert self.sick is not None
+                await self.operator.faults(self.sick, [HANG])
+            case _ if broken == FROZEN_WORKER:
+                process = self.stage.workers[which % len(self.stage.workers)]
+                self.stage.freeze(process)
+                self.moving = await self._lanes_of(process)
+            case _ if broken == FROZEN_API:
+                self.stage.freeze(self.stage.apis[which % len(self.stage.apis)])
+            case _ if broken in {HALF_OPEN_OWN, HALF_OPEN_WORKER, HALF_OPEN_API}:
+                await self._leave_half_open(broken)
+            case _:
+                pass
+
+    async def _lanes_of(self, process: Process) -> set[str]:
+        assert process.running is not None
+        rows = await self.stage.ask(
+            "SELECT advertiser_id FROM lanes WHERE owner LIKE $1", f"worker-%-{process.running.pid}-%"
+        )
+        return {row["advertiser_id"] for row in rows}
+
+    async def _leave_half_open(self, broken: str) -> None:
+        role = "api" if broken == HALF_OPEN_API else "worker"
+        wanted = "conversions-worker" if broken == HALF_OPEN_WORKER else "conversions-%"
+        if broken == HALF_OPEN_OWN:
+            # The session that holds the advisory locks of a worker's lanes.
+            rows = await self.stage.ask(
+                "SELECT DISTINCT client_port AS port FROM pg_locks JOIN pg_stat_activity USING (pid) "
+                "WHERE locktype = 'advisory' AND classid::int8 = 7311 ORDER BY 1"
+            )
+        else:
+            rows = await self.stage.ask(
+                "SELECT client_port AS port FROM pg_stat_activity WHERE application_name LIKE $1 ORDER BY pid",
+                wanted,
+            )
+        ports = [row["port"] for row in rows]
+        start = self.schedule.which % max(1, len(ports))
+        for port in ports[start:] + ports[:start]:
+            if self.stage.to_database[role].stall_one(port):
+                if role == "worker":
+                    # Which worker it was is not known from outside: every lane may have to move.
+                    self.moving = {one.advertiser for one in self.healthy}
+                return
+
+    async def _erase(self, nth: int) -> None:
+        """Ask for the erasure of a person whose event went to a healthy lane, in the baseline or just now."""
+        mine = [one for one in self.caller.ledger.acknowledged if one.startswith("ev-")]
+        if not mine:
+            return
+        name = self.luck.choice(sorted(mine))
+        self.erased.add(name)
+        answer = await self.operator.ask(
+            "POST", "/subjects/erase", json={"email": f"{name}@example.com"}, timeout=5
+        )
+        assert answer.status_code == 202, answer.text
+        self.erasures[answer.json()["id"]] = None
+
+    async def _until_delivered(self) -> None:
+        """Wait until nothing healthy is open and all erasures are finished, or the time for that is over."""
+        constants = self.schedule.constants
+        limit = self.seen.longest_standstill + constants["request_deadline_s"] + 5 + 6
+        until = time.time() + limit
+        numbers = [one.number for one in self.destinations if one.advertiser != self.sick]
+        asked = time.time()
+        async with self.stage.office() as connection:
+            while time.time() < until:
+                open_now = await stored.waiting(connection, numbers)
+                for erasure in [one for one, took in self.erasures.items() if took is None]:
+                    state = await connection.fetchval(
+                        "SELECT finished_at IS NOT NULL FROM erasures WHERE id = $1", erasure
+                    )
+                    if state:
+                        self.erasures[erasure] = time.time() - asked
+                if not open_now and None not in self.erasures.values():
+                    return
+                await asyncio.sleep(0.2)
+
+    async def _sample(self) -> None:
+        while True:
+            for destination in self.destinations:
+                with contextlib.suppress(Exception):
+                    sample = await self.operator.sample(destination)
+                    self.samples += [sample] if sample is not None else []
+                await asyncio.sleep(0.15)
+
+    async def _tick(self) -> None:
+        """Measure by how much the machine delays a timer: bounds on time grow with it."""
+        while True:
+            before = time.monotonic()
+            await asyncio.sleep(0.05)
+            self.seen.noise_s = max(self.seen.noise_s, time.monotonic() - before - 0.05)
+
+    # -- looking --------------------------------------------------------------------------------
+
+    def _requests(self) -> list[Request]:
+        return standin.read(
+            self.stage.folder, advertisers=frozenset(one.advertiser for one in self.destinations)
+        )
+
+    async def _look(self) -> None:
+        """Gather what the judge of liveness needs, with the thing still broken."""
+        seen, ledger = self.seen, self.caller.ledger
+        taken: dict[str, float] = {}
+        for request in self._requests():
+            for event, is_taken in zip(request.ids, request.taken, strict=True):
+                if is_taken:
+                    taken.setdefault(event, request.ended)
+        places = {post_name: self.healthy[post.destination].advertiser for post in self.schedule.posts()
+                  for post_name in post.names}
+        victims = {victim.advertiser for victim in self.victims}
+        damaged = {event for one in self.damages for event in one.events}
+        places |= {
+            name: self.victims[int(name.split("-")[2])].advertiser
+            for name in ledger.acknowledged
+            if name.startswith("dam-")
+        }
+        # What waits in a paused destination may be sent from the end of the baseline on.
+        since = seen.baseline[1]
+        accepted = {
+            name: at if name.startswith("ev-") else max(at, since)
+            for name, at in ledger.acknowledged_at.items()
+            if name not in self.erased
+        }
+        seen.lanes = [
+            LaneRecord(
+                name=f"advertiser {nth}",
+                accepted={n: at for n, at in accepted.items() if places[n] == one.advertiser},
+                delivered={n: at for n, at in taken.items() if places.get(n) == one.advertiser},
+                is_sick=one.advertiser == self.sick,
+                is_moving=one.advertiser in self.moving,
+                has_damage=one.advertiser in victims,
+            )
+            for nth, one in enumerate(self.healthy)
+        ]
+        seen.declared = damaged
+        async with self.stage.office() as connection:
+            seen.damages = [await self._record(connection, one, taken) for one in self.damages]
+            seen.undeclared = await self._unreadable_elsewhere(connection)
+        seen.erasures = {f"erasure {nth}": took for nth, took in enumerate(self.erasures.values())}
+        seen.unanswered = {
+            name
+            for name in ledger.offered - ledger.acknowledged - ledger.refused
+            if name.startswith("ev-")
+        }
+        await self._ask_about_damage()
+        seen.internal_errors = self.errors + sorted(
+            {odd for odd in self.operator.oddities if odd.endswith("500")}
+        )
+
+    async def _record(self, connection: Any, one: Damage, taken: dict[str, float]) -> DamageRecord:
+        rows = await connection.fetch(
+            "SELECT parcel, place, status, reason FROM exceptions WHERE parcel = ANY($1::bigint[])",
+            list(one.batches),
+        )
+        alone = {(row["parcel"], row["place"]): f"{row['status']} {row['reason'] or ''}".strip() for row in rows}
+        fates = {
+            row["parcel"]: row["fate"] or "waiting"
+            for row in await connection.fetch(
+                "SELECT parcel, fate FROM parcel_states WHERE parcel = ANY($1::bigint[])", list(one.batches)
+            )
+        }
+        declared = one.expected is Expected.DECLARED and await rare_states.imbalance(self.stage, one.destination)
+        states = {}
+        for batch, places in one.batches.items():
+            for place, event in places.items():
+                state = alone.get((batch, place)) or fates.get(batch, "no state row")
+                if state in {"sent", "delivered"} or state.startswith("delivered"):
+                    state = "delivered" if event in taken else "called delivered, never taken"
+                if declared and state in {"no state row", "called delivered, never taken"}:
+                    state = "declared by the imbalance check"
+                states[event] = state
+        allowed = {NAMED}
+        if one.expected is not Expected.UNREADABLE:
+            allowed.add("delivered")
+        if one.expected is Expected.DECLARED:
+            allowed.add("declared by the imbalance check")
+        return DamageRecord(one.kind, states, frozenset(allowed))
+
+    async def _unreadable_elsewhere(self, connection: Any) -> set[str]:
+        rows = await connection.fetch(
+            "SELECT e.parcel, e.place FROM exceptions e JOIN destinations d ON d.number = e.destination "
+            "WHERE d.id = ANY($1) AND e.reason = 'unreadable'",
+            [one.number for one in self.destinations],
+        )
+        damaged = {batch for one in self.damages for batch in one.batches}
+        return {f"{row['parcel']}/{row['place']}" for row in rows if row["parcel"] not in damaged}
+
+    async def _ask_about_damage(self) -> None:
+        """Read every view of the damaged destinations; none may answer 500."""
+        for one in self.damages:
+            path = f"/destinations/{one.destination}"
+            event = min(one.events, default=None)
+            asked = [f"{path}/stats", f"{path}/events?status=dead", f"{path}/events"]
+            asked += [f"/events/{event}?destination_id={one.destination}"] if event else []
+            for address in asked:
+                try:
+                    await self.operator.ask("GET", address, patience=3, timeout=5)
+                except AssertionError as error:
+                    self.errors.append(f"{one.kind}: GET {address.replace(path, '…')}: {error}"[:160])
+
+    # -- after ----------------------------------------------------------------------------------
+
+    async def heal(self) -> None:
+        """Mend what was broken and let everything drain."""
+        await self.operator.faults("*", [])
+        for destination in self.destinations:
+            await self.operator.faults(destination.advertiser, [])
+        await self.stage.heal()
+        numbers = [one.number for one in self.destinations]
+        until = time.monotonic() + DRAIN_S
+        async with self.stage.office() as connection:
+            while await stored.waiting(connection, numbers) and time.monotonic() < until:
+                await asyncio.sleep(0.2)
+
+    async def safety(self) -> Evidence:
+        """Gather what the judge of safety needs; damaged events are judged elsewhere and left out."""
+        ledger = self.caller.ledger
+        damaged = {event for one in self.damages for event in one.events}
+        batches = {batch for one in self.damages for batch in one.batches if one.kind != RETRIED}
+        numbers = [one.number for one in self.destinations]
+        fresh = await self._fresh()
+        seen = Evidence(samples=self.samples, transit=self.transit, fresh=fresh, erasable=set(self.erased))
+        async with self.stage.office() as connection:
+            self.stage.damaged |= batches
+            found = await stored.places(connection, numbers, without=self.stage.damaged)
+            seen.attempts = await stored.attempts(connection, numbers)
+        seen.stored = {event: states for event, states in found.items() if event not in damaged}
+        seen.requests = [_without(request, damaged) for request in self._requests()]
+        seen.offered = ledger.offered - damaged
+        seen.acknowledged = ledger.acknowledged - damaged
+        seen.refused = ledger.refused - damaged
+        odd = Counter(one for one in ledger.oddities)
+        seen.leftovers = [*await self.stage.leftovers(), *(f"{number}x {text}" for text, number in odd.items())]
+        return seen
+
+    async def _fresh(self) -> dict[str, bool]:
+        names = [f"fresh-{self.schedule.seed}-{nth}" for nth in range(len(self.destinations))]
+        until = asyncio.get_running_loop().time() + 20
+        await asyncio.gather(
+            *(
+                self.caller.send([name], one.number, until)
+                for name, one in zip(names, self.destinations, strict=True)
+            )
+        )
+        deadline = time.monotonic() + 25
+        while True:
+            taken = {
+                event
+                for request in self._requests()
+                for event, is_taken in zip(request.ids, request.taken, strict=True)
+                if is_taken
+            }
+            if taken.issuperset(names) or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.2)
+        async with self.stage.office() as connection:
+            until_settled = time.monotonic() + 10
+            numbers = [one.number for one in self.destinations]
+            while await stored.waiting(connection, numbers) and time.monotonic() < until_settled:
+                await asyncio.sleep(0.1)
+        return {name: name in taken for name in names}
+
+    async def repair(self) -> None:
+        """Repair the pages that were damaged, for the next run on this stage."""
+        for one in self.damages:
+            if one.page is not None:
+                await with_postgres_stopped(self.stage, one.page)
+
+    async def close(self) -> None:
+        await self.operator.close()
+        await self.caller.close()
+
+
+def _without(request: Request, damaged: set[str]) -> Request:
+    kept = [n for n, event in enumerate(request.ids) if event not in damaged]
+    return replace(
+        request,
+        ids=tuple(request.ids[n] for n in kept),
+        hashes=tuple(request.hashes[n] for n in kept),
+        taken=tuple(request.taken[n] for n in kept),
+    )
+
+
+async def play(stage: Stage, schedule: LivenessSchedule) -> LivenessReport:
+    """Play a schedule on a stage and judge it twice."""
+    began = time.monotonic()
+    run = Run(stage, schedule)
+    report = LivenessReport(schedule, [])
+    try:
+        await run.prepare()
+        await run.load()
+        report.objections = liveness_judge.judge(run.seen)
+        report.states = await rare_states.gather(stage, run)
+        await run.heal()
+        seen = await run.safety()
+        report.objections += judge(seen)
+        report.states |= await rare_states.gather(stage, run)
+        await run.repair()
+    finally:
+        await run.close()
+    lanes = [lane for lane in run.seen.lanes if not lane.is_sick]
+    report.acknowledged = sum(len(lane.accepted) for lane in run.seen.lanes)
+    report.delivered = sum(len(lane.delivered) for lane in run.seen.lanes)
+    report.damaged = sum(len(one.events) for one in run.damages)
+    report.standstill = max(
+        (liveness_judge.standstill(lane, run.seen.ended, run.seen.declared)[0] for lane in lanes), default=0.0
+    )
+    calm = [lane for lane in lanes if not lane.is_moving and not lane.has_damage]
+    report.p99 = max(
+        (liveness_judge.p99(lane, *run.seen.quiet, ended=run.seen.ended) or 0.0 for lane in calm), default=0.0
+    )
+    report.noise = run.seen.noise_s
+    report.seconds = time.monotonic() - began
+    return report
