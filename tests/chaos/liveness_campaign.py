@@ -19,7 +19,7 @@ from pathlib import Path
 import asyncpg
 import httpx
 
-from tests.chaos import rare_states
+from tests.chaos import liveness_judge, rare_states
 from tests.chaos.campaign import staged
 from tests.chaos.damage import KINDS
 from tests.chaos.evidence import Objection
@@ -29,6 +29,7 @@ from tests.chaos.stage import ROOT, Stage
 
 SEEDS_A_STAGE = 12  # then everything is made anew, so that old tables cost nothing
 LONGEST_RUN_S = 240.0
+CALM = 1.3  # a stretch up to which the machine had cores to spare
 
 
 async def run(
@@ -42,15 +43,34 @@ async def run(
             for _ in range(SEEDS_A_STAGE):
                 if not waiting or time.monotonic() >= until:
                     break
-                report = await played(stage, waiting.pop(0))
+                report = await twice(stage, waiting.pop(0), say)
                 reports.append(report)
                 say(report.line())
                 if report.objections:
                     for objection in report.objections:
                         say(f"  {objection}")
-                    keep(stage, report.schedule)
+                    if not report.replays:
+                        keep(stage, report.schedule)
                     break
     return reports
+
+
+async def twice(stage: Stage, schedule: LivenessSchedule, say: Callable[[str], None]) -> LivenessReport:
+    """Play a schedule, and once more on a new stage where only bounds on time were broken on a busy machine."""
+    report = await played(stage, schedule)
+    timed = {objection.rule for objection in report.objections} <= liveness_judge.TIMED
+    if not report.objections or not timed or report.stretch < CALM:
+        return report
+    say(f"  not counted: {report.line()}")
+    for objection in report.objections:
+        say(f"    {objection}")
+    await asyncio.sleep(2)
+    async with staged() as another:
+        report = await played(another, schedule)
+        report.replays = 1
+        if report.objections:
+            keep(another, schedule)
+    return report
 
 
 async def played(stage: Stage, schedule: LivenessSchedule) -> LivenessReport:
@@ -79,7 +99,7 @@ def total(reports: Sequence[LivenessReport], seconds: float) -> str:
         f"{sum(r.delivered for r in reports)} delivered, {sum(r.damaged for r in reports)} damaged in "
         f"{sum(len(r.schedule.damages) for r in reports)} storage faults, {seconds:.0f} s; "
         f"{', '.join(f'{kind}: {number}' for kind, number in sorted(kinds.items()))}; "
-        f"broken: {broken or 'none'}"
+        f"replayed for a busy machine: {sum(r.replays for r in reports)}; broken: {broken or 'none'}"
     )
 
 

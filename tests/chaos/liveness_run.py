@@ -51,6 +51,8 @@ class LivenessReport:
     p99: float = 0.0
     standstill: float = 0.0
     noise: float = 0.0
+    stretch: float = 1.0
+    replays: int = 0
     seconds: float = 0.0
     states: set[str] = field(default_factory=set)
 
@@ -61,7 +63,8 @@ class LivenessReport:
             f"seed {schedule.seed}: {verdict}; {schedule.broken}; {', '.join(schedule.damages)}; "
             f"{schedule.advertisers} advertisers, {schedule.workers} workers; {self.acknowledged} acknowledged, "
             f"{self.delivered} delivered, {self.damaged} damaged; healthy p99 {self.p99:.2f} s, longest "
-            f"standstill {self.standstill:.1f} s, noise {self.noise:.2f} s; {self.seconds:.0f} s"
+            f"standstill {self.standstill:.1f} s, noise {self.noise:.2f} s, stretch "
+            f"{self.stretch:.1f}{f', replayed {self.replays}x' if self.replays else ''}; {self.seconds:.0f} s"
         )
 
 
@@ -174,6 +177,7 @@ class Run:
             await self._erase(2)
             await calling
             self.seen.quiet = (healed, time.time())
+            self.seen.stretch = self.stage.stretch()
             await self._until_delivered()
             self.seen.ended = time.time()
             await self._look()
@@ -518,6 +522,7 @@ async def play(stage: Stage, schedule: LivenessSchedule) -> LivenessReport:
     report.p99 = max(
         (liveness_judge.p99(lane, *run.seen.quiet, ended=run.seen.ended) or 0.0 for lane in calm), default=0.0
     )
+    report.stretch = run.seen.stretch
     report.noise = run.seen.noise_s
     report.seconds = time.monotonic() - began
     return report

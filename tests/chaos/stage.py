@@ -281,6 +281,15 @@ class Stage:
         """Return the resident memory of the largest process of the product, in MiB."""
         return max((_memory(one) for one in (*self.apis, *self.workers) if one.alive), default=0)
 
+    def stretch(self) -> float:
+        """Return how much longer the workers and the API took than they computed, for want of a core."""
+        ran = waited = 0
+        for process in (*self.apis, *self.workers):
+            with contextlib.suppress(OSError, AttributeError):
+                text = Path(f"/proc/{process.running.pid}/schedstat").read_text()  # type: ignore[union-attr]
+                ran, waited = ran + int(text.split()[0]), waited + int(text.split()[1])
+        return 1 + waited / ran if ran else 1.0
+
     # -- running --------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
