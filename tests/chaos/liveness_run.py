@@ -87,6 +87,8 @@ class Run:
         self.samples: list[Sample] = []
         self.errors: list[str] = []
         self.transit = 0.0
+        self.readiness: set[int] = set()
+        self.log_offsets = rare_states.offsets(stage.folder)
 
     @property
     def sick(self) -> str | None:
@@ -294,6 +296,7 @@ class Run:
                 with contextlib.suppress(Exception):
                     sample = await self.operator.sample(destination)
                     self.samples += [sample] if sample is not None else []
+                    self.readiness.add(await self.operator.ready())
                 await asyncio.sleep(0.15)
 
     async def _tick(self) -> None:
@@ -305,7 +308,7 @@ class Run:
 
     # -- looking --------------------------------------------------------------------------------
 
-    def _requests(self) -> list[Request]:
+    def requests(self) -> list[Request]:
         return standin.read(
             self.stage.folder, advertisers=frozenset(one.advertiser for one in self.destinations)
         )
@@ -314,7 +317,7 @@ class Run:
         """Gather what the judge of liveness needs, with the thing still broken."""
         seen, ledger = self.seen, self.caller.ledger
         taken: dict[str, float] = {}
-        for request in self._requests():
+        for request in self.requests():
             for event, is_taken in zip(request.ids, request.taken, strict=True):
                 if is_taken:
                     taken.setdefault(event, request.ended)
@@ -438,7 +441,7 @@ class Run:
             found = await stored.places(connection, numbers, without=self.stage.damaged)
             seen.attempts = await stored.attempts(connection, numbers)
         seen.stored = {event: states for event, states in found.items() if event not in damaged}
-        seen.requests = [_without(request, damaged) for request in self._requests()]
+        seen.requests = [_without(request, damaged) for request in self.requests()]
         seen.offered = ledger.offered - damaged
         seen.acknowledged = ledger.acknowledged - damaged
         seen.refused = ledger.refused - damaged
@@ -459,7 +462,7 @@ class Run:
         while True:
             taken = {
                 event
-                for request in self._requests()
+                for request in self.requests()
                 for event, is_taken in zip(request.ids, request.taken, strict=True)
                 if is_taken
             }

@@ -335,7 +335,7 @@ class Stage:
             "PUBLIC_URL": self.api,
             "PORT": "8000",
             "SANDBOX_PORT": "8001",
-            "LOG_LEVEL": "info" if role == "worker" else "warning",
+            "LOG_LEVEL": "info" if role == "worker" or self.constants else "warning",
             lifeline.VARIABLE: str(self._lifeline),
             constants.VARIABLE: json.dumps(dict(self.constants)),
             **self.settings,
