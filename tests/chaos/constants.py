@@ -83,9 +83,7 @@ SETTINGS: Mapping[str, tuple[int, ...]] = {
 
 def draw(luck: random.Random) -> tuple[dict[str, Number], dict[str, str]]:
     """Return the constants and the settings of a seed."""
-    values = {
-        name: luck.choice(constant.choices) for name, constant in CONSTANTS.items() if constant.choices
-    }
+    values = {name: luck.choice(constant.choices) for name, constant in CONSTANTS.items() if constant.choices}
     # A request begins only when the lease that was last renewed outlives its deadline.
     values["lease_s"] = round(values["request_deadline_s"] * luck.choice((1.7, 2.0, 3.0)), 2)
     # As in the product, a little more than half a lease: a lane must move before two of them are over.

@@ -140,9 +140,7 @@ async def damage(stage: Stage, kind: str, destination: str, luck: random.Random)
     return found
 
 
-async def _value(
-    connection: asyncpg.Connection, kind: str, destination: str, luck: random.Random
-) -> Damage:
+async def _value(connection: asyncpg.Connection, kind: str, destination: str, luck: random.Random) -> Damage:
     waiting = await open_batches(connection, destination)
     if kind == RETRIED:
         row = await connection.fetchrow(

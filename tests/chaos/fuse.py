@@ -122,7 +122,6 @@ class _Wire(asyncpg.Connection):
         self.terminate()
         raise asyncpg.ConnectionDoesNotExistError("connection was closed in the middle of operation")
 
-
     async def _answer(self, query: str, answer: Answer) -> None:
         """Raise what the server raises; the transaction is aborted, or over, as it would be."""
         if answer is Answer.OUT_OF_MEMORY:

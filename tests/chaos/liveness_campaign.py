@@ -108,7 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.liveness_campaign", description=__doc__)
     parser.add_argument("--seeds", default="1-5", help="A-B, or one seed")
     parser.add_argument("--replay", type=Path, help="play a kept schedule instead")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no schedule after that time")
+    parser.add_argument(
+        "--minutes", type=float, default=float("inf"), help="begin no schedule after that time"
+    )
     parser.add_argument("--only", default="", help="kinds of damage, separated by commas, in place of all")
     parser.add_argument("--states", action="store_true", help="demand every rare state of the table")
     parser.add_argument("--states-file", type=Path, help="add the states met to this file")
@@ -127,7 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     if kinds := [kind for kind in asked.only.split(",") if kind]:
         schedules = [
-            replace(one, damages=tuple(sorted({kinds[KINDS.index(kind) % len(kinds)] for kind in one.damages})))
+            replace(
+                one, damages=tuple(sorted({kinds[KINDS.index(kind) % len(kinds)] for kind in one.damages}))
+            )
             for one in schedules
         ]
     reports = asyncio.run(run(schedules, say, until=began + asked.minutes * 60))

@@ -159,7 +159,9 @@ class Run:
         numbers = [destination.number for destination in self.healthy]
         began = time.time()
         tasks = [asyncio.create_task(self._sample()), asyncio.create_task(self._tick())]
-        calling = asyncio.create_task(self.caller.run(schedule.posts(), numbers, deadline=schedule.lasts + 20))
+        calling = asyncio.create_task(
+            self.caller.run(schedule.posts(), numbers, deadline=schedule.lasts + 20)
+        )
         try:
             await asyncio.sleep(BASELINE_S)
             self.seen.baseline = (began, time.time())
@@ -203,7 +205,9 @@ class Run:
             await self.operator.faults(self.sick, [HANG])
 
     async def _damage(self) -> None:
-        for kind, victim in sorted(zip(self.schedule.damages, self.victims, strict=True), key=lambda one: one[0]):
+        for kind, victim in sorted(
+            zip(self.schedule.damages, self.victims, strict=True), key=lambda one: one[0]
+        ):
             self.damages += await damage(self.stage, kind, victim.number, self.luck)
         for victim in self.victims:
             await self.operator.faults(victim.advertiser, [])
@@ -321,8 +325,11 @@ class Run:
             for event, is_taken in zip(request.ids, request.taken, strict=True):
                 if is_taken:
                     taken.setdefault(event, request.ended)
-        places = {post_name: self.healthy[post.destination].advertiser for post in self.schedule.posts()
-                  for post_name in post.names}
+        places = {
+            post_name: self.healthy[post.destination].advertiser
+            for post in self.schedule.posts()
+            for post_name in post.names
+        }
         victims = {victim.advertiser for victim in self.victims}
         damaged = {event for one in self.damages for event in one.events}
         places |= {
@@ -354,9 +361,7 @@ class Run:
             seen.undeclared = await self._unreadable_elsewhere(connection)
         seen.erasures = {f"erasure {nth}": took for nth, took in enumerate(self.erasures.values())}
         seen.unanswered = {
-            name
-            for name in ledger.offered - ledger.acknowledged - ledger.refused
-            if name.startswith("ev-")
+            name for name in ledger.offered - ledger.acknowledged - ledger.refused if name.startswith("ev-")
         }
         await self._ask_about_damage()
         seen.internal_errors = self.errors + sorted(
@@ -368,14 +373,18 @@ class Run:
             "SELECT parcel, place, status, reason FROM exceptions WHERE parcel = ANY($1::bigint[])",
             list(one.batches),
         )
-        alone = {(row["parcel"], row["place"]): f"{row['status']} {row['reason'] or ''}".strip() for row in rows}
+        alone = {
+            (row["parcel"], row["place"]): f"{row['status']} {row['reason'] or ''}".strip() for row in rows
+        }
         fates = {
             row["parcel"]: row["fate"] or "waiting"
             for row in await connection.fetch(
                 "SELECT parcel, fate FROM parcel_states WHERE parcel = ANY($1::bigint[])", list(one.batches)
             )
         }
-        declared = one.expected is Expected.DECLARED and await rare_states.imbalance(self.stage, one.destination)
+        declared = one.expected is Expected.DECLARED and await rare_states.imbalance(
+            self.stage, one.destination
+        )
         states = {}
         for batch, places in one.batches.items():
             for place, event in places.items():
@@ -446,7 +455,10 @@ class Run:
         seen.acknowledged = ledger.acknowledged - damaged
         seen.refused = ledger.refused - damaged
         odd = Counter(one for one in ledger.oddities)
-        seen.leftovers = [*await self.stage.leftovers(), *(f"{number}x {text}" for text, number in odd.items())]
+        seen.leftovers = [
+            *await self.stage.leftovers(),
+            *(f"{number}x {text}" for text, number in odd.items()),
+        ]
         return seen
 
     async def _fresh(self) -> dict[str, bool]:

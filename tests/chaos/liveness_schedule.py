@@ -25,6 +25,7 @@ HALF_OPEN_OWN = "the lease connection of a worker is half-open"
 HALF_OPEN_WORKER = "a pooled connection of a worker is half-open"
 HALF_OPEN_API = "a connection of an API is half-open"
 NOTHING = "only the damaged batches"
+SHARED_BY = 4  # seeds that run with the same constants, settings and number of workers
 # How often each is drawn.
 BROKEN: Mapping[str, int] = {
     FROZEN_WORKER: 4,
@@ -46,7 +47,13 @@ PASSING: Mapping[str, dict[str, Any]] = {
     "reset Amazon's connections": {},
     "Amazon": {"lasts": 1.5},
 }
-AMAZON = ("a 429 with a window", "503s", "refuses some for now", "accepts, then drops", "an access token refused")
+AMAZON = (
+    "a 429 with a window",
+    "503s",
+    "refuses some for now",
+    "accepts, then drops",
+    "an access token refused",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +102,12 @@ class LivenessSchedule:
 def draw(seed: int) -> LivenessSchedule:
     """Return the liveness schedule of a seed."""
     luck = random.Random(f"liveness {seed}")
-    broken = luck.choices(list(BROKEN), weights=list(BROKEN.values()))[0]
-    workers = luck.choice((2, 3) if broken == FROZEN_WORKER else (1, 2, 2, 3))
-    values, settings = constants.draw(luck)
+    # Neighbours share their constants, since the start of processes is what a run costs most.
+    shared = random.Random(f"liveness constants {seed // SHARED_BY}")
+    workers = shared.choice((1, 2, 2, 3))
+    values, settings = constants.draw(shared)
+    may_break = {kind: weight for kind, weight in BROKEN.items() if workers > 1 or kind != FROZEN_WORKER}
+    broken = luck.choices(list(may_break), weights=list(may_break.values()))[0]
     steps = []
     # What ends a connection or its process would mend one that is half-open.
     drawn = sorted(PASSING) if "half-open" not in broken else ["Amazon", "reset Amazon's connections"]

@@ -76,14 +76,18 @@ def _resent_after_clear_acceptance(facts: Facts) -> bool:
 def _throttled_in_a_merge_window(facts: Facts) -> bool:
     return any(
         request.status == 429
-        and any(0 < at - request.ended < facts.merge_window_s for at in facts.accepted.get(request.advertiser, ()))
+        and any(
+            0 < at - request.ended < facts.merge_window_s for at in facts.accepted.get(request.advertiser, ())
+        )
         for request in facts.requests
     )
 
 
 def _settled_late(facts: Facts) -> bool:
     return any(
-        line.get("event") == "amazon.attempted" and line.get("outcome") == "lost" and line.get("took_ms", 0) > 1_500
+        line.get("event") == "amazon.attempted"
+        and line.get("outcome") == "lost"
+        and line.get("took_ms", 0) > 1_500
         for line in facts.logs
     )
 
@@ -94,12 +98,15 @@ STATES: Mapping[str, Detector] = {
     "a lane was taken under a second fence": lambda f: any(
         line.get("event") == "lane.taken" and line.get("fence", 0) > 1 for line in f.logs
     ),
-    "a lease lapsed with a frozen owner": lambda f: f.broken == FROZEN_WORKER
-    and any(line.get("event") == "lane.taken" and line.get("fence", 0) > 1 for line in f.logs),
+    "a lease lapsed with a frozen owner": lambda f: (
+        f.broken == FROZEN_WORKER
+        and any(line.get("event") == "lane.taken" and line.get("fence", 0) > 1 for line in f.logs)
+    ),
     "a worker lost a lane that it held": lambda f: f.logged("lane.lost"),
     "a worker gave back lanes beyond its share": lambda f: f.logged("lane.released"),
-    "a silent session was ended by another worker": lambda f: "terminating connection due to administrator"
-    in f.postgres,
+    "a silent session was ended by another worker": lambda f: (
+        "terminating connection due to administrator" in f.postgres
+    ),
     "the settlement of a frozen worker was refused by the fence": _resent_after_clear_acceptance,
     "an attempt without a result was recovered": lambda f: f.logged("attempt.recovered"),
     # Requests to Amazon
@@ -121,17 +128,20 @@ STATES: Mapping[str, Detector] = {
     "a token was being refreshed by another worker": lambda f: f.logged("token.not_yet", why="refreshing"),
     "a breaker opened": lambda f: f.rows.get("breaker open", 0) > 0,
     "a breaker let a probe through": lambda f: f.rows.get("breaker half_open", 0) > 0,
-    "events were retried one by one": lambda f: f.rows.get("retried exceptions", 0) > 0
-    or any(line.get("kind") == "retry" for line in f.logs),
+    "events were retried one by one": lambda f: (
+        f.rows.get("retried exceptions", 0) > 0 or any(line.get("kind") == "retry" for line in f.logs)
+    ),
     # Damage
     "a batch that cannot be opened was named": lambda f: f.logged("batch.unreadable", reason="not_opened"),
     "a batch on a bad page was named": lambda f: f.logged("batch.unreadable", reason="XX001"),
     "a batch whose row is missing was named": lambda f: f.logged("batch.unreadable", reason="missing"),
     "a torn schema sample was read": lambda f: "delivered" in f.damage_states,
-    "a missing state was declared by the balance check": lambda f: "declared by the imbalance check"
-    in f.damage_states,
-    "a checksum failure was raised by Postgres": lambda f: "invalid page in block" in f.postgres
-    or f.in_error("XX001"),
+    "a missing state was declared by the balance check": lambda f: (
+        "declared by the imbalance check" in f.damage_states
+    ),
+    "a checksum failure was raised by Postgres": lambda f: (
+        "invalid page in block" in f.postgres or f.in_error("XX001")
+    ),
     # Erasures
     "an erasure passed over a damaged batch": lambda f: f.logged("erasure.batch_unreadable"),
     "an erasure took an event that waited": lambda f: f.rows.get("erased waiting", 0) > 0,
@@ -145,14 +155,15 @@ STATES: Mapping[str, Detector] = {
     "a post was answered 503": lambda f: f.answers.get("503", 0) > 0,
     "a caller got no answer and repeated": lambda f: any(key.startswith("lost") for key in f.answers),
     "a repeated event was a duplicate": lambda f: f.metric("events_received_total", "duplicate"),
-    "a post ran into a frozen API": lambda f: f.broken == FROZEN_API
-    and any("Timeout" in key for key in f.answers),
+    "a post ran into a frozen API": lambda f: (
+        f.broken == FROZEN_API and any("Timeout" in key for key in f.answers)
+    ),
     "a process was not ready": lambda f: 503 in f.readiness,
     # The database
     "a settlement failed and was written again": lambda f: f.logged("settle.failed", again=True),
-    "a statement reached its deadline on a half-open connection": lambda f: f.broken
-    in {HALF_OPEN_OWN, HALF_OPEN_WORKER}
-    and f.in_error("TimeoutError"),
+    "a statement reached its deadline on a half-open connection": lambda f: (
+        f.broken in {HALF_OPEN_OWN, HALF_OPEN_WORKER} and f.in_error("TimeoutError")
+    ),
     "sessions ended with a restart of Postgres": lambda f: f.in_error("57P0"),
     "a COMMIT or its answer was lost": lambda f: f.rows.get("cuts", 0) > 0,
     "a worker could not reach the database": lambda f: f.logged("worker.trouble"),

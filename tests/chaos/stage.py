@@ -120,9 +120,13 @@ class Stage:
         constants: Mapping[str, float],
         settings: Mapping[str, str],
         clocks: Mapping[str, str] | None = None,
+        wait: bool = True,
     ) -> None:
-        """Kill all processes of the product, and start others with other constants and settings."""
+        """Have processes of the product with these constants and settings: kill the others, and start anew."""
         old = [*self.apis, *self.workers, *self.frozen]
+        wanted = (workers, constants, settings, clocks or {})
+        if wanted == (self.workers_wanted, self.constants, self.settings, self.clocks) and not self.frozen:
+            return await self.ready()  # they are what is wanted
         self.apis, self.workers, self.frozen = [], [], []
         for process in old:
             process.signal(signal.SIGKILL)
@@ -134,7 +138,8 @@ class Stage:
             proxy.heal()
             proxy.reset()
         self.staff()
-        await self.ready()
+        if wait:
+            await self.ready()
 
     async def ready(self) -> None:
         """Wait until the stand-in and the API answer well."""

@@ -38,7 +38,9 @@ async def perform(stage: Rehearsal, dst: str, fuse: Fuse) -> int:
 
 
 @pytest.mark.parametrize("answer", list(Answer), ids=lambda answer: answer.name.lower())
-async def test_nothing_is_lost_whichever_call_answers_with_an_error(database_url: str, answer: Answer) -> None:
+async def test_nothing_is_lost_whichever_call_answers_with_an_error(
+    database_url: str, answer: Answer
+) -> None:
     """For each n: nothing lost or doubled, no event dead without a cause, and progress in a few steps."""
     async with rehearse(database_url, StandIn(moody)) as stage:
         uncut = Fuse()
