@@ -10,7 +10,9 @@ from pydantic import SecretStr
 
 from app import migrate
 from app.doctor import Facts, Grade, examine
+from app.domain.ids import ParcelId
 from app.settings import Settings
+from app.store.damage import Damaged
 from app.store.deployment import Deployment, read_deployment
 from app.store.partitions import make_ahead
 
@@ -64,6 +66,7 @@ def test_a_healthy_production_has_nothing_to_say() -> None:
         ("days_ahead", 1, "partitions", Grade.FAILURE),
         ("days_ahead", -1, "partitions", Grade.WARNING),
         ("key_ids", frozenset({"lost"}), "ENCRYPTION_KEYS", Grade.FAILURE),
+        ("damaged_keys", 1, "ENCRYPTION_KEYS", Grade.FAILURE),
     ],
 )
 def test_a_wrong_of_the_database_is_found(fact: str, value: object, subject: str, grade: Grade) -> None:
@@ -120,3 +123,14 @@ async def test_an_empty_database_is_read_too(empty_database_url: str) -> None:
     finally:
         await connection.close()
     assert (facts.revision, facts.days_ahead, facts.key_ids) == (None, None, None)
+
+
+def test_damaged_batches_are_named_up_to_a_few() -> None:
+    """By id and reason, for the page of docs that says what to do."""
+    damaged = tuple(Damaged(ParcelId(n), "missing") for n in range(1, 13))
+    facts = replace(HEALTHY, damaged=damaged, checked=2_000)
+    assert found(facts) == {"stored data": Grade.FAILURE}
+    (words,) = [words for _, words, subject in examine(facts) if subject == "stored data"]
+    assert "12 of the 2,000" in words
+    assert "1 (missing), 2 (missing)" in words
+    assert "and 2 more" in words
