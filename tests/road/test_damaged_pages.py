@@ -79,13 +79,14 @@ async def test_a_damaged_page_of_contents_costs_the_batches_on_it(disk: Disk) ->
         unreadable = counts["dead"] // MANY
         assert 1 <= unreadable <= 4
         assert (counts["dead"], counts["delivered"]) == (unreadable * MANY, (6 - unreadable) * MANY - 1)
-        assert (await finished(world, erasure)).unreadable == unreadable
+        # What an erasure writes may meet the page as well; then it counts that batch too.
+        assert (await finished(world, erasure)).unreadable in (unreadable, unreadable + 1)
         reasons = await world.fetch("SELECT DISTINCT reason FROM exceptions WHERE status = 'dead'")
         assert [row["reason"] for row in reasons] == ["unreadable"]
 
 
 async def test_a_damaged_page_of_states_holds_one_destination_up_and_is_named(disk: Disk) -> None:
-    """No state on the page can be read or written: its destination waits, its siblings and strangers do not."""
+    """No state on the page can be read or written: its destination waits, all others go on."""
     async with make_world(disk.cluster.url) as world:
         sick, sister = await world.destination(advertiser="77"), await world.destination(advertiser="77")
         other = await world.destination()
