@@ -26,8 +26,9 @@ MISSING = "missing"
 
 def is_damage(error: BaseException) -> bool:
     """Return whether a statement failed because of stored data that cannot be read."""
-    if isinstance(error, asyncpg.PostgresError):
-        state = error.sqlstate or ""
+    # SQLAlchemy wraps the driver's error.
+    state = getattr(getattr(error, "orig", error), "sqlstate", None)
+    if isinstance(state, str):
         return state.startswith("XX") or state in _FILE_ERRORS
     # The driver cannot represent the value: a time beyond the year 9999, text that is not UTF-8.
     return isinstance(error, OverflowError | UnicodeDecodeError)
