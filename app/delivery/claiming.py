@@ -3,7 +3,7 @@
 A queue whose due work cannot be claimed backs off and says so; the other queues of its lane go on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from app.delivery import settlements
@@ -88,6 +88,13 @@ class Claiming:
             self._back_off(lane, queue, service, "nothing_claimed")
         lane.wake(self._monotonic())
         return None
+
+    def note_damaged(self, lane: Lane, damaged: Sequence[lanes.Queue], now: float) -> None:
+        """Name the destinations whose due work cannot be read, each as rarely as it would be claimed."""
+        for queue in damaged:
+            before = lane.backoffs.get((queue.number, Service.LIVE))
+            if before is None or before.until <= now:
+                self._back_off(lane, queue, Service.LIVE, "damaged_data", "their states cannot be read")
 
     def _back_off(
         self, lane: Lane, queue: lanes.Queue, service: Service, reason: str, error: str | None = None

@@ -217,6 +217,7 @@ class Delivery:
         lane.limit = look.limit or lane.limit
         lane.looked(look.queues, began)
         now = self._chance.monotonic()
+        self._claiming.note_damaged(lane, look.damaged, now)
         chosen = choose(lane, look.queues, now)
         if chosen is None:
             return None

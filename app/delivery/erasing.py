@@ -110,13 +110,17 @@ class Erasing:
 
     async def _try_rewrite(self, connection: RoadConnection, parcel: ParcelId, day: date) -> bool:
         """Rewrite a parcel; report one that cannot be read and return False."""
-        try:
-            is_read = await self.rewrite(connection, parcel, day)
-            problem = None if is_read else "not_opened"
-        except Exception as error:
-            if is_passing(error):
-                raise
-            problem = describe(error)
+        problem: str | None = None
+        for _ in range(2):  # what is written may meet a damaged page too, and elsewhere the second time
+            try:
+                is_read = await self.rewrite(connection, parcel, day)
+            except Exception as error:
+                if is_passing(error):
+                    raise
+                problem = describe(error)
+            else:
+                problem = None if is_read else "not_opened"
+                break
         if problem is None:
             return True
         self._telemetry.log("erasure.batch_unreadable", level=40, batch=parcel, reason=problem)

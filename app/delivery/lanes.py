@@ -72,6 +72,13 @@ class Lane:
         Retries come of our own settlements, so until one makes some, or a replay is asked for, whatever is
         due is that destination's and live.
         """
+        if self.backoffs:
+            # Failures are remembered for a while, so that the next one in a row waits longer.
+            self.backoffs = {
+                key: one
+                for key, one in self.backoffs.items()
+                if one.until + (LONGEST_BACKOFF_S if one.failures else 0.0) > now
+            }
         lone = len(queues) == 1 and queues[0].due_in.keys() <= {Service.LIVE}
         self.only, self.only_until = (queues[0], now + BELIEVED_S) if lone else (None, 0.0)
 

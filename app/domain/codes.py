@@ -211,7 +211,8 @@ ROAD_REASONS = _rows(
     (
         "unreadable",
         Code.MISC_ERROR,
-        "The stored event could not be opened: check the encryption keys, then replay.",
+        "What is stored of the event is damaged or missing, or its encryption key is: see Damaged data in "
+        "docs/operations.md, then replay.",
     ),
 )
 

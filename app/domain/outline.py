@@ -311,20 +311,29 @@ def pack(counted: Mapping[Outline, int]) -> bytes:
         (times, [place(word) for path, kind in shape for word in (path, kind.value)])
         for shape, times in counted.items()
     ]
-    return zstandard.ZstdCompressor(level=3).compress(_encoder.encode((list(words), rows)))
+    return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(
+        _encoder.encode((list(words), rows))
+    )
 
 
-def unpack(kept: bytes) -> list[tuple[Outline, int]]:
-    """Return what was packed. Raises ValueError on something else."""
+def read(kept: bytes) -> list[tuple[Outline, int]] | None:
+    """Return what was packed, or None where the value is damaged."""
     try:
-        plain = zstandard.ZstdDecompressor().decompress(kept, max_output_size=_MOST_PLAIN)
-    except zstandard.ZstdError as error:
-        raise ValueError("not outlines") from error
-    words, rows = _decoder.decode(plain)
-    return [
-        (
-            tuple((words[path], Kind(words[kind])) for path, kind in zip(row[::2], row[1::2], strict=True)),
-            times,
-        )
-        for times, row in rows
-    ]
+        if zstandard.frame_content_size(kept) > _MOST_PLAIN:
+            return None
+        words, rows = _decoder.decode(_decompress(kept))
+        return [
+            (
+                tuple(
+                    (words[path], Kind(words[kind])) for path, kind in zip(row[::2], row[1::2], strict=True)
+                ),
+                times,
+            )
+            for times, row in rows
+        ]
+    except (zstandard.ZstdError, ValueError, IndexError):
+        return None
+
+
+def _decompress(kept: bytes) -> bytes:
+    return zstandard.ZstdDecompressor().decompress(kept, max_output_size=_MOST_PLAIN)

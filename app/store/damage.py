@@ -26,8 +26,9 @@ MISSING = "missing"
 
 def is_damage(error: BaseException) -> bool:
     """Return whether a statement failed because of stored data that cannot be read."""
-    if isinstance(error, asyncpg.PostgresError):
-        state = error.sqlstate or ""
+    # SQLAlchemy wraps the driver's error.
+    state = getattr(getattr(error, "orig", error), "sqlstate", None)
+    if isinstance(state, str):
         return state.startswith("XX") or state in _FILE_ERRORS
     # The driver cannot represent the value: a time beyond the year 9999, text that is not UTF-8.
     return isinstance(error, OverflowError | UnicodeDecodeError)
@@ -116,13 +117,24 @@ class Range:
     unreadable: dict[ParcelId, str]
 
 
-async def read_range(
-    read: Callable[[int, int], Awaitable[list[asyncpg.Record]]],
-    connection: RoadConnection,
-    first: int,
-    last: int,
-) -> Range:
+Read = Callable[[int, int], Awaitable[list[asyncpg.Record]]]
+
+
+async def read_range(read: Read, connection: RoadConnection, first: int, last: int) -> Range:
     """Read the batches `first` to `last`; on damage halve the range until the ids that raise stand alone."""
+    try:
+        async with trial(connection):
+            return Range(await read(first, last), {})
+    except Exception as error:
+        if not is_damage(error):
+            raise
+    async with connection.transaction():
+        # A scan of the whole table would meet the damaged page for every id.
+        await connection.execute("SET LOCAL enable_seqscan = off")
+        return await _halved(read, connection, first, last)
+
+
+async def _halved(read: Read, connection: RoadConnection, first: int, last: int) -> Range:
     try:
         async with trial(connection):
             return Range(await read(first, last), {})
@@ -132,8 +144,8 @@ async def read_range(
         if first == last:
             return Range([], {ParcelId(first): name_of(error)})
     middle = (first + last) // 2
-    lower = await read_range(read, connection, first, middle)
-    upper = await read_range(read, connection, middle + 1, last)
+    lower = await _halved(read, connection, first, middle)
+    upper = await _halved(read, connection, middle + 1, last)
     return Range(lower.rows + upper.rows, lower.unreadable | upper.unreadable)
 
 
@@ -190,9 +202,7 @@ async def check(
         first = to + 1
 
 
-def _reading(
-    connection: RoadConnection, statement: str
-) -> Callable[[int, int], Awaitable[list[asyncpg.Record]]]:
+def _reading(connection: RoadConnection, statement: str) -> Read:
     async def read(first: int, last: int) -> list[asyncpg.Record]:
         rows: list[asyncpg.Record] = await connection.fetch(statement, first, last)
         return rows
@@ -207,7 +217,8 @@ _STATES = f"""
 """
 _WITHOUT_STATE = """
     SELECT p.id FROM parcels p WHERE p.id BETWEEN $1 AND $2
-    AND NOT EXISTS (SELECT FROM parcel_states s WHERE s.parcel = p.id AND s.day = p.day)
+    AND NOT EXISTS (SELECT FROM parcel_states s
+      WHERE s.parcel = p.id AND s.day = p.day AND s.parcel BETWEEN $1 AND $2)
 """
 
 

@@ -9,11 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import reduce
+from typing import Any
 
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.domain.pacing import Limit
 from app.domain.turns import Service
-from app.store import RoadConnection, silent_sessions
+from app.store import RoadConnection, damage, heads, silent_sessions
 
 LANE_LOCKS = 7_311  # class of the advisory locks, one per lane
 WORKER_LOCKS = 7_312  # each worker holds one, so that workers can be counted
@@ -52,11 +53,13 @@ class Look:
     """What the owner of a lane sees before its next request.
 
     `limit` is the lowest of all its destinations, None without any; `erasures` counts those asked for.
+    `damaged` are destinations whose due work cannot be read.
     """
 
     limit: Limit | None
     erasures: int
     queues: tuple[Queue, ...]
+    damaged: tuple[Queue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,13 @@ async def busy(connection: RoadConnection) -> list[Work]:
 
     Free means: no lease, a lapsed one, or an owner whose session (and with it the lock) is gone.
     """
-    rows = await connection.fetch(_BUSY, LANE_LOCKS)
+    try:
+        rows = await connection.fetch(_BUSY, LANE_LOCKS)
+    except Exception as error:
+        if not damage.is_damage(error):
+            raise
+        owed = await heads.owed_around_damage(connection)
+        rows = await connection.fetch(_BUSY_GIVEN, LANE_LOCKS, list(owed), list(owed.values()))
     return [Work(LaneId(row["id"]), row["owner"], row["due_in"], row["is_lapsed"]) for row in rows]
 
 
@@ -129,12 +138,16 @@ def _heads(name: str, table: str, open_ones: str) -> str:
             ORDER BY destination, queue, due_at LIMIT 1) n)"""
 
 
-_BUSY = f"""
-    WITH RECURSIVE {_heads("whole", "parcel_states", "settled_at IS NULL")},
+_OWED = f"""RECURSIVE {_heads("whole", "parcel_states", "settled_at IS NULL")},
     {_heads("single", "exceptions", "status = 'retrying'")},
     owed AS (SELECT d.lane, min(h.due_at) AS due_at
       FROM (SELECT * FROM whole UNION ALL SELECT * FROM single) h
-      JOIN destinations d ON d.number = h.destination AND d.state = 'active' GROUP BY d.lane),
+      JOIN destinations d ON d.number = h.destination AND d.state = 'active' GROUP BY d.lane)"""
+
+
+def _busy(owed: str) -> str:
+    return f"""
+    WITH {owed},
     held AS (
       SELECT objid::bigint AS lane FROM pg_locks
       WHERE locktype = 'advisory' AND classid::bigint = $1 AND granted
@@ -146,6 +159,10 @@ _BUSY = f"""
       FROM lanes l LEFT JOIN owed o ON o.lane = l.id)
     SELECT id, owner, due_in, is_lapsed FROM known WHERE owner IS NOT NULL OR due_in IS NOT NULL ORDER BY id
 """
+
+
+_BUSY = _busy(_OWED)
+_BUSY_GIVEN = _busy("owed AS (SELECT * FROM unnest($2::int[], $3::timestamptz[]) AS o (lane, due_at))")
 
 
 async def take(connection: RoadConnection, lane: LaneId, owner: str, *, lease: timedelta) -> Held | None:
@@ -258,8 +275,41 @@ async def look(
     (destination, queue) that were due before its floor are not looked for: see `app.domain.floors`. One
     statement, since every request to Amazon asks it.
     """
-    rows = await connection.fetch(
-        """
+    numbers = sorted({number for number, _ in floors})
+    rows: list[Any]
+    damaged: frozenset[DestinationNumber] = frozenset()
+    try:
+        rows = await connection.fetch(
+            _LOOK,
+            lane,
+            list(parcels_in_flight),
+            [parcel for parcel, _ in exceptions_in_flight],
+            [place for _, place in exceptions_in_flight],
+            numbers,
+            [floors.get((number, 0)) for number in numbers],
+            [floors.get((number, 2)) for number in numbers],
+        )
+    except Exception as error:
+        if not damage.is_damage(error):
+            raise
+        rows, damaged = await heads.look_around_damage(
+            connection, lane, parcels_in_flight, exceptions_in_flight
+        )
+    limits = [Limit(row["requests_per_second"], row["burst"]) for row in rows if row["number"] is not None]
+    queues = tuple(
+        Queue(
+            DestinationNumber(row["number"]),
+            DestinationId(row["id"]),
+            {service: row[service.value] for service in Service if row[service.value] is not None},
+        )
+        for row in rows
+        if row["is_active"]
+    )
+    unread = tuple(queue for queue in queues if queue.number in damaged)
+    return Look(reduce(Limit.lowest, limits) if limits else None, rows[0]["erasures"], queues, unread)
+
+
+_LOOK = """
         SELECT l.erasures, d.number, d.id, d.requests_per_second, d.burst, d.state = 'active' AS is_active,
           extract(epoch FROM q.live - clock_timestamp())::float8 AS live,
           extract(epoch FROM q.retry - clock_timestamp())::float8 AS retry,
@@ -288,26 +338,7 @@ async def look(
               WHERE f.parcel = e.parcel AND f.place = e.place)
             ORDER BY e.due_at LIMIT 1) AS replay_retry) q ON d.state = 'active'
         WHERE l.id = $1 ORDER BY d.number
-        """,
-        lane,
-        list(parcels_in_flight),
-        [parcel for parcel, _ in exceptions_in_flight],
-        [place for _, place in exceptions_in_flight],
-        (numbers := sorted({number for number, _ in floors})),
-        [floors.get((number, 0)) for number in numbers],
-        [floors.get((number, 2)) for number in numbers],
-    )
-    limits = [Limit(row["requests_per_second"], row["burst"]) for row in rows if row["number"] is not None]
-    queues = tuple(
-        Queue(
-            DestinationNumber(row["number"]),
-            DestinationId(row["id"]),
-            {service: row[service.value] for service in Service if row[service.value] is not None},
-        )
-        for row in rows
-        if row["is_active"]
-    )
-    return Look(reduce(Limit.lowest, limits) if limits else None, rows[0]["erasures"], queues)
+        """
 
 
 async def terms(connection: RoadConnection, lane: LaneId) -> Terms:

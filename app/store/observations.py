@@ -149,32 +149,41 @@ class Sample:
     shapes: bytes | None
 
 
-async def samples(connection: RoadConnection, destination: DestinationNumber, limit: int) -> list[Sample]:
-    """Return the shapes of a destination's newest parcels, newest first."""
-    rows = await connection.fetch(
-        "SELECT s.parcel, s.day, s.accepted_at FROM parcel_states s "
-        f"WHERE s.destination = $1 AND {STORED} ORDER BY s.parcel DESC LIMIT $2",
-        destination,
-        limit,
-    )
+async def samples(
+    connection: RoadConnection, destination: DestinationNumber, limit: int
+) -> list[Sample] | None:
+    """Return the shapes of a destination's newest parcels, newest first; None where they cannot be told."""
+    try:
+        rows = await connection.fetch(
+            "SELECT s.parcel, s.day, s.accepted_at FROM parcel_states s "
+            f"WHERE s.destination = $1 AND {STORED} ORDER BY s.parcel DESC LIMIT $2",
+            destination,
+            limit,
+        )
+    except Exception as error:
+        if not damage.is_damage(error):
+            raise
+        return None
     shapes = await damage.read_shapes_of(connection, {row["parcel"]: row["day"] for row in rows})
     return [Sample(row["accepted_at"], shapes.get(row["parcel"])) for row in rows]
 
 
-def shapes_in(samples: Sequence[Sample]) -> tuple[list[Shape], int]:
+def shapes_in(samples: Sequence[Sample] | None) -> tuple[list[Shape], int]:
     """Return the shapes of all samples, newest first, and how many samples cannot be read."""
+    if samples is None:
+        return [], 1
     found = [read_shapes(sample.shapes) for sample in samples]
     return [shape for of in found if of is not None for shape in reversed(of)], found.count(None)
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Events and requests a second, lately."""
+    """Events and requests a second, lately; None where stored data is damaged."""
 
-    accepted_per_second: float
-    delivered_per_second: float
-    requests_per_second: float
-    failed_requests_per_second: float
+    accepted_per_second: float | None
+    delivered_per_second: float | None
+    requests_per_second: float | None
+    failed_requests_per_second: float | None
 
 
 async def rates(
@@ -184,8 +193,17 @@ async def rates(
 
     What came in is read from so many of the newest parcels, however many there are.
     """
-    row = await connection.fetchrow(
-        """
+    try:
+        row = await connection.fetchrow(_RATES, destination, span, newest)
+    except Exception as error:
+        if not damage.is_damage(error):
+            raise
+        return Rates(None, None, None, None)
+    assert row is not None
+    return Rates(**{name: round(value, 3) for name, value in dict(row).items()})
+
+
+_RATES = """
         WITH came AS (
           -- No index by time: the newest parcels, and where all of them are of the span, by what they cover.
           SELECT coalesce(sum(events), 0) AS events, count(*) = $3 AS is_part, min(accepted_at) AS since
@@ -207,13 +225,7 @@ async def rates(
           (sent.requests / over.sent)::float AS requests_per_second,
           (sent.failed / over.sent)::float AS failed_requests_per_second
         FROM came, sent, over
-        """,
-        destination,
-        span,
-        newest,
-    )
-    assert row is not None
-    return Rates(**{name: round(value, 3) for name, value in dict(row).items()})
+        """
 
 
 @dataclass(frozen=True, slots=True)

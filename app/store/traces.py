@@ -209,9 +209,25 @@ class Figures:
 
 
 async def figures(connection: RoadConnection, number: DestinationNumber) -> Figures | None:
-    """Read the figures of a destination in one statement, so that they add up."""
-    row = await connection.fetchrow(
-        """
+    """Read the figures of a destination in one statement, so that they add up.
+
+    Where the states of its parcels cannot be read, it is not known since when they wait.
+    """
+    try:
+        row = await connection.fetchrow(_FIGURES.format(oldest=_OLDEST, eldest=_ELDEST), number)
+    except Exception as error:
+        if not damage.is_damage(error):
+            raise
+        row = await connection.fetchrow(_FIGURES.format(oldest=_UNKNOWN, eldest=_UNKNOWN), number)
+    return None if row is None else _figures(dict(row))
+
+
+_UNKNOWN = "NULL::timestamptz"
+_OLDEST, _ELDEST = (
+    f"""(SELECT min({column}) FROM parcel_states s WHERE s.destination = d.number AND s.settled_at IS NULL)"""
+    for column in ("accepted_at", "first_event")
+)
+_FIGURES = """
         SELECT d.state, d.requests_per_second, d.burst, l.learned_rate, l.breaker, l.error_rate,
           coalesce(l.leased_until > now(), false) AS owned,
           (SELECT row_to_json(c)::text FROM (SELECT
@@ -222,20 +238,14 @@ async def figures(connection: RoadConnection, number: DestinationNumber) -> Figu
              coalesce(sum(expired), 0)::bigint AS expired, coalesce(sum(suppressed), 0)::bigint AS suppressed,
              coalesce(sum(erased), 0)::bigint AS erased FROM counts WHERE destination = d.number) c)
                AS totals,
-          (SELECT min(accepted_at) FROM parcel_states s WHERE s.destination = d.number
-            AND s.settled_at IS NULL) AS oldest,
-          (SELECT min(first_event) FROM parcel_states s WHERE s.destination = d.number
-            AND s.settled_at IS NULL) AS eldest,
+          {oldest} AS oldest, {eldest} AS eldest,
           (SELECT coalesce(json_agg(r), '[]')::text FROM (SELECT code, reason, sum(rejected)::bigint AS n
              FROM rejections WHERE destination = d.number GROUP BY code,
                reason ORDER BY 3 DESC LIMIT 50) r) AS rejected,
           (SELECT coalesce(json_agg(x), '[]')::text FROM (SELECT reason, count(*) AS n
              FROM exceptions WHERE destination = d.number AND status = 'dead' GROUP BY reason) x) AS dead
         FROM destinations d JOIN lanes l ON l.id = d.lane WHERE d.number = $1
-        """,
-        number,
-    )
-    return None if row is None else _figures(dict(row))
+"""
 
 
 def _figures(row: dict[str, Any]) -> Figures:

@@ -4,7 +4,9 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
+import zstandard
 
 from app.domain import strict_json
 from app.domain.event import (
@@ -153,7 +155,7 @@ def test_parcels_are_passed_over_by_their_bytes() -> None:
     kept = pack([b"{}"] * 5, shapes).shapes
     assert may_hold_execution(kept, "läuft-3")
     assert not may_hold_execution(kept, "läuft-5")
-    assert [shape.execution_id for shape in read_shapes(kept)] == [f"läuft-{n}" for n in range(5)]
+    assert [shape.execution_id for shape in read_shapes(kept) or ()] == [f"läuft-{n}" for n in range(5)]
 
 
 @pytest.mark.parametrize(
@@ -286,3 +288,38 @@ def test_read_lines_takes_what_the_parser_takes() -> None:
     """A line is judged by the one strict parser."""
     lines = b"\n".join(json.dumps({"event_id": str(i), "n": i}).encode() for i in range(50))
     assert len(read_lines(lines, default_destination="d", default_mapping=None)) == 50  # type: ignore[arg-type]
+
+
+def test_damaged_shapes_are_none_whatever_is_damaged() -> None:
+    """Every flipped bit and every cut of a stored value: never an error, never other shapes."""
+    shapes = [Shape(n, f"ord-{n}", 1, 1, "OTHER", 0, ("EMAIL",), (), None, f"run-{n}") for n in range(9)]
+    kept = pack([b"{}"] * 9, shapes).shapes
+    assert read_shapes(kept) == shapes
+    for bit in range(len(kept) * 8):
+        spoiled = bytearray(kept)
+        spoiled[bit // 8] ^= 1 << bit % 8
+        # A bit of the frame's description may mean the same.
+        assert read_shapes(bytes(spoiled)) in (None, shapes), bit
+        assert isinstance(may_hold_execution(bytes(spoiled), "run-3"), bool)
+    assert {read_shapes(kept[:length]) is None for length in range(len(kept))} == {True}
+    assert read_shapes(None) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param([[500, "a", 1, 1, "OTHER", 0, [], []]], id="a place beyond the last"),
+        pytest.param([[0, "a", 1, 1, "OTHER", 10**17, [], []]], id="a time beyond the year 9999"),
+        pytest.param([[0, "a"]], id="too few members"),
+        pytest.param({"a": 1}, id="no list"),
+    ],
+)
+def test_shapes_that_no_batch_can_have_are_damaged(value: Any) -> None:
+    """A value from before there was a checksum is judged by what it says."""
+    assert read_shapes(zstandard.ZstdCompressor().compress(msgspec.msgpack.encode(value))) is None
+
+
+def test_a_frame_that_states_a_huge_size_is_not_expanded() -> None:
+    """Its memory would be taken before the first byte is read."""
+    bomb = zstandard.ZstdCompressor().compress(bytes(100 * 1024 * 1024))
+    assert read_shapes(bomb) is None

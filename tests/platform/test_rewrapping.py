@@ -118,6 +118,22 @@ async def test_what_does_not_open_is_left_and_named(database_url: str) -> None:
         await connection.close()
 
 
+async def test_damaged_values_are_named_and_the_others_sealed_anew(database_url: str) -> None:
+    """A value that names no key, an empty one, and a row that cannot be written."""
+    connection = await asyncpg.connect(dsn(database_url))
+    try:
+        await furnish(connection, Vault([OLD]).seal, 6)
+        await connection.execute("UPDATE parcel_states SET data_key = '\\x03ff' WHERE parcel = 2")
+        await connection.execute("UPDATE parcel_states SET data_key = '' WHERE parcel = 3")
+        async with opened(settings_of(database_url, NEW, OLD), role="test", pool_size=1) as resources:
+            lost = {one for progress in [p async for p in rewrapped(resources)] for one in progress.lost}
+        assert lost == {"parcel_states under a damaged name"}
+        facts = await read_deployment(connection)
+        assert (facts.key_ids, facts.damaged_keys) == ({"new"}, 2)
+    finally:
+        await connection.close()
+
+
 async def test_no_sealed_column_is_forgotten(database_url: str) -> None:
     """Every bytea of the schema is either in the table of sealed columns, or known to be no such thing."""
     plain = {

@@ -21,6 +21,7 @@ from app.domain.notice import NotTaken, Taken
 from app.journey import JourneyEngine
 from app.store import notices
 from tests.road.amazon import Request
+from tests.road.damaging import HARMLESS, UNREADABLE
 from tests.road.processes import Operator, Product
 from tests.road.world import World, event, eventually
 
@@ -165,6 +166,29 @@ async def test_a_notice_that_is_refused_comes_again_under_its_id_with_its_bytes(
     assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
     assert len({body for _, body in receiver.got}) == 1
     assert await nothing_owed(world)
+
+
+@pytest.mark.parametrize("name", ["shapes: empty", "parcels: row missing", "page: chunks missing (XX001)"])
+async def test_a_damaged_batch_holds_no_other_notice_up(world: World, receiver: Receiver, name: str) -> None:
+    """Nothing can be told of a batch whose event ids cannot be read; the others are told once."""
+    dst = await world.destination()
+    await tell(world, dst)
+    await world.post(dst, *(event(n) for n in range(80)))
+    (row,) = await world.fetch("SELECT parcel FROM parcel_states")
+    async with world.resources.pool.acquire() as c:
+        await (UNREADABLE | HARMLESS)[name](c, row["parcel"])
+    await world.post(dst, event(1001))
+    world.work(journey=engine_of(receiver))
+
+    async def is_told() -> bool:
+        return "ord-1001" in {one["event_id"] for one in receiver.taken}
+
+    await eventually(is_told)
+
+    async def is_done() -> bool:
+        return not await world.fetch("SELECT FROM notices UNION ALL SELECT FROM callbacks")
+
+    await eventually(is_done)
 
 
 async def test_a_receiver_that_hangs_delays_nobody_but_itself(world: World, receiver: Receiver) -> None:

@@ -98,3 +98,13 @@ async def test_the_catalogue_type_offers_twelve_presets(world: World) -> None:
     made = await world.made()
     preset: dict[str, Any] = amazon["presets"][0]["mapping"]
     assert (await world.mapped(made["id"], **preset))["problems"] == []
+
+
+async def test_a_damaged_outline_is_left_out(world: World) -> None:
+    """Of the catalogue and of a backtest; the rest of the ring is read."""
+    destination, mapping = await ready(world)
+    await world.sql("UPDATE outlines SET content = substring(content FOR 9) WHERE events = 6")
+    assert (await world.call("GET", f"{destination}/catalogue")).json()["events"] == 4
+    await world.call("PATCH", mapping, {"fields": MAPPING["fields"]})
+    answer = await world.call("POST", f"{mapping}/backtest")
+    assert answer.status_code == 200, answer.text

@@ -97,7 +97,7 @@ async def panel_of(wired: Wiring, visitor: Visitor, found: Destination) -> dict[
         "busy": bool(minutes),
         "coverage": present.coverage(shapes),
         "sampled": len(shapes),
-        "spanned": present.spanned([sample.accepted_at for sample in samples]),
+        "spanned": present.spanned([sample.accepted_at for sample in samples or ()]),
         # What Amazon answered with refusals only is no activity either.
         "viewing": present.viewing(first if stats["counts"]["delivered"] else None, now),
         "about": about,

@@ -1,0 +1,103 @@
+"""What each destination owes next, read one destination at a time: for when a page of it is damaged.
+
+`app.store.lanes` reads all destinations in one statement, which fails as a whole.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from app.domain.ids import DestinationNumber, LaneId
+from app.store import RoadConnection, damage
+
+_HEADS = """
+    SELECT extract(epoch FROM live - clock_timestamp())::float8 AS live,
+      extract(epoch FROM retry - clock_timestamp())::float8 AS retry,
+      extract(epoch FROM replay - clock_timestamp())::float8 AS replay,
+      extract(epoch FROM replay_retry - clock_timestamp())::float8 AS replay_retry,
+      least(live, retry, replay, replay_retry) AS due_at
+    FROM (SELECT
+      (SELECT s.due_at FROM parcel_states s WHERE s.destination = $1 AND s.queue = 0 AND s.settled_at IS NULL
+        AND s.parcel <> ALL($2::bigint[]) ORDER BY s.due_at LIMIT 1) AS live,
+      (SELECT e.due_at FROM exceptions e WHERE e.destination = $1 AND e.queue = 0 AND e.status = 'retrying'
+        AND NOT EXISTS (SELECT FROM unnest($3::bigint[], $4::smallint[]) AS f (parcel, place)
+          WHERE f.parcel = e.parcel AND f.place = e.place) ORDER BY e.due_at LIMIT 1) AS retry,
+      (SELECT s.due_at FROM parcel_states s WHERE s.destination = $1 AND s.queue = 2 AND s.settled_at IS NULL
+        AND s.parcel <> ALL($2::bigint[]) ORDER BY s.due_at LIMIT 1) AS replay,
+      (SELECT e.due_at FROM exceptions e WHERE e.destination = $1 AND e.queue = 2 AND e.status = 'retrying'
+        AND NOT EXISTS (SELECT FROM unnest($3::bigint[], $4::smallint[]) AS f (parcel, place)
+          WHERE f.parcel = e.parcel AND f.place = e.place) ORDER BY e.due_at LIMIT 1) AS replay_retry) heads
+"""
+_NOTHING: Mapping[str, Any] = dict.fromkeys(("live", "retry", "replay", "replay_retry", "due_at"))
+
+
+async def owed_around_damage(connection: RoadConnection) -> dict[LaneId, datetime]:
+    """Return when each lane next owes something; one whose due work cannot be read owes it now."""
+    owed: dict[LaneId, datetime] = {}
+    async with connection.transaction():
+        now: datetime = await _begin(connection)
+        for row in await connection.fetch("SELECT number, lane FROM destinations WHERE state = 'active'"):
+            heads = await _heads(connection, row["number"], (), ())
+            due_at = now if heads is None else heads["due_at"]
+            if due_at is not None:
+                owed[row["lane"]] = min(due_at, owed.get(row["lane"], due_at))
+    return owed
+
+
+async def look_around_damage(
+    connection: RoadConnection,
+    lane: LaneId,
+    parcels_in_flight: Sequence[int],
+    exceptions_in_flight: Sequence[tuple[int, int]],
+) -> tuple[list[dict[str, Any]], frozenset[DestinationNumber]]:
+    """Return the rows of a lane's look, and the destinations whose due work cannot be read."""
+    rows: list[dict[str, Any]] = []
+    damaged: set[DestinationNumber] = set()
+    async with connection.transaction():
+        await _begin(connection)
+        for row in await connection.fetch(
+            """
+            SELECT l.erasures, d.number, d.id, d.requests_per_second, d.burst, d.state = 'active' AS is_active
+            FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND d.archived_at IS NULL
+            WHERE l.id = $1 ORDER BY d.number
+            """,
+            lane,
+        ):
+            heads: Mapping[str, Any] | None = _NOTHING
+            if row["is_active"]:
+                heads = await _heads(connection, row["number"], parcels_in_flight, exceptions_in_flight)
+            if heads is None:
+                damaged.add(DestinationNumber(row["number"]))
+            rows.append({**dict(row), **dict(heads or _NOTHING)})
+    return rows, frozenset(damaged)
+
+
+async def _begin(connection: RoadConnection) -> datetime:
+    # A scan of the whole table would meet the damaged page for every destination.
+    await connection.execute("SET LOCAL enable_seqscan = off")
+    now: datetime = await connection.fetchval("SELECT now()")
+    return now
+
+
+async def _heads(
+    connection: RoadConnection,
+    destination: DestinationNumber,
+    parcels_in_flight: Sequence[int],
+    exceptions_in_flight: Sequence[tuple[int, int]],
+) -> Mapping[str, Any] | None:
+    """Return when a destination next owes each kind of request, or None where that cannot be read."""
+    try:
+        async with damage.trial(connection):
+            heads = await connection.fetchrow(
+                _HEADS,
+                destination,
+                list(parcels_in_flight),
+                [parcel for parcel, _ in exceptions_in_flight],
+                [place for _, place in exceptions_in_flight],
+            )
+    except Exception as error:
+        if not damage.is_damage(error):
+            raise
+        return None
+    assert heads is not None
+    return dict(heads)
