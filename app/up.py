@@ -168,10 +168,10 @@ class Postgres(Protocol):
     def start(self) -> None: ...
 
 
-def _watch(children: Children, cluster: Postgres | None) -> int:
+def _watch(children: Children, cluster: Postgres | None, *, every_s: float = 0.5) -> int:
     starts: deque[float] = deque()
     while True:
-        time.sleep(0.5)
+        time.sleep(every_s)
         if cluster is not None and not cluster.alive():
             while starts and starts[0] < time.monotonic() - PER_SECONDS:
                 starts.popleft()

@@ -27,12 +27,12 @@ from app.store import RoadConnection, balance
 from app.telemetry import Telemetry
 
 EVERY = timedelta(hours=1)
-_PAGE = 500  # batches
+_PAGE = 200  # batches: up to 100,000 events
 _MOST_KEYS = 5_000  # of the ledger, in one statement
 _MOST_REPORTED = 100
 _DAMAGED = "XX"  # the class of a page that cannot be read
 _KEYS_A_DAY = 200_000  # that the hourly check looks up; the command looks up all
-_MOMENT_S = 1.0  # of every ten at most
+_MOMENT_S = 0.5  # of five seconds: a tenth of one core, however much there is
 _LOOK_EVERY_S = 60.0
 NO_DESTINATION = DestinationNumber(0)
 
@@ -208,7 +208,10 @@ class Balancing:
     async def advance(self) -> None:
         """Go on with the check for a moment; begin one where an hour has passed since the last began."""
         began = self._monotonic()
-        if self._pages is None and (began < self._idle_until or not await self._begin()):
+        if began >= self._idle_until:
+            self._idle_until = began + _LOOK_EVERY_S
+            await self._look()
+        if self._pages is None:
             return
         assert self._pages is not None
         assert self._check is not None
@@ -232,15 +235,17 @@ class Balancing:
             self._telemetry.log("balance.mismatch", level=40, **one)
         self._telemetry.log("balance.checked", batches=self._check.batches, imbalance=self._check.imbalance)
 
-    async def _begin(self) -> bool:
-        self._idle_until = self._monotonic() + _LOOK_EVERY_S
+    async def _look(self) -> None:
+        """Show the last result; keep the check that goes on, or begin one where it is time."""
         async with self._pool.acquire() as connection:
             last = await balance.last(connection)
             if last is not None:
                 self._telemetry.imbalance.set(last.imbalance)
+            if self._pages is not None:
+                if not await balance.renew(connection, self._owner):
+                    self._pages = None
+                return
             turn = await balance.begin(connection, self._owner, every=EVERY)
-        if turn is None:
-            return False
-        self._check = BalanceCheck(self._pool, Scope(recent(turn), _KEYS_A_DAY, turn))
-        self._pages = self._check.pages()
-        return True
+        if turn is not None:
+            self._check = BalanceCheck(self._pool, Scope(recent(turn), _KEYS_A_DAY, turn))
+            self._pages = self._check.pages()

@@ -127,15 +127,17 @@ async def accepted(connection: RoadConnection, day: date) -> dict[DestinationNum
 
 async def ledger_places(connection: RoadConnection, keys: Collection[bytes]) -> dict[bytes, tuple[int, int]]:
     """Return (batch, place) under each of these keys that the ledger holds, in all its generations."""
-    rows = await connection.fetch(
-        """
-        SELECT l.key, l.parcel, l.place FROM ledger_generations g, LATERAL (
-          SELECT key, parcel, place FROM ledger WHERE generation = g.generation AND key = ANY($1)) l
-        ORDER BY g.generation
-        """,
-        list(keys),
-    )
-    return {row["key"]: (row["parcel"], row["place"]) for row in rows}
+    found: dict[bytes, tuple[int, int]] = {}
+    generations = await connection.fetch("SELECT generation FROM ledger_generations ORDER BY generation")
+    for row in generations:
+        # Each generation by itself: several at once are not looked up by key, but read from end to end.
+        rows = await connection.fetch(
+            "SELECT key, parcel, place FROM ledger WHERE generation = $1 AND key = ANY($2)",
+            row["generation"],
+            list(keys),
+        )
+        found.update({one["key"]: (one["parcel"], one["place"]) for one in rows})
+    return found
 
 
 async def ledger_since(connection: RoadConnection) -> datetime | None:
@@ -237,6 +239,14 @@ async def begin(connection: RoadConnection, owner: str, *, every: timedelta) -> 
         every,
     )
     return turn
+
+
+async def renew(connection: RoadConnection, owner: str) -> bool:
+    """Keep a check that goes on from being taken by another; False where it was."""
+    status: str = await connection.execute(
+        "UPDATE balance_checks SET started_at = now() WHERE id = 1 AND owner = $1", owner
+    )
+    return status == "UPDATE 1"
 
 
 async def finish(

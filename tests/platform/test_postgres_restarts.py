@@ -31,7 +31,7 @@ def test_a_start_that_fails_is_tried_again(capfd: pytest.CaptureFixture[str]) ->
     """With a sentence for who looks at the terminal."""
     postgres = Flaky(failing=2)
     with pytest.raises(KeyboardInterrupt):
-        _watch(Children({}, print), postgres)
+        _watch(Children({}, print), postgres, every_s=0.01)
     assert postgres.starts == 3
     said = capfd.readouterr().err
     assert said.count("Postgres did not start: it said nothing. Trying again.") == 2
@@ -40,6 +40,6 @@ def test_a_start_that_fails_is_tried_again(capfd: pytest.CaptureFixture[str]) ->
 def test_starts_that_keep_failing_end_it(capfd: pytest.CaptureFixture[str]) -> None:
     """As for every other process: more would only hide the fault."""
     postgres = Flaky(failing=100)
-    assert _watch(Children({}, print), postgres) == 1
+    assert _watch(Children({}, print), postgres, every_s=0.01) == 1
     assert postgres.starts == RESTARTS
     assert "Postgres keeps ending; giving up" in capfd.readouterr().err
