@@ -1,4 +1,4 @@
-"""`python -m tests.chaos.clock_faults`: clocks that are off by up to 40 days, of an API, a worker, or the host.
+"""`python -m tests.chaos.clock_faults`: an API, a worker or the host is off by up to 40 days.
 
 Ages must be judged by the database's clock: an event of this moment is accepted and delivered whatever the
 clock of one process says, or that process is not ready. When the whole host jumps, its database with it, new

@@ -1,6 +1,6 @@
 """Wrong clocks: libfaketime for one process, for several, or for a whole host with its Postgres.
 
-Only the wall clock is off. The monotonic clock is left alone, as it is on a machine whose date was set wrongly.
+Only the wall clock is off. The monotonic clock is left alone, as on a machine whose date was set wrongly.
 """
 
 from pathlib import Path

@@ -113,7 +113,7 @@ _EVENTS = (
 
 
 async def open_batches(connection: asyncpg.Connection, destination: str) -> dict[int, dict[int, str]]:
-    """Return the open batches of a destination with their events by place, read before anything is damaged."""
+    """Return the open batches of a destination with their events by place; read before the damage."""
     rows = await connection.fetch(f"{_EVENTS} d.id = $1 ORDER BY p.id", destination)
     return {row["id"]: _places(row["shapes"]) for row in rows}
 
@@ -172,7 +172,7 @@ async def with_postgres_stopped(stage: Stage, page: Page) -> None:
 async def _page(
     connection: asyncpg.Connection, stage: Stage, destination: str, luck: random.Random
 ) -> tuple[Page, list[int]]:
-    """Choose a page that holds a part of a waiting batch; return it with all batches that it holds parts of."""
+    """Choose a page that holds a part of a waiting batch; return it with the ids of all its batches."""
     rows = await connection.fetch(
         "SELECT p.id, p.tableoid::int8 AS relation, pg_column_toast_chunk_id(p.content)::int8 AS chunk "
         "FROM parcels p JOIN parcel_states s ON s.parcel = p.id AND s.day = p.day "

@@ -33,7 +33,7 @@ class Break(StrEnum):
 
 
 class Answer(StrEnum):
-    """What the n-th call to the database answers instead of its result; the last is raised before the call."""
+    """What the n-th call to the database answers instead of its result; the last is raised before it."""
 
     DATA_CORRUPTED = "XX001"
     DISK_FULL = "53100"
@@ -152,7 +152,7 @@ class FusedTransport(httpx.AsyncBaseTransport):
         if not fuse.arms(f"{request.method} {request.url.path}"):
             return await self._inner.handle_async_request(request)
         if isinstance(fuse.how, Answer):
-            raise MemoryError
+            raise MemoryError  # noqa: TRY004 - it is the fault, not a check
         if not fuse.how.is_before:
             await self._inner.handle_async_request(request)
         # The event loop turns once more, as it would before any word of a lost connection arrives.

@@ -56,7 +56,7 @@ async def run(
 
 
 async def twice(stage: Stage, schedule: LivenessSchedule, say: Callable[[str], None]) -> LivenessReport:
-    """Play a schedule, and once more on a new stage where only bounds on time were broken on a busy machine."""
+    """Play a schedule, and once more where only bounds on time were broken on a busy machine."""
     report = await played(stage, schedule)
     timed = {objection.rule for objection in report.objections} <= liveness_judge.TIMED
     if not report.objections or not timed or report.stretch < CALM:

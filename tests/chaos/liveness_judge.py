@@ -116,11 +116,11 @@ def healthy_lanes_keep_their_pace(seen: LivenessEvidence) -> Iterator[str]:
 
 
 def p99(lane: LaneRecord, since: float, until: float, *, ended: float | None = None) -> float | None:
-    """Return the 99th percentile of the time from acknowledgement to delivery, of what was acknowledged then."""
+    """Return the 99th percentile of the waits for delivery of what was acknowledged in this time."""
     waits = sorted(
-        (lane.delivered[event] if event in lane.delivered else ended) - at  # type: ignore[operator]
+        over - at
         for event, at in lane.accepted.items()
-        if since <= at < until and (event in lane.delivered or ended is not None)
+        if since <= at < until and (over := lane.delivered.get(event, ended)) is not None
     )
     return waits[min(len(waits) - 1, int(len(waits) * 0.99))] if waits else None
 

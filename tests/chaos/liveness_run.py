@@ -61,7 +61,8 @@ class LivenessReport:
         schedule = self.schedule
         return (
             f"seed {schedule.seed}: {verdict}; {schedule.broken}; {', '.join(schedule.damages)}; "
-            f"{schedule.advertisers} advertisers, {schedule.workers} workers; {self.acknowledged} acknowledged, "
+            f"{schedule.advertisers} advertisers, {schedule.workers} workers; "
+            f"{self.acknowledged} acknowledged, "
             f"{self.delivered} delivered, {self.damaged} damaged; healthy p99 {self.p99:.2f} s, longest "
             f"standstill {self.standstill:.1f} s, noise {self.noise:.2f} s, stretch "
             f"{self.stretch:.1f}{f', replayed {self.replays}x' if self.replays else ''}; {self.seconds:.0f} s"
@@ -249,7 +250,8 @@ class Run:
             )
         else:
             rows = await self.stage.ask(
-                "SELECT client_port AS port FROM pg_stat_activity WHERE application_name LIKE $1 ORDER BY pid",
+                "SELECT client_port AS port FROM pg_stat_activity WHERE application_name LIKE $1 "
+                "ORDER BY pid",
                 wanted,
             )
         ports = [row["port"] for row in rows]

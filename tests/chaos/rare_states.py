@@ -178,7 +178,7 @@ NOT_REACHED: Mapping[str, str] = {
     "a replay during an erasure": "liveness schedules replay nothing; tests/road has one",
     "a partition was made late": "only with a clock that jumps: python -m tests.chaos.clock_faults",
     "an erasure scan was taken over from a frozen worker": "a scan of these small tables lasts milliseconds",
-    "ids reserved before a crash were given again": "needs a crash between reservation and COMMIT; its own test",
+    "ids reserved before a crash were given again": "needs a crash before a COMMIT; its own test",
     "serialization failure or deadlock in a flush": "raised by tests/chaos/test_error_answers.py only",
     "an event expired": "events of a liveness schedule are hours old at most",
 }
@@ -265,7 +265,8 @@ async def _rows(stage: "Stage", destinations: Sequence[str]) -> dict[str, int]:
         "SELECT 'breaker ' || breaker AS what, count(*) AS n FROM lanes WHERE id IN (SELECT lane FROM mine) "
         "GROUP BY 1 UNION ALL SELECT 'retried exceptions', count(*) FROM exceptions e JOIN mine m "
         "ON m.number = e.destination WHERE e.status = 'retrying' "
-        "UNION ALL SELECT 'erased ' || CASE e.status WHEN 'erased' THEN 'waiting' ELSE 'delivered' END, count(*) "
+        "UNION ALL SELECT 'erased ' || CASE e.status WHEN 'erased' THEN 'waiting' ELSE 'delivered' END, "
+        "count(*) "
         "FROM exceptions e JOIN mine m ON m.number = e.destination WHERE e.erased_at IS NOT NULL GROUP BY 1",
         list(destinations),
     )
@@ -273,7 +274,7 @@ async def _rows(stage: "Stage", destinations: Sequence[str]) -> dict[str, int]:
 
 
 def report(met: set[str], say: Callable[[str], None], file: Path | None) -> list[str]:
-    """Say which states were met; with a file, together with those that earlier commands met. Returns the rest."""
+    """Say which states were met, here and by earlier commands with this file. Returns the rest."""
     if file is not None:
         met |= set(file.read_text().splitlines()) if file.exists() else set()
         file.write_text("\n".join(sorted(met)) + "\n")

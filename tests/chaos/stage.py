@@ -122,11 +122,12 @@ class Stage:
         clocks: Mapping[str, str] | None = None,
         wait: bool = True,
     ) -> None:
-        """Have processes of the product with these constants and settings: kill the others, and start anew."""
+        """Have processes of the product with these constants and settings; others are killed first."""
         old = [*self.apis, *self.workers, *self.frozen]
         wanted = (workers, constants, settings, clocks or {})
         if wanted == (self.workers_wanted, self.constants, self.settings, self.clocks) and not self.frozen:
-            return await self.ready()  # they are what is wanted
+            await self.ready()
+            return
         self.apis, self.workers, self.frozen = [], [], []
         for process in old:
             process.signal(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The parts of the liveness campaigns: forged records, drawn constants, damage, wrong clocks, one short run."""
+"""The parts of the liveness campaigns: forged records, drawn constants, damage, clocks, rare states."""
 
 import os
 import random
