@@ -165,7 +165,7 @@ async def _fresh(run: "Run") -> dict[str, bool]:
         }
         if taken.issuperset(names) or time.monotonic() > deadline:
             break
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.4)
     async with run.stage.office() as connection:
         until_settled = time.monotonic() + 10
         numbers = [one.number for one in run.destinations]

@@ -293,7 +293,7 @@ class Run:
                         self.erasures[erasure] = time.time() - asked
                 if not open_now and None not in self.erasures.values():
                     return
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(0.4)
 
     async def _sample(self) -> None:
         while True:
@@ -302,7 +302,7 @@ class Run:
                     sample = await self.operator.sample(destination)
                     self.samples += [sample] if sample is not None else []
                     self.readiness.add(await self.operator.ready())
-                await asyncio.sleep(0.15)
+                await asyncio.sleep(0.7)
 
     async def _tick(self) -> None:
         """Measure by how much the machine delays a timer: bounds on time grow with it."""
@@ -328,7 +328,7 @@ class Run:
         until = time.monotonic() + DRAIN_S
         async with self.stage.office() as connection:
             while await stored.waiting(connection, numbers) and time.monotonic() < until:
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(0.4)
 
     async def repair(self) -> None:
         """Repair the pages that were damaged, for the next run on this stage."""
