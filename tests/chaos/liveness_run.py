@@ -34,6 +34,7 @@ from tests.chaos.stage import Process, Stage
 BATCHES_OF = (60, 12, 90)  # events of the batches that wait to be damaged: in line and out of line
 HANG = {"kind": "never"}
 DRAIN_S = 60.0
+QUIET_AFTER_S = 1.0
 
 
 @dataclass(slots=True)
@@ -46,6 +47,7 @@ class LivenessReport:
     delivered: int = 0
     damaged: int = 0
     p99: float = 0.0
+    paced: int = 0  # advertisers whose p99 had a bound
     standstill: float = 0.0
     noise: float = 0.0
     stretch: float = 1.0
@@ -61,7 +63,7 @@ class LivenessReport:
             f"seed {schedule.seed}: {verdict}; {schedule.broken}; {', '.join(schedule.damages)}; "
             f"{schedule.advertisers} advertisers, {schedule.workers} workers; "
             f"{self.acknowledged} acknowledged, "
-            f"{self.delivered} delivered, {self.damaged} damaged; healthy p99 {self.p99:.2f} s, longest "
+            f"{self.delivered} delivered, {self.damaged} damaged; p99 of {self.paced} {self.p99:.2f} s, longest "
             f"standstill {self.standstill:.1f} s, noise {self.noise:.2f} s, stretch "
             f"{self.stretch:.1f}{f', replayed {self.replays}x' if self.replays else ''}; {self.seconds:.0f} s"
         )
@@ -158,9 +160,8 @@ class Run:
         numbers = [destination.number for destination in self.healthy]
         began = time.time()
         tasks = [asyncio.create_task(self._sample()), asyncio.create_task(self._tick())]
-        calling = asyncio.create_task(
-            self.caller.run(schedule.posts(), numbers, deadline=schedule.lasts + 20)
-        )
+        before, after = schedule.parts()
+        calling = asyncio.create_task(self.caller.run(before, numbers, deadline=schedule.lasts + 20))
         try:
             await asyncio.sleep(BASELINE_S)
             self.seen.baseline = (began, time.time())
@@ -176,9 +177,12 @@ class Run:
             for proxy in (self.stage.to_amazon, *self.stage.to_database.values()):
                 proxy.latency, proxy.drip, proxy.cuts = 0.0, None, []
             await self._faults()
-            healed = time.time() + 1.0
             await self._erase(2)
             await calling
+            # What the storm left behind is drained by now, or is what the rules on standing still are for.
+            await asyncio.sleep(QUIET_AFTER_S)
+            healed = time.time()
+            await self.caller.run(after, numbers, deadline=schedule.lasts + 20)
             self.seen.quiet = (healed, time.time())
             self.seen.stretch = self.stage.stretch()
             await self._until_delivered()
@@ -370,6 +374,9 @@ async def play(stage: Stage, schedule: LivenessSchedule) -> LivenessReport:
         (liveness_judge.p99(lane, *run.seen.quiet, ended=run.seen.ended) or 0.0 for lane in calm), default=0.0
     )
     report.stretch = run.seen.stretch
+    report.paced = sum(
+        liveness_judge.p99(lane, *run.seen.quiet, ended=run.seen.ended) is not None for lane in calm
+    )
     report.noise = run.seen.noise_s
     report.seconds = time.monotonic() - began
     return report

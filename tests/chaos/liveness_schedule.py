@@ -7,7 +7,7 @@ it can be replayed after the way of drawing has changed.
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,13 @@ class LivenessSchedule:
                 made += size
                 at += luck.uniform(0.4, 1.6) / self.posts_a_second
         return sorted(found, key=lambda post: post.at)
+
+    def parts(self) -> tuple[list[Post], list[Post]]:
+        """Return the posts of baseline and storm, and those of the quiet part, each from second 0 on."""
+        begins = BASELINE_S + STORM_S
+        posts = self.posts()
+        after = [replace(post, at=post.at - begins) for post in posts if post.at >= begins]
+        return [post for post in posts if post.at < begins], after
 
     def kept(self) -> str:
         return json.dumps(asdict(self), indent=1)

@@ -90,6 +90,9 @@ def test_a_schedule_is_read_as_it_was_drawn(tmp_path: Path) -> None:
     (tmp_path / "kept.json").write_text(schedule.kept())
     assert LivenessSchedule.read(tmp_path / "kept.json") == schedule == draw(7) != draw(8)
     assert schedule.posts() == draw(7).posts()
+    before, after = schedule.parts()
+    assert len(before) + len(after) == len(schedule.posts())
+    assert after[0].at < 1
 
 
 def test_schedules_draw_more_lanes_than_workers_and_what_can_be_broken() -> None:
