@@ -104,8 +104,8 @@ def total(reports: Sequence[LivenessReport], seconds: float) -> str:
     return (
         f"{len(reports)} schedules, {sum(r.acknowledged for r in reports)} events acknowledged, "
         f"{sum(r.delivered for r in reports)} delivered, {sum(r.damaged for r in reports)} damaged in "
-        f"{sum(len(r.schedule.damages) for r in reports)} storage faults, p99 of {sum(r.paced for r in reports)} "
-        f"advertisers, {seconds:.0f} s; "
+        f"{sum(len(r.schedule.damages) for r in reports)} storage faults, "
+        f"p99 of {sum(r.paced for r in reports)} advertisers, {seconds:.0f} s; "
         f"{', '.join(f'{kind}: {number}' for kind, number in sorted(kinds.items()))}; "
         f"replayed for a busy machine: {sum(r.replays for r in reports)}; broken: {broken or 'none'}; "
         f"not judged, on a machine without a free core: {unjudged or 'none'}"

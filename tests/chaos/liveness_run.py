@@ -63,7 +63,8 @@ class LivenessReport:
             f"seed {schedule.seed}: {verdict}; {schedule.broken}; {', '.join(schedule.damages)}; "
             f"{schedule.advertisers} advertisers, {schedule.workers} workers; "
             f"{self.acknowledged} acknowledged, "
-            f"{self.delivered} delivered, {self.damaged} damaged; p99 of {self.paced} {self.p99:.2f} s, longest "
+            f"{self.delivered} delivered, {self.damaged} damaged; "
+            f"p99 of {self.paced} {self.p99:.2f} s, longest "
             f"standstill {self.standstill:.1f} s, noise {self.noise:.2f} s, stretch "
             f"{self.stretch:.1f}{f', replayed {self.replays}x' if self.replays else ''}; {self.seconds:.0f} s"
         )
