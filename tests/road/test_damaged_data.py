@@ -13,6 +13,7 @@ from app.delivery import receipts
 from app.delivery.loads import opens_under
 from app.store import erasures
 from app.store.damage import check
+from tests.road.amazon import Request
 from tests.road.damaging import HARMLESS, UNREADABLE, Damage, heal_updates, lose_toasted, raise_on_update
 from tests.road.test_erasing import erase, finished
 from tests.road.test_replaying import ask as replay
@@ -308,3 +309,24 @@ async def test_a_damaged_row_does_not_stop_maintenance(world: World) -> None:
         return bool(row["done"])
 
     await eventually(is_done)
+
+
+async def test_an_attempt_whose_row_is_lost_is_made_again(world: World) -> None:
+    """Its result cannot be written, so the same bytes are sent again; the sister has its turn."""
+    sick, sister = await world.destination(advertiser="77"), await world.destination(advertiser="77")
+
+    async def lose_the_row(request: Request) -> None:
+        if len(world.amazon.requests) == 1:
+            await world.fetch("DELETE FROM attempts")
+
+    world.amazon.script = lose_the_row
+    await world.post(sick, event(1))
+    world.work()
+    await eventually(lambda: _truth(bool(world.amazon.requests)))
+    await world.post(sister, event(2))
+    await world.until(sister, seconds=10, delivered=1)
+    await world.until(sick, seconds=10, delivered=1)
+
+
+async def _truth(value: bool) -> bool:
+    return value
