@@ -7,6 +7,9 @@ from datetime import date, datetime, timedelta
 from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store import RoadConnection
 
+# An attempt that was given up before anything left is no request (`app.domain.outcome.NotSent`).
+_WAS_SENT = "outcome IS DISTINCT FROM 'not_sent'"
+
 
 @dataclass(frozen=True, slots=True)
 class Day:
@@ -49,12 +52,15 @@ async def last_answers(
 
 @dataclass(frozen=True, slots=True)
 class Minute:
-    """The requests to Amazon that were started within one step of a chart; times in milliseconds."""
+    """The requests to Amazon that were started within one step of a chart; times in milliseconds.
+
+    `delivered` counts the events that Amazon accepted in them.
+    """
 
     at: datetime
     requests: int
     failed: int
-    events: int
+    delivered: int
     p50_ms: float | None
     p95_ms: float | None
 
@@ -66,10 +72,11 @@ async def minutes(
     rows = await connection.fetch(
         "SELECT date_bin($3, started_at, TIMESTAMPTZ '2000-01-01') AS at, count(*) AS requests, "
         "  count(*) FILTER (WHERE outcome <> 'answered') AS failed, "
-        "  coalesce(sum(events) FILTER (WHERE outcome = 'answered'), 0)::bigint AS events, "
+        "  coalesce(sum(delivered), 0)::bigint AS delivered, "
         "  percentile_cont(0.5) WITHIN GROUP (ORDER BY took_ms) AS p50_ms, "
         "  percentile_cont(0.95) WITHIN GROUP (ORDER BY took_ms) AS p95_ms "
-        "FROM attempts WHERE destination = $1 AND started_at > now() - $2::interval GROUP BY 1 ORDER BY 1",
+        "FROM attempts WHERE destination = $1 AND started_at > now() - $2::interval "
+        f"AND {_WAS_SENT} GROUP BY 1 ORDER BY 1",
         destination,
         span,
         step,
@@ -93,7 +100,8 @@ async def requests(connection: RoadConnection, destination: DestinationNumber, l
     """Return the newest settled requests of a destination."""
     rows = await connection.fetch(
         "SELECT started_at, outcome, http_status, message, events, took_ms FROM attempts "
-        "WHERE destination = $1 AND settled_at IS NOT NULL ORDER BY started_at DESC LIMIT $2",
+        f"WHERE destination = $1 AND settled_at IS NOT NULL AND {_WAS_SENT} "
+        "ORDER BY started_at DESC LIMIT $2",
         destination,
         limit,
     )
@@ -158,7 +166,7 @@ async def samples(connection: RoadConnection, destination: DestinationNumber, li
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Events and requests a second, lately."""
+    """Events accepted, events delivered, requests and failed requests a second, lately."""
 
     accepted_per_second: float
     delivered_per_second: float
@@ -169,12 +177,12 @@ class Rates:
 async def rates(
     connection: RoadConnection, destination: DestinationNumber, span: timedelta, *, newest: int = 2_000
 ) -> Rates:
-    """Return how fast events came in and left over the last span; delivered ones by answered requests.
+    """Return how fast events came in and were delivered over the last span, and the requests for it.
 
     What came in is read from so many of the newest parcels, however many there are.
     """
     row = await connection.fetchrow(
-        """
+        f"""
         WITH came AS (
           -- No index by time: the newest parcels, and where all of them are of the span, by what they cover.
           SELECT coalesce(sum(events), 0) AS events, count(*) = $3 AS is_part, min(accepted_at) AS since
@@ -183,8 +191,8 @@ async def rates(
           WHERE accepted_at > now() - $2::interval
         ), sent AS (
           SELECT count(*) AS requests, count(*) FILTER (WHERE outcome <> 'answered') AS failed,
-            coalesce(sum(events) FILTER (WHERE outcome = 'answered'), 0) AS events
-          FROM attempts WHERE destination = $1 AND started_at > now() - $2::interval
+            coalesce(sum(delivered), 0) AS events
+          FROM attempts WHERE destination = $1 AND started_at > now() - $2::interval AND {_WAS_SENT}
         ), over AS (
           SELECT extract(epoch FROM $2::interval) AS sent,
             extract(epoch FROM CASE WHEN is_part THEN greatest(now() - since, interval '1 second')

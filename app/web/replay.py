@@ -34,7 +34,8 @@ async def replay(destination_id: str, body: Replay, caller: CallerOf, wired: Wir
     """Send dead or expired events again, behind everything live; at most 50,000 a call.
 
     `seconds` is how long it will take at least. What Amazon would find too old (`too_old`) and what has no
-    data any more (`forgotten`) stays as it is. Asking twice is asking once.
+    data any more (`forgotten`) stays as it is. Asking twice is asking once. `replay_id` names the replay in
+    the history of each of its events.
     """
     wanted = replays.Filter(body.status, body.reason, body.since, body.until)
     async with wired.engine.begin() as connection:
@@ -48,6 +49,7 @@ async def replay(destination_id: str, body: Replay, caller: CallerOf, wired: Wir
             wanted,
             max_age=wired.max_event_age,
             writer=_WRITER,
+            by=caller.actor,
             dry_run=body.dry_run,
         )
         if not body.dry_run:
@@ -58,6 +60,7 @@ async def replay(destination_id: str, body: Replay, caller: CallerOf, wired: Wir
                 subject=found.id,
                 destination=found.id,
                 after={
+                    "replay_id": done.replay_id,
                     "status": body.status,
                     "reason": body.reason,
                     "replayed": done.replayed,

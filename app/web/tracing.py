@@ -12,19 +12,19 @@ from starlette.responses import Response
 from app.domain.codes import DEAD_LETTERS, REASONS, DeadLetter
 from app.domain.coverage import covered
 from app.domain.destination import State
-from app.domain.explaining import Standing, explain
-from app.domain.ids import DestinationId, MappingId, ParcelId
-from app.domain.parcel import Shape, may_hold_execution, unpack_shapes
-from app.domain.status import FINAL, Status, status_of, tally
+from app.domain.ids import DestinationId, ParcelId
+from app.domain.parcel import may_hold_execution, unpack_shapes
+from app.domain.status import Status, tally
 from app.intake.judging import event_key
-from app.store import RoadConnection, attempts, ledger, observations, traces
+from app.store import RoadConnection, histories, ledger, observations, traces
+from app.web import event_histories
 from app.web.auth import Caller, Scope
 from app.web.door import CallerOf, Door, Wired, needs
 from app.web.errors import Refusal, Word
+from app.web.event_histories import THROTTLED, fate_of, summary_of
 from app.web.exact import ExactJson
 from app.web.ids import require_destination_id
 from app.web.paging import PAGE, Cursor, Limit, cursor_of, event_place_of, page
-from app.web.wiring import Wiring
 
 router = APIRouter(route_class=Door, tags=["events"])
 
@@ -34,9 +34,6 @@ _PARCELS_A_PAGE, _LOOKS_FOR_S = 500, 0.1
 
 _RATES_OVER = timedelta(minutes=5)
 _SAMPLED_PARCELS = 20
-
-# A reason of the road that a parcel does not carry itself follows from the destination's.
-_PARKED = "sign_in_"
 
 
 @router.get("/events/{event_id:path}", summary="Where did my event go?", response_model=None)
@@ -62,13 +59,24 @@ async def explain_event(
         }
         generation = await ledger.current_generation(connection)
         found = await ledger.find(connection, generation, list(keys))
+        places = {key: (place.parcel, place.place) for key, place in found.items()}
         if not found:
+            duplicates = {one.key: one for one in await histories.mapped_duplicates(connection, list(keys))}
+            places = {key: (one.parcel, one.place) for key, one in duplicates.items()}
+        if not places:
             raise Refusal(Word.NOT_FOUND, "No event of this id was accepted for this destination.")
-        if len(found) > 1:
-            under = sorted(keys[key] for key in found)
+        if len(places) > 1:
+            under = sorted(keys[key] for key in places)
             raise Refusal(Word.EVENT_AMBIGUOUS, None, mapping_ids=under)
-        ((_, place),) = found.items()
-        return ExactJson(await _trace(connection, wired, destination, place.parcel, place.place, known))
+        ((key, (parcel, place)),) = places.items()
+        asked = event_histories.Asked(event_id, keys[key], parcel, place)
+        if found:
+            return ExactJson(await event_histories.history(connection, wired, destination, asked, known))
+        return ExactJson(
+            await event_histories.history_of_duplicate(
+                connection, wired, caller, destination, asked, duplicates[key]
+            )
+        )
 
 
 @router.get("/destinations/{destination_id}/events", summary="Events by status", response_model=None)
@@ -88,6 +96,8 @@ async def list_events(
 ) -> Response:
     """List events, newest first. A page may be short and still have a `next_cursor`."""
     before = event_place_of(cursor)
+    # What waits behind a 429 is queued: no need to look through what is not.
+    wanted = Status.QUEUED if reason == THROTTLED and status is None else status
     async with (
         wired.pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
@@ -100,12 +110,14 @@ async def list_events(
             parcels = await traces.newest(
                 connection,
                 destination.number,
-                wanted=status,
+                wanted=wanted,
                 since=since,
                 before=before[0] if before else None,
                 limit=_PARCELS_AT_ONCE,
             )
-            exceptions = await traces.exceptions(connection, [parcel.id for parcel in parcels])
+            exceptions = await traces.exceptions(
+                connection, destination.number, [parcel.id for parcel in parcels]
+            )
             special: dict[ParcelId, dict[int, traces.ExceptionRow]] = {}
             for (parcel_id, place), exception in exceptions.items():
                 special.setdefault(parcel_id, {})[place] = exception
@@ -116,9 +128,9 @@ async def list_events(
                 alone = {
                     place
                     for place, one in special.get(parcel.id, {}).items()
-                    if _is_wanted(_fate(destination, parcel, one), status, reason)
+                    if _is_wanted(fate_of(destination, parcel, one), status, reason)
                 }
-                together = _is_wanted(_fate(destination, parcel, None), status, reason)
+                together = _is_wanted(fate_of(destination, parcel, None), status, reason)
                 if not alone and not together:
                     continue
                 for shape in reversed(unpack_shapes(parcel.shapes)):
@@ -128,7 +140,7 @@ async def list_events(
                         continue
                     found = special.get(parcel.id, {}).get(shape.place)
                     if together if found is None else shape.place in alone:
-                        items.append(_summary(destination, parcel, shape, found, known))
+                        items.append(summary_of(destination, parcel, shape, found, known))
                         if len(items) == limit:
                             return ExactJson(page(items, cursor_of(parcel.id, shape.place)))
             looked_at += len(parcels)
@@ -203,116 +215,8 @@ async def _destination(
     return found
 
 
-async def _trace(
-    connection: RoadConnection,
-    wired: Wiring,
-    destination: traces.DestinationRow,
-    parcel_id: ParcelId,
-    place: int,
-    known: dict[Any, tuple[MappingId, str]],
-) -> dict[str, Any]:
-    parcels = await traces.parcels(connection, [parcel_id])
-    parcel = parcels.get(parcel_id)
-    shape = next((s for s in unpack_shapes(parcel.shapes) if s.place == place), None) if parcel else None
-    if parcel is None or shape is None:
-        raise Refusal(
-            Word.NOT_FOUND, "The event was accepted, but what is known of it was dropped with its age."
-        )
-    exception = (await traces.exceptions(connection, [parcel_id])).get((parcel_id, place))
-    shown = _summary(destination, parcel, shape, exception, known)
-    under_way = await traces.under_way(connection, destination.number, parcel_id)
-    ids = [*parcel.attempts, *(exception.attempts if exception else ()), *under_way]
-    tries = max(parcel.tries, exception.tries if exception else 0)
-    status = Status(shown["status"])
-    waits = status in {Status.QUEUED, Status.RETRYING}
-    due_at = exception.due_at if exception else parcel.due_at
-    finished = exception.changed_at if exception else parcel.settled_at
-    standing = Standing(
-        status=status,
-        tries=tries,
-        reason=shown["reason"],
-        event_at=shape.event_at,
-        due_at=due_at,
-        finished_at=finished,
-        amazon_message=exception.amazon_message if exception else None,
-        max_age=wired.max_event_age,
-    )
-    return {
-        **shown,
-        "destination_id": destination.id,
-        "match_keys": list(shape.match_keys),
-        "warnings": [{"code": code, "field": field} for code, field in shape.warnings],
-        "attempts": [_attempt(told) for told in await attempts.told(connection, ids)],
-        "tries": tries,
-        "dead_letter": DEAD_LETTERS.get(shown["reason"], DeadLetter.SYSTEM)
-        if status is Status.DEAD
-        else None,
-        "next_attempt_at": due_at if waits else None,
-        "expires_at": None if status in FINAL else standing.expires_at,
-        "erased_at": exception.erased_at if exception else None,
-        "explanation": explain(standing),
-    }
-
-
 def _is_wanted(fate: tuple[Status, str | None], status: Status | None, reason: str | None) -> bool:
     return status in (None, fate[0]) and reason in (None, fate[1])
-
-
-def _fate(
-    destination: traces.DestinationRow, parcel: traces.ParcelRow, exception: traces.ExceptionRow | None
-) -> tuple[Status, str | None]:
-    """Return the status and reason of an event of a parcel, by its own row where it has one."""
-    status = status_of(
-        fate=parcel.fate,
-        tries=parcel.tries,
-        exception=exception.status if exception else None,
-        state=State(destination.state),
-    )
-    reason = exception.reason if exception else parcel.reason
-    if status is Status.PARKED and destination.sign_in_reason:
-        reason = _PARKED + destination.sign_in_reason
-    if status is Status.DELIVERED or (status is Status.QUEUED and parcel.tries == 0):
-        reason = None
-    return status, reason
-
-
-def _summary(
-    destination: traces.DestinationRow,
-    parcel: traces.ParcelRow,
-    shape: Shape,
-    exception: traces.ExceptionRow | None,
-    known: dict[Any, tuple[MappingId, str]],
-) -> dict[str, Any]:
-    status, reason = _fate(destination, parcel, exception)
-    mapping = known.get(shape.mapping)
-    return {
-        "event_id": shape.event_id,
-        "status": status.value,
-        "code": REASONS[reason].code if reason is not None and reason in REASONS else None,
-        "reason": reason,
-        "accepted_at": parcel.accepted_at,
-        "event_time": shape.event_at,
-        "event_type": shape.event_type,
-        "execution_id": shape.execution_id,
-        "mapping_id": mapping[0] if mapping else None,
-        "mapping_version": shape.mapping_version,
-        "amazon_code": exception.amazon_code if exception else None,
-        "amazon_message": exception.amazon_message if exception else None,
-    }
-
-
-def _attempt(told: attempts.Told) -> dict[str, Any]:
-    return {
-        "id": str(told.id),
-        "started_at": told.started_at,
-        "settled_at": told.settled_at,
-        "outcome": told.outcome or "under_way",
-        "http_status": told.http_status,
-        "request_id": told.request_id,
-        "message": told.message,
-        "took_ms": told.took_ms,
-        "events_in_request": told.events,
-    }
 
 
 def _age(since: datetime | None, now: datetime) -> float | None:
