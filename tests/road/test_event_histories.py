@@ -7,11 +7,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
+import jsonschema
 import pytest_asyncio
 
 from app import main
 from app.domain.settling import RetryPolicy
 from app.resources import opened
+from app.web.answers import SHAPES
 from tests.road.amazon import FakeAmazon, Request
 from tests.road.processes import ADMIN
 from tests.road.test_delivering import once
@@ -51,6 +53,15 @@ class Service:
 
     async def history(self, dst: str, event_id: str = "ord-1", **more: str) -> Any:
         return await self.ask(f"/events/{event_id}", destination_id=dst, **more)
+
+    async def page(self, dst: str, event_id: str) -> str:
+        """Return the console's page of an event, as a person signed in with the admin key reads it."""
+        origin = {"Origin": self.world.resources.settings.public_url}
+        signed_in = await self.client.post("/console/sign-in", data={"key": ADMIN}, headers=origin)
+        assert signed_in.status_code == 303, signed_in.text
+        answer = await self.client.get(f"/console/destinations/{dst}/event", params={"id": event_id})
+        assert answer.status_code == 200, answer.text
+        return answer.text
 
     async def erase(self, person: int) -> None:
         asked = await self.do("/subjects/erase", {"email": f"person{person}@example.com"})
@@ -241,6 +252,9 @@ async def test_a_replay_keeps_what_the_refusal_was(service: Service) -> None:
     (replay,) = told["replays"]
     assert (replay["replay_id"], replay["by"]) == (done["replay_id"], "bootstrap")
     assert first["settled_at"] < replay["at"] < second["started_at"]
+    page = await service.page(dst, "ord-1")
+    assert "(FIELD_VALUE_IS_INVALID): The value is not valid." in page
+    assert "Put back by the bootstrap key" in page
     assert (await service.history(dst, "ord-2"))["replays"] == []
     assert (await service.do(f"/destinations/{dst}/replay", {"status": "dead", "dry_run": True}))[
         "replay_id"
@@ -399,6 +413,31 @@ async def _give_id(world: World, dst: str, parcel: int) -> None:
     )
 
 
+async def test_answers_have_the_shapes_they_are_described_with(service: Service) -> None:
+    """With every member described: a history with attempts and a replay, a list, the stats."""
+    world = service.world
+    dst = await world.destination(mapping=BY_ORDER)
+    same = {key: value for key, value in event(1, order="A-1").items() if key != "event_id"}
+    await world.post(dst, {"event_id": "k1", **same}, {"event_id": "k2", **same}, event(2))
+    world.amazon.script = once(_items("FIELD_VALUE_IS_INVALID", None))
+    world.work()
+    await world.until(dst, dead=1, delivered=1)
+    histories = [await service.history(dst, name) for name in ("k1", "k2", "ord-2")]
+    stats = await service.ask(f"/destinations/{dst}/stats")
+    done = await service.do(f"/destinations/{dst}/replay", {"status": "dead"})
+    await world.until(dst, delivered=2)
+    histories.append(await service.history(dst, "k1"))
+    listed = (await service.ask(f"/destinations/{dst}/events"))["items"]
+    for shape, answers in (
+        ("EventHistory", histories),
+        ("ListedEvent", listed),
+        ("Stats", [stats, await service.ask(f"/destinations/{dst}/stats")]),
+        ("Replayed", [done]),
+    ):
+        for answer in answers:
+            jsonschema.validate(answer, {**SHAPES[shape], "additionalProperties": False})
+
+
 async def test_rates_count_delivered_events_and_requests_that_were_sent(service: Service) -> None:
     """An answered request delivers only what Amazon accepted; what never left is no request."""
     world = service.world
@@ -410,7 +449,8 @@ async def test_rates_count_delivered_events_and_requests_that_were_sent(service:
     await world.fetch(
         "INSERT INTO attempts (id, day, lane, destination, fence, worker, parcels, events, generation, "
         "settled_at, outcome) "
-        "SELECT 999999, current_date, lane, number, 0, 'w', '{}', 1, 1, now(), 'not_sent' FROM destinations WHERE id = $1",
+        "SELECT 999999, current_date, lane, number, 0, 'w', '{}', 1, 1, now(), 'not_sent' "
+        "FROM destinations WHERE id = $1",
         dst,
     )
     rates = (await service.ask(f"/destinations/{dst}/stats"))["rates"]
