@@ -3,12 +3,34 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Final
 
 from app.domain.history import AttemptRecord, ReplayRecord
 from app.domain.ids import DestinationId, DestinationNumber, ParcelId
 from app.store import RoadConnection
 
 MOST_ATTEMPTS = 1_000  # of one event; an outage of days makes more
+
+ATTEMPTS: Final = """
+    WITH named AS (
+      SELECT * FROM attempts WHERE id = ANY($5::bigint[]) AND day >= $4 AND destination = $1),
+    off_fast_path AS (
+      SELECT * FROM attempts WHERE parcels @> ARRAY[$2::bigint] AND day >= $4 AND destination = $1
+        -- As the index says it, so that it is used.
+        AND settled_at IS NOT NULL AND (outcome <> 'answered' OR places IS NOT NULL)
+        AND outcome <> 'not_sent'),
+    in_flight AS (
+      SELECT a.* FROM attempts a JOIN destinations d ON d.lane = a.lane AND d.number = a.destination
+      WHERE d.number = $1 AND a.settled_at IS NULL AND a.parcels @> ARRAY[$2::bigint])
+    SELECT DISTINCT ON (started_at, id) id, started_at, settled_at, outcome, http_status, request_id,
+      message, took_ms, events, places IS NOT NULL AS is_retry
+    FROM (SELECT * FROM named UNION ALL SELECT * FROM off_fast_path
+      UNION ALL SELECT * FROM in_flight) AS carried
+    -- A retry names each event by batch and place, two lists side by side.
+    WHERE places IS NULL OR EXISTS (SELECT FROM unnest(parcels, places) AS item (parcel, place)
+      WHERE item.parcel = $2 AND item.place = $3)
+    ORDER BY started_at DESC, id DESC LIMIT $6
+"""
 
 
 async def attempts(
@@ -30,26 +52,7 @@ async def attempts(
     dropped are missing.
     """
     rows = await connection.fetch(
-        """
-        WITH named AS (
-          SELECT * FROM attempts WHERE id = ANY($5::bigint[]) AND day >= $4 AND destination = $1),
-        off_fast_path AS (
-          SELECT * FROM attempts WHERE parcels @> ARRAY[$2::bigint] AND day >= $4 AND destination = $1
-            -- As the index says it, so that it is used.
-            AND settled_at IS NOT NULL AND (outcome <> 'answered' OR places IS NOT NULL)
-            AND outcome <> 'not_sent'),
-        in_flight AS (
-          SELECT a.* FROM attempts a JOIN destinations d ON d.lane = a.lane AND d.number = a.destination
-          WHERE d.number = $1 AND a.settled_at IS NULL AND a.parcels @> ARRAY[$2::bigint])
-        SELECT DISTINCT ON (started_at, id) id, started_at, settled_at, outcome, http_status, request_id,
-          message, took_ms, events, places IS NOT NULL AS is_retry
-        FROM (SELECT * FROM named UNION ALL SELECT * FROM off_fast_path
-          UNION ALL SELECT * FROM in_flight) AS carried
-        -- A retry names each event by batch and place, two lists side by side.
-        WHERE places IS NULL OR EXISTS (SELECT FROM unnest(parcels, places) AS item (parcel, place)
-          WHERE item.parcel = $2 AND item.place = $3)
-        ORDER BY started_at DESC, id DESC LIMIT $6
-        """,
+        ATTEMPTS,
         destination,
         parcel,
         place,
