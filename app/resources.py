@@ -56,9 +56,7 @@ class Resources:
         on partitioned tables, every time anew: a sixth of what a flush of ten lone events costs it.
         """
         settings = session_settings("own", plans_once=True)
-        return await keepalive.connect(
-            self.dsn, server_settings=settings, timeout=_patience_of(self.role)
-        )
+        return await keepalive.connect(self.dsn, server_settings=settings, timeout=_patience_of(self.role))
 
     @cached_property
     def engine(self) -> "AsyncEngine":

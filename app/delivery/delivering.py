@@ -20,7 +20,7 @@ from app.delivery.tokens import Access, AccessTokens, NotYet, Parked
 from app.domain.destination import Region
 from app.domain.floors import Key
 from app.domain.lane_limits import CAPACITY, TIMES, Capacity, Times
-from app.domain.outcome import Forbidden, Lost, Sent, Throttled, Unauthorized
+from app.domain.outcome import Forbidden, Lost, NotSent, Sent, Throttled, Unauthorized
 from app.domain.settling import AllLater, EachItsOwn, NotNow, RetryPolicy, Settlement, settle
 from app.domain.turns import Service
 from app.store import RoadConnection, attempts, lanes
@@ -271,7 +271,7 @@ class Delivery:
         if lane.ready_gate > now or probing or left < self._times.least or lane.owned_until <= going.until:
             # A 429 was read, or the breaker opened, while this request was being prepared, and nothing
             # leaves inside that window; or we were held up for so long that others may soon count it as over.
-            sent, settlement = Sent(Throttled(None), None, None, 0), NotNow("throttled")
+            sent, settlement = Sent(NotSent(), None, None, 0), NotNow("throttled")
         else:
             lane.pace = lane.pace.sent(lane.limit, now)
             sent = await self._amazon.send(

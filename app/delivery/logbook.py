@@ -23,7 +23,7 @@ class Logbook:
 
     def attempted(self, lane: Lane, load: Load, started: Started, sent: Sent, settlement: Settlement) -> None:
         """Tell of a request and its answer."""
-        outcome = type(sent.reply).__name__.lower()
+        outcome = sent.outcome
         if (series := self._attempts.get(outcome)) is None:
             series = self._attempts[outcome] = self._telemetry.attempts.labels(outcome)
         series.inc()

@@ -1,6 +1,7 @@
 """Replay: count what would go back on the road and how long it would take, or put it there."""
 
 import math
+import secrets
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -26,6 +27,7 @@ class Replayed:
     remaining: int
     requests: int
     seconds: float
+    replay_id: str | None = None  # None where nothing was changed
 
 
 async def replay(
@@ -36,18 +38,25 @@ async def replay(
     *,
     max_age: timedelta,
     writer: int,
+    by: str,
     dry_run: bool,
     most: int = MOST,
 ) -> Replayed:
-    """Put what a filter names back on the road, within the caller's transaction. Twice is once.
+    """Put what a filter names back on the road for `by`, within the caller's transaction. Twice is once.
 
     What is past the age limit, and what has no data key any more, stays where it is and is counted.
     """
     found = await replays.count(connection, number, wanted, max_age=max_age)
     before = await replays.waiting(connection, number)
     moved = found.ready if dry_run else min(found.ready, most)
+    replay_id = None
     if not dry_run:
-        moved, delta = await replays.put_back(connection, number, wanted, max_age=max_age, most=most)
+        replay_id = f"rpl_{secrets.token_hex(10)}"
+        this = await replays.begin(connection, replay_id, number, wanted, by=by)
+        moved, delta = await replays.put_back(
+            connection, number, wanted, max_age=max_age, most=most, replay=this
+        )
+        await replays.finish(connection, this, moved)
         await counts.add(connection, writer, {number: delta})
     requests, seconds = await _time_of(connection, lane, moved + before)
     return Replayed(
@@ -58,6 +67,7 @@ async def replay(
         remaining=max(0, found.ready - moved),
         requests=requests,
         seconds=seconds,
+        replay_id=replay_id,
     )
 
 

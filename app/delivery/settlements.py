@@ -109,11 +109,12 @@ async def _write_each(
         started,
         lane=lane.id,
         fence=lane.fence,
-        outcome=type(sent.reply).__name__.lower(),
+        outcome=sent.outcome,
         http_status=sent.status,
         request_id=sent.request_id,
         message=getattr(sent.reply, "message", None) or getattr(sent.reply, "why", None),
         took_ms=sent.took_ms,
+        delivered=settlement.delivered if isinstance(settlement, EachItsOwn) else None,
     )
     if settled is attempts.Settled.STALE:
         raise StaleOwner
@@ -135,7 +136,7 @@ async def _write_each(
                 finals = [*_delivered(load, fates), *_finals(written)]
                 await notices.note(connection, load.queue.number, finals)
         case AllLater(reason, wait):
-            await _put_back(connection, load, started.id, reason, timedelta(seconds=wait), delta)
+            await _put_back(connection, load, reason, timedelta(seconds=wait), delta)
         case NotNow():
             pass
         case _:
@@ -246,7 +247,13 @@ def _row(
             delta.dead += 1
             delta.retrying -= was
             return _written(
-                item, "dead", reason, amazon_code=amazon_code, amazon_message=message, costs_try=True
+                item,
+                "dead",
+                reason,
+                amazon_code=amazon_code,
+                amazon_message=message,
+                costs_try=True,
+                answers_attempt=True,
             )
         case Again(reason, wait, half, costs_try, amazon_code, message):
             delta.retrying += 1 - was
@@ -260,6 +267,8 @@ def _row(
                 costs_try=costs_try,
                 amazon_code=amazon_code,
                 amazon_message=message,
+                # A request that is halved was refused as a whole; nothing was said of this conversion.
+                answers_attempt=half is None,
             )
         case _:
             assert_never(fate)
@@ -275,6 +284,7 @@ def _written(
     costs_try: bool = False,
     amazon_code: str | None = None,
     amazon_message: str | None = None,
+    answers_attempt: bool = False,
 ) -> exceptions.Written:
     return exceptions.Written(
         parcel=item.parcel,
@@ -289,6 +299,7 @@ def _written(
         costs_try=costs_try,
         amazon_code=amazon_code,
         amazon_message=amazon_message,
+        answers_attempt=answers_attempt,
     )
 
 
@@ -312,20 +323,19 @@ def _unreadable(one: Unreadable, delta: counts.Delta) -> Sequence[exceptions.Wri
 async def _put_back(
     connection: RoadConnection,
     load: Load,
-    attempt: AttemptId,
     reason: str,
     wait: timedelta,
     delta: counts.Delta,
 ) -> None:
     if load.is_live:
-        await parcels.put_back(connection, load.whole, attempt, wait=wait, reason=reason)
+        await parcels.put_back(connection, load.whole, wait=wait, reason=reason)
         # Late ones go back with their parcel and are counted with it.
         delta.retrying += sum(1 for item in (*load.items, *load.late) if not item.failing)
         return
     rows = [
         _written(item, "retrying", reason, wait=wait, batch=load.batch, costs_try=True) for item in load.items
     ]
-    await exceptions.write(connection, load.queue.number, attempt, rows)
+    await exceptions.write(connection, load.queue.number, None, rows)
 
 
 async def write_recovered(
@@ -356,11 +366,11 @@ async def write_recovered(
             later = settle(sent.reply, [state.tries], policy=policy, jitter=jitter)
             assert isinstance(later, AllLater)
             wait = timedelta(seconds=later.wait)
-            await parcels.put_back(connection, [state.id], left.id, wait=wait, reason="outcome_unknown")
+            await parcels.put_back(connection, [state.id], wait=wait, reason="outcome_unknown")
             delta.retrying += 0 if state.tries else state.events
     else:
         pairs = list(zip(left.parcels, left.places, strict=True))
         wait = timedelta(seconds=policy.wait(1, jitter=jitter))
-        await exceptions.put_back(connection, pairs, left.id, wait=wait, reason="outcome_unknown")
+        await exceptions.put_back(connection, pairs, wait=wait, reason="outcome_unknown")
     await counts.add(connection, writer.number, {left.destination: delta})
     return Written(delta)

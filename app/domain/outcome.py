@@ -1,5 +1,6 @@
 """What came of a request to Amazon, as values: a reply for the whole, an outcome for each conversion."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -92,7 +93,15 @@ class Unexpected:
     message: str
 
 
-Reply = Answered | Throttled | Unauthorized | Forbidden | Divisible | Broken | Lost | Unexpected
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """Nothing left: a 429 window or the breaker began while it was prepared, or too little time remained.
+
+    The attempt is settled so that others need not wait for it. No history and no figure counts it.
+    """
+
+
+Reply = Answered | Throttled | Unauthorized | Forbidden | Divisible | Broken | Lost | Unexpected | NotSent
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +112,21 @@ class Sent:
     status: int | None
     request_id: str | None
     took_ms: int
+
+    @property
+    def outcome(self) -> str:
+        """Return the word for the reply, as an attempt's row and the metrics hold it."""
+        return OUTCOMES[type(self.reply)]
+
+
+OUTCOMES: Mapping[type[Reply], str] = {
+    Answered: "answered",
+    Throttled: "throttled",
+    Unauthorized: "unauthorized",
+    Forbidden: "forbidden",
+    Divisible: "divisible",
+    Broken: "broken",
+    Lost: "lost",
+    Unexpected: "unexpected",
+    NotSent: "not_sent",
+}

@@ -13,6 +13,7 @@ from app.domain.outcome import (
     Failed,
     Forbidden,
     Lost,
+    NotSent,
     Outcome,
     Refused,
     Reply,
@@ -82,9 +83,14 @@ class EachItsOwn:
     fates: tuple[Fate, ...]
 
     @property
+    def delivered(self) -> int:
+        """Return how many of them were delivered."""
+        return self.fates.count(_DELIVERED)
+
+    @property
     def is_delivered(self) -> bool:
         """Tell whether all of them were delivered: nearly every request's are."""
-        return self.fates.count(_DELIVERED) == len(self.fates)
+        return self.delivered == len(self.fates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,7 @@ def settle(reply: Reply, tries: Sequence[int], *, policy: RetryPolicy, jitter: f
         case Answered(outcomes):
             paired = zip(outcomes, tries, strict=True)
             return EachItsOwn(tuple(_fate(outcome, n, policy, jitter) for outcome, n in paired))
-        case Throttled():
+        case Throttled() | NotSent():
             return NotNow("throttled")
         case Unauthorized():
             return NotNow("sign_in_unauthorized")

@@ -10,8 +10,17 @@ from app.domain import parcel as packing
 from app.domain.event import Rejection
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, ParcelId
 from app.intake.judging import Candidate
-from app.intake.verdicts import At, Flush, Verdict, counted, firsts_of, follow, verdict_of
-from app.store import RoadConnection, at_once, counts, ledger, parcels
+from app.intake.verdicts import (
+    At,
+    Flush,
+    Verdict,
+    counted,
+    firsts_of,
+    follow,
+    mapped_duplicates,
+    verdict_of,
+)
+from app.store import RoadConnection, at_once, counts, histories, ledger, parcels
 from app.store import targets as target_rows
 
 _IDS_AT_ONCE = 256
@@ -95,6 +104,10 @@ class Stores:
             placed = await self._place(connection, firsts, flush.low)
             won = await self._claim(connection, flush, placed)
         follow(flush, followers)
+        if duplicates := mapped_duplicates(
+            flush, firsts, followers, {one.at: (one.parcel, one.place) for one in won} if followers else {}
+        ):
+            await histories.note_mapped_duplicates(connection, duplicates)
         moved = counted(flush)
         if won:
             made = [self._seal(parcel, members) for parcel, members in _grouped(won).items()]

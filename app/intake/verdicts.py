@@ -1,13 +1,13 @@
 """One flush, and the verdict on each of its candidates. Pure: what the ledger holds is given."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
 
 from app.domain.event import Rejection
-from app.domain.ids import AdvertiserId, DestinationNumber, LaneId
+from app.domain.ids import AdvertiserId, DestinationNumber, LaneId, ParcelId
 from app.intake.judging import Candidate, Judged
 from app.store import counts, ledger
 
@@ -92,6 +92,39 @@ def follow(flush: Flush, followers: Sequence[tuple[At, Candidate, At]]) -> None:
             # Nothing of a follower was written: with no row under its keys it must not count as accepted.
             same = verdict_of(candidate, flush.found) is Verdict.DUPLICATE
         flush.give(at, Verdict.DUPLICATE if same else Verdict.CONFLICT)
+
+
+def mapped_duplicates(
+    flush: Flush,
+    firsts: Sequence[tuple[At, Candidate]],
+    followers: Sequence[tuple[At, Candidate, At]],
+    stored: Mapping[At, tuple[ParcelId, int]],
+) -> list[tuple[bytes, ParcelId, int]]:
+    """Return the duplicates whose own event id is free: their mapped Amazon eventId stands under another.
+
+    Each with its own ledger key, and the batch and place of the other event. `stored` holds where the winners
+    of this flush lie.
+    """
+    if not flush.found and not followers:
+        return []
+    made = []
+    leaders = {at: leader for at, _, leader in followers}
+    for at, candidate in chain(firsts, ((at, one) for at, one, _ in followers)):
+        if len(candidate.keys) == 1 or flush.verdicts[at[0]][at[1]] is not Verdict.DUPLICATE:
+            continue
+        event, amazon = candidate.keys
+        if event in flush.found:
+            continue
+        if (held := flush.found.get(amazon)) is not None:
+            made.append((event, held.parcel, held.place))
+            continue
+        # Nothing stood under its keys before: it follows an event of this very flush.
+        nth, index = leaders[at]
+        leader = flush.posts_judged[nth][index]
+        assert isinstance(leader, Candidate)
+        if event not in leader.keys:
+            made.append((event, *stored[nth, index]))
+    return made
 
 
 def verdict_of(candidate: Candidate, found: dict[bytes, ledger.Found]) -> Verdict:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from app.delivery.replaying import Replayed
 from app.delivery.replaying import replay as put_back
 from app.domain.ids import DestinationId
+from app.operating.actor import actor
 from app.resources import Resources, opened
 from app.settings import Settings
 from app.store import replays, traces
@@ -55,6 +56,7 @@ async def _once(
             wanted,
             max_age=timedelta(days=resources.settings.max_event_age_days),
             writer=resources.writer,
+            by=actor(),
             dry_run=dry_run,
         )
 

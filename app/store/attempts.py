@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from enum import StrEnum
 
 import asyncpg
@@ -95,12 +95,13 @@ async def settle(
     request_id: str | None = None,
     message: str | None = None,
     took_ms: int | None = None,
+    delivered: int | None = None,
 ) -> Settled:
-    """Write the result of an attempt, once."""
+    """Write the result of an attempt, once; `delivered` is how many of its events Amazon accepted."""
     status = await connection.execute(
         """
         UPDATE attempts SET settled_at = clock_timestamp(), outcome = $5, http_status = $6, request_id = $7,
-          message = $8, took_ms = $9
+          message = $8, took_ms = $9, delivered = $10
         WHERE id = $1 AND day = $2 AND settled_at IS NULL
         AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR SHARE)
         """,
@@ -113,6 +114,7 @@ async def settle(
         request_id,
         message,
         took_ms,
+        delivered,
     )
     if status == "UPDATE 1":
         return Settled.NOW
@@ -181,30 +183,3 @@ async def any_in_flight(
         younger_than,
     )
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An attempt as a trace tells it."""
-
-    id: AttemptId
-    started_at: datetime
-    settled_at: datetime | None
-    outcome: str | None
-    http_status: int | None
-    request_id: str | None
-    message: str | None
-    took_ms: int | None
-    events: int
-
-
-async def told(connection: RoadConnection, ids: Sequence[int]) -> list[Told]:
-    """Return these attempts in order of their start; those whose partition was dropped are missing."""
-    rows = await connection.fetch(
-        """
-        SELECT id, started_at, settled_at, outcome, http_status, request_id, message, took_ms, events
-        FROM attempts WHERE id = ANY($1::bigint[]) ORDER BY started_at, id
-        """,
-        list(ids),
-    )
-    return [Told(**dict(row)) for row in rows]

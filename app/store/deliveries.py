@@ -14,7 +14,7 @@ from app.store.attempts import Started
 _SETTLE = """
     WITH settled AS (
       UPDATE attempts SET settled_at = clock_timestamp(), outcome = 'answered', http_status = $5,
-        request_id = $6, took_ms = $7
+        request_id = $6, took_ms = $7, delivered = $13::bigint
       WHERE id = $1 AND day = $2 AND settled_at IS NULL
       AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR SHARE) RETURNING id),
     closed AS (

@@ -215,6 +215,7 @@ class Locked:
 
     destination: DestinationNumber
     fate: str | None
+    settled_at: datetime | None
     tries: int
     events: int
     data_key: bytes
@@ -228,7 +229,8 @@ async def lock(connection: RoadConnection, parcel: ParcelId, day: date) -> Locke
     """Lock a parcel and read it, or return None when its key is gone by now."""
     row = await connection.fetchrow(
         """
-        SELECT s.destination, s.fate, s.tries, s.events, s.data_key, s.last_event, p.content, p.shapes
+        SELECT s.destination, s.fate, s.settled_at, s.tries, s.events, s.data_key, s.last_event,
+          p.content, p.shapes
         FROM parcel_states s LEFT JOIN parcels p ON p.id = s.parcel AND p.day = s.day
         WHERE s.parcel = $1 AND s.day = $2 AND s.data_key IS NOT NULL FOR UPDATE OF s
         """,
@@ -281,9 +283,11 @@ async def rewrite(
     await connection.execute(
         """
         INSERT INTO exceptions AS e (parcel, place, day, destination, status, event_at, code, reason,
-          erased_at)
+          delivered_at, erased_at)
         SELECT $1, g.place, $2, $3, g.status, g.event_at, NULL,
-          CASE g.status WHEN 'erased' THEN 'erased' ELSE 'delivered' END, now()
+          CASE g.status WHEN 'erased' THEN 'erased' ELSE 'delivered' END,
+          -- Without a row of its own so far it was delivered with its parcel, and stays so from then on.
+          CASE g.status WHEN 'delivered' THEN $7::timestamptz END, now()
         FROM unnest($4::smallint[], $5::text[], $6::timestamptz[]) AS g (place, status, event_at)
         ON CONFLICT (parcel, place) DO UPDATE SET status = excluded.status, erased_at = now(), batch = NULL,
           reason = CASE excluded.status WHEN 'erased' THEN 'erased' ELSE e.reason END,
@@ -295,4 +299,5 @@ async def rewrite(
         [one.place for one in gone],
         [one.status for one in gone],
         [one.event_at for one in gone],
+        locked.settled_at,
     )

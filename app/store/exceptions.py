@@ -24,6 +24,7 @@ class Written:
     costs_try: bool = False
     amazon_code: str | None = None
     amazon_message: str | None = None
+    answers_attempt: bool = False  # reason, code and message are what this attempt's answer was for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +47,36 @@ async def write(
     *,
     queue: int = 0,
 ) -> None:
-    """Insert or update these exceptions, each with one more attempt to its name where there was one.
+    """Insert or update these exceptions, each with one more item outcome where the attempt had one for it.
 
-    A new one stands in `queue`; one that is known stays in its own.
+    A new one stands in `queue`; one that is known stays in its own. The first item outcome and the latest
+    thirty are kept.
     """
     if not written:
         return
     await connection.execute(
         """
         INSERT INTO exceptions AS e (parcel, place, day, destination, status, batch, tries, due_at, event_at,
-          code, reason, amazon_code, amazon_message, attempts, queue)
+          code, reason, amazon_code, amazon_message, item_outcomes, delivered_at, queue)
         SELECT w.parcel, w.place, w.day, $1, w.status, w.batch, w.tried, now() + coalesce(w.wait, '0'),
-          w.event_at,
-          w.code, w.reason, w.amazon_code, w.amazon_message, array_remove(ARRAY[$2::bigint], NULL),
-          $15::smallint
+          w.event_at, w.code, w.reason, w.amazon_code, w.amazon_message,
+          CASE WHEN w.answered THEN ARRAY[jsonb_build_object('attempt', $2::bigint, 'outcome', w.reason,
+            'code', w.amazon_code, 'message', w.amazon_message)] ELSE '{}' END,
+          CASE w.status WHEN 'delivered' THEN now() END, $16::smallint
         FROM unnest($3::bigint[], $4::smallint[], $5::date[], $6::text[], $7::bigint[], $8::smallint[],
-          $9::interval[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::text[])
+          $9::interval[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::text[],
+          $15::boolean[])
           AS w (parcel, place, day, status, batch, tried, wait, event_at, code, reason, amazon_code,
-            amazon_message)
+            amazon_message, answered)
         ON CONFLICT (parcel, place) DO UPDATE SET status = excluded.status, batch = excluded.batch,
           tries = least(e.tries + excluded.tries, 32767), due_at = excluded.due_at, code = excluded.code,
           reason = excluded.reason, amazon_code = excluded.amazon_code,
-            amazon_message = excluded.amazon_message,
-          attempts = CASE WHEN cardinality(e.attempts) < 31 THEN e.attempts || excluded.attempts
-            ELSE e.attempts[1:1] || e.attempts[3:31] || excluded.attempts END, changed_at = now()
+            amazon_message = excluded.amazon_message, delivered_at = excluded.delivered_at,
+          item_outcomes = CASE
+            WHEN cardinality(e.item_outcomes) < 31 THEN e.item_outcomes || excluded.item_outcomes
+            WHEN cardinality(excluded.item_outcomes) = 0 THEN e.item_outcomes
+            ELSE e.item_outcomes[1:1] || e.item_outcomes[3:31] || excluded.item_outcomes END,
+          changed_at = now()
         """,
         destination,
         attempt,
@@ -85,6 +92,7 @@ async def write(
         [row.reason for row in written],
         [row.amazon_code for row in written],
         [row.amazon_message for row in written],
+        [row.answers_attempt and attempt is not None for row in written],
         queue,
     )
 
@@ -157,7 +165,6 @@ async def places(connection: RoadConnection, parcel: ParcelId) -> set[int]:
 async def put_back(
     connection: RoadConnection,
     places: Sequence[tuple[ParcelId, int]],
-    attempt: AttemptId,
     *,
     wait: timedelta,
     reason: str,
@@ -165,15 +172,13 @@ async def put_back(
     """Put retrying conversions back whose request ended unknown; their halves stay together."""
     await connection.execute(
         """
-        UPDATE exceptions e SET tries = least(tries + 1, 32767), due_at = now() + $4::interval, reason = $5,
-          attempts = CASE WHEN cardinality(e.attempts) < 31 THEN e.attempts || $3::bigint
-            ELSE e.attempts[1:1] || e.attempts[3:31] || $3::bigint END, changed_at = now()
+        UPDATE exceptions e SET tries = least(tries + 1, 32767), due_at = now() + $3::interval, reason = $4,
+          changed_at = now()
         FROM unnest($1::bigint[], $2::smallint[]) AS w (parcel, place)
         WHERE e.parcel = w.parcel AND e.place = w.place AND e.status = 'retrying'
         """,
         [parcel for parcel, _ in places],
         [place for _, place in places],
-        attempt,
         wait,
         reason,
     )

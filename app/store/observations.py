@@ -9,6 +9,9 @@ from app.domain.parcel import Shape, read_shapes
 from app.store import RoadConnection, damage
 from app.store.partitions import STORED
 
+# An attempt that was given up before anything left is no request (`app.domain.outcome.NotSent`).
+_WAS_SENT = "outcome IS DISTINCT FROM 'not_sent'"
+
 
 @dataclass(frozen=True, slots=True)
 class Day:
@@ -51,12 +54,15 @@ async def last_answers(
 
 @dataclass(frozen=True, slots=True)
 class Minute:
-    """The requests to Amazon that were started within one step of a chart; times in milliseconds."""
+    """The requests to Amazon that were started within one step of a chart; times in milliseconds.
+
+    `delivered` counts the events that Amazon accepted in them.
+    """
 
     at: datetime
     requests: int
     failed: int
-    events: int
+    delivered: int
     p50_ms: float | None
     p95_ms: float | None
 
@@ -68,10 +74,11 @@ async def minutes(
     rows = await connection.fetch(
         "SELECT date_bin($3, started_at, TIMESTAMPTZ '2000-01-01') AS at, count(*) AS requests, "
         "  count(*) FILTER (WHERE outcome <> 'answered') AS failed, "
-        "  coalesce(sum(events) FILTER (WHERE outcome = 'answered'), 0)::bigint AS events, "
+        "  coalesce(sum(delivered), 0)::bigint AS delivered, "
         "  percentile_cont(0.5) WITHIN GROUP (ORDER BY took_ms) AS p50_ms, "
         "  percentile_cont(0.95) WITHIN GROUP (ORDER BY took_ms) AS p95_ms "
-        "FROM attempts WHERE destination = $1 AND started_at > now() - $2::interval GROUP BY 1 ORDER BY 1",
+        "FROM attempts WHERE destination = $1 AND started_at > now() - $2::interval "
+        f"AND {_WAS_SENT} GROUP BY 1 ORDER BY 1",
         destination,
         span,
         step,
@@ -95,7 +102,8 @@ async def requests(connection: RoadConnection, destination: DestinationNumber, l
     """Return the newest settled requests of a destination."""
     rows = await connection.fetch(
         "SELECT started_at, outcome, http_status, message, events, took_ms FROM attempts "
-        "WHERE destination = $1 AND settled_at IS NOT NULL ORDER BY started_at DESC LIMIT $2",
+        f"WHERE destination = $1 AND settled_at IS NOT NULL AND {_WAS_SENT} "
+        "ORDER BY started_at DESC LIMIT $2",
         destination,
         limit,
     )
@@ -178,7 +186,10 @@ def shapes_in(samples: Sequence[Sample] | None) -> tuple[list[Shape], int]:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Events and requests a second, lately; None where stored data is damaged."""
+    """Events accepted, events delivered, requests and failed requests a second, lately.
+
+    None where stored data is damaged.
+    """
 
     accepted_per_second: float | None
     delivered_per_second: float | None
@@ -189,7 +200,7 @@ class Rates:
 async def rates(
     connection: RoadConnection, destination: DestinationNumber, span: timedelta, *, newest: int = 2_000
 ) -> Rates:
-    """Return how fast events came in and left over the last span; delivered ones by answered requests.
+    """Return how fast events came in and were delivered over the last span, and the requests for it.
 
     What came in is read from so many of the newest parcels, however many there are.
     """
@@ -203,7 +214,7 @@ async def rates(
     return Rates(**{name: round(value, 3) for name, value in dict(row).items()})
 
 
-_RATES = """
+_RATES = f"""
         WITH came AS (
           -- No index by time: the newest parcels, and where all of them are of the span, by what they cover.
           SELECT coalesce(sum(events), 0) AS events, count(*) = $3 AS is_part, min(accepted_at) AS since
@@ -212,8 +223,8 @@ _RATES = """
           WHERE accepted_at > now() - $2::interval
         ), sent AS (
           SELECT count(*) AS requests, count(*) FILTER (WHERE outcome <> 'answered') AS failed,
-            coalesce(sum(events) FILTER (WHERE outcome = 'answered'), 0) AS events
-          FROM attempts WHERE destination = $1 AND started_at > now() - $2::interval
+            coalesce(sum(delivered), 0) AS events
+          FROM attempts WHERE destination = $1 AND started_at > now() - $2::interval AND {_WAS_SENT}
         ), over AS (
           SELECT extract(epoch FROM $2::interval) AS sent,
             extract(epoch FROM CASE WHEN is_part THEN greatest(now() - since, interval '1 second')

@@ -255,7 +255,6 @@ async def lock_unchanged(connection: RoadConnection, seen: Mapping[ParcelId, byt
 async def put_back(
     connection: RoadConnection,
     parcels: Sequence[ParcelId],
-    attempt: AttemptId,
     *,
     wait: timedelta,
     reason: str,
@@ -263,14 +262,10 @@ async def put_back(
     """Put these parcels back whole: one try the poorer, due again after `wait` on the database's clock."""
     status = await connection.execute(
         """
-        UPDATE parcel_states SET tries = least(tries + 1, 32767), due_at = now() + $3, reason = $4,
-        -- The first attempt and the latest thirty are kept: enough for a trace, bounded for a long outage.
-        attempts = CASE WHEN cardinality(attempts) < 31 THEN attempts || $2::bigint
-          ELSE attempts[1:1] || attempts[3:31] || $2::bigint END
+        UPDATE parcel_states SET tries = least(tries + 1, 32767), due_at = now() + $2, reason = $3
         WHERE parcel = ANY($1) AND settled_at IS NULL
         """,
         list(parcels),
-        attempt,
         wait,
         reason,
     )

@@ -112,7 +112,10 @@ async def drop_passed(connection: RoadConnection, *, keep_days: int) -> Dropped:
         day = _days_of(row["name"])
         if day >= limit or await _open_in(connection, day):
             continue
-        await connection.execute("DELETE FROM exceptions WHERE day = $1", day)
+        for table in ("exceptions", "mapped_duplicates"):
+            await connection.execute(f"DELETE FROM {table} WHERE day = $1", day)
+        # No event that is kept was accepted by then, so none was replayed by then.
+        await connection.execute("DELETE FROM replays WHERE requested_at < $1::date", day)
         for table in DAILY:
             await connection.execute(f"DROP TABLE IF EXISTS {_daily(table, day)}")
         gone.append(day)

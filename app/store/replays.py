@@ -51,6 +51,42 @@ _FOUND = """
 """
 
 
+def _remembered(table: str) -> str:
+    """Return the numbers of the replays of a row, this one ($8) added, the latest thirty of them."""
+    numbers = f"coalesce({table}.replays, '{{}}')"
+    return f"({numbers} || $8::integer)[greatest(1, cardinality({numbers}) - 28):]"
+
+
+async def begin(
+    connection: RoadConnection,
+    id: str,  # noqa: A002
+    number: DestinationNumber,
+    wanted: Filter,
+    *,
+    by: str,
+) -> int:
+    """Record a replay, who asked for it and for what; returns its number."""
+    replay: int = await connection.fetchval(
+        """
+        INSERT INTO replays (id, destination, requested_by, status, reason, since, until)
+        VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING number
+        """,
+        id,
+        number,
+        by,
+        wanted.status,
+        wanted.reason,
+        wanted.since,
+        wanted.until,
+    )
+    return replay
+
+
+async def finish(connection: RoadConnection, replay: int, replayed: int) -> None:
+    """Record how many events a replay put back."""
+    await connection.execute("UPDATE replays SET replayed = $2 WHERE number = $1", replay, replayed)
+
+
 async def count(
     connection: RoadConnection, number: DestinationNumber, wanted: Filter, *, max_age: timedelta
 ) -> Matched:
@@ -72,9 +108,18 @@ async def count(
 
 
 async def put_back(
-    connection: RoadConnection, number: DestinationNumber, wanted: Filter, *, max_age: timedelta, most: int
+    connection: RoadConnection,
+    number: DestinationNumber,
+    wanted: Filter,
+    *,
+    max_age: timedelta,
+    most: int,
+    replay: int,
 ) -> tuple[int, counts.Delta]:
-    """Put at most `most` events back, those accepted first first. Returns how many, and how counts move."""
+    """Put at most `most` events back, those accepted first first. Returns how many, and how counts move.
+
+    Each remembers the number of this `replay`, the latest thirty of them. What Amazon last answered stays.
+    """
     wholes = await connection.fetch(
         f"""
         {_FOUND},
@@ -84,12 +129,13 @@ async def put_back(
         summed AS (SELECT parcel, sum(events) OVER (ORDER BY parcel) AS so_far FROM free),
         taken AS (SELECT parcel FROM summed WHERE so_far <= $7)
         UPDATE parcel_states s SET fate = NULL, settled_at = NULL, queue = {QUEUE}, due_at = now(),
-          reason = 'replayed'
+          reason = 'replayed', replays = {_remembered("s")}
         FROM taken t WHERE s.parcel = t.parcel AND s.settled_at IS NOT NULL
         RETURNING s.events, s.tries > 0 AS failing
         """,
         *_arguments(number, wanted, max_age),
         most,
+        replay,
     )
     whole = sum(row["events"] for row in wholes)
     status: str = await connection.execute(
@@ -101,11 +147,13 @@ async def put_back(
           WHERE young AND kept ORDER BY e.parcel, e.place LIMIT $7
           FOR UPDATE OF e SKIP LOCKED FOR SHARE OF s SKIP LOCKED)
         UPDATE exceptions e SET status = 'retrying', queue = {QUEUE}, due_at = now(), batch = NULL, tries = 0,
-          reason = 'replayed', code = NULL, amazon_code = NULL, amazon_message = NULL, changed_at = now()
+          reason = 'replayed', code = NULL,
+          replays = {_remembered("e")}, changed_at = now()
         FROM free f WHERE e.parcel = f.parcel AND e.place = f.place AND e.status = $2
         """,
         *_arguments(number, wanted, max_age),
         most - whole,
+        replay,
     )
     single = int(status.rpartition(" ")[2])
     delta = counts.Delta(retrying=single + sum(row["events"] for row in wholes if row["failing"]))

@@ -22,6 +22,7 @@ class DestinationRow:
     number: DestinationNumber
     state: str
     sign_in_reason: str | None
+    throttled_until: datetime | None  # while its lane waits after a 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class ParcelRow:
     settled_at: datetime | None
     reason: str | None
     attempts: tuple[int, ...]
+    replays: tuple[int, ...]
     shapes: bytes | None
 
 
@@ -47,6 +49,7 @@ class ExceptionRow:
 
     parcel: ParcelId
     place: int
+    day: date
     status: str
     tries: int
     due_at: datetime
@@ -54,20 +57,27 @@ class ExceptionRow:
     reason: str
     amazon_code: str | None
     amazon_message: str | None
-    attempts: tuple[int, ...]
+    item_outcomes: tuple[str, ...]
+    replays: tuple[int, ...]
     changed_at: datetime
     event_at: datetime
+    delivered_at: datetime | None
     erased_at: datetime | None
 
 
 _STATE = """s.parcel AS id, s.day, s.accepted_at, s.due_at, s.tries, s.first_event, s.fate, s.settled_at,
-  s.reason, s.attempts"""
+  s.reason, s.attempts, s.replays"""
 
 
 async def destination(connection: RoadConnection, id: DestinationId) -> DestinationRow | None:  # noqa: A002
     """Return a destination, or None."""
     row = await connection.fetchrow(
-        "SELECT id, number, state, sign_in_reason FROM destinations WHERE id = $1", id
+        """
+        SELECT d.id, d.number, d.state, d.sign_in_reason,
+          CASE WHEN l.gate_until > now() THEN l.gate_until END AS throttled_until
+        FROM destinations d JOIN lanes l ON l.id = d.lane WHERE d.id = $1
+        """,
+        id,
     )
     return None if row is None else DestinationRow(**dict(row))
 
@@ -81,12 +91,21 @@ async def mappings(
     return {MappingNumber(row["number"]): (MappingId(row["id"]), row["name"]) for row in rows}
 
 
-async def parcels(connection: RoadConnection, ids: Sequence[ParcelId]) -> dict[ParcelId, ParcelRow]:
-    """Return these parcels, those whose partition was dropped missing."""
+async def parcels(
+    connection: RoadConnection,
+    destination: DestinationNumber,
+    id: ParcelId,  # noqa: A002
+) -> list[ParcelRow]:
+    """Return a destination's parcels of this id: one, none where its partition was dropped.
+
+    Several where an id was given twice on different days; the caller compares the event's own id.
+    """
     rows = await connection.fetch(
-        f"SELECT {_STATE} FROM parcel_states s WHERE s.parcel = ANY($1::bigint[]) AND {STORED}", list(ids)
+        f"SELECT {_STATE} FROM parcel_states s WHERE s.parcel = $2 AND s.destination = $1 AND {STORED}",
+        destination,
+        id,
     )
-    return {parcel.id: parcel for parcel in await _with_shapes(connection, rows)}
+    return await _with_shapes(connection, rows)
 
 
 async def has_content(connection: RoadConnection, id: ParcelId) -> bool:  # noqa: A002
@@ -108,7 +127,9 @@ async def newest(
     rows = await connection.fetch(
         f"""
         WITH candidates AS ({_candidates(wanted)})
-        SELECT {_STATE} FROM candidates c JOIN parcel_states s ON s.parcel = c.parcel WHERE {STORED}
+        SELECT {_STATE}
+        -- The destination is named again: an id that was given twice must not show another's events.
+        FROM candidates c JOIN parcel_states s ON s.parcel = c.parcel AND s.destination = $1 WHERE {STORED}
         ORDER BY s.parcel DESC LIMIT $4
         """,
         destination,
@@ -157,37 +178,27 @@ async def latest(
 
 
 async def exceptions(
-    connection: RoadConnection, ids: Sequence[ParcelId]
+    connection: RoadConnection, destination: DestinationNumber, ids: Sequence[ParcelId]
 ) -> dict[tuple[ParcelId, int], ExceptionRow]:
-    """Return the exceptions of these parcels by (parcel, place)."""
+    """Return the exceptions of a destination's parcels by (parcel, place)."""
     rows = await connection.fetch(
         """
-        SELECT parcel, place, status, tries, due_at, code, reason, amazon_code, amazon_message,
-          attempts, changed_at, event_at, erased_at
-        FROM exceptions WHERE parcel = ANY($1::bigint[])
+        SELECT parcel, place, day, status, tries, due_at, code, reason, amazon_code, amazon_message,
+          item_outcomes, coalesce(replays, '{}') AS replays, changed_at, event_at, delivered_at, erased_at
+        FROM exceptions WHERE parcel = ANY($1::bigint[]) AND destination = $2
         """,
         list(ids),
+        destination,
     )
     found = {}
     for row in rows:
-        values = {**dict(row), "attempts": tuple(row["attempts"])}
+        values = {
+            **dict(row),
+            "item_outcomes": tuple(row["item_outcomes"]),
+            "replays": tuple(row["replays"]),
+        }
         found[ParcelId(row["parcel"]), row["place"]] = ExceptionRow(**values)
     return found
-
-
-async def under_way(
-    connection: RoadConnection, destination: DestinationNumber, parcel: ParcelId
-) -> list[int]:
-    """Return the attempts that carry this parcel, or part of it, and have no result yet."""
-    rows = await connection.fetch(
-        """
-        SELECT a.id FROM attempts a JOIN destinations d ON d.lane = a.lane AND d.number = a.destination
-        WHERE d.number = $1 AND a.settled_at IS NULL AND $2 = ANY(a.parcels)
-        """,
-        destination,
-        parcel,
-    )
-    return [row["id"] for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +280,14 @@ async def _with_shapes(connection: RoadConnection, rows: Sequence[Record]) -> li
     """Return these states with their shapes, which are read apart: of a damaged batch the state remains."""
     shapes = await damage.read_shapes_of(connection, {row["id"]: row["day"] for row in rows})
     return [
-        ParcelRow(**{**dict(row), "attempts": tuple(row["attempts"])}, shapes=shapes.get(row["id"]))
+        ParcelRow(
+            **{
+                **dict(row),
+                "attempts": tuple(row["attempts"]),
+                "replays": tuple(row["replays"] or ()),
+            },
+            shapes=shapes.get(row["id"]),
+        )
         for row in rows
     ]
 
@@ -283,7 +301,8 @@ _PARCELS_THAT = """
   ORDER BY s.parcel DESC LIMIT $4
 """
 _PARCELS_WITH = """
-  SELECT e.parcel FROM exceptions e JOIN parcel_states s ON s.parcel = e.parcel
+  SELECT e.parcel FROM exceptions e
+    JOIN parcel_states s ON s.parcel = e.parcel AND s.destination = e.destination
   WHERE e.destination = $1 AND e.status = '{}'
     AND ($2::bigint IS NULL OR e.parcel <= $2) AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
   GROUP BY e.parcel ORDER BY e.parcel DESC LIMIT $4

@@ -2,6 +2,7 @@
 
 from app.domain.codes import Code
 from app.domain.destination import Region, State
+from app.web.answers_of_events import EVENTS_SHAPES, EVENTS_SHOWN
 from app.web.answers_of_the_road import ROAD_ANSWERS, ROAD_SHAPES
 from app.web.auth import Scope
 from app.web.mapping_form import DOCUMENT_SCHEMA, EXAMPLE
@@ -294,6 +295,7 @@ SHAPES: dict[str, Schema] = {
         },
     },
     **ROAD_SHAPES,
+    **EVENTS_SHAPES,
     "Live": members({"status": {"const": "ok"}}),
     "Ready": members({"status": {"const": "ready"}, "reasons": list_of(TEXT)}),
 }
@@ -336,6 +338,7 @@ ANSWERS: dict[tuple[str, str], str] = {
     ("POST", "/keys/{key_id}/rotate"): "Key",
     ("GET", "/audit"): "Act*",
     **ROAD_ANSWERS,
+    **EVENTS_SHOWN,
     ("GET", "/health/live"): "Live",
     ("GET", "/health/ready"): "Ready",
 }

@@ -13,6 +13,7 @@ ROAD_SHAPES: dict[str, Schema] = {
             "remaining": {**INTEGER, "description": "Not reached within the time of one call; ask again."},
             "requests": INTEGER,
             "seconds": {"type": "number", "description": "At least, at the lane's pace."},
+            "replay_id": {**or_null(TEXT), "description": "Null in a dry run."},
         }
     ),
     "StatusCallback": members(

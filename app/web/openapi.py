@@ -117,6 +117,8 @@ def _statuses(path: str, method: str, *, locked: bool) -> list[int]:
         found |= {404}
         if method != "GET":
             found |= {409, 412}
+    if path.startswith("/events/"):
+        found |= {409}
     if (method, path) == ("POST", "/events"):
         found |= {429}
     if path.startswith("/oauth/"):

@@ -36,7 +36,8 @@ async def replay(destination_id: str, body: Replay, caller: CallerOf, wired: Wir
 
     Where a call has no time for all of them, `remaining` says how many are left; ask again for those.
     `seconds` is how long it will take at least. What Amazon would find too old (`too_old`) and what has no
-    data any more (`forgotten`) stays as it is. Asking twice is asking once.
+    data any more (`forgotten`) stays as it is. Asking twice is asking once. `replay_id` names the replay in
+    the history of each of its events.
     """
     wanted = replays.Filter(body.status, body.reason, body.since, body.until)
     until = wired.monotonic() + _LONGEST_S
@@ -64,6 +65,7 @@ async def _round(
             wanted,
             max_age=wired.max_event_age,
             writer=_WRITER,
+            by=caller.actor,
             dry_run=body.dry_run,
         )
         if not body.dry_run:
@@ -74,6 +76,7 @@ async def _round(
                 subject=found.id,
                 destination=found.id,
                 after={
+                    "replay_id": done.replay_id,
                     "status": body.status,
                     "reason": body.reason,
                     "replayed": done.replayed,

@@ -351,7 +351,21 @@ def test_the_paths_of_real_events_come_first_then_the_samples() -> None:
 
 
 def test_the_story_of_an_event_is_in_order_and_in_sentences() -> None:
-    """What happened, when, and what Amazon said."""
+    """What happened, when, what Amazon said of the event, and who replayed it."""
+    attempt = {
+        "outcome": "answered",
+        "http_status": 207,
+        "duration_ms": 12,
+        "events_in_request": 3,
+        "request_id": "r-1",
+        "message": None,
+    }
+    refused = {
+        "item_outcome": "amazon_refused",
+        "item_code": "FIELD_VALUE_IS_INVALID",
+        "item_message": "Not valid.",
+    }
+    unclear = {"item_outcome": "outcome_unknown", "item_code": None, "item_message": "missing_index"}
     trace: dict[str, Any] = {
         "event_time": "2026-11-24T10:00:00Z",
         "accepted_at": "2026-11-24T10:00:01Z",
@@ -362,28 +376,57 @@ def test_the_story_of_an_event_is_in_order_and_in_sentences() -> None:
         "explanation": "Given up.",
         "next_attempt_at": None,
         "warnings": [],
+        "delivered_at": None,
+        "erased_at": None,
+        "attempts_complete": True,
+        "replays": [{"replay_id": "rpl_1", "at": "2026-11-24T10:00:09Z", "by": "key_1"}],
         "attempts": [
-            {
-                "outcome": "answered",
-                "started_at": "2026-11-24T10:00:02Z",
-                "http_status": 207,
-                "took_ms": 12,
-                "events_in_request": 3,
-                "request_id": "r-1",
-                "message": None,
-            }
+            {**attempt, "started_at": "2026-11-24T10:00:02Z", **refused},
+            {**attempt, "started_at": "2026-11-24T10:00:12Z", **unclear},
         ],
     }
-    told = story(trace, "Cart")
+    told = story(trace, "Cart", {"key_1": "Support desk"})
     assert [one.headline for one in told] == [
         "It happened",
         "Accepted and stored",
         "Converted",
         "Sent to Amazon",
+        "Replayed",
+        "Sent to Amazon",
         "Dead",
     ]
     assert "as Lead, with Email and Phone Number" in told[2].detail
     assert "HTTP 207, 12 ms, with 2 more, Amazon's request id r-1." in told[3].detail
+    assert told[3].detail.endswith("Amazon refused this event (FIELD_VALUE_IS_INVALID): Not valid.")
+    assert told[4].detail == "Put back by Support desk; it is sent again."
+    assert told[5].detail.endswith("Amazon's answer did not name this event.")
+
+
+def test_the_story_tells_an_erasure_apart_from_the_delivery() -> None:
+    """Each with its own time; an event that is delivered and not erased ends with its delivery."""
+    trace: dict[str, Any] = {
+        "event_time": "2026-11-24T10:00:00Z",
+        "accepted_at": "2026-11-24T10:00:01Z",
+        "mapping_version": 2,
+        "event_type": "LEAD",
+        "match_keys": [],
+        "status": "delivered",
+        "explanation": "Both.",
+        "next_attempt_at": None,
+        "delivered_at": "2026-11-24T10:00:03Z",
+        "erased_at": "2026-11-25T10:00:00Z",
+        "attempts_complete": False,
+        "replays": [],
+        "attempts": [],
+    }
+    told = story(trace, "Cart")
+    assert [(one.headline, one.at and one.at.day) for one in told[3:]] == [
+        ("Older attempts", None),
+        ("Delivered", 24),
+        ("Erased", 25),
+    ]
+    (last,) = story({**trace, "erased_at": None, "attempts_complete": True}, "Cart")[3:]
+    assert (last.headline, last.at and last.at.day) == ("Delivered", 24)
 
 
 def test_match_keys_are_named_as_people_do() -> None:

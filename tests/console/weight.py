@@ -94,9 +94,9 @@ async def _fill(connection: asyncpg.Connection, cast: Cast, *, events: int, size
     )  # fmt: skip
     await connection.execute(
         "INSERT INTO attempts (id, day, lane, destination, fence, worker, parcels, events, generation, "
-        "  started_at, settled_at, outcome, http_status, took_ms) "
+        "  started_at, settled_at, outcome, http_status, took_ms, delivered) "
         "SELECT 1000000000 + n, (now() AT TIME ZONE 'UTC')::date, $2, $3, 1, 'w', ARRAY[n], 500, 1, at, at, "
-        "  'answered', 207, 80 + n % 97 "
+        "  'answered', 207, 80 + n % 97, 500 "
         "FROM generate_series(0, $1::int) n, LATERAL (SELECT now() - (($1 - n) * 3500.0 / $1 + 60) "
         "  * interval '1 s' AS at) x",
         events // 500, lane, number,

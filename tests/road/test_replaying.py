@@ -23,7 +23,9 @@ async def ask(world: World, dst: str, *, dry_run: bool = False, most: int = 50_0
     async with world.resources.pool.acquire() as c, c.transaction():
         lane: LaneId = await lane_of(c, number)
         wanted = Filter(**{"status": "dead", **of})
-        return await replay(c, number, lane, wanted, max_age=MAX_AGE, writer=1, dry_run=dry_run, most=most)
+        return await replay(
+            c, number, lane, wanted, max_age=MAX_AGE, writer=1, by="key_test", dry_run=dry_run, most=most
+        )
 
 
 def refuse(request: Request) -> httpx.Response:

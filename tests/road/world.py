@@ -22,6 +22,7 @@ from app.domain.destination import State
 from app.domain.event import read_events
 from app.domain.ids import DestinationNumber
 from app.domain.lane_limits import TIMES, Times
+from app.domain.settling import RetryPolicy
 from app.domain.status import Totals, tally
 from app.intake.flushing import NotStored
 from app.intake.receiving import Intake, Result
@@ -163,13 +164,20 @@ class World:
         return results
 
     def work(
-        self, *, listens: bool = True, journey: Journey | None = None, times: Times = TIMES
+        self,
+        *,
+        listens: bool = True,
+        journey: Journey | None = None,
+        times: Times = TIMES,
+        policy: RetryPolicy | None = None,
     ) -> Dispatcher:
-        """Start a worker."""
+        """Start a worker; with a `policy` of its own it waits less between tries."""
         client = EventsClient("client", "http://amazon.test", self.amazon.client())
         sign_in = SignIn("client", Secret(), "http://x/cb", "http://amazon.test", self.amazon.client())
         dispatcher = worker.wired(self.resources, client, sign_in, journey, times=times)
         dispatcher._listens = listens  # the one thing of it that no setting turns off
+        if policy is not None:
+            dispatcher._delivery._policy = policy
         self.workers.append((dispatcher, asyncio.create_task(dispatcher.run())))
         return dispatcher
 

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from app import migrate
 from app.domain.ids import DestinationNumber, ParcelId
-from app.store import counts, flushes, ledger, parcels, partitions
+from app.store import counts, flushes, histories, ledger, parcels, partitions
 
 NOW = datetime.now(UTC)
 
@@ -113,7 +113,7 @@ async def test_partitions_are_made_ahead_and_counted(c: asyncpg.Connection) -> N
 
 
 async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncpg.Connection) -> None:
-    """Parcels, states, exceptions and attempts of the day go together."""
+    """Parcels, states, exceptions, attempts, duplicates and replays of the day go together."""
     day = datetime.now(UTC).date() - timedelta(days=40)
     for table in ("parcels", "attempts"):
         await c.execute(
@@ -126,8 +126,38 @@ async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncp
     await c.execute("UPDATE parcel_states SET day = $1", day)
     assert (await partitions.drop_passed(c, keep_days=30)).days == ()
     await c.execute("UPDATE parcel_states SET fate = 'sent', settled_at = now()")
+    await histories.note_mapped_duplicates(c, [((n).to_bytes(16), ParcelId(1), 0) for n in (1, 2)])
+    await c.execute("UPDATE mapped_duplicates SET day = $1 WHERE key = $2", day, (1).to_bytes(16))
+    for n, days_ago in ((1, 41), (2, 39)):
+        await c.execute(
+            "INSERT INTO replays (id, destination, requested_by, status, requested_at) "
+            "VALUES ($1, 1, 'test', 'dead', now() - $2::interval)",
+            f"rpl_{n:020d}",
+            timedelta(days=days_ago),
+        )
     assert (await partitions.drop_passed(c, keep_days=30)).days == (day,)
-    assert await c.fetchval("SELECT count(*) FROM parcels") == 0
+    for table, left in (("parcels", 0), ("mapped_duplicates", 1), ("replays", 1)):
+        assert await c.fetchval(f"SELECT count(*) FROM {table}") == left, table
+
+
+async def test_attempts_off_the_fast_path_are_found_by_index(c: asyncpg.Connection) -> None:
+    """Among many that were delivered at the first attempt, which that index does not hold."""
+    await c.execute(
+        "INSERT INTO attempts (id, day, lane, destination, fence, worker, parcels, events, generation, "
+        "settled_at, outcome) "
+        "SELECT n, (now() AT TIME ZONE 'UTC')::date, 1, 1, 1, 'w', ARRAY[n], 1, 1, now(), "
+        "CASE WHEN n % 100 = 0 THEN 'throttled' ELSE 'answered' END FROM generate_series(1, 20000) n"
+    )
+    await c.execute("VACUUM ANALYZE attempts")
+    today = await c.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
+    plan = await c.fetch(f"EXPLAIN {histories.ATTEMPTS}", 1, 700, 0, today, [], 10)
+    lines = "\n".join(row[0] for row in plan)
+    assert "_parcels_idx" in lines
+    assert "Seq Scan on attempts_p" + f"{today:%Y%m%d}" not in lines
+    found, are_all = await histories.attempts(
+        c, DestinationNumber(1), parcel=ParcelId(700), place=0, day=today, ids=[]
+    )
+    assert ([one.id for one in found], are_all) == ([700], True)
 
 
 async def test_a_million_states_are_dropped_without_being_deleted(c: asyncpg.Connection) -> None:
@@ -172,11 +202,13 @@ async def test_states_of_before_are_cut_into_spans_and_back(empty_database_url: 
         "data_key) SELECT n, current_date - n, 1, 1, 1, now(), now(), 'k' FROM generate_series(1, 40) n"
     )
     rows = await c.fetch("SELECT * FROM parcel_states ORDER BY parcel")
+    # Later migrations add columns of their own.
+    stored = f"SELECT {', '.join(rows[0].keys())} FROM parcel_states ORDER BY parcel"
     await asyncio.to_thread(migrate.upgrade, empty_database_url)
-    assert await c.fetch("SELECT * FROM parcel_states ORDER BY parcel") == rows
+    assert await c.fetch(stored) == rows
     assert await partitions.days_ahead(c) == 7
     await asyncio.to_thread(migrate.downgrade, empty_database_url, "0005_preflight")
-    assert await c.fetch("SELECT * FROM parcel_states ORDER BY parcel") == rows
+    assert await c.fetch(stored) == rows
     await c.close()
 
 

@@ -72,7 +72,10 @@ async def test_real_answers_have_the_shapes_they_are_described_with(world: World
         "Hashed",  # test_hashing
         "Erasure",  # tests/road/test_erasing
         "ErasureReceipt",
-        "Replayed",  # tests/road/test_replaying
+        "EventHistory",  # tests/road/test_event_histories
+        "ListedEvent",
+        "Stats",
+        "Replayed",
         "StatusCallback",  # test_status_callback
         "DestinationType",  # test_reading_bodies
         "Previewed",  # test_mappings

@@ -1,5 +1,6 @@
 """Where did my event go? Lists by status, and the trace of one."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -7,6 +8,7 @@ from starlette.responses import Response
 
 from app.domain.event_types import EVENT_TYPES
 from app.domain.status import Status
+from app.store import audit
 from app.store.destinations import Destination
 from app.web import destinations, mappings, tracing
 from app.web.auth import Scope
@@ -108,11 +110,21 @@ async def told_of(
         **content_of(wired, found, visitor, "events"),
         "trace": trace,
         "word": present.verdict(trace),
-        "story": present.story(trace, await _name(wired, found, trace["mapping_id"])),
+        "story": present.story(
+            trace, await _name(wired, found, trace["mapping_id"]), await _names(wired, trace["replays"])
+        ),
         "warnings": present.warnings(trace),
         "final": present.is_final(trace),
         "diagnosis": await diagnosis_of(wired, visitor, found) if waits else None,
     }
+
+
+async def _names(wired: Wiring, replays: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+    """Return what the keys are called by which an event was replayed."""
+    if not replays:
+        return {}
+    async with wired.engine.connect() as connection:
+        return await audit.names(connection, [one["by"] for one in replays])
 
 
 async def _name(wired: Wiring, destination: Destination, mapping: str | None) -> str | None:

@@ -204,7 +204,7 @@ def charts(minutes: Sequence[Minute], now: datetime) -> dict[str, str]:
     found = [at.get(place) for place in places]
     throughput = [
         x,
-        [minute.events if minute else 0 for minute in found],
+        [minute.delivered if minute else 0 for minute in found],
         [minute.failed if minute else 0 for minute in found],
     ]
     latency = [

@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from app.domain.codes import WARNINGS
 from app.domain.event_types import EVENT_TYPES
+from app.domain.explaining import UNCLEAR_ANSWERS
 from app.domain.fields import FIELDS
 from app.domain.identity import MATCH_KEYS
 from app.domain.status import FINAL
-from app.web.console.present_words import STATUSES, Word, moment, number
+from app.web.console.present_words import STATUSES, Word, moment, number, person
 
 _WIRE = {rule.type.value: rule.field for rule in MATCH_KEYS}
 
@@ -41,9 +43,25 @@ _OUTCOMES: Mapping[str, tuple[str, str]] = {
     "under_way": ("quiet", "Under way: the answer has not come yet."),
 }
 
+# What an answered request said of this event, where it did not accept it: the words of an item outcome.
+_ITEM_OUTCOMES: Mapping[str, tuple[str, str]] = {
+    "amazon_refused": ("bad", "Amazon refused this event"),
+    "amazon_request_refused": ("bad", "Amazon refused this event"),
+    "amazon_unexpected": ("bad", "Amazon refused this event"),
+    "amazon_endpoint_missing": ("bad", "Amazon does not know this address"),
+    "amazon_item_failed": ("warn", "Amazon failed for this event and asks for it again"),
+    "outcome_unknown": ("warn", "Whether Amazon took this event is not known"),
+    "gave_up": ("bad", "Amazon failed for this event for the last time"),
+}
 
-def story(trace: Mapping[str, Any], mapping_name: str | None) -> list[Told]:
-    """Return the steps of a trace as the API answers it, in the order in which they happened."""
+
+def story(
+    trace: Mapping[str, Any], mapping_name: str | None, names: Mapping[str, str] = MappingProxyType({})
+) -> list[Told]:
+    """Return the steps of a trace as the API answers it, in the order in which they happened.
+
+    `names` are what the keys of those who act are called.
+    """
     own_time = "The event's own time, as its mapping read it."
     happened = [Told(moment(trace["event_time"]), "quiet", "It happened", own_time)]
     told = [
@@ -56,13 +74,31 @@ def story(trace: Mapping[str, Any], mapping_name: str | None) -> list[Told]:
         ),
         Told(None, "good", "Converted", _converted(trace, mapping_name)),
     ]
-    told += [_attempt(one) for one in trace["attempts"]]
-    word = STATUSES[trace["status"]]
-    detail = trace["explanation"]
+    if not trace["attempts_complete"]:
+        told.append(Told(None, "quiet", "Older attempts", "There were more than are shown here."))
+    sent = [_attempt(one) for one in trace["attempts"]]
+    sent += [_replay(one, names) for one in trace["replays"]]
+    told += sorted(sent, key=lambda one: one.at.timestamp() if one.at else 0.0)
     if trace["next_attempt_at"] and trace["status"] == "retrying":
         told.append(Told(moment(trace["next_attempt_at"]), "warn", "Next try", "It is sent again by itself."))
-    last = Told(None, word.tone, word.label, detail)
-    return [*told, last]
+    return [*told, *_last(trace)]
+
+
+def _last(trace: Mapping[str, Any]) -> list[Told]:
+    """Return where it stands; an erasure is a step of its own and changes no earlier one."""
+    word, detail = STATUSES[trace["status"]], trace["explanation"]
+    delivered, erased = moment(trace["delivered_at"]), moment(trace["erased_at"])
+    if delivered is not None and erased is not None:
+        return [
+            Told(delivered, word.tone, word.label, "Amazon accepted it."),
+            Told(erased, "quiet", STATUSES["erased"].label, detail),
+        ]
+    return [Told(delivered or erased, word.tone, word.label, detail)]
+
+
+def _replay(one: Mapping[str, Any], names: Mapping[str, str]) -> Told:
+    by = person(one["by"], names)
+    return Told(moment(one["at"]), "quiet", "Replayed", f"Put back by {by}; it is sent again.")
 
 
 def _converted(trace: Mapping[str, Any], mapping_name: str | None) -> str:
@@ -91,12 +127,17 @@ def _attempt(one: Mapping[str, Any]) -> Told:
     parts = [sentence]
     beside = one["events_in_request"] - 1
     facts = [f"HTTP {one['http_status']}" if one["http_status"] else ""]
-    facts.append(f"{number(one['took_ms'])} ms" if one["took_ms"] is not None else "")
+    facts.append(f"{number(one['duration_ms'])} ms" if one["duration_ms"] is not None else "")
     facts.append(f"with {number(beside)} more" if beside > 0 else "")
     facts.append(f"Amazon's request id {one['request_id']}" if one["request_id"] else "")
     parts.append(", ".join(fact for fact in facts if fact) + "." if any(facts) else "")
     if one["message"]:
         parts.append(f"Amazon's words: {one['message']}")
+    if one["item_outcome"] in _ITEM_OUTCOMES:
+        tone, sentence = _ITEM_OUTCOMES[one["item_outcome"]]
+        code = f" ({one['item_code']})" if one["item_code"] else ""
+        words = UNCLEAR_ANSWERS.get(one["item_message"], one["item_message"])
+        parts.append(f"{sentence}{code}: {words}" if words else f"{sentence}{code}.")
     return Told(moment(one["started_at"]), tone, "Sent to Amazon", " ".join(part for part in parts if part))
 
 
