@@ -204,6 +204,7 @@ SHAPES: dict[str, Schema] = {
                     }
                 )
             ),
+            "next_cursor": or_null(TEXT),
             "suggestions": {"type": "object", "description": "Fields and the paths they could read."},
         }
     ),
@@ -365,12 +366,21 @@ EVENTS_BODY: Schema = {
     },
 }
 EVENTS_ANSWERS: Schema = {
-    status: {"description": meaning, "content": _json(ref("EventResults"))}
-    for status, meaning in (
-        ("200", "With dry_run: what the real call would have answered with 202."),
-        ("202", "Every event was accepted or is a duplicate. Durable: committed with fsync."),
-        ("207", "Some events were rejected; see results."),
-        ("422", "No event was accepted; see results. Without any event read: the error shape."),
+    status: {"description": meaning, "content": _json(shape)}
+    for status, meaning, shape in (
+        ("200", "With dry_run: what the real call would have answered with 202.", ref("EventResults")),
+        (
+            "202",
+            "Every event was accepted or is a duplicate. Durable: committed with fsync.",
+            ref("EventResults"),
+        ),
+        ("207", "Some events were rejected; see results.", ref("EventResults")),
+        (
+            "422",
+            "No event was accepted; see results. Where no event was read (an empty batch, a parameter that "
+            "the address does not take): the error shape.",
+            {"oneOf": [ref("EventResults"), ref("Error")]},
+        ),
     )
 }
 

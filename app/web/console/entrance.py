@@ -19,6 +19,7 @@ from app.web.console import pages, visitors
 from app.web.console.visitors import Visitor
 from app.web.door import scopes_of
 from app.web.errors import Problem, Refusal, Word, problem_of
+from app.web.queries import parameters_of, refused_parameters, without_blanks
 from app.web.wiring import Wiring
 
 logger = logging.getLogger("app.web.console")
@@ -39,6 +40,7 @@ class Entrance(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         within = super().get_route_handler()
         scopes = scopes_of(self.endpoint)
+        parameters = parameters_of(self.dependant, self.endpoint)
 
         async def handle(request: Request) -> Response:
             wired: Wiring = request.app.state.wiring
@@ -51,6 +53,10 @@ class Entrance(APIRoute):
                     request.state.visitor, request.state.caller = visitor, visitor.caller
                     if not visitor.caller.may(*scopes):
                         return pages.problem(request, _NOT_YOURS)
+                if (refused := refused_parameters(request.scope["query_string"], parameters)) is not None:
+                    return pages.problem(request, refused)
+                # A form sends its empty fields too: what they leave out has its default.
+                request.scope["query_string"] = without_blanks(request.scope["query_string"])
                 if request.method == "POST":
                     await _read_form(wired, request)
                     if scopes and request.state.form.get("csrf") != request.state.visitor.csrf:
