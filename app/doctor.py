@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from app import migrate
-from app.settings import Settings
+from app.settings import Settings, is_weak_admin_key, weak_key_ids
 from app.store.deployment import Deployment, read_deployment
 from app.vault import Vault
 
@@ -112,6 +112,9 @@ def _keys(facts: Facts) -> Finding:
     vault = Vault(keys)
     if vault.open(vault.seal(b"doctor", place="doctor"), place="doctor") != b"doctor":
         return Grade.FAILURE, "do not open what they seal"
+    if weak := weak_key_ids(keys):
+        grade = Grade.FAILURE if facts.settings.production else Grade.WARNING
+        return grade, f"hold {', '.join(weak)}, which was not drawn at random: rotate to a random key"
     known = {key.id for key in keys}
     lost = sorted((facts.database.key_ids or frozenset()) - known)
     if lost:
@@ -144,7 +147,11 @@ def _public_url(facts: Facts) -> Finding:
 
 
 def _admin(facts: Facts) -> Finding:
-    if facts.settings.production and facts.settings.bootstrap_admin_key is not None:
+    key = facts.settings.bootstrap_admin_key
+    if key is not None and is_weak_admin_key(key):
+        grade = Grade.FAILURE if facts.settings.production else Grade.WARNING
+        return grade, "can be guessed: it has few characters, or few different ones"
+    if facts.settings.production and key is not None:
         return Grade.WARNING, "is set and holds every scope: make keys with fewer, then unset it"
     return Grade.OK, "is as this environment warrants"
 

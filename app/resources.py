@@ -15,10 +15,10 @@ from pydantic import SecretStr
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from app.amazon.tokens import SignIn
-from app.settings import Settings, named_keys
+from app.settings import Settings, SettingsError, named_keys
 from app.store import secrets as stored_secrets
 from app.telemetry import Telemetry
-from app.vault import Vault
+from app.vault import Unopenable, Vault
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -98,7 +98,12 @@ async def opened(settings: Settings, *, role: str, pool_size: int) -> AsyncItera
     )
     try:
         async with pool.acquire() as connection, connection.transaction():
-            pepper = await _pepper(connection, vault)
+            try:
+                pepper = await _pepper(connection, vault)
+            except Unopenable as problem:
+                raise SettingsError(
+                    [f"ENCRYPTION_KEYS: do not open what the database holds: a secret is {problem}."]
+                ) from None
         resources = Resources(
             settings=settings,
             role=role,

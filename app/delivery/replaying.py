@@ -49,7 +49,8 @@ async def replay(
     if not dry_run:
         moved, delta = await replays.put_back(connection, number, wanted, max_age=max_age, most=most)
         await counts.add(connection, writer, {number: delta})
-    requests, seconds = await _time_of(connection, lane, moved + before)
+    # A replay of nothing takes no request, whatever still waits from an earlier one.
+    requests, seconds = await _time_of(connection, lane, moved + before) if moved else (0, 0.0)
     return Replayed(
         matched=found.matched,
         replayed=moved,

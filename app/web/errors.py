@@ -45,6 +45,7 @@ class Word(StrEnum):
     EVENTS_WAITING = "events_waiting"
     MAPPING_ARCHIVED = "mapping_archived"
     KEY_ENDED = "key_ended"
+    KEY_ROTATED = "key_rotated"
     EVENT_NAME_CONFLICT = "event_name_conflict"
     ADVERTISER_NOT_VISIBLE = "advertiser_not_visible"
     EVENT_AMBIGUOUS = "event_ambiguous"
@@ -97,6 +98,9 @@ TABLE: Mapping[Word, Row] = {
     ),
     Word.MAPPING_ARCHIVED: Row(409, "The mapping was deleted; nothing about it changes any more."),
     Word.KEY_ENDED: Row(409, "The key is revoked or has expired; make a new one."),
+    Word.KEY_ROTATED: Row(
+        409, "The key was rotated before; rotate the key that replaces it, or revoke that one first."
+    ),
     Word.EVENT_NAME_CONFLICT: Row(409, "Another event name is pinned for this advertiser and event type."),
     Word.ADVERTISER_NOT_VISIBLE: Row(
         409,

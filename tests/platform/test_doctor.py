@@ -14,7 +14,7 @@ from app.settings import Settings
 from app.store.deployment import Deployment, read_deployment
 from app.store.partitions import make_ahead
 
-KEYS = SecretStr(",".join(f"{name}:{base64.b64encode(bytes(32)).decode()}" for name in ("new", "old")))
+KEYS = SecretStr(",".join(f"{name}:{base64.b64encode(bytes(range(32))).decode()}" for name in ("new", "old")))
 HEALTHY = Facts(
     settings=Settings.model_construct(
         app_env="production",
@@ -77,7 +77,9 @@ def test_a_wrong_of_the_database_is_found(fact: str, value: object, subject: str
         ("encryption_keys", None, "ENCRYPTION_KEYS", Grade.FAILURE),
         ("amazon_client_secret", None, "Amazon", Grade.FAILURE),
         ("public_url", "https://localhost", "PUBLIC_URL", Grade.FAILURE),
-        ("bootstrap_admin_key", SecretStr("k" * 32), "BOOTSTRAP_ADMIN_KEY", Grade.WARNING),
+        ("bootstrap_admin_key", SecretStr("0123456789abcdef" * 2), "BOOTSTRAP_ADMIN_KEY", Grade.WARNING),
+        ("bootstrap_admin_key", SecretStr("k" * 32), "BOOTSTRAP_ADMIN_KEY", Grade.FAILURE),
+        ("encryption_keys", SecretStr(f"new:{'A' * 43}="), "ENCRYPTION_KEYS", Grade.FAILURE),
         ("app_env", "development", "APP_ENV", Grade.WARNING),
     ],
 )
