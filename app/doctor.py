@@ -25,6 +25,9 @@ MOST_SKEW = timedelta(seconds=2)
 FEWEST_DAYS_AHEAD = 2
 """The same bound at which `/health/ready` turns red."""
 CONNECTIONS_A_PROCESS = 12
+MOST_SEALS = 2**31
+"""Seals of one key, then a warning. NIST SP 800-38D allows 2^32 with random nonces; at 300 parcels a
+second the other half lasts 80 days."""
 
 
 class Grade(StrEnum):
@@ -119,6 +122,11 @@ def _keys(facts: Facts) -> Finding:
     lost = sorted((facts.database.key_ids or frozenset()) - known)
     if lost:
         return Grade.FAILURE, f"lack {', '.join(lost)}, under which stored values are sealed"
+    if (sealed := facts.database.seals.get(keys[0].id, 0)) >= MOST_SEALS:
+        return (
+            Grade.WARNING,
+            f"write with {keys[0].id}, which has sealed {sealed:,} values; rotate to a new key before 2^32",
+        )
     unused = sorted(known - {keys[0].id} - (facts.database.key_ids or frozenset()))
     if unused and facts.database.key_ids:
         return (

@@ -16,6 +16,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_rand
 
 from app.amazon.tokens import SignIn
 from app.settings import Settings, SettingsError, named_keys
+from app.store import key_usage
 from app.store import secrets as stored_secrets
 from app.telemetry import Telemetry
 from app.vault import Unopenable, Vault
@@ -100,6 +101,7 @@ async def opened(settings: Settings, *, role: str, pool_size: int) -> AsyncItera
         async with pool.acquire() as connection, connection.transaction():
             try:
                 pepper = await _pepper(connection, vault)
+                await key_usage.note(connection, vault.writes)
             except Unopenable as problem:
                 raise SettingsError(
                     [f"ENCRYPTION_KEYS: do not open what the database holds: a secret is {problem}."]

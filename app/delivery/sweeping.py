@@ -7,12 +7,13 @@ from datetime import timedelta
 import asyncpg
 
 from app.domain.ids import DestinationNumber
-from app.store import RoadConnection, counts, exceptions, notices, parcels, partitions
+from app.store import RoadConnection, audit_head, counts, exceptions, notices, parcels, partitions
 from app.telemetry import Telemetry
 
 _AT_ONCE = 500
 _SWEEP_LOCK = 7_303  # one worker sweeps at a time; the others skip their turn
 _PARTITIONS_EVERY_S = 3_600.0
+_AUDIT_HEAD_EVERY_S = 24 * 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Sweeper:
         self._monotonic = monotonic
         self._telemetry = telemetry
         self._tells = tells
-        self._partitions_at = float("-inf")
+        self._partitions_at = self._audit_head_at = float("-inf")
 
     async def sweep(self) -> None:
         """Do one round, unless another worker is at it."""
@@ -62,6 +63,14 @@ class Sweeper:
             if now - self._partitions_at >= _PARTITIONS_EVERY_S:
                 await self.keep_partitions(connection)
                 self._partitions_at = now
+            if now - self._audit_head_at >= _AUDIT_HEAD_EVERY_S:
+                await self.log_audit_head(connection)
+                self._audit_head_at = now
+
+    async def log_audit_head(self, connection: RoadConnection) -> None:
+        """Log the newest hash of the audit: kept outside the database, it shows a chain that was cut off."""
+        if (head := await audit_head.read(connection)) is not None:
+            self._telemetry.log("audit.head", rows=head.rows, hash=head.hash.hex())
 
     async def keep_partitions(self, connection: RoadConnection) -> None:
         """Make partitions ahead, begin the ledger's next generation when it is time, drop what has passed."""

@@ -1,9 +1,11 @@
 """What the database says of itself: the facts that `doctor` judges."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from app.store import key_usage
 from app.store.partitions import days_ahead
 from app.store.rewrapping import COLUMNS
 
@@ -13,7 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Facts about one database. `days_ahead` and `key_ids` are None before the first migration."""
+    """Facts about one database. `days_ahead` and `key_ids` are None before the first migration.
+
+    `seals` is how many values each encryption key has sealed at most.
+    """
 
     version: int
     fsync: str
@@ -25,6 +30,7 @@ class Deployment:
     revision: str | None
     days_ahead: int | None
     key_ids: frozenset[str] | None
+    seals: Mapping[str, int] = field(default_factory=dict)
 
 
 # Sealed values name the key they are sealed under in clear: its length (1 byte), then the id.
@@ -49,9 +55,13 @@ async def read_deployment(connection: "RoadConnection") -> Deployment:
     assert row is not None
     facts = dict(row)
     revision = ahead = key_ids = None
+    seals: Mapping[str, int] = {}
     if facts.pop("migrated"):
         revision = await connection.fetchval("SELECT max(version_num) FROM alembic_version")
     if revision is not None:
         ahead = await days_ahead(connection)
         key_ids = frozenset(found["id"] for found in await connection.fetch(_KEY_IDS))
-    return Deployment(**facts, revision=revision, days_ahead=ahead, key_ids=key_ids)
+        # A database that waits for its migrations may lack the table; doctor says that it waits.
+        if await connection.fetchval("SELECT to_regclass('encryption_keys') IS NOT NULL"):
+            seals = await key_usage.seals(connection)
+    return Deployment(**facts, revision=revision, days_ahead=ahead, key_ids=key_ids, seals=seals)

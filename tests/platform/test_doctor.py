@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from app import migrate
 from app.doctor import Facts, Grade, examine
 from app.settings import Settings
+from app.store import key_usage
 from app.store.deployment import Deployment, read_deployment
 from app.store.partitions import make_ahead
 
@@ -64,6 +65,7 @@ def test_a_healthy_production_has_nothing_to_say() -> None:
         ("days_ahead", 1, "partitions", Grade.FAILURE),
         ("days_ahead", -1, "partitions", Grade.WARNING),
         ("key_ids", frozenset({"lost"}), "ENCRYPTION_KEYS", Grade.FAILURE),
+        ("seals", {"new": 2**31, "old": 0}, "ENCRYPTION_KEYS", Grade.WARNING),
     ],
 )
 def test_a_wrong_of_the_database_is_found(fact: str, value: object, subject: str, grade: Grade) -> None:
@@ -112,6 +114,21 @@ async def test_the_facts_are_read_from_a_real_database(database_url: str) -> Non
     assert facts.days_ahead == 7
     assert facts.key_ids == {"other"}
     assert facts.fsync == "off"
+
+
+async def test_seals_are_bounded_by_the_parcels_since_a_key_was_first_used(database_url: str) -> None:
+    """A key that comes later counts from the oldest parcel that is still stored."""
+    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    try:
+        await key_usage.note(connection, "first")
+        await connection.execute("SELECT setval('parcel_ids', 5000)")
+        await key_usage.note(connection, "first")
+        await key_usage.note(connection, "second")
+        await connection.execute("SELECT setval('parcel_ids', 5007)")
+        facts = await read_deployment(connection)
+    finally:
+        await connection.close()
+    assert facts.seals == {"first": 5006, "second": 7}
 
 
 async def test_an_empty_database_is_read_too(empty_database_url: str) -> None:
