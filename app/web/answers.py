@@ -10,6 +10,7 @@ from app.web.schema_words import ANY, INTEGER, TEXT, TIME, YES, Schema, list_of,
 _WARNINGS = list_of(
     members({"code": TEXT, "field": or_null(TEXT), "destination_id": TEXT}, optional=("destination_id",))
 )
+_EVENT_ID = "Shown and logged. No `@`, no phone number; never an advertising id."
 _AT = "2026-11-24T10:00:00Z"
 _DESTINATION_ID, _MAPPING_ID = "dst_0a1b2c3d4e5f6g7h8i9j", "map_0a1b2c3d4e5f6g7h8i9j"
 
@@ -281,7 +282,7 @@ SHAPES: dict[str, Schema] = {
         "type": "object",
         "description": "Three ids route it; everything else is catalogue data that mappings read by path.",
         "properties": {
-            "event_id": {"type": "string", "minLength": 1, "maxLength": 256},
+            "event_id": {"type": "string", "minLength": 1, "maxLength": 256, "description": _EVENT_ID},
             "destination_id": TEXT,
             "mapping_id": TEXT,
         },
