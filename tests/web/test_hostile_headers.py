@@ -1,4 +1,4 @@
-"""Headers that break a parser are the caller's fault on every route: never a 500."""
+"""Headers, queries and paths that break a parser are the caller's fault on every route: never a 500."""
 
 import dataclasses
 import re
@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from app.web.headers import address_parts
+from app.web.queries import parameters_of
 from tests.web.test_queries import application_of, routes, signed_in
 from tests.web.world import BOOTSTRAP, World
 
@@ -65,6 +66,43 @@ async def test_no_route_breaks_on_a_hostile_header(world: World, database_url: s
                 assert fine, (method, address, name, answer.text[:200])
                 tried += 1
     assert tried > 800
+
+
+VALUES = ("%00", "%ff%fe", "%ED%A0%80", "9" * 400, "1e999", "MQ MQ")
+    "%00",
+    "%ff%fe",
+    "%ED%A0%80",
+    "9" * 400,
+    "-1",
+    "1e999",
+    "nan",
+    "http%3A%2F%2F%5B",
+    "%2B",
+    "AA==",
+    "MQ MQ",
+)
+
+
+async def test_no_route_breaks_on_a_hostile_query_or_path(world: World, database_url: str) -> None:
+    """Each declared parameter with each value, and each value as every id of the path."""
+    await signed_in(world)
+    made = await world.made()
+    application = application_of(world)
+    tried = 0
+    async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1, max_size=2) as pool:
+        application.state.wiring = dataclasses.replace(world.wiring, pool=pool)
+        for method, address, route in routes(world):
+            if route.path == "/health/ready":
+                continue
+            declared = parameters_of(route.dependant, route.endpoint).names
+            named = re.sub("^(.*/destinations)/x", rf"\1/{made['id']}", address)
+            asked = [f"{named}?{name}={value}" for name in sorted(declared) for value in VALUES]
+            asked += [re.sub("/x(?=/|$)", f"/{value}", address) for value in VALUES if "{" in route.path]
+            for one in asked if method == "GET" else asked[:3]:
+                answer = await world.call(method, one)
+                assert answer.status_code < 500, (method, one, answer.text[:200])
+                tried += 1
+    assert tried > 300
 
 
 async def test_credentials_that_cannot_be_read_are_401(world: World) -> None:
