@@ -69,18 +69,6 @@ async def test_no_route_breaks_on_a_hostile_header(world: World, database_url: s
 
 
 VALUES = ("%00", "%ff%fe", "%ED%A0%80", "9" * 400, "1e999", "MQ MQ")
-    "%00",
-    "%ff%fe",
-    "%ED%A0%80",
-    "9" * 400,
-    "-1",
-    "1e999",
-    "nan",
-    "http%3A%2F%2F%5B",
-    "%2B",
-    "AA==",
-    "MQ MQ",
-)
 
 
 async def test_no_route_breaks_on_a_hostile_query_or_path(world: World, database_url: str) -> None:
