@@ -192,7 +192,8 @@ def is_personal_id(text: str) -> bool:
     return "@" in text or (text[:1] == "+" and _PHONE_NUMBER.fullmatch(text) is not None)
 
 
-MAX_JOURNEY_ID_LENGTH: Final = 128
+# The same rule and no control character, in one pass: it is asked for with every event.
+_JOURNEY_ID: Final = re.compile(r"(?!\+[0-9]{8,15}\Z)[^\x00-\x1f\x7f-\x9f@]{1,128}", re.ASCII)
 
 
 def journey_id(found: Any) -> str | None:
@@ -202,9 +203,7 @@ def journey_id(found: Any) -> str | None:
     """
     if type(found) is int:
         found = str(found)
-    if type(found) is not str or not 1 <= len(found) <= MAX_JOURNEY_ID_LENGTH:
-        return None
-    return None if CONTROL_CHARACTER.search(found) or is_personal_id(found) else found
+    return found if type(found) is str and _JOURNEY_ID.fullmatch(found) else None
 
 
 def execution_id_of(content: dict[str, Any]) -> str | None:
