@@ -18,7 +18,7 @@ import asyncpg
 from app import migrate
 from app.domain.skew import MOST_SKEW_S
 from app.operating.balance import sentence
-from app.settings import Settings
+from app.settings import Settings, is_weak_admin_key, weak_key_ids
 from app.store.deployment import Deployment, read_deployment
 from app.vault import Vault
 
@@ -28,6 +28,9 @@ FEWEST_DAYS_AHEAD = 2
 """The same bound at which `/health/ready` turns red."""
 CONNECTIONS_A_PROCESS = 12
 OLDEST_BALANCE = timedelta(hours=6)
+MOST_SEALS = 2**31
+"""Seals of one key, then a warning. NIST SP 800-38D allows 2^32 with random nonces; at 300 parcels a
+second the other half lasts 80 days."""
 
 
 class Grade(StrEnum):
@@ -116,10 +119,18 @@ def _keys(facts: Facts) -> Finding:
     vault = Vault(keys)
     if vault.open(vault.seal(b"doctor", place="doctor"), place="doctor") != b"doctor":
         return Grade.FAILURE, "do not open what they seal"
+    if weak := weak_key_ids(keys):
+        grade = Grade.FAILURE if facts.settings.production else Grade.WARNING
+        return grade, f"hold {', '.join(weak)}, which was not drawn at random: rotate to a random key"
     known = {key.id for key in keys}
     lost = sorted((facts.database.key_ids or frozenset()) - known)
     if lost:
         return Grade.FAILURE, f"lack {', '.join(lost)}, under which stored values are sealed"
+    if (sealed := facts.database.seals.get(keys[0].id, 0)) >= MOST_SEALS:
+        return (
+            Grade.WARNING,
+            f"write with {keys[0].id}, which has sealed {sealed:,} values; rotate to a new key before 2^32",
+        )
     unused = sorted(known - {keys[0].id} - (facts.database.key_ids or frozenset()))
     if unused and facts.database.key_ids:
         return (
@@ -185,7 +196,11 @@ def _public_url(facts: Facts) -> Finding:
 
 
 def _admin(facts: Facts) -> Finding:
-    if facts.settings.production and facts.settings.bootstrap_admin_key is not None:
+    key = facts.settings.bootstrap_admin_key
+    if key is not None and is_weak_admin_key(key):
+        grade = Grade.FAILURE if facts.settings.production else Grade.WARNING
+        return grade, "can be guessed: it has few characters, or few different ones"
+    if facts.settings.production and key is not None:
         return Grade.WARNING, "is set and holds every scope: make keys with fewer, then unset it"
     return Grade.OK, "is as this environment warrants"
 

@@ -31,7 +31,7 @@ from app.telemetry import configure_logging
 from app.watched import watched
 from app.web.api import create_api
 from app.web.connections import Terms
-from app.web.serving import Server
+from app.web.serving import TLS_ONLY, Server
 from app.web.starting import answering
 from app.web.wiring import Wiring
 
@@ -68,6 +68,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
             registry=resources.telemetry.registry,
             gauges=application.state.gauges,
             posting=application.state.posting,
+            headers=TLS_ONLY if settings.production else (),
         )
         # Readiness turns red by this, and a stream of live updates ends at its next look at it.
         application.state.stopping = lambda: server.leaving

@@ -16,13 +16,13 @@ from pydantic import SecretStr
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from app.amazon.tokens import SignIn
-from app.settings import Settings, named_keys
-from app.store import keepalive
+from app.settings import Settings, SettingsError, named_keys
+from app.store import keepalive, key_usage
 from app.store import secrets as stored_secrets
 from app.store.clock import DatabaseClock
 from app.store.outcomes import Outcomes
 from app.telemetry import Telemetry
-from app.vault import Vault
+from app.vault import Unopenable, Vault
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
@@ -175,7 +175,14 @@ async def _opened_pool(dsn: str, vault: Vault, *, role: str, size: int) -> tuple
     )
     try:
         async with pool.acquire() as connection, connection.transaction():
-            return pool, await _pepper(connection, vault)
+            pepper = await _pepper(connection, vault)
+            await key_usage.note(connection, vault.writes)
+            return pool, pepper
+    except Unopenable as problem:
+        pool.terminate()
+        raise SettingsError(
+            [f"ENCRYPTION_KEYS: do not open what the database holds: a secret is {problem}."]
+        ) from None
     except BaseException:
         pool.terminate()
         raise

@@ -21,6 +21,8 @@ from app.vault import KEY_BYTES, NamedKey
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORTEST_ADMIN_KEY = 32
+FEWEST_CHARACTERS = 10  # different ones, in a BOOTSTRAP_ADMIN_KEY for production
+FEWEST_BYTES = 8  # different ones, in an encryption key: random keys of 32 bytes have about 30
 
 
 class SettingsError(Exception):
@@ -171,6 +173,17 @@ class Settings(BaseSettings):
         return named_keys(self.encryption_keys) if self.encryption_keys else ()
 
 
+def weak_key_ids(keys: Iterable[NamedKey]) -> list[str]:
+    """Return the ids of encryption keys that were not drawn at random, such as 32 zero bytes."""
+    return [key.id for key in keys if len(set(key.key)) < FEWEST_BYTES]
+
+
+def is_weak_admin_key(key: SecretStr) -> bool:
+    """Return whether a bootstrap key is too short or too uniform to be a secret."""
+    text = key.get_secret_value()
+    return len(text) < SHORTEST_ADMIN_KEY or len(set(text)) < FEWEST_CHARACTERS
+
+
 def named_keys(setting: SecretStr) -> tuple[NamedKey, ...]:
     """Read `id:base64key,id:base64key`; raises ValueError with a sentence that names no key."""
     found: list[NamedKey] = []
@@ -239,6 +252,16 @@ def _contradictions(settings: Settings) -> Iterable[str]:
         yield "DATABASE_URL: is required when APP_ENV is production."
     if settings.encryption_keys is None:
         yield "ENCRYPTION_KEYS: is required when APP_ENV is production."
+    if weak := weak_key_ids(settings.named_keys):
+        yield (
+            f"ENCRYPTION_KEYS: {', '.join(weak)}: fewer than {FEWEST_BYTES} different byte values; "
+            "make a key with `openssl rand -base64 32`."
+        )
+    if settings.bootstrap_admin_key is not None and is_weak_admin_key(settings.bootstrap_admin_key):
+        yield (
+            f"BOOTSTRAP_ADMIN_KEY: must have {SHORTEST_ADMIN_KEY} characters or more, at least "
+            f"{FEWEST_CHARACTERS} different ones, when APP_ENV is production."
+        )
     if settings.amazon_base_url is not None:
         yield "AMAZON_BASE_URL: replaces Amazon and is refused when APP_ENV is production."
     if not settings.public_url.startswith("https://"):

@@ -5,7 +5,7 @@ import base64
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -66,8 +66,8 @@ async def receipt(pool: asyncpg.Pool, vault: Vault, found: erasures.Erasure) -> 
     body = {
         "id": found.id,
         "status": _status(vault, found),
-        "requested_at": found.requested_at.isoformat(),
-        "finished_at": found.finished_at.isoformat() if found.finished_at else None,
+        "requested_at": _time(found.requested_at),
+        "finished_at": _time(found.finished_at) if found.finished_at else None,
         "requested_by": found.requested_by,
         "identifiers": list(found.kinds),
         "parcels_scanned": found.scanned,
@@ -99,6 +99,10 @@ async def _key(pool: asyncpg.Pool, vault: Vault) -> Ed25519PrivateKey:
     async with pool.acquire() as connection, connection.transaction():
         kept = await stored_secrets.keep_first(connection, _SECRET, fresh)
     return Ed25519PrivateKey.from_private_bytes(vault.open(kept, place=place))
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _text(raw: bytes) -> str:

@@ -58,7 +58,8 @@ async def replay(
         )
         await replays.finish(connection, this, moved)
         await counts.add(connection, writer, {number: delta})
-    requests, seconds = await _time_of(connection, lane, moved + before)
+    # A replay of nothing takes no request, whatever still waits from an earlier one.
+    requests, seconds = await _time_of(connection, lane, moved + before) if moved else (0, 0.0)
     return Replayed(
         matched=found.matched,
         replayed=moved,

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 
 from app.domain.ids import DestinationNumber
-from app.store import RoadConnection, counts, exceptions, notices, parcels, partitions
+from app.store import RoadConnection, audit_head, counts, exceptions, notices, parcels, partitions
 from app.store.damage import is_damage
 from app.telemetry import Telemetry, describe
 
@@ -16,6 +16,7 @@ _AT_ONCE = 500
 _SWEEP_LOCK = 7_303  # one worker sweeps at a time; the others skip their turn
 _PARTITIONS_EVERY_S = 3_600.0
 FEWEST_DAYS_AHEAD = 3  # one more than readiness asks for
+_AUDIT_HEAD_EVERY_S = 24 * 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +50,20 @@ class Sweeper:
         self._monotonic = monotonic
         self._telemetry = telemetry
         self._tells = tells
-        self._partitions_at = float("-inf")
+        self._partitions_at = self._audit_head_at = float("-inf")
 
     async def sweep(self) -> None:
         """Do one round, unless another worker is at it. Damaged rows in one step do not stop the others."""
         async with self._pool.acquire() as connection:
             # First, and whatever becomes of the rest: without partitions nothing can be stored.
             await self._look_after_partitions(connection)
-            if await self._in_turn(connection, self._expire):
-                await self._in_turn(connection, self._forget)
+            if not await self._in_turn(connection, self._expire):
+                return
+            await self._in_turn(connection, self._forget)
+            now = self._monotonic()
+            if now - self._audit_head_at >= _AUDIT_HEAD_EVERY_S:
+                await self.log_audit_head(connection)
+                self._audit_head_at = now
 
     async def _look_after_partitions(self, connection: RoadConnection) -> None:
         """Do their maintenance once an hour, and at once where they run out.
@@ -93,6 +99,11 @@ class Sweeper:
         await parcels.forget(
             connection, after=self._retention.key_life, dead_after=self._retention.dead_key_life
         )
+
+    async def log_audit_head(self, connection: RoadConnection) -> None:
+        """Log the newest hash of the audit: kept outside the database, it shows a chain that was cut off."""
+        if (head := await audit_head.read(connection)) is not None:
+            self._telemetry.log("audit.head", rows=head.rows, hash=head.hash.hex())
 
     async def keep_partitions(self, connection: RoadConnection) -> None:
         """Make partitions ahead, begin the ledger's next generation when it is time, drop what has passed."""

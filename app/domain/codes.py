@@ -54,7 +54,7 @@ DOOR_REASONS = _rows(
     (
         "event_id_personal",
         Code.BAD_REQUEST,
-        "Never use an e-mail address as event_id; use an order or message id.",
+        "Never use an e-mail address or a phone number as event_id; use an order or message id.",
     ),
     (
         "event_id_conflict",

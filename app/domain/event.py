@@ -174,29 +174,45 @@ def judge_event_id(event_id: Any) -> Rejection | None:
         return Rejection("event_id_invalid", "event_id", None, detail, None)
     if CONTROL_CHARACTER.search(event_id):
         return Rejection("event_id_invalid", "event_id", None, "event_id holds a control character.", None)
-    if "@" in event_id:
-        detail = "event_id holds '@', as e-mail addresses do; ids are shown and logged."
+    if is_personal_id(event_id):
+        detail = "event_id looks like an e-mail address or a phone number; ids are shown and logged."
         return Rejection("event_id_personal", "event_id", None, detail, None)
     return None
 
 
-# No control character, and no "@", as e-mail addresses have.
-_EXECUTION_ID: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f@]{1,128}")
+_PHONE_NUMBER: Final = re.compile(r"\+[0-9]{8,15}", re.ASCII)
+
+
+def is_personal_id(text: str) -> bool:
+    """Return whether an id holds `@`, as e-mail addresses do, or is a phone number: `+` and 8 to 15 digits.
+
+    A mobile advertising id has the form of a random UUID, which is the usual form of an id: it cannot be
+    told apart and is taken.
+    """
+    return "@" in text or (text[:1] == "+" and _PHONE_NUMBER.fullmatch(text) is not None)
+
+
+# The same rule and no control character, in one pass: it is asked for with every event.
+_JOURNEY_ID: Final = re.compile(r"(?!\+[0-9]{8,15}\Z)[^\x00-\x1f\x7f-\x9f@]{1,128}", re.ASCII)
+
+
+def journey_id(found: Any) -> str | None:
+    """Return an id of a journey, node or execution that may be stored and shown, else None.
+
+    The rule of event ids. Such an id never rejects its event: only searches and filters read it.
+    """
+    if type(found) is int:
+        found = str(found)
+    return found if type(found) is str and _JOURNEY_ID.fullmatch(found) else None
 
 
 def execution_id_of(content: dict[str, Any]) -> str | None:
-    """Return the id of the journey run that sent an event, where it has one that may be kept and shown.
+    """Return the id of the journey run that sent an event, where it has one that may be stored and shown.
 
-    The same that keeps an event id from being one keeps this from being kept, but never rejects the event:
-    to whom it matters is the search only. Source: interface §2, `journey.execution_id`.
+    Source: interface §2, `journey.execution_id`.
     """
     journey = content.get("journey")
-    if type(journey) is not dict:
-        return None
-    found = journey.get("execution_id")
-    if type(found) is int:
-        found = str(found)
-    return found if type(found) is str and _EXECUTION_ID.fullmatch(found) else None
+    return journey_id(journey.get("execution_id")) if type(journey) is dict else None
 
 
 _CANONICAL: Final = msgspec.json.Encoder(order="sorted", decimal_format="number")

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from app.domain.currencies import CURRENCIES
-from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE
+from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE, is_personal_id
 from app.domain.failures import Failed, json_type, wrong_type
 from app.domain.numbers import is_number, number_text, rounded
 
@@ -78,8 +78,8 @@ def read_amazon_event_id(value: Any) -> str | Failed:
     """Read a mapped eventId. One that looks like an address or like an id made here is refused."""
     if failed := _text(value, "amazon_event_id_invalid", MAX_AMAZON_EVENT_ID):
         return failed
-    if "@" in value:
-        return Failed("amazon_event_id_invalid", "holds '@', as e-mail addresses do")
+    if is_personal_id(value):
+        return Failed("amazon_event_id_invalid", "looks like an e-mail address or a phone number")
     if DERIVED_SHAPE.match(value):
         return Failed("amazon_event_id_invalid", "has the shape of a derived id: 16 hex digits and a colon")
     return str(value)

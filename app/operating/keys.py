@@ -11,7 +11,7 @@ from app.settings import Settings
 from app.store import destinations, keys
 from app.store.keys import Key
 from app.web.auth import Scope
-from app.web.key_acts import DAY_S, make_key, revoke_key, rotate_key
+from app.web.key_acts import DAY_S, NotRotated, make_key, revoke_key, rotate_key
 
 _MOST = 10_000
 
@@ -93,8 +93,10 @@ async def _rotate(resources: Resources, asked: argparse.Namespace) -> int:
             expires_at=None,
             by=actor(),
         )
-    if done is None:
+    if done is NotRotated.ENDED:
         return _fail("There is no such key, or it is revoked or has expired.")
+    if isinstance(done, NotRotated):
+        return _fail("The key was rotated before; rotate the key that replaces it, or revoke that one first.")
     made, secret, old = done
     assert old.expires_at is not None
     _say(f"{made.id}  {secret}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from app.store import balance
+from app.store import balance, key_usage
 from app.store.balance import Result
 from app.store.partitions import days_ahead
 from app.store.rewrapping import COLUMNS
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Facts about one database. `days_ahead` and `key_ids` are None before the first migration."""
+    """Facts about one database. `days_ahead` and `key_ids` are None before the first migration.
+
+    `seals` is how many values each encryption key has sealed at most.
+    """
 
     version: int
     fsync: str
@@ -36,6 +39,7 @@ class Deployment:
     # table cannot be read. A reader of damaged batches adds what it finds.
     damaged: Mapping[str, int | None] = field(default_factory=dict)
     balance: Result | None = None
+    seals: Mapping[str, int] = field(default_factory=dict)
 
 
 # Sealed values name the key they are sealed under in clear: its length (1 byte), then the id.
@@ -69,15 +73,25 @@ async def read_deployment(connection: "RoadConnection") -> Deployment:
     facts = dict(row)
     revision = ahead = key_ids = last = None
     damaged: dict[str, int | None] = {}
+    seals: Mapping[str, int] = {}
     if facts.pop("migrated"):
         revision = await connection.fetchval("SELECT max(version_num) FROM alembic_version")
     if revision is not None:
         ahead = await days_ahead(connection)
         key_ids, damaged = await _sealed(connection)
+        # A database that waits for its migrations may lack a table; doctor says that it waits.
         if await connection.fetchval("SELECT to_regclass('balance_checks') IS NOT NULL"):
             last = await balance.last(connection)
+        if await connection.fetchval("SELECT to_regclass('encryption_keys') IS NOT NULL"):
+            seals = await key_usage.seals(connection)
     return Deployment(
-        **facts, revision=revision, days_ahead=ahead, key_ids=key_ids, damaged=damaged, balance=last
+        **facts,
+        revision=revision,
+        days_ahead=ahead,
+        key_ids=key_ids,
+        damaged=damaged,
+        balance=last,
+        seals=seals,
     )
 
 

@@ -156,6 +156,14 @@ async def lock(connection: AsyncConnection, key: str) -> Key | None:
     return None if found is None else _read(found)
 
 
+async def has_successor(connection: AsyncConnection, key: KeyId) -> bool:
+    """Return whether a key that replaces this one may still act."""
+    row = await connection.execute(
+        text(f"SELECT 1 FROM api_keys WHERE replaces = :id AND {_ALIVE} LIMIT 1"), {"id": key}
+    )
+    return row.scalar_one_or_none() is not None
+
+
 async def let_expire(connection: AsyncConnection, key: KeyId, *, seconds: int) -> Key:
     """Let a key end this many seconds from now, on the database's clock, or earlier where it would anyway."""
     row = await connection.execute(

@@ -16,7 +16,7 @@ from app.web import publishing
 from app.web.auth import Caller, Scope
 from app.web.door import CallerOf, Door, Wired, needs
 from app.web.errors import Refusal, Word
-from app.web.paging import page
+from app.web.paging import PAGE, Cursor, Limit, page_from
 from app.web.problems import Field
 from app.web.schemas import Rename
 
@@ -43,12 +43,14 @@ async def _require_whole(connection: AsyncConnection, caller: Caller, advertiser
 
 @router.get("/advertisers/{advertiser_id}/event-names", summary="List pinned event names")
 @needs(Scope.DESTINATIONS_READ)
-async def list_all(advertiser_id: str, caller: CallerOf, wired: Wired) -> dict[str, Any]:
+async def list_all(
+    advertiser_id: str, caller: CallerOf, wired: Wired, limit: Limit = PAGE, cursor: Cursor = None
+) -> dict[str, Any]:
     """List the one name that each event type has for an advertiser."""
     async with wired.engine.connect() as connection:
         await _require_whole(connection, caller, advertiser_id)
         pins = await event_names.of_advertiser(connection, advertiser_id)
-    return page([shown(pin) for pin in pins], None)
+    return page_from([shown(pin) for pin in pins], limit, cursor)
 
 
 @router.post(

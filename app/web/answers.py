@@ -11,6 +11,7 @@ from app.web.schema_words import ANY, INTEGER, TEXT, TIME, YES, Schema, list_of,
 _WARNINGS = list_of(
     members({"code": TEXT, "field": or_null(TEXT), "destination_id": TEXT}, optional=("destination_id",))
 )
+_EVENT_ID = "Shown and logged. No `@`, no phone number; never an advertising id."
 _AT = "2026-11-24T10:00:00Z"
 _DESTINATION_ID, _MAPPING_ID = "dst_0a1b2c3d4e5f6g7h8i9j", "map_0a1b2c3d4e5f6g7h8i9j"
 
@@ -205,6 +206,7 @@ SHAPES: dict[str, Schema] = {
                     }
                 )
             ),
+            "next_cursor": or_null(TEXT),
             "suggestions": {"type": "object", "description": "Fields and the paths they could read."},
         }
     ),
@@ -281,7 +283,7 @@ SHAPES: dict[str, Schema] = {
         "type": "object",
         "description": "Three ids route it; everything else is catalogue data that mappings read by path.",
         "properties": {
-            "event_id": {"type": "string", "minLength": 1, "maxLength": 256},
+            "event_id": {"type": "string", "minLength": 1, "maxLength": 256, "description": _EVENT_ID},
             "destination_id": TEXT,
             "mapping_id": TEXT,
         },
@@ -368,12 +370,21 @@ EVENTS_BODY: Schema = {
     },
 }
 EVENTS_ANSWERS: Schema = {
-    status: {"description": meaning, "content": _json(ref("EventResults"))}
-    for status, meaning in (
-        ("200", "With dry_run: what the real call would have answered with 202."),
-        ("202", "Every event was accepted or is a duplicate. Durable: committed with fsync."),
-        ("207", "Some events were rejected; see results."),
-        ("422", "No event was accepted; see results. Without any event read: the error shape."),
+    status: {"description": meaning, "content": _json(shape)}
+    for status, meaning, shape in (
+        ("200", "With dry_run: what the real call would have answered with 202.", ref("EventResults")),
+        (
+            "202",
+            "Every event was accepted or is a duplicate. Durable: committed with fsync.",
+            ref("EventResults"),
+        ),
+        ("207", "Some events were rejected; see results.", ref("EventResults")),
+        (
+            "422",
+            "No event was accepted; see results. Where no event was read (an empty batch, a parameter that "
+            "the address does not take): the error shape.",
+            {"oneOf": [ref("EventResults"), ref("Error")]},
+        ),
     )
 }
 

@@ -34,6 +34,7 @@ from app.web import (
 from app.web.auth import KeyRing
 from app.web.console.router import router as console_router
 from app.web.envelope import Envelope
+from app.web.heads import Heads
 from app.web.health import API, Readiness
 from app.web.posting import Posting
 from app.web.pressure import Gauges, resident_bytes
@@ -125,7 +126,7 @@ def create_api(wiring: Wiring) -> Api:
     )
     turnstile = Turnstile()
     envelope = Envelope(
-        app.framework,
+        Heads(app.framework),
         registry=wiring.registry,
         monotonic=wiring.monotonic,
         gauges=app.state.gauges,

@@ -13,7 +13,7 @@ from app.domain.mapping import ACTION, MAX_CUSTOM_FIELDS
 from app.domain.presets import PRESETS
 from app.web.auth import Scope
 from app.web.door import Door, needs
-from app.web.paging import page
+from app.web.paging import PAGE, Cursor, Limit, page_from
 
 router = APIRouter(route_class=Door, tags=["catalog"])
 
@@ -186,6 +186,8 @@ def _text(kind: dict[str, Any]) -> str:
 @needs(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
 async def catalog(
     q: Annotated[str | None, Query(max_length=200, description="Words to look for, as `amazon`.")] = None,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
 ) -> dict[str, Any]:
     """List destination types, with all that a form for a destination or a mapping needs."""
-    return page(search(q), None)
+    return page_from(search(q), limit, cursor)

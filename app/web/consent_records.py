@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
@@ -19,6 +18,7 @@ from app.web.destinations import seen
 from app.web.door import CallerOf, Door, Wired, needs
 from app.web.exact import ExactJson
 from app.web.paging import PAGE, Cursor, Limit, cursor_of, event_place_of, partial_page
+from app.web.schemas import Instant
 from app.web.wiring import Wiring
 
 router = APIRouter(route_class=Door, tags=["events"])
@@ -35,7 +35,7 @@ async def list_all(
     destination_id: str,
     caller: CallerOf,
     wired: Wired,
-    since: Annotated[AwareDatetime | None, Query(description="Only events accepted since then.")] = None,
+    since: Annotated[Instant | None, Query(description="Only events accepted since then.")] = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> Response:

@@ -16,6 +16,7 @@ from app.web.auth import Caller, KeyRing, Scope
 from app.web.errors import Problem, Refusal, Word, answer, malformed
 from app.web.headers import RawHeaders, first
 from app.web.problems import Field, path_of
+from app.web.queries import parameters_of, refused_parameters
 from app.web.wiring import Wiring
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -53,7 +54,9 @@ def scopes_of(endpoint: Callable[..., Any]) -> tuple[Scope, ...]:
 
 
 class Door(APIRoute):
-    """A route behind the door. Refusals come in order: 400 or 401, 403, 415, 400 of the body, 422."""
+    """A route behind the door. Refusals come in order: 400 or 401, 403, 422 of the query's names, 415,
+    400 of the body, 422 of what it holds.
+    """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
         if not hasattr(endpoint, _SCOPES):
@@ -64,6 +67,7 @@ class Door(APIRoute):
         within = super().get_route_handler()
         scopes, raw = scopes_of(self.endpoint), hasattr(self.endpoint, _RAW)
         takes_body = self.body_field is not None
+        parameters = parameters_of(self.dependant, self.endpoint)
 
         async def handle(request: Request) -> Response:
             if scopes:
@@ -71,6 +75,8 @@ class Door(APIRoute):
                 if isinstance(found, Problem):
                     return answer(found)
                 request.state.caller = found
+            if (refused := refused_parameters(request.scope["query_string"], parameters)) is not None:
+                return answer(refused)
             if not raw:
                 await _read_body(request, takes_body=takes_body)
             return await within(request)

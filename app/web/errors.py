@@ -6,10 +6,10 @@ that a caller sent is repeated in it: a value in the wrong place may be a person
 
 import logging
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -23,6 +23,8 @@ from app.store.unavailable import is_unavailable
 from app.web.problems import Field, fields_of, hints_of
 
 logger = logging.getLogger("app.web.errors")
+
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
 class Word(StrEnum):
@@ -43,6 +45,7 @@ class Word(StrEnum):
     EVENTS_WAITING = "events_waiting"
     MAPPING_ARCHIVED = "mapping_archived"
     KEY_ENDED = "key_ended"
+    KEY_ROTATED = "key_rotated"
     EVENT_NAME_CONFLICT = "event_name_conflict"
     ADVERTISER_NOT_VISIBLE = "advertiser_not_visible"
     EVENT_AMBIGUOUS = "event_ambiguous"
@@ -95,6 +98,9 @@ TABLE: Mapping[Word, Row] = {
     ),
     Word.MAPPING_ARCHIVED: Row(409, "The mapping was deleted; nothing about it changes any more."),
     Word.KEY_ENDED: Row(409, "The key is revoked or has expired; make a new one."),
+    Word.KEY_ROTATED: Row(
+        409, "The key was rotated before; rotate the key that replaces it, or revoke that one first."
+    ),
     Word.EVENT_NAME_CONFLICT: Row(409, "Another event name is pinned for this advertiser and event type."),
     Word.ADVERTISER_NOT_VISIBLE: Row(
         409,
@@ -233,11 +239,23 @@ def _methods_at(request: Request) -> str:
     """Return every method that an address takes; the framework names those of its first route only."""
     routes = [context.original_route for context in iter_route_contexts(request.app.routes)]
     here = [
-        route.methods or ()
+        route
         for route in routes
         if isinstance(route, Route) and route.path_regex.match(request.scope["path"])
     ]
-    return ", ".join(sorted({method for methods in here for method in methods}))
+    # The catch-all answers GET with 404: it adds no method to an address that another route has.
+    named = [route for route in here if not hasattr(route.endpoint, _CATCH_ALL)] or here
+    methods = {method for route in named for method in route.methods or ()}
+    return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
+
+
+_CATCH_ALL = "__catch_all__"
+
+
+def catch_all(endpoint: Endpoint) -> Endpoint:
+    """Mark a route that answers 404 for every address that no other route has."""
+    setattr(endpoint, _CATCH_ALL, True)
+    return endpoint
 
 
 def install(app: FastAPI) -> None:

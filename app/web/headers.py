@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
+from urllib.parse import SplitResult, urlsplit
 
+_NOWHERE = SplitResult("", "", "", "", "")
 RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 
@@ -12,3 +14,11 @@ def first(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
         if found == name:
             return value.decode("latin-1")
     return None
+
+
+def address_parts(address: str) -> SplitResult:
+    """Return the parts of an address that a caller sent (Origin, Referer); all empty for one that is none."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return _NOWHERE

@@ -5,6 +5,7 @@ A key itself is returned once, to be shown, and kept nowhere.
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -58,17 +59,27 @@ async def make_key(
     return made, secret
 
 
+class NotRotated(StrEnum):
+    """Why a key gets no successor."""
+
+    ENDED = "ended"
+    """It is revoked or has expired, or there is none of this id."""
+    HAS_SUCCESSOR = "has_successor"
+    """It was rotated before, and the key that replaces it may still act."""
+
+
 async def rotate_key(
     connection: AsyncConnection, key: str, *, overlap_s: int, expires_at: datetime | None, by: str
-) -> tuple[Key, str, Key] | None:
+) -> tuple[Key, str, Key] | NotRotated:
     """Make a key that may do what another may, and let the other end after an overlap.
 
-    Returns the new one, itself, and the old one as it is now; None when the old one is revoked or expired,
-    and so cannot be followed.
+    Returns the new one, itself, and the old one as it is now. Of several calls at once one makes a successor.
     """
     old = await keys.lock(connection, key)
     if old is None:
-        return None
+        return NotRotated.ENDED
+    if await keys.has_successor(connection, old.id):
+        return NotRotated.HAS_SUCCESSOR
     made, secret = await make_key(
         connection,
         name=old.name,

@@ -12,7 +12,7 @@ from app.web.auth import Caller, Scope
 from app.web.door import CallerOf, Door, Wired, key_ring_of, needs
 from app.web.errors import Refusal, Word
 from app.web.ids import require_key_id
-from app.web.key_acts import make_key, revoke_key, rotate_key
+from app.web.key_acts import NotRotated, make_key, revoke_key, rotate_key
 from app.web.paging import PAGE, Cursor, Limit, bad_cursor, cursor_of, page, page_of, place_of
 from app.web.problems import Field
 from app.web.schemas import KeyRotation, NewKey
@@ -128,7 +128,7 @@ async def rotate(
     """Make a key that may do the same and show it, this once; the old one works on for the overlap.
 
     A day, unless `overlap_seconds` says otherwise; 0 ends the old one at once. 409 `key_ended` for a key that
-    is revoked or expired.
+    is revoked or expired, `key_rotated` for one whose successor is valid.
     """
     asked = body or KeyRotation()
     require_key_id(key_id)
@@ -145,8 +145,8 @@ async def rotate(
             expires_at=asked.expires_at,
             by=caller.actor,
         )
-        if done is None:
-            raise Refusal(Word.KEY_ENDED)
+    if isinstance(done, NotRotated):
+        raise Refusal(Word.KEY_ENDED if done is NotRotated.ENDED else Word.KEY_ROTATED)
     made, secret, old = done
     key_ring_of(request).forget(old.id)
     return {**shown(made), "key": secret, "replaced": {"id": old.id, "expires_at": old.expires_at}}

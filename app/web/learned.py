@@ -12,24 +12,34 @@ from app.store import outlines
 from app.store.destinations import Destination
 from app.store.mappings import Document, StoredMapping
 from app.web import publishing
-from app.web.auth import Scope
+from app.web.auth import Caller, Scope
 from app.web.destinations import seen
 from app.web.door import CallerOf, Door, Wired, needs
 from app.web.errors import Refusal, Word
 from app.web.mappings import MAPPING, found
+from app.web.paging import PAGE, Cursor, Limit, page_from
 from app.web.preview import Standards, rules_of
 from app.web.schemas import BacktestRequest
+from app.web.wiring import Wiring
 
 router = APIRouter(route_class=Door, tags=["mappings"])
 
 
 @router.get("/destinations/{destination_id}/catalogue", summary="Which paths do events have?")
 @needs(Scope.DESTINATIONS_READ)
-async def catalogue(destination_id: str, caller: CallerOf, wired: Wired) -> dict[str, Any]:
+async def catalogue(
+    destination_id: str, caller: CallerOf, wired: Wired, limit: Limit = PAGE, cursor: Cursor = None
+) -> dict[str, Any]:
     """Show what the newest accepted events had: paths, types, how often filled, and what to map them to.
 
     Learned from a sample; never a value.
     """
+    complete = await catalogue_of(destination_id, caller, wired)
+    return {**complete, **page_from(complete["items"], limit, cursor)}
+
+
+async def catalogue_of(destination_id: str, caller: Caller, wired: Wiring) -> dict[str, Any]:
+    """Return all paths of a destination's newest accepted events at once, and what to map them to."""
     await wired.write_outlines()
     async with wired.engine.connect() as connection:
         destination = await seen(connection, caller, destination_id)

@@ -24,6 +24,7 @@ from app.web.destinations import held, said
 from app.web.door import CallerOf, Door, Wired, needs, open_to_all
 from app.web.errors import Problem, Refusal, Word, answer, body_of, status_of
 from app.web.negotiation import wants
+from app.web.queries import ignores_unknown_parameters
 from app.web.wiring import CannotTell, Declined, Granted, Misconfigured, NotVisible, Visible, Wiring
 
 router = APIRouter(route_class=Door, tags=["sign-in"])
@@ -62,6 +63,7 @@ def _hash(state: str) -> bytes:
 
 @router.get("/oauth/amazon/callback", summary="Come back from Amazon", response_model=None)
 @open_to_all
+@ignores_unknown_parameters
 async def callback(
     *,
     request: Request,

@@ -92,6 +92,8 @@ def _describe_answer(operation: dict[str, Any], method: str, path: str) -> None:
     if schema is not None:
         good = next(status for status in operation["responses"] if status.startswith("2"))
         operation["responses"][good] |= {"content": {"application/json": {"schema": schema}}}
+    if path == "/metrics":
+        operation["responses"]["200"] |= {"content": {"text/plain": {"schema": {"type": "string"}}}}
     if path == "/oauth/amazon/callback":
         operation["responses"]["303"] = {"description": "To the destination's page in the console."}
 

@@ -68,6 +68,13 @@ def page_of(found: Sequence[Item], limit: int) -> tuple[Sequence[Item], bool]:
     return found[:limit], len(found) > limit
 
 
+def page_from(items: Sequence[Any], limit: int, cursor: str | None) -> dict[str, Any]:
+    """Return a page of a list that is all in memory; its cursor is the place where the next page begins."""
+    begin = number_of(cursor) or 0
+    end = begin + limit
+    return page(items[begin:end], cursor_of(end) if end < len(items) else None)
+
+
 def page(items: Sequence[Any], next_cursor: str | None) -> dict[str, Any]:
     """Return the one shape of a list."""
     return {"items": items, "next_cursor": next_cursor}

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from functools import partial
 from types import FrameType
 from typing import Any, Final
@@ -24,6 +24,8 @@ from app.web.pressure import Gauges
 
 _log = logging.getLogger(__name__)
 _SWEEP_EVERY_S: Final = 0.5
+# For browsers, which must never speak to the console in clear; sent where PUBLIC_URL must be https.
+TLS_ONLY: Final = (("Strict-Transport-Security", "max-age=31536000"),)
 GRACE_S: Final = 30  # for requests under way when the process is told to stop
 
 
@@ -42,6 +44,7 @@ class Server(uvicorn.Server):
         registry: CollectorRegistry,
         gauges: Gauges | None = None,
         posting: Posting | None = None,
+        headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         cut = Counter("connections_cut", "Connections that were ended", ["why"], registry=registry)
         self._closing = Closing()
@@ -67,6 +70,7 @@ class Server(uvicorn.Server):
                 lifespan="off",
                 server_header=False,
                 date_header=True,
+                headers=list(headers),
                 proxy_headers=False,
                 timeout_keep_alive=keep_alive_s,
                 timeout_graceful_shutdown=GRACE_S,

@@ -6,7 +6,6 @@ from time import monotonic
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from app.domain.codes import DEAD_LETTERS, REASONS, DeadLetter
@@ -25,6 +24,7 @@ from app.web.event_histories import THROTTLED, fate_of, summary_of
 from app.web.exact import ExactJson
 from app.web.ids import require_destination_id
 from app.web.paging import PAGE, Cursor, Limit, cursor_of, event_place_of, partial_page
+from app.web.schemas import Instant
 
 router = APIRouter(route_class=Door, tags=["events"])
 
@@ -87,7 +87,7 @@ async def list_events(
     wired: Wired,
     status: Annotated[Status | None, Query(description="Only events of this status.")] = None,
     reason: Annotated[str | None, Query(max_length=64, description="Only events with this reason.")] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Only events accepted since then.")] = None,
+    since: Annotated[Instant | None, Query(description="Only events accepted since then.")] = None,
     execution_id: Annotated[
         str | None, Query(max_length=128, description="Only events of this journey execution.")
     ] = None,

@@ -38,7 +38,7 @@ class Shown:
 
     async def _answer(self, method: str, path: str) -> Response:
         if method not in {"GET", "HEAD"}:
-            return answer(Problem(Word.METHOD_NOT_ALLOWED))
+            return answer(Problem(Word.METHOD_NOT_ALLOWED, headers={"Allow": "GET, HEAD"}))
         match path:
             case "/metrics":
                 return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)

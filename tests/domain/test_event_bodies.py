@@ -112,6 +112,9 @@ def test_a_member_that_is_no_object_is_rejected_alone(member: Any) -> None:
         pytest.param("a\x85b", "event_id_invalid", id="a C1 control"),
         pytest.param("ada@example.com", "event_id_personal", id="an e-mail address"),
         pytest.param("order@7", "event_id_personal", id="any at sign"),
+        pytest.param("+15551928493", "event_id_personal", id="a phone number"),
+        pytest.param("+12345678", "event_id_personal", id="a phone number of 8 digits"),
+        pytest.param("+123456789012345", "event_id_personal", id="a phone number of 15 digits"),
     ],
 )
 def test_ids_that_are_refused_are_not_repeated(event_id: Any, reason: str) -> None:
@@ -121,7 +124,22 @@ def test_ids_that_are_refused_are_not_repeated(event_id: Any, reason: str) -> No
     assert "ada" not in repr(outcome)
 
 
-@pytest.mark.parametrize("event_id", ["x" * 256, "a", "ord-1001:node-7", "é/% ", " "])
+@pytest.mark.parametrize(
+    "event_id",
+    [
+        "x" * 256,
+        "a",
+        "ord-1001:node-7",
+        "é/% ",
+        " ",
+        "15551928493",
+        "+1234567",
+        "+1234567890123456",
+        "+15551928493:n7",
+        # A mobile advertising id has the form of a random UUID and cannot be told from one.
+        "6d92078a-8246-4ba4-ae5b-76104861e7dc",
+    ],
+)
 def test_ids_that_are_taken(event_id: str) -> None:
     """1 to 256 characters, any but controls and the at sign."""
     assert read({"event_id": event_id})[0].event_id == event_id
@@ -136,6 +154,8 @@ def test_ids_that_are_taken(event_id: str) -> None:
         pytest.param({"execution_id": "x" * 129}, None, id="129 characters"),
         pytest.param({"execution_id": ""}, None, id="no character"),
         pytest.param({"execution_id": "ada@example.com"}, None, id="an e-mail address"),
+        pytest.param({"execution_id": "+15551928493"}, None, id="a phone number"),
+        pytest.param({"execution_id": "15551928493"}, "15551928493", id="digits alone"),
         pytest.param({"execution_id": "a\nb"}, None, id="a line break"),
         pytest.param({"execution_id": True}, None, id="a boolean"),
         pytest.param({"execution_id": ["x1"]}, None, id="a list"),

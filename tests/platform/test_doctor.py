@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from app import migrate
 from app.doctor import Facts, Grade, examine
 from app.settings import Settings
+from app.store import key_usage
 from app.store.balance import Result, finish
 from app.store.deployment import Deployment, read_deployment
 from app.store.partitions import make_ahead
@@ -23,7 +24,7 @@ def checked(*, imbalance: int = 0, hours: int = 0) -> Result:
     return Result(at, imbalance, 10, [wrong] if imbalance else [])
 
 
-KEYS = SecretStr(",".join(f"{name}:{base64.b64encode(bytes(32)).decode()}" for name in ("new", "old")))
+KEYS = SecretStr(",".join(f"{name}:{base64.b64encode(bytes(range(32))).decode()}" for name in ("new", "old")))
 HEALTHY = Facts(
     settings=Settings.model_construct(
         app_env="production",
@@ -79,6 +80,7 @@ def test_a_healthy_production_has_nothing_to_say() -> None:
         ("damaged", {"parcel_states.data_key": None}, "damaged rows", Grade.FAILURE),
         ("balance", checked(imbalance=3), "balance", Grade.FAILURE),
         ("balance", checked(hours=7), "balance", Grade.WARNING),
+        ("seals", {"new": 2**31, "old": 0}, "ENCRYPTION_KEYS", Grade.WARNING),
     ],
 )
 def test_a_wrong_of_the_database_is_found(fact: str, value: object, subject: str, grade: Grade) -> None:
@@ -92,7 +94,9 @@ def test_a_wrong_of_the_database_is_found(fact: str, value: object, subject: str
         ("encryption_keys", None, "ENCRYPTION_KEYS", Grade.FAILURE),
         ("amazon_client_secret", None, "Amazon", Grade.FAILURE),
         ("public_url", "https://localhost", "PUBLIC_URL", Grade.FAILURE),
-        ("bootstrap_admin_key", SecretStr("k" * 32), "BOOTSTRAP_ADMIN_KEY", Grade.WARNING),
+        ("bootstrap_admin_key", SecretStr("0123456789abcdef" * 2), "BOOTSTRAP_ADMIN_KEY", Grade.WARNING),
+        ("bootstrap_admin_key", SecretStr("k" * 32), "BOOTSTRAP_ADMIN_KEY", Grade.FAILURE),
+        ("encryption_keys", SecretStr(f"new:{'A' * 43}="), "ENCRYPTION_KEYS", Grade.FAILURE),
         ("app_env", "development", "APP_ENV", Grade.WARNING),
     ],
 )
@@ -125,6 +129,21 @@ async def test_the_facts_are_read_from_a_real_database(database_url: str) -> Non
     assert facts.days_ahead == 7
     assert facts.key_ids == {"other"}
     assert facts.fsync == "off"
+
+
+async def test_seals_are_bounded_by_the_parcels_since_a_key_was_first_used(database_url: str) -> None:
+    """A key that comes later counts from the oldest parcel that is still stored."""
+    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    try:
+        await key_usage.note(connection, "first")
+        await connection.execute("SELECT setval('parcel_ids', 5000)")
+        await key_usage.note(connection, "first")
+        await key_usage.note(connection, "second")
+        await connection.execute("SELECT setval('parcel_ids', 5007)")
+        facts = await read_deployment(connection)
+    finally:
+        await connection.close()
+    assert facts.seals == {"first": 5006, "second": 7}
 
 
 async def test_an_empty_database_is_read_too(empty_database_url: str) -> None:

@@ -4,11 +4,12 @@ import base64
 from collections.abc import Callable
 
 import asyncpg
+import pytest
 from pydantic import SecretStr
 
 from app.operating.rewrapping import rewrapped
 from app.resources import opened
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 from app.store import rewrapping
 from app.store.deployment import read_deployment
 from app.vault import NamedKey, Vault
@@ -153,3 +154,13 @@ async def test_no_sealed_column_is_forgotten(database_url: str) -> None:
         await connection.close()
     sealed = {(one.table, one.column) for one in rewrapping.COLUMNS}
     assert {(row["t"], row["c"]) for row in rows} == sealed | plain
+
+
+async def test_a_process_with_other_keys_ends_with_a_sentence(database_url: str) -> None:
+    """Neither another key nor another value under the same id opens what is stored."""
+    async with opened(settings_of(database_url, OLD), role="test", pool_size=1):
+        pass
+    for wrong in (LOST, NamedKey(OLD.id, LOST.key)):
+        with pytest.raises(SettingsError, match=r"^ENCRYPTION_KEYS: do not open what the database holds"):
+            async with opened(settings_of(database_url, wrong), role="test", pool_size=1):
+                pass

@@ -7,7 +7,7 @@ import pytest
 
 from app.settings import Settings, SettingsError, read_settings
 
-KEY = base64.b64encode(bytes(32)).decode()
+KEY = base64.b64encode(bytes(range(32))).decode()
 NO_FILE = Path("/nonexistent/.env")
 GOOD_PRODUCTION = {
     "APP_ENV": "production",
@@ -80,6 +80,8 @@ def test_a_wrong_value_is_named_and_not_shown(
             "STATUS_CALLBACK_URL: must be https",
         ),
         ({"STATUS_CALLBACK_URL": "https://journeys.example.com"}, "STATUS_CALLBACK_SECRETS: and"),
+        ({"ENCRYPTION_KEYS": f"k1:{KEY},k2:{'A' * 43}="}, "ENCRYPTION_KEYS: k2"),
+        ({"BOOTSTRAP_ADMIN_KEY": "abcdefghi" * 8}, "BOOTSTRAP_ADMIN_KEY: must have"),
         ({"METRICS_PORT": "7999"}, "METRICS_PORT: one port for each"),
     ],
 )

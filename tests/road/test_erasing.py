@@ -272,6 +272,8 @@ async def test_the_receipt_is_signed_and_names_nobody(world: World) -> None:
     world.work()
     found = await finished(world, id)
     made = await receipts.receipt(world.resources.pool, world.resources.vault, found)
+    assert made.body["requested_at"].endswith("Z")
+    assert made.body["finished_at"].endswith("Z")
     key = Ed25519PublicKey.from_public_bytes(base64.b64decode(made.public_key))
     key.verify(base64.b64decode(made.signature), made.signed.encode())
     assert msgspec.json.decode(made.signed)["id"] == id

@@ -1,14 +1,18 @@
 """The audit is a chain of hashes: whoever alters, removes or adds a row is found out at that row."""
 
 import asyncio
+import logging
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.delivery.sweeping import Retention, Sweeper
 from app.domain.chain import Broken, Head
 from app.operating.audit import followed
 from app.store import audit
+from app.telemetry import Telemetry
 
 ACTS = 12
 
@@ -40,6 +44,33 @@ async def test_what_was_written_holds(engine: AsyncEngine) -> None:
     told, _ = await followed(engine)
     assert isinstance(told, Head)
     assert told.rows == ACTS
+
+
+async def test_the_head_is_logged_daily(
+    engine: AsyncEngine, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Kept with the logs, it shows that a chain was cut off."""
+    elapsed = 0.0
+    caplog.set_level(logging.INFO)
+    async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1, max_size=1) as pool:
+        sweeper = Sweeper(
+            pool=pool,
+            retention=Retention(),
+            writer=1,
+            monotonic=lambda: elapsed,
+            telemetry=Telemetry(),
+        )
+        await sweeper.sweep()  # an audit without rows has no head
+        elapsed += 24 * 3600
+        await acts(engine, 3)
+        await sweeper.sweep()
+        await sweeper.sweep()
+        elapsed += 24 * 3600
+        await sweeper.sweep()
+    told, _ = await followed(engine)
+    assert isinstance(told, Head)
+    facts = [vars(one)["facts"] for one in caplog.records if one.message == "audit.head"]
+    assert facts == [{"rows": 3, "hash": told.hash.hex()}] * 2
 
 
 async def test_an_empty_audit_holds(engine: AsyncEngine) -> None:

@@ -231,7 +231,7 @@ async def test_the_log_names_the_key_by_id_and_neither_key_nor_path(
         await world.call("GET", "/destinations/ada@example.com", key=key, params={"q": "ada@example.com"})
     (line,) = [record.getMessage() for record in caplog.records if record.name == "app.web.requests"]
     assert "route=/destinations/{destination_id}" in line
-    assert "status=404" in line
+    assert "status=422" in line
     assert "key=key_" in line
     assert "ada@example.com" not in line
     assert key not in line

@@ -96,6 +96,17 @@ def test_the_example_mapping_can_be_published() -> None:
     assert check_publishable(dict(EXAMPLE)) == []
 
 
+async def test_answers_that_are_no_plain_json_are_described(world: World) -> None:
+    """An empty batch has the error shape; metrics are text."""
+    paths = (await world.call("GET", "/openapi.json")).json()["paths"]
+    schema = paths["/events"]["post"]["responses"]["422"]["content"]["application/json"]["schema"]
+    assert [one["$ref"].rsplit("/", 1)[-1] for one in schema["oneOf"]] == ["EventResults", "Error"]
+    empty = await world.call("POST", "/events", [])
+    assert (empty.status_code, set(empty.json())) == (422, {"error", "detail", "fields"})
+    assert list(paths["/metrics"]["get"]["responses"]["200"]["content"]) == ["text/plain"]
+    assert (await world.call("GET", "/metrics")).headers["content-type"].startswith("text/plain")
+
+
 async def test_every_reference_leads_somewhere(world: World) -> None:
     """No `$ref` dangles."""
     described = (await world.call("GET", "/openapi.json")).json()

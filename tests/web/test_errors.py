@@ -50,7 +50,7 @@ async def test_another_method_is_405_and_says_which_are_taken(world: World) -> N
     """With Allow."""
     answer = await world.call("PUT", "/destinations/dst_00000000000000000000")
     assert (answer.status_code, answer.json()["error"]) == (405, "method_not_allowed")
-    assert answer.headers["allow"] == "DELETE, GET, PATCH"
+    assert answer.headers["allow"] == "DELETE, GET, HEAD, PATCH"
 
 
 @pytest.mark.parametrize(

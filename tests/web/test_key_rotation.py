@@ -1,5 +1,6 @@
 """Keys are replaced with an overlap, in which both work."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -59,6 +60,18 @@ async def test_what_has_ended_is_not_replaced(world: World) -> None:
     answer = await world.call("POST", f"/keys/{old['id']}/rotate")
     assert (answer.status_code, answer.json()["error"]) == (409, "key_ended")
     assert len((await world.call("GET", "/keys")).json()["items"]) == 1
+
+
+async def test_of_eight_rotations_at_once_one_makes_a_successor(world: World) -> None:
+    """The others are told; while the successor may act, the old key gets no second one."""
+    old = await made(world)
+    answers = await asyncio.gather(*(world.call("POST", f"/keys/{old['id']}/rotate") for _ in range(8)))
+    assert sorted(one.status_code for one in answers) == [201, *[409] * 7]
+    assert {one.json()["error"] for one in answers if one.status_code == 409} == {"key_rotated"}
+    items = (await world.call("GET", "/keys")).json()["items"]
+    (successor,) = [one for one in items if one["replaces"] == old["id"]]
+    await world.call("DELETE", f"/keys/{successor['id']}")
+    assert (await world.call("POST", f"/keys/{old['id']}/rotate")).status_code == 201
 
 
 async def test_a_rotation_is_audited_without_the_key(world: World) -> None:

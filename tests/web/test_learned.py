@@ -38,6 +38,15 @@ async def test_the_catalogue_shows_paths_types_and_what_to_map_them_to(world: Wo
     """Never a value."""
     destination, _ = await ready(world)
     answer = (await world.call("GET", f"{destination}/catalogue")).json()
+    paged, cursor = [], ""
+    while cursor is not None:
+        part = (
+            await world.call("GET", f"{destination}/catalogue?limit=2{cursor and '&cursor=' + cursor}")
+        ).json()
+        paged += part["items"]
+        cursor = part["next_cursor"]
+    assert (paged, answer["next_cursor"]) == (answer["items"], None)
+    assert len(paged) > 2
     jsonschema.validate(answer, {**SHAPES["Catalogue"], "additionalProperties": False})
     assert answer["events"] == 10
     items = {item["path"]: item for item in answer["items"]}

@@ -23,7 +23,7 @@ from app.web.api import create_api
 from app.web.connections import Terms
 from app.web.post_cycle import PostCycle
 from app.web.pressure import Ticket
-from app.web.serving import Server
+from app.web.serving import TLS_ONLY, Server
 from tests.web.world import BOOTSTRAP, World
 
 # Without a query the framework is passed by; with this one, which says what is said anyway, it is not.
@@ -43,7 +43,7 @@ def application(world: World, registry: CollectorRegistry | None = None) -> Any:
 
 
 @asynccontextmanager
-async def served(app: Any) -> AsyncIterator[int]:
+async def served(app: Any, *headers: tuple[str, str]) -> AsyncIterator[int]:
     """Serve an application as the process does; yields the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = Server(
@@ -56,6 +56,7 @@ async def served(app: Any) -> AsyncIterator[int]:
             registry=CollectorRegistry(),
             gauges=app.state.gauges,
             posting=app.state.posting,
+            headers=headers,
         )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
@@ -257,3 +258,15 @@ def test_a_post_has_all_that_the_server_looks_at_in_a_cycle() -> None:
     )
     assert {"disconnected", "message_event", "more_body", "response_complete"} <= looked_at
     assert looked_at - {"body"} <= vars(made).keys()
+
+
+async def test_browsers_are_kept_to_tls_where_it_is_required(world: World) -> None:
+    """On every answer: a post's, a page's, the server's own."""
+    async with served(application(world), *TLS_ONLY) as port:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            for answer in (await client.post("/events", json={}), await client.get("/console/sign-in")):
+                assert answer.headers["strict-transport-security"] == "max-age=31536000"
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"no HTTP\r\n\r\n")
+        assert b"strict-transport-security: max-age=31536000" in await reader.read()
+        writer.close()

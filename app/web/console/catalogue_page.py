@@ -23,7 +23,7 @@ async def page(request: Request, destination_id: str, wired: Wired, visitor: Vis
     """List the paths of recent events: how often each is filled, with what, and what to map it to."""
     async with wired.engine.connect() as connection:
         found = await destinations.seen(connection, visitor.caller, destination_id)
-    told = await learned.catalogue(destination_id, visitor.caller, wired)
+    told = await learned.catalogue_of(destination_id, visitor.caller, wired)
     rows = [
         {
             "path": one["path"],

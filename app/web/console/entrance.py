@@ -7,7 +7,7 @@ cannot be built. A form is read here, after its origin and its token were checke
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
@@ -19,6 +19,8 @@ from app.web.console import pages, visitors
 from app.web.console.visitors import Visitor
 from app.web.door import scopes_of
 from app.web.errors import Problem, Refusal, Word, problem_of
+from app.web.headers import address_parts
+from app.web.queries import parameters_of, refused_parameters, without_blanks
 from app.web.wiring import Wiring
 
 logger = logging.getLogger("app.web.console")
@@ -39,6 +41,7 @@ class Entrance(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
         within = super().get_route_handler()
         scopes = scopes_of(self.endpoint)
+        parameters = parameters_of(self.dependant, self.endpoint)
 
         async def handle(request: Request) -> Response:
             wired: Wiring = request.app.state.wiring
@@ -51,6 +54,10 @@ class Entrance(APIRoute):
                     request.state.visitor, request.state.caller = visitor, visitor.caller
                     if not visitor.caller.may(*scopes):
                         return pages.problem(request, _NOT_YOURS)
+                if (refused := refused_parameters(request.scope["query_string"], parameters)) is not None:
+                    return pages.problem(request, refused)
+                # A form sends its empty fields too: what they leave out has its default.
+                request.scope["query_string"] = without_blanks(request.scope["query_string"])
                 if request.method == "POST":
                     await _read_form(wired, request)
                     if scopes and request.state.form.get("csrf") != request.state.visitor.csrf:
@@ -71,7 +78,7 @@ def _to_sign_in(request: Request) -> Response:
         return HTMLResponse(pages.part("session_ended_part.html"), 401)
     if request.method != "GET":
         # What was sent is not kept, but its page is opened again, where the browser says which that was.
-        page = urlsplit(request.headers.get("referer", ""))
+        page = address_parts(request.headers.get("referer", ""))
         back = page.path + (f"?{page.query}" if page.query else "")
         return RedirectResponse(f"{SIGN_IN}?unsent=1&next={quote(visitors.safe_next(back))}", 303)
     back = request.url.path + (f"?{request.url.query}" if request.url.query else "")

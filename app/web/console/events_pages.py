@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from app.domain.event_types import EVENT_TYPES
 from app.domain.status import Status
@@ -80,10 +80,12 @@ async def trace(
     destination_id: str,
     wired: Wired,
     visitor: Visiting,
-    id: Annotated[str, Query(max_length=600)],  # noqa: A002
+    id: Annotated[str, Query(max_length=600)] = "",  # noqa: A002
     mapping: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
-    """Tell everything that happened to one event."""
+    """Tell everything that happened to one event; without an id, lead to the list."""
+    if not id.strip():
+        return RedirectResponse(f"/console/destinations/{destination_id}/events", 303)
     async with wired.engine.connect() as connection:
         found = await destinations.seen(connection, visitor.caller, destination_id)
     content = content_of(wired, found, visitor, "events")

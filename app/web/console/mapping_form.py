@@ -13,6 +13,7 @@ from app.domain.fields import FIELDS, Field, Group
 from app.domain.mapping import ACTION, MAX_CUSTOM_FIELDS, Problem
 from app.web.console.mapping_text import read_pipe, read_value, write_pipe, write_value
 
+_MAX_ROW_NAME = 24  # characters of `custom.N.name`; far more rows than a form has
 FROM_EVENT = "@event"  # chosen in a list of constants: the value is read from the event instead
 FIVE = ("email", "phone", "maid", "first_name", "last_name")  # R2, in its order
 CONSENT_SOURCES = {"amazon": ("user_data", "ad_storage"), "tcf": ("string",), "gpp": ("string",)}
@@ -222,6 +223,7 @@ def _rows(given: Mapping[str, str]) -> list[Any]:
         and name.endswith(".name")
         and name[7:-5].isascii()
         and name[7:-5].isdigit()
+        and len(name) < _MAX_ROW_NAME
     )
     rows = []
     for number in numbers[: 4 * MAX_CUSTOM_FIELDS]:

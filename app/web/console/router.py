@@ -25,7 +25,8 @@ from app.web.console import (
 )
 from app.web.console.entrance import Entrance
 from app.web.door import Wired, open_to_all
-from app.web.errors import Refusal, Word
+from app.web.errors import Refusal, Word, catch_all
+from app.web.queries import ignores_unknown_parameters
 
 ROOMS: tuple[APIRouter, ...] = (
     static_files.router,
@@ -56,6 +57,8 @@ _elsewhere = APIRouter(route_class=Entrance, include_in_schema=False)
 
 @_elsewhere.get("/console/{anywhere:path}", response_model=None)
 @open_to_all
+@catch_all
+@ignores_unknown_parameters
 async def nowhere(request: Request, anywhere: str, wired: Wired) -> Response:
     """Say on a page that there is nothing here."""
     request.state.visitor = await visitors.visitor_of(wired, request)

@@ -1,6 +1,8 @@
 """Serving style sheets and scripts, to anyone: they hold nothing of anybody's."""
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from app.web.console.assets import ASSETS
@@ -10,13 +12,16 @@ from app.web.errors import Refusal, Word
 
 router = APIRouter(route_class=Entrance, include_in_schema=False)
 
+# Changes with the file; the answer is the same without it.
+Version = Annotated[str, Query(max_length=64)]
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 
 @router.get("/console/static/{name}", response_model=None)
 @open_to_all
-async def asset(name: str, request: Request) -> Response:
-    """Return a file, compressed for those who take that."""
+async def asset(name: str, request: Request, v: Version = "") -> Response:
+    """Return a file, compressed for those who take that. `v` is for caches only."""
+    del v
     found = ASSETS.get(name)
     if found is None:
         raise Refusal(Word.NOT_FOUND)

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from app.domain.ids import KeyId
 from app.store import sessions
 from app.web.auth import BOOTSTRAP, Caller, Scope
+from app.web.headers import address_parts
 from app.web.wiring import Wiring
 
 # From the least to the most. A role is held when every scope of it is.
@@ -145,7 +146,7 @@ def comes_from_here(wired: Wiring, request: Request) -> bool:
     if origin == _origin(wired.public_url):
         return True
     # In development people also come by another name of this machine than PUBLIC_URL's.
-    return wired.development and urlsplit(origin).netloc == request.headers.get("host")
+    return wired.development and address_parts(origin).netloc == request.headers.get("host")
 
 
 def _origin(url: str) -> str:

@@ -1,0 +1,31 @@
+"""HEAD: answered wherever GET is, with the same status and headers and no body (RFC 9110 §9.3.2)."""
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+
+class Heads:
+    """ASGI: runs the GET route for a HEAD request and drops the body; no route knows of HEAD."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            if message["type"] != "http.response.body":
+                await send(message)
+                return
+            await send({"type": "http.response.body", "body": b""})
+            if message.get("more_body", False):
+                raise ClientDisconnect  # ends a stream that nobody reads
+
+        within = {**scope, "method": "GET"}
+        try:
+            await self._app(within, receive, send_without_body)
+        finally:
+            if "route" in within:
+                scope["route"] = within["route"]  # for the metrics

@@ -1,0 +1,187 @@
+"""Every link and every GET form of the console, from its home page on: nothing breaks, nothing leads astray.
+
+Forms are submitted as a browser without JavaScript does, empty fields and all: untouched, and with each field
+filled alone.
+"""
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import urldefrag, urlencode, urljoin, urlsplit
+
+import httpx
+import pytest
+
+from tests.console.showcase import MAPPING, Showcase, opened
+from tests.road.processes import ADMIN, Product
+
+# Pages that rightly answer with 404: an event that does not exist, asked for by a filled field.
+# The tests' Postgres runs without fsync, which readiness says.
+MISSING = re.compile(r"/console/destinations/[^/]+/event\?id=nothing-like-it|/health/ready")
+# As many pages of one kind as are looked at: all are made by the same route and template.
+ENOUGH = 3
+BROKEN = re.compile(
+    r"Traceback \(most recent call last\)|Internal Server Error|Something broke here|jinja2\."
+)
+
+
+@dataclass
+class Page(HTMLParser):
+    """What leads on from a page: its links, streams and GET forms, each form as (address, fields)."""
+
+    links: list[str] = field(default_factory=list)
+    streams: list[str] = field(default_factory=list)
+    forms: list[tuple[str, list[tuple[str, str, str]]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self._within: list[tuple[str, str, str]] | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        has = {name: value or "" for name, value in attrs}
+        if tag == "a" and "href" in has:
+            self.links.append(has["href"])
+        if has.get("data-live"):
+            self.streams.append(has["data-live"])
+        if tag in ("link", "script"):
+            self.links += [has[name] for name in ("href", "src") if has.get(name)]
+        if tag == "form":
+            self._within = None
+            if has.get("method", "get").lower() == "get":
+                self._within = []
+                self.forms.append((has.get("action", ""), self._within))
+        elif self._within is not None and tag in ("input", "select") and has.get("name"):
+            self._within.append((has["name"], "" if tag == "select" else has.get("value", ""), tag))
+        elif self._within and tag == "option" and self._within[-1][2].startswith("select"):
+            name, chosen, _ = self._within[-1]
+            # The first option is what a browser sends untouched; the last one is what is tried beside it.
+            first = chosen if self._within[-1][2] != "select" or "selected" not in has else has["value"]
+            self._within[-1] = (name, first, f"select:{has.get('value', '')}")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form":
+            self._within = None
+
+    def submissions(self) -> Iterator[str]:
+        """Yield each form's address untouched, then with each field filled alone."""
+        for action, fields in self.forms:
+            yield f"{action}?{urlencode([(name, value) for name, value, _ in fields])}"
+            for filled, _, kind in fields:
+                other = kind.partition(":")[2] or "nothing-like-it"
+                values = [(name, other if name == filled else value) for name, value, _ in fields]
+                yield f"{action}?{urlencode(values)}"
+
+
+def kind_of(address: str) -> str:
+    """Return what is alike in addresses that one route answers."""
+    path, query = urlsplit(address).path, urlsplit(address).query
+    path = re.sub(r"(dst|map|key)_[0-9a-z]+", r"\1", path)
+    return f"{path}?{'&'.join(sorted(re.findall(r'([a-z_]+)=[^&]', query)))}"
+
+
+async def seeded(product: Product) -> Showcase:
+    """Fill an instance with what makes pages differ: events of several fates, keys, an erasure, a draft."""
+
+    def fill() -> Showcase:
+        case = opened(product)
+        shop = case.destination("Acme Shop", "580123456789", "NA", "USD")
+        case.connect(shop)
+        mapping = case.publish(shop)
+        case.send(case.events(shop, 12))
+        case.drain(shop)
+        case.fault("580123456789", kind="partial", indexes=[0, 3], code="BAD_REQUEST")
+        case.send(case.events(shop, 8))
+        case.drain(shop)
+        bad = case.events(shop, 2)
+        for one in bad:
+            del one["event"]["timestamp"]
+        case.send([*bad, *case.events(shop, 1)])
+        case.ask("POST", "/keys", {"name": "journey engine", "scopes": ["events:write"]})
+        case.ask("PATCH", f"/destinations/{shop}/mappings/{mapping}", {**MAPPING, "name": "Cart, again"})
+        outlet = case.destination("Acme Outlet", "580123450001", "EU", "EUR")
+        case.connect(outlet)
+        case.publish(outlet, {**MAPPING, "name": "Outlet"})
+        case.ask("POST", f"/destinations/{outlet}/pause")
+        case.send(case.events(outlet, 3))
+        case.destination("Acme Draft", "580555000111", "FE", "JPY")
+        erasure: dict[str, Any] = {"email": "ada.1@example.com"}
+        case.ask("POST", "/subjects/erase", erasure)
+        return case
+
+    return await asyncio.to_thread(fill)
+
+
+async def crawled(client: httpx.AsyncClient, home: str) -> tuple[set[str], list[str]]:
+    """Follow everything from `home`; return the kinds of pages that were met, and what was wrong with any."""
+    todo, met, kinds, wrong = deque([home]), {home}, dict[str, int](), list[str]()
+    here = str(client.base_url)
+    while todo:
+        address = todo.popleft()
+        answer = await client.get(address)
+        if answer.status_code in (302, 303):
+            found = [answer.headers["location"]]
+        elif answer.status_code >= 400 and not MISSING.fullmatch(address):
+            wrong.append(f"{answer.status_code} {address}")
+            continue
+        elif not answer.headers.get("content-type", "").startswith("text/html"):
+            continue
+        else:
+            if BROKEN.search(answer.text):
+                wrong.append(f"broken {address}")
+            page = Page()
+            page.feed(answer.text)
+            for stream in page.streams:  # HEAD: their bodies last for minutes
+                if (status := (await client.head(stream)).status_code) != 200:
+                    wrong.append(f"{status} HEAD {stream}")
+            found = [*page.links, *page.submissions()]
+        for one in found:
+            absolute = urldefrag(urljoin(f"{here}{address}", one)).url
+            if not absolute.startswith(f"{here}/"):
+                continue  # Amazon's own pages
+            onward = absolute.removeprefix(here)
+            kind = kind_of(onward)
+            if onward in met or kinds.get(kind, 0) >= ENOUGH:
+                continue
+            met.add(onward)
+            kinds[kind] = kinds.get(kind, 0) + 1
+            todo.append(onward)
+    return set(kinds), wrong
+
+
+async def test_every_link_and_every_form_leads_to_a_page(product: Product) -> None:
+    """Signed in as an admin, over an instance with a life behind it."""
+    await seeded(product)
+    headers = {"Accept": "text/html", "Origin": product.api}
+    async with httpx.AsyncClient(base_url=product.api, headers=headers, timeout=20) as client:
+        assert (await client.post("/console/sign-in", data={"key": ADMIN})).status_code == 303
+        kinds, wrong = await crawled(client, "/console")
+    assert wrong == []
+    for met in (
+        "/console?q",
+        "/console?",
+        "/console/events?",
+        "/console/events?q",
+        "/console/audit?act",
+        "/console/destinations/dst/events?status",
+        "/console/destinations/dst/event?id&mapping",
+        "/console/destinations/dst/mappings/map?",
+        "/console/destinations/dst/replay?status",
+        "/console/destinations/dst/consent.csv?",
+        "/console/keys?",
+    ):
+        assert met in kinds, (met, sorted(kinds))
+
+
+@pytest.mark.parametrize("typed", [{}, {"HX-Request": "true"}], ids=["without JavaScript", "with htmx"])
+async def test_the_search_works_with_any_state(product: Product, typed: dict[str, str]) -> None:
+    """The empty field of the form's other half is no error."""
+    headers = {"Accept": "text/html", "Origin": product.api}
+    async with httpx.AsyncClient(base_url=product.api, headers=headers, timeout=20) as client:
+        assert (await client.post("/console/sign-in", data={"key": ADMIN})).status_code == 303
+        for query in ("q=&state=", "q=acme&state=", "q=&state=paused", "q=acme&state=active"):
+            answer = await client.get(f"/console?{query}", headers=typed)
+            assert answer.status_code == 200, query
