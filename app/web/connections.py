@@ -222,7 +222,7 @@ class Connection(HttpToolsProtocol):
             self._part(self._deferred)
         elif self._wait.phase is Phase.OURSELVES:
             self._await_next()
-        # A request that began before this answer gets its time from now on.
+        # A request that began before this answer has its time from now on.
         if self._wait.phase is Phase.BODY:
             if self.cycle.response_complete:
                 self._drain(last=False)
@@ -245,8 +245,6 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
         else:
             self.loop.call_later(_FAREWELL_S, self._end_idle)
-
-    # Reading
 
     def _feed(self, data: bytes) -> None:
         """Let the parser read. Raises HttpParserError for what it cannot.
@@ -337,7 +335,7 @@ class Connection(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _await_next(self) -> None:
-        """Begin the wait for a next request. The sweep ends it: a timer a request costs more than that."""
+        """Begin the wait for a next request."""
         self._wait.next(self.loop.time(), self.timeout_keep_alive)
         self._waiting.idle(self)
 
