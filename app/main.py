@@ -30,7 +30,8 @@ from app.settings import Settings
 from app.telemetry import configure_logging
 from app.watched import watched
 from app.web.api import create_api
-from app.web.connections import Terms
+from app.web.connection_limit import allowed_connections
+from app.web.connection_terms import Terms
 from app.web.serving import TLS_ONLY, Server
 from app.web.starting import answering
 from app.web.wiring import Wiring
@@ -45,14 +46,15 @@ def serve(settings: Settings, *, sockets: list[socket.socket] | None = None) -> 
 
 
 async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> None:
+    connections = allowed_connections(settings.connections)
     async with AsyncExitStack() as stack:
         own = sockets or _listening(settings)
         resources = await answering(
             stack.enter_async_context(opened(settings, role="api", pool_size=POOL_SIZE)),
             sockets=own,
-            connections=settings.connections,
+            connections=connections,
         )
-        application = await stack.enter_async_context(wired(resources))
+        application = await stack.enter_async_context(wired(resources, connections=connections))
         server = Server(
             application,
             host=settings.host,
@@ -63,11 +65,11 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
             terms=Terms(
                 head_s=settings.head_deadline_s,
                 body_s=settings.body_deadline_s,
-                connections=settings.connections,
+                body_rate=settings.body_min_bytes_per_second,
+                connections=connections,
             ),
             registry=resources.telemetry.registry,
             gauges=application.state.gauges,
-            posting=application.state.posting,
             headers=TLS_ONLY if settings.production else (),
         )
         # Readiness turns red by this, and a stream of live updates ends at its next look at it.
@@ -88,8 +90,11 @@ def _listening(settings: Settings) -> list[socket.socket]:
 
 
 @asynccontextmanager
-async def wired(resources: Resources) -> AsyncIterator[FastAPI]:
-    """Run the road's first half and yield the application that feeds it."""
+async def wired(resources: Resources, *, connections: int | None = None) -> AsyncIterator[FastAPI]:
+    """Run the road's first half and yield the application that feeds it.
+
+    `connections` is how many the process may have; by default what the setting says.
+    """
     settings = resources.settings
     consent = ConsentSettings(settings.tcf_vendor_id, frozenset(settings.tcf_purposes))
     ages = AgeLimits(
@@ -136,6 +141,7 @@ async def wired(resources: Resources) -> AsyncIterator[FastAPI]:
             patience_s=settings.answer_within_ms / 1000,
             body_bytes=settings.bodies_in_flight_mib * MIB,
             resident_bytes=settings.api_memory_mib * MIB,
+            connections=connections or settings.connections,
         ),
         events_waiting=lambda: intake.waiting,
         late=lambda: backlogs.late,

@@ -15,6 +15,7 @@ from app.domain import strict_json
 from app.web.auth import Caller, KeyRing, Scope
 from app.web.errors import Problem, Refusal, Word, answer, malformed
 from app.web.headers import RawHeaders, first
+from app.web.pressure import TICKET, Gauges, Ticket
 from app.web.problems import Field, path_of
 from app.web.queries import parameters_of, refused_parameters
 from app.web.wiring import Wiring
@@ -75,6 +76,8 @@ class Door(APIRoute):
                 if isinstance(found, Problem):
                     return answer(found)
                 request.state.caller = found
+                if (problem := claimed(request, found)) is not None:
+                    return answer(problem)
             if (refused := refused_parameters(request.scope["query_string"], parameters)) is not None:
                 return answer(refused)
             if not raw:
@@ -90,6 +93,15 @@ async def admitted(ring: KeyRing, headers: RawHeaders, scopes: tuple[Scope, ...]
     if isinstance(found, Caller) and not found.may(*scopes):
         return Problem(Word.FORBIDDEN, f"This key lacks the scope {' or '.join(scopes)}.")
     return found
+
+
+def claimed(request: Request, caller: Caller) -> Problem | None:
+    """Count the request in its caller's share, or return what to answer when that is used up."""
+    ticket: Ticket | None = request.scope["state"].get(TICKET)
+    if ticket is None:
+        return None
+    gauges: Gauges = request.app.state.gauges
+    return gauges.claim(ticket, caller.quota_owner)
 
 
 async def _read_body(request: Request, *, takes_body: bool) -> None:

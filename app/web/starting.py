@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from app.web.connections import Terms
+from app.web.connection_terms import Terms
 from app.web.envelope import HEADERS
 from app.web.errors import Problem, Word, answer
 from app.web.health import not_ready
