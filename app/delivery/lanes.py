@@ -1,5 +1,6 @@
 """A lane as its owner knows it: fence, lease, pace, and what is in flight."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ from app.domain.turns import Service, Turns
 from app.store.lanes import Held, Queue
 
 BELIEVED_S = 0.5  # how long a look is believed that found one destination with live events alone
+LONGEST_BACK_OFF_S = 5.0
+SAYS_SO_EVERY = 10  # times in a row that something is due and cannot be taken
 POLL_EVERY_S = 1.0  # how often it is asked which lanes have work; notices only make it sooner
 
 
@@ -42,6 +45,7 @@ class Lane:
     only_until: float = 0.0  # how long that is believed
     erasures: int = -1  # the number under which its next load is judged
     given_up: bool = False
+    fruitless: int = 0  # times in a row that something was due and could not be taken
 
     @property
     def id(self) -> LaneId:
@@ -59,13 +63,22 @@ class Lane:
         Retries come of our own settlements, so until one makes some, or a replay is asked for, whatever is
         due is that destination's and live.
         """
-        lone = len(queues) == 1 and queues[0].due_in.keys() <= {Service.LIVE}
+        lone = len(queues) == 1 and queues[0].due_in.keys() <= {Service.LIVE} and not queues[0].is_probe
         self.only, self.only_until = (queues[0], now + BELIEVED_S) if lone else (None, 0.0)
 
     def known(self, now: float) -> Queue | None:
         """Return whose live events have the turn, where that is known without a look; else None."""
         is_known = now < self.only_until and now < self.floors.from_start_at and self.ready_at(now) <= now
         return self.only if is_known else None
+
+    def found(self, now: float) -> tuple[float | None, str, tuple[float | None, str, float]]:
+        """Return the learned rate and the breaker's state, and both with the share of failures, rounded.
+
+        A rate that is five per cent from the one that was told is told anew.
+        """
+        rate, state = self.pace.learned.held, self.breaker.state(now).value
+        told = None if rate is None else round(math.log(rate) * 20)
+        return rate, state, (told, state, round(self.breaker.error_rate, 1))
 
     def may_claim(self) -> bool:
         """Tell whether another request may be prepared now, pace aside."""
@@ -93,6 +106,16 @@ class Lane:
         """Ask to be looked at no later than `at`."""
         if self.wake_at is None or at < self.wake_at:
             self.wake_at = at
+
+    def back_off(self, now: float) -> float:
+        """Ask to be looked at after a while: longer each time in a row. Returns the seconds.
+
+        At once after the first time, which comes of others' taking or pausing it in the same moment.
+        """
+        self.fruitless += 1
+        wait = 0.0 if self.fruitless == 1 else min(LONGEST_BACK_OFF_S, 0.025 * 2.0 ** min(self.fruitless, 10))
+        self.wake(now + wait)
+        return wait
 
     def owes(self, at: float) -> None:
         """Note that something is due at `at`, for a lane that waits for nothing else.

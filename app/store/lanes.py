@@ -40,11 +40,13 @@ class Queue:
     """A destination of a lane whose events may be sent.
 
     `due_in` holds, for each kind of request that something waits for, the seconds until it is due (≤ 0: now).
+    With `is_probe` one request alone may be sent: the destination waits because Amazon answered 404.
     """
 
     number: DestinationNumber
     id: DestinationId
     due_in: Mapping[Service, float]
+    is_probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,11 @@ async def busy(connection: RoadConnection) -> list[Work]:
     return [Work(LaneId(row["id"]), row["owner"], row["due_in"], row["is_lapsed"]) for row in rows]
 
 
+# Of a destination `d`: it waits since Amazon does not know its endpoint, and a probe is due.
+PROBE_DUE = """(d.state = 'needs_reconnect' AND d.sign_in_reason = 'endpoint_not_found'
+            AND d.endpoint_probe_at <= clock_timestamp())"""
+
+
 def _heads(name: str, table: str, open_ones: str) -> str:
     """Read the first of each (destination, queue) by hopping through the index of what is open.
 
@@ -134,7 +141,8 @@ _BUSY = f"""
     {_heads("single", "exceptions", "status = 'retrying'")},
     owed AS (SELECT d.lane, min(h.due_at) AS due_at
       FROM (SELECT * FROM whole UNION ALL SELECT * FROM single) h
-      JOIN destinations d ON d.number = h.destination AND d.state = 'active' GROUP BY d.lane),
+      JOIN destinations d ON d.number = h.destination AND (d.state = 'active' OR {PROBE_DUE})
+      GROUP BY d.lane),
     held AS (
       SELECT objid::bigint AS lane FROM pg_locks
       WHERE locktype = 'advisory' AND classid::bigint = $1 AND granted
@@ -259,8 +267,9 @@ async def look(
     statement, since every request to Amazon asks it.
     """
     rows = await connection.fetch(
-        """
+        f"""
         SELECT l.erasures, d.number, d.id, d.requests_per_second, d.burst, d.state = 'active' AS is_active,
+          {PROBE_DUE} AS is_probe,
           extract(epoch FROM q.live - clock_timestamp())::float8 AS live,
           extract(epoch FROM q.retry - clock_timestamp())::float8 AS retry,
           extract(epoch FROM q.replay - clock_timestamp())::float8 AS replay,
@@ -286,7 +295,8 @@ async def look(
             AND e.queue = 2 AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
               $4::smallint[]) AS f (parcel, place)
               WHERE f.parcel = e.parcel AND f.place = e.place)
-            ORDER BY e.due_at LIMIT 1) AS replay_retry) q ON d.state = 'active'
+            ORDER BY e.due_at LIMIT 1) AS replay_retry) q
+          ON d.state = 'active' OR {PROBE_DUE}
         WHERE l.id = $1 ORDER BY d.number
         """,
         lane,
@@ -303,9 +313,10 @@ async def look(
             DestinationNumber(row["number"]),
             DestinationId(row["id"]),
             {service: row[service.value] for service in Service if row[service.value] is not None},
+            row["is_probe"],
         )
         for row in rows
-        if row["is_active"]
+        if row["is_active"] or row["is_probe"]
     )
     return Look(reduce(Limit.lowest, limits) if limits else None, rows[0]["erasures"], queues)
 

@@ -270,7 +270,8 @@ def _fate(
     )
     reason = exception.reason if exception else parcel.reason
     if status is Status.PARKED and destination.sign_in_reason:
-        reason = _PARKED + destination.sign_in_reason
+        is_of_sign_in = destination.sign_in_reason != "endpoint_not_found"
+        reason = _PARKED * is_of_sign_in + destination.sign_in_reason
     if status is Status.DELIVERED or (status is Status.QUEUED and parcel.tries == 0):
         reason = None
     return status, reason

@@ -19,6 +19,7 @@ from app.delivery.holding import Holding
 from app.delivery.telling import Journey
 from app.domain.consent import ConsentSettings
 from app.domain.destination import State
+from app.domain.endpoint import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.event import read_events
 from app.domain.ids import DestinationNumber
 from app.domain.lane_limits import TIMES, Times
@@ -155,12 +156,17 @@ class World:
         return await self.intake.receive(read, allowed=None)
 
     def work(
-        self, *, listens: bool = True, journey: Journey | None = None, times: Times = TIMES
+        self,
+        *,
+        listens: bool = True,
+        journey: Journey | None = None,
+        times: Times = TIMES,
+        endpoint: EndpointPolicy = ENDPOINT_POLICY,
     ) -> Dispatcher:
         """Start a worker."""
         client = EventsClient("client", "http://amazon.test", self.amazon.client())
         sign_in = SignIn("client", Secret(), "http://x/cb", "http://amazon.test", self.amazon.client())
-        dispatcher = worker.wired(self.resources, client, sign_in, journey, times=times)
+        dispatcher = worker.wired(self.resources, client, sign_in, journey, times=times, endpoint=endpoint)
         dispatcher._listens = listens  # the one thing of it that no setting turns off
         self.workers.append((dispatcher, asyncio.create_task(dispatcher.run())))
         return dispatcher
