@@ -243,7 +243,7 @@ class Delivery:
         lane.fruitless = 0
         now = self._chance.monotonic()
         lane.served[queue.number] = now
-        lane.turns = lane.turns.served(service, now, lane.pace.allowed(lane.limit).per_second)
+        lane.turns = lane.turns.served(service, now, lane.pace.allowed(lane.limit, now).per_second)
         return Going(load, started, access, until, load.may_be_more or turn.others_due)
 
     def _back_off(self, lane: Lane, turn: Turn, why: str) -> None:
