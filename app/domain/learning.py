@@ -6,8 +6,8 @@ since what is sent below it is taken either way. So now and then there is a *loo
 request until a 429. Looks that find nothing cost a 429 each, and are rare; after a fall a few come sooner,
 for what fell may soon rise again. A lane that sends little comes to no look: there the rate recovers with
 time, later each time that this leads to a 429. The numbers were tried in simulation
-(tests/domain/test_lanes.py), where halving or doubling most of them changes little. Pure; times are seconds on
-one monotonic clock.
+(tests/domain/test_lanes.py), where halving or doubling most of them changes little. Pure; times are seconds
+on one monotonic clock.
 """
 
 from dataclasses import dataclass, replace
