@@ -13,7 +13,7 @@ from app.delivery.choosing import choose
 from app.delivery.endpoints import Endpoints
 from app.delivery.erasing import Erasing
 from app.delivery.items import Claimed, Going, Turn
-from app.delivery.lanes import SAYS_SO_EVERY, Lane
+from app.delivery.lanes import Lane
 from app.delivery.loads import claim_live, claim_retry
 from app.delivery.logbook import Logbook
 from app.delivery.tokens import Access, AccessTokens, NotYet, Parked
@@ -213,7 +213,9 @@ class Delivery:
             if claimed != Claimed(None):
                 lane.wake(self._chance.monotonic())
             elif lane.only is None:
-                self._back_off(lane, turn, "nothing_claimed")
+                self._logbook.backed_off(
+                    lane, turn, "nothing_claimed", lane.back_off(self._chance.monotonic())
+                )
             # Else nothing is due: the notice that woke the lane spoke of what had been taken already.
             return None
         # Taken before the attempt is committed, so that our deadline ends before the database's does.
@@ -238,28 +240,13 @@ class Delivery:
             # Paused, parked, reconnected, taken over or asked to erase between our reading and now.
             self._tokens.forget(queue.id)
             lane.only = None
-            self._back_off(lane, turn, "not_startable")
+            self._logbook.backed_off(lane, turn, "not_startable", lane.back_off(self._chance.monotonic()))
             return None
         lane.fruitless = 0
         now = self._chance.monotonic()
         lane.served[queue.number] = now
         lane.turns = lane.turns.served(service, now, lane.pace.allowed(lane.limit, now).per_second)
         return Going(load, started, access, until, load.may_be_more or turn.others_due)
-
-    def _back_off(self, lane: Lane, turn: Turn, why: str) -> None:
-        """Look again later: something is due, and could not be taken. Say so where that goes on."""
-        wait = lane.back_off(self._chance.monotonic())
-        if lane.fruitless % SAYS_SO_EVERY == 0:
-            self._telemetry.log(
-                "lane.backed_off",
-                level=30,
-                lane=lane.id,
-                destination=turn.queue.id,
-                kind=turn.service.value,
-                why=why,
-                times=lane.fruitless,
-                again_in_s=wait,
-            )
 
     async def _take_off(
         self, connection: RoadConnection, lane: Lane, queue: lanes.Queue, claimed: Claimed

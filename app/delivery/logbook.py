@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from app.delivery.items import Load
-from app.delivery.lanes import Lane
+from app.delivery.items import Load, Turn
+from app.delivery.lanes import SAYS_SO_EVERY, Lane
 from app.domain.outcome import Sent
 from app.domain.settling import Settlement
 from app.store.attempts import Started
@@ -41,6 +41,20 @@ class Logbook:
             request_id=sent.request_id,
             took_ms=sent.took_ms,
         )
+
+    def backed_off(self, lane: Lane, turn: Turn, why: str, wait: float) -> None:
+        """Say, where that goes on, that something is due in a lane and cannot be taken."""
+        if lane.fruitless % SAYS_SO_EVERY == 0:
+            self._telemetry.log(
+                "lane.backed_off",
+                level=30,
+                lane=lane.id,
+                destination=turn.queue.id,
+                kind=turn.service.value,
+                why=why,
+                times=lane.fruitless,
+                again_in_s=wait,
+            )
 
     def settled(self, delta: Delta) -> None:
         """Count what reached a final state."""
