@@ -46,7 +46,7 @@ def test_one_and_two_and_three_lanes_leave_room_for_others(total: int, hanging: 
 
 @given(totals, st.integers(1, 2))
 def test_lanes_that_hang_one_after_the_other_leave_room(total: int, hanging: int) -> None:
-    """The first has all that it may have before the next one begins; a third lane of the region begins at once."""
+    """The first has all that it may have before the next begins; a third one of the region begins at once."""
     capacity, held = Capacity(total), 0
     for _ in range(hanging):
         lane = 0
