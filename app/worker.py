@@ -21,6 +21,7 @@ from app.delivery.settlements import Writer
 from app.delivery.sweeping import Retention, Sweeper
 from app.delivery.telling import Journey, Telling
 from app.delivery.tokens import AccessTokens
+from app.domain.endpoint import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.lane_limits import TIMES, Capacity, Times
 from app.domain.settling import RetryPolicy
 from app.journey import JourneyEngine
@@ -79,6 +80,7 @@ def wired(
     journey: Journey | None = None,
     *,
     times: Times = TIMES,
+    endpoint: EndpointPolicy = ENDPOINT_POLICY,
 ) -> Dispatcher:
     """Put the parts of a worker together. Raises SettingsError where their limits contradict each other."""
     settings, telemetry = resources.settings, resources.telemetry
@@ -122,6 +124,7 @@ def wired(
         merge_window=settings.merge_window_ms / 1000,
         times=times,
         capacity=capacity,
+        endpoint=endpoint,
     )
     sweeper = Sweeper(
         pool=resources.pool,

@@ -24,6 +24,7 @@ from app.domain.outcome import (
     Divisible,
     Failed,
     Forbidden,
+    Missing,
     Outcome,
     Refused,
     Reply,
@@ -145,6 +146,8 @@ def read_reply(
             return Throttled(retry_after(headers, now))
         case _ if status == 408 or 500 <= status <= 599:
             return Broken("amazon_error", retry_after(headers, now))
+        case 404 | 301 | 302 | 307 | 308:  # a redirect of a POST says as little of the events
+            return Missing(*_whole_error(body, f"HTTP_{status}", conversions))
         case _:
             return Unexpected(status, *_whole_error(body, f"HTTP_{status}", conversions))
 

@@ -76,7 +76,7 @@ class Claiming:
             if isinstance(error, StaleOwner) or is_passing(error):
                 raise
             reason = "damaged_data" if is_damage(error) else "defect"
-            self._back_off(lane, queue, service, reason, describe(error))
+            self.back_off(lane, queue, service, reason, describe(error))
             return None
         if claimed.load is not None and claimed.load.items:
             lane.claimed(queue.number, service)
@@ -85,7 +85,7 @@ class Claiming:
             # Nothing is due: the notice that woke the lane spoke of what had been taken already.
             return None
         if claimed == Claimed(None) or not lane.is_progress(queue.number, service, claimed.ids):
-            self._back_off(lane, queue, service, "nothing_claimed")
+            self.back_off(lane, queue, service, "nothing_claimed")
         lane.wake(self._monotonic())
         return None
 
@@ -94,9 +94,9 @@ class Claiming:
         for queue in damaged:
             before = lane.backoffs.get((queue.number, Service.LIVE))
             if before is None or before.until <= now:
-                self._back_off(lane, queue, Service.LIVE, "damaged_data", "their states cannot be read")
+                self.back_off(lane, queue, Service.LIVE, "damaged_data", "their states cannot be read")
 
-    def _back_off(
+    def back_off(
         self, lane: Lane, queue: lanes.Queue, service: Service, reason: str, error: str | None = None
     ) -> None:
         """Leave a queue out whose due work cannot be claimed; the other queues of the lane go on."""

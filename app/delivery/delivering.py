@@ -1,10 +1,9 @@
 """The second half of the road: claimed → paced → sent → settled. One call serves one lane once."""
 
 import asyncio
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Protocol
 
 import asyncpg
@@ -12,13 +11,14 @@ import asyncpg
 from app.delivery import settlements
 from app.delivery.choosing import choose
 from app.delivery.claiming import Claiming
+from app.delivery.endpoints import Endpoints
 from app.delivery.erasing import Erasing
-from app.delivery.items import Load
+from app.delivery.items import Going, Turn
 from app.delivery.lanes import Lane
 from app.delivery.logbook import Logbook
 from app.delivery.tokens import Access, AccessTokens, NotYet, Parked
 from app.domain.destination import Region
-from app.domain.floors import Key
+from app.domain.endpoint import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.lane_limits import CAPACITY, TIMES, Capacity, Times
 from app.domain.outcome import Forbidden, Lost, NotSent, Sent, Throttled, Unauthorized
 from app.domain.settling import AllLater, EachItsOwn, NotNow, RetryPolicy, Settlement, settle
@@ -55,27 +55,6 @@ class Chance:
     jitter: Callable[[], float]
 
 
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """What kind of request a lane sends next, and of which destination."""
-
-    queue: lanes.Queue
-    service: Service
-    others_due: bool
-    floors: Mapping[Key, datetime]  # where the look began, and so the claim does
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class _Going:
-    """A request whose attempt is committed: from here on its outcome must be settled."""
-
-    load: Load
-    started: attempts.Started
-    access: Access
-    until: float  # monotonic: the request must be over by then, for others count from its start
-    may_be_more: bool  # the lane owes more than this request carries
-
-
 class Delivery:
     """Serves lanes. Holds no transaction and no lock while Amazon or its token server is asked."""
 
@@ -97,7 +76,9 @@ class Delivery:
         merge_window: float = 0.0,
         times: Times = TIMES,
         capacity: Capacity = CAPACITY,
+        endpoint: EndpointPolicy = ENDPOINT_POLICY,
     ) -> None:
+        self._endpoints = Endpoints(tokens=tokens, policy=endpoint, telemetry=telemetry)
         self._times = times
         self._capacity = capacity
         self._pool = pool
@@ -156,12 +137,12 @@ class Delivery:
             lane.parcels_in_flight -= parcels
             lane.exceptions_in_flight -= items
 
-    async def _prepare(self, lane: Lane, place_freed: Callable[[], None]) -> _Going | None:
+    async def _prepare(self, lane: Lane, place_freed: Callable[[], None]) -> Going | None:
         """Claimed and paced: choose a load, find a token, commit the attempt as started."""
         async with self._pool.acquire() as connection:
             now = self._chance.monotonic()
             if (known := lane.known(now)) is not None:
-                turn: _Turn | None = _Turn(known, Service.LIVE, others_due=False, floors=lane.floors.at(now))
+                turn: Turn | None = Turn(known, Service.LIVE, others_due=False, floors=lane.floors.at(now))
             else:
                 turn = await self._look(connection, lane)
             if turn is None:
@@ -200,7 +181,7 @@ class Delivery:
                 async with self._pool.acquire() as connection:
                     return await self._start(connection, lane, turn, access)
 
-    async def _look(self, connection: RoadConnection, lane: Lane) -> _Turn | None:
+    async def _look(self, connection: RoadConnection, lane: Lane) -> Turn | None:
         """Choose whose turn it is in a lane; None where nothing is due or may leave yet."""
         began = self._chance.monotonic()
         look = await lanes.look(
@@ -224,11 +205,11 @@ class Delivery:
         if (ready_at := lane.ready_at(now)) > now:
             lane.wake(ready_at)
             return None
-        return _Turn(*chosen, floors)
+        return Turn(*chosen, floors)
 
     async def _start(
-        self, connection: RoadConnection, lane: Lane, turn: _Turn, access: Access
-    ) -> _Going | None:
+        self, connection: RoadConnection, lane: Lane, turn: Turn, access: Access
+    ) -> Going | None:
         queue, service = turn.queue, turn.service
         await self._clock.ensure(connection)
         load = await self._claiming.claim(connection, lane, queue, service, turn.floors)
@@ -250,19 +231,20 @@ class Delivery:
             events=len(load.items),
             generation=access.generation,
             erasures=lane.erasures,
+            probe_again_in=self._endpoints.policy.probe_every if queue.is_probe else None,
         )
         if started is None:
             # Paused, parked, reconnected, taken over or asked to erase between our reading and now.
             self._tokens.forget(queue.id)
             lane.only = None
-            lane.wake(self._chance.monotonic() + 0.1)
+            self._claiming.back_off(lane, queue, service, "not_startable")
             return None
         now = self._chance.monotonic()
         lane.served[queue.number] = now
-        lane.turns = lane.turns.served(service, now, lane.pace.allowed(lane.limit).per_second)
-        return _Going(load, started, access, until, load.may_be_more or turn.others_due)
+        lane.turns = lane.turns.served(service, now, lane.pace.allowed(lane.limit, now).per_second)
+        return Going(load, started, access, until, load.may_be_more or turn.others_due)
 
-    async def _go(self, lane: Lane, going: _Going) -> bool:
+    async def _go(self, lane: Lane, going: Going) -> bool:
         """Sent and settled. Returns whether what it carried was moved on: delivered, dead or due later."""
         now = self._chance.monotonic()
         settlement: Settlement
@@ -293,9 +275,11 @@ class Delivery:
             lane.wake(max(self._chance.monotonic(), lane.ready_gate, lane.claimed_at + self._merge_window))
         return written is not None and not isinstance(settlement, NotNow)
 
-    async def _judge(self, lane: Lane, going: _Going, sent: Sent, sent_at: float) -> Settlement:
+    async def _judge(self, lane: Lane, going: Going, sent: Sent, sent_at: float) -> Settlement:
         """Draw the consequences of a reply for the lane's pace and the destination's sign-in."""
         now, jitter = self._chance.monotonic(), self._chance.jitter()
+        if await self._endpoints.waits(going.load.queue, going.access, sent.reply, now):
+            return NotNow("endpoint_not_found")
         match sent.reply:
             case Throttled(retry_after):
                 lane.pace = lane.pace.throttled(
@@ -322,7 +306,7 @@ class Delivery:
         return settlement
 
     async def _settle(
-        self, lane: Lane, going: _Going, sent: Sent, settlement: Settlement
+        self, lane: Lane, going: Going, sent: Sent, settlement: Settlement
     ) -> settlements.Written | None:
         """Write the settlement, trying again while the database is away and the lane is ours.
 
@@ -370,10 +354,7 @@ class Delivery:
 
     async def _note(self, connection: RoadConnection, lane: Lane) -> None:
         """Tell the lane's row how Amazon was found, where that has changed enough to be of use."""
-        rate, state = lane.pace.learned.held, lane.breaker.state(self._chance.monotonic()).value
-        # A rate that is five per cent from the one that was told is told anew.
-        told = None if rate is None else round(math.log(rate) * 20)
-        seen = (told, state, round(lane.breaker.error_rate, 1))
+        rate, state, seen = lane.found(self._chance.monotonic())
         if seen != lane.noted:
             await lanes.note(
                 connection,

@@ -241,8 +241,9 @@ class Dispatcher:
                 self._telemetry.failed("worker.trouble", error, level=logging.WARNING)
             except Exception as error:
                 self._telemetry.failed("worker.defect", error, level=logging.ERROR)
-            # Bounded: one that hung with the database for a while says nothing about the next.
-            rest = min((self._monotonic() - began) * (1 / at_most - 1), LONGEST_REST_S)
+            took = self._monotonic() - began
+            # One that hung with the database, or stood still with its process, says nothing about the next.
+            rest = 0.0 if took > LONGEST_REST_S else min(took * (1 / at_most - 1), LONGEST_REST_S)
             if rest > every_s:
                 await asyncio.sleep(rest - every_s)
             with suppress(TimeoutError):

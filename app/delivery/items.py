@@ -6,10 +6,12 @@ from datetime import date, datetime
 
 import msgspec
 
+from app.delivery.tokens import Access
+from app.domain.floors import Key
 from app.domain.ids import ParcelId
 from app.domain.parcel import read_shapes
 from app.domain.turns import Service
-from app.store import lanes, parcels
+from app.store import attempts, lanes, parcels
 
 QUEUES: Mapping[Service, int] = {
     Service.LIVE: parcels.LIVE,
@@ -152,3 +154,24 @@ class Claimed:
         late = self.load.late if self.load is not None else ()
         unsent = (*(one.id for one in self.expired), *(one.parcel for one in self.unreadable))
         return frozenset((*unsent, *(parcel for parcel, _ in self.erasable), *(item.parcel for item in late)))
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What kind of request a lane sends next, and of which destination."""
+
+    queue: lanes.Queue
+    service: Service
+    others_due: bool
+    floors: Mapping[Key, datetime]  # where the look began, and so the claim does
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Going:
+    """A request whose attempt is committed: from here on its outcome must be settled."""
+
+    load: Load
+    started: attempts.Started
+    access: Access
+    until: float  # monotonic: the request must be over by then, for others count from its start
+    may_be_more: bool  # the lane owes more than this request carries

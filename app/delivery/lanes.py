@@ -1,5 +1,6 @@
 """A lane as its owner knows it: fence, lease, pace, and what is in flight."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -79,7 +80,7 @@ class Lane:
                 for key, one in self.backoffs.items()
                 if one.until + (LONGEST_BACKOFF_S if one.failures else 0.0) > now
             }
-        lone = len(queues) == 1 and queues[0].due_in.keys() <= {Service.LIVE}
+        lone = len(queues) == 1 and queues[0].due_in.keys() <= {Service.LIVE} and not queues[0].is_probe
         self.only, self.only_until = (queues[0], now + BELIEVED_S) if lone else (None, 0.0)
 
     def known(self, now: float) -> Queue | None:
@@ -121,6 +122,15 @@ class Lane:
             service: when if (end := ends[service]) is None else max(when, end.until - now)
             for service, when in queue.due_in.items()
         }
+
+    def found(self, now: float) -> tuple[float | None, str, tuple[float | None, str, float]]:
+        """Return the learned rate and the breaker's state, and both with the share of failures, rounded.
+
+        A rate that is five per cent from the one that was told is told anew.
+        """
+        rate, state = self.pace.learned.held, self.breaker.state(now).value
+        told = None if rate is None else round(math.log(rate) * 20)
+        return rate, state, (told, state, round(self.breaker.error_rate, 1))
 
     def may_claim(self) -> bool:
         """Tell whether another request may be prepared now, pace aside."""

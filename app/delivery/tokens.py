@@ -123,6 +123,21 @@ class AccessTokens:
         async with self._pool.acquire() as connection, connection.transaction():
             return await token_leases.park(connection, destination, access.generation, "forbidden")
 
+    async def endpoint_not_found(
+        self, destination: DestinationId, access: Access, *, probe_in: float
+    ) -> bool:
+        """Park a destination whose requests are answered 404; returns True when it was."""
+        self.forget(destination)
+        async with self._pool.acquire() as connection:
+            return await token_leases.park(
+                connection, destination, access.generation, "endpoint_not_found", probe_in=probe_in
+            )
+
+    async def endpoint_found(self, destination: DestinationId) -> bool:
+        """Let such a destination go on; returns True when it was waiting."""
+        async with self._pool.acquire() as connection:
+            return await token_leases.endpoint_found(connection, destination)
+
     async def worked(self, destination: DestinationId, access: Access) -> None:
         """Take note of a good answer, where the token came of a 401."""
         if access.forced:

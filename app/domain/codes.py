@@ -160,9 +160,10 @@ ROAD_REASONS = _rows(
         "Amazon refuses a request that holds this event alone; mend the mapping.",
     ),
     (
-        "amazon_endpoint_missing",
+        "endpoint_not_found",
         Code.ENDPOINT_NOT_FOUND,
-        "Amazon does not know this address or account: check region and advertiser id.",
+        "Amazon does not know this address or account: check region and advertiser id. It is tried again "
+        "automatically.",
     ),
     (
         "amazon_unexpected",
@@ -230,7 +231,6 @@ class DeadLetter(StrEnum):
 DEAD_LETTERS: Mapping[str, DeadLetter] = {
     "amazon_refused": DeadLetter.CUSTOMER,
     "amazon_request_refused": DeadLetter.CUSTOMER,
-    "amazon_endpoint_missing": DeadLetter.CUSTOMER,
     "discarded": DeadLetter.CUSTOMER,
     "amazon_unexpected": DeadLetter.SYSTEM,
     "gave_up": DeadLetter.SYSTEM,

@@ -98,6 +98,10 @@ _PARKED = {
         "Amazon says that the signed-in user may not send for this advertiser (403)",
         "that user is given access and the destination is reconnected",
     ),
+    "endpoint_not_found": (
+        "Amazon answers 404: it does not know this address or advertiser account",
+        "Amazon answers a request that is tried every 5 minutes. Check the region and the advertiser id",
+    ),
     "sign_in_disconnected": ("The destination was disconnected here", _RECONNECTED),
 }
 

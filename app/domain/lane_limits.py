@@ -70,8 +70,8 @@ class Capacity:
 
     @property
     def lane(self) -> int:
-        """Return the share of one lane: half, and less while others use theirs."""
-        return self.total // 2
+        """Return the share of one lane: half of its region's, and less while others use theirs."""
+        return self.region // 2
 
     @property
     def region(self) -> int:
@@ -91,15 +91,11 @@ class Capacity:
     def admits(self, now: InFlight, *, is_failing: bool) -> bool:
         """Tell whether a lane may begin another request.
 
-        A lane may hold no more than what it leaves free. So one that hangs takes a half, two take two thirds
-        together, and whatever number hang, some room stays for the next.
+        A lane may hold no more than what it leaves free in its region. So one that hangs takes a half, two
+        take three quarters together, and some room stays for the next.
         """
-        free = self.total - now.total
-        return (
-            now.lane < min(free, self.lane)
-            and now.region < self.region
-            and not (is_failing and now.failing >= self.failing)
-        )
+        free = min(self.total - now.total, self.region - now.region)
+        return now.lane < min(free, self.lane) and not (is_failing and now.failing >= self.failing)
 
     def problems(self, connections: float | None = None) -> Iterator[str]:
         """Yield a sentence for each way in which these numbers, and a region's connections, do not fit."""

@@ -4,8 +4,10 @@ A 429 is the only way to find a limit, so each costs something. What they say is
 lane sends a little below the rate that is as likely as not. That alone never finds that a limit has *risen*,
 since what is sent below it is taken either way. So now and then there is a *look*: the rate grows with every
 request until a 429. Looks that find nothing cost a 429 each, and are rare; after a fall a few come sooner,
-for what fell may soon rise again. The numbers were tried in simulation (tests/domain/test_lanes.py), where
-halving or doubling most of them changes little. Pure; times are seconds on one monotonic clock.
+for what fell may soon rise again. A lane that sends little comes to no look: there the rate recovers with
+time, later each time that this leads to a 429. The numbers were tried in simulation
+(tests/domain/test_lanes.py), where halving or doubling most of them changes little. Pure; times are seconds
+on one monotonic clock.
 """
 
 from dataclasses import dataclass, replace
@@ -22,6 +24,10 @@ SOON_S: Final = 12.0  # the next looks come sooner,
 SOON: Final = 3  # so many of them
 SPLIT: Final = 1.5  # times the likely limit may be reached too (with a chance of a tenth),
 SPLIT_S: Final = 3.0  # then one look follows the other
+QUIET_S: Final = 120.0  # after the last 429 the rate of a lane that is hardly used begins to recover,
+MOST_QUIET_S: Final = 1_800.0  # or later, where that led to a 429 before: each time twice as late
+DOUBLES_S: Final = 60.0  # in which it doubles then
+HARDLY: Final = 0.5  # of what the rate allows, at most, is hardly used
 WINDOWS: Final = 10  # a look waits so many times as long as its 429 shut the lane: time lost counts too
 
 
@@ -37,11 +43,23 @@ class Learned:
     is_roomy: bool = False  # requests need not be spread to the millisecond
     requests: int = 0  # taken since the last 429
     sent_at: float = float("-inf")  # of the last request that taught something
+    refused_at: float = float("-inf")  # of the last 429
+    quiet_s: float = QUIET_S  # from it until the rate recovers
 
     @classmethod
     def kept(cls, rate: float, now: float) -> "Learned":
         """Return what a former owner of the lane had learned; nobody knows whether it had just fallen."""
-        return cls(rate, look_at=now + SOON_S, soon=SOON, sent_at=now)
+        return cls(rate, look_at=now + SOON_S, soon=SOON, sent_at=now, refused_at=now)
+
+    def rate_at(self, now: float, *, limit: float) -> float | None:
+        """Return the rate in force at a moment: the one learned, recovered with time where little is sent."""
+        if self.rate is None:
+            return None
+        quiet = now - self.refused_at
+        if quiet <= self.quiet_s or self.requests > HARDLY * self.rate * quiet:
+            return self.rate
+        doubled: float = 2.0 ** min((quiet - self.quiet_s) / DOUBLES_S, 20.0)
+        return min(limit, self.rate * doubled)
 
     @property
     def held(self) -> float | None:
@@ -52,6 +70,9 @@ class Learned:
         """Return what is known after Amazon took a request of `sent_at`; `limit` is the configured rate."""
         if self.rate is None or sent_at < self.sent_at:
             return self
+        if self.base is None and (self.rate_at(now, limit=limit) or limit) >= limit:
+            # Long ago, and little is known that still holds: the configured limit does again.
+            return Learned(refused_at=self.refused_at, quiet_s=self.quiet_s)
         # A look among requests that do not wait for their turn would ask for nothing more.
         is_pressed = sent_at - self.sent_at <= 1.6 / self.rate + 0.15
         buckets = self._buckets(limit, sent_at).taken(sent_at)
@@ -90,6 +111,10 @@ class Learned:
         if self.base is not None and buckets.reached(0.1) > SPLIT * rate:
             # A higher limit, or a larger bucket than was thought: it is empty now, so the next look tells.
             soon, rest = max(1, soon), SPLIT_S
+        since, quiet_s = now - self.refused_at, self.quiet_s
+        if since > quiet_s:
+            # Perhaps because the rate had recovered; a 429 long after that says nothing of it.
+            quiet_s = min(MOST_QUIET_S, 2 * quiet_s) if since < WINDOWS * quiet_s else QUIET_S
         return Learned(
             rate=rate,
             buckets=buckets,
@@ -97,6 +122,8 @@ class Learned:
             soon=soon,
             is_roomy=buckets.is_roomy,
             sent_at=sent_at,
+            refused_at=now,
+            quiet_s=quiet_s,
         )
 
     def _buckets(self, limit: float, at: float) -> Buckets:

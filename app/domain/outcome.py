@@ -85,8 +85,16 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """404, or a redirect: Amazon does not know this path or account. Says nothing of what was sent."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unexpected:
-    """A status that the contract does not name (3xx, 404, other 4xx): permanent for all that was sent."""
+    """A status that the contract does not name (other 3xx and 4xx): permanent for all that was sent."""
 
     status: int
     code: str
@@ -101,7 +109,18 @@ class NotSent:
     """
 
 
-Reply = Answered | Throttled | Unauthorized | Forbidden | Divisible | Broken | Lost | Unexpected | NotSent
+Reply = (
+    Answered
+    | Throttled
+    | Unauthorized
+    | Forbidden
+    | Divisible
+    | Missing
+    | Broken
+    | Lost
+    | Unexpected
+    | NotSent
+)
 
 
 @dataclass(frozen=True, slots=True)

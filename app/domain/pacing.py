@@ -38,9 +38,9 @@ class Pace:
     in_flight_limit: int = 1
     learned: Learned = field(default_factory=Learned)
 
-    def allowed(self, limit: Limit) -> Limit:
+    def allowed(self, limit: Limit, now: float) -> Limit:
         """Return the limit in force: the configured one, or what was learned, which grants no burst."""
-        rate = self.learned.rate
+        rate = self.learned.rate_at(now, limit=limit.per_second)
         if rate is None or rate >= limit.per_second:
             return limit
         # How much Amazon lets through at once is not known: requests are spread evenly.
@@ -48,7 +48,7 @@ class Pace:
 
     def ready_at(self, limit: Limit, now: float) -> float:
         """Return the earliest moment, not before `now`, at which one request may leave."""
-        allowed = self.allowed(limit)
+        allowed = self.allowed(limit, now)
         slack = (allowed.burst - 1) / allowed.per_second
         return max(now, self.gate, self.arrival - slack)
 
@@ -58,7 +58,7 @@ class Pace:
         A request takes some time from its turn to its leaving. At a learned rate that would be lost each
         time; where more than one is taken at once, the next turn counts from when this one should have left.
         """
-        allowed, late = self.allowed(limit), 0.0
+        allowed, late = self.allowed(limit, now), 0.0
         if self.learned.is_roomy and allowed is not limit:
             # Never so much that two would leave closer than the configured limit allows.
             late = min(LATE / allowed.per_second, 1 / allowed.per_second - 1 / limit.per_second)
@@ -89,7 +89,7 @@ class Pace:
         if retry_after is not None:
             wait = retry_after * (1 + jitter / 10)
         else:
-            rate = self.learned.rate or limit.per_second
+            rate = self.learned.rate_at(now, limit=limit.per_second) or limit.per_second
             doubled = 2.0 ** min(max(self.throttles - 1, 0), 8)
             wait = min(60.0, max(0.25, 1 / rate) * doubled) * (1 + jitter / 4)
         learned = self.learned.throttled(now, sent_at=sent_at, limit=limit.per_second, wait=wait)

@@ -13,6 +13,7 @@ from app.domain.outcome import (
     Failed,
     Forbidden,
     Lost,
+    Missing,
     NotSent,
     Outcome,
     Refused,
@@ -143,9 +144,10 @@ def settle(reply: Reply, tries: Sequence[int], *, policy: RetryPolicy, jitter: f
         case Lost(why):
             reason = "amazon_unreachable" if why == "connect" else "outcome_unknown"
             return AllLater(reason, _wait_of(tries, policy, jitter))
-        case Unexpected(status, code, message):
-            reason = "amazon_endpoint_missing" if status in {301, 302, 307, 308, 404} else "amazon_unexpected"
-            return EachItsOwn(tuple(Dead(reason, code, message) for _ in tries))
+        case Missing():
+            return AllLater("endpoint_not_found", _wait_of(tries, policy, jitter))
+        case Unexpected(_, code, message):
+            return EachItsOwn(tuple(Dead("amazon_unexpected", code, message) for _ in tries))
         case _:
             assert_never(reply)
 

@@ -9,6 +9,7 @@ import asyncpg
 
 from app.domain.ids import AttemptId, DestinationNumber, LaneId, ParcelId
 from app.store import RoadConnection
+from app.store.heads import PROBE_DUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,25 @@ class Unsettled:
     age: timedelta
 
 
+# The sign-in must be the one whose token is about to be used, or a reconnect would go unnoticed.
+_IS_ACTIVE = """SELECT d.number FROM destinations d JOIN sign_ins s ON s.destination = d.id
+          WHERE d.number = $3 AND d.state = 'active' AND s.generation = $8 FOR SHARE OF d"""
+# Written here, so that one probe is sent whatever number of workers think that it is due.
+_IS_PROBED = f"""UPDATE destinations d SET endpoint_probe_at = clock_timestamp()
+            + make_interval(secs => $10::float8)
+          FROM sign_ins s, lane WHERE s.destination = d.id AND d.number = $3 AND {PROBE_DUE}
+            AND s.generation = $8 RETURNING d.number"""
+_START = """
+    WITH lane AS (SELECT id FROM lanes WHERE id = $1 AND fence = $2
+      AND leased_until > clock_timestamp() AND erasures = $9 FOR SHARE),
+    ready AS ({ready})
+    INSERT INTO attempts (id, day, lane, destination, fence, worker, parcels, places, events, generation)
+    SELECT nextval('attempt_ids'), (now() AT TIME ZONE 'UTC')::date, lane.id, ready.number, $2, $4,
+      $5, $6, $7, $8
+    FROM lane, ready RETURNING id, day
+"""
+
+
 async def start(
     connection: RoadConnection,
     *,
@@ -43,26 +63,19 @@ async def start(
     events: int,
     generation: int,
     erasures: int,
+    probe_again_in: float | None = None,
 ) -> Started | None:
     """Record that a request is about to be sent, or return None when it must not be.
 
     One conditional insert: the lane must still be ours by fence and lease, no erasure asked for since the
-    load was read, and the destination active.
+    load was read, and the destination active. With `probe_again_in` it must instead be one whose endpoint was
+    not found and is to be tried again; the next probe is due that many seconds later.
     Both rows are share-locked, so that pausing, parking or taking over waits for this commit and then
     sees the attempt, or is seen by it.
     """
+    more = () if probe_again_in is None else (probe_again_in,)
     row = await connection.fetchrow(
-        """
-        WITH lane AS (SELECT id FROM lanes WHERE id = $1 AND fence = $2
-          AND leased_until > clock_timestamp() AND erasures = $9 FOR SHARE),
-        -- The sign-in must be the one whose token is about to be used, or a reconnect would go unnoticed.
-        ready AS (SELECT d.number FROM destinations d JOIN sign_ins s ON s.destination = d.id
-          WHERE d.number = $3 AND d.state = 'active' AND s.generation = $8 FOR SHARE OF d)
-        INSERT INTO attempts (id, day, lane, destination, fence, worker, parcels, places, events, generation)
-        SELECT nextval('attempt_ids'), (now() AT TIME ZONE 'UTC')::date, lane.id, ready.number, $2, $4,
-          $5, $6, $7, $8
-        FROM lane, ready RETURNING id, day
-        """,
+        _START.format(ready=_IS_ACTIVE if probe_again_in is None else _IS_PROBED),
         lane,
         fence,
         destination,
@@ -72,6 +85,7 @@ async def start(
         events,
         generation,
         erasures,
+        *more,
     )
     return None if row is None else Started(AttemptId(row["id"]), row["day"])
 

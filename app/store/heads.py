@@ -30,6 +30,10 @@ _HEADS = """
 """
 _NOTHING: Mapping[str, Any] = dict.fromkeys(("live", "retry", "replay", "replay_retry", "due_at"))
 
+# Of a destination `d`: it waits since Amazon does not know its endpoint, and a probe is due.
+PROBE_DUE = """(d.state = 'needs_reconnect' AND d.sign_in_reason = 'endpoint_not_found'
+            AND d.endpoint_probe_at <= clock_timestamp())"""
+
 
 async def owed_around_damage(connection: RoadConnection) -> dict[LaneId, datetime]:
     """Return when each lane next owes something; one whose due work cannot be read owes it now."""
@@ -56,15 +60,16 @@ async def look_around_damage(
     async with connection.transaction():
         await _begin(connection)
         for row in await connection.fetch(
-            """
-            SELECT l.erasures, d.number, d.id, d.requests_per_second, d.burst, d.state = 'active' AS is_active
+            f"""
+            SELECT l.erasures, d.number, d.id, d.requests_per_second, d.burst,
+              d.state = 'active' AS is_active, {PROBE_DUE} AS is_probe
             FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND d.archived_at IS NULL
             WHERE l.id = $1 ORDER BY d.number
             """,
             lane,
         ):
             heads: Mapping[str, Any] | None = _NOTHING
-            if row["is_active"]:
+            if row["is_active"] or row["is_probe"]:
                 heads = await _heads(connection, row["number"], parcels_in_flight, exceptions_in_flight)
             if heads is None:
                 damaged.add(DestinationNumber(row["number"]))

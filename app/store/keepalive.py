@@ -1,6 +1,6 @@
 """Connections to Postgres that notice when the other end is gone: half-open ones would wait for ever.
 
-The only user of asyncpg's transport, which it offers no way to; tests/platform/test_database_sessions.py
+The only user of asyncpg's transport, which it offers no way to. `tests/platform/test_database_sessions.py`
 holds it to the pinned version.
 """
 
@@ -35,7 +35,7 @@ async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
     connection: asyncpg.Connection = await asyncpg.connect(
         *arguments, command_timeout=COMMAND_TIMEOUT_S, **options
     )
-    _watch(connection._transport.get_extra_info("socket"))
+    _watch(connection._transport.get_extra_info("socket"))  # type: ignore[attr-defined]
     return connection
 
 

@@ -15,6 +15,7 @@ from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.domain.pacing import Limit
 from app.domain.turns import Service
 from app.store import RoadConnection, damage, heads, silent_sessions
+from app.store.heads import PROBE_DUE
 
 LANE_LOCKS = 7_311  # class of the advisory locks, one per lane
 WORKER_LOCKS = 7_312  # each worker holds one, so that workers can be counted
@@ -41,11 +42,13 @@ class Queue:
     """A destination of a lane whose events may be sent.
 
     `due_in` holds, for each kind of request that something waits for, the seconds until it is due (≤ 0: now).
+    With `is_probe` one request alone may be sent: the destination waits because Amazon answered 404.
     """
 
     number: DestinationNumber
     id: DestinationId
     due_in: Mapping[Service, float]
+    is_probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,8 @@ _OWED = f"""RECURSIVE {_heads("whole", "parcel_states", "settled_at IS NULL")},
     {_heads("single", "exceptions", "status = 'retrying'")},
     owed AS (SELECT d.lane, min(h.due_at) AS due_at
       FROM (SELECT * FROM whole UNION ALL SELECT * FROM single) h
-      JOIN destinations d ON d.number = h.destination AND d.state = 'active' GROUP BY d.lane)"""
+      JOIN destinations d ON d.number = h.destination AND (d.state = 'active' OR {PROBE_DUE})
+      GROUP BY d.lane)"""
 
 
 def _busy(owed: str) -> str:
@@ -301,16 +305,18 @@ async def look(
             DestinationNumber(row["number"]),
             DestinationId(row["id"]),
             {service: row[service.value] for service in Service if row[service.value] is not None},
+            row["is_probe"],
         )
         for row in rows
-        if row["is_active"]
+        if row["is_active"] or row["is_probe"]
     )
     unread = tuple(queue for queue in queues if queue.number in damaged)
     return Look(reduce(Limit.lowest, limits) if limits else None, rows[0]["erasures"], queues, unread)
 
 
-_LOOK = """
+_LOOK = f"""
         SELECT l.erasures, d.number, d.id, d.requests_per_second, d.burst, d.state = 'active' AS is_active,
+          {PROBE_DUE} AS is_probe,
           extract(epoch FROM q.live - clock_timestamp())::float8 AS live,
           extract(epoch FROM q.retry - clock_timestamp())::float8 AS retry,
           extract(epoch FROM q.replay - clock_timestamp())::float8 AS replay,
@@ -336,7 +342,8 @@ _LOOK = """
             AND e.queue = 2 AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
               $4::smallint[]) AS f (parcel, place)
               WHERE f.parcel = e.parcel AND f.place = e.place)
-            ORDER BY e.due_at LIMIT 1) AS replay_retry) q ON d.state = 'active'
+            ORDER BY e.due_at LIMIT 1) AS replay_retry) q
+          ON d.state = 'active' OR {PROBE_DUE}
         WHERE l.id = $1 ORDER BY d.number
         """
 

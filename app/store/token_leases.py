@@ -134,20 +134,42 @@ async def worked(connection: RoadConnection, destination: DestinationId, generat
     )
 
 
-async def park(connection: RoadConnection, destination: DestinationId, generation: int, reason: str) -> bool:
+async def park(
+    connection: RoadConnection,
+    destination: DestinationId,
+    generation: int,
+    reason: str,
+    *,
+    probe_in: float | None = None,
+) -> bool:
     """Park a destination: its sign-in is broken for `reason`. Nothing of it is sent until it is reconnected.
 
-    False when the sign-in is no longer the one that failed, for then the user has reconnected.
+    For the reason `endpoint_not_found` one request is tried in `probe_in` seconds. False when the sign-in is
+    no longer the one that failed, for then the user has reconnected.
     """
     status = await connection.execute(
         """
         UPDATE destinations SET sign_in = 'broken', sign_in_reason = $3, version = version + 1,
-          updated_at = now()
+          updated_at = now(), endpoint_probe_at = clock_timestamp() + make_interval(secs => $4::float8)
         WHERE id = $1 AND sign_in = 'valid'
         AND EXISTS (SELECT FROM sign_ins WHERE destination = $1 AND generation = $2)
         """,
         destination,
         generation,
         reason,
+        probe_in,
+    )
+    return status == "UPDATE 1"
+
+
+async def endpoint_found(connection: RoadConnection, destination: DestinationId) -> bool:
+    """Let a destination go on whose endpoint was not found, since Amazon has answered a probe."""
+    status = await connection.execute(
+        """
+        UPDATE destinations SET sign_in = 'valid', sign_in_reason = NULL, endpoint_probe_at = NULL,
+          version = version + 1, updated_at = now()
+        WHERE id = $1 AND sign_in = 'broken' AND sign_in_reason = 'endpoint_not_found'
+        """,
+        destination,
     )
     return status == "UPDATE 1"

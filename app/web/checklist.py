@@ -73,12 +73,18 @@ _REASONS = {
     "forbidden": "Amazon says that the signed-in user may not send for this advertiser.",
     "disconnected": "The destination was disconnected here.",
 }
+_NOT_FOUND = (
+    "Amazon answers 404: it does not know this address or advertiser account. Check the region and the "
+    "advertiser id. One request is tried every 5 minutes; sending resumes automatically."
+)
 
 
 def _sign_in(known: Known) -> Line:
     match known.destination.sign_in:
         case "valid":
             return Line("sign_in", "ok", "Amazon showed this advertiser to the signed-in user.", "advertiser")
+        case "broken" if known.destination.sign_in_reason == "endpoint_not_found":
+            return Line("sign_in", "ok", "The sign-in is in order; see account.", "advertiser")
         case "broken":
             why = _REASONS[known.destination.sign_in_reason or "revoked"]
             return Line("sign_in", "failed", f"{why} Connect again; events wait meanwhile.", "advertiser")
@@ -89,6 +95,8 @@ def _sign_in(known: Known) -> Line:
 
 
 def _account(known: Known) -> Line:
+    if known.destination.sign_in_reason == "endpoint_not_found":
+        return Line("account", "failed", _NOT_FOUND, "team")
     match known.asked:
         case Visible(name=name):
             called = _called(name)

@@ -223,7 +223,8 @@ def fate_of(
     )
     reason = exception.reason if exception else parcel.reason
     if status is Status.PARKED and destination.sign_in_reason:
-        reason = _PARKED + destination.sign_in_reason
+        is_of_sign_in = destination.sign_in_reason != "endpoint_not_found"
+        reason = _PARKED * is_of_sign_in + destination.sign_in_reason
     if status is Status.DELIVERED:
         reason = None
     if status is Status.QUEUED and parcel.tries == 0:

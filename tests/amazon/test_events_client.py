@@ -17,10 +17,10 @@ from cryptography.x509.oid import NameOID
 from listening import Heard, Listen, whole
 
 from app.amazon.client import EventsClient
-from app.amazon.transport import MAX_REPLY_BYTES
+from app.amazon.transport import CONNECTIONS, MAX_REPLY_BYTES
 from app.amazon.wire import MAX_BYTES
 from app.domain.destination import Region
-from app.domain.outcome import Accepted, Answered, Broken, Lost, Reply, Sent, Unauthorized, Unexpected
+from app.domain.outcome import Accepted, Answered, Broken, Lost, Missing, Reply, Sent, Unauthorized
 
 TAKEN = b'{"success":[{"index":0,"event":null}]}'
 ONE = [b'{"eventId":"a"}']
@@ -238,7 +238,7 @@ async def test_a_full_request_whose_events_are_all_echoed_is_delivered(listen: L
 
 
 async def test_connections_are_kept_and_shared(listen: Listen) -> None:
-    """Ten requests in a row take one connection; forty at once take no more than eight."""
+    """Ten requests in a row take one connection; forty at once take no more than a region has."""
     server = await listen(answer_taken)
     async with EventsClient("client-1", server.url) as client:
         for _ in range(10):
@@ -246,7 +246,7 @@ async def test_connections_are_kept_and_shared(listen: Listen) -> None:
         assert server.connections == 1
         sent = await asyncio.gather(*(send(client) for _ in range(40)))
     assert {one.status for one in sent} == {207}
-    assert server.connections <= 8
+    assert server.connections <= CONNECTIONS
 
 
 async def test_a_cancelled_call_hangs_up_and_leaves_the_client_usable(listen: Listen) -> None:
@@ -281,7 +281,7 @@ async def test_a_redirect_is_not_followed() -> None:
 
     async with EventsClient("client-1", None, httpx.MockTransport(elsewhere)) as client:
         sent = await send(client, Region.NA)
-    assert sent.reply == Unexpected(307, "HTTP_307", "")
+    assert sent.reply == Missing("HTTP_307", "")
     assert asked == ["https://advertising-api.amazon.com/adsApi/v1/create/events"]
 
 

@@ -25,6 +25,7 @@ from app.amazon.tokens import (
     new_state_and_verifier,
     read_token_reply,
 )
+from app.amazon.transport import CONNECTIONS
 from app.domain.destination import Region
 
 GOOD = {"access_token": "Atza|a", "refresh_token": "Atzr|r", "token_type": "bearer", "expires_in": 3600}
@@ -360,3 +361,27 @@ def test_tokens_do_not_speak() -> None:
     """No log line and no traceback shows one."""
     assert repr(Tokens("Atza|a", "Atzr|r", 3600)) == "Tokens(lifetime_s=3600)"
     assert "s&cret" not in repr(sign_in()) + repr(vars(sign_in()))
+
+
+async def test_a_region_whose_token_server_hangs_holds_up_no_other(listen: Listen) -> None:
+    """Connections are counted by region: however many calls of one hang, another's is answered."""
+    release = asyncio.Event()
+
+    async def script(heard: Heard, writer: asyncio.StreamWriter) -> None:
+        if "/na/" in heard.head.split("\r\n", 1)[0]:
+            await release.wait()
+        body = b'{"access_token": "Atza|1", "token_type": "bearer", "expires_in": 3600}'
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    server = await listen(script)
+    sign_in = SignIn("client", SecretStr("s"), "http://x/cb", server.url)
+    hanging = [asyncio.create_task(sign_in.refresh(Region.NA, "Atzr|1")) for _ in range(2 * CONNECTIONS)]
+    try:
+        while len(server.heard) < CONNECTIONS:
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(3):
+            assert isinstance(await sign_in.refresh(Region.EU, "Atzr|1"), Tokens)
+    finally:
+        release.set()
+        await asyncio.gather(*hanging)
+        await sign_in.close()

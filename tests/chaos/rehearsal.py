@@ -297,8 +297,12 @@ class Life:
         """Serve a lane once, meeting trouble as the dispatcher does."""
         self._clock.now = max(self._clock.now, lane.pace.ready_at(lane.limit, self._clock.now))
         lane.wake_at, lane.claiming = None, True
+        asked: list[bool] = []
         try:
-            await self.delivery.serve(lane)
+            await self.delivery.serve(lane, place_freed=lambda: asked.append(True))
+            if asked:  # the token server: with a token in hand it asks for its place again
+                lane.wake_at, lane.claiming = None, True
+                await self.delivery.serve(lane)
         except StaleOwner:
             self.ownership.lose(lane)
         except (*DRIVER_TROUBLE, MemoryError):

@@ -209,7 +209,7 @@ REJECTED = {
             None,
         ),
         ({}, WAITING, [request("lost")], "does not answer", "way to the internet", None),
-        ({}, {}, [request("unexpected", 404)], "404", "region and the advertiser id", None),
+        ({}, WAITING, [request("missing", 404)], "404", "region and the advertiser id", None),
         ({}, DEAD, [request("answered", 207)], "3 events were given up", "Mend the mapping.", "dead"),
         ({}, REJECTED, [request("answered", 207)], "50 %", "Event Timestamp", "rejected"),
         ({}, {}, [], "no event has come", "journey", "activate"),

@@ -83,7 +83,7 @@ FAULTS: dict[str, tuple[dict[str, Any] | None, str, str]] = {
 # Where the event's own page says it of the event instead of its destination.
 ON_THE_EVENT = {
     "400": ("Amazon said: The request is not valid.", "mend the mapping"),
-    "404": ("Amazon does not know this address or account", "check region and advertiser id"),
+    "404": ("Amazon does not know this address or account", "It is tried again automatically."),
     "refused item": ("Amazon refused this event", "Mend the mapping or the event."),
 }
 

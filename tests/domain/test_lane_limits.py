@@ -31,16 +31,28 @@ def fill(capacity: Capacity, hanging: int, *, regions: int = 1, failing: bool = 
 @given(totals)
 def test_one_lane_takes_at_most_half(total: int) -> None:
     """However long it hangs and however much waits in it."""
-    assert fill(Capacity(total), 1) == [total // 2]
+    assert fill(Capacity(total), 1) == [Capacity(total).lane]
+    assert Capacity(total).lane <= total // 2
 
 
 @given(totals, st.integers(1, 3))
 def test_one_and_two_and_three_lanes_leave_room_for_others(total: int, hanging: int) -> None:
-    """A lane that comes later begins at once."""
+    """A lane of the same region that comes later begins at once, where there are places for so many."""
     held = fill(Capacity(total), hanging)
-    others = InFlight(total=sum(held), region=0, lane=0, failing=0)
-    if hanging <= 2 or total >= 8:
+    others = InFlight(total=sum(held), region=sum(held), lane=0, failing=0)
+    if hanging < Capacity(total).region:
         assert Capacity(total).admits(others, is_failing=False)
+
+
+@given(totals, st.integers(1, 2))
+def test_lanes_that_hang_one_after_the_other_leave_room(total: int, hanging: int) -> None:
+    """The first has all that it may have before the next begins; a third one of the region begins at once."""
+    capacity, held = Capacity(total), 0
+    for _ in range(hanging):
+        lane = 0
+        while capacity.admits(InFlight(held, held, lane, 0), is_failing=False):
+            held, lane = held + 1, lane + 1
+    assert capacity.admits(InFlight(held, held, 0, 0), is_failing=False)
 
 
 @given(totals, st.integers(1, 300))

@@ -185,11 +185,64 @@ def test_a_limit_that_rises_is_found_within_forty_seconds(seed: int) -> None:
 
 
 def test_a_lane_that_is_hardly_used_learns_nothing_from_it() -> None:
-    """One request in two seconds is taken at any rate: the rate stays where it was."""
+    """One request in two seconds is taken at any rate: for two minutes the rate stays where it was."""
     learned = told = Learned.kept(3.0, now=0.0)
-    for second in range(1, 200):
+    for second in range(1, 60):
         learned = learned.taken(2.0 * second, sent_at=2.0 * second, limit=20)
     assert learned.rate == pytest.approx(told.rate, rel=0.05)
+    assert learned.rate_at(119, limit=20) == learned.rate
+
+
+@pytest.mark.parametrize("every", [2.0, 10.0, 120.0])
+def test_a_lane_that_is_hardly_used_recovers_from_one_429_within_minutes(every: float) -> None:
+    """No look would ever come: the rate rises with time, and the configured limit holds again."""
+    pace, limit, now = Pace(), Limit(5, 5), 0.0
+    pace = pace.throttled(limit, now, sent_at=now, retry_after=None, jitter=0.5)
+    first = pace.allowed(limit, 1.0).per_second
+    assert first < 2
+    rates = []
+    while now < 360:
+        now = pace.ready_at(limit, now + every)
+        rates.append(pace.allowed(limit, now).per_second)
+        pace = pace.sent(limit, now).succeeded(limit, now + 0.05, sent_at=now, cap=8)
+    assert all(after >= before * 0.95 for before, after in pairwise(rates))
+    assert pace.allowed(limit, now) == limit
+    assert pace.learned.rate is None
+
+
+def test_a_busy_lane_does_not_recover_with_time() -> None:
+    """What it sends shows what is taken; looks ask for more."""
+    stand = Stand(limit=3, burst=2, seed=1)
+    stand.run(60)
+    learned = stand.pace.learned
+    stand.run(600)
+    assert (stand.pace.learned.rate_at(stand.now, limit=20) or 20) < 4
+    assert learned.rate is not None
+
+
+@pytest.mark.parametrize("seed", SEEDS[:3])
+def test_bursts_against_a_limit_that_stays_cost_few_429s(seed: int) -> None:
+    """A lane that sends a dozen requests and then rests for minutes, twenty times: it recovers ever later."""
+    stand, answers = Stand(limit=1.3, burst=2, seed=seed), []
+    for _ in range(20):
+        began = len(stand.log)
+        while len(stand.log) < began + 12:
+            answers += stand.run(0.5)
+        stand.now += 260.0
+    assert refused(answers) <= 0.06
+    assert refused(answers[len(answers) // 2 :]) <= 0.03
+
+
+def test_each_recovery_that_leads_to_a_429_comes_later_than_the_one_before() -> None:
+    """Twice as late, up to half an hour; a 429 long after is taken for a new one."""
+    learned, now, waits = Learned().throttled(0.0, sent_at=0.0, limit=20, wait=0.25), 0.0, []
+    for _ in range(7):
+        waits.append(learned.quiet_s)
+        now += learned.quiet_s * 2
+        learned = learned.throttled(now, sent_at=now, limit=20, wait=0.25)
+    assert waits == [120, 240, 480, 960, 1800, 1800, 1800]
+    now += 20_000
+    assert learned.throttled(now, sent_at=now, limit=20, wait=0.25).quiet_s == 120
 
 
 @pytest.mark.parametrize("retry_after", [1.0, 3.0])
@@ -205,11 +258,11 @@ def test_a_rate_at_the_configured_limit_is_no_longer_learned() -> None:
     """Everything that may be asked for is taken: the limit holds again, with its burst."""
     stand = Stand(limit=10, burst=2, seed=1)
     stand.run(30)
-    assert stand.pace.allowed(stand.configured).burst == 1
+    assert stand.pace.allowed(stand.configured, stand.now).burst == 1
     stand.limit = 1000
     stand.run(60)
     assert stand.pace.learned.rate is None
-    assert stand.pace.allowed(stand.configured) == stand.configured
+    assert stand.pace.allowed(stand.configured, stand.now) == stand.configured
 
 
 def test_a_configured_limit_that_was_changed_changes_what_may_be_learned() -> None:
@@ -219,7 +272,7 @@ def test_a_configured_limit_that_was_changed_changes_what_may_be_learned() -> No
     stand.configured = Limit(5, 5)
     stand.run(30)
     assert (stand.pace.learned.rate or 0) <= 5
-    assert stand.pace.allowed(stand.configured).per_second <= 5
+    assert stand.pace.allowed(stand.configured, stand.now).per_second <= 5
 
 
 def test_several_429s_of_one_moment_halve_nothing_twice() -> None:
@@ -246,7 +299,7 @@ def test_a_successor_holds_the_rate_that_was_kept() -> None:
     kept = Learned.kept(3.0, now=100.0)
     assert kept.rate == 3.0
     assert kept.taken(100.3, sent_at=100.2, limit=20).rate == pytest.approx(3.0, rel=0.05)
-    assert Pace(learned=kept).allowed(Limit(20, 5)) == Limit(3.0, 1)
+    assert Pace(learned=kept).allowed(Limit(20, 5), 100.3) == Limit(3.0, 1)
 
 
 @given(limit=st.floats(0.5, 100), gaps=st.lists(st.floats(0, 2), min_size=1, max_size=40), data=st.data())
@@ -276,7 +329,7 @@ def test_whatever_is_answered_the_rate_stays_within_what_is_configured(
 def test_a_learned_pace_never_breaks_the_configured_one(late: list[float], rate: float, roomy: bool) -> None:
     """Lateness is made up for, but no two requests are closer than the configured limit has them."""
     limit = Limit(20, 1)
-    pace, now, left = Pace(learned=Learned(rate, is_roomy=roomy)), 0.0, []
+    pace, now, left = Pace(learned=Learned(rate, is_roomy=roomy, refused_at=0.0)), 0.0, []
     for one in late:
         now = pace.ready_at(limit, now) + one
         left.append(now)

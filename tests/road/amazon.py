@@ -37,6 +37,7 @@ class FakeAmazon:
     times: dict[str, int] = field(default_factory=dict)
     tokens: list[str] = field(default_factory=list)
     token_answer: Callable[[dict[str, str]], httpx.Response] | None = None
+    token_server: asyncio.Event | None = None  # where there is one: it answers once this is set
 
     def client(self) -> httpx.MockTransport:
         return httpx.MockTransport(self._handle)
@@ -44,6 +45,8 @@ class FakeAmazon:
     async def _handle(self, request: httpx.Request) -> httpx.Response:
         body = await request.aread()
         if request.url.path.endswith("/auth/o2/token"):
+            if self.token_server is not None:
+                await self.token_server.wait()
             return self._token(body)
         assert request.url.path.endswith("/adsApi/v1/create/events"), request.url.path
         parsed = Request(

@@ -23,7 +23,6 @@ def test_every_reason_of_a_death_has_a_class() -> None:
     assert Dead in get_args(Fate)
     replies = (
         Divisible("c", "m"),
-        Unexpected(404, "c", "m"),
         Unexpected(418, "c", "m"),
         Answered((Refused("c", "m"),)),
         Answered((Failed("c", "m"),)),

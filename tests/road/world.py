@@ -19,6 +19,7 @@ from app.delivery.holding import Holding
 from app.delivery.telling import Journey
 from app.domain.consent import ConsentSettings
 from app.domain.destination import State
+from app.domain.endpoint import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.event import read_events
 from app.domain.ids import DestinationNumber
 from app.domain.lane_limits import TIMES, Times
@@ -170,11 +171,12 @@ class World:
         journey: Journey | None = None,
         times: Times = TIMES,
         policy: RetryPolicy | None = None,
+        endpoint: EndpointPolicy = ENDPOINT_POLICY,
     ) -> Dispatcher:
         """Start a worker; with a `policy` of its own it waits less between tries."""
         client = EventsClient("client", "http://amazon.test", self.amazon.client())
         sign_in = SignIn("client", Secret(), "http://x/cb", "http://amazon.test", self.amazon.client())
-        dispatcher = worker.wired(self.resources, client, sign_in, journey, times=times)
+        dispatcher = worker.wired(self.resources, client, sign_in, journey, times=times, endpoint=endpoint)
         dispatcher._listens = listens  # the one thing of it that no setting turns off
         if policy is not None:
             dispatcher._delivery._policy = policy

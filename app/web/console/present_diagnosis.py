@@ -60,6 +60,11 @@ _SIGN_IN = {
         "Every request fails: the signed-in user may not send for this advertiser (403).",
         "Give that user access to the advertiser in the DSP console, then reconnect.",
     ),
+    "endpoint_not_found": (
+        "Nothing is sent: Amazon does not know this address or advertiser account (404).",
+        "Check the region and the advertiser id. One request is tried every 5 minutes, and sending resumes "
+        "automatically when Amazon answers.",
+    ),
     "disconnected": ("It was disconnected here.", "Reconnect it to send again."),
 }
 
@@ -88,6 +93,10 @@ _RUNS: Mapping[str, tuple[str, str]] = {
     "lost": (
         "Amazon does not answer: no connection, a time-out, or one cut off.",
         "Nothing to do if it is Amazon's; else check this machine's way to the internet.",
+    ),
+    "missing": (
+        "Amazon does not know this address or advertiser account (404).",
+        "Check the region and the advertiser id. The same events are sent again automatically.",
     ),
     "unexpected": (
         "Amazon answers with a status that its contract does not name.",
@@ -121,7 +130,8 @@ def _state(seen: Seen) -> Diagnosis | None:
             )
         case "needs_reconnect":
             headline, remedy = _SIGN_IN[seen.destination["reason"] or "revoked"]
-            return Diagnosis("bad", headline, remedy + waits, changed, "connect")
+            act = None if seen.destination["reason"] == "endpoint_not_found" else "connect"
+            return Diagnosis("bad", headline, remedy + waits, changed, act)
         case "paused":
             return Diagnosis("warn", "It is paused.", "Resume it to send." + waits, changed, "resume")
         case "connected":

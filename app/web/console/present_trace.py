@@ -39,6 +39,7 @@ _OUTCOMES: Mapping[str, tuple[str, str]] = {
     ),
     "broken": ("warn", "Amazon failed, or its answer could not be read; the same bytes are sent again."),
     "lost": ("warn", "No whole answer came; the same bytes are sent again, and Amazon keeps one of them."),
+    "missing": ("warn", "Amazon answered 404: it does not know this address or account. It is tried again."),
     "unexpected": ("bad", "Amazon answered something its contract does not name."),
     "under_way": ("quiet", "Under way: the answer has not come yet."),
 }

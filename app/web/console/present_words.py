@@ -69,7 +69,9 @@ STATES = {
     "connected": Word("Connected", "quiet", "Signed in at Amazon; publish a mapping and it takes events."),
     "active": Word("Active", "good", "Events are sent as they come."),
     "paused": Word("Paused", "warn", "Events are accepted and wait until it is resumed."),
-    "needs_reconnect": Word("Reconnect", "bad", "Amazon's sign-in is gone; events are accepted and wait."),
+    "needs_reconnect": Word(
+        "Reconnect", "bad", "Amazon's sign-in or account needs a look; events are accepted and wait."
+    ),
     "archived": Word("Deleted", "quiet", "It takes no events; its history stays readable."),
 }
 

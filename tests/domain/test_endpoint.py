@@ -1,0 +1,66 @@
+"""Three 404s in a row over a minute, whatever lies between them that says nothing of the endpoint."""
+
+import pytest
+
+from app.domain.endpoint import ENDPOINT_POLICY, EndpointPolicy, MissingRun, has_answered
+from app.domain.outcome import Answered, Broken, Forbidden, Lost, Missing, Reply, Throttled
+from app.domain.settling import AllLater, RetryPolicy, settle
+
+GONE = Missing("NOT_FOUND", "")
+
+
+def run_of(*replies: tuple[float, Reply]) -> MissingRun:
+    run = MissingRun(replies[0][0])
+    for now, reply in replies:
+        run = run.after(reply, now)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("replies", "is_over"),
+    [
+        pytest.param([(0, GONE), (30, GONE), (60, GONE)], True, id="three over a minute"),
+        pytest.param([(0, GONE), (1, GONE), (59, GONE)], False, id="three in less than a minute"),
+        pytest.param([(0, GONE), (61, GONE)], False, id="two"),
+        pytest.param([(0, GONE), (1, GONE), (2, GONE), (61, GONE)], True, id="more than three"),
+        pytest.param(
+            [(0, GONE), (9, Lost("timeout")), (30, GONE), (60, GONE)], True, id="a time-out between"
+        ),
+        pytest.param([(0, GONE), (9, Broken("x")), (30, GONE), (60, GONE)], True, id="a 500 between"),
+        pytest.param([(0, GONE), (9, Answered(())), (30, GONE), (60, GONE)], False, id="an answer between"),
+        pytest.param([(0, GONE), (9, Throttled(None)), (30, GONE), (60, GONE)], False, id="a 429 between"),
+        pytest.param(
+            [(0, Lost("cut")), (30, GONE), (60, GONE), (89, GONE)], False, id="counted from the first"
+        ),
+    ],
+)
+def test_when_a_destination_waits(replies: list[tuple[float, Reply]], is_over: bool) -> None:
+    """The policy of interface §3."""
+    assert run_of(*replies).is_over(ENDPOINT_POLICY, replies[-1][0]) is is_over
+
+
+def test_the_times_that_are_in_force() -> None:
+    """Interface §3: three in a row over 60 s, a probe every 5 minutes."""
+    assert EndpointPolicy(times=3, over=60, probe_every=300) == ENDPOINT_POLICY
+
+
+@pytest.mark.parametrize(
+    ("reply", "answered"),
+    [
+        (GONE, False),
+        (Lost("timeout"), False),
+        (Broken("x"), False),
+        (Throttled(None), True),
+        (Forbidden(), True),
+    ],
+)
+def test_what_shows_that_the_endpoint_is_there(reply: Reply, answered: bool) -> None:
+    """Any answer that Amazon gives to a known account."""
+    assert has_answered(reply) is answered
+
+
+def test_nothing_dies_of_a_404() -> None:
+    """However often it came: the request as a whole is tried again."""
+    settled = settle(GONE, [1_000, 0], policy=RetryPolicy(), jitter=0.5)
+    assert isinstance(settled, AllLater)
+    assert settled.reason == "endpoint_not_found"
