@@ -1,7 +1,7 @@
 """The table of requests: what each is, and what the service owes it.
 
-Placeholders that `Case.of` fills: `%KEY%` the caller's key, `%DESTINATION%` its destination, `%EVENT-ID%` an id
-of this sending; in bodies all have the length of what replaces them, so that lengths stay true.
+Placeholders that `Case.of` fills: the caller's key, its destination, an event id of this sending. Those that
+stand in bodies have the length of what replaces them, so that declared lengths stay true.
 """
 
 import json

@@ -137,7 +137,8 @@ def test_a_request_behind_a_good_one_gets_the_same(desk: Desk, case: Case) -> No
         desk.note(first, got.responses.pop(0).status)
     else:
         # One refusal for both is right where nothing of them was acted upon.
-        assert len(got.statuses) == 1 and got.statuses[0] in case.status & FRAMING, got
+        assert len(got.statuses) == 1, got
+        assert got.statuses[0] in case.status & FRAMING, got
         desk.note(first, None)
     desk.note(second, got.statuses[0] if got.statuses else None)
     judge(case, second, got, "behind a good one")
