@@ -30,7 +30,8 @@ from app.settings import Settings
 from app.telemetry import configure_logging
 from app.watched import watched
 from app.web.api import create_api
-from app.web.connections import Terms
+from app.web.connection_limit import allowed_connections
+from app.web.connection_terms import Terms
 from app.web.serving import Server
 from app.web.wiring import Wiring
 
@@ -44,9 +45,10 @@ def serve(settings: Settings, *, sockets: list[socket.socket] | None = None) -> 
 
 
 async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> None:
+    connections = allowed_connections(settings.connections)
     async with (
         opened(settings, role="api", pool_size=POOL_SIZE) as resources,
-        wired(resources) as application,
+        wired(resources, connections=connections) as application,
     ):
         server = Server(
             application,
@@ -58,11 +60,11 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
             terms=Terms(
                 head_s=settings.head_deadline_s,
                 body_s=settings.body_deadline_s,
-                connections=settings.connections,
+                body_rate=settings.body_min_bytes_per_second,
+                connections=connections,
             ),
             registry=resources.telemetry.registry,
             gauges=application.state.gauges,
-            posting=application.state.posting,
         )
         # Readiness turns red by this, and a stream of live updates ends at its next look at it.
         application.state.stopping = lambda: server.leaving
@@ -73,8 +75,11 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
 
 
 @asynccontextmanager
-async def wired(resources: Resources) -> AsyncIterator[FastAPI]:
-    """Run the road's first half and yield the application that feeds it."""
+async def wired(resources: Resources, *, connections: int | None = None) -> AsyncIterator[FastAPI]:
+    """Run the road's first half and yield the application that feeds it.
+
+    `connections` is how many the process may have; by default what the setting says.
+    """
     settings = resources.settings
     consent = ConsentSettings(settings.tcf_vendor_id, frozenset(settings.tcf_purposes))
     ages = AgeLimits(
@@ -118,6 +123,7 @@ async def wired(resources: Resources) -> AsyncIterator[FastAPI]:
             patience_s=settings.answer_within_ms / 1000,
             body_bytes=settings.bodies_in_flight_mib * MIB,
             resident_bytes=settings.api_memory_mib * MIB,
+            connections=connections or settings.connections,
         ),
         events_waiting=lambda: intake.waiting,
         late=lambda: backlogs.late,

@@ -134,6 +134,7 @@ class Settings(BaseSettings):
     connections: int = Field(default=900, ge=10, le=100_000)
     head_deadline_s: int = Field(default=10, ge=1, le=300)
     body_deadline_s: int = Field(default=30, ge=1, le=600)
+    body_min_bytes_per_second: int = Field(default=1_024, ge=0, le=1_048_576)
     keep_alive_s: int = Field(default=75, ge=1, le=3_600)
     stop_linger_s: int = Field(default=5, ge=0, le=60)
 

@@ -24,6 +24,11 @@ MIB: Final = 1024 * 1024
 POST_COST: Final = 2_048
 # Of a body whose length nobody told; the rest is charged as it comes.
 UNTOLD_COST: Final = 64 * 1024
+# The memory that is charged for a body before any of it came. What comes beyond is charged as it comes: a
+# declared length alone must not take the room of others.
+RESERVE: Final = 32 * 1024
+# The part of the room for bodies, and of the connections, that the requests of one owner may use at once.
+SHARES: Final = 3
 
 _INITIAL, _LEAST, _MOST, _STEP = 4.0 * MIB, 0.5 * MIB, 64.0 * MIB, 0.125 * MIB
 _CUT = 0.7
@@ -38,6 +43,7 @@ class Cause(StrEnum):
     BODIES = "bodies"  # bodies hold as many bytes as they may, over all requests
     COMMITS = "commits"  # the commit queue is full, or its oldest post waits too long
     MEMORY = "memory"  # the process holds more memory than it should
+    SHARE = "share"  # the bodies of one owner use its share of memory or connections
     LANE = "lane"  # a lane's queue is longer than the events may grow old
 
 
@@ -56,6 +62,7 @@ TURNINGS: Final[Mapping[Cause, Turning]] = {
     Cause.BODIES: Turning(Code.SERVICE_UNAVAILABLE, 1, 5),
     Cause.COMMITS: Turning(Code.SERVICE_UNAVAILABLE, 2, 10),
     Cause.MEMORY: Turning(Code.SERVICE_UNAVAILABLE, 2, 10),
+    Cause.SHARE: Turning(Code.RATE_LIMIT, 1, 5),
     Cause.LANE: Turning(Code.RATE_LIMIT, 60, 300),
 }
 
@@ -69,13 +76,19 @@ class Bounds:
     resident_bytes: int = 192 * MIB
     waiting_events: int = 40_000
     oldest_s: float = 10.0
+    connections: int = 900
 
 
 class Pressure(msgspec.Struct, frozen=True, gc=False):
-    """What is under way: let in and not answered yet, and what the gauges of the process say."""
+    """What is under way: let in and not answered yet, and what the gauges of the process say.
+
+    `complete` and `cost` are of the posts whose bodies are here, `arriving_cost` of all others.
+    """
 
     posts: int
+    complete: int
     cost: int
+    arriving_cost: int
     body_bytes: int
     waiting_events: int
     oldest_s: float
@@ -89,7 +102,7 @@ class Allowance(msgspec.Struct, frozen=True, gc=False):
     cut_at: float = float("-inf")
 
     def answered(
-        self, *, cost: int, began: float, took_s: float, under_way: int, now: float, patience_s: float
+        self, *, cost: int, began: float, took_s: float, under_way: float, now: float, patience_s: float
     ) -> "Allowance":
         """Learn from one answer: a late one cuts, a timely one adds where the allowance was in use.
 
@@ -107,6 +120,29 @@ def cost_of(told: int | None) -> int:
     return POST_COST + (UNTOLD_COST if told is None else told)
 
 
+def reserve_of(told: int | None) -> int:
+    """Return the bytes that a body is charged with before any of it came."""
+    return RESERVE if told is None else min(told, RESERVE)
+
+
+def counted_cost(cost: int, arriving_cost: int, allowance: Allowance) -> float:
+    """Return what counts against the allowance.
+
+    Bodies that still arrive count for half of it at most: senders that stall must not keep all others out.
+    """
+    return cost + min(arriving_cost, allowance.cost / 2)
+
+
+def over_share(held: int, requests: int, arriving: int, bounds: Bounds) -> bool:
+    """Tell whether one owner uses more than its share, by bytes or by bodies that still arrive.
+
+    The only request of an owner is always within it: a share may be smaller than one body.
+    """
+    if requests <= 1:
+        return False
+    return held > bounds.body_bytes // SHARES or arriving > bounds.connections // SHARES
+
+
 def turned_away(pressure: Pressure, allowance: Allowance, told: int | None, bounds: Bounds) -> Cause | None:
     """Return why a post must not come in now, or None.
 
@@ -115,13 +151,14 @@ def turned_away(pressure: Pressure, allowance: Allowance, told: int | None, boun
     """
     if pressure.posts == 0:
         return None
-    if pressure.body_bytes + (told or 0) > bounds.body_bytes:
+    if pressure.body_bytes + reserve_of(told) > bounds.body_bytes:
         return Cause.BODIES
     if pressure.resident_bytes > bounds.resident_bytes:
         return Cause.MEMORY
     if pressure.waiting_events > bounds.waiting_events or pressure.oldest_s > bounds.oldest_s:
         return Cause.COMMITS
-    if pressure.posts >= _FEW and pressure.cost + cost_of(told) > allowance.cost:
+    under_way = counted_cost(pressure.cost, pressure.arriving_cost, allowance)
+    if pressure.complete >= _FEW and under_way + cost_of(told) > allowance.cost:
         return Cause.CROWDED
     return None
 

@@ -1,71 +1,52 @@
-"""One connection of the server, with a deadline for each thing that a client may be slow at.
+"""One connection of the server: HTTP/1.1 read strictly, with a limit for each thing that a client may take.
 
-The server itself waits for ever: for the head of a request, for its body, for a client to read its answer.
-A few hundred clients that drip would hold all its sockets. Here each phase has a time, heads have a size,
-and connections have a number; what is exceeded is told where that is still possible, and cut. Healthy
-clients notice nothing: no timer is set for a request, a sweep looks at all connections twice a second.
+uvicorn's protocol waits for ever: for the head of a request, for its body, for a client to read its answer.
+A few hundred slow clients would hold all its sockets. Here each phase has a time, heads have a size, bodies
+have a minimum rate, and connections have a number. What exceeds a limit is answered where that is still
+possible, and closed. No timer is set for a request: the server checks all connections twice a second.
+
+This module holds every use of the internals of uvicorn's HTTP protocol; `app.web.serving` those of its
+server.
 """
 
 import asyncio
-import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
-from starlette.responses import JSONResponse
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.domain.admission import Cause
-from app.web.envelope import FIXED_HEADERS, request_id_of, told_length
-from app.web.errors import Problem, Word, body_of, status_of
-from app.web.incoming import PATH, cap_of
-from app.web.post_cycle import PostCycle
-from app.web.posting import Posting
-from app.web.pressure import Gauges, Ticket, problem_of
+from app.web.connection_limit import WaitingConnections
+from app.web.connection_terms import AnswerTransport, Closing, Phase, Terms, Wait
+from app.web.envelope import told_length
+from app.web.error_bytes import last_answer, shed_answer
+from app.web.errors import OUT_OF_MEMORY, Problem, Word
+from app.web.heads import (
+    RequestLines,
+    names_no_version,
+    problem_of_head,
+    problem_of_version,
+    without_upgrade,
+)
+from app.web.incoming import PATH, cap_of, posts_events
+from app.web.pressure import TICKET, Gauges, Ticket
 
-NEVER: Final = float("inf")
 # What a header weighs beside its bytes, as HTTP/2 counts (RFC 9113 §6.5.2): ten thousand of one letter each
 # cost more to keep than to send.
 _HEADER_BYTES: Final = 32
-# How long a client that was told to go may take to read it.
-_PARTING_S: Final = 1.0
-# How long a connection without a request may still bring the one that is on its way when we leave.
+# How long a connection without a request may still bring the one that is on its way when we leave, and how
+# long one whose answer was sent may still be drained then.
 _FAREWELL_S: Final = 0.5
 
-_POSTS_TO: Final = PATH.encode()
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a client must keep to; times in seconds, `head_bytes` over request line and headers together."""
-
-    head_s: float = 10.0
-    body_s: float = 30.0
-    read_s: float = 30.0  # for reading an answer that fills our buffers
-    head_bytes: int = 64 * 1024
-    connections: int = 900
-
-
-@dataclass(slots=True)
-class Closing:
-    """Whether the process is about to leave: each connection then ends with the answer it waits for."""
-
-    begun: bool = False
-
-
-class Phase(StrEnum):
-    """What a connection waits for."""
-
-    HEAD = "head"
-    BODY = "body"
-    OURSELVES = "ourselves"
-    NEXT = "next"
-    PARTING = "parting"
+_UNREADABLE: Final = Problem(Word.MALFORMED, "This is not HTTP/1.1.")
+_CROWD: Final = Problem(Word.UNAVAILABLE, "Too many connections; use fewer, and keep them open.")
 
 
 class Connection(HttpToolsProtocol):
-    """A connection on terms. `cut` is told why one was ended: a phase, `head_bytes`, `reading`, `crowd`."""
+    """A connection on terms. `cut` is told why one was ended: a phase, `head_bytes`, `reading`, `crowd`,
+    `evicted`.
+    """
 
     def __init__(
         self,
@@ -73,68 +54,107 @@ class Connection(HttpToolsProtocol):
         terms: Terms,
         closing: Closing,
         cut: Callable[[str], None],
+        waiting: WaitingConnections,
         gauges: Gauges | None = None,
-        posting: Posting | None = None,
         **more: Any,
     ) -> None:
         super().__init__(*given, **more)
-        self._gauges, self._skipping, self._posting = gauges, False, posting
-        self._terms, self._closing, self._cut = terms, closing, cut
-        self._phase, self._due, self._read_due = Phase.HEAD, NEVER, NEVER
+        self._gauges = gauges
+        self._ticket: Ticket | None = None
+        self._terms, self._closing, self._cut, self._waiting = terms, closing, cut, waiting
+        self._wait = Wait(terms)
         self._head_bytes = self._weight = 0  # of this head: as it comes, and as it is read
-        self._refusal = Problem(Word.MALFORMED, "This is not HTTP/1.1.")
+        self._lines = RequestLines()
+        self._offered = False  # this head offers another protocol: see _feed
+        self._last = False  # the answer that was given ends the connection
+        self._deaf = False  # nothing more is read: the last request of this connection has come
+        self._unread = False  # something came nevertheless
+        self._ended = False  # the client sends nothing more
+        self._refusal = _UNREADABLE
+        self._deferred: Problem | None = None  # to be answered after the requests before it
 
     def look(self, now: float) -> None:
         """End the connection when what it waits for is overdue."""
-        if now >= self._read_due:
-            self._cut("reading")
+        paused = self.flow.read_paused or bool(self.pipeline)
+        overdue = self._wait.overdue(now, closing=self.transport.is_closing(), paused=paused)
+        if overdue is Phase.NEXT:
+            self.transport.close()  # nobody waits for anything
+        elif overdue is Phase.PARTING:
             self.transport.abort()
-        elif self.transport.is_closing():
-            # It waits for its last answer to be read, of which there may be too little to pause for.
-            self._read_due = min(self._read_due, now + self._terms.read_s)
-        elif now >= self._due:
-            if self._phase is Phase.NEXT:
-                self.transport.close()  # nobody waits for anything
-            else:
-                self._cut(self._phase.value)
-                self._end_overdue()
+        elif overdue is not None:
+            self._cut(overdue.value)
+            self._end_overdue(overdue)
 
     def part_politely(self) -> None:
         """Let the answer under way be the last one, and tell the client so."""
         if self._is_under_way():
             self.cycle.keep_alive = False
 
+    def evict(self) -> None:
+        """End a connection that owes no answer, to make room for another."""
+        self._cut("evicted")
+        self.transport.close()
+
     # What the server calls
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._due = self.loop.time() + self._terms.head_s
-        if len(self.connections) > self._terms.connections:
+        self._answers: Any = AnswerTransport(transport, self._end_after_answer)
+        self._wait.opened(self.loop.time())
+        self._waiting.opened(self)
+        if len(self.connections) > self._terms.connections and not self._waiting.make_room(self):
             self._cut("crowd")
-            busy = Problem(Word.UNAVAILABLE, "Too many connections; use fewer, and keep them open.")
-            self._part(busy)
+            self._part(_CROWD)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._waiting.remove(self)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        match self._phase:
-            case Phase.PARTING:
-                return
-            case Phase.NEXT:
-                # Also what begins no request, such as empty lines, must end in one within the time.
-                self._begin_head()
-            case _:
-                pass
-        if self._phase is Phase.HEAD:
+        if self._wait.phase in (Phase.DRAINING, Phase.PARTING) and not self._wait.drained(len(data)):
+            self.transport.abort()
+            return
+        if self._deaf:
+            self._unread = True
+            return
+        if self._wait.phase is Phase.NEXT:
+            # Also what begins no request, such as empty lines, must end in one within the time.
+            self._begin_head()
+        self._lines.received(data, boundary=self._wait.phase is Phase.HEAD and not self._head_bytes)
+        if self._wait.phase is Phase.HEAD:
             self._head_bytes += len(data)
-        super().data_received(data)
-        if self._phase is Phase.HEAD:
+        try:
+            self._feed(data)
+        except httptools.HttpParserError as error:
+            self._refuse_unreadable(error)
+            return
+        if self._wait.phase is Phase.HEAD and not self._deaf:
+            self._lines.head_goes_on()
             if self._head_bytes > self._terms.head_bytes:
-                self._refuse_head()
-            elif self._head_bytes == len(data) and _names_no_version(data):
-                self._part(self._refusal)  # its request line may be all that ever comes
+                self._cut("head_bytes")
+                self._refuse(Problem(Word.HEAD_TOO_LARGE))
+            elif self._head_bytes == len(data) and names_no_version(data):
+                self._refuse(_UNREADABLE)  # its request line may be all that ever comes
+        else:
+            self._lines.head_ended()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Answer what was asked completely, and end. False closes the connection at once."""
+        self._ended = self._deaf = True
+        if self._wait.phase in (Phase.BODY, Phase.DRAINING, Phase.PARTING) or not self._is_under_way():
+            return False
+        if self._deferred is None:
+            self.cycle.keep_alive = False
+        # Of an answer that was begun the client may have gone away in the middle.
+        return bool(self.pipeline) or not self.cycle.response_started
 
     def on_message_begin(self) -> None:
+        if self._deaf or (self._is_under_way() and not self.cycle.keep_alive):
+            self._deaf = True
+            raise ValueError("nothing is read after the last request")  # ends the parser
         super().on_message_begin()
-        behind_another = self._phase is not Phase.HEAD
+        self._lines.head_begins()
+        behind_another = self._wait.phase is not Phase.HEAD
         self._begin_head()
         if behind_another:
             self._head_bytes = 1  # or more, that came with the end of the other
@@ -145,159 +165,174 @@ class Connection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._weigh(len(name) + len(value) + _HEADER_BYTES)
-        super().on_header(name, value)
+        if (
+            self._wait.phase is Phase.HEAD
+        ):  # after it there are trailers, which are no headers (RFC 9110 §6.5.1)
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._phase, self._due = Phase.BODY, self.loop.time() + self._terms.body_s
-        if self.parser.get_http_version() == "0.9":
-            # Neither a version nor the first one has headers; the parser takes both.
-            raise ValueError("not HTTP/1")  # ends the parser; answered by send_400_response
-        if self._is_post():
-            self._begin_post()
-        else:
-            super().on_headers_complete()
-        if self._closing.begun and self.cycle is not None:
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        foreign = self._lines.is_foreign(method, self.url)
+        problem = problem_of_head(method, version, self.url, self.headers, foreign=foreign)
+        if problem is not None:
+            self._refusal = problem
+            raise ValueError("a head is refused")  # ends the parser
+        if self.parser.should_upgrade():
+            self._offered = True  # the parser stops behind this head
+            return
+        if version == "1.0":
+            self.expect_100_continue = False
+        told = told_length(self.headers)
+        self._ticket = None
+        # Behind another request it is admitted when its turn comes.
+        if self._gauges is not None and posts_events(method, self.url) and not self._is_under_way():
+            admitted = self._gauges.let_in(0 if (told or 0) > cap_of(PATH) else told)
+            if isinstance(admitted, Cause):
+                self._shed(self._gauges, admitted)
+                return
+            self._ticket = self.scope["state"][TICKET] = admitted
+        super().on_headers_complete()
+        self._waiting.remove(self)
+        self._wait.body(self.loop.time(), behind=bool(self.pipeline))
+        self.cycle.transport = self._answers
+        if self._closing.begun or (told or 0) > self._terms.drain_bytes:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        if self._skipping:
+        if self._wait.phase is not Phase.BODY:
             return
-        if isinstance(self.cycle, PostCycle):
-            self.cycle.take(body)
-        else:
-            super().on_body(body)
+        self._wait.body_received(len(body))
+        if self._ticket is not None and self._gauges is not None:
+            self._gauges.arrived(self._ticket, len(body))
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._skipping or (self.cycle is not None and self.cycle.response_complete):
-            # Answered before its end came: nothing else would begin the wait for the next.
-            self._skipping = False
-            self._await_next()
-            if self._closing.begun or not self.parser.should_keep_alive():
+        if self._wait.phase is Phase.BODY:
+            self._wait.ourselves()
+            self._deaf = not self.cycle.keep_alive
+            super().on_message_complete()
+        elif self._wait.phase is Phase.DRAINING:
+            if self._last or self._closing.begun:
+                self._deaf = True
                 self.transport.close()
-            return
-        self._phase, self._due = Phase.OURSELVES, NEVER
-        super().on_message_complete()
+            else:
+                self._await_next()
 
     def on_response_complete(self) -> None:
         # All that the server does here, but for the timer that it sets for an idle connection.
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._wait.phase in (Phase.DRAINING, Phase.PARTING):
             return
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-            if self._phase is Phase.OURSELVES:
-                self._phase = Phase.NEXT
-        elif self._phase in (Phase.OURSELVES, Phase.NEXT):
+        elif self._deferred is not None:
+            self._part(self._deferred)
+        elif self._wait.phase is Phase.OURSELVES:
             self._await_next()
         # A request that began before this answer gets its time from now on.
-        if self._phase is Phase.BODY:
-            self._due = self.loop.time() + self._terms.body_s
-        elif self._phase is Phase.HEAD:
-            self._due = self.loop.time() + self._terms.head_s
+        if self._wait.phase is Phase.BODY:
+            if self.cycle.response_complete:
+                self._drain(last=False)
+            else:
+                self._wait.body(self.loop.time(), behind=bool(self.pipeline))
+        elif self._wait.phase is Phase.HEAD:
+            self._wait.head(self.loop.time(), behind=self._is_under_way())
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._read_due = self.loop.time() + self._terms.read_s
+        self._wait.reading(self.loop.time())
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._read_due = NEVER
+        self._wait.read()
 
     def shutdown(self) -> None:
         """End after the answer under way; one without a request a moment later, for what is on its way."""
-        if self._is_under_way():
+        if self._is_under_way() and self._wait.phase is not Phase.PARTING:
             self.cycle.keep_alive = False
         else:
             self.loop.call_later(_FAREWELL_S, self._end_idle)
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what the parser could not take, in the one shape of errors."""
-        del msg
-        self._forsake()
-        self._part(self._refusal)
+    # Reading
 
-    # Within
+    def _feed(self, data: bytes) -> None:
+        """Let the parser read. Raises HttpParserError for what it cannot.
 
-    def _forsake(self) -> None:
-        """Tell the application that nobody is there any more, so that it does not answer as well."""
-        if self._is_under_way():
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        At an offer of another protocol (Upgrade) it stops, and takes the request for one without a body. So
+        the request goes to a fresh parser without the offer, and what came behind its head after it.
+        """
+        rest: bytes | memoryview = data
+        while True:
+            try:
+                self.parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as stopped:
+                rest = memoryview(rest)[stopped.args[0] :]
+            self._offered = False
+            head = without_upgrade(
+                self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers
+            )
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            self.parser.feed_data(head)
 
-    def _is_post(self) -> bool:
-        """Whether this is a plain post of events with nothing before it; the rest is the application's."""
-        return not self._is_under_way() and self.url == _POSTS_TO and self.parser.get_method() == b"POST"
-
-    def _begin_post(self) -> None:
-        """Let a post in or turn it away, by its head alone."""
-        told = told_length(self.headers)
-        if self._gauges is None or (told or 0) > cap_of(PATH):
-            super().on_headers_complete()
-        elif self._posting is not None and told is not None and self._is_usual():
-            entered = self._gauges.let_in(told)
-            if isinstance(entered, Ticket):
-                self._take_post(self._posting, told, entered)
-            else:
-                self._turn_away(self._gauges, entered)
-        elif (cause := self._gauges.turned_away(told)) is not None:
-            self._turn_away(self._gauges, cause)
+    def _refuse_unreadable(self, error: httptools.HttpParserError) -> None:
+        """Answer what the parser could not take, or what one of the methods above refused."""
+        if isinstance(error.__context__, MemoryError):
+            self._refusal = Problem(Word.UNAVAILABLE, OUT_OF_MEMORY)
+        elif self._wait.phase is Phase.HEAD and self._refusal is _UNREADABLE:
+            self._refusal = problem_of_version(self.parser.get_http_version()) or _UNREADABLE
+        if self._deaf:
+            self._unread = True
         else:
-            super().on_headers_complete()
+            self._refuse(self._refusal)
 
-    def _is_usual(self) -> bool:
-        """Whether the head asks for nothing but the body to be read."""
-        if self.expect_100_continue:
-            return False
-        http_version: str = self.parser.get_http_version()
-        return http_version == "1.1" and not self.parser.should_upgrade()
+    def _refuse(self, problem: Problem) -> None:
+        """Refuse the request that is being read, after the answers of those before it, and end."""
+        self._deaf = True
+        if self._wait.phase is Phase.DRAINING:
+            self.transport.close()  # it has its answer
+        elif self._wait.phase is Phase.BODY:
+            # The request is with the application already, or waits for its turn.
+            refused = self.cycle
+            refused.disconnected = True
+            refused.message_event.set()
+            if self.pipeline:
+                self.pipeline.popleft()
+                self._defer(problem)
+            elif refused.response_started:
+                self.transport.close()
+            else:
+                self._part(problem)
+        elif self._is_under_way():
+            self._defer(problem)
+        else:
+            self._part(problem)
 
-    def _take_post(self, posting: Posting, told: int, ticket: Ticket) -> None:
-        """Have a plain post of events answered past the application; reading stays as the server does it."""
-        self.cycle = PostCycle(
-            self.headers,
-            told,
-            ticket,
-            transport=self.transport,
-            flow=self.flow,
-            default_headers=self.server_state.default_headers,
-            keep_alive=self.parser.should_keep_alive(),
-            on_response=self.on_response_complete,
-        )
-        self._start_asgi_task(self.cycle, posting)  # type: ignore[arg-type]
+    def _defer(self, problem: Problem) -> None:
+        self._wait.ourselves()
+        self._deferred = problem
 
-    def _turn_away(self, gauges: Gauges, cause: Cause) -> None:
-        """Answer a post that may not come in, at the cost of a few lines: no task, and nothing of its body.
+    def _shed(self, gauges: Gauges, cause: Cause) -> None:
+        """Answer a post that is not admitted, at the cost of a few lines: no task, and nothing of its body.
 
         When there is ten times too much, what refusing costs is what is left for the rest.
         """
+        # With `Expect` it is the client's choice whether the body still comes: what follows is unknown.
+        last = self._closing.begun or not self.parser.should_keep_alive() or self.expect_100_continue
+        default, retry_after = self.server_state.default_headers, gauges.retry_after(cause)
+        self.transport.write(shed_answer(cause, retry_after, self.headers, default, last=last))
         if self.expect_100_continue:
-            # Whether the body still comes is the client's choice: there is no telling what follows.
-            self._part(problem_of(cause))
-            return
-        self._skipping = True
-        last = self._closing.begun or not self.parser.should_keep_alive()
-        lines = [name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers]
-        lines.append(b"retry-after: %d\r\n" % gauges.retry_after(cause))
-        lines.append(b"x-request-id: " + request_id_of(self.headers).encode() + b"\r\n")
-        if last:
-            lines.append(b"connection: close\r\n")
-        head, body = _READY_ANSWERS[cause]
-        self.transport.write(head + b"".join(lines) + body)
-
-    def _await_next(self) -> None:
-        """Begin the wait for a next request. The sweep ends it: a timer a request costs more than that."""
-        self._phase, self._due = Phase.NEXT, self.loop.time() + self.timeout_keep_alive
+            self._linger()
+        else:
+            self._drain(last=last)
 
     def _begin_head(self) -> None:
-        # Who waits for an answer of ours is not late with what he begins meanwhile.
-        self._due = NEVER if self._is_under_way() else self.loop.time() + self._terms.head_s
-        if self._phase is not Phase.HEAD:
-            self._phase, self._head_bytes = Phase.HEAD, 0
+        if self._wait.phase is not Phase.HEAD:
+            self._head_bytes = 0
         self._weight = 0
-
-    def _is_under_way(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+        self._wait.head(self.loop.time(), behind=self._is_under_way())
 
     def _weigh(self, more: int) -> None:
         """Count parts of a head as they are read: one chunk may bring all of it."""
@@ -305,65 +340,74 @@ class Connection(HttpToolsProtocol):
         if self._weight > self._terms.head_bytes:
             self._cut("head_bytes")
             self._refusal = Problem(Word.HEAD_TOO_LARGE)
-            raise ValueError("the head is too large")  # ends the parser; answered by send_400_response
+            raise ValueError("the head is too large")  # ends the parser
 
-    def _refuse_head(self) -> None:
-        self._cut("head_bytes")
-        self._part(Problem(Word.HEAD_TOO_LARGE))
+    # Waiting
 
-    def _end_overdue(self) -> None:
+    def _is_under_way(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _await_next(self) -> None:
+        """Begin the wait for a next request. The sweep ends it: a timer a request costs more than that."""
+        self._wait.next(self.loop.time(), self.timeout_keep_alive)
+        self._waiting.idle(self)
+
+    def _end_overdue(self, overdue: Phase) -> None:
         under_way = self._is_under_way()
-        if self._phase is Phase.BODY and under_way and not self.cycle.response_started:
-            self._forsake()
-            self._part(Problem(Word.TOO_SLOW))
-        elif self._phase is Phase.HEAD and self._head_bytes and not under_way:
-            self._part(Problem(Word.TOO_SLOW))
-        elif under_way:
+        in_body = overdue is Phase.BODY and under_way and not self.cycle.response_started
+        in_head = overdue is Phase.HEAD and self._head_bytes and not under_way
+        if in_body or in_head:
+            self._refuse(Problem(Word.TOO_SLOW))
+        elif under_way or overdue is Phase.READING:
             self.transport.abort()
         else:
             self.transport.close()
 
-    def _end_idle(self) -> None:
-        idle = self._phase is Phase.NEXT or (self._phase is Phase.HEAD and not self._head_bytes)
-        if idle and not self.transport.is_closing():
+    # Ending
+
+    def _end_after_answer(self) -> None:
+        """End because an answer was the last one; what the client still sends is drained."""
+        if self._ended or not self.cycle.response_complete:
             self.transport.close()
+        elif self._wait.phase is Phase.BODY:
+            self._drain(last=True)
+        elif self._unread or self._wait.phase is Phase.HEAD:
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _drain(self, *, last: bool) -> None:
+        """Pass over the rest of a body whose request was answered, so that the client can read the answer."""
+        self._last = last
+        self._wait.drain(Phase.DRAINING, self.loop.time())
+        if last and self.transport.can_write_eof():
+            self.transport.write_eof()
+        if self.cycle is not None:
+            self.cycle.body = bytearray()
+        self._waiting.idle(self)
+        self.flow.resume_reading()
+
+    def _linger(self) -> None:
+        """Send no more, and pass over what still comes: unread, it would reset the answer."""
+        self._deaf = True
+        self._wait.drain(Phase.PARTING, self.loop.time())
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._waiting.idle(self)
+        self.flow.resume_reading()
 
     def _part(self, problem: Problem) -> None:
         """Answer and end; the socket stays for a moment, so that the client can read what it was told."""
         if self.transport.is_closing():
             return
-        self._phase, self._due = Phase.PARTING, NEVER
-        self.transport.write(_answer(problem, self.server_state.default_headers))
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self.flow.resume_reading()
-        self.loop.call_later(_PARTING_S, self.transport.abort)
+        self.transport.write(last_answer(problem, self.server_state.default_headers))
+        if self._ended:
+            self.transport.close()
+        else:
+            self._linger()
 
-
-def _names_no_version(head: bytes) -> bool:
-    """Tell whether what begins a head is a whole request line without a version (HTTP of 1991)."""
-    line, ended, _ = head.lstrip(b"\r\n").partition(b"\n")
-    return bool(ended) and b" HTTP/" not in line
-
-
-def _answer(problem: Problem, headers: list[tuple[bytes, bytes]]) -> bytes:
-    """Return a whole response, as the application would have answered; the last of its connection."""
-    head, body = _ready(problem)
-    more = {"connection": "close", "x-request-id": secrets.token_hex(8)}
-    if status_of(problem) == 503:
-        more["retry-after"] = str(1 + secrets.randbelow(5))
-    lines = [*headers, *((name.encode(), value.encode()) for name, value in more.items())]
-    return head + b"".join(name + b": " + value + b"\r\n" for name, value in lines) + body
-
-
-def _ready(problem: Problem) -> tuple[bytes, bytes]:
-    """Return what is the same in every answer of a problem: what stands before and after the rest."""
-    response = JSONResponse(body_of(problem), status_of(problem))
-    fixed = [*response.raw_headers, *FIXED_HEADERS]
-    head = STATUS_LINE[response.status_code] + b"".join(
-        name + b": " + value + b"\r\n" for name, value in fixed
-    )
-    return head, b"\r\n" + bytes(response.body)
-
-
-_READY_ANSWERS: Final = {cause: _ready(problem_of(cause)) for cause in Cause}
+    def _end_idle(self) -> None:
+        idle = self._wait.phase in (Phase.NEXT, Phase.DRAINING, Phase.PARTING)
+        idle = idle or (self._wait.phase is Phase.HEAD and not self._head_bytes)
+        if idle and not self.transport.is_closing():
+            self.transport.close()

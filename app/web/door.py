@@ -15,6 +15,7 @@ from app.domain import strict_json
 from app.web.auth import Caller, KeyRing, Scope
 from app.web.errors import Problem, Refusal, Word, answer, malformed
 from app.web.headers import RawHeaders, first
+from app.web.pressure import TICKET, Gauges, Ticket
 from app.web.problems import Field, path_of
 from app.web.wiring import Wiring
 
@@ -71,6 +72,9 @@ class Door(APIRoute):
                 if isinstance(found, Problem):
                     return answer(found)
                 request.state.caller = found
+                problem = claimed(request, found)
+                if problem is not None:
+                    return answer(problem)
             if not raw:
                 await _read_body(request, takes_body=takes_body)
             return await within(request)
@@ -84,6 +88,15 @@ async def admitted(ring: KeyRing, headers: RawHeaders, scopes: tuple[Scope, ...]
     if isinstance(found, Caller) and not found.may(*scopes):
         return Problem(Word.FORBIDDEN, f"This key lacks the scope {' or '.join(scopes)}.")
     return found
+
+
+def claimed(request: Request, caller: Caller) -> Problem | None:
+    """Count the request in its caller's share, or return what to answer when that is used up."""
+    ticket: Ticket | None = request.scope["state"].get(TICKET)
+    if ticket is None:
+        return None
+    gauges: Gauges = request.app.state.gauges
+    return gauges.claim(ticket, caller.quota_owner)
 
 
 async def _read_body(request: Request, *, takes_body: bool) -> None:

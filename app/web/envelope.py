@@ -14,8 +14,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.web.errors import Problem, Word, answer, problem_of
-from app.web.incoming import PATH, Incoming, cap_of
-from app.web.pressure import Gauges, Ticket
+from app.web.incoming import Incoming, cap_of
+from app.web.pressure import TICKET, Gauges, Ticket
 from app.web.turnstile import Turnstile
 
 logger = logging.getLogger("app.web.requests")
@@ -84,19 +84,16 @@ class Envelope:
 
         ticket: Ticket | None = None
         try:
-            problem = _unreadable(scope)
+            problem = unreadable(scope)
             told, cap = told_length(scope["headers"]), cap_of(scope["path"])
-            is_post = scope["path"] == PATH and scope["method"] == "POST"
-            if problem is None and (is_post or told != 0):
+            if problem is None and told != 0:
                 # Before anything is asked of the database, and before the body is read. One that is too
                 # large anyway is answered 413 and never read.
-                entered = self._gauges.enter(0 if (told or 0) > cap else told, is_post=is_post)
+                entered = self._gauges.enter(0 if (told or 0) > cap else told, is_post=False)
                 if isinstance(entered, Ticket):
-                    ticket = entered
+                    ticket = scope["state"][TICKET] = entered
                 else:
                     problem = entered
-                    if is_post:
-                        scope["route"] = _EVENTS_ROUTE
             if problem is None:
                 body = Incoming(
                     receive, cap=cap, told=told, ticket=ticket, gauges=self._gauges, turnstile=self._turnstile
@@ -142,14 +139,6 @@ class Envelope:
         )
 
 
-class _EventsRoute:
-    """Stands for the route in the metrics when it was not reached."""
-
-    path = PATH
-
-
-_EVENTS_ROUTE = _EventsRoute()
-
 Headers = Iterable[tuple[bytes, bytes]]
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -162,7 +151,7 @@ def request_id_of(headers: Headers) -> str:
     return f"{random.getrandbits(64):016x}"  # no secret, and asked for with every post
 
 
-def _unreadable(scope: Scope) -> Problem | None:
+def unreadable(scope: Scope) -> Problem | None:
     """Return what is wrong with an address: no id holds NUL, and Postgres would choke on one in a search."""
     if "\0" in scope["path"]:
         return Problem(Word.NOT_FOUND)

@@ -54,11 +54,14 @@ class Word(StrEnum):
     INVALID = "invalid"
     NOT_PUBLISHABLE = "not_publishable"
     TOO_MANY_REQUESTS = "too_many_requests"
+    EXPECTATION_FAILED = "expectation_failed"
     HEAD_TOO_LARGE = "head_too_large"
     INTERNAL = "internal"
+    NOT_IMPLEMENTED = "not_implemented"
     AMAZON_UNAVAILABLE = "amazon_unavailable"
     AMAZON_CLIENT_INVALID = "amazon_client_invalid"
     UNAVAILABLE = "unavailable"
+    HTTP_VERSION_NOT_SUPPORTED = "http_version_not_supported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +110,15 @@ TABLE: Mapping[Word, Row] = {
     Word.TOO_LARGE: Row(413, "The body is larger than this address takes."),
     Word.TOO_MANY_EVENTS: Row(413, "Send at most 5,000 events in a request."),
     Word.UNSUPPORTED_MEDIA_TYPE: Row(415, "Send the body as application/json, without Content-Encoding."),
+    Word.EXPECTATION_FAILED: Row(417, "The only expectation that is met is 100-continue."),
     Word.INVALID: Row(422, "The request was read, but what it says cannot be done; see fields."),
     Word.NOT_PUBLISHABLE: Row(422, "The mapping lacks what publishing needs; see fields."),
     Word.TOO_MANY_REQUESTS: Row(429, "Slow down and try again after the time in Retry-After."),
     Word.HEAD_TOO_LARGE: Row(431, "Request line and headers together are longer than is taken."),
     Word.INTERNAL: Row(500, "Something broke here. The request id leads to its trace in the log."),
+    Word.NOT_IMPLEMENTED: Row(
+        501, "The method CONNECT and transfer codings other than chunked are not taken."
+    ),
     Word.AMAZON_UNAVAILABLE: Row(
         502, "Amazon could not be asked just now. Nothing was changed; connect again in a minute."
     ),
@@ -121,6 +128,7 @@ TABLE: Mapping[Word, Row] = {
         "AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET.",
     ),
     Word.UNAVAILABLE: Row(503, "The database cannot be reached just now; try again in a moment."),
+    Word.HTTP_VERSION_NOT_SUPPORTED: Row(505, "Send the request as HTTP/1.1 or HTTP/1.0."),
 }
 
 
@@ -200,12 +208,18 @@ def problem_of(error: Exception) -> Problem:
             return Problem(Word.INVALID, hints_of(error.errors()), fields=fields_of(error.errors()))
         case HTTPException() if error.status_code in _FRAMEWORK:
             return Problem(_FRAMEWORK[error.status_code], headers=error.headers or {})
+        case MemoryError():
+            logger.error("memory ran out at %s", where(error))
+            return Problem(Word.UNAVAILABLE, OUT_OF_MEMORY)
         case _ if is_unavailable(error):
             logger.warning("database unavailable: %s", type(error).__name__)
             return Problem(Word.UNAVAILABLE)
         case _:
             logger.error("unforeseen %s at %s", type(error).__qualname__, where(error))
             return Problem(Word.INTERNAL)
+
+
+OUT_OF_MEMORY = "The process ran out of memory; nothing was taken. Send the same request again."
 
 
 def where(error: BaseException) -> str:

@@ -12,6 +12,8 @@ from app.web.turnstile import Turnstile
 
 MIB: Final = 1024 * 1024
 PATH: Final = "/events"  # where posts of events go
+_PATH: Final = PATH.encode()
+_PATH_AND_QUERY: Final = _PATH + b"?"
 BODY_CAP: Final = MIB
 # Where more is taken than of an administrative body.
 LARGER_BODIES: Final[Mapping[str, int]] = {PATH: 5 * MIB}
@@ -20,6 +22,11 @@ LARGER_BODIES: Final[Mapping[str, int]] = {PATH: 5 * MIB}
 def cap_of(path: str) -> int:
     """Return the longest body that an address takes, in bytes."""
     return LARGER_BODIES.get(path, BODY_CAP)
+
+
+def posts_events(method: bytes, target: bytes) -> bool:
+    """Tell whether a request line posts events, in the usual spelling of the address."""
+    return method == b"POST" and (target == _PATH or target.startswith(_PATH_AND_QUERY))
 
 
 class Incoming:

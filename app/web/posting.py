@@ -1,8 +1,7 @@
-"""The journey's door without the framework: a plain `POST /events`, from its headers to its answer.
+"""The endpoint of `POST /events`, in front of the framework: from the headers of a post to its answer.
 
-What the framework and its layers do around a route costs twice what storing one event costs. A post with a
-query goes their way, which reads and judges queries; both ways call the same functions in the same order,
-and a test holds them to the same answers.
+What the framework and its layers do around a route costs twice what storing one event costs. The framework
+only describes this address (`app.web.events.post_events`).
 """
 
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from typing import Final
 
 import msgspec
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive
+from starlette.types import Receive, Scope, Send
 
 from app.web import events
 from app.web.auth import Caller, KeyRing
@@ -19,7 +18,7 @@ from app.web.envelope import FIXED_HEADERS, REQUEST_ID, Envelope, request_id_of,
 from app.web.errors import Problem, answer, problem_of
 from app.web.headers import RawHeaders
 from app.web.incoming import PATH, Incoming, cap_of
-from app.web.pressure import Gauges, Ticket
+from app.web.pressure import TICKET, Gauges, Ticket
 from app.web.turnstile import Turnstile
 from app.web.wiring import Wiring
 
@@ -29,7 +28,7 @@ _GIVEN_UP: Final = 499  # noted where nobody is left to be answered
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """An answer, ready to be written: its own headers, without the `FIXED_HEADERS` that every answer has."""
+    """An answer, ready to be sent."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
@@ -37,7 +36,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Posting:
-    """Answers plain posts. One per process; `monotonic` is in seconds."""
+    """Answers posts of events. One per process; `monotonic` is in seconds."""
 
     def __init__(
         self,
@@ -56,26 +55,32 @@ class Posting:
         self._envelope = envelope
         self._monotonic = monotonic
 
-    async def answer(self, headers: RawHeaders, receive: Receive) -> Reply | None:
-        """Take a post that knocks, and return its answer; None when its caller hung up."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a post (ASGI). A server that admitted it by its head left the ticket in the scope."""
+        headers: RawHeaders = scope["headers"]
         told = told_length(headers)
+        reply: Reply | None
+        ticket: Ticket | None = scope["state"].get(TICKET) if "state" in scope else None
         # Before anything is asked of the database, and before the body is read. What is too large anyway is
         # answered 413 and never read.
-        entered = self._gauges.enter(0 if (told or 0) > _CAP else told, is_post=True)
+        entered = ticket or self._gauges.enter(0 if (told or 0) > _CAP else told, is_post=True)
         if isinstance(entered, Ticket):
-            return await self.answer_let_in(headers, receive, told, entered)
-        reply = _refused(entered, request_id := request_id_of(headers))
-        self._envelope.note("POST", PATH, reply.status, 0.0, request_id, None)
-        return reply
+            reply = await self._answer(scope, receive, told, entered)
+        else:
+            reply = _refused(entered, request_id := request_id_of(headers))
+            self._envelope.note("POST", PATH, reply.status, 0.0, request_id, None)
+        if reply is not None:
+            await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+            await send({"type": "http.response.body", "body": reply.body})
 
-    async def answer_let_in(
-        self, headers: RawHeaders, receive: Receive, told: int | None, ticket: Ticket
-    ) -> Reply | None:
+    async def _answer(self, scope: Scope, receive: Receive, told: int | None, ticket: Ticket) -> Reply | None:
         """Take a post that was let in and return its answer, once what it says is stored.
 
-        `told` is the length of its body as told beforehand, None where it was not. Gives the ticket back,
-        unless it is cancelled before its first step, which happens to a process that leaves only.
+        None when its caller hung up. `told` is the length of its body as told beforehand, None where it was
+        not. Gives the ticket back, unless it is cancelled before its first step, which happens to a process
+        that leaves only.
         """
+        headers: RawHeaders = scope["headers"]
         request_id = request_id_of(headers)
         caller: Caller | Problem | None = None
         reply: Reply | None = None
@@ -83,6 +88,13 @@ class Posting:
             caller = await admitted(self._key_ring, headers, _SCOPES)
             if isinstance(caller, Problem):
                 reply = _refused(caller, request_id)
+            elif (
+                (told or 0) <= _CAP  # else it is not read at all
+                and (problem := self._gauges.claim(ticket, caller.quota_owner)) is not None
+            ):
+                reply = _refused(problem, request_id)
+            elif isinstance(query := events.read_query(scope), Problem):
+                reply = _refused(query, request_id)
             else:
                 body = Incoming(
                     receive,
@@ -92,7 +104,7 @@ class Posting:
                     gauges=self._gauges,
                     turnstile=self._turnstile,
                 )
-                stored = await events.take(headers, body.whole, self._wiring, self._gauges, caller)
+                stored = await events.take(headers, body.whole, self._wiring, self._gauges, caller, query)
                 reply = _told(stored, request_id)
         except ClientDisconnect:
             pass
@@ -112,16 +124,12 @@ def _told(told: events.Told, request_id: str) -> Reply:
         (b"content-length", b"%d" % len(told.body)),
         (b"content-type", b"application/json"),
         (REQUEST_ID, request_id.encode()),
+        *FIXED_HEADERS,
     ]
     return Reply(told.status, headers, told.body)
 
 
 def _refused(problem: Problem, request_id: str) -> Reply:
     response = answer(problem)
-    headers = [*response.raw_headers, (REQUEST_ID, request_id.encode())]
+    headers = [*response.raw_headers, (REQUEST_ID, request_id.encode()), *FIXED_HEADERS]
     return Reply(response.status_code, headers, bytes(response.body))
-
-
-def all_headers(reply: Reply) -> list[tuple[bytes, bytes]]:
-    """Return every header of a reply, as the framework's way would have sent them."""
-    return [*reply.headers, *FIXED_HEADERS]

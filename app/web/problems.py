@@ -110,6 +110,7 @@ OWN_WORDS: Mapping[str, str] = {
     "entity_id": "It is an entity id; the advertiser id is wanted.",
     "unknown": "It names something that does not exist, or that this key may not see.",
     "duplicate": "It stands there twice.",
+    "unknown_parameter": "This address has no such parameter.",
     "nul_character": "It holds the character NUL.",
     "not_allowed": "It may not be set here.",
 }

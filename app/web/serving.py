@@ -18,8 +18,9 @@ import uvicorn
 from prometheus_client import CollectorRegistry, Counter
 from starlette.types import ASGIApp
 
-from app.web.connections import Closing, Connection, Terms
-from app.web.posting import Posting
+from app.web.connection_limit import WaitingConnections
+from app.web.connection_terms import Closing, Terms
+from app.web.connections import Connection
 from app.web.pressure import Gauges
 
 _log = logging.getLogger(__name__)
@@ -41,7 +42,6 @@ class Server(uvicorn.Server):
         terms: Terms,
         registry: CollectorRegistry,
         gauges: Gauges | None = None,
-        posting: Posting | None = None,
     ) -> None:
         cut = Counter("connections_cut", "Connections that were ended", ["why"], registry=registry)
         self._closing = Closing()
@@ -52,8 +52,8 @@ class Server(uvicorn.Server):
             terms=terms,
             closing=self._closing,
             cut=lambda why: cut.labels(why).inc(),
+            waiting=WaitingConnections(),
             gauges=gauges,
-            posting=posting,
         )
         super().__init__(
             uvicorn.Config(

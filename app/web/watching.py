@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.web.connections import Terms
+from app.web.connection_terms import Terms
 from app.web.envelope import HEADERS
 from app.web.errors import Problem, Word, answer
 from app.web.health import Readiness, not_ready

@@ -7,12 +7,14 @@ from msgspec.structs import replace
 
 from app.domain.admission import (
     MIB,
+    RESERVE,
     TURNINGS,
     Allowance,
     Bounds,
     Cause,
     Pressure,
     cost_of,
+    over_share,
     retry_after,
     turned_away,
 )
@@ -20,7 +22,16 @@ from app.domain.admission import (
 BOUNDS = Bounds(
     patience_s=3, body_bytes=32 * MIB, resident_bytes=256 * MIB, waiting_events=40_000, oldest_s=10
 )
-EASY = Pressure(posts=9, cost=MIB, body_bytes=MIB, waiting_events=10, oldest_s=0.1, resident_bytes=130 * MIB)
+EASY = Pressure(
+    posts=9,
+    complete=9,
+    cost=MIB,
+    arriving_cost=0,
+    body_bytes=MIB,
+    waiting_events=10,
+    oldest_s=0.1,
+    resident_bytes=130 * MIB,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,22 +40,51 @@ EASY = Pressure(posts=9, cost=MIB, body_bytes=MIB, waiting_events=10, oldest_s=0
         pytest.param(EASY, MIB, None, id="little is under way: come in"),
         pytest.param(EASY, None, None, id="a body of unknown length comes in as well"),
         pytest.param(
-            replace(EASY, body_bytes=31 * MIB), 2 * MIB, Cause.BODIES, id="bodies would outgrow their room"
+            replace(EASY, body_bytes=32 * MIB - RESERVE + 1),
+            2 * MIB,
+            Cause.BODIES,
+            id="bodies would outgrow their room",
+        ),
+        pytest.param(
+            replace(EASY, body_bytes=31 * MIB), 2 * MIB, None, id="a declared length alone takes no room"
         ),
         pytest.param(replace(EASY, resident_bytes=257 * MIB), 1, Cause.MEMORY, id="memory is short"),
         pytest.param(replace(EASY, waiting_events=40_001), 1, Cause.COMMITS, id="the commit queue is full"),
         pytest.param(replace(EASY, oldest_s=10.5), 1, Cause.COMMITS, id="a commit takes too long"),
         pytest.param(replace(EASY, cost=16 * MIB), 1, Cause.CROWDED, id="more than is answered in time"),
         pytest.param(
-            replace(EASY, cost=16 * MIB, posts=7), 5 * MIB, None, id="a few of full size are no crowd"
+            replace(EASY, cost=16 * MIB, complete=7), 5 * MIB, None, id="a few of full size are no crowd"
         ),
         pytest.param(
-            Pressure(0, 0, 40 * MIB, 50_000, 99.0, 999 * MIB), 5 * MIB, None, id="a lone post always comes in"
+            replace(EASY, arriving_cost=999 * MIB), MIB // 2, None, id="bodies that stall keep nobody out"
+        ),
+        pytest.param(
+            Pressure(0, 0, 0, 0, 40 * MIB, 50_000, 99.0, 999 * MIB),
+            5 * MIB,
+            None,
+            id="a lone post always comes in",
         ),
     ],
 )
 def test_a_post_is_let_in_or_told_why_not(pressure: Pressure, told: int | None, cause: Cause | None) -> None:
     assert turned_away(pressure, Allowance(), told, BOUNDS) is cause
+
+
+@pytest.mark.parametrize(
+    ("held", "requests", "arriving", "over"),
+    [
+        pytest.param(32 * MIB // 3, 2, 1, False, id="a third of the room"),
+        pytest.param(32 * MIB // 3 + 1, 2, 1, True, id="more than a third of the room"),
+        pytest.param(31 * MIB, 1, 1, False, id="the only request of its owner"),
+        pytest.param(MIB, 300, 300, False, id="a third of the connections"),
+        pytest.param(MIB, 301, 301, True, id="more bodies to come than a third of the connections"),
+        pytest.param(MIB, 900, 0, False, id="many whose bodies are here"),
+    ],
+)
+def test_an_owner_has_a_third_of_the_room_and_of_the_connections(
+    held: int, requests: int, arriving: int, over: bool
+) -> None:
+    assert over_share(held, requests, arriving, BOUNDS) is over
 
 
 def learn(allowance: Allowance, took_s: float, *, now: float, began: float, share: float = 1.0) -> Allowance:

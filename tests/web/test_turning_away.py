@@ -51,7 +51,7 @@ class Sender:
         path: str = "/events",
         chunks: int = 1,
     ) -> "Sender":
-        size = len(body) // chunks
+        size = len(body) // max(chunks, 1)
         pieces = [body[nth * size : (nth + 1) * size if nth < chunks - 1 else None] for nth in range(chunks)]
         length = (b"content-length", str(len(body) if told == -1 else told).encode())
         headers = [(b"x-api-key", self.key.encode()), (b"content-type", b"application/json")]
@@ -100,9 +100,10 @@ class Crowd:
     registry: CollectorRegistry
     under_way: list["asyncio.Task[Sender]"] = field(default_factory=list)
 
-    async def hold(self, body: bytes, posts: int = 1) -> None:
+    async def hold(self, body: bytes, posts: int = 1, key: str = BOOTSTRAP) -> None:
         already = self.intake.came
-        self.under_way += [asyncio.create_task(Sender(self.app).post(body)) for _ in range(posts)]
+        senders = [Sender(self.app, key=key) for _ in range(posts)]
+        self.under_way += [asyncio.create_task(sender.post(body)) for sender in senders]
         while self.intake.came < already + posts:
             await asyncio.sleep(0)
 
@@ -143,7 +144,7 @@ async def test_a_post_that_is_turned_away_is_told_when_to_return_and_its_body_is
 ) -> None:
     """503 in the one shape, with the journey's code and a whole number of seconds; counted by cause."""
     crowded = crowd(body_bytes=5 * MIB)
-    await crowded.hold(of_size(3 * MIB))
+    await crowded.hold(of_size(5 * MIB))
     away = await Sender(crowded.app).post(of_size(3 * MIB))
     assert (away.status, away.read) == (503, 0)
     told = away.answer.json()
@@ -157,7 +158,7 @@ async def test_a_post_that_is_turned_away_is_told_when_to_return_and_its_body_is
 async def test_when_the_crowd_is_gone_posts_come_in_again(crowd: Callable[..., Crowd]) -> None:
     """Nothing is left of what was under way: the gauges are at nought."""
     crowded = crowd(body_bytes=5 * MIB)
-    await crowded.hold(of_size(3 * MIB))
+    await crowded.hold(of_size(5 * MIB))
     assert (await Sender(crowded.app).post(of_size(3 * MIB))).status == 503
     await crowded.let_go()
     assert (await Sender(crowded.app).post(of_size(3 * MIB))).status == 202
@@ -167,7 +168,7 @@ async def test_when_the_crowd_is_gone_posts_come_in_again(crowd: Callable[..., C
 async def test_retry_after_is_spread(crowd: Callable[..., Crowd]) -> None:
     """Of fifty that are turned away together not all come back in one second."""
     crowded = crowd(body_bytes=5 * MIB)
-    await crowded.hold(of_size(4 * MIB))
+    await crowded.hold(of_size(5 * MIB))
     times = {
         (await Sender(crowded.app).post(of_size(3 * MIB))).answer.headers["retry-after"] for _ in range(50)
     }
@@ -242,16 +243,67 @@ async def test_more_than_is_answered_in_time_is_turned_away(crowd: Callable[...,
     await crowded.let_go()
 
 
-async def test_a_body_of_untold_length_is_charged_as_it_comes(crowd: Callable[..., Crowd]) -> None:
+@pytest.mark.parametrize("told", [-1, None], ids=["a length that was told", "a length nobody told"])
+async def test_a_body_is_charged_as_it_comes(
+    crowd: Callable[..., Crowd], world: World, told: int | None
+) -> None:
     """Where it outgrows the room of all bodies its reading ends, with the same answer."""
     crowded = crowd(body_bytes=5 * MIB)
     await crowded.hold(of_size(4 * MIB))
-    away = await Sender(crowded.app).post(of_size(4 * MIB), told=None, chunks=8)
+    other = await world.key("events:write")
+    away = await Sender(crowded.app, key=other).post(of_size(4 * MIB), told=told, chunks=8)
     assert away.status == 503
     assert 1 <= away.read <= 3
     assert crowded.turned_away("bodies") == 1
     await crowded.let_go()
     assert crowded.gauge("post_bytes_held") == 0
+
+
+async def test_bodies_of_one_key_have_a_third_of_the_room(crowd: Callable[..., Crowd], world: World) -> None:
+    """What is more is answered 429 unread; another key's is taken, and so is an operator's request."""
+    crowded = crowd(body_bytes=9 * MIB)
+    one, other = [await world.key("events:write", "destinations:write") for _ in range(2)]
+    await crowded.hold(of_size(3 * MIB), key=one)
+    away = await Sender(crowded.app, key=one).post()
+    assert (away.status, away.read) == (429, 0)
+    assert (away.answer.json()["error"], away.answer.json()["code"]) == ("too_many_requests", "RATE_LIMIT")
+    assert re.fullmatch(r"[1-5]", away.answer.headers["retry-after"])
+    assert crowded.turned_away("share") == 1
+    await crowded.hold(of_size(3 * MIB), key=other)
+    act = await Sender(crowded.app, key=one).post(b'{"name": 1}', path="/destinations")
+    assert act.status == 422
+    assert await crowded.let_go() == [202, 202]
+    assert (await Sender(crowded.app, key=one).post(of_size(3 * MIB))).status == 202
+    assert crowded.app.state.gauges._shares == {}
+
+
+async def test_a_body_that_outgrows_the_share_of_its_key_is_not_read_on(
+    crowd: Callable[..., Crowd], world: World
+) -> None:
+    """Whatever length it declared."""
+    crowded = crowd(body_bytes=9 * MIB)
+    await crowded.hold(of_size(2 * MIB))
+    away = await Sender(crowded.app).post(of_size(4 * MIB), chunks=8)
+    assert away.status == 429
+    assert away.read == 3
+    assert await crowded.let_go() == [202]
+    assert crowded.gauge("post_bytes_held") == 0
+
+
+async def test_declared_lengths_alone_keep_nobody_out(crowd: Callable[..., Crowd], world: World) -> None:
+    """Sixty posts that declare 5 MiB each and send nothing: another key's are taken as ever."""
+    crowded = crowd()
+    stalling = [asyncio.create_task(Sender(crowded.app).post(b"", told=5 * MIB, chunks=0)) for _ in range(60)]
+    while crowded.gauge("posts_under_way") < 60:
+        await asyncio.sleep(0)
+    other = await world.key("events:write")
+    crowded.intake.go.set()
+    for size in (100, 200_000):
+        assert (await Sender(crowded.app, key=other).post(of_size(size))).status == 202
+    for task in stalling:
+        task.cancel()
+    await asyncio.gather(*stalling, return_exceptions=True)
+    assert crowded.gauge("post_bytes_held") == crowded.gauge("posts_under_way") == 0
 
 
 async def test_acts_of_an_operator_still_come_in(crowd: Callable[..., Crowd]) -> None:

@@ -1,11 +1,8 @@
-"""`POST /events` from the server, by the shortcut and by the framework's way: three ways in, one answer."""
+"""`POST /events` has one endpoint, in front of the framework, whatever its query and however it came."""
 
 import asyncio
-import inspect
-import re
 import socket
 import time
-from asyncio import Transport
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,19 +11,15 @@ from typing import Any
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.domain.event import Event, Rejection
 from app.intake.receiving import Result
 from app.web.api import create_api
-from app.web.connections import Terms
-from app.web.post_cycle import PostCycle
-from app.web.pressure import Ticket
+from app.web.connection_terms import Terms
 from app.web.serving import Server
 from tests.web.world import BOOTSTRAP, World
 
-# Without a query the framework is passed by; with this one, which says what is said anyway, it is not.
+# With and without a query, which here says what holds anyway.
 PLAIN, ASKING = "/events", "/events?dry_run=false"
 JSON = {"Content-Type": "application/json"}
 
@@ -55,7 +48,6 @@ async def served(app: Any) -> AsyncIterator[int]:
             terms=Terms(),
             registry=CollectorRegistry(),
             gauges=app.state.gauges,
-            posting=app.state.posting,
         )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
@@ -156,6 +148,7 @@ def post(body: bytes, *more: str, version: str = "1.1") -> bytes:
 
 
 EVENT = b'{"destination_id": "d", "event_id": "e%d"}'
+EVENT_OF = {"destination_id": "d"}
 CLOSE = "Connection: close"
 
 
@@ -231,7 +224,7 @@ async def test_a_length_is_charged_however_it_is_spelt(world: World, told: str) 
         until = time.monotonic() + 5
         while not app.state.gauges._posts and time.monotonic() < until:
             await asyncio.sleep(0)
-        assert app.state.gauges._held == 1000
+        assert app.state.gauges._held == 1000  # what is declared, as it is less than the reserve
         writer.transport.abort()
         while app.state.gauges._posts and time.monotonic() < until:
             await asyncio.sleep(0)
@@ -241,19 +234,62 @@ async def test_a_length_is_charged_however_it_is_spelt(world: World, told: str) 
         assert got.startswith(b"HTTP/1.1 413")
 
 
-def test_a_post_has_all_that_the_server_looks_at_in_a_cycle() -> None:
-    """It is not made the server's way; the body alone is taken past the server."""
-    looked_at = set(re.findall(r"self\.cycle\.(\w+)", inspect.getsource(HttpToolsProtocol)))
-    transport = Transport()
-    made = PostCycle(
-        [],
-        1,
-        Ticket(True, 1, 1, 0.0, 1),
-        transport=transport,
-        flow=FlowControl(transport),
-        default_headers=[],
-        keep_alive=True,
-        on_response=lambda: None,
-    )
-    assert {"disconnected", "message_event", "more_body", "response_complete"} <= looked_at
-    assert looked_at - {"body"} <= vars(made).keys()
+@pytest.mark.parametrize(
+    ("query", "problems"),
+    [
+        pytest.param("dry_run=perhaps", {("dry_run", "not_a_boolean")}, id="no boolean"),
+        pytest.param("priority=high", {("priority", "not_in_list")}, id="no priority"),
+        pytest.param("mapping_id=" + "m" * 65, {("mapping_id", "too_long")}, id="too long an id"),
+        pytest.param("dryrun=true", {("dryrun", "unknown_parameter")}, id="an unknown parameter"),
+        pytest.param(
+            "dry_run=true&dry_run=false", {("dry_run", "duplicate")}, id="a parameter that is given twice"
+        ),
+        pytest.param("ada%40example.com=1", {("?", "unknown_parameter")}, id="a name that may be a value"),
+    ],
+)
+async def test_a_query_that_cannot_be_read_is_refused(
+    world: World, query: str, problems: set[tuple[str, str]]
+) -> None:
+    """422 with each parameter, and nothing is taken."""
+    answer = await world.call("POST", f"/events?{query}", [EVENT_OF])
+    assert answer.status_code == 422
+    assert answer.json()["error"] == "invalid"
+    assert {(one["field"], one["problem"]) for one in answer.json()["fields"]} == problems
+
+
+async def test_a_query_sets_what_events_leave_out(world: World) -> None:
+    """Destination and mapping, priority and dry run reach the events as before."""
+    came: list[Any] = []
+
+    class Notes(TakesAll):
+        async def receive(self, events: Any, *, allowed: Any, low: bool) -> list[Result]:
+            came.append((events[0].destination_id, events[0].mapping_id, low))
+            return await super().receive(events, allowed=allowed, low=low)
+
+    app = create_api(replace(world.wiring, intake=Notes(), registry=CollectorRegistry()))
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        answer = await client.post(
+            "/events?destination_id=dst_1&mapping_id=map_1&priority=low",
+            content=b'{"x": 1}',
+            headers={**JSON, "X-Api-Key": BOOTSTRAP},
+        )
+    assert answer.status_code == 202
+    assert came == [("dst_1", "map_1", True)]
+
+
+class OutOfMemory(TakesAll):
+    """An intake for which there is no memory."""
+
+    async def receive(self, events: Sequence[Event | Rejection], *, allowed: Any, low: bool) -> list[Result]:
+        raise MemoryError
+
+
+async def test_a_request_for_which_memory_runs_out_is_to_be_sent_again(world: World) -> None:
+    """503 with a time to return: a journey takes 500 for a defect of its event."""
+    app = create_api(replace(world.wiring, intake=OutOfMemory(), registry=CollectorRegistry()))
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        answer = await client.post(PLAIN, content=EVENT % 1, headers={**JSON, "X-Api-Key": BOOTSTRAP})
+    assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
+    assert answer.headers["Retry-After"]
