@@ -381,7 +381,8 @@ async def run(service: Service, port: int, *, requests: int, seed: int) -> Ledge
     ledger = Ledger()
     callers = service.callers
     destinations = {item["id"] for item in service.call("GET", "/destinations?limit=200")["items"]}
-    attackers, per_attacker = 8, requests // 3 // 8
+    attackers = 8 if requests < 10_000 else 24
+    per_attacker = requests // 3 // attackers
     operators = max(1, requests // 30)
     each = (requests - attackers * per_attacker - operators) // len(callers)
     await asyncio.gather(
