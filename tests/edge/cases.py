@@ -97,7 +97,7 @@ def get(*lines: str, target: str = "/health/live", method: str = "GET", version:
 
 
 WELL_FORMED = [
-    row("length", "RFC 9112 §6.2", post(), 202, KEPT, bytewise=True),
+    row("length", "RFC 9112 §6.2", post(), 202, KEPT),
     row("one chunk", "RFC 9112 §7.1", chunked(ONE_CHUNK), 202, KEPT),
     row("two chunks", "RFC 9112 §7.1", chunked(), 202, KEPT, bytewise=True),
     row(
@@ -173,7 +173,7 @@ WELL_FORMED = [
         CLOSED,
     ),
     row("expects what nobody knows", "RFC 9110 §10.1.1", post("Expect: 200-maybe"), (202, 417), EITHER),
-    row("liveness", "interface §6", get(), 200, KEPT, bytewise=True),
+    row("liveness", "interface §6", get(), 200, KEPT),
     row("HEAD", "RFC 9110 §9.3.2", get(method="HEAD"), (200, 405), KEPT, head=True),
     row(
         "HEAD of nothing",

@@ -14,7 +14,7 @@ from tests.edge.proxies import haproxy, nginx
 from tests.edge.service import ADMIN, Service
 from tests.edge.traffic import Channel, reconcile, run, smuggling
 
-REQUESTS = 1_200
+REQUESTS = 900
 
 
 @pytest.fixture(params=["nginx", "nginx without buffering", "haproxy"])

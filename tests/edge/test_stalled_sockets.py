@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.edge.service import running_service
 from tests.edge.stalled import compare
 
-POSTS = 120
+POSTS = 80
 
 
 def test_another_key_is_served_beside_stalled_and_idle_connections(database_url: str, tmp_path: Path) -> None:

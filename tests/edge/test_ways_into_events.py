@@ -21,7 +21,7 @@ from tests.edge.service import Caller, Service, event
 from tests.edge.wire import Response, Wire
 from tests.road.world import eventually, make_world
 
-SEED, BODIES = 7, 40
+SEED, BODIES = 7, 24
 JSON = "application/json"
 HERE = "the-destination-of-a-way"  # as long as a destination's id
 Sending = tuple[str, list[bytes]]  # where to: `service`, `nginx` or `haproxy`; and the segments
@@ -188,7 +188,7 @@ async def amazon_got(url: str, callers: list[Caller], ids: set[str]) -> dict[str
 def test_every_way_answers_and_stores_alike(
     service: Service, ports: dict[str, int], edge_database: str
 ) -> None:
-    """Forty bodies by fifteen ways; bodies that a way cannot carry do not exist."""
+    """Every body by every way, each over a connection of its own."""
     callers = dict(zip(WAYS, service.callers[1:], strict=False))
     assert len(callers) == len(WAYS), "a caller a way"
     statuses: set[int] = set()

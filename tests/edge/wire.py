@@ -145,7 +145,7 @@ class Wire:
         while _unread(self._port, ours):
             if time.monotonic() > until:
                 return
-            time.sleep(0)
+            time.sleep(0.0001)
 
 
 def _unread(server_port: int, client_port: int) -> bool:
@@ -163,11 +163,11 @@ def _address(port: int) -> str:
     return f"{number:08X}:{port:04X}"
 
 
-def boundaries(request: bytes) -> list[int]:
-    """Return the places where a request is worth cutting in two."""
+def boundaries(request: bytes, *, few: bool) -> list[int]:
+    """Return the places where a request is worth cutting in two; `few`: where its head is refused anyway."""
     line = request.find(b"\r\n")
     end = request.find(b"\r\n\r\n")
-    places = {1, line + 1, line + 2, line + 5, len(request) - 1, len(request) - 3}
-    if end >= 0:
-        places |= {end + 1, end + 2, end + 3, end + 4, end + 5, end + 6}
+    places = {line + 1, end + 4, len(request) - 1}
+    if not few:
+        places |= {1, line + 2, line + 5, end + 1, end + 2, end + 3, end + 5, end + 6, len(request) - 3}
     return sorted(place for place in places if 0 < place < len(request))
