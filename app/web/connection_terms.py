@@ -74,7 +74,7 @@ class Wait:
         self._checked, self._due = now, now + self._terms.head_s
 
     def head(self, now: float, *, behind: bool) -> None:
-        """Wait for the rest of a head. `behind`: the request before it is unanswered; then there is no deadline."""
+        """Wait for the rest of a head. `behind` an unanswered request it has no deadline."""
         self.phase, self._due = Phase.HEAD, NEVER if behind else now + self._terms.head_s
 
     def body(self, now: float, *, behind: bool) -> None:

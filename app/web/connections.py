@@ -1,12 +1,9 @@
 """One connection of the server: HTTP/1.1 read strictly, with a limit for each thing that a client may take.
 
 uvicorn's protocol waits for ever: for the head of a request, for its body, for a client to read its answer.
-A few hundred slow clients would hold all its sockets. Here each phase has a time, heads have a size, bodies
-have a minimum rate, and connections have a number. What exceeds a limit is answered where that is still
-possible, and closed. No timer is set for a request: the server checks all connections twice a second.
-
-This module holds every use of the internals of uvicorn's HTTP protocol; `app.web.serving` those of its
-server.
+Here each phase has a time, heads have a size, bodies a minimum rate, and connections a number. What exceeds
+a limit is answered where that is still possible, and closed. No timer is set for a request: the server
+checks all connections twice a second. All uses of the internals of uvicorn's HTTP protocol are here.
 """
 
 import asyncio
@@ -17,36 +14,26 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.domain.admission import Cause
+from app.web import heads
 from app.web.connection_limit import WaitingConnections
 from app.web.connection_terms import AnswerTransport, Closing, Phase, Terms, Wait
 from app.web.envelope import told_length
 from app.web.error_bytes import last_answer, shed_answer
-from app.web.errors import OUT_OF_MEMORY, Problem, Word
-from app.web.heads import (
-    RequestLines,
-    names_no_version,
-    problem_of_head,
-    problem_of_version,
-    without_upgrade,
-)
+from app.web.errors import Problem, Word, problem_of
 from app.web.incoming import PATH, cap_of, posts_events
 from app.web.pressure import TICKET, Gauges, Ticket
 
 # What a header weighs beside its bytes, as HTTP/2 counts (RFC 9113 §6.5.2): ten thousand of one letter each
 # cost more to keep than to send.
 _HEADER_BYTES: Final = 32
-# How long a connection without a request may still bring the one that is on its way when we leave, and how
-# long one whose answer was sent may still be drained then.
+# How long, when we leave, a connection may still bring a request that is on its way, or be drained.
 _FAREWELL_S: Final = 0.5
 
-_UNREADABLE: Final = Problem(Word.MALFORMED, "This is not HTTP/1.1.")
 _CROWD: Final = Problem(Word.UNAVAILABLE, "Too many connections; use fewer, and keep them open.")
 
 
 class Connection(HttpToolsProtocol):
-    """A connection on terms. `cut` is told why one was ended: a phase, `head_bytes`, `reading`, `crowd`,
-    `evicted`.
-    """
+    """A connection on terms. `cut` counts why one was ended: a phase, `head_bytes`, `crowd`, `evicted`."""
 
     def __init__(
         self,
@@ -64,13 +51,13 @@ class Connection(HttpToolsProtocol):
         self._terms, self._closing, self._cut, self._waiting = terms, closing, cut, waiting
         self._wait = Wait(terms)
         self._head_bytes = self._weight = 0  # of this head: as it comes, and as it is read
-        self._lines = RequestLines()
+        self._lines = heads.RequestLines()
         self._offered = False  # this head offers another protocol: see _feed
         self._last = False  # the answer that was given ends the connection
         self._deaf = False  # nothing more is read: the last request of this connection has come
         self._unread = False  # something came nevertheless
         self._ended = False  # the client sends nothing more
-        self._refusal = _UNREADABLE
+        self._refusal = heads.UNREADABLE
         self._deferred: Problem | None = None  # to be answered after the requests before it
 
     def look(self, now: float) -> None:
@@ -133,8 +120,8 @@ class Connection(HttpToolsProtocol):
             if self._head_bytes > self._terms.head_bytes:
                 self._cut("head_bytes")
                 self._refuse(Problem(Word.HEAD_TOO_LARGE))
-            elif self._head_bytes == len(data) and names_no_version(data):
-                self._refuse(_UNREADABLE)  # its request line may be all that ever comes
+            elif self._head_bytes == len(data) and heads.names_no_version(data):
+                self._refuse(heads.UNREADABLE)  # its request line may be all that ever comes
         else:
             self._lines.head_ended()
 
@@ -173,7 +160,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         method, version = self.parser.get_method(), self.parser.get_http_version()
         foreign = self._lines.is_foreign(method, self.url)
-        problem = problem_of_head(method, version, self.url, self.headers, foreign=foreign)
+        problem = heads.problem_of_head(method, version, self.url, self.headers, foreign=foreign)
         if problem is not None:
             self._refusal = problem
             raise ValueError("a head is refused")  # ends the parser
@@ -191,7 +178,12 @@ class Connection(HttpToolsProtocol):
                 self._shed(self._gauges, admitted)
                 return
             self._ticket = self.scope["state"][TICKET] = admitted
-        super().on_headers_complete()
+        try:
+            super().on_headers_complete()
+        except BaseException:
+            if self._ticket is not None and self._gauges is not None:
+                self._gauges.leave(self._ticket, 0)
+            raise
         self._waiting.remove(self)
         self._wait.body(self.loop.time(), behind=bool(self.pipeline))
         self.cycle.transport = self._answers
@@ -219,7 +211,7 @@ class Connection(HttpToolsProtocol):
                 self._await_next()
 
     def on_response_complete(self) -> None:
-        # All that the server does here, but for the timer that it sets for an idle connection.
+        # What the server does here, but for the timer of an idle connection.
         self.server_state.total_requests += 1
         if self.transport.is_closing() or self._wait.phase in (Phase.DRAINING, Phase.PARTING):
             return
@@ -230,7 +222,7 @@ class Connection(HttpToolsProtocol):
             self._part(self._deferred)
         elif self._wait.phase is Phase.OURSELVES:
             self._await_next()
-        # A request that began before this answer gets its time from now on.
+        # A request that began before this answer has its time from now on.
         if self._wait.phase is Phase.BODY:
             if self.cycle.response_complete:
                 self._drain(last=False)
@@ -254,8 +246,6 @@ class Connection(HttpToolsProtocol):
         else:
             self.loop.call_later(_FAREWELL_S, self._end_idle)
 
-    # Reading
-
     def _feed(self, data: bytes) -> None:
         """Let the parser read. Raises HttpParserError for what it cannot.
 
@@ -270,7 +260,7 @@ class Connection(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as stopped:
                 rest = memoryview(rest)[stopped.args[0] :]
             self._offered = False
-            head = without_upgrade(
+            head = heads.without_upgrade(
                 self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers
             )
             self.parser = httptools.HttpRequestParser(self)
@@ -279,12 +269,12 @@ class Connection(HttpToolsProtocol):
 
     def _refuse_unreadable(self, error: httptools.HttpParserError) -> None:
         """Answer what the parser could not take, or what one of the methods above refused."""
-        if isinstance(error.__context__, MemoryError):
-            self._refusal = Problem(Word.UNAVAILABLE, OUT_OF_MEMORY)
-        elif self._wait.phase is Phase.HEAD and self._refusal is _UNREADABLE:
-            self._refusal = problem_of_version(self.parser.get_http_version()) or _UNREADABLE
         if self._deaf:
             self._unread = True
+        elif isinstance(error.__context__, MemoryError):
+            self._refuse(problem_of(error.__context__))
+        elif self._wait.phase is Phase.HEAD and self._refusal is heads.UNREADABLE:
+            self._refuse(heads.problem_of_version(self.parser.get_http_version()) or self._refusal)
         else:
             self._refuse(self._refusal)
 
@@ -293,26 +283,23 @@ class Connection(HttpToolsProtocol):
         self._deaf = True
         if self._wait.phase is Phase.DRAINING:
             self.transport.close()  # it has its answer
-        elif self._wait.phase is Phase.BODY:
+            return
+        behind = self._is_under_way()
+        if self._wait.phase is Phase.BODY:
             # The request is with the application already, or waits for its turn.
-            refused = self.cycle
-            refused.disconnected = True
-            refused.message_event.set()
-            if self.pipeline:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            behind = bool(self.pipeline)
+            if behind:
                 self.pipeline.popleft()
-                self._defer(problem)
-            elif refused.response_started:
+            elif self.cycle.response_started:
                 self.transport.close()
-            else:
-                self._part(problem)
-        elif self._is_under_way():
-            self._defer(problem)
+                return
+        if behind:
+            self._wait.ourselves()
+            self._deferred = problem
         else:
             self._part(problem)
-
-    def _defer(self, problem: Problem) -> None:
-        self._wait.ourselves()
-        self._deferred = problem
 
     def _shed(self, gauges: Gauges, cause: Cause) -> None:
         """Answer a post that is not admitted, at the cost of a few lines: no task, and nothing of its body.
@@ -321,8 +308,8 @@ class Connection(HttpToolsProtocol):
         """
         # With `Expect` it is the client's choice whether the body still comes: what follows is unknown.
         last = self._closing.begun or not self.parser.should_keep_alive() or self.expect_100_continue
-        default, retry_after = self.server_state.default_headers, gauges.retry_after(cause)
-        self.transport.write(shed_answer(cause, retry_after, self.headers, default, last=last))
+        default, wait_s = self.server_state.default_headers, gauges.retry_after(cause)
+        self.transport.write(shed_answer(cause, wait_s, self.headers, default, last=last))
         if self.expect_100_continue:
             self._linger()
         else:
@@ -348,7 +335,7 @@ class Connection(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _await_next(self) -> None:
-        """Begin the wait for a next request. The sweep ends it: a timer a request costs more than that."""
+        """Begin the wait for a next request."""
         self._wait.next(self.loop.time(), self.timeout_keep_alive)
         self._waiting.idle(self)
 
@@ -407,7 +394,6 @@ class Connection(HttpToolsProtocol):
             self._linger()
 
     def _end_idle(self) -> None:
-        idle = self._wait.phase in (Phase.NEXT, Phase.DRAINING, Phase.PARTING)
-        idle = idle or (self._wait.phase is Phase.HEAD and not self._head_bytes)
-        if idle and not self.transport.is_closing():
+        in_head = self._wait.phase is Phase.HEAD and self._head_bytes
+        if not in_head and self._wait.phase not in (Phase.BODY, Phase.OURSELVES):
             self.transport.close()

@@ -17,6 +17,7 @@ _HOST: Final = re.compile(rb"(\[[0-9A-Za-z:.%_~-]*\]|[0-9A-Za-z._~!$&'()*+,;=%-]
 _FIRST_LINE: Final = re.compile(rb"[\r\n]*[A-Z_-]+ +[^ \r\n]+ +(?:RTSP|ICE)/")
 _ANY_LINE: Final = re.compile(rb"(?:^|\n)([A-Z_-]+) +([^ \r\n]+) +(?:RTSP|ICE)/")
 
+UNREADABLE: Final = Problem(Word.MALFORMED, "This is not HTTP/1.1.")
 _HOSTS: Final = Problem(Word.MALFORMED, "Send exactly one Host field, with a host and maybe a port.")
 _FRAGMENT: Final = Problem(Word.MALFORMED, "The request target holds a fragment (#).")
 _OLD_CHUNKED: Final = Problem(Word.MALFORMED, "HTTP/1.0 has no Transfer-Encoding: the length is ambiguous.")
@@ -57,7 +58,7 @@ def problem_of_head(
 
 
 def problem_of_version(version: str) -> Problem | None:
-    """Return the refusal of a version at which the parser stopped; 0.0 is what it has before it read one."""
+    """Return the refusal of the version at which the parser stopped; 0.0 stands for none yet."""
     return None if version in _VERSIONS or version == "0.0" else _VERSION
 
 
@@ -65,7 +66,7 @@ class RequestLines:
     """Finds the request lines of other protocols in what a connection received.
 
     The parser takes RTSP and ICE for some methods and does not tell. Each segment is noted before it is
-    parsed, the beginning of each head while it is.
+    parsed, the beginning of each head while it is. A request line is found where a segment or a line begins.
     """
 
     __slots__ = ("_at_start", "_before", "_boundary", "_found", "_segment")
@@ -108,7 +109,7 @@ def _mentions_foreign(raw: bytes) -> bool:
 def names_no_version(head: bytes) -> bool:
     """Tell whether what begins a head is a whole request line without a version (HTTP of 1991)."""
     line, ended, _ = head.lstrip(b"\r\n").partition(b"\n")
-    return bool(ended) and b" HTTP/" not in line
+    return bool(ended) and b" HTTP/" not in line and _FIRST_LINE.match(line) is None
 
 
 def without_upgrade(

@@ -47,7 +47,7 @@ async def served(app: Any) -> AsyncIterator[int]:
             linger_s=0,
             terms=Terms(),
             registry=CollectorRegistry(),
-            gauges=app.state.gauges,
+            gauges=app.state.gauges if hasattr(app, "state") else None,
         )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
