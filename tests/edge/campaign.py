@@ -6,6 +6,7 @@ when anything does not add up.
 
 import argparse
 import asyncio
+import subprocess
 import sys
 import tempfile
 import time
@@ -64,6 +65,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--proxy", action="append", choices=list(PROXIES), help="only this one")
     asked = parser.parse_args()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    print(f"commit {commit.stdout.strip()}, seed {asked.seed}", flush=True)
     with (
         tempfile.TemporaryDirectory(prefix="conversions-edge-") as folder,
         own_database(durable=False) as url,

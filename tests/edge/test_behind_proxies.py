@@ -4,15 +4,16 @@ The long form is `python -m tests.edge.campaign --requests 100000 --seed 1`.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.edge.cases import head
+from tests.edge.cases import CASES, head
 from tests.edge.proxies import haproxy, nginx
 from tests.edge.service import ADMIN, Service
-from tests.edge.traffic import Channel, reconcile, run, smuggling
+from tests.edge.traffic import NO_KEY, Channel, reconcile, run, smuggling
 
 REQUESTS = 900
 
@@ -63,3 +64,38 @@ def test_an_upgrade_smuggles_nothing(service: Service, tmp_path: Path, kind: str
     with nginx(service.port, tmp_path, kept=1) as port:
         asyncio.run(attack(port))
     assert service.call("GET", f"/destinations/{target}")["state"] == "active"
+
+
+@pytest.mark.parametrize("name", ["nginx", "haproxy"])
+def test_the_next_caller_is_served_after_every_request_of_the_table(
+    service: Service, tmp_path: Path, name: str
+) -> None:
+    """An attacker without a key sends each of them; the next caller on the kept connection is served."""
+    victim = service.callers[1]
+
+    async def attack(port: int) -> list[str]:
+        failed = []
+        for case in CASES:
+            if len(case.request) > 20_000:
+                continue
+            attacker, caller = Channel(port), Channel(port)
+            request = case.of(key=NO_KEY, destination=victim.destination, event_id="h000000000")
+            with contextlib.suppress(TimeoutError, ValueError, OSError):
+                await asyncio.wait_for(attacker.ask(request, is_head=case.head), 0.2)
+            attacker.close()
+            fields = ("Host: edge", f"X-Api-Key: {victim.key}", "X-Request-Id: next")
+            asked = caller.ask(head(*fields, method="GET", target="/destinations"))
+            try:
+                response = await asyncio.wait_for(asked, 4)
+            except TimeoutError:
+                response = None
+            caller.close()
+            if response is None or response.status != 200 or response.request_id != "next":
+                failed.append(f"{case.name}: {response.status if response else 'no response'}")
+            elif victim.destination.encode() not in response.body:
+                failed.append(f"{case.name}: somebody else's response")
+        return failed
+
+    in_front = nginx(service.port, tmp_path, kept=1) if name == "nginx" else haproxy(service.port, tmp_path)
+    with in_front as port:
+        assert asyncio.run(attack(port)) == []

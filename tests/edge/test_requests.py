@@ -12,7 +12,7 @@ import pytest
 
 from tests.edge.cases import CASES, ID_LENGTH, KEY, Case, head, post
 from tests.edge.service import Service
-from tests.edge.wire import Exchange, Wire, boundaries
+from tests.edge.wire import Exchange, Wire, boundaries, single_bytes
 
 _numbers = itertools.count()
 # With these the server may close at once: it cannot know where the request ends.
@@ -113,7 +113,7 @@ def test_a_request_gets_what_the_table_says(desk: Desk, case: Case) -> None:
             event_id, got = alone(desk, case, place)
             judge(case, event_id, got, f"cut at {place}")
     if case.bytewise:
-        event_id, got = alone(desk, case, *range(1, len(desk.fill(case, event_id))))
+        event_id, got = alone(desk, case, *single_bytes(desk.fill(case, event_id)))
         judge(case, event_id, got, "byte by byte")
 
     event_id = new_id()
