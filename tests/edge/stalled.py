@@ -32,6 +32,10 @@ class Measured:
     accept_s: list[float] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
 
+    def add(self, more: "Measured") -> None:
+        self.accept_s += more.accept_s
+        self.statuses += more.statuses
+
     def quantile(self, share: float) -> float:
         ordered = sorted(self.accept_s)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
@@ -48,7 +52,10 @@ async def measure(service: Service, caller: Caller, name: str, posts: int) -> Me
         response = await channel.ask(request)
         found.accept_s.append(time.perf_counter() - began)
         channel.close()
-        found.statuses[f"/events {response.status if response else 'none'}"] += 1
+        said = "none" if response is None else str(response.status)
+        if response is not None and response.status != 202:
+            said += f" {response.json().get('detail')}"
+        found.statuses[f"/events {said}"] += 1
         if number % 10 == 0:
             for path in HEALTH:
                 channel = Channel(service.port)
@@ -100,29 +107,33 @@ class Crowd:
 
 
 async def compare(
-    service: Service, callers: Sequence[Caller], posts: int
+    service: Service, callers: Sequence[Caller], posts: int, rounds: int = 1
 ) -> tuple[Measured, Measured, Counter[str]]:
-    """Measure one caller alone, then beside the crowd of another."""
+    """Measure one caller alone and beside the crowd of another, in turns: other load falls on both."""
     attacker, caller = callers[0], callers[1]
     await measure(service, caller, "warm", posts // 4)
-    alone = await measure(service, caller, "alone", posts)
-    async with Crowd(service, attacker.key) as crowd:
-        beside = await measure(service, caller, "beside", posts)
-    return alone, beside, crowd.answered
+    alone, beside, answered = Measured(), Measured(), Counter[str]()
+    for number in range(rounds):
+        alone.add(await measure(service, caller, f"alone-{number}", posts))
+        async with Crowd(service, attacker.key) as crowd:
+            beside.add(await measure(service, caller, f"beside-{number}", posts))
+        answered += crowd.answered
+    return alone, beside, answered
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.edge.stalled", description=__doc__)
-    parser.add_argument("--posts", type=int, default=3_000)
+    parser.add_argument("--posts", type=int, default=500, help="in each turn")
+    parser.add_argument("--rounds", type=int, default=6)
     asked = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="conversions-edge-") as folder,
         own_database(durable=True) as url,
         running_service(url, Path(folder), 2) as service,
     ):
-        alone, beside, answered = asyncio.run(compare(service, service.callers, asked.posts))
+        alone, beside, answered = asyncio.run(compare(service, service.callers, asked.posts, asked.rounds))
     for name, found in (("alone", alone), ("beside", beside)):
-        times = ", ".join(f"p{share:g} {1000 * found.quantile(share / 100):.1f} ms" for share in (50, 99))
+        times = ", ".join(f"p{share:g} {1000 * found.quantile(share / 100):.1f} ms" for share in (50, 90, 99))
         print(f"{name}: {times}; {dict(found.statuses)}")
     print(f"the others were answered: {dict(answered)}")
     ratio = beside.quantile(0.99) / alone.quantile(0.99)
