@@ -22,6 +22,7 @@ from tests.edge.traffic import Channel
 
 STALLED, IDLE = 60, 1_100
 DECLARED = 5 * 1024 * 1024
+RENEWED_AFTER_S = 10  # the time for a head: more often would be a flood, which is another matter
 HEALTH = ("/health/live", "/health/ready")
 
 
@@ -103,7 +104,7 @@ class Crowd:
                         answer = await reader.read(65_536)
             finally:
                 writer.transport.abort()
-            await asyncio.sleep(1)  # renewed, as somebody would who means harm, but not as a flood
+            await asyncio.sleep(RENEWED_AFTER_S)  # as often as it pays for somebody who means harm
 
 
 async def compare(
