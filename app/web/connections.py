@@ -187,6 +187,8 @@ class Connection(HttpToolsProtocol):
         self._waiting.remove(self)
         self._wait.body(self.loop.time(), behind=bool(self.pipeline))
         self.cycle.transport = self._answers
+        if self._ticket is not None and not self.expect_100_continue:
+            self._answers.join_two()
         if self._closing.begun or (told or 0) > self._terms.drain_bytes:
             self.cycle.keep_alive = False
 
@@ -328,8 +330,6 @@ class Connection(HttpToolsProtocol):
             self._cut("head_bytes")
             self._refusal = Problem(Word.HEAD_TOO_LARGE)
             raise ValueError("the head is too large")  # ends the parser
-
-    # Waiting
 
     def _is_under_way(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
