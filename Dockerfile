@@ -20,7 +20,9 @@ WORKDIR /srv
 COPY LICENSE alembic.ini ./
 COPY migrations migrations
 COPY app app
-RUN /opt/venv/bin/python -m compileall -q app migrations
+COPY sandbox sandbox
+COPY dev dev
+RUN /opt/venv/bin/python -m compileall -q app sandbox dev migrations
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -10,5 +10,5 @@
     sent        amazon.client.EventsClient       the attempt is committed as started before
     settled     domain.settling.settle           a pure decision, which delivery.settlements.write writes
 
-The two halves, `app.intake` and `app.delivery`, never import each other; they meet in `app.store`.
+The two halves, `app.ingest` and `app.delivery`, never import each other; they meet in `app.store`.
 """

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app import lifeline
-from app.development import furnished
-from app.postgres_binaries import EmbeddedError
+from app.processes import parent_watch
 from app.settings import Settings, SettingsError, read_settings
+from dev.environment import furnished
+from dev.postgres.binaries import EmbeddedError
 
 Parser = argparse.ArgumentParser
 Run = Callable[[Settings, argparse.Namespace], int | None]
@@ -35,113 +35,132 @@ class Command:
 
 
 COMMANDS = (
-    Command("up", "run everything on this machine (what bare ./run does)", "app.launch:launch_all"),
     Command(
-        "serve", "run the API and the console", "app.launch:serve", FURNISHED, "app.launch:serve_arguments"
+        "up", "run everything on this machine (what bare ./run does)", "app.commands.processes:launch_all"
     ),
-    Command("work", "run a delivery worker", "app.launch:work", FURNISHED, "app.launch:work_arguments"),
-    Command("migrate", "bring the database to the newest schema", "app.launch:migrate_database", FURNISHED),
-    Command("sandbox", "run the Amazon stand-in", "app.launch:sandbox"),
+    Command(
+        "serve",
+        "run the API and the console",
+        "app.commands.processes:serve",
+        FURNISHED,
+        "app.commands.processes:serve_arguments",
+    ),
+    Command(
+        "work",
+        "run a delivery worker",
+        "app.commands.processes:work",
+        FURNISHED,
+        "app.commands.processes:work_arguments",
+    ),
+    Command(
+        "migrate",
+        "bring the database to the newest schema",
+        "app.commands.processes:migrate_database",
+        FURNISHED,
+    ),
+    Command("sandbox", "run the Amazon stand-in", "app.commands.processes:sandbox"),
     Command(
         "example",
         "make the example destination at the sandbox (up does)",
-        "app.launch:example",
+        "app.commands.processes:example",
         FURNISHED,
-        "app.launch:example_arguments",
+        "app.commands.processes:example_arguments",
     ),
     Command(
         "plan",
         "show what a configuration file would change (ends with 2 when anything)",
-        "app.configuration.commands:plan",
+        "app.config_as_code.commands:plan",
         FURNISHED,
-        "app.configuration.commands:file_arguments",
+        "app.config_as_code.commands:file_arguments",
     ),
     Command(
         "apply",
         "make destinations, limits and mappings as a configuration file says",
-        "app.configuration.commands:apply",
+        "app.config_as_code.commands:apply",
         FURNISHED,
-        "app.configuration.commands:file_arguments",
+        "app.config_as_code.commands:file_arguments",
     ),
     Command(
         "export",
         "print destinations, limits and mappings as a configuration file",
-        "app.configuration.commands:export",
+        "app.config_as_code.commands:export",
         FURNISHED,
-        "app.configuration.commands:export_arguments",
+        "app.config_as_code.commands:export_arguments",
     ),
     Command(
         "schema",
         "print the JSON schema of the configuration file, for editors",
-        "app.configuration.commands:schema",
+        "app.config_as_code.commands:schema",
     ),
     Command(
         "replay",
         "put a destination's dead events back on the road",
-        "app.operating.replay:run",
+        "app.commands.replay:run",
         FURNISHED,
-        "app.operating.replay:arguments",
+        "app.commands.replay:arguments",
     ),
     Command(
         "backfill",
         "send the rows of a CSV or NDJSON file as events, behind what is live",
-        "app.operating.backfill:run",
+        "app.commands.backfill:run",
         ALONE,
-        "app.operating.backfill:arguments",
+        "app.commands.backfill:arguments",
     ),
     Command(
         "keys",
         "list, make, rotate and revoke API keys",
-        "app.operating.keys:run",
+        "app.commands.keys:run",
         FURNISHED,
-        "app.operating.keys:arguments",
+        "app.commands.keys:arguments",
     ),
     Command(
         "rotate-keys",
         "seal everything stored under the first of ENCRYPTION_KEYS",
-        "app.operating.rewrapping:run",
+        "app.commands.rotate_encryption_keys:run",
         FURNISHED,
     ),
     Command(
         "audit",
         "verify: is the audit what was written, row by row?",
-        "app.operating.audit:run",
+        "app.commands.audit:run",
         FURNISHED,
-        "app.operating.audit:arguments",
+        "app.commands.audit:arguments",
     ),
     Command(
         "balance",
         "do ledger, batches and counts say the same of every event?",
-        "app.operating.balance:run",
+        "app.commands.balance:run",
         FURNISHED,
-        "app.operating.balance:arguments",
+        "app.commands.balance:arguments",
     ),
     Command(
         "hash",
         "show the cleaned form and the hash of a value, and keep neither",
-        "app.operating.hashing:run",
+        "app.commands.hash:run",
         ALONE,
-        "app.operating.hashing:arguments",
+        "app.commands.hash:arguments",
     ),
-    Command("doctor", "is this deployment healthy and safely configured?", "app.doctor:run", FURNISHED),
+    Command(
+        "doctor", "is this deployment healthy and safely configured?", "app.commands.doctor:run", FURNISHED
+    ),
     Command(
         "conformance",
         "run Amazon's published cases against a stand-in",
-        "app.operating.conformance.command:run",
+        "sandbox.conformance.command:run",
         ALONE,
-        "app.operating.conformance.command:arguments",
+        "sandbox.conformance.command:arguments",
     ),
-    Command("test", "run the tests (arguments go to pytest)", "app.check:test", ALONE, "app.check:rest"),
-    Command("check", "format, lint, types, imports, migrations, tests", "app.check:run"),
+    Command("test", "run the tests (arguments go to pytest)", "dev.checks:test", ALONE, "dev.checks:rest"),
+    Command("check", "format, lint, types, imports, migrations, tests", "dev.checks:run"),
     Command("bench", "what an event costs", "bench.command:run", ALONE, "bench.command:arguments"),
-    Command("lock", "write requirements/*.txt anew from pyproject.toml", "app.check:lock"),
+    Command("lock", "write requirements/*.txt anew from pyproject.toml", "dev.checks:lock"),
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code. Expected wrongs are one sentence, never a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    lifeline.hold()
+    parent_watch.hold()
     misused = 1 if words[:1] == ["plan"] else 2
     try:
         asked, rest = _parser(words).parse_known_args(words or ["up"])

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from app.domain.lane_limits import Capacity
-from app.domain.notice import read_secrets
-from app.vault import KEY_BYTES, NamedKey
+from app.crypto import KEY_BYTES, NamedKey
+from app.domain.callback import read_secrets
+from app.domain.pacing.lane_limits import Capacity
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORTEST_ADMIN_KEY = 32

@@ -17,15 +17,14 @@ from statistics import median
 
 import asyncpg
 
-from app import migrate
-from app.domain.floors import Floors
+from app.domain.batch import MAX_BYTES
 from app.domain.ids import DestinationNumber, LaneId, ParcelId
-from app.domain.parcel import MAX_BYTES
-from app.embedded import DURABLE, Cluster
-from app.resources import session_settings
+from app.domain.pacing.watermarks import Floors
+from app.processes.resources import session_settings
 from app.settings import Settings
-from app.store import attempts, counts, lanes, parcels, partitions
+from app.store import attempts, batches, counts, lanes, migrate, partitions
 from bench.report import table
+from dev.postgres.cluster import DURABLE, Cluster
 
 CLAIMS = 8  # of the twenty full parcels that 10,000 events make, in each of two turns
 FULL = 500
@@ -180,7 +179,7 @@ async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = 
         skipped = known.at(began)
         await lanes.look(connection, lane, parcels_in_flight=[], exceptions_in_flight=[], floors=skipped)
         known = known.looked(began, time.perf_counter())
-        due, _ = await parcels.due(
+        due, _ = await batches.due(
             connection, number, queue=0, in_flight=[], max_events=FULL, max_bytes=MAX_BYTES,
             floor=skipped.get((number, 0)),
         )  # fmt: skip
@@ -196,7 +195,7 @@ async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = 
         assert started is not None
         async with connection.transaction():
             await attempts.settle(connection, started, lane=lane, fence=1, outcome="answered", took_ms=1)
-            await parcels.close(connection, ids, "sent", started.id)
+            await batches.close(connection, ids, "sent", started.id)
             await counts.add(connection, 1, {number: counts.Delta(delivered=len(ids))})
         ended = time.perf_counter()
         took.append((ended - began) * 1e3)

@@ -17,7 +17,7 @@ import msgspec
 from app.domain.event import content_digest
 from app.domain.ids import DestinationId, DestinationNumber, MappingId
 from app.domain.ledger_keys import event_key
-from app.store import at_once, ledger, parcels
+from app.store import batches, flush, ledger
 from bench.events import bodies
 from bench.stage import Stage
 
@@ -56,8 +56,8 @@ async def _rows(stage: Stage, events: int) -> float:
     """Measure flushes as the door makes them, with the ledger and without."""
     with_it, without = [await asyncpg.connect(stage.dsn) for _ in range(2)]
     try:
-        await at_once.prepare(with_it)
-        await at_once.prepare(without, enters=False)
+        await flush.prepare(with_it)
+        await flush.prepare(without, enters=False)
         generation = await ledger.current_generation(with_it)
         spent = {with_it: 0.0, without: 0.0}
         for _ in range(events // _AT_ONCE):
@@ -78,9 +78,9 @@ async def _flush(
     connection: asyncpg.Connection, generation: int, keys: Sequence[tuple[bytes, bytes]]
 ) -> None:
     now = datetime.now(UTC)
-    [number] = await parcels.reserve_ids(connection, 1)
-    made = parcels.NewParcel(number, DestinationNumber(0), b"c", b"s", len(keys), 1, now, now, b"k")
-    outcome = await at_once.store(
+    [number] = await batches.reserve_ids(connection, 1)
+    made = batches.NewParcel(number, DestinationNumber(0), b"c", b"s", len(keys), 1, now, now, b"k")
+    outcome = await flush.store(
         connection, [made], [keys], generation=generation, versions={}, writer=0, deltas={}
     )
-    assert outcome is at_once.Outcome.STORED
+    assert outcome is flush.Outcome.STORED

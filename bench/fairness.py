@@ -1,7 +1,7 @@
 """How 47 lanes fare alone, and beside three hostile ones: a million waiting, 10 s an answer, only 500.
 
 Evidence of latency; that no lane takes send slots from another is asserted in the tests
-(tests/road/test_hostile_lanes.py).
+(tests/pipeline/test_hostile_lanes.py).
 """
 
 import asyncio
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import asyncpg
 
+from app.crypto import Vault
 from app.settings import Settings
-from app.vault import Vault
 from bench.events import bodies
 from bench.report import quantile, table
 from bench.road import Road, Round

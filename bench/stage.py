@@ -17,11 +17,11 @@ from pathlib import Path
 import asyncpg
 from pydantic import SecretStr
 
-from app import migrate
-from app.development import as_environment, with_keys, with_url
-from app.embedded import DURABLE, Cluster
-from app.postmaster import free_port
 from app.settings import Settings
+from app.store import migrate
+from dev.environment import as_environment, with_keys, with_url
+from dev.postgres.cluster import DURABLE, Cluster
+from dev.postgres.postmaster import free_port
 
 _TICK = os.sysconf("SC_CLK_TCK")
 

@@ -11,9 +11,9 @@ import urllib.request
 
 import asyncpg
 
+from app.crypto import Vault, lock, new_data_key, parcel_place, unlock
 from app.domain.ids import ParcelId
-from app.store import RoadConnection, parcels
-from app.vault import Vault, lock, new_data_key, parcel_place, unlock
+from app.store import RoadConnection, batches
 from bench.report import MIB, table
 from bench.road import Road
 from bench.stage import Stage
@@ -118,13 +118,13 @@ async def multiply(connection: RoadConnection, vault: Vault, destination: int, *
     place = parcel_place(ParcelId(made["id"]))
     plain = unlock(vault.open(made["data_key"], place=place), made["content"], place=place)
     for start in range(1, times, AT_ONCE):
-        ids = await parcels.reserve_ids(connection, min(AT_ONCE, times - start))
-        await parcels.append(connection, [_again(vault, made, plain, one) for one in ids])
+        ids = await batches.reserve_ids(connection, min(AT_ONCE, times - start))
+        await batches.append(connection, [_again(vault, made, plain, one) for one in ids])
 
 
-def _again(vault: Vault, made: asyncpg.Record, plain: bytes, parcel: ParcelId) -> parcels.NewParcel:
+def _again(vault: Vault, made: asyncpg.Record, plain: bytes, parcel: ParcelId) -> batches.NewParcel:
     data_key, place = new_data_key(), parcel_place(parcel)
-    return parcels.NewParcel(
+    return batches.NewParcel(
         id=parcel,
         destination=made["destination"],
         content=lock(data_key, plain, place=place),

@@ -20,8 +20,8 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from app.embedded import THROWAWAY, Cluster, EmbeddedError
-from app.migrate import upgrade
+from app.store.migrate import upgrade
+from dev.postgres.cluster import THROWAWAY, Cluster, EmbeddedError
 
 TEMPLATE = "migrated"
 FOLDERS = "conversions-tests-"

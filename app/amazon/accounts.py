@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.amazon import words
+from app.amazon import messages
 from app.amazon.client import Answer, EventsClient
 from app.amazon.credentials import usable_token
 from app.amazon.reading import read_json
 from app.domain.destination import Region
-from app.domain.outcome import Lost, Unauthorized
+from app.domain.outcomes.outcome import Lost, Unauthorized
 
 QUERY_PATH = "/adsApi/v1/query/advertiserAccounts"
 PROFILES_PATH = "/v2/profiles"
@@ -220,7 +220,7 @@ def _account(row: dict[str, Any]) -> _Account:
     """Return an advertiser of either call; ids are text or numbers."""
     found = [row.get("advertiserAccountId"), row.get("advertiserId")]
     found += [other.get("dspAdvertiserId") for other in _objects(row.get("alternateIds"))]
-    name = words.said(row.get("displayName") or row.get("name"), limit=200)
+    name = messages.said(row.get("displayName") or row.get("name"), limit=200)
     currency = row.get("currencyCode") or row.get("currency")
     return _Account(
         tuple(dict.fromkeys(text for one in found if (text := _id(one)))),

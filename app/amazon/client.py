@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 
 from app.amazon import wire
-from app.amazon.connections import BodyTooLong, PooledTransport
 from app.amazon.credentials import usable_token
+from app.amazon.http_connection import BodyTooLong, PooledTransport
 from app.amazon.transport import CONNECTIONS, BoundedTransport
 from app.domain.destination import Region
-from app.domain.outcome import Lost, Sent, Unauthorized
+from app.domain.outcomes.outcome import Lost, Sent, Unauthorized
 
 DEADLINE_S = 25.0  # of a whole call, connecting and reading to the last byte included
 _CONNECT_S = 5.0

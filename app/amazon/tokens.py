@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import httpx
 from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
-from app.amazon import words
+from app.amazon import messages
 from app.amazon.credentials import usable_token
 from app.amazon.reading import read_json
 from app.amazon.transport import BoundedTransport, open_transport
@@ -254,7 +254,7 @@ def _read_refusal(reply: dict[str, Any]) -> _Reply:
     if error in _OF_THE_CLIENT:
         return InvalidClient()
     if error in _OF_THE_REQUEST:
-        return _GrantRefused(error, words.said(reply.get("error_description")))
+        return _GrantRefused(error, messages.said(reply.get("error_description")))
     return Unavailable("unexpected")
 
 

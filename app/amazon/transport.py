@@ -4,7 +4,7 @@ import ssl
 
 import httpx
 
-from app.amazon.connections import LONGEST, BodyTooLong
+from app.amazon.http_connection import LONGEST, BodyTooLong
 
 MAX_REPLY_BYTES = 1_048_576
 CONNECTIONS = 12  # a region, where no worker's capacity says otherwise: for account calls and tokens

@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from app.amazon import words
+from app.amazon import messages
 from app.amazon.reading import read_json
 from app.domain.destination import Region
-from app.domain.outcome import (
+from app.domain.outcomes.outcome import (
     ACCEPTED,
     Accepted,
     Answered,
@@ -288,14 +288,14 @@ def _outcome(one: _Named, conversion: Sequence[bytes]) -> Outcome:
 def _worst(errors: Sequence[Any], values: Collection[str]) -> Refused | Failed:
     """Return what a conversion's errors come to: one that is for good outweighs all that may pass (P4)."""
     spoken = [error for error in errors if isinstance(error, dict)]
-    codes = [words.code(error.get("code"), otherwise="UNSPECIFIED") for error in spoken]
+    codes = [messages.code(error.get("code"), otherwise="UNSPECIFIED") for error in spoken]
     for name, error in zip(codes, spoken, strict=True):
         if name not in RETRYABLE_CODES:
-            message = words.said(error.get("message"), sent=values)
-            return Refused(name, message, words.place(error.get("fieldLocation"), sent=values))
+            message = messages.said(error.get("message"), sent=values)
+            return Refused(name, message, messages.place(error.get("fieldLocation"), sent=values))
     if not spoken:
         return Refused("UNSPECIFIED", "Amazon listed the event as an error and gave no reason.")
-    return Failed(codes[0], words.said(spoken[0].get("message"), sent=values))
+    return Failed(codes[0], messages.said(spoken[0].get("message"), sent=values))
 
 
 def _whole_error(body: bytes, default: str, conversions: Sequence[bytes]) -> tuple[str, str]:
@@ -304,8 +304,10 @@ def _whole_error(body: bytes, default: str, conversions: Sequence[bytes]) -> tup
     if not isinstance(error, dict):
         return default, ""
     message = error.get("message") or error.get("details") or error.get("Message")
-    return words.code(error.get("code"), otherwise=default), words.said(message, sent=_values(conversions))
+    return messages.code(error.get("code"), otherwise=default), messages.said(
+        message, sent=_values(conversions)
+    )
 
 
 def _values(conversions: Sequence[bytes]) -> frozenset[str]:
-    return words.values_sent(read_json(conversion) for conversion in conversions)
+    return messages.values_sent(read_json(conversion) for conversion in conversions)

@@ -6,20 +6,20 @@ A queue whose due work cannot be claimed backs off and says so; the other queues
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from app.delivery import settlements
-from app.delivery.erasing import Erasing
-from app.delivery.items import Claimed, Load
-from app.delivery.lanes import Lane
-from app.delivery.loads import claim_live, claim_retry
-from app.delivery.logbook import Logbook
-from app.delivery.settlements import StaleOwner
-from app.domain.floors import Key
-from app.domain.turns import Service
+from app.crypto import Vault
+from app.delivery import settlement
+from app.delivery.attempt_log import Logbook
+from app.delivery.batch_items import Claimed, Load
+from app.delivery.claim_queries import claim_live, claim_retry
+from app.delivery.erasure import Erasing
+from app.delivery.lane import Lane
+from app.delivery.settlement import StaleOwner
+from app.domain.pacing.fair_queueing import Service
+from app.domain.pacing.watermarks import Key
 from app.store import RoadConnection, lanes
 from app.store.damage import is_damage
-from app.store.trouble import is_passing
+from app.store.errors import is_passing
 from app.telemetry import Telemetry, describe
-from app.vault import Vault
 
 
 class Claiming:
@@ -34,7 +34,7 @@ class Claiming:
         monotonic: Callable[[], float],
         telemetry: Telemetry,
         logbook: Logbook,
-        writer: settlements.Writer,
+        writer: settlement.Writer,
         max_age: timedelta,
     ) -> None:
         self._vault = vault
@@ -128,7 +128,7 @@ class Claiming:
         only_late = claimed.load is not None and not claimed.load.items
         if claimed.expired or claimed.unreadable or only_late:
             async with connection.transaction():
-                written = await settlements.write_unsent(
+                written = await settlement.write_unsent(
                     connection, lane, queue.number, claimed, writer=self._writer
                 )
             self._logbook.settled(written.delta)

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from app.domain.codes import Code
+from app.domain.outcomes.reasons import Code
 
 MIB: Final = 1024 * 1024
 

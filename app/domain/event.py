@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from app.domain import strict_json
-from app.domain.codes import REASONS, Code
+from app.domain.outcomes.reasons import REASONS, Code
 
 MAX_EVENTS: Final = 5000
 MAX_EVENT_ID_LENGTH: Final = 256

@@ -9,7 +9,7 @@ import asyncpg
 
 from app.domain.ids import AttemptId, DestinationNumber, LaneId, ParcelId
 from app.store import RoadConnection
-from app.store.heads import PROBE_DUE
+from app.store.due_heads import PROBE_DUE
 
 
 @dataclass(frozen=True, slots=True)

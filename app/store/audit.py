@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.chain import Link
+from app.domain.audit_chain import Link
 
 
 class Act(StrEnum):

@@ -1,6 +1,6 @@
 """The newest link of the audit's chain, on the driver's own connection: workers load no SQLAlchemy."""
 
-from app.domain.chain import Head
+from app.domain.audit_chain import Head
 from app.store import RoadConnection
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from app.domain import parcel as packing
+from app.domain import batch as packing
 from app.domain.balance import Batch, Kind, Totals
 from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber, ParcelId
 from app.store import RoadConnection

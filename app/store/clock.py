@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from app.domain.skew import MOST_SKEW_S, NOTICED_S, adjusted
+from app.domain.clock_skew import MOST_SKEW_S, NOTICED_S, adjusted
 from app.store import RoadConnection
 
 MEASURE_EVERY_S = 10.0

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import asyncpg
 
+from app.domain.batch import read_shapes
 from app.domain.ids import ParcelId
-from app.domain.parcel import read_shapes
 from app.store import RoadConnection
 from app.store.partitions import STORED
 

@@ -9,8 +9,8 @@ import asyncpg
 
 from app.store import balance, key_usage
 from app.store.balance import Result
+from app.store.encryption_keys import COLUMNS
 from app.store.partitions import days_ahead
-from app.store.rewrapping import COLUMNS
 
 if TYPE_CHECKING:
     from app.store import RoadConnection

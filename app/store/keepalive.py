@@ -1,6 +1,6 @@
 """Connections to Postgres that notice when the other end is gone: half-open ones would wait for ever.
 
-The only user of asyncpg's transport, which it offers no way to. `tests/platform/test_database_sessions.py`
+The only user of asyncpg's transport, which it offers no way to. `tests/commands/test_database_sessions.py`
 holds it to the pinned version.
 """
 

@@ -12,10 +12,10 @@ from functools import reduce
 from typing import Any
 
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
-from app.domain.pacing import Limit
-from app.domain.turns import Service
-from app.store import RoadConnection, damage, heads, silent_sessions
-from app.store.heads import PROBE_DUE
+from app.domain.pacing.fair_queueing import Service
+from app.domain.pacing.token_bucket import Limit
+from app.store import RoadConnection, damage, due_heads, silent_sessions
+from app.store.due_heads import PROBE_DUE
 
 LANE_LOCKS = 7_311  # class of the advisory locks, one per lane
 WORKER_LOCKS = 7_312  # each worker holds one, so that workers can be counted
@@ -119,7 +119,7 @@ async def busy(connection: RoadConnection) -> list[Work]:
     except Exception as error:
         if not damage.is_damage(error):
             raise
-        owed = await heads.owed_around_damage(connection)
+        owed = await due_heads.owed_around_damage(connection)
         rows = await connection.fetch(_BUSY_GIVEN, LANE_LOCKS, list(owed), list(owed.values()))
     return [Work(LaneId(row["id"]), row["owner"], row["due_in"], row["is_lapsed"]) for row in rows]
 
@@ -276,7 +276,7 @@ async def look(
     """Return what holds for a lane's next request, and when each active destination next owes something.
 
     What is in flight is left out, or a lane would look due while it waits for its own answer. Parcels of a
-    (destination, queue) that were due before its floor are not looked for: see `app.domain.floors`. One
+    (destination, queue) that were due before its floor are not looked for: see `app.domain.pacing.watermarks`. One
     statement, since every request to Amazon asks it.
     """
     numbers = sorted({number for number, _ in floors})
@@ -296,7 +296,7 @@ async def look(
     except Exception as error:
         if not damage.is_damage(error):
             raise
-        rows, damaged = await heads.look_around_damage(
+        rows, damaged = await due_heads.look_around_damage(
             connection, lane, parcels_in_flight, exceptions_in_flight
         )
     limits = [Limit(row["requests_per_second"], row["burst"]) for row in rows if row["number"] is not None]

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationNumber
-from app.store import RoadConnection, counts, ledger, parcels, partitions
+from app.store import RoadConnection, batches, counts, ledger, partitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +63,12 @@ async def rehearse_flush(connection: RoadConnection) -> None:
     await connection.execute("SET LOCAL lock_timeout = '1s'")
     await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", partitions.FLUSH_LOCK)
     generation = await ledger.current_generation(connection)
-    [parcel] = await parcels.reserve_ids(connection, 1)
+    [parcel] = await batches.reserve_ids(connection, 1)
     # A key of its own each time, so that it waits for no flush and meets no row.
     await ledger.claim(connection, generation, [ledger.Entry(secrets.token_bytes(16), bytes(16), parcel, 0)])
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    made = parcels.NewParcel(parcel, _NOBODY, b"probe", b"probe", 1, 1, at, at, b"probe")
-    await parcels.append(connection, [made], deltas={_NOBODY: counts.Taken(accepted=1)})
+    made = batches.NewParcel(parcel, _NOBODY, b"probe", b"probe", 1, 1, at, at, b"probe")
+    await batches.append(connection, [made], deltas={_NOBODY: counts.Taken(accepted=1)})
 
 
 async def rehearse_claim(connection: RoadConnection) -> None:

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.domain.ids import DestinationNumber, LaneId
-from app.store import RoadConnection, counts, parcels
+from app.store import RoadConnection, batches, counts
 
-QUEUE = parcels.LOW
+QUEUE = batches.LOW
 
 
 @dataclass(frozen=True, slots=True)

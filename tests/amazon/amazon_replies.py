@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.domain.outcome import (
+from app.domain.outcomes.outcome import (
     Accepted,
     Answered,
     Broken,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.amazon import words
+from app.amazon import messages
 
 DIGEST = "973dfe463ec85785f5f95af5ba3906eedb2d931c24e69824a89ea65dba4e813b"
 
@@ -56,7 +56,7 @@ DIGEST = "973dfe463ec85785f5f95af5ba3906eedb2d931c24e69824a89ea65dba4e813b"
 )
 def test_amazons_sentence_is_kept_without_what_may_be_an_echo(spoken: object, kept: str) -> None:
     """Shapes of personal data and of the event's values are taken out; Amazon's own words stay."""
-    assert words.said(spoken) == kept
+    assert messages.said(spoken) == kept
 
 
 EVENT = {
@@ -72,7 +72,7 @@ EVENT = {
 
 def test_the_values_that_went_out_are_known() -> None:
     """Names, types, country and consent words are Amazon's vocabulary; the rest may be a person's."""
-    assert words.values_sent([EVENT, None, [], {"matchKeys": 5}]) == {
+    assert messages.values_sent([EVENT, None, [], {"matchKeys": 5}]) == {
         DIGEST,
         "abc",
         "ord-1",
@@ -85,9 +85,13 @@ def test_the_values_that_went_out_are_known() -> None:
 @given(st.text(min_size=1, max_size=40), st.sampled_from(["is bad", "«", "(", " too long"]))
 def test_no_value_that_was_sent_is_repeated(value: str, rest: str) -> None:
     """By value, whatever its shape, and however it is spelled."""
-    kept = words.said(f"Field {value.upper()} {rest}", sent=words.values_sent([{"eventId": value}]))
+    kept = messages.said(f"Field {value.upper()} {rest}", sent=messages.values_sent([{"eventId": value}]))
     spoken = " ".join(value.split()).lower()
-    if len(spoken) > 2 and spoken not in "field *** is bad « ( too long" and value not in words.SCHEMA_WORDS:
+    if (
+        len(spoken) > 2
+        and spoken not in "field *** is bad « ( too long"
+        and value not in messages.SCHEMA_WORDS
+    ):
         assert spoken not in kept.lower()
 
 
@@ -106,7 +110,7 @@ def test_no_value_that_was_sent_is_repeated(value: str, rest: str) -> None:
 )
 def test_a_code_is_a_code_or_none(code: object, kept: str) -> None:
     """Nothing but a word in capitals passes for one, and no digest does."""
-    assert words.code(code, otherwise="?") == kept
+    assert messages.code(code, otherwise="?") == kept
 
 
 @pytest.mark.parametrize(
@@ -117,5 +121,5 @@ def test_hostile_sentences_take_no_time(unit: str) -> None:
     sent = frozenset(unit * times for times in range(1, 20))
     started = time.perf_counter()
     for _ in range(50):
-        words.said(unit * 100_000, sent=sent)
+        messages.said(unit * 100_000, sent=sent)
     assert time.perf_counter() - started < 0.5

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from listening import Heard, Listen, whole
 
-from app.amazon.connections import LONGEST, BodyTooLong, PooledTransport
+from app.amazon.http_connection import LONGEST, BodyTooLong, PooledTransport
 
 BODY = b'{"success":[]}'
 

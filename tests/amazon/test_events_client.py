@@ -20,7 +20,7 @@ from app.amazon.client import EventsClient
 from app.amazon.transport import CONNECTIONS, MAX_REPLY_BYTES
 from app.amazon.wire import MAX_BYTES
 from app.domain.destination import Region
-from app.domain.outcome import Accepted, Answered, Broken, Lost, Missing, Reply, Sent, Unauthorized
+from app.domain.outcomes.outcome import Accepted, Answered, Broken, Lost, Missing, Reply, Sent, Unauthorized
 
 TAKEN = b'{"success":[{"index":0,"event":null}]}'
 ONE = [b'{"eventId":"a"}']

@@ -10,7 +10,7 @@ import pytest
 from app.amazon.accounts import CannotTell, NotVisible, Visible, find_advertiser
 from app.amazon.client import EventsClient
 from app.domain.destination import Region
-from app.domain.outcome import Unauthorized
+from app.domain.outcomes.outcome import Unauthorized
 
 QUERY, PROFILES, ADVERTISERS = "/adsApi/v1/query/advertiserAccounts", "/v2/profiles", "/dsp/advertisers"
 GONE = httpx.Response(404)

@@ -29,8 +29,8 @@ def test_the_contract_notices_a_stranger(tmp_path: Path) -> None:
         "app/amazon/__init__.py": "",
         "app/amazon/client.py": "import httpx\nimport sqlalchemy\n",
         "app/store/__init__.py": "",
-        "app/web/__init__.py": "",
-        "app/sandbox/__init__.py": "",
+        "app/api/__init__.py": "",
+        "sandbox/__init__.py": "",
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.amazon import wire
 from app.domain.destination import Region
-from app.domain.outcome import Accepted, Answered, Broken, Refused, Throttled
+from app.domain.outcomes.outcome import Accepted, Answered, Broken, Refused, Throttled
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.rule) for row in ROWS])

@@ -35,7 +35,7 @@ _ANSWERS = """        for nth, post in enumerate(posts):
 
 BROKEN: Mapping[str, Build] = {
     "acknowledges before the commit": Build(
-        "app/intake/flushing.py",
+        "app/ingest/group_commit.py",
         "                await self._stores.write(connection, flush)\n",
         "                await self._stores.write(connection, flush)\n"
         + "".join(f"        {line}\n" for line in _ANSWERS.splitlines())
@@ -44,7 +44,7 @@ BROKEN: Mapping[str, Build] = {
         "acknowledged_is_stored",
     ),
     "acknowledges before the one call ended": Build(
-        "app/intake/flushing.py",
+        "app/ingest/group_commit.py",
         "            return flush if await self._stores.write_at_once(connection, flush, versions) "
         "else None\n",
         "            writing = asyncio.create_task(self._stores.write_at_once(connection, flush, versions))\n"
@@ -69,7 +69,7 @@ BROKEN: Mapping[str, Build] = {
         "assert await everything(stage.office) == before",
     ),
     "renders a retry anew": Build(
-        "app/delivery/delivering.py",
+        "app/delivery/delivery.py",
         "conversions=[item.body for item in going.load.items],",
         'conversions=[item.body if not item.tries else b" " + item.body[:1] + b" " + item.body[1:] '
         "for item in going.load.items],",
@@ -84,7 +84,7 @@ BROKEN: Mapping[str, Build] = {
         "delivered_was_taken",
     ),
     "reads parcels forward only": Build(
-        "app/store/parcels.py",
+        "app/store/batches.py",
         "AND parcel <> ALL($2::bigint[]) ORDER BY due_at, parcel LIMIT $3),",
         "AND parcel <> ALL($2::bigint[]) AND parcel > coalesce((SELECT max(b.parcel) FROM parcel_states b "
         "WHERE b.destination = $1 AND b.settled_at IS NOT NULL), 0) ORDER BY due_at, parcel LIMIT $3),",

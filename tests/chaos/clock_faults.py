@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
-from app import embedded
+from dev.postgres import cluster
 from tests.chaos import clocks, stored
 from tests.chaos.campaign import staged
 from tests.chaos.operator import Destination, Operator
@@ -64,7 +64,7 @@ async def whole_host(stage: Stage, offset: str) -> list[Outcome]:
     """The host jumps, Postgres and the stand-in with it, and back again."""
     operator = Operator(stage.api, stage.amazon, stage.key)
     outcomes = []
-    plain = embedded.BARE
+    plain = cluster.BARE
     try:
         destination = await _destination(stage, operator)
         for to, off in ((offset, OFFSETS[offset]), ("+0", timedelta())):
@@ -72,7 +72,7 @@ async def whole_host(stage: Stage, offset: str) -> list[Outcome]:
             outcome = Outcome(f"the whole host at {to}")
             async with stage.postgres_turn:
                 await asyncio.to_thread(stage.cluster.stop)
-                embedded.BARE = plain if to == "+0" else {**plain, **clocks.environment(to)}
+                cluster.BARE = plain if to == "+0" else {**plain, **clocks.environment(to)}
                 await asyncio.to_thread(stage.cluster.start)
             names = ["api-0", "api-1", "worker-0", "worker-1"]
             wrong = {} if to == "+0" else dict.fromkeys(names, to)
@@ -84,7 +84,7 @@ async def whole_host(stage: Stage, offset: str) -> list[Outcome]:
             outcome.seconds = time.monotonic() - began
             outcomes.append(outcome)
     finally:
-        embedded.BARE = plain
+        cluster.BARE = plain
         await operator.close()
     return outcomes
 

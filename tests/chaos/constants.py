@@ -54,22 +54,24 @@ class Constant:
 # Small pools and odd sizes find what usual ones hide. `lease_s` and `request_deadline_s` are drawn together
 # (see `draw`), since a request is only begun when the lease outlives it.
 CONSTANTS: Mapping[str, Constant] = {
-    "lease_s": Constant("app/domain/lane_limits.py", "lease", ()),
-    "request_deadline_s": Constant("app/domain/lane_limits.py", "request", (2.0, 3.0, 4.0)),
+    "lease_s": Constant("app/domain/pacing/lane_limits.py", "lease", ()),
+    "request_deadline_s": Constant("app/domain/pacing/lane_limits.py", "request", (2.0, 3.0, 4.0)),
     "statement_deadline_s": Constant("app/store/keepalive.py", "COMMAND_TIMEOUT_S", ()),
-    "recover_every_s": Constant("app/delivery/ownership.py", "RECOVER_EVERY_S", (0.3, 1.0, 2.0)),
-    "poll_every_s": Constant("app/delivery/lanes.py", "POLL_EVERY_S", (0.2, 0.5, 1.0)),
-    "single_queue_cache_s": Constant("app/delivery/lanes.py", "BELIEVED_S", (0.0, 0.05, 0.5, 2.0)),
-    "worker_pool": Constant("app/worker.py", "POOL_SIZE", (3, 4, 6, 10)),
-    "api_pool": Constant("app/main.py", "POOL_SIZE", (2, 3, 6)),
-    "flush_worth_posts": Constant("app/intake/flushing.py", "WORTH_IT", (1, 2, 7, 24, 100)),
-    "cautious_flushes": Constant("app/intake/storing.py", "CAUTIOUS_FLUSHES", (0, 1, 5, 20)),
-    "reserved_ids": Constant("app/intake/storing.py", "_IDS_AT_ONCE", (1, 2, 17, 256)),
-    "erasure_page": Constant("app/delivery/erasing.py", "_AT_ONCE", (1, 3, 50, 200)),
-    "maintenance_page": Constant("app/delivery/sweeping.py", "_AT_ONCE", (1, 20, 500)),
-    "breaker_longest_wait_s": Constant("app/domain/breaking.py", "LONGEST_WAIT_S", (1.0, 3.0, 6.0)),
-    "longest_retry_wait_s": Constant("app/domain/settling.py", "longest_wait", (0.5, 2.0, 4.0)),
-    "token_reread_s": Constant("app/delivery/tokens.py", "_REREAD_S", (0.2, 2.0, 15.0)),
+    "recover_every_s": Constant("app/delivery/lane_leases.py", "RECOVER_EVERY_S", (0.3, 1.0, 2.0)),
+    "poll_every_s": Constant("app/delivery/lane.py", "POLL_EVERY_S", (0.2, 0.5, 1.0)),
+    "single_queue_cache_s": Constant("app/delivery/lane.py", "BELIEVED_S", (0.0, 0.05, 0.5, 2.0)),
+    "worker_pool": Constant("app/processes/worker.py", "POOL_SIZE", (3, 4, 6, 10)),
+    "api_pool": Constant("app/processes/api.py", "POOL_SIZE", (2, 3, 6)),
+    "flush_worth_posts": Constant("app/ingest/group_commit.py", "WORTH_IT", (1, 2, 7, 24, 100)),
+    "cautious_flushes": Constant("app/ingest/flush_writer.py", "CAUTIOUS_FLUSHES", (0, 1, 5, 20)),
+    "reserved_ids": Constant("app/ingest/flush_writer.py", "_IDS_AT_ONCE", (1, 2, 17, 256)),
+    "erasure_page": Constant("app/delivery/erasure.py", "_AT_ONCE", (1, 3, 50, 200)),
+    "maintenance_page": Constant("app/delivery/maintenance.py", "_AT_ONCE", (1, 20, 500)),
+    "breaker_longest_wait_s": Constant(
+        "app/domain/pacing/circuit_breaker.py", "LONGEST_WAIT_S", (1.0, 3.0, 6.0)
+    ),
+    "longest_retry_wait_s": Constant("app/domain/outcomes/settle.py", "longest_wait", (0.5, 2.0, 4.0)),
+    "token_reread_s": Constant("app/delivery/access_tokens.py", "_REREAD_S", (0.2, 2.0, 15.0)),
 }
 
 # Settings of the operator that are drawn as well; all are documented in `.env.example`.

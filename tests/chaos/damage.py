@@ -15,7 +15,7 @@ from pathlib import Path
 
 import asyncpg
 
-from app.domain.parcel import read_shapes
+from app.domain.batch import read_shapes
 from tests.chaos.stage import Stage
 
 PAGE = 8_192

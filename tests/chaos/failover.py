@@ -25,9 +25,9 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from app.embedded import OWNER, Cluster
-from app.postgres_binaries import BARE, Account, Programs, reachable_binaries
-from app.postmaster import is_of_cluster
+from dev.postgres.binaries import BARE, Account, Programs, reachable_binaries
+from dev.postgres.cluster import OWNER, Cluster
+from dev.postgres.postmaster import is_of_cluster
 from tests.chaos.campaign import tell
 from tests.chaos.evidence import Objection
 from tests.chaos.proxy import Proxy

@@ -20,10 +20,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app import migrate
-from app.embedded import Cluster
-from app.postmaster import is_of_cluster
-from app.store.trouble import DRIVER_TROUBLE
+from app.store import migrate
+from app.store.errors import DRIVER_TROUBLE
+from dev.postgres.cluster import Cluster
+from dev.postgres.postmaster import is_of_cluster
 from tests.chaos.amazon import StandIn
 from tests.chaos.evidence import Evidence, Objection
 from tests.chaos.judge import judge

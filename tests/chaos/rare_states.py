@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import httpx
 
-from app.delivery.balancing import BalanceCheck, Scope
+from app.delivery.balance_check import BalanceCheck, Scope
 from tests.chaos.evidence import Request
 from tests.chaos.liveness_schedule import FROZEN_API, FROZEN_WORKER, HALF_OPEN_OWN, HALF_OPEN_WORKER
 
@@ -175,7 +175,7 @@ STATES: Mapping[str, Detector] = {
 NOT_REACHED: Mapping[str, str] = {
     "a twin claim of one batch was avoided": "the product neither logs nor counts it",
     "all requests in flight of a worker were in use": "no metric says so",
-    "a replay during an erasure": "liveness schedules replay nothing; tests/road has one",
+    "a replay during an erasure": "liveness schedules replay nothing; tests/pipeline has one",
     "a partition was made late": "only with a clock that jumps: python -m tests.chaos.clock_faults",
     "an erasure scan was taken over from a frozen worker": "a scan of these small tables lasts milliseconds",
     "ids reserved before a crash were given again": "needs a crash before a COMMIT; its own test",

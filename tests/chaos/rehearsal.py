@@ -16,27 +16,27 @@ from typing import Any
 
 import asyncpg
 
-from app import main
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
-from app.delivery.delivering import SETTLED_WITHIN, Chance, Delivery
-from app.delivery.erasing import Erasing
-from app.delivery.lanes import Lane
-from app.delivery.ownership import Ownership
-from app.delivery.settlements import StaleOwner, Writer
-from app.delivery.tokens import AccessTokens
-from app.domain.consent import ConsentSettings
+from app.delivery.access_tokens import AccessTokens
+from app.delivery.delivery import SETTLED_WITHIN, Chance, Delivery
+from app.delivery.erasure import Erasing
+from app.delivery.lane import Lane
+from app.delivery.lane_leases import Ownership
+from app.delivery.settlement import StaleOwner, Writer
+from app.domain.conversion.consent import ConsentSettings
 from app.domain.event import read_events
-from app.domain.settling import RetryPolicy
-from app.intake.flushing import NotStored
-from app.intake.receiving import Intake
-from app.intake.targets import AgeLimits
-from app.resources import Resources, opened, session_settings
+from app.domain.outcomes.settle import RetryPolicy
+from app.ingest.destination_cache import AgeLimits
+from app.ingest.group_commit import NotStored
+from app.ingest.intake import Intake
+from app.processes import api
+from app.processes.resources import Resources, opened, session_settings
 from app.settings import Settings
 from app.store.clock import DatabaseClock
-from app.store.outcomes import Outcomes
+from app.store.database_results import Outcomes
+from app.store.errors import DRIVER_TROUBLE
 from app.store.token_leases import refresh_place
-from app.store.trouble import DRIVER_TROUBLE
 from tests.chaos import stored
 from tests.chaos.amazon import StandIn
 from tests.chaos.evidence import Evidence
@@ -210,7 +210,7 @@ class Life:
         self._clock = clock
         self.steps = 0
         self._intake: Intake
-        self._intake, _ = main.receiving(resources, AgeLimits(), ConsentSettings())
+        self._intake, _ = api.receiving(resources, AgeLimits(), ConsentSettings())
         self._flushing = asyncio.create_task(self._intake.run())
         transport = FusedTransport(stage.amazon.transport(), fuse)
         self._client = EventsClient("client", AMAZON, transport)

@@ -22,10 +22,10 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from app.embedded import Cluster
-from app.resources import session_settings
+from app.processes.resources import session_settings
 from app.store import keepalive
-from app.store.trouble import DRIVER_TROUBLE
+from app.store.errors import DRIVER_TROUBLE
+from dev.postgres.cluster import Cluster
 from tests.chaos.proxy import Proxy
 from tests.chaos.stage import POSTGRES
 

@@ -23,10 +23,11 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 
-from app import lifeline, migrate
-from app.embedded import DURABLE, Cluster, EmbeddedError
-from app.postmaster import PidFile, free_port
-from app.store.trouble import DRIVER_TROUBLE
+from app.processes import parent_watch
+from app.store import migrate
+from app.store.errors import DRIVER_TROUBLE
+from dev.postgres.cluster import DURABLE, Cluster, EmbeddedError
+from dev.postgres.postmaster import PidFile, free_port
 from tests.chaos import clocks, constants
 from tests.chaos.proxy import Proxy
 
@@ -342,7 +343,7 @@ class Stage:
             "PORT": "8000",
             "SANDBOX_PORT": "8001",
             "LOG_LEVEL": "info" if role == "worker" or self.constants else "warning",
-            lifeline.VARIABLE: str(self._lifeline),
+            parent_watch.VARIABLE: str(self._lifeline),
             constants.VARIABLE: json.dumps(dict(self.constants)),
             **self.settings,
         }

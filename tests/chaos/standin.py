@@ -19,7 +19,7 @@ import msgspec
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.sandbox.app import create_sandbox
+from sandbox.app import create_sandbox
 from tests.chaos.evidence import Request
 
 EVENTS = "/adsApi/v1/create/events"

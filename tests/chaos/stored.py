@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 
 import asyncpg
 
-from app.domain.parcel import read_shapes
+from app.domain.batch import read_shapes
 from tests.chaos.evidence import Attempt
 
 _FATES = {"sent": "delivered", "expired": "expired", "discarded": "dead"}

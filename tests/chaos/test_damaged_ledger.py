@@ -1,7 +1,7 @@
 """A page of the ledger that is damaged on the disk: an API process is not ready while it is, and ready after.
 
 With real processes, a real Postgres with checksums and one flipped bit; some twenty seconds, so only with
-CHAOS=full. `tests/road/test_readiness.py` shows the same with errors that are raised on purpose.
+CHAOS=full. `tests/pipeline/test_readiness.py` shows the same with errors that are raised on purpose.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ import asyncpg
 import httpx
 import pytest
 
-from app.embedded import THROWAWAY, Cluster
-from app.migrate import upgrade
-from tests.road.processes import ADMIN, Product
-from tests.road.world import event, eventually, make_world
+from app.store.migrate import upgrade
+from dev.postgres.cluster import THROWAWAY, Cluster
+from tests.pipeline.processes import ADMIN, Product
+from tests.pipeline.world import event, eventually, make_world
 
 pytestmark = pytest.mark.skipif(os.environ.get("CHAOS") != "full", reason="CHAOS=full")
 

@@ -20,12 +20,13 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
-from app import main, migrate
-from app.embedded import Cluster, EmbeddedError
-from app.resources import opened
-from tests.road.amazon import FakeAmazon
-from tests.road.processes import ADMIN
-from tests.road.world import World, event, eventually, settings_of
+from app.processes import api
+from app.processes.resources import opened
+from app.store import migrate
+from dev.postgres.cluster import Cluster, EmbeddedError
+from tests.pipeline.amazon import FakeAmazon
+from tests.pipeline.processes import ADMIN
+from tests.pipeline.world import World, event, eventually, settings_of
 
 SIZE = "192m"
 
@@ -120,7 +121,7 @@ class Caller:
 async def road(disk: SmallDisk) -> AsyncIterator[tuple[World, FastAPI]]:
     """A road on the small disk, and the application before it."""
     settings = settings_of(disk.cluster.url, bootstrap_admin_key=ADMIN)
-    async with opened(settings, role="test", pool_size=10) as resources, main.wired(resources) as application:
+    async with opened(settings, role="test", pool_size=10) as resources, api.wired(resources) as application:
         made = World(resources, FakeAmazon(), application.state.wiring.intake, disk.cluster.url)
         try:
             yield made, application

@@ -1,7 +1,7 @@
 """API and worker processes whose machine has another time: events are judged by the database's clock.
 
 With real processes under libfaketime; half a minute, so only with CHAOS=full.
-`tests/road/test_clock_skew.py` shows the same within one process.
+`tests/pipeline/test_clock_skew.py` shows the same within one process.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.road.processes import ADMIN, Product, free_port
-from tests.road.world import event, eventually, make_world, stamp
+from tests.pipeline.processes import ADMIN, Product, free_port
+from tests.pipeline.world import event, eventually, make_world, stamp
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 pytestmark = pytest.mark.skipif(

@@ -16,10 +16,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from app.embedded import THROWAWAY, Cluster
-from app.intake.flushing import NotStored
-from app.migrate import upgrade
-from tests.road.world import World, event, eventually, make_world
+from app.ingest.group_commit import NotStored
+from app.store.migrate import upgrade
+from dev.postgres.cluster import THROWAWAY, Cluster
+from tests.pipeline.world import World, event, eventually, make_world
 
 # The background writer of the log would put the reservation on disk within a fifth of a second.
 LATE = {**THROWAWAY, "wal_writer_delay": "10s", "autovacuum": "off"}

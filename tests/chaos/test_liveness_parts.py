@@ -123,8 +123,8 @@ def test_a_child_runs_with_the_drawn_constants() -> None:
             "import os",
             "from tests.chaos import constants",
             "constants.install(constants.read(os.environ[constants.VARIABLE]))",
-            "from app.domain.lane_limits import TIMES",
-            "from app.delivery.ownership import POLL_EVERY_S",
+            "from app.domain.pacing.lane_limits import TIMES",
+            "from app.delivery.lane_leases import POLL_EVERY_S",
             "print(TIMES.lease, POLL_EVERY_S)",
         )
     )

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from tests.conftest import TEMPLATE
 from tests.console.browsing import ARGUMENTS, CHROMIUM, Site
-from tests.road.processes import Product
+from tests.pipeline.processes import Product
 
 _NUMBERS = itertools.count()
 

@@ -18,11 +18,11 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from app.embedded import THROWAWAY, Cluster
-from app.migrate import upgrade
+from app.store.migrate import upgrade
+from dev.postgres.cluster import THROWAWAY, Cluster
 from tests.console.browsing import ARGUMENTS, CHROMIUM, Site
 from tests.console.showcase import Cast, furnish
-from tests.road.processes import Product
+from tests.pipeline.processes import Product
 
 SCREENS = Path(__file__).resolve().parents[2] / "docs" / "screens"
 LARGEST = 60_000  # bytes: they are for a README, and for every clone

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import asyncpg
 import httpx
 
-from tests.road.processes import ADMIN, Product
+from tests.pipeline.processes import ADMIN, Product
 
 MAPPING: dict[str, Any] = {
     "name": "Cart",

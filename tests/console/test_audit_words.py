@@ -2,8 +2,8 @@
 
 import pytest
 
+from app.console.audit_view import ACTS, sentence
 from app.store.audit import Act
-from app.web.console.present_audit import ACTS, sentence
 
 
 @pytest.mark.parametrize("act", list(Act))

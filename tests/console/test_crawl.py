@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.console.showcase import MAPPING, Showcase, opened
-from tests.road.processes import ADMIN, Product
+from tests.pipeline.processes import ADMIN, Product
 
 # Pages that rightly answer with 404: an event that does not exist, asked for by a filled field.
 # The tests' Postgres runs without fsync, which readiness says.

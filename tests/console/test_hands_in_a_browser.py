@@ -8,8 +8,8 @@ from playwright.sync_api import Browser, expect
 
 from tests.console.browsing import Site
 from tests.console.test_pages_in_a_browser import Furnished, furnished
-from tests.road.processes import ADMIN
-from tests.road.world import event
+from tests.pipeline.processes import ADMIN
+from tests.pipeline.world import event
 
 __all__ = ["furnished"]  # a fixture
 

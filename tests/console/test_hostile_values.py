@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from tests.console.browsing import Site
 from tests.console.showcase import MAPPING, Showcase, opened
-from tests.road.processes import Product
+from tests.pipeline.processes import Product
 
 MARK = "<script>document.title='run'</script><img src=x onerror=\"document.title='run'\">"
 RTL = "שלום مرحبا"

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.mapping import check_draft, check_publishable
-from app.web.console.mapping_form import canonical, from_form, kept, to_form
-from app.web.console.mapping_text import read_pipe, read_value, write_pipe, write_value
-from tests.web.world import MAPPING
+from app.console.mapping_form import canonical, from_form, kept, to_form
+from app.console.mapping_text import read_pipe, read_value, write_pipe, write_value
+from app.domain.mapping.document import check_draft, check_publishable
+from tests.api.world import MAPPING
 
 scalars = st.one_of(st.text(max_size=20), st.integers(-(10**9), 10**9), st.booleans())
 words = st.from_regex(r"[a-z_0-9]{1,12}", fullmatch=True)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.console.showcase import furnish
 from tests.console.weight import MOST_BYTES, MOST_MS, Weighed, fill, make_room, weigh
-from tests.road.processes import Product
+from tests.pipeline.processes import Product
 
 EVENTS = 60_000
 

@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.console.browsing import Site
-from tests.road.processes import ADMIN, Product
-from tests.road.world import MAPPING, event
+from tests.pipeline.processes import ADMIN, Product
+from tests.pipeline.world import MAPPING, event
 
 
 @dataclass

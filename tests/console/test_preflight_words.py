@@ -2,10 +2,10 @@
 
 import pytest
 
-from app.web.checklist import checklist
-from app.web.console.consent_pages import harmless
-from app.web.console.present_setup import LABELS, lines
-from tests.web.test_preflight import TERMS, known
+from app.admin.preflight import checklist
+from app.console.consent_records import harmless
+from app.console.setup_view import LABELS, lines
+from tests.api.test_preflight import TERMS, known
 
 
 def shown(**told: object) -> dict[str, object]:

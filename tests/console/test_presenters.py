@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from app.store.observations import Connection, Day, Minute, Request
-from app.web.console import present_destination as present
-from app.web.console.present_diagnosis import Seen, diagnose
-from app.web.console.present_mapping import Change, changes, paths, slips
-from app.web.console.present_overview import by_day, line, rows
-from app.web.console.present_setup import steps
-from app.web.console.present_trace import match_keys, story
-from app.web.console.present_words import age, number, share
+from app.console import destination_view as present
+from app.console.diagnosis_view import Seen, diagnose
+from app.console.event_view import match_keys, story
+from app.console.mapping_view import Change, changes, paths, slips
+from app.console.overview_view import by_day, line, rows
+from app.console.setup_view import steps
+from app.console.wording import age, number, share
+from app.store.metrics import Connection, Day, Minute, Request
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 ZERO = dict.fromkeys(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.web.console.present_mapping import preview, written
+from app.console.mapping_view import preview, written
 
 
 def test_json_for_reading_is_short_and_the_same() -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from app.domain.mapping import check_draft, check_publishable
-from app.web.console.present_mapping import changes
-from app.web.console.present_problems import label, told
-from tests.web.world import MAPPING
+from app.console.mapping_view import changes
+from app.console.problem_view import label, told
+from app.domain.mapping.document import check_draft, check_publishable
+from tests.api.world import MAPPING
 
 
 @pytest.mark.parametrize(

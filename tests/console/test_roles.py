@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from app.web.console.visitors import ROLES
+from app.console.sessions import ROLES
+from tests.api.world import World
 from tests.console.test_sessions import LOCKED, csrf, sign_in, world
-from tests.web.world import World
 
 __all__ = ["world"]  # a fixture
 

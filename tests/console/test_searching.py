@@ -9,14 +9,14 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from app.console import search
+from app.domain.batch import Shape, pack
 from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber, ParcelId
-from app.domain.parcel import Shape, pack
-from app.store.observations import Mapped
-from app.store.traces import Shaped
-from app.web.console import search_pages
+from app.store.event_history import Shaped
+from app.store.metrics import Mapped
 from tests.console.test_seeded_faults import connected, read
-from tests.road.processes import ADMIN, Product
-from tests.road.world import event
+from tests.pipeline.processes import ADMIN, Product
+from tests.pipeline.world import event
 
 BEARER = {"Authorization": f"Bearer {ADMIN}"}
 
@@ -103,4 +103,4 @@ def test_an_id_that_stands_elsewhere_in_a_shape_is_turned_away(found: bool) -> N
     number = DestinationNumber(1)
     parcel = Shaped(ParcelId(1), number, datetime.now(UTC), 1, pack([b"{}"], [shape]).shapes)
     known = Mapped(MappingNumber(1), MappingId("map_1"), DestinationId("dst_1"), number, "Acme")
-    assert bool(search_pages.found_in(parcel, "x1", {known.number: known})) is found
+    assert bool(search.found_in(parcel, "x1", {known.number: known})) is found

@@ -10,8 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 import pytest
 
-from tests.road.processes import ADMIN, Product
-from tests.road.world import MAPPING, event
+from tests.pipeline.processes import ADMIN, Product
+from tests.pipeline.world import MAPPING, event
 
 BEARER = {"Authorization": f"Bearer {ADMIN}"}
 

@@ -8,12 +8,12 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.web.auth import Scope
-from app.web.console.entrance import Entrance
-from app.web.console.router import ROOMS
-from app.web.console.visitors import ROLES, role_of, safe_next
-from app.web.door import scopes_of
-from tests.web.world import BOOTSTRAP, PUBLIC, World, make_world
+from app.api.auth import Scope
+from app.api.secured_route import scopes_of
+from app.console.router import ROOMS
+from app.console.secured_page import Entrance
+from app.console.sessions import ROLES, role_of, safe_next
+from tests.api.world import BOOTSTRAP, PUBLIC, World, make_world
 
 PAGE = {"Accept": "text/html"}
 COOKIE = "__Host-console"

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from app.web.console.visitors import ROLES
+from app.console.sessions import ROLES
+from tests.api.world import MAPPING, PUBLIC, World
 from tests.console.test_sessions import COOKIE, csrf, sign_in, world
-from tests.web.world import MAPPING, PUBLIC, World
 
 __all__ = ["world"]  # a fixture
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from app.web.console.pages import timed
-from app.web.console.present_mapping import changes
-from app.web.console.present_trial import tried_out
+from app.console.mapping_view import changes
+from app.console.pages import timed
+from app.console.preview_view import tried_out
 
 NOTHING: dict[str, Any] = {
     "events": 1000,

@@ -17,10 +17,10 @@ from statistics import median
 import asyncpg
 import httpx
 
-from app.domain.parcel import Shape, pack
+from app.domain.batch import Shape, pack
 from tests.console.screens import instance
 from tests.console.showcase import Cast, furnish
-from tests.road.processes import ADMIN, Product
+from tests.pipeline.processes import ADMIN, Product
 
 MOST_BYTES, MOST_MS = 100_000, 200.0
 _KEYS = ("EMAIL", "PHONE", "FIRST_NAME", "LAST_NAME", "MAID")

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.domain import strict_json
-from app.domain.conversion import Conversion, Rules, convert
+from app.domain.conversion.convert import Conversion, Rules, convert
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection, read_events
 from app.domain.identity import Profile
-from app.domain.mapping import Mapping, compile_mapping
+from app.domain.mapping.document import Mapping, compile_mapping
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 

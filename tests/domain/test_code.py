@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_conversion_laws import EVENTS
 
-from app.domain.code import Code
-from app.domain.conversion import Rules
-from app.domain.failures import Failed
-from app.domain.sources import Source, compile_source
-from app.domain.straight import compile_straight
+from app.domain.conversion.codegen import Code
+from app.domain.conversion.convert import Rules
+from app.domain.conversion.failures import Failed
+from app.domain.conversion.fast_path import compile_straight
+from app.domain.mapping.sources import Source, compile_source
 
 HOSTILE = "\"'); import os; x = ('{}"
 

@@ -9,8 +9,8 @@ from conversions import amazon_event, converted, document, event, refused
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain import tcf
-from app.domain.conversion import Conversion
+from app.domain.conversion import tcf
+from app.domain.conversion.convert import Conversion
 from app.domain.destination import Region
 
 AMAZON = document(

@@ -8,7 +8,7 @@ import pytest
 from amazon_schema import VALIDATOR
 from conversions import NOW, amazon_event, converted, document, event, refused, warnings
 
-from app.domain.conversion import Conversion
+from app.domain.conversion.convert import Conversion
 from app.domain.event import amazon_event_id
 
 ADA = "b5fc85e55755f9e0d030a10ab4429b6b2944855f9a0d60077fe832becbc41d72"  # SHA-256 of ada@example.com

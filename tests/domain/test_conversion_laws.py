@@ -10,16 +10,16 @@ from conversions import NOW, RULES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.codes import DOOR_REASONS, WARNINGS
-from app.domain.conversion import Rules, convert
+from app.domain.conversion.convert import Rules, convert
+from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection
-from app.domain.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
-from app.domain.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.identity import Profile
-from app.domain.mapping import Mapping, compile_mapping
-from app.domain.pipes import PIPES
-from app.domain.preview import preview
+from app.domain.mapping.document import Mapping, compile_mapping
+from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
+from app.domain.mapping.pipes import PIPES
+from app.domain.observed.preview import preview
+from app.domain.outcomes.reasons import DOOR_REASONS, WARNINGS
 
 CANARY = "Zq7canary"  # stands in every text an event holds, and nowhere else
 

@@ -7,7 +7,7 @@ import pytest
 from conversions import NOW, RULES, amazon_event, compiled, converted, document, event, refused, warnings
 
 from app.domain import strict_json
-from app.domain.conversion import Conversion, Rules, Warned, convert
+from app.domain.conversion.convert import Conversion, Rules, Warned, convert
 from app.domain.event import amazon_event_id, read_events
 
 PURCHASE = {"event_type": "OFF_AMAZON_PURCHASES", "event_name": "Order"}

@@ -1,7 +1,7 @@
 """Which share of events carried each match key."""
 
-from app.domain.coverage import MOST_EVENTS, covered
-from app.domain.parcel import Shape
+from app.domain.batch import Shape
+from app.domain.observed.coverage import MOST_EVENTS, covered
 
 
 def _shape(*keys: str) -> Shape:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from app.domain.endpoint import ENDPOINT_POLICY, EndpointPolicy, MissingRun, has_answered
-from app.domain.outcome import Answered, Broken, Forbidden, Lost, Missing, Reply, Throttled
-from app.domain.settling import AllLater, RetryPolicy, settle
+from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy, MissingRun, has_answered
+from app.domain.outcomes.outcome import Answered, Broken, Forbidden, Lost, Missing, Reply, Throttled
+from app.domain.outcomes.settle import AllLater, RetryPolicy, settle
 
 GONE = Missing("NOT_FOUND", "")
 

@@ -9,6 +9,7 @@ import pytest
 import zstandard
 
 from app.domain import strict_json
+from app.domain.batch import Shape, may_hold_execution, pack, read_shapes
 from app.domain.event import (
     BodyProblem,
     Event,
@@ -20,7 +21,6 @@ from app.domain.event import (
     read_events,
     read_lines,
 )
-from app.domain.parcel import Shape, may_hold_execution, pack, read_shapes
 
 A = {"event_id": "a", "user": {"email": "ada@example.com"}}
 B = {"event_id": "b", "destination_id": "own", "mapping_id": "own-map"}

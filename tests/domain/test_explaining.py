@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.domain.codes import REASONS
-from app.domain.explaining import Standing, explain
-from app.domain.status import Status
+from app.domain.outcomes.explain import Standing, explain
+from app.domain.outcomes.reasons import REASONS
+from app.domain.outcomes.status import Status
 
 AT = datetime(2026, 11, 24, 10, 0, 2, tzinfo=UTC)
 

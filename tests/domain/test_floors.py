@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.floors import EVERY_S, LONGEST_REST_S, SHARE, Floors
 from app.domain.ids import DestinationNumber
+from app.domain.pacing.watermarks import EVERY_S, LONGEST_REST_S, SHARE, Floors
 
 KEY = (DestinationNumber(1), 0)
 AT = datetime(2026, 11, 24, tzinfo=UTC)

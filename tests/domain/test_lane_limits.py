@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.lane_limits import LEAST_IN_FLIGHT, Capacity, InFlight, Times, fair_share, may_take
+from app.domain.pacing.lane_limits import LEAST_IN_FLIGHT, Capacity, InFlight, Times, fair_share, may_take
 
 totals = st.integers(LEAST_IN_FLIGHT, 256)
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.breaking import LONGEST_WAIT_S, Breaker, BreakerState
-from app.domain.learning import Learned
-from app.domain.pacing import LATE, Limit, Pace
-from app.domain.turns import REPLAY_SHARE, Service, Turns
+from app.domain.pacing.circuit_breaker import LONGEST_WAIT_S, Breaker, BreakerState
+from app.domain.pacing.fair_queueing import REPLAY_SHARE, Service, Turns
+from app.domain.pacing.rate_estimator import Learned
+from app.domain.pacing.token_bucket import LATE, Limit, Pace
 
 
 class Stand:

@@ -9,10 +9,10 @@ from conversions import DOCUMENT, compiled, document
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.fields import FIELDS
-from app.domain.mapping import Mapping, check_draft, check_publishable, compile_mapping
-from app.domain.numbers import plain
-from app.domain.sources import Source, compile_source
+from app.domain.conversion.numbers import plain
+from app.domain.mapping.document import Mapping, check_draft, check_publishable, compile_mapping
+from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.sources import Source, compile_source
 
 
 def found(made: Any) -> list[tuple[str, str]]:

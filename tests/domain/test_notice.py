@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.domain.notice import Told, headers, read_secrets, render
+from app.domain.callback import Told, headers, read_secrets, render
 
 AT = datetime(2026, 11, 24, 16, 0, tzinfo=UTC)
 ONE, OTHER = bytes(range(24)), bytes(range(32))

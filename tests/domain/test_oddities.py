@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from app.domain.destination import Region
-from app.domain.mapping import check_draft
-from app.domain.oddities import ODDITIES, oddities
-from app.domain.presets import PRESETS
+from app.domain.mapping.document import check_draft
+from app.domain.mapping.lint import ODDITIES, oddities
+from app.domain.mapping.presets import PRESETS
 
 FIELDS = {"event_timestamp": "t", "email": "user.email"}
 PURCHASE = {"event_type": "OFF_AMAZON_PURCHASES"}

@@ -9,16 +9,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.backtest import Backtest, backtest
-from app.domain.catalogue import doubts, learn, suggest
-from app.domain.conversion import Conversion, Rules, convert
+from app.domain.conversion.convert import Conversion, Rules, convert
+from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import Region
 from app.domain.event import Event
-from app.domain.event_types import EVENT_TYPES
 from app.domain.identity import Profile
-from app.domain.mapping import Mapping, check_publishable, compile_mapping
-from app.domain.outline import MAX_PATHS, TYPES, Kind, Outline, kind_of, outline, pack, read, stand_in
-from app.domain.presets import PRESETS
+from app.domain.mapping.document import Mapping, check_publishable, compile_mapping
+from app.domain.mapping.presets import PRESETS
+from app.domain.observed.backtest import Backtest, backtest
+from app.domain.observed.event_schema import doubts, learn, suggest
+from app.domain.observed.schema_sample import (
+    MAX_PATHS,
+    TYPES,
+    Kind,
+    Outline,
+    kind_of,
+    outline,
+    pack,
+    read,
+    stand_in,
+)
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 RULES = Rules("dst_x", "map_x", 1, Region.NA, Profile.AMAZON, "USD", None, {})

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.paths import IMPASSABLE, getter, last_name, parse_path
+from app.domain.mapping.paths import IMPASSABLE, getter, last_name, parse_path
 
 EVENT: dict[str, Any] = {
     "a": {"b": [{"c": 1}, {"c": None}], "d": "text", "n": 5, "blank": "", "f": {"g": {"h": 7}}},

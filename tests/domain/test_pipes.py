@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.failures import Failed
-from app.domain.pipes import PIPES, make_step, run
+from app.domain.conversion.failures import Failed
+from app.domain.mapping.pipes import PIPES, make_step, run
 
 
 def piped(value: Any, *written: Any) -> Any:

@@ -4,9 +4,9 @@ from typing import Any
 
 from conversions import NOW, RULES, compiled, document, event
 
-from app.domain.conversion import Rules
+from app.domain.conversion.convert import Rules
 from app.domain.event import Event
-from app.domain.preview import preview
+from app.domain.observed.preview import preview
 
 
 def shown(content: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app.domain.codes import REASONS, WARNINGS, Code
+from app.domain.outcomes.reasons import REASONS, WARNINGS, Code
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reasons.md").read_text()
 

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_conversion_laws import EVENTS, RULINGS, documents
 
-from app.domain.conversion import Conversion, Rules, convert
+from app.domain.conversion.convert import Conversion, Rules, convert
+from app.domain.conversion.event_types import PURCHASE
+from app.domain.conversion.fast_path import compile_straight
 from app.domain.event import Event
-from app.domain.event_types import PURCHASE
-from app.domain.fields import MATCH_KEY_FIELDS
-from app.domain.mapping import Mapping, compile_mapping
-from app.domain.straight import compile_straight
+from app.domain.mapping.document import Mapping, compile_mapping
+from app.domain.mapping.fields import MATCH_KEY_FIELDS
 
 STRAIGHT_FIELDS = {*MATCH_KEY_FIELDS, "event_timestamp", "value", "currency", "units_sold"}
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.timestamps import from_epoch, read_time
+from app.domain.conversion.timestamps import from_epoch, read_time
 
 
 @pytest.mark.parametrize(

@@ -15,15 +15,15 @@ from typing import Any
 
 import asyncpg
 
-from app.domain.consent import ConsentSettings
-from app.embedded import THROWAWAY, Cluster
-from app.intake.targets import AgeLimits
-from app.main import receiving
-from app.migrate import upgrade
-from app.resources import opened
-from tests.road.amazon import FakeAmazon
-from tests.road.processes import ADMIN, Product
-from tests.road.world import World, settings_of, stamp
+from app.domain.conversion.consent import ConsentSettings
+from app.ingest.destination_cache import AgeLimits
+from app.processes.api import receiving
+from app.processes.resources import opened
+from app.store.migrate import upgrade
+from dev.postgres.cluster import THROWAWAY, Cluster
+from tests.pipeline.amazon import FakeAmazon
+from tests.pipeline.processes import ADMIN, Product
+from tests.pipeline.world import World, settings_of, stamp
 
 # Two minutes before the tests began, the same in all of them.
 OCCURRED = stamp()

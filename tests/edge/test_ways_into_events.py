@@ -19,7 +19,7 @@ from tests.edge.cases import chunks, head
 from tests.edge.proxies import haproxy, nginx
 from tests.edge.service import Caller, Service, event
 from tests.edge.wire import Response, Wire
-from tests.road.world import eventually, make_world
+from tests.pipeline.world import eventually, make_world
 
 SEED, BODIES = 7, 24
 JSON = "application/json"

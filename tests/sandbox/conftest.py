@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp
 
-from app.sandbox import create_sandbox
+from sandbox import create_sandbox
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
 CLIENT = "amzn1.application-oa2-client.tests"

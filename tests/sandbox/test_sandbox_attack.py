@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.sandbox import create_sandbox
-from app.sandbox.rules import judge
-from app.sandbox.vocabulary import ERROR_CODES
+from sandbox import create_sandbox
+from sandbox.rules import judge
+from sandbox.vocabulary import ERROR_CODES
 
 NOW = 1_795_521_600.0
 QUIET = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.sandbox import create_sandbox
-from app.sandbox.journal import Journal, Logged
+from sandbox import create_sandbox
+from sandbox.journal import Journal, Logged
 
 
 async def test_each_event_is_answered_by_its_zero_based_index(caller: Any, event: Any) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.sandbox import vocabulary
-from app.sandbox.rules import judge
+from sandbox import vocabulary
+from sandbox.rules import judge
 
 NOW = 1_795_521_600.0  # 2026-11-24T12:00:00Z
 REMOVED = object()

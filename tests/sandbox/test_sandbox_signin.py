@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.sandbox import create_sandbox
+from sandbox import create_sandbox
 
 VERIFIER = "correct-horse-battery-staple-correct-horse-battery"
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.delivery.sweeping import Retention, Sweeper
-from app.domain.chain import Broken, Head
-from app.operating.audit import followed
+from app.commands.audit import followed
+from app.delivery.maintenance import Retention, Sweeper
+from app.domain.audit_chain import Broken, Head
 from app.store import audit
 from app.telemetry import Telemetry
 

@@ -9,9 +9,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from app import migrate
 from app.domain.ids import DestinationNumber, ParcelId
-from app.store import counts, flushes, histories, ledger, parcels, partitions
+from app.store import batches, counts, event_attempts, flush_transaction, ledger, migrate, partitions
 
 NOW = datetime.now(UTC)
 
@@ -28,8 +27,8 @@ def entry(key: int, *, content: int = 0, parcel: int = 1, place: int = 0) -> led
     return ledger.Entry(key.to_bytes(16), content.to_bytes(16), ParcelId(parcel), place)
 
 
-def parcel(number: int, *, event_at: datetime = NOW, events: int = 2) -> parcels.NewParcel:
-    return parcels.NewParcel(
+def parcel(number: int, *, event_at: datetime = NOW, events: int = 2) -> batches.NewParcel:
+    return batches.NewParcel(
         id=ParcelId(number),
         destination=DestinationNumber(1),
         content=b"c",
@@ -87,11 +86,11 @@ async def test_rotation_waits_for_flushes_and_flushes_for_rotation(
         async with other.transaction():
             return await partitions.rotate_ledger(other)
 
-    async with flushes.transaction(c):
+    async with flush_transaction.transaction(c):
         rotating = asyncio.create_task(rotate())
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(rotating), 0.3)
-        assert (await flushes.terms(c, [])).generation == 1
+        assert (await flush_transaction.terms(c, [])).generation == 1
     assert await asyncio.wait_for(rotating, 5) == 2
     await other.close()
 
@@ -121,12 +120,12 @@ async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncp
             f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
         )
     await c.execute(partitions.make_states(day))
-    await parcels.append(c, [parcel(1)])
+    await batches.append(c, [parcel(1)])
     await c.execute("UPDATE parcels SET day = $1", day)
     await c.execute("UPDATE parcel_states SET day = $1", day)
     assert (await partitions.drop_passed(c, keep_days=30)).days == ()
     await c.execute("UPDATE parcel_states SET fate = 'sent', settled_at = now()")
-    await histories.note_mapped_duplicates(c, [((n).to_bytes(16), ParcelId(1), 0) for n in (1, 2)])
+    await event_attempts.note_mapped_duplicates(c, [((n).to_bytes(16), ParcelId(1), 0) for n in (1, 2)])
     await c.execute("UPDATE mapped_duplicates SET day = $1 WHERE key = $2", day, (1).to_bytes(16))
     for n, days_ago in ((1, 41), (2, 39)):
         await c.execute(
@@ -150,11 +149,11 @@ async def test_attempts_off_the_fast_path_are_found_by_index(c: asyncpg.Connecti
     )
     await c.execute("VACUUM ANALYZE attempts")
     today = await c.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
-    plan = await c.fetch(f"EXPLAIN {histories.ATTEMPTS}", 1, 700, 0, today, [], 10)
+    plan = await c.fetch(f"EXPLAIN {event_attempts.ATTEMPTS}", 1, 700, 0, today, [], 10)
     lines = "\n".join(row[0] for row in plan)
     assert "_parcels_idx" in lines
     assert "Seq Scan on attempts_p" + f"{today:%Y%m%d}" not in lines
-    found, are_all = await histories.attempts(
+    found, are_all = await event_attempts.attempts(
         c, DestinationNumber(1), parcel=ParcelId(700), place=0, day=today, ids=[]
     )
     assert ([one.id for one in found], are_all) == ([700], True)
@@ -185,7 +184,7 @@ async def test_a_million_states_are_dropped_without_being_deleted(c: asyncpg.Con
 
 async def test_states_stay_until_the_last_of_their_ten_days_is_gone(c: asyncpg.Connection) -> None:
     """A day of it in which something is open keeps the partition."""
-    await parcels.append(c, [parcel(1)])
+    await batches.append(c, [parcel(1)])
     assert (await partitions.drop_passed(c, keep_days=-30)).days != ()
     assert await c.fetchval("SELECT count(*) FROM parcel_states") == 1
     await c.execute("UPDATE parcel_states SET fate = 'sent', settled_at = now()")
@@ -232,11 +231,11 @@ async def test_a_claim_beside_an_old_snapshot_begins_where_the_last_one_found_so
         await other.fetchval("SELECT count(*) FROM parcel_states")
         await c.execute("UPDATE parcel_states SET fate = 'sent', settled_at = now() WHERE parcel <= 40000")
 
-        async def claim(floor: datetime | None) -> tuple[float, list[parcels.DueParcel]]:
+        async def claim(floor: datetime | None) -> tuple[float, list[batches.DueParcel]]:
             took = []
             for _ in range(5):
                 began = time.perf_counter()
-                due, _ = await parcels.due(
+                due, _ = await batches.due(
                     c, number, queue=queue, in_flight=[], max_events=1, max_bytes=10**6, floor=floor
                 )
                 took.append(time.perf_counter() - began)
@@ -252,7 +251,7 @@ async def test_a_claim_beside_an_old_snapshot_begins_where_the_last_one_found_so
 
 async def test_a_settled_parcels_key_goes_and_a_dead_letters_stays_longer(c: asyncpg.Connection) -> None:
     """24 hours after the last final state; seven days with a dead letter; never while one is retried."""
-    await parcels.append(c, [parcel(number) for number in (1, 2, 3, 4)])
+    await batches.append(c, [parcel(number) for number in (1, 2, 3, 4)])
     await c.execute(
         "UPDATE parcel_states SET fate = 'sent', settled_at = now() - interval '25 hours' WHERE parcel < 4"
     )
@@ -261,17 +260,17 @@ async def test_a_settled_parcels_key_goes_and_a_dead_letters_stays_longer(c: asy
         "VALUES (2, 0, current_date, 1, 'dead', now(), 'amazon_refused', now() - interval '25 hours'), "
         "(3, 0, current_date, 1, 'retrying', now(), 'amazon_item_failed', now() - interval '25 hours')"
     )
-    assert await parcels.forget(c, after=timedelta(hours=24), dead_after=timedelta(days=7)) == 1
+    assert await batches.forget(c, after=timedelta(hours=24), dead_after=timedelta(days=7)) == 1
     left = await c.fetch("SELECT parcel FROM parcel_states WHERE data_key IS NOT NULL ORDER BY parcel")
     assert [row["parcel"] for row in left] == [2, 3, 4]
 
 
 async def test_settling_what_is_settled_is_a_defect_and_says_so(c: asyncpg.Connection) -> None:
     """n parcels in, n states written, or nothing."""
-    await parcels.append(c, [parcel(1)])
-    await parcels.close(c, [ParcelId(1)], "sent", None)
+    await batches.append(c, [parcel(1)])
+    await batches.close(c, [ParcelId(1)], "sent", None)
     with pytest.raises(AssertionError):
-        await parcels.close(c, [ParcelId(1)], "sent", None)
+        await batches.close(c, [ParcelId(1)], "sent", None)
 
 
 async def test_counts_of_many_writers_add_up(c: asyncpg.Connection, database_url: str) -> None:
@@ -303,7 +302,7 @@ async def _add(connection: asyncpg.Connection, deltas: counts.Moved) -> None:
 )
 async def test_the_database_defends_the_state_machine(c: asyncpg.Connection, statement: str) -> None:
     """Wrong writes are refused, whoever makes them."""
-    await parcels.append(c, [parcel(1)])
+    await batches.append(c, [parcel(1)])
     with pytest.raises(asyncpg.CheckViolationError):
         await c.execute(statement)
 
@@ -311,13 +310,13 @@ async def test_the_database_defends_the_state_machine(c: asyncpg.Connection, sta
 async def test_a_flush_that_fails_leaves_no_transaction_behind(c: asyncpg.Connection) -> None:
     """The connection takes the next flush, and what the failed one wrote is gone."""
     with pytest.raises(asyncpg.DivisionByZeroError):
-        async with flushes.transaction(c):
+        async with flush_transaction.transaction(c):
             await c.execute("INSERT INTO ledger_generations (generation) VALUES (99)")
             await c.execute("SELECT 1 / 0")
     assert not c.is_in_transaction()
-    async with flushes.transaction(c):
+    async with flush_transaction.transaction(c):
         assert c.is_in_transaction()
-        assert (await flushes.terms(c, [])).generation == 1
+        assert (await flush_transaction.terms(c, [])).generation == 1
     held = await c.fetchval(
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
     )
@@ -332,7 +331,7 @@ async def test_a_flush_whose_lock_fails_leaves_no_transaction_open(
     await holder.execute(f"SELECT pg_advisory_lock({partitions.FLUSH_LOCK})")
     await c.execute("SET lock_timeout = '10ms'")
     with pytest.raises(asyncpg.LockNotAvailableError):
-        async with flushes.transaction(c):
+        async with flush_transaction.transaction(c):
             pass
     await holder.close()
     assert not c.is_in_transaction()

@@ -4,8 +4,8 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from app.store.trouble import DRIVER_TROUBLE
-from app.store.unavailable import is_unavailable
+from app.store.availability import is_unavailable
+from app.store.errors import DRIVER_TROUBLE
 
 AWAY = [
     pytest.param(ConnectionRefusedError(), id="nobody listens"),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from app.domain.countries import COUNTRIES
+from app.domain.conversion.countries import COUNTRIES
 from app.domain.identity import MATCH_KEYS, Dropped, Key, MatchKeyRule, Profile, clean, match_key
 from app.domain.identity.letters import composed
 from app.domain.identity.profiles import PROFILES

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.domain.countries import CONSENT_COUNTRIES, COUNTRIES, Country, read_country
-from app.domain.currencies import CURRENCIES
+from app.domain.conversion.countries import CONSENT_COUNTRIES, COUNTRIES, Country, read_country
+from app.domain.conversion.currencies import CURRENCIES
 from app.domain.identity import address_words
 from app.domain.identity.states import BY_COUNTRY, CANADA, UNITED_STATES, amazon_state
 

@@ -1,0 +1,230 @@
+"""Acts on destinations and mappings, each with its row in the audit: the same for a route and for a file.
+
+They run inside the caller's transaction, which holds what they change, and raise `Refusal` for what may not
+be done; then nothing of the transaction may be committed.
+"""
+
+import secrets
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.admin import publishing
+from app.api.errors import Refusal, Word
+from app.api.field_errors import Field
+from app.domain.ids import DestinationId, MappingId
+from app.store import audit, callbacks, destinations, driver_of, mappings
+from app.store.destinations import Destination, Draft
+from app.store.mappings import Document, StoredMapping
+
+_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def new_id(prefix: str) -> str:
+    """Return `prefix` and 20 random letters and digits: 103 bits, not to be guessed."""
+    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(20))
+
+
+def shown(destination: Destination) -> dict[str, Any]:
+    """Return what a reader may know of a destination: never a token, never a row's inner number."""
+    return {
+        "id": destination.id,
+        "name": destination.name,
+        "advertiser_id": destination.advertiser_id,
+        "region": destination.region.value,
+        "currency": destination.currency,
+        "identity_profile": destination.identity_profile,
+        "dataset_name": destination.dataset_name,
+        "rate_limit": asdict(destination.rate),
+        "state": destination.state.value,
+        "reason": destination.sign_in_reason,
+        "connected": destination.sign_in == "valid",
+        "published_mappings": destination.published_mappings,
+        "version": destination.version,
+        "created_at": destination.created_at,
+        "updated_at": destination.updated_at,
+        "archived_at": destination.archived_at,
+    }
+
+
+def said(destination: Destination) -> dict[str, Any]:
+    """Return what the audit keeps of a destination."""
+    return {
+        name: value for name, value in shown(destination).items() if not name.endswith(("_at", "version"))
+    }
+
+
+def draft_of(destination: Destination) -> Draft:
+    """Return what a caller said of a destination."""
+    return Draft(
+        name=destination.name,
+        advertiser_id=destination.advertiser_id,
+        region=destination.region,
+        currency=destination.currency,
+        identity_profile=destination.identity_profile,
+        dataset_name=destination.dataset_name,
+        rate=destination.rate,
+    )
+
+
+async def make_destination(
+    connection: AsyncConnection, destination: DestinationId, draft: Draft, *, by: str
+) -> Destination:
+    """Make a draft of a destination under an id that nothing has yet."""
+    made = await destinations.create(connection, destination, draft)
+    await audit.record(
+        connection,
+        actor=by,
+        act=audit.Act.DESTINATION_CREATED,
+        subject=made.id,
+        destination=made.id,
+        after=said(made),
+    )
+    return made
+
+
+async def change_destination(
+    connection: AsyncConnection, before: Destination, draft: Draft, *, by: str
+) -> Destination:
+    """Let a destination be as the draft says; one that is so already is returned as it is.
+
+    Raises Refusal when advertiser or region would change although they are fixed, or when a published
+    mapping's name is not the one pinned for the new advertiser.
+    """
+    if draft == draft_of(before):
+        return before
+    if (draft.advertiser_id, draft.region) != (before.advertiser_id, before.region):
+        if before.sign_in != "none" or await destinations.ever_accepted(connection, before.number):
+            raise Refusal(Word.DESTINATION_FIXED, None, *_moved(before, draft))
+        await publishing.pin_again(connection, before.id, draft.advertiser_id)
+    after = await destinations.change(connection, before.id, draft)
+    await audit.record(
+        connection,
+        actor=by,
+        act=audit.Act.DESTINATION_CHANGED,
+        subject=after.id,
+        destination=after.id,
+        before=said(before),
+        after=said(after),
+    )
+    return after
+
+
+async def tell_final_states(
+    connection: AsyncConnection, destination: Destination, enabled: bool, *, by: str
+) -> None:
+    """Tell a destination's final states from now on, or no more, not even what is owed. Twice is once."""
+    driver = await driver_of(connection)
+    if enabled:
+        is_new = await callbacks.tell_from_now_on(driver, destination.number, by=by)
+    else:
+        is_new = await callbacks.tell_no_more(driver, destination.number)
+    if is_new:
+        await audit.record(
+            connection,
+            actor=by,
+            act=audit.Act.DESTINATION_CALLBACK_CHANGED,
+            subject=destination.id,
+            destination=destination.id,
+            before={"status_callback": not enabled},
+            after={"status_callback": enabled},
+        )
+
+
+def _moved(before: Destination, draft: Draft) -> list[Field]:
+    return [
+        Field(name, "not_allowed")
+        for name in ("advertiser_id", "region")
+        if getattr(before, name) != getattr(draft, name)
+    ]
+
+
+async def make_mapping(
+    connection: AsyncConnection, destination: DestinationId, mapping: MappingId, draft: Document, *, by: str
+) -> None:
+    """Make a mapping under an id that nothing has yet; nothing of it is published."""
+    await mappings.create(connection, mapping, destination, draft)
+    await note_mapping(
+        connection, by, audit.Act.MAPPING_CREATED, destination, mapping, before=None, after=draft
+    )
+
+
+async def change_mapping(
+    connection: AsyncConnection, before: StoredMapping, draft: Document, *, by: str
+) -> None:
+    """Let a mapping's draft be this one. What is published stays."""
+    if draft == before.draft:
+        return
+    await mappings.change_draft(connection, before.id, draft)
+    await note_mapping(
+        connection,
+        by,
+        audit.Act.MAPPING_CHANGED,
+        before.destination,
+        before.id,
+        before=before.draft,
+        after=draft,
+    )
+
+
+async def archive_mapping(connection: AsyncConnection, before: StoredMapping, *, by: str) -> None:
+    """Let a mapping take no more events; those accepted with it are delivered all the same."""
+    await mappings.archive(connection, before.id)
+    await destinations.count_published(connection, before.destination)
+    await note_mapping(
+        connection,
+        by,
+        audit.Act.MAPPING_ARCHIVED,
+        before.destination,
+        before.id,
+        before=before.draft,
+        after=None,
+    )
+
+
+async def publish_mapping(
+    connection: AsyncConnection, destination: Destination, before: StoredMapping, *, by: str
+) -> int:
+    """Let events use the draft from now on, and return its version. Raises Refusal as `publish` does."""
+    version = await publishing.publish(connection, destination, before, by)
+    if version != before.published_version:
+        await note_mapping(
+            connection,
+            by,
+            audit.Act.MAPPING_PUBLISHED,
+            destination.id,
+            before.id,
+            before=published_of(before),
+            after={**before.draft, "published_version": version},
+        )
+    return version
+
+
+def published_of(mapping: StoredMapping) -> Document | None:
+    """Return what events use of a mapping, with its version, as the audit keeps it."""
+    if mapping.published is None:
+        return None
+    return {**mapping.published, "published_version": mapping.published_version}
+
+
+async def note_mapping(
+    connection: AsyncConnection,
+    actor: str,
+    act: audit.Act,
+    destination: str,
+    mapping: str,
+    *,
+    before: Document | None,
+    after: Document | None,
+) -> None:
+    """Write the audit's row of an act on a mapping."""
+    await audit.record(
+        connection,
+        actor=actor,
+        act=act,
+        subject=mapping,
+        destination=destination,
+        before=before,
+        after=after,
+    )

@@ -1,0 +1,109 @@
+"""Asking for an erasure, and its receipt: signed with a key of this installation's own (Ed25519)."""
+
+import asyncio
+import base64
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from app.crypto import Unopenable, Vault
+from app.delivery.delivery import SETTLED_WITHIN
+from app.delivery.erasure import erasure_place
+from app.domain.erasure import wanted
+from app.store import erasures
+from app.store import secrets as stored_secrets
+
+_SECRET = "receipt_key"  # noqa: S105 - its name, not its value
+_LOOK_EVERY_S = 0.05
+
+# What this system cannot reach, said on every receipt.
+KEPT_ELSEWHERE = (
+    "Amazon keeps what it accepted; ask Amazon to erase it there.",
+    "Backups and write-ahead logs of the database hold the old, encrypted content until they are rotated.",
+    "Event ids, times, kinds of match keys and keyed digests remain until their partition is dropped.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What an erasure has come to. `signature` is over `signed`, byte for byte."""
+
+    body: Mapping[str, Any]
+    signed: str
+    signature: str
+    public_key: str
+
+
+async def ask(
+    pool: asyncpg.Pool, vault: Vault, said: Mapping[str, str], *, by: str, monotonic: Callable[[], float]
+) -> tuple[str, datetime]:
+    """Commit an erasure; returns its id and moment once no request begun before it is under way.
+
+    From the commit on nothing is sent that carries one of these values, and soon nothing is stored.
+    """
+    id = f"era_{secrets.token_hex(10)}"  # noqa: A001
+    values = sorted(wanted(said).values)
+    sealed = vault.seal(msgspec.json.encode(values), place=erasure_place(id))
+    async with pool.acquire() as connection, connection.transaction():
+        at = await erasures.ask(connection, id, by=by, kinds=sorted(said), sealed=sealed)
+    until = monotonic() + SETTLED_WITHIN.total_seconds()
+    while monotonic() < until:
+        async with pool.acquire() as connection:
+            if not await erasures.under_way(connection, at, younger_than=SETTLED_WITHIN):
+                break
+        await asyncio.sleep(_LOOK_EVERY_S)
+    return id, at
+
+
+async def receipt(pool: asyncpg.Pool, vault: Vault, found: erasures.Erasure) -> Receipt:
+    """Return the signed receipt of an erasure, finished or not."""
+    body = {
+        "id": found.id,
+        "status": _status(vault, found),
+        "requested_at": _time(found.requested_at),
+        "finished_at": _time(found.finished_at) if found.finished_at else None,
+        "requested_by": found.requested_by,
+        "identifiers": list(found.kinds),
+        "parcels_scanned": found.scanned,
+        # Damaged: what they hold of the person, if anything, could not be found. See docs/operations.md.
+        "unreadable_batches": found.unreadable,
+        "erased": {"waiting": found.waiting, "dead": found.dead, "delivered": found.delivered},
+        "kept_elsewhere": list(KEPT_ELSEWHERE),
+    }
+    signed = msgspec.json.encode(body, order="sorted")
+    key = await _key(pool, vault)
+    return Receipt(body, signed.decode(), _text(key.sign(signed)), _text(key.public_key().public_bytes_raw()))
+
+
+def _status(vault: Vault, found: erasures.Erasure) -> str:
+    """Return the status of an erasure: 'unreadable' where what it looks for is itself damaged."""
+    if found.finished_at or found.sealed is None:
+        return "finished"
+    try:
+        vault.open(found.sealed, place=erasure_place(found.id))
+    except Unopenable:
+        return "unreadable"
+    return "under_way"
+
+
+async def _key(pool: asyncpg.Pool, vault: Vault) -> Ed25519PrivateKey:
+    """Return the key that signs, made once and kept sealed."""
+    place = f"secrets/{_SECRET}"
+    fresh = vault.seal(Ed25519PrivateKey.generate().private_bytes_raw(), place=place)
+    async with pool.acquire() as connection, connection.transaction():
+        kept = await stored_secrets.keep_first(connection, _SECRET, fresh)
+    return Ed25519PrivateKey.from_private_bytes(vault.open(kept, place=place))
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _text(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()

@@ -1,0 +1,109 @@
+"""Acts on keys, each with its row in the audit: the same for a route and for the command line.
+
+A key itself is returned once, to be shown, and kept nowhere.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.admin.destinations import new_id
+from app.api.auth import digest_of, hint_of, new_key
+from app.domain.ids import KeyId
+from app.store import audit, keys
+from app.store.keys import Key
+
+DAY_S = 24 * 3600
+
+
+def said(key: Key) -> dict[str, Any]:
+    """Return what the audit keeps of a key."""
+    return {
+        "name": key.name,
+        "hint": key.hint,
+        "scopes": list(key.scopes),
+        "destination_ids": None if key.destination_ids is None else list(key.destination_ids),
+        "expires_at": key.expires_at,
+    }
+
+
+async def make_key(
+    connection: AsyncConnection,
+    *,
+    name: str,
+    scopes: Sequence[str],
+    destination_ids: Sequence[str] | None,
+    expires_at: datetime | None,
+    by: str,
+    replaces: KeyId | None = None,
+) -> tuple[Key, str]:
+    """Make a key; return what is kept of it, and the key itself."""
+    secret = new_key()
+    made = await keys.create(
+        connection,
+        KeyId(new_id("key_")),
+        name=name,
+        hint=hint_of(secret),
+        digest=digest_of(secret),
+        scopes=sorted(set(scopes)),
+        destination_ids=None if destination_ids is None else sorted(set(destination_ids)),
+        expires_at=expires_at,
+        created_by=by,
+        replaces=replaces,
+    )
+    after = said(made) if replaces is None else {**said(made), "replaces": replaces}
+    await audit.record(connection, actor=by, act=audit.Act.KEY_CREATED, subject=made.id, after=after)
+    return made, secret
+
+
+class NotRotated(StrEnum):
+    """Why a key gets no successor."""
+
+    ENDED = "ended"
+    """It is revoked or has expired, or there is none of this id."""
+    HAS_SUCCESSOR = "has_successor"
+    """It was rotated before, and the key that replaces it may still act."""
+
+
+async def rotate_key(
+    connection: AsyncConnection, key: str, *, overlap_s: int, expires_at: datetime | None, by: str
+) -> tuple[Key, str, Key] | NotRotated:
+    """Make a key that may do what another may, and let the other end after an overlap.
+
+    Returns the new one, itself, and the old one as it is now. Of several calls at once one makes a successor.
+    """
+    old = await keys.lock(connection, key)
+    if old is None:
+        return NotRotated.ENDED
+    if await keys.has_successor(connection, old.id):
+        return NotRotated.HAS_SUCCESSOR
+    made, secret = await make_key(
+        connection,
+        name=old.name,
+        scopes=old.scopes,
+        destination_ids=old.destination_ids,
+        expires_at=expires_at,
+        by=by,
+        replaces=old.id,
+    )
+    ending = await keys.let_expire(connection, old.id, seconds=overlap_s)
+    await audit.record(
+        connection,
+        actor=by,
+        act=audit.Act.KEY_ROTATED,
+        subject=old.id,
+        before=said(old),
+        after={**said(ending), "replaced_by": made.id},
+    )
+    return made, secret, ending
+
+
+async def revoke_key(connection: AsyncConnection, key: Key, *, by: str) -> Key | None:
+    """Revoke a key for good, or return None when it already was."""
+    revoked = await keys.revoke(connection, key.id)
+    if revoked is not None:
+        await audit.record(connection, actor=by, act=audit.Act.KEY_REVOKED, subject=key.id, before=said(key))
+    return revoked

@@ -1,0 +1,97 @@
+"""The name rule over HTTP: what is pinned for an advertiser, and the explicit act of changing it (R12)."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.admin import publishing
+from app.api.auth import Caller, Scope
+from app.api.errors import Refusal, Word
+from app.api.field_errors import Field
+from app.api.paging import PAGE, Cursor, Limit, page_from
+from app.api.schemas import Rename
+from app.api.secured_route import CallerOf, Door, Wired, needs
+from app.domain.conversion.event_types import EVENT_TYPES
+from app.domain.destination import advertiser_id_problem
+from app.domain.ids import AdvertiserId
+from app.domain.mapping.document import event_name_problem
+from app.store import audit, destinations, event_names
+from app.store.event_names import Pin
+from app.store.mappings import StoredMapping
+
+router = APIRouter(route_class=Door, tags=["event names"])
+
+
+def shown(pin: Pin) -> dict[str, Any]:
+    """Return a pin as readers see it."""
+    return {"event_type": pin.event_type, "name": pin.name, "pinned_at": pin.pinned_at}
+
+
+async def _require_whole(connection: AsyncConnection, caller: Caller, advertiser: str) -> None:
+    """Refuse a caller who does not see every destination of the advertiser: they share its names."""
+    if advertiser_id_problem(advertiser):
+        raise Refusal(Word.NOT_FOUND)
+    if caller.destination_ids is None:
+        return
+    ids = await destinations.ids_of_advertiser(connection, advertiser)
+    if not any(caller.sees(destination) for destination in ids):
+        raise Refusal(Word.NOT_FOUND)
+    if not all(caller.sees(destination) for destination in ids):
+        raise Refusal(Word.FORBIDDEN, "Other destinations, outside this key's limits, share these names.")
+
+
+@router.get("/advertisers/{advertiser_id}/event-names", summary="List pinned event names")
+@needs(Scope.DESTINATIONS_READ)
+async def list_all(
+    advertiser_id: str, caller: CallerOf, wired: Wired, limit: Limit = PAGE, cursor: Cursor = None
+) -> dict[str, Any]:
+    """List the one name that each event type has for an advertiser."""
+    async with wired.engine.connect() as connection:
+        await _require_whole(connection, caller, advertiser_id)
+        pins = await event_names.of_advertiser(connection, advertiser_id)
+    return page_from([shown(pin) for pin in pins], limit, cursor)
+
+
+@router.post(
+    "/advertisers/{advertiser_id}/event-names/{event_type}/rename", summary="Rename a pinned event name"
+)
+@needs(Scope.DESTINATIONS_WRITE)
+async def rename(
+    advertiser_id: str, event_type: str, body: Rename, caller: CallerOf, wired: Wired
+) -> dict[str, Any]:
+    """Change the one name of an event type; at Amazon a new name begins a new event.
+
+    Published mappings of that type follow with a new version (`mappings`). Those that read the type from
+    the event cannot (`mappings_left`): their events of this type are refused until their name is changed.
+    """
+    if problem := event_name_problem(body.to):
+        raise Refusal(Word.INVALID, problem, Field("to", "event_name_invalid"))
+    if event_type not in EVENT_TYPES:
+        raise Refusal(Word.NOT_FOUND)
+    async with wired.engine.begin() as connection:
+        await _require_whole(connection, caller, advertiser_id)
+        before, followed, left = await publishing.rename(
+            connection, AdvertiserId(advertiser_id), event_type, body.to, caller.actor
+        )
+        if before.name != body.to:
+            await audit.record(
+                connection,
+                actor=caller.actor,
+                act=audit.Act.EVENT_NAME_RENAMED,
+                subject=f"{advertiser_id}/{event_type}",
+                before={"name": before.name},
+                after={"name": body.to, "mappings": [mapping.id for mapping in followed]},
+            )
+    return {
+        "advertiser_id": advertiser_id,
+        "event_type": event_type,
+        "name": body.to,
+        "previous_name": before.name,
+        "mappings": [_brief(mapping) for mapping in followed],
+        "mappings_left": [_brief(mapping) for mapping in left],
+    }
+
+
+def _brief(mapping: StoredMapping) -> dict[str, str]:
+    return {"id": mapping.id, "destination_id": mapping.destination, "name": mapping.name}

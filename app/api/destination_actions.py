@@ -1,0 +1,141 @@
+"""The acts that change what a destination does with its events: pause, resume, disconnect, delete.
+
+Those that stop sending first commit the fact, which starts no further request, and answer once every
+request already started has settled or timed out: after the answer nothing is sent.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from app.api.auth import Scope
+from app.api.destinations import held, said, seen, shown
+from app.api.errors import Refusal, Word
+from app.api.etags import etag, require_match
+from app.api.secured_route import CallerOf, Door, Wired, needs
+from app.domain.destination import State
+from app.store import audit, destinations, sign_ins
+from app.store.destinations import Destination
+
+router = APIRouter(route_class=Door, tags=["destinations"])
+
+
+@router.post("/destinations/{destination_id}/pause", summary="Pause a destination")
+@needs(Scope.DESTINATIONS_WRITE)
+async def pause(destination_id: str, caller: CallerOf, wired: Wired, response: Response) -> dict[str, Any]:
+    """Hold the destination's events; they are accepted and wait. Nothing is sent after the answer."""
+    found = await _set_paused(destination_id, caller, wired, True)
+    await wired.road.quiesce(found.number)
+    response.headers["ETag"] = etag(found.version)
+    return shown(found)
+
+
+@router.post("/destinations/{destination_id}/resume", summary="Resume a destination")
+@needs(Scope.DESTINATIONS_WRITE)
+async def resume(destination_id: str, caller: CallerOf, wired: Wired, response: Response) -> dict[str, Any]:
+    """Let the destination's events go; it is again what it was before the pause."""
+    found = await _set_paused(destination_id, caller, wired, False)
+    await wired.wake(found.number)
+    response.headers["ETag"] = etag(found.version)
+    return shown(found)
+
+
+async def _set_paused(destination_id: str, caller: CallerOf, wired: Wired, paused: bool) -> Destination:
+    async with wired.engine.begin() as connection:
+        before = await held(connection, caller, destination_id)
+        if before.paused == paused:
+            return before
+        after = await destinations.set_paused(connection, before.id, paused)
+        await audit.record(
+            connection,
+            actor=caller.actor,
+            act=audit.Act.DESTINATION_PAUSED if paused else audit.Act.DESTINATION_RESUMED,
+            subject=after.id,
+            destination=after.id,
+            before=said(before),
+            after=said(after),
+        )
+    return after
+
+
+@router.post("/destinations/{destination_id}/disconnect", summary="Disconnect from Amazon")
+@needs(Scope.DESTINATIONS_WRITE)
+async def disconnect(
+    destination_id: str, caller: CallerOf, wired: Wired, response: Response
+) -> dict[str, Any]:
+    """Delete the tokens. Events that wait are kept: then it is `needs_reconnect`, else `draft`."""
+    async with wired.engine.begin() as connection:
+        before = await held(connection, caller, destination_id)
+        after = before
+        if before.sign_in != "none":
+            # Parked first, whatever waits: an event that arrives meanwhile is kept.
+            after = await destinations.set_sign_in(connection, before.id, "broken", "disconnected")
+            await sign_ins.forget(connection, before.id)
+            await audit.record(
+                connection,
+                actor=caller.actor,
+                act=audit.Act.DESTINATION_DISCONNECTED,
+                subject=after.id,
+                destination=after.id,
+                before=said(before),
+                after=said(after),
+            )
+    if before.sign_in != "none":
+        await wired.road.quiesce(after.number)
+        async with wired.engine.begin() as connection:
+            await destinations.hold_flushes(connection)
+            after = await held(connection, caller, destination_id)
+            still = (after.sign_in, after.sign_in_reason) == ("broken", "disconnected")
+            if still and not await wired.road.waiting(connection, after.number):
+                after = await destinations.set_sign_in(connection, after.id, "none")
+    response.headers["ETag"] = etag(after.version)
+    return shown(after)
+
+
+@router.delete("/destinations/{destination_id}", summary="Delete a destination")
+@needs(Scope.DESTINATIONS_WRITE)
+async def delete(
+    destination_id: str,
+    caller: CallerOf,
+    wired: Wired,
+    request: Request,
+    discard: Annotated[bool, Query(description="Give up events that wait: they become dead.")] = False,
+) -> dict[str, Any]:
+    """Archive the destination for good; its history stays readable. Refused while events wait.
+
+    Deleting again answers the same, and finishes a discard that was cut short.
+    """
+    async with wired.engine.begin() as connection:
+        await seen(connection, caller, destination_id)
+        await destinations.hold_flushes(connection)
+        before = await destinations.lock(connection, destination_id)
+        assert before is not None
+        after = before
+        if before.state is not State.ARCHIVED:
+            require_match(request, before.version)
+            waiting = await wired.road.waiting(connection, before.number)
+            if waiting and not discard:
+                raise Refusal(
+                    Word.EVENTS_WAITING,
+                    f"{waiting} accepted events wait for this destination. Let them be delivered, or delete "
+                    "with discard=true, which makes them dead with reason discarded.",
+                    waiting=waiting,
+                )
+            await sign_ins.forget(connection, before.id)
+            await destinations.set_sign_in(connection, before.id, "none")
+            after = await destinations.archive(connection, before.id)
+            await audit.record(
+                connection,
+                actor=caller.actor,
+                act=audit.Act.DESTINATION_ARCHIVED,
+                subject=after.id,
+                destination=after.id,
+                before=said(before),
+                after={**said(after), "discard": discard},
+            )
+    await wired.road.quiesce(after.number)
+    discarded = 0
+    if discard:
+        async with wired.engine.begin() as connection:
+            discarded = await wired.road.discard(connection, after.number)
+    return {**shown(after), "discarded": discarded}

@@ -1,0 +1,98 @@
+"""The API described for people: one page, rendered here from the OpenAPI description, no outside asset."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from app.api.secured_route import Door, open_to_all
+
+router = APIRouter(route_class=Door, include_in_schema=False)
+
+_HERE = Path(__file__).parent
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(_HERE / "templates"), autoescape=True, undefined=StrictUndefined
+)
+_STYLE = (_HERE / "assets" / "docs.css").read_text()
+POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_A_DAY = "public, max-age=86400"
+
+
+@router.get("/openapi.json", response_model=None)
+@open_to_all
+async def description(request: Request) -> Response:
+    """Return the OpenAPI description."""
+    return JSONResponse(request.app.openapi())
+
+
+@router.get("/docs", response_model=None)
+@open_to_all
+async def page(request: Request) -> Response:
+    """Return the description as a page."""
+    return HTMLResponse(render(request.app.openapi()), headers={"Content-Security-Policy": POLICY})
+
+
+@router.get("/docs/docs.css", response_model=None)
+@open_to_all
+async def style() -> Response:
+    """Return the page's style sheet."""
+    return Response(_STYLE, media_type="text/css", headers={"Cache-Control": _A_DAY})
+
+
+def render(described: dict[str, Any]) -> str:
+    """Return the page of an OpenAPI description. Pure."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            shown = _operation(path, method.upper(), operation)
+            groups.setdefault((operation.get("tags") or ["other"])[0], []).append(shown)
+    return _TEMPLATES.get_template("docs.html").render(
+        title=described["info"]["title"],
+        version=described["info"]["version"],
+        introduction=_paragraphs(described["info"].get("description", "")),
+        groups=[{"name": name, "operations": operations} for name, operations in groups.items()],
+        shapes=[
+            {"name": name, "schema": _pretty(schema)}
+            for name, schema in sorted(described["components"]["schemas"].items())
+        ],
+    )
+
+
+def _operation(path: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
+    body = operation.get("requestBody", {}).get("content", {})
+    return {
+        "anchor": operation["operationId"],
+        "path": path,
+        "method": method,
+        "summary": operation.get("summary", ""),
+        "description": _paragraphs(operation.get("description", "")),
+        "parameters": [_parameter(one) for one in operation.get("parameters", ())],
+        "body": "\n\n".join(f"{kind}\n{_pretty(shape.get('schema', {}))}" for kind, shape in body.items()),
+        "answers": [
+            {"status": status, "meaning": answer.get("description", "")}
+            for status, answer in sorted(operation.get("responses", {}).items())
+        ],
+    }
+
+
+def _parameter(one: dict[str, Any]) -> dict[str, Any]:
+    schema = one.get("schema", {})
+    kinds = [schema, *schema.get("anyOf", ())]
+    return {
+        "name": one["name"],
+        "place": one["in"],
+        "required": one.get("required", False),
+        "type": ", ".join(str(kind["type"]) for kind in kinds if kind.get("type") not in (None, "null")),
+        "meaning": one.get("description", schema.get("description", "")),
+    }
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [paragraph.replace("`", "") for paragraph in text.split("\n\n") if paragraph.strip()]
+
+
+def _pretty(schema: dict[str, Any]) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False)

@@ -1,0 +1,97 @@
+"""A person's right to be forgotten: erase what is kept of them, and get a signed receipt."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Response
+from pydantic import Field as Described
+from pydantic import model_validator
+
+from app.admin import erasure
+from app.api.auth import Caller, Scope
+from app.api.errors import Refusal, Word
+from app.api.schemas import Body, wrong
+from app.api.secured_route import CallerOf, Door, Wired, needs
+from app.store import audit, erasures
+
+router = APIRouter(route_class=Door, tags=["subjects"])
+
+Identifier = Annotated[str, Described(min_length=1, max_length=1024)]
+Digest = Annotated[str, Described(pattern="^[0-9A-Fa-f]{64}$")]
+
+
+class Subject(Body):
+    """One person, by what a mapping would have read of them; `hash` is a SHA-256 in hex, of any of it."""
+
+    email: Identifier | None = None
+    phone: Identifier | None = None
+    maid: Identifier | None = None
+    ramp_id: Identifier | None = None
+    match_id: Identifier | None = None
+    real_id: Identifier | None = None
+    merkle_id: Identifier | None = None
+    kantar_id: Identifier | None = None
+    fip: Identifier | None = None
+    hash: Digest | None = None
+
+    @model_validator(mode="after")
+    def _somebody(self) -> "Subject":
+        if not self.said():
+            raise wrong("missing")
+        return self
+
+    def __repr__(self) -> str:
+        return f"Subject({', '.join(sorted(self.said()))})"
+
+    __str__ = __repr__
+
+    def said(self) -> dict[str, str]:
+        """Return what was said of the person."""
+        return {name: value for name in type(self).model_fields if (value := getattr(self, name))}
+
+
+@router.post("/subjects/erase", status_code=202, summary="Erase a person")
+@needs(Scope.ERASE)
+async def erase(body: Subject, caller: CallerOf, wired: Wired, response: Response) -> dict[str, Any]:
+    """Take a person's events out of everything that is stored, under every destination.
+
+    From the answer on nothing that carries them is sent; what waits and what is dead becomes `erased`, what
+    was delivered keeps its state without its content. Events that arrive later are not blocked.
+    """
+    _unlimited(caller)
+    id, at = await erasure.ask(  # noqa: A001
+        wired.pool, wired.vault, body.said(), by=caller.actor, monotonic=wired.monotonic
+    )
+    async with wired.engine.begin() as connection:
+        await audit.record(
+            connection,
+            actor=caller.actor,
+            act=audit.Act.SUBJECT_ERASURE_REQUESTED,
+            subject=id,
+            after={"identifiers": sorted(body.said())},
+        )
+    response.headers["Location"] = f"/subjects/erasures/{id}"
+    return {"id": id, "status": "under_way", "requested_at": at}
+
+
+@router.get("/subjects/erasures/{erasure_id}", summary="The receipt of an erasure")
+@needs(Scope.ERASE)
+async def read(erasure_id: str, caller: CallerOf, wired: Wired) -> dict[str, Any]:
+    """Read how an erasure went. `signature` (Ed25519, base64) is over the text in `signed`."""
+    _unlimited(caller)
+    async with wired.pool.acquire() as connection:
+        found = await erasures.find(connection, erasure_id)
+    if found is None:
+        raise Refusal(Word.NOT_FOUND)
+    made = await erasure.receipt(wired.pool, wired.vault, found)
+    return {
+        **made.body,
+        "signed": made.signed,
+        "signature": made.signature,
+        "public_key": made.public_key,
+    }
+
+
+def _unlimited(caller: Caller) -> None:
+    """A person's events stand under all destinations: a key that is limited to some cannot erase them."""
+    if caller.destination_ids is not None:
+        raise Refusal(Word.FORBIDDEN, "This key is limited to its destinations; a person is erased from all.")

@@ -1,0 +1,156 @@
+"""What was learned from accepted events, over HTTP: a destination's catalogue, and a draft's backtest."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.admin import publishing
+from app.api.auth import Caller, Scope
+from app.api.context import Wiring
+from app.api.destinations import seen
+from app.api.errors import Refusal, Word
+from app.api.mappings import MAPPING, found
+from app.api.paging import PAGE, Cursor, Limit, page_from
+from app.api.preview import Standards, rules_of
+from app.api.schemas import BacktestRequest
+from app.api.secured_route import CallerOf, Door, Wired, needs
+from app.domain.mapping.document import Mapping, compile_mapping
+from app.domain.observed.backtest import Backtest, backtest
+from app.domain.observed.event_schema import Catalogue, learn, suggest
+from app.store import schema_samples
+from app.store.destinations import Destination
+from app.store.mappings import Document, StoredMapping
+
+router = APIRouter(route_class=Door, tags=["mappings"])
+
+
+@router.get("/destinations/{destination_id}/catalogue", summary="Which paths do events have?")
+@needs(Scope.DESTINATIONS_READ)
+async def catalogue(
+    destination_id: str, caller: CallerOf, wired: Wired, limit: Limit = PAGE, cursor: Cursor = None
+) -> dict[str, Any]:
+    """Show what the newest accepted events had: paths, types, how often filled, and what to map them to.
+
+    Learned from a sample; never a value.
+    """
+    complete = await catalogue_of(destination_id, caller, wired)
+    return {**complete, **page_from(complete["items"], limit, cursor)}
+
+
+async def catalogue_of(destination_id: str, caller: Caller, wired: Wiring) -> dict[str, Any]:
+    """Return all paths of a destination's newest accepted events at once, and what to map them to."""
+    await wired.write_outlines()
+    async with wired.engine.connect() as connection:
+        destination = await seen(connection, caller, destination_id)
+        learned = learn(await schema_samples.of_destination(connection, destination.id))
+    return {"events": learned.events, "items": _items(learned), "suggestions": suggest(learned)}
+
+
+def _items(learned: Catalogue) -> list[dict[str, Any]]:
+    wanted: dict[str, list[str]] = {}
+    for field, paths in suggest(learned).items():
+        for path in paths:
+            wanted.setdefault(path, []).append(field)
+    return [
+        {
+            "path": entry.path,
+            "types": {name: share(times, entry.present) for name, times in entry.types.items()},
+            "forms": sorted(entry.kinds),
+            "fill_rate": share(entry.filled, learned.events),
+            "suggested_for": wanted.get(entry.path, []),
+        }
+        for entry in learned.entries.values()
+    ]
+
+
+def share(part: int, whole: int) -> float:
+    """Return a share between 0 and 1, to four places."""
+    return round(part / whole, 4) if whole else 0.0
+
+
+@router.post(MAPPING + "/backtest", summary="Try a draft against recent events")
+@needs(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
+async def try_draft(
+    *,
+    destination_id: str,
+    mapping_id: str,
+    caller: CallerOf,
+    wired: Wired,
+    body: BacktestRequest | None = None,
+) -> dict[str, Any]:
+    """Compare the draft (or `mapping` in the body) with what is published, over the newest accepted events.
+
+    By presence and form: which events would lose which match key, which would be newly rejected and why.
+    Nothing is stored. 422 when the draft cannot be published or nothing is published yet.
+    """
+    asked = body or BacktestRequest()
+    await wired.write_outlines()
+    async with wired.engine.connect() as connection:
+        destination = await seen(connection, caller, destination_id)
+        mapping = await found(connection, destination, mapping_id)
+        if asked.mapping is None:
+            draft = publishing.compiled(mapping.draft)
+        else:
+            draft = publishing.compiled(asked.mapping, Word.INVALID, at="mapping")
+        if mapping.published is None:
+            raise Refusal(Word.NOT_PUBLISHABLE, "Nothing is published yet to compare the draft with.")
+        told = await compared(connection, wired, destination, mapping, draft, limit=asked.events)
+    return {"published_version": mapping.published_version, **shown(told)}
+
+
+async def compared(
+    connection: AsyncConnection,
+    standards: Standards,
+    destination: Destination,
+    mapping: StoredMapping,
+    draft: Mapping,
+    *,
+    limit: int = schema_samples.RING,
+) -> Backtest:
+    """Return what a draft would have done to the newest events of a published mapping."""
+    assert mapping.published is not None
+    published = compiled_or_none(mapping.published)
+    rules = await rules_of(connection, standards, destination, mapping)
+    if published is None:
+        return Backtest()
+    recent = await schema_samples.recent(connection, mapping.id, limit=limit)
+    return backtest(recent, published, draft, rules, now=standards.now())
+
+
+def compiled_or_none(document: Document) -> Mapping | None:
+    """Return a document compiled, or None for one from before a stricter rule."""
+    made = compile_mapping(dict(document))
+    return made if isinstance(made, Mapping) else None
+
+
+def shown(told: Backtest) -> dict[str, Any]:
+    """Return a backtest as readers see it."""
+    return {
+        "events": told.events,
+        "unclear": told.unclear,
+        "lost": [{"match_key": key, "events": times} for key, times in told.lost.most_common()],
+        "gained": [{"match_key": key, "events": times} for key, times in told.gained.most_common()],
+        "newly_rejected": [
+            {"reason": reason, "mapping_field": field, "events": times}
+            for (reason, field), times in told.rejected.most_common()
+        ],
+        "loss": float(round(told.loss, 4)),
+        "uncertain": list(told.uncertain),
+        "summary": summary(told),
+    }
+
+
+def summary(told: Backtest) -> str:
+    """Say it in one sentence."""
+    if not told.events:
+        return "No event was seen yet that the draft could be tried against."
+    parts = [f"{times:,} lose {key}" for key, times in told.lost.most_common()]
+    parts += [f"{times:,} gain {key}" for key, times in told.gained.most_common()]
+    parts += [
+        f"{times:,} are newly rejected ({reason}{f', {field}' if field else ''})"
+        for (reason, field), times in told.rejected.most_common()
+    ]
+    if told.unclear:
+        parts.append(f"{told.unclear:,} cannot be judged by their form")
+    return f"Of the last {told.events:,}: {', '.join(parts) or 'nothing changes'}."

@@ -1,0 +1,108 @@
+"""The form of a mapping document as the API describes it, and hints on one that is right but looks odd."""
+
+from typing import Any
+
+from app.api.schemas import name_word
+from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
+from app.domain.destination import Region
+from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.lint import oddities
+from app.domain.observed.event_schema import Catalogue, doubts
+from app.store.mappings import Document
+
+_PIPES = (
+    "trim lower upper digits slug title first last join split substring replace map round abs to_number "
+    "to_string to_bool epoch_s epoch_ms date sha256_lower"
+)
+
+_SOURCE: dict[str, Any] = {
+    "description": (
+        'A source: `{"const": …}` or `{"path": "a.b[0].c", "pipe": […], "default": …}`, or a bare string. '
+        f"Functions of a pipe: {_PIPES}."
+    ),
+    "anyOf": [
+        {"type": "string"},
+        {"type": "object", "required": ["const"], "properties": {"const": {}}},
+        {
+            "type": "object",
+            "required": ["path"],
+            "properties": {"path": {"type": "string"}, "pipe": {"type": "array", "items": {}}, "default": {}},
+        },
+    ],
+}
+
+
+def _choice(values: list[str]) -> dict[str, Any]:
+    return {"anyOf": [{"type": "string", "enum": values}, *_SOURCE["anyOf"][1:]]}
+
+
+EXAMPLE: dict[str, Any] = {
+    "name": "Cart",
+    "action": "send_events",
+    "event_type": "ADD_TO_SHOPPING_CART",
+    "event_source": "WEBSITE",
+    "event_name": "Added to cart",
+    "country_code": {"path": "user.country", "default": "US"},
+    "fields": {"event_timestamp": {"path": "event.timestamp"}, "email": {"path": "user.email"}},
+    "custom_data": [{"name": "brand", "path": "event.properties.brand"}],
+    "consent": {"mode": "granted"},
+}
+
+DOCUMENT_SCHEMA: dict[str, Any] = {
+    "title": "MappingDocument",
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "name": {"type": "string", "minLength": 1, "maxLength": 100},
+        "action": {"type": "string", "const": "send_events"},
+        "event_type": _choice(list(EVENT_TYPES)),
+        "event_source": _choice(list(EVENT_SOURCES)),
+        "event_name": {"type": "string", "minLength": 1, "maxLength": 256},
+        "country_code": _SOURCE,
+        "fields": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                name: {**_SOURCE, "description": f"{field.label}. {field.help}"}
+                for name, field in FIELDS.items()
+            },
+        },
+        "custom_data": {"type": "array", "maxItems": 13, "items": _SOURCE},
+        "consent": {
+            "type": "object",
+            "required": ["mode"],
+            "properties": {
+                "mode": {"type": "string", "enum": ["granted", "amazon", "tcf", "gpp", "none"]},
+                "user_data": _SOURCE,
+                "ad_storage": _SOURCE,
+                "string": _SOURCE,
+            },
+        },
+    },
+    "example": EXAMPLE,
+}
+
+
+def name_problem(name: Any) -> str | None:
+    """Return the word for what is wrong with a mapping's name, or None."""
+    if name is None:
+        return "missing"
+    if not isinstance(name, str):
+        return "not_a_string"
+    return name_word(name)
+
+
+def hints(document: Document, region: Region, catalogue: Catalogue | None = None) -> list[dict[str, str]]:
+    """Return what looks odd about a draft: no rule is broken, so nothing is refused, but most are slips.
+
+    The words of `oddities`; and, where a catalogue is given, paths that no recent event had or that held
+    another type.
+    """
+    odd = [{"code": one.code, "field": one.field} for one in oddities(document, region)]
+    return odd + _doubted(document, catalogue)
+
+
+def _doubted(document: Document, catalogue: Catalogue | None) -> list[dict[str, str]]:
+    if catalogue is None:
+        return []
+    return [{"code": doubt.code, "field": doubt.field} for doubt in doubts(document, catalogue)]

@@ -1,0 +1,235 @@
+"""Connecting a destination to Amazon: the way to the sign-in page, and the way back (interface §3).
+
+The state is the credential of the way back: random, kept as a hash, good once and for ten minutes, bound to
+the destination and to the key that asked. It is spent before Amazon is asked, so that of callers who
+come at once one alone exchanges the code. No transaction is open while Amazon is asked.
+"""
+
+import hashlib
+import secrets
+from typing import Annotated, Any, assert_never
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from app.admin.preflight import not_visible
+from app.api.auth import BOOTSTRAP, Scope
+from app.api.context import CannotTell, Declined, Granted, Misconfigured, NotVisible, Visible, Wiring
+from app.api.destinations import held, said
+from app.api.errors import Problem, Refusal, Word, answer, body_of, status_of
+from app.api.negotiation import wants
+from app.api.query_parameters import ignores_unknown_parameters
+from app.api.secured_route import CallerOf, Door, Wired, needs, open_to_all
+from app.console import pages
+from app.crypto import Unopenable
+from app.domain.destination import State
+from app.store import amazon_accounts, audit, destinations, keys, oauth_states, sign_ins, token_leases
+from app.store.destinations import Destination
+from app.store.oauth_states import Pending
+
+router = APIRouter(route_class=Door, tags=["sign-in"])
+
+
+@router.post("/destinations/{destination_id}/connect", summary="Begin the sign-in at Amazon")
+@needs(Scope.DESTINATIONS_WRITE)
+async def connect(destination_id: str, caller: CallerOf, wired: Wired) -> dict[str, Any]:
+    """Return the page where a user of the advertiser's account clicks Allow; it waits ten minutes."""
+    state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
+    hashed = _hash(state)
+    place = oauth_states.verifier_place(hashed)
+    async with wired.engine.begin() as connection:
+        destination = await held(connection, caller, destination_id)
+        await oauth_states.begin(
+            connection,
+            state_hash=hashed,
+            destination=destination.id,
+            key=caller.key,
+            sealed_verifier=wired.vault.seal(verifier.encode(), place=place),
+        )
+        await audit.record(
+            connection,
+            actor=caller.actor,
+            act=audit.Act.DESTINATION_CONNECT_BEGUN,
+            subject=destination.id,
+            destination=destination.id,
+        )
+    url = wired.sign_in.authorize_url(destination.region, state=state, code_verifier=verifier)
+    return {"authorize_url": url}
+
+
+def _hash(state: str) -> bytes:
+    return hashlib.sha256(state.encode("utf-8", "surrogatepass")).digest()
+
+
+@router.get("/oauth/amazon/callback", summary="Come back from Amazon", response_model=None)
+@open_to_all
+@ignores_unknown_parameters
+async def callback(
+    *,
+    request: Request,
+    wired: Wired,
+    state: Annotated[list[str] | None, Query(description="As `authorize_url` carried it.")] = None,
+    code: Annotated[list[str] | None, Query(description="What Amazon gave for Allow.")] = None,
+    error: Annotated[list[str] | None, Query(description="What Amazon says instead of a code.")] = None,
+) -> Response:
+    """Finish the sign-in: 303 to the destination's page in the console, or JSON when that is asked for."""
+    asked: Destination | None = None
+    try:
+        pending, hashed, asked = await _begun(wired, state or [], code or [], error or [])
+        destination = await _finish(wired, pending, hashed, asked, code or [], error or [])
+    except Refusal as refusal:
+        return _refused(request, refusal.problem, asked)
+    await wired.wake(destination.number)
+    if wants(request, "application/json"):
+        return JSONResponse({"status": "connected", "destination_id": destination.id})
+    return RedirectResponse(f"{wired.public_url}/console/destinations/{destination.id}", 303)
+
+
+async def _begun(
+    wired: Wiring, states: list[str], codes: list[str], errors: list[str]
+) -> tuple[Pending, bytes, Destination]:
+    """Spend the state, and return for which destination it was begun."""
+    if len(states) != 1 or len(codes) > 1 or len(errors) > 1 or len(states[0]) > 200:
+        raise Refusal(Word.INVALID_STATE)
+    hashed = _hash(states[0])
+    pending, destination = await _spend(wired, hashed)
+    return pending, hashed, destination
+
+
+async def _finish(
+    wired: Wiring,
+    pending: Pending,
+    hashed: bytes,
+    destination: Destination,
+    codes: list[str],
+    errors: list[str],
+) -> Destination:
+    """Ask Amazon and keep the tokens. Raises Refusal; then the destination is as it was."""
+    if errors:
+        raise Refusal(Word.ACCESS_DENIED if errors[0] == "access_denied" else Word.SIGN_IN_FAILED)
+    if not codes or not codes[0]:
+        raise Refusal(Word.SIGN_IN_FAILED)
+    try:
+        verifier = wired.vault.open(
+            pending.sealed_verifier, place=oauth_states.verifier_place(hashed)
+        ).decode()
+    except Unopenable:
+        raise Refusal(Word.INVALID_STATE) from None  # its encryption key is gone: begin again
+    tokens = await _exchange(wired, destination, codes[0], verifier)
+    account = await _look(wired, destination, tokens)
+    return await _keep(wired, pending, destination, tokens, account)
+
+
+async def _spend(wired: Wiring, hashed: bytes) -> tuple[Pending, Destination]:
+    """Spend a state whose key may still act. Committed before Amazon is asked."""
+    async with wired.engine.begin() as connection:
+        pending = await oauth_states.use(connection, hashed)
+        if pending is None:
+            raise Refusal(Word.INVALID_STATE)
+        alive = pending.key == BOOTSTRAP or await keys.is_alive(connection, pending.key)
+        destination = await destinations.find(connection, pending.destination)
+    assert destination is not None  # a foreign key holds it
+    if not alive:
+        raise Refusal(Word.INVALID_STATE)
+    if destination.state is State.ARCHIVED:
+        raise Refusal(Word.DESTINATION_ARCHIVED)
+    return pending, destination
+
+
+async def _exchange(wired: Wiring, destination: Destination, code: str, verifier: str) -> Granted:
+    match await wired.sign_in.exchange(destination.region, code=code, code_verifier=verifier):
+        case Granted() as granted:
+            return granted
+        case Declined():
+            raise Refusal(Word.SIGN_IN_FAILED)
+        case Misconfigured():
+            raise Refusal(Word.AMAZON_CLIENT_INVALID)
+        case CannotTell():
+            raise Refusal(Word.AMAZON_UNAVAILABLE)
+        case other:
+            assert_never(other)
+
+
+async def _look(wired: Wiring, destination: Destination, tokens: Granted) -> Visible:
+    """Connected must mean that the advertiser was seen with these tokens, not only that they exist."""
+    match await wired.find_advertiser(
+        destination.region, access_token=tokens.access_token, advertiser_id=destination.advertiser_id
+    ):
+        case Visible() as visible:
+            return visible
+        case NotVisible(ids):
+            # Whoever comes back with the state is the user who signed in: these are his own.
+            detail = f"{not_visible(ids)} The destination stays as it was."
+            raise Refusal(Word.ADVERTISER_NOT_VISIBLE, detail, visible_advertiser_ids=list(ids))
+        case Declined():
+            # A token that was given a moment ago: asking again with it is in vain, signing in again is not.
+            raise Refusal(Word.SIGN_IN_FAILED)
+        case CannotTell():
+            raise Refusal(Word.AMAZON_UNAVAILABLE)
+        case other:
+            assert_never(other)
+
+
+async def _keep(
+    wired: Wiring, pending: Pending, asked: Destination, tokens: Granted, account: Visible
+) -> Destination:
+    async with wired.engine.begin() as connection:
+        before = await destinations.lock(connection, asked.id)
+        assert before is not None
+        if before.state is State.ARCHIVED:
+            raise Refusal(Word.DESTINATION_ARCHIVED)
+        # The tokens may be kept for nothing but what Amazon was asked about.
+        if (before.region, before.advertiser_id) != (asked.region, asked.advertiser_id):
+            raise Refusal(Word.DESTINATION_CHANGED)
+        seal = wired.vault.seal
+        await sign_ins.store_connection(
+            connection,
+            before.id,
+            sealed_refresh=seal(tokens.refresh_token.encode(), place=token_leases.refresh_place(before.id)),
+            sealed_access=seal(tokens.access_token.encode(), place=token_leases.access_place(before.id)),
+            lifetime_s=tokens.lifetime_s,
+            connected_by=pending.key,
+        )
+        await amazon_accounts.keep(connection, before.id, name=account.name, currency=account.currency)
+        after = await destinations.set_sign_in(connection, before.id, "valid")
+        await audit.record(
+            connection,
+            actor=pending.key,
+            act=audit.Act.DESTINATION_CONNECTED,
+            subject=after.id,
+            destination=after.id,
+            before=said(before),
+            after={**said(after), "amazon_account": account.name},
+        )
+    return after
+
+
+# What to do next, beside what went wrong: in the console's words, since a person at a browser reads it.
+_NEXT = {
+    Word.ACCESS_DENIED: "Deny was clicked. Begin again and click Allow; nothing else is missing.",
+    Word.SIGN_IN_FAILED: "What Amazon gave is good once and for five minutes. Begin again, and click Allow "
+    "within that time.",
+    Word.INVALID_STATE: "Perhaps this page was opened a second time: look at the destination first, it may "
+    "be connected. Else begin again there.",
+    Word.ADVERTISER_NOT_VISIBLE: "Sign in as a user of this advertiser's account, or mend the advertiser id "
+    "or the region under Settings.",
+    Word.AMAZON_UNAVAILABLE: "Wait a minute and begin again.",
+}
+
+
+def _refused(request: Request, problem: Problem, asked: Destination | None) -> Response:
+    """Return a page to a browser, else the one shape. Nothing from the query is in either."""
+    if not wants(request, "text/html"):
+        return answer(problem)
+    body = body_of(problem)
+    page = pages.show(
+        request,
+        "not_connected.html",
+        status=status_of(problem),
+        word=body["error"],
+        detail=body["detail"],
+        onward=_NEXT.get(problem.word),
+        destination_id=None if asked is None else asked.id,
+    )
+    page.headers["Referrer-Policy"] = "no-referrer"  # its address holds what Amazon gave
+    return page

@@ -1,0 +1,92 @@
+"""Preflight over HTTP: what stands between a destination and its first event at Amazon, as a checklist."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from app.admin.preflight import Known, checklist
+from app.api.auth import Scope
+from app.api.context import CannotTell, Declined, NotVisible, Visible, Wiring
+from app.api.destinations import held, seen
+from app.api.schemas import Confirm
+from app.api.secured_route import CallerOf, Door, Wired, needs
+from app.crypto import Unopenable
+from app.store import amazon_accounts, audit, destinations, readiness, sign_ins, token_leases
+from app.store.destinations import Destination
+
+router = APIRouter(route_class=Door, tags=["destinations"])
+
+
+@router.get("/destinations/{destination_id}/preflight", summary="What is still missing?")
+@needs(Scope.DESTINATIONS_READ)
+async def preflight(
+    destination_id: str,
+    caller: CallerOf,
+    wired: Wired,
+    ask: Annotated[bool, Query(description="Ask Amazon now whether it shows the advertiser.")] = False,
+) -> dict[str, Any]:
+    """Go through all that must be right before events arrive at Amazon. `ready` when no line has failed.
+
+    What Amazon showed at the last sign-in is remembered; `ask=true` asks again, which may take ten seconds.
+    """
+    async with wired.engine.connect() as connection:
+        destination = await seen(connection, caller, destination_id)
+        sealed = await sign_ins.access_token(connection, destination.id) if ask else None
+    # No transaction is open while Amazon is asked.
+    asked = None if sealed is None else await _ask(wired, destination, sealed)
+    async with wired.engine.connect() as connection:
+        known = Known(
+            destination=destination,
+            configured=wired.amazon_configured,
+            account=await amazon_accounts.find(connection, destination.id),
+            asked=asked,
+            confirmed=await amazon_accounts.confirmations(connection, destination.id),
+            accepted=await destinations.ever_accepted(connection, destination.number),
+            delivered=await destinations.delivered(connection, destination.number),
+            seconds_apart=await readiness.seconds_apart(connection, _our_clock(wired)),
+        )
+    lines = checklist(known)
+    return {
+        "ready": all(line.status != "failed" for line in lines),
+        "checks": [asdict(line) for line in lines],
+    }
+
+
+async def _ask(wired: Wiring, destination: Destination, sealed: bytes) -> Visible | NotVisible | CannotTell:
+    try:
+        token = wired.vault.open(sealed, place=token_leases.access_place(destination.id)).decode()
+    except Unopenable:
+        return CannotTell()
+    answer = await wired.find_advertiser(
+        destination.region, access_token=token, advertiser_id=destination.advertiser_id
+    )
+    # An access token that has run out says nothing of the sign-in: the next send refreshes it.
+    return CannotTell() if isinstance(answer, Declined) else answer
+
+
+@router.post("/destinations/{destination_id}/preflight", summary="Confirm what Amazon cannot be asked")
+@needs(Scope.DESTINATIONS_WRITE)
+async def confirm(destination_id: str, body: Confirm, caller: CallerOf, wired: Wired) -> dict[str, Any]:
+    """Record that somebody looked: the Events-manager `permission`, or its `terms`; false takes it back."""
+    async with wired.engine.begin() as connection:
+        destination = await held(connection, caller, destination_id)
+        if body.confirmed:
+            changed = await amazon_accounts.confirm(connection, destination.id, body.check, caller.actor)
+        else:
+            changed = await amazon_accounts.withdraw(connection, destination.id, body.check)
+        if changed:
+            await audit.record(
+                connection,
+                actor=caller.actor,
+                act=audit.Act.PREFLIGHT_CONFIRMED if body.confirmed else audit.Act.PREFLIGHT_WITHDRAWN,
+                subject=destination.id,
+                destination=destination.id,
+                after={"check": body.check},
+            )
+    return await preflight(destination_id, caller, wired)
+
+
+def _our_clock(wired: Wired) -> float:
+    """Return what this machine's own clock says; `wired.now` tells the database's time."""
+    return wired.now().timestamp() - (wired.clock.offset if wired.clock is not None else 0.0)

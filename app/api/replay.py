@@ -1,0 +1,88 @@
+"""Replay over HTTP: what is dead goes back on the road, after a dry run that says how long it will take."""
+
+from dataclasses import asdict
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import Field as Described
+
+from app.admin import replay as replaying
+from app.api.auth import Scope
+from app.api.destinations import held
+from app.api.schemas import Body, Instant
+from app.api.secured_route import CallerOf, Door, Wired, needs
+from app.store import audit, driver_of, replays
+
+router = APIRouter(route_class=Door, tags=["events"])
+
+_LONGEST_S = 20.0
+_WRITER = 0  # whose rows in the counts take what the API moves; replays are few
+
+
+class Replay(Body):
+    """Which events to put back; times are those of acceptance."""
+
+    status: Literal["dead", "expired"] = Described(examples=["dead"])
+    reason: str | None = Described(default=None, max_length=64, description="Only events with this reason.")
+    since: Instant | None = None
+    until: Instant | None = None
+    dry_run: bool = Described(default=False, description="Count, and change nothing.")
+
+
+@router.post("/destinations/{destination_id}/replay", summary="Put dead events back on the road")
+@needs(Scope.REPLAY)
+async def replay(destination_id: str, body: Replay, caller: CallerOf, wired: Wired) -> dict[str, Any]:
+    """Send dead or expired events again, behind everything live: all that match, however many.
+
+    Where a call has no time for all of them, `remaining` says how many are left; ask again for those.
+    `seconds` is how long it will take at least. What Amazon would find too old (`too_old`) and what has no
+    data any more (`forgotten`) stays as it is. Asking twice is asking once. `replay_id` names the replay in
+    the history of each of its events.
+    """
+    wanted = replays.Filter(body.status, body.reason, body.since, body.until)
+    until = wired.monotonic() + _LONGEST_S
+    first = done = await _round(destination_id, body, wanted, caller, wired)
+    replayed = done.replayed
+    while not body.dry_run and done.remaining and done.replayed and wired.monotonic() < until:
+        # A transaction each: one over all of them would hold its locks against claims for minutes.
+        done = await _round(destination_id, body, wanted, caller, wired)
+        replayed += done.replayed
+    return {"dry_run": body.dry_run, **asdict(replaying.together(first, done, replayed))}
+
+
+async def _round(
+    destination_id: str, body: Replay, wanted: replays.Filter, caller: CallerOf, wired: Wired
+) -> replaying.Replayed:
+    """Replay as many as one transaction takes, and wake the workers."""
+    async with wired.engine.begin() as connection:
+        found = await held(connection, caller, destination_id)
+        # In the same transaction, on the driver's own connection: the destination is locked by now.
+        driver = await driver_of(connection)
+        done = await replaying.replay(
+            driver,
+            found.number,
+            await replays.lane_of(driver, found.number),
+            wanted,
+            max_age=wired.max_event_age,
+            writer=_WRITER,
+            by=caller.actor,
+            dry_run=body.dry_run,
+        )
+        if not body.dry_run:
+            await audit.record(
+                connection,
+                actor=caller.actor,
+                act=audit.Act.EVENTS_REPLAYED,
+                subject=found.id,
+                destination=found.id,
+                after={
+                    "replay_id": done.replay_id,
+                    "status": body.status,
+                    "reason": body.reason,
+                    "replayed": done.replayed,
+                    "matched": done.matched,
+                },
+            )
+    if not body.dry_run:
+        await wired.wake(found.number)
+    return done

@@ -1,0 +1,399 @@
+"""The answers of the routes as the API describes them; tests check real answers against these shapes."""
+
+from app.api.auth import Scope
+from app.api.event_answer_schemas import EVENTS_SHAPES, EVENTS_SHOWN
+from app.api.event_response_schemas import ROAD_ANSWERS, ROAD_SHAPES
+from app.api.mapping_schema import DOCUMENT_SCHEMA, EXAMPLE
+from app.api.schema_parts import ANY, INTEGER, TEXT, TIME, YES, Schema, list_of, members, or_null, ref
+from app.domain.destination import Region, State
+from app.domain.outcomes.reasons import Code
+
+_WARNINGS = list_of(
+    members({"code": TEXT, "field": or_null(TEXT), "destination_id": TEXT}, optional=("destination_id",))
+)
+_EVENT_ID = "Shown and logged. No `@`, no phone number; never an advertising id."
+_AT = "2026-11-24T10:00:00Z"
+_DESTINATION_ID, _MAPPING_ID = "dst_0a1b2c3d4e5f6g7h8i9j", "map_0a1b2c3d4e5f6g7h8i9j"
+
+_DESTINATION = {
+    "id": TEXT,
+    "name": TEXT,
+    "advertiser_id": TEXT,
+    "region": {"type": "string", "enum": list(Region)},
+    "currency": TEXT,
+    "identity_profile": TEXT,
+    "dataset_name": or_null(TEXT),
+    "rate_limit": members({"requests_per_second": {"type": "number"}, "burst": INTEGER}),
+    "state": {"type": "string", "enum": list(State)},
+    "reason": {**or_null(TEXT), "description": "Why it needs to be connected again."},
+    "connected": YES,
+    "published_mappings": INTEGER,
+    "version": {**INTEGER, "description": "Also the ETag."},
+    "created_at": TIME,
+    "updated_at": TIME,
+    "archived_at": or_null(TIME),
+    "warnings": _WARNINGS,
+    "discarded": {**INTEGER, "description": "Answer to a delete: events that were given up."},
+}
+
+_MAPPING = {
+    "id": TEXT,
+    "destination_id": TEXT,
+    "name": TEXT,
+    "state": {"type": "string", "enum": ["draft", "published", "archived"]},
+    "published_version": or_null(INTEGER),
+    "unpublished_changes": YES,
+    "problems": list_of(members({"field": TEXT, "problem": TEXT, "detail": TEXT})),
+    "warnings": _WARNINGS,
+    "version": {**INTEGER, "description": "Also the ETag; counts edits, not what was published."},
+    "created_at": TIME,
+    "updated_at": TIME,
+}
+
+_KEY = {
+    "id": TEXT,
+    "name": TEXT,
+    "hint": {**TEXT, "description": "The key's first eight characters."},
+    "scopes": list_of({"type": "string", "enum": list(Scope)}),
+    "destination_ids": or_null(list_of(TEXT)),
+    "created_at": TIME,
+    "created_by": TEXT,
+    "expires_at": or_null(TIME),
+    "revoked_at": or_null(TIME),
+    "last_used_at": or_null(TIME),
+    "replaces": {**or_null(TEXT), "description": "The key that this one was made to replace."},
+}
+
+_BRIEF = list_of(members({"id": TEXT, "destination_id": TEXT, "name": TEXT}))
+
+_PREVIEW: Schema = {
+    "oneOf": [
+        members(
+            {
+                "ok": {"const": True},
+                "amazon_event": {"type": "object", "description": "Exactly the JSON that would be sent."},
+                "steps": list_of({"type": "object"}),
+                "warnings": _WARNINGS,
+            }
+        ),
+        members(
+            {
+                "ok": {"const": False},
+                "code": TEXT,
+                "reason": TEXT,
+                "field": or_null(TEXT),
+                "detail": TEXT,
+            }
+        ),
+    ]
+}
+
+# Each shape under its name in the description.
+SHAPES: dict[str, Schema] = {
+    "Destination": members(
+        _DESTINATION,
+        optional=("warnings", "discarded"),
+        example={
+            "id": _DESTINATION_ID,
+            "name": "Acme US",
+            "advertiser_id": "580123456789012345",
+            "region": "NA",
+            "currency": "USD",
+            "identity_profile": "amazon",
+            "dataset_name": None,
+            "rate_limit": {"requests_per_second": 5, "burst": 5},
+            "state": "draft",
+            "reason": None,
+            "connected": False,
+            "published_mappings": 0,
+            "version": 1,
+            "created_at": _AT,
+            "updated_at": _AT,
+            "archived_at": None,
+            "warnings": [],
+        },
+    ),
+    "Mapping": members(
+        {**DOCUMENT_SCHEMA["properties"], **_MAPPING},
+        optional=tuple(name for name in DOCUMENT_SCHEMA["properties"] if name != "name"),
+        example={
+            **EXAMPLE,
+            "id": _MAPPING_ID,
+            "destination_id": _DESTINATION_ID,
+            "state": "draft",
+            "published_version": None,
+            "unpublished_changes": True,
+            "problems": [],
+            "warnings": [],
+            "version": 1,
+            "created_at": _AT,
+            "updated_at": _AT,
+        },
+    ),
+    "MappingVersion": members(
+        {
+            "version": INTEGER,
+            "current": YES,
+            "mapping": {"type": "object"},
+            "changes": list_of(members({"path": TEXT, "before": {}, "after": {}})),
+            "published_by": TEXT,
+            "published_at": TIME,
+        }
+    ),
+    "Previewed": _PREVIEW,
+    "Key": members(
+        {
+            **_KEY,
+            "key": {**TEXT, "description": "Shown once, by the POST."},
+            "replaced": members({"id": TEXT, "expires_at": TIME}),
+        },
+        optional=("key", "replaced"),
+    ),
+    "Act": members(
+        {
+            "id": TEXT,
+            "at": TIME,
+            "actor": TEXT,
+            "act": TEXT,
+            "subject": TEXT,
+            "destination_id": or_null(TEXT),
+            "before": ANY,
+            "after": ANY,
+            "link": {**or_null(INTEGER), "description": "Its place in the chain of hashes."},
+            "prev_hash": or_null(TEXT),
+            "hash": or_null(TEXT),
+        }
+    ),
+    "Pin": members({"event_type": TEXT, "name": TEXT, "pinned_at": TIME}),
+    "Renamed": members(
+        {
+            "advertiser_id": TEXT,
+            "event_type": TEXT,
+            "name": TEXT,
+            "previous_name": TEXT,
+            "mappings": _BRIEF,
+            "mappings_left": _BRIEF,
+        }
+    ),
+    "SignInPage": members({"authorize_url": TEXT}),
+    "Connected": members({"status": {"const": "connected"}, "destination_id": TEXT}),
+    "Preflight": members(
+        {
+            "ready": YES,
+            "checks": list_of(
+                members(
+                    {
+                        "name": TEXT,
+                        "status": {"type": "string", "enum": ["ok", "failed", "unknown"]},
+                        "detail": TEXT,
+                        "who": TEXT,
+                    }
+                )
+            ),
+        }
+    ),
+    "Catalogue": members(
+        {
+            "events": {**INTEGER, "description": "How many events it was learned from."},
+            "items": list_of(
+                members(
+                    {
+                        "path": TEXT,
+                        "types": {"type": "object", "description": "JSON types and their shares."},
+                        "forms": list_of(TEXT),
+                        "fill_rate": {"type": "number"},
+                        "suggested_for": list_of(TEXT),
+                    }
+                )
+            ),
+            "next_cursor": or_null(TEXT),
+            "suggestions": {"type": "object", "description": "Fields and the paths they could read."},
+        }
+    ),
+    "Backtest": members(
+        {
+            "published_version": INTEGER,
+            "events": {**INTEGER, "description": "How many events were looked at."},
+            "unclear": {**INTEGER, "description": "Of these, how many cannot be judged by their form."},
+            "lost": list_of(members({"match_key": TEXT, "events": INTEGER})),
+            "gained": list_of(members({"match_key": TEXT, "events": INTEGER})),
+            "newly_rejected": list_of(
+                members({"reason": TEXT, "mapping_field": or_null(TEXT), "events": INTEGER})
+            ),
+            "loss": {"type": "number", "description": "The largest share that loses one key or is rejected."},
+            "uncertain": list_of(TEXT),
+            "summary": TEXT,
+        }
+    ),
+    "Hashed": members(
+        {
+            "field": TEXT,
+            "type": TEXT,
+            "identity_profile": TEXT,
+            "country": TEXT,
+            "cleaned": or_null(TEXT),
+            "sent": or_null(TEXT),
+            "hashed": YES,
+            "rule": or_null(TEXT),
+            "dropped": {**or_null(TEXT), "description": "Why it makes no match key."},
+        }
+    ),
+    "DestinationType": members(
+        {"type": TEXT, "name": TEXT, "help": TEXT, "fields": list_of({"type": "object"})}
+    ),
+    "EventResults": members(
+        {
+            "accepted": INTEGER,
+            "duplicates": INTEGER,
+            "rejected": INTEGER,
+            "results": list_of(
+                members(
+                    {
+                        "index": INTEGER,
+                        "event_id": or_null(TEXT),
+                        "status": {"type": "string", "enum": ["accepted", "duplicate", "rejected"]},
+                        "code": {"type": "string", "enum": list(Code)},
+                        "reason": TEXT,
+                        "field": or_null(TEXT),
+                        "mapping_field": or_null(TEXT),
+                        "detail": TEXT,
+                        "warnings": _WARNINGS,
+                        "preview": {"type": "object", "description": "With dry_run: what would be sent."},
+                    },
+                    optional=(
+                        "code",
+                        "reason",
+                        "field",
+                        "mapping_field",
+                        "detail",
+                        "warnings",
+                        "preview",
+                    ),
+                )
+            ),
+        },
+        example={
+            "accepted": 1,
+            "duplicates": 0,
+            "rejected": 0,
+            "results": [{"index": 0, "event_id": "ord-1001:node-7", "status": "accepted"}],
+        },
+    ),
+    "Event": {
+        "type": "object",
+        "description": "Three ids route it; everything else is catalogue data that mappings read by path.",
+        "properties": {
+            "event_id": {"type": "string", "minLength": 1, "maxLength": 256, "description": _EVENT_ID},
+            "destination_id": TEXT,
+            "mapping_id": TEXT,
+        },
+        "additionalProperties": True,
+        "example": {
+            "event_id": "ord-1001:node-7",
+            "destination_id": _DESTINATION_ID,
+            "mapping_id": _MAPPING_ID,
+            "event": {"name": "addToCart", "timestamp": _AT, "properties": {"brand": "acme"}},
+            "user": {"email": "ada@example.com", "first_name": "Ada"},
+        },
+    },
+    **ROAD_SHAPES,
+    **EVENTS_SHAPES,
+    "Live": members({"status": {"const": "ok"}}),
+    "Ready": members({"status": {"const": "ready"}, "reasons": list_of(TEXT)}),
+}
+
+_D = "/destinations/{destination_id}"
+_M = _D + "/mappings/{mapping_id}"
+
+# What a route answers when all is well: a shape, or a list of them (with a star).
+ANSWERS: dict[tuple[str, str], str] = {
+    ("POST", "/destinations"): "Destination",
+    ("GET", "/destinations"): "Destination*",
+    ("GET", _D): "Destination",
+    ("PATCH", _D): "Destination",
+    ("DELETE", _D): "Destination",
+    ("POST", _D + "/pause"): "Destination",
+    ("POST", _D + "/resume"): "Destination",
+    ("POST", _D + "/disconnect"): "Destination",
+    ("POST", _D + "/connect"): "SignInPage",
+    ("GET", "/oauth/amazon/callback"): "Connected",
+    ("GET", _D + "/preflight"): "Preflight",
+    ("POST", _D + "/preflight"): "Preflight",
+    ("POST", _D + "/mappings"): "Mapping",
+    ("GET", _D + "/mappings"): "Mapping*",
+    ("GET", _M): "Mapping",
+    ("PATCH", _M): "Mapping",
+    ("DELETE", _M): "Mapping",
+    ("POST", _M + "/publish"): "Mapping",
+    ("POST", _M + "/rollback"): "Mapping",
+    ("GET", _M + "/versions"): "MappingVersion*",
+    ("POST", _M + "/preview"): "Previewed",
+    ("POST", _M + "/backtest"): "Backtest",
+    ("GET", _D + "/catalogue"): "Catalogue",
+    ("GET", "/advertisers/{advertiser_id}/event-names"): "Pin*",
+    ("POST", "/advertisers/{advertiser_id}/event-names/{event_type}/rename"): "Renamed",
+    ("GET", "/catalog"): "DestinationType*",
+    ("POST", "/identity/hash"): "Hashed",
+    ("POST", "/keys"): "Key",
+    ("GET", "/keys"): "Key*",
+    ("DELETE", "/keys/{key_id}"): "Key",
+    ("POST", "/keys/{key_id}/rotate"): "Key",
+    ("GET", "/audit"): "Act*",
+    **ROAD_ANSWERS,
+    **EVENTS_SHOWN,
+    ("GET", "/health/live"): "Live",
+    ("GET", "/health/ready"): "Ready",
+}
+
+
+def _json(schema: Schema) -> Schema:
+    return {"application/json": {"schema": schema}}
+
+
+_BATCH = list_of(ref("Event"))
+
+# What POST /events takes: it reads its own body, so the framework cannot tell.
+EVENTS_BODY: Schema = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "oneOf": [
+                    ref("Event"),
+                    _BATCH,
+                    members({"events": _BATCH}),
+                    members({"rows": _BATCH}),
+                ]
+            }
+        },
+        "application/x-ndjson": {"schema": {"type": "string", "description": "One event a line."}},
+    },
+}
+EVENTS_ANSWERS: Schema = {
+    status: {"description": meaning, "content": _json(shape)}
+    for status, meaning, shape in (
+        ("200", "With dry_run: what the real call would have answered with 202.", ref("EventResults")),
+        (
+            "202",
+            "Every event was accepted or is a duplicate. Durable: committed with fsync.",
+            ref("EventResults"),
+        ),
+        ("207", "Some events were rejected; see results.", ref("EventResults")),
+        (
+            "422",
+            "No event was accepted; see results. Where no event was read (an empty batch, a parameter that "
+            "the address does not take): the error shape.",
+            {"oneOf": [ref("EventResults"), ref("Error")]},
+        ),
+    )
+}
+
+
+def answer_schema(method: str, path: str) -> Schema | None:
+    """Return the shape of a route's good answer, or None when the route describes it itself."""
+    name = ANSWERS.get((method, path))
+    if name is None:
+        return None
+    if not name.endswith("*"):
+        return ref(name)
+    return members({"items": list_of(ref(name[:-1])), "next_cursor": or_null(TEXT)})

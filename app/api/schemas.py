@@ -1,0 +1,191 @@
+"""What the routes take and give, as pydantic models: unknown fields are refused, types are not bent."""
+
+import unicodedata
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from app.api.auth import Scope
+from app.domain.conversion.currencies import CURRENCIES
+from app.domain.destination import advertiser_id_problem, dataset_name_problem
+from app.domain.identity import MATCH_KEYS
+
+
+class Body(BaseModel):
+    """A request body: every field it does not know is refused, and `"5"` is not a number."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def wrong(word: str, sentence: str = "") -> PydanticCustomError:
+    """Return a validation error under one of our words; it never holds the value."""
+    return PydanticCustomError(word, sentence or word)
+
+
+# Controls, zero-width and direction marks, line ends, and what is no character.
+_UNSHOWN = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Cn"})
+
+
+def name_word(text: str) -> str | None:
+    """Return the word for what is wrong with a name that people read, or None."""
+    if not text.strip():
+        return "blank"
+    if any(unicodedata.category(character) in _UNSHOWN for character in text):
+        return "control_character"
+    return None
+
+
+def _printable(text: str) -> str:
+    if word := name_word(text):
+        raise wrong(word)
+    return text
+
+
+def _advertiser_id(text: str) -> str:
+    if problem := advertiser_id_problem(text):
+        raise wrong("entity_id" if text.upper().startswith("ENTITY") else "invalid", problem)
+    return text
+
+
+def _dataset_name(text: str) -> str:
+    if problem := dataset_name_problem(text):
+        raise wrong("invalid", problem)
+    return text
+
+
+def _currency(text: str) -> str:
+    if text not in CURRENCIES:
+        raise wrong("not_in_list", "A currency is one of the codes listed in GET /catalog.")
+    return text
+
+
+def _number(value: Any) -> Any:
+    # The strict parser keeps numbers exact; a rate is a double.
+    return float(value) if isinstance(value, Decimal) else value
+
+
+def _instant(value: Any) -> Any:
+    """Read an RFC 3339 time with a zone; everything else is refused, numbers too."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 20 <= len(value) <= 40 or value[10] not in "Tt":
+        raise wrong("not_a_time")
+    try:
+        read = datetime.fromisoformat(value.upper())
+        # The year's ends are kept away from: Postgres stores what Python cannot read back.
+        if read.tzinfo is None or not 2000 <= read.year <= 9998:
+            raise wrong("not_a_time")
+        return read.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise wrong("not_a_time") from None
+
+
+Printable = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+AdvertiserIdText = Annotated[
+    str,
+    AfterValidator(_advertiser_id),
+    Field(description="Digits, or `amzn1.ads-account.g.…`.", examples=["580123456789012345"]),
+]
+Currency = Annotated[
+    str, AfterValidator(_currency), WithJsonSchema({"type": "string", "enum": sorted(CURRENCIES)})
+]
+DatasetName = Annotated[str, AfterValidator(_dataset_name)]
+RegionName = Literal["NA", "EU", "FE"]
+ProfileName = Literal["amazon", "segment", "amazon_gtm"]
+Instant = Annotated[
+    datetime, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})
+]
+
+
+class RateLimit(Body):
+    """How fast Amazon may be sent to for this destination."""
+
+    requests_per_second: Annotated[
+        float, Field(ge=0.1, le=1000, allow_inf_nan=False), BeforeValidator(_number)
+    ] = 5.0
+    burst: Annotated[int, Field(ge=1, le=1000)] = 5
+
+
+class NewDestination(Body):
+    """A destination to make: an advertiser's account at Amazon."""
+
+    name: Printable = Field(examples=["Acme US"])
+    advertiser_id: AdvertiserIdText
+    region: RegionName
+    currency: Currency
+    identity_profile: ProfileName = "amazon"
+    dataset_name: DatasetName | None = None
+    rate_limit: RateLimit | None = None
+
+
+class DestinationChange(Body):
+    """What of a destination shall change; what is left out stays. `dataset_name: null` takes it away."""
+
+    name: Printable | None = None
+    advertiser_id: AdvertiserIdText | None = None
+    region: RegionName | None = None
+    currency: Currency | None = None
+    identity_profile: ProfileName | None = None
+    dataset_name: DatasetName | None = None
+    rate_limit: RateLimit | None = None
+
+
+class NewKey(Body):
+    """A key to make. Without `destination_ids` it may use every destination."""
+
+    name: Printable = Field(examples=["journey engine"])
+    scopes: Annotated[list[Literal[tuple(Scope)]], Field(min_length=1, max_length=len(Scope))]  # type: ignore[valid-type]
+    destination_ids: Annotated[list[str], Field(min_length=1, max_length=1000)] | None = None
+    expires_at: Instant | None = None
+
+
+class KeyRotation(Body):
+    """How long the old key works on, and when the new one shall end."""
+
+    overlap_seconds: Annotated[int, Field(ge=0, le=90 * 24 * 3600)] = 24 * 3600
+    expires_at: Instant | None = None
+
+
+class ToHash(Body):
+    """A value to show the match key of. It is not in any error, log line or row."""
+
+    field: Literal[tuple(rule.field for rule in MATCH_KEYS)]  # type: ignore[valid-type]
+    value: Annotated[str, Field(min_length=1, max_length=1024, repr=False)]
+    country: Annotated[str, Field(max_length=20)] = "US"
+    identity_profile: ProfileName = "amazon"
+
+
+class Confirm(Body):
+    """What of the preflight somebody confirms, or takes back."""
+
+    check: Literal["permission", "terms"]
+    confirmed: bool = True
+
+
+class Rename(Body):
+    """The name that an event type has from now on."""
+
+    to: str = Field(examples=["Added to cart"])
+
+
+class Rollback(Body):
+    """The published version that events shall use again."""
+
+    version: Annotated[int, Field(ge=1, le=2_000_000_000)]
+
+
+class Preview(Body):
+    """An event to show the conversion of, and an unsaved mapping instead of the saved draft if given."""
+
+    event: dict[str, Any]
+    mapping: dict[str, Any] | None = None
+
+
+class BacktestRequest(Body):
+    """How many of the newest events to look back at, and an unsaved mapping instead of the draft if given."""
+
+    events: Annotated[int, Field(ge=1, le=1000)] = 1000
+    mapping: dict[str, Any] | None = None

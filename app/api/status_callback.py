@@ -1,0 +1,55 @@
+"""Whether the journey engine is told of a destination's final states. Where it listens is a setting."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.admin import destinations
+from app.api.auth import Scope
+from app.api.context import Wiring
+from app.api.destinations import held, seen
+from app.api.schemas import Body
+from app.api.secured_route import CallerOf, Door, Wired, needs
+from app.domain.ids import DestinationNumber
+from app.store import callbacks, driver_of
+
+router = APIRouter(route_class=Door, tags=["destinations"])
+
+
+class StatusCallback(Body):
+    """Whether final states are told from now on."""
+
+    enabled: bool
+
+
+@router.get("/destinations/{destination_id}/status-callback", summary="Is the journey engine told?")
+@needs(Scope.DESTINATIONS_READ)
+async def status_callback(destination_id: str, caller: CallerOf, wired: Wired) -> dict[str, Any]:
+    """Show whether the destination's final states are told, and what the journey engine has not taken yet."""
+    async with wired.engine.begin() as connection:
+        found = await seen(connection, caller, destination_id)
+        return await _shown(connection, wired, found.number)
+
+
+@router.post("/destinations/{destination_id}/status-callback", summary="Tell the journey engine, or no more")
+@needs(Scope.DESTINATIONS_WRITE)
+async def set_status_callback(
+    destination_id: str, body: StatusCallback, caller: CallerOf, wired: Wired
+) -> dict[str, Any]:
+    """Tell final states from now on, or tell no more, not even what is still owed. Twice is once."""
+    async with wired.engine.begin() as connection:
+        found = await held(connection, caller, destination_id)
+        await destinations.tell_final_states(connection, found, body.enabled, by=caller.actor)
+        return await _shown(connection, wired, found.number)
+
+
+async def _shown(connection: AsyncConnection, wired: Wiring, number: DestinationNumber) -> dict[str, Any]:
+    standing = await callbacks.standing(await driver_of(connection), number)
+    return {
+        "enabled": standing.told,
+        "configured": wired.callback_configured,
+        "waiting": standing.waiting,
+        "oldest_waiting": standing.oldest,
+        "problem": standing.problem,
+    }

@@ -1,0 +1,210 @@
+"""The rows of a file as events, one at a time, each with the offset behind it. Nothing is kept or copied.
+
+CSV: the header names paths of the event document (`user.email`), with `:number`, `:boolean` or `:json` behind
+a name where a text will not do; an empty cell is an absent field. NDJSON: one event a line, sent as it is.
+A row that cannot be read is told by its number and column, never by what stands in it.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final
+
+from app.domain.mapping.paths import parse_path
+
+LONGEST_LINE: Final = 1024 * 1024
+_BOM: Final = b"\xef\xbb\xbf"
+_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+
+
+class FileError(Exception):
+    """The file cannot be sent, or not from here on; the text names row and column and holds no value."""
+
+
+class _NotUtf8(ValueError):
+    """A line is not UTF-8."""
+
+
+class _TooLong(ValueError):
+    """A line has more bytes than LONGEST_LINE; it was passed over."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Row:
+    """One event as JSON bytes, or the word for why there is none. `end` is the offset of the next row.
+
+    `number` counts as an editor or a spreadsheet does: the first row of the file, in CSV the header, is 1.
+    """
+
+    number: int
+    end: int
+    event: bytes | None
+    problem: str | None = None
+    column: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a CSV file: where its cells go, and as what."""
+
+    name: str
+    steps: tuple[str, ...]
+    read: Callable[[str], Any]
+    problem: str
+
+
+def _number(cell: str) -> int | float:
+    match = _NUMBER.fullmatch(cell.strip())
+    if match is None or len(cell) > 64:
+        raise ValueError
+    return float(cell) if match[1] or match[2] else int(cell)
+
+
+def _boolean(cell: str) -> bool:
+    return {"true": True, "false": False}[cell.strip().lower()]
+
+
+def _json(cell: str) -> Any:
+    return json.loads(cell)
+
+
+_KINDS: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
+    "": (str, ""),
+    "string": (str, ""),
+    "number": (_number, "cell_not_a_number"),
+    "boolean": (_boolean, "cell_not_a_boolean"),
+    "json": (_json, "cell_not_json"),
+}
+
+
+def read_header(cells: Sequence[str]) -> tuple[Column, ...]:
+    """Return the columns that a CSV header names. Raises FileError."""
+    columns: list[Column] = []
+    for place, cell in enumerate(cells, start=1):
+        path, colon, kind = cell.strip().rpartition(":")
+        if not colon:
+            path, kind = cell.strip(), ""
+        steps = parse_path(path)
+        if kind not in _KINDS or steps is None or not all(isinstance(step, str) for step in steps):
+            raise FileError(
+                f"Row 1, column {place}: the header must name a path such as user.email, "
+                "perhaps with :number, :boolean or :json behind it."
+            )
+        read, problem = _KINDS[kind]
+        columns.append(Column(path, tuple(map(str, steps)), read, problem))
+    for nth, one in enumerate(columns):
+        for other in columns[:nth]:
+            shorter = min(len(one.steps), len(other.steps))
+            if one.steps[:shorter] == other.steps[:shorter]:
+                raise FileError(f"Row 1: the columns {other.name} and {one.name} name the same field.")
+    return tuple(columns)
+
+
+def read_csv(file: BinaryIO, *, start: int = 0, number: int = 1) -> Iterator[Row]:
+    """Yield the rows behind the header, or behind the offset `start`, which ends row `number`.
+
+    Raises FileError for a header that cannot be used, and where quotes no longer say what is a row.
+    """
+    lines = _Lines(file)
+    # Strict: a quote in the wrong place is told, not guessed at.
+    header = next(csv.reader(lines, strict=True), None)
+    if header is None:
+        raise FileError("The file is empty; the first row of a CSV file names its columns.")
+    columns = read_header(header)
+    if start:
+        lines.go_to(start)
+    reader = csv.reader(lines, strict=True)
+    while True:
+        number += 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except _NotUtf8:
+            yield Row(number, lines.offset, None, "row_not_utf8")
+        except _TooLong:
+            yield Row(number, lines.offset, None, "row_too_long")
+        except csv.Error:
+            raise FileError(
+                f"Row {number}: the quotes of this row cannot be read; nothing behind it was."
+            ) from None
+        else:
+            if cells:
+                yield _row(number, lines.offset, cells, columns)
+
+
+def _row(number: int, end: int, cells: Sequence[str], columns: Sequence[Column]) -> Row:
+    if len(cells) != len(columns):
+        return Row(number, end, None, "row_has_other_columns")
+    event: dict[str, Any] = {}
+    for column, cell in zip(columns, cells, strict=True):
+        if cell == "":
+            continue
+        try:
+            value = column.read(cell)
+        except (ValueError, KeyError, RecursionError):
+            return Row(number, end, None, column.problem, column.name)
+        at = event
+        for step in column.steps[:-1]:
+            at = at.setdefault(step, {})
+        at[column.steps[-1]] = value
+    try:
+        return Row(number, end, json.dumps(event, allow_nan=False).encode())
+    except ValueError:
+        return Row(number, end, None, "cell_not_json")
+
+
+def read_ndjson(file: BinaryIO, *, start: int = 0, number: int = 0) -> Iterator[Row]:
+    """Yield the lines of the file, or those behind the offset `start`, which ends line `number`."""
+    lines = _Lines(file)
+    if start:
+        lines.go_to(start)
+    while True:
+        number += 1
+        try:
+            line = lines.next_line()
+        except _TooLong:
+            yield Row(number, lines.offset, None, "row_too_long")
+            continue
+        if not line:
+            return
+        if line.strip():
+            yield Row(number, lines.offset, line.strip())
+
+
+class _Lines:
+    """Lines of a file, none held longer than it takes to read; `offset` is the place behind the last one."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.offset = 0
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        line = self.next_line()
+        if not line:
+            raise StopIteration
+        try:
+            return line.decode()
+        except UnicodeDecodeError:
+            raise _NotUtf8 from None
+
+    def next_line(self) -> bytes:
+        """Return the next line with its end, nothing at the end of the file. Raises _TooLong."""
+        line = self._file.readline(LONGEST_LINE + 1)
+        first = self.offset == 0
+        self.offset += len(line)
+        if len(line) > LONGEST_LINE:
+            while line and not line.endswith(b"\n"):
+                line = self._file.readline(LONGEST_LINE)
+                self.offset += len(line)
+            raise _TooLong
+        return line.removeprefix(_BOM) if first else line
+
+    def go_to(self, offset: int) -> None:
+        self._file.seek(offset)
+        self.offset = offset

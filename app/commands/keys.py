@@ -1,0 +1,123 @@
+"""`keys`: list, make, rotate and revoke API keys from the machine itself, with no key at hand."""
+
+import argparse
+import asyncio
+import sys
+from datetime import UTC, datetime, timedelta
+
+from app.admin.keys import DAY_S, NotRotated, make_key, revoke_key, rotate_key
+from app.api.auth import Scope
+from app.commands.actor import actor
+from app.processes.resources import Resources, opened
+from app.settings import Settings
+from app.store import destinations, keys
+from app.store.keys import Key
+
+_MOST = 10_000
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    acts = parser.add_subparsers(dest="act", metavar="ACT", required=True)
+    acts.add_parser("list", help="list keys, without the keys themselves")
+    make = acts.add_parser("make", help="make a key and print it, this once")
+    make.add_argument("name")
+    make.add_argument("scopes", nargs="+", choices=[scope.value for scope in Scope], metavar="SCOPE")
+    make.add_argument("--destination", action="append", metavar="ID", help="limit it; may be repeated")
+    make.add_argument("--days", type=int, help="let it end after so many days")
+    rotate = acts.add_parser("rotate", help="make a key that replaces another, and print it, this once")
+    rotate.add_argument("key", metavar="KEY_ID")
+    rotate.add_argument("--overlap-hours", type=int, default=24, help="how long the old one works on")
+    revoke = acts.add_parser("revoke", help="revoke a key for good")
+    revoke.add_argument("key", metavar="KEY_ID")
+
+
+def run(settings: Settings, asked: argparse.Namespace) -> int:
+    """Do it; ends with 1 when there is no such key or destination."""
+    return asyncio.run(_run(settings, asked))
+
+
+async def _run(settings: Settings, asked: argparse.Namespace) -> int:
+    acts = {"list": _list, "make": _make, "rotate": _rotate, "revoke": _revoke}
+    async with opened(settings, role="keys", pool_size=1) as resources:
+        return await acts[asked.act](resources, asked)
+
+
+async def _list(resources: Resources, _asked: argparse.Namespace) -> int:
+    async with resources.engine.connect() as connection:
+        found = await keys.page(connection, limit=_MOST)
+    for key in found:
+        used = "never used" if key.last_used_at is None else f"last used {_day(key.last_used_at)}"
+        limited = "" if key.destination_ids is None else f", only {' '.join(key.destination_ids)}"
+        _say(f"{key.id}  {key.hint}…  {_standing(key)}, {used}  {' '.join(key.scopes)}{limited}  {key.name}")
+    return 0
+
+
+def _standing(key: Key) -> str:
+    if key.revoked_at is not None:
+        return "revoked"
+    if key.expires_at is None:
+        return "good"
+    ended = key.expires_at <= datetime.now(UTC)
+    return f"{'ended' if ended else 'good until'} {_day(key.expires_at)}"
+
+
+def _day(at: datetime) -> str:
+    return at.strftime("%Y-%m-%d %H:%M")
+
+
+async def _make(resources: Resources, asked: argparse.Namespace) -> int:
+    ends = None if asked.days is None else datetime.now(UTC) + timedelta(days=asked.days)
+    async with resources.engine.begin() as connection:
+        unknown = await destinations.missing(connection, asked.destination or [])
+        if unknown:
+            return _fail(f"There is no destination {', '.join(sorted(unknown))}.")
+        made, secret = await make_key(
+            connection,
+            name=asked.name,
+            scopes=asked.scopes,
+            destination_ids=asked.destination,
+            expires_at=ends,
+            by=actor(),
+        )
+    _say(f"{made.id}  {secret}")
+    return 0
+
+
+async def _rotate(resources: Resources, asked: argparse.Namespace) -> int:
+    async with resources.engine.begin() as connection:
+        done = await rotate_key(
+            connection,
+            asked.key,
+            overlap_s=max(asked.overlap_hours, 0) * DAY_S // 24,
+            expires_at=None,
+            by=actor(),
+        )
+    if done is NotRotated.ENDED:
+        return _fail("There is no such key, or it is revoked or has expired.")
+    if isinstance(done, NotRotated):
+        return _fail("The key was rotated before; rotate the key that replaces it, or revoke that one first.")
+    made, secret, old = done
+    assert old.expires_at is not None
+    _say(f"{made.id}  {secret}")
+    _say(f"{old.id} works on until {_day(old.expires_at)}.")
+    return 0
+
+
+async def _revoke(resources: Resources, asked: argparse.Namespace) -> int:
+    async with resources.engine.begin() as connection:
+        key = await keys.find(connection, asked.key)
+        if key is None:
+            return _fail("There is no such key.")
+        await revoke_key(connection, key, by=actor())
+    _say(f"{key.id} is refused everywhere within five seconds.")
+    return 0
+
+
+def _say(words: str) -> None:
+    sys.stdout.write(words + "\n")
+
+
+def _fail(words: str) -> int:
+    sys.stderr.write(words + "\n")
+    return 1

@@ -1,0 +1,75 @@
+"""`replay`: put a destination's dead events back on the road, from the command line."""
+
+import argparse
+import asyncio
+import sys
+from datetime import UTC, datetime, timedelta
+
+from app.admin.replay import Replayed
+from app.admin.replay import replay as put_back
+from app.commands.actor import actor
+from app.domain.ids import DestinationId
+from app.processes.resources import Resources, opened
+from app.settings import Settings
+from app.store import event_history, replays
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("destination", help="its id, dst_…")
+    parser.add_argument("--status", choices=("dead", "expired"), default="dead")
+    parser.add_argument("--reason", help="only events with this reason, such as gave_up")
+    parser.add_argument("--since", type=_moment, help="only events accepted since then (RFC 3339)")
+    parser.add_argument("--until", type=_moment, help="only events accepted before then (RFC 3339)")
+    parser.add_argument("--dry-run", action="store_true", help="count, and change nothing")
+
+
+def run(settings: Settings, asked: argparse.Namespace) -> int:
+    """Replay, call after call until nothing remains, and print what was done."""
+    return asyncio.run(_run(settings, asked))
+
+
+async def _run(settings: Settings, asked: argparse.Namespace) -> int:
+    wanted = replays.Filter(asked.status, asked.reason, asked.since, asked.until)
+    async with opened(settings, role="replay", pool_size=1) as resources:
+        while True:
+            done = await _once(resources, asked.destination, wanted, dry_run=asked.dry_run)
+            if done is None:
+                print(f"There is no destination {asked.destination} that can be sent to.", file=sys.stderr)
+                return 1
+            print(_line(done, dry_run=asked.dry_run))
+            if asked.dry_run or not done.remaining or not done.replayed:
+                return 0
+
+
+async def _once(
+    resources: Resources, destination: str, wanted: replays.Filter, *, dry_run: bool
+) -> Replayed | None:
+    async with resources.pool.acquire() as connection, connection.transaction():
+        found = await event_history.destination(connection, DestinationId(destination))
+        if found is None or found.state == "archived":
+            return None
+        return await put_back(
+            connection,
+            found.number,
+            await replays.lane_of(connection, found.number),
+            wanted,
+            max_age=timedelta(days=resources.settings.max_event_age_days),
+            writer=resources.writer,
+            by=actor(),
+            dry_run=dry_run,
+        )
+
+
+def _line(done: Replayed, *, dry_run: bool) -> str:
+    verb = "would go back" if dry_run else "went back"
+    return (
+        f"{done.replayed} of {done.matched} events {verb}; {done.too_old} are too old, "
+        f"{done.forgotten} have no data any more, {done.remaining} remain. "
+        f"At least {done.requests} requests, {done.seconds:.0f} s."
+    )
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,123 @@
+"""`rotate-keys`: everything that is sealed is sealed anew under the first of ENCRYPTION_KEYS.
+
+Parcels are not read: each has a data key of its own, and only that is sealed anew. Batch by batch, each
+committed by itself, so that it can be stopped at any moment and run again; what is done is not done twice.
+"""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.crypto import Unopenable, Vault, key_id_of
+from app.processes.resources import Resources, opened
+from app.settings import Settings
+from app.store import RoadConnection, encryption_keys
+from app.store.damage import is_damage, name_of
+from app.store.encryption_keys import Column, Sealed
+
+_AT_ONCE = 500
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far one column is; `lost` says what does not open any more."""
+
+    column: Column
+    of: int
+    done: int = 0
+    lost: set[str] = field(default_factory=set)
+
+
+def run(settings: Settings, _asked: argparse.Namespace) -> int:
+    """Seal everything anew and print how far it is; ends with 1 when something cannot be opened."""
+    return asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> int:
+    lost: set[str] = set()
+    async with opened(settings, role="rotate-keys", pool_size=1) as resources:
+        sys.stdout.write(f"Sealing under {resources.vault.writes}.\n")
+        async for progress in rewrapped(resources):
+            table, column = progress.column.table, progress.column.column
+            sys.stdout.write(f"  {table}.{column}: {progress.done:,} of {progress.of:,}\n")
+            sys.stdout.flush()
+            lost |= progress.lost
+    if lost:
+        sys.stdout.write(
+            f"Left as it is, since it does not open: what is sealed under {', '.join(sorted(lost))}.\n"
+        )
+        return 1
+    sys.stdout.write(
+        "Done. Processes that still write under an older key must be restarted before it is removed.\n"
+    )
+    return 0
+
+
+async def rewrapped(resources: Resources) -> AsyncIterator[Progress]:
+    """Work through every column, and yield after each batch how far it is."""
+    writes = resources.vault.writes
+    async with resources.pool.acquire() as connection:
+        for column in encryption_keys.COLUMNS:
+            progress = Progress(column, 0)
+            try:
+                progress.of = await encryption_keys.count(connection, column, writes)
+            except Exception as error:
+                _note_damage(error, progress)
+            yield progress
+            async for batch in _older(connection, column, writes, progress):
+                old, new = [], []
+                for one in batch:
+                    fresh = _fresh(resources.vault, column, one, progress)
+                    if fresh is not None:
+                        old.append(one)
+                        new.append(fresh)
+                progress.done += await encryption_keys.replace(connection, column, old, new)
+                yield progress
+
+
+async def _older(
+    connection: RoadConnection, column: Column, writes: str, progress: Progress
+) -> AsyncIterator[list[Sealed]]:
+    """Yield the values to seal anew; rows on a damaged page are noted and passed over."""
+    after: Any = None
+    try:
+        while batch := await encryption_keys.older(connection, column, writes, after=after, limit=_AT_ONCE):
+            after = batch[-1].key
+            yield batch
+        return
+    except Exception as error:
+        _note_damage(error, progress)
+    if column.kind != "bigint":
+        return  # a few rows; what lies behind the damage waits until it is healed
+    last: int = await connection.fetchval("SELECT last_value FROM parcel_ids")
+    for first in range((after or 0) + 1, last + 1, _AT_ONCE):
+        to = min(first + _AT_ONCE - 1, last)
+        batch, _ = await encryption_keys.older_between(connection, column, writes, first=first, last=to)
+        if batch:
+            yield batch
+
+
+def _note_damage(error: Exception, progress: Progress) -> None:
+    if not is_damage(error):
+        raise error
+    progress.lost.add(f"{progress.column.table}, a damaged page ({name_of(error)})")
+
+
+def _fresh(vault: Vault, column: Column, one: encryption_keys.Sealed, progress: Progress) -> bytes | None:
+    place = column.place(one.key)
+    try:
+        return vault.seal(vault.open(one.value, place=place), place=place)
+    except Unopenable:
+        progress.lost.add(f"{column.table} under {_key_id(one.value)}")
+        return None
+
+
+def _key_id(sealed: bytes) -> str:
+    try:
+        name = key_id_of(sealed)
+    except Unopenable:
+        return "a damaged name"
+    return name if name.isascii() and name.isprintable() and name else "a damaged name"

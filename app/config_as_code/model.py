@@ -1,0 +1,80 @@
+"""What a configuration file says: destinations with their limits and mappings, and never a secret."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from app.api.mapping_schema import DOCUMENT_SCHEMA, EXAMPLE
+from app.api.schemas import Body, NewDestination
+
+VERSION = 1
+_DESTINATION_ID = r"^dst_[0-9a-z]{16,32}$"
+_MAPPING_ID = r"^map_[0-9a-z]{16,32}$"
+
+
+class WantedDestination(NewDestination):
+    """A destination as the file wants it. Without `id` it is told apart by its name."""
+
+    id: Annotated[str, Field(pattern=_DESTINATION_ID)] | None = None
+    status_callback: Annotated[
+        bool | None,
+        Field(description="Whether the journey engine is told of final states; left out, it stays as it is."),
+    ] = None
+    mappings: Annotated[list[dict[str, Any]], Field(max_length=1_000, default_factory=list)]
+
+
+class File(Body):
+    """A whole file."""
+
+    version: Literal[1]
+    destinations: Annotated[list[WantedDestination], Field(max_length=10_000)]
+
+
+class OwnMembers(Body):
+    """What a mapping of a file has beside its document: an id, and whether it is to be published."""
+
+    id: Annotated[str, Field(pattern=_MAPPING_ID)] | None = None
+    published: bool = True
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of the file, for editors; docs/configuration.schema.json is this."""
+    described = File.model_json_schema()
+    mapping = {
+        **DOCUMENT_SCHEMA,
+        "required": ["name"],
+        "properties": {
+            "id": {"type": "string", "pattern": _MAPPING_ID},
+            "published": {
+                "type": "boolean",
+                "default": True,
+                "description": "Whether events use it; false keeps it a draft.",
+            },
+            **DOCUMENT_SCHEMA["properties"],
+        },
+    }
+    mapping.pop("example")
+    described["$defs"]["Mapping"] = mapping
+    destination = described["$defs"]["WantedDestination"]
+    destination["title"] = "Destination"
+    destination["properties"]["mappings"]["items"] = {"$ref": "#/$defs/Mapping"}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **described,
+        "title": "Amazon Conversions destinations",
+        "description": "Destinations, their limits and their mappings. See docs/configuration-as-code.md.",
+        "examples": [
+            {
+                "version": VERSION,
+                "destinations": [
+                    {
+                        "name": "Acme US",
+                        "advertiser_id": "580123456789012345",
+                        "region": "NA",
+                        "currency": "USD",
+                        "mappings": [EXAMPLE],
+                    }
+                ],
+            }
+        ],
+    }

@@ -1,0 +1,101 @@
+"""Activate (R13): what to put into the journey's node, and a test that takes the same road."""
+
+import json
+import secrets
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from app.api import destinations, events, keys, mappings
+from app.api.auth import Scope
+from app.api.context import Wiring
+from app.api.errors import Refusal, Word
+from app.api.paging import MOST
+from app.api.secured_route import Wired, needs
+from app.console import pages
+from app.console.activate_view import forms
+from app.console.destination import PAGE, content_of
+from app.console.mapping_editor import sample
+from app.console.secured_page import Entrance, Form, Visiting, text
+from app.console.sessions import Visitor
+from app.domain.ids import DestinationId
+from app.ingest.group_commit import NotStored
+from app.store import destinations as stored
+
+router = APIRouter(route_class=Entrance, include_in_schema=False)
+
+# What a journey says of itself beside an event: with it, all of an execution can be found again.
+JOURNEY = {"id": "cart-reminder", "node_id": "send-to-amazon", "execution_id": "run-1"}
+
+
+@router.get(PAGE + "/activate", response_model=None)
+@needs(Scope.DESTINATIONS_READ)
+async def page(request: Request, destination_id: str, wired: Wired, visitor: Visiting) -> Response:
+    """Show address, key and payload for the Send to Destinations node."""
+    async with wired.engine.connect() as connection:
+        found = await destinations.seen(connection, visitor.caller, destination_id)
+    listed = pages.plain(await mappings.list_all(destination_id, visitor.caller, wired, limit=MOST))["items"]
+    published = [one for one in listed if one["published_version"]]
+    named = published[0]["id"] if len(published) > 1 else None
+    return pages.show(
+        request,
+        "activate.html",
+        **content_of(wired, found, visitor, "activate"),
+        url=f"{wired.public_url}/events",
+        forms=forms(
+            f"{wired.public_url}/events", found.id, named, {**sample(wired.now()), "journey": JOURNEY}
+        ),
+        mappings=published,
+        keys=await _keys(wired, visitor, found),
+        may_make_keys=visitor.caller.may(Scope.KEYS_ADMIN),
+        may_send=visitor.caller.may(Scope.EVENTS_WRITE) and wired.development,
+        sample=json.dumps(sample(wired.now()), indent=2),
+    )
+
+
+async def _keys(wired: Wiring, visitor: Visitor, found: stored.Destination) -> list[dict[str, Any]]:
+    """Return the keys that could send here now, for those who may know of keys."""
+    if not visitor.caller.may(Scope.KEYS_ADMIN):
+        return []
+    listed = pages.plain(await keys.list_all(visitor.caller, wired, MOST, None))["items"]
+    now = wired.now().isoformat()
+    return [
+        key
+        for key in listed
+        if Scope.EVENTS_WRITE in key["scopes"]
+        and key["revoked_at"] is None
+        and (key["expires_at"] is None or key["expires_at"] > now)
+        and (key["destination_ids"] is None or found.id in key["destination_ids"])
+    ]
+
+
+@router.post(PAGE + "/test", response_model=None)
+@needs(Scope.EVENTS_WRITE)
+async def test(
+    request: Request, destination_id: str, wired: Wired, visitor: Visiting, form: Form
+) -> Response:
+    """Send one marked event down the road: at the sandbox only, never to the real Amazon."""
+    if not wired.development:
+        raise Refusal(Word.FORBIDDEN, "Test events are for the sandbox; in production they would be counted.")
+    async with wired.engine.connect() as connection:
+        await destinations.seen(connection, visitor.caller, destination_id)
+    event = {**sample(wired.now()), "event_id": f"console-test-{secrets.token_hex(5)}"}
+    body = json.dumps(event).encode()
+    read = events.read_body(body, "application/json", destination_id, text(form, "mapping_id") or None)
+    allowed = visitor.caller.destination_ids
+    results = await wired.intake.receive(
+        read, allowed=None if allowed is None else frozenset(map(DestinationId, allowed))
+    )
+    if isinstance(results, NotStored):
+        raise Refusal(Word.UNAVAILABLE)
+    (result,) = results
+    content = {
+        "destination_id": destination_id,
+        "status": result.status,
+        "event_id": event["event_id"],
+        "rejection": result.rejection,
+    }
+    if request.headers.get("hx-request"):
+        return HTMLResponse(pages.part("test_part.html", **content))
+    return RedirectResponse(f"/console/destinations/{destination_id}/event?id={event['event_id']}", 303)

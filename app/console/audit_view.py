@@ -1,0 +1,51 @@
+"""The audit in sentences. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.console.mapping_view import Change, changes
+from app.store.audit import Act
+
+ACTS: Mapping[str, str] = {
+    Act.DESTINATION_CREATED: "made the destination",
+    Act.DESTINATION_CHANGED: "changed the destination",
+    Act.DESTINATION_CONNECT_BEGUN: "opened Amazon's sign-in",
+    Act.DESTINATION_CONNECTED: "connected it to Amazon",
+    Act.DESTINATION_DISCONNECTED: "disconnected it from Amazon",
+    Act.DESTINATION_PAUSED: "paused it",
+    Act.DESTINATION_RESUMED: "resumed it",
+    Act.DESTINATION_CALLBACK_CHANGED: "changed whether the journey engine is told of final states",
+    Act.DESTINATION_ARCHIVED: "deleted the destination",
+    Act.MAPPING_CREATED: "made the mapping",
+    Act.MAPPING_CHANGED: "changed the mapping's draft",
+    Act.MAPPING_PUBLISHED: "published the mapping",
+    Act.MAPPING_ROLLED_BACK: "rolled the mapping back",
+    Act.MAPPING_ARCHIVED: "deleted the mapping",
+    Act.EVENT_NAME_RENAMED: "renamed an event everywhere",
+    Act.EVENTS_REPLAYED: "sent events again",
+    Act.SUBJECT_ERASURE_REQUESTED: "asked for a person's data to be erased",
+    Act.PREFLIGHT_CONFIRMED: "confirmed a line of the preflight",
+    Act.PREFLIGHT_WITHDRAWN: "took a confirmation back",
+    Act.KEY_CREATED: "made a key",
+    Act.KEY_ROTATED: "replaced a key, the old one ending later",
+    Act.KEY_REVOKED: "revoked a key",
+}
+
+
+def sentence(act: str) -> str:
+    """Return what was done, after the name of who did it."""
+    # A row of a version to come, or of one long gone, has at least its own word.
+    return ACTS.get(act, act.replace("_", " ").replace(".", ": "))
+
+
+def page_of(entry: Mapping[str, Any]) -> str | None:
+    """Return the address of the page that shows what an act was done to, where there is one."""
+    if entry["destination_id"] is None:
+        return None
+    here = f"/console/destinations/{entry['destination_id']}"
+    return f"{here}/mappings/{entry['subject']}" if entry["subject"].startswith("map_") else here
+
+
+def differences(entry: Mapping[str, Any]) -> list[Change]:
+    """Return what an act changed, as the audit kept it."""
+    return changes(entry["before"], entry["after"] or {})

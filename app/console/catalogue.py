@@ -1,0 +1,45 @@
+"""What accepted events hold: the learned catalogue of a destination. Paths and kinds, never a value."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.api import destinations, event_schema
+from app.api.auth import Scope
+from app.api.secured_route import Wired, needs
+from app.console import pages
+from app.console.destination import PAGE, content_of
+from app.console.secured_page import Entrance, Visiting
+from app.console.wording import number, share
+from app.domain.mapping.fields import FIELDS
+
+router = APIRouter(route_class=Entrance, include_in_schema=False)
+
+_MOST = 500
+
+
+@router.get(PAGE + "/catalogue", response_model=None)
+@needs(Scope.DESTINATIONS_READ)
+async def page(request: Request, destination_id: str, wired: Wired, visitor: Visiting) -> Response:
+    """List the paths of recent events: how often each is filled, with what, and what to map it to."""
+    async with wired.engine.connect() as connection:
+        found = await destinations.seen(connection, visitor.caller, destination_id)
+    told = await event_schema.catalogue_of(destination_id, visitor.caller, wired)
+    rows = [
+        {
+            "path": one["path"],
+            "percent": round(100 * one["fill_rate"]),
+            "share": share(round(10_000 * one["fill_rate"]), 10_000),
+            "types": ", ".join(f"{name}" for name in one["types"]),
+            "forms": ", ".join(form.replace("_", " ") for form in one["forms"]),
+            "fields": ", ".join(FIELDS[name].label for name in one["suggested_for"] if name in FIELDS),
+        }
+        for one in told["items"]
+    ]
+    return pages.show(
+        request,
+        "catalogue.html",
+        **content_of(wired, found, visitor, "mappings"),
+        rows=rows[:_MOST],
+        left_off=max(0, len(rows) - _MOST),
+        events=number(told["events"]),
+    )

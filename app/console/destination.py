@@ -1,0 +1,176 @@
+"""A destination's page: set up step by step until it sends, then how it does; live while it is open."""
+
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from app.api import destination_actions, destinations, event_reports, mappings, oauth, preflight
+from app.api.auth import Scope
+from app.api.context import Wiring
+from app.api.errors import Refusal, Word
+from app.api.secured_route import Wired, needs
+from app.console import destination_view as present
+from app.console import pages
+from app.console.diagnosis_view import Diagnosis, Seen, diagnose
+from app.console.secured_page import Entrance, Form, Visiting, text
+from app.console.sessions import Visitor
+from app.console.setup_view import lines, steps
+from app.console.wording import REGIONS, STATES
+from app.domain.destination import Region
+from app.store import destinations as stored
+from app.store import metrics
+from app.store.destinations import Destination
+
+router = APIRouter(route_class=Entrance, include_in_schema=False)
+
+PAGE = "/console/destinations/{destination_id}"
+_REQUESTS = 20
+_PARCELS, _SHAPES = 60, 3_000
+
+
+@router.get(PAGE, response_model=None)
+@needs(Scope.DESTINATIONS_READ)
+async def page(
+    request: Request, destination_id: str, wired: Wired, visitor: Visiting, alike: bool = False
+) -> Response:
+    """Show how the destination does."""
+    async with wired.engine.connect() as connection:
+        found = await destinations.seen(connection, visitor.caller, destination_id)
+    ready = pages.plain(await preflight.preflight(destination_id, visitor.caller, wired))
+    mapped = pages.plain(await mappings.list_all(destination_id, visitor.caller, wired))["items"]
+    panel = await panel_of(wired, visitor, found)
+    return pages.show(
+        request,
+        "destination.html",
+        leads_to=sign_in_origin(wired, found.region),
+        **content_of(wired, found, visitor, "overview"),
+        alike=alike,
+        configured=wired.amazon_configured,
+        steps=steps(pages.plain(destinations.shown(found)), mapped, panel["stats"]["counts"]["accepted"]),
+        checks=lines(ready["checks"]),
+        ready=ready["ready"],
+        mappings=mapped,
+        **panel,
+    )
+
+
+def content_of(wired: Wiring, found: Destination, visitor: Visitor, tab: str) -> dict[str, Any]:
+    """Return what the head of every page of a destination shows."""
+    shown = pages.plain(destinations.shown(found))
+    return {
+        "destination": shown,
+        "state": STATES[shown["state"]],
+        "region": REGIONS[shown["region"]],
+        "tab": tab,
+        "may_write": visitor.caller.may(Scope.DESTINATIONS_WRITE) and shown["state"] != "archived",
+        "may_replay": visitor.caller.may(Scope.REPLAY) and shown["state"] != "archived",
+        "may_read_events": visitor.caller.may(Scope.EVENTS_READ),
+        "development": wired.development,
+        "amazon": sign_in_origin(wired, found.region),
+    }
+
+
+async def panel_of(wired: Wiring, visitor: Visitor, found: Destination) -> dict[str, Any]:
+    """Return what of the page moves: figures, diagnosis, lane, charts. One connection, four short reads."""
+    stats = pages.plain(await event_reports.stats(found.id, visitor.caller, wired))
+    now = datetime.now(UTC)
+    async with wired.pool.acquire() as connection:
+        about = await metrics.connection_of(connection, found.number)
+        requests = await metrics.requests(connection, found.number, _REQUESTS)
+        minutes = await metrics.minutes(connection, found.number, span=present.SPAN, step=present.STEP)
+        first = await metrics.first_answer(connection, found.number)
+        samples = await metrics.samples(connection, found.number, _PARCELS)
+    assert about is not None
+    shapes = metrics.shapes_in(samples)[0][:_SHAPES]
+    shown = pages.plain(destinations.shown(found))
+    return {
+        "stats": stats,
+        "pipeline": present.pipeline(stats["counts"]),
+        "rejections": present.causes(stats["rejections"]),
+        "dead_letters": present.causes(stats["dead_letters"]),
+        "diagnosis": diagnose(Seen(shown, stats, requests, about.gate_until, now)),
+        "gauges": present.lane(stats, about, now),
+        "charts": present.charts(minutes, now),
+        "busy": bool(minutes),
+        "coverage": present.coverage(shapes),
+        "sampled": len(shapes),
+        "spanned": present.spanned([sample.accepted_at for sample in samples or ()]),
+        # What Amazon answered with refusals only is no activity either.
+        "viewing": present.viewing(first if stats["counts"]["delivered"] else None, now),
+        "about": about,
+    }
+
+
+async def diagnosis_of(wired: Wiring, visitor: Visitor, found: Destination) -> Diagnosis:
+    """Return the one thing to know about a destination, for pages that show nothing else of it."""
+    stats = pages.plain(await event_reports.stats(found.id, visitor.caller, wired))
+    async with wired.pool.acquire() as connection:
+        about = await metrics.connection_of(connection, found.number)
+        requests = await metrics.requests(connection, found.number, _REQUESTS)
+    assert about is not None
+    shown = pages.plain(destinations.shown(found))
+    return diagnose(Seen(shown, stats, requests, about.gate_until, datetime.now(UTC)))
+
+
+def sign_in_origin(wired: Wiring, region: Region) -> str:
+    """Return the origin of Amazon's sign-in page, which the connect button leads to."""
+    parts = urlsplit(wired.sign_in.authorize_url(region, state="-", code_verifier="-" * 43))
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+@router.post(PAGE + "/connect", response_model=None)
+@needs(Scope.DESTINATIONS_WRITE)
+async def connect(destination_id: str, wired: Wired, visitor: Visiting, form: Form) -> Response:
+    """Open Amazon's sign-in (R8)."""
+    if not wired.amazon_configured:
+        raise Refusal(
+            Word.SIGN_IN_FAILED, "AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET are not set; ask the operator."
+        )
+    begun = await oauth.connect(destination_id, visitor.caller, wired)
+    return RedirectResponse(begun["authorize_url"], 303)
+
+
+@router.post(PAGE + "/pause", response_model=None)
+@needs(Scope.DESTINATIONS_WRITE)
+async def pause(destination_id: str, wired: Wired, visitor: Visiting, form: Form) -> Response:
+    """Hold the destination's events."""
+    await destination_actions.pause(destination_id, visitor.caller, wired, Response())
+    return _back(destination_id)
+
+
+@router.post(PAGE + "/resume", response_model=None)
+@needs(Scope.DESTINATIONS_WRITE)
+async def resume(destination_id: str, wired: Wired, visitor: Visiting, form: Form) -> Response:
+    """Let the destination's events go."""
+    await destination_actions.resume(destination_id, visitor.caller, wired, Response())
+    return _back(destination_id)
+
+
+@router.post(PAGE + "/disconnect", response_model=None)
+@needs(Scope.DESTINATIONS_WRITE)
+async def disconnect(destination_id: str, wired: Wired, visitor: Visiting, form: Form) -> Response:
+    """Delete the tokens."""
+    await destination_actions.disconnect(destination_id, visitor.caller, wired, Response())
+    return _back(destination_id)
+
+
+@router.post(PAGE + "/delete", response_model=None)
+@needs(Scope.DESTINATIONS_WRITE)
+async def delete(
+    request: Request, destination_id: str, wired: Wired, visitor: Visiting, form: Form
+) -> Response:
+    """Archive the destination, once its name was typed to confirm it."""
+    async with wired.engine.connect() as connection:
+        found = await stored.find(connection, destination_id)
+    if found is None or text(form, "name") != found.name.strip():
+        raise Refusal(Word.INVALID, "Type the destination's name exactly to delete it. Nothing was deleted.")
+    discard = text(form, "discard") == "on"
+    await destination_actions.delete(destination_id, visitor.caller, wired, request, discard)
+    return RedirectResponse("/console", 303)
+
+
+def _back(destination_id: str) -> Response:
+    return RedirectResponse(f"/console/destinations/{destination_id}", 303)

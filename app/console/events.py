@@ -1,0 +1,137 @@
+"""Where did my event go? Lists by status, and the trace of one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from app.api import destinations, event_reports, mappings
+from app.api.auth import Scope
+from app.api.context import Wiring
+from app.api.errors import Refusal, Word
+from app.api.secured_route import Wired, needs
+from app.console import event_view as present
+from app.console import pages
+from app.console.destination import PAGE, content_of, diagnosis_of
+from app.console.secured_page import Entrance, Visiting
+from app.console.sessions import Visitor
+from app.console.wording import STATUSES
+from app.domain.conversion.event_types import EVENT_TYPES
+from app.domain.outcomes.status import Status
+from app.store import audit
+from app.store.destinations import Destination
+
+router = APIRouter(route_class=Entrance, include_in_schema=False)
+
+_A_PAGE = 50
+
+
+@router.get(PAGE + "/events", response_model=None)
+@needs(Scope.EVENTS_READ)
+async def list_events(
+    *,
+    request: Request,
+    destination_id: str,
+    wired: Wired,
+    visitor: Visiting,
+    status: Annotated[str, Query(max_length=20)] = "",
+    reason: Annotated[str, Query(max_length=64)] = "",
+    execution: Annotated[str, Query(max_length=128)] = "",
+    cursor: Annotated[str | None, Query(max_length=200)] = None,
+) -> Response:
+    """List a destination's events, newest first."""
+    async with wired.engine.connect() as connection:
+        found = await destinations.seen(connection, visitor.caller, destination_id)
+    wanted = Status(status) if status in STATUSES else None
+    answer = await event_reports.list_events(
+        destination_id,
+        visitor.caller,
+        wired,
+        status=wanted,
+        reason=reason or None,
+        since=None,
+        execution_id=execution or None,
+        cursor=cursor,
+        limit=_A_PAGE,
+    )
+    listed = pages.plain(answer)
+    return pages.show(
+        request,
+        "events.html",
+        **content_of(wired, found, visitor, "events"),
+        items=listed["items"],
+        next_cursor=listed["next_cursor"],
+        unreadable=listed["unreadable_batches"],
+        chosen=status if wanted else "",
+        reason=reason,
+        execution=execution,
+        statuses=STATUSES,
+        types=EVENT_TYPES,
+        later=cursor is not None,
+    )
+
+
+@router.get(PAGE + "/event", response_model=None)
+@needs(Scope.EVENTS_READ)
+async def trace(
+    *,
+    request: Request,
+    destination_id: str,
+    wired: Wired,
+    visitor: Visiting,
+    id: Annotated[str, Query(max_length=600)] = "",  # noqa: A002
+    mapping: Annotated[str | None, Query(max_length=64)] = None,
+) -> Response:
+    """Tell everything that happened to one event; without an id, lead to the list."""
+    if not id.strip():
+        return RedirectResponse(f"/console/destinations/{destination_id}/events", 303)
+    async with wired.engine.connect() as connection:
+        found = await destinations.seen(connection, visitor.caller, destination_id)
+    content = content_of(wired, found, visitor, "events")
+    try:
+        answer = await event_reports.explain_event(id, visitor.caller, wired, destination_id, mapping)
+    except Refusal as refusal:
+        if refusal.problem.word is Word.NOT_FOUND:
+            told = refusal.problem.detail
+            return pages.show(request, "event_missing.html", status=404, **content, id=id, told=told)
+        if refusal.problem.word is Word.EVENT_AMBIGUOUS:
+            under = [(one, await _name(wired, found, one)) for one in refusal.problem.extra["mapping_ids"]]
+            return pages.show(request, "event_choice.html", **content, id=id, under=under)
+        raise
+    return pages.show(request, "event.html", **await told_of(wired, visitor, found, pages.plain(answer)))
+
+
+async def told_of(
+    wired: Wiring, visitor: Visitor, found: Destination, trace: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what an event's page shows, from its trace as the API answers it."""
+    # What an event waits for is mostly its destination's matter.
+    waits = not present.is_final(trace) and visitor.caller.may(Scope.DESTINATIONS_READ)
+    return {
+        **content_of(wired, found, visitor, "events"),
+        "trace": trace,
+        "word": present.verdict(trace),
+        "story": present.story(
+            trace, await _name(wired, found, trace["mapping_id"]), await _names(wired, trace["replays"])
+        ),
+        "warnings": present.warnings(trace),
+        "final": present.is_final(trace),
+        "diagnosis": await diagnosis_of(wired, visitor, found) if waits else None,
+    }
+
+
+async def _names(wired: Wiring, replays: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+    """Return what the keys are called by which an event was replayed."""
+    if not replays:
+        return {}
+    async with wired.engine.connect() as connection:
+        return await audit.names(connection, [one["by"] for one in replays])
+
+
+async def _name(wired: Wiring, destination: Destination, mapping: str | None) -> str | None:
+    """Return what a mapping is called, a deleted one too, or None where the event names none."""
+    if mapping is None:
+        return None
+    async with wired.engine.connect() as connection:
+        return str((await mappings.found(connection, destination, mapping)).draft["name"])

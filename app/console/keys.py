@@ -1,0 +1,132 @@
+"""Keys: made with a role or for a journey, shown once, replaced, revoked."""
+
+from datetime import timedelta
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import ValidationError
+from starlette.responses import RedirectResponse, Response
+
+from app.api import destinations, keys
+from app.api.auth import Scope
+from app.api.context import Wiring
+from app.api.errors import Refusal, Word, status_of
+from app.api.field_errors import fields_of
+from app.api.paging import MOST, Cursor
+from app.api.schemas import KeyRotation, NewKey
+from app.api.secured_route import Wired, needs
+from app.console import form_view, pages
+from app.console.secured_page import Entrance, Form, Visiting, text
+from app.console.sessions import ROLES, Visitor, role_of
+
+router = APIRouter(route_class=Entrance, include_in_schema=False)
+
+# What a key can be for, from the least to the most.
+PURPOSES: tuple[tuple[str, str, str, frozenset[str]], ...] = (
+    (
+        "journey",
+        "Journey",
+        "Sends events, and does nothing else. For a Send to Destinations node.",
+        frozenset({Scope.EVENTS_WRITE}),
+    ),
+    ("viewer", "Viewer", "Looks at everything here, changes nothing.", frozenset(ROLES[0][1])),
+    ("operator", "Operator", "A viewer who may also send test events and replay.", frozenset(ROLES[1][1])),
+    (
+        "editor",
+        "Editor",
+        "An operator who may also make, connect, map, pause and delete.",
+        frozenset(ROLES[2][1]),
+    ),
+    ("admin", "Admin", "Everything, keys and erasure too.", frozenset(ROLES[3][1])),
+)
+OVERLAPS = (("0", "At once"), ("3600", "In an hour"), ("86400", "In a day"), ("604800", "In a week"))
+LIVES = (("", "Until it is revoked"), ("30", "30 days"), ("90", "90 days"), ("365", "A year"))
+
+
+@router.get("/console/keys", response_model=None)
+@needs(*Scope)
+async def page(request: Request, wired: Wired, visitor: Visiting, cursor: Cursor = None) -> Response:
+    """List keys, and a form for another."""
+    return await _page(request, wired, visitor, cursor=cursor)
+
+
+@router.post("/console/keys", response_model=None)
+@needs(Scope.KEYS_ADMIN)
+async def create(request: Request, wired: Wired, visitor: Visiting, form: Form) -> Response:
+    """Make a key and show it on the page that answers; nothing shows it again."""
+    scopes = next((each[3] for each in PURPOSES if each[0] == text(form, "purpose")), frozenset())
+    limited, days = text(form, "destination_id"), text(form, "days")
+    body: dict[str, Any] = {"name": text(form, "name"), "scopes": sorted(scopes)}
+    if limited:
+        body["destination_ids"] = [limited]
+    if days in {value for value, _ in LIVES if value}:
+        body["expires_at"] = (wired.now() + timedelta(days=int(days))).isoformat()
+    try:
+        made = await keys.create(NewKey.model_validate(body), visitor.caller, wired)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        told = form_view.of_errors(found, fields_of(found))
+        return await _page(request, wired, visitor, problems=told, status=422)
+    except Refusal as refusal:
+        told = form_view.of_fields(refusal.problem.fields)
+        return await _page(request, wired, visitor, problems=told, status=status_of(refusal.problem))
+    return await _page(request, wired, visitor, made=pages.plain(made))
+
+
+@router.post("/console/keys/{key_id}/revoke", response_model=None)
+@needs(Scope.KEYS_ADMIN)
+async def revoke(request: Request, key_id: str, wired: Wired, visitor: Visiting, form: Form) -> Response:
+    """Revoke a key, and with it every session that it was exchanged for."""
+    await keys.revoke(key_id, visitor.caller, wired, request)
+    return RedirectResponse("/console/keys", 303)
+
+
+@router.post("/console/keys/{key_id}/replace", response_model=None)
+@needs(Scope.KEYS_ADMIN)
+async def replace(request: Request, key_id: str, wired: Wired, visitor: Visiting, form: Form) -> Response:
+    """Make a key that may do the same and show it; the old one works on for the overlap."""
+    chosen = text(form, "overlap")
+    if chosen not in {value for value, _ in OVERLAPS}:
+        raise Refusal(Word.INVALID, "Choose one of the overlaps listed.")
+    body = KeyRotation.model_validate({"overlap_seconds": int(chosen)})
+    made = await keys.rotate(key_id=key_id, caller=visitor.caller, wired=wired, request=request, body=body)
+    return await _page(request, wired, visitor, made=pages.plain(made))
+
+
+async def _page(
+    request: Request,
+    wired: Wiring,
+    visitor: Visitor,
+    *,
+    cursor: str | None = None,
+    problems: dict[str, str] | None = None,
+    made: dict[str, Any] | None = None,
+    status: int = 200,
+) -> Response:
+    if not visitor.caller.may(Scope.KEYS_ADMIN):
+        return pages.show(request, "not_yours.html", what="Keys", who="an admin")
+    listed = pages.plain(await keys.list_all(visitor.caller, wired, 50, cursor))
+    known = pages.plain(
+        await destinations.list_all(caller=visitor.caller, wired=wired, q=None, state=None, limit=MOST)
+    )
+    now = wired.now().isoformat()
+    return pages.show(
+        request,
+        "keys.html",
+        status=status,
+        keys=[_shown(key, now) for key in listed["items"]],
+        next_cursor=listed["next_cursor"],
+        destinations=known["items"],
+        purposes=PURPOSES,
+        lives=LIVES,
+        overlaps=OVERLAPS,
+        problems=problems or {},
+        made=made,
+    )
+
+
+def _shown(key: dict[str, Any], now: str) -> dict[str, Any]:
+    over = "revoked" if key["revoked_at"] else "expired" if (key["expires_at"] or "9") < now else None
+    scopes = frozenset(key["scopes"])
+    purpose = next((label for _, label, _, needed in PURPOSES if needed == scopes), None)
+    return {**key, "over": over, "purpose": purpose or role_of(scopes) or ", ".join(sorted(scopes))}

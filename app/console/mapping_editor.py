@@ -1,0 +1,302 @@
+"""The mapping screen (R9, R10): made, edited with a live preview."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.datastructures import FormData
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from app.api import catalog, destinations, mappings
+from app.api import event_schema as catalogues
+from app.api import preview as previews
+from app.api.auth import Scope
+from app.api.context import Wiring
+from app.api.errors import Refusal, status_of
+from app.api.paging import Cursor
+from app.api.schemas import Preview
+from app.api.secured_route import Wired, needs
+from app.console import pages
+from app.console.destination import PAGE, content_of
+from app.console.form_view import of_fields
+from app.console.mapping_form import from_form, kept, to_form
+from app.console.mapping_view import paths, preview, slips
+from app.console.problem_view import Told, told
+from app.console.secured_page import Entrance, Form, Visiting, matching, text
+from app.console.sessions import Visitor
+from app.domain import strict_json
+from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
+from app.domain.mapping.document import MAX_CUSTOM_FIELDS, Problem, check_draft, check_publishable
+from app.store import event_names
+
+router = APIRouter(route_class=Entrance, include_in_schema=False)
+
+MAPPINGS = PAGE + "/mappings"
+MAPPING = MAPPINGS + "/{mapping_id}"
+
+# Where a new mapping begins: the fields that a journey's events usually have.
+BEGINNING: dict[str, Any] = {
+    "event_source": "WEBSITE",
+    "country_code": {"path": "user.country", "default": "US"},
+    "fields": {
+        "event_timestamp": {"path": "event.timestamp"},
+        "email": {"path": "user.email"},
+        "phone": {"path": "user.phone"},
+        "maid": {"path": "user.maid"},
+        "first_name": {"path": "user.first_name"},
+        "last_name": {"path": "user.last_name"},
+    },
+}
+
+
+def sample(now: datetime) -> dict[str, Any]:
+    """Return the event that a preview begins with: nobody's, and just now."""
+    return {
+        "event_id": "order-1001",
+        "event": {
+            "name": "addToCart",
+            "timestamp": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+            "properties": {"brand": "acme", "sku": "A17", "quantity": 1, "total": 129.5},
+        },
+        "user": {
+            "email": "ada@example.com",
+            "phone": "+1 555 010 0199",
+            "first_name": "Ada",
+            "last_name": "Lovelace",
+            "country": "US",
+        },
+        "consent": {"ad_storage": "GRANTED", "user_data": "GRANTED"},
+    }
+
+
+@router.get(MAPPINGS, response_model=None)
+@needs(Scope.DESTINATIONS_READ)
+async def list_all(
+    request: Request, destination_id: str, wired: Wired, visitor: Visiting, cursor: Cursor = None
+) -> Response:
+    """List the destination's mappings, a page at a time."""
+    content = await _content(wired, visitor, destination_id)
+    found = pages.plain(await mappings.list_all(destination_id, visitor.caller, wired, cursor=cursor))
+    return pages.show(
+        request,
+        "mappings.html",
+        **content,
+        mappings=found["items"],
+        next_cursor=found["next_cursor"],
+        later=cursor is not None,
+        types=EVENT_TYPES,
+        sources=EVENT_SOURCES,
+    )
+
+
+@router.get(MAPPINGS + "/new", response_model=None)
+@needs(Scope.DESTINATIONS_WRITE)
+async def new(request: Request, destination_id: str, wired: Wired, visitor: Visiting) -> Response:
+    """Ask for a name and the action."""
+    return await _new(request, destination_id, wired, visitor, "", {})
+
+
+@router.post(MAPPINGS + "/new", response_model=None)
+@needs(Scope.DESTINATIONS_WRITE)
+async def create(
+    request: Request, destination_id: str, wired: Wired, visitor: Visiting, form: Form
+) -> Response:
+    """Make a draft and go on to its fields."""
+    name = text(form, "name")
+    draft = {"name": name, "action": text(form, "action") or None, **BEGINNING}
+    try:
+        made = pages.plain(await mappings.create(destination_id, draft, visitor.caller, wired))
+    except Refusal as refusal:
+        if status_of(refusal.problem) != 422:
+            raise
+        told = of_fields(refusal.problem.fields)
+        return await _new(request, destination_id, wired, visitor, name, told, 422)
+    return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{made['id']}", 303)
+
+
+async def _new(
+    request: Request,
+    destination_id: str,
+    wired: Wiring,
+    visitor: Visitor,
+    name: str,
+    told: dict[str, str],
+    status: int = 200,
+) -> Response:
+    content = await _content(wired, visitor, destination_id)
+    actions = catalog.amazon()["actions"]
+    return pages.show(
+        request, "mapping_new.html", status=status, **content, name=name, problems=told, actions=actions
+    )
+
+
+@router.get(MAPPING, response_model=None)
+@needs(Scope.DESTINATIONS_READ)
+async def page(
+    request: Request,
+    destination_id: str,
+    mapping_id: str,
+    wired: Wired,
+    visitor: Visiting,
+    saved: Annotated[bool, Query()] = False,
+) -> Response:
+    """Show the form, beside it what a sample event becomes."""
+    content = await _content(wired, visitor, destination_id)
+    found = pages.plain(await mappings.read(destination_id, mapping_id, visitor.caller, wired))
+    return await _editor(request, wired, content, found, _document(found), saved=saved)
+
+
+@router.post(MAPPING, response_model=None)
+@needs(Scope.DESTINATIONS_WRITE)
+async def save(
+    *, request: Request, destination_id: str, mapping_id: str, wired: Wired, visitor: Visiting, form: Form
+) -> Response:
+    """Save the draft as the form says; or show the form again, each problem at its field."""
+    content = await _content(wired, visitor, destination_id)
+    found = pages.plain(await mappings.read(destination_id, mapping_id, visitor.caller, wired))
+    document = kept(_document(found), from_form(_given(form)))
+    if check_draft(document):
+        return await _editor(request, wired, content, found, document, status=422)
+    # A member that the form no longer says is taken away; that is what null means in a change.
+    body = {**dict.fromkeys(_document(found)), **document}
+    try:
+        await mappings.change(
+            destination_id=destination_id,
+            mapping_id=mapping_id,
+            body=body,
+            caller=visitor.caller,
+            wired=wired,
+            request=matching(request, text(form, "version")),
+        )
+    except Refusal as refusal:
+        said = (
+            refusal.problem.detail
+            or "Someone changed this mapping since you opened it. What you typed is kept below, "
+            "not saved; saving it now replaces what they changed."
+        )
+        return await _editor(
+            request, wired, content, found, document, status=status_of(refusal.problem), refused=said
+        )
+    onward = "/publish" if text(form, "then") == "publish" else "?saved=1"
+    return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}{onward}", 303)
+
+
+@router.post(MAPPING + "/preview", response_model=None)
+@needs(Scope.DESTINATIONS_READ)
+async def show_preview(
+    *, request: Request, destination_id: str, mapping_id: str, wired: Wired, visitor: Visiting, form: Form
+) -> Response:
+    """Show what the sample becomes with the form as it is now; nothing is stored."""
+    event = strict_json.parse(text(form, "sample").encode())
+    wrong = None
+    if isinstance(event, strict_json.Malformed):
+        wrong = strict_json.SENTENCES[event.why].replace("The body", "The sample")
+    elif not isinstance(event, dict):
+        wrong = "The sample is one event: a JSON object."
+    document = from_form(_given(form))
+    lacking = check_publishable(document)
+    async with wired.engine.connect() as connection:
+        destination = await destinations.seen(connection, visitor.caller, destination_id)
+    shown = None
+    if wrong is None and not lacking:
+        body = Preview.model_construct(event=event, mapping=document)
+        answer = await previews.preview(destination_id, mapping_id, body, visitor.caller, wired)
+        shown = preview(pages.plain(answer))
+    html = pages.part(
+        "preview_part.html",
+        wrong=wrong,
+        lacking=_told(lacking),
+        odd=slips(document, destination.region),
+        shown=shown,
+    )
+    return HTMLResponse(html)
+
+
+@router.post(MAPPING + "/delete", response_model=None)
+@needs(Scope.DESTINATIONS_WRITE)
+async def delete(
+    request: Request, destination_id: str, mapping_id: str, wired: Wired, visitor: Visiting, form: Form
+) -> Response:
+    """Archive the mapping."""
+    await mappings.delete(destination_id, mapping_id, visitor.caller, wired, request)
+    return RedirectResponse(f"/console/destinations/{destination_id}/mappings", 303)
+
+
+def _told(problems: Sequence[Problem]) -> list[Told]:
+    return told((one.path, one.sentence) for one in problems)
+
+
+def _given(form: FormData) -> dict[str, str]:
+    return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+_MEMBERS = (
+    "name",
+    "action",
+    "event_type",
+    "event_source",
+    "event_name",
+    "country_code",
+    "fields",
+    "custom_data",
+    "consent",
+)
+
+
+def _document(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the draft itself out of a mapping as the API shows it."""
+    return {name: found[name] for name in _MEMBERS if name in found}
+
+
+async def _content(wired: Wiring, visitor: Visitor, destination_id: str) -> dict[str, Any]:
+    async with wired.engine.connect() as connection:
+        found = await destinations.seen(connection, visitor.caller, destination_id)
+    return content_of(wired, found, visitor, "mappings")
+
+
+async def _editor(
+    request: Request,
+    wired: Wiring,
+    content: dict[str, Any],
+    found: dict[str, Any],
+    document: dict[str, Any],
+    *,
+    status: int = 200,
+    saved: bool = False,
+    refused: str | None = None,
+) -> Response:
+    async with wired.engine.connect() as connection:
+        pins = await event_names.of_advertiser(connection, content["destination"]["advertiser_id"])
+    visitor: Visitor = request.state.visitor
+    learned = (await catalogues.catalogue(content["destination"]["id"], visitor.caller, wired))["items"]
+    event = sample(wired.now())
+    wrong = check_draft(document)
+    kind = catalog.amazon()
+    shown = None
+    if not check_publishable(document):
+        # Read as the door reads events: its numbers are exact, those of Python's own are not.
+        read = strict_json.parse(json.dumps(event).encode())
+        body = Preview.model_construct(event=read, mapping=document)
+        id_ = content["destination"]["id"]
+        shown = preview(pages.plain(await previews.preview(id_, found["id"], body, visitor.caller, wired)))
+    return pages.show(
+        request,
+        "mapping.html",
+        status=status,
+        **content,
+        mapping=found,
+        form=to_form(document, wrong),
+        wrong=_told(wrong),
+        lacking=_told(check_publishable(document)),
+        refused=refused,
+        saved=saved,
+        kind=kind,
+        most=MAX_CUSTOM_FIELDS,
+        pins=[{"type": EVENT_TYPES[pin.event_type].label, "name": pin.name} for pin in pins],
+        sample=json.dumps(event, indent=2),
+        paths=paths(event, learned),
+        odd=slips(document, content["destination"]["region"]),
+        shown=shown,
+    )

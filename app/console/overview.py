@@ -1,0 +1,80 @@
+"""All Destinations: what can be made, and what there is."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from app.api import catalog, destinations
+from app.api.auth import Scope
+from app.api.context import Wiring
+from app.api.paging import Cursor, cursor_of, number_of, page_of
+from app.api.secured_route import Wired, needs
+from app.console import pages
+from app.console.overview_view import DAYS, Row, rows
+from app.console.secured_page import Entrance, Visiting
+from app.domain.destination import State
+from app.store import destinations as stored
+from app.store import metrics
+
+router = APIRouter(route_class=Entrance, include_in_schema=False)
+
+_A_PAGE = 50
+Search = Annotated[str, Query(max_length=200)]
+
+
+@router.get("/console", response_model=None)
+@needs(Scope.DESTINATIONS_READ)
+async def overview(
+    request: Request,
+    wired: Wired,
+    visitor: Visiting,
+    q: Search = "",
+    state: Annotated[State | None, Query()] = None,
+    cursor: Cursor = None,
+) -> Response:
+    """Show the catalogue and the list; a search that is being typed gets the part below it only."""
+    async with wired.engine.connect() as connection:
+        found = await stored.page(
+            connection,
+            limit=_A_PAGE + 1,
+            after=number_of(cursor),
+            search=q.strip() or None,
+            state=state,
+            only=visitor.caller.only,
+        )
+    items, more = page_of(found, _A_PAGE)
+    content: dict[str, Any] = {
+        "q": q,
+        "state": None if state is None else state.value,
+        "types": catalog.search(q),
+        "rows": await _rows(wired, items),
+        "searched": bool(q.strip()) or state is not None,
+        "next_cursor": cursor_of(items[-1].number) if more else None,
+        "may_create": visitor.caller.may(Scope.DESTINATIONS_WRITE) and visitor.caller.destination_ids is None,
+    }
+    if request.headers.get("hx-request"):
+        return HTMLResponse(pages.part("overview_part.html", **content))
+    return pages.show(request, "overview.html", **content)
+
+
+@router.get("/console/", response_model=None)
+@needs(Scope.DESTINATIONS_READ)
+async def slash() -> Response:
+    """Lead to the address without the slash."""
+    return RedirectResponse("/console", 303)
+
+
+async def _rows(wired: Wiring, items: Sequence[stored.Destination]) -> list[Row]:
+    ids = {item.number: str(item.id) for item in items}
+    async with wired.pool.acquire() as connection:
+        days = defaultdict(list)
+        for day in await metrics.days(connection, list(ids), DAYS):
+            days[ids[day.destination]].append(day)
+        last = await metrics.last_answers(connection, list(ids))
+    today = wired.now().astimezone(UTC).date()
+    shown = [pages.plain(destinations.shown(item)) for item in items]
+    return rows(shown, days, {ids[number]: at for number, at in last.items()}, today)

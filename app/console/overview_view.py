@@ -1,0 +1,74 @@
+"""The list of destinations: one line each, with a spark of its last days. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from app.console.wording import REGIONS, STATES, Word, number, share
+from app.store.metrics import Day
+
+DAYS = 14
+ERROR_DAYS = 7
+_WIDTH, _HEIGHT = 112.0, 24.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One destination as the list shows it."""
+
+    id: str
+    name: str
+    advertiser_id: str
+    region: str
+    state: Word
+    last_delivery: datetime | None
+    errors: str
+    errors_tone: str
+    spark: str
+    spark_says: str
+
+
+def rows(
+    items: Sequence[Mapping[str, Any]],
+    days: Mapping[str, Sequence[Day]],
+    last: Mapping[str, datetime],
+    today: date,
+) -> list[Row]:
+    """Return the lines for destinations as the API shows them; `days` and `last` are by their ids."""
+    return [_row(item, days.get(item["id"], ()), last.get(item["id"]), today) for item in items]
+
+
+def _row(item: Mapping[str, Any], days: Sequence[Day], last: datetime | None, today: date) -> Row:
+    recent = [day for day in days if day.day > today - timedelta(days=ERROR_DAYS)]
+    wrong = sum(day.dead + day.expired + day.rejected for day in recent)
+    whole = sum(day.accepted + day.rejected for day in recent)
+    delivered = by_day(days, today)
+    return Row(
+        id=item["id"],
+        name=item["name"],
+        advertiser_id=item["advertiser_id"],
+        region=REGIONS[item["region"]],
+        state=STATES[item["state"]],
+        last_delivery=last,
+        errors=share(wrong, whole),
+        errors_tone="bad" if whole and wrong / whole > 0.05 else "warn" if wrong else "quiet",
+        spark=line(delivered),
+        spark_says=f"{number(sum(delivered))} delivered in {DAYS} days, {number(delivered[-1])} today",
+    )
+
+
+def by_day(days: Sequence[Day], today: date) -> list[int]:
+    """Return what was delivered on each of the last days, oldest first, idle days as 0."""
+    delivered = {day.day: day.delivered for day in days}
+    return [delivered.get(today - timedelta(days=back), 0) for back in reversed(range(DAYS))]
+
+
+def line(values: Sequence[int]) -> str:
+    """Return the points of a line through values, for an SVG of 112 × 24; a flat one lies at the bottom."""
+    most = max(values) or 1
+    step = _WIDTH / (len(values) - 1)
+    return " ".join(
+        f"{place * step:.1f},{_HEIGHT - 2 - value / most * (_HEIGHT - 4):.1f}"
+        for place, value in enumerate(values)
+    )

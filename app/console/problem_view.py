@@ -1,0 +1,84 @@
+"""What is wrong or missing in a mapping: the field as the form calls it, a sentence, and where. Pure."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from app.domain.mapping.fields import FIELDS
+
+_LABELS: Mapping[str, str] = {
+    "": "The mapping",
+    "name": "Mapping name",
+    "action": "Action",
+    "event_type": "Event Type",
+    "event_source": "Event Source",
+    "event_name": "Event Name",
+    "country_code": "Country Code",
+    "fields": "Match Keys",
+    "custom_data": "Custom Data Fields",
+    "consent": "Consent",
+    "consent.mode": "Consent",
+    "consent.user_data": "Consent: user data",
+    "consent.ad_storage": "Consent: ad storage",
+    "consent.string": "Consent string",
+}
+_PARTS: Mapping[str, str] = {
+    "pipe": "functions",
+    "path": "field of the event",
+    "default": "otherwise",
+    "const": "value",
+}
+_PART = re.compile(r"^(.+)\.(pipe|path|default|const)(\[\d+\])*$")
+_ROW = re.compile(r"^custom_data\[(\d+)\](?:\.name)?$")
+# The section of the form that holds a field, where it is not one of the labelled inputs.
+_SECTIONS: Mapping[str, str] = {
+    "fields": "fields",
+    "custom_data": "fields",
+    "country_code": "settings",
+    "consent": "consent",
+}
+_INPUTS = ("name", "event_type", "event_source", "event_name")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One problem for people. `anchor` is the id of the place on the form."""
+
+    label: str
+    sentence: str
+    anchor: str
+
+
+def label(place: str) -> str:
+    """Return what the form calls a place of a mapping document."""
+    if place in _LABELS:
+        return _LABELS[place]
+    if part := _PART.match(place):
+        return f"{label(part[1])}, {_PARTS[part[2]]}"
+    if row := _ROW.match(place):
+        return f"Custom Data Fields, row {int(row[1]) + 1}"
+    name = place.removeprefix("fields.")
+    if name in FIELDS and name != place:
+        return FIELDS[name].label
+    if place.startswith("custom_data."):
+        return f"Custom data: {place.removeprefix('custom_data.')}"
+    return place
+
+
+def told(problems: Iterable[tuple[str, str]]) -> list[Told]:
+    """Return problems of a document, each a place and a sentence, for people."""
+    return [Told(label(place), _sentence(place, sentence), _anchor(place)) for place, sentence in problems]
+
+
+def _sentence(place: str, sentence: str) -> str:
+    # The API names the member; beside the label it would be said twice, once in the words of machines.
+    return (
+        "needed before it can be published."
+        if sentence == f"To publish, a mapping needs {place}."
+        else sentence
+    )
+
+
+def _anchor(place: str) -> str:
+    top = re.split(r"[.\[]", place, maxsplit=1)[0]
+    return f"f-{top}" if top in _INPUTS else _SECTIONS.get(top, "mapping")

@@ -1,0 +1,189 @@
+"""Publishing a mapping: what changes, which name is pinned, versions and the way back."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from app.api import advertisers, destinations, event_schema, mappings
+from app.api.auth import Scope
+from app.api.context import Wiring
+from app.api.errors import Problem, Refusal, Word, status_of
+from app.api.schemas import Rename, Rollback
+from app.api.secured_route import Wired, needs
+from app.console import pages
+from app.console.destination import content_of
+from app.console.mapping_editor import MAPPING
+from app.console.mapping_view import changes
+from app.console.preview_view import tried_out
+from app.console.problem_view import told
+from app.console.secured_page import Entrance, Form, Visiting, matching, text
+from app.console.sessions import Visitor
+from app.console.wording import person
+from app.domain.conversion.event_types import EVENT_TYPES
+from app.store import audit
+
+router = APIRouter(route_class=Entrance, include_in_schema=False)
+
+
+@router.get(MAPPING + "/publish", response_model=None)
+@needs(Scope.DESTINATIONS_READ)
+async def page(
+    request: Request, destination_id: str, mapping_id: str, wired: Wired, visitor: Visiting
+) -> Response:
+    """Show what publishing would change, and every earlier version."""
+    return await _page(request, destination_id, mapping_id, wired, visitor)
+
+
+@router.post(MAPPING + "/publish", response_model=None)
+@needs(Scope.DESTINATIONS_WRITE)
+async def publish(
+    *, request: Request, destination_id: str, mapping_id: str, wired: Wired, visitor: Visiting, form: Form
+) -> Response:
+    """Publish the draft that the page had shown; or say what stands against it."""
+    try:
+        await mappings.publish(
+            destination_id=destination_id,
+            mapping_id=mapping_id,
+            caller=visitor.caller,
+            wired=wired,
+            request=matching(request, text(form, "version")),
+        )
+    except Refusal as refusal:
+        return await _page(request, destination_id, mapping_id, wired, visitor, refusal.problem)
+    return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}/publish", 303)
+
+
+@router.post(MAPPING + "/rollback", response_model=None)
+@needs(Scope.DESTINATIONS_WRITE)
+async def rollback(
+    *, request: Request, destination_id: str, mapping_id: str, wired: Wired, visitor: Visiting, form: Form
+) -> Response:
+    """Let events use an earlier version again."""
+    chosen = text(form, "to")
+    if not (chosen.isascii() and chosen.isdigit() and len(chosen) < 10):
+        raise Refusal(Word.INVALID, "Choose one of the versions listed.")
+    try:
+        await mappings.rollback(
+            destination_id=destination_id,
+            mapping_id=mapping_id,
+            body=Rollback(version=int(chosen)),
+            caller=visitor.caller,
+            wired=wired,
+            request=matching(request, text(form, "version")),
+        )
+    except Refusal as refusal:
+        return await _page(request, destination_id, mapping_id, wired, visitor, refusal.problem)
+    return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}/publish", 303)
+
+
+@router.post(MAPPING + "/take-name", response_model=None)
+@needs(Scope.DESTINATIONS_WRITE)
+async def take_name(
+    *, request: Request, destination_id: str, mapping_id: str, wired: Wired, visitor: Visiting, form: Form
+) -> Response:
+    """Give the draft the name that is pinned already."""
+    await mappings.change(
+        destination_id=destination_id,
+        mapping_id=mapping_id,
+        body={"event_name": text(form, "name")},
+        caller=visitor.caller,
+        wired=wired,
+        request=matching(request, text(form, "version")),
+    )
+    return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}/publish", 303)
+
+
+@router.post(MAPPING + "/rename-pin", response_model=None)
+@needs(Scope.DESTINATIONS_WRITE)
+async def rename_pin(
+    *, request: Request, destination_id: str, mapping_id: str, wired: Wired, visitor: Visiting, form: Form
+) -> Response:
+    """Give the event type another name for the whole advertiser: an explicit act, kept in the audit."""
+    async with wired.engine.connect() as connection:
+        found = await destinations.seen(connection, visitor.caller, destination_id)
+    to = Rename(to=text(form, "name"))
+    await advertisers.rename(found.advertiser_id, text(form, "event_type"), to, visitor.caller, wired)
+    return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}/publish", 303)
+
+
+async def _page(
+    request: Request,
+    destination_id: str,
+    mapping_id: str,
+    wired: Wiring,
+    visitor: Visitor,
+    problem: Problem | None = None,
+) -> Response:
+    async with wired.engine.connect() as connection:
+        found = await destinations.seen(connection, visitor.caller, destination_id)
+    mapping = pages.plain(await mappings.read(destination_id, mapping_id, visitor.caller, wired))
+    versions = pages.plain(
+        await mappings.versions(
+            destination_id=destination_id, mapping_id=mapping_id, caller=visitor.caller, wired=wired
+        )
+    )["items"]
+    current = next((one for one in versions if one["current"]), None)
+    draft = _draft(mapping)
+    async with wired.engine.connect() as connection:
+        names = await audit.names(connection, [one["published_by"] for one in versions])
+    tried = None
+    if current is not None and mapping["unpublished_changes"] and not mapping["problems"]:
+        tried = await event_schema.try_draft(
+            destination_id=destination_id, mapping_id=mapping_id, caller=visitor.caller, wired=wired
+        )
+    return pages.show(
+        request,
+        "publish.html",
+        status=200 if problem is None else status_of(problem),
+        **content_of(wired, found, visitor, "mappings"),
+        mapping=mapping,
+        versions=[
+            {
+                **one,
+                "published_by": person(one["published_by"], names),
+                "changes": changes(one["mapping"], current["mapping"]) if current else [],
+            }
+            for one in versions
+        ],
+        changes=changes(current["mapping"] if current else None, draft),
+        first=current is None,
+        lacking=told((one["field"], one["detail"]) for one in mapping["problems"]),
+        tried=None if tried is None else tried_out(tried),
+        conflict=_conflict(problem, draft) if problem else None,
+        refused=None if problem is None or problem.word is Word.EVENT_NAME_CONFLICT else _told(problem),
+    )
+
+
+def _told(problem: Problem) -> str:
+    return problem.detail or "Someone changed this mapping since you opened the page. Look at it again."
+
+
+def _draft(mapping: dict[str, Any]) -> dict[str, Any]:
+    beside = {
+        "id",
+        "destination_id",
+        "state",
+        "published_version",
+        "unpublished_changes",
+        "problems",
+        "warnings",
+        "version",
+        "created_at",
+        "updated_at",
+    }
+    return {name: value for name, value in mapping.items() if name not in beside}
+
+
+def _conflict(problem: Problem, draft: dict[str, Any]) -> dict[str, str] | None:
+    """Return both names of a conflict over an event type's one name (R12), where that is the problem."""
+    if problem.word is not Word.EVENT_NAME_CONFLICT:
+        return None
+    event_type = str(problem.extra["event_type"])
+    name = draft.get("event_name")
+    return {
+        "event_type": event_type,
+        "label": EVENT_TYPES[event_type].label,
+        "pinned": str(problem.extra["pinned_name"]),
+        "yours": str(name.get("const") if isinstance(name, dict) else name),
+    }

@@ -1,0 +1,61 @@
+"""Replay: first what would go back on the road and how long it takes, then the button."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from app.api import destinations, replay
+from app.api.auth import Scope
+from app.api.errors import Refusal, Word
+from app.api.secured_route import Wired, needs
+from app.console import pages
+from app.console.destination import PAGE, content_of
+from app.console.secured_page import Entrance, Form, Visiting, text
+from app.console.wording import STATUSES, age, number
+
+router = APIRouter(route_class=Entrance, include_in_schema=False)
+
+
+@router.get(PAGE + "/replay", response_model=None)
+@needs(Scope.REPLAY)
+async def page(
+    *,
+    request: Request,
+    destination_id: str,
+    wired: Wired,
+    visitor: Visiting,
+    status: Literal["dead", "expired"] = "dead",
+    reason: Annotated[str, Query(max_length=64)] = "",
+) -> Response:
+    """Count what would be sent again; nothing is changed."""
+    async with wired.engine.connect() as connection:
+        found = await destinations.seen(connection, visitor.caller, destination_id)
+    asked = replay.Replay(status=status, reason=reason or None, dry_run=True)
+    told = await replay.replay(destination_id, asked, visitor.caller, wired)
+    counts = ("matched", "replayed", "too_old", "forgotten", "remaining", "requests")
+    return pages.show(
+        request,
+        "replay.html",
+        **content_of(wired, found, visitor, "events"),
+        chosen=status,
+        word=STATUSES[status],
+        reason=reason,
+        some=told["replayed"] > 0,
+        told={name: number(told[name]) for name in counts},
+        left={name: told[name] > 0 for name in counts},
+        takes="at once" if told["seconds"] < 1 else f"in {age(told['seconds'])}",
+        differ=told["matched"] != told["replayed"],
+    )
+
+
+@router.post(PAGE + "/replay", response_model=None)
+@needs(Scope.REPLAY)
+async def act(destination_id: str, wired: Wired, visitor: Visiting, form: Form) -> Response:
+    """Put them back on the road."""
+    status = text(form, "status")
+    if status not in ("dead", "expired"):
+        raise Refusal(Word.INVALID, "Choose which events shall be sent again.")
+    asked = replay.Replay(status=status, reason=text(form, "reason") or None)  # type: ignore[arg-type]
+    await replay.replay(destination_id, asked, visitor.caller, wired)
+    return RedirectResponse(f"/console/destinations/{destination_id}", 303)

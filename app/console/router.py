@@ -1,0 +1,68 @@
+"""Every room of the console, as one router."""
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from app.api.errors import Refusal, Word, catch_all
+from app.api.query_parameters import ignores_unknown_parameters
+from app.api.secured_route import Wired, open_to_all
+from app.console import (
+    activate,
+    catalogue,
+    consent_records,
+    create_destination,
+    destination,
+    events,
+    keys,
+    live_updates,
+    mapping_editor,
+    overview,
+    preflight,
+    publish,
+    records,
+    replay,
+    search,
+    sessions,
+    sign_in,
+    static_files,
+)
+from app.console.secured_page import Entrance
+
+ROOMS: tuple[APIRouter, ...] = (
+    static_files.router,
+    sign_in.router,
+    overview.router,
+    create_destination.router,
+    destination.router,
+    live_updates.router,
+    preflight.router,
+    catalogue.router,
+    mapping_editor.router,
+    publish.router,
+    activate.router,
+    events.router,
+    search.router,
+    consent_records.router,
+    replay.router,
+    keys.router,
+    records.router,
+)
+
+router = APIRouter(include_in_schema=False)
+for room in ROOMS:
+    router.include_router(room)
+
+_elsewhere = APIRouter(route_class=Entrance, include_in_schema=False)
+
+
+@_elsewhere.get("/console/{anywhere:path}", response_model=None)
+@open_to_all
+@catch_all
+@ignores_unknown_parameters
+async def nowhere(request: Request, anywhere: str, wired: Wired) -> Response:
+    """Say on a page that there is nothing here."""
+    request.state.visitor = await sessions.visitor_of(wired, request)
+    raise Refusal(Word.NOT_FOUND, "There is no such page. The list of destinations is a good place to start.")
+
+
+router.include_router(_elsewhere)

@@ -1,0 +1,141 @@
+"""The search over all destinations: an event by its id, or every event of a journey execution."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from time import monotonic
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from app.api.auth import Scope
+from app.api.context import Wiring
+from app.api.secured_route import Wired, needs
+from app.console import pages
+from app.console.secured_page import Entrance, Visiting
+from app.console.sessions import Visitor
+from app.console.wording import number
+from app.domain.batch import may_hold_execution, read_shapes
+from app.domain.conversion.event_types import EVENT_TYPES
+from app.domain.ids import MappingNumber, ParcelId
+from app.domain.ledger_keys import event_key
+from app.store import event_history, ledger, metrics
+
+router = APIRouter(route_class=Entrance, include_in_schema=False)
+
+_PARCELS_AT_ONCE = 40
+_LOOKS_FOR_S = 0.12  # then the page says how far back it looked, and asks before it goes on
+_MOST = 50
+
+
+@dataclass(slots=True)
+class Looked:
+    """What a search for a journey execution found. `before` is where to go on, None at the end."""
+
+    found: list[dict[str, Any]] = field(default_factory=list)
+    events: int = 0
+    unreadable: int = 0  # batches
+    back_to: datetime | None = None
+    before: ParcelId | None = None
+
+
+@router.get("/console/events", response_model=None)
+@needs(Scope.EVENTS_READ)
+async def search(
+    request: Request,
+    wired: Wired,
+    visitor: Visiting,
+    q: Annotated[str, Query(max_length=600)] = "",
+    before: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
+) -> Response:
+    """Find an event by its id or its journey execution, whatever destination it was sent to."""
+    wanted = q.strip()
+    found: list[dict[str, Any]] = []
+    looked = Looked()
+    if wanted:
+        if before is None:
+            found = await _by_event_id(wired, visitor, wanted)
+        if not found:
+            # One text names an event or an execution; where it names an event, that was meant.
+            looked = await _by_execution(wired, visitor, wanted, None if before is None else ParcelId(before))
+    return pages.show(
+        request,
+        "search.html",
+        q=wanted,
+        found=found,
+        looked=looked,
+        events=number(looked.events),
+        further=before is not None,
+        types=EVENT_TYPES,
+    )
+
+
+async def _by_event_id(wired: Wiring, visitor: Visitor, event_id: str) -> list[dict[str, Any]]:
+    """Return where an event id was accepted: the same keys that the door would look for."""
+    async with wired.pool.acquire() as connection:
+        known = await metrics.every_mapping(connection, visitor.caller.only)
+        keys = {event_key(one.destination, one.id, event_id): one for one in known}
+        generation = await ledger.current_generation(connection)
+        places = await ledger.find(connection, generation, list(keys))
+    return [
+        {
+            "destination_id": keys[key].destination,
+            "name": keys[key].destination_name,
+            "mapping_id": keys[key].id,
+        }
+        for key in places
+    ]
+
+
+async def _by_execution(
+    wired: Wiring, visitor: Visitor, execution_id: str, before: ParcelId | None
+) -> Looked:
+    """Look through parcels, newest first, for as long as a page may take."""
+    looked, until = Looked(before=before), monotonic() + _LOOKS_FOR_S
+    async with wired.pool.acquire() as connection:
+        known = {one.number: one for one in await metrics.every_mapping(connection, visitor.caller.only)}
+        only = None if visitor.caller.only is None else {one.destination_number for one in known.values()}
+        while monotonic() < until and len(looked.found) < _MOST:
+            parcels = await event_history.latest(
+                connection,
+                None if only is None else list(only),
+                before=looked.before,
+                limit=_PARCELS_AT_ONCE,
+            )
+            for parcel in parcels:
+                of_parcel = found_in(parcel, execution_id, known)
+                looked.found += of_parcel or ()
+                looked.unreadable += of_parcel is None
+                looked.events += parcel.events
+                looked.back_to, looked.before = parcel.accepted_at, parcel.id
+            if len(parcels) < _PARCELS_AT_ONCE:
+                looked.before = None
+                break
+    return looked
+
+
+def found_in(
+    parcel: event_history.Shaped, execution_id: str, known: Mapping[MappingNumber, metrics.Mapped]
+) -> Sequence[dict[str, Any]] | None:
+    """Return what the page shows of a parcel's events that this journey execution sent, newest first.
+
+    None where the parcel cannot be read.
+    """
+    if not may_hold_execution(parcel.shapes, execution_id):
+        return ()
+    if (shapes := read_shapes(parcel.shapes)) is None:
+        return None
+    return [
+        {
+            "event_id": shape.event_id,
+            "event_type": shape.event_type,
+            "event_time": shape.event_at,
+            "accepted_at": parcel.accepted_at,
+            "destination_id": known[MappingNumber(shape.mapping)].destination,
+            "name": known[MappingNumber(shape.mapping)].destination_name,
+            "mapping_id": known[MappingNumber(shape.mapping)].id,
+        }
+        for shape in reversed(shapes)
+        if shape.execution_id == execution_id and shape.mapping in known
+    ]

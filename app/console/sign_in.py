@@ -1,0 +1,84 @@
+"""Signing in and out: a key exchanged for a session."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from app.api.auth import Scope, digest_of
+from app.api.errors import Problem
+from app.api.secured_route import Wired, key_ring_of, needs, open_to_all
+from app.console import pages, sessions
+from app.console.secured_page import Entrance, Form, text
+
+router = APIRouter(route_class=Entrance, include_in_schema=False)
+
+_UNKNOWN = "No key like this is known, or it was revoked. Paste it whole, without blanks around it."
+_TOO_LITTLE = (
+    "This key is valid, but it does not open the console: that takes destinations:read and events:read."
+)
+_ENDED = "Your session has ended."
+_UNSENT = " What you sent last was not done: sign in, and do it again."
+
+
+@router.get("/console/sign-in", response_model=None)
+@open_to_all
+async def page(
+    request: Request,
+    wired: Wired,
+    next: Annotated[str | None, Query()] = None,  # noqa: A002
+    unsent: Annotated[bool, Query()] = False,
+) -> Response:
+    """Show the form, or go on when there is a session already. `unsent`: a form came too late to be done."""
+    if await sessions.visitor_of(wired, request) is not None:
+        return RedirectResponse(sessions.safe_next(next), 303)
+    ended = unsent or sessions.cookie_name(wired) in request.cookies
+    told = (_ENDED + (_UNSENT if unsent else "")) if ended else None
+    return _show(request, wired.development, sessions.safe_next(next), ended=told)
+
+
+@router.post("/console/sign-in", response_model=None)
+@open_to_all
+async def sign_in(request: Request, wired: Wired, form: Form) -> Response:
+    """Exchange a key for a session, and go where the visitor wanted to."""
+    key, onward = text(form, "key"), sessions.safe_next(text(form, "next"))
+    bearer = [(b"authorization", b"Bearer " + key.encode("latin-1", "replace"))]
+    found = await key_ring_of(request).authenticate(bearer)
+    if isinstance(found, Problem):
+        return _show(request, wired.development, onward, problem=_UNKNOWN, status=401)
+    if sessions.role_of(found.scopes) is None:
+        return _show(request, wired.development, onward, problem=_TOO_LITTLE, status=403)
+    response = RedirectResponse(onward, 303)
+    # A session of before, perhaps of someone else at this browser, ends here.
+    await sessions.end(wired, request, response)
+    await sessions.begin(wired, response, digest_of(key))
+    return response
+
+
+@router.post("/console/sign-out", response_model=None)
+@needs(*Scope)
+async def sign_out(request: Request, wired: Wired, form: Form) -> Response:
+    """End the session."""
+    response = RedirectResponse("/console/sign-in", 303)
+    await sessions.end(wired, request, response)
+    return response
+
+
+def _show(
+    request: Request,
+    development: bool,
+    onward: str,
+    *,
+    problem: str | None = None,
+    ended: str | None = None,
+    status: int = 200,
+) -> Response:
+    return pages.show(
+        request,
+        "sign_in.html",
+        status=status,
+        onward=onward,
+        problem=problem,
+        ended=ended,
+        development=development,
+    )

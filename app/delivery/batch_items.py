@@ -1,0 +1,177 @@
+"""What a claim finds and a request carries: items and where they come from, a load of them, what is unfit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import msgspec
+
+from app.delivery.access_tokens import Access
+from app.domain.batch import read_shapes
+from app.domain.ids import ParcelId
+from app.domain.pacing.fair_queueing import Service
+from app.domain.pacing.watermarks import Key
+from app.store import attempts, batches, lanes
+
+QUEUES: Mapping[Service, int] = {
+    Service.LIVE: batches.LIVE,
+    Service.RETRY: batches.LIVE,
+    Service.REPLAY: batches.LOW,
+    Service.REPLAY_RETRY: batches.LOW,
+}
+
+
+class Source(msgspec.Struct):
+    """Where items come from, and what holds for all of them: a whole parcel, or one conversion of a parcel.
+
+    `failing` tells that they are counted as retrying already. Their times are read from the `shapes` when
+    somebody asks, which for what is delivered at once nobody does; without them `otherwise` is the time.
+    """
+
+    parcel: ParcelId
+    day: date
+    tries: int
+    failing: bool
+    otherwise: datetime
+    shapes: bytes | None = None
+    times: dict[int, datetime] | None = None
+
+    __repr__ = object.__repr__
+
+    def event_at(self, place: int) -> datetime:
+        """Return an event's own time, UTC, to the millisecond."""
+        if not self.shapes:
+            return self.otherwise
+        if self.times is None:
+            self.times = {shape.place: shape.event_at for shape in read_shapes(self.shapes) or ()}
+        return self.times.get(place, self.otherwise)
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """A conversion of a load."""
+
+    source: Source
+    place: int
+    body: bytes
+
+    __repr__ = object.__repr__
+
+    @property
+    def parcel(self) -> ParcelId:
+        """Return the parcel that holds it."""
+        return self.source.parcel
+
+    @property
+    def day(self) -> date:
+        """Return the day of its parcel."""
+        return self.source.day
+
+    @property
+    def key(self) -> tuple[ParcelId, int]:
+        """Return where it lies: its parcel and its place there."""
+        return self.source.parcel, self.place
+
+    @property
+    def tries(self) -> int:
+        """Return how often it has failed."""
+        return self.source.tries
+
+    @property
+    def failing(self) -> bool:
+        """Tell whether it is counted as retrying already."""
+        return self.source.failing
+
+    @property
+    def event_at(self) -> datetime:
+        """Return the event's own time, UTC, to the millisecond."""
+        return self.source.event_at(self.place)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Load:
+    """The conversions of one request, in order. `whole` parcels for a live load, none for a retry.
+
+    `late` are those that passed the age limit: they stay behind and expire. `batch` is the half of a
+    refused request that a retry belongs to. `may_be_more` tells that the store held more than fits.
+    """
+
+    queue: lanes.Queue
+    items: tuple[Item, ...]
+    late: tuple[Item, ...]
+    whole: tuple[ParcelId, ...]
+    batch: int | None
+    may_be_more: bool
+    service: Service
+
+    @property
+    def is_live(self) -> bool:
+        """Tell a load of whole parcels from one of exceptions."""
+        return bool(self.whole)
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell a load of whole parcels of which nothing stays behind."""
+        return bool(self.whole) and not self.late
+
+    @property
+    def row_queue(self) -> int:
+        """Return the queue in which its conversions wait when they leave it."""
+        return QUEUES[self.service]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Conversions that cannot be opened: their key is gone or not configured, or the row is torn.
+
+    A whole parcel with the wrapped `data_key` that was tried, or one conversion that is retried alone.
+    `problem` says why: 'missing', 'not_opened', or the SQLSTATE of the page.
+    """
+
+    parcel: ParcelId
+    day: date
+    places: tuple[int, ...]
+    failing: bool
+    event_at: datetime
+    data_key: bytes | None = None
+    problem: str = "not_opened"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Claimed:
+    """What a claim found: perhaps a load, and parcels that must leave the road without one.
+
+    `erasable` hold what a person asked to have erased; they are rewritten before they are sent.
+    """
+
+    load: Load | None
+    expired: tuple[batches.DueParcel, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    erasable: tuple[tuple[ParcelId, date], ...] = ()
+
+    @property
+    def ids(self) -> frozenset[ParcelId]:
+        """Return the parcels that it names; the same again means that taking them off had no effect."""
+        late = self.load.late if self.load is not None else ()
+        unsent = (*(one.id for one in self.expired), *(one.parcel for one in self.unreadable))
+        return frozenset((*unsent, *(parcel for parcel, _ in self.erasable), *(item.parcel for item in late)))
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What kind of request a lane sends next, and of which destination."""
+
+    queue: lanes.Queue
+    service: Service
+    others_due: bool
+    floors: Mapping[Key, datetime]  # where the look began, and so the claim does
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Going:
+    """A request whose attempt is committed: from here on its outcome must be settled."""
+
+    load: Load
+    started: attempts.Started
+    access: Access
+    until: float  # monotonic: the request must be over by then, for others count from its start
+    may_be_more: bool  # the lane owes more than this request carries

@@ -1,0 +1,38 @@
+"""Destinations whose requests Amazon answers with 404: parked after some in a row, and tried now and then."""
+
+from app.delivery.access_tokens import Access, AccessTokens
+from app.domain.ids import DestinationId
+from app.domain.outcomes.missing_endpoint import EndpointPolicy, MissingRun, has_answered
+from app.domain.outcomes.outcome import Missing, Reply
+from app.store.lanes import Queue
+from app.telemetry import Telemetry
+
+
+class Endpoints:
+    """Counts the 404s in a row of each destination of this worker; another worker begins anew."""
+
+    def __init__(self, *, tokens: AccessTokens, policy: EndpointPolicy, telemetry: Telemetry) -> None:
+        self.policy = policy
+        self._tokens = tokens
+        self._telemetry = telemetry
+        self._missing: dict[DestinationId, MissingRun] = {}
+
+    async def waits(self, queue: Queue, access: Access, reply: Reply, now: float) -> bool:
+        """Note what a reply says of the endpoint; return whether the destination waits because of it."""
+        if queue.is_probe:
+            if has_answered(reply) and await self._tokens.endpoint_found(queue.id):
+                self._telemetry.log("destination.endpoint_found", destination=queue.id)
+            return isinstance(reply, Missing)
+        if queue.id not in self._missing and not isinstance(reply, Missing):
+            return False
+        run = self._missing.pop(queue.id, MissingRun(now)).after(reply, now)
+        if not run.is_over(self.policy, now):
+            if run.times:
+                self._missing[queue.id] = run
+            return False
+        is_parked = await self._tokens.endpoint_not_found(queue.id, access, probe_in=self.policy.probe_every)
+        if is_parked:
+            self._telemetry.log(
+                "destination.endpoint_not_found", level=30, destination=queue.id, times=run.times
+            )
+        return is_parked

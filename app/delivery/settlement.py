@@ -1,0 +1,376 @@
+"""Settled: what one settlement writes, in one transaction or one statement that names the fence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import assert_never
+
+from app.delivery.batch_items import Claimed, Item, Load, Unreadable
+from app.delivery.lane import Lane
+from app.domain.ids import AttemptId, DestinationNumber, ParcelId
+from app.domain.outcomes.outcome import Sent
+from app.domain.outcomes.reasons import REASONS, Code
+from app.domain.outcomes.settle import (
+    Again,
+    AllLater,
+    Dead,
+    Delivered,
+    EachItsOwn,
+    Fate,
+    NotNow,
+    RetryPolicy,
+    Settlement,
+    settle,
+)
+from app.domain.outcomes.status import FINAL, Status
+from app.store import RoadConnection, attempts, batches, callbacks, counts, deliveries, exceptions, lanes
+
+
+class StaleOwner(Exception):
+    """The lane has another owner now: nothing of ours may be written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Under which number the counts are written, and whether final states are told to the journey engine."""
+
+    number: int
+    tells: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How a settlement moved the counts; for telemetry."""
+
+    delta: counts.Delta
+
+
+async def write(
+    connection: RoadConnection,
+    lane: Lane,
+    load: Load,
+    started: attempts.Started,
+    sent: Sent,
+    settlement: Settlement,
+    *,
+    writer: Writer,
+) -> Written:
+    """Write a settlement: the attempt's result, every conversion's fate, the counts. Raises StaleOwner.
+
+    `connection` is in no transaction: what is written here is committed, all of it or none.
+    """
+    if isinstance(settlement, EachItsOwn) and settlement.is_delivered and load.is_plain and not writer.tells:
+        delta = await _write_delivered(connection, lane, load, started, sent, writer)
+        if delta is not None:
+            return Written(delta)
+        # Another owner, or the answer to an earlier commit was lost: below it is found out which.
+    async with connection.transaction():
+        return await _write_each(connection, lane, load, started, sent, settlement, writer=writer)
+
+
+async def _write_delivered(
+    connection: RoadConnection, lane: Lane, load: Load, started: attempts.Started, sent: Sent, writer: Writer
+) -> counts.Delta | None:
+    """Write at one stroke that all of a load was delivered; None where nothing could be written."""
+    days = {item.source.day for item in load.items}
+    delta = counts.Delta(
+        delivered=len(load.items), retrying=-sum([item.source.failing for item in load.items])
+    )
+    is_written = await deliveries.settle(
+        connection,
+        started,
+        lane=lane.id,
+        fence=lane.fence,
+        destination=load.queue.number,
+        parcels=load.whole,
+        days=(min(days), max(days)),
+        delivered=delta.delivered,
+        retrying=delta.retrying,
+        writer=writer.number,
+        http_status=sent.status,
+        request_id=sent.request_id,
+        took_ms=sent.took_ms,
+    )
+    return delta if is_written else None
+
+
+async def _write_each(
+    connection: RoadConnection,
+    lane: Lane,
+    load: Load,
+    started: attempts.Started,
+    sent: Sent,
+    settlement: Settlement,
+    *,
+    writer: Writer,
+) -> Written:
+    settled = await attempts.settle(
+        connection,
+        started,
+        lane=lane.id,
+        fence=lane.fence,
+        outcome=sent.outcome,
+        http_status=sent.status,
+        request_id=sent.request_id,
+        message=getattr(sent.reply, "message", None) or getattr(sent.reply, "why", None),
+        took_ms=sent.took_ms,
+        delivered=settlement.delivered if isinstance(settlement, EachItsOwn) else None,
+    )
+    if settled is attempts.Settled.STALE:
+        raise StaleOwner
+    delta = counts.Delta()
+    if settled is attempts.Settled.BEFORE:
+        return Written(delta)
+    match settlement:
+        case EachItsOwn(fates):
+            written = [
+                row
+                for item, fate in zip(load.items, fates, strict=True)
+                if (row := _row(item, fate, load, started.id, delta)) is not None
+            ]
+            written += [_expired(item, delta) for item in load.late]
+            if load.is_live:
+                await batches.close(connection, load.whole, "sent", started.id)
+            await exceptions.write(connection, load.queue.number, started.id, written, queue=load.row_queue)
+            if writer.tells:
+                finals = [*_delivered(load, fates), *_finals(written)]
+                await callbacks.note(connection, load.queue.number, finals)
+        case AllLater(reason, wait):
+            await _put_back(connection, load, reason, timedelta(seconds=wait), delta)
+        case NotNow():
+            pass
+        case _:
+            assert_never(settlement)
+    await counts.add(connection, writer.number, {load.queue.number: delta})
+    return Written(delta)
+
+
+async def write_unsent(
+    connection: RoadConnection,
+    lane: Lane,
+    destination: DestinationNumber,
+    claimed: Claimed,
+    *,
+    writer: Writer,
+) -> Written:
+    """Take off the road what cannot be sent: expired parcels, unreadable conversions. Raises StaleOwner."""
+    if not await lanes.is_ours(connection, lane.id, lane.fence):
+        raise StaleOwner
+    claimed = await _still_so(connection, claimed)
+    delta = counts.Delta()
+    if claimed.expired:
+        await batches.close(connection, [parcel.id for parcel in claimed.expired], "expired", None)
+        for parcel in claimed.expired:
+            delta.expired += parcel.events
+            delta.retrying -= parcel.events if parcel.tries else 0
+    if closed := [one.parcel for one in claimed.unreadable if one.data_key is not None]:
+        # Each of its conversions has a row of its own from here on.
+        await batches.close(connection, closed, "sent", None)
+    rows = [row for one in claimed.unreadable for row in _unreadable(one, delta)]
+    if claimed.load is not None and not claimed.load.items:
+        rows += [_expired(item, delta) for item in claimed.load.late]
+    await exceptions.write(connection, destination, None, rows)
+    if writer.tells:
+        whole = [
+            callbacks.Final(parcel.id, parcel.day, None, parcel.events, "expired", Code.MISC_ERROR, "expired")
+            for parcel in claimed.expired
+        ]
+        await callbacks.note(connection, destination, [*whole, *_finals(rows)])
+    await counts.add(connection, writer.number, {destination: delta})
+    return Written(delta)
+
+
+async def _still_so(connection: RoadConnection, claimed: Claimed) -> Claimed:
+    """Return what of a claim is as it was found, locked until the transaction ends.
+
+    Between the claim and now it was in nobody's hands: an erasure may have rewritten it, a sweep closed it,
+    or somebody given it up. What has changed has its state already, or is found again.
+    """
+    seen = {parcel.id: parcel.data_key for parcel in claimed.expired}
+    seen |= {one.parcel: one.data_key for one in claimed.unreadable if one.data_key is not None}
+    whole = await batches.lock_unchanged(connection, seen)
+    load, unreadable = claimed.load, claimed.unreadable
+    late = load.late if load is not None and not load.items else ()
+    single = [(one.parcel, place) for one in unreadable if one.data_key is None for place in one.places]
+    retrying = await exceptions.lock_retrying(connection, single + [(one.parcel, one.place) for one in late])
+    return Claimed(
+        None if load is None else replace(load, late=tuple(one for one in late if one.key in retrying)),
+        tuple(parcel for parcel in claimed.expired if parcel.id in whole),
+        tuple(
+            one
+            for one in unreadable
+            if (one.parcel in whole if one.data_key is not None else (one.parcel, one.places[0]) in retrying)
+        ),
+    )
+
+
+def _delivered(load: Load, fates: Sequence[Fate]) -> list[callbacks.Final]:
+    """Return what is told of the conversions that stay on the straight road: delivered, without a row."""
+    if not load.is_live:
+        return []
+    places: dict[tuple[ParcelId, date], list[int]] = {}
+    for item, fate in zip(load.items, fates, strict=True):
+        if isinstance(fate, Delivered):
+            places.setdefault((item.parcel, item.day), []).append(item.place)
+    return [
+        callbacks.Final(parcel, day, tuple(of), len(of), Status.DELIVERED)
+        for (parcel, day), of in places.items()
+    ]
+
+
+def _finals(rows: Sequence[exceptions.Written]) -> list[callbacks.Final]:
+    """Return what is told of those that left the road, alike ones of a parcel together."""
+    places: dict[tuple[ParcelId, date, str, str | None, str | None], list[int]] = {}
+    for row in rows:
+        if row.status in FINAL:
+            reason = None if row.status == Status.DELIVERED else row.reason
+            places.setdefault((row.parcel, row.day, row.status, row.code, reason), []).append(row.place)
+    return [
+        callbacks.Final(parcel, day, tuple(of), len(of), status, code, reason)
+        for (parcel, day, status, code, reason), of in places.items()
+    ]
+
+
+def _row(
+    item: Item, fate: Fate, load: Load, attempt: AttemptId, delta: counts.Delta
+) -> exceptions.Written | None:
+    """Return the exception's row for one fate, None for what stays on the straight road; count it."""
+    was = int(item.failing)
+    match fate:
+        case Delivered():
+            delta.delivered += 1
+            delta.retrying -= was
+            if load.is_live:
+                return None
+            return _written(item, "delivered", "delivered")
+        case Dead(reason, amazon_code, message):
+            delta.dead += 1
+            delta.retrying -= was
+            return _written(
+                item,
+                "dead",
+                reason,
+                amazon_code=amazon_code,
+                amazon_message=message,
+                costs_try=True,
+                answers_attempt=True,
+            )
+        case Again(reason, wait, half, costs_try, amazon_code, message):
+            delta.retrying += 1 - was
+            return _written(
+                item,
+                "retrying",
+                reason,
+                wait=timedelta(seconds=wait),
+                # A half is named by the attempt that was refused: unique, and the same after a crash.
+                batch=None if half is None else attempt * 2 + half,
+                costs_try=costs_try,
+                amazon_code=amazon_code,
+                amazon_message=message,
+                # A request that is halved was refused as a whole; nothing was said of this conversion.
+                answers_attempt=half is None,
+            )
+        case _:
+            assert_never(fate)
+
+
+def _written(
+    item: Item,
+    status: str,
+    reason: str,
+    *,
+    wait: timedelta | None = None,
+    batch: int | None = None,
+    costs_try: bool = False,
+    amazon_code: str | None = None,
+    amazon_message: str | None = None,
+    answers_attempt: bool = False,
+) -> exceptions.Written:
+    return exceptions.Written(
+        parcel=item.parcel,
+        place=item.place,
+        day=item.day,
+        status=status,
+        event_at=item.event_at,
+        reason=reason,
+        code=REASONS[reason].code if reason in REASONS else None,
+        wait=wait,
+        batch=batch,
+        costs_try=costs_try,
+        amazon_code=amazon_code,
+        amazon_message=amazon_message,
+        answers_attempt=answers_attempt,
+    )
+
+
+def _expired(item: Item, delta: counts.Delta) -> exceptions.Written:
+    delta.expired += 1
+    delta.retrying -= int(item.failing)
+    return _written(item, "expired", "expired")
+
+
+def _unreadable(one: Unreadable, delta: counts.Delta) -> Sequence[exceptions.Written]:
+    delta.dead += len(one.places)
+    delta.retrying -= len(one.places) if one.failing else 0
+    return [
+        exceptions.Written(
+            one.parcel, place, one.day, "dead", one.event_at, "unreadable", REASONS["unreadable"].code
+        )
+        for place in one.places
+    ]
+
+
+async def _put_back(
+    connection: RoadConnection,
+    load: Load,
+    reason: str,
+    wait: timedelta,
+    delta: counts.Delta,
+) -> None:
+    if load.is_live:
+        await batches.put_back(connection, load.whole, wait=wait, reason=reason)
+        # Late ones go back with their parcel and are counted with it.
+        delta.retrying += sum(1 for item in (*load.items, *load.late) if not item.failing)
+        return
+    rows = [
+        _written(item, "retrying", reason, wait=wait, batch=load.batch, costs_try=True) for item in load.items
+    ]
+    await exceptions.write(connection, load.queue.number, None, rows)
+
+
+async def write_recovered(
+    connection: RoadConnection,
+    lane: Lane,
+    left: attempts.Unsettled,
+    sent: Sent,
+    *,
+    policy: RetryPolicy,
+    jitter: float,
+    writer: Writer,
+) -> Written:
+    """Settle an attempt whose result nobody knows: what it carried and is still owed is due again.
+
+    Raises StaleOwner.
+    """
+    started = attempts.Started(left.id, left.day)
+    settled = await attempts.settle(
+        connection, started, lane=lane.id, fence=lane.fence, outcome="lost", message="interrupted"
+    )
+    if settled is attempts.Settled.STALE:
+        raise StaleOwner
+    delta = counts.Delta()
+    if settled is attempts.Settled.BEFORE:
+        return Written(delta)
+    if left.places is None:
+        for state in await batches.still_open(connection, left.parcels):
+            later = settle(sent.reply, [state.tries], policy=policy, jitter=jitter)
+            assert isinstance(later, AllLater)
+            wait = timedelta(seconds=later.wait)
+            await batches.put_back(connection, [state.id], wait=wait, reason="outcome_unknown")
+            delta.retrying += 0 if state.tries else state.events
+    else:
+        pairs = list(zip(left.parcels, left.places, strict=True))
+        wait = timedelta(seconds=policy.wait(1, jitter=jitter))
+        await exceptions.put_back(connection, pairs, wait=wait, reason="outcome_unknown")
+    await counts.add(connection, writer.number, {left.destination: delta})
+    return Written(delta)

@@ -1,0 +1,199 @@
+"""From event to conversion: the finished Amazon event, its bytes frozen, or the reason why there is none.
+
+`convert` is the whole of it, pure and total: no event makes it raise, and the same arguments give the same
+bytes. Only what may leave is in those bytes: match keys hashed where Amazon wants them hashed, and what the
+mapping names.
+"""
+
+from collections.abc import Mapping as Table
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from app.domain.conversion import consent
+from app.domain.conversion.consent import ConsentSettings
+from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
+from app.domain.conversion.failures import Failed
+from app.domain.conversion.field_reader import Reading, Trace, Warned
+from app.domain.destination import Region
+from app.domain.event import Event, Rejection, amazon_event_id
+from app.domain.identity import Profile
+from app.domain.mapping.document import Mapping
+
+__all__ = ["Conversion", "Rules", "Trace", "Warned", "convert"]
+
+INGESTION: Final = "SERVER_TO_SERVER"
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What conversion needs of the destination and of the mapping's version, beside the mapping itself.
+
+    `pins` gives the one name each event type may have for this advertiser (R12); a type without a pin may
+    have any.
+    """
+
+    destination_id: str
+    mapping_id: str
+    mapping_version: int
+    region: Region
+    profile: Profile
+    currency: str
+    dataset_name: str | None
+    pins: Table[str, str]
+    max_age: timedelta = timedelta(days=21)  # P6
+    warn_age: timedelta = timedelta(days=7)  # P6
+    consent_settings: ConsentSettings = field(default_factory=ConsentSettings)
+
+
+class Conversion(msgspec.Struct, frozen=True):
+    """The finished Amazon event. `body` is exactly what is sent: compact JSON of one event, not in repr."""
+
+    event_id: str
+    amazon_event_id: str  # may be what the mapping reads
+    event_type: str
+    event_name: str
+    event_at: datetime
+    body: bytes
+    match_keys: tuple[str, ...] = ()  # wire types carried, in order
+    warnings: tuple[Warned, ...] = ()
+    consent: str | None = None  # what is kept of the event's own consent, never the string itself
+
+    def __repr__(self) -> str:
+        return f"Conversion(event_id={self.event_id!r}, event_type={self.event_type!r})"
+
+
+def convert(
+    event: Event,
+    event_id: str,
+    mapping: Mapping,
+    rules: Rules,
+    *,
+    now: datetime,
+    trace: Trace | None = None,
+) -> Conversion | Rejection:
+    """Turn an event into the Amazon event that will be sent, or say why it is not taken.
+
+    `event_id` is the caller's or the derived one. What stops an event first is reported: type and name,
+    source, country and consent; then, for those who may leave at all, the time, the match keys and the rest.
+    """
+    reading = Reading(event.content, event_id, trace)
+
+    event_type = reading.choice("event_type", mapping.event_type, EVENT_TYPES)
+    if isinstance(event_type, Rejection):
+        return event_type
+    pinned = rules.pins.get(event_type)
+    if pinned is not None and pinned != mapping.event_name:
+        return _name_conflict(event_type, pinned, mapping.event_name, event_id)
+    event_source = reading.choice("event_source", mapping.event_source, EVENT_SOURCES)
+    if isinstance(event_source, Rejection):
+        return event_source
+    country = reading.country(mapping.country)
+    if isinstance(country, Rejection):
+        return country
+    signal = _consent(reading, event, mapping, rules, country)
+    if isinstance(signal, Rejection):
+        return signal
+
+    moment = reading.moment(mapping.timestamp, now=now, max_age=rules.max_age, warn_age=rules.warn_age)
+    if isinstance(moment, Rejection):
+        return moment
+    keys = reading.match_keys(mapping.match_keys, profile=rules.profile, country=country)
+    if isinstance(keys, Rejection):
+        return keys
+    read = reading.other_fields(mapping.fields, purchase=event_type == PURCHASE)
+    if isinstance(read, Rejection):
+        return read
+    custom = reading.custom_data(mapping.custom_data)
+    if isinstance(custom, Rejection):
+        return custom
+
+    description = {
+        "name": mapping.event_name,
+        "conversionType": event_type,
+        "eventSource": event_source,
+        "eventIngestionMethod": INGESTION,
+    }
+    if rules.dataset_name:
+        description["dataSetName"] = rules.dataset_name
+    amazon_event: dict[str, Any] = {
+        "eventDescription": description,
+        "countryCode": country,
+        "eventTime": moment.text,
+        "matchKeys": keys,
+    }
+    if "value" in read:
+        amazon_event["value"] = read["value"]
+    if event_type == PURCHASE:
+        # The destination's currency serves every purchase that names none (R5).
+        amazon_event["currencyCode"] = read.get("currency", rules.currency)
+        if "units_sold" in read:
+            amazon_event["unitsSold"] = read["units_sold"]
+    else:
+        _warn_of_purchase_fields(reading, read, mapping)
+    amazon_id = read.get("event_id") or amazon_event_id(
+        rules.destination_id, rules.mapping_id, event_type, event_id
+    )
+    amazon_event["eventId"] = amazon_id
+    _add_rest(amazon_event, read, signal, custom)
+    return Conversion(
+        event_id,
+        amazon_id,
+        event_type,
+        mapping.event_name,
+        moment.at,
+        _ENCODER.encode(amazon_event),
+        tuple([key["type"] for key in keys]),
+        tuple(reading.warnings),
+        consent.evidence(mapping.consent.mode, signal),
+    )
+
+
+def _name_conflict(event_type: str, pinned: str, name: str, event_id: str) -> Rejection:
+    detail = f"{event_type} is sent for this advertiser under the name {pinned!r}; the mapping says {name!r}."
+    return Rejection("event_name_conflict", None, "event_name", detail, event_id)
+
+
+def _consent(
+    reading: Reading, event: Event, mapping: Mapping, rules: Rules, country: str
+) -> consent.Signal | Rejection:
+    required = consent.is_required(rules.region, country)
+    signal = consent.judge(mapping.consent, event.content, required=required, settings=rules.consent_settings)
+    if isinstance(signal, consent.Blocked):
+        refused = reading.refuse(Failed(signal.reason, signal.sentence), signal.name, signal.source)
+        return replace(refused, basis=mapping.consent.mode.value)
+    reading.note_consent(mapping.consent, signal)
+    return signal
+
+
+def _warn_of_purchase_fields(reading: Reading, read: dict[str, Any], mapping: Mapping) -> None:
+    """Currency and units go out with purchases only (P11)."""
+    for name, warning in (("currency", "currency_ignored"), ("units_sold", "units_ignored")):
+        if name in read:
+            reading.warnings.append(Warned(warning, mapping.fields[name].path))
+
+
+def _add_rest(
+    amazon_event: dict[str, Any],
+    read: dict[str, Any],
+    signal: consent.Signal,
+    custom: list[dict[str, str]],
+) -> None:
+    """Add what comes after the eventId, in the order of the contract's table (§2.1)."""
+    if "ip_address" in read:
+        signal = {"geo": {"ipAddress": read["ip_address"]}, **signal}
+    if signal:
+        amazon_event["consent"] = signal
+    if read.get("limited_data_use"):
+        amazon_event["dataProcessingOptions"] = {"options": "LIMITED_DATA_USE"}
+    if custom:
+        amazon_event["customData"] = custom
+    if "user_agent" in read:
+        amazon_event["deviceInfo"] = {"userAgent": read["user_agent"]}
+    if "aref_measurement_tokens" in read:
+        amazon_event["arefMeasurementTokens"] = read["aref_measurement_tokens"]
+    if "amazon_ad_event_key" in read:
+        amazon_event["amazonAdEventKey"] = read["amazon_ad_event_key"]

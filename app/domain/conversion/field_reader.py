@@ -1,0 +1,224 @@
+"""Reading an event under a mapping, field by field: each gives what the wire carries, or a `Rejection`.
+
+A reading also gathers what was worth a warning, and tells a trace each step where one is watching.
+"""
+
+from collections.abc import Container
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+
+from app.domain.conversion import values
+from app.domain.conversion.consent import ConsentRule, Signal
+from app.domain.conversion.countries import COUNTRIES, read_country
+from app.domain.conversion.failures import Failed, json_type, wrong_type
+from app.domain.conversion.timestamps import EARLY_LIMIT, Moment, read_time
+from app.domain.event import Rejection
+from app.domain.identity import Key, Profile, match_key
+from app.domain.mapping.document import CustomField, KeyField
+from app.domain.mapping.fields import FIELDS
+from app.domain.mapping.sources import Source, constant
+
+MAX_TRAIT_LENGTH: Final = 1024
+_FIXED: Final = constant(None)  # what a consent that reads nothing is read from
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something worth knowing about an event that was taken: a word of `WARNINGS`, and the source path."""
+
+    code: str
+    field: str | None
+
+
+class Trace(Protocol):
+    """Is told each step of a conversion. What it is shown is safe to show: no trait, no unhashed id."""
+
+    def step(self, name: str, source: Source, *, found: bool, rule: str, result: Any) -> None:
+        """Take note of what became of one destination field."""
+
+
+class Reading:
+    """One event being read. Holds personal data for as long as a conversion takes."""
+
+    __slots__ = ("_content", "_event_id", "_trace", "warnings")
+
+    def __init__(self, content: dict[str, Any], event_id: str, trace: Trace | None) -> None:
+        self._content = content
+        self._event_id = event_id
+        self._trace = trace
+        self.warnings: list[Warned] = []
+
+    def choice(self, name: str, source: Source, choices: Container[str]) -> str | Rejection:
+        """Read one of Amazon's words, in Amazon's own spelling."""
+        value = source.read(self._content)
+        if type(value) is str and value in choices:
+            self._note(name, source, value)
+            return value
+        if value is None:
+            return self.refuse(Failed(f"{name}_invalid", "is absent"), name, source)
+        if type(value) is not str:
+            return self.refuse(_not_text(value), name, source)
+        return self.refuse(Failed(f"{name}_invalid", "is no word of Amazon's list"), name, source)
+
+    def country(self, source: Source) -> str | Rejection:
+        """Read the event's country, on which consent and the completing of phone numbers hang (P15)."""
+        name = "country_code"
+        value = source.read(self._content)
+        if value is None:
+            return self.refuse(Failed("country_missing", "is absent"), name, source)
+        if type(value) is not str:
+            return self.refuse(_not_text(value), name, source)
+        code = value
+        if value not in COUNTRIES:  # mostly it is there as it stands
+            country = read_country(value)
+            if country is None:
+                return self.refuse(Failed("country_invalid", "is no country Amazon knows"), name, source)
+            if country.warning:
+                self.warnings.append(Warned(country.warning, source.path))
+            code = country.code
+        self._note(name, source, code)
+        return code
+
+    def note_consent(self, rule: ConsentRule, signal: Signal) -> None:
+        """Tell the trace what the consent gate let through; the strings themselves are personal."""
+        if self._trace:
+            source = rule.user_data or rule.string or _FIXED
+            self._trace.step("consent", source, found=bool(signal), rule="gate", result=rule.mode.value)
+
+    def moment(
+        self, source: Source, *, now: datetime, max_age: timedelta, warn_age: timedelta
+    ) -> Moment | Rejection:
+        """Read when it happened, within the ages Amazon takes (P6)."""
+        name = "event_timestamp"
+        value = source.read(self._content)
+        if value is None:
+            return self.refuse(Failed("timestamp_missing", "is absent"), name, source)
+        if type(value) is not str:
+            failed = _not_text(value)
+            # A pipe that finds no time says so as any reader of times does.
+            reason = "timestamp_invalid" if failed.reason == "transform_failed" else failed.reason
+            return self.refuse(Failed(reason, failed.sentence), name, source)
+        moment = read_time(value)
+        if moment is None:
+            return self.refuse(Failed("timestamp_invalid", "is no ISO 8601 time with a zone"), name, source)
+        age = now - moment.at
+        if age < -EARLY_LIMIT:
+            return self.refuse(Failed("timestamp_future", "lies in the future"), name, source)
+        if age > max_age:
+            return self.refuse(Failed("event_too_old", f"is over {max_age.days} days ago"), name, source)
+        if age > warn_age:
+            self.warnings.append(Warned("event_aging", source.path))
+        self._note(name, source, moment.text)
+        return moment
+
+    def match_keys(
+        self, fields: tuple[KeyField, ...], *, profile: Profile, country: str
+    ) -> list[dict[str, Any]] | Rejection:
+        """Read the match keys, hashed where Amazon wants it; at least one must be left (R2)."""
+        keys: list[dict[str, Any]] = []
+        content = self._content
+        for field in fields:
+            source = field.source
+            text = source.read(content)
+            if text is None:
+                self._note_absent(field.rule.field, source)
+                continue
+            if type(text) is not str:
+                return self.refuse(_not_text(text), field.rule.field, source)
+            if len(text) > MAX_TRAIT_LENGTH:
+                failed = Failed("value_too_long", f"has more than {MAX_TRAIT_LENGTH:,} characters")
+                return self.refuse(failed, field.rule.field, source)
+            key = match_key(profile, field.rule, text, country=country)
+            # An id that travels unhashed must not be an e-mail address in clear.
+            if type(key) is Key and (field.rule.hashed or "@" not in key.value):
+                keys.append({"type": field.wire_type, "values": [key.value]})
+                if self._trace:
+                    shown = f"sha256:{key.value[:8]}…" if field.rule.hashed else "…"
+                    self._trace.step(field.rule.field, source, found=True, rule=key.rule, result=shown)
+            else:
+                self.warnings.append(Warned("match_key_dropped", source.path or field.rule.field))
+                if self._trace:
+                    self._trace.step(field.rule.field, source, found=True, rule="dropped", result=None)
+        if keys:
+            return keys
+        names = ", ".join(field.rule.field for field in fields)
+        detail = f"No match key is left of what the mapping reads: {names}."
+        return Rejection("no_match_key", None, None, detail, self._event_id)
+
+    def other_fields(self, sources: dict[str, Source], *, purchase: bool) -> dict[str, Any] | Rejection:
+        """Read the fields that are no match keys, by their names; absent ones are left out."""
+        read: dict[str, Any] = {}
+        for name, source in sources.items():
+            raw = source.read(self._content)
+            if raw is None:
+                self._note_absent(name, source)
+                continue
+            value = raw
+            if type(raw) is not Failed:
+                reader = values.READERS.get(name)
+                value = reader(raw) if reader else values.read_value(raw, purchase=purchase)
+            if type(value) is Failed:
+                return self.refuse(value, name, source)
+            if name == "value" and value != raw:
+                self.warnings.append(Warned("value_rounded", source.path or name))
+            if self._trace:
+                self._note(name, source, "…" if name == "ip_address" else value)
+            read[name] = value
+        return read
+
+    def custom_data(self, rows: tuple[CustomField, ...]) -> list[dict[str, str]] | Rejection:
+        """Read the custom data, as texts; absent ones are left out (P10)."""
+        read: list[dict[str, str]] = []
+        for row in rows:
+            raw = row.source.read(self._content)
+            if raw is None:
+                self._note_absent(row.field, row.source)
+                continue
+            text = raw
+            if not values.is_usual(raw):
+                text = raw if isinstance(raw, Failed) else values.read_custom(raw)
+                if isinstance(text, Failed):
+                    return self.refuse(text, row.field, row.source)
+                if not values.is_usual(text):
+                    self.warnings.append(Warned("custom_value_unusual", row.source.path or row.field))
+            read.append({"name": row.name, "value": text})
+            if self._trace:
+                self._note(row.field, row.source, text)
+        return read
+
+    def refuse(self, failed: Failed, name: str, source: Source | None) -> Rejection:
+        """Say of a destination field where it is mapped to and what is wrong there."""
+        if source is None:
+            return Rejection(failed.reason, None, name, failed.sentence, self._event_id)
+        where = f"is mapped to {source.path}" if source.path is not None else "is a constant"
+        detail = f"{_label(name)} {where}, which {failed.sentence}."
+        return Rejection(failed.reason, source.path, name, detail, self._event_id)
+
+    def _note(self, name: str, source: Source, result: Any) -> None:
+        if self._trace:
+            self._trace.step(name, source, found=True, rule=source.rule, result=result)
+
+    def _note_absent(self, name: str, source: Source) -> None:
+        if self._trace:
+            self._trace.step(name, source, found=False, rule="absent", result=None)
+
+
+_LABELS: Final = {
+    "event_type": "Event Type",
+    "event_source": "Event Source",
+    "country_code": "Country Code",
+    "consent.user_data": "Consent to the use of user data",
+    "consent.ad_storage": "Consent to ad storage",
+    "consent.string": "The consent string",
+}
+
+
+def _label(name: str) -> str:
+    row = FIELDS.get(name)
+    return row.label if row else _LABELS.get(name, f"Custom field {name.removeprefix('custom_data.')}")
+
+
+def _not_text(value: Any) -> Failed:
+    """Say why a value that should be a text is none."""
+    return value if type(value) is Failed else wrong_type(f"is {json_type(value)}, where a text is taken")

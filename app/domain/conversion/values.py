@@ -1,0 +1,177 @@
+"""The fields that are no match key: how each is read from the event, and what of it goes out.
+
+Each reader takes a JSON value that is neither null nor blank and gives what the wire carries, or `Failed`.
+Its sentence completes "… is mapped to <path>, which …" and never names the value. Sources: P10, P11 and
+schema notes.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from app.domain.conversion.currencies import CURRENCIES
+from app.domain.conversion.failures import Failed, json_type, wrong_type
+from app.domain.conversion.numbers import is_number, number_text, rounded
+from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE, is_personal_id
+
+MAX_VALUE: Final = 10**13  # up to here a double still holds every hundredth
+_MAX_VALUE: Final = Decimal(MAX_VALUE)
+_MIN_VALUE: Final = -_MAX_VALUE
+MAX_UNITS: Final = 2**31 - 1  # the schema's int32
+MAX_CUSTOM_LENGTH: Final = 256
+MAX_USER_AGENT: Final = 512
+MAX_AMAZON_EVENT_ID: Final = 512
+MAX_AD_EVENT_KEY: Final = 512
+MAX_TOKENS: Final = 1024
+
+Reader = Callable[[Any], Any]
+
+_TOKENS: Final = re.compile(r"[A-Za-z0-9]{10}\.[0-9]{13}(?:\|[A-Za-z0-9]{10}\.[0-9]{13})*", re.ASCII)
+_USUAL_CUSTOM: Final = re.compile(r"[A-Za-z0-9_]+", re.ASCII)
+# An e-mail address anywhere in a text, and a text that is an international phone number.
+_EMAIL_SHAPED: Final = re.compile(r"[^\s@]@[^\s@]")
+_PHONE_SHAPED: Final = re.compile(r"\s*\+[\d\s().\-/]+", re.ASCII)
+
+
+def _text(value: Any, reason: str, limit: int) -> Failed | None:
+    if type(value) is not str:
+        return wrong_type(f"is {json_type(value)}, where a text is taken")
+    if len(value) > limit:
+        return Failed(reason, f"has more than {limit:,} characters")
+    if CONTROL_CHARACTER.search(value):
+        return Failed(reason, "holds a control character")
+    return None
+
+
+def read_value(value: Any, *, purchase: bool) -> int | Decimal | Failed:
+    """Read money or a score, rounded to hundredths, halves away from zero; no purchase is negative (P11)."""
+    if not is_number(value):
+        return wrong_type(f"is {json_type(value)}, where a number is taken")
+    if purchase and value < 0:
+        return Failed("value_invalid", "is negative, which a purchase cannot be")
+    if not _MIN_VALUE <= value <= _MAX_VALUE:
+        return Failed("value_invalid", "lies beyond ten million millions")
+    exact = rounded(value, 2)
+    return exact if exact else 0  # never minus zero
+
+
+def read_currency(value: Any) -> str | Failed:
+    """Read a currency code, in either case of letters."""
+    if type(value) is not str:
+        return wrong_type(f"is {json_type(value)}, where a text is taken")
+    code = value.strip(" ").upper() if value.isascii() else ""
+    return code if code in CURRENCIES else Failed("currency_invalid", "is none of Amazon's currencies")
+
+
+def read_units(value: Any) -> int | Failed:
+    """Read a count of units: a whole number, written without fraction or exponent (P11)."""
+    if not is_number(value):
+        return wrong_type(f"is {json_type(value)}, where a whole number is taken")
+    if type(value) is not int or not 1 <= value <= MAX_UNITS:
+        return Failed("units_invalid", f"is no whole number from 1 to {MAX_UNITS:,}")
+    return value
+
+
+def read_amazon_event_id(value: Any) -> str | Failed:
+    """Read a mapped eventId. One that looks like an address or like an id made here is refused."""
+    if failed := _text(value, "amazon_event_id_invalid", MAX_AMAZON_EVENT_ID):
+        return failed
+    if is_personal_id(value):
+        return Failed("amazon_event_id_invalid", "looks like an e-mail address or a phone number")
+    if DERIVED_SHAPE.match(value):
+        return Failed("amazon_event_id_invalid", "has the shape of a derived id: 16 hex digits and a colon")
+    return str(value)
+
+
+def read_ip_address(value: Any) -> str | Failed:
+    """Read a public IPv4 or IPv6 address. A private one speaks of a network, not of a person."""
+    if failed := _text(value, "ip_address_invalid", 64):
+        return failed
+    try:
+        address = ipaddress.ip_address(value.strip())
+    except ValueError:
+        return Failed("ip_address_invalid", "is no IP address")
+    judged = getattr(address, "ipv4_mapped", None) or address
+    if not judged.is_global or judged.is_multicast:
+        return Failed("ip_address_invalid", "is no public address")
+    return str(address)
+
+
+def read_user_agent(value: Any) -> str | Failed:
+    """Read a browser's or app's own name."""
+    return _text(value, "user_agent_invalid", MAX_USER_AGENT) or str(value)
+
+
+def read_limited_data_use(value: Any) -> bool | Failed:
+    """Read whether Amazon may only store the event."""
+    if type(value) is bool:
+        return value
+    if type(value) is str:
+        return Failed("limited_data_use_invalid", "is a text, where true or false is taken")
+    return wrong_type(f"is {json_type(value)}, where true or false is taken")
+
+
+def read_ad_event_key(value: Any) -> str | Failed:
+    """Read Amazon's id of an ad event, which is passed on as it is."""
+    return _text(value, "ad_event_key_invalid", MAX_AD_EVENT_KEY) or str(value)
+
+
+def read_measurement_tokens(value: Any) -> str | Failed:
+    """Read the pairs of token and millisecond that an ad click's `aref` parameter holds."""
+    if failed := _text(value, "measurement_token_invalid", MAX_TOKENS):
+        return failed
+    if not _TOKENS.fullmatch(value):
+        return Failed(
+            "measurement_token_invalid", "is no list of <10 letters or digits>.<13 digits> joined by '|'"
+        )
+    return str(value)
+
+
+def read_custom(value: Any) -> str | Failed:
+    """Read a custom value as text; what looks like an address or phone number would leave in clear."""
+    if type(value) is bool:
+        return "true" if value else "false"
+    if is_number(value):
+        text = number_text(value)
+    elif type(value) is str:
+        text = value
+    else:
+        return wrong_type(f"is {json_type(value)}, where a text, number or boolean is taken")
+    if failed := _text(text, "custom_data_invalid", MAX_CUSTOM_LENGTH):
+        return failed
+    if "@" in text and _EMAIL_SHAPED.search(text):
+        return Failed("custom_data_invalid", "looks like an e-mail address")
+    if "+" in text and type(value) is str and _looks_like_phone(text):
+        return Failed("custom_data_invalid", "looks like a phone number")
+    return text
+
+
+def _looks_like_phone(text: str) -> bool:
+    return bool(_PHONE_SHAPED.fullmatch(text)) and 8 <= sum(c.isdigit() for c in text) <= 15
+
+
+def is_usual(custom: Any) -> bool:
+    """Tell whether a custom value is a text that all of Amazon's sources allow.
+
+    Others send more than the schema's text allows, so the rest passes with a warning (P10).
+    """
+    return (
+        type(custom) is str
+        and len(custom) <= MAX_CUSTOM_LENGTH
+        and _USUAL_CUSTOM.fullmatch(custom) is not None
+    )
+
+
+# The fields whose reader needs nothing but the value.
+READERS: Final[Mapping[str, Reader]] = {
+    "currency": read_currency,
+    "units_sold": read_units,
+    "event_id": read_amazon_event_id,
+    "ip_address": read_ip_address,
+    "user_agent": read_user_agent,
+    "limited_data_use": read_limited_data_use,
+    "amazon_ad_event_key": read_ad_event_key,
+    "aref_measurement_tokens": read_measurement_tokens,
+}

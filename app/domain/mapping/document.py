@@ -1,0 +1,360 @@
+"""The mapping: a document that says how an event becomes a conversion, checked and compiled at publish time.
+
+`check_draft` takes a document that may lack things, `check_publishable` one that may not, and
+`compile_mapping` turns a publishable one into closures. Documents are written by people: every problem found
+is listed, with its place. Source: interface §4; docs/mapping-language.md explains the language to its users.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from app.domain.conversion.consent import ConsentRule, Mode
+from app.domain.conversion.countries import read_country
+from app.domain.conversion.currencies import CURRENCIES
+from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
+from app.domain.conversion.numbers import is_number
+from app.domain.conversion.timestamps import read_time
+from app.domain.event import CONTROL_CHARACTER
+from app.domain.identity import MATCH_KEYS, MatchKeyRule
+from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
+from app.domain.mapping.paths import last_name, parse_path
+from app.domain.mapping.sources import Problem, Source, compile_source
+
+__all__ = [
+    "CustomField",
+    "KeyField",
+    "Mapping",
+    "Problem",
+    "check_draft",
+    "check_publishable",
+    "compile_mapping",
+]
+
+ACTION: Final = "send_events"  # "Send Events to Amazon", the one action (R9)
+MAX_NAME_LENGTH: Final = 100
+MAX_CUSTOM_FIELDS: Final = 13  # P10
+MAX_EVENT_NAME_LENGTH: Final = 256  # P13
+_EVENT_NAME_TABOO: Final = re.compile(r"[!@#$%^&*|+=(){}\[\]<>?\\/~;]")  # P13
+_CUSTOM_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,256}", re.ASCII)  # P10
+
+# Traits that name a person by themselves. They leave hashed or not at all, so custom data must not read them.
+NAMING_TRAITS: Final = ("email", "phone", "first_name", "last_name", "address")
+
+
+@dataclass(frozen=True, slots=True)
+class CustomField:
+    """A row of custom data: the name Amazon is told, the destination field, and its source."""
+
+    name: str
+    field: str  # custom_data.<name>
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class KeyField:
+    """A match key that is mapped: its rule, its name on the wire, and where the trait comes from."""
+
+    rule: MatchKeyRule
+    wire_type: str
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mapping:
+    """A compiled mapping. Every `Source` in it is a pure function of the event."""
+
+    event_type: Source
+    event_source: Source
+    event_name: str
+    country: Source
+    timestamp: Source
+    match_keys: tuple[KeyField, ...]  # in the order of `MATCH_KEYS`
+    fields: dict[str, Source]  # the other fields
+    custom_data: tuple[CustomField, ...]
+    consent: ConsentRule
+
+    @property
+    def uses_event_id_field(self) -> bool:
+        """Whether the Amazon eventId is mapped, so that it may differ from the one derived."""
+        return "event_id" in self.fields
+
+    @property
+    def constant_event_type(self) -> str | None:
+        """The event type where it is the same for every event, else None."""
+        return None if self.event_type.path is not None else str(self.event_type.const)
+
+    @property
+    def paths(self) -> tuple[tuple[str, str], ...]:
+        """Each destination field that reads the event, with the source path it reads."""
+        named = [
+            ("event_type", self.event_type),
+            ("event_source", self.event_source),
+            ("country_code", self.country),
+            ("event_timestamp", self.timestamp),
+            *((key.rule.field, key.source) for key in self.match_keys),
+            *self.fields.items(),
+            *((row.field, row.source) for row in self.custom_data),
+            ("consent.user_data", self.consent.user_data),
+            ("consent.ad_storage", self.consent.ad_storage),
+            ("consent.string", self.consent.string),
+        ]
+        return tuple((name, source.path) for name, source in named if source and source.path is not None)
+
+
+def check_draft(document: Any) -> list[Problem]:
+    """List what is wrong with what a document says; what it does not say yet is no problem."""
+    return _Reading(document).wrong
+
+
+def check_publishable(document: Any) -> list[Problem]:
+    """List what keeps a document from being published: what is wrong with it, and what is missing."""
+    reading = _Reading(document)
+    return reading.wrong + reading.lacking
+
+
+def compile_mapping(document: Any) -> Mapping | list[Problem]:
+    """Compile a publishable document, or list what keeps it from being one."""
+    reading = _Reading(document)
+    return reading.wrong + reading.lacking or reading.compiled()
+
+
+def event_name_problem(name: Any) -> str | None:
+    """Say in a sentence what is wrong with an event name, or return None (P13)."""
+    if not isinstance(name, str):
+        return "An event name is a text; it is the same for every event."
+    if not name.strip() or len(name) > MAX_EVENT_NAME_LENGTH:
+        return f"An event name has 1 to {MAX_EVENT_NAME_LENGTH} characters, not only blanks."
+    if _EVENT_NAME_TABOO.search(name) or CONTROL_CHARACTER.search(name):
+        return r"No control character and none of ! @ # $ % ^ & * | + = ( ) { } [ ] < > ? \ / ~ ; are in it."
+    return None
+
+
+class _Reading:
+    """One pass over a document: collects what is wrong, what is lacking, and the compiled parts."""
+
+    def __init__(self, document: Any) -> None:
+        self.wrong: list[Problem] = []
+        self.lacking: list[Problem] = []
+        self._sources: dict[str, Source] = {}
+        self._custom: list[CustomField] = []
+        self._consent: ConsentRule | None = None
+        self._event_name = ""
+        if type(document) is not dict:
+            self._problem("", "wrong_type", "A mapping is a JSON object.")
+            return
+        members = (*_TOP_LEVEL, "name", "action")
+        self._refuse_unknown(document, members, "")
+        self._read_labels(document)
+        for name, read in _TOP_LEVEL.items():
+            if document.get(name) is not None:
+                read(self, document[name])
+            elif name != "custom_data":
+                self._lack(name, f"To publish, a mapping needs {name}.")
+        self._keep_traits_out_of_custom_data()
+
+    def compiled(self) -> Mapping:
+        """Give the mapping; only when there is no problem."""
+        assert self._consent is not None
+        taken = dict(self._sources)
+        return Mapping(
+            event_type=taken.pop("event_type"),
+            event_source=taken.pop("event_source"),
+            event_name=self._event_name,
+            country=taken.pop("country_code"),
+            timestamp=taken.pop("event_timestamp"),
+            match_keys=tuple(
+                KeyField(rule, rule.type.value, taken.pop(rule.field))
+                for rule in MATCH_KEYS
+                if rule.field in taken
+            ),
+            fields=taken,
+            custom_data=tuple(self._custom),
+            consent=self._consent,
+        )
+
+    def _problem(self, path: str, problem: str, sentence: str) -> None:
+        self.wrong.append(Problem(path, problem, sentence))
+
+    def _lack(self, path: str, sentence: str) -> None:
+        self.lacking.append(Problem(path, "required", sentence))
+
+    def _refuse_unknown(self, members: dict[str, Any], known: tuple[str, ...], at: str) -> None:
+        for name in members:
+            if name not in known:
+                # The name is not repeated when it is no plain word: it may be anything, of any length.
+                shown = name if _CUSTOM_NAME.fullmatch(name) and len(name) <= 64 else "?"
+                self._problem(f"{at}{shown}", "unknown_member", f"Known here are {', '.join(known)}.")
+
+    def _read_labels(self, document: dict[str, Any]) -> None:
+        name = document.get("name")
+        if name is not None and not (isinstance(name, str) and name.strip() and len(name) <= MAX_NAME_LENGTH):
+            self._problem(
+                "name", "invalid", f"A mapping's name is a text of 1 to {MAX_NAME_LENGTH} characters."
+            )
+        if document.get("action") not in (None, ACTION):
+            self._problem("action", "invalid", f"The only action is {ACTION}.")
+
+    def _source(
+        self, written: Any, at: str, name: str, *, bare: str, keep_blank: bool = False
+    ) -> Source | None:
+        compiled = compile_source(written, at, bare=bare, keep_blank=keep_blank)
+        if isinstance(compiled, Source):
+            self._sources[name] = compiled
+            return compiled
+        self.wrong.extend(compiled)
+        return None
+
+    def _read_event_type(self, written: Any) -> None:
+        source = self._source(written, "event_type", "event_type", bare="const")
+        self._constants_are("event_type", source, lambda v: v in EVENT_TYPES, "one of Amazon's event types")
+
+    def _read_event_source(self, written: Any) -> None:
+        source = self._source(written, "event_source", "event_source", bare="const")
+        self._constants_are(
+            "event_source", source, lambda v: v in EVENT_SOURCES, "one of Amazon's event sources"
+        )
+
+    def _read_country(self, written: Any) -> None:
+        source = self._source(written, "country_code", "country_code", bare="const")
+        self._constants_are(
+            "country_code",
+            source,
+            lambda v: isinstance(v, str) and read_country(v) is not None,
+            "an ISO 3166-1 alpha-2 code",
+        )
+
+    def _read_event_name(self, written: Any) -> None:
+        if isinstance(written, dict) and set(written) == {"const"}:
+            written = written["const"]
+        if sentence := event_name_problem(written):
+            self._problem("event_name", "event_name_invalid", sentence)
+        else:
+            self._event_name = written
+
+    def _constants_are(self, at: str, source: Source | None, good: Callable[[Any], bool], what: str) -> None:
+        """Judge a constant or a default now, where the author sees it, rather than with every event."""
+        for part, value in (("const", source and source.const), ("default", source and source.default)):
+            if value is not None and not good(value):
+                self._problem(
+                    at if part == "const" else f"{at}.default", "invalid", f"The {part} is not {what}."
+                )
+
+    def _read_fields(self, written: Any) -> None:
+        if type(written) is not dict:
+            self._problem(
+                "fields", "wrong_type", "fields is an object of destination fields and their sources."
+            )
+            return
+        self._refuse_unknown(written, tuple(FIELDS), "fields.")
+        for name in FIELDS:
+            if written.get(name) is None:
+                continue
+            keep_blank = name in MATCH_KEY_FIELDS
+            source = self._source(written[name], f"fields.{name}", name, bare="path", keep_blank=keep_blank)
+            good, what = _CONSTANTS[FIELDS[name].takes]
+            self._constants_are(f"fields.{name}", source, good, what)
+            if name == "currency":
+                self._constants_are("fields.currency", source, _is_currency, "one of Amazon's currencies")
+        if written.get("event_timestamp") is None:
+            self._lack("fields.event_timestamp", "To publish, Event Timestamp must be mapped.")
+        if all(written.get(name) is None for name in MATCH_KEY_FIELDS):
+            self._lack("fields", "To publish, at least one match key must be mapped.")
+
+    def _read_custom_data(self, written: Any) -> None:
+        if type(written) is not list or len(written) > MAX_CUSTOM_FIELDS:
+            sentence = f"custom_data is a list of at most {MAX_CUSTOM_FIELDS} rows."
+            self._problem("custom_data", "too_many" if type(written) is list else "wrong_type", sentence)
+            return
+        names: set[str] = set()
+        for number, row in enumerate(written):
+            self._read_custom_row(row, f"custom_data[{number}]", names)
+
+    def _read_custom_row(self, row: Any, at: str, names: set[str]) -> None:
+        if isinstance(row, str):
+            # A bare string is a path whose last word is the name.
+            row = {"name": last_name(parse_path(row) or ()), "path": row}
+        if type(row) is not dict:
+            self._problem(at, "wrong_type", "A row is a path or an object with a name and a source.")
+            return
+        rest = dict(row)
+        name = rest.pop("name", None)
+        source = compile_source(rest, at, bare="path")
+        if not isinstance(source, Source):
+            self.wrong.extend(source)
+        if not isinstance(name, str) or not _CUSTOM_NAME.fullmatch(name):
+            sentence = "A custom name has 1 to 256 letters, digits and underscores."
+            self._problem(f"{at}.name", "custom_name_invalid", sentence)
+        elif name in names:
+            self._problem(f"{at}.name", "duplicate", "Another row has this name already.")
+        elif isinstance(source, Source):
+            self._custom.append(CustomField(name, f"custom_data.{name}", source))
+        if isinstance(name, str):
+            names.add(name)
+
+    def _keep_traits_out_of_custom_data(self) -> None:
+        personal = {s.path for n, s in self._sources.items() if n in NAMING_TRAITS and s.path is not None}
+        for row in self._custom:
+            if row.source.path in personal and "sha256_lower" not in row.source.rule:
+                self._problem(
+                    row.field,
+                    "personal_in_custom_data",
+                    "This path feeds a match key; in custom data it would leave in clear.",
+                )
+
+    def _read_consent(self, written: Any) -> None:
+        mode_written = written.get("mode") if type(written) is dict else None
+        if not isinstance(mode_written, str) or mode_written not in _CONSENT_PARTS:
+            modes = ", ".join(_CONSENT_PARTS)
+            self._problem("consent.mode", "invalid", f"consent is an object whose mode is one of {modes}.")
+            return
+        mode = Mode(mode_written)
+        parts = _CONSENT_PARTS[mode]
+        self._refuse_unknown(written, ("mode", *parts), "consent.")
+        compiled: dict[str, Source] = {}
+        for name, required in parts.items():
+            if written.get(name) is None:
+                if required:
+                    self._lack(f"consent.{name}", f"The mode {mode} needs {name}.")
+                continue
+            source = compile_source(written[name], f"consent.{name}", bare="path")
+            if isinstance(source, Source):
+                compiled[name] = source
+            else:
+                self.wrong.extend(source)
+        self._consent = ConsentRule(mode, **compiled)
+
+
+def _is_currency(value: Any) -> bool:
+    """Tell whether a constant is one of Amazon's currencies."""
+    return value in CURRENCIES
+
+
+# What a constant or a default must be to serve a field, by what the field takes.
+_CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "time": (lambda v: isinstance(v, str) and read_time(v) is not None, "an ISO 8601 time with a zone"),
+    "text": (lambda v: isinstance(v, str), "a text"),
+    "number": (is_number, "a number"),
+    "integer": (lambda v: type(v) is int, "a whole number"),
+    "boolean": (lambda v: type(v) is bool, "true or false"),
+}
+
+# Which sources each mode of consent reads, and whether it cannot do without.
+_CONSENT_PARTS: Final[dict[str, dict[str, bool]]] = {
+    Mode.GRANTED: {},
+    Mode.AMAZON: {"user_data": True, "ad_storage": False},
+    Mode.TCF: {"string": True},
+    Mode.GPP: {"string": True},
+    Mode.NONE: {},
+}
+
+_TOP_LEVEL: Final[dict[str, Callable[[_Reading, Any], None]]] = {
+    "event_type": _Reading._read_event_type,
+    "event_source": _Reading._read_event_source,
+    "event_name": _Reading._read_event_name,
+    "country_code": _Reading._read_country,
+    "fields": _Reading._read_fields,
+    "custom_data": _Reading._read_custom_data,
+    "consent": _Reading._read_consent,
+}

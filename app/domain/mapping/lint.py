@@ -1,0 +1,91 @@
+"""What a draft says that breaks no rule, and yet is mostly a slip: by type, region and paths."""
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
+
+from app.domain.conversion.consent import Mode, is_required
+from app.domain.conversion.countries import read_country
+from app.domain.conversion.event_types import PURCHASE
+from app.domain.destination import Region
+from app.domain.mapping.document import NAMING_TRAITS
+from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
+from app.domain.mapping.paths import last_name, parse_path
+from app.domain.mapping.presets import PRESETS
+
+ODDITIES: Final[Mapping[str, str]] = {
+    "path_names_another_field": "A match key's path ends in the name of another field.",
+    "custom_data_personal": "Custom data reads what must not leave in clear: email, phone, name, address.",
+    "field_ignored": "This event type does not carry the field.",
+    "field_advised": "Without the field an event of this type says little.",
+    "same_for_every_event": "A constant stands where events differ.",
+    "every_event_rejected": "No event can be taken with this.",
+}
+
+_PRESETS: Final = {preset.event_type: preset for preset in PRESETS}
+_ONLY_WITH_PURCHASES: Final = _PRESETS[PURCHASE].only
+_DIFFERS: Final = frozenset({"event_timestamp", "event_id", *MATCH_KEY_FIELDS})
+
+
+class Oddity(NamedTuple):
+    """One slip: a word of `ODDITIES`, and the member of the document."""
+
+    code: str
+    field: str
+
+
+def oddities(document: Mapping[str, Any], region: Region) -> Iterator[Oddity]:
+    """Yield what looks odd about a draft, whatever else it lacks."""
+    written = document.get("fields")
+    fields = (
+        {name: one for name, one in written.items() if one is not None} if isinstance(written, dict) else {}
+    )
+    yield from _by_paths(fields, document.get("custom_data"))
+    yield from _by_type(constant_of(document.get("event_type"), bare="const"), fields)
+    for name in sorted(_DIFFERS & fields.keys()):
+        if constant_of(fields[name], bare="path") is not None:
+            yield Oddity("same_for_every_event", f"fields.{name}")
+    consent = document.get("consent")
+    country = constant_of(document.get("country_code"), bare="const")
+    known = read_country(country) if isinstance(country, str) else None
+    if isinstance(consent, dict) and consent.get("mode") == Mode.NONE:  # noqa: SIM102
+        if is_required(region, known.code if known else ""):
+            yield Oddity("every_event_rejected", "consent.mode")
+
+
+def _by_paths(fields: Mapping[str, Any], rows: Any) -> Iterator[Oddity]:
+    for name, source in fields.items():
+        word = _last_word(source)
+        if name in MATCH_KEY_FIELDS and word in FIELDS and word != name:
+            yield Oddity("path_names_another_field", f"fields.{name}")
+    for place, row in enumerate(rows if isinstance(rows, list) else ()):
+        hashed = isinstance(row, dict) and "sha256_lower" in (row.get("pipe") or ())
+        if _last_word(row) in NAMING_TRAITS and not hashed:
+            yield Oddity("custom_data_personal", f"custom_data[{place}]")
+
+
+def _by_type(event_type: Any, fields: Mapping[str, Any]) -> Iterator[Oddity]:
+    preset = _PRESETS.get(event_type) if isinstance(event_type, str) else None
+    if preset is None:
+        return  # read from the event: any type may come
+    if event_type != PURCHASE:
+        for name in _ONLY_WITH_PURCHASES:
+            if name in fields:
+                yield Oddity("field_ignored", f"fields.{name}")
+    elif isinstance(value := constant_of(fields.get("value"), bare="path"), int | Decimal) and value < 0:
+        yield Oddity("every_event_rejected", "fields.value")
+    for name in preset.needs:
+        if name not in fields:
+            yield Oddity("field_advised", f"fields.{name}")
+
+
+def constant_of(source: Any, *, bare: str) -> Any:
+    """Return the constant of a source as it is written, None where it is read from the event."""
+    if isinstance(source, dict):
+        return source.get("const")
+    return source if bare == "const" else None
+
+
+def _last_word(source: Any) -> str | None:
+    path = source.get("path") if isinstance(source, dict) else source
+    return last_name(parse_path(path) or ()) if isinstance(path, str) else None

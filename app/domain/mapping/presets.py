@@ -1,0 +1,72 @@
+"""A start for a mapping of each event type: a name, the paths journeys mostly have, what is worth sending.
+
+The paths are those of the envelope that the documentation shows; suggestions from the learned catalogue
+replace them where a customer's events look different.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from app.domain.conversion.event_types import EVENT_TYPES, PURCHASE
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """`needs`: fields without which an event of the type says little; `only`: those no other type takes."""
+
+    event_type: str
+    event_name: str
+    needs: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    custom_data: tuple[str, ...] = ()
+    event_source: str = "WEBSITE"
+
+    def document(self) -> dict[str, Any]:
+        """Return the draft of a mapping; everything in it can be changed."""
+        fields = {**_FIELDS, **{name: _MORE[name] for name in (*self.needs, *self.only)}}
+        if self.event_source != "WEBSITE":
+            fields["maid"] = {"path": "user.maid"}
+        return {
+            "name": EVENT_TYPES[self.event_type].label,
+            "action": "send_events",
+            "event_type": self.event_type,
+            "event_source": self.event_source,
+            "event_name": self.event_name,
+            "country_code": {"path": "user.country", "default": "US"},
+            "fields": fields,
+            "custom_data": [{"name": name, "path": f"event.properties.{name}"} for name in self.custom_data],
+            "consent": {"mode": "granted"},
+        }
+
+
+_FIELDS: Final[Mapping[str, Any]] = {
+    "event_timestamp": {"path": "event.timestamp"},
+    "email": {"path": "user.email"},
+    "phone": {"path": "user.phone"},
+    "maid": {"path": "user.maid"},
+    "first_name": {"path": "user.first_name"},
+    "last_name": {"path": "user.last_name"},
+}
+_MORE: Final[Mapping[str, Any]] = {
+    "value": {"path": "event.properties.total"},
+    "currency": {"path": "event.properties.currency"},
+    "units_sold": {"path": "event.properties.quantity"},
+}
+
+PRESETS: Final = (
+    Preset("ADD_TO_SHOPPING_CART", "Added to cart", ("value",), custom_data=("brand", "category")),
+    Preset("APPLICATION", "Application submitted", custom_data=("product",)),
+    Preset("CHECKOUT", "Checkout started", ("value",), custom_data=("category",)),
+    Preset("CONTACT", "Contact left", custom_data=("channel",)),
+    Preset("LEAD", "Lead", ("value",), custom_data=("product",)),
+    Preset(
+        "MOBILE_APP_FIRST_START", "App first started", event_source="ANDROID", custom_data=("app_version",)
+    ),
+    Preset(PURCHASE, "Purchase", ("value",), ("currency", "units_sold"), ("brand", "category")),
+    Preset("OTHER", "Other event"),
+    Preset("PAGE_VIEW", "Page viewed", custom_data=("page_type",)),
+    Preset("SEARCH", "Searched", custom_data=("category",)),
+    Preset("SIGN_UP", "Signed up", custom_data=("plan",)),
+    Preset("SUBSCRIBE", "Subscribed", ("value",), custom_data=("plan",)),
+)

@@ -1,0 +1,161 @@
+"""A source: where a mapping takes one value from, a constant or a path with a pipe and a default."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any, Final
+
+from app.domain.conversion.failures import Failed
+from app.domain.conversion.numbers import plain
+from app.domain.mapping import pipes
+from app.domain.mapping.paths import IMPASSABLE, Getter, getter, parse_path
+
+MAX_CONSTANT_LENGTH: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong in a mapping document: where (a path in the document), a stable word, and a sentence."""
+
+    path: str
+    problem: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A compiled source. `read` gives a JSON value, None where there is nothing, or `Failed`.
+
+    `path` is the catalogue path as written, None for a constant; `rule` says the pipe in short, for the
+    preview.
+    """
+
+    read: Getter
+    path: str | None
+    const: Any = None
+    default: Any = None
+    rule: str = ""
+
+
+def constant(value: Any) -> Source:
+    """Make a source that gives one value for every event."""
+    return Source(lambda _event: value, None, const=value, rule="const")
+
+
+def compile_source(written: Any, at: str, *, bare: str, keep_blank: bool = False) -> Source | list[Problem]:
+    """Compile a source as written, or list what is wrong with it; `at` is where it stands in the document.
+
+    `bare` says what a bare string is short for, "const" or "path". A blank text counts as nothing, and with
+    `keep_blank` only an empty one does: match keys say of a blank that they dropped it.
+    """
+    if isinstance(written, str):
+        written = {bare: written}
+    if type(written) is not dict:
+        return [Problem(at, "wrong_type", "A source is a text or an object with const or path.")]
+    unknown = [key for key in written if key not in ("const", "path", "pipe", "default")]
+    if unknown:
+        return [_unknown_member(at)]
+    if "const" in written:
+        if len(written) > 1:
+            return [Problem(at, "const_stands_alone", "A constant takes no path, pipe or default.")]
+        const = plain(written["const"])
+        problem = _scalar_problem(const, f"{at}.const")
+        return [problem] if problem else _text(const) if type(const) is str else constant(const)
+    if "path" not in written:
+        return [Problem(at, "required", "A source needs const or path.")]
+    return _compile_path(written, at, keep_blank=keep_blank)
+
+
+def _compile_path(written: dict[str, Any], at: str, *, keep_blank: bool) -> Source | list[Problem]:
+    problems: list[Problem] = []
+    text = written["path"]
+    found = parse_path(text) if isinstance(text, str) else None
+    if found is None:
+        problems.append(
+            Problem(
+                f"{at}.path",
+                "path_invalid",
+                'A path is names and indexes such as a.b[0].c or ["utm source"].x.',
+            )
+        )
+    pipe = written.get("pipe", [])
+    steps: list[pipes.Step] = []
+    if type(pipe) is not list or len(pipe) > pipes.MAX_PIPE_STEPS:
+        problems.append(
+            Problem(f"{at}.pipe", "wrong_type", f"A pipe is a list of at most {pipes.MAX_PIPE_STEPS} steps.")
+        )
+    else:
+        for number, step_written in enumerate(pipe):
+            step = pipes.make_step(step_written)
+            if isinstance(step, str):
+                problems.append(Problem(f"{at}.pipe[{number}]", "pipe_invalid", step))
+            else:
+                steps.append(step)
+    default = plain(written.get("default"))
+    problem = None if default is None else _scalar_problem(default, f"{at}.default")
+    if problem:
+        problems.append(problem)
+    if problems or found is None:
+        return problems
+    if not steps and (default is None or type(default) is str):
+        return _plain(text, default, keep_blank)
+    names = [step if isinstance(step, str) else step[0] for step in pipe]
+    read = _reader(getter(found), tuple(steps), default, keep_blank=keep_blank)
+    return Source(read, text, default=default, rule=" | ".join(names))
+
+
+# Sources of texts are made once for all mappings that write the same: a thousand destinations have few
+# different ones, and one takes a kilobyte. Not so other scalars: 1, 1.0 and True are one to a cache.
+_share = lru_cache(maxsize=4096)
+_text = _share(constant)
+
+
+@_share
+def _plain(text: str, default: str | None, keep_blank: bool) -> Source:
+    steps = parse_path(text)
+    assert steps is not None
+    return Source(_reader(getter(steps), (), default, keep_blank=keep_blank), text, default=default)
+
+
+def _reader(get: Getter, steps: tuple[pipes.Step, ...], default: Any, *, keep_blank: bool) -> Getter:
+    """Join path, pipe and default, which serves what is absent, null or blank before or after the pipe."""
+
+    def read_plain(event: dict[str, Any]) -> Any:
+        value = get(event)
+        if type(value) is str and value and not value.isspace():
+            return value  # what nearly every event has there
+        return _UNREACHABLE if value is IMPASSABLE else served(value)
+
+    def read(event: dict[str, Any]) -> Any:
+        value = get(event)
+        if value is IMPASSABLE:
+            return _UNREACHABLE
+        if type(value) is str and (not value or value.isspace()):
+            return served(value)
+        return served(pipes.run(steps, value))
+
+    def served(value: Any) -> Any:
+        if type(value) is not str:
+            return default if value is None else value
+        if value.isspace():
+            return value if default is None and keep_blank else default
+        return value or default
+
+    return read if steps else read_plain
+
+
+_UNREACHABLE: Final = Failed(
+    "wrong_type", "cannot be reached: the path leads through a value that has no members"
+)
+
+
+def _scalar_problem(value: Any, at: str) -> Problem | None:
+    if not isinstance(value, str | int | Decimal) or (isinstance(value, Decimal) and not value.is_finite()):
+        return Problem(at, "wrong_type", "This takes a text, a number or a boolean.")
+    if isinstance(value, str) and len(value) > MAX_CONSTANT_LENGTH:
+        return Problem(at, "too_long", f"A constant has at most {MAX_CONSTANT_LENGTH:,} characters.")
+    return None
+
+
+def _unknown_member(at: str) -> Problem:
+    return Problem(at, "unknown_member", "A source has only the members const, path, pipe and default.")

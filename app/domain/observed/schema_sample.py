@@ -1,0 +1,339 @@
+"""An event's outline: which paths it has and what kind of value stands at each, and never a value.
+
+Outlines are what may be remembered of events for longer than a request: the catalogue is learned from them,
+and a draft is tried against them. A kind says no more than a form ("a time", "an address with @"), so that an
+outline is of no person. Names of members are taken for schema only while they look like it: members whose
+names could be values (an address, a number) are not descended into. ADR 0041 weighs this.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+import zstandard
+
+from app.domain.conversion import tcf
+from app.domain.conversion.consent import CONSENT_WORDS, GPP
+from app.domain.conversion.countries import CONSENT_COUNTRIES, read_country
+from app.domain.conversion.currencies import CURRENCIES
+from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
+from app.domain.conversion.numbers import read_number
+from app.domain.conversion.timestamps import read_time
+from app.domain.mapping.paths import IMPASSABLE, getter, parse_path
+
+MAX_PATHS: Final = 200
+MAX_DEPTH: Final = 8
+MAX_MEMBERS: Final = 64  # an object with more is a table whose keys are likely values
+MAX_ITEMS: Final = 3
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
+_LONG_NUMBER: Final = re.compile(r"[0-9]{5}", re.ASCII)
+_UNSAID: Final = frozenset({"destination_id", "mapping_id"})
+
+
+class Kind(StrEnum):
+    """What stands at a path. Kept by name, so names never change."""
+
+    NULL = "null"
+    BOOLEAN = "boolean"
+    ZERO = "zero"
+    NEGATIVE = "negative"
+    INTEGER = "integer"
+    DECIMAL = "decimal"
+    EPOCH_SECONDS = "epoch_seconds"
+    EPOCH_MILLISECONDS = "epoch_milliseconds"
+    OBJECT = "object"
+    LIST = "list"
+    BLANK = "blank"
+    TEXT = "text"
+    LONG_TEXT = "long_text"
+    ENDLESS_TEXT = "endless_text"
+    FOREIGN_TEXT = "foreign_text"
+    EMAIL = "email"
+    HASH = "hash"
+    UUID = "uuid"
+    TIME = "time"
+    DATE = "date"
+    PHONE = "phone"
+    NATIONAL_PHONE = "national_phone"
+    DIGITS = "digits"
+    NUMBER_TEXT = "number_text"
+    EVENT_TYPE = "event_type"
+    EVENT_SOURCE = "event_source"
+    CURRENCY = "currency"
+    COUNTRY = "country"
+    CONSENT_COUNTRY = "consent_country"
+    GRANTED = "granted"
+    DENIED = "denied"
+    TCF = "tcf"
+    GPP = "gpp"
+    IP_ADDRESS = "ip_address"
+
+
+TYPES: Final[Mapping[Kind, str]] = {
+    **dict.fromkeys(Kind, "text"),
+    **dict.fromkeys(
+        (
+            Kind.ZERO,
+            Kind.NEGATIVE,
+            Kind.INTEGER,
+            Kind.DECIMAL,
+            Kind.EPOCH_SECONDS,
+            Kind.EPOCH_MILLISECONDS,
+        ),
+        "number",
+    ),
+    Kind.NULL: "null",
+    Kind.BOOLEAN: "boolean",
+    Kind.OBJECT: "object",
+    Kind.LIST: "list",
+}
+"""The JSON type of each kind."""
+
+Outline = tuple[tuple[str, Kind], ...]
+
+
+def outline(content: dict[str, Any], mapped: Iterable[str] = ()) -> Outline:
+    """Return the outline of an event. Paths that a mapping reads are in it whatever their names look like.
+
+    What is absent is not in it. Linear in the event, at most 200 paths beside the mapped ones.
+    """
+    found: dict[str, Kind] = {}
+    _walk(content, "", 0, found)
+    for path in mapped:
+        if path not in found:
+            steps = parse_path(path)
+            value = None if steps is None else getter(steps)(content)
+            if value is not None and value is not IMPASSABLE:
+                found[path] = kind_of(value)
+    return tuple(found.items())
+
+
+def _walk(value: Any, path: str, depth: int, found: dict[str, Kind]) -> None:
+    if len(found) >= MAX_PATHS:
+        return
+    if type(value) is dict and value and len(value) <= MAX_MEMBERS and depth < MAX_DEPTH:
+        for name, member in value.items():
+            if depth == 0 and name in _UNSAID:
+                continue
+            if _PLAIN_NAME.fullmatch(name) and not _LONG_NUMBER.search(name):
+                _walk(member, f"{path}.{name}" if path else name, depth + 1, found)
+    elif type(value) is list and value and depth < MAX_DEPTH:
+        for place, member in enumerate(value[:MAX_ITEMS]):
+            _walk(member, f"{path}[{place}]", depth + 1, found)
+    elif path:
+        found[path] = kind_of(value)
+
+
+def kind_of(value: Any) -> Kind:
+    """Return what kind of JSON value this is."""
+    match value:
+        case None:
+            return Kind.NULL
+        case bool():
+            return Kind.BOOLEAN
+        case int() | Decimal():
+            return _number_kind(value)
+        case dict():
+            return Kind.OBJECT
+        case list():
+            return Kind.LIST
+        case _:
+            return _text_kind(str(value))
+
+
+def _number_kind(value: int | Decimal) -> Kind:
+    if value <= 0:
+        return Kind.ZERO if value == 0 else Kind.NEGATIVE
+    if type(value) is not int:
+        return Kind.DECIMAL
+    if 1_000_000_000 <= value < 4_000_000_000:
+        return Kind.EPOCH_SECONDS
+    if 1_000_000_000_000 <= value < 4_000_000_000_000:
+        return Kind.EPOCH_MILLISECONDS
+    return Kind.INTEGER
+
+
+_EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
+_HASH: Final = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
+_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", re.ASCII)
+_IP: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}", re.ASCII)
+_DATE: Final = re.compile(r"[12][0-9]{3}-[01][0-9]-[0-3][0-9]", re.ASCII)
+_PHONE: Final = re.compile(r"(?P<whole>\+|00)?[0-9() ./-]{6,30}", re.ASCII)
+_LATIN: Final = re.compile(r"[A-Za-z0-9]", re.ASCII)
+
+
+def _text_kind(text: str) -> Kind:
+    if not text or text.isspace():
+        return Kind.BLANK
+    if len(text) > 1024:
+        return Kind.TCF if _is_tcf(text) else Kind.ENDLESS_TEXT
+    # What a form cannot do without is looked for first: a scan in vain costs ten times as much.
+    word = text.strip()
+    if "@" in word and _EMAIL.fullmatch(word):
+        return Kind.EMAIL
+    if len(word) == 64 and _HASH.fullmatch(word):
+        return Kind.HASH
+    if len(word) == 36 and word[8] == "-" and _UUID.fullmatch(word):
+        return Kind.UUID
+    if (word[0].isdigit() or ":" in word) and _IP.fullmatch(word):
+        return Kind.IP_ADDRESS
+    if word[0] in "0123456789+-.(":
+        return _figure_kind(text, word)
+    return _word_kind(text, word)
+
+
+def _figure_kind(text: str, word: str) -> Kind:
+    if len(text) >= 17 and text[4] == "-" and read_time(text) is not None:
+        return Kind.TIME
+    if _DATE.fullmatch(word):
+        return Kind.DATE
+    if word.isdecimal() and word.isascii():
+        return Kind.DIGITS if len(word) >= 7 else Kind.NUMBER_TEXT
+    if word[0] != "+" and read_number(word) is not None:
+        return Kind.NUMBER_TEXT
+    if (phone := _PHONE.fullmatch(word)) and sum(map(str.isdigit, word)) >= 6:
+        return Kind.PHONE if phone["whole"] else Kind.NATIONAL_PHONE
+    return Kind.TEXT if len(text) <= 256 else Kind.LONG_TEXT
+
+
+def _word_kind(text: str, word: str) -> Kind:
+    if text in EVENT_TYPES:
+        return Kind.EVENT_TYPE
+    if text in EVENT_SOURCES:
+        return Kind.EVENT_SOURCE
+    if text in CURRENCIES:
+        return Kind.CURRENCY
+    if (len(word) == 2 or (len(word) <= 6 and word[2:3] == "-")) and (
+        country := read_country(word)
+    ) is not None:
+        return Kind.CONSENT_COUNTRY if country.code in CONSENT_COUNTRIES else Kind.COUNTRY
+    if len(word) <= 9 and (said := CONSENT_WORDS.get(word.lower())) is not None:
+        return Kind.GRANTED if said == "GRANTED" else Kind.DENIED
+    if _is_tcf(word):
+        return Kind.TCF
+    if word.startswith("DB") and GPP.fullmatch(word):
+        return Kind.GPP
+    if not _LATIN.search(text):
+        return Kind.FOREIGN_TEXT
+    return Kind.TEXT if len(text) <= 256 else Kind.LONG_TEXT
+
+
+def _is_tcf(text: str) -> bool:
+    return text[0] == "C" and len(text) >= 39 and tcf.consents(text, vendor=1, purposes=()) is not None
+
+
+# --- Standing in ----------------------------------------------------------------------------------
+
+
+_STAND_INS: Final[Mapping[Kind, Any]] = {
+    Kind.NULL: None,
+    Kind.BOOLEAN: True,
+    Kind.ZERO: 0,
+    Kind.NEGATIVE: -1,
+    Kind.INTEGER: 12,
+    Kind.DECIMAL: Decimal("12.5"),
+    Kind.OBJECT: {"": ""},
+    Kind.LIST: [""],
+    Kind.BLANK: " ",
+    Kind.TEXT: "text",
+    Kind.LONG_TEXT: "text" * 100,
+    Kind.ENDLESS_TEXT: "text" * 300,
+    Kind.FOREIGN_TEXT: "文字",
+    Kind.EMAIL: "someone@example.com",
+    Kind.HASH: "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8",
+    Kind.UUID: "5e884898-da28-4715-9d0e-56f8dc629277",
+    Kind.PHONE: "+12025550123",
+    Kind.NATIONAL_PHONE: "202-555-0123",
+    Kind.NUMBER_TEXT: "12",
+    Kind.EVENT_TYPE: "OTHER",
+    Kind.EVENT_SOURCE: "WEBSITE",
+    Kind.CURRENCY: "USD",
+    Kind.COUNTRY: "US",
+    Kind.CONSENT_COUNTRY: "DE",
+    Kind.GRANTED: "GRANTED",
+    Kind.DENIED: "DENIED",
+    Kind.TCF: tcf.consent_to_all(),
+    Kind.GPP: "DBAA~BAAA.YAAA",
+    Kind.IP_ADDRESS: "8.8.8.8",
+}
+
+
+def stand_in(shape: Outline, now: datetime) -> dict[str, Any]:
+    """Return an event of this outline whose values are made up, times being now; of no person at all."""
+    moment = {
+        Kind.TIME: now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        Kind.DATE: now.strftime("%Y-%m-%d"),
+        Kind.EPOCH_SECONDS: int(now.timestamp()),
+        Kind.EPOCH_MILLISECONDS: int(now.timestamp()) * 1000,
+        # Digits may be a phone or an epoch; these are a possible phone and a recent epoch.
+        Kind.DIGITS: str(int(now.timestamp())),
+    }
+    event: dict[str, Any] = {}
+    for path, kind in shape:
+        steps = parse_path(path)
+        if steps is not None:
+            value = moment[kind] if kind in moment else _STAND_INS[kind]
+            _put(event, steps, value)
+    return event
+
+
+def _put(event: dict[str, Any], steps: tuple[str | int, ...], value: Any) -> None:
+    at: Any = event
+    for step, after in zip(steps, (*steps[1:], None), strict=True):
+        inner: Any = value if after is None else [] if isinstance(after, int) else {}
+        if isinstance(step, int):
+            at.extend([None] * (step + 1 - len(at)))
+            at[step] = at[step] if type(at[step]) is type(inner) and after is not None else inner
+        else:
+            at[step] = at[step] if type(at.get(step)) is type(inner) and after is not None else inner
+        at = at[step]
+
+
+# --- Keeping --------------------------------------------------------------------------------------
+
+_MOST_PLAIN: Final = 16 * 1024 * 1024
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(tuple[list[str], list[tuple[int, list[int]]]])
+
+
+def pack(counted: Mapping[Outline, int]) -> bytes:
+    """Return outlines with how often each was seen, small enough to keep."""
+    words: dict[str, int] = {}
+
+    def place(word: str) -> int:
+        return words.setdefault(word, len(words))
+
+    rows = [
+        (times, [place(word) for path, kind in shape for word in (path, kind.value)])
+        for shape, times in counted.items()
+    ]
+    return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(
+        _encoder.encode((list(words), rows))
+    )
+
+
+def read(kept: bytes) -> list[tuple[Outline, int]] | None:
+    """Return what was packed, or None where the value is damaged."""
+    try:
+        if zstandard.frame_content_size(kept) > _MOST_PLAIN:
+            return None
+        words, rows = _decoder.decode(_decompress(kept))
+        return [
+            (
+                tuple(
+                    (words[path], Kind(words[kind])) for path, kind in zip(row[::2], row[1::2], strict=True)
+                ),
+                times,
+            )
+            for times, row in rows
+        ]
+    except (zstandard.ZstdError, ValueError, IndexError):
+        return None
+
+
+def _decompress(kept: bytes) -> bytes:
+    return zstandard.ZstdDecompressor().decompress(kept, max_output_size=_MOST_PLAIN)

@@ -1,0 +1,175 @@
+"""What becomes of the conversions of one request: a pure function from Amazon's reply."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from app.domain.outcomes.outcome import (
+    ACCEPTED,
+    Accepted,
+    Answered,
+    Broken,
+    Divisible,
+    Failed,
+    Forbidden,
+    Lost,
+    Missing,
+    NotSent,
+    Outcome,
+    Refused,
+    Reply,
+    Throttled,
+    Unauthorized,
+    Unexpected,
+    Unknown,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Full jitter: a wait is drawn from zero up to `first_wait` doubled per try, at most `longest_wait`.
+
+    Seconds. `item_tries` bounds how often one conversion is sent again at Amazon's own request;
+    what fails together with its request is bounded by the age limit alone.
+    """
+
+    first_wait: float = 2.0
+    longest_wait: float = 300.0
+    item_tries: int = 12
+
+    def wait(self, tries: int, *, jitter: float) -> float:
+        """Return the wait in seconds after the `tries`-th failed try; `jitter` is in [0, 1)."""
+        doubled = self.first_wait * 2.0 ** min(max(tries - 1, 0), 16)
+        return max(0.05, min(self.longest_wait, doubled) * jitter)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Amazon has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """It needs a person. `reason` is a word of ROAD_REASONS."""
+
+    reason: str
+    amazon_code: str | None = None
+    amazon_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """It is sent again by itself in `wait` seconds.
+
+    `half` is 0 or 1 where its request is being halved: conversions of one half travel together.
+    `costs_try` is false where nothing was learned about this conversion.
+    """
+
+    reason: str
+    wait: float
+    half: int | None = None
+    costs_try: bool = True
+    amazon_code: str | None = None
+    amazon_message: str | None = None
+
+
+Fate = Delivered | Dead | Again
+_DELIVERED = Delivered()
+
+
+@dataclass(frozen=True, slots=True)
+class EachItsOwn:
+    """One fate per conversion, in the order sent."""
+
+    fates: tuple[Fate, ...]
+
+    @property
+    def delivered(self) -> int:
+        """Return how many of them were delivered."""
+        return self.fates.count(_DELIVERED)
+
+    @property
+    def is_delivered(self) -> bool:
+        """Tell whether all of them were delivered: nearly every request's are."""
+        return self.delivered == len(self.fates)
+
+
+@dataclass(frozen=True, slots=True)
+class AllLater:
+    """The request failed as a whole: everything in it waits `wait` seconds, one try the poorer."""
+
+    reason: str
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotNow:
+    """Nothing was tried: 429 or a sign-in that is not good. Costs no attempt; lane or destination wait."""
+
+    reason: str
+
+
+Settlement = EachItsOwn | AllLater | NotNow
+
+
+def settle(reply: Reply, tries: Sequence[int], *, policy: RetryPolicy, jitter: float) -> Settlement:
+    """Decide what becomes of each conversion of a request.
+
+    `tries` holds, in the order sent, how often each has failed before this request. `jitter` is in [0, 1).
+    """
+    match reply:
+        case Answered(outcomes) if outcomes.count(ACCEPTED) == len(outcomes) == len(tries):
+            return EachItsOwn((_DELIVERED,) * len(tries))
+        case Answered(outcomes):
+            paired = zip(outcomes, tries, strict=True)
+            return EachItsOwn(tuple(_fate(outcome, n, policy, jitter) for outcome, n in paired))
+        case Throttled() | NotSent():
+            return NotNow("throttled")
+        case Unauthorized():
+            return NotNow("sign_in_unauthorized")
+        case Forbidden():
+            return NotNow("sign_in_forbidden")
+        case Divisible(code, message) if len(tries) == 1:
+            return EachItsOwn((Dead("amazon_request_refused", code, message),))
+        case Divisible(code, message):
+            middle = len(tries) // 2
+            return EachItsOwn(
+                tuple(
+                    Again("amazon_request_refused", 0.0, int(nth >= middle), False, code, message)
+                    for nth in range(len(tries))
+                )
+            )
+        case Broken(reason, retry_after):
+            return AllLater(reason, max(retry_after or 0.0, _wait_of(tries, policy, jitter)))
+        case Lost(why):
+            reason = "amazon_unreachable" if why == "connect" else "outcome_unknown"
+            return AllLater(reason, _wait_of(tries, policy, jitter))
+        case Missing():
+            return AllLater("endpoint_not_found", _wait_of(tries, policy, jitter))
+        case Unexpected(_, code, message):
+            return EachItsOwn(tuple(Dead("amazon_unexpected", code, message) for _ in tries))
+        case _:
+            assert_never(reply)
+
+
+def _fate(outcome: Outcome, tries: int, policy: RetryPolicy, jitter: float) -> Fate:
+    match outcome:
+        case Accepted():
+            return _DELIVERED
+        case Refused(code, message, field):
+            return Dead("amazon_refused", code, f"{field}: {message}" if field else message)
+        case Failed(code, message) if tries + 1 >= policy.item_tries:
+            return Dead("gave_up", code, message)
+        case Failed(code, message):
+            wait = policy.wait(tries + 1, jitter=jitter)
+            return Again("amazon_item_failed", wait, amazon_code=code, amazon_message=message)
+        case Unknown(why) if tries + 1 >= policy.item_tries:
+            return Dead("gave_up", amazon_message=why)
+        case Unknown(why):
+            return Again("outcome_unknown", policy.wait(tries + 1, jitter=jitter), amazon_message=why)
+        case _:
+            assert_never(outcome)
+
+
+def _wait_of(tries: Sequence[int], policy: RetryPolicy, jitter: float) -> float:
+    return policy.wait(min(tries) + 1, jitter=jitter)

@@ -1,0 +1,253 @@
+"""What one flush writes: ledger rows first, then parcels of the events that won, then the counts."""
+
+from collections.abc import Mapping, Sequence
+
+import asyncpg
+import msgspec
+
+from app import crypto
+from app.domain import batch as packing
+from app.domain.event import Rejection
+from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, ParcelId
+from app.ingest.dedup import At, Flush, Verdict, counted, firsts_of, follow, mapped_duplicates, verdict_of
+from app.ingest.evaluate import Candidate
+from app.store import RoadConnection, batches, counts, event_attempts, ledger
+from app.store import flush as at_once
+from app.store import targets as target_rows
+
+_IDS_AT_ONCE = 256
+
+# How many flushes ask about every key after one that met a repeat: where there is one, more follow.
+CAUTIOUS_FLUSHES = 20
+
+
+class _Placed(msgspec.Struct, frozen=True):
+    """A candidate that is first of its keys in this flush, with the place it has in a parcel if it wins."""
+
+    at: At
+    candidate: Candidate
+    parcel: ParcelId
+    place: int
+    low: bool
+
+    __repr__ = object.__repr__
+
+
+class Stores:
+    """Writes flushes. `pepper` keys the content hash and never rotates; `writer` names our count rows."""
+
+    def __init__(self, *, keys: crypto.Vault, pepper: bytes, writer: int) -> None:
+        self.pepper = pepper
+        self._vault = keys
+        self._writer = writer
+        self._ids: list[ParcelId] = []
+        self._ids_from: RoadConnection | None = None  # the session that reserved them
+        self._cautious = 0  # for how many more flushes every key is asked about by itself
+
+    async def write_at_once(
+        self,
+        connection: asyncpg.Connection,
+        flush: Flush,
+        versions: Mapping[DestinationId, int | None],
+    ) -> bool:
+        """Write a flush in one round trip and a transaction of its own; return False where it cannot.
+
+        Then nothing is written. It can where everything is as usual: no name to pin, nothing rejected, one
+        key an event, none of them held. After a repeat it is not tried for a while.
+        """
+        if self._cautious:
+            self._cautious -= 1
+            return False
+        firsts, followers = firsts_of(flush)
+        if not all(_is_usual(candidate) for _, candidate in firsts):
+            return False
+        for at, _ in firsts:
+            flush.give(at, Verdict.ACCEPTED)
+        follow(flush, followers)
+        moved = counted(flush)
+        if not firsts or moved.rejected:
+            return False
+        grouped = _grouped(await self._place(connection, firsts, flush.low))
+        outcome = await at_once.store(
+            connection,
+            [self._seal(parcel, members) for parcel, members in grouped.items()],
+            [
+                [(one.candidate.keys[0], one.candidate.content) for one in members]
+                for members in grouped.values()
+            ],
+            generation=flush.generation,
+            versions=versions,
+            writer=self._writer,
+            deltas=moved.deltas,
+        )
+        if outcome is at_once.Outcome.HELD:
+            self._cautious = CAUTIOUS_FLUSHES
+        if outcome is not at_once.Outcome.STORED:
+            return False
+        flush.note_waiting(candidate for _, candidate in firsts)
+        return True
+
+    async def write(self, connection: RoadConnection, flush: Flush) -> None:
+        """Write a flush inside the caller's transaction, which holds the flush lock."""
+        await self._pin_names(connection, flush)
+        firsts, followers = firsts_of(flush)
+        won: list[_Placed] = []
+        if firsts:
+            placed = await self._place(connection, firsts, flush.low)
+            won = await self._claim(connection, flush, placed)
+        follow(flush, followers)
+        if duplicates := mapped_duplicates(
+            flush, firsts, followers, {one.at: (one.parcel, one.place) for one in won} if followers else {}
+        ):
+            await event_attempts.note_mapped_duplicates(connection, duplicates)
+        moved = counted(flush)
+        if won:
+            made = [self._seal(parcel, members) for parcel, members in _grouped(won).items()]
+            await batches.append(connection, made, writer=self._writer, deltas=moved.deltas)
+            flush.note_waiting(one.candidate for one in won)
+        else:
+            await counts.add(connection, self._writer, moved.deltas)
+        await counts.add_rejections(connection, self._writer, moved.rejected)
+        await counts.add_consent_stops(connection, self._writer, moved.stopped)
+
+    async def read(self, connection: RoadConnection, flush: Flush) -> None:
+        """Fill in the verdicts that `write` would give, and write nothing."""
+        await self._pin_names(connection, flush, dry=True)
+        firsts, followers = firsts_of(flush)
+        keys = [key for _, candidate in firsts for key in candidate.keys]
+        if keys:
+            flush.found = await ledger.find(connection, flush.generation, keys)
+        for at, candidate in firsts:
+            flush.give(at, verdict_of(candidate, flush.found))
+        follow(flush, followers)
+
+    async def _pin_names(self, connection: RoadConnection, flush: Flush, *, dry: bool = False) -> None:
+        """Pin the names of event types that were read from events, and turn away those that differ (R12).
+
+        A `dry` one pins nothing and turns away what would be.
+        """
+        wanted: dict[tuple[AdvertiserId, str], str] = {}
+        asking = []
+        for (nth, index), candidate in flush.candidates():
+            if candidate.conversion.event_type not in candidate.target.pins:
+                key = (candidate.target.advertiser_id, candidate.conversion.event_type)
+                wanted.setdefault(key, candidate.conversion.event_name)
+                asking.append((nth, index, key, candidate))
+        if not wanted:
+            return
+        if dry:
+            flush.pinned = {**wanted, **await target_rows.pinned_names(connection, wanted)}
+        else:
+            flush.pinned = await target_rows.pin_names(connection, wanted)
+        for nth, index, key, candidate in asking:
+            pinned = flush.pinned[key]
+            if pinned != candidate.conversion.event_name:
+                flush.posts_judged[nth][index] = Rejection(
+                    reason="event_name_conflict",
+                    field=None,
+                    mapping_field="event_name",
+                    detail=f"The name pinned for {key[1]} is {pinned!r}.",
+                    event_id=candidate.conversion.event_id,
+                )
+
+    async def _place(
+        self,
+        connection: RoadConnection,
+        firsts: Sequence[tuple[At, Candidate]],
+        low: frozenset[int],
+    ) -> list[_Placed]:
+        """Give each candidate a parcel and a place, in order of arrival, parcels no larger than a request."""
+        placed: list[_Placed] = []
+        # What is live and what is low never share a parcel: a parcel waits in one queue.
+        filling: dict[tuple[DestinationNumber, bool], tuple[ParcelId, int, int]] = {}
+        for at, candidate in firsts:
+            is_low = at[0] in low
+            queue, size = (candidate.target.number, is_low), len(candidate.conversion.body)
+            parcel, events, total = filling.get(queue, (None, 0, 0))
+            if parcel is None or events == packing.MAX_EVENTS or total + size > packing.MAX_BYTES:
+                parcel, events, total = await self._next_id(connection), 0, 0
+            placed.append(_Placed(at, candidate, parcel, events, is_low))
+            filling[queue] = (parcel, events + 1, total + size)
+        return placed
+
+    async def _next_id(self, connection: RoadConnection) -> ParcelId:
+        """Return an id that this session reserved. Ids never outlive the session that reserved them.
+
+        A reservation is on disk no later than the first commit of its session, so a crash can take back only
+        what that session never used; and a crash, like a failover, ends the session.
+        """
+        if not self._ids or self._ids_from is not connection:
+            self._ids = (await batches.reserve_ids(connection, _IDS_AT_ONCE))[::-1]
+            self._ids_from = connection
+        return self._ids.pop()
+
+    async def _claim(
+        self, connection: RoadConnection, flush: Flush, placed: Sequence[_Placed]
+    ) -> list[_Placed]:
+        """Enter the candidates in the ledger; those whose keys were all free have won."""
+        entries = [
+            ledger.Entry(key, one.candidate.content, one.parcel, one.place)
+            for one in placed
+            for key in one.candidate.keys
+        ]
+        flush.found = await ledger.claim(connection, flush.generation, entries)
+        won = list(placed)
+        if flush.found:
+            self._cautious = CAUTIOUS_FLUSHES
+            taken = flush.found.keys()
+            won = [one for one in placed if taken.isdisjoint(one.candidate.keys)]
+            lost = [one for one in placed if not taken.isdisjoint(one.candidate.keys)]
+            halves = [key for one in lost for key in one.candidate.keys if key not in taken]
+            if halves:
+                await ledger.release(connection, flush.generation, halves)
+            for one in lost:
+                flush.give(one.at, verdict_of(one.candidate, flush.found))
+        for one in won:
+            flush.give(one.at, Verdict.ACCEPTED)
+        return won
+
+    def _seal(self, parcel: ParcelId, members: Sequence[_Placed]) -> batches.NewParcel:
+        packed = packing.pack([one.candidate.conversion.body for one in members], list(map(_shape, members)))
+        data_key = crypto.new_data_key()
+        place = crypto.parcel_place(parcel)
+        return batches.NewParcel(
+            id=parcel,
+            destination=members[0].candidate.target.number,
+            content=crypto.lock(data_key, packed.content, place=place),
+            shapes=packed.shapes,
+            events=packed.events,
+            size=packed.size,
+            first_event=packed.first_event,
+            last_event=packed.last_event,
+            data_key=self._vault.seal(data_key, place=place),
+            queue=batches.LOW if members[0].low else batches.LIVE,
+        )
+
+
+def _shape(one: _Placed) -> packing.Shape:
+    candidate = one.candidate
+    conversion = candidate.conversion
+    return packing.Shape(
+        place=one.place,
+        event_id=conversion.event_id,
+        mapping=candidate.mapping.number,
+        mapping_version=candidate.mapping.version,
+        event_type=conversion.event_type,
+        event_at_ms=round(conversion.event_at.timestamp() * 1000),
+        match_keys=conversion.match_keys,
+        warnings=tuple([(warning.code, warning.field) for warning in candidate.warnings]),
+        consent=conversion.consent,
+        execution_id=candidate.execution_id,
+    )
+
+
+def _grouped(placed: Sequence[_Placed]) -> dict[ParcelId, list[_Placed]]:
+    """Return the members of each parcel, in order of place."""
+    grouped: dict[ParcelId, list[_Placed]] = {}
+    for one in placed:
+        grouped.setdefault(one.parcel, []).append(one)
+    return grouped
+
+
+def _is_usual(candidate: Candidate) -> bool:
+    return len(candidate.keys) == 1 and candidate.conversion.event_type in candidate.target.pins

@@ -1,0 +1,167 @@
+"""The first half of the road: received → matched → converted and hashed → stored."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from itertools import count
+from typing import Any
+
+import asyncpg
+import msgspec
+from msgspec import structs
+
+from app.domain.conversion.convert import Warned
+from app.domain.event import Event, Rejection
+from app.domain.ids import DestinationId
+from app.domain.observed.preview import preview, refusal
+from app.ingest.dedup import Flush, Verdict
+from app.ingest.destination_cache import Targets
+from app.ingest.evaluate import Candidate, Judged
+from app.ingest.flush_writer import Stores
+from app.ingest.group_commit import Answer, Flusher, NotStored, Post
+from app.store.clock import DatabaseClock
+from app.store.errors import DRIVER_TROUBLE
+from app.telemetry import Telemetry
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What the door says of one event: accepted, duplicate or rejected. Holds no value of the event's."""
+
+    index: int
+    event_id: str | None
+    status: str
+    rejection: Rejection | None = None
+    warnings: Sequence[Warned] = ()
+    preview: dict[str, Any] | None = None
+
+
+class Intake:
+    """Takes events in. One per API process; `run` must be running for `receive` to return."""
+
+    def __init__(
+        self,
+        *,
+        flusher: Flusher,
+        targets: Targets,
+        stores: Stores,
+        pool: asyncpg.Pool,
+        clock: DatabaseClock,
+        telemetry: Telemetry,
+        observe: Callable[[Sequence[Event | Rejection], Answer], None] | None = None,
+    ) -> None:
+        self._observe = observe
+        self._flusher = flusher
+        self._targets = targets
+        self._stores = stores
+        self._pool = pool
+        self._clock = clock
+        self._telemetry = telemetry
+        # Finding a series by its label costs more than counting.
+        self._received = {
+            status: telemetry.received.labels(status) for status in ("accepted", "duplicate", "rejected")
+        }
+
+    async def receive(
+        self,
+        events: Sequence[Event | Rejection],
+        *,
+        allowed: frozenset[DestinationId] | None,
+        low: bool = False,
+    ) -> list[Result] | NotStored:
+        """Judge, convert and store these events; return one result for each, in order, once committed.
+
+        `allowed` limits the caller to some destinations, None to none. What is `low` waits behind what is
+        live, as replays do. NotStored means that nothing was
+        acknowledged and that the same request may be sent again.
+        """
+        answer = await self._flusher.store(events, allowed, low=low)
+        if isinstance(answer, NotStored):
+            return answer
+        results = _results(events, answer)
+        self._count(results)
+        if self._observe is not None:
+            self._observe(events, answer)
+        return results
+
+    def _count(self, results: Sequence[Result]) -> None:
+        statuses = [result.status for result in results]
+        for status, received in self._received.items():
+            if number := statuses.count(status):
+                received.inc(number)
+        if "rejected" in statuses:
+            reasons = Counter([one.rejection.reason for one in results if one.rejection is not None])
+            for reason, number in reasons.items():
+                self._telemetry.rejected.labels(reason).inc(number)
+
+    async def rehearse(
+        self, events: Sequence[Event | Rejection], *, allowed: frozenset[DestinationId] | None
+    ) -> list[Result] | NotStored:
+        """Answer as `receive` would, with a preview of each event; nothing is stored (dry run)."""
+        post = Post(events, allowed, asyncio.get_running_loop().create_future())
+        try:
+            async with self._pool.acquire() as connection, connection.transaction(readonly=True):
+                generation = await self._flusher.judge_freshly(connection, post)
+                flush = Flush([post.judged], generation, [post.destinations])
+                await self._stores.read(connection, flush)
+        except DRIVER_TROUBLE:
+            return NotStored("database")
+        results = _results(events, Answer(post.judged, flush.verdicts_of(0)))
+        now = self._clock.now()
+        return [
+            structs.replace(result, preview=_preview(event, judged, result, now))
+            for event, judged, result in zip(events, post.judged, results, strict=True)
+        ]
+
+    @property
+    def waiting(self) -> int:
+        """How many events wait for a commit."""
+        return self._flusher.waiting
+
+    async def run(self) -> None:
+        """Flush until closed; the task that `receive` depends on."""
+        await self._flusher.run()
+
+    def close(self) -> None:
+        """Take no more events; those taken are still stored and answered."""
+        self._flusher.close()
+
+
+def _results(events: Sequence[Event | Rejection], answer: Answer) -> list[Result]:
+    assert len(events) == len(answer.judged) == len(answer.verdicts)
+    return list(map(_result, count(), answer.judged, answer.verdicts))
+
+
+def _result(index: int, judged: Judged, verdict: Verdict | None) -> Result:
+    if isinstance(judged, Rejection):
+        return Result(index, judged.event_id, "rejected", judged)
+    event_id = judged.conversion.event_id
+    match verdict:
+        case Verdict.ACCEPTED:
+            return Result(index, event_id, "accepted", warnings=judged.warnings)
+        case Verdict.DUPLICATE:
+            return Result(index, event_id, "duplicate", warnings=judged.warnings)
+        case Verdict.CONFLICT:
+            return Result(index, event_id, "rejected", _conflict(judged))
+        case None:
+            raise AssertionError("a candidate left the flush without a verdict")
+
+
+def _conflict(candidate: Candidate) -> Rejection:
+    mapped = candidate.mapping.compiled is not None and candidate.mapping.compiled.uses_event_id_field
+    return Rejection(
+        reason="event_id_conflict",
+        field="event_id",
+        mapping_field="event_id" if mapped else None,
+        detail="This id was accepted before with other content; nothing was changed.",
+        event_id=candidate.conversion.event_id,
+    )
+
+
+def _preview(event: Event | Rejection, judged: Judged, result: Result, now: datetime) -> dict[str, Any]:
+    if result.rejection is not None:
+        return refusal(result.rejection)
+    assert isinstance(event, Event)
+    assert isinstance(judged, Candidate)
+    assert judged.mapping.compiled is not None
+    return preview(event, judged.conversion.event_id, judged.mapping.compiled, judged.mapping.rules, now=now)

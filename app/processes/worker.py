@@ -1,0 +1,168 @@
+"""The delivery worker: reads settings, opens resources, runs the road's second half until told to stop."""
+
+import asyncio
+import random
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+
+import uvloop
+
+from app.amazon.client import EventsClient
+from app.amazon.tokens import SignIn
+from app.callback_client import JourneyEngine
+from app.delivery.access_tokens import AccessTokens
+from app.delivery.balance_check import Balancing
+from app.delivery.callbacks import Journey, Telling
+from app.delivery.delivery import Chance, Delivery
+from app.delivery.dispatcher import Dispatcher
+from app.delivery.erasure import Erasing
+from app.delivery.lane_leases import Ownership
+from app.delivery.maintenance import Retention, Sweeper
+from app.delivery.settlement import Writer
+from app.delivery.waiting_gauges import WaitingGauges
+from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
+from app.domain.outcomes.settle import RetryPolicy
+from app.domain.pacing.lane_limits import TIMES, Capacity, Times
+from app.processes import gc_tuning, parent_watch
+from app.processes.monitoring_port import watched
+from app.processes.resources import Resources, amazon_sign_in, opened
+from app.settings import Settings, SettingsError
+from app.telemetry import configure_logging
+
+POOL_SIZE = 10
+
+
+def run(settings: Settings) -> None:
+    """Deliver until SIGTERM or SIGINT; requests under way are settled first."""
+    configure_logging(settings.log_level)
+    uvloop.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
+    async with opened(settings, role="worker", pool_size=POOL_SIZE) as resources:
+        client = EventsClient(
+            settings.amazon_client_id or "",
+            settings.amazon_base_url,
+            connections=Capacity(settings.sends_in_flight).connections,
+        )
+        sign_in = amazon_sign_in(settings)
+        journey = journey_engine(settings)
+        dispatcher = wired(resources, client, sign_in, journey)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, dispatcher.stop)
+        gc_tuning.look_seldom()
+        parent_watch.hold()
+        try:
+            async with watched(resources, stopping=lambda: dispatcher.leaving):
+                await dispatcher.run()
+        finally:
+            await client.close()
+            await sign_in.close()
+            if journey is not None:
+                await journey.close()
+
+
+def journey_engine(settings: Settings) -> JourneyEngine | None:
+    """Return who is told of final states, None where nobody is; the caller closes it."""
+    if settings.status_callback_url is None:
+        return None
+    return JourneyEngine(
+        settings.status_callback_url, settings.callback_secrets, now=lambda: datetime.now(UTC)
+    )
+
+
+def wired(
+    resources: Resources,
+    client: EventsClient,
+    sign_in: SignIn,
+    journey: Journey | None = None,
+    *,
+    times: Times = TIMES,
+    endpoint: EndpointPolicy = ENDPOINT_POLICY,
+) -> Dispatcher:
+    """Put the parts of a worker together. Raises SettingsError where their limits contradict each other."""
+    settings, telemetry = resources.settings, resources.telemetry
+    capacity = Capacity(settings.sends_in_flight)
+    if problems := [
+        *times.problems(),
+        *(f"SENDS_IN_FLIGHT: {one}" for one in capacity.problems(client.connections)),
+    ]:
+        raise SettingsError(problems)
+    max_age = timedelta(days=settings.max_event_age_days)
+    tokens = AccessTokens(
+        pool=resources.pool,
+        vault=resources.vault,
+        amazon=sign_in,
+        owner=resources.name,
+        monotonic=time.monotonic,
+        telemetry=telemetry,
+    )
+    erasing = Erasing(
+        pool=resources.pool,
+        vault=resources.vault,
+        writer=resources.writer,
+        telemetry=telemetry,
+        settled_within=timedelta(seconds=times.settled_within),
+        silent_after=timedelta(seconds=times.silent_after),
+        tells=journey is not None,
+    )
+    delivery = Delivery(
+        pool=resources.pool,
+        amazon=client,
+        tokens=tokens,
+        vault=resources.vault,
+        erasing=erasing,
+        chance=Chance(monotonic=time.monotonic, jitter=random.random),
+        clock=resources.clock,
+        telemetry=telemetry,
+        worker=resources.name,
+        writer=Writer(resources.writer, tells=journey is not None),
+        max_age=max_age,
+        policy=RetryPolicy(),
+        merge_window=settings.merge_window_ms / 1000,
+        times=times,
+        capacity=capacity,
+        endpoint=endpoint,
+    )
+    sweeper = Sweeper(
+        pool=resources.pool,
+        retention=Retention(
+            max_age=max_age,
+            key_life=timedelta(hours=settings.key_life_after_final_hours),
+            days=settings.keep_parcels_days,
+        ),
+        writer=resources.writer,
+        monotonic=time.monotonic,
+        telemetry=telemetry,
+        tells=journey is not None,
+    )
+    balancing = Balancing(
+        pool=resources.pool, owner=resources.name, monotonic=time.monotonic, telemetry=telemetry
+    )
+    telling = None
+    if journey is not None:
+        telling = Telling(pool=resources.pool, journey=journey, jitter=random.random, telemetry=telemetry)
+    return Dispatcher(
+        delivery=delivery,
+        ownership=Ownership(
+            connect=resources.connect,
+            owner=resources.name,
+            monotonic=time.monotonic,
+            telemetry=telemetry,
+            times=times,
+        ),
+        sweeper=sweeper,
+        balancing=balancing,
+        gauges=None if settings.metrics_port is None else WaitingGauges(resources.pool, telemetry),
+        erasing=erasing,
+        connect=resources.connect,
+        monotonic=time.monotonic,
+        telemetry=telemetry,
+        outcomes=resources.outcomes,
+        capacity=capacity,
+        times=times,
+        merge_window=settings.merge_window_ms / 1000,
+        telling=telling,
+    )

@@ -1,0 +1,309 @@
+"""What is under way at the door of this process, and whether one more may come in.
+
+The decision is pure (`app.domain.admission`); here are its gauges. A ticket stands for a request with a
+body from before the body is read until it is answered.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from app.api.errors import Problem, Word
+from app.domain.admission import (
+    POST_COST,
+    TURNINGS,
+    Allowance,
+    Bounds,
+    Cause,
+    Pressure,
+    cost_of,
+    counted_cost,
+    over_share,
+    reserve_of,
+    retry_after,
+    turned_away,
+)
+from app.domain.outcomes.reasons import Code
+
+TICKET: Final = "ticket"  # where the scope's state holds the Ticket of a request
+_LOOK_AT_MEMORY_EVERY_S: Final = 0.25
+# Administrative requests keep a little room when posts have taken all of theirs: somebody must be able to
+# pause a destination just then.
+_KEPT_FOR_ACTS: Final = 4 * 1024 * 1024
+_LARGE: Final = 256 * 1024
+_HEAVY: Final = 1024 * 1024
+_STORED: Final = frozenset({202, 207, 422})
+
+_SENTENCES: Final = {
+    Cause.CROWDED: "More events are under way here than can be stored in time; none of yours was taken.",
+    Cause.BODIES: "The bodies being read fill the room kept for them; nothing of yours was taken.",
+    Cause.COMMITS: "The database is slower than the events that come; none of yours was taken.",
+    Cause.MEMORY: "This process holds as much memory as it may; none of your events was taken.",
+    Cause.SHARE: "Bodies of this key fill its share of memory or connections; none of yours was taken.",
+    Cause.LANE: "The advertiser's queue is longer than its events may grow old; none of yours was taken.",
+}
+
+
+def problem_of(cause: Cause) -> Problem:
+    """Return what a cause is answered with, still without the time to come back."""
+    code = TURNINGS[cause].code
+    word = Word.TOO_MANY_REQUESTS if code is Code.RATE_LIMIT else Word.UNAVAILABLE
+    return Problem(word, _SENTENCES[cause], extra={"code": code.value})
+
+
+@dataclass(slots=True)
+class Share:
+    """What the admitted requests of one owner use at this moment: bytes of bodies, and bodies to come.
+
+    Posts and administrative requests have shares apart, named by `key`.
+    """
+
+    key: tuple[str | None, bool]
+    held: int = 0
+    requests: int = 0
+    arriving: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One request that was let in. Times are monotonic; `read_at` is set once its body is complete.
+
+    `held` is what it is charged with, `arrived` what the connection received, `seen` what was read of that.
+    """
+
+    is_post: bool
+    cost: int
+    held: int
+    began: float
+    told: int | None
+    read_at: float | None = None
+    seen: int = 0
+    weight: int = 0  # bytes of objects that its body becomes, where that may be much
+    arrived: int = 0
+    arriving: bool = False  # counted among the bodies to come of its share
+    share: Share | None = None
+    left: bool = False
+
+
+class Gauges:
+    """Counts what is under way, and lets in or turns away. One per process; `monotonic` is in seconds."""
+
+    def __init__(
+        self,
+        *,
+        bounds: Bounds,
+        registry: CollectorRegistry,
+        monotonic: Callable[[], float],
+        jitter: Callable[[], float],
+        waiting_events: Callable[[], int],
+        resident_bytes: Callable[[], int],
+    ) -> None:
+        self._bounds = bounds
+        self._monotonic = monotonic
+        self._jitter = jitter
+        self._waiting_events = waiting_events
+        self._read_resident = resident_bytes
+        self._resident, self._resident_until = 0, float("-inf")
+        self._allowance = Allowance()
+        self._posts = self._cost = self._arriving_cost = self._held = 0
+        self._shares: dict[tuple[str | None, bool], Share] = {}
+        self._complete: dict[Ticket, None] = {}  # in the order in which their bodies were complete
+        refused = Counter("turned_away", "Requests turned away unread", ["cause"], registry=registry)
+        self._refused = {cause: refused.labels(cause.value) for cause in Cause}
+        for name, told, read in (
+            ("post_bytes_held", "Bytes of bodies under way", lambda: float(self._held)),
+            ("posts_under_way", "Posts let in and not answered yet", lambda: float(self._posts)),
+            ("post_allowance_bytes", "How much may be under way", lambda: self._allowance.cost),
+        ):
+            Gauge(name, told, registry=registry).set_function(read)
+
+    def turned_away(self, told: int | None) -> Cause | None:
+        """Return why a post that knocks now would not be let in, and count it; None lets it in so far."""
+        return self._turned_away(told, self._monotonic())
+
+    def let_in(self, told: int | None) -> Ticket | Cause:
+        """Let a post in, or return why not, and count that. `told` is its length, None if chunked."""
+        now = self._monotonic()
+        if (cause := self._turned_away(told, now)) is not None:
+            return cause
+        ticket = Ticket(True, cost_of(told), reserve_of(told), now, told)
+        self._held += ticket.held
+        self._posts += 1
+        self._arriving_cost += ticket.cost
+        return ticket
+
+    def _turned_away(self, told: int | None, now: float) -> Cause | None:
+        cause = turned_away(self._pressure(now), self._allowance, told, self._bounds)
+        if cause is not None:
+            self._refused[cause].inc()
+        return cause
+
+    def retry_after(self, cause: Cause) -> int:
+        """Return the seconds after which to come back, spread anew for each that asks."""
+        return retry_after(cause, self._jitter())
+
+    def enter(self, told: int | None, *, is_post: bool) -> Ticket | Problem:
+        """Let a request in, or return what it is answered with. `told` is as with `let_in`."""
+        if is_post:
+            entered = self.let_in(told)
+            return self._refusal(entered) if isinstance(entered, Cause) else entered
+        if self._held + reserve_of(told) > self._bounds.body_bytes + _KEPT_FOR_ACTS:
+            return self.refusal(Cause.BODIES)
+        ticket = Ticket(False, cost_of(told), reserve_of(told), self._monotonic(), told)
+        self._held += ticket.held
+        return ticket
+
+    def claim(self, ticket: Ticket, owner: str | None) -> Problem | None:
+        """Count a request in the share of its owner; returns what to answer when that is used up.
+
+        Called once its caller is known and before its body is read. Bodies without an owner have one share.
+        """
+        key = (owner, ticket.is_post)
+        share = self._shares.get(key)
+        if share is None:
+            share = self._shares[key] = Share(key)
+        ticket.share = share
+        share.requests += 1
+        share.held += ticket.held
+        if ticket.told is None or ticket.arrived < ticket.told:
+            ticket.arriving = True
+            share.arriving += 1
+        return self._over_share(share)
+
+    def arrived(self, ticket: Ticket, size: int) -> None:
+        """Charge bytes of a body at the moment they come, before anything reads them."""
+        ticket.arrived += size
+        if ticket.arrived > ticket.held and not ticket.left:
+            self._hold(ticket, ticket.arrived)
+
+    def read(self, ticket: Ticket, more: bytes, *, complete: bool) -> Problem | None:
+        """Note bytes that were read; returns what to answer when a body outgrows the room or its share."""
+        ticket.seen += len(more)
+        if ticket.is_post and (ticket.told is None or ticket.told >= _HEAVY):
+            ticket.weight += weight_of(more)
+        if ticket.seen > ticket.held:
+            self._hold(ticket, ticket.seen)
+        if ticket.is_post and (dearer := ticket.seen + POST_COST - ticket.cost) > 0:
+            ticket.cost += dearer
+            self._arriving_cost += dearer
+        if ticket.share is None:
+            self.claim(ticket, None)
+        assert ticket.share is not None
+        if complete:
+            self._completed(ticket, ticket.share)
+            return None  # all of it is here: to refuse it now would only waste it
+        room = self._bounds.body_bytes + (0 if ticket.is_post else _KEPT_FOR_ACTS)
+        return self.refusal(Cause.BODIES) if self._held > room else self._over_share(ticket.share)
+
+    def _completed(self, ticket: Ticket, share: Share) -> None:
+        ticket.read_at = self._monotonic()
+        if ticket.arriving:
+            ticket.arriving = False
+            share.arriving -= 1
+        if ticket.is_post:
+            self._complete[ticket] = None
+            self._arriving_cost -= ticket.cost
+            self._cost += ticket.cost
+
+    def _hold(self, ticket: Ticket, size: int) -> None:
+        grown = size - ticket.held
+        ticket.held = size
+        self._held += grown
+        if ticket.share is not None:
+            ticket.share.held += grown
+
+    def _over_share(self, share: Share) -> Problem | None:
+        over = over_share(share.held, share.requests, share.arriving, self._bounds)
+        return self.refusal(Cause.SHARE) if over else None
+
+    def grown(self, ticket: Ticket) -> Problem | None:
+        """Look at memory again where a large body is about to be read into something far larger.
+
+        It must have room for what the body becomes, too: a megabyte of numbers is thirty of objects, which
+        stay until they are stored. A lone one is let through: see `turned_away`.
+        """
+        if ticket.seen < _LARGE or self._posts <= 1:
+            return None
+        self._resident = self._read_resident()
+        needed = self._resident + ticket.weight
+        return self.refusal(Cause.MEMORY) if needed > self._bounds.resident_bytes else None
+
+    def leave(self, ticket: Ticket, status: int) -> None:
+        """Note that a request was answered, or given up by its caller."""
+        ticket.left = True
+        if ticket.is_post:
+            if ticket.read_at is None:
+                self._arriving_cost -= ticket.cost
+            else:
+                del self._complete[ticket]
+                # Only what went the whole way says how long the way takes.
+                if status in _STORED:
+                    self._learn(ticket, ticket.read_at)
+                self._cost -= ticket.cost
+            self._posts -= 1
+        self._held -= ticket.held
+        if (share := ticket.share) is not None:
+            share.held -= ticket.held
+            share.requests -= 1
+            share.arriving -= ticket.arriving
+            if share.requests == 0:
+                del self._shares[share.key]
+
+    def refusal(self, cause: Cause) -> Problem:
+        """Return what a request that is turned away is answered with, and count it."""
+        self._refused[cause].inc()
+        return self._refusal(cause)
+
+    def _refusal(self, cause: Cause) -> Problem:
+        return replace(problem_of(cause), headers={"Retry-After": str(self.retry_after(cause))})
+
+    def _learn(self, ticket: Ticket, read_at: float) -> None:
+        now = self._monotonic()
+        self._allowance = self._allowance.answered(
+            cost=ticket.cost,
+            began=ticket.began,
+            took_s=now - read_at,
+            under_way=counted_cost(self._cost, self._arriving_cost, self._allowance),
+            now=now,
+            patience_s=self._bounds.patience_s,
+        )
+
+    def _pressure(self, now: float) -> Pressure:
+        if now >= self._resident_until:
+            self._resident, self._resident_until = self._read_resident(), now + _LOOK_AT_MEMORY_EVERY_S
+        oldest = next(iter(self._complete), None)
+        return Pressure(
+            posts=self._posts,
+            complete=len(self._complete),
+            cost=self._cost,
+            arriving_cost=self._arriving_cost,
+            body_bytes=self._held,
+            waiting_events=self._waiting_events(),
+            oldest_s=0.0 if oldest is None or oldest.read_at is None else now - oldest.read_at,
+            resident_bytes=self._resident,
+        )
+
+
+def weight_of(body: bytes) -> int:
+    """Return the most memory that the values of a body will take beside its text, in bytes.
+
+    Measured on CPython 3.11: a decimal takes 104 bytes and its place in a list eight, an empty list 64 and
+    an object with one member 232.
+    """
+    return 112 * body.count(b",") + 72 * body.count(b"[") + 240 * body.count(b"{")
+
+
+_STATM: Final = Path("/proc/self/statm")
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_bytes() -> int:
+    """Return the memory this process holds, in bytes; 0 where the system does not tell."""
+    try:
+        return int(_STATM.read_bytes().split()[1]) * _PAGE
+    except (OSError, IndexError, ValueError):
+        return 0

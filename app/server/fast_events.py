@@ -1,0 +1,135 @@
+"""The endpoint of `POST /events`, in front of the framework: from the headers of a post to its answer.
+
+What the framework and its layers do around a route costs twice what storing one event costs. The framework
+only describes this address (`app.api.events.post_events`).
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from app.api import events
+from app.api.auth import Caller, KeyRing
+from app.api.context import Wiring
+from app.api.errors import Problem, answer, problem_of
+from app.api.headers import RawHeaders
+from app.api.secured_route import admitted, scopes_of
+from app.server.admission import TICKET, Gauges, Ticket
+from app.server.loop_limiter import Turnstile
+from app.server.middleware import FIXED_HEADERS, REQUEST_ID, Envelope, request_id_of, told_length
+from app.server.request_body import PATH, Incoming, cap_of
+
+_CAP: Final = cap_of(PATH)
+_SCOPES: Final = scopes_of(events.post_events)
+_GIVEN_UP: Final = 499  # noted where nobody is left to be answered
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """An answer, ready to be sent."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Posting:
+    """Answers posts of events. One per process; `monotonic` is in seconds."""
+
+    def __init__(
+        self,
+        *,
+        wiring: Wiring,
+        key_ring: KeyRing,
+        gauges: Gauges,
+        turnstile: Turnstile,
+        envelope: Envelope,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._wiring = wiring
+        self._key_ring = key_ring
+        self._gauges = gauges
+        self._turnstile = turnstile
+        self._envelope = envelope
+        self._monotonic = monotonic
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a post (ASGI). A server that admitted it by its head left the ticket in the scope."""
+        headers: RawHeaders = scope["headers"]
+        told = told_length(headers)
+        reply: Reply | None
+        ticket: Ticket | None = scope["state"].get(TICKET) if "state" in scope else None
+        # Before anything is asked of the database, and before the body is read. What is too large anyway is
+        # answered 413 and never read.
+        entered = ticket or self._gauges.enter(0 if (told or 0) > _CAP else told, is_post=True)
+        if isinstance(entered, Ticket):
+            reply = await self._answer(scope, receive, told, entered)
+        else:
+            reply = _refused(entered, request_id := request_id_of(headers))
+            self._envelope.note("POST", PATH, reply.status, 0.0, request_id, None)
+        if reply is not None:
+            await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+            await send({"type": "http.response.body", "body": reply.body})
+
+    async def _answer(self, scope: Scope, receive: Receive, told: int | None, ticket: Ticket) -> Reply | None:
+        """Take a post that was let in and return its answer, once what it says is stored.
+
+        None when its caller hung up. `told` is the length of its body as told beforehand, None where it was
+        not. Gives the ticket back, unless it is cancelled before its first step, which happens to a process
+        that leaves only.
+        """
+        headers: RawHeaders = scope["headers"]
+        request_id = request_id_of(headers)
+        caller: Caller | Problem | None = None
+        reply: Reply | None = None
+        try:
+            caller = await admitted(self._key_ring, headers, _SCOPES)
+            if isinstance(caller, Problem):
+                reply = _refused(caller, request_id)
+            elif (
+                (told or 0) <= _CAP  # else it is not read at all
+                and (problem := self._gauges.claim(ticket, caller.quota_owner)) is not None
+            ):
+                reply = _refused(problem, request_id)
+            elif isinstance(query := events.read_query(scope), Problem):
+                reply = _refused(query, request_id)
+            else:
+                body = Incoming(
+                    receive,
+                    cap=_CAP,
+                    told=told,
+                    ticket=ticket,
+                    gauges=self._gauges,
+                    turnstile=self._turnstile,
+                )
+                stored = await events.take(headers, body.whole, self._wiring, self._gauges, caller, query)
+                reply = _told(stored, request_id)
+        except ClientDisconnect:
+            pass
+        except Exception as error:  # a refusal from further down, or what nobody foresaw
+            reply = _refused(problem_of(error), request_id)
+        finally:
+            status = _GIVEN_UP if reply is None else reply.status
+            self._gauges.leave(ticket, status)
+            key = caller.key if isinstance(caller, Caller) else None
+            took = self._monotonic() - ticket.began
+            self._envelope.note("POST", PATH, status, took, request_id, key)
+        return reply
+
+
+def _told(told: events.Told, request_id: str) -> Reply:
+    headers = [
+        (b"content-length", b"%d" % len(told.body)),
+        (b"content-type", b"application/json"),
+        (REQUEST_ID, request_id.encode()),
+        *FIXED_HEADERS,
+    ]
+    return Reply(told.status, headers, told.body)
+
+
+def _refused(problem: Problem, request_id: str) -> Reply:
+    response = answer(problem)
+    headers = [*response.raw_headers, (REQUEST_ID, request_id.encode()), *FIXED_HEADERS]
+    return Reply(response.status_code, headers, bytes(response.body))

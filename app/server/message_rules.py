@@ -1,0 +1,133 @@
+"""What a request's head must keep to before anything is done with it (RFC 9112, RFC 9110). Pure.
+
+The parser reads more than one meaning out of some heads, and a proxy in front might read another: whatever
+has no single meaning is refused, and its connection ends.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from app.api.errors import Problem, Word
+
+_VERSIONS: Final = frozenset({"1.0", "1.1"})
+# RFC 3986 §3.2.2 and §3.2.3: a host, which may be empty, and a port.
+_HOST: Final = re.compile(rb"(\[[0-9A-Za-z:.%_~-]*\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(:[0-9]*)?")
+# The parser takes request lines of these protocols too, for some methods.
+_FIRST_LINE: Final = re.compile(rb"[\r\n]*[A-Z_-]+ +[^ \r\n]+ +(?:RTSP|ICE)/")
+_ANY_LINE: Final = re.compile(rb"(?:^|\n)([A-Z_-]+) +([^ \r\n]+) +(?:RTSP|ICE)/")
+
+UNREADABLE: Final = Problem(Word.MALFORMED, "This is not HTTP/1.1.")
+_HOSTS: Final = Problem(Word.MALFORMED, "Send exactly one Host field, with a host and maybe a port.")
+_FRAGMENT: Final = Problem(Word.MALFORMED, "The request target holds a fragment (#).")
+_OLD_CHUNKED: Final = Problem(Word.MALFORMED, "HTTP/1.0 has no Transfer-Encoding: the length is ambiguous.")
+_CODING: Final = Problem(Word.NOT_IMPLEMENTED, "The only transfer coding that is taken is chunked, once.")
+_CONNECT: Final = Problem(Word.NOT_IMPLEMENTED, "This is no proxy: CONNECT is not taken.")
+_VERSION: Final = Problem(Word.HTTP_VERSION_NOT_SUPPORTED)
+_EXPECTATION: Final = Problem(Word.EXPECTATION_FAILED)
+
+
+def problem_of_head(
+    method: bytes, version: str, target: bytes, headers: Sequence[tuple[bytes, bytes]], *, foreign: bool
+) -> Problem | None:
+    """Return why a head is refused, or None. Names of headers are in lower case, values as they came.
+
+    `foreign` says that its request line was one of another protocol.
+    """
+    if foreign or version not in _VERSIONS:
+        return _VERSION
+    if method == b"CONNECT":
+        return _CONNECT
+    if b"#" in target:
+        return _FRAGMENT
+    hosts, codings = 0, 0
+    for name, value in headers:
+        if name == b"host":
+            hosts += 1
+            if hosts > 1 or _HOST.fullmatch(value.strip(b" \t")) is None:
+                return _HOSTS
+        elif name == b"transfer-encoding":
+            codings += 1
+            if version == "1.0":
+                return _OLD_CHUNKED
+            if codings > 1 or value.strip(b" \t").lower() != b"chunked":
+                return _CODING
+        elif name == b"expect" and value.strip(b" \t").lower() != b"100-continue":
+            return _EXPECTATION
+    return _HOSTS if hosts == 0 and version == "1.1" else None
+
+
+def problem_of_version(version: str) -> Problem | None:
+    """Return the refusal of the version at which the parser stopped; 0.0 stands for none yet."""
+    return None if version in _VERSIONS or version == "0.0" else _VERSION
+
+
+class RequestLines:
+    """Finds the request lines of other protocols in what a connection received.
+
+    The parser takes RTSP and ICE for some methods and does not tell. Each segment is noted before it is
+    parsed, the beginning of each head while it is. A request line is found where a segment or a line begins.
+    """
+
+    __slots__ = ("_at_start", "_before", "_boundary", "_found", "_segment")
+
+    def __init__(self) -> None:
+        self._segment = self._before = b""
+        self._boundary = self._at_start = False
+        self._found: frozenset[tuple[bytes, bytes]] | None = None
+
+    def received(self, segment: bytes, *, boundary: bool) -> None:
+        """Note what is parsed next; `boundary` says that a head begins with its first byte."""
+        self._segment, self._boundary, self._found = segment, boundary, None
+
+    def head_begins(self) -> None:
+        """Note that the parser met the beginning of a head."""
+        self._at_start, self._boundary = self._boundary, False
+
+    def head_goes_on(self) -> None:
+        """Keep what was parsed last: its head is not complete yet."""
+        self._before += self._segment
+
+    def head_ended(self) -> None:
+        """Forget what came before this segment."""
+        self._before = b""
+
+    def is_foreign(self, method: bytes, target: bytes) -> bool:
+        """Tell whether the request line with this method and target was one of another protocol."""
+        raw = self._before + self._segment
+        if self._at_start:
+            return _FIRST_LINE.match(raw) is not None
+        if self._found is None:  # once for all the heads of a segment
+            self._found = frozenset(_ANY_LINE.findall(raw)) if _mentions_foreign(raw) else frozenset()
+        return (method, target) in self._found
+
+
+def _mentions_foreign(raw: bytes) -> bool:
+    return b" RTSP/" in raw or b" ICE/" in raw
+
+
+def names_no_version(head: bytes) -> bool:
+    """Tell whether what begins a head is a whole request line without a version (HTTP of 1991)."""
+    line, ended, _ = head.lstrip(b"\r\n").partition(b"\n")
+    return bool(ended) and b" HTTP/" not in line and _FIRST_LINE.match(line) is None
+
+
+def without_upgrade(
+    method: bytes, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]
+) -> bytes:
+    """Return a head that asks the same, but offers no other protocol."""
+    lines = [method, b" ", target, b" HTTP/", version.encode(), b"\r\n"]
+    for name, value in headers:
+        kept = value
+        if name in (b"upgrade", b"http2-settings"):
+            continue
+        if name == b"connection":
+            options = [option.strip(b" \t") for option in value.split(b",")]
+            kept = b", ".join(
+                option for option in options if option.lower() not in (b"upgrade", b"http2-settings")
+            )
+            if not kept:
+                continue
+        lines += (name, b": ", kept, b"\r\n")
+    lines.append(b"\r\n")
+    return b"".join(lines)

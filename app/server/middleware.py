@@ -1,0 +1,174 @@
+"""What surrounds every request: an id, a size limit, safe headers, a log line, an answer when all breaks.
+
+Plain ASGI: the framework's own middleware class costs two thirds of the requests a second.
+"""
+
+import logging
+import random
+import re
+from collections.abc import Callable, Iterable, Mapping
+from urllib.parse import unquote_to_bytes
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.errors import Problem, Word, answer, problem_of
+from app.server.admission import TICKET, Gauges, Ticket
+from app.server.loop_limiter import Turnstile
+from app.server.request_body import Incoming, cap_of
+
+logger = logging.getLogger("app.requests")
+
+# A page brings its own policy; everything else is never rendered, framed or kept.
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+
+# As the server takes them; starlette writes names of headers in lower case.
+FIXED_HEADERS = tuple((name.lower().encode(), value.encode()) for name, value in HEADERS.items())
+REQUEST_ID = b"x-request-id"
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class Envelope:
+    """Wraps the whole application. `monotonic` is in seconds."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        registry: CollectorRegistry,
+        monotonic: Callable[[], float],
+        gauges: Gauges,
+        turnstile: Turnstile,
+    ) -> None:
+        self._app = app
+        self._gauges = gauges
+        self._turnstile = turnstile
+        self._monotonic = monotonic
+        # Labels hold templates of paths, never paths: there are few, and nobody is named in them.
+        self._requests = Counter(
+            "http_requests", "Requests answered", ("method", "route", "status"), registry=registry
+        )
+        self._seconds = Histogram(
+            "http_request_seconds", "Time to answer", ("route",), buckets=_BUCKETS, registry=registry
+        )
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = self._monotonic(), 0
+        request_id = request_id_of(scope["headers"])
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = message["headers"]
+                present = {name for name, _ in headers}
+                message["headers"] = [
+                    *(header for header in headers if header[0] != REQUEST_ID),
+                    (REQUEST_ID, request_id.encode()),
+                    *(header for header in FIXED_HEADERS if header[0] not in present),
+                ]
+            await send(message)
+
+        ticket: Ticket | None = None
+        try:
+            problem = unreadable(scope)
+            told, cap = told_length(scope["headers"]), cap_of(scope["path"])
+            if problem is None and told != 0:
+                # Before anything is asked of the database, and before the body is read. One that is too
+                # large anyway is answered 413 and never read.
+                entered = self._gauges.enter(0 if (told or 0) > cap else told, is_post=False)
+                if isinstance(entered, Ticket):
+                    ticket = scope["state"][TICKET] = entered
+                else:
+                    problem = entered
+            if problem is None:
+                body = Incoming(
+                    receive, cap=cap, told=told, ticket=ticket, gauges=self._gauges, turnstile=self._turnstile
+                )
+                await self._app(scope, body.receive, send_with_headers)
+            else:
+                await answer(problem)(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            status = status or 499  # nobody is left to be answered
+        except Exception as error:
+            problem = problem_of(error)
+            if status == 0:
+                await answer(problem)(scope, receive, send_with_headers)
+        finally:
+            if ticket is not None:
+                self._gauges.leave(ticket, status)
+            route = getattr(scope.get("route"), "path", "unknown")
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            key = getattr(scope["state"].get("caller"), "key", None)
+            self.note(method, route, status, self._monotonic() - began, request_id, key)
+
+    def note(
+        self, method: str, route: str, status: int, took: float, request_id: str, key: str | None
+    ) -> None:
+        """Count a request that was answered, and write its line; `took` is in seconds."""
+        counted = self._series.get((method, route, status))
+        if counted is None:
+            # Finding a series by its labels costs more than counting.
+            counted = self._requests.labels(method, route, str(status)), self._seconds.labels(route)
+            self._series[method, route, status] = counted
+        counted[0].inc()
+        counted[1].observe(took)
+        if not logger.isEnabledFor(logging.INFO):
+            return
+        logger.info(
+            "request id=%s method=%s route=%s status=%d took_ms=%d key=%s",
+            request_id,
+            method,
+            route,
+            status,
+            round(took * 1000),
+            key or "-",
+        )
+
+
+Headers = Iterable[tuple[bytes, bytes]]
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def request_id_of(headers: Headers) -> str:
+    """Return the caller's own request id when it is harmless in a log line, or a new one."""
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value.decode("latin-1")):
+            return str(value.decode("latin-1"))
+    return f"{random.getrandbits(64):016x}"  # no secret, and asked for with every post
+
+
+def unreadable(scope: Scope) -> Problem | None:
+    """Return what is wrong with an address: no id holds NUL, and Postgres would choke on one in a search."""
+    if "\0" in scope["path"]:
+        return Problem(Word.NOT_FOUND)
+    if b"\0" in unquote_to_bytes(scope["query_string"]):
+        return Problem(Word.MALFORMED, "The query holds the character NUL, which no parameter takes.")
+    return None
+
+
+def told_length(headers: Headers) -> int | None:
+    """Return the length of the body as told beforehand; 0 where there is none, None where nobody told.
+
+    The server's parser takes blanks around a length and zeros before it. What is no number is not told.
+    """
+    for name, value in headers:
+        if name == b"content-length":
+            digits = value.strip(b" \t").lstrip(b"0")[:20] or b"0"
+            return int(digits) if digits.isdigit() else None
+        if name == b"transfer-encoding":
+            return None
+    return 0

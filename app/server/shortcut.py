@@ -1,0 +1,19 @@
+"""The application's entrance: posts of events go to their own endpoint, everything else to the framework."""
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.server.request_body import PATH
+
+
+class Shortcut:
+    """ASGI: leaves `POST /events` to `posting`, and everything else to the application behind."""
+
+    def __init__(self, posting: ASGIApp, app: ASGIApp) -> None:
+        self._posting = posting
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
+            await self._posting(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)

@@ -1,0 +1,107 @@
+"""What is sealed under encryption keys: found under an older one, and written back under another."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asyncpg import Record
+
+from app.crypto import parcel_place
+from app.domain.ids import DestinationId
+from app.store import RoadConnection, damage
+from app.store.oauth_states import verifier_place
+from app.store.token_leases import access_place, refresh_place
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of sealed values: its table, the table's key and the key's type, and the place of a row."""
+
+    table: str
+    column: str
+    key: str
+    kind: str
+    place: Callable[[Any], str]
+
+
+# Every column that holds what `Vault.seal` gave; a test compares this with what doctor finds.
+COLUMNS = (
+    Column("secrets", "sealed", "name", "text", lambda name: f"secrets/{name}"),
+    Column("sign_ins", "refresh_token", "destination", "text", lambda id_: refresh_place(DestinationId(id_))),
+    Column("sign_ins", "access_token", "destination", "text", lambda id_: access_place(DestinationId(id_))),
+    Column("oauth_states", "code_verifier", "state_hash", "bytea", lambda key: verifier_place(bytes(key))),
+    Column("erasures", "sealed", "id", "text", lambda id_: f"erasure:{id_}"),
+    Column("parcel_states", "data_key", "parcel", "bigint", parcel_place),
+)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Sealed:
+    """One sealed value: the key of its row, and itself."""
+
+    key: Any
+    value: bytes
+
+
+# A sealed value begins with the length of its key's id (1 byte) and the id.
+_OLDER = "CASE WHEN octet_length({c}) > 1 THEN substring({c} FROM 2 FOR get_byte({c}, 0)) <> $1 ELSE true END"
+
+
+async def count(connection: RoadConnection, of: Column, writes: str) -> int:
+    """Return how many values of a column are sealed under another key than `writes`."""
+    older = _OLDER.format(c=of.column)
+    found: int = await connection.fetchval(
+        f"SELECT count(*) FROM {of.table} WHERE {of.column} IS NOT NULL AND {older}", writes.encode()
+    )
+    return found
+
+
+async def older(
+    connection: RoadConnection, of: Column, writes: str, *, after: Any, limit: int
+) -> list[Sealed]:
+    """Return up to `limit` values sealed under another key, in the order of their rows, behind `after`."""
+    rows = await connection.fetch(
+        f"{_select(of)} AND ($2::{of.kind} IS NULL OR {of.key} > $2::{of.kind}) ORDER BY {of.key} LIMIT $3",
+        writes.encode(),
+        after,
+        limit,
+    )
+    return [Sealed(row["key"], bytes(row["value"])) for row in rows]
+
+
+async def older_between(
+    connection: RoadConnection, of: Column, writes: str, *, first: int, last: int
+) -> tuple[list[Sealed], int]:
+    """Return the same of a range of numbers, and how many rows of it cannot be read."""
+
+    async def read(first: int, last: int) -> list[Record]:
+        statement = f"{_select(of)} AND {of.key} BETWEEN $2 AND $3 ORDER BY {of.key}"
+        rows: list[Record] = await connection.fetch(statement, writes.encode(), first, last)
+        return rows
+
+    found = await damage.read_range(read, connection, first, last)
+    return [Sealed(row["key"], bytes(row["value"])) for row in found.rows], len(found.unreadable)
+
+
+def _select(of: Column) -> str:
+    older = _OLDER.format(c=of.column)
+    return (
+        f"SELECT {of.key} AS key, {of.column} AS value FROM {of.table} "
+        f"WHERE {of.column} IS NOT NULL AND {older}"
+    )
+
+
+async def replace(connection: RoadConnection, of: Column, old: Sequence[Sealed], new: Sequence[bytes]) -> int:
+    """Write values back, each only where nobody else wrote meanwhile; return how many were written.
+
+    A token that was refreshed, or a key that was deleted with its parcel, stays as it then is.
+    """
+    done = await connection.fetch(
+        f"UPDATE {of.table} AS t SET {of.column} = given.new "
+        f"FROM unnest($1::{of.kind}[], $2::bytea[], $3::bytea[]) AS given (key, old, new) "
+        f"WHERE t.{of.key} = given.key AND t.{of.column} = given.old RETURNING 1",
+        [one.key for one in old],
+        [one.value for one in old],
+        list(new),
+    )
+    return len(done)

@@ -1,0 +1,119 @@
+"""Reading the history of one event: the attempts that carried it, its replays, and what it duplicates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+
+from app.domain.ids import DestinationId, DestinationNumber, ParcelId
+from app.domain.outcomes.event_history import AttemptRecord, ReplayRecord
+from app.store import RoadConnection
+
+MOST_ATTEMPTS = 1_000  # of one event; an outage of days makes more
+
+ATTEMPTS: Final = """
+    WITH named AS (
+      SELECT * FROM attempts WHERE id = ANY($5::bigint[]) AND day >= $4 AND destination = $1),
+    off_fast_path AS (
+      SELECT * FROM attempts WHERE parcels @> ARRAY[$2::bigint] AND day >= $4 AND destination = $1
+        -- As the index says it, so that it is used.
+        AND settled_at IS NOT NULL AND (outcome <> 'answered' OR places IS NOT NULL)
+        AND outcome <> 'not_sent'),
+    in_flight AS (
+      SELECT a.* FROM attempts a JOIN destinations d ON d.lane = a.lane AND d.number = a.destination
+      WHERE d.number = $1 AND a.settled_at IS NULL AND a.parcels @> ARRAY[$2::bigint])
+    SELECT DISTINCT ON (started_at, id) id, started_at, settled_at, outcome, http_status, request_id,
+      message, took_ms, events, places IS NOT NULL AS is_retry
+    FROM (SELECT * FROM named UNION ALL SELECT * FROM off_fast_path
+      UNION ALL SELECT * FROM in_flight) AS carried
+    -- A retry names each event by batch and place, two lists side by side.
+    WHERE places IS NULL OR EXISTS (SELECT FROM unnest(parcels, places) AS item (parcel, place)
+      WHERE item.parcel = $2 AND item.place = $3)
+    ORDER BY started_at DESC, id DESC LIMIT $6
+"""
+
+
+async def attempts(
+    connection: RoadConnection,
+    destination: DestinationNumber,
+    *,
+    parcel: ParcelId,
+    place: int,
+    day: date,
+    ids: Sequence[int],
+) -> tuple[list[AttemptRecord], bool]:
+    """Return the newest attempts that carried an event's batch, or the event alone, in order of their start.
+
+    Beside them stands whether these are all.
+
+    `day` is the batch's: no attempt is older. `ids` are those that its state names: on the fast path the one
+    attempt there is. All others are found through the index over what settled attempts off the fast path
+    carried, those without a result through the index over what is in flight. Attempts whose partition was
+    dropped are missing.
+    """
+    rows = await connection.fetch(
+        ATTEMPTS,
+        destination,
+        parcel,
+        place,
+        day,
+        list(ids),
+        MOST_ATTEMPTS + 1,
+    )
+    newest = [AttemptRecord(**dict(row)) for row in rows[:MOST_ATTEMPTS]]
+    return newest[::-1], len(newest) == len(rows)
+
+
+async def replays(connection: RoadConnection, numbers: Sequence[int]) -> list[ReplayRecord]:
+    """Return these replays in order of their time."""
+    rows = await connection.fetch(
+        """
+        SELECT id, requested_at AS at, requested_by AS by FROM replays WHERE number = ANY($1::integer[])
+        ORDER BY number
+        """,
+        list(numbers),
+    )
+    return [ReplayRecord(**dict(row)) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class MappedDuplicate:
+    """An event that was answered as a duplicate of another event id: where that one lies, and since when."""
+
+    key: bytes
+    parcel: ParcelId
+    place: int
+    answered_at: datetime
+    destination: DestinationId  # of the other event: an Amazon eventId holds for a whole advertiser
+
+
+async def note_mapped_duplicates(
+    connection: RoadConnection, found: Sequence[tuple[bytes, ParcelId, int]]
+) -> None:
+    """Record (ledger key, batch and place of the other event) of such duplicates, the first of each key."""
+    await connection.execute(
+        """
+        INSERT INTO mapped_duplicates (key, day, parcel, place)
+        SELECT key, (now() AT TIME ZONE 'UTC')::date, parcel, place
+        FROM unnest($1::bytea[], $2::bigint[], $3::smallint[]) AS found (key, parcel, place)
+        -- In order of key, so that two flushes with the same keys never wait in a circle.
+        ORDER BY key ON CONFLICT DO NOTHING
+        """,
+        [key for key, _, _ in found],
+        [parcel for _, parcel, _ in found],
+        [place for _, _, place in found],
+    )
+
+
+async def mapped_duplicates(connection: RoadConnection, keys: Sequence[bytes]) -> list[MappedDuplicate]:
+    """Return what these ledger keys are duplicates of, as far as that is still stored."""
+    rows = await connection.fetch(
+        """
+        SELECT m.key, m.parcel, m.place, m.answered_at, d.id AS destination
+        FROM mapped_duplicates m JOIN parcel_states s ON s.parcel = m.parcel
+          JOIN destinations d ON d.number = s.destination
+        WHERE m.key = ANY($1::bytea[]) ORDER BY m.answered_at
+        """,
+        list(keys),
+    )
+    return [MappedDuplicate(**dict(row)) for row in rows]

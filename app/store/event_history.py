@@ -1,0 +1,332 @@
+"""Reading what became of events: the trace of one, and lists by destination, newest first."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from asyncpg import Record
+
+from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber, ParcelId
+from app.domain.outcomes.status import Totals
+from app.store import RoadConnection, damage
+from app.store.partitions import STORED
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationRow:
+    """What a trace needs of a destination."""
+
+    id: DestinationId
+    number: DestinationNumber
+    state: str
+    sign_in_reason: str | None
+    throttled_until: datetime | None  # while its lane waits after a 429
+
+
+@dataclass(frozen=True, slots=True)
+class ParcelRow:
+    """A parcel's state and shapes; nothing of its content. `shapes` is None where they cannot be read."""
+
+    id: ParcelId
+    day: date
+    accepted_at: datetime
+    due_at: datetime
+    tries: int
+    first_event: datetime
+    fate: str | None
+    settled_at: datetime | None
+    reason: str | None
+    attempts: tuple[int, ...]
+    replays: tuple[int, ...]
+    shapes: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionRow:
+    """The row of a conversion that left the road on its own."""
+
+    parcel: ParcelId
+    place: int
+    day: date
+    status: str
+    tries: int
+    due_at: datetime
+    code: str | None
+    reason: str
+    amazon_code: str | None
+    amazon_message: str | None
+    item_outcomes: tuple[str, ...]
+    replays: tuple[int, ...]
+    changed_at: datetime
+    event_at: datetime
+    delivered_at: datetime | None
+    erased_at: datetime | None
+
+
+_STATE = """s.parcel AS id, s.day, s.accepted_at, s.due_at, s.tries, s.first_event, s.fate, s.settled_at,
+  s.reason, s.attempts, s.replays"""
+
+
+async def destination(connection: RoadConnection, id: DestinationId) -> DestinationRow | None:  # noqa: A002
+    """Return a destination, or None."""
+    row = await connection.fetchrow(
+        """
+        SELECT d.id, d.number, d.state, d.sign_in_reason,
+          CASE WHEN l.gate_until > now() THEN l.gate_until END AS throttled_until
+        FROM destinations d JOIN lanes l ON l.id = d.lane WHERE d.id = $1
+        """,
+        id,
+    )
+    return None if row is None else DestinationRow(**dict(row))
+
+
+async def mappings(
+    connection: RoadConnection,
+    id: DestinationId,  # noqa: A002
+) -> dict[MappingNumber, tuple[MappingId, str]]:
+    """Return the mappings of a destination, deleted ones too, by number: (id, name)."""
+    rows = await connection.fetch("SELECT number, id, name FROM mappings WHERE destination = $1", id)
+    return {MappingNumber(row["number"]): (MappingId(row["id"]), row["name"]) for row in rows}
+
+
+async def parcels(
+    connection: RoadConnection,
+    destination: DestinationNumber,
+    id: ParcelId,  # noqa: A002
+) -> list[ParcelRow]:
+    """Return a destination's parcels of this id: one, none where its partition was dropped.
+
+    Several where an id was given twice on different days; the caller compares the event's own id.
+    """
+    rows = await connection.fetch(
+        f"SELECT {_STATE} FROM parcel_states s WHERE s.parcel = $2 AND s.destination = $1 AND {STORED}",
+        destination,
+        id,
+    )
+    return await _with_shapes(connection, rows)
+
+
+async def has_content(connection: RoadConnection, id: ParcelId) -> bool:  # noqa: A002
+    """Tell whether a parcel's content is stored, whether or not its state is."""
+    found: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM parcels WHERE id = $1)", id)
+    return found
+
+
+async def newest(
+    connection: RoadConnection,
+    destination: DestinationNumber,
+    *,
+    wanted: str | None,
+    since: datetime | None,
+    before: ParcelId | None,
+    limit: int,
+) -> list[ParcelRow]:
+    """Return parcels of a destination, newest first, that may hold events of the wanted status."""
+    rows = await connection.fetch(
+        f"""
+        WITH candidates AS ({_candidates(wanted)})
+        SELECT {_STATE}
+        -- The destination is named again: an id that was given twice must not show another's events.
+        FROM candidates c JOIN parcel_states s ON s.parcel = c.parcel AND s.destination = $1 WHERE {STORED}
+        ORDER BY s.parcel DESC LIMIT $4
+        """,
+        destination,
+        before,
+        since,
+        limit,
+    )
+    return await _with_shapes(connection, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Shaped:
+    """A parcel's shapes, whose it is, and since when. `shapes` is None where they cannot be read."""
+
+    id: ParcelId
+    destination: DestinationNumber
+    accepted_at: datetime
+    events: int
+    shapes: bytes | None
+
+
+async def latest(
+    connection: RoadConnection,
+    destinations: Sequence[DestinationNumber] | None,
+    *,
+    before: ParcelId | None,
+    limit: int,
+) -> list[Shaped]:
+    """Return the newest parcels below `before`, of these destinations or of all, newest first."""
+    rows = await connection.fetch(
+        f"""
+        SELECT s.parcel AS id, s.day, s.destination, s.accepted_at, s.events FROM parcel_states s
+        WHERE ($1::integer[] IS NULL OR s.destination = ANY($1)) AND ($2::bigint IS NULL OR s.parcel < $2)
+          AND {STORED}
+        ORDER BY s.parcel DESC LIMIT $3
+        """,
+        None if destinations is None else list(destinations),
+        before,
+        limit,
+    )
+    shapes = await damage.read_shapes_of(connection, {row["id"]: row["day"] for row in rows})
+    return [
+        Shaped(row["id"], row["destination"], row["accepted_at"], row["events"], shapes.get(row["id"]))
+        for row in rows
+    ]
+
+
+async def exceptions(
+    connection: RoadConnection, destination: DestinationNumber, ids: Sequence[ParcelId]
+) -> dict[tuple[ParcelId, int], ExceptionRow]:
+    """Return the exceptions of a destination's parcels by (parcel, place)."""
+    rows = await connection.fetch(
+        """
+        SELECT parcel, place, day, status, tries, due_at, code, reason, amazon_code, amazon_message,
+          item_outcomes, coalesce(replays, '{}') AS replays, changed_at, event_at, delivered_at, erased_at
+        FROM exceptions WHERE parcel = ANY($1::bigint[]) AND destination = $2
+        """,
+        list(ids),
+        destination,
+    )
+    found = {}
+    for row in rows:
+        values = {
+            **dict(row),
+            "item_outcomes": tuple(row["item_outcomes"]),
+            "replays": tuple(row["replays"]),
+        }
+        found[ParcelId(row["parcel"]), row["place"]] = ExceptionRow(**values)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the stats of a destination are made of, read in one snapshot."""
+
+    state: str
+    totals: Totals
+    oldest_waiting: datetime | None
+    earliest_expiry: datetime | None
+    learned_rate: float | None
+    breaker: str
+    error_rate: float
+    requests_per_second: float
+    burst: int
+    lane_owned: bool
+    rejected: tuple[tuple[str, str, int], ...]
+    dead: tuple[tuple[str, int], ...]
+
+
+async def figures(connection: RoadConnection, number: DestinationNumber) -> Figures | None:
+    """Read the figures of a destination in one statement, so that they add up.
+
+    Where the states of its parcels cannot be read, it is not known since when they wait.
+    """
+    try:
+        row = await connection.fetchrow(_FIGURES.format(oldest=_OLDEST, eldest=_ELDEST), number)
+    except Exception as error:
+        if not damage.is_damage(error):
+            raise
+        row = await connection.fetchrow(_FIGURES.format(oldest=_UNKNOWN, eldest=_UNKNOWN), number)
+    return None if row is None else _figures(dict(row))
+
+
+_UNKNOWN = "NULL::timestamptz"
+_OLDEST, _ELDEST = (
+    f"""(SELECT min({column}) FROM parcel_states s WHERE s.destination = d.number AND s.settled_at IS NULL)"""
+    for column in ("accepted_at", "first_event")
+)
+_FIGURES = """
+        SELECT d.state, d.requests_per_second, d.burst, l.learned_rate, l.breaker, l.error_rate,
+          coalesce(l.leased_until > now(), false) AS owned,
+          (SELECT row_to_json(c)::text FROM (SELECT
+             coalesce(sum(accepted), 0)::bigint AS accepted, coalesce(sum(duplicates), 0)::bigint
+               AS duplicates,
+             coalesce(sum(rejected), 0)::bigint AS rejected, coalesce(sum(retrying), 0)::bigint AS retrying,
+             coalesce(sum(delivered), 0)::bigint AS delivered, coalesce(sum(dead), 0)::bigint AS dead,
+             coalesce(sum(expired), 0)::bigint AS expired, coalesce(sum(suppressed), 0)::bigint AS suppressed,
+             coalesce(sum(erased), 0)::bigint AS erased FROM counts WHERE destination = d.number) c)
+               AS totals,
+          {oldest} AS oldest, {eldest} AS eldest,
+          (SELECT coalesce(json_agg(r), '[]')::text FROM (SELECT code, reason, sum(rejected)::bigint AS n
+             FROM rejections WHERE destination = d.number GROUP BY code,
+               reason ORDER BY 3 DESC LIMIT 50) r) AS rejected,
+          (SELECT coalesce(json_agg(x), '[]')::text FROM (SELECT reason, count(*) AS n
+             FROM exceptions WHERE destination = d.number AND status = 'dead' GROUP BY reason) x) AS dead
+        FROM destinations d JOIN lanes l ON l.id = d.lane WHERE d.number = $1
+"""
+
+
+def _figures(row: dict[str, Any]) -> Figures:
+    return Figures(
+        state=row["state"],
+        totals=Totals(**json.loads(row["totals"])),
+        oldest_waiting=row["oldest"],
+        earliest_expiry=row["eldest"],
+        learned_rate=row["learned_rate"],
+        breaker=row["breaker"],
+        error_rate=row["error_rate"],
+        requests_per_second=row["requests_per_second"],
+        burst=row["burst"],
+        lane_owned=row["owned"],
+        rejected=tuple((one["code"], one["reason"], one["n"]) for one in json.loads(row["rejected"])),
+        dead=tuple((one["reason"], one["n"]) for one in json.loads(row["dead"])),
+    )
+
+
+async def _with_shapes(connection: RoadConnection, rows: Sequence[Record]) -> list[ParcelRow]:
+    """Return these states with their shapes, which are read apart: of a damaged batch the state remains."""
+    shapes = await damage.read_shapes_of(connection, {row["id"]: row["day"] for row in rows})
+    return [
+        ParcelRow(
+            **{
+                **dict(row),
+                "attempts": tuple(row["attempts"]),
+                "replays": tuple(row["replays"] or ()),
+            },
+            shapes=shapes.get(row["id"]),
+        )
+        for row in rows
+    ]
+
+
+# The newest parcels of one kind. A rare kind is found through an index of its own, a frequent one by walking
+# from the newest on; which of the two, the planner knows from its statistics, as long as each kind is asked
+# for by itself: with OR between them it would walk past a million parcels to find the three that expired.
+_PARCELS_THAT = """
+  SELECT s.parcel FROM parcel_states s WHERE s.destination = $1 AND {}
+    AND ($2::bigint IS NULL OR s.parcel <= $2) AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
+  ORDER BY s.parcel DESC LIMIT $4
+"""
+_PARCELS_WITH = """
+  SELECT e.parcel FROM exceptions e
+    JOIN parcel_states s ON s.parcel = e.parcel AND s.destination = e.destination
+  WHERE e.destination = $1 AND e.status = '{}'
+    AND ($2::bigint IS NULL OR e.parcel <= $2) AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
+  GROUP BY e.parcel ORDER BY e.parcel DESC LIMIT $4
+"""
+
+
+def _candidates(status: str | None) -> str:
+    """Return the parcels that may hold events of a status; a fixed text, never the caller's."""
+    match status:
+        case "queued":
+            return _PARCELS_THAT.format("s.settled_at IS NULL")
+        case "retrying" | "held" | "parked":
+            return _either("s.settled_at IS NULL", "retrying")
+        case "delivered":
+            return _either("s.fate = 'sent'", "delivered")
+        case "dead":
+            return _either("s.fate = 'discarded'", "dead")
+        case "expired":
+            return _either("s.fate = 'expired'", "expired")
+        case "suppressed" | "erased":
+            return _PARCELS_WITH.format(status)
+        case _:
+            return _PARCELS_THAT.format("true")
+
+
+def _either(whole: str, single: str) -> str:
+    return f"({_PARCELS_THAT.format(whole)}) UNION ({_PARCELS_WITH.format(single)})"

@@ -1,0 +1,261 @@
+"""What a console looks at beside the figures: days, minutes, requests, sign-ins. Reads only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from app.domain.batch import Shape, read_shapes
+from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber
+from app.store import RoadConnection, damage
+from app.store.partitions import STORED
+
+# An attempt that was given up before anything left is no request (`app.domain.outcomes.outcome.NotSent`).
+_WAS_SENT = "outcome IS DISTINCT FROM 'not_sent'"
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The counts of one destination on one day (UTC)."""
+
+    destination: DestinationNumber
+    day: date
+    accepted: int
+    rejected: int
+    delivered: int
+    dead: int
+    expired: int
+
+
+async def days(connection: RoadConnection, numbers: Sequence[DestinationNumber], last: int) -> list[Day]:
+    """Return the counts of these destinations over the last days, today included; idle days are left out."""
+    rows = await connection.fetch(
+        "SELECT destination, day, sum(accepted)::bigint AS accepted, sum(rejected)::bigint AS rejected, "
+        "  sum(delivered)::bigint AS delivered, sum(dead)::bigint AS dead, sum(expired)::bigint AS expired "
+        "FROM counts WHERE destination = ANY($1::int[]) AND day > (now() AT TIME ZONE 'UTC')::date - $2::int "
+        "GROUP BY destination, day ORDER BY destination, day",
+        list(numbers),
+        last,
+    )
+    return [Day(**dict(row)) for row in rows]
+
+
+async def last_answers(
+    connection: RoadConnection, numbers: Sequence[DestinationNumber]
+) -> dict[DestinationNumber, datetime]:
+    """Return when Amazon last answered each of these destinations with a 2xx, where it ever did."""
+    rows = await connection.fetch(
+        "SELECT n AS number, a.settled_at FROM unnest($1::int[]) AS n, LATERAL ("
+        "  SELECT settled_at FROM attempts WHERE destination = n AND outcome = 'answered' "
+        "  ORDER BY started_at DESC LIMIT 1) a",
+        list(numbers),
+    )
+    return {DestinationNumber(row["number"]): row["settled_at"] for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Minute:
+    """The requests to Amazon that were started within one step of a chart; times in milliseconds.
+
+    `delivered` counts the events that Amazon accepted in them.
+    """
+
+    at: datetime
+    requests: int
+    failed: int
+    delivered: int
+    p50_ms: float | None
+    p95_ms: float | None
+
+
+async def minutes(
+    connection: RoadConnection, destination: DestinationNumber, *, span: timedelta, step: timedelta
+) -> list[Minute]:
+    """Return the requests of a destination by step over the last span; steps without any are left out."""
+    rows = await connection.fetch(
+        "SELECT date_bin($3, started_at, TIMESTAMPTZ '2000-01-01') AS at, count(*) AS requests, "
+        "  count(*) FILTER (WHERE outcome <> 'answered') AS failed, "
+        "  coalesce(sum(delivered), 0)::bigint AS delivered, "
+        "  percentile_cont(0.5) WITHIN GROUP (ORDER BY took_ms) AS p50_ms, "
+        "  percentile_cont(0.95) WITHIN GROUP (ORDER BY took_ms) AS p95_ms "
+        "FROM attempts WHERE destination = $1 AND started_at > now() - $2::interval "
+        f"AND {_WAS_SENT} GROUP BY 1 ORDER BY 1",
+        destination,
+        span,
+        step,
+    )
+    return [Minute(**dict(row)) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One settled request to Amazon, newest first among others."""
+
+    started_at: datetime
+    outcome: str
+    http_status: int | None
+    message: str | None
+    events: int
+    took_ms: int | None
+
+
+async def requests(connection: RoadConnection, destination: DestinationNumber, limit: int) -> list[Request]:
+    """Return the newest settled requests of a destination."""
+    rows = await connection.fetch(
+        "SELECT started_at, outcome, http_status, message, events, took_ms FROM attempts "
+        f"WHERE destination = $1 AND settled_at IS NOT NULL AND {_WAS_SENT} "
+        "ORDER BY started_at DESC LIMIT $2",
+        destination,
+        limit,
+    )
+    return [Request(**dict(row)) for row in rows]
+
+
+async def first_answer(connection: RoadConnection, destination: DestinationNumber) -> datetime | None:
+    """Return when Amazon first accepted something of a destination, as far back as requests are kept."""
+    found: datetime | None = await connection.fetchval(
+        "SELECT settled_at FROM attempts WHERE destination = $1 AND outcome = 'answered' "
+        "ORDER BY started_at LIMIT 1",
+        destination,
+    )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How a destination's sign-in came about, and the lane that it sends through."""
+
+    connected_at: datetime | None
+    connected_by: str | None
+    key_name: str | None
+    access_until: datetime | None
+    gate_until: datetime | None
+    leased_until: datetime | None
+    lane_shared_by: int
+
+
+async def connection_of(connection: RoadConnection, destination: DestinationNumber) -> Connection | None:
+    """Return who connected a destination and when, how long its access token lasts, and its lane's gate."""
+    row = await connection.fetchrow(
+        "SELECT s.connected_at, s.connected_by, k.name AS key_name, s.access_until, l.gate_until, "
+        "  l.leased_until, (SELECT count(*) FROM destinations o "
+        "    WHERE o.lane = d.lane AND o.archived_at IS NULL) AS lane_shared_by "
+        "FROM destinations d JOIN lanes l ON l.id = d.lane LEFT JOIN sign_ins s ON s.destination = d.id "
+        "LEFT JOIN api_keys k ON k.id = s.connected_by WHERE d.number = $1",
+        destination,
+    )
+    return None if row is None else Connection(**dict(row))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The shapes of one stored parcel: which match keys its events carried, no value of any.
+
+    None where they cannot be read.
+    """
+
+    accepted_at: datetime
+    shapes: bytes | None
+
+
+async def samples(
+    connection: RoadConnection, destination: DestinationNumber, limit: int
+) -> list[Sample] | None:
+    """Return the shapes of a destination's newest parcels, newest first; None where they cannot be told."""
+    try:
+        rows = await connection.fetch(
+            "SELECT s.parcel, s.day, s.accepted_at FROM parcel_states s "
+            f"WHERE s.destination = $1 AND {STORED} ORDER BY s.parcel DESC LIMIT $2",
+            destination,
+            limit,
+        )
+    except Exception as error:
+        if not damage.is_damage(error):
+            raise
+        return None
+    shapes = await damage.read_shapes_of(connection, {row["parcel"]: row["day"] for row in rows})
+    return [Sample(row["accepted_at"], shapes.get(row["parcel"])) for row in rows]
+
+
+def shapes_in(samples: Sequence[Sample] | None) -> tuple[list[Shape], int]:
+    """Return the shapes of all samples, newest first, and how many samples cannot be read."""
+    if samples is None:
+        return [], 1
+    found = [read_shapes(sample.shapes) for sample in samples]
+    return [shape for of in found if of is not None for shape in reversed(of)], found.count(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Events accepted, events delivered, requests and failed requests a second, lately.
+
+    None where stored data is damaged.
+    """
+
+    accepted_per_second: float | None
+    delivered_per_second: float | None
+    requests_per_second: float | None
+    failed_requests_per_second: float | None
+
+
+async def rates(
+    connection: RoadConnection, destination: DestinationNumber, span: timedelta, *, newest: int = 2_000
+) -> Rates:
+    """Return how fast events came in and were delivered over the last span, and the requests for it.
+
+    What came in is read from so many of the newest parcels, however many there are.
+    """
+    try:
+        row = await connection.fetchrow(_RATES, destination, span, newest)
+    except Exception as error:
+        if not damage.is_damage(error):
+            raise
+        return Rates(None, None, None, None)
+    assert row is not None
+    return Rates(**{name: round(value, 3) for name, value in dict(row).items()})
+
+
+_RATES = f"""
+        WITH came AS (
+          -- No index by time: the newest parcels, and where all of them are of the span, by what they cover.
+          SELECT coalesce(sum(events), 0) AS events, count(*) = $3 AS is_part, min(accepted_at) AS since
+          FROM (SELECT events, accepted_at FROM parcel_states WHERE destination = $1
+                ORDER BY parcel DESC LIMIT $3) newest
+          WHERE accepted_at > now() - $2::interval
+        ), sent AS (
+          SELECT count(*) AS requests, count(*) FILTER (WHERE outcome <> 'answered') AS failed,
+            coalesce(sum(delivered), 0) AS events
+          FROM attempts WHERE destination = $1 AND started_at > now() - $2::interval AND {_WAS_SENT}
+        ), over AS (
+          SELECT extract(epoch FROM $2::interval) AS sent,
+            extract(epoch FROM CASE WHEN is_part THEN greatest(now() - since, interval '1 second')
+              ELSE $2::interval END) AS came
+          FROM came
+        )
+        SELECT (came.events / over.came)::float AS accepted_per_second,
+          (sent.events / over.sent)::float AS delivered_per_second,
+          (sent.requests / over.sent)::float AS requests_per_second,
+          (sent.failed / over.sent)::float AS failed_requests_per_second
+        FROM came, sent, over
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """A mapping, and the destination that it belongs to."""
+
+    number: MappingNumber
+    id: MappingId
+    destination: DestinationId
+    destination_number: DestinationNumber
+    destination_name: str
+
+
+async def every_mapping(connection: RoadConnection, only: Sequence[str] | None) -> list[Mapped]:
+    """Return every mapping, deleted ones too; `only` limits them to these destinations."""
+    rows = await connection.fetch(
+        "SELECT m.number, m.id, m.destination, d.number AS destination_number, d.name AS destination_name "
+        "FROM mappings m JOIN destinations d ON d.id = m.destination "
+        "WHERE $1::text[] IS NULL OR m.destination = ANY($1) ORDER BY m.number",
+        None if only is None else list(only),
+    )
+    return [Mapped(**dict(row)) for row in rows]

@@ -1,0 +1,59 @@
+"""Bring a database to the newest schema; for the launcher, the command line and the tests."""
+
+import asyncio
+import io
+from pathlib import Path
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from app.store import partitions
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def upgrade(url: str, revision: str = "head") -> None:
+    """Run every migration up to `revision` that the database has not had yet.
+
+    Safe to call from several processes at once: they take turns. Blocks, and runs an event loop of its
+    own: from a coroutine, call it in a thread.
+    """
+    command.upgrade(configured(url), revision)
+    if revision == "head":
+        # A fresh database takes events at once, before a worker has made its first round.
+        asyncio.run(_make_partitions(url))
+
+
+async def _make_partitions(url: str) -> None:
+    connection = await asyncpg.connect(url.replace("postgresql+asyncpg://", "postgresql://", 1))
+    try:
+        async with connection.transaction():
+            await partitions.make_ahead(connection)
+    finally:
+        await connection.close()
+
+
+def downgrade(url: str, revision: str = "base") -> None:
+    """Undo migrations down to `revision`."""
+    command.downgrade(configured(url), revision)
+
+
+def as_sql() -> str:
+    """Return every migration as the statements it would run, without a database."""
+    config = Config(ROOT / "alembic.ini", output_buffer=(written := io.StringIO()))
+    command.upgrade(config, "head", sql=True)
+    return written.getvalue()
+
+
+def newest() -> str | None:
+    """The revision that this version of the program expects."""
+    return ScriptDirectory.from_config(configured("")).get_current_head()
+
+
+def configured(url: str) -> Config:
+    """Alembic's configuration for one database; the address stays out of its files and messages."""
+    config = Config(ROOT / "alembic.ini")
+    config.attributes["url"] = url
+    return config

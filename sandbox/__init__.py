@@ -1,0 +1,14 @@
+"""A stand-in for Amazon: sign-in, tokens, accounts, the Events API with all its rules, and a fault menu.
+
+It is written from the contract alone and imports nothing from the rest of the project, so that it can
+disagree with the sender. `create_sandbox` builds the ASGI app.
+
+The rooms: `vocabulary`, `checks` and `rules` (what Amazon accepts, pure), `signins` (codes and tokens),
+`advertisers`, `faults` (what can go wrong), `journal` (what was received), `access` (who may), the routes
+`events_api`, `token_endpoint`, `signin_page`, `accounts_api`, `control_api`, and below them `multistatus`,
+`pages`, `transport`.
+"""
+
+from sandbox.app import create_sandbox
+
+__all__ = ["create_sandbox"]

@@ -1,0 +1,215 @@
+"""Cases of the sign-in: the page, the token endpoint, and the calls that show what a sign-in may see."""
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import httpx
+
+from sandbox.conformance.answers import problem
+from sandbox.conformance.caller import SCOPE, Caller, Differs, document
+from sandbox.conformance.requests import Case
+
+_TOKEN_LENGTH: Final = 2048
+
+
+def _allow(caller: Caller) -> None:
+    back = caller.authorize("allow", state="another-state")
+    if back.get("state") != "another-state" or not back.get("code"):
+        raise Differs("the redirect does not carry code and state")
+    if back.get("scope", SCOPE) != SCOPE:
+        raise Differs("the scope that comes back is another")
+
+
+def _deny(caller: Caller) -> None:
+    back = caller.authorize("deny")
+    if back.get("error") != "access_denied" or "code" in back:
+        raise Differs(f"the redirect says error={back.get('error')}")
+
+
+def _exchange(caller: Caller) -> None:
+    _tokens(caller.redeem(_code(caller)))
+
+
+def _refresh(caller: Caller) -> None:
+    fresh = _tokens(caller.exchange(_refreshing(caller)))
+    answer = caller.profiles(Authorization=f"Bearer {fresh['access_token']}")
+    if answer.status_code != 200:
+        raise Differs(f"with the fresh token the profiles answer {answer.status_code}")
+
+
+def _again(caller: Caller) -> None:
+    code = _code(caller)
+    _tokens(caller.redeem(code))
+    _error(caller.redeem(code), "invalid_grant", 400)
+
+
+def _pkce(caller: Caller) -> None:
+    verifier = secrets.token_urlsafe(48)
+    digest = hashlib.sha256(verifier.encode()).digest()
+    challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    asked = {"code_challenge": challenge, "code_challenge_method": "S256"}
+    _tokens(caller.redeem(_code(caller, **asked), code_verifier=verifier))
+    wrong = caller.redeem(_code(caller, **asked), code_verifier=secrets.token_urlsafe(48))
+    _error(wrong, "invalid_grant", 400)
+
+
+def _refused(form: Mapping[str, str], error: str, *statuses: int) -> Callable[[Caller], None]:
+    def check(caller: Caller) -> None:
+        _error(caller.exchange({**_refreshing(caller), **form}), error, *statuses)
+
+    return check
+
+
+def _without_token(caller: Caller) -> None:
+    _error(caller.exchange({"grant_type": "refresh_token"}), "invalid_request", 400)
+
+
+def _stray_authorization(caller: Caller) -> None:
+    answer = caller.exchange(_refreshing(caller), headers={"Authorization": f"Bearer {caller.token}"})
+    if answer.is_success:
+        raise Differs("it worked, where Amazon's fails")
+
+
+def _as_json(caller: Caller) -> None:
+    who = {"client_id": caller.client_id, "client_secret": caller.client_secret}
+    answer = caller.ask("POST", "/auth/o2/token", json={**who, **_refreshing(caller)})
+    if answer.is_success:
+        raise Differs("it worked")
+
+
+def _profiles(caller: Caller) -> None:
+    shown = document(_good(caller.profiles()))
+    if not isinstance(shown, list):
+        raise Differs("the answer is no list")
+    for one in shown:
+        if "profileId" not in one or one.get("accountInfo", {}).get("type") not in {
+            "vendor",
+            "seller",
+            "agency",
+        }:
+            raise Differs("a profile lacks its id, or its account is neither vendor nor seller nor agency")
+
+
+def _profiles_without(caller: Caller) -> None:
+    answer = caller.profiles(Authorization="Bearer Atza|none")
+    problem(answer.status_code, document(answer), 401)
+
+
+def _profiles_header(caller: Caller) -> None:
+    told = {"Authorization": f"Bearer {caller.token}", "Amazon-Ads-ClientId": caller.client_id}
+    answer = caller.ask("GET", "/v2/profiles", headers=told)
+    if answer.is_success:
+        raise Differs("it worked with Amazon-Ads-ClientId")
+
+
+def _accounts(caller: Caller) -> None:
+    shown = document(_good(caller.accounts({"maxResults": 100})))
+    rows = shown.get("advertiserAccounts") if isinstance(shown, dict) else None
+    if not isinstance(rows, list):
+        raise Differs("there is no list advertiserAccounts")
+    for one in rows:
+        if not one.get("advertiserAccountId") or not isinstance(one.get("alternateIds"), list):
+            raise Differs("an account lacks its id or its alternateIds")
+
+
+def _advertisers(caller: Caller) -> None:
+    shown = document(_good(caller.dsp_advertisers()))
+    rows = shown.get("response", shown.get("advertisers")) if isinstance(shown, dict) else None
+    if not isinstance(rows, list) or type(shown.get("totalResults")) is not int:
+        raise Differs("there is no totalResults beside a list of advertisers")
+    if not all(isinstance(one, dict) and str(one.get("advertiserId", "")).isdecimal() for one in rows):
+        raise Differs("an advertiser has no numeric id")
+
+
+def _code(caller: Caller, **asked: str) -> str:
+    code = caller.authorize("allow", **asked).get("code")
+    if code is None:
+        raise Differs("the redirect carries no code")
+    return code
+
+
+def _refreshing(caller: Caller) -> dict[str, str]:
+    return {"grant_type": "refresh_token", "refresh_token": caller.refresh_token}
+
+
+def _good(answer: httpx.Response) -> httpx.Response:
+    if answer.status_code != 200:
+        raise Differs(f"answered {answer.status_code}")
+    return answer
+
+
+def _tokens(answer: httpx.Response) -> dict[str, Any]:
+    tokens = document(_good(answer))
+    if not isinstance(tokens, dict):
+        raise Differs("the answer is no JSON object")
+    for name in ("access_token", "refresh_token"):
+        if not isinstance(tokens.get(name), str) or not 0 < len(tokens[name]) <= _TOKEN_LENGTH:
+            raise Differs(f"{name} is no text of up to {_TOKEN_LENGTH} characters")
+    if str(tokens.get("token_type", "")).lower() != "bearer":
+        raise Differs("token_type is not bearer")
+    if type(tokens.get("expires_in")) is not int or tokens["expires_in"] <= 0:
+        raise Differs("expires_in is no number of seconds")
+    return tokens
+
+
+def _error(answer: httpx.Response, error: str, *statuses: int) -> None:
+    told = document(answer)
+    said = told.get("error") if isinstance(told, dict) else None
+    if answer.status_code not in statuses or said != error:
+        raise Differs(f"answered {answer.status_code} {said}, not {statuses[0]} {error}")
+
+
+CASES: Final = (
+    Case("oauth-allow", "DOCS 5", "Allow leads back with a code and the state", _allow),
+    Case("oauth-deny", "OAuth 2.0 5", "Deny leads back with access_denied", _deny, sure=False),
+    Case("oauth-code", "DOCS 5", "a code is exchanged for both tokens", _exchange),
+    Case("oauth-refresh", "DOCS 5", "a refresh token gives an access token that works", _refresh),
+    Case("oauth-once", "DOCS 5", "a code is good once", _again),
+    Case("oauth-pkce", "DOCS 5", "a code with a challenge wants its verifier", _pkce),
+    Case(
+        "oauth-grant",
+        "DOCS, AMC-SEG 5",
+        "a refresh token that is none is invalid_grant",
+        _refused({"refresh_token": "Atzr|none"}, "invalid_grant", 400),
+    ),
+    Case(
+        "oauth-type",
+        "DOCS 5",
+        "another grant type is unsupported_grant_type",
+        _refused({"grant_type": "password"}, "unsupported_grant_type", 400),
+    ),
+    Case("oauth-missing", "DOCS 5", "a form without its token is invalid_request", _without_token),
+    Case(
+        "oauth-client",
+        "DOCS 5",
+        "another client is invalid_client",
+        _refused(
+            {"client_id": "amzn1.application-oa2-client.nobody", "client_secret": "none"},
+            "invalid_client",
+            401,
+            400,
+        ),
+        sure=False,
+    ),
+    Case(
+        "oauth-stray",
+        "SEG 5, trap 21",
+        "a stray Authorization header makes the token call fail",
+        _stray_authorization,
+    ),
+    Case("oauth-form", "DOCS 5", "tokens are asked for by a form, not by JSON", _as_json, sure=False),
+    Case("profiles", "DOCS, SEG 5.1", "profiles are a list with ids and types", _profiles),
+    Case("profiles-401", "DOCS 5.1", "with a token that is none it is 401", _profiles_without),
+    Case(
+        "profiles-header",
+        "SEG 5.1, trap 4",
+        "the client is named by the old header",
+        _profiles_header,
+        sure=False,
+    ),
+    Case("accounts", "OAS, INTRO 5.1", "advertiser accounts can be queried", _accounts, sure=False),
+    Case("dsp-advertisers", "DOCS 5.1", "a profile's advertisers have numeric ids", _advertisers),
+)

@@ -1,0 +1,243 @@
+"""`/_sandbox/…` and the pages: look into the sandbox, and tell it what to do."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any, Final, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sandbox import faults as menu
+from sandbox.advertisers import Advertiser, Advertisers
+from sandbox.journal import Journal, Kept
+from sandbox.pages import Pages, rfc3339
+from sandbox.transport import TooLarge, control_error, json, read_body
+from sandbox.vocabulary import REGIONS
+
+_MAX_BODY: Final = 4_000_000
+_MAX_PAGE: Final = 10_000
+_DEFAULT_PAGE: Final = 100
+
+
+class _SetFaults(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /_sandbox/faults`: one fault, or a list that is asked in order."""
+
+    advertiser_id: str = menu.EVERYONE
+    fault: menu.AnyFault | None = None
+    faults: list[menu.AnyFault] = []
+
+
+class _AddAdvertisers(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /_sandbox/advertisers`."""
+
+    advertisers: list[Advertiser]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a list was asked for."""
+
+    advertiser_id: str | None
+    since: float | None
+    limit: int
+    after: int
+
+
+@dataclass(slots=True)
+class Controls:
+    """Serve the sandbox's own routes."""
+
+    journal: Journal
+    faults: menu.FaultBook
+    advertisers: Advertisers
+    pages: Pages
+    clock: Callable[[], float]
+
+    async def health(self, request: Request) -> Response:
+        return json({"status": "ok", "sandbox": True})
+
+    async def index(self, request: Request) -> Response:
+        return self.pages.show("index.html", regions=REGIONS)
+
+    async def events_manager(self, request: Request) -> Response:
+        """Show counts by event description; `?advertiser_id=` narrows them."""
+        wanted = request.query_params.get("advertiser_id") or None
+        rows = [
+            {
+                "region": region,
+                "advertiser_id": advertiser_id,
+                "name": name,
+                "conversion_type": kind,
+                "source": source,
+                "dataset": dataset,
+                "received": line.received,
+                "excluded": f"{line.excluded / line.received:.0%}",
+                "last_received": rfc3339(line.last_at),
+            }
+            for (region, advertiser_id, (name, kind, source, dataset)), line in sorted(
+                self.journal.activity().items()
+            )
+            if wanted in (None, advertiser_id)
+        ]
+        known = sorted({one.advertiser_id for one in self.advertisers.all()})
+        return self.pages.show(
+            "events_manager.html", rows=rows, wanted=wanted, known=known, totals=self._totals(wanted)
+        )
+
+    async def events(self, request: Request) -> Response:
+        """List (GET) or empty (DELETE) what was accepted, oldest first."""
+        wanted = request.query_params.get("advertiser_id")
+        if request.method == "DELETE":
+            return json({"deleted": self.journal.empty_events(wanted)})
+        page = read_page(request.query_params)
+        if isinstance(page, Response):
+            return page
+        found = list(islice(self.journal.events(page.advertiser_id, page.since, page.after), page.limit + 1))
+        shown = found[: page.limit]
+        return json(
+            {
+                "items": [_kept(one) for one in shown],
+                "next_cursor": str(shown[-1].serial) if len(found) > page.limit else None,
+                "totals": self._totals(wanted),
+            }
+        )
+
+    def _totals(self, wanted: str | None) -> dict[str, Any]:
+        names = ("distinct", "received", "repeats", "other_bytes", "refused", "excluded")
+        tallies = [
+            (region, advertiser_id, tally)
+            for (region, advertiser_id), tally in self.journal.tallies().items()
+            if wanted in (None, advertiser_id)
+        ]
+        return {name: sum(getattr(tally, name) for *_, tally in tallies) for name in names} | {
+            "by_advertiser": [
+                {"region": region, "advertiser_id": advertiser_id}
+                | {name: getattr(tally, name) for name in names}
+                | {"last_received_at": rfc3339(tally.last_at)}
+                for region, advertiser_id, tally in tallies
+            ]
+        }
+
+    async def requests(self, request: Request) -> Response:
+        """List (GET) or forget (DELETE) the requests to the events call, oldest first."""
+        if request.method == "DELETE":
+            self.journal.empty_requests()
+            return Response(status_code=204)
+        page = read_page(request.query_params)
+        if isinstance(page, Response):
+            return page
+        entries = (
+            entry
+            for entry in self.journal.requests(page.advertiser_id, page.after)
+            if page.since is None or entry.received_at >= page.since
+        )
+        found = list(islice(entries, page.limit + 1))
+        shown = found[: page.limit]
+        return json(
+            {
+                "items": [
+                    msgspec.to_builtins(one) | {"received_at": rfc3339(one.received_at)} for one in shown
+                ],
+                "next_cursor": str(shown[-1].serial) if len(found) > page.limit else None,
+            }
+        )
+
+    async def set_faults(self, request: Request) -> Response:
+        """Set (POST), list (GET) or take away (DELETE) faults."""
+        if request.method == "DELETE":
+            self.faults.clear(request.query_params.get("advertiser_id"))
+            return Response(status_code=204)
+        if request.method == "POST":
+            asked = await _read(request, _SetFaults)
+            if isinstance(asked, Response):
+                return asked
+            if not asked.advertiser_id:
+                return control_error(422, "invalid_request", "advertiser_id must be an id or *.")
+            if (asked.fault is None) == (not asked.faults):
+                return control_error(422, "invalid_request", "Give either fault or faults.")
+            self.faults.set(asked.advertiser_id, asked.faults if asked.fault is None else [asked.fault])
+        items = [
+            {
+                "advertiser_id": owner,
+                "fault": one.fault,
+                "set_at": rfc3339(one.set_at),
+                "fired": one.fired,
+                "ended": one.ended,
+            }
+            for owner, one in self.faults.all()
+        ]
+        return json({"items": items, "next_cursor": None}, 201 if request.method == "POST" else 200)
+
+    async def list_advertisers(self, request: Request) -> Response:
+        """List (GET) the advertisers that exist, or add, change and hide some (POST)."""
+        if request.method == "POST":
+            asked = await _read(request, _AddAdvertisers)
+            if isinstance(asked, Response):
+                return asked
+            added = asked.advertisers
+            problem = next((found for one in added if (found := one.problem())), None)
+            if problem is not None:
+                return control_error(422, "invalid_request", problem)
+            self.advertisers.add(added)
+            return json({"items": added, "next_cursor": None}, 201)
+        return json({"items": self.advertisers.all(), "next_cursor": None})
+
+
+Body = TypeVar("Body", _SetFaults, _AddAdvertisers)
+
+
+async def _read(request: Request, kind: type[Body]) -> Body | Response:
+    """Read a control body; unknown members are refused, and the reason names the place."""
+    try:
+        return msgspec.json.decode(await read_body(request, _MAX_BODY), type=kind)
+    except TooLarge:
+        return control_error(413, "too_large", "The body is too large.")
+    except msgspec.ValidationError as wrong:
+        return control_error(422, "invalid_request", str(wrong))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return control_error(400, "malformed", "The body is not JSON.")
+
+
+def _kept(one: Kept) -> dict[str, Any]:
+    """Show one accepted event; `event` is null once the oldest JSON has been forgotten."""
+    return {
+        "event_id": one.event_id,
+        "advertiser_id": one.advertiser_id,
+        "region": one.region,
+        "event": None if one.body is None else msgspec.Raw(one.body),
+        "received_at": rfc3339(one.first_at),
+        "last_received_at": rfc3339(one.last_at),
+        "payload_hash": one.digests[0].hex(),
+        "payload_hashes": [digest.hex() for digest in one.digests],
+        "identical": len(one.digests) == 1,
+        "times": one.times,
+        "request_id": one.request_id,
+    }
+
+
+def read_page(query: Mapping[str, str]) -> Page | Response:
+    """Read `advertiser_id`, `since` (RFC 3339 or epoch seconds), `limit` (1 to 10,000) and `cursor`."""
+    limit, cursor, since = (
+        query.get("limit", str(_DEFAULT_PAGE)),
+        query.get("cursor", "0"),
+        query.get("since"),
+    )
+    if not (limit.isascii() and limit.isdigit() and len(limit) < 7 and 1 <= int(limit) <= _MAX_PAGE):
+        return control_error(422, "invalid_request", f"limit must be 1 to {_MAX_PAGE}.")
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        return control_error(422, "invalid_request", "cursor must be one that a list gave.")
+    moment = None
+    if since:
+        try:
+            plain = since.replace(".", "", 1)
+            moment = (
+                float(since)
+                if plain.isascii() and plain.isdigit()
+                else datetime.fromisoformat(since).timestamp()
+            )
+        except (ValueError, OverflowError):
+            return control_error(422, "invalid_request", "since must be RFC 3339 or epoch seconds.")
+    return Page(query.get("advertiser_id"), moment, int(limit), int(cursor))

@@ -1,0 +1,237 @@
+"""Who is calling (interface §2, §5): three spellings of a key, limits, expiry, revocation."""
+
+import asyncio
+import base64
+import logging
+import re
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from app.api.auth import new_key
+from tests.api.world import BOOTSTRAP, World
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+async def test_a_key_is_taken_in_three_spellings(world: World) -> None:
+    """Bearer, X-Api-Key, and the password of Basic whatever the user; the scheme in any case."""
+    key = await world.key("destinations:read")
+    for headers in (
+        {"Authorization": f"Bearer {key}"},
+        {"Authorization": f"bearer {key}"},
+        {"X-Api-Key": key},
+        {"Authorization": basic("anyone", key)},
+        {"Authorization": basic("", key)},
+    ):
+        answer = await world.call("GET", "/destinations", key=None, headers=headers)
+        assert answer.status_code == 200, headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": "Digest abc"},
+        {"Authorization": "Basic not-base64!"},
+        {"Authorization": "Basic " + base64.b64encode(b"\xff\xfe").decode()},
+        {"Authorization": f"Bearer {'a' * 60_000}"},
+        {"X-Api-Key": ""},
+        {"X-Api-Key": new_key()},
+    ],
+)
+async def test_without_a_valid_key_401_says_how(world: World, headers: dict[str, str]) -> None:
+    """401 in the one shape, with WWW-Authenticate."""
+    answer = await world.call("GET", "/destinations", key=None, headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (401, "unauthorized")
+    assert "Bearer" in answer.headers["www-authenticate"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Authorization", f"Bearer {BOOTSTRAP}"), ("Authorization", "Bearer bad")],
+        [("Authorization", f"Bearer {BOOTSTRAP}"), ("Authorization", f"Bearer {BOOTSTRAP}")],
+        [("Authorization", f"Bearer {BOOTSTRAP}"), ("X-Api-Key", BOOTSTRAP)],
+    ],
+)
+async def test_two_keys_in_one_request_are_refused(world: World, headers: list[tuple[str, str]]) -> None:
+    """400, even when they agree: a proxy and this service could read different ones."""
+    answer = await world.client.get("/destinations", headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (400, "credentials_ambiguous")
+
+
+async def test_a_key_is_shown_once_and_kept_as_a_hash(world: World) -> None:
+    """POST gives it, GET does not, and the table does not hold it."""
+    answer = await world.call("POST", "/keys", {"name": "engine", "scopes": ["events:write"]})
+    assert answer.status_code == 201
+    made = answer.json()
+    assert re.fullmatch(r"ack_[0-9A-Za-z]{43}", made["key"])
+    listed = (await world.call("GET", "/keys")).json()["items"]
+    assert "key" not in listed[0]
+    assert (listed[0]["id"], listed[0]["hint"]) == (made["id"], made["key"][:8])
+    kept = str(await world.sql("SELECT * FROM api_keys")) + str(await world.sql("SELECT * FROM audit"))
+    assert made["key"] not in kept
+
+
+async def test_a_revoked_key_is_refused_here_at_once(world: World) -> None:
+    """In the process that revoked it, from the answer on; revoking again answers the same."""
+    key = await world.key("destinations:read")
+    assert (await world.call("GET", "/destinations", key=key)).status_code == 200
+    (listed,) = (await world.call("GET", "/keys")).json()["items"]
+    for _ in range(2):
+        answer = await world.call("DELETE", f"/keys/{listed['id']}")
+        assert (answer.status_code, bool(answer.json()["revoked_at"])) == (200, True)
+    assert (await world.call("GET", "/destinations", key=key)).status_code == 401
+    assert (await world.acts()).count("key.revoked") == 1
+
+
+async def test_a_key_revoked_elsewhere_is_refused_within_three_seconds(world: World) -> None:
+    """Another process revokes it: the memory of this one lasts two seconds."""
+    key = await world.key("destinations:read")
+    assert (await world.call("GET", "/destinations", key=key)).status_code == 200
+    await world.sql("UPDATE api_keys SET revoked_at = now()")
+    world.elapsed += 3.0
+    assert (await world.call("GET", "/destinations", key=key)).status_code == 401
+
+
+async def test_an_expired_key_is_refused(world: World) -> None:
+    """On the database's clock."""
+    key = await world.key("destinations:read", expires_at="2199-01-01T00:00:00Z")
+    assert (await world.call("GET", "/destinations", key=key)).status_code == 200
+    await world.sql("UPDATE api_keys SET expires_at = now() - interval '1 second'")
+    world.elapsed += 3.0
+    assert (await world.call("GET", "/destinations", key=key)).status_code == 401
+
+
+async def test_a_key_is_looked_up_once_for_many_requests_at_once(world: World) -> None:
+    """A hundred requests with a key nobody has asked for yet cost one question."""
+    key = await world.key("destinations:read")
+    asked: list[str] = []
+    event.listen(world.engine.sync_engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    answers = await asyncio.gather(
+        *(world.call("GET", "/catalog", key=key, params={"q": "nothing"}) for _ in range(100))
+    )
+    assert {answer.status_code for answer in answers} == {200}
+    assert len([statement for statement in asked if "WHERE digest" in statement]) == 1
+    used = await world.sql("SELECT last_used_at FROM api_keys")
+    assert used[0].last_used_at is not None
+
+
+async def test_the_last_use_is_noted_at_most_once_a_minute(world: World) -> None:
+    """A second use within the minute writes nothing."""
+    key = await world.key("destinations:read")
+    await world.call("GET", "/destinations", key=key)
+    await world.sql("UPDATE api_keys SET last_used_at = NULL")
+    world.elapsed += 30.0
+    await world.call("GET", "/destinations", key=key)
+    assert (await world.sql("SELECT last_used_at FROM api_keys"))[0].last_used_at is None
+    world.elapsed += 31.0
+    await world.call("GET", "/destinations", key=key)
+    assert (await world.sql("SELECT last_used_at FROM api_keys"))[0].last_used_at is not None
+
+
+async def test_a_key_for_some_destinations_knows_no_others(world: World) -> None:
+    """It lists its own, and every other is as if it did not exist."""
+    mine, other = await world.made(name="Mine"), await world.made(name="Other")
+    key = await world.key("destinations:read", "destinations:write", destination_ids=[mine["id"]])
+    listed = (await world.call("GET", "/destinations", key=key)).json()["items"]
+    assert [item["id"] for item in listed] == [mine["id"]]
+    assert (await world.call("GET", f"/destinations/{mine['id']}", key=key)).status_code == 200
+    assert (await world.call("GET", f"/destinations/{other['id']}", key=key)).status_code == 404
+    answer = await world.call("POST", f"/destinations/{other['id']}/pause", key=key)
+    assert answer.status_code == 404
+    answer = await world.call("POST", "/destinations", {"name": "x"}, key=key)
+    assert answer.status_code in (403, 422)
+
+
+async def test_a_limited_key_makes_sees_and_revokes_only_keys_within_its_limits(world: World) -> None:
+    """keys:admin with destination_ids cannot climb out of them."""
+    mine, other = await world.made(name="Mine"), await world.made(name="Other")
+    await world.key("events:write")
+    await world.key("events:write", destination_ids=[other["id"]])
+    admin = await world.key("keys:admin", destination_ids=[mine["id"]])
+
+    async def made(**limits: Any) -> int:
+        body = {"name": "k", "scopes": ["events:write"], **limits}
+        return (await world.call("POST", "/keys", body, key=admin)).status_code
+
+    assert await made() == 422
+    assert await made(destination_ids=[other["id"]]) == 422
+    assert await made(destination_ids=[mine["id"]]) == 201
+    seen = (await world.call("GET", "/keys", key=admin)).json()["items"]
+    assert {tuple(item["destination_ids"]) for item in seen} == {(mine["id"],)}
+    for item in (await world.call("GET", "/keys")).json()["items"]:
+        expected = 200 if item["destination_ids"] == [mine["id"]] else 404
+        if item["scopes"] != ["keys:admin"]:
+            assert (await world.call("DELETE", f"/keys/{item['id']}", key=admin)).status_code == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "problem"),
+    [
+        ({"scopes": []}, "scopes", "too_short"),
+        ({"scopes": ["root"]}, "scopes[0]", "not_in_list"),
+        ({"scopes": "events:write"}, "scopes", "not_a_list"),
+        ({"name": ""}, "name", "too_short"),
+        ({"destination_ids": []}, "destination_ids", "too_short"),
+        ({"destination_ids": ["dst_none"]}, "destination_ids[0]", "unknown"),
+        ({"expires_at": "2020-01-01T00:00:00Z"}, "expires_at", "not_in_future"),
+        ({"expires_at": "2199-01-01"}, "expires_at", "not_a_time"),
+        ({"expires_at": "2199-01-01T00:00:00"}, "expires_at", "not_a_time"),
+        ({"expires_at": "9999-12-31T23:59:59-12:00"}, "expires_at", "not_a_time"),
+        ({"expires_at": 1}, "expires_at", "not_a_time"),
+        ({"key": "mine"}, "key", "unknown_field"),
+    ],
+)
+async def test_what_is_wrong_with_a_key_is_named(
+    world: World, change: dict[str, Any], field: str, problem: str
+) -> None:
+    """422 by field and word."""
+    answer = await world.call("POST", "/keys", {"name": "k", "scopes": ["events:write"], **change})
+    assert (answer.status_code, answer.json()["fields"]) == (422, [{"field": field, "problem": problem}])
+
+
+async def test_keys_are_listed_in_pages(world: World) -> None:
+    """Each once, revoked ones too."""
+    for _ in range(5):
+        await world.key("events:read")
+    found, path = [], "/keys?limit=2"
+    while True:
+        answer = (await world.call("GET", path)).json()
+        found += [item["id"] for item in answer["items"]]
+        if answer["next_cursor"] is None:
+            break
+        path = f"/keys?limit=2&cursor={answer['next_cursor']}"
+    assert len(found) == len(set(found)) == 5
+
+
+async def test_an_unauthenticated_body_is_not_even_read(world: World) -> None:
+    """401 comes before what is wrong with the body, and 403 too."""
+    answer = await world.call("POST", "/destinations", b"{nonsense", key=None)
+    assert answer.status_code == 401
+    key = await world.key("events:write")
+    answer = await world.call("POST", "/destinations", b"{nonsense", key=key)
+    assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
+    assert "destinations:write" in answer.json()["detail"]
+
+
+async def test_the_log_names_the_key_by_id_and_neither_key_nor_path(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line a request, with the route's template."""
+    key = await world.key("destinations:read")
+    with caplog.at_level(logging.INFO, "app.requests"):
+        await world.call("GET", "/destinations/ada@example.com", key=key, params={"q": "ada@example.com"})
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "app.requests"]
+    assert "route=/destinations/{destination_id}" in line
+    assert "status=422" in line
+    assert "key=key_" in line
+    assert "ada@example.com" not in line
+    assert key not in line

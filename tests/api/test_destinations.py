@@ -1,0 +1,291 @@
+"""Destinations over HTTP (interface §3)."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.api.world import DESTINATION, World
+
+
+async def test_a_post_that_creates_answers_201_with_id_and_state(world: World) -> None:
+    """A new destination is a draft with the defaults of the interface."""
+    answer = await world.call("POST", "/destinations", DESTINATION)
+
+    assert answer.status_code == 201
+    made = answer.json()
+    assert made["id"].startswith("dst_")
+    assert len(made["id"]) == 24
+    assert made["state"] == "draft"
+    assert made["identity_profile"] == "amazon"
+    assert made["rate_limit"] == {"requests_per_second": 5.0, "burst": 5}
+    assert made["warnings"] == []
+    assert answer.headers["etag"] == '"1"'
+    assert answer.headers["location"] == f"/destinations/{made['id']}"
+    assert await world.acts() == ["destination.created"]
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        pytest.param({"advertiser_id": "ENTITY1ABC"}, "in the DSP console open Advertisers", id="entity id"),
+        pytest.param({"dataset_name": "abc"}, "5 to 100 letters", id="dataset name"),
+        pytest.param({"currency": "usd"}, "GET /catalog", id="currency"),
+    ],
+)
+async def test_a_refusal_says_where_the_right_value_is_found(
+    world: World, change: dict[str, Any], hint: str
+) -> None:
+    """P2: an entity id is refused with a hint on where to find the advertiser id."""
+    answer = await world.call("POST", "/destinations", {**DESTINATION, **change})
+    assert answer.status_code == 422
+    assert hint in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "problem"),
+    [
+        pytest.param({"advertiser_id": "ENTITY1ABC"}, "advertiser_id", "entity_id", id="an entity id"),
+        pytest.param({"advertiser_id": "123 "}, "advertiser_id", "invalid", id="a trailing blank"),
+        pytest.param({"advertiser_id": "123\n"}, "advertiser_id", "invalid", id="a line end"),
+        pytest.param({"advertiser_id": "１２３"}, "advertiser_id", "invalid", id="full-width digits"),
+        pytest.param({"advertiser_id": 123}, "advertiser_id", "not_a_string", id="a number as id"),
+        pytest.param({"advertiser_id": ""}, "advertiser_id", "invalid", id="an empty id"),
+        pytest.param({"region": "na"}, "region", "not_in_list", id="a region in lower case"),
+        pytest.param({"region": "http://127.0.0.1/"}, "region", "not_in_list", id="an address as region"),
+        pytest.param({"currency": "usd"}, "currency", "not_in_list", id="a currency in lower case"),
+        pytest.param({"currency": "XYZ"}, "currency", "not_in_list", id="a currency Amazon does not know"),
+        pytest.param({"identity_profile": "other"}, "identity_profile", "not_in_list", id="no such profile"),
+        pytest.param({"dataset_name": "abc"}, "dataset_name", "invalid", id="a dataset name too short"),
+        pytest.param(
+            {"dataset_name": "9lives"}, "dataset_name", "invalid", id="a dataset name with a digit first"
+        ),
+        pytest.param({"name": ""}, "name", "too_short", id="no name"),
+        pytest.param({"name": "  "}, "name", "blank", id="a blank name"),
+        pytest.param({"name": "a\u202eb"}, "name", "control_character", id="a direction mark in the name"),
+        pytest.param({"name": "x" * 201}, "name", "too_long", id="a name of 201 characters"),
+        pytest.param({"name": None}, "name", "not_a_string", id="null as name"),
+        pytest.param({"endpoint": "http://x/"}, "endpoint", "unknown_field", id="an unknown field"),
+        pytest.param(
+            {"rate_limit": {"requests_per_second": 0.05}},
+            "rate_limit.requests_per_second",
+            "out_of_range",
+            id="too slow a rate",
+        ),
+        pytest.param(
+            {"rate_limit": {"requests_per_second": 1000.5}},
+            "rate_limit.requests_per_second",
+            "out_of_range",
+            id="too fast a rate",
+        ),
+        pytest.param({"rate_limit": {"burst": 0}}, "rate_limit.burst", "out_of_range", id="no burst"),
+        pytest.param({"rate_limit": {"burst": 2.5}}, "rate_limit.burst", "not_an_integer", id="half a burst"),
+        pytest.param(
+            {"rate_limit": {"burst": "5"}}, "rate_limit.burst", "not_an_integer", id="a burst in quotes"
+        ),
+        pytest.param({"rate_limit": {"x": 1}}, "rate_limit.x", "unknown_field", id="an unknown field within"),
+    ],
+)
+async def test_what_is_wrong_is_named_by_field_and_word(
+    world: World, change: dict[str, Any], field: str, problem: str
+) -> None:
+    """422 names the field and a stable word, and repeats nothing that was sent."""
+    answer = await world.call("POST", "/destinations", {**DESTINATION, **change})
+
+    assert answer.status_code == 422
+    assert answer.json()["error"] == "invalid"
+    assert answer.json()["fields"] == [{"field": field, "problem": problem}]
+
+
+@pytest.mark.parametrize("missing", sorted(DESTINATION))
+async def test_every_required_field_is_asked_for(world: World, missing: str) -> None:
+    """Name, advertiser id, region and currency are required."""
+    body = {name: value for name, value in DESTINATION.items() if name != missing}
+    answer = await world.call("POST", "/destinations", body)
+    assert (answer.status_code, answer.json()["fields"]) == (422, [{"field": missing, "problem": "missing"}])
+
+
+async def test_the_global_account_id_is_taken(world: World) -> None:
+    """P2: digits, or amzn1.ads-account.g.…"""
+    made = await world.made(advertiser_id="amzn1.ads-account.g.abc123")
+    assert made["advertiser_id"] == "amzn1.ads-account.g.abc123"
+
+
+async def test_the_fraction_of_a_rate_is_kept(world: World) -> None:
+    """0.1 to 1,000 requests a second, burst 1 to 1,000; what is left out has its default."""
+    made = await world.made(rate_limit={"requests_per_second": 0.1})
+    assert made["rate_limit"] == {"requests_per_second": 0.1, "burst": 5}
+    made = await world.made(rate_limit={"requests_per_second": 1000, "burst": 1000})
+    assert made["rate_limit"] == {"requests_per_second": 1000.0, "burst": 1000}
+
+
+async def test_destinations_of_one_advertiser_and_region_share_a_lane(world: World) -> None:
+    """One lane for each (region, advertiser)."""
+    await world.made()
+    await world.made(name="Second")
+    await world.made(name="Third", region="EU")
+    lanes = await world.sql("SELECT count(*) AS n, count(DISTINCT lane) AS lanes FROM destinations")
+    assert (lanes[0].n, lanes[0].lanes) == (3, 2)
+
+
+async def test_a_name_that_looks_like_another_is_warned_of(world: World) -> None:
+    """Acme with a Cyrillic А is accepted, with a warning that names the other destination."""
+    first = await world.made(name="Acme")
+    second = await world.made(name="\u0410cme")
+    assert second["warnings"] == [{"code": "name_confusable", "field": "name", "destination_id": first["id"]}]
+
+
+async def test_reading_gives_the_same_as_making_and_an_etag(world: World) -> None:
+    """GET answers the destination, without warnings."""
+    made = await world.made()
+    answer = await world.call("GET", f"/destinations/{made['id']}")
+    assert answer.status_code == 200
+    assert answer.headers["etag"] == '"1"'
+    assert answer.json() == {name: value for name, value in made.items() if name != "warnings"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/destinations/dst_00000000000000000000",
+        "/destinations/x",
+        "/destinations/dst_%00",
+        "/destinations/..%2fx",
+    ],
+)
+async def test_an_id_that_does_not_exist_is_404(world: World, path: str) -> None:
+    """Whatever stands in the path: 404 in the one shape."""
+    answer = await world.call("GET", path)
+    assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
+
+
+async def test_a_list_is_given_in_pages(world: World) -> None:
+    """`next_cursor` leads through every destination once."""
+    made = [(await world.made(name=f"d{number}"))["id"] for number in range(5)]
+    found, cursor = [], None
+    while True:
+        params = {"limit": "2"} | ({"cursor": cursor} if cursor else {})
+        answer = (await world.call("GET", "/destinations", params=params)).json()
+        assert set(answer) == {"items", "next_cursor"}
+        assert len(answer["items"]) <= 2
+        found += [item["id"] for item in answer["items"]]
+        cursor = answer["next_cursor"]
+        if cursor is None:
+            break
+    assert found == made
+
+
+@pytest.mark.parametrize("cursor", ["x", "%00", "MTIz!", "é", "LTE", "MSAy", "OTk5OTk5OTk5OTk5"])
+async def test_a_cursor_that_is_not_ours_is_refused(world: World, cursor: str) -> None:
+    """422 on the field `cursor`, never a 500; NUL is refused before."""
+    answer = await world.call("GET", f"/destinations?cursor={cursor}")
+    assert answer.status_code in (400, 422)
+    assert set(answer.json()) >= {"error", "detail", "fields"}
+
+
+async def test_q_searches_names_and_advertiser_ids_as_text(world: World) -> None:
+    """No letter of a search is a pattern."""
+    await world.made(name="100% Acme")
+    await world.made(name="Other", advertiser_id="99")
+
+    async def found(q: str) -> list[str]:
+        answer = await world.call("GET", "/destinations", params={"q": q})
+        return [item["name"] for item in answer.json()["items"]]
+
+    assert await found("acme") == ["100% Acme"]
+    assert await found("%") == ["100% Acme"]
+    assert await found("_") == []
+    assert await found("99") == ["Other"]
+    assert await found("") == ["100% Acme", "Other"]
+
+
+async def test_a_change_touches_only_what_it_names(world: World) -> None:
+    """PATCH changes a member and leaves the rest; the version grows."""
+    made = await world.made(dataset_name="My_Events")
+    answer = await world.call("PATCH", f"/destinations/{made['id']}", {"currency": "EUR"})
+    assert answer.status_code == 200
+    assert answer.json()["currency"] == "EUR"
+    assert answer.json()["dataset_name"] == "My_Events"
+    assert answer.headers["etag"] == '"2"'
+    answer = await world.call("PATCH", f"/destinations/{made['id']}", {"dataset_name": None})
+    assert answer.json()["dataset_name"] is None
+
+
+async def test_a_change_of_half_the_rate_limit_keeps_the_other_half(world: World) -> None:
+    """PATCH of `rate_limit.burst` leaves the rate."""
+    made = await world.made(rate_limit={"requests_per_second": 2, "burst": 3})
+    answer = await world.call("PATCH", f"/destinations/{made['id']}", {"rate_limit": {"burst": 9}})
+    assert answer.json()["rate_limit"] == {"requests_per_second": 2.0, "burst": 9}
+
+
+async def test_a_change_that_changes_nothing_leaves_version_and_audit(world: World) -> None:
+    """An empty PATCH, or one with the values that stand there, is no act."""
+    made = await world.made()
+    for body in ({}, {"name": made["name"]}):
+        answer = await world.call("PATCH", f"/destinations/{made['id']}", body)
+        assert answer.headers["etag"] == '"1"'
+    assert await world.acts() == ["destination.created"]
+
+
+async def test_null_is_refused_where_a_value_is_needed(world: World) -> None:
+    """A destination cannot lose its name."""
+    made = await world.made()
+    answer = await world.call("PATCH", f"/destinations/{made['id']}", {"name": None, "region": None})
+    assert answer.status_code == 422
+    assert {field["field"] for field in answer.json()["fields"]} == {"name", "region"}
+
+
+async def test_a_stale_if_match_is_412_and_nothing_changes(world: World) -> None:
+    """Of two changes from one reading, the second is refused."""
+    made = await world.made()
+    path, headers = f"/destinations/{made['id']}", {"If-Match": '"1"'}
+    assert (await world.call("PATCH", path, {"name": "A"}, headers=headers)).status_code == 200
+    answer = await world.call("PATCH", path, {"name": "B"}, headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (412, "stale")
+    assert (await world.call("GET", path)).json()["name"] == "A"
+    assert (await world.call("PATCH", path, {"name": "C"}, headers={"If-Match": "*"})).status_code == 200
+
+
+async def test_of_twenty_changes_at_once_from_one_reading_one_wins(world: World) -> None:
+    """The version is compared under the row's lock."""
+    made = await world.made()
+    answers = await asyncio.gather(
+        *(
+            world.call("PATCH", f"/destinations/{made['id']}", {"name": f"n{n}"}, headers={"If-Match": '"1"'})
+            for n in range(20)
+        )
+    )
+    assert sorted(answer.status_code for answer in answers) == [200] + [412] * 19
+
+
+async def test_advertiser_and_region_can_change_on_a_draft(world: World) -> None:
+    """A slip can be mended before anything was sent; the lane follows."""
+    made = await world.made()
+    answer = await world.call("PATCH", f"/destinations/{made['id']}", {"advertiser_id": "42", "region": "EU"})
+    assert answer.status_code == 200
+    lane = await world.sql(
+        "SELECT l.region, l.advertiser_id FROM destinations d JOIN lanes l ON l.id = d.lane"
+    )
+    assert tuple(lane[0]) == ("EU", "42")
+
+
+async def test_advertiser_and_region_are_fixed_once_connected(world: World) -> None:
+    """What was accepted for one account must not arrive at another."""
+    made = await world.made()
+    await world.connected(made)
+    answer = await world.call("PATCH", f"/destinations/{made['id']}", {"advertiser_id": "42"})
+    assert (answer.status_code, answer.json()["error"]) == (409, "destination_fixed")
+    assert answer.json()["fields"] == [{"field": "advertiser_id", "problem": "not_allowed"}]
+    answer = await world.call("PATCH", f"/destinations/{made['id']}", {"name": "Other"})
+    assert answer.status_code == 200
+
+
+async def test_advertiser_is_fixed_once_an_event_was_accepted(world: World) -> None:
+    """A draft that was connected once and took events keeps its account."""
+    made = await world.made()
+    await world.sql(
+        "INSERT INTO counts (destination, day, writer, accepted) "
+        "SELECT number, current_date, 0, 1 FROM destinations"
+    )
+    answer = await world.call("PATCH", f"/destinations/{made['id']}", {"region": "EU"})
+    assert (answer.status_code, answer.json()["error"]) == (409, "destination_fixed")

@@ -1,0 +1,225 @@
+"""Errors in one shape on every route, and nothing of what was sent in them (interface §2)."""
+
+import logging
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from app.api.application import create_api
+from app.api.errors import TABLE, Problem, Word, body_of, status_of
+from app.api.field_errors import Field
+from app.api.openapi import routes_of
+from tests.api.world import BOOTSTRAP, DESTINATION, World
+
+
+def test_every_word_has_a_status_and_a_sentence() -> None:
+    """The table is total: a new word without a row fails here."""
+    assert set(TABLE) == set(Word)
+    for word in Word:
+        assert 400 <= status_of(Problem(word)) <= 599
+        assert body_of(Problem(word))["detail"].endswith(".")
+
+
+def test_the_shape_is_three_members() -> None:
+    """`error`, `detail`, `fields`, each field with `field` and `problem`."""
+    shown = body_of(Problem(Word.INVALID, None, (Field("a.b", "missing"),)))
+    assert set(shown) == {"error", "detail", "fields"}
+    assert shown["fields"] == [{"field": "a.b", "problem": "missing"}]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/nothing",
+        "/destinations/",
+        "/destinations/x/y/z",
+        "/%00",
+        "/é",
+        "/events/a%00b?destination_id=x",
+    ],
+)
+async def test_an_unknown_path_is_404(world: World, path: str) -> None:
+    """Without a redirect, in the one shape."""
+    answer = await world.call("GET", path)
+    assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
+
+
+async def test_another_method_is_405_and_says_which_are_taken(world: World) -> None:
+    """With Allow."""
+    answer = await world.call("PUT", "/destinations/dst_00000000000000000000")
+    assert (answer.status_code, answer.json()["error"]) == (405, "method_not_allowed")
+    assert answer.headers["allow"] == "DELETE, GET, HEAD, PATCH"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        pytest.param(b"{", "not_json", id="half an object"),
+        pytest.param(b'{"name": NaN}', "not_json", id="NaN"),
+        pytest.param(b'{"name": 1e999}', "number_out_of_range", id="a number beyond a double"),
+        pytest.param(b'{"name": "a", "name": "b"}', "duplicate_key", id="a key twice"),
+        pytest.param(b'{"name": "\\ud800"}', "lone_surrogate", id="half a surrogate pair"),
+        pytest.param(b'{"name": "a\\u0000"}', "nul_character", id="NUL"),
+        pytest.param(b'{"name": "\xff"}', "not_utf8", id="not UTF-8"),
+        pytest.param(b"\xef\xbb\xbf{}", "byte_order_mark", id="a byte order mark"),
+        pytest.param(b'{"name":' + b"[" * 100 + b"]" * 100 + b"}", "too_deep", id="100 levels"),
+        pytest.param(b'{"name":' + b"[" * 100_000, "not_json", id="100,000 open brackets"),
+    ],
+)
+async def test_a_body_without_a_single_reading_is_400(world: World, body: bytes, reason: str) -> None:
+    """`malformed`, with a stable reason, on every kind of administrative body."""
+    made = await world.made()
+    for method, path in (
+        ("POST", "/destinations"),
+        ("PATCH", f"/destinations/{made['id']}"),
+        ("POST", f"/destinations/{made['id']}/mappings"),
+        ("POST", f"/destinations/{made['id']}/pause"),
+        ("POST", "/keys"),
+    ):
+        answer = await world.call(method, path, body)
+        assert (answer.status_code, answer.json()["error"]) == (400, "malformed")
+        if len(body) < 10_000:
+            assert answer.json()["reason"] == reason
+
+
+@pytest.mark.parametrize("body", [b"[]", b"1", b"null", b'"x"', b"true"])
+async def test_a_body_that_is_no_object_is_422(world: World, body: bytes) -> None:
+    """In the one shape, with the field `body`."""
+    answer = await world.call("POST", "/destinations", body)
+    assert answer.status_code == 422
+    assert answer.json()["fields"][0]["field"] == "body"
+
+
+async def test_a_missing_body_is_422(world: World) -> None:
+    """It needs no Content-Type, since there is none."""
+    answer = await world.call("POST", "/destinations")
+    assert (answer.status_code, answer.json()["fields"]) == (422, [{"field": "body", "problem": "missing"}])
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "application/json; charset=utf-16"},
+        {"Content-Type": "application/json", "Content-Encoding": "gzip"},
+        {"Content-Type": ""},
+    ],
+)
+async def test_another_media_type_is_415(world: World, headers: dict[str, str]) -> None:
+    """JSON in UTF-8, not compressed."""
+    answer = await world.call("POST", "/destinations", b"{}", headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (415, "unsupported_media_type")
+
+
+async def test_json_with_a_charset_of_utf8_is_taken(world: World) -> None:
+    """The one parameter that is common."""
+    headers = {"Content-Type": 'application/json; charset="UTF-8"'}
+    answer = await world.call("POST", "/destinations", DESTINATION, headers=headers)
+    assert answer.status_code == 201
+
+
+async def test_a_body_over_one_mib_is_413_told_or_not(world: World) -> None:
+    """By Content-Length at once; without one as soon as it is too much."""
+    body = b'{"name": "' + b"x" * 1024 * 1024 + b'"}'
+    answer = await world.call("POST", "/destinations", body)
+    assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
+
+    async def in_pieces() -> Any:
+        for start in range(0, len(body), 65_536):
+            yield body[start : start + 65_536]
+
+    answer = await world.client.post(
+        "/destinations",
+        content=in_pieces(),
+        headers={"Authorization": f"Bearer {BOOTSTRAP}", "Content-Type": "application/json"},
+    )
+    assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
+
+
+async def test_no_value_that_was_sent_is_repeated(world: World) -> None:
+    """Neither in `detail` nor in `fields`, nor as the name of an unknown field that is no name."""
+    secret = "ada@example.com"
+    for body in (
+        {**DESTINATION, "region": secret, "advertiser_id": secret, "currency": secret, secret: 1},
+        {**DESTINATION, "rate_limit": {"burst": secret, secret: secret}},
+        {**DESTINATION, "name": [secret]},
+    ):
+        answer = await world.call("POST", "/destinations", body)
+        assert answer.status_code == 422
+        assert secret not in answer.text
+
+
+async def test_the_unforeseen_is_500_without_a_trace_and_logged_without_values(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The request id leads to the log line, which holds places and no message."""
+
+    async def broken(*_: object) -> None:
+        raise ValueError("ada@example.com")
+
+    made = await world.made()
+    world.road.quiesce = broken  # type: ignore[method-assign]
+    with caplog.at_level(logging.INFO):
+        answer = await world.call("POST", f"/destinations/{made['id']}/pause")
+    assert (answer.status_code, answer.json()["error"]) == (500, "internal")
+    assert answer.headers["x-request-id"]
+    assert "ada@example.com" not in answer.text + caplog.text
+    assert "Traceback" not in answer.text + caplog.text
+    assert "lifecycle.py" in caplog.text
+    assert "status=500" in caplog.text
+
+
+async def test_a_database_that_is_away_is_503_with_retry_after(world: World) -> None:
+    """Nothing was changed, and trying again is right."""
+    for error in (ConnectionRefusedError(), DBAPIError("x", {}, Exception(), connection_invalidated=True)):
+
+        async def away(*_: object, raised: Exception = error) -> None:
+            raise raised
+
+        made = await world.made()
+        world.road.quiesce = away  # type: ignore[method-assign]
+        answer = await world.call("POST", f"/destinations/{made['id']}/pause")
+        assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
+        assert answer.headers["retry-after"]
+
+
+@pytest.mark.parametrize(
+    "query", ["q=%00", "q=a%00b", "state=%00", "limit=0", "limit=201", "limit=x", "state=no"]
+)
+async def test_a_query_that_cannot_be_meant_is_refused(world: World, query: str) -> None:
+    """NUL is 400, a parameter out of range 422, never a 500."""
+    answer = await world.call("GET", f"/destinations?{query}")
+    assert answer.status_code in (400, 422)
+    assert set(answer.json()) >= {"error", "detail", "fields"}
+
+
+async def test_every_answer_has_safe_headers_and_a_request_id(world: World) -> None:
+    """Errors too; a harmless id of the caller's is kept, another one replaced."""
+    for path in ("/destinations", "/nothing", "/health/live"):
+        answer = await world.call("GET", path, headers={"X-Request-Id": "abc-1"})
+        assert answer.headers["x-request-id"] == "abc-1"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["cache-control"] == "no-store"
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+    answer = await world.call("GET", "/health/live", headers={"X-Request-Id": "a b\tc"})
+    assert answer.headers["x-request-id"] != "a b\tc"
+
+
+async def test_every_route_answers_a_wrong_key_in_the_one_shape(world: World) -> None:
+    """Walked over the application itself, so that a new route is covered on the day it is made."""
+    for path, method, _ in routes_of(create_api(world.wiring.__class__(**_fields(world)))):
+        url = path.replace("{destination_id}", "dst_00000000000000000000")
+        answer = await world.call(method, url.replace("{", "x").replace("}", ""), key="wrong")
+        if answer.status_code >= 400:
+            assert set(answer.json()) >= {"error", "detail", "fields"}, path
+
+
+def _fields(world: World) -> dict[str, Any]:
+    from prometheus_client import CollectorRegistry
+
+    names = world.wiring.__dataclass_fields__
+    return {name: getattr(world.wiring, name) for name in names} | {"registry": CollectorRegistry()}

@@ -1,0 +1,61 @@
+"""`POST /identity/hash` shows what a value becomes, and keeps nothing of it."""
+
+import hashlib
+import logging
+
+import jsonschema
+import pytest
+
+from app.api.response_schemas import SHAPES
+from tests.api.world import World
+
+
+@pytest.mark.parametrize(
+    ("asked", "cleaned", "sent"),
+    [
+        pytest.param(
+            {"field": "email", "value": " Ada@Example.com "}, "ada@example.com", "hash", id="an address"
+        ),
+        pytest.param(
+            {"field": "phone", "value": "(202) 555-0173"}, "12025550173", "hash", id="a national phone"
+        ),
+        pytest.param(
+            {"field": "phone", "value": "030 901820", "country": "DE"}, "4930901820", "hash", id="by country"
+        ),
+        pytest.param(
+            {"field": "maid", "value": "38400000-8cf0-11bd-b23e-10b96e40000d"},
+            "38400000-8cf0-11bd-b23e-10b96e40000d",
+            "same",
+            id="an id goes unhashed",
+        ),
+    ],
+)
+async def test_the_cleaned_form_and_what_is_sent(
+    world: World, asked: dict[str, str], cleaned: str, sent: str
+) -> None:
+    """As the road would make it."""
+    answer = (await world.call("POST", "/identity/hash", asked)).json()
+    jsonschema.validate(answer, {**SHAPES["Hashed"], "additionalProperties": False})
+    assert answer["cleaned"] == cleaned
+    assert answer["sent"] == (hashlib.sha256(cleaned.encode()).hexdigest() if sent == "hash" else cleaned)
+
+
+async def test_a_value_that_makes_no_key_says_why(world: World) -> None:
+    """A word, and nothing else."""
+    answer = (await world.call("POST", "/identity/hash", {"field": "phone", "value": "000000"})).json()
+    assert (answer["sent"], answer["cleaned"]) == (None, None)
+    assert answer["dropped"]
+
+
+async def test_nothing_of_the_value_is_kept_or_repeated(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No log line, no audit row; and a refusal does not show it."""
+    caplog.set_level(logging.DEBUG)
+    value = "quetzal.canary@example.com"
+    await world.call("POST", "/identity/hash", {"field": "email", "value": value})
+    wrong = await world.call("POST", "/identity/hash", {"field": value, "value": value, "x": value})
+    assert wrong.status_code == 422
+    assert value not in wrong.text
+    assert value not in caplog.text
+    assert await world.acts() == []

@@ -1,0 +1,133 @@
+"""Headers, queries and paths that break a parser are the caller's fault on every route: never a 500."""
+
+import dataclasses
+import re
+
+import asyncpg
+import pytest
+
+from app.api.headers import address_parts
+from app.api.query_parameters import parameters_of
+from tests.api.test_queries import application_of, routes, signed_in
+from tests.api.world import BOOTSTRAP, World
+
+BRACKET = "http://["
+SETS = {
+    "an address that is none": {"Origin": BRACKET, "Referer": BRACKET, "Host": "[", "If-Match": '"'},
+    "a port that is none": {
+        "Origin": "http://testserver:99999999999",
+        "Referer": "http://[::1%zone]:x/console",
+    },
+    "no UTF-8": dict.fromkeys(("Origin", "Referer", "Accept", "Cookie", "If-Match"), b"\xff\xfe\x80"),
+    "weights": {
+        "Accept": "text/html;q=nan,application/json;q=1e999,*/*;q=;;=",
+        "Accept-Encoding": "gzip;q=x",
+    },
+    "media types": {"Content-Type": "multipart/form-data; boundary=\xff", "Content-Encoding": "\xe9"},
+    "a form without a boundary": {"Content-Type": "multipart/form-data", "Origin": "http://testserver"},
+    "an odd charset": {"Content-Type": "application/x-www-form-urlencoded; charset=\x7f", "HX-Request": "1"},
+    "ids": {"X-Request-Id": "\xff" * 70, "traceparent": "00-" + "z" * 40, "If-Match": "9" * 5_000},
+    "cookies": {"Cookie": 'console="\\777; =; ;;; console=\xff'},
+    "numbers": {"If-None-Match": "W/", "Range": "bytes=9" + "9" * 40 + "-", "If-Modified-Since": "now"},
+}
+CREDENTIALS = (
+    {"Authorization": "Basic %%%"},
+    {"Authorization": "Basic /////w=="},
+    {"Authorization": "Bearer " + "9" * 2_000},
+    {"Authorization": "\xff"},
+    {"X-Api-Key": "\xe9\x00"[:1]},
+)
+
+
+async def test_no_route_breaks_on_a_hostile_header(world: World, database_url: str) -> None:
+    """With a key and a session, so that all of a route's reading is reached."""
+    await signed_in(world)
+    application = application_of(world)
+    tried = 0
+    async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1, max_size=2) as pool:
+        application.state.wiring = dataclasses.replace(world.wiring, pool=pool)
+        for method, address, route in routes(world):
+            for name, headers in SETS.items():
+                answer = await world.client.request(
+                    method,
+                    re.sub("/x", "/dst_00000000000000000000", address),
+                    content=b"a=b" if method in ("POST", "PATCH") else None,
+                    headers=[
+                        (b"authorization", f"Bearer {BOOTSTRAP}".encode()),
+                        *(
+                            (n.encode(), v if isinstance(v, bytes) else v.encode("latin-1"))
+                            for n, v in headers.items()
+                        ),
+                    ],
+                )
+                fine = answer.status_code < 500 or (
+                    route.path == "/health/ready" and answer.status_code == 503
+                )
+                assert fine, (method, address, name, answer.text[:200])
+                tried += 1
+    assert tried > 800
+
+
+VALUES = ("%00", "%ff%fe", "%ED%A0%80", "9" * 400, "1e999", "MQ MQ")
+
+
+async def test_no_route_breaks_on_a_hostile_query_or_path(world: World, database_url: str) -> None:
+    """Each declared parameter with each value, and each value as every id of the path."""
+    await signed_in(world)
+    made = await world.made()
+    application = application_of(world)
+    tried = 0
+    async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1, max_size=2) as pool:
+        application.state.wiring = dataclasses.replace(world.wiring, pool=pool)
+        for method, address, route in routes(world):
+            if route.path == "/health/ready":
+                continue
+            declared = parameters_of(route.dependant, route.endpoint).names
+            named = re.sub("^(.*/destinations)/x", rf"\1/{made['id']}", address)
+            asked = [f"{named}?{name}={value}" for name in sorted(declared) for value in VALUES]
+            asked += [re.sub("/x(?=/|$)", f"/{value}", address) for value in VALUES if "{" in route.path]
+            for one in asked if method == "GET" else asked[:3]:
+                answer = await world.call(method, one)
+                assert answer.status_code < 500, (method, one, answer.text[:200])
+                tried += 1
+    assert tried > 300
+
+
+async def test_credentials_that_cannot_be_read_are_401(world: World) -> None:
+    """Whatever their bytes."""
+    for headers in CREDENTIALS:
+        sent = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        answer = await world.client.get("/destinations", headers=sent)
+        assert answer.status_code == 401, headers
+
+
+@pytest.mark.parametrize("header", ["Origin", "Referer"])
+async def test_an_address_that_is_none_is_from_elsewhere(world: World, header: str) -> None:
+    """Signing in from it is refused; signing out leads to the sign-in page as without one."""
+    answer = await world.client.post("/console/sign-in", data={"key": BOOTSTRAP}, headers={header: BRACKET})
+    assert answer.status_code == 403
+    answer = await world.client.post("/console/sign-out", headers={header: BRACKET})
+    assert (answer.status_code, answer.headers["location"]) == (
+        303,
+        "/console/sign-in?unsent=1&next=/console",
+    )
+
+
+def test_parts_of_what_is_no_address_are_empty() -> None:
+    """The one place where a caller's address is split."""
+    assert address_parts(BRACKET).netloc == ""
+    assert address_parts("https://a.example:1/b?c").netloc == "a.example:1"
+
+
+async def test_a_row_number_of_five_thousand_digits_is_no_row(world: World) -> None:
+    """A form's field names are the caller's too."""
+    await signed_in(world)
+    made = await world.made()
+    mapping = await world.mapped(made["id"])
+    here = f"/console/destinations/{made['id']}/mappings/{mapping['id']}"
+    page = (await world.client.get(here)).text
+    token = re.search(r'name="csrf" value="([0-9a-f]{64})"', page)
+    assert token is not None
+    form = {"csrf": token[1], "custom." + "9" * 5_000 + ".name": "brand"}
+    answer = await world.client.post(f"{here}/preview", data=form, headers={"Origin": "http://testserver"})
+    assert answer.status_code < 500, answer.text[:300]

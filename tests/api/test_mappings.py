@@ -1,0 +1,484 @@
+"""Mappings over HTTP (interface §4): drafts, publishing, versions, the name rule, preview."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from tests.api.world import EVENT, MAPPING, World
+
+
+async def test_a_mapping_is_made_on_a_draft_destination(world: World) -> None:
+    """201 with `id`; the draft's own members come back as they were sent."""
+    made = await world.made()
+    answer = await world.call("POST", f"/destinations/{made['id']}/mappings", MAPPING)
+    assert answer.status_code == 201
+    mapping = answer.json()
+    assert mapping["id"].startswith("map_")
+    assert {name: mapping[name] for name in MAPPING} == MAPPING
+    assert mapping["state"] == "draft"
+    assert mapping["published_version"] is None
+    assert mapping["problems"] == []
+    assert answer.headers["etag"] == '"1"'
+
+
+async def test_a_draft_may_lack_what_publishing_needs(world: World) -> None:
+    """A name suffices; `problems` says what publishing needs."""
+    made = await world.made()
+    answer = await world.call("POST", f"/destinations/{made['id']}/mappings", {"name": "Empty"})
+    assert answer.status_code == 201
+    lacking = {problem["field"] for problem in answer.json()["problems"]}
+    assert lacking >= {"country_code", "event_type", "event_source", "event_name", "consent"}
+    published = await world.call("POST", f"/destinations/{made['id']}/mappings/{answer.json()['id']}/publish")
+    assert (published.status_code, published.json()["error"]) == (422, "not_publishable")
+    assert {field["field"] for field in published.json()["fields"]} == lacking
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        pytest.param({"fields": {"email": "%(email)999999999s"}}, "fields.email.path", id="a format string"),
+        pytest.param({"fields": {"email": "$..*..*..*"}}, "fields.email.path", id="a recursive path"),
+        pytest.param({"fields": {"email": ""}}, "fields.email.path", id="an empty path"),
+        pytest.param(
+            {"fields": {"email": "a." * 5000}}, "fields.email.path", id="a path of 10,000 characters"
+        ),
+        pytest.param(
+            {"fields": {"email": "${DATABASE_URL}"}}, "fields.email.path", id="an environment variable"
+        ),
+        pytest.param({"fields": {"email": {"regex": "^(a+)+$"}}}, "fields.email", id="a regular expression"),
+        pytest.param({"fields": {"shoe_size": "user.shoe"}}, "fields.shoe_size", id="no such field"),
+        pytest.param({"event_name": "n" * 5000}, "event_name", id="an event name of 5,000 characters"),
+        pytest.param({"event_name": "50% off"}, "event_name", id="an event name with a taboo character"),
+        pytest.param({"event_type": "BUY"}, "event_type", id="no such event type"),
+        pytest.param({"country_code": "USA"}, "country_code", id="an alpha-3 country"),
+        pytest.param({"action": "delete_all"}, "action", id="no such action"),
+        pytest.param({"email": "user.email"}, "email", id="a field outside of fields"),
+        pytest.param(
+            {"custom_data": [{"name": "a b", "path": "x"}]}, "custom_data[0].name", id="a blank in a name"
+        ),
+        pytest.param({"name": "a\u0007"}, "name", id="a control character in the name"),
+        pytest.param({"name": 5}, "name", id="a number as name"),
+        pytest.param({"consent": {"mode": "maybe"}}, "consent.mode", id="no such consent mode"),
+    ],
+)
+async def test_what_a_draft_says_must_be_right(world: World, change: dict[str, Any], field: str) -> None:
+    """422 with the place, at POST and at PATCH; nothing is stored."""
+    made = await world.made()
+    path = f"/destinations/{made['id']}/mappings"
+    answer = await world.call("POST", path, {**MAPPING, **change})
+    assert answer.status_code == 422
+    assert field in {found["field"] for found in answer.json()["fields"]}
+    assert (await world.call("GET", path)).json()["items"] == []
+
+    mapping = await world.mapped(made["id"])
+    answer = await world.call("PATCH", f"{path}/{mapping['id']}", change)
+    assert answer.status_code == 422
+    assert (await world.call("GET", f"{path}/{mapping['id']}")).json()["version"] == 1
+
+
+async def test_a_mapping_needs_a_name(world: World) -> None:
+    """Missing, null and taken away by PATCH: refused."""
+    made = await world.made()
+    path = f"/destinations/{made['id']}/mappings"
+    for body in ({}, {"name": None}):
+        answer = await world.call("POST", path, body)
+        assert (answer.status_code, answer.json()["fields"]) == (
+            422,
+            [{"field": "name", "problem": "missing"}],
+        )
+    mapping = await world.mapped(made["id"])
+    assert (await world.call("PATCH", f"{path}/{mapping['id']}", {"name": None})).status_code == 422
+
+
+async def test_exact_numbers_survive(world: World) -> None:
+    """A constant comes back as it was sent, and unchanged it is no change."""
+    made = await world.made()
+    fields = {**MAPPING["fields"], "value": {"const": 19.99}}
+    mapping = await world.mapped(made["id"], fields=fields)
+    assert mapping["fields"]["value"] == {"const": 19.99}
+    path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
+    assert (await world.call("PATCH", path, {"fields": fields})).headers["etag"] == '"1"'
+
+
+async def test_a_path_that_names_another_field_is_warned_of(world: World) -> None:
+    """Email from user.maid breaks no rule; it is accepted with a hint."""
+    made = await world.made()
+    mapping = await world.mapped(made["id"], fields={**MAPPING["fields"], "email": "user.maid"})
+    assert {"code": "path_names_another_field", "field": "fields.email"} in mapping["warnings"]
+    for path in (
+        f"/destinations/{made['id']}/mappings",
+        f"/destinations/{made['id']}/mappings/{mapping['id']}",
+    ):
+        shown = (await world.call("GET", path)).json()
+        assert shown.get("items", [shown])[0]["warnings"] == mapping["warnings"]
+
+
+async def test_patch_edits_the_draft_and_not_what_is_published(world: World) -> None:
+    """A published version is immutable; the named members are replaced as a whole."""
+    made = await world.made()
+    mapping = await world.published(made["id"])
+    path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
+    answer = await world.call("PATCH", path, {"fields": {"event_timestamp": "t", "phone": "user.phone"}})
+    assert answer.json()["fields"] == {"event_timestamp": "t", "phone": "user.phone"}
+    assert answer.json()["published_version"] == 1
+    assert answer.json()["unpublished_changes"] is True
+    (version,) = (await world.call("GET", f"{path}/versions")).json()["items"]
+    assert version["mapping"]["fields"] == MAPPING["fields"]
+    answer = await world.call("PATCH", path, {"custom_data": None})
+    assert "custom_data" not in answer.json()
+
+
+async def test_a_stale_if_match_is_412(world: World) -> None:
+    """For PATCH, publish, rollback and DELETE alike."""
+    made = await world.made()
+    mapping = await world.published(made["id"])
+    path, stale = f"/destinations/{made['id']}/mappings/{mapping['id']}", {"If-Match": '"1"'}
+    for method, action, body in (
+        ("PATCH", "", {"name": "x"}),
+        ("POST", "/publish", None),
+        ("POST", "/rollback", {"version": 1}),
+        ("DELETE", "", None),
+    ):
+        answer = await world.call(method, path + action, body, headers=stale)
+        assert (answer.status_code, answer.json()["error"]) == (412, "stale")
+
+
+async def test_publishing_on_a_draft_is_allowed_and_connecting_then_leads_to_active(world: World) -> None:
+    """Interface §3."""
+    made = await world.made()
+    mapping = await world.published(made["id"])
+    assert (mapping["published_version"], mapping["state"]) == (1, "published")
+    assert (await world.call("GET", f"/destinations/{made['id']}")).json()["state"] == "draft"
+    assert (await world.connected(made))["state"] == "active"
+
+
+async def test_publishing_twice_is_one_act(world: World) -> None:
+    """The draft equals the published version: same version, no new row, no audit."""
+    made = await world.made()
+    mapping = await world.published(made["id"])
+    answer = await world.call("POST", f"/destinations/{made['id']}/mappings/{mapping['id']}/publish")
+    assert (answer.status_code, answer.json()["published_version"]) == (200, 1)
+    assert (await world.acts()).count("mapping.published") == 1
+
+
+async def test_publishing_makes_cached_configurations_stale(world: World) -> None:
+    """The destination's version grows, and that of the advertiser's others when a name is pinned anew."""
+    first, second = await world.made(), await world.made(name="Second")
+    await world.published(first["id"])
+    versions = [row.version for row in await world.sql("SELECT version FROM destinations ORDER BY number")]
+    assert versions[0] > first["version"]
+    assert versions[1] > second["version"]
+
+
+async def test_a_second_name_for_a_type_is_409_with_the_pinned_one(world: World) -> None:
+    """R12, over all destinations and regions of the advertiser."""
+    first = await world.made()
+    await world.published(first["id"])
+    second = await world.made(name="Second", region="EU")
+    other = await world.mapped(second["id"], event_name="In the cart")
+    path = f"/destinations/{second['id']}/mappings/{other['id']}/publish"
+    answer = await world.call("POST", path)
+    assert (answer.status_code, answer.json()["error"]) == (409, "event_name_conflict")
+    assert answer.json()["pinned_name"] == "Added to cart"
+    assert "Added to cart" in answer.json()["detail"]
+    assert (await world.call("GET", f"/destinations/{second['id']}")).json()["published_mappings"] == 0
+
+
+async def test_another_advertiser_or_type_has_names_of_its_own(world: World) -> None:
+    """A pin belongs to (advertiser, event type)."""
+    first, second = await world.made(), await world.made(name="Second", advertiser_id="42")
+    await world.published(first["id"])
+    await world.published(second["id"], event_name="In the cart")
+    await world.published(first["id"], event_type="CHECKOUT", event_name="In the cart")
+
+
+async def test_of_two_names_published_at_once_one_is_pinned(world: World) -> None:
+    """Ten destinations of one advertiser publish ten names for a type at once: one 200, nine 409, no 5xx."""
+    paths = []
+    for number in range(10):
+        made = await world.made(name=f"d{number}")
+        mapping = await world.mapped(made["id"], event_name=f"Name {number}")
+        paths.append(f"/destinations/{made['id']}/mappings/{mapping['id']}/publish")
+    answers = await asyncio.gather(*(world.call("POST", path) for path in paths))
+    assert sorted(answer.status_code for answer in answers) == [200] + [409] * 9
+
+
+async def test_publishes_of_different_types_at_once_do_not_wait_for_each_other_for_ever(world: World) -> None:
+    """They hold the advertiser's destinations in one order, so none is a victim of a deadlock."""
+    types = ["CHECKOUT", "CONTACT", "LEAD", "SEARCH", "SIGN_UP", "SUBSCRIBE"]
+    paths = []
+    for kind in types:
+        made = await world.made(name=kind)
+        mapping = await world.mapped(made["id"], event_type=kind, event_name=kind.title())
+        paths.append(f"/destinations/{made['id']}/mappings/{mapping['id']}/publish")
+    answers = await asyncio.gather(*(world.call("POST", path) for path in paths))
+    assert [answer.status_code for answer in answers] == [200] * len(types)
+
+
+async def test_a_mapped_type_pins_nothing_when_published(world: World) -> None:
+    """Its names are pinned as events are stored."""
+    made = await world.made()
+    await world.published(made["id"], event_type={"path": "event.kind"})
+    assert await world.sql("SELECT * FROM event_names") == []
+
+
+async def test_moving_a_draft_to_another_advertiser_keeps_to_its_names(world: World) -> None:
+    """A published mapping's name is judged by the advertiser's pins that the destination moves to."""
+    first, second = await world.made(), await world.made(name="Second", advertiser_id="42")
+    await world.published(first["id"])
+    await world.published(second["id"], event_name="In the cart")
+    answer = await world.call("PATCH", f"/destinations/{second['id']}", {"advertiser_id": "580123456789"})
+    assert (answer.status_code, answer.json()["error"]) == (409, "event_name_conflict")
+    assert (await world.call("GET", f"/destinations/{second['id']}")).json()["advertiser_id"] == "42"
+
+
+async def test_rename_changes_the_pin_and_published_mappings_follow(world: World) -> None:
+    """An explicit, audited act; the mapping has a new version with the new name, and so does its draft."""
+    made = await world.made()
+    mapping = await world.published(made["id"])
+    path = "/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename"
+    answer = await world.call("POST", path, {"to": "In the cart"})
+    assert answer.status_code == 200
+    assert (answer.json()["previous_name"], answer.json()["name"]) == ("Added to cart", "In the cart")
+    assert [one["id"] for one in answer.json()["mappings"]] == [mapping["id"]]
+    after = (await world.call("GET", f"/destinations/{made['id']}/mappings/{mapping['id']}")).json()
+    assert (after["event_name"], after["published_version"]) == ("In the cart", 2)
+    assert after["unpublished_changes"] is False
+    pins = (await world.call("GET", "/advertisers/580123456789/event-names")).json()["items"]
+    assert [(pin["event_type"], pin["name"]) for pin in pins] == [("ADD_TO_SHOPPING_CART", "In the cart")]
+    (act,) = (await world.call("GET", "/audit?act=event_name.renamed")).json()["items"]
+    assert (act["before"]["name"], act["after"]["name"]) == ("Added to cart", "In the cart")
+
+
+async def test_rename_names_the_mappings_that_cannot_follow(world: World) -> None:
+    """A mapping with a mapped type carries one name for all of them: it is listed under `mappings_left`."""
+    made = await world.made()
+    await world.published(made["id"])
+    mapped = await world.published(made["id"], event_type={"path": "event.kind"})
+    path = "/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename"
+    answer = (await world.call("POST", path, {"to": "In the cart"})).json()
+    assert [one["id"] for one in answer["mappings_left"]] == [mapped["id"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/advertisers/580123456789/event-names/CHECKOUT/rename", {"to": "x"}, 404),
+        ("/advertisers/580123456789/event-names/NONE/rename", {"to": "x"}, 404),
+        ("/advertisers/abc/event-names/CHECKOUT/rename", {"to": "x"}, 404),
+        ("/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename", {"to": "50%"}, 422),
+        ("/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename", {"to": " "}, 422),
+        ("/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename", {}, 422),
+    ],
+)
+async def test_a_rename_of_nothing_or_to_nothing_is_refused(
+    world: World, path: str, body: dict[str, str], status: int
+) -> None:
+    """404 where nothing is pinned, 422 for a name that Amazon would refuse."""
+    made = await world.made()
+    await world.published(made["id"])
+    assert (await world.call("POST", path, body)).status_code == status
+
+
+async def test_rollback_points_back_and_keeps_every_version(world: World) -> None:
+    """The draft stays, so that it can be mended; the next publish is a new version."""
+    made = await world.made()
+    mapping = await world.published(made["id"])
+    path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
+    await world.call("PATCH", path, {"country_code": "DE"})
+    assert (await world.call("POST", f"{path}/publish")).json()["published_version"] == 2
+    answer = await world.call("POST", f"{path}/rollback", {"version": 1})
+    assert (answer.status_code, answer.json()["published_version"]) == (200, 1)
+    assert answer.json()["country_code"] == "DE"
+    versions = (await world.call("GET", f"{path}/versions")).json()["items"]
+    assert [(one["version"], one["current"]) for one in versions] == [(2, False), (1, True)]
+    assert (await world.call("POST", f"{path}/publish")).json()["published_version"] == 3
+
+
+async def test_rollback_to_no_version_is_refused(world: World) -> None:
+    """422 on `version`, for what does not exist and what is no number."""
+    made = await world.made()
+    mapping = await world.published(made["id"])
+    path = f"/destinations/{made['id']}/mappings/{mapping['id']}/rollback"
+    for body, problem in (
+        ({"version": 9}, "unknown"),
+        ({"version": 0}, "out_of_range"),
+        ({"version": "1"}, "not_an_integer"),
+        ({"version": 10**30}, "out_of_range"),
+        ({}, "missing"),
+    ):
+        answer = await world.call("POST", path, body)
+        assert (answer.status_code, answer.json()["fields"]) == (
+            422,
+            [{"field": "version", "problem": problem}],
+        )
+
+
+async def test_rollback_keeps_to_the_name_rule(world: World) -> None:
+    """A version from before a rename has a name that may not be used any more."""
+    made = await world.made()
+    mapping = await world.published(made["id"])
+    await world.call(
+        "POST", "/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename", {"to": "In the cart"}
+    )
+    answer = await world.call(
+        "POST", f"/destinations/{made['id']}/mappings/{mapping['id']}/rollback", {"version": 1}
+    )
+    assert (answer.status_code, answer.json()["error"]) == (409, "event_name_conflict")
+
+
+async def test_delete_archives_and_the_destination_is_no_longer_active(world: World) -> None:
+    """It leaves the list, stays readable with its versions, and does not change any more."""
+    made = await world.made()
+    await world.connected(made)
+    mapping = await world.published(made["id"])
+    path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
+    answer = await world.call("DELETE", path)
+    assert (answer.status_code, answer.json()["state"]) == (200, "archived")
+    assert (await world.call("DELETE", path)).status_code == 200
+    assert (await world.call("GET", f"/destinations/{made['id']}")).json()["state"] == "connected"
+    assert (await world.call("GET", f"/destinations/{made['id']}/mappings")).json()["items"] == []
+    assert (await world.call("GET", f"{path}/versions")).status_code == 200
+    for method, action in (("PATCH", ""), ("POST", "/publish")):
+        answer = await world.call(method, path + action, {})
+        assert (answer.status_code, answer.json()["error"]) == (409, "mapping_archived")
+
+
+async def test_a_mapping_is_found_under_its_own_destination_only(world: World) -> None:
+    """404 under another one."""
+    first, second = await world.made(), await world.made(name="Second")
+    mapping = await world.mapped(first["id"])
+    answer = await world.call("GET", f"/destinations/{second['id']}/mappings/{mapping['id']}")
+    assert answer.status_code == 404
+
+
+async def test_preview_shows_what_would_be_sent(world: World) -> None:
+    """On a draft destination, with the saved draft; no trait in clear in the answer, nothing stored."""
+    made = await world.made()
+    mapping = await world.mapped(made["id"])
+    path = f"/destinations/{made['id']}/mappings/{mapping['id']}/preview"
+    answer = await world.call("POST", path, {"event": EVENT})
+    assert answer.status_code == 200
+    shown = answer.json()
+    assert shown["ok"] is True
+    assert shown["amazon_event"]["eventDescription"]["name"] == "Added to cart"
+    assert {step["field"] for step in shown["steps"]} >= {"event_timestamp", "email"}
+    assert "ada@example.com" not in answer.text
+    assert await world.sql("SELECT * FROM event_names") == []
+
+
+async def test_preview_takes_an_unsaved_mapping(world: World) -> None:
+    """`mapping` in the body is used instead of the saved one, and is judged like it."""
+    made = await world.made()
+    mapping = await world.mapped(made["id"])
+    path = f"/destinations/{made['id']}/mappings/{mapping['id']}/preview"
+    answer = await world.call("POST", path, {"event": EVENT, "mapping": {**MAPPING, "event_name": "Other"}})
+    assert answer.json()["amazon_event"]["eventDescription"]["name"] == "Other"
+    answer = await world.call("POST", path, {"event": EVENT, "mapping": {**MAPPING, "event_type": "BUY"}})
+    assert (answer.status_code, answer.json()["error"]) == (422, "invalid")
+    assert answer.json()["fields"][0]["field"] == "mapping.event_type"
+
+
+async def test_preview_answers_200_also_when_ok_is_false(world: World) -> None:
+    """The event would be refused: code, reason, field and detail say so."""
+    made = await world.made()
+    mapping = await world.mapped(made["id"])
+    path = f"/destinations/{made['id']}/mappings/{mapping['id']}/preview"
+    answer = await world.call("POST", path, {"event": {**EVENT, "event": {}}})
+    assert answer.status_code == 200
+    shown = answer.json()
+    assert (shown["ok"], shown["code"], shown["reason"]) == (False, "BAD_REQUEST", "timestamp_missing")
+    answer = await world.call("POST", path, {"event": {**EVENT, "event_id": "ada@example.com"}})
+    assert (answer.json()["ok"], answer.json()["reason"]) == (False, "event_id_personal")
+
+
+async def test_preview_without_an_event_id_shows_the_derived_one(world: World) -> None:
+    """And warns, as acceptance does."""
+    made = await world.made()
+    mapping = await world.mapped(made["id"])
+    path = f"/destinations/{made['id']}/mappings/{mapping['id']}/preview"
+    event = {name: value for name, value in EVENT.items() if name != "event_id"}
+    shown = (await world.call("POST", path, {"event": event})).json()
+    assert ":derived-" in shown["amazon_event"]["eventId"]
+    assert {"code": "event_id_derived", "field": "event_id"} in shown["warnings"]
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"event": []}, {"event": EVENT, "mapping": []}, {"event": EVENT, "x": 1}]
+)
+async def test_preview_refuses_a_bad_request(world: World, body: dict[str, Any]) -> None:
+    """422 for a body of another form."""
+    made = await world.made()
+    mapping = await world.mapped(made["id"])
+    path = f"/destinations/{made['id']}/mappings/{mapping['id']}/preview"
+    assert (await world.call("POST", path, body)).status_code == 422
+
+
+async def test_preview_judges_names_by_the_pins(world: World) -> None:
+    """What publishing or the door would refuse is refused here."""
+    made = await world.made()
+    await world.published(made["id"])
+    other = await world.mapped(made["id"], event_name="In the cart")
+    path = f"/destinations/{made['id']}/mappings/{other['id']}/preview"
+    shown = (await world.call("POST", path, {"event": EVENT})).json()
+    assert (shown["ok"], shown["reason"]) == (False, "event_name_conflict")
+
+
+async def while_waiting(world: World, statement: str, publish: Awaitable[httpx.Response]) -> httpx.Response:
+    """Hold a change open until a publish waits for it, commit it, and return the publish's answer."""
+    async with world.engine.begin() as holder:
+        await holder.execute(text(statement))
+        task = asyncio.ensure_future(publish)
+        waits = text(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        while not (await holder.execute(waits)).scalar_one():
+            assert not task.done(), "it did not wait"
+            await asyncio.sleep(0.01)
+            await holder.execute(text("SELECT pg_stat_clear_snapshot()"))
+    return await task
+
+
+async def test_a_publish_that_meets_a_move_keeps_to_the_new_advertisers_names(world: World) -> None:
+    """The destination moves while the publish waits: the name is pinned where it is now."""
+    made = await world.made()
+    mapping = await world.mapped(made["id"])
+    answer = await while_waiting(
+        world,
+        "UPDATE destinations SET advertiser_id = '42', version = version + 1",
+        world.call("POST", f"/destinations/{made['id']}/mappings/{mapping['id']}/publish"),
+    )
+    assert answer.status_code == 200
+    assert [pin.advertiser_id for pin in await world.sql("SELECT * FROM event_names")] == ["42"]
+
+
+async def test_a_publish_that_meets_a_delete_is_refused(world: World) -> None:
+    """409, and nothing is pinned."""
+    made = await world.made()
+    mapping = await world.mapped(made["id"])
+    answer = await while_waiting(
+        world,
+        "UPDATE destinations SET archived_at = now(), version = version + 1",
+        world.call("POST", f"/destinations/{made['id']}/mappings/{mapping['id']}/publish"),
+    )
+    assert (answer.status_code, answer.json()["error"]) == (409, "destination_archived")
+    assert await world.sql("SELECT * FROM event_names") == []
+
+
+async def test_the_history_says_what_each_version_changed(world: World) -> None:
+    """Member by member, against the version before; the first has none, on any page."""
+    made = await world.made()
+    mapping = await world.published(made["id"])
+    path = f"/destinations/{made['id']}/mappings/{mapping['id']}"
+    await world.call("PATCH", path, {"fields": {**MAPPING["fields"], "phone": "user.phone"}})
+    await world.call("POST", f"{path}/publish")
+    changed = [{"path": "fields.phone", "before": None, "after": "user.phone"}]
+    (second, first) = (await world.call("GET", f"{path}/versions")).json()["items"]
+    assert (second["changes"], first["changes"]) == (changed, [])
+    (alone,) = (await world.call("GET", f"{path}/versions?limit=1")).json()["items"]
+    assert alone["changes"] == changed

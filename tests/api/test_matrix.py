@@ -1,0 +1,230 @@
+"""Every locked route × no key, every other scope, a foreign destination's key, a stale ETag, the right scope.
+
+The routes are read from the application, so that a new one is tried as well, or fails a test by its absence.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import asyncpg
+import pytest
+
+from app.api.application import ROUTERS
+from app.api.auth import Scope
+from app.api.secured_route import Door, scopes_of
+from app.console.secured_page import Entrance
+from tests.api.world import DESTINATION, EVENT, MAPPING, World
+
+ROUTES = [
+    (route.path, method, scopes_of(route.endpoint))
+    for router in ROUTERS
+    for route in router.routes
+    if isinstance(route, Door)
+    for method in sorted(route.methods or ())
+]
+LOCKED = [route for route in ROUTES if route[2]]
+IDS = [f"{method} {path}" for path, method, _ in LOCKED]
+
+# What the interface leaves open to all; anything else without a scope is a slip.
+OPEN = {
+    "/oauth/amazon/callback",
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/docs/docs.css",
+}
+
+# Bodies with which a route succeeds, where it needs one.
+BODIES: dict[tuple[str, str], Any] = {
+    ("POST", "/destinations"): {**DESTINATION, "name": "Another"},
+    ("PATCH", "/destinations/{destination_id}"): {"name": "Changed"},
+    ("POST", "/destinations/{destination_id}/mappings"): MAPPING,
+    ("PATCH", "/destinations/{destination_id}/mappings/{mapping_id}"): {"name": "Changed"},
+    ("POST", "/destinations/{destination_id}/mappings/{mapping_id}/rollback"): {"version": 1},
+    ("POST", "/destinations/{destination_id}/mappings/{mapping_id}/preview"): {"event": EVENT},
+    ("POST", "/advertisers/{advertiser_id}/event-names/{event_type}/rename"): {"to": "Renamed"},
+    ("POST", "/destinations/{destination_id}/preflight"): {"check": "terms"},
+    ("POST", "/destinations/{destination_id}/status-callback"): {"enabled": True},
+    ("POST", "/identity/hash"): {"field": "email", "value": "a@example.com"},
+    ("POST", "/keys"): {"name": "k", "scopes": ["events:read"]},
+}
+ROAD_BODIES: dict[tuple[str, str], Any] = {
+    ("POST", "/destinations/{destination_id}/replay"): {"status": "dead", "dry_run": True},
+}
+# Routes of the events themselves have tests of their own with a road behind them.
+ADMIN = [
+    route for route in LOCKED if Scope.EVENTS_WRITE not in route[2] and Scope.EVENTS_READ not in route[2]
+]
+OF_THE_ROAD = ("stats", "events", "replay", "backtest", "erase", "{erasure_id}")
+ADMIN = [route for route in ADMIN if route[0].split("/")[-1] not in OF_THE_ROAD]
+ADMIN_IDS = [f"{method} {path}" for path, method, _ in ADMIN]
+
+
+def routes_of(routes: Iterable[Any]) -> Iterator[Any]:
+    """Yield every route, those of included routers too."""
+    for route in routes:
+        within = getattr(route, "original_router", None)
+        yield from routes_of(within.routes) if within is not None else [route]
+
+
+def test_every_route_of_the_application_is_in_the_matrix(world: World) -> None:
+    """Whatever is reachable is a door of a router listed, or a page of the console, which are tried apart."""
+    application = world.client._transport.app  # type: ignore[attr-defined]
+    known = {(path, method) for path, method, _ in ROUTES}
+    strangers = [
+        route
+        for route in routes_of(application.routes)
+        if not isinstance(route, Entrance)
+        and {(route.path, method) for method in getattr(route, "methods", None) or ("?",)} - known
+    ]
+    assert strangers == []
+    assert len(known) > 40
+
+
+# What changes a thing without looking at the version that the caller had seen, each with the reason.
+WITHOUT_ETAG = {
+    ("POST", "/destinations"): "makes something new",
+    ("POST", "/destinations/{destination_id}/mappings"): "makes something new",
+    ("POST", "/keys"): "makes something new",
+    ("POST", "/keys/{key_id}/rotate"): "keys have no versions: nothing of a key is edited",
+    ("DELETE", "/keys/{key_id}"): "keys have no versions: nothing of a key is edited",
+    ("POST", "/destinations/{destination_id}/preflight"): "a line is confirmed whatever else was edited",
+    (
+        "POST",
+        "/destinations/{destination_id}/connect",
+    ): "begins a sign-in; its end checks what was asked about",
+    ("POST", "/destinations/{destination_id}/disconnect"): "must work at once, whoever edits meanwhile",
+    ("POST", "/destinations/{destination_id}/pause"): "must work at once, whoever edits meanwhile",
+    ("POST", "/destinations/{destination_id}/resume"): "must work at once, whoever edits meanwhile",
+    ("POST", "/destinations/{destination_id}/status-callback"): "a switch: the last word holds",
+    ("POST", "/advertisers/{advertiser_id}/event-names/{event_type}/rename"): "names its own before",
+    ("POST", "/destinations/{destination_id}/mappings/{mapping_id}/preview"): "changes nothing",
+    ("POST", "/identity/hash"): "changes nothing",
+}
+CHANGES = [(path, method) for path, method, _ in ADMIN if method != "GET"]
+
+
+def test_only_changes_that_exist_are_excused_from_etags() -> None:
+    """A reason for a route that is gone would hide the next one of its name."""
+    assert set(WITHOUT_ETAG) <= {(method, path) for path, method in CHANGES}
+
+
+@pytest.mark.parametrize(("path", "method"), CHANGES, ids=[f"{m} {p}" for p, m in CHANGES])
+async def test_with_a_stale_etag_412_and_nothing_changes(world: World, path: str, method: str) -> None:
+    """On every route that changes what the caller had looked at."""
+    url, before = await address(world, path), await world.acts()
+    answer = await world.call(method, url, BODIES.get((method, path)), headers={"If-Match": '"999999"'})
+    if (method, path) in WITHOUT_ETAG:
+        assert answer.status_code < 300, answer.text
+    else:
+        assert (answer.status_code, answer.json()["error"]) == (412, "stale")
+        assert await world.acts() == before
+
+
+def test_only_the_interfaces_open_routes_are_open() -> None:
+    """A route without a scope must be in the list."""
+    assert {path for path, _, scopes in ROUTES if not scopes} == OPEN
+
+
+async def address(world: World, path: str) -> str:
+    made = await world.made()
+    mapping = await world.published(made["id"])
+    key = await world.call("POST", "/keys", {"name": "victim", "scopes": ["events:read"]})
+    return path.format(
+        destination_id=made["id"],
+        mapping_id=mapping["id"],
+        advertiser_id=made["advertiser_id"],
+        event_type="ADD_TO_SHOPPING_CART",
+        key_id=key.json()["id"],
+        event_id="e",
+    )
+
+
+@pytest.mark.parametrize(("path", "method", "scopes"), LOCKED, ids=IDS)
+async def test_without_a_key_401(world: World, path: str, method: str, scopes: tuple[Scope, ...]) -> None:
+    """Before anything else is looked at."""
+    url = path.replace("{", "").replace("}", "")
+    answer = await world.call(method, url, BODIES.get((method, path)), key=None)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"]
+
+
+@pytest.mark.parametrize(("path", "method", "scopes"), LOCKED, ids=IDS)
+async def test_with_every_other_scope_403(
+    world: World, path: str, method: str, scopes: tuple[Scope, ...]
+) -> None:
+    """All scopes but those that the route names do not suffice."""
+    key = await world.key(*(scope for scope in Scope if scope not in scopes))
+    url = path.replace("{", "").replace("}", "")
+    answer = await world.call(method, url, BODIES.get((method, path)), key=key)
+    assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize(("path", "method", "scopes"), ADMIN, ids=ADMIN_IDS)
+async def test_with_a_foreign_destinations_key_nothing_is_seen(
+    world: World, path: str, method: str, scopes: tuple[Scope, ...]
+) -> None:
+    """404 where something is named, an empty list where all is listed, and nothing changes."""
+    url = await address(world, path)
+    foreign = await world.made(name="Foreign", advertiser_id="42")
+    key = await world.key(*scopes, destination_ids=[foreign["id"]])
+    before = await world.acts()
+    answer = await world.call(method, url, BODIES.get((method, path)), key=key)
+    if "{" in path:
+        assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
+    elif path in ("/catalog", "/identity/hash"):  # of no destination
+        assert answer.status_code == 200
+    elif method == "POST":
+        assert answer.status_code in (403, 422)
+    else:
+        own = {foreign["id"]}
+        for item in answer.json()["items"]:
+            assert {item.get("id"), item.get("destination_id"), *(item.get("destination_ids") or ())} & own
+    assert await world.acts() == before
+
+
+ROAD = [route for route in LOCKED if route not in ADMIN and "{destination_id}" in route[0]]
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "scopes"), ROAD, ids=[f"{method} {path}" for path, method, _ in ROAD]
+)
+async def test_events_of_a_foreign_destination_are_not_seen(
+    world: World, database_url: str, path: str, method: str, scopes: tuple[Scope, ...]
+) -> None:
+    """404 as if there were none, whatever is asked about them."""
+    url = await address(world, path)
+    foreign = await world.made(name="Foreign", advertiser_id="42")
+    key = await world.key(*scopes, destination_ids=[foreign["id"]])
+    application = world.client._transport.app  # type: ignore[attr-defined]
+    async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1, max_size=2) as pool:
+        application.state.wiring = replace(world.wiring, pool=pool)
+        answer = await world.call(method, url, ROAD_BODIES.get((method, path)), key=key)
+    assert (answer.status_code, answer.json()["error"]) == (404, "not_found"), answer.text
+
+
+async def test_an_event_of_a_foreign_destination_is_not_seen(world: World, database_url: str) -> None:
+    """The destination is named in the query there."""
+    made, foreign = await world.made(), await world.made(name="Foreign", advertiser_id="42")
+    key = await world.key(Scope.EVENTS_READ, destination_ids=[foreign["id"]])
+    application = world.client._transport.app  # type: ignore[attr-defined]
+    async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1, max_size=2) as pool:
+        application.state.wiring = replace(world.wiring, pool=pool)
+        answer = await world.call("GET", f"/events/e?destination_id={made['id']}", key=key)
+    assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(("path", "method", "scopes"), ADMIN, ids=ADMIN_IDS)
+async def test_with_one_scope_that_the_route_names_it_works(
+    world: World, path: str, method: str, scopes: tuple[Scope, ...]
+) -> None:
+    """Each of the scopes alone suffices."""
+    for scope in scopes:
+        url = await address(world, path)
+        key = await world.key(scope)
+        answer = await world.call(method, url, BODIES.get((method, path)), key=key)
+        assert answer.status_code in (200, 201), answer.text
+        await world.sql("DELETE FROM event_names")

@@ -1,0 +1,36 @@
+"""The name rule under a race (R12): of twenty who publish at once exactly one name wins."""
+
+import asyncio
+from collections import Counter
+
+from tests.api.world import World
+
+PUBLISHERS = 20
+
+
+async def test_of_twenty_publishers_one_wins_and_the_others_see_the_winner(world: World) -> None:
+    """Twenty destinations of one advertiser, each with its own name; 19 get 409 with the one that won."""
+    paths = []
+    for number in range(PUBLISHERS):
+        made = await world.made(name=f"Acme {number}", region=("NA", "EU", "FE")[number % 3])
+        mapping = await world.mapped(made["id"], event_name=f"Name {number}")
+        paths.append(f"/destinations/{made['id']}/mappings/{mapping['id']}/publish")
+    answers = await asyncio.gather(*(world.call("POST", path) for path in paths))
+    assert Counter(answer.status_code for answer in answers) == {200: 1, 409: PUBLISHERS - 1}
+    winner = next(answer.json()["event_name"] for answer in answers if answer.status_code == 200)
+    lost = [answer.json() for answer in answers if answer.status_code == 409]
+    assert {(one["error"], one["pinned_name"]) for one in lost} == {("event_name_conflict", winner)}
+    (pin,) = (await world.call("GET", "/advertisers/580123456789/event-names")).json()["items"]
+    assert pin["name"] == winner
+    published = await world.sql("SELECT count(*) FROM mappings WHERE published_version IS NOT NULL")
+    assert published == [(1,)]
+
+
+async def test_a_near_miss_is_called_out(world: World) -> None:
+    """Mostly it is the pinned name, misspelt."""
+    made = await world.made()
+    await world.published(made["id"])
+    other = await world.mapped(made["id"], name="Other", event_name="added to cart")
+    answer = await world.call("POST", f"/destinations/{made['id']}/mappings/{other['id']}/publish")
+    assert answer.json()["near_miss"] == "case"
+    assert "capital letters" in answer.json()["detail"]

@@ -1,0 +1,149 @@
+"""The preflight of a destination: each line green, red or unknown, with who must do what."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from app.admin.preflight import ENTITY_HINT, Known, checklist
+from app.api.context import CannotTell, NotVisible, Visible
+from app.domain.destination import Region, State
+from app.store.amazon_accounts import Account, Confirmation
+from app.store.destinations import Destination, Rate
+from tests.api.world import World
+
+AT = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def known(*, reason: str | None = None, sign_in: str = "valid", **changes: Any) -> Known:
+    destination: Any = Destination(
+        "dst_1", 1, 1, "Acme", "580123456789", Region.NA, "USD", "amazon", None, Rate(), sign_in, reason,  # type: ignore[arg-type]
+        False, 1, State.ACTIVE, 1, None, AT, AT,
+    )  # fmt: skip
+    told: dict[str, Any] = {
+        "configured": True,
+        "account": Account("Acme", "USD", AT),
+        "asked": None,
+        "confirmed": {},
+        "accepted": False,
+        "delivered": 0,
+        "seconds_apart": 0.0,
+    }
+    return Known(destination, **{**told, **changes})
+
+
+TERMS = {"terms": Confirmation("terms", "key_1", AT)}
+
+
+@pytest.mark.parametrize(
+    ("told", "name", "status", "word"),
+    [
+        pytest.param(known(), "account", "ok", "Acme", id="the account that Amazon showed at sign-in"),
+        pytest.param(known(account=None), "account", "unknown", "connected", id="nobody was asked yet"),
+        pytest.param(known(asked=Visible()), "account", "ok", "shows", id="asked now, and visible"),
+        pytest.param(known(asked=CannotTell()), "account", "unknown", "again", id="Amazon away"),
+        pytest.param(known(asked=NotVisible(("42",))), "account", "failed", "sees 42", id="others are seen"),
+        pytest.param(known(asked=NotVisible()), "account", "failed", ENTITY_HINT, id="entity ids"),
+        pytest.param(known(asked=NotVisible()), "region", "failed", "another region", id="no account there"),
+        pytest.param(known(), "region", "ok", "North America", id="found in the region"),
+        pytest.param(known(account=None), "region", "unknown", "North America", id="region not seen yet"),
+        pytest.param(known(), "currency", "ok", "USD", id="the same currency"),
+        pytest.param(
+            known(account=Account("Acme", "CAD", AT)), "currency", "failed", "CAD", id="another currency"
+        ),
+        pytest.param(known(account=Account("Acme", None, AT)), "currency", "unknown", "USD", id="unsaid"),
+        pytest.param(known(asked=Visible("Acme", "EUR")), "currency", "failed", "EUR", id="as asked now"),
+        pytest.param(known(), "terms", "unknown", "confirm", id="terms nobody confirmed"),
+        pytest.param(known(confirmed=TERMS), "terms", "ok", "key_1 confirmed on 2026-11-24", id="confirmed"),
+        pytest.param(known(delivered=1), "terms", "ok", "took", id="events that arrive prove the terms"),
+        pytest.param(known(delivered=1), "permission", "ok", "took", id="and the permission"),
+        pytest.param(
+            known(sign_in="broken", reason="forbidden"),
+            "permission",
+            "failed",
+            "edit",
+            id="a 403",
+        ),
+        pytest.param(known(), "first_event", "unknown", "Send one", id="no event yet"),
+        pytest.param(known(accepted=True), "first_event", "unknown", "none has", id="an event under way"),
+        pytest.param(known(delivered=3), "first_event", "ok", "took 3", id="events that Amazon took"),
+        pytest.param(known(seconds_apart=-60.0), "clock", "failed", "60 seconds", id="a clock that is off"),
+        pytest.param(known(configured=False), "credentials", "failed", "CLIENT_ID", id="no application"),
+    ],
+)
+def test_a_line_says_how_it_stands_and_what_to_do(told: Known, name: str, status: str, word: str) -> None:
+    """One judgement each."""
+    (line,) = [line for line in checklist(told) if line.name == name]
+    assert line.status == status
+    assert word in line.detail
+    assert line.who
+
+
+async def lines(world: World, path: str, query: str = "") -> dict[str, str]:
+    answer = (await world.call("GET", f"{path}/preflight{query}")).json()
+    return {line["name"]: line["status"] for line in answer["checks"]}
+
+
+async def test_what_amazon_shows_at_the_sign_in_is_remembered(world: World) -> None:
+    """Another currency than the destination's is red from then on, until it is changed."""
+    made = await world.made()
+    path = f"/destinations/{made['id']}"
+    world.advertisers.currency = "CAD"
+    await world.connected(made)
+    found = await lines(world, path)
+    assert (found["account"], found["region"], found["currency"]) == ("ok", "ok", "failed")
+    await world.call("PATCH", path, {"currency": "CAD"})
+    assert (await lines(world, path))["currency"] == "ok"
+
+
+async def test_amazon_is_asked_anew_when_that_is_wished(world: World) -> None:
+    """An advertiser that is gone since shows, with the ids that are visible."""
+    made = await world.made()
+    path = f"/destinations/{made['id']}"
+    await world.connected(made)
+    world.advertisers.visible = {("NA", "42")}
+    assert (await lines(world, path))["account"] == "ok"
+    answer = (await world.call("GET", f"{path}/preflight?ask=true")).json()
+    account = next(line for line in answer["checks"] if line["name"] == "account")
+    assert account["status"] == "failed"
+    assert "It sees 42." in account["detail"]
+    world.advertisers.unavailable = True
+    assert (await lines(world, path, "?ask=true"))["account"] == "unknown"
+
+
+async def test_a_confirmation_is_recorded_once_and_can_be_taken_back(world: World) -> None:
+    """With who said so, and in the audit."""
+    made = await world.made()
+    path = f"/destinations/{made['id']}"
+    for _ in range(2):
+        answer = await world.call("POST", f"{path}/preflight", {"check": "terms"})
+    terms = next(line for line in answer.json()["checks"] if line["name"] == "terms")
+    assert terms["status"] == "ok"
+    assert terms["detail"].startswith("bootstrap confirmed on")
+    await world.call("POST", f"{path}/preflight", {"check": "terms", "confirmed": False})
+    assert (await lines(world, path))["terms"] == "unknown"
+    assert (await world.acts())[-2:] == ["preflight.confirmed", "preflight.withdrawn"]
+    wrong = await world.call("POST", f"{path}/preflight", {"check": "clock"})
+    assert wrong.status_code == 422
+
+
+async def test_an_unknown_application_is_told_apart_from_a_refused_code(world: World) -> None:
+    """502 for the operator; the destination stays a draft, and the user has nothing to mend."""
+    made = await world.made()
+    state = await world.state_of_sign_in(made["id"])
+    world.sign_in.unknown = True
+    answer = await world.back(state=state, code="code-1", json=True)
+    assert (answer.status_code, answer.json()["error"]) == (502, "amazon_client_invalid")
+    assert (await world.call("GET", f"/destinations/{made['id']}")).json()["state"] == "draft"
+
+
+async def test_a_wrong_advertiser_is_answered_with_those_that_are_visible(world: World) -> None:
+    """And with the hint where to find the right id."""
+    made = await world.made()
+    state = await world.state_of_sign_in(made["id"])
+    world.grant("code-1")
+    world.advertisers.visible = {("NA", "42"), ("EU", "43")}
+    answer = (await world.back(state=state, code="code-1", json=True)).json()
+    assert answer["error"] == "advertiser_not_visible"
+    assert answer["visible_advertiser_ids"] == ["42"]
+    assert "ENTITY" in answer["detail"]

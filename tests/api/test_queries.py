@@ -1,0 +1,249 @@
+"""Query parameters of every route: an unknown one and a repeated one are refused; HEAD answers as GET.
+
+The routes are read from the application, so that a new one is tried as well.
+"""
+
+import re
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import httpx
+from fastapi import Query
+from starlette.routing import Route
+
+from app.api.query_parameters import Parameters, parameters_of, refused_parameters, without_blanks
+from app.api.secured_route import Door, open_to_all
+from app.console.secured_page import Entrance
+from tests.api.test_matrix import routes_of
+from tests.api.world import BOOTSTRAP, World
+
+# They take what another server wrote, or answer 404 to whatever address.
+IGNORING = {"/oauth/amazon/callback", "/console/{anywhere:path}"}
+
+
+def application_of(world: World) -> Any:
+    return world.client._transport.app  # type: ignore[attr-defined]
+
+
+async def signed_in(world: World) -> None:
+    """Give the client a console session beside the key that it sends."""
+    origin = {"Origin": "http://testserver"}
+    answer = await world.client.post("/console/sign-in", data={"key": BOOTSTRAP}, headers=origin)
+    assert answer.status_code == 303, answer.text
+    # The session's cookie is for https only; the test speaks http to the application itself.
+    for cookie in world.client.cookies.jar:
+        cookie.secure = False
+
+
+def routes(world: World) -> list[tuple[str, str, Any]]:
+    """Return (method, address, route) of every route, with something in place of its path parameters."""
+    return [
+        (method, re.sub(r"\{\w+(:path)?\}", "x", route.path), route)
+        for route in routes_of(application_of(world).routes)
+        for method in sorted(route.methods)
+    ]
+
+
+def refused(answer: httpx.Response, *fields: tuple[str, str]) -> bool:
+    """Tell whether an answer is the refusal of exactly these parameters."""
+    if answer.status_code != 422:
+        return False
+    body = answer.json()
+    found = [(one["field"], one["problem"]) for one in body["fields"]]
+    return body["error"] == "invalid" and found == list(fields)
+
+
+async def test_every_route_refuses_a_parameter_that_it_does_not_have(world: World) -> None:
+    """Also one that differs from its own in case only; the OAuth callback ignores it."""
+    await signed_in(world)
+    tried = 0
+    for method, address, route in routes(world):
+        if route.path in IGNORING:
+            continue
+        declared = parameters_of(route.dependant, route.endpoint)
+        names = ["no_such_parameter", *(name.upper() for name in declared.names)]
+        answer = await world.call(method, f"{address}?{'&'.join(f'{name}=1' for name in names)}")
+        assert refused(answer, *((name, "unknown_parameter") for name in names)), (method, address)
+        tried += 1
+    assert tried > 80
+
+
+async def test_every_route_refuses_a_parameter_given_twice(world: World) -> None:
+    """Whatever its values; where a list is declared, repeating is the way to write it."""
+    await signed_in(world)
+    tried = 0
+    for method, address, route in routes(world):
+        if route.path in IGNORING:
+            continue
+        declared = parameters_of(route.dependant, route.endpoint)
+        for name in sorted(declared.names - declared.repeatable):
+            answer = await world.call(method, f"{address}?{name}=&{name}=1")
+            assert refused(answer, (name, "duplicate")), (method, address, name)
+            tried += 1
+    assert tried > 40
+
+
+def test_no_api_route_takes_a_repeated_or_an_unknown_parameter(world: World) -> None:
+    """Only the callback, and filters of the console with several choices."""
+    lenient = {
+        route.path
+        for _, _, route in routes(world)
+        for declared in [parameters_of(route.dependant, route.endpoint)]
+        if declared.ignores_unknown or (declared.repeatable and not isinstance(route, Entrance))
+    }
+    assert lenient == IGNORING
+
+
+async def test_the_callback_ignores_what_it_does_not_know(world: World) -> None:
+    """Amazon may add to its redirect what it likes."""
+    answer = await world.call("GET", "/oauth/amazon/callback?state=x&iss=y&scope=z", key=None)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_state")
+
+
+MISSPELT = (
+    "DRY_RUN=true",
+    "dryrun=1",
+    "dry-run=true",
+    "dryRun=true",
+    "dry%52un=true",
+    "prio=low",
+    "=true",
+    "+dry_run=1",
+)
+
+
+async def test_a_misspelt_dry_run_is_refused_before_the_body_is_read(world: World) -> None:
+    """Nothing is sent by accident: neither `Content-Type` nor the body matter any more."""
+    for query in MISSPELT:
+        answer = await world.call("POST", f"/events?{query}", b"not even JSON")
+        assert answer.status_code == 422, query
+        assert [one["problem"] for one in answer.json()["fields"]] == ["unknown_parameter"], query
+
+
+async def test_dry_run_twice_is_refused(world: World) -> None:
+    """The last one would have won."""
+    assert refused(await world.call("POST", "/events?dry_run=true&dry_run=false"), ("dry_run", "duplicate"))
+
+
+async def test_what_a_name_holds_is_not_repeated(world: World) -> None:
+    """A name that does not look like one may be a person's."""
+    answer = await world.call("GET", f"/keys?{quote('ada@example.com')}=1&{quote('+15551928493')}")
+    assert refused(answer, ("?", "unknown_parameter"))
+    assert "ada" not in answer.text
+    assert "1555" not in answer.text
+
+
+async def test_a_since_that_is_no_time_is_named(world: World) -> None:
+    """With the same word as in bodies."""
+    made = await world.made()
+    for since in ("1795615270", "yesterday", "2026-11-24", "2026-11-24T10:00:00", ""):
+        for list_of in ("events", "consent-records"):
+            answer = await world.call("GET", f"/destinations/{made['id']}/{list_of}", params={"since": since})
+            assert refused(answer, ("since", "not_a_time")), answer.text
+
+
+async def test_every_list_takes_limit_and_cursor(world: World) -> None:
+    """As the interface says of all of them."""
+    described = application_of(world).openapi()
+    schemas = described["components"]["schemas"]
+    lists = 0
+    for path, methods in described["paths"].items():
+        content = methods.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
+        schema = content.get("application/json", {}).get("schema", {})
+        schema = schemas[schema["$ref"].rsplit("/", 1)[-1]] if "$ref" in schema else schema
+        if "items" in schema.get("properties", {}):
+            assert "next_cursor" in schema["properties"], path
+            names = {one["name"] for one in methods["get"]["parameters"]}
+            assert {"limit", "cursor"} <= names, path
+            lists += 1
+    assert lists > 8
+
+
+async def test_a_list_in_memory_is_paged_too(world: World) -> None:
+    """The destination types: one, and nothing behind it."""
+    first = (await world.call("GET", "/catalog?limit=1")).json()
+    assert (len(first["items"]), first["next_cursor"]) == (1, None)
+    assert (await world.call("GET", "/catalog?cursor=MQ")).json() == {"items": [], "next_cursor": None}
+    assert refused(await world.call("GET", "/catalog?cursor=nonsense"), ("cursor", "invalid"))
+
+
+async def test_head_answers_what_get_answers_without_a_body(world: World) -> None:
+    """On every route that takes GET: API, console, documentation, health, metrics."""
+    await signed_in(world)
+    tried = 0
+    for method, address, route in routes(world):
+        if method != "GET":
+            continue
+        got, head = await world.call("GET", address), await world.call("HEAD", address)
+        assert head.status_code == got.status_code, address
+        assert head.content == b"", address
+        same = ("x-request-id", "content-length" if route.path == "/metrics" else "")
+        assert {n: v for n, v in head.headers.items() if n not in same} == {
+            n: v for n, v in got.headers.items() if n not in same
+        }, address
+        tried += 1
+    assert tried > 40
+
+
+async def test_head_of_a_page_that_is_there(world: World) -> None:
+    """With the length that GET would have."""
+    await signed_in(world)
+    made = await world.made()
+    for path in (
+        "/health/live",
+        "/docs",
+        "/openapi.json",
+        f"/destinations/{made['id']}",
+        "/console/settings",
+    ):
+        got, head = await world.call("GET", path), await world.call("HEAD", path)
+        assert (head.status_code, head.content) == (200, b""), path
+        assert head.headers["content-length"] == str(len(got.content)), path
+
+
+ALLOWED = {
+    "/health/live": "GET, HEAD",
+    "/events": "POST",
+    "/destinations": "GET, HEAD, POST",
+    "/keys/key_1": "DELETE",
+    "/console": "GET, HEAD",
+    "/console/sign-out": "POST",
+    "/console/sign-in": "GET, HEAD, POST",
+}
+
+
+async def test_another_method_is_told_which_there_are(world: World) -> None:
+    """OPTIONS too; HEAD wherever GET is."""
+    for path, allowed in ALLOWED.items():
+        answer = await world.call("OPTIONS", path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed), path
+
+
+async def test_a_method_without_get_takes_no_head(world: World) -> None:
+    """405 as before, without a body."""
+    answer = await world.call("HEAD", "/events")
+    assert (answer.status_code, answer.headers["allow"], answer.content) == (405, "POST", b"")
+
+
+def test_a_list_that_is_declared_may_repeat() -> None:
+    """What a parameter is follows from the route's signature alone."""
+
+    @open_to_all
+    async def listing(state: Annotated[list[str] | None, Query()] = None, q: str = "") -> None: ...
+
+    declared = parameters_of(Door("/x", listing).dependant, listing)
+    assert declared == Parameters(frozenset({"state", "q"}), frozenset({"state"}))
+    assert refused_parameters(b"state=a&state=b&q=c", declared) is None
+    assert refused_parameters(b"state=a&q=b&q=c", declared) is not None
+
+
+def test_blank_fields_of_a_form_are_left_out() -> None:
+    """The others keep their bytes."""
+    assert without_blanks(b"q=&state=active&name=a%20%26%20%C3%A9&x") == b"state=active&name=a+%26+%C3%A9"
+
+
+def test_every_route_is_one_that_checks_its_query(world: World) -> None:
+    """A route of another class would not."""
+    assert all(
+        isinstance(route, Route) and isinstance(route, Door | Entrance) for _, _, route in routes(world)
+    )

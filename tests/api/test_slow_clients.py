@@ -1,0 +1,531 @@
+"""Slow, huge and silent clients are cut in the stated time; healthy ones beside them notice nothing."""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from prometheus_client import CollectorRegistry
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from app.domain.admission import Bounds
+from app.server.admission import Gauges, Ticket
+from app.server.connection_limits import Terms
+from app.server.server import Server
+
+TERMS = Terms(head_s=0.4, body_s=0.6, read_s=0.5, drain_s=0.6, head_bytes=8 * 1024, connections=20)
+KEEP_ALIVE_S = 1
+SWEEP_S = 0.5
+SLOW_S = {"/slow": 1.2, "/slower": KEEP_ALIVE_S + 2 * SWEEP_S}
+SLACK_S = 1.5  # for a machine that is busy with something else
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Echo the length of the body; `/slow` and `/slower` think first, `/large` answers very much.
+
+    `/quick` answers without looking at the body, as for a key that is none.
+    """
+    request = Request(scope, receive)
+    try:
+        body = b"" if scope["path"] == "/quick" else await request.body()
+    except ClientDisconnect:
+        return
+    answer: Response = PlainTextResponse(str(len(body)))
+    if scope["path"] in SLOW_S:
+        await asyncio.sleep(SLOW_S[scope["path"]])
+    elif scope["path"] == "/large":
+        answer = PlainTextResponse("x" * 64 * 1024 * 1024)
+    await answer(scope, receive, send)
+
+
+@dataclass
+class Running:
+    server: Server
+    port: int
+    registry: CollectorRegistry
+
+    def cut(self, why: str) -> float:
+        return self.registry.get_sample_value("connections_cut_total", {"why": why}) or 0.0
+
+
+@asynccontextmanager
+async def running(linger_s: float = 0, bounds: Bounds | None = None) -> AsyncIterator[Running]:
+    """Serve `application` on a port of its own; with bounds, turned away at the door of the server."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    registry = CollectorRegistry()
+    gauges = None
+    if bounds is not None:
+        gauges = Gauges(
+            bounds=bounds,
+            registry=registry,
+            monotonic=time.monotonic,
+            jitter=lambda: 0.5,
+            waiting_events=lambda: 0,
+            resident_bytes=lambda: 0,
+        )
+        assert isinstance(gauges.enter(1_000, is_post=True), Ticket)  # somebody else's, still under way
+    server = Server(
+        application,
+        host="127.0.0.1",
+        port=0,
+        keep_alive_s=KEEP_ALIVE_S,
+        linger_s=linger_s,
+        terms=TERMS,
+        registry=registry,
+        gauges=gauges,
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        await asyncio.sleep(0)
+    try:
+        yield Running(server, int(listener.getsockname()[1]), registry)
+    finally:
+        server.should_exit = True
+        await asyncio.wait_for(serving, 10)
+
+
+@pytest_asyncio.fixture
+async def server() -> AsyncIterator[Running]:
+    async with running() as made:
+        yield made
+
+
+@dataclass
+class Client:
+    """A socket, spoken to byte by byte."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    began: float
+
+    @classmethod
+    async def of(cls, server: Running) -> "Client":
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        return cls(reader, writer, time.monotonic())
+
+    async def say(self, text: str | bytes) -> None:
+        self.writer.write(text.encode() if isinstance(text, str) else text)
+        await self.writer.drain()
+
+    async def drip(self, text: str, every_s: float) -> None:
+        """Send byte after byte until the other side has had enough."""
+        try:
+            for letter in text:
+                await self.say(letter)
+                await asyncio.sleep(every_s)
+        except OSError:
+            return
+
+    async def ended(self) -> tuple[bytes, float]:
+        """Return all that was answered, and how long after the beginning the socket was closed."""
+        got = b""
+        try:
+            while part := await self.reader.read(65_536):
+                got += part
+        except ConnectionError:
+            pass
+        return got, time.monotonic() - self.began
+
+
+def status_of(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+def error_of(answer: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(answer.partition(b"\r\n\r\n")[2])
+    return found
+
+
+async def ask_meanwhile(server: Running, until: "asyncio.Future[Any]") -> list[int]:
+    """Ask over and over on one kept connection, as a healthy client does, while something else goes on."""
+    statuses = []
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+        while not until.done():
+            statuses.append((await client.post("/", content=b"x" * 1000)).status_code)
+            await asyncio.sleep(0.05)
+    return statuses
+
+
+async def drips_its_head(client: Client) -> None:
+    await client.drip("GET / HTTP/1.1\r\nX-Long: " + "a" * 200, 0.03)
+
+
+async def drips_its_body(client: Client) -> None:
+    await client.say("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+    await client.drip("b" * 200, 0.03)
+
+
+async def drips_chunks(client: Client) -> None:
+    await client.say("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await client.drip("1\r\nb\r\n" * 40, 0.03)
+
+
+async def says_nothing(client: Client) -> None:
+    pass
+
+
+async def stops_in_its_head(client: Client) -> None:
+    await client.say("GET / HTTP/1.1\r\nHost:")
+
+
+async def stops_in_its_body(client: Client) -> None:
+    await client.say("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nbbb")
+
+
+async def sends_empty_lines_after_a_request(client: Client) -> None:
+    await client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    await client.drip("\r\n" * 60, 0.03)
+
+
+@pytest.mark.parametrize(
+    ("act", "within_s", "status", "why"),
+    [
+        pytest.param(drips_its_head, TERMS.head_s, 408, "head", id="a head that drips"),
+        pytest.param(drips_its_body, TERMS.body_s, 408, "body", id="a body that drips"),
+        pytest.param(drips_chunks, TERMS.body_s, 408, "body", id="chunks that drip"),
+        pytest.param(says_nothing, TERMS.head_s, None, "head", id="a connection without a word"),
+        pytest.param(stops_in_its_head, TERMS.head_s, 408, "head", id="a head that stops"),
+        pytest.param(
+            stops_in_its_body, TERMS.body_s, 408, "body", id="a body that stops, the socket half open"
+        ),
+        pytest.param(
+            sends_empty_lines_after_a_request,
+            TERMS.head_s,
+            200,
+            "head",
+            id="empty lines instead of a request",
+        ),
+    ],
+)
+async def test_a_slow_client_is_cut_in_the_stated_time(
+    server: Running, act: Callable[[Client], Awaitable[None]], within_s: float, status: int | None, why: str
+) -> None:
+    """Neither before its time nor long after it; a healthy client beside it is served throughout."""
+    client = await Client.of(server)
+    acting = asyncio.create_task(act(client))
+    ending = asyncio.create_task(client.ended())
+    healthy = await ask_meanwhile(server, ending)
+    answer, took = await ending
+    await acting
+    client.writer.close()
+    assert within_s <= took <= within_s + SWEEP_S + SLACK_S
+    if status is None:
+        assert answer == b""
+    else:
+        assert status_of(answer) == status
+    if status == 408:
+        assert error_of(answer)["error"] == "too_slow"
+        assert b"connection: close" in answer.lower()
+    assert server.cut(why) == 1
+    assert set(healthy) == {200}
+    assert len(healthy) > 3
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param("GET / HTTP/1.1\r\nX: " + "a" * 9000 + "\r\n\r\n", id="one long header"),
+        pytest.param("GET /" + "a" * 9000 + " HTTP/1.1\r\n\r\n", id="a long address"),
+        pytest.param(
+            "GET / HTTP/1.1\r\n" + "".join(f"X-{n}: a\r\n" for n in range(2000)) + "\r\n", id="many headers"
+        ),
+        pytest.param("GET / HTTP/1.1\r\n" + "A: b\r\n" * 600 + "\r\n", id="many tiny headers"),
+        pytest.param("GET / HTTP/1.1\r\nX: " + "a" * 9000, id="a header without an end"),
+    ],
+)
+async def test_a_huge_head_is_refused_at_once(server: Running, head: str) -> None:
+    """431 in the one shape, then the connection ends; nothing of it reaches the application."""
+    client = await Client.of(server)
+    await client.say(head)
+    answer, took = await client.ended()
+    client.writer.close()
+    assert status_of(answer) == 431
+    assert error_of(answer)["error"] == "head_too_large"
+    assert took < TERMS.head_s + SLACK_S
+    assert server.cut("head_bytes") == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param("Hello, is it me you are looking for?\r\n\r\n", id="prose"),
+        pytest.param("GET /\r\n", id="a request line of 1991"),
+        pytest.param(
+            "POST /quick HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nhello\r\n",
+            id="a chunk without a size",
+        ),
+    ],
+)
+async def test_what_is_no_http_is_told_so_in_the_one_shape(
+    server: Running, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At once, and once: an application that was asked already does not answer as well."""
+    client = await Client.of(server)
+    await client.say(said)
+    answer, took = await client.ended()
+    client.writer.close()
+    assert (status_of(answer), error_of(answer)["error"]) == (400, "malformed")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert took < TERMS.head_s
+    assert [one for one in caplog.records if one.levelname == "ERROR"] == []
+
+
+async def test_a_client_that_does_not_read_its_answer_is_cut(server: Running) -> None:
+    """Sixty-four megabytes that nobody fetches do not stay in memory."""
+    client = await Client.of(server)
+    await client.say("GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    until = time.monotonic() + TERMS.read_s + SWEEP_S + SLACK_S + 1
+    while server.cut("reading") != 1:
+        assert time.monotonic() < until
+        await asyncio.sleep(0.02)
+    client.writer.close()
+
+
+async def test_a_request_that_we_are_slow_at_is_not_the_clients_fault(server: Running) -> None:
+    """An answer may take longer than head, body and idling may."""
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(f"http://127.0.0.1:{server.port}/slow", content=b"x" * 10)
+    assert (answer.status_code, answer.text) == (200, "10")
+
+
+async def test_an_idle_connection_is_kept_for_its_time(server: Running) -> None:
+    """Then it ends without a word, as HTTP has it."""
+    client = await Client.of(server)
+    await client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    answer, took = await client.ended()
+    client.writer.close()
+    assert status_of(answer) == 200
+    assert KEEP_ALIVE_S <= took <= KEEP_ALIVE_S + SLACK_S
+
+
+async def test_requests_sent_ahead_are_answered_in_turn(server: Running) -> None:
+    """Two in one packet, the first slow: the second's time begins when its turn comes."""
+    client = await Client.of(server)
+    ask = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nok"
+    await client.say(ask.format("/slow") + ask.format("/"))
+    answer, _ = await client.ended()
+    client.writer.close()
+    assert answer.count(b"HTTP/1.1 200") == 2
+
+
+async def test_who_waits_for_an_answer_that_he_asked_for_ahead_is_not_idle(server: Running) -> None:
+    """Three in one packet: while the second is answered for longer than idling is allowed, nobody is cut."""
+    client = await Client.of(server)
+    ask = "GET {} HTTP/1.1\r\nHost: x\r\n\r\n"
+    await client.say(ask.format("/") + ask.format("/slower") + ask.format("/"))
+    answer, _ = await client.ended()
+    client.writer.close()
+    assert answer.count(b"HTTP/1.1 200") == 3
+
+
+async def test_a_head_that_begins_behind_another_request_may_come_in_pieces(server: Running) -> None:
+    """Its second piece looks like the beginning of one, and names no version."""
+    client = await Client.of(server)
+    ask = "GET {} HTTP/1.1\r\nHost: x\r\n"
+    await client.say(ask.format("/slow") + "\r\n" + ask.format("/") + "X-A: 1")
+    for piece in ("2\r\nX-B", ": 3\r\n", "\r\n"):
+        await asyncio.sleep(0.05)
+        await client.say(piece)
+    answer, _ = await client.ended()
+    client.writer.close()
+    assert answer.count(b"HTTP/1.1 200") == 2
+
+
+async def test_a_head_sent_ahead_has_its_time_from_the_answer_before_it(server: Running) -> None:
+    """Whoever waits for an answer of ours is not cut for what he began meanwhile; afterwards he is told."""
+    client = await Client.of(server)
+    await client.say("GET /slow HTTP/1.1\r\nHost: x\r\n\r\nGET /mo")
+    answer, took = await client.ended()
+    client.writer.close()
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.count(b"HTTP/1.1 408") == 1
+    assert SLOW_S["/slow"] + TERMS.head_s <= took <= SLOW_S["/slow"] + TERMS.head_s + SLACK_S
+
+
+async def test_a_connection_whose_last_answer_nobody_reads_ends_all_the_same(server: Running) -> None:
+    """To close waits for what is still to be written, and that for the client."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.setblocking(False)
+        await loop.sock_connect(client, ("127.0.0.1", server.port))
+        while not server.server.server_state.connections:
+            await asyncio.sleep(0)
+        (connection,) = server.server.server_state.connections
+        while not connection.transport.get_write_buffer_size():  # too little of it to be told to pause
+            await loop.sock_sendall(client, b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+            await asyncio.sleep(0.01)
+        until = time.monotonic() + KEEP_ALIVE_S + TERMS.read_s + 2 * SWEEP_S + SLACK_S
+        while server.server.server_state.connections:
+            assert time.monotonic() < until
+            await asyncio.sleep(0.05)
+    assert server.cut("reading") == 1
+
+
+async def test_a_defect_in_the_look_at_one_connection_ends_that_one_and_no_deadline_of_others(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing else would look after the others."""
+
+    def defect(now: float) -> None:
+        raise RuntimeError(now)
+
+    broken = await Client.of(server)
+    while not server.server.server_state.connections:
+        await asyncio.sleep(0)
+    (connection,) = server.server.server_state.connections
+    connection.look = defect  # type: ignore[union-attr, method-assign]
+    other = await Client.of(server)
+    for client in (broken, other):
+        await asyncio.wait_for(client.ended(), TERMS.head_s + 2 * SWEEP_S + SLACK_S)
+        client.writer.close()
+    assert server.cut("head") == 1
+    assert "connection.defect" in caplog.text
+
+
+async def until(found: Callable[[], bool]) -> None:
+    """Wait for something that is about to happen."""
+    end = time.monotonic() + 5
+    while not found():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)
+
+
+async def test_one_connection_too_many_ends_the_oldest_that_sent_no_complete_head(server: Running) -> None:
+    """Those that were served before are kept, and the new one is served like them."""
+    served, silent = await Client.of(server), await Client.of(server)
+    await served.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    await served.reader.readuntil(b"\r\n\r\n0")
+    others = [await Client.of(server) for _ in range(TERMS.connections - 2)]
+    await until(lambda: len(server.server.server_state.connections) == TERMS.connections)
+    await silent.say("GET / HT")
+    extra = await Client.of(server)
+    assert await asyncio.wait_for(silent.reader.read(), TERMS.head_s) == b""
+    for client in (served, extra):
+        await client.say("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert status_of((await client.ended())[0]) == 200
+    assert server.cut("evicted") == 1
+    for client in (served, silent, extra, *others):
+        client.writer.close()
+
+
+async def test_where_every_connection_waits_for_an_answer_one_more_is_told_so(server: Running) -> None:
+    """503 with a time to return: nothing can be closed without losing what was asked."""
+    busy = [await Client.of(server) for _ in range(TERMS.connections)]
+    for client in busy:
+        await client.say("GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    await until(lambda: len(server.server.server_state.tasks) == TERMS.connections)
+    extra = await Client.of(server)
+    answer, _ = await extra.ended()
+    extra.writer.close()
+    assert status_of(answer) == 503
+    assert b"retry-after" in answer.lower()
+    for client in busy:
+        assert status_of((await client.ended())[0]) == 200
+        client.writer.close()
+
+
+async def test_leaving_ends_every_connection_with_an_answer() -> None:
+    """Told to stop while requests are under way and come: all are answered, each the last of its line."""
+    async with running(linger_s=1.0) as leaving, httpx.AsyncClient() as client:
+        address = f"http://127.0.0.1:{leaving.port}"
+        assert "connection" not in (await client.get(address)).headers
+        slow = asyncio.create_task(client.get(address + "/slow"))
+        while len(leaving.server.server_state.tasks) < 1:
+            await asyncio.sleep(0)
+        leaving.server.should_exit = True
+        answers = []
+        while not slow.done():
+            try:
+                answers.append(await client.get(address))
+            except httpx.ConnectError:
+                break  # the listener is gone; nothing that was accepted was dropped
+            await asyncio.sleep(0.1)
+        last = await slow
+        assert last.status_code == 200
+        assert {answer.status_code for answer in answers} == {200}
+        assert [answer.headers.get("connection") for answer in answers[3:]] == ["close"] * len(answers[3:])
+        assert len(answers) > 5
+
+
+async def test_a_request_on_its_way_when_we_leave_is_still_answered() -> None:
+    """On a connection that was idle, just before it would have been closed."""
+    async with running() as leaving:
+        client = await Client.of(leaving)
+        await client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await client.reader.readuntil(b"\r\n\r\n0")
+        leaving.server.should_exit = True
+        while leaving.server.servers[0].is_serving():
+            await asyncio.sleep(0.01)
+        await client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer, _ = await client.ended()
+        client.writer.close()
+        assert status_of(answer) == 200
+        assert b"connection: close" in answer.lower()
+
+
+POST = "POST /events HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine-1\r\nContent-Length: {}\r\n"
+
+
+async def test_a_post_that_does_not_fit_is_answered_before_its_body_and_the_connection_goes_on() -> None:
+    """The head alone is answered; its body is passed over, and the next request is served as ever."""
+    async with running(bounds=Bounds(body_bytes=2_000)) as crowded:
+        client = await Client.of(crowded)
+        await client.say(POST.format(1_500) + "\r\n")
+        head = await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 1)
+        assert status_of(head) == 503
+        assert b"retry-after: 3\r\n" in head
+        assert b"x-request-id: mine-1\r\n" in head
+        assert b"connection: close" not in head
+        told = json.loads(
+            await client.reader.readexactly(int(head.partition(b"content-length: ")[2].split()[0]))
+        )
+        assert (told["error"], told["code"]) == ("unavailable", "SERVICE_UNAVAILABLE")
+        await client.say(b"x" * 1_500 + POST.format(900).encode() + b"\r\n" + b"y" * 900)
+        head = await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 1)
+        assert status_of(head) == 200
+        assert await client.reader.readexactly(3) == b"900"
+        client.writer.close()
+        assert crowded.registry.get_sample_value("turned_away_total", {"cause": "bodies"}) == 1
+
+
+async def test_a_post_that_asks_first_whether_to_send_is_told_no_and_the_connection_ends() -> None:
+    """With `Expect: 100-continue` nobody knows whether the body follows."""
+    async with running(bounds=Bounds(body_bytes=2_000)) as crowded:
+        client = await Client.of(crowded)
+        await client.say(POST.format(1_500) + "Expect: 100-continue\r\n\r\n")
+        answer, took = await client.ended()
+        client.writer.close()
+        assert status_of(answer) == 503
+        assert answer.count(b"HTTP/1.1") == 1
+        assert b"connection: close" in answer
+        assert took < 1
+
+
+async def test_a_post_that_was_turned_away_and_then_drips_its_body_is_cut_all_the_same() -> None:
+    async with running(bounds=Bounds(body_bytes=2_000)) as crowded:
+        client = await Client.of(crowded)
+        await client.say(POST.format(1_500) + "\r\n")
+        answer, took = await client.ended()
+        client.writer.close()
+        assert status_of(answer) == 503
+        assert TERMS.drain_s <= took <= TERMS.drain_s + SWEEP_S + SLACK_S
+
+
+async def test_a_body_that_ends_after_its_answer_leaves_no_connection_behind(server: Running) -> None:
+    """Answered before its body was read, it is kept as long as any other, and no longer."""
+    client = await Client.of(server)
+    await client.say("POST /quick HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
+    assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    await client.say("cd")
+    await asyncio.wait_for(client.ended(), KEEP_ALIVE_S + SLACK_S)

@@ -1,0 +1,29 @@
+"""`/destinations/{id}/status-callback`: who is told is a destination's choice; where, an operator's."""
+
+import jsonschema
+import pytest
+
+from app.api.response_schemas import SHAPES
+from tests.api.world import World
+
+
+async def test_it_is_off_until_switched_on_and_twice_is_once(world: World) -> None:
+    """On, on, off, off: two acts in the audit."""
+    path = f"/destinations/{(await world.made())['id']}/status-callback"
+    before = (await world.call("GET", path)).json()
+    jsonschema.validate(before, {**SHAPES["StatusCallback"], "additionalProperties": False})
+    assert (before["enabled"], before["waiting"], before["problem"]) == (False, 0, None)
+    for enabled in (True, True, False, False):
+        answer = (await world.call("POST", path, {"enabled": enabled})).json()
+        assert answer["enabled"] is enabled
+        assert (await world.call("GET", path)).json() == answer
+    assert (await world.acts())[-2:] == ["destination.callback_changed"] * 2
+
+
+@pytest.mark.parametrize("name", ["url", "address", "STATUS_CALLBACK_URL"])
+async def test_no_caller_chooses_the_address(world: World, name: str) -> None:
+    """A body that names one is refused whole."""
+    path = f"/destinations/{(await world.made())['id']}/status-callback"
+    answer = await world.call("POST", path, {"enabled": True, name: "http://169.254.169.254/"})
+    assert answer.status_code == 422
+    assert (await world.call("GET", path)).json()["enabled"] is False

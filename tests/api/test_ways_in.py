@@ -1,0 +1,308 @@
+"""`POST /events` has one endpoint, in front of the framework, whatever its query and however it came."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from app.api.application import create_api
+from app.domain.event import Event, Rejection
+from app.ingest.intake import Result
+from app.server.connection_limits import Terms
+from app.server.server import TLS_ONLY, Server
+from tests.api.world import BOOTSTRAP, World
+
+# With and without a query, which here says what holds anyway.
+PLAIN, ASKING = "/events", "/events?dry_run=false"
+JSON = {"Content-Type": "application/json"}
+
+
+class TakesAll:
+    """An intake that accepts whatever it is given."""
+
+    async def receive(self, events: Sequence[Event | Rejection], *, allowed: Any, low: bool) -> list[Result]:
+        return [Result(n, getattr(event, "event_id", None), "accepted") for n, event in enumerate(events)]
+
+
+def application(world: World, registry: CollectorRegistry | None = None) -> Any:
+    return create_api(replace(world.wiring, intake=TakesAll(), registry=registry or CollectorRegistry()))
+
+
+@asynccontextmanager
+async def served(app: Any, *headers: tuple[str, str]) -> AsyncIterator[int]:
+    """Serve an application as the process does; yields the port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Server(
+            app,
+            host="127.0.0.1",
+            port=0,
+            keep_alive_s=5,
+            linger_s=0,
+            terms=Terms(),
+            registry=CollectorRegistry(),
+            gauges=app.state.gauges if hasattr(app, "state") else None,
+            headers=headers,
+        )
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            await asyncio.sleep(0)
+        yield int(listener.getsockname()[1])
+        server.should_exit = True
+        await asyncio.wait_for(serving, 10)
+
+
+async def every_way(
+    world: World, content: bytes, headers: dict[str, str], registry: CollectorRegistry | None = None
+) -> list[httpx.Response]:
+    """Send the same request each way."""
+    app = application(world, registry)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        within = [await client.post(way, content=content, headers=headers) for way in (PLAIN, ASKING)]
+    async with served(app) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        return [await client.post(PLAIN, content=content, headers=headers), *within]
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status"),
+    [
+        pytest.param(b'{"destination_id": "dst_1", "event_id": "e"}', JSON, 202, id="an event"),
+        pytest.param(b'[{"destination_id": "d"}, {"destination_id": "d"}]', JSON, 202, id="a list"),
+        pytest.param(
+            b'{"destination_id": "d"}\n', {"Content-Type": "application/x-ndjson"}, 202, id="lines of events"
+        ),
+        pytest.param(b"{", JSON, 400, id="a body that is no JSON"),
+        pytest.param(b'{"a": 1, "a": 2}', JSON, 400, id="a body with two readings"),
+        pytest.param(b"[]", JSON, 422, id="a batch of nothing"),
+        pytest.param(b"1", JSON, 400, id="a number"),
+        pytest.param(b"[" + b"{}," * 5000 + b"{}]", JSON, 413, id="too many events"),
+        pytest.param(b" " * (5 * 1024 * 1024 + 1), JSON, 413, id="too large a body"),
+        pytest.param(b"{}", {}, 415, id="no media type"),
+        pytest.param(b"{}", {**JSON, "Content-Encoding": "gzip"}, 415, id="a compressed body"),
+        pytest.param(b"{}", {**JSON, "X-Api-Key": "nobody"}, 401, id="a key that is none"),
+        pytest.param(b"{}", {**JSON, "X-Api-Key": ""}, 401, id="no key"),
+    ],
+)
+async def test_all_ways_answer_alike(
+    world: World, content: bytes, headers: dict[str, str], status: int
+) -> None:
+    """Status, body and headers; only the request's own id differs, and the server's date."""
+    answers = await every_way(world, content, {"X-Api-Key": BOOTSTRAP, **headers})
+    assert answers[0].headers.pop("Date")
+    for answer in answers:
+        assert answer.headers.pop("X-Request-Id")
+        assert answer.status_code == status
+        assert answer.content == answers[0].content
+        assert dict(answer.headers) == dict(answers[0].headers)
+
+
+async def test_all_ways_want_the_same_scope(world: World) -> None:
+    """A key that may only read sends no events."""
+    key = await world.key("events:read")
+    answers = await every_way(world, b"{}", {**JSON, "X-Api-Key": key})
+    assert [answer.status_code for answer in answers] == [403] * 3
+    assert len({answer.content for answer in answers}) == 1
+
+
+async def test_all_ways_are_counted_under_one_route(world: World) -> None:
+    """The metrics do not tell them apart."""
+    registry = CollectorRegistry()
+    await every_way(world, b'{"destination_id": "d"}', {**JSON, "X-Api-Key": BOOTSTRAP}, registry)
+    samples = [
+        sample.value
+        for metric in registry.collect()
+        for sample in metric.samples
+        if sample.name == "http_requests_total" and sample.labels.get("route") == "/events"
+    ]
+    assert samples == [3.0]
+
+
+class Breaks:
+    """An intake with a defect."""
+
+    async def receive(self, events: Sequence[Event | Rejection], *, allowed: Any, low: bool) -> list[Result]:
+        raise ZeroDivisionError
+
+
+async def exchanged(port: int, *parts: bytes) -> bytes:
+    """Write these parts to a fresh connection, one after another, and return all that comes until its end."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for part in parts:
+        writer.write(part)
+        await writer.drain()
+    got = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    return got
+
+
+def post(body: bytes, *more: str, version: str = "1.1") -> bytes:
+    lines = [f"POST /events HTTP/{version}", "Host: x", f"X-Api-Key: {BOOTSTRAP}", *more]
+    lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+EVENT = b'{"destination_id": "d", "event_id": "e%d"}'
+EVENT_OF = {"destination_id": "d"}
+CLOSE = "Connection: close"
+
+
+async def test_posts_that_come_together_are_answered_in_their_order(world: World) -> None:
+    """Whichever way each of them takes: pipelined ones wait for the one before."""
+    async with served(application(world)) as port:
+        asked = [EVENT % number for number in range(4)]
+        got = await exchanged(port, b"".join(map(post, asked)) + post(EVENT % 4, CLOSE))
+    assert got.count(b"HTTP/1.1 202") == 5
+    assert [got.index(b'"e%d"' % number) for number in range(5)] == sorted(
+        got.index(b'"e%d"' % number) for number in range(5)
+    )
+
+
+async def test_a_connection_that_is_to_be_closed_is(world: World) -> None:
+    """Asked by header, or by the version of HTTP; and the answer says so."""
+    async with served(application(world)) as port:
+        for one in (post(EVENT % 1, CLOSE), post(EVENT % 1, version="1.0")):
+            got = await exchanged(port, one)
+            assert got.startswith(b"HTTP/1.1 202")
+            assert b"connection: close" in got
+
+
+async def test_a_body_may_come_in_pieces_and_unannounced(world: World) -> None:
+    """In chunks of HTTP, byte by byte, or after 100 Continue."""
+    chunked = post(b"").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked\r\nConnection: close")
+    body = EVENT % 7
+    async with served(application(world)) as port:
+        for parts in (
+            [chunked, *(b"1\r\n%c\r\n" % letter for letter in body), b"0\r\n\r\n"],
+            [b"%c" % letter for letter in post(body, CLOSE)],
+            [post(body, CLOSE, "Expect: 100-continue")],
+        ):
+            got = await exchanged(port, *parts)
+            assert b"HTTP/1.1 202" in got
+            assert b'"e7"' in got
+
+
+async def test_a_defect_is_answered_and_the_connection_goes_on(world: World) -> None:
+    """500 in the one shape, with nothing of the event in it."""
+    app = create_api(replace(world.wiring, intake=Breaks(), registry=CollectorRegistry()))
+    async with served(app) as port:
+        got = await exchanged(port, post(EVENT % 1), post(EVENT % 2, CLOSE))
+    assert got.count(b"HTTP/1.1 500") == 2
+    assert b'"error":"internal"' in got
+    assert b'"e1"' not in got
+
+
+async def test_a_caller_that_hangs_up_harms_nobody(world: World) -> None:
+    """Neither in the middle of its body nor before its answer."""
+    app = application(world)
+    async with served(app) as port:
+        for part in (post(EVENT % 1)[:-5], post(EVENT % 1)):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(part)
+            await writer.drain()
+            writer.transport.abort()
+        until = time.monotonic() + 5
+        while app.state.gauges._posts and time.monotonic() < until:
+            await asyncio.sleep(0)
+        assert app.state.gauges._posts == 0
+        assert b"HTTP/1.1 202" in await exchanged(port, post(EVENT % 2, CLOSE))
+
+
+@pytest.mark.parametrize("told", ["%d ", "%d\t", f"{'0' * 24}%d", f"{'0' * 5000}%d"])
+async def test_a_length_is_charged_however_it_is_spelt(world: World, told: str) -> None:
+    """The server's parser takes blanks behind it and zeros before it: neither makes a body weigh nothing."""
+    app = application(world)
+    head = post(b"").replace(b"Content-Length: 0", b"Content-Length: " + (told % 1000).encode())
+    async with served(app) as port:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head)
+        until = time.monotonic() + 5
+        while not app.state.gauges._posts and time.monotonic() < until:
+            await asyncio.sleep(0)
+        assert app.state.gauges._held == 1000  # what is declared, as it is less than the reserve
+        writer.transport.abort()
+        while app.state.gauges._posts and time.monotonic() < until:
+            await asyncio.sleep(0)
+        assert app.state.gauges._held == 0
+        too_large = told % (5 * 1024 * 1024 + 1)
+        got = await exchanged(port, head.replace((told % 1000).encode(), f"{too_large}\r\n{CLOSE}".encode()))
+        assert got.startswith(b"HTTP/1.1 413")
+
+
+async def test_browsers_are_kept_to_tls_where_it_is_required(world: World) -> None:
+    """On every answer: a post's, a page's, the server's own."""
+    async with served(application(world), *TLS_ONLY) as port:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            for answer in (await client.post("/events", json={}), await client.get("/console/sign-in")):
+                assert answer.headers["strict-transport-security"] == "max-age=31536000"
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"no HTTP\r\n\r\n")
+        assert b"strict-transport-security: max-age=31536000" in await reader.read()
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "problems"),
+    [
+        pytest.param("dry_run=perhaps", {("dry_run", "not_a_boolean")}, id="no boolean"),
+        pytest.param("priority=high", {("priority", "not_in_list")}, id="no priority"),
+        pytest.param("mapping_id=" + "m" * 65, {("mapping_id", "too_long")}, id="too long an id"),
+        pytest.param("dryrun=true", {("dryrun", "unknown_parameter")}, id="an unknown parameter"),
+        pytest.param(
+            "dry_run=true&dry_run=false", {("dry_run", "duplicate")}, id="a parameter that is given twice"
+        ),
+        pytest.param("ada%40example.com=1", {("?", "unknown_parameter")}, id="a name that may be a value"),
+    ],
+)
+async def test_a_query_that_cannot_be_read_is_refused(
+    world: World, query: str, problems: set[tuple[str, str]]
+) -> None:
+    """422 with each parameter, and nothing is taken."""
+    answer = await world.call("POST", f"/events?{query}", [EVENT_OF])
+    assert answer.status_code == 422
+    assert answer.json()["error"] == "invalid"
+    assert {(one["field"], one["problem"]) for one in answer.json()["fields"]} == problems
+
+
+async def test_a_query_sets_what_events_leave_out(world: World) -> None:
+    """Destination and mapping, priority and dry run reach the events as before."""
+    came: list[Any] = []
+
+    class Notes(TakesAll):
+        async def receive(self, events: Any, *, allowed: Any, low: bool) -> list[Result]:
+            came.append((events[0].destination_id, events[0].mapping_id, low))
+            return await super().receive(events, allowed=allowed, low=low)
+
+    app = create_api(replace(world.wiring, intake=Notes(), registry=CollectorRegistry()))
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        answer = await client.post(
+            "/events?destination_id=dst_1&mapping_id=map_1&priority=low",
+            content=b'{"x": 1}',
+            headers={**JSON, "X-Api-Key": BOOTSTRAP},
+        )
+    assert answer.status_code == 202
+    assert came == [("dst_1", "map_1", True)]
+
+
+class OutOfMemory(TakesAll):
+    """An intake for which there is no memory."""
+
+    async def receive(self, events: Sequence[Event | Rejection], *, allowed: Any, low: bool) -> list[Result]:
+        raise MemoryError
+
+
+async def test_a_request_for_which_memory_runs_out_is_to_be_sent_again(world: World) -> None:
+    """503 with a time to return: a journey takes 500 for a defect of its event."""
+    app = create_api(replace(world.wiring, intake=OutOfMemory(), registry=CollectorRegistry()))
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        answer = await client.post(PLAIN, content=EVENT % 1, headers={**JSON, "X-Api-Key": BOOTSTRAP})
+    assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
+    assert answer.headers["Retry-After"]

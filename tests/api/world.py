@@ -1,0 +1,232 @@
+"""The web as tests use it: the real application, a real Postgres, fakes for Amazon and the road."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import httpx
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from app.api.application import create_api
+from app.api.context import CannotTell, Declined, Granted, Misconfigured, NotVisible, Visible, Wiring
+from app.crypto import NamedKey, Vault
+from app.domain.destination import Region
+from app.domain.ids import AdvertiserId, DestinationNumber
+
+BOOTSTRAP = "bootstrap-key-of-thirty-two-letters"
+PUBLIC = "https://conversions.example"
+ACCESS, REFRESH = "Atza|access-token-of-the-test", "Atzr|refresh-token-of-the-test"
+
+
+@dataclass
+class FakeSignIn:
+    """Amazon's sign-in: codes that it knows, each good once, and only with the right verifier."""
+
+    codes: dict[str, Granted] = field(default_factory=dict)
+    challenges: dict[str, str] = field(default_factory=dict)
+    exchanged: list[str] = field(default_factory=list)
+    unavailable: bool = False
+    unknown: bool = False
+
+    def authorize_url(self, region: Region, *, state: str, code_verifier: str) -> str:
+        digest = hashlib.sha256(code_verifier.encode()).digest()
+        challenge = base64.urlsafe_b64encode(digest).decode().rstrip("=")
+        self.challenges[state] = challenge
+        asked = {"state": state, "code_challenge": challenge, "code_challenge_method": "S256"}
+        return f"https://amazon.example/{region.value.lower()}/ap/oa?{urlencode(asked)}"
+
+    async def exchange(
+        self, region: Region, *, code: str, code_verifier: str
+    ) -> Granted | Declined | Misconfigured | CannotTell:
+        self.exchanged.append(code)
+        if self.unknown:
+            return Misconfigured()
+        if self.unavailable:
+            return CannotTell()
+        digest = hashlib.sha256(code_verifier.encode()).digest()
+        if base64.urlsafe_b64encode(digest).decode().rstrip("=") not in self.challenges.values():
+            return Declined()
+        return self.codes.pop(code, None) or Declined()
+
+
+@dataclass
+class FakeAdvertisers:
+    """Amazon's advertisers: those that the signed-in user can see."""
+
+    visible: set[tuple[str, str]] = field(default_factory=set)
+    unavailable: bool = False
+    declines: bool = False  # no token is good here
+    currency: str | None = None
+
+    async def __call__(
+        self, region: Region, *, access_token: str, advertiser_id: AdvertiserId
+    ) -> Visible | NotVisible | CannotTell | Declined:
+        if self.unavailable:
+            return CannotTell()
+        if self.declines:
+            return Declined()
+        if (region.value, advertiser_id) in self.visible:
+            return Visible("Acme", self.currency)
+        return NotVisible(tuple(id_ for where, id_ in sorted(self.visible) if where == region.value))
+
+
+@dataclass
+class FakeRoad:
+    """The road: how many events wait, and in which order the web asked for what."""
+
+    owed: dict[int, int] = field(default_factory=dict)
+    asked: list[tuple[str, int]] = field(default_factory=list)
+
+    async def quiesce(self, destination: DestinationNumber) -> None:
+        self.asked.append(("quiesce", destination))
+
+    async def waiting(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
+        self.asked.append(("waiting", destination))
+        return self.owed.get(destination, 0)
+
+    async def discard(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
+        self.asked.append(("discard", destination))
+        return self.owed.pop(destination, 0)
+
+    async def wake(self, destination: DestinationNumber) -> None:
+        self.asked.append(("wake", destination))
+
+
+@dataclass
+class World:
+    """One application with its fakes. `call` goes through all of it, as the bootstrap key by default."""
+
+    engine: AsyncEngine
+    sign_in: FakeSignIn
+    advertisers: FakeAdvertisers
+    road: FakeRoad
+    wiring: Wiring
+    client: httpx.AsyncClient
+    now: datetime = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+    elapsed: float = 1000.0
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        key: str | None = BOOTSTRAP,
+        headers: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> httpx.Response:
+        given = dict(headers or {})
+        if key is not None:
+            given.setdefault("Authorization", f"Bearer {key}")
+        if body is not None:
+            given.setdefault("Content-Type", "application/json")
+            settings["content"] = body if isinstance(body, bytes) else json.dumps(body)
+        return await self.client.request(method, path, headers=given, **settings)
+
+    async def made(self, **changes: Any) -> dict[str, Any]:
+        """Make a destination and return it."""
+        answer = await self.call("POST", "/destinations", {**DESTINATION, **changes})
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    async def mapped(self, destination: str, **changes: Any) -> dict[str, Any]:
+        """Make a mapping of a destination and return it."""
+        answer = await self.call("POST", f"/destinations/{destination}/mappings", {**MAPPING, **changes})
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    async def published(self, destination: str, **changes: Any) -> dict[str, Any]:
+        """Make and publish a mapping of a destination and return it."""
+        mapping = await self.mapped(destination, **changes)
+        answer = await self.call("POST", f"/destinations/{destination}/mappings/{mapping['id']}/publish")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def state_of_sign_in(self, destination: str) -> str:
+        """Begin a sign-in and return its state."""
+        answer = await self.call("POST", f"/destinations/{destination}/connect")
+        assert answer.status_code == 200, answer.text
+        return parse_qs(urlsplit(answer.json()["authorize_url"]).query)["state"][0]
+
+    async def connected(self, destination: dict[str, Any]) -> dict[str, Any]:
+        """Take a destination through the sign-in and return it."""
+        state = await self.state_of_sign_in(destination["id"])
+        self.grant("code-1")
+        self.advertisers.visible.add((destination["region"], destination["advertiser_id"]))
+        answer = await self.back(state=state, code="code-1", json=True)
+        assert answer.status_code == 200, answer.text
+        return (await self.call("GET", f"/destinations/{destination['id']}")).json()
+
+    def grant(self, code: str) -> None:
+        """Let Amazon give tokens for a code."""
+        self.sign_in.codes[code] = Granted(ACCESS, REFRESH, 3600)
+
+    async def back(self, *, json: bool = False, html: bool = False, **query: str) -> httpx.Response:
+        """Come back from Amazon, without any key."""
+        accept = "application/json" if json else "text/html" if html else "*/*"
+        return await self.call(
+            "GET", "/oauth/amazon/callback", key=None, headers={"Accept": accept}, params=query
+        )
+
+    async def key(self, *scopes: str, **limits: Any) -> str:
+        """Make a key and return it."""
+        answer = await self.call("POST", "/keys", {"name": "a key", "scopes": list(scopes), **limits})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["key"])
+
+    async def sql(self, statement: str, **values: Any) -> Any:
+        """Run a statement and return its rows, if it has any."""
+        async with self.engine.begin() as connection:
+            found = await connection.execute(text(statement), values)
+            return found.all() if found.returns_rows else None
+
+    async def acts(self) -> list[str]:
+        """Return what the audit says was done, oldest first."""
+        return [row.act for row in await self.sql("SELECT act FROM audit ORDER BY id")]
+
+
+DESTINATION = {"name": "Acme US", "advertiser_id": "580123456789", "region": "NA", "currency": "USD"}
+MAPPING = {
+    "name": "Cart",
+    "action": "send_events",
+    "event_type": "ADD_TO_SHOPPING_CART",
+    "event_source": "WEBSITE",
+    "event_name": "Added to cart",
+    "country_code": {"path": "user.country", "default": "US"},
+    "fields": {"event_timestamp": {"path": "event.timestamp"}, "email": {"path": "user.email"}},
+    "custom_data": [{"name": "brand", "path": "event.properties.brand"}],
+    "consent": {"mode": "granted"},
+}
+EVENT = {
+    "event_id": "ord-1001",
+    "event": {"name": "addToCart", "timestamp": "2026-11-24T11:00:00Z", "properties": {"brand": "acme"}},
+    "user": {"email": "ada@example.com"},
+}
+
+
+def make_world(engine: AsyncEngine) -> World:
+    """Return a world on an engine."""
+    sign_in, advertisers, road = FakeSignIn(), FakeAdvertisers(), FakeRoad()
+    wiring = Wiring(
+        engine=engine,
+        vault=Vault([NamedKey("test", b"k" * 32)]),
+        sign_in=sign_in,
+        find_advertiser=advertisers,
+        road=road,
+        public_url=PUBLIC,
+        development=True,
+        bootstrap_key_digest=hashlib.sha256(BOOTSTRAP.encode()).digest(),
+        pepper=b"pepper",
+        now=lambda: world.now,
+        monotonic=lambda: world.elapsed,
+    )
+    transport = httpx.ASGITransport(create_api(wiring), raise_app_exceptions=True)
+    client = httpx.AsyncClient(transport=transport, base_url="http://testserver")
+    world = World(engine, sign_in, advertisers, road, wiring, client)
+    return world

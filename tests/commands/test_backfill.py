@@ -1,0 +1,323 @@
+"""`backfill`: rows become events through the front door; killed it goes on; no value is told or kept."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from app.commands.checkpoint import Bookmark, FilledIn
+from app.commands.import_rows import FileError, Row, read_csv, read_ndjson
+from tests.pipeline.processes import ADMIN, ROOT, Operator, Product
+from tests.pipeline.world import BEGAN, eventually
+
+HEADER = "event_id,event.timestamp,event.total:number,event.brand,user.email"
+
+
+def rows_of(text: str | bytes, **more: Any) -> list[Row]:
+    return list(read_csv(BytesIO(text.encode() if isinstance(text, str) else text), **more))
+
+
+def test_a_csv_row_becomes_the_event_that_its_header_describes() -> None:
+    """Dotted paths nest; kinds are as the header says; an empty cell is absent; quotes may span lines."""
+    text = (
+        'a.b,a.c:number,a.d:boolean,a.e:json,"a[""f g""]"\n1,2.5,TRUE,"[1,{""x"":null}]","two\nlines"\n,,,,\n'
+    )
+    first, second = rows_of(text)
+    assert json.loads(first.event or b"") == {
+        "a": {"b": "1", "c": 2.5, "d": True, "e": [1, {"x": None}], "f g": "two\nlines"}
+    }
+    assert json.loads(second.event or b"") == {}
+    assert second.end == len(text)
+
+
+@pytest.mark.parametrize(
+    ("row", "problem", "column"),
+    [
+        pytest.param(b"e1,t,twelve,x,y", "cell_not_a_number", "event.total", id="a word for a number"),
+        pytest.param(b"e1,t,1e999,x,y", "cell_not_json", None, id="an infinite number"),
+        pytest.param(b"e1,t,1", "row_has_other_columns", None, id="cells are missing"),
+        pytest.param(b"e1,t,1,x,y,z", "row_has_other_columns", None, id="a cell too many"),
+        pytest.param(b"e1,t,1,\xff,y", "row_not_utf8", None, id="not UTF-8"),
+        pytest.param(b"e1,t,1," + b"x" * 1_100_000 + b",y", "row_too_long", None, id="a line without end"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_told_by_number_and_column(
+    row: bytes, problem: str, column: str | None
+) -> None:
+    """And its neighbours are read all the same."""
+    bad, good = rows_of(HEADER.encode() + b"\n" + row + b"\ne2,t,1,x,y\n")
+    assert (bad.number, bad.problem, bad.column, bad.event) == (2, problem, column, None)
+    assert (good.number, good.problem) == (3, None)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["user.email,user", "user.email,user.email", "user..email", "a,", "items[0]", "value:money", ""],
+)
+def test_a_header_that_can_be_read_two_ways_is_refused(header: str) -> None:
+    """The whole file is: every row would be wrong."""
+    with pytest.raises(FileError, match=r"^(Row 1|The file is empty)"):
+        rows_of(f"{header}\n1,2\n" if header else "")
+
+
+def test_quotes_that_do_not_close_end_the_reading_at_their_row() -> None:
+    """What comes behind cannot be told apart from the cell."""
+    read = []
+    with pytest.raises(FileError, match=r"^Row 3: ") as told:
+        read += list(read_csv(BytesIO(b'a,b\n1,2\n3,"secret" 4\n5,6\n')))
+    assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("reader", [read_csv, read_ndjson], ids=["csv", "ndjson"])
+def test_reading_on_from_any_row_gives_the_rest(reader: Any) -> None:
+    """Offsets are places in the file, whatever quotes, blank lines and byte order marks lie between."""
+    text = (
+        b'\xef\xbb\xbfa,b\r\n"1\n1",\xc3\xa4\r\n\r\n3,4\n5,6'
+        if reader is read_csv
+        else b'{"a":1}\n\n {"b":2}\n{"c":3}'
+    )
+    whole = list(reader(BytesIO(text)))
+    assert len(whole) == 3
+    for nth, row in enumerate(whole):
+        rest = list(reader(BytesIO(text), start=row.end, number=row.number))
+        assert [(one.number, one.end, one.event) for one in rest] == [
+            (one.number, one.end, one.event) for one in whole[nth + 1 :]
+        ]
+
+
+def test_a_report_lists_rows_in_spans_and_no_more_than_fit() -> None:
+    """However many rows are refused, the report stays one screen and says how many it leaves out."""
+    filled = FilledIn(0, 0)
+    for number in (*range(2, 5), 9, *range(1001, 2001, 2)):
+        filled.reject(number, "BAD_REQUEST timestamp_missing at event.timestamp")
+    (_, line) = filled.report(dry_run=False)
+    assert line.startswith(
+        "  Rejected: BAD_REQUEST timestamp_missing at event.timestamp: 504 (row 2-4, 9, 1001"
+    )
+    assert line.endswith(" and 302 more)")
+
+
+# --- The command, against a server that writes down what it is asked ------------------------------
+
+
+class Listening(ThreadingHTTPServer):
+    """Answers as the API would; the first answers may be others."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answering)
+        self.before: list[tuple[int, dict[str, str]]] = []
+        self.asked: list[tuple[float, str, list[bytes]]] = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Answering(BaseHTTPRequestHandler):
+    server: Listening
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        lines = body.split(b"\n")
+        self.server.asked.append((time.monotonic(), self.path, lines))
+        status, headers = self.server.before.pop(0) if self.server.before else (202, {})
+        results = [{"index": n, "event_id": None, "status": "accepted"} for n in range(len(lines))]
+        answer = {"results": results} if status == 202 else {"error": "unavailable", "detail": "Later."}
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def listening() -> Iterator[Listening]:
+    server = Listening()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def backfill(folder: Path, *words: str, given: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        command(*words),
+        env=environment(folder),
+        cwd=ROOT,
+        input=given,
+        capture_output=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "app", "backfill", *words]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "DATA_DIR": str(folder / "data"), "BOOTSTRAP_ADMIN_KEY": ADMIN}
+
+
+def test_it_waits_as_long_as_it_is_asked_to(listening: Listening, tmp_path: Path) -> None:
+    """Retry-After of a 429 and of a 503 is obeyed, and the same lines are sent again, with low priority."""
+    listening.before = [(429, {"Retry-After": "1"}), (503, {"Retry-After": "1"})]
+    (tmp_path / "f.ndjson").write_text('{"event_id": "a"}\n{"event_id": "b"}\n')
+    ended = backfill(
+        tmp_path, str(tmp_path / "f.ndjson"), "--destination", "dst_1", "--api", listening.address
+    )
+    assert ended.returncode == 0, ended.stderr
+    first, second, third = listening.asked
+    assert second[0] - first[0] >= 1
+    assert third[0] - second[0] >= 1
+    assert first[1:] == second[1:] == third[1:]
+    assert "priority=low" in first[1]
+    assert b"2 rows: 2 accepted" in ended.stdout
+
+
+def test_standard_input_is_read_like_a_file(listening: Listening, tmp_path: Path) -> None:
+    """A stream cannot be gone on with, so nothing is kept of it."""
+    ended = backfill(
+        tmp_path,
+        "-",
+        "--format",
+        "csv",
+        "--destination",
+        "dst_1",
+        "--api",
+        listening.address,
+        given=b"event_id\na\n",
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert listening.asked[0][2] == [b'{"event_id": "a"}']
+    assert not list(tmp_path.rglob("backfill/*"))
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [(401, b"refused with 401: Later."), (404, b"refused with 404"), (413, b"refused with 413")],
+)
+def test_what_will_not_pass_by_itself_ends_it_with_a_sentence(
+    listening: Listening, tmp_path: Path, status: int, sentence: bytes
+) -> None:
+    """A wrong key or a wrong address is told at once; where it stood is kept."""
+    listening.before = [(status, {})]
+    (tmp_path / "f.csv").write_text("event_id\na\n")
+    ended = backfill(tmp_path, str(tmp_path / "f.csv"), "--destination", "dst_1", "--api", listening.address)
+    assert ended.returncode == 1
+    assert sentence in ended.stderr
+
+
+def test_a_file_that_changed_in_between_is_not_gone_on_with(listening: Listening, tmp_path: Path) -> None:
+    """An offset means nothing in another file; `--restart` is the way."""
+    file = tmp_path / "f.csv"
+    file.write_text("event_id\na\n")
+    listening.before = [(401, {})]
+    words = (str(file), "--destination", "dst_1", "--api", listening.address)
+    assert backfill(tmp_path, *words).returncode == 1
+    file.write_text("event_id\na\nb\n")
+    ended = backfill(tmp_path, *words)
+    assert ended.returncode == 2
+    assert b"--restart" in ended.stderr
+    assert backfill(tmp_path, *words, "--restart").returncode == 0
+
+
+# --- The command, against the product -------------------------------------------------------------
+
+
+@pytest_asyncio.fixture
+async def product(database_url: str, tmp_path: Path) -> AsyncIterator[Product]:
+    running = Product(database_url, tmp_path / "log.txt")
+    running.start("sandbox", "sandbox")
+    running.serve("api")
+    running.ready(f"{running.amazon}/_sandbox/health", f"{running.api}/health/live")
+    yield running
+    running.close()
+
+
+def line(number: int) -> str:
+    if number % 1000 == 7:
+        return f"ord-{number},{BEGAN},1,acme,\n"  # nobody to match
+    if number % 1000 == 8:
+        return f"ord-{number},{BEGAN},much,acme,person{number}@example.com\n"
+    return f"ord-{number},{BEGAN},{number},acme,person{number}@example.com\n"
+
+
+def test_what_a_run_left_that_was_killed_while_it_wrote_goes_with_the_bookmark(tmp_path: Path) -> None:
+    """A bookmark is replaced in one step, from a nameless file beside it; another file's stays."""
+    mine, other = (Bookmark.of(tmp_path, tmp_path / name, "dst_1", None) for name in ("a.csv", "b.csv"))
+    for bookmark in (mine, other):
+        bookmark.write(FilledIn(0, 0))
+        bookmark.path.with_name(f".{bookmark.path.name}.x1y2z3").touch()
+    mine.forget()
+    left = {path.name for path in (tmp_path / "backfill").iterdir()}
+    assert left == {other.path.name, f".{other.path.name}.x1y2z3"}
+
+
+async def test_killed_in_the_middle_it_goes_on_and_every_row_is_there_once(
+    product: Product, tmp_path: Path
+) -> None:
+    """kill -9, the same command again: each row is accepted once, and the report names those that are not."""
+    rows, bad = 20_000, 20
+    file = tmp_path / "people.csv"
+    file.write_text(HEADER + "\n" + "".join(map(line, range(2, rows + 2))))
+    async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
+        operator = Operator(product, client)
+        dst = await operator.destination("4000000000001")
+        words = (str(file), "--destination", dst, "--api", product.api)
+        rehearsed = product.run("backfill", *words, "--dry-run")
+        assert "19,960 would be accepted" in rehearsed.stdout, rehearsed.stderr
+        assert (await operator.counts(dst))["accepted"] == 0
+
+        killed = subprocess.Popen(
+            command(*words),
+            cwd=ROOT,
+            env=product.environment,
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+
+        async def begun() -> bool:
+            return (await operator.counts(dst))["accepted"] > 2_000
+
+        await eventually(begun, seconds=60)
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        before = (await operator.counts(dst))["accepted"]
+        assert before < rows
+
+        # Killed while it was replaced, it has a nameless one beside it.
+        (bookmark,) = (tmp_path / "backfill").glob("*.json")
+        kept = bookmark.read_text()
+        assert "person" not in kept
+        assert "acme" not in kept
+        assert 0 < json.loads(kept)["row"] < rows
+
+        ended = product.run("backfill", *words)
+        counts = await operator.counts(dst)
+    assert ended.returncode == 1, ended.stderr
+    assert counts["accepted"] == rows - 2 * bad
+    assert "Going on behind row" in ended.stderr
+    told = re.search(r"20,000 rows: ([0-9,]+) accepted, ([0-9,]+) duplicates, 40 rejected", ended.stdout)
+    assert told is not None, ended.stdout
+    assert int(told[1].replace(",", "")) + int(told[2].replace(",", "")) == rows - 2 * bad
+    assert "BAD_REQUEST no_match_key" in ended.stdout
+    assert "cell_not_a_number in column event.total: 20 (row 8, 1008, 2008" in ended.stdout
+    assert "person" not in ended.stdout + ended.stderr
+    assert not list((tmp_path / "backfill").iterdir())

@@ -1,0 +1,229 @@
+"""`conformance`: our sandbox passes, another stand-in is judged honestly, a broken one fails by name."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sandbox import create_sandbox
+from sandbox.conformance import requests, signing
+from sandbox.conformance.caller import Caller
+from sandbox.conformance.command import Line, lines, run
+from tests.pipeline.other_amazon import OtherAmazon
+from tests.pipeline.processes import free_port
+
+Rewrite = Callable[[Scope, int, bytes], tuple[int, bytes]]
+
+
+class Altered:
+    """A stand-in in front of the sandbox that gives each answer another form."""
+
+    def __init__(self, app: ASGIApp, rewrite: Rewrite) -> None:
+        self._app = app
+        self._rewrite = rewrite
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start: Message = {}
+        body = b""
+
+        async def altered(message: Message) -> None:
+            nonlocal start, body
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            body += message.get("body", b"")
+            if message.get("more_body"):
+                return
+            status, content = self._rewrite(scope, start["status"], body)
+            headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
+            headers.append((b"content-length", str(len(content)).encode()))
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": content})
+
+        await self._app(scope, receive, altered)
+
+
+@contextmanager
+def served(app: ASGIApp) -> Iterator[str]:
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        thread.join(0.01)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> ASGIApp:
+    return create_sandbox(state_dir=tmp_path)
+
+
+def judged(url: str, region: str = "na", **more: Any) -> list[Line]:
+    with httpx.Client(timeout=20, trust_env=False) as http:
+        return list(lines(Caller(http, url, region, "sandbox-client", "sandbox-client", **more)))
+
+
+def failed(found: list[Line]) -> set[str]:
+    return {line.case.id for line in found if line.word == "FAIL"}
+
+
+@pytest.mark.parametrize("region", ["na", "eu", "fe"])
+def test_our_sandbox_keeps_the_contract(sandbox: ASGIApp, region: str) -> None:
+    """Every case passes; the one that differs is the one the documentation names."""
+    with served(sandbox) as url:
+        found = judged(url, region)
+    assert len(found) > 110
+    assert {line.case.id for line in found if line.word != "pass"} == {"oauth-client"}
+
+
+def test_every_case_has_a_name_of_its_own_and_a_source() -> None:
+    """So that a failure can be looked up."""
+    for region in ("na", "eu"):
+        found = [*signing.CASES, *requests.cases(region)]
+        assert len({case.id for case in found}) == len(found)
+        assert all(case.source and case.says for case in found)
+    apart = {case.id for case in requests.cases("na")} ^ {case.id for case in requests.cases("eu")}
+    assert apart == {"oas-no-consent", "gtm-consent-eea", "oas-eu-consent", "gtm-consent-ip"}
+
+
+async def test_a_stand_in_that_takes_everything_is_told_what_it_takes() -> None:
+    """The second stand-in of these tests is no judge of events: it passes in what it answers well."""
+    async with OtherAmazon().listening() as url:
+        found = await asyncio.to_thread(_of_other, url)
+    assert {line.case.id for line in found if line.word == "pass"} >= {
+        "sign-in",
+        "oauth-code",
+        "oauth-stray",
+        "dsp-advertisers",
+        "seg-207",
+        "oas-limit-500",
+        "seg-build-001",
+    }
+    assert failed(found) >= {"oauth-grant", "seg-207-partial", "oas-limit-501", "oas-001", "oas-keys-16"}
+    assert next(line for line in found if line.case.id == "accounts").word == "differs"
+
+
+def _of_other(url: str) -> list[Line]:
+    with httpx.Client(timeout=20, trust_env=False) as http:
+        return list(lines(Caller(http, url, "eu", "a-client", "secret")))
+
+
+def _events(scope: Scope, status: int, body: bytes) -> Any:
+    return json.loads(body) if scope["path"].endswith("/create/events") and status == 207 else None
+
+
+def counted_from_one(scope: Scope, status: int, body: bytes) -> tuple[int, bytes]:
+    if (told := _events(scope, status, body)) is None:
+        return status, body
+    for one in (*told["success"], *told["error"]):
+        one["index"] += 1
+    return status, json.dumps(told).encode()
+
+
+def plain_200(scope: Scope, status: int, body: bytes) -> tuple[int, bytes]:
+    return (200 if status == 207 else status), body
+
+
+def silent_about_errors(scope: Scope, status: int, body: bytes) -> tuple[int, bytes]:
+    if (told := _events(scope, status, body)) is None:
+        return status, body
+    return status, json.dumps({"success": told["success"]}).encode()
+
+
+def everything_taken(scope: Scope, status: int, body: bytes) -> tuple[int, bytes]:
+    if (told := _events(scope, status, body)) is None:
+        return status, body
+    indexes = sorted(one["index"] for one in (*told["success"], *told["error"]))
+    return status, json.dumps({"success": [{"index": index} for index in indexes], "error": []}).encode()
+
+
+def errors_without_codes(scope: Scope, status: int, body: bytes) -> tuple[int, bytes]:
+    return status, b'{"detail": "no"}' if status >= 400 else body
+
+
+def token_of_any_grant(scope: Scope, status: int, body: bytes) -> tuple[int, bytes]:
+    if not scope["path"].endswith("/auth/o2/token") or status == 200:
+        return status, body
+    return 200, b'{"access_token": "a", "refresh_token": "r", "token_type": "bearer", "expires_in": 3600}'
+
+
+@pytest.mark.parametrize(
+    ("rewrite", "names"),
+    [
+        pytest.param(
+            counted_from_one, {"seg-207", "seg-207-partial", "oas-limit-500"}, id="indexes from one"
+        ),
+        pytest.param(plain_200, {"seg-207", "oas-types", "seg-build-001"}, id="200 for 207"),
+        pytest.param(silent_about_errors, {"seg-207-partial", "gtmdoc-001"}, id="an empty 207 for a refusal"),
+        pytest.param(
+            everything_taken, {"seg-207-partial", "oas-006", "oas-units", "amp-time-002"}, id="takes all"
+        ),
+        pytest.param(
+            errors_without_codes, {"oas-001", "oas-401", "oas-limit-501"}, id="errors without codes"
+        ),
+        pytest.param(
+            token_of_any_grant, {"oauth-grant", "oauth-once", "oauth-stray"}, id="tokens for nothing"
+        ),
+    ],
+)
+def test_a_broken_stand_in_fails_by_name(sandbox: ASGIApp, rewrite: Rewrite, names: set[str]) -> None:
+    """Each fault turns the cases red that speak of it, and leaves the sign-in alone."""
+    with served(Altered(sandbox, rewrite)) as url:
+        found = judged(url)
+    assert failed(found) >= names
+    assert found[0].word == "pass"
+
+
+def test_without_a_sign_in_nothing_else_is_claimed() -> None:
+    """Where nobody listens, the sign-in fails and all others are not run."""
+    found = judged(f"http://127.0.0.1:{free_port()}")
+    assert failed(found) == {"sign-in"}
+    assert {line.word for line in found[1:]} == {"not run"}
+
+
+def _asked(url: str, *, strict: bool = False) -> Any:
+    from argparse import Namespace
+
+    return Namespace(
+        url=url,
+        region=["na"],
+        advertiser="",
+        client_id="sandbox-client",
+        client_secret_file=None,
+        strict=strict,
+    )
+
+
+def test_the_exit_code_is_that_of_the_worst_line(
+    sandbox: ASGIApp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """0 where what differs is uncertain, 1 under --strict, each line with its source."""
+    settings: Any = None
+    with served(sandbox) as url:
+        assert run(settings, _asked(url)) == 0
+        assert run(settings, _asked(url, strict=True)) == 1
+    said = capsys.readouterr().out
+    assert "pass     oas-001                  an empty list of events is refused  [OAS 2]" in said
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://advertising-api.amazon.com", "https://api.amazon.co.uk/x", "https://www.amazon.com", "nowhere"],
+)
+def test_amazon_itself_is_left_alone(url: str) -> None:
+    """The cases send events that somebody would count."""
+    settings: Any = None
+    assert run(settings, _asked(url)) == 2

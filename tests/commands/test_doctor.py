@@ -1,0 +1,184 @@
+"""`doctor` finds each wrong by itself, and only that one."""
+
+import base64
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+from pydantic import SecretStr
+
+from app.commands.doctor import Facts, Grade, examine
+from app.settings import Settings
+from app.store import key_usage, migrate
+from app.store.balance import Result, finish
+from app.store.deployment import Deployment, read_deployment
+from app.store.partitions import make_ahead
+
+
+def checked(*, imbalance: int = 0, hours: int = 0) -> Result:
+    """The result of a balance check that many hours ago."""
+    at = datetime(2026, 11, 24, tzinfo=UTC) - timedelta(hours=hours)
+    wrong = {"destination_id": "dst_1", "day": None, "kind": "dead_count", "events": imbalance}
+    return Result(at, imbalance, 10, [wrong] if imbalance else [])
+
+
+KEYS = SecretStr(",".join(f"{name}:{base64.b64encode(bytes(range(32))).decode()}" for name in ("new", "old")))
+HEALTHY = Facts(
+    settings=Settings.model_construct(
+        app_env="production",
+        public_url="https://events.example.com",
+        encryption_keys=KEYS,
+        amazon_client_id="client",
+        amazon_client_secret=SecretStr("secret"),
+    ),
+    database=Deployment(
+        version=180_001,
+        fsync="on",
+        synchronous_commit="on",
+        full_page_writes="on",
+        max_connections=100,
+        superuser=False,
+        now=datetime(2026, 11, 24, tzinfo=UTC),
+        revision="0001",
+        days_ahead=7,
+        key_ids=frozenset({"new", "old"}),
+    ),
+    lag=timedelta(),
+    newest="0001",
+)
+
+
+def found(facts: Facts) -> dict[str, Grade]:
+    return {subject: grade for grade, _, subject in examine(facts) if grade is not Grade.OK}
+
+
+def test_a_healthy_production_has_nothing_to_say() -> None:
+    """No warning that operators would learn to ignore."""
+    assert found(HEALTHY) == {}
+
+
+@pytest.mark.parametrize(
+    ("fact", "value", "subject", "grade"),
+    [
+        ("fsync", "off", "fsync", Grade.FAILURE),
+        ("synchronous_commit", "off", "synchronous_commit", Grade.FAILURE),
+        ("synchronous_commit", "local", "synchronous_commit", Grade.FAILURE),
+        ("full_page_writes", "off", "full_page_writes", Grade.FAILURE),
+        ("version", 140_012, "database", Grade.FAILURE),
+        ("superuser", True, "database role", Grade.WARNING),
+        ("max_connections", 10, "max_connections", Grade.WARNING),
+        ("revision", None, "migrations", Grade.FAILURE),
+        ("revision", "0000", "migrations", Grade.FAILURE),
+        ("days_ahead", 1, "partitions", Grade.FAILURE),
+        ("days_ahead", -1, "partitions", Grade.WARNING),
+        ("key_ids", frozenset({"lost"}), "ENCRYPTION_KEYS", Grade.FAILURE),
+        ("checksums", False, "data checksums", Grade.WARNING),
+        ("checksum_failures", 2, "data checksums", Grade.FAILURE),
+        ("damaged", {"parcel_states.data_key": 1}, "damaged rows", Grade.FAILURE),
+        ("damaged", {"parcel_states.data_key": None}, "damaged rows", Grade.FAILURE),
+        ("balance", checked(imbalance=3), "balance", Grade.FAILURE),
+        ("balance", checked(hours=7), "balance", Grade.WARNING),
+        ("seals", {"new": 2**31, "old": 0}, "ENCRYPTION_KEYS", Grade.WARNING),
+    ],
+)
+def test_a_wrong_of_the_database_is_found(fact: str, value: object, subject: str, grade: Grade) -> None:
+    """One fact changed, one finding more."""
+    assert found(replace(HEALTHY, database=replace(HEALTHY.database, **{fact: value}))) == {subject: grade}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "subject", "grade"),
+    [
+        ("encryption_keys", None, "ENCRYPTION_KEYS", Grade.FAILURE),
+        ("amazon_client_secret", None, "Amazon", Grade.FAILURE),
+        ("public_url", "https://localhost", "PUBLIC_URL", Grade.FAILURE),
+        ("bootstrap_admin_key", SecretStr("0123456789abcdef" * 2), "BOOTSTRAP_ADMIN_KEY", Grade.WARNING),
+        ("bootstrap_admin_key", SecretStr("k" * 32), "BOOTSTRAP_ADMIN_KEY", Grade.FAILURE),
+        ("encryption_keys", SecretStr(f"new:{'A' * 43}="), "ENCRYPTION_KEYS", Grade.FAILURE),
+        ("app_env", "development", "APP_ENV", Grade.WARNING),
+    ],
+)
+def test_a_wrong_setting_is_found(setting: str, value: object, subject: str, grade: Grade) -> None:
+    """One setting changed, one finding more."""
+    changed = HEALTHY.settings.model_copy(update={setting: value})
+    assert found(replace(HEALTHY, settings=changed)) == {subject: grade}
+
+
+@pytest.mark.parametrize("seconds", [-3, 3])
+def test_a_clock_that_differs_is_a_warning(seconds: int) -> None:
+    """Either way round: event ages are judged by the database's clock."""
+    assert found(replace(HEALTHY, lag=timedelta(seconds=seconds))) == {"clock": Grade.WARNING}
+
+
+async def test_the_facts_are_read_from_a_real_database(database_url: str) -> None:
+    """Revision, partitions and the keys that stored values are sealed under."""
+    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    try:
+        assert (await read_deployment(connection)).key_ids == frozenset()
+        await connection.execute(
+            "INSERT INTO secrets VALUES ('pepper', $1)", bytes((5,)) + b"other" + bytes(40)
+        )
+        async with connection.transaction():
+            await make_ahead(connection)
+        facts = await read_deployment(connection)
+    finally:
+        await connection.close()
+    assert facts.revision == migrate.newest()
+    assert facts.days_ahead == 7
+    assert facts.key_ids == {"other"}
+    assert facts.fsync == "off"
+
+
+async def test_seals_are_bounded_by_the_parcels_since_a_key_was_first_used(database_url: str) -> None:
+    """A key that comes later counts from the oldest parcel that is still stored."""
+    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    try:
+        await key_usage.note(connection, "first")
+        await connection.execute("SELECT setval('parcel_ids', 5000)")
+        await key_usage.note(connection, "first")
+        await key_usage.note(connection, "second")
+        await connection.execute("SELECT setval('parcel_ids', 5007)")
+        facts = await read_deployment(connection)
+    finally:
+        await connection.close()
+    assert facts.seals == {"first": 5006, "second": 7}
+
+
+async def test_an_empty_database_is_read_too(empty_database_url: str) -> None:
+    """Before the first migration there is nothing to say of partitions and keys."""
+    connection = await asyncpg.connect(empty_database_url.replace("+asyncpg", ""))
+    try:
+        facts = await read_deployment(connection)
+    finally:
+        await connection.close()
+    assert (facts.revision, facts.days_ahead, facts.key_ids) == (None, None, None)
+
+
+@pytest.mark.parametrize("value", [b"", b"\x00" * 60, b"\x05\xff\xfe\x00ab" + bytes(40), b"\x04k1"])
+async def test_a_row_without_a_key_name_is_a_damaged_row(database_url: str, value: bytes) -> None:
+    """Not a key of a blank or garbled name that ENCRYPTION_KEYS lack."""
+    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    try:
+        await connection.execute("INSERT INTO secrets VALUES ('damaged', $1)", value)
+        await connection.execute("INSERT INTO secrets VALUES ('sound', $1)", b"\x03new" + bytes(40))
+        facts = await read_deployment(connection)
+    finally:
+        await connection.close()
+    assert facts.key_ids == {"new"}
+    assert facts.damaged == {"secrets.sealed": 1}
+    grades = found(replace(HEALTHY, database=replace(HEALTHY.database, damaged=facts.damaged)))
+    assert grades == {"damaged rows": Grade.FAILURE}
+
+
+async def test_the_last_balance_check_is_read(database_url: str) -> None:
+    """As the hourly check or the command left it."""
+    connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    try:
+        assert (await read_deployment(connection)).balance is None
+        await finish(connection, imbalance=0, batches=7, mismatches=[])
+        last = (await read_deployment(connection)).balance
+    finally:
+        await connection.close()
+    assert last is not None
+    assert (last.imbalance, last.batches, last.mismatches) == (0, 7, [])

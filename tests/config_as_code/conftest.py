@@ -1,0 +1,27 @@
+"""A real application beside the command's own functions, on one database."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from app.store.migrate import upgrade
+from tests.api.world import World, make_world
+
+
+@pytest_asyncio.fixture
+async def world(engine: AsyncEngine) -> AsyncIterator[World]:
+    """The API on the test's own database."""
+    made = make_world(engine)
+    yield made
+    await made.client.aclose()
+
+
+@pytest_asyncio.fixture
+async def empty_instance(empty_database_url: str) -> AsyncIterator[AsyncEngine]:
+    """Another instance, migrated and empty."""
+    await asyncio.to_thread(upgrade, empty_database_url)
+    made = create_async_engine(empty_database_url)
+    yield made
+    await made.dispose()

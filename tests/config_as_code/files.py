@@ -1,0 +1,69 @@
+"""Configuration files as tests write them."""
+
+import json
+from typing import Any
+
+import yaml
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.config_as_code import apply as applying
+from app.config_as_code import export
+from app.config_as_code.apply import Done, Terms
+from app.config_as_code.read import Refused, Wanted, read
+from app.store import destinations, mappings
+from tests.api.world import DESTINATION, MAPPING
+
+BY = "cli:test"
+
+
+def file(*wanted: dict[str, Any]) -> str:
+    """Write a file of these destinations."""
+    # Through JSON: what two destinations share would become an alias.
+    apart = json.loads(json.dumps({"version": 1, "destinations": wanted}))
+    return yaml.safe_dump(apart, sort_keys=False)
+
+
+def acme(*maps: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """A destination of a file; `maps` are its mappings, one Cart if none is given."""
+    return {**DESTINATION, **changes, "mappings": list(maps) or [MAPPING]}
+
+
+def wanted(text: str) -> list[Wanted]:
+    """Read a file that is right."""
+    found = read(text)
+    assert not isinstance(found, Refused), found
+    return found
+
+
+async def apply(engine: AsyncEngine, text: str, *, prune: bool = False) -> Done:
+    """Apply a file that can be applied."""
+    done = await applying.apply(engine, wanted(text), Terms(BY, prune))
+    assert isinstance(done, Done), done
+    return done
+
+
+async def plan(engine: AsyncEngine, text: str, *, prune: bool = False) -> Done:
+    """Plan a file that can be applied."""
+    done = await applying.rehearse(engine, wanted(text), Terms(BY, prune))
+    assert isinstance(done, Done), done
+    return done
+
+
+async def refused(engine: AsyncEngine, text: str) -> Refused:
+    """Apply a file that cannot be applied; planning it must say the same."""
+    found = read(text)
+    if isinstance(found, Refused):
+        return found
+    applied = await applying.apply(engine, found, Terms(BY))
+    planned = await applying.rehearse(engine, found, Terms(BY))
+    assert isinstance(applied, Refused), applied
+    assert planned == applied
+    return applied
+
+
+async def exported(engine: AsyncEngine, *, ids: bool = True) -> str:
+    """Export everything."""
+    async with engine.connect() as connection:
+        return export.export(
+            await destinations.everything(connection), await mappings.everything(connection), ids=ids
+        )

@@ -1,0 +1,237 @@
+"""Configuration as code: one file, planned, applied in one transaction, exported again."""
+
+import asyncio
+from fractions import Fraction
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.config_as_code import apply as applying
+from app.config_as_code.apply import Done, Terms
+from app.config_as_code.plan import Act
+from app.config_as_code.read import Refused
+from app.config_as_code.show import lines
+from tests.api.test_learned import WITH, WITHOUT, saw
+from tests.api.world import MAPPING, World
+from tests.config_as_code.files import BY, acme, apply, exported, file, plan, refused, wanted
+
+EU = {"name": "Acme EU", "advertiser_id": "580123456789", "region": "EU", "currency": "EUR"}
+
+
+async def test_applying_makes_publishes_and_pins_as_the_api_does(world: World) -> None:
+    """Read back over HTTP: a published mapping, a pinned name, the same acts in the audit."""
+    done = await apply(world.engine, file(acme(rate_limit={"requests_per_second": 2.5, "burst": 3})))
+    (one,) = done.destinations
+    shown = (await world.call("GET", f"/destinations/{one.id}")).json()
+    assert shown["published_mappings"] == 1
+    assert shown["rate_limit"] == {"requests_per_second": 2.5, "burst": 3}
+    (mapping,) = (await world.call("GET", f"/destinations/{one.id}/mappings")).json()["items"]
+    assert (mapping["published_version"], mapping["unpublished_changes"]) == (1, False)
+    (pin,) = (await world.call("GET", "/advertisers/580123456789/event-names")).json()["items"]
+    assert pin["name"] == MAPPING["event_name"]
+    assert await world.acts() == ["destination.created", "mapping.created", "mapping.published"]
+    assert {act["actor"] for act in (await world.call("GET", "/audit")).json()["items"]} == {BY}
+
+
+async def test_applying_twice_changes_nothing(world: World) -> None:
+    """No version, no edit, no audit row."""
+    text = file(acme(), acme(**EU))
+    await apply(world.engine, text)
+    before = await exported(world.engine), await world.acts()
+    assert (await apply(world.engine, text)).plan.acts == []
+    assert (await plan(world.engine, text)).plan.acts == []
+    assert (await exported(world.engine), await world.acts()) == before
+
+
+async def test_a_plan_says_what_an_apply_would_do_and_does_nothing(world: World) -> None:
+    """The same acts, the same members; nothing is left of it."""
+    await apply(world.engine, file(acme()))
+    before = await exported(world.engine), await world.acts()
+    changed = {**MAPPING, "fields": {**MAPPING["fields"], "phone": "user.phone"}}
+    text = file(acme(changed, currency="EUR"), acme(**EU))
+    planned = await plan(world.engine, text)
+    assert planned.plan.acts == [Act.CHANGE, Act.CHANGE, Act.MAKE, Act.MAKE]
+    (step, _) = planned.plan.steps
+    assert [tuple(one) for one in step.changes] == [("currency", "USD", "EUR")]
+    assert [tuple(one) for one in step.mappings[0].changes] == [("fields.phone", None, "user.phone")]
+    assert (await exported(world.engine), await world.acts()) == before
+    assert (await apply(world.engine, text)).plan.acts == planned.plan.acts
+
+
+async def test_one_refusal_leaves_nothing_of_the_whole_file(world: World) -> None:
+    """The second destination breaks the name rule: the first is not made either, and both problems show."""
+    other = {**MAPPING, "name": "Other", "event_name": "added to cart"}
+    unready = {"name": "No consent", "fields": {"email": "user.email"}}
+    found = await refused(world.engine, file(acme(), acme(other, unready, **EU)))
+    assert [one.at for one in found.wrong] == ["destinations[1].mappings[0]", "destinations[1].mappings[1]"]
+    assert "'Added to cart'" in found.wrong[0].sentence
+    assert "not_publishable" in found.wrong[1].sentence
+    assert await world.sql("SELECT 1 FROM destinations") == []
+    assert await world.acts() == []
+
+
+async def test_an_export_applied_to_an_empty_instance_exports_the_same(
+    world: World, empty_instance: AsyncEngine
+) -> None:
+    """Ids, numbers, drafts, words that YAML would bend: all of it comes back to the byte."""
+    odd = {
+        **MAPPING,
+        "name": "No: 'ja'",
+        "country_code": {"path": "user.country", "default": "NO"},
+        "event_type": "SIGN_UP",
+        "event_name": "Sign up",
+        "custom_data": [{"name": "plan", "const": 1.5}, {"name": "date", "const": "2026-01-02"}],
+    }
+    draft = {"name": "Später", "published": False, "fields": {"email": "user.email"}}
+    await apply(world.engine, file(acme(MAPPING, odd, draft), acme(dataset_name="acme-eu", **EU)))
+    text = await exported(world.engine)
+    await apply(empty_instance, text)
+    assert await exported(empty_instance) == text
+    assert (await plan(world.engine, text)).plan.acts == []
+
+
+async def test_things_of_one_name_are_told_apart_by_their_ids(
+    world: World, empty_instance: AsyncEngine
+) -> None:
+    """Made over HTTP, two destinations and two mappings may share a name: their export can be applied."""
+    one, other = await world.made(name="Twin"), await world.made(name="Twin")
+    for _ in range(2):
+        await world.mapped(one["id"], name="Cart")
+    text = await exported(world.engine)
+    assert (await plan(world.engine, text)).plan.acts == []
+    await apply(empty_instance, text)
+    assert await exported(empty_instance) == text
+    # One without an id could be either, now or at the next apply.
+    by_name = acme(name="Twin")
+    for twice in (file(acme(id=other["id"], name="Twin"), by_name), file(by_name, by_name)):
+        found = await refused(empty_instance, twice)
+        assert found.wrong[-1].at.startswith("destinations[1]")
+
+
+async def test_a_file_says_whether_the_journey_engine_is_told(
+    world: World, empty_instance: AsyncEngine
+) -> None:
+    """On and off by the act of the API; left out it stays, and an export restores it elsewhere."""
+    done = await apply(world.engine, file(acme(status_callback=True)))
+    path = f"/destinations/{done.destinations[0].id}/status-callback"
+
+    async def told() -> bool:
+        return bool((await world.call("GET", path)).json()["enabled"])
+
+    assert await told()
+    assert (await world.acts()).count("destination.callback_changed") == 1
+    assert (await plan(world.engine, file(acme(status_callback=True)))).plan.acts == []
+    assert (await apply(world.engine, file(acme()))).plan.acts == []
+    assert await told()
+    text = await exported(world.engine)
+    await apply(empty_instance, text)
+    assert await exported(empty_instance) == text
+
+    off = file(acme(status_callback=False))
+    (step,) = (await plan(world.engine, off)).plan.steps
+    assert [tuple(one) for one in step.changes] == [("status_callback", True, False)]
+    assert await told()
+    await apply(world.engine, off)
+    assert not await told()
+    assert (await world.acts()).count("destination.callback_changed") == 2
+    assert "status_callback: false" in await exported(world.engine)
+
+
+async def test_an_export_without_ids_makes_the_same_under_other_ids(
+    world: World, empty_instance: AsyncEngine
+) -> None:
+    """From staging to production."""
+    await apply(world.engine, file(acme(), acme(**EU)))
+    text = await exported(world.engine, ids=False)
+    assert "dst_" not in text
+    await apply(empty_instance, text)
+    assert await exported(empty_instance, ids=False) == text
+    assert await exported(empty_instance) != await exported(world.engine)
+
+
+async def test_an_export_holds_no_secret(world: World) -> None:
+    """A connected destination's tokens and the key that made it stay where they are."""
+    made = await world.made()
+    await world.connected(made)
+    text = await exported(world.engine)
+    for secret in ("Atza", "Atzr", "bootstrap"):
+        assert secret not in text
+
+
+async def test_what_the_file_does_not_name_is_left_alone(world: World) -> None:
+    """A destination and a mapping made by hand stay; with --prune the mapping goes, never the destination."""
+    await apply(world.engine, file(acme()))
+    by_hand = await world.made(name="By hand")
+    (one,) = (await plan(world.engine, file(acme()))).plan.left
+    assert one.id == by_hand["id"]
+    acme_id = (await plan(world.engine, file(acme()))).destinations[0].id
+    extra = await world.published(acme_id, name="Extra")
+    assert (await plan(world.engine, file(acme()))).plan.acts == []
+    await apply(world.engine, file(acme()), prune=True)
+    path = f"/destinations/{acme_id}/mappings/{extra['id']}"
+    assert (await world.call("GET", path)).json()["state"] == "archived"
+    assert (await world.call("GET", f"/destinations/{by_hand['id']}")).json()["state"] == "draft"
+
+
+async def test_somebodys_unpublished_edit_is_no_drift(world: World) -> None:
+    """The file speaks of what is published; the draft stays as they left it."""
+    done = await apply(world.engine, file(acme()))
+    destination = done.destinations[0].id
+    (mapping,) = (await world.call("GET", f"/destinations/{destination}/mappings")).json()["items"]
+    path = f"/destinations/{destination}/mappings/{mapping['id']}"
+    await world.call("PATCH", path, {"custom_data": None})
+    assert (await apply(world.engine, file(acme()))).plan.acts == []
+    assert (await world.call("GET", path)).json()["unpublished_changes"] is True
+
+
+async def test_a_rename_in_the_file_needs_an_id(world: World) -> None:
+    """Told apart by name, another name is another destination; with the id it is the same one renamed."""
+    done = await apply(world.engine, file(acme()))
+    id_ = done.destinations[0].id
+    renamed = await apply(world.engine, file(acme(id=id_, name="Acme USA")))
+    assert renamed.plan.acts == [Act.CHANGE]
+    assert [one.id for one in renamed.destinations] == [id_]
+
+
+async def test_a_fixed_advertiser_is_refused_as_over_http(world: World) -> None:
+    """What was connected for one account must not move to another."""
+    made = await world.made()
+    await world.connected(made)
+    found = await refused(world.engine, file(acme(id=made["id"], advertiser_id="42")))
+    assert found.wrong[0].sentence.startswith("destination_fixed")
+
+
+async def test_a_deleted_destinations_id_is_not_brought_back(world: World) -> None:
+    """Nor is a mapping taken from another destination."""
+    gone, other = await world.made(name="Gone"), await world.made(name="Other")
+    taken = await world.mapped(other["id"])
+    await world.call("DELETE", f"/destinations/{gone['id']}")
+    found = await refused(world.engine, file(acme(id=gone["id"]), acme({**MAPPING, "id": taken["id"]}, **EU)))
+    assert [one.at for one in found.wrong] == ["destinations[0].id", "destinations[1].mappings[0].id"]
+
+
+async def test_two_applies_at_once_take_turns(world: World) -> None:
+    """Ten at a time make one destination, and the others find it made."""
+    text = file(acme(), acme(**EU))
+    done = await asyncio.gather(*(applying.apply(world.engine, wanted(text), Terms(BY)) for _ in range(8)))
+    assert all(isinstance(one, Done) for one in done)
+    assert sorted(len(one.plan.acts) for one in done if not isinstance(one, Refused)) == [0] * 7 + [4]
+    assert len(await world.sql("SELECT 1 FROM destinations")) == 2
+
+
+async def test_a_plan_backtests_each_change_and_fails_beyond_the_most_loss(world: World) -> None:
+    """A broken phone path: 6 of the last 10 lose PHONE. Both plan and apply refuse it under --max-loss 1%."""
+    phone = {**MAPPING, "fields": {**MAPPING["fields"], "phone": "user.phone"}}
+    broken = {**MAPPING, "fields": {**MAPPING["fields"], "phone": "user.fone"}}
+    done = await apply(world.engine, file(acme(phone)))
+    id_ = done.destinations[0].id
+    (mapping,) = (await world.call("GET", f"/destinations/{id_}/mappings")).json()["items"]
+    await saw(world, mapping["id"], (WITH, 6), (WITHOUT, 4))
+    planned = await plan(world.engine, file(acme(broken)))
+    assert "Of the last 10: 6 lose PHONE." in "\n".join(lines(planned.plan, planned.backtests))
+    strict = Terms(BY, max_loss=Fraction(1, 100))
+    for act in (applying.rehearse, applying.apply):
+        found = await act(world.engine, wanted(file(acme(broken))), strict)
+        assert isinstance(found, Refused)
+        assert "6 lose PHONE" in found.wrong[0].sentence
+    assert await act(world.engine, wanted(file(acme(phone))), strict)
+    assert (await plan(world.engine, file(acme(phone)))).plan.acts == []

@@ -1,0 +1,143 @@
+"""A configuration file is read with one meaning only, and every problem is told with its place."""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from app.config_as_code.model import schema
+from app.config_as_code.read import Refused, Wrong, read
+from app.config_as_code.source_locations import with_lines
+from tests.api.world import MAPPING
+from tests.config_as_code.files import acme, file
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+HEAD = (
+    "version: 1\ndestinations:\n- {name: A, advertiser_id: '1', region: NA, currency: USD, mappings: [%s]}\n"
+)
+
+
+def const(written: str) -> object:
+    """Read one constant of a mapping."""
+    found = read(HEAD % f"{{name: m, country_code: {{const: {written}}}}}")
+    assert not isinstance(found, Refused), found
+    return found[0].mappings[0].document["country_code"]["const"]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        pytest.param("NO", "NO", id="Norway is a country"),
+        pytest.param("on", "on", id="so is on"),
+        pytest.param("1:30", "1:30", id="no minutes"),
+        pytest.param("2026-01-02", "2026-01-02", id="no date"),
+        pytest.param("0x10", "0x10", id="no hexadecimal"),
+        pytest.param("010", "010", id="a leading zero is kept"),
+        pytest.param("1_000", "1_000", id="no separators"),
+        pytest.param("1e3", "1e3", id="no exponent"),
+        pytest.param("true", True, id="true"),
+        pytest.param("12", 12, id="a whole number"),
+        pytest.param("1.50", Decimal("1.50"), id="a number to its last zero"),
+        pytest.param("~", None, id="nothing"),
+    ],
+)
+def test_a_scalar_means_what_it_looks_like(written: str, meant: object) -> None:
+    """Where YAML 1.1 would bend it."""
+    assert const(written) == meant
+    assert type(const(written)) is type(meant)
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "word"),
+    [
+        pytest.param("version: 1\nversion: 1\ndestinations: []", "line 2", "twice", id="a key twice"),
+        pytest.param("a: &x 1\nb: *x", "line 2", "aliases", id="an alias"),
+        pytest.param("a: [1", "line 1", "YAML", id="a bracket left open"),
+        pytest.param("1: 2", "line 1", "text", id="a key that is no text"),
+        pytest.param("destinations: []", "version", "required", id="no version"),
+        pytest.param("version: 2\ndestinations: []", "version", "1", id="another version"),
+        pytest.param("!!python/object:os.system x", "line 1", "YAML", id="a tag that would act"),
+        pytest.param(
+            file(acme(advertiser_id="ENTITY123")), "destinations[0].advertiser_id", "ntity", id="an entity id"
+        ),
+        pytest.param(
+            file(acme(tokens="x")), "destinations[0].tokens", "No member", id="a member it does not know"
+        ),
+        pytest.param(
+            HEAD.replace("'1'", "1") % "{name: m}",
+            "destinations[0].advertiser_id",
+            "quotes",
+            id="an advertiser id without quotes",
+        ),
+        pytest.param(HEAD % "{id: x, name: m}", "destinations[0].mappings[0].id", "pattern", id="a bad id"),
+        pytest.param(
+            HEAD % "{fields: {}}", "destinations[0].mappings[0].name", "name", id="a nameless mapping"
+        ),
+        pytest.param("", "file", "version: 1", id="an empty file"),
+        pytest.param("- a\n- b", "file", "version: 1", id="a list"),
+        pytest.param("just a text", "file", "version: 1", id="a text"),
+        pytest.param("version: 1\ndestinations: {}", "destinations", "a list", id="no list"),
+        pytest.param("version: 1\ndestinations: [x]", "destinations[0]", "an object", id="no object"),
+        pytest.param(HEAD % "x", "destinations[0].mappings[0]", "an object", id="a mapping that is none"),
+        pytest.param("version: 1\ndestinations:\n\t- a", "line 3", "YAML", id="a tab"),
+        pytest.param("version: 1\nname: a: b", "line 2", "YAML", id="two colons"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(text: str, at: str, word: str) -> None:
+    """By line where it is no YAML, by path where it is."""
+    found = read(text)
+    assert isinstance(found, Refused)
+    assert found.wrong[0].at == at
+    assert word in found.wrong[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("at", "placed"),
+    [
+        ("destinations[0].advertiser_id", "line 4, destinations[0].advertiser_id"),
+        ("destinations[0].region", "line 3, destinations[0].region"),
+        ("destinations[0].mappings[1].fields.email", "line 8, destinations[0].mappings[1].fields.email"),
+        ("destinations[1]", "line 2, destinations[1]"),
+        ("file", "file"),
+    ],
+    ids=["what is there", "what is missing", "deep within", "an item too many", "the whole file"],
+)
+def test_a_path_is_told_with_its_line(at: str, placed: str) -> None:
+    """Where it stands, or where it would belong."""
+    text = (
+        "version: 1\ndestinations:\n- name: A\n  advertiser_id: '1'\n  mappings:\n"
+        "  - name: m\n  - name: n\n    fields: {email: 1}\n"
+    )
+    [found] = with_lines(Refused((Wrong(at, "."),)), text).wrong
+    assert found.at == placed
+
+
+def test_the_published_schema_is_the_programs_own() -> None:
+    """docs/configuration.schema.json: write it anew with `./run schema > docs/configuration.schema.json`."""
+    assert json.loads((DOCS / "configuration.schema.json").read_text()) == schema()
+
+
+def test_the_schema_takes_the_documented_example_and_refuses_slips() -> None:
+    """Editors find what the command would refuse."""
+    jsonschema.Draft202012Validator.check_schema(schema())
+    good = yaml.safe_load(file(acme({**MAPPING, "published": False})))
+    jsonschema.validate(good, schema())
+    for broken in (
+        acme(region="US"),
+        acme(rate_limit={"requests_per_second": 0.01}),
+        acme({**MAPPING, "event_type": "ADD_TO_CART"}),
+        acme({**MAPPING, "fields": {"e-mail": "user.email"}}),
+        acme({**MAPPING, "publish": True}),
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(yaml.safe_load(file(broken)), schema())
+
+
+def test_the_example_of_the_document_can_be_applied() -> None:
+    """docs/configuration-as-code.md shows a file that is read without a problem, and fits the schema."""
+    text = (DOCS / "configuration-as-code.md").read_text().split("```yaml\n")[1].split("```")[0]
+    assert not isinstance(read(text), Refused)
+    jsonschema.validate(yaml.safe_load(text), schema())

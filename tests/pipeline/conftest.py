@@ -1,0 +1,14 @@
+"""A road for each test."""
+
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
+from tests.pipeline.world import World, make_world
+
+
+@pytest_asyncio.fixture
+async def world(database_url: str) -> AsyncIterator[World]:
+    """Both halves of the road on the test's own database, without a worker yet."""
+    async with make_world(database_url) as made:
+        yield made

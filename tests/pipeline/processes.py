@@ -1,0 +1,208 @@
+"""The product as processes: API and workers started as an operator starts them, on a real database."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+
+from tests.pipeline.world import KEY, MAPPING
+
+ROOT = Path(__file__).resolve().parents[2]
+ADMIN = "an-admin-key-for-tests-0123456789abcdef"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Product:
+    """Processes on one database; `log` collects everything that any of them writes."""
+
+    database_url: str
+    log: Path
+    amazon: str = ""
+    api_port: int = field(default_factory=free_port)
+    amazon_port: int = field(default_factory=free_port)
+    more: dict[str, str] = field(default_factory=dict)
+    children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    stack: ExitStack = field(default_factory=ExitStack)
+    ports: dict[str, int] = field(default_factory=dict)  # of API processes that do not share the listener
+
+    def __post_init__(self) -> None:
+        self.amazon = self.amazon or f"http://127.0.0.1:{self.amazon_port}"
+        self.listener = socket.create_server(("127.0.0.1", self.api_port), backlog=256)
+        os.set_inheritable(self.listener.fileno(), True)
+
+    @property
+    def api(self) -> str:
+        return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "DATABASE_URL": self.database_url,
+            "ENCRYPTION_KEYS": f"k1:{KEY}",
+            "BOOTSTRAP_ADMIN_KEY": ADMIN,
+            "AMAZON_CLIENT_ID": "amzn1.application-oa2-client.test",
+            "AMAZON_CLIENT_SECRET": "secret",
+            "AMAZON_BASE_URL": self.amazon,
+            "PUBLIC_URL": self.api,
+            "SANDBOX_PORT": str(self.amazon_port),
+            "PORT": str(self.api_port),
+            "DATA_DIR": str(self.log.parent),
+            "LOG_LEVEL": "debug",
+            **self.more,
+        }
+
+    def run(self, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command of the product to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "app", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def start(self, name: str, *arguments: str, **environment: str) -> None:
+        output = self.stack.enter_context(self.log.open("ab"))
+        self.children[name] = subprocess.Popen(
+            [sys.executable, "-m", "app", *arguments],
+            cwd=ROOT,
+            env={**self.environment, **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=() if self.listener.fileno() < 0 else (self.listener.fileno(),),
+        )
+
+    def serve(self, name: str) -> None:
+        self.start(name, "serve", "--socket", str(self.listener.fileno()))
+
+    def work(self, name: str) -> None:
+        self.start(name, "work")
+
+    def kill(self, name: str) -> None:
+        self.children[name].send_signal(signal.SIGKILL)
+        self.children.pop(name).wait()
+
+    def ready(self, *addresses: str, seconds: float = 60) -> None:
+        """Wait until these answer. Not /health/ready: the tests' cluster is not durable, and it says so."""
+        until = time.monotonic() + seconds
+        for address in addresses:
+            while True:
+                try:
+                    if httpx.get(address, timeout=5).status_code == 200:
+                        break
+                except httpx.HTTPError:
+                    pass
+                assert time.monotonic() < until, f"{address} is not ready; see {self.log.read_text()[-3000:]}"
+                time.sleep(0.1)
+
+    def close(self) -> None:
+        for child in self.children.values():
+            child.send_signal(signal.SIGTERM)
+        for child in self.children.values():
+            try:
+                child.wait(45)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        self.listener.close()
+        self.stack.close()
+
+
+@dataclass
+class Operator:
+    """Somebody who uses the product through its API alone."""
+
+    product: Product
+    client: httpx.AsyncClient
+
+    async def call(self, method: str, path: str, body: Any = None, *, status: int = 200) -> Any:
+        answer = await self.client.request(
+            method, self.product.api + path, json=body, headers={"Authorization": f"Bearer {ADMIN}"}
+        )
+        assert answer.status_code == status, (method, path, answer.status_code, answer.text)
+        return answer.json() if answer.content else None
+
+    async def destination(self, advertiser: str, *, region: str = "NA", rate: float = 100) -> str:
+        """Create, connect by clicking Allow, map and publish."""
+        made = await self.call(
+            "POST",
+            "/destinations",
+            {
+                "name": f"Acme {advertiser}",
+                "advertiser_id": advertiser,
+                "region": region,
+                "currency": "USD",
+                "rate_limit": {"requests_per_second": rate, "burst": 10},
+            },
+            status=201,
+        )
+        id_ = str(made["id"])
+        url = (await self.call("POST", f"/destinations/{id_}/connect"))["authorize_url"]
+        await self.allow(url)
+        mapping = {
+            **MAPPING,
+            "fields": {
+                **MAPPING["fields"],
+                "phone": "user.phone",
+                "first_name": "user.first_name",
+                "last_name": "user.last_name",
+            },
+        }
+        saved = await self.call("POST", f"/destinations/{id_}/mappings", mapping, status=201)
+        await self.call("POST", f"/destinations/{id_}/mappings/{saved['id']}/publish")
+        return id_
+
+    async def allow(self, authorize_url: str) -> None:
+        parts = urlsplit(authorize_url)
+        form = {**dict(parse_qsl(parts.query)), "decision": "allow"}
+        answer = await self.client.post(f"{parts.scheme}://{parts.netloc}{parts.path}", data=form)
+        assert answer.status_code in (302, 303), answer.text
+        back = await self.client.get(answer.headers["location"], headers={"Accept": "application/json"})
+        assert back.json()["status"] == "connected", back.text
+
+    async def post(self, events: list[dict[str, Any]], *, key: str = ADMIN) -> list[dict[str, Any]]:
+        """Post a batch, again and again until it is stored."""
+        body = json.dumps({"events": events})
+        while True:
+            try:
+                answer = await self.client.post(
+                    self.product.api + "/events",
+                    content=body,
+                    headers={"X-Api-Key": key, "Content-Type": "application/json"},
+                )
+            except httpx.HTTPError:
+                await asyncio.sleep(0.2)
+                continue
+            if answer.status_code in (202, 207, 422):
+                results: list[dict[str, Any]] = answer.json()["results"]
+                return results
+            assert answer.status_code in (429, 503), (answer.status_code, answer.text)
+            await asyncio.sleep(0.2)
+
+    async def counts(self, destination: str) -> dict[str, int]:
+        counts: dict[str, int] = (await self.call("GET", f"/destinations/{destination}/stats"))["counts"]
+        statuses = [n for name, n in counts.items() if name not in ("accepted", "duplicates", "rejected")]
+        assert counts["accepted"] == sum(statuses)
+        assert min(counts.values()) >= 0
+        return counts

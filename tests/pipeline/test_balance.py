@@ -1,0 +1,255 @@
+"""The balance check finds what does not add up, where and for how many events, and is silent otherwise."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from app.commands import balance as command
+from app.delivery.balance_check import BalanceCheck, Balancing, Scope
+from app.delivery.waiting_gauges import WaitingGauges
+from tests.pipeline.amazon import Request
+from tests.pipeline.world import World, event, eventually
+
+EVENTS = 40
+
+
+async def check(world: World, scope: Scope | None = None) -> BalanceCheck:
+    made = BalanceCheck(world.resources.pool, scope or Scope())
+    async for _ in made.pages():
+        pass
+    return made
+
+
+async def found(world: World) -> dict[str, int]:
+    """Return what the check found: events by kind."""
+    made = await check(world)
+    assert made.imbalance == sum(one.events for one in made.mismatches)
+    return {one.kind.value: one.events for one in made.mismatches}
+
+
+def mixed(request: Request) -> httpx.Response:
+    """Amazon accepts some, refuses some for good, and puts some off."""
+    errors = []
+    for at, one in enumerate(request.events):
+        number = int(one["eventId"].rpartition("-")[2])
+        if number % 10 == 3:
+            errors.append({"index": at, "errors": [{"code": "FIELD_VALUE_IS_INVALID", "message": "no"}]})
+        if number % 10 == 4:
+            errors.append({"index": at, "errors": [{"code": "INTERNAL_ERROR", "message": "later"}]})
+    failed = {one["index"] for one in errors}
+    accepted = [{"index": at} for at in range(len(request.events)) if at not in failed]
+    return httpx.Response(207, json={"success": accepted, "error": errors})
+
+
+async def lived(world: World) -> str:
+    """Make a destination whose events were delivered, are dead, retrying or waiting; all that adds up."""
+    dst = await world.destination()
+    world.amazon.script = mixed
+    for start in range(0, EVENTS, 10):
+        await world.post(dst, *(event(number) for number in range(start, start + 10)))
+    world.work()
+    await world.until(dst, delivered=EVENTS * 8 // 10, dead=EVENTS // 10, retrying=EVENTS // 10)
+    await world.stop_workers()
+    await world.post(dst, *(event(number) for number in range(1_000, 1_010)))
+    await world.post(dst, event(2_000))
+    return dst
+
+
+async def test_what_adds_up_is_not_reported(world: World) -> None:
+    """Delivered, dead, retrying, waiting, discarded and expired events."""
+    dst = await lived(world)
+    assert await found(world) == {}
+    number = await world.number(dst)
+    async with world.resources.engine.begin() as connection:
+        assert await world.holding().discard(connection, number) == 15
+    assert await found(world) == {}
+
+
+OPEN = "(SELECT min(parcel) FROM parcel_states WHERE settled_at IS NULL AND events = 10)"
+SENT = "(SELECT min(parcel) FROM parcel_states WHERE fate = 'sent')"
+
+DAMAGES: list[tuple[str, str, dict[str, int]]] = [
+    ("a state that waits", f"DELETE FROM parcel_states WHERE parcel = {OPEN}",
+     {"state_missing": 10, "waiting_count": 10}),
+    ("a state that was sent", f"DELETE FROM parcel_states WHERE parcel = {SENT}", {"state_missing": 10}),
+    ("a batch that waits", f"DELETE FROM parcels WHERE id = {OPEN}", {"batch_missing": 10}),
+    ("a batch with its state",
+     f"WITH gone AS (DELETE FROM parcels WHERE id = {OPEN}) DELETE FROM parcel_states WHERE parcel = {OPEN}",
+     {"accepted_count": 10, "waiting_count": 10}),
+    ("a row of the ledger",
+     f"DELETE FROM ledger WHERE parcel = {SENT} AND place < 3", {"ledger_missing": 3}),
+    ("a row of the ledger that names another place",
+     f"UPDATE ledger SET place = place + 100 WHERE parcel = {SENT} AND place < 2", {"ledger_elsewhere": 2}),
+    ("an exception that is dead", "DELETE FROM exceptions WHERE status = 'dead'", {"dead_count": 4}),
+    ("an exception that is retried", "DELETE FROM exceptions WHERE status = 'retrying'",
+     {"waiting_count": 4, "retrying_count": 4}),
+    ("a state of another size", f"UPDATE parcel_states SET events = 8 WHERE parcel = {OPEN}",
+     {"batch_count": 2, "waiting_count": 2}),
+    ("a count of accepted events", "UPDATE counts SET accepted = accepted + 7 WHERE accepted > 0",
+     {"accepted_count": 7, "waiting_count": 7}),
+    ("a count of delivered events", "UPDATE counts SET delivered = delivered - 5 WHERE delivered > 5",
+     {"waiting_count": 5}),
+    ("counts that make up for each other",
+     "UPDATE counts SET delivered = delivered - 2, dead = dead + 2 WHERE delivered > 5", {"dead_count": 2}),
+]  # fmt: skip
+
+
+class InOneTransaction:
+    """A pool of one connection, whose transaction the test rolls back."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Any]:
+        yield self._connection
+
+
+async def test_what_does_not_add_up_is_found(world: World) -> None:
+    """Each damage by its kinds and its number of events, and nothing else."""
+    dst = await lived(world)
+    async with world.resources.pool.acquire() as c:
+        for name, statement, kinds in DAMAGES:
+            transaction = c.transaction()
+            await transaction.start()
+            await c.execute(statement)
+            made = BalanceCheck(InOneTransaction(c), Scope())  # type: ignore[arg-type]
+            async for _ in made.pages():
+                pass
+            await transaction.rollback()
+            assert {one.kind.value: one.events for one in made.mismatches} == kinds, name
+            report = made.report()
+            assert {one["destination_id"] for one in report} == {dst}, name
+            assert "@" not in json.dumps(report)
+            for one in report:
+                assert one["kind"] in command.sentence(one)
+
+
+async def test_an_exception_without_its_batch_is_found(world: World) -> None:
+    """And what it was an exception of."""
+    await lived(world)
+    await world.fetch(f"DELETE FROM parcels WHERE id = {SENT}")
+    await world.fetch(f"DELETE FROM parcel_states WHERE parcel = {SENT}")
+    assert await found(world) == {"exception_without_batch": 2, "accepted_count": 10}
+
+
+async def test_two_batches_under_one_id_are_found_across_midnight(world: World) -> None:
+    """The primary key sees them on one day only."""
+    await lived(world)
+    await world.fetch(
+        "INSERT INTO parcel_states SELECT (jsonb_populate_record(s, jsonb_build_object('day', "
+        f"s.day + 1))).* FROM parcel_states s WHERE parcel = {SENT}"
+    )
+    kinds = await found(world)
+    assert kinds.pop("twin") == 10
+    assert kinds == {}
+
+
+async def test_under_load_all_adds_up_at_every_look(world: World) -> None:
+    """Events come, go out, fail and are retried while it looks: nothing that only moves is reported."""
+    destinations = [await world.destination() for _ in range(3)]
+    world.amazon.script = mixed
+    world.work()
+    ended = asyncio.Event()
+
+    async def post() -> int:
+        number = 0
+        while not ended.is_set():
+            for dst in destinations:
+                await world.post(dst, *(event(number + n) for n in range(7)))
+                number += 7
+            await asyncio.sleep(0)
+        return number
+
+    posting = asyncio.create_task(post())
+    looks = 0
+    while looks < 10:
+        made = await check(world)
+        assert made.mismatches == []
+        looks += 1
+    ended.set()
+    assert await posting > 200
+
+
+async def test_the_gauges_of_what_waits_tell_statuses_and_ages(world: World) -> None:
+    """Queued, retrying, held and parked, each with the age of its oldest event."""
+    dst = await lived(world)
+    other = await world.destination()
+    await world.post(other, event(1), event(2))
+    gauges = WaitingGauges(world.resources.pool, world.resources.telemetry)
+    value = world.resources.telemetry.registry.get_sample_value
+
+    async def shown() -> dict[str, float]:
+        await gauges.read()
+        statuses = ("queued", "retrying", "held", "parked")
+        names = ("amazon_conversions_waiting_events", "amazon_conversions_oldest_waiting_age_seconds")
+        for status in statuses:
+            events, age = (value(name, {"status": status}) for name in names)
+            assert (events or 0) > 0 or age == 0
+        return {one: number for one in statuses if (number := value(names[0], {"status": one}))}
+
+    await world.fetch("UPDATE parcel_states SET accepted_at = accepted_at - interval '1 hour'")
+    assert await shown() == {"queued": 13, "retrying": 4}
+    oldest = value("amazon_conversions_oldest_waiting_age_seconds", {"status": "queued"})
+    assert oldest == pytest.approx(3600, abs=60)
+    await world.fetch("UPDATE destinations SET paused = true WHERE id = $1", dst)
+    await world.fetch(
+        "UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked' WHERE id = $1", other
+    )
+    assert await shown() == {"held": 15, "parked": 2}
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_one_worker_checks_once_an_hour_and_all_show_the_result(world: World) -> None:
+    """In moments between which others have their turn; the result is kept, and is the metric."""
+    dst = await lived(world)
+    await world.fetch("DELETE FROM balance_checks")
+    await world.fetch(f"DELETE FROM parcel_states WHERE parcel = {OPEN}")
+    telemetry = world.resources.telemetry
+
+    def shown() -> float | None:
+        return telemetry.registry.get_sample_value("amazon_conversions_event_count_imbalance")
+
+    clock = Clock()
+    made = [
+        Balancing(pool=world.resources.pool, owner=f"w{n}", monotonic=clock, telemetry=telemetry)
+        for n in range(2)
+    ]
+    await made[0].advance()
+    assert shown() == 20
+    (row,) = await world.fetch("SELECT owner, imbalance, mismatches FROM balance_checks")
+    assert (row["owner"], row["imbalance"]) == ("w0", 20)
+    assert {one["destination_id"] for one in json.loads(row["mismatches"])} == {dst}
+    # The other has nothing to do, but knows.
+    telemetry.imbalance.set(-1)
+    await made[1].advance()
+    assert shown() == 20
+    assert (await world.fetch("SELECT owner FROM balance_checks"))[0]["owner"] == "w0"
+    await world.fetch("UPDATE balance_checks SET started_at = now() - interval '61 minutes'")
+    clock.now += 3_700
+    await made[1].advance()
+    assert (await world.fetch("SELECT owner FROM balance_checks"))[0]["owner"] == "w1"
+
+
+async def test_a_worker_checks_by_itself(world: World) -> None:
+    """The metric is no number before, and 0 once all was found to add up."""
+    value: Any = world.resources.telemetry.registry.get_sample_value
+    name = "amazon_conversions_event_count_imbalance"
+    assert value(name) != value(name)
+    world.work()
+
+    async def checked() -> bool:
+        return bool(value(name) == 0)
+
+    await eventually(checked)

@@ -1,0 +1,332 @@
+"""Damaged or missing data of one batch: exactly that batch is a named failure, everything else goes on."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import pytest
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.admin import erasure
+from app.delivery.claim_queries import opens_under
+from app.store import erasures
+from app.store.damage import check
+from tests.api import world as web
+from tests.pipeline.amazon import Request
+from tests.pipeline.damaging import HARMLESS, UNREADABLE, Damage, heal_updates, lose_toasted, raise_on_update
+from tests.pipeline.test_erasing import erase, finished
+from tests.pipeline.test_replaying import ask as replay
+from tests.pipeline.test_replaying import refuse
+from tests.pipeline.world import World, event, eventually
+
+
+@pytest_asyncio.fixture
+async def api(world: World, engine: AsyncEngine) -> AsyncIterator[web.World]:
+    """The API on the same database as the road."""
+    made = web.make_world(engine)
+    application = made.client._transport.app  # type: ignore[attr-defined]
+    resources = world.resources
+    application.state.wiring = replace(made.wiring, pool=resources.pool, vault=resources.vault)
+    yield made
+    await made.client.aclose()
+
+
+async def newest_parcel(world: World, destination: str) -> int:
+    rows = await world.fetch(
+        "SELECT max(parcel) FROM parcel_states WHERE destination = $1", await world.number(destination)
+    )
+    return int(rows[0][0])
+
+
+async def spoil(world: World, destination: str, damage: Damage) -> int:
+    """Spoil the newest batch of a destination."""
+    parcel = await newest_parcel(world, destination)
+    async with world.resources.pool.acquire() as c:
+        await damage(c, parcel)
+    return parcel
+
+
+def sample(world: World, name: str, **labels: str) -> float:
+    return world.resources.telemetry.registry.get_sample_value(name, labels) or 0.0
+
+
+# So many that their content is stored in chunks.
+MANY = 80
+FAILED = "amazon_conversions_claims_failed_total"
+
+
+@pytest.mark.parametrize("damage", [pytest.param(one, id=name) for name, one in UNREADABLE.items()])
+async def test_a_damaged_batch_is_dead_and_its_neighbours_are_delivered(
+    world: World, api: web.World, damage: Damage
+) -> None:
+    """Counts add up; the sister destination on the same lane has its turn; every view answers."""
+    sick, sister = await world.destination(advertiser="77"), await world.destination(advertiser="77")
+    await world.post(sick, *(event(n) for n in range(MANY)))
+    parcel = await spoil(world, sick, damage)
+    await world.post(sick, event(1001), event(1002))
+    await world.post(sister, event(2001))
+    (state,) = await world.fetch("SELECT events FROM parcel_states WHERE parcel = $1", parcel)
+    extra = state["events"] - MANY
+    if extra:  # so that the sums can add up to what the row claims
+        await world.fetch("UPDATE counts SET accepted = accepted + 1 WHERE accepted > 70")
+    world.work()
+    await world.until(sister, seconds=5, delivered=1)
+    await world.until(sick, seconds=5, dead=MANY + extra, delivered=2)
+    rows = await world.fetch("SELECT reason, code, count(*) AS n FROM exceptions GROUP BY 1, 2")
+    assert [tuple(row) for row in rows] == [("unreadable", "MISC_ERROR", MANY + extra)]
+    named = world.resources.telemetry.unreadable_batches.collect()[0].samples
+    assert sum(one.value for one in named if one.name.endswith("_total")) == 1
+    await every_view_answers(api, sick)
+    history = (await api.call("GET", f"/events/ord-5?destination_id={sick}")).json()
+    assert (history["status"], history["reason"], history["event_id"]) == ("dead", "unreadable", "ord-5")
+
+
+async def every_view_answers(api: web.World, destination: str) -> None:
+    for path in (
+        f"/destinations/{destination}/stats",
+        f"/destinations/{destination}/events",
+        f"/destinations/{destination}/events?status=dead",
+        f"/destinations/{destination}/events?execution_id=x1",
+        f"/destinations/{destination}/consent-records",
+    ):
+        answer = await api.call("GET", path)
+        assert answer.status_code == 200, (path, answer.text)
+        assert "unreadable_batches" in answer.json()
+
+
+@pytest.mark.parametrize("damage", [pytest.param(one, id=name) for name, one in HARMLESS.items()])
+async def test_what_delivery_does_without_is_delivered(world: World, api: web.World, damage: Damage) -> None:
+    """Where its shapes are damaged, lists say so and the history still tells the status."""
+    dst = await world.destination()
+    await world.post(dst, event(1), event(2))
+    parcel = await spoil(world, dst, damage)
+    await world.post(dst, event(3))
+    world.work()
+    await world.until(dst, seconds=5, delivered=3)
+    await every_view_answers(api, dst)
+    (row,) = await world.fetch(
+        "SELECT bytes > 1000000000 AS is_size FROM parcel_states WHERE parcel = $1", parcel
+    )
+    listed = (await api.call("GET", f"/destinations/{dst}/events")).json()
+    history = (await api.call("GET", f"/events/ord-1?destination_id={dst}")).json()
+    assert history["status"] == "delivered"
+    if row["is_size"]:
+        assert (len(listed["items"]), listed["unreadable_batches"]) == (3, 0)
+        return
+    assert (len(listed["items"]), listed["unreadable_batches"]) == (1, 1)
+    assert (history["event_id"], history["event_time"], history["match_keys"]) == ("ord-1", None, [])
+    assert "damaged" in history["explanation"]
+
+
+async def test_due_work_that_cannot_be_claimed_backs_off_and_is_named(world: World) -> None:
+    """Its siblings are delivered meanwhile, nothing loops hot, and it goes on once the page is healed."""
+    sick, sister = await world.destination(advertiser="77"), await world.destination(advertiser="77")
+    await world.post(sick, event(1))
+    await spoil(world, sick, UNREADABLE["content: empty"])
+    await spoil(world, sick, raise_on_update)
+    await world.post(sick, event(2))
+    await world.post(sister, event(3))
+    world.work()
+    await world.until(sister, seconds=5, delivered=1)
+
+    async def has_failed() -> bool:
+        return sample(world, FAILED, reason="damaged_data") >= 4
+
+    await eventually(has_failed)
+    await world.post(sister, event(4))
+    await world.until(sister, seconds=5, delivered=2)
+    assert sample(world, FAILED, reason="damaged_data") < 12
+    async with world.resources.pool.acquire() as c:
+        await heal_updates(c)
+    await world.until(sick, dead=1, delivered=1)
+
+
+async def test_a_damaged_batch_is_delivered_when_it_is_healed_and_replayed(world: World) -> None:
+    """It is a dead letter like others; before it is healed a replay leaves it dead."""
+    dst = await world.destination()
+    await world.post(dst, event(1), event(2))
+    (row,) = await world.fetch("SELECT id, content FROM parcels")
+    await spoil(world, dst, UNREADABLE["content: a flipped bit"])
+    world.work()
+    await world.until(dst, dead=2)
+    assert (await replay(world, dst)).replayed == 2
+    await world.until(dst, dead=2)
+    await world.fetch("UPDATE parcels SET content = $2 WHERE id = $1", row["id"], row["content"])
+    assert (await replay(world, dst)).replayed == 2
+    await world.until(dst, delivered=2)
+
+
+RETRIED = (
+    "content: a flipped bit",
+    "data key: empty",
+    "parcels: row missing",
+    "page: chunks missing (XX001)",
+)
+
+
+@pytest.mark.parametrize("damage", [pytest.param(UNREADABLE[name], id=name) for name in RETRIED])
+async def test_what_is_retried_alone_is_named_too(world: World, damage: Damage) -> None:
+    """An event that waits for its own retry lies in the batch that is damaged meanwhile."""
+    dst = await world.destination()
+    world.amazon.script = refuse
+    await world.post(dst, *(event(n) for n in range(MANY)))
+    world.work()
+    await world.until(dst, dead=MANY)
+    await world.stop_workers()
+    world.amazon.script = None
+    await spoil(world, dst, damage)
+    assert (await replay(world, dst)).replayed == MANY
+    await world.post(dst, event(1001))
+    world.work()
+    await world.until(dst, seconds=5, dead=MANY, delivered=1)
+    reasons = await world.fetch("SELECT DISTINCT reason FROM exceptions")
+    assert [row["reason"] for row in reasons] == ["unreadable"]
+
+
+async def test_erasures_pass_over_damaged_batches_and_their_receipts_count_them(world: World) -> None:
+    """One batch on a damaged page, one that does not open, one missing; shapes are not needed to erase."""
+    dst = await world.destination()
+    for number, damage in enumerate((*ERASED_AROUND, HARMLESS["shapes: empty"])):
+        await world.post(dst, event(3, event_id=f"of-{number}"), event(100 + number))
+        await spoil(world, dst, damage)
+    await world.post(dst, *(event(n) for n in range(200, 200 + MANY)))
+    await spoil(world, dst, lose_toasted)
+    await world.fetch("UPDATE destinations SET paused = true")
+    await world.post(dst, event(3, event_id="last"), event(300))
+    first, second = await erase(world), await erase(world, email="person300@example.com")
+    world.work()
+    found, other = await finished(world, first), await finished(world, second)
+    assert (found.waiting, found.unreadable) == (2, 3)
+    assert (other.waiting, other.unreadable) == (1, 3)
+    body = (await erasure.receipt(world.resources.pool, world.resources.vault, found)).body
+    assert (body["status"], body["unreadable_batches"]) == ("finished", 3)
+    await world.fetch("UPDATE destinations SET paused = false")
+    await world.until(dst, erased=3, dead=2 * len(ERASED_AROUND) + MANY, delivered=1)
+
+
+ERASED_AROUND = (UNREADABLE["content: a flipped bit"], UNREADABLE["parcels: row missing"])
+
+
+async def test_an_erasure_that_is_itself_damaged_stops_no_other(world: World) -> None:
+    """Nor delivery; its own receipt says so."""
+    dst = await world.destination()
+    await world.post(dst, event(3), event(4))
+    broken = await erase(world, email="person9@example.com")
+    await world.fetch("UPDATE erasures SET sealed = set_bit(sealed, 200, 1 - get_bit(sealed, 200))")
+    good = await erase(world)
+    world.work()
+    assert (await finished(world, good)).waiting == 1
+    await world.until(dst, erased=1, delivered=1)
+    async with world.resources.pool.acquire() as c:
+        found = await erasures.find(c, broken)
+    assert found is not None
+    body = (await erasure.receipt(world.resources.pool, world.resources.vault, found)).body
+    assert body["status"] == "unreadable"
+
+
+@pytest.mark.parametrize("column", ["access_token", "refresh_token"])
+async def test_a_damaged_token_stops_no_sister(world: World, column: str) -> None:
+    """An access token is fetched anew; a refresh token cannot be, and its destination waits alone."""
+    sick, sister = await world.destination(advertiser="77"), await world.destination(advertiser="77")
+    await world.fetch(
+        f"UPDATE sign_ins SET {column} = set_bit({column}, 200, 1 - get_bit({column}, 200)), "
+        "access_until = CASE WHEN $2 THEN now() ELSE access_until END WHERE destination = $1",
+        sick,
+        column == "refresh_token",
+    )
+    await world.post(sick, event(1))
+    await world.post(sister, event(2))
+    world.work()
+    await world.until(sister, seconds=5, delivered=1)
+    await world.until(sick, seconds=5, **{"queued" if column == "refresh_token" else "delivered": 1})
+
+
+async def test_the_check_names_every_damaged_batch_and_why(world: World) -> None:
+    """In bounded statements over ranges of ids, and it can go on where it stopped."""
+    dst = await world.destination()
+    for n in range(7):
+        await world.post(dst, event(n))
+    ids = [row["parcel"] for row in await world.fetch("SELECT parcel FROM parcel_states ORDER BY parcel")]
+    await world.post(dst, *(event(n) for n in range(200, 200 + MANY)))
+    on_page = await spoil(world, dst, lose_toasted)
+    for parcel, statement in zip(
+        ids,
+        (
+            "DELETE FROM parcels WHERE id = $1",
+            "DELETE FROM parcel_states WHERE parcel = $1",
+            "UPDATE parcels SET shapes = '' WHERE id = $1",
+            "UPDATE parcels SET content = '' WHERE id = $1",
+            "UPDATE parcel_states SET data_key = '' WHERE parcel = $1",
+            "UPDATE parcel_states SET data_key = NULL, fate = 'sent', settled_at = now() WHERE parcel = $1",
+        ),
+        strict=False,
+    ):
+        await world.fetch(statement, parcel)
+    opens = partial(opens_under, world.resources.vault)
+    async with world.resources.pool.acquire() as c:
+        portions = [one async for one in check(c, limit=3, opens=opens)]
+        rest = [one async for one in check(c, first=ids[-1], limit=3)]
+    assert {one.batch: one.reason for portion in portions for one in portion.damaged} == {
+        ids[0]: "missing",
+        ids[1]: "state_missing",
+        ids[2]: "shapes",
+        ids[3]: "not_opened",
+        ids[4]: "not_opened",
+        on_page: "XX001",
+    }
+    assert sum(portion.batches for portion in portions) == 8
+    assert [one.batch for portion in rest for one in portion.damaged] == [on_page]
+
+
+async def test_a_missing_state_is_said_to_be_damage(world: World, api: web.World) -> None:
+    """And not that the event was dropped with its age."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    await world.fetch("DELETE FROM parcel_states")
+    answer = await api.call("GET", f"/events/ord-1?destination_id={dst}")
+    assert answer.status_code == 404
+    assert "damaged" in answer.json()["detail"]
+    await every_view_answers(api, dst)
+
+
+async def test_a_damaged_row_does_not_stop_maintenance(world: World) -> None:
+    """Keys of the other batches are deleted in time, and partitions are made ahead."""
+    dst = await world.destination()
+    for n in range(3):
+        await world.post(dst, event(n))
+    await world.fetch("UPDATE parcel_states SET fate = 'sent', settled_at = now() - interval '3 days'")
+    await spoil(world, dst, raise_on_update)
+    await world.fetch(f"DROP TABLE parcels_p{datetime.now(UTC) + timedelta(days=7):%Y%m%d}")
+    world.work()
+
+    async def is_done() -> bool:
+        (row,) = await world.fetch(
+            "SELECT count(data_key) = 1 AND to_regclass($1) IS NOT NULL AS done FROM parcel_states",
+            f"parcels_p{datetime.now(UTC) + timedelta(days=7):%Y%m%d}",
+        )
+        return bool(row["done"])
+
+    await eventually(is_done)
+
+
+async def test_an_attempt_whose_row_is_lost_is_made_again(world: World) -> None:
+    """Its result cannot be written, so the same bytes are sent again; the sister has its turn."""
+    sick, sister = await world.destination(advertiser="77"), await world.destination(advertiser="77")
+
+    async def lose_the_row(request: Request) -> None:
+        if len(world.amazon.requests) == 1:
+            await world.fetch("DELETE FROM attempts")
+
+    world.amazon.script = lose_the_row
+    await world.post(sick, event(1))
+    world.work()
+    await eventually(lambda: _truth(bool(world.amazon.requests)))
+    await world.post(sister, event(2))
+    await world.until(sister, seconds=10, delivered=1)
+    await world.until(sick, seconds=10, delivered=1)
+
+
+async def _truth(value: bool) -> bool:
+    return value

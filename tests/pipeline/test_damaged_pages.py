@@ -1,0 +1,110 @@
+"""A flipped byte on a page of a real cluster: Postgres refuses the page (XX001), the service goes on.
+
+A cluster of its own, stopped to damage its files: some five seconds.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest_asyncio
+
+from app.store import migrate
+from app.store.damage import check
+from dev.postgres.cluster import THROWAWAY, Cluster
+from tests.pipeline.test_damaged_data import FAILED, MANY
+from tests.pipeline.test_erasing import erase, finished
+from tests.pipeline.world import event, make_world
+
+PAGE = 8192
+
+
+class Disk:
+    """A cluster whose files can be damaged between two runs of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.cluster = Cluster(folder, settings=THROWAWAY)
+        self.cluster.start()
+        migrate.upgrade(self.cluster.url)
+
+    async def damage(self, relation: str, page: int) -> None:
+        """Stop, flip a bit in the middle of a page of a relation, and start again."""
+        connection = await asyncpg.connect(self.cluster.url.replace("+asyncpg", ""))
+        try:
+            path = (
+                self.folder
+                / "postgres"
+                / await connection.fetchval(f"SELECT pg_relation_filepath({relation})")
+            )
+        finally:
+            await connection.close()
+        await asyncio.to_thread(self.cluster.stop)
+        with path.open("r+b") as file:
+            file.seek(page * PAGE + PAGE // 2)
+            (byte,) = file.read(1)
+            file.seek(page * PAGE + PAGE // 2)
+            file.write(bytes((byte ^ 1,)))
+        await asyncio.to_thread(self.cluster.start)
+
+
+@pytest_asyncio.fixture
+async def disk() -> AsyncIterator[Disk]:
+    with tempfile.TemporaryDirectory(prefix="conversions-pages-") as folder:
+        Path(folder).chmod(0o755)
+        made = await asyncio.to_thread(Disk, Path(folder))
+        try:
+            yield made
+        finally:
+            await asyncio.to_thread(made.cluster.stop)
+
+
+async def test_a_damaged_page_of_contents_costs_the_batches_on_it(disk: Disk) -> None:
+    """The others, the sister destination, and erasures of other people go on; the receipt counts them."""
+    async with make_world(disk.cluster.url) as world:
+        sick, sister = await world.destination(advertiser="77"), await world.destination(advertiser="77")
+        for first in range(0, 6 * MANY, MANY):
+            await world.post(sick, *(event(n) for n in range(first, first + MANY)))
+        await world.post(sister, event(1))
+        amazon = world.amazon
+    toast = "(SELECT reltoastrelid FROM pg_class WHERE oid = (SELECT tableoid FROM parcels LIMIT 1))"
+    await disk.damage(toast, 1)
+    async with make_world(disk.cluster.url, amazon) as world:
+        erasure = await erase(world, email=f"person{6 * MANY - 1}@example.com")
+        world.work()
+        await world.until(sister, seconds=10, delivered=1)
+        counts = await world.until(sick, seconds=10, queued=0, retrying=0, erased=1)
+        unreadable = counts["dead"] // MANY
+        assert 1 <= unreadable <= 4
+        assert (counts["dead"], counts["delivered"]) == (unreadable * MANY, (6 - unreadable) * MANY - 1)
+        # What an erasure writes may meet the page as well; then it counts that batch too.
+        assert (await finished(world, erasure)).unreadable in (unreadable, unreadable + 1)
+        reasons = await world.fetch("SELECT DISTINCT reason FROM exceptions WHERE status = 'dead'")
+        assert [row["reason"] for row in reasons] == ["unreadable"]
+
+
+async def test_a_damaged_page_of_states_holds_one_destination_up_and_is_named(disk: Disk) -> None:
+    """No state on the page can be read or written: its destination waits, all others go on."""
+    async with make_world(disk.cluster.url) as world:
+        sick, sister = await world.destination(advertiser="77"), await world.destination(advertiser="77")
+        other = await world.destination()
+        for destination, first, number in ((sick, 0, 60), (sister, 100, 60), (other, 200, 20)):
+            for n in range(first, first + number):
+                await world.post(destination, event(n))
+        amazon = world.amazon
+    await disk.damage("(SELECT tableoid FROM parcel_states LIMIT 1)", 0)
+    async with make_world(disk.cluster.url, amazon) as world:
+        erasure = await erase(world, email="person219@example.com")
+        world.work()
+        await world.until(sister, seconds=10, delivered=60)
+        await world.until(other, seconds=10, delivered=19, erased=1)
+        on_page = (await finished(world, erasure)).unreadable
+        assert 10 < on_page < 60
+        assert (await world.counts(sick))["queued"] == 60
+        registry = world.resources.telemetry.registry
+        assert registry.get_sample_value(FAILED, {"reason": "damaged_data"})
+        async with world.resources.pool.acquire() as c:
+            found = [one async for portion in check(c) for one in portion.damaged]
+        assert [one.reason for one in found] == ["XX001"] * on_page

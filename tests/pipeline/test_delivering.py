@@ -1,0 +1,491 @@
+"""What delivery promises: exactly one effect, honest outcomes, neighbours unharmed, nothing lost."""
+
+import asyncio
+import math
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from tests.pipeline.amazon import Request
+from tests.pipeline.world import World, event, eventually, make_world
+
+
+def once(
+    *answers: httpx.Response | Exception | None,
+) -> Callable[[Request], httpx.Response | Exception | None]:
+    """Give these answers one after another, then accept everything."""
+    left = list(answers)
+    return lambda request: left.pop(0) if left else None
+
+
+async def test_events_are_delivered_in_one_request_where_they_fit(world: World) -> None:
+    """Small posts are merged; match keys are what an independent hash says."""
+    import hashlib
+
+    dst = await world.destination()
+    for number in range(20):
+        await world.post(dst, event(number))
+    world.work()
+    await world.until(dst, delivered=20)
+    assert len(world.amazon.requests) == 1
+    sent = world.amazon.requests[0].events[3]
+    assert sent["matchKeys"] == [
+        {"type": "EMAIL", "values": [hashlib.sha256(b"person3@example.com").hexdigest()]}
+    ]
+
+
+async def test_polling_alone_suffices(world: World) -> None:
+    """With every notice dropped the event still arrives."""
+    dst = await world.destination()
+    world.work(listens=False)
+    await world.post(dst, event(1))
+    await world.until(dst, delivered=1)
+
+
+async def test_a_request_never_holds_more_than_500_events(world: World) -> None:
+    """1,200 events leave in at least three requests, each once."""
+    dst = await world.destination()
+    await world.post(dst, *(event(number) for number in range(1200)))
+    world.work()
+    await world.until(dst, delivered=1200)
+    assert all(len(r.events) <= 500 and len(r.body) <= 1_000_000 for r in world.amazon.requests)
+    assert set(world.amazon.times.values()) == {1}
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        pytest.param(httpx.Response(500), id="a 500 is tried again"),
+        pytest.param(httpx.Response(503, headers={"Retry-After": "0"}), id="a 503 is tried again"),
+        pytest.param(httpx.ConnectError("x"), id="a refused connection is tried again"),
+        pytest.param(httpx.ReadTimeout("x"), id="a timeout is tried again"),
+        pytest.param(httpx.Response(200, text="<html>"), id="a 2xx that cannot be read is tried again"),
+        pytest.param(httpx.Response(207, json={}), id="an empty 207 is no success"),
+        pytest.param(
+            httpx.Response(207, json={"success": [{"index": 1}]}), id="an index that is missing is sent again"
+        ),
+    ],
+)
+async def test_what_is_not_known_to_be_taken_is_sent_again_to_the_byte(
+    world: World, failure: httpx.Response | Exception
+) -> None:
+    """The second request holds the same events, each with the same bytes."""
+    dst = await world.destination()
+    await world.post(dst, event(1), event(2))
+    world.amazon.script = once(failure)
+    world.work()
+    await world.until(dst, delivered=2, seconds=30)
+    again = {e["eventId"]: e for r in world.amazon.requests[1:] for e in r.events}
+    for sent in world.amazon.requests[0].events:
+        if sent["eventId"] in again:
+            assert again[sent["eventId"]] == sent
+    assert all(len(hashes) == 1 for hashes in world.amazon.accepted.values())
+
+
+async def test_a_refused_item_is_dead_with_amazons_words_and_its_neighbours_are_delivered(
+    world: World,
+) -> None:
+    """207 is read index by index."""
+    dst = await world.destination()
+    await world.post(dst, *(event(number) for number in range(5)))
+
+    def refuse_third(request: Request) -> httpx.Response:
+        answer = world.amazon.take(request, but=[2]).json()
+        answer["error"] = [
+            {"index": 2, "errors": [{"code": "FIELD_VALUE_IS_INVALID", "message": "eventTime is not valid"}]}
+        ]
+        return httpx.Response(207, json=answer)
+
+    world.amazon.script = refuse_third
+    world.work()
+    await world.until(dst, delivered=4, dead=1)
+    (row,) = await world.fetch("SELECT * FROM exceptions")
+    assert (row["status"], row["code"], row["reason"]) == ("dead", "BAD_REQUEST", "amazon_refused")
+    assert (row["amazon_code"], row["amazon_message"]) == ("FIELD_VALUE_IS_INVALID", "eventTime is not valid")
+
+
+async def test_an_item_that_amazon_wants_again_travels_alone(world: World) -> None:
+    """CONFLICT, INTERNAL_ERROR and TOO_MANY_REQUESTS are retried for that item only."""
+    dst = await world.destination()
+    await world.post(dst, event(1), event(2))
+    failed = {"index": 0, "errors": [{"code": "INTERNAL_ERROR", "message": "try later"}]}
+    world.amazon.script = once(httpx.Response(207, json={"success": [{"index": 1}], "error": [failed]}))
+    world.work()
+    await world.until(dst, delivered=2, seconds=30)
+    assert [len(r.events) for r in world.amazon.requests] == [2, 1]
+    assert world.amazon.requests[1].events[0] == world.amazon.requests[0].events[0]
+
+
+@pytest.mark.parametrize("status", [400, 413])
+async def test_one_bad_event_is_isolated_in_logarithmic_rounds(world: World, status: int) -> None:
+    """⌈log2 n⌉ + 1 requests hold the poison; everybody else is delivered once."""
+    dst = await world.destination()
+    n = 100
+    await world.post(dst, *(event(number) for number in range(n)))
+
+    def poison(request: Request) -> httpx.Response | None:
+        bad = any(eid.endswith(":ord-37") for eid in request.ids)
+        return httpx.Response(status, json={"code": "BAD_REQUEST", "message": "no"}) if bad else None
+
+    world.amazon.script = poison
+    world.work()
+    await world.until(dst, delivered=n - 1, dead=1, seconds=40)
+    rounds = sum(any(eid.endswith(":ord-37") for eid in r.ids) for r in world.amazon.requests)
+    assert rounds <= math.ceil(math.log2(n)) + 1
+    assert set(world.amazon.times.values()) == {1}
+    (row,) = await world.fetch("SELECT event_at, reason FROM exceptions WHERE status = 'dead'")
+    assert row["reason"] == "amazon_request_refused"
+
+
+async def test_a_429_costs_no_attempt_and_shuts_the_gate(world: World) -> None:
+    """Nothing leaves inside the window; the events stay queued, never retrying."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+
+    def throttle(request: Request) -> httpx.Response | None:
+        times.append(loop.time())
+        return httpx.Response(429, headers={"Retry-After": "1"}) if len(times) == 1 else None
+
+    world.amazon.script = throttle
+    world.work()
+    await eventually(lambda: _value(len(times)))
+    assert (await world.counts(dst))["retrying"] == 0
+    await world.until(dst, delivered=1)
+    assert times[1] - times[0] >= 1.0
+
+
+async def test_the_pace_of_a_lane_holds(world: World) -> None:
+    """Ten full requests at 10 a second and burst 2 take at least 0.8 s."""
+    dst = await world.destination(rate=10, burst=2)
+    for part in range(10):
+        await world.post(dst, *(event(part * 500 + number) for number in range(500)))
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+
+    def note(request: Request) -> None:
+        times.append(loop.time())
+
+    world.amazon.script = note
+    world.work()
+    await world.until(dst, delivered=5000, seconds=60)
+    assert len(times) >= 10
+    for first, later in zip(times, times[5:], strict=False):
+        assert later - first >= 0.3 - 0.05  # any six requests need at least (6 - 1 - burst) / rate
+
+
+async def test_a_401_is_cured_by_one_refresh(world: World) -> None:
+    """The token is fetched once, the events leave with it, nothing is parked."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    world.amazon.script = lambda r: httpx.Response(401) if r.token == "Atza|0" else None
+    world.work()
+    await world.until(dst, delivered=1)
+    assert len(world.amazon.tokens) == 1
+    assert (await world.fetch("SELECT forced_at FROM sign_ins"))[0][0] is None
+
+
+async def test_a_401_that_a_fresh_token_does_not_cure_parks(world: World) -> None:
+    """One refresh, then needs_reconnect with reason unauthorized; nothing is dead-lettered."""
+    dst = await world.destination()
+    await world.post(dst, event(1), event(2))
+    world.amazon.script = lambda r: httpx.Response(401)
+    world.work()
+    await world.until(dst, parked=2)
+    (row,) = await world.fetch("SELECT state, sign_in_reason FROM destinations")
+    assert (row["state"], row["sign_in_reason"]) == ("needs_reconnect", "unauthorized")
+    assert len(world.amazon.tokens) == 1
+    requests = len(world.amazon.requests)
+    await asyncio.sleep(1.5)
+    assert len(world.amazon.requests) == requests
+
+
+async def test_a_403_parks_at_once(world: World) -> None:
+    """With reason forbidden; the event waits."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    world.amazon.script = lambda r: httpx.Response(403)
+    world.work()
+    await world.until(dst, parked=1)
+    assert (await world.fetch("SELECT sign_in_reason FROM destinations"))[0][0] == "forbidden"
+    assert len(world.amazon.requests) == 1
+
+
+async def test_a_revoked_sign_in_parks_and_reconnecting_delivers_all_once(world: World) -> None:
+    """invalid_grant means reconnect; nothing else does."""
+    dst = await world.destination()
+    await world.fetch("UPDATE sign_ins SET access_until = now()")
+    world.amazon.token_answer = lambda form: httpx.Response(400, json={"error": "invalid_grant"})
+    await world.post(dst, *(event(number) for number in range(10)))
+    world.work()
+    await world.until(dst, parked=10)
+    assert not world.amazon.requests
+    world.amazon.token_answer = None
+    await world.fetch("UPDATE sign_ins SET generation = generation + 1, refresh_until = NULL")
+    await world.fetch(
+        "UPDATE destinations SET sign_in = 'valid', sign_in_reason = NULL, version = version + 1"
+    )
+    await world.until(dst, delivered=10)
+    assert set(world.amazon.times.values()) == {1}
+
+
+async def test_a_token_server_that_is_away_parks_nothing(world: World) -> None:
+    """The event waits, and leaves when the server is back."""
+    dst = await world.destination()
+    await world.fetch("UPDATE sign_ins SET access_until = now()")
+    world.amazon.token_answer = lambda form: httpx.Response(503)
+    await world.post(dst, event(1))
+    world.work()
+    await asyncio.sleep(2)
+    assert (await world.counts(dst))["queued"] == 1
+    world.amazon.token_answer = None
+    await world.until(dst, delivered=1, seconds=30)
+
+
+async def test_one_refresh_serves_two_workers(world: World, database_url: str) -> None:
+    """The lease row keeps the second from asking too."""
+    first, second = await world.destination(), await world.destination()
+    await world.fetch("UPDATE sign_ins SET access_until = now()")
+    async with make_world(database_url, world.amazon) as other:
+        world.work()
+        other.work()
+        for number in range(10):
+            await world.post(first, event(number))
+            await world.post(second, event(number))
+        await world.until(first, delivered=10)
+        await world.until(second, delivered=10)
+    assert len(world.amazon.tokens) == 2
+
+
+async def test_a_pause_is_answered_once_nothing_is_under_way_and_nothing_leaves_after_it(
+    world: World,
+) -> None:
+    """A request that was started is waited for; the rest is held, and resumes."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    entered, release = asyncio.Event(), asyncio.Event()
+
+    async def hang(request: Request) -> None:
+        entered.set()
+        await release.wait()
+
+    world.amazon.script = hang
+    world.work()
+    await entered.wait()
+    await world.fetch("UPDATE destinations SET paused = true, version = version + 1 WHERE id = $1", dst)
+    pausing = asyncio.create_task(world.holding().quiesce(await world.number(dst)))
+    await world.post(dst, event(2))
+    await asyncio.sleep(0.3)
+    assert not pausing.done()
+    release.set()
+    await asyncio.wait_for(pausing, 10)
+    await world.until(dst, delivered=1, held=1)
+    requests = len(world.amazon.requests)
+    await asyncio.sleep(1.5)
+    assert len(world.amazon.requests) == requests
+    await world.fetch("UPDATE destinations SET paused = false, version = version + 1 WHERE id = $1", dst)
+    await world.until(dst, delivered=2)
+
+
+async def test_two_destinations_of_one_advertiser_share_its_lane_and_its_lowest_limit(world: World) -> None:
+    """Both are served in turn; one lane, one owner."""
+    first = await world.destination(advertiser="5", rate=1000)
+    second = await world.destination(advertiser="5", rate=20, burst=1)
+    world.work()
+    for number in range(5):
+        await world.post(first, event(number))
+        await world.post(second, event(number))
+    await world.until(first, delivered=5)
+    await world.until(second, delivered=5)
+    assert (await world.fetch("SELECT count(*) FROM lanes"))[0][0] == 1
+
+
+async def test_a_parcel_that_commits_late_is_not_skipped(world: World) -> None:
+    """There is no forward-only cursor: a transaction held open for long is found when it commits."""
+    dst = await world.destination()
+    world.work()
+    await world.post(dst, event(1))
+    await world.until(dst, delivered=1)
+    # Take a stored parcel out of sight, as an uncommitted one would be, and let later ones pass it.
+    await world.fetch("UPDATE destinations SET paused = true, version = version + 1")
+    await world.post(dst, event(2))
+    async with world.resources.pool.acquire() as c:
+        hidden = await c.fetchrow("DELETE FROM parcel_states WHERE settled_at IS NULL RETURNING *")
+        await c.execute("UPDATE destinations SET paused = false, version = version + 1")
+        await world.post(dst, event(3))
+        await eventually(lambda: _value(len(world.amazon.times) == 2))
+        names = ", ".join(hidden.keys())
+        slots = ", ".join(f"${n}" for n in range(1, len(hidden) + 1))
+        await c.execute(f"INSERT INTO parcel_states ({names}) VALUES ({slots})", *hidden.values())
+    await world.until(dst, delivered=3)
+
+
+async def test_events_that_pass_the_age_limit_while_they_wait_expire(world: World) -> None:
+    """A parcel whose youngest event is too old becomes expired; one that is not is delivered."""
+    late, fresh = await world.destination(), await world.destination()
+    await world.post(late, event(1), event(2))
+    await world.post(fresh, event(3))
+    await world.fetch(
+        "UPDATE parcel_states SET first_event = now() - interval '22 days', last_event = now() "
+        "- interval '22 days' "
+        "WHERE destination = $1",
+        await world.number(late),
+    )
+    world.work()
+    await world.until(late, expired=2)
+    await world.until(fresh, delivered=1)
+    assert all(":ord-3" in eid for r in world.amazon.requests for eid in r.ids)
+
+
+async def test_a_parcel_that_cannot_be_opened_harms_nobody_else(world: World) -> None:
+    """It is dead with reason unreadable; the next one is delivered."""
+    dst = await world.destination()
+    await world.post(dst, event(1), event(2))
+    await world.fetch("UPDATE parcels SET content = '\\x00'")
+    await world.post(dst, event(3))
+    world.work()
+    await world.until(dst, dead=2, delivered=1)
+    assert {r["reason"] for r in await world.fetch("SELECT reason FROM exceptions")} == {"unreadable"}
+
+
+async def test_a_started_attempt_that_nobody_settled_is_sent_again_only_after_its_deadline(
+    world: World,
+) -> None:
+    """A crashed worker's request may still be under way: its parcels wait, then go again, byte for byte."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    entered = asyncio.Event()
+
+    async def hang(request: Request) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    world.amazon.script = hang
+    world.work()
+    await entered.wait()
+    dispatcher, task = world.workers.pop()
+    await _crash(world, dispatcher, task)
+    world.amazon.script = None
+    world.work()
+    await eventually(lambda: world.fetch("SELECT 1 FROM lanes WHERE fence = 2"), seconds=30)
+    await asyncio.sleep(1.5)
+    assert len(world.amazon.requests) == 1
+    await world.fetch(
+        "UPDATE attempts SET started_at = started_at - interval '31 s' WHERE settled_at IS NULL"
+    )
+    await world.until(dst, delivered=1, seconds=30)
+    assert world.amazon.requests[0].events == world.amazon.requests[1].events
+
+
+async def test_a_stale_owner_changes_nothing(world: World) -> None:
+    """An answer that arrives after the lane was taken over is thrown away."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    entered, release = asyncio.Event(), asyncio.Event()
+
+    async def hang(request: Request) -> None:
+        entered.set()
+        await release.wait()
+
+    world.amazon.script = hang
+    world.work()
+    await entered.wait()
+    await world.fetch(
+        "UPDATE lanes SET fence = fence + 1, owner = 'somebody', leased_until = now() + interval '60 s'"
+    )
+    release.set()
+    await asyncio.sleep(0.5)
+    counts = await world.counts(dst)
+    assert (counts["delivered"], counts["queued"]) == (0, 1)
+    assert (await world.fetch("SELECT settled_at FROM attempts"))[0][0] is None
+
+
+async def test_lanes_are_shared_between_workers(world: World, database_url: str) -> None:
+    """Two workers own about half of the busy lanes each, and every event is delivered once."""
+    made = [await world.destination(rate=50, burst=1) for _ in range(8)]
+    async with make_world(database_url, world.amazon) as other:
+        world.work()
+        other.work()
+        for turn in range(30):
+            for dst in made:
+                await world.post(dst, event(turn))
+            await asyncio.sleep(0.05)
+        for dst in made:
+            await world.until(dst, delivered=30)
+        owners = await world.fetch("SELECT owner, count(*) AS n FROM lanes GROUP BY owner")
+        assert sorted(row["n"] for row in owners if row["owner"]) == [4, 4]
+    assert set(world.amazon.times.values()) == {1}
+
+
+async def _crash(world: World, dispatcher: object, task: "asyncio.Task[None]") -> None:
+    """End a worker as SIGKILL would: its session dies, nothing is settled or given back."""
+    for running in list(dispatcher._tasks):  # type: ignore[attr-defined]
+        running.cancel()
+    await world.fetch(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'conversions-own' "
+        "AND pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory')"
+    )
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _value(value: object) -> object:
+    return value
+
+
+async def test_a_lane_that_was_lost_and_taken_again_can_be_given_to_another_worker(
+    world: World, database_url: str
+) -> None:
+    """A session's lock counts how often it was taken; losing a lane gives it back."""
+    dst = await world.destination()
+    world.work()
+    await world.post(dst, event(1))
+    await world.until(dst, delivered=1)
+    ownership = world.workers[0][0]._ownership
+    for lane in list(ownership.owned.values()):
+        ownership.lose(lane)
+    await world.post(dst, event(2))
+    await world.until(dst, delivered=2)
+    await world.stop_workers()
+    async with make_world(database_url, world.amazon) as other:
+        other.work()
+        await world.post(dst, event(3))
+        await world.until(dst, delivered=3)
+
+
+async def test_a_window_read_by_a_replaced_owner_holds_for_its_successor(
+    world: World, database_url: str
+) -> None:
+    """The gate is written whoever owns the lane by then."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    entered, release = asyncio.Event(), asyncio.Event()
+
+    async def throttle(request: Request) -> httpx.Response:
+        entered.set()
+        await release.wait()
+        return httpx.Response(429, headers={"Retry-After": "600"})
+
+    world.amazon.script = throttle
+    world.work()
+    await entered.wait()
+    await world.fetch("UPDATE lanes SET fence = fence + 1, leased_until = now() + interval '1 hour'")
+    release.set()
+    await eventually(lambda: world.fetch("SELECT 1 FROM lanes WHERE gate_until > now() + interval '500 s'"))
+
+
+async def test_a_database_that_stood_still_is_worked_on_soon_after(world: World) -> None:
+    """A worker whose look for lanes hung for seconds takes up a new lane at its next look, not much later."""
+    first = await world.destination()
+    await world.post(first, event(1))
+    world.work(listens=False)
+    await world.until(first, delivered=1)
+    async with world.resources.pool.acquire() as c, c.transaction():
+        # Everybody who asks after destinations waits here.
+        await c.execute("LOCK TABLE lanes IN ACCESS EXCLUSIVE MODE")
+        await c.execute("SELECT pg_sleep(2)")
+    second = await world.destination()
+    await world.post(second, event(2))
+    await world.until(second, delivered=1, seconds=15)

@@ -1,0 +1,284 @@
+"""What erasure promises: nothing of the person is sent after the answer, nothing readable stays."""
+
+import asyncio
+import base64
+from typing import Any
+
+import httpx
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from app.admin import erasure
+from app.crypto import parcel_place, unlock
+from app.delivery import settlement
+from app.delivery.batch_items import Claimed, Unreadable
+from app.delivery.lane import Lane
+from app.domain import batch as packing
+from app.domain.erasure import carries, wanted
+from app.domain.ids import LaneId, ParcelId
+from app.domain.pacing.token_bucket import Limit, Pace
+from app.store import batches, erasures
+from app.store.lanes import Held
+from tests.pipeline.amazon import Request
+from tests.pipeline.test_replaying import ask as replay
+from tests.pipeline.test_replaying import refuse
+from tests.pipeline.world import World, event, eventually
+
+EMAIL = "person3@example.com"
+
+
+async def erase(world: World, **said: str) -> str:
+    id, _ = await erasure.ask(  # noqa: A001
+        world.resources.pool,
+        world.resources.vault,
+        said or {"email": EMAIL},
+        by="key_test",
+        monotonic=asyncio.get_running_loop().time,
+    )
+    return id
+
+
+async def finished(world: World, id: str) -> erasures.Erasure:  # noqa: A002
+    async def ask() -> erasures.Erasure | None:
+        async with world.resources.pool.acquire() as c:
+            found = await erasures.find(c, id)
+        return found if found and found.finished_at else None
+
+    found: erasures.Erasure = await eventually(ask)
+    return found
+
+
+async def stored_bodies(world: World) -> list[bytes]:
+    """Open everything that still has a key."""
+    rows = await world.fetch(
+        "SELECT p.id, p.content, s.data_key FROM parcels p JOIN parcel_states s ON s.parcel = p.id "
+        "WHERE s.data_key IS NOT NULL"
+    )
+    bodies: list[bytes] = []
+    for row in rows:
+        place = parcel_place(row["id"])
+        key = world.resources.vault.open(row["data_key"], place=place)
+        bodies += packing.unpack_content(unlock(key, row["content"], place=place)).values()
+    return bodies
+
+
+def persons(bodies: list[bytes]) -> list[bytes]:
+    return [body for body in bodies if carries(body, wanted({"email": EMAIL}).values)]
+
+
+def sent_ids(world: World) -> set[str]:
+    return {eid.rpartition(":")[2] for request in world.amazon.requests for eid in request.ids}
+
+
+async def test_what_waits_is_never_sent_and_its_neighbours_are(world: World) -> None:
+    """The event becomes erased; the rest of its parcel is delivered from the rewritten content."""
+    dst = await world.destination()
+    await world.post(dst, *(event(n) for n in range(6)))
+    id = await erase(world)  # noqa: A001
+    world.work()
+    await world.until(dst, delivered=5, erased=1)
+    done = await finished(world, id)
+    assert (done.waiting, done.dead, done.delivered) == (1, 0, 0)
+    assert "ord-3" not in sent_ids(world)
+    assert len(persons(await stored_bodies(world))) == 0
+
+
+async def test_a_parcel_of_one_person_is_closed_by_its_erasure(world: World) -> None:
+    """Nothing is owed any more, and no empty request leaves."""
+    dst = await world.destination()
+    await world.post(dst, event(3))
+    id = await erase(world)  # noqa: A001
+    world.work()
+    await world.until(dst, erased=1)
+    await finished(world, id)
+    assert not world.amazon.requests
+    assert not await world.fetch("SELECT 1 FROM parcel_states WHERE settled_at IS NULL")
+
+
+async def test_what_was_delivered_keeps_its_state_and_loses_its_content(world: World) -> None:
+    """With the moment of the erasure beside it."""
+    dst = await world.destination()
+    world.work()
+    await world.post(dst, *(event(n) for n in range(5)))
+    await world.until(dst, delivered=5)
+    done = await finished(world, await erase(world))
+    assert done.delivered == 1
+    (row,) = await world.fetch("SELECT status, erased_at FROM exceptions")
+    assert (row["status"], row["erased_at"] is None) == ("delivered", False)
+    assert (await world.counts(dst))["delivered"] == 5
+    assert not persons(await stored_bodies(world))
+
+
+async def test_what_is_dead_becomes_erased_and_cannot_be_replayed(world: World) -> None:
+    """A replay finds only the others."""
+    dst = await world.destination()
+    world.amazon.script = refuse
+    world.work()
+    await world.post(dst, *(event(n) for n in range(5)))
+    await world.until(dst, dead=5)
+    assert (await finished(world, await erase(world))).dead == 1
+    await world.until(dst, dead=4, erased=1)
+    world.amazon.script = None
+    assert (await replay(world, dst)).replayed == 4
+    await world.until(dst, delivered=4, erased=1)
+
+
+async def retried_alone(world: World) -> str:
+    """Let one event fail by itself and wait for its retry, with nobody at work; return its destination."""
+    dst = await world.destination()
+    failed = {"index": 0, "errors": [{"code": "INTERNAL_ERROR", "message": "later"}]}
+    world.amazon.script = lambda _: httpx.Response(207, json={"success": [], "error": [failed]})
+    await world.post(dst, event(3))
+    world.work()
+    await world.until(dst, retrying=1)
+    await world.stop_workers()
+    return dst
+
+
+async def test_what_is_retried_alone_is_found_too(world: World) -> None:
+    """An item that waits for its own retry is not sent again."""
+    dst = await retried_alone(world)
+    requests = len(world.amazon.requests)
+    await erase(world)
+    await world.fetch("UPDATE exceptions SET due_at = now()")
+    world.work()
+    await world.until(dst, erased=1, retrying=0)
+    assert len(world.amazon.requests) == requests
+
+
+async def owned(world: World) -> Lane:
+    """Return the one lane as its last owner knew it."""
+    (row,) = await world.fetch("SELECT id, fence, region, advertiser_id FROM lanes")
+    held = Held(LaneId(row["id"]), row["fence"], row["region"], row["advertiser_id"], 0.0)
+    return Lane(held, float("inf"), Limit(1, 1), Pace())
+
+
+async def take_off(world: World, dst: str, claimed: Claimed) -> None:
+    async with world.resources.pool.acquire() as c, c.transaction():
+        writer = settlement.Writer(1)
+        await settlement.write_unsent(c, await owned(world), await world.number(dst), claimed, writer=writer)
+
+
+async def test_what_was_erased_after_it_was_claimed_does_not_die_as_well(world: World) -> None:
+    """A claim reads in steps: between them the scan may take out what the next one then does not find."""
+    dst = await retried_alone(world)
+    (row,) = await world.fetch("SELECT parcel, place, day, event_at FROM exceptions")
+    lost = Unreadable(ParcelId(row["parcel"]), row["day"], (row["place"],), True, row["event_at"])
+    await erase(world)
+    world.work()
+    await world.until(dst, erased=1)
+    await world.stop_workers()
+
+    await take_off(world, dst, Claimed(None, (), (lost,)))
+
+    counts = await world.counts(dst)
+    assert (counts["erased"], counts["dead"], counts["retrying"]) == (1, 0, 0)
+    (row,) = await world.fetch("SELECT status FROM exceptions")
+    assert row["status"] == "erased"
+
+
+async def test_a_parcel_that_was_rewritten_after_it_was_claimed_is_left_on_the_road(world: World) -> None:
+    """Neither expired nor dead, by what was seen of it before: its events wait, all but the erased one."""
+    dst = await world.destination()
+    await world.post(dst, event(3), event(4))
+    async with world.resources.pool.acquire() as c:
+        (seen,), _ = await batches.due(
+            c, await world.number(dst), queue=0, in_flight=[], max_events=500, max_bytes=10**6
+        )
+    dead = Unreadable(seen.id, seen.day, (0, 1), False, seen.last_event, seen.data_key)
+    await erase(world)
+    await world.fetch("UPDATE parcel_states SET due_at = now() + interval '1 hour'")
+    world.work()
+    await world.until(dst, erased=1, queued=1)
+    await world.stop_workers()
+
+    for claimed in (Claimed(None, (seen,)), Claimed(None, (), (dead,))):
+        await take_off(world, dst, claimed)
+        counts = await world.counts(dst)
+        assert (counts["erased"], counts["queued"], counts["dead"], counts["expired"]) == (1, 1, 0, 0)
+
+
+async def test_the_answer_waits_for_a_request_that_is_under_way(world: World) -> None:
+    """After it nothing carries the person; what was under way counts as delivered."""
+    dst = await world.destination()
+    await world.post(dst, event(3))
+    entered, release = asyncio.Event(), asyncio.Event()
+
+    async def hang(request: Request) -> None:
+        entered.set()
+        await release.wait()
+
+    world.amazon.script = hang
+    world.work()
+    await entered.wait()
+    asking = asyncio.create_task(erase(world))
+    await asyncio.sleep(0.3)
+    assert not asking.done()
+    release.set()
+    done = await finished(world, await asyncio.wait_for(asking, 10))
+    assert done.delivered == 1
+    assert (await world.counts(dst))["delivered"] == 1
+
+
+async def test_no_attempt_starts_with_a_load_that_was_read_before_the_erasure(world: World) -> None:
+    """Between reading and starting lies the erasure: the insert is refused, and the load read anew."""
+    dst = await world.destination()
+    await world.post(dst, event(3), event(4))
+    asked = asyncio.Event()
+    dispatcher = world.work()
+    delivery = dispatcher._delivery
+    access = delivery._tokens.access
+
+    async def late(*args: Any) -> Any:
+        """Erase after the lane's number was read and before the attempt is started."""
+        if not asked.is_set():
+            asked.set()
+            await erase(world)
+        return await access(*args)
+
+    delivery._tokens.access = late  # type: ignore[method-assign]
+    await world.until(dst, delivered=1, erased=1)
+    assert sent_ids(world) == {"ord-4"}
+
+
+async def test_every_profile_and_the_digest_itself_find_the_person(world: World) -> None:
+    """A phone without its country, an upper-case address, and a bare hash."""
+    import hashlib
+
+    dst = await world.destination()
+    await world.post(dst, *(event(n) for n in range(5)))
+    await erase(world, email="  Person1@Example.COM ")
+    await erase(world, hash=hashlib.sha256(b"person2@example.com").hexdigest().upper())
+    world.work()
+    await world.until(dst, delivered=3, erased=2)
+    assert sent_ids(world) == {"ord-0", "ord-3", "ord-4"}
+    looked_for = wanted({"phone": "(555) 010-0199"}).values
+    assert hashlib.sha256(b"15550100199").hexdigest() in looked_for
+
+
+async def test_events_that_come_later_are_not_blocked(world: World) -> None:
+    """Erasure is no suppression list."""
+    dst = await world.destination()
+    world.work()
+    await finished(world, await erase(world))
+    await world.post(dst, event(3))
+    await world.until(dst, delivered=1)
+
+
+async def test_the_receipt_is_signed_and_names_nobody(world: World) -> None:
+    """The signature holds over the text as it stands; nothing is left in the row."""
+    dst = await world.destination()
+    await world.post(dst, event(3))
+    id = await erase(world)  # noqa: A001
+    world.work()
+    found = await finished(world, id)
+    made = await erasure.receipt(world.resources.pool, world.resources.vault, found)
+    assert made.body["requested_at"].endswith("Z")
+    assert made.body["finished_at"].endswith("Z")
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(made.public_key))
+    key.verify(base64.b64decode(made.signature), made.signed.encode())
+    assert msgspec.json.decode(made.signed)["id"] == id
+    assert EMAIL not in made.signed
+    (row,) = await world.fetch("SELECT sealed FROM erasures")
+    assert row["sealed"] is None
+    assert any("Amazon" in line for line in made.body["kept_elsewhere"])

@@ -1,0 +1,463 @@
+"""The history of an event is true: attempts, Amazon's answers, delivery, erasure, replays, duplicates."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest_asyncio
+
+from app.api.response_schemas import SHAPES
+from app.domain.outcomes.settle import RetryPolicy
+from app.processes import api
+from app.processes.resources import opened
+from tests.pipeline.amazon import FakeAmazon, Request
+from tests.pipeline.processes import ADMIN
+from tests.pipeline.test_delivering import once
+from tests.pipeline.world import MAPPING, World, event, eventually, settings_of
+
+QUICK = RetryPolicy(first_wait=0.05, longest_wait=0.1)
+BY_ORDER = {**MAPPING, "fields": {**MAPPING["fields"], "event_id": {"path": "order"}}}
+INTERFACE = {
+    "id",
+    "started_at",
+    "settled_at",
+    "outcome",
+    "http_status",
+    "duration_ms",
+    "item_code",
+    "item_message",
+    "request_id",
+}
+
+
+@dataclass
+class Service:
+    """The road, and its API as a client sees it."""
+
+    world: World
+    client: httpx.AsyncClient
+
+    async def ask(self, path: str, *, key: str = ADMIN, **query: str) -> Any:
+        answer = await self.client.get(path, params=query, headers={"X-Api-Key": key})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    async def do(self, path: str, body: Any) -> Any:
+        answer = await self.client.post(path, json=body, headers={"X-Api-Key": ADMIN})
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+    async def history(self, dst: str, event_id: str = "ord-1", **more: str) -> Any:
+        return await self.ask(f"/events/{event_id}", destination_id=dst, **more)
+
+    async def page(self, dst: str, event_id: str) -> str:
+        """Return the console's page of an event, as a person signed in with the admin key reads it."""
+        origin = {"Origin": self.world.resources.settings.public_url}
+        signed_in = await self.client.post("/console/sign-in", data={"key": ADMIN}, headers=origin)
+        assert signed_in.status_code == 303, signed_in.text
+        answer = await self.client.get(f"/console/destinations/{dst}/event", params={"id": event_id})
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    async def erase(self, person: int) -> None:
+        asked = await self.do("/subjects/erase", {"email": f"person{person}@example.com"})
+
+        async def finished() -> bool:
+            told = await self.ask(f"/subjects/erasures/{asked['id']}")
+            return bool(told["status"] == "finished")
+
+        await eventually(finished)
+
+
+@pytest_asyncio.fixture
+async def service(database_url: str) -> AsyncIterator[Service]:
+    async with _service(database_url) as made:
+        yield made
+
+
+@asynccontextmanager
+async def _service(url: str) -> AsyncIterator[Service]:
+    settings = settings_of(url, bootstrap_admin_key=ADMIN)
+    async with opened(settings, role="test", pool_size=10) as resources, api.wired(resources) as application:
+        world = World(resources, FakeAmazon(), application.state.wiring.intake, url)
+        transport = httpx.ASGITransport(app=application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            try:
+                yield Service(world, client)
+            finally:
+                await world.stop_workers()
+
+
+def _items(*codes: str | None) -> httpx.Response:
+    """A 207 that refuses the events with a code and accepts the others."""
+    error = [
+        {"index": n, "errors": [{"code": code, "message": "The value is not valid."}]}
+        for n, code in enumerate(codes)
+        if code
+    ]
+    success = [{"index": n, "event": None} for n, code in enumerate(codes) if not code]
+    return httpx.Response(207, json={"success": success, "error": error})
+
+
+async def test_every_attempt_that_carried_an_event_is_in_its_history(service: Service) -> None:
+    """429, 401, a failure, a time-out and the delivery, in order and in the shape of the interface."""
+    world = service.world
+    dst = await world.destination()
+    world.amazon.script = once(
+        httpx.Response(429, headers={"Retry-After": "0"}),
+        httpx.Response(401),
+        httpx.Response(503),
+        httpx.ReadTimeout("no answer"),
+    )
+    await world.post(dst, event(1))
+    world.work(policy=QUICK)
+    await world.until(dst, delivered=1)
+    told = await service.history(dst)
+    outcomes = [(one["outcome"], one["http_status"], one["item_outcome"]) for one in told["attempts"]]
+    assert outcomes == [
+        ("throttled", 429, None),
+        ("unauthorized", 401, None),
+        ("broken", 503, None),
+        ("lost", None, None),
+        ("answered", 207, "accepted"),
+    ]
+    assert told["attempts_complete"]
+    for one in told["attempts"]:
+        assert one.keys() >= INTERFACE
+        assert one["started_at"] <= one["settled_at"]
+
+
+async def test_a_403_is_in_the_history_of_what_it_parked(service: Service) -> None:
+    """Also while the event waits for the sign-in."""
+    world = service.world
+    dst = await world.destination()
+    world.amazon.script = lambda _: httpx.Response(403)
+    await world.post(dst, event(1))
+    world.work()
+    await world.until(dst, parked=1)
+
+    async def settled() -> Any:
+        told = await service.history(dst)
+        return told if [one["outcome"] for one in told["attempts"]] == ["forbidden"] else None
+
+    told = await eventually(settled)
+    assert (told["status"], told["reason"], told["tries"]) == ("parked", "sign_in_forbidden", 0)
+
+
+async def test_while_a_lane_waits_after_a_429_its_events_say_so(service: Service) -> None:
+    """In the history, the list and its filter; those of the advertiser's other destination too."""
+    world = service.world
+    dst, sibling = await world.destination(advertiser="77"), await world.destination(advertiser="77")
+    other = await world.destination()
+    world.amazon.script = lambda request: (
+        httpx.Response(429, headers={"Retry-After": "60"}) if request.advertiser_id == "77" else None
+    )
+    await world.post(dst, event(1))
+    await world.post(other, event(1))
+    world.work()
+
+    async def throttled() -> Any:
+        told = await service.history(dst)
+        return told if told["reason"] else None
+
+    told = await eventually(throttled)
+    await world.post(sibling, event(2))
+    assert (told["status"], told["code"], told["reason"]) == ("queued", "RATE_LIMIT", "throttled")
+    assert "429" in told["explanation"]
+    assert datetime.fromisoformat(told["next_attempt_at"]) - datetime.fromisoformat(
+        told["attempts"][0]["settled_at"]
+    ) > timedelta(seconds=50)
+    for one, name in ((dst, "ord-1"), (sibling, "ord-2")):
+        (listed,) = (await service.ask(f"/destinations/{one}/events", reason="throttled"))["items"]
+        assert (listed["event_id"], listed["status"], listed["code"]) == (name, "queued", "RATE_LIMIT")
+        assert (await world.counts(one))["queued"] == 1
+    await world.until(other, delivered=1)
+    assert (await service.ask(f"/destinations/{other}/events", reason="throttled"))["items"] == []
+
+
+async def test_an_erasure_changes_no_other_moment(service: Service) -> None:
+    """`delivered_at` stays; `erased_at` and the sentence tell of the erasure; for retried events too."""
+    world = service.world
+    dst = await world.destination()
+    world.amazon.script = once(_items(None, "INTERNAL_ERROR"))
+    await world.post(dst, event(1), event(2))
+    world.work(policy=QUICK)
+    await world.until(dst, delivered=2)
+    for number in (1, 2):
+        before = await service.history(dst, f"ord-{number}")
+        # Moved back, so that the moment of the erasure is another one.
+        await world.fetch(
+            "UPDATE parcel_states SET settled_at = settled_at - interval '1 hour', "
+            "accepted_at = accepted_at - interval '2 hours'"
+        )
+        await world.fetch(
+            "UPDATE exceptions SET delivered_at = delivered_at - interval '1 hour' WHERE erased_at IS NULL"
+        )
+        await world.fetch(
+            "UPDATE attempts SET started_at = started_at - interval '1 hour', "
+            "settled_at = settled_at - interval '1 hour'"
+        )
+        before = await service.history(dst, f"ord-{number}")
+        await service.erase(number)
+        after = await service.history(dst, f"ord-{number}")
+        for name in ("accepted_at", "delivered_at", "status", "attempts", "match_keys"):
+            assert after[name] == before[name], name
+        assert before["delivered_at"] is not None
+        assert before["erased_at"] is None
+        assert after["erased_at"] > after["delivered_at"]
+        delivered = datetime.fromisoformat(after["delivered_at"])
+        assert f"accepted it at {delivered:%Y-%m-%d %H:%M:%S} UTC" in after["explanation"]
+        assert "erased" in after["explanation"]
+
+
+async def test_an_event_erased_while_it_waited_names_no_attempt_after_that(service: Service) -> None:
+    """Its batch goes on without it."""
+    world = service.world
+    dst = await world.destination()
+    await world.post(dst, event(1), event(2))
+    asked = await service.do("/subjects/erase", {"email": "person1@example.com"})
+    world.amazon.script = once(httpx.Response(503))
+    world.work(policy=QUICK)
+    await world.until(dst, delivered=1, erased=1)
+    told = await service.history(dst)
+    assert (told["status"], told["attempts"], told["delivered_at"]) == ("erased", [], None)
+    assert told["erased_at"] is not None
+    assert len((await service.history(dst, "ord-2"))["attempts"]) == 2
+    assert asked["id"]
+
+
+async def test_a_replay_keeps_what_the_refusal_was(service: Service) -> None:
+    """Attempt by attempt: Amazon's item code and message; and who replayed, when."""
+    world = service.world
+    dst = await world.destination()
+    world.amazon.script = lambda request: _items("FIELD_VALUE_IS_INVALID", None)
+    await world.post(dst, event(1), event(2))
+    world.work()
+    await world.until(dst, dead=1, delivered=1)
+    world.amazon.script = None
+    done = await service.do(f"/destinations/{dst}/replay", {"status": "dead"})
+    await world.until(dst, delivered=2)
+    told = await service.history(dst)
+    first, second = told["attempts"]
+    assert (first["outcome"], first["item_outcome"]) == ("answered", "amazon_refused")
+    assert (first["item_code"], first["item_message"]) == (
+        "FIELD_VALUE_IS_INVALID",
+        "The value is not valid.",
+    )
+    assert (second["item_outcome"], second["item_code"], second["item_message"]) == ("accepted", None, None)
+    (replay,) = told["replays"]
+    assert (replay["replay_id"], replay["by"]) == (done["replay_id"], "bootstrap")
+    assert first["settled_at"] < replay["at"] < second["started_at"]
+    page = await service.page(dst, "ord-1")
+    assert "(FIELD_VALUE_IS_INVALID): The value is not valid." in page
+    assert "Put back by the bootstrap key" in page
+    assert (await service.history(dst, "ord-2"))["replays"] == []
+    assert (await service.do(f"/destinations/{dst}/replay", {"status": "dead", "dry_run": True}))[
+        "replay_id"
+    ] is None
+
+
+async def test_batches_that_never_left_remember_their_replay(service: Service) -> None:
+    """A batch that expired as a whole has no row for each event; its replay is in their histories too."""
+    world = service.world
+    dst = await world.destination()
+    await world.post(dst, event(1), event(2))
+    await world.fetch("UPDATE parcel_states SET fate = 'expired', settled_at = now(), reason = 'expired'")
+    done = await service.do(f"/destinations/{dst}/replay", {"status": "expired"})
+    world.work()
+
+    async def delivered() -> bool:
+        return (await service.history(dst))["status"] == "delivered"
+
+    await eventually(delivered)
+    for name in ("ord-1", "ord-2"):
+        (replay,) = (await service.history(dst, name))["replays"]
+        assert replay["replay_id"] == done["replay_id"]
+
+
+async def test_an_answer_that_is_unclear_about_an_event_is_kept(service: Service) -> None:
+    """An index that is missing, one in both lists, and no list at all."""
+    world = service.world
+    dst = await world.destination()
+    both = {"success": [{"index": 0}], "error": [{"index": 0, "errors": [{"code": "INTERNAL_ERROR"}]}]}
+    world.amazon.script = once(
+        httpx.Response(207, json={"success": [], "error": []}),
+        httpx.Response(207, json=both),
+        httpx.Response(207, json={}),
+    )
+    await world.post(dst, event(1))
+    world.work(policy=QUICK)
+    await world.until(dst, delivered=1)
+    told = await service.history(dst)
+    assert [(one["item_outcome"], one["item_message"]) for one in told["attempts"]] == [
+        ("outcome_unknown", "missing_index"),
+        ("outcome_unknown", "contradictory"),
+        ("outcome_unknown", "missing_index"),
+        ("accepted", None),
+    ]
+
+
+async def test_item_outcomes_are_bounded(service: Service) -> None:
+    """The first and the latest thirty are kept, however often an event is refused and replayed."""
+    world = service.world
+    dst = await world.destination()
+    world.amazon.script = lambda _: _items("FIELD_VALUE_IS_INVALID")
+    await world.post(dst, event(1))
+    world.work()
+    await world.until(dst, dead=1)
+    before = (await world.fetch("SELECT item_outcomes[1] AS first FROM exceptions"))[0]["first"]
+    await world.fetch("UPDATE exceptions SET item_outcomes = array_fill(item_outcomes[1], ARRAY[31])")
+    await service.do(f"/destinations/{dst}/replay", {"status": "dead"})
+    await eventually(lambda: _second_refusal(service, dst))
+    (row,) = await world.fetch("SELECT item_outcomes AS kept, cardinality(replays) AS n FROM exceptions")
+    assert (len(row["kept"]), row["kept"][0], row["n"]) == (31, before, 1)
+    assert row["kept"][-1] != before
+
+
+async def _second_refusal(service: Service, dst: str) -> bool:
+    attempts = (await service.history(dst))["attempts"]
+    return len(attempts) == 2 and attempts[1]["item_code"] == "FIELD_VALUE_IS_INVALID"
+
+
+async def test_a_duplicate_by_a_mapped_amazon_id_names_the_other_event(service: Service) -> None:
+    """In one post and in a later one; what has no mapped id leaves no such record."""
+    world = service.world
+    dst, plain = await world.destination(mapping=BY_ORDER), await world.destination()
+    same = {key: value for key, value in event(1, order="A-1").items() if key != "event_id"}
+    results = await world.post(dst, {"event_id": "k1", **same}, {"event_id": "k2", **same})
+    results += await world.post(dst, {"event_id": "k3", **same})
+    assert [one.status for one in results] == ["accepted", "duplicate", "duplicate"]
+    again = await world.post(plain, event(1), event(1))
+    assert [one.status for one in again] == ["accepted", "duplicate"]
+    world.work()
+    await world.until(dst, delivered=1)
+    for name in ("k2", "k3"):
+        told = await service.history(dst, name)
+        other = told["duplicate_of"]
+        assert (told["event_id"], told["status"]) == (name, "delivered")
+        assert (other["event_id"], other["destination_id"]) == ("k1", dst)
+        assert "duplicate" in told["explanation"]
+        assert "k1" in told["explanation"]
+    assert (await service.history(dst, "k1"))["duplicate_of"] is None
+    assert (await world.fetch("SELECT count(*) FROM mapped_duplicates"))[0][0] == 2
+
+
+async def test_a_duplicate_of_another_destinations_event_is_named_to_those_who_may_see_it(
+    service: Service,
+) -> None:
+    """An Amazon eventId holds for the advertiser; a key that is limited to one destination learns no more."""
+    world = service.world
+    first = await world.destination(advertiser="88", mapping=BY_ORDER)
+    second = await world.destination(advertiser="88", mapping=BY_ORDER)
+    same = {key: value for key, value in event(1, order="A-1").items() if key != "event_id"}
+    await world.post(first, {"event_id": "k1", **same})
+    (result,) = await world.post(second, {"event_id": "k2", **same})
+    assert result.status == "duplicate"
+    made = await service.do(
+        "/keys", {"name": "limited", "scopes": ["events:read"], "destination_ids": [second]}
+    )
+    told = await service.history(second, "k2")
+    assert (told["duplicate_of"]["event_id"], told["duplicate_of"]["destination_id"]) == ("k1", first)
+    limited = await service.ask("/events/k2", key=made["key"], destination_id=second)
+    assert limited["duplicate_of"]["event_id"] is limited["duplicate_of"]["destination_id"] is None
+    assert "k1" not in str(limited)
+    assert first not in str(limited)
+
+
+async def test_a_history_never_shows_the_event_of_another_destination(service: Service) -> None:
+    """Where one batch id was given twice, on two days, each destination sees its own event, in lists too."""
+    world = service.world
+    first, second = await world.destination(), await world.destination()
+    world.amazon.script = lambda request: (
+        _items("FIELD_VALUE_IS_INVALID") if request.advertiser_id == "1001" else None
+    )
+    await world.post(first, event(1))
+    await world.post(second, event(2))
+    world.work()
+    await world.until(first, dead=1)
+    await world.until(second, delivered=1)
+    await world.stop_workers()
+    (twin,) = await world.fetch(
+        "SELECT parcel FROM parcel_states WHERE destination = $1", await world.number(first)
+    )
+    await _give_id(world, second, twin["parcel"])
+    one, two = await service.history(first, "ord-1"), await service.history(second, "ord-2")
+    assert (one["event_id"], one["status"], one["amazon_code"]) == (
+        "ord-1",
+        "dead",
+        "FIELD_VALUE_IS_INVALID",
+    )
+    assert (two["event_id"], two["status"], two["amazon_code"]) == ("ord-2", "delivered", None)
+    assert (len(one["attempts"]), len(two["attempts"])) == (1, 1)
+    for dst, status, name in ((first, "dead", "ord-1"), (second, "delivered", "ord-2")):
+        for query in ({}, {"status": status}):
+            items = (await service.ask(f"/destinations/{dst}/events", **query))["items"]
+            assert [item["event_id"] for item in items] == [name]
+
+
+async def _give_id(world: World, dst: str, parcel: int) -> None:
+    """Give a destination's only batch this id, on the day before."""
+    number = await world.number(dst)
+    (row,) = await world.fetch("SELECT parcel FROM parcel_states WHERE destination = $1", number)
+    for table, column in (("parcels", "id"), ("parcel_states", "parcel")):
+        await world.fetch(
+            f"UPDATE {table} SET {column} = $2, day = day - 1 WHERE destination = $1", number, parcel
+        )
+    await world.fetch("UPDATE ledger SET parcel = $2 WHERE parcel = $1", row["parcel"], parcel)
+    await world.fetch(
+        "UPDATE attempts SET parcels = ARRAY[$2::bigint] WHERE destination = $1", number, parcel
+    )
+
+
+async def test_answers_have_the_shapes_they_are_described_with(service: Service) -> None:
+    """With every member described: a history with attempts and a replay, a list, the stats."""
+    world = service.world
+    dst = await world.destination(mapping=BY_ORDER)
+    same = {key: value for key, value in event(1, order="A-1").items() if key != "event_id"}
+    await world.post(dst, {"event_id": "k1", **same}, {"event_id": "k2", **same}, event(2))
+    world.amazon.script = once(_items("FIELD_VALUE_IS_INVALID", None))
+    world.work()
+    await world.until(dst, dead=1, delivered=1)
+    histories = [await service.history(dst, name) for name in ("k1", "k2", "ord-2")]
+    stats = await service.ask(f"/destinations/{dst}/stats")
+    done = await service.do(f"/destinations/{dst}/replay", {"status": "dead"})
+    await world.until(dst, delivered=2)
+    histories.append(await service.history(dst, "k1"))
+    listed = (await service.ask(f"/destinations/{dst}/events"))["items"]
+    for shape, answers in (
+        ("EventHistory", histories),
+        ("ListedEvent", listed),
+        ("Stats", [stats, await service.ask(f"/destinations/{dst}/stats")]),
+        ("Replayed", [done]),
+    ):
+        for answer in answers:
+            jsonschema.validate(answer, {**SHAPES[shape], "additionalProperties": False})
+
+
+async def test_rates_count_delivered_events_and_requests_that_were_sent(service: Service) -> None:
+    """An answered request delivers only what Amazon accepted; what never left is no request."""
+    world = service.world
+    dst = await world.destination()
+    world.amazon.script = _refuse_half
+    await world.post(dst, *(event(n) for n in range(60)))
+    world.work()
+    await world.until(dst, delivered=30, dead=30)
+    await world.fetch(
+        "INSERT INTO attempts (id, day, lane, destination, fence, worker, parcels, events, generation, "
+        "settled_at, outcome) "
+        "SELECT 999999, current_date, lane, number, 0, 'w', '{}', 1, 1, now(), 'not_sent' "
+        "FROM destinations WHERE id = $1",
+        dst,
+    )
+    rates = (await service.ask(f"/destinations/{dst}/stats"))["rates"]
+    assert (rates["accepted_per_second"], rates["delivered_per_second"]) == (0.2, 0.1)
+    assert rates["failed_requests_per_second"] == 0
+    assert rates["requests_per_second"] == round(len(world.amazon.requests) / 300, 3)
+
+
+def _refuse_half(request: Request) -> httpx.Response:
+    return _items(*("FIELD_VALUE_IS_INVALID" if n % 2 else None for n in range(len(request.events))))

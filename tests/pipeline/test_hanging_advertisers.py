@@ -1,0 +1,87 @@
+"""An advertiser whose Amazon never answers costs the others nothing, nor do many whose token server hangs."""
+
+import asyncio
+
+import pytest
+
+from app.domain.pacing.lane_limits import CAPACITY
+from tests.pipeline.amazon import Request
+from tests.pipeline.world import World, event, eventually
+
+SOON_S = 8.0  # far less, though the machine be busy, than a request's deadline
+
+
+@pytest.mark.parametrize("hanging", [1, 2])
+async def test_lanes_that_hang_leave_places_for_the_others(world: World, hanging: int) -> None:
+    """Each has proved well before, so that it may have as many requests under way as any lane."""
+    made = [await world.destination(advertiser=str(500 + n), rate=500) for n in range(6)]
+    names = {str(500 + n) for n in range(hanging)}
+    release, under_way = asyncio.Event(), 0
+    hangs = False
+
+    async def hang() -> None:
+        nonlocal under_way
+        under_way += 1
+        await release.wait()
+
+    def script(request: Request) -> object:
+        return hang() if hangs and request.advertiser_id in names else None
+
+    world.amazon.script = script  # type: ignore[assignment]
+    world.work()
+    number = 0
+    # A lane's limit grows with each answer.
+    for _ in range(CAPACITY.lane + 1):
+        number += 1
+        for dst in made[:hanging]:
+            await world.post(dst, event(number))
+            await world.until(dst, delivered=number)
+    hangs = True
+
+    async def nothing_more_begins() -> bool:
+        nonlocal number
+        before = under_way
+        for _ in range(6):
+            number += 1
+            for dst in made[:hanging]:
+                await world.post(dst, event(number))
+            await asyncio.sleep(0.05)
+        return 0 < before == under_way
+
+    try:
+        await eventually(nothing_more_begins)
+        assert under_way >= CAPACITY.lane
+        for turn in range(3):
+            for dst in made[hanging:]:
+                await world.post(dst, event(turn))
+            for dst in made[hanging:]:
+                await world.until(dst, delivered=turn + 1, seconds=SOON_S)
+    finally:
+        release.set()
+    for dst in made[:hanging]:
+        await world.until(dst, delivered=number)
+
+
+async def test_token_servers_that_hang_take_no_places(world: World) -> None:
+    """More destinations wait for a token than requests may be under way; one that has a token is served."""
+    waiting = [await world.destination() for _ in range(CAPACITY.total + 2)]
+    await world.fetch("UPDATE sign_ins SET access_until = now()")
+    served = await world.destination()
+    world.amazon.token_server = asyncio.Event()
+    for dst in waiting:
+        await world.post(dst, event(1))
+    world.work()
+    leases = "SELECT count(*) FROM sign_ins WHERE refresh_until > clock_timestamp()"
+
+    async def all_ask() -> bool:
+        return bool((await world.fetch(leases))[0][0] == len(waiting))
+
+    try:
+        await eventually(all_ask)
+        await world.post(served, event(1))
+        await world.until(served, delivered=1, seconds=SOON_S)
+    finally:
+        world.amazon.token_server.set()
+    for dst in waiting:
+        await world.until(dst, delivered=1)
+    assert set(world.amazon.times.values()) == {1}

@@ -1,0 +1,78 @@
+"""Bodies made to fill memory: the API stays within its bound, and answers others all the while."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest_asyncio
+
+from tests.pipeline.processes import ADMIN, Operator, Product
+from tests.pipeline.world import stamp
+
+# Just fewer values than are refused, in the shapes that become most in memory.
+PADDINGS = {
+    "objects": ",".join(['{"a":1.5}'] * 245_000 + ["1.5"] * 250_000),
+    "decimals": ",".join(["1.234567"] * 495_000),
+    "lists and texts": ",".join(["[]"] * 245_000 + ['"abcdefghijklm"'] * 250_000),
+}
+
+
+@pytest_asyncio.fixture
+async def product(database_url: str, tmp_path: Path) -> AsyncIterator[Product]:
+    """One API process and the sandbox."""
+    made = Product(database_url, tmp_path / "everything.log")
+    try:
+        made.start("sandbox", "sandbox", LOG_LEVEL="warning")
+        made.start("api", "serve", "--socket", str(made.listener.fileno()), LOG_LEVEL="warning")
+        await asyncio.to_thread(made.ready, made.api + "/health/live", made.amazon + "/_sandbox/health")
+        yield made
+    finally:
+        await asyncio.to_thread(made.close)
+
+
+def highest_mib(pid: int) -> int:
+    """Return the most memory that a process ever held, in MiB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) >> 10 for line in lines if line.startswith("VmHWM"))
+
+
+async def test_bodies_made_to_fill_memory_do_not(product: Product) -> None:
+    """Eight at once of each shape, twice: some are stored, the others told to come back; 256 MiB at most.
+
+    More values, or lists and objects, than five thousand events have any use for are not even read: 413.
+    """
+    headers = {"X-Api-Key": ADMIN, "Content-Type": "application/json"}
+    pid = product.children["api"].pid
+    async with httpx.AsyncClient(timeout=60) as client:
+        for one, times in (("[]", 1_500_000), ("1.5", 1_200_000)):
+            body = f'{{"destination_id": "d", "x": [{",".join([one] * times)}]}}'
+            answer = await client.post(product.api + "/events", content=body, headers=headers)
+            assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
+        assert highest_mib(pid) < 180
+
+        destination = await Operator(product, client).destination("5800000002")
+
+        async def hostile(name: str, padding: str) -> int:
+            body = (
+                f'{{"destination_id": "{destination}", "event_id": "{name}", "event": '
+                f'{{"timestamp": "{stamp()}"}}, "user": {{"email": "a@example.com"}}, "x": [{padding}]}}'
+            )
+            return (await client.post(product.api + "/events", content=body, headers=headers)).status_code
+
+        for shape, padding in PADDINGS.items():
+            statuses = [
+                status
+                for turn in range(2)
+                for status in await asyncio.gather(
+                    *(hostile(f"{shape} {turn} {number}", padding) for number in range(8))
+                )
+            ]
+            assert set(statuses) <= {202, 503}
+            assert 202 in statuses
+        assert (await client.get(product.api + "/health/live")).status_code == 200
+        harmless = {"destination_id": destination, "event_id": "ok", "event": {"timestamp": stamp()}}
+        (result,) = await Operator(product, client).post([{**harmless, "user": {"email": "b@example.com"}}])
+        assert result["status"] == "accepted"
+    print(f"highest: {highest_mib(pid)} MiB")
+    assert highest_mib(pid) <= 256

@@ -1,0 +1,136 @@
+"""Lanes under trouble: what they learn is kept, a broken one probes, and a hostile one harms nobody."""
+
+import asyncio
+
+import httpx
+
+from app.domain.pacing.lane_limits import Capacity
+from tests.pipeline.amazon import Request
+from tests.pipeline.world import World, event, eventually
+
+
+async def test_a_learned_rate_is_kept_and_held_by_the_next_owner(world: World) -> None:
+    """A 429 lowers it, the row shows it, and a new worker begins there."""
+    dst = await world.destination(rate=50, burst=1)
+    left = [httpx.Response(429, headers={"Retry-After": "0"})]
+    world.amazon.script = lambda request: left.pop() if left else None
+    world.work()
+    await world.post(dst, event(1))
+    await world.until(dst, delivered=1)
+    (row,) = await eventually(
+        lambda: world.fetch("SELECT learned_rate FROM lanes WHERE learned_rate IS NOT NULL")
+    )
+    assert row["learned_rate"] < 50
+    await world.stop_workers()
+    dispatcher = world.work()
+    await world.post(dst, event(2))
+    await world.until(dst, delivered=2)
+    (lane,) = dispatcher._ownership.owned.values()
+    assert lane.pace.learned.rate is not None
+    assert lane.pace.learned.rate < 50
+
+
+async def test_a_broken_lane_opens_its_breaker_probes_rarely_and_heals(world: World) -> None:
+    """Few requests while Amazon fails; the row says open; everything is delivered afterwards."""
+    dst = await world.destination()
+    world.amazon.script = lambda request: httpx.Response(503)
+    for number in range(20):
+        await world.post(dst, event(number))
+    world.work()
+    await eventually(
+        lambda: world.fetch("SELECT 1 FROM lanes WHERE breaker <> 'closed' AND error_rate > 0.5")
+    )
+    before = len(world.amazon.requests)
+    await asyncio.sleep(2)
+    assert len(world.amazon.requests) - before <= 4
+    world.amazon.script = None
+    await world.fetch("UPDATE parcel_states SET due_at = now()")
+    await world.until(dst, delivered=20, seconds=60)
+    await eventually(lambda: world.fetch("SELECT 1 FROM lanes WHERE breaker = 'closed'"))
+
+
+LANES = 50
+ROUNDS = 10
+
+
+async def test_hostile_lanes_take_no_send_slots_from_the_others(world: World) -> None:
+    """Fifty lanes, three of them hostile: one with very much waiting, one that answers after 10 s, one that
+    only fails. The others are unharmed, counted in sends.
+
+    A hostile lane never has more of the sends under way than a lane may; what another lane is owed leaves
+    before the crowded one has been served twice more for each of its slots.
+    """
+    crowded = await world.destination(rate=1000, burst=50)
+    slow, failing = await world.destination(), await world.destination()
+    for dst in (crowded, slow, failing):
+        await world.post(dst, event(0))
+    advertisers = dict(await world.fetch("SELECT id, advertiser_id FROM destinations"))
+    # Copies that cannot be opened would die at once; these differ in their due time alone and wait.
+    await world.fetch(
+        """
+        INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, data_key,
+          due_at)
+        SELECT 1000000 + n, s.day, s.destination, 1, s.bytes, s.first_event, s.last_event, s.data_key,
+          now() + interval '1 hour'
+        FROM parcel_states s, generate_series(1, 1000000) AS n WHERE s.destination = $1
+        """,
+        await world.number(crowded),
+    )
+    # And this many are due: full requests for the whole of the test.
+    for start in range(60):
+        await world.post(crowded, *(event(1_000 + start * 400 + nth) for nth in range(400)))
+    under_way: dict[str, int] = {}
+    most: dict[str, int] = {}
+
+    async def behave(request: Request) -> httpx.Response | None:
+        who = request.advertiser_id
+        under_way[who] = under_way.get(who, 0) + 1
+        most[who] = max(most.get(who, 0), under_way[who])
+        try:
+            # Long enough that lanes meet at the slots.
+            await asyncio.sleep(10 if who == advertisers[slow] else 0.01)
+        finally:
+            under_way[who] -= 1
+        return httpx.Response(500) if who == advertisers[failing] else None
+
+    world.amazon.script = behave
+    others = [await world.destination() for _ in range(LANES - 3)]
+    names = dict(await world.fetch("SELECT id, advertiser_id FROM destinations"))
+    world.work()
+    # Sends that left between an event's storing and its own, by lane of the event.
+    waited: list[int] = []
+    for part in range(1, ROUNDS + 1):
+        stored: dict[str, int] = {}
+        for dst in (*others, slow, failing):
+            await world.post(dst, event(part))
+            stored[names[dst]] = len(world.amazon.requests)
+
+        async def all_left(since: dict[str, int] = stored) -> bool:
+            left = {request.advertiser_id for request in world.amazon.requests[min(since.values()) :]}
+            return {names[dst] for dst in others} <= left
+
+        await eventually(all_left, seconds=20)
+        for dst in others:
+            who = names[dst]
+            since = stored[who]
+            waited.append(
+                next(
+                    nth
+                    for nth, request in enumerate(world.amazon.requests[since:])
+                    if request.advertiser_id == who
+                )
+            )
+    for dst in others:
+        await world.until(dst, delivered=ROUNDS, seconds=30)
+    sent = [request.advertiser_id for request in world.amazon.requests]
+    assert max(most[advertisers[one]] for one in (slow, failing)) <= Capacity().lane
+    assert most[advertisers[crowded]] <= Capacity().lane
+    assert sent.count(advertisers[slow]) + sent.count(advertisers[failing]) <= 25
+    # Every other lane may be asked once before, and the crowded one once for each time a slot came free.
+    waited.sort()
+    print(f"waited in sends: median {waited[len(waited) // 2]}, worst {waited[-1]}")
+    assert waited[-1] <= 2 * LANES + 4 * Capacity().lane
+    assert waited[len(waited) // 2] <= LANES
+    # Its share of the slots, and no more, went to the crowded lane while the others were busy.
+    busy = sent[: len(sent) - sent[::-1].index(names[others[-1]])]
+    assert busy.count(advertisers[crowded]) <= len(busy) / 2

@@ -1,0 +1,57 @@
+"""Partitions that run out are made when that is noticed, not when an hour has passed.
+
+An hour of monotonic time can be days of the database's: after its clock was set, or a long suspend.
+"""
+
+import asyncpg
+import pytest
+
+from app.ingest.group_commit import NotStored
+from tests.pipeline.world import World, event
+
+
+async def drop_partitions(world: World, *tables: str) -> None:
+    rows = await world.fetch(
+        "SELECT inhrelid::regclass::text AS name FROM pg_inherits "
+        "WHERE inhparent = ANY($1::text[]::regclass[])",
+        list(tables),
+    )
+    for row in rows:
+        await world.fetch(f"DROP TABLE {row['name']}")
+
+
+async def test_a_sweep_makes_the_partitions_that_are_missing(world: World) -> None:
+    """Its last maintenance was a moment ago, as after a suspend; posts are refused until it comes round."""
+    dst = await world.destination()
+    sweeper = world.work()._sweeper
+    await world.stop_workers()
+    await sweeper.sweep()
+    await drop_partitions(world, "parcels", "attempts", "parcel_states")
+    assert isinstance(await world.try_post(dst, event(1)), NotStored)
+    await sweeper.sweep()
+    assert [one.status for one in await world.post(dst, event(1))] == ["accepted"]
+
+
+async def test_a_sweep_that_meets_a_damaged_page_makes_them_all_the_same(world: World) -> None:
+    """Expiring reads all that is open; what it trips over must not end intake some days later."""
+    dst = await world.destination()
+    sweeper = world.work()._sweeper
+    await world.stop_workers()
+    await sweeper.sweep()
+    await drop_partitions(world, "parcels", "attempts", "parcel_states")
+    await world.fetch("ALTER TABLE exceptions RENAME TO exceptions_lost")
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await sweeper.sweep()
+    assert [one.status for one in await world.post(dst, event(1))] == ["accepted"]
+
+
+async def test_a_worker_that_finds_none_for_its_attempt_has_them_made(world: World) -> None:
+    """Without waiting for the next sweep."""
+    dst = await world.destination()
+    dispatcher = world.work()
+    dispatcher._sweeper.every_s = 600  # type: ignore[misc]
+    await world.post(dst, event(1))
+    await world.until(dst, delivered=1)
+    await drop_partitions(world, "attempts")
+    await world.post(dst, event(2))
+    await world.until(dst, delivered=2)

@@ -1,0 +1,37 @@
+"""How fast events come in and leave, as the figures of a destination tell it."""
+
+from datetime import timedelta
+
+from app.store import metrics
+from tests.pipeline.world import World, event
+
+SPAN = timedelta(minutes=5)
+
+
+async def _rates(world: World, destination: str, newest: int = 1_000) -> metrics.Rates:
+    number = await world.number(destination)
+    async with world.resources.pool.acquire() as connection:
+        return await metrics.rates(connection, number, SPAN, newest=newest)
+
+
+async def test_rates_are_of_the_last_span(world: World) -> None:
+    """Nothing before anything; then what came and what Amazon took; what is older no longer counts."""
+    dst = await world.destination()
+    assert await _rates(world, dst) == metrics.Rates(0, 0, 0, 0)
+    await world.post(dst, *[event(n) for n in range(60)])
+    world.work()
+    await world.until(dst, delivered=60)
+    told = await _rates(world, dst)
+    assert (told.accepted_per_second, told.delivered_per_second) == (0.2, 0.2)
+    assert told.requests_per_second > 0 == told.failed_requests_per_second
+    await world.stop_workers()
+    await world.fetch("UPDATE parcel_states SET accepted_at = accepted_at - interval '6 minutes'")
+    assert (await _rates(world, dst)).accepted_per_second == 0
+
+
+async def test_of_very_many_parcels_the_newest_tell(world: World) -> None:
+    """Where those that are read are all of the span, the rate is by the time they cover, not by the span."""
+    dst = await world.destination()
+    for n in range(6):
+        await world.post(dst, event(n))
+    assert (await _rates(world, dst, newest=3)).accepted_per_second > 6 / SPAN.total_seconds()

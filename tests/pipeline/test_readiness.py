@@ -1,0 +1,182 @@
+"""Readiness follows what the process is for: flushes of an API process, claims of a worker.
+
+The database here refuses them by a trigger that raises what Postgres raises for a damaged page.
+"""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from app.api.health import API, WORKER, Readiness
+from app.domain.database_refusals import FIRST_HOLD_S, LASTING_S, LONGEST_HOLD_S, NONE
+from app.ingest.group_commit import NotStored
+from app.store.clock import DatabaseClock
+from app.store.database_results import Outcomes
+from tests.pipeline.world import World, event, eventually
+
+
+@dataclass
+class Clock:
+    now: float = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Watched:
+    """A world whose outcomes and readiness run on a clock of the test's."""
+
+    world: World
+    clock: Clock
+    outcomes: Outcomes
+    readiness: Readiness
+
+    async def reasons(self) -> set[str]:
+        """Return why it is not ready, but for what a test database never is."""
+        self.clock.now += 1.1
+        never = {"fsync_off", "synchronous_commit_off", "full_page_writes_off"}
+        return set(await self.readiness.reasons()) - never
+
+    def errors(self, kind: str) -> float:
+        registry = self.world.resources.telemetry.registry
+        value = registry.get_sample_value("amazon_conversions_database_errors_total", {"class": kind})
+        return value or 0.0
+
+
+@asynccontextmanager
+async def watched(world: World, role: object = API) -> AsyncIterator[Watched]:
+    clock = Clock()
+    outcomes = Outcomes(clock)
+    world.intake._flusher._outcomes = outcomes
+    readiness = Readiness(
+        world.resources.engine,
+        clock,
+        role=role,  # type: ignore[arg-type]
+        outcomes=outcomes,
+        clock=DatabaseClock(),
+    )
+    yield Watched(world, clock, outcomes, readiness)
+
+
+REFUSE = """
+CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE 'invalid page in block 7' USING ERRCODE = 'XX001'; END $$;
+CREATE TRIGGER refuse BEFORE {act} ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()
+"""
+
+
+async def break_(world: World, table: str, act: str = "INSERT") -> None:
+    async with world.resources.pool.acquire() as c:
+        await c.execute(REFUSE.format(act=act, table=table))
+
+
+async def mend(world: World, table: str) -> None:
+    async with world.resources.pool.acquire() as c:
+        await c.execute(f"DROP TRIGGER refuse ON {table}")
+
+
+@pytest.mark.parametrize("table", ["ledger", "parcels", "parcel_states"])
+async def test_an_api_whose_flushes_are_all_refused_is_not_ready_until_a_probe_passes(
+    world: World, table: str
+) -> None:
+    """It says so in words of its own, gets no traffic, and comes back without any."""
+    dst = await world.destination()
+    async with watched(world) as seen:
+        await world.post(dst, event(0))
+        assert await seen.reasons() == set()
+        await break_(world, table)
+        for number in range(1, 8):
+            assert isinstance(await world.try_post(dst, event(number)), NotStored)
+            seen.clock.now += 1
+        assert await seen.reasons() == {"flushes_refused"}
+        assert seen.errors("XX") >= 7
+        # Nobody sends it anything any more: time alone does not make it ready, the database's mending does.
+        seen.clock.now += 600
+        assert await seen.reasons() == {"flushes_refused"}
+        await mend(world, table)
+        assert await seen.reasons() == set()
+        assert [one.status for one in await world.post(dst, event(1))] == ["accepted"]
+        rows = await world.fetch("SELECT destination FROM parcel_states WHERE destination = 0")
+        assert rows == []  # the probe left nothing behind
+
+
+async def test_a_success_makes_it_ready_at_once(world: World) -> None:
+    """Refusals of one post among others that are stored are not the database's."""
+    dst = await world.destination()
+    async with watched(world) as seen:
+        await break_(world, "ledger")
+        for number in range(8):
+            await world.try_post(dst, event(number))
+            seen.clock.now += 1
+        await mend(world, "ledger")
+        await world.post(dst, event(20))
+        assert await seen.reasons() == set()
+
+
+async def test_a_process_that_starts_on_a_refusing_database_is_not_ready(world: World) -> None:
+    """Before it took anything: the first answer to who asks comes of a probe."""
+    await break_(world, "ledger")
+    async with watched(world) as seen:
+        assert await seen.reasons() == {"flushes_refused"}
+        await mend(world, "ledger")
+        assert await seen.reasons() == set()
+
+
+async def test_a_worker_whose_claims_are_all_refused_is_not_ready_until_one_passes(world: World) -> None:
+    """Its attempts cannot be written; it goes on trying, counts its lanes' errors, and recovers."""
+    dst = await world.destination()
+    async with watched(world, WORKER) as seen:
+        await break_(world, "attempts")
+        await world.post(dst, event(0))
+        dispatcher = world.work()
+        dispatcher._outcomes = seen.outcomes
+
+        async def refused() -> bool:
+            seen.clock.now += 3
+            return seen.outcomes.are_refused
+
+        await eventually(refused)
+        assert await seen.reasons() == {"claims_refused"}
+        value = world.resources.telemetry.registry.get_sample_value
+        assert (value("amazon_conversions_lane_errors_total", {"kind": "database"}) or 0) >= 3
+        assert seen.errors("XX") >= 3
+        await mend(world, "attempts")
+        await world.until(dst, delivered=1)
+        assert await seen.reasons() == set()
+
+
+def test_refusals_must_last_and_a_probe_that_was_wrong_is_trusted_later_each_time() -> None:
+    """One refused flush is nothing; a probe that passes while every flush fails does not make it flap."""
+    once = NONE.refused(0.0)
+    assert not once.are_lasting
+    assert not once.refused(1.0).refused(LASTING_S - 0.1).are_lasting
+    assert not once.refused(LASTING_S + 1).are_lasting  # two are few
+
+    holds = []
+    refusals, now = NONE, 0.0
+    for _ in range(6):
+        while not refusals.are_lasting:
+            refusals, now = refusals.refused(now), now + 1
+        began = now
+        while not refusals.may_probe(now):
+            now += 1
+        holds.append(now - began)
+        refusals = refusals.probed()
+        assert not refusals.are_lasting
+    assert holds[0] <= 1
+    assert holds[1:3] == pytest.approx([FIRST_HOLD_S, 2 * FIRST_HOLD_S], abs=1.5)
+    assert max(holds) <= LONGEST_HOLD_S
+
+
+async def test_a_clock_that_is_off_is_a_reason(world: World) -> None:
+    """The process judges by the database's clock, and says all the same that its own must be set."""
+    clock = Clock()
+    for by, reasons in ((31, {"clock_off"}), (-31, {"clock_off"}), (5, set())):
+        own = DatabaseClock(lambda by=by: time.time() + by)  # type: ignore[misc]
+        readiness = Readiness(world.resources.engine, clock, clock=own)
+        found = set(await readiness.reasons()) & {"clock_off"}
+        assert found == reasons

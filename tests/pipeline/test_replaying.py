@@ -1,0 +1,198 @@
+"""What replay promises: honest counts, once when asked twice, behind what is live, nothing past its age."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import httpx
+
+from app.admin.replay import Replayed, replay
+from app.domain.ids import LaneId
+from app.processes import api
+from app.processes.resources import opened
+from app.store.replays import Filter, lane_of
+from tests.pipeline.amazon import FakeAmazon, Request
+from tests.pipeline.processes import ADMIN
+from tests.pipeline.world import World, event, eventually, settings_of
+
+MAX_AGE = timedelta(days=21)
+
+
+async def ask(world: World, dst: str, *, dry_run: bool = False, most: int = 50_000, **of: Any) -> Replayed:
+    number = await world.number(dst)
+    async with world.resources.pool.acquire() as c, c.transaction():
+        lane: LaneId = await lane_of(c, number)
+        wanted = Filter(**{"status": "dead", **of})
+        return await replay(
+            c, number, lane, wanted, max_age=MAX_AGE, writer=1, by="key_test", dry_run=dry_run, most=most
+        )
+
+
+def refuse(request: Request) -> httpx.Response:
+    errors = [
+        {"index": n, "errors": [{"code": "FIELD_VALUE_IS_INVALID", "message": "no"}]}
+        for n in range(len(request.events))
+    ]
+    return httpx.Response(207, json={"success": [], "error": errors})
+
+
+async def dead(world: World, number: int, **more: Any) -> str:
+    """Make a destination with that many dead events, the worker still running."""
+    dst = await world.destination(**more)
+    world.amazon.script = refuse
+    await world.post(dst, *(event(n) for n in range(number)))
+    world.work()
+    await world.until(dst, dead=number)
+    return dst
+
+
+async def test_dead_events_are_delivered_after_a_replay_with_the_bytes_of_old(world: World) -> None:
+    """Dead −n, retrying +n, then delivered; every id has one hash."""
+    dst = await dead(world, 7)
+    world.amazon.script = None
+    assert (await ask(world, dst)).replayed == 7
+    await world.until(dst, delivered=7, dead=0)
+    first, second = world.amazon.requests[0], world.amazon.requests[-1]
+    assert {e["eventId"]: e for e in first.events} == {e["eventId"]: e for e in second.events}
+
+
+async def test_a_dry_run_says_how_many_and_how_long_and_changes_nothing(world: World) -> None:
+    """1,200 events are three requests; at 2 a second, a fifth of it for replay, the last leaves after 5 s."""
+    dst = await dead(world, 1200, rate=100)
+    await world.fetch("UPDATE destinations SET requests_per_second = 2")
+    told = await ask(world, dst, dry_run=True)
+    assert (told.matched, told.replayed, told.requests, told.seconds) == (1200, 1200, 3, 5.0)
+    assert (await world.counts(dst))["dead"] == 1200
+
+
+async def test_asking_twice_is_asking_once(world: World) -> None:
+    """The second answer is nought; nothing is sent twice."""
+    dst = await dead(world, 5)
+    await world.stop_workers()
+    world.amazon.script = None
+    answers = await asyncio.gather(*(ask(world, dst) for _ in range(4)))
+    assert sum(one.replayed for one in answers) == 5
+    again = await ask(world, dst)
+    assert (again.matched, again.requests, again.seconds) == (0, 0, 0.0)
+    assert (await world.counts(dst))["retrying"] == 5
+    world.work()
+    await world.until(dst, delivered=5)
+    assert set(world.amazon.times.values()) == {1}
+
+
+async def test_one_call_is_capped_and_says_what_remains(world: World) -> None:
+    """The rest stays dead until it is asked for."""
+    dst = await dead(world, 10)
+    await world.stop_workers()
+    told = await ask(world, dst, most=4)
+    assert (told.replayed, told.remaining) == (4, 6)
+    counts = await world.counts(dst)
+    assert (counts["dead"], counts["retrying"]) == (6, 4)
+
+
+async def test_what_is_too_old_or_forgotten_is_refused_and_counted(world: World) -> None:
+    """matched = replayed + too_old + forgotten + remaining."""
+    dst = await dead(world, 6)
+    await world.stop_workers()
+    await world.fetch("UPDATE exceptions SET event_at = now() - interval '22 days' WHERE place < 2")
+    told = await ask(world, dst, dry_run=True)
+    assert (told.matched, told.replayed, told.too_old) == (6, 4, 2)
+    await world.fetch("UPDATE parcel_states SET data_key = NULL")
+    told = await ask(world, dst)
+    assert (told.matched, told.replayed, told.too_old, told.forgotten) == (6, 0, 2, 4)
+    assert (await world.counts(dst))["dead"] == 6
+
+
+async def test_a_filter_by_reason_and_time_is_kept(world: World) -> None:
+    """Another reason, or an earlier end, names nothing."""
+    dst = await dead(world, 3)
+    assert (await ask(world, dst, dry_run=True, reason="gave_up")).matched == 0
+    assert (await ask(world, dst, dry_run=True, reason="amazon_refused")).matched == 3
+    (row,) = await world.fetch("SELECT min(accepted_at) AS at FROM parcel_states")
+    assert (await ask(world, dst, dry_run=True, until=row["at"])).matched == 0
+    assert (await ask(world, dst, dry_run=True, since=row["at"])).matched == 3
+
+
+async def test_whole_parcels_that_were_discarded_or_expired_go_back_too(world: World) -> None:
+    """A discarded parcel is dead, an expired one expired; both return, with their counts."""
+    gone, late = await world.destination(), await world.destination()
+    await world.post(gone, *(event(n) for n in range(4)))
+    await world.post(late, *(event(n) for n in range(3)))
+    for dst, fate, column, n in ((gone, "discarded", "dead", 4), (late, "expired", "expired", 3)):
+        await world.fetch(
+            "UPDATE parcel_states SET fate = $2, settled_at = now(), reason = $2 WHERE destination = $1",
+            await world.number(dst),
+            fate,
+        )
+        await world.fetch(
+            f"INSERT INTO counts (destination, day, writer, {column}) VALUES ($1, current_date, 9, $2)",
+            await world.number(dst),
+            n,
+        )
+    assert (await ask(world, gone)).replayed == 4
+    assert (await ask(world, late, status="expired")).replayed == 3
+    world.work()
+    await world.until(gone, delivered=4, dead=0)
+    await world.until(late, delivered=3, expired=0)
+
+
+async def test_a_replay_takes_at_most_a_fifth_while_live_events_wait(world: World) -> None:
+    """Until the last live request left, at most one in five was a replay."""
+    dst = await dead(world, 3000, rate=40, burst=1)
+    await world.stop_workers()
+    world.amazon.script = None
+    world.amazon.requests.clear()
+    await ask(world, dst)
+    for part in range(12):
+        await world.post(dst, *(event(10_000 + part * 500 + n) for n in range(500)))
+    world.work()
+    await world.until(dst, delivered=9000, seconds=60)
+    replayed = [int(r.ids[0].rpartition("-")[2]) < 10_000 for r in world.amazon.requests]
+    last_live = max(n for n, one in enumerate(replayed) if not one)
+    assert sum(replayed[: last_live + 1]) <= (last_live + 1) / 5 + 1
+    assert sum(replayed) == 6
+
+
+async def test_a_refused_replay_is_dead_again_and_counted_once(world: World) -> None:
+    """Retrying goes back to nought."""
+    dst = await dead(world, 2)
+    await ask(world, dst)
+    await eventually(lambda: _seen(len(world.amazon.requests) >= 2))
+    await world.until(dst, dead=2, retrying=0)
+
+
+async def _seen(value: bool) -> bool:
+    return value
+
+
+async def test_one_call_replays_all_that_match_however_many(database_url: str) -> None:
+    """More than one transaction takes; a dry run counts the same."""
+    settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
+    async with opened(settings, role="test", pool_size=4) as resources, api.wired(resources) as application:
+        world = World(resources, FakeAmazon(), application.state.wiring.intake, database_url)
+        dst = await world.destination()
+        events = 250 * 500
+        await world.fetch(
+            "INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, "
+            "data_key, fate, reason, settled_at) SELECT n, current_date, $1, 500, 1, now(), now(), 'key', "
+            "'discarded', 'discarded', now() FROM generate_series(1, 250) AS n",
+            await world.number(dst),
+        )
+        await world.fetch(
+            "INSERT INTO counts (destination, day, writer, accepted, dead) "
+            "VALUES ($1, current_date, 0, $2, $2)",
+            await world.number(dst),
+            events,
+        )
+        transport = httpx.ASGITransport(app=application)
+        headers = {"X-Api-Key": ADMIN}
+        async with httpx.AsyncClient(transport=transport, base_url="http://x", headers=headers) as client:
+            for dry_run in (True, False):
+                told = await client.post(
+                    f"/destinations/{dst}/replay", json={"status": "dead", "dry_run": dry_run}
+                )
+                assert told.status_code == 200, told.text
+                numbers = {name: told.json()[name] for name in ("matched", "replayed", "remaining")}
+                assert numbers == {"matched": events, "replayed": events, "remaining": 0}
+        counts = await world.counts(dst)
+        assert (counts["dead"], counts["queued"]) == (0, events)

@@ -1,0 +1,270 @@
+"""Both halves of the road in one process, on a real database, with Amazon behind the transport."""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+
+from app.admin.delivery_control import Holding
+from app.amazon.client import EventsClient
+from app.amazon.tokens import SignIn
+from app.delivery.callbacks import Journey
+from app.delivery.dispatcher import Dispatcher
+from app.domain.conversion.consent import ConsentSettings
+from app.domain.destination import State
+from app.domain.event import read_events
+from app.domain.ids import DestinationNumber
+from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
+from app.domain.outcomes.settle import RetryPolicy
+from app.domain.outcomes.status import Totals, tally
+from app.domain.pacing.lane_limits import TIMES, Times
+from app.ingest.destination_cache import AgeLimits
+from app.ingest.group_commit import NotStored
+from app.ingest.intake import Intake, Result
+from app.processes import api, worker
+from app.processes.resources import Resources, opened
+from app.settings import Settings
+from app.store import event_history
+from app.store.token_leases import access_place, refresh_place
+from tests.pipeline.amazon import FakeAmazon
+
+KEY = base64.b64encode(bytes(range(32))).decode()
+
+MAPPING: dict[str, Any] = {
+    "name": "Cart",
+    "action": "send_events",
+    "event_type": "ADD_TO_SHOPPING_CART",
+    "event_source": "WEBSITE",
+    "event_name": "Added to cart",
+    "country_code": "US",
+    "fields": {
+        "event_timestamp": {"path": "event.timestamp"},
+        "email": {"path": "user.email"},
+        "value": {"path": "event.total"},
+    },
+    "custom_data": [{"name": "brand", "path": "event.brand"}],
+    "consent": {"mode": "granted"},
+}
+
+
+class Secret:
+    def get_secret_value(self) -> str:
+        return "secret"
+
+
+def settings_of(database_url: str, **more: Any) -> Settings:
+    return Settings(
+        database_url=database_url,
+        encryption_keys=f"k1:{KEY}",
+        amazon_client_id="amzn1.application-oa2-client.test",
+        amazon_client_secret="secret",
+        amazon_base_url="http://amazon.test",
+        merge_window_ms=20,
+        **more,
+    )
+
+
+@dataclass
+class World:
+    """A road with its Amazon. `destinations` are made by `destination()`."""
+
+    resources: Resources
+    amazon: FakeAmazon
+    intake: Intake
+    url: str
+    workers: list[tuple[Dispatcher, "asyncio.Task[None]"]] = field(default_factory=list)
+    made: int = 0
+
+    async def destination(
+        self,
+        *,
+        advertiser: str | None = None,
+        rate: float = 500,
+        burst: int = 50,
+        mapping: dict[str, Any] = MAPPING,
+        region: str = "NA",
+    ) -> str:
+        """Make a connected destination with one published mapping."""
+        self.made += 1
+        number = self.made
+        dst, map_id = f"dst_{number:020d}", f"map_{number:020d}"
+        advertiser = advertiser or str(1000 + number)
+        seal = self.resources.vault.seal
+        async with self.resources.pool.acquire() as c, c.transaction():
+            lane = await c.fetchval(
+                "INSERT INTO lanes (region, advertiser_id) VALUES ($2, $1) "
+                "ON CONFLICT (region, advertiser_id) DO UPDATE SET region = excluded.region RETURNING id",
+                advertiser,
+                region,
+            )
+            await c.execute(
+                "INSERT INTO destinations (id, lane, name, advertiser_id, region, currency, "
+                "requests_per_second, burst, "
+                "sign_in, published_mappings) VALUES ($1, $2, 'Acme', $3, $6, 'USD', $4, $5, 'valid', 1)",
+                dst,
+                lane,
+                advertiser,
+                rate,
+                burst,
+                region,
+            )
+            await c.execute(
+                "INSERT INTO sign_ins (destination, refresh_token, access_token, access_until, "
+                "issued_at, lifetime_s, "
+                "connected_by) VALUES ($1, $2, $3, now() + interval '1 hour', now(), 3600, 'test')",
+                dst,
+                seal(b"Atzr|0", place=refresh_place(dst)),
+                seal(b"Atza|0", place=access_place(dst)),
+            )
+            await self.publish(c, dst, map_id, mapping, version=1)
+        return dst
+
+    async def publish(self, c: Any, dst: str, map_id: str, mapping: dict[str, Any], *, version: int) -> None:
+        document = json.dumps(mapping)
+        await c.execute(
+            "INSERT INTO mappings (id, destination, name, draft) VALUES ($1, $2, $3, "
+            "$4) ON CONFLICT DO NOTHING",
+            map_id,
+            dst,
+            mapping["name"],
+            document,
+        )
+        await c.execute(
+            "INSERT INTO mapping_versions (mapping, version, document, published_by) VALUES ($1, $2, "
+            "$3, 'test')",
+            map_id,
+            version,
+            document,
+        )
+        await c.execute("UPDATE mappings SET published_version = $2 WHERE id = $1", map_id, version)
+        await c.execute("UPDATE destinations SET version = version + 1 WHERE id = $1", dst)
+
+    async def post(self, destination: str, *events: dict[str, Any]) -> list[Result]:
+        """Post these events as one batch; fails the test when they could not be stored."""
+        results = await self.try_post(destination, *events)
+        assert not isinstance(results, NotStored), results
+        return results
+
+    async def try_post(self, destination: str, *events: dict[str, Any]) -> list[Result] | NotStored:
+        read = read_events(list(events), default_destination=destination, default_mapping=None)
+        assert isinstance(read, list), read
+        return await self.intake.receive(read, allowed=None)
+
+    async def rehearse(self, destination: str, *events: dict[str, Any]) -> list[Result]:
+        """Post these events as a dry run."""
+        read = read_events(list(events), default_destination=destination, default_mapping=None)
+        assert isinstance(read, list), read
+        results = await self.intake.rehearse(read, allowed=None)
+        assert not isinstance(results, NotStored), results
+        return results
+
+    def work(
+        self,
+        *,
+        listens: bool = True,
+        journey: Journey | None = None,
+        times: Times = TIMES,
+        policy: RetryPolicy | None = None,
+        endpoint: EndpointPolicy = ENDPOINT_POLICY,
+    ) -> Dispatcher:
+        """Start a worker; with a `policy` of its own it waits less between tries."""
+        client = EventsClient("client", "http://amazon.test", self.amazon.client())
+        sign_in = SignIn("client", Secret(), "http://x/cb", "http://amazon.test", self.amazon.client())
+        dispatcher = worker.wired(self.resources, client, sign_in, journey, times=times, endpoint=endpoint)
+        dispatcher._listens = listens  # the one thing of it that no setting turns off
+        if policy is not None:
+            dispatcher._delivery._policy = policy
+        self.workers.append((dispatcher, asyncio.create_task(dispatcher.run())))
+        return dispatcher
+
+    async def stop_workers(self) -> None:
+        for dispatcher, _ in self.workers:
+            dispatcher.stop()
+        await asyncio.gather(*(task for _, task in self.workers))
+        self.workers.clear()
+
+    async def counts(self, destination: str) -> dict[str, int]:
+        async with self.resources.pool.acquire() as c:
+            row = await event_history.destination(c, destination)
+            assert row is not None
+            figures = await event_history.figures(c, row.number)
+        assert figures is not None
+        totals: Totals = figures.totals
+        counts = tally(totals, State(figures.state))
+        statuses = {k: v for k, v in counts.items() if k not in ("accepted", "duplicates", "rejected")}
+        assert counts["accepted"] == sum(statuses.values())
+        assert all(number >= 0 for number in counts.values()), counts
+        return counts
+
+    async def until(self, destination: str, *, seconds: float = 20, **wanted: int) -> dict[str, int]:
+        """Wait until the counts are as wanted."""
+
+        async def reached() -> dict[str, int] | None:
+            counts = await self.counts(destination)
+            return counts if all(counts[name] == number for name, number in wanted.items()) else None
+
+        return await eventually(reached, seconds=seconds)
+
+    async def fetch(self, statement: str, *arguments: Any) -> list[asyncpg.Record]:
+        async with self.resources.pool.acquire() as c:
+            return await c.fetch(statement, *arguments)
+
+    async def number(self, destination: str) -> DestinationNumber:
+        return DestinationNumber(
+            (await self.fetch("SELECT number FROM destinations WHERE id = $1", destination))[0][0]
+        )
+
+    def holding(self, *, tells: bool = False) -> Holding:
+        clock = asyncio.get_running_loop().time
+        return Holding(pool=self.resources.pool, writer=1, monotonic=clock, tells=tells)
+
+
+def event(number: int, **more: Any) -> dict[str, Any]:
+    """A harmless event with an id of its own; the same number makes the same event for the whole run."""
+    return {
+        "event_id": f"ord-{number}",
+        "event": {"timestamp": BEGAN, "total": 10 + number, "brand": "acme"},
+        "user": {"email": f"person{number}@example.com"},
+        **more,
+    }
+
+
+def stamp(*, ago: timedelta = timedelta(0)) -> str:
+    return (datetime.now(UTC) - ago).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+BEGAN = stamp()
+
+
+async def eventually(ask: Callable[[], Awaitable[Any]], *, seconds: float = 20, every: float = 0.03) -> Any:
+    """Return the first truthy answer; fail with the last one when time is up."""
+    until = asyncio.get_running_loop().time() + seconds
+    while True:
+        answer = await ask()
+        if answer:
+            return answer
+        if asyncio.get_running_loop().time() > until:
+            raise AssertionError(f"not within {seconds} s; last answer: {answer!r}")
+        await asyncio.sleep(every)
+
+
+@asynccontextmanager
+async def make_world(url: str, amazon: FakeAmazon | None = None) -> AsyncIterator[World]:
+    """Open a road on a database; its workers are started by the test."""
+    async with opened(settings_of(url), role="worker", pool_size=10) as resources:
+        intake, announcer = api.receiving(resources, AgeLimits(), ConsentSettings())
+        tasks = [asyncio.create_task(intake.run()), asyncio.create_task(announcer.run())]
+        world = World(resources, amazon or FakeAmazon(), intake, url)
+        try:
+            yield world
+        finally:
+            await asyncio.wait_for(world.stop_workers(), 40)
+            intake.close()
+            await tasks[0]
+            tasks[1].cancel()

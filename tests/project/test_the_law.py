@@ -1,0 +1,181 @@
+"""The house rules that a reader would otherwise have to police."""
+
+import ast
+import configparser
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import httpx
+import pytest
+from authlib.integrations.httpx_client import AsyncOAuth2Client
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = sorted((ROOT / "app").rglob("*.py"))
+BANNED = {
+    "utils",
+    "helpers",
+    "common",
+    "base",
+    "manager",
+    "handler",
+    "processor",
+    "service",
+    "data",
+    "info",
+    "misc",
+}
+LONGEST = 400
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_has_a_name_that_says_something_and_can_be_read_in_one_sitting(module: Path) -> None:
+    """No file over 400 lines, and none named for nothing."""
+    assert len(module.read_text().splitlines()) <= LONGEST
+    assert module.stem not in BANNED
+    assert module.parent.name not in BANNED
+
+
+def _calls(tree: ast.AST) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            found.add(ast.unparse(node.func))
+    return found
+
+
+OF_THE_MOMENT = re.compile(
+    r"(^|\.)(now|utcnow|today|monotonic|perf_counter|time_ns|urandom|uuid[14]|token_\w+)$"
+)
+
+
+def outside_time_and_luck(source: str) -> set[str]:
+    """Calls whose answer differs from one moment to the next."""
+    return {
+        call for call in _calls(ast.parse(source)) if OF_THE_MOMENT.search(call) or call.startswith("random.")
+    }
+
+
+@pytest.mark.parametrize(
+    "module", sorted((ROOT / "app" / "domain").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_the_domain_reads_no_clock_and_rolls_no_dice(module: Path) -> None:
+    """Time and jitter are arguments."""
+    assert outside_time_and_luck(module.read_text()) == set()
+
+
+def test_a_clock_in_the_domain_would_be_noticed() -> None:
+    """The rule above can fail."""
+    assert outside_time_and_luck("due = datetime.now(UTC)\nwait = random.uniform(0, 1)") == {
+        "datetime.now",
+        "random.uniform",
+    }
+
+
+def test_the_imports_obey_the_law() -> None:
+    """Imports point down only, the domain acts on nothing, the sandbox stands alone."""
+    ended = lint_imports(ROOT / ".importlinter")
+    assert ended.returncode == 0, ended.stdout
+
+
+def test_a_breach_of_the_law_would_be_noticed(tmp_path: Path) -> None:
+    """With the layers turned upside down, the same check fails."""
+    law = configparser.ConfigParser()
+    law.read(ROOT / ".importlinter")
+    layers = law["importlinter:contract:layers"]["layers"].strip().splitlines()
+    law["importlinter:contract:layers"]["layers"] = "\n" + "\n".join(reversed(layers))
+    turned = tmp_path / "turned.ini"
+    with turned.open("w") as file:
+        law.write(file)
+    assert lint_imports(turned).returncode == 1
+
+
+def lint_imports(law: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--config", law, "--no-cache"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+@pytest.mark.parametrize("package", ["sqlalchemy", "fastapi", "starlette", "jinja2", "app.web"])
+def test_a_worker_does_without_what_only_the_web_needs(package: str) -> None:
+    """It runs beside every API process, and each of these is megabytes of memory; what a port shows may."""
+    asked = f"import sys, app.commands.processes, app.processes.worker; print({package!r} in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, check=True, text=True)
+    assert told.stdout == "False\n"
+
+
+def test_authlib_speaks_through_the_http_client_that_tests_can_see() -> None:
+    """If httpx2 were merely installed, Authlib would use it, and no test would see its calls."""
+    assert issubclass(AsyncOAuth2Client, httpx.AsyncClient)
+    with pytest.raises(importlib.metadata.PackageNotFoundError):
+        importlib.metadata.version("httpx2")
+
+
+# --- What is installed ----------------------------------------------------------------------------
+
+
+LISTS = sorted((ROOT / "requirements").glob("*.txt"))
+REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)( ; .+)? \\$")
+HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
+
+
+def names_in(text: str) -> set[str]:
+    return {
+        re.sub(r"[-_.]+", "-", found[1]).lower()
+        for line in text.splitlines()
+        if (found := REQUIREMENT.match(line))
+    }
+
+
+def odd_lines(text: str) -> list[str]:
+    """Lines that are neither a pinned requirement nor its hash: options, hosts and paths would be."""
+    return [line for line in text.splitlines() if not (REQUIREMENT.match(line) or HASH.match(line))]
+
+
+@pytest.mark.parametrize("path", LISTS, ids=lambda path: path.name)
+def test_a_list_holds_pinned_names_and_hashes_and_nothing_else(path: Path) -> None:
+    """No host and no path: whoever installs decides from where."""
+    assert odd_lines(path.read_text()) == []
+
+
+def test_a_host_in_a_list_would_be_noticed() -> None:
+    """Neither an index, nor a link, nor a requirement without a pin gets through."""
+    for line in (
+        "--index-url https://x/simple",
+        "-i https://x",
+        "a @ https://x/a.whl",
+        "a>=1",
+        "# via /home/x",
+    ):
+        assert odd_lines(line) == [line]
+
+
+def test_every_dependency_is_in_the_lists() -> None:
+    """What pyproject.toml asks for is what gets installed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+    def wanted(lines: list[str]) -> set[str]:
+        names = (re.match(r"[A-Za-z0-9._-]+", line) for line in lines)
+        return {re.sub(r"[-_.]+", "-", name[0]).lower() for name in names if name}
+
+    runtime = wanted(project["project"]["dependencies"])
+    every = runtime.union(*(wanted(group) for group in project["dependency-groups"].values()))
+    assert runtime <= names_in((ROOT / "requirements" / "runtime.txt").read_text())
+    assert every <= names_in((ROOT / "requirements" / "dev.txt").read_text())
+
+
+def test_both_lists_pin_the_same_versions() -> None:
+    """What was tested is what the image runs."""
+
+    def pins(name: str) -> set[str]:
+        text = (ROOT / "requirements" / name).read_text()
+        return {line for line in text.splitlines() if REQUIREMENT.match(line)}
+
+    assert pins("runtime.txt") <= pins("dev.txt")
