@@ -11,8 +11,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin import publishing
-from app.api.errors import Refusal, Word
-from app.api.field_errors import Field
+from app.admin.refusals import Field, Refusal, Word
 from app.domain.ids import DestinationId, MappingId
 from app.store import audit, callbacks, destinations, driver_of, mappings
 from app.store.destinations import Destination, Draft

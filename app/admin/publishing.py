@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.api.errors import Refusal, Word
-from app.api.field_errors import Field, word_of
+from app.admin.refusals import Field, Refusal, Word, word_of
 from app.domain.destination import State
 from app.domain.ids import AdvertiserId, DestinationId
 from app.domain.mapping.document import Mapping, Problem, compile_mapping

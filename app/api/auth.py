@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.api.errors import Problem, Word
+from app.admin.refusals import Problem, Word
 from app.domain.ids import KeyId
 from app.store import keys
 

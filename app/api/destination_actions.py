@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
+from app.admin.refusals import Refusal, Word
 from app.api.auth import Scope
 from app.api.destinations import held, said, seen, shown
-from app.api.errors import Refusal, Word
 from app.api.etags import etag, require_match
 from app.api.secured_route import CallerOf, Door, Wired, needs
 from app.domain.destination import State

@@ -7,11 +7,10 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.destinations import change_destination, draft_of, make_destination, new_id, said, shown
+from app.admin.refusals import Field, Refusal, Word
 from app.api.auth import Caller, Scope
 from app.api.confusable import skeleton
-from app.api.errors import Refusal, Word
 from app.api.etags import etag, require_match
-from app.api.field_errors import Field
 from app.api.ids import require_destination_id
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, page, page_of
 from app.api.schemas import DestinationChange, NewDestination

@@ -18,7 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from app.api.field_errors import Field, fields_of, hints_of
+from app.admin.refusals import Problem, Refusal, Word, body_of
+from app.api.field_errors import fields_of, hints_of
 from app.domain import strict_json
 from app.store.availability import is_unavailable
 
@@ -138,57 +139,16 @@ TABLE: Mapping[Word, Row] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One refusal, ready to be answered. `extra` members stand beside the three that every error has."""
-
-    word: Word
-    detail: str | None = None
-    fields: Sequence[Field] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-class Refusal(Exception):
-    """Stops a request with a problem, from however deep below its route."""
-
-    def __init__(
-        self,
-        word: Word,
-        detail: str | None = None,
-        *fields: Field,
-        headers: Mapping[str, str] | None = None,
-        **extra: Any,
-    ) -> None:
-        super().__init__(word)
-        self.problem = Problem(word, detail, fields, extra, headers or {})
-
-    @classmethod
-    def of(cls, problem: Problem) -> "Refusal":
-        """Return a refusal that carries a problem made elsewhere."""
-        made = cls(problem.word)
-        made.problem = problem
-        return made
-
-
 def status_of(problem: Problem) -> int:
-    """Return the status code a problem is answered with."""
-    return TABLE[problem.word].status
+    """Return the status code of a problem."""
+    return STATUSES[problem.word]
 
 
-def body_of(problem: Problem) -> dict[str, Any]:
-    """Return the one error shape."""
-    return {
-        "error": problem.word.value,
-        "detail": problem.detail or TABLE[problem.word].sentence,
-        "fields": [{"field": each.field, "problem": each.problem} for each in problem.fields],
-        **problem.extra,
-    }
-
-
-def answer(problem: Problem) -> Response:
-    """Return the response for a problem, with the headers that its status asks for."""
-    headers = dict(problem.headers)
+def answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the response for a problem, with the headers that its status requires."""
+    headers = dict(headers or {})
+    if problem.retry_after is not None:
+        headers["Retry-After"] = str(problem.retry_after)
     if problem.word is Word.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="conversions", Basic realm="conversions"'
     if status_of(problem) in (429, 502, 503):
@@ -245,7 +205,7 @@ def malformed(found: strict_json.Malformed) -> Problem:
 async def _answer_error(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     if problem.word is Word.METHOD_NOT_ALLOWED:
-        problem = replace(problem, headers={"Allow": _methods_at(request)})
+        return answer(problem, {"Allow": _methods_at(request)})
     return answer(problem)
 
 

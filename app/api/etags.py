@@ -2,7 +2,7 @@
 
 from fastapi import Request
 
-from app.api.errors import Refusal, Word
+from app.admin.refusals import Refusal, Word
 
 
 def etag(version: int) -> str:

@@ -9,7 +9,6 @@ from app.admin import publishing
 from app.api.auth import Caller, Scope
 from app.api.context import Wiring
 from app.api.destinations import seen
-from app.api.errors import Refusal, Word
 from app.api.mappings import MAPPING, found
 from app.api.paging import PAGE, Cursor, Limit, page_from
 from app.api.preview import Standards, rules_of

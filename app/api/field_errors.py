@@ -2,17 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field that was refused: its path in the request, and a stable word for why."""
-
-    field: str
-    problem: str
-
+from app.admin.refusals import Field
 
 # The library's word to ours. What is not in the table is `invalid`.
 WORDS: Mapping[str, str] = {
@@ -47,9 +39,6 @@ WORDS: Mapping[str, str] = {
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 
-# The mapping language's word to ours, where both have one for the same thing.
-_SAME: Mapping[str, str] = {"unknown_member": "unknown_field", "required": "missing"}
-
 # What only the mapping language says.
 MAPPING_WORDS: Mapping[str, str] = {
     "wrong_type": "It has another JSON type than the language takes here.",
@@ -62,11 +51,6 @@ MAPPING_WORDS: Mapping[str, str] = {
     "personal_in_custom_data": "A match key's path would leave in clear as custom data.",
     "too_many": "There are more members than the list takes.",
 }
-
-
-def word_of(mapping_problem: str) -> str:
-    """Return the word that the API says for a problem of a mapping document."""
-    return _SAME.get(mapping_problem, mapping_problem)
 
 
 # Where the framework found it; the caller knows without being told.

@@ -2,7 +2,7 @@
 
 import re
 
-from app.api.errors import Refusal, Word
+from app.admin.refusals import Refusal, Word
 
 _DESTINATION = re.compile(r"dst_[0-9a-z]{16,32}", re.ASCII)
 _MAPPING = re.compile(r"map_[0-9a-z]{16,32}", re.ASCII)

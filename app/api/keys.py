@@ -8,8 +8,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.keys import NotRotated, make_key, revoke_key, rotate_key
 from app.api.auth import Caller, Scope
-from app.api.errors import Refusal, Word
-from app.api.field_errors import Field
 from app.api.ids import require_key_id
 from app.api.paging import PAGE, Cursor, Limit, bad_cursor, cursor_of, page, page_of, place_of
 from app.api.schemas import KeyRotation, NewKey

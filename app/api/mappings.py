@@ -17,11 +17,10 @@ from app.admin.destinations import (
     publish_mapping,
     published_of,
 )
+from app.admin.refusals import Field, Refusal, Word, word_of
 from app.api.auth import Caller, Scope
 from app.api.destinations import held, seen
-from app.api.errors import Refusal, Word
 from app.api.etags import etag, require_match
-from app.api.field_errors import Field, word_of
 from app.api.ids import require_mapping_id
 from app.api.json_response import ExactJson
 from app.api.mapping_schema import DOCUMENT_SCHEMA, hints, name_problem

@@ -13,10 +13,11 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app.admin.preflight import not_visible
+from app.admin.refusals import Problem, Refusal, Word, body_of
 from app.api.auth import BOOTSTRAP, Scope
 from app.api.context import CannotTell, Declined, Granted, Misconfigured, NotVisible, Visible, Wiring
 from app.api.destinations import held, said
-from app.api.errors import Problem, Refusal, Word, answer, body_of, status_of
+from app.api.errors import answer, status_of
 from app.api.negotiation import wants
 from app.api.query_parameters import ignores_unknown_parameters
 from app.api.secured_route import CallerOf, Door, Wired, needs, open_to_all

@@ -6,7 +6,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from app.api.errors import TABLE, Word
+from app.admin.refusals import Word
+from app.api.errors import STATUSES
 from app.api.response_schemas import EVENTS_ANSWERS, EVENTS_BODY, SHAPES, answer_schema
 from app.api.secured_route import scopes_of
 
@@ -129,7 +130,7 @@ def _statuses(path: str, method: str, *, locked: bool) -> list[int]:
 
 
 def _error_of(status: int) -> dict[str, Any]:
-    words = [word.value for word, row in TABLE.items() if row.status == status]
+    words = [word.value for word, each in STATUSES.items() if each == status]
     return {
         "description": "One of: " + ", ".join(words),
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},

@@ -7,8 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
 
-from app.api.errors import Refusal, Word
-from app.api.field_errors import Field
+from app.admin.refusals import Field, Refusal, Word
 from app.domain.ids import ParcelId
 
 Item = TypeVar("Item")

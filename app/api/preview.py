@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
 from app.admin import publishing
+from app.admin.refusals import Word
 from app.api.auth import Scope
 from app.api.destinations import seen
-from app.api.errors import Word
 from app.api.json_response import ExactJson
 from app.api.mappings import MAPPING, found
 from app.api.schemas import Preview

@@ -11,10 +11,11 @@ from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 
+from app.admin.refusals import Field, Problem, Refusal, Word
 from app.api.auth import Caller, KeyRing, Scope
 from app.api.context import Wiring
-from app.api.errors import Problem, Refusal, Word, answer, malformed
-from app.api.field_errors import Field, path_of
+from app.api.errors import answer, malformed
+from app.api.field_errors import path_of
 from app.api.headers import RawHeaders, first
 from app.api.query_parameters import parameters_of, refused_parameters
 from app.domain import strict_json

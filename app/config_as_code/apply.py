@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.admin import destinations as acts
 from app.admin import publishing
-from app.api.errors import Refusal, body_of
+from app.admin.refusals import Refusal, body_of
 from app.api.event_schema import compared, summary
 from app.api.mappings import checked
 from app.config_as_code.plan import Act, Known, MappingStep, Plan, Step, plan

@@ -10,7 +10,6 @@ from starlette.responses import RedirectResponse, Response
 from app.api import destination_actions, destinations, event_reports, mappings, oauth, preflight
 from app.api.auth import Scope
 from app.api.context import Wiring
-from app.api.errors import Refusal, Word
 from app.api.secured_route import Wired, needs
 from app.console import destination_view as present
 from app.console import pages

@@ -9,7 +9,6 @@ from starlette.responses import RedirectResponse, Response
 from app.api import destinations, event_reports, mappings
 from app.api.auth import Scope
 from app.api.context import Wiring
-from app.api.errors import Refusal, Word
 from app.api.secured_route import Wired, needs
 from app.console import event_view as present
 from app.console import pages

@@ -7,10 +7,11 @@ from fastapi import APIRouter, Request
 from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
+from app.admin.refusals import Refusal, Word
 from app.api import destinations, keys
 from app.api.auth import Scope
 from app.api.context import Wiring
-from app.api.errors import Refusal, Word, status_of
+from app.api.errors import status_of
 from app.api.field_errors import fields_of
 from app.api.paging import MOST, Cursor
 from app.api.schemas import KeyRotation, NewKey

@@ -12,7 +12,6 @@ from starlette.responses import Response, StreamingResponse
 from app.api import destinations, event_reports
 from app.api.auth import Scope
 from app.api.context import Wiring
-from app.api.errors import Refusal
 from app.api.secured_route import Wired, needs
 from app.console import pages, sessions
 from app.console.destination import PAGE, content_of, panel_of

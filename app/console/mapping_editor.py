@@ -9,12 +9,13 @@ from fastapi import APIRouter, Query, Request
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from app.admin.refusals import Refusal
 from app.api import catalog, destinations, mappings
 from app.api import event_schema as catalogues
 from app.api import preview as previews
 from app.api.auth import Scope
 from app.api.context import Wiring
-from app.api.errors import Refusal, status_of
+from app.api.errors import status_of
 from app.api.paging import Cursor
 from app.api.schemas import Preview
 from app.api.secured_route import Wired, needs

@@ -10,7 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
-from app.api.errors import Problem, answer, body_of, status_of
+from app.admin.refusals import Problem, body_of
+from app.api.errors import answer, status_of
 from app.api.negotiation import wants
 from app.console import assets
 from app.console.form_view import of_fields

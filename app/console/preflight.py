@@ -5,10 +5,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
+from app.admin.refusals import Refusal, Word
 from app.api import destinations, preflight
 from app.api.auth import Scope
 from app.api.context import Wiring
-from app.api.errors import Refusal, Word
 from app.api.schemas import Confirm
 from app.api.secured_route import Wired, needs
 from app.console import pages

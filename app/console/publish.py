@@ -5,10 +5,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
+from app.admin.refusals import Problem, Refusal, Word
 from app.api import advertisers, destinations, event_schema, mappings
 from app.api.auth import Scope
 from app.api.context import Wiring
-from app.api.errors import Problem, Refusal, Word, status_of
+from app.api.errors import status_of
 from app.api.schemas import Rename, Rollback
 from app.api.secured_route import Wired, needs
 from app.console import pages

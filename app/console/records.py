@@ -8,10 +8,11 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
+from app.admin.refusals import Refusal
 from app.api import audit, catalog, destinations
 from app.api.auth import Scope
 from app.api.context import Wiring
-from app.api.errors import Refusal, status_of
+from app.api.errors import status_of
 from app.api.field_errors import fields_of
 from app.api.paging import Cursor
 from app.api.schemas import DestinationChange

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from app.admin.refusals import Refusal, Word
 from app.api import destinations, replay
 from app.api.auth import Scope
-from app.api.errors import Refusal, Word
 from app.api.secured_route import Wired, needs
 from app.console import pages
 from app.console.destination import PAGE, content_of

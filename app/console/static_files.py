@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from app.api.errors import Refusal, Word
+from app.admin.refusals import Refusal, Word
 from app.api.secured_route import open_to_all
 from app.console.assets import ASSETS
 from app.console.secured_page import Entrance

@@ -12,7 +12,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from app.api.errors import Problem, Word
+from app.admin.refusals import Problem, Word
 from app.domain.admission import (
     POST_COST,
     TURNINGS,
@@ -259,7 +259,7 @@ class Gauges:
         return self._refusal(cause)
 
     def _refusal(self, cause: Cause) -> Problem:
-        return replace(problem_of(cause), headers={"Retry-After": str(self.retry_after(cause))})
+        return replace(problem_of(cause), retry_after=self.retry_after(cause))
 
     def _learn(self, ticket: Ticket, read_at: float) -> None:
         now = self._monotonic()

@@ -11,10 +11,11 @@ import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from app.admin.refusals import Problem
 from app.api import events
 from app.api.auth import Caller, KeyRing
 from app.api.context import Wiring
-from app.api.errors import Problem, answer, problem_of
+from app.api.errors import answer, problem_of
 from app.api.headers import RawHeaders
 from app.api.secured_route import admitted, scopes_of
 from app.server.admission import TICKET, Gauges, Ticket

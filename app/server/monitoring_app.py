@@ -11,7 +11,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.errors import Problem, Word, answer
+from app.admin.refusals import Problem, Word
+from app.api.errors import answer
 from app.api.health import Readiness, not_ready
 from app.server.connection_limits import Terms
 from app.server.middleware import HEADERS

@@ -6,7 +6,7 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from app.api.errors import Refusal, Word
+from app.admin.refusals import Refusal, Word
 from app.server.admission import Gauges, Ticket
 from app.server.loop_limiter import Turnstile
 

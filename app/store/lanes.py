@@ -276,8 +276,8 @@ async def look(
     """Return what holds for a lane's next request, and when each active destination next owes something.
 
     What is in flight is left out, or a lane would look due while it waits for its own answer. Parcels of a
-    (destination, queue) that were due before its floor are not looked for: see `app.domain.pacing.watermarks`. One
-    statement, since every request to Amazon asks it.
+    (destination, queue) due before its floor are not looked for: see `app.domain.pacing.watermarks`.
+    One statement, since every request to Amazon asks it.
     """
     numbers = sorted({number for number, _ in floors})
     rows: list[Any]

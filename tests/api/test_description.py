@@ -6,8 +6,9 @@ from typing import Any
 import jsonschema
 import pytest
 
+from app.admin.refusals import Word
 from app.api.application import ROUTERS
-from app.api.errors import TABLE, Word
+from app.api.errors import STATUSES
 from app.api.field_errors import MAPPING_WORDS, OWN_WORDS, WORDS
 from app.api.mapping_schema import DOCUMENT_SCHEMA, EXAMPLE
 from app.api.response_schemas import ANSWERS, SHAPES
@@ -139,7 +140,7 @@ def test_every_route_is_in_the_docs_with_its_scopes(method: str, path: str, rout
 @pytest.mark.parametrize("word", list(Word))
 def test_every_error_is_in_the_docs_with_its_status(word: Word) -> None:
     """A line of the table of errors."""
-    assert f"| `{word}` | {TABLE[word].status} |" in API
+    assert f"| `{word}` | {STATUSES[word].status} |" in API
 
 
 @pytest.mark.parametrize("word", sorted({*OWN_WORDS, *WORDS.values(), *MAPPING_WORDS}))

@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DBAPIError
 
+from app.admin.refusals import Field, Problem, Word, body_of
 from app.api.application import create_api
-from app.api.errors import TABLE, Problem, Word, body_of, status_of
-from app.api.field_errors import Field
+from app.api.errors import STATUSES, status_of
 from app.api.openapi import routes_of
 from tests.api.world import BOOTSTRAP, DESTINATION, World
 
 
 def test_every_word_has_a_status_and_a_sentence() -> None:
     """The table is total: a new word without a row fails here."""
-    assert set(TABLE) == set(Word)
+    assert set(STATUSES) == set(Word)
     for word in Word:
         assert 400 <= status_of(Problem(word)) <= 599
         assert body_of(Problem(word))["detail"].endswith(".")

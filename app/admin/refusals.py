@@ -1,0 +1,153 @@
+"""Why a use case refuses: an error code that stays the same, a sentence, and the fields at fault.
+
+Shared by the API, the console, the commands and the configuration files; it knows no HTTP (`app.api.errors`
+has the status codes). Nothing that a caller sent is repeated in a problem: a misplaced value may be personal.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field that was refused: its path in the request, and a stable word for why."""
+
+    field: str
+    problem: str
+
+
+class Word(StrEnum):
+    """What went wrong; the values are part of the public API."""
+
+    MALFORMED = "malformed"
+    CREDENTIALS_AMBIGUOUS = "credentials_ambiguous"
+    INVALID_STATE = "invalid_state"
+    ACCESS_DENIED = "access_denied"
+    SIGN_IN_FAILED = "sign_in_failed"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    DESTINATION_ARCHIVED = "destination_archived"
+    DESTINATION_FIXED = "destination_fixed"
+    DESTINATION_CHANGED = "destination_changed"
+    EVENTS_WAITING = "events_waiting"
+    MAPPING_ARCHIVED = "mapping_archived"
+    KEY_ENDED = "key_ended"
+    EVENT_NAME_CONFLICT = "event_name_conflict"
+    ADVERTISER_NOT_VISIBLE = "advertiser_not_visible"
+    EVENT_AMBIGUOUS = "event_ambiguous"
+    STALE = "stale"
+    TOO_SLOW = "too_slow"
+    TOO_LARGE = "too_large"
+    TOO_MANY_EVENTS = "too_many_events"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    INVALID = "invalid"
+    NOT_PUBLISHABLE = "not_publishable"
+    TOO_MANY_REQUESTS = "too_many_requests"
+    HEAD_TOO_LARGE = "head_too_large"
+    INTERNAL = "internal"
+    AMAZON_UNAVAILABLE = "amazon_unavailable"
+    AMAZON_CLIENT_INVALID = "amazon_client_invalid"
+    UNAVAILABLE = "unavailable"
+
+
+SENTENCES: Mapping[Word, str] = {
+    Word.MALFORMED: "The request cannot be read.",
+    Word.CREDENTIALS_AMBIGUOUS: "Send one key, once: the request carries several.",
+    Word.INVALID_STATE: (
+        "This sign-in is unknown, finished or older than ten minutes; start it again with connect."
+    ),
+    Word.ACCESS_DENIED: "Access was not allowed at Amazon. Start again and click Allow.",
+    Word.SIGN_IN_FAILED: "Amazon did not complete the sign-in. Start it again with connect.",
+    Word.UNAUTHORIZED: "Send a valid key as Bearer token, X-Api-Key, or password of Basic.",
+    Word.FORBIDDEN: "This key lacks the scope for that.",
+    Word.NOT_FOUND: "Nothing is here, or this key may not see it.",
+    Word.METHOD_NOT_ALLOWED: "This address does not take that method.",
+    Word.DESTINATION_ARCHIVED: "The destination was deleted; nothing about it changes any more.",
+    Word.DESTINATION_FIXED: (
+        "Advertiser id and region can change only on a draft that never took an event. Make a new "
+        "destination instead."
+    ),
+    Word.DESTINATION_CHANGED: "The destination changed while the sign-in was under way; connect it again.",
+    Word.EVENTS_WAITING: "Events wait for this destination; delete with discard=true to give them up.",
+    Word.MAPPING_ARCHIVED: "The mapping was deleted; nothing about it changes any more.",
+    Word.KEY_ENDED: "The key is revoked or has expired; make a new one.",
+    Word.EVENT_NAME_CONFLICT: "Another event name is pinned for this advertiser and event type.",
+    Word.ADVERTISER_NOT_VISIBLE: (
+        "The Amazon user who signed in cannot see this advertiser id in this region. Check the id and "
+        "the region, or sign in as a user with access. The destination stays as it was."
+    ),
+    Word.EVENT_AMBIGUOUS: "The event id stands under several mappings; name mapping_id.",
+    Word.STALE: "Someone changed it since it was read; read it again and repeat the change.",
+    Word.TOO_SLOW: "The request did not arrive within the time for it; the connection was closed.",
+    Word.TOO_LARGE: "The body is larger than this address takes.",
+    Word.TOO_MANY_EVENTS: "Send at most 5,000 events in a request.",
+    Word.UNSUPPORTED_MEDIA_TYPE: "Send the body as application/json, without Content-Encoding.",
+    Word.INVALID: "The request was read, but what it says cannot be done; see fields.",
+    Word.NOT_PUBLISHABLE: "The mapping lacks what publishing needs; see fields.",
+    Word.TOO_MANY_REQUESTS: "Slow down and try again after the time in Retry-After.",
+    Word.HEAD_TOO_LARGE: "Request line and headers together are longer than is taken.",
+    Word.INTERNAL: "Something broke here. The request id leads to its trace in the log.",
+    Word.AMAZON_UNAVAILABLE: (
+        "Amazon could not be asked just now. Nothing was changed; connect again in a minute."
+    ),
+    Word.AMAZON_CLIENT_INVALID: (
+        "Amazon does not know this application or its secret. Nothing was changed; the operator must "
+        "check AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET."
+    ),
+    Word.UNAVAILABLE: "The database cannot be reached just now; try again in a moment.",
+}
+"""The sentence of each code, for a place that has no better one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One refusal. `extra` members are added to the error shape; `retry_after` is in seconds."""
+
+    word: Word
+    detail: str | None = None
+    fields: Sequence[Field] = ()
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    retry_after: int | None = None
+
+    @property
+    def sentence(self) -> str:
+        """Return what to show a person."""
+        return self.detail or SENTENCES[self.word]
+
+
+class Refusal(Exception):
+    """Ends a use case with a problem. Raised inside a transaction, it rolls back what was done so far."""
+
+    def __init__(self, word: Word, detail: str | None = None, *fields: Field, **extra: Any) -> None:
+        super().__init__(word)
+        self.problem = Problem(word, detail, fields, extra)
+
+    @classmethod
+    def of(cls, problem: Problem) -> "Refusal":
+        """Return a refusal that carries a problem made elsewhere."""
+        refusal = cls(problem.word)
+        refusal.problem = problem
+        return refusal
+
+
+def body_of(problem: Problem) -> dict[str, Any]:
+    """Return the one error shape of the API."""
+    return {
+        "error": problem.word.value,
+        "detail": problem.sentence,
+        "fields": [{"field": each.field, "problem": each.problem} for each in problem.fields],
+        **problem.extra,
+    }
+
+
+# The mapping language's word to ours, where both have one for the same thing.
+_SAME: Mapping[str, str] = {"unknown_member": "unknown_field", "required": "missing"}
+
+
+def word_of(mapping_problem: str) -> str:
+    """Return the word that the API says for a problem of a mapping document."""
+    return _SAME.get(mapping_problem, mapping_problem)
