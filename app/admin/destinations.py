@@ -4,28 +4,43 @@ They run inside the caller's transaction, which holds what they change, and rais
 be done; then nothing of the transaction may be committed.
 """
 
-import secrets
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin import publishing
+from app.admin.access import Caller
+from app.admin.ids import require_destination_id
 from app.admin.refusals import Field, Refusal, Word
+from app.domain.destination import State
 from app.domain.ids import DestinationId, MappingId
 from app.store import audit, callbacks, destinations, driver_of, mappings
 from app.store.destinations import Destination, Draft
 from app.store.mappings import Document, StoredMapping
 
-_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+async def find_visible(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
+    """Return a destination that the caller may know of, archived ones too. Raises Refusal (404)."""
+    require_destination_id(destination)
+    found = await destinations.find(connection, destination) if caller.sees(destination) else None
+    if found is None:
+        raise Refusal(Word.NOT_FOUND)
+    return found
 
 
-def new_id(prefix: str) -> str:
-    """Return `prefix` and 20 random letters and digits: 103 bits, not to be guessed."""
-    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(20))
+async def lock_visible(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
+    """Return a destination that may be changed until the transaction ends. Raises Refusal (404, 409)."""
+    require_destination_id(destination)
+    found = await destinations.lock(connection, destination) if caller.sees(destination) else None
+    if found is None:
+        raise Refusal(Word.NOT_FOUND)
+    if found.state is State.ARCHIVED:
+        raise Refusal(Word.DESTINATION_ARCHIVED)
+    return found
 
 
-def shown(destination: Destination) -> dict[str, Any]:
+def public_view(destination: Destination) -> dict[str, Any]:
     """Return what a reader may know of a destination: never a token, never a row's inner number."""
     return {
         "id": destination.id,
@@ -47,10 +62,12 @@ def shown(destination: Destination) -> dict[str, Any]:
     }
 
 
-def said(destination: Destination) -> dict[str, Any]:
+def audit_view(destination: Destination) -> dict[str, Any]:
     """Return what the audit keeps of a destination."""
     return {
-        name: value for name, value in shown(destination).items() if not name.endswith(("_at", "version"))
+        name: value
+        for name, value in public_view(destination).items()
+        if not name.endswith(("_at", "version"))
     }
 
 
@@ -78,7 +95,7 @@ async def make_destination(
         act=audit.Act.DESTINATION_CREATED,
         subject=made.id,
         destination=made.id,
-        after=said(made),
+        after=audit_view(made),
     )
     return made
 
@@ -104,8 +121,8 @@ async def change_destination(
         act=audit.Act.DESTINATION_CHANGED,
         subject=after.id,
         destination=after.id,
-        before=said(before),
-        after=said(after),
+        before=audit_view(before),
+        after=audit_view(after),
     )
     return after
 

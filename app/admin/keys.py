@@ -3,6 +3,8 @@
 A key itself is returned once, to be shown, and kept nowhere.
 """
 
+import hashlib
+import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -10,16 +12,35 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.destinations import new_id
-from app.api.auth import digest_of, hint_of, new_key
+from app.admin.ids import new_id
 from app.domain.ids import KeyId
 from app.store import audit, keys
 from app.store.keys import Key
 
 DAY_S = 24 * 3600
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
-def said(key: Key) -> dict[str, Any]:
+def new_key() -> str:
+    """Return a new key: `ack_` and 256 random bits in 43 letters and digits, easy to select and paste."""
+    number, letters = int.from_bytes(secrets.token_bytes(32)), ""
+    for _ in range(43):
+        number, rest = divmod(number, 62)
+        letters = _DIGITS[rest] + letters
+    return f"ack_{letters}"
+
+
+def hint_of(key: str) -> str:
+    """Return enough of a key to tell it from others: its first eight characters."""
+    return key[:8]
+
+
+def digest_of(key: str) -> bytes:
+    """Return what is kept of a key. A plain hash suffices: 256 random bits cannot be guessed."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def audit_view(key: Key) -> dict[str, Any]:
     """Return what the audit keeps of a key."""
     return {
         "name": key.name,
@@ -54,7 +75,7 @@ async def make_key(
         created_by=by,
         replaces=replaces,
     )
-    after = said(made) if replaces is None else {**said(made), "replaces": replaces}
+    after = audit_view(made) if replaces is None else {**audit_view(made), "replaces": replaces}
     await audit.record(connection, actor=by, act=audit.Act.KEY_CREATED, subject=made.id, after=after)
     return made, secret
 
@@ -95,8 +116,8 @@ async def rotate_key(
         actor=by,
         act=audit.Act.KEY_ROTATED,
         subject=old.id,
-        before=said(old),
-        after={**said(ending), "replaced_by": made.id},
+        before=audit_view(old),
+        after={**audit_view(ending), "replaced_by": made.id},
     )
     return made, secret, ending
 
@@ -105,5 +126,7 @@ async def revoke_key(connection: AsyncConnection, key: Key, *, by: str) -> Key |
     """Revoke a key for good, or return None when it already was."""
     revoked = await keys.revoke(connection, key.id)
     if revoked is not None:
-        await audit.record(connection, actor=by, act=audit.Act.KEY_REVOKED, subject=key.id, before=said(key))
+        await audit.record(
+            connection, actor=by, act=audit.Act.KEY_REVOKED, subject=key.id, before=audit_view(key)
+        )
     return revoked

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin import publishing
+from app.admin.access import Caller, Scope
 from app.admin.refusals import Field, Refusal, Word
 from app.api.auth import Caller, Scope
 from app.api.errors import Refusal, Word

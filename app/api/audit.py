@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from app.api.auth import Scope
+from app.admin.access import Scope
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, page, page_of
 from app.api.secured_route import CallerOf, Door, Wired, needs
 from app.store import audit

@@ -3,36 +3,18 @@
 import asyncio
 import base64
 import binascii
-import hashlib
 import hmac
 import re
-import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from app.admin.access import BOOTSTRAP, Caller, Scope
+from app.admin.keys import digest_of
 from app.admin.refusals import Problem, Word
 from app.domain.ids import KeyId
 from app.store import keys
 
-
-class Scope(StrEnum):
-    """What a key may do (interface §5)."""
-
-    EVENTS_WRITE = "events:write"
-    EVENTS_READ = "events:read"
-    DESTINATIONS_READ = "destinations:read"
-    DESTINATIONS_WRITE = "destinations:write"
-    REPLAY = "replay"
-    ERASE = "erase"
-    KEYS_ADMIN = "keys:admin"
-
-    __hash__ = str.__hash__  # an enum's own is written in Python, and every request asks for it
-
-
-BOOTSTRAP = KeyId("bootstrap")
 REMEMBERED_S = 2.0  # a revoked key is refused everywhere within 5 s; this leaves the database its share
 _NOTED_EVERY_S = 60.0
 _MOST_REMEMBERED = 10_000
@@ -73,25 +55,6 @@ class Caller:
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _FORM = re.compile(r"ack_[0-9A-Za-z]{43}", re.ASCII)
-
-
-def new_key() -> str:
-    """Return a new key: `ack_` and 256 random bits in 43 letters and digits, easy to select and paste."""
-    number, letters = int.from_bytes(secrets.token_bytes(32)), ""
-    for _ in range(43):
-        number, rest = divmod(number, 62)
-        letters = _DIGITS[rest] + letters
-    return f"ack_{letters}"
-
-
-def hint_of(key: str) -> str:
-    """Return enough of a key to tell it from others: its first eight characters."""
-    return key[:8]
-
-
-def digest_of(key: str) -> bytes:
-    """Return what is kept of a key. A plain hash suffices: 256 random bits cannot be guessed."""
-    return hashlib.sha256(key.encode()).digest()
 
 
 _BOOTSTRAP_CALLER = Caller(BOOTSTRAP, frozenset(Scope))  # made once: going through an enum is slow

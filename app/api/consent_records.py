@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
-from app.api.auth import Caller, Scope
+from app.admin.access import Caller, Scope
+from app.admin.destinations import find_visible
 from app.api.context import Wiring
-from app.api.destinations import seen
 from app.api.json_response import ExactJson
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of, partial_page
 from app.api.schemas import Instant
@@ -71,7 +71,7 @@ async def collected(
     """Return up to `limit` records, newest first."""
     before = event_place_of(cursor)
     async with wired.engine.connect() as connection:
-        destination = await seen(connection, caller, destination_id)
+        destination = await find_visible(connection, caller, destination_id)
         records = _Records(connection, wired, before, since)
         return await records.collect(destination.id, destination.number, limit)
 
@@ -79,7 +79,7 @@ async def collected(
 async def stopped(destination_id: str, caller: Caller, wired: Wiring) -> list[dict[str, Any]]:
     """Return how many events the consent gate did not let in, by reason and by the basis of each event."""
     async with wired.engine.connect() as connection:
-        destination = await seen(connection, caller, destination_id)
+        destination = await find_visible(connection, caller, destination_id)
     async with wired.pool.acquire() as road:
         return [asdict(one) for one in await counts.consent_stops(road, destination.number)]
 

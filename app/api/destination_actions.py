@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
+from app.admin.access import Scope
+from app.admin.destinations import audit_view, find_visible, lock_visible, public_view
 from app.admin.refusals import Refusal, Word
-from app.api.auth import Scope
-from app.api.destinations import held, said, seen, shown
 from app.api.etags import etag, require_match
 from app.api.secured_route import CallerOf, Door, Wired, needs
 from app.domain.destination import State
@@ -27,7 +27,7 @@ async def pause(destination_id: str, caller: CallerOf, wired: Wired, response: R
     found = await _set_paused(destination_id, caller, wired, True)
     await wired.road.quiesce(found.number)
     response.headers["ETag"] = etag(found.version)
-    return shown(found)
+    return public_view(found)
 
 
 @router.post("/destinations/{destination_id}/resume", summary="Resume a destination")
@@ -37,12 +37,12 @@ async def resume(destination_id: str, caller: CallerOf, wired: Wired, response: 
     found = await _set_paused(destination_id, caller, wired, False)
     await wired.wake(found.number)
     response.headers["ETag"] = etag(found.version)
-    return shown(found)
+    return public_view(found)
 
 
 async def _set_paused(destination_id: str, caller: CallerOf, wired: Wired, paused: bool) -> Destination:
     async with wired.engine.begin() as connection:
-        before = await held(connection, caller, destination_id)
+        before = await lock_visible(connection, caller, destination_id)
         if before.paused == paused:
             return before
         after = await destinations.set_paused(connection, before.id, paused)
@@ -52,8 +52,8 @@ async def _set_paused(destination_id: str, caller: CallerOf, wired: Wired, pause
             act=audit.Act.DESTINATION_PAUSED if paused else audit.Act.DESTINATION_RESUMED,
             subject=after.id,
             destination=after.id,
-            before=said(before),
-            after=said(after),
+            before=audit_view(before),
+            after=audit_view(after),
         )
     return after
 
@@ -65,7 +65,7 @@ async def disconnect(
 ) -> dict[str, Any]:
     """Delete the tokens. Events that wait are kept: then it is `needs_reconnect`, else `draft`."""
     async with wired.engine.begin() as connection:
-        before = await held(connection, caller, destination_id)
+        before = await lock_visible(connection, caller, destination_id)
         after = before
         if before.sign_in != "none":
             # Parked first, whatever waits: an event that arrives meanwhile is kept.
@@ -77,19 +77,19 @@ async def disconnect(
                 act=audit.Act.DESTINATION_DISCONNECTED,
                 subject=after.id,
                 destination=after.id,
-                before=said(before),
-                after=said(after),
+                before=audit_view(before),
+                after=audit_view(after),
             )
     if before.sign_in != "none":
         await wired.road.quiesce(after.number)
         async with wired.engine.begin() as connection:
             await destinations.hold_flushes(connection)
-            after = await held(connection, caller, destination_id)
+            after = await lock_visible(connection, caller, destination_id)
             still = (after.sign_in, after.sign_in_reason) == ("broken", "disconnected")
             if still and not await wired.road.waiting(connection, after.number):
                 after = await destinations.set_sign_in(connection, after.id, "none")
     response.headers["ETag"] = etag(after.version)
-    return shown(after)
+    return public_view(after)
 
 
 @router.delete("/destinations/{destination_id}", summary="Delete a destination")
@@ -106,7 +106,7 @@ async def delete(
     Deleting again answers the same, and finishes a discard that was cut short.
     """
     async with wired.engine.begin() as connection:
-        await seen(connection, caller, destination_id)
+        await find_visible(connection, caller, destination_id)
         await destinations.hold_flushes(connection)
         before = await destinations.lock(connection, destination_id)
         assert before is not None
@@ -130,12 +130,12 @@ async def delete(
                 act=audit.Act.DESTINATION_ARCHIVED,
                 subject=after.id,
                 destination=after.id,
-                before=said(before),
-                after={**said(after), "discard": discard},
+                before=audit_view(before),
+                after={**audit_view(after), "discard": discard},
             )
     await wired.road.quiesce(after.number)
     discarded = 0
     if discard:
         async with wired.engine.begin() as connection:
             discarded = await wired.road.discard(connection, after.number)
-    return {**shown(after), "discarded": discarded}
+    return {**public_view(after), "discarded": discarded}

@@ -6,12 +6,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.destinations import change_destination, draft_of, make_destination, new_id, said, shown
+from app.admin.access import Caller, Scope
+from app.admin.destinations import (
+    change_destination,
+    draft_of,
+    find_visible,
+    lock_visible,
+    make_destination,
+    public_view,
+)
+from app.admin.ids import new_id
 from app.admin.refusals import Field, Refusal, Word
-from app.api.auth import Caller, Scope
 from app.api.confusable import skeleton
 from app.api.etags import etag, require_match
-from app.api.ids import require_destination_id
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, page, page_of
 from app.api.schemas import DestinationChange, NewDestination
 from app.api.secured_route import CallerOf, Door, Wired, needs
@@ -20,29 +27,7 @@ from app.domain.ids import AdvertiserId, DestinationId
 from app.store import destinations
 from app.store.destinations import Destination, Draft, Rate
 
-__all__ = ["held", "new_id", "router", "said", "seen", "shown"]
-
 router = APIRouter(route_class=Door, tags=["destinations"])
-
-
-async def seen(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
-    """Return a destination that the caller may know of, archived ones too. Raises Refusal (404)."""
-    require_destination_id(destination)
-    found = await destinations.find(connection, destination) if caller.sees(destination) else None
-    if found is None:
-        raise Refusal(Word.NOT_FOUND)
-    return found
-
-
-async def held(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
-    """Return a destination that may be changed until the transaction ends. Raises Refusal (404, 409)."""
-    require_destination_id(destination)
-    found = await destinations.lock(connection, destination) if caller.sees(destination) else None
-    if found is None:
-        raise Refusal(Word.NOT_FOUND)
-    if found.state is State.ARCHIVED:
-        raise Refusal(Word.DESTINATION_ARCHIVED)
-    return found
 
 
 @router.post("/destinations", status_code=201, summary="Make a destination")
@@ -69,7 +54,7 @@ async def create(body: NewDestination, caller: CallerOf, wired: Wired, response:
         made = await make_destination(connection, DestinationId(new_id("dst_")), draft, by=caller.actor)
     response.headers["ETag"] = etag(made.version)
     response.headers["Location"] = f"/destinations/{made.id}"
-    return {**shown(made), "warnings": warnings}
+    return {**public_view(made), "warnings": warnings}
 
 
 @router.get("/destinations", summary="List destinations")
@@ -96,7 +81,7 @@ async def list_all(
             only=caller.only,
         )
     items, more = page_of(found, limit)
-    return page([shown(item) for item in items], cursor_of(items[-1].number) if more else None)
+    return page([public_view(item) for item in items], cursor_of(items[-1].number) if more else None)
 
 
 @router.get("/destinations/{destination_id}", summary="Read a destination")
@@ -104,9 +89,9 @@ async def list_all(
 async def read(destination_id: str, caller: CallerOf, wired: Wired, response: Response) -> dict[str, Any]:
     """Read a destination; its `ETag` goes into `If-Match` of a change."""
     async with wired.engine.connect() as connection:
-        found = await seen(connection, caller, destination_id)
+        found = await find_visible(connection, caller, destination_id)
     response.headers["ETag"] = etag(found.version)
-    return shown(found)
+    return public_view(found)
 
 
 @router.patch("/destinations/{destination_id}", summary="Change a destination")
@@ -126,7 +111,7 @@ async def change(
     accepted for one account must not arrive at another.
     """
     async with wired.engine.begin() as connection:
-        before = await held(connection, caller, destination_id)
+        before = await lock_visible(connection, caller, destination_id)
         require_match(request, before.version)
         draft = _changed(before, body)
         warnings: list[dict[str, str]] = []
@@ -136,7 +121,7 @@ async def change(
     if after is not before:
         await wired.wake(after.number)
     response.headers["ETag"] = etag(after.version)
-    return {**shown(after), "warnings": warnings}
+    return {**public_view(after), "warnings": warnings}
 
 
 _NULLABLE = frozenset({"dataset_name", "rate_limit"})

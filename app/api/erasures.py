@@ -7,8 +7,8 @@ from pydantic import Field as Described
 from pydantic import model_validator
 
 from app.admin import erasure
+from app.admin.access import Caller, Scope
 from app.admin.refusals import Refusal, Word
-from app.api.auth import Caller, Scope
 from app.api.schemas import Body, wrong
 from app.api.secured_route import CallerOf, Door, Wired, needs
 from app.store import audit, erasures

@@ -41,7 +41,7 @@ async def catalogue_of(destination_id: str, caller: Caller, wired: Wiring) -> di
     """Return all paths of a destination's newest accepted events at once, and what to map them to."""
     await wired.write_outlines()
     async with wired.engine.connect() as connection:
-        destination = await seen(connection, caller, destination_id)
+        destination = await find_visible(connection, caller, destination_id)
         learned = learn(await schema_samples.of_destination(connection, destination.id))
     return {"events": learned.events, "items": _items(learned), "suggestions": suggest(learned)}
 
@@ -86,7 +86,7 @@ async def try_draft(
     asked = body or BacktestRequest()
     await wired.write_outlines()
     async with wired.engine.connect() as connection:
-        destination = await seen(connection, caller, destination_id)
+        destination = await find_visible(connection, caller, destination_id)
         mapping = await found(connection, destination, mapping_id)
         if asked.mapping is None:
             draft = publishing.compiled(mapping.draft)

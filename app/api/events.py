@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import Response
 from starlette.types import Scope as ASGIScope
 
+from app.admin.access import Caller, Scope
 from app.admin.refusals import Field, Refusal, Word
-from app.api.auth import Caller, Scope
 from app.api.context import Wiring
 from app.api.errors import Problem, Refusal, Word, malformed
 from app.api.field_errors import Field as Wrong

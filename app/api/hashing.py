@@ -4,8 +4,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from app.admin.access import Scope
 from app.admin.refusals import Field, Refusal, Word
-from app.api.auth import Scope
 from app.api.schemas import ToHash
 from app.api.secured_route import CallerOf, Door, needs
 from app.domain.conversion.countries import read_country

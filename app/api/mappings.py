@@ -8,20 +8,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
 from app.admin import publishing
+from app.admin.access import Caller, Scope
 from app.admin.destinations import (
     archive_mapping,
     change_mapping,
+    find_visible,
+    lock_visible,
     make_mapping,
-    new_id,
     note_mapping,
     publish_mapping,
     published_of,
 )
+from app.admin.ids import new_id, require_mapping_id
 from app.admin.refusals import Field, Refusal, Word, word_of
-from app.api.auth import Caller, Scope
-from app.api.destinations import held, seen
 from app.api.etags import etag, require_match
-from app.api.ids import require_mapping_id
 from app.api.json_response import ExactJson
 from app.api.mapping_schema import DOCUMENT_SCHEMA, hints, name_problem
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, page, page_of
@@ -87,7 +87,7 @@ async def found(
 async def _to_change(
     connection: AsyncConnection, caller: Caller, destination_id: str, mapping_id: str, request: Request
 ) -> tuple[Destination, StoredMapping]:
-    destination = await held(connection, caller, destination_id)
+    destination = await lock_visible(connection, caller, destination_id)
     mapping = await found(connection, destination, mapping_id, lock=True)
     require_match(request, mapping.version)
     return destination, mapping
@@ -96,7 +96,7 @@ async def _to_change(
 async def _to_publish(
     connection: AsyncConnection, caller: Caller, destination_id: str, mapping_id: str, request: Request
 ) -> tuple[Destination, StoredMapping]:
-    destination = await seen(connection, caller, destination_id)
+    destination = await find_visible(connection, caller, destination_id)
     destination = await publishing.hold_advertiser(connection, destination)
     mapping = await found(connection, destination, mapping_id, lock=True)
     require_match(request, mapping.version)
@@ -130,7 +130,7 @@ async def create(destination_id: str, body: DraftBody, caller: CallerOf, wired: 
     """Make a draft: it may lack what publishing needs, but what it says must be right."""
     draft = checked({"action": ACTION, **{name: value for name, value in body.items() if value is not None}})
     async with wired.engine.begin() as connection:
-        destination = await held(connection, caller, destination_id)
+        destination = await lock_visible(connection, caller, destination_id)
         mapping = MappingId(new_id("map_"))
         await make_mapping(connection, destination.id, mapping, draft, by=caller.actor)
         place = f"/destinations/{destination.id}/mappings/{mapping}"
@@ -144,7 +144,7 @@ async def list_all(
 ) -> Response:
     """List a destination's mappings, oldest first; deleted ones are left out."""
     async with wired.engine.connect() as connection:
-        destination = await seen(connection, caller, destination_id)
+        destination = await find_visible(connection, caller, destination_id)
         rows = await mappings.page(connection, destination.id, limit=limit + 1, after=number_of(cursor))
     items, more = page_of(rows, limit)
     told = [shown(item, destination.region) for item in items]
@@ -156,7 +156,7 @@ async def list_all(
 async def read(destination_id: str, mapping_id: str, caller: CallerOf, wired: Wired) -> Response:
     """Read the draft, the published version's number, and what keeps the draft from being published."""
     async with wired.engine.connect() as connection:
-        destination = await seen(connection, caller, destination_id)
+        destination = await find_visible(connection, caller, destination_id)
         return await _answer(connection, destination, mapping_id)
 
 
@@ -187,7 +187,7 @@ async def delete(
 ) -> Response:
     """Archive a mapping: it takes no more events. Those accepted with it are delivered all the same."""
     async with wired.engine.begin() as connection:
-        destination = await held(connection, caller, destination_id)
+        destination = await lock_visible(connection, caller, destination_id)
         mapping = await found(connection, destination, mapping_id)
         if mapping.archived_at is None:
             _, mapping = await _to_change(connection, caller, destination_id, mapping_id, request)
@@ -231,7 +231,7 @@ async def versions(
 ) -> Response:
     """List what was published, newest first, with the documents and what each changed of the one before."""
     async with wired.engine.connect() as connection:
-        destination = await seen(connection, caller, destination_id)
+        destination = await find_visible(connection, caller, destination_id)
         mapping = await found(connection, destination, mapping_id)
         rows = await mappings.versions(connection, mapping.id, limit=limit + 1, below=number_of(cursor))
     items, more = page_of(rows, limit)

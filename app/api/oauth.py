@@ -12,11 +12,11 @@ from typing import Annotated, Any, assert_never
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
+from app.admin.access import BOOTSTRAP, Scope
+from app.admin.destinations import audit_view, lock_visible
 from app.admin.preflight import not_visible
 from app.admin.refusals import Problem, Refusal, Word, body_of
-from app.api.auth import BOOTSTRAP, Scope
 from app.api.context import CannotTell, Declined, Granted, Misconfigured, NotVisible, Visible, Wiring
-from app.api.destinations import held, said
 from app.api.errors import answer, status_of
 from app.api.negotiation import wants
 from app.api.query_parameters import ignores_unknown_parameters
@@ -39,7 +39,7 @@ async def connect(destination_id: str, caller: CallerOf, wired: Wired) -> dict[s
     hashed = _hash(state)
     place = oauth_states.verifier_place(hashed)
     async with wired.engine.begin() as connection:
-        destination = await held(connection, caller, destination_id)
+        destination = await lock_visible(connection, caller, destination_id)
         await oauth_states.begin(
             connection,
             state_hash=hashed,
@@ -199,8 +199,8 @@ async def _keep(
             act=audit.Act.DESTINATION_CONNECTED,
             subject=after.id,
             destination=after.id,
-            before=said(before),
-            after={**said(after), "amazon_account": account.name},
+            before=audit_view(before),
+            after={**audit_view(after), "amazon_account": account.name},
         )
     return after
 

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from app.admin.access import Scope
+from app.admin.destinations import find_visible, lock_visible
 from app.admin.preflight import Known, checklist
-from app.api.auth import Scope
 from app.api.context import CannotTell, Declined, NotVisible, Visible, Wiring
-from app.api.destinations import held, seen
 from app.api.schemas import Confirm
 from app.api.secured_route import CallerOf, Door, Wired, needs
 from app.crypto import Unopenable
@@ -31,7 +31,7 @@ async def preflight(
     What Amazon showed at the last sign-in is remembered; `ask=true` asks again, which may take ten seconds.
     """
     async with wired.engine.connect() as connection:
-        destination = await seen(connection, caller, destination_id)
+        destination = await find_visible(connection, caller, destination_id)
         sealed = await sign_ins.access_token(connection, destination.id) if ask else None
     # No transaction is open while Amazon is asked.
     asked = None if sealed is None else await _ask(wired, destination, sealed)
@@ -70,7 +70,7 @@ async def _ask(wired: Wiring, destination: Destination, sealed: bytes) -> Visibl
 async def confirm(destination_id: str, body: Confirm, caller: CallerOf, wired: Wired) -> dict[str, Any]:
     """Record that somebody looked: the Events-manager `permission`, or its `terms`; false takes it back."""
     async with wired.engine.begin() as connection:
-        destination = await held(connection, caller, destination_id)
+        destination = await lock_visible(connection, caller, destination_id)
         if body.confirmed:
             changed = await amazon_accounts.confirm(connection, destination.id, body.check, caller.actor)
         else:

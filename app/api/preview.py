@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
 from app.admin import publishing
+from app.admin.access import Scope
+from app.admin.destinations import find_visible
 from app.admin.refusals import Word
-from app.api.auth import Scope
-from app.api.destinations import seen
 from app.api.json_response import ExactJson
 from app.api.mappings import MAPPING, found
 from app.api.schemas import Preview
@@ -75,7 +75,7 @@ async def preview(
     200 also when the event would be refused (`ok` is false), 422 only for a request or mapping that is wrong.
     """
     async with wired.engine.connect() as connection:
-        destination = await seen(connection, caller, destination_id)
+        destination = await find_visible(connection, caller, destination_id)
         mapping = await found(connection, destination, mapping_id)
         rules = await rules_of(connection, wired, destination, mapping)
     if body.mapping is None:

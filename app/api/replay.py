@@ -7,8 +7,8 @@ from fastapi import APIRouter
 from pydantic import Field as Described
 
 from app.admin import replay as replaying
-from app.api.auth import Scope
-from app.api.destinations import held
+from app.admin.access import Scope
+from app.admin.destinations import lock_visible
 from app.api.schemas import Body, Instant
 from app.api.secured_route import CallerOf, Door, Wired, needs
 from app.store import audit, driver_of, replays
@@ -55,7 +55,7 @@ async def _round(
 ) -> replaying.Replayed:
     """Replay as many as one transaction takes, and wake the workers."""
     async with wired.engine.begin() as connection:
-        found = await held(connection, caller, destination_id)
+        found = await lock_visible(connection, caller, destination_id)
         # In the same transaction, on the driver's own connection: the destination is locked by now.
         driver = await driver_of(connection)
         done = await replaying.replay(

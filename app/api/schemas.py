@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from app.api.auth import Scope
+from app.admin.access import Scope
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.destination import advertiser_id_problem, dataset_name_problem
 from app.domain.identity import MATCH_KEYS

@@ -6,9 +6,9 @@ from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin import destinations
-from app.api.auth import Scope
+from app.admin.access import Scope
+from app.admin.destinations import find_visible, lock_visible
 from app.api.context import Wiring
-from app.api.destinations import held, seen
 from app.api.schemas import Body
 from app.api.secured_route import CallerOf, Door, Wired, needs
 from app.domain.ids import DestinationNumber
@@ -28,7 +28,7 @@ class StatusCallback(Body):
 async def status_callback(destination_id: str, caller: CallerOf, wired: Wired) -> dict[str, Any]:
     """Show whether the destination's final states are told, and what the journey engine has not taken yet."""
     async with wired.engine.begin() as connection:
-        found = await seen(connection, caller, destination_id)
+        found = await find_visible(connection, caller, destination_id)
         return await _shown(connection, wired, found.number)
 
 
@@ -39,7 +39,7 @@ async def set_status_callback(
 ) -> dict[str, Any]:
     """Tell final states from now on, or tell no more, not even what is still owed. Twice is once."""
     async with wired.engine.begin() as connection:
-        found = await held(connection, caller, destination_id)
+        found = await lock_visible(connection, caller, destination_id)
         await destinations.tell_final_states(connection, found, body.enabled, by=caller.actor)
         return await _shown(connection, wired, found.number)
 

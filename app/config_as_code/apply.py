@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from app.admin import destinations as acts
 from app.admin import publishing
+from app.admin.ids import new_id
 from app.admin.refusals import Refusal, body_of
 from app.api.event_schema import compared, summary
 from app.api.mappings import checked
@@ -137,7 +138,7 @@ async def _destination(connection: AsyncConnection, step: Step, by: str) -> Dest
     if step.found is not None and step.act is Act.NOTHING:
         return step.found
     if step.found is None:
-        id_ = DestinationId(step.wanted.destination.id or acts.new_id("dst_"))
+        id_ = DestinationId(step.wanted.destination.id or new_id("dst_"))
         after = await acts.make_destination(connection, id_, step.draft, by=by)
     else:
         before = await destinations.lock(connection, step.found.id)
@@ -160,7 +161,7 @@ async def _mapping(connection: AsyncConnection, destination: Destination, step: 
         return
     document = checked(step.document)
     if step.found is None:
-        id_ = MappingId(step.wanted.id or acts.new_id("map_"))
+        id_ = MappingId(step.wanted.id or new_id("map_"))
         await acts.make_mapping(connection, destination.id, id_, document, by=by)
     else:
         id_ = step.found.id

@@ -18,8 +18,8 @@ from pathlib import Path
 import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 
+from app.admin.actor import actor
 from app.admin.delivery_control import Holding
-from app.commands.actor import actor
 from app.config_as_code import apply as applying
 from app.config_as_code import export as exporting
 from app.config_as_code import model, read, show

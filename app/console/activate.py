@@ -7,9 +7,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from app.admin.access import Scope
+from app.admin.destinations import find_visible
 from app.admin.refusals import Refusal, Word
-from app.api import destinations, events, keys, mappings
-from app.api.auth import Scope
+from app.api import events, keys, mappings
 from app.api.context import Wiring
 from app.api.paging import MOST
 from app.api.secured_route import Wired, needs
@@ -34,7 +35,7 @@ JOURNEY = {"id": "cart-reminder", "node_id": "send-to-amazon", "execution_id": "
 async def page(request: Request, destination_id: str, wired: Wired, visitor: Visiting) -> Response:
     """Show address, key and payload for the Send to Destinations node."""
     async with wired.engine.connect() as connection:
-        found = await destinations.seen(connection, visitor.caller, destination_id)
+        found = await find_visible(connection, visitor.caller, destination_id)
     listed = pages.plain(await mappings.list_all(destination_id, visitor.caller, wired, limit=MOST))["items"]
     published = [one for one in listed if one["published_version"]]
     named = published[0]["id"] if len(published) > 1 else None
@@ -79,7 +80,7 @@ async def test(
     if not wired.development:
         raise Refusal(Word.FORBIDDEN, "Test events are for the sandbox; in production they would be counted.")
     async with wired.engine.connect() as connection:
-        await destinations.seen(connection, visitor.caller, destination_id)
+        await find_visible(connection, visitor.caller, destination_id)
     event = {**sample(wired.now()), "event_id": f"console-test-{secrets.token_hex(5)}"}
     body = json.dumps(event).encode()
     read = events.read_body(body, "application/json", destination_id, text(form, "mapping_id") or None)

@@ -3,8 +3,9 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.api import destinations, event_schema
-from app.api.auth import Scope
+from app.admin.access import Scope
+from app.admin.destinations import find_visible
+from app.api import event_schema
 from app.api.secured_route import Wired, needs
 from app.console import pages
 from app.console.destination import PAGE, content_of

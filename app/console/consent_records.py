@@ -8,8 +8,9 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
-from app.api import consent_records, destinations, mappings
-from app.api.auth import Scope
+from app.admin.access import Scope
+from app.admin.destinations import find_visible
+from app.api import consent_records, mappings
 from app.api.context import Wiring
 from app.api.paging import MOST, Cursor
 from app.api.secured_route import Wired, needs
@@ -80,7 +81,7 @@ async def page(
 async def export(destination_id: str, wired: Wired, visitor: Visiting) -> Response:
     """Stream every record as CSV, newest first."""
     async with wired.engine.connect() as connection:
-        found = await destinations.seen(connection, visitor.caller, destination_id)
+        found = await find_visible(connection, visitor.caller, destination_id)
     return StreamingResponse(
         _rows(destination_id, visitor, wired),
         media_type="text/csv; charset=utf-8",

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from app.admin.access import Scope
 from app.admin.refusals import Refusal
 from app.api import catalog, destinations
-from app.api.auth import Scope
 from app.api.errors import status_of
 from app.api.field_errors import fields_of
 from app.api.schemas import NewDestination

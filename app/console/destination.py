@@ -37,7 +37,7 @@ async def page(
 ) -> Response:
     """Show how the destination does."""
     async with wired.engine.connect() as connection:
-        found = await destinations.seen(connection, visitor.caller, destination_id)
+        found = await find_visible(connection, visitor.caller, destination_id)
     ready = pages.plain(await preflight.preflight(destination_id, visitor.caller, wired))
     mapped = pages.plain(await mappings.list_all(destination_id, visitor.caller, wired))["items"]
     panel = await panel_of(wired, visitor, found)
@@ -48,7 +48,7 @@ async def page(
         **content_of(wired, found, visitor, "overview"),
         alike=alike,
         configured=wired.amazon_configured,
-        steps=steps(pages.plain(destinations.shown(found)), mapped, panel["stats"]["counts"]["accepted"]),
+        steps=steps(pages.plain(public_view(found)), mapped, panel["stats"]["counts"]["accepted"]),
         checks=lines(ready["checks"]),
         ready=ready["ready"],
         mappings=mapped,
@@ -58,7 +58,7 @@ async def page(
 
 def content_of(wired: Wiring, found: Destination, visitor: Visitor, tab: str) -> dict[str, Any]:
     """Return what the head of every page of a destination shows."""
-    shown = pages.plain(destinations.shown(found))
+    shown = pages.plain(public_view(found))
     return {
         "destination": shown,
         "state": STATES[shown["state"]],
@@ -110,7 +110,7 @@ async def diagnosis_of(wired: Wiring, visitor: Visitor, found: Destination) -> D
         about = await metrics.connection_of(connection, found.number)
         requests = await metrics.requests(connection, found.number, _REQUESTS)
     assert about is not None
-    shown = pages.plain(destinations.shown(found))
+    shown = pages.plain(public_view(found))
     return diagnose(Seen(shown, stats, requests, about.gate_until, datetime.now(UTC)))
 
 

@@ -41,7 +41,7 @@ async def list_events(
 ) -> Response:
     """List a destination's events, newest first."""
     async with wired.engine.connect() as connection:
-        found = await destinations.seen(connection, visitor.caller, destination_id)
+        found = await find_visible(connection, visitor.caller, destination_id)
     wanted = Status(status) if status in STATUSES else None
     answer = await event_reports.list_events(
         destination_id,
@@ -86,7 +86,7 @@ async def trace(
     if not id.strip():
         return RedirectResponse(f"/console/destinations/{destination_id}/events", 303)
     async with wired.engine.connect() as connection:
-        found = await destinations.seen(connection, visitor.caller, destination_id)
+        found = await find_visible(connection, visitor.caller, destination_id)
     content = content_of(wired, found, visitor, "events")
     try:
         answer = await event_reports.explain_event(id, visitor.caller, wired, destination_id, mapping)

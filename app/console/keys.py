@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request
 from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
+from app.admin.access import Scope
 from app.admin.refusals import Refusal, Word
 from app.api import destinations, keys
-from app.api.auth import Scope
 from app.api.context import Wiring
 from app.api.errors import status_of
 from app.api.field_errors import fields_of

@@ -34,7 +34,7 @@ MOST_STREAMS = 100  # each looks at the database: more viewers than that read th
 async def live(request: Request, destination_id: str, wired: Wired, visitor: Visiting) -> Response:
     """Stream the panel while the page is open, at most five minutes."""
     async with wired.engine.connect() as connection:
-        found = await destinations.seen(connection, visitor.caller, destination_id)
+        found = await find_visible(connection, visitor.caller, destination_id)
     return _streamed(request, wired, lambda: _panel(wired, visitor, found.id))
 
 
@@ -51,7 +51,7 @@ async def live_event(
 ) -> Response:
     """Stream what happens to one event until nothing will happen any more, at most five minutes."""
     async with wired.engine.connect() as connection:
-        found = await destinations.seen(connection, visitor.caller, destination_id)
+        found = await find_visible(connection, visitor.caller, destination_id)
 
     async def look() -> Panel | None:
         try:

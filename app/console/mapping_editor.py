@@ -9,11 +9,12 @@ from fastapi import APIRouter, Query, Request
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from app.admin.access import Scope
+from app.admin.destinations import find_visible
 from app.admin.refusals import Refusal
-from app.api import catalog, destinations, mappings
+from app.api import catalog, mappings
 from app.api import event_schema as catalogues
 from app.api import preview as previews
-from app.api.auth import Scope
 from app.api.context import Wiring
 from app.api.errors import status_of
 from app.api.paging import Cursor
@@ -199,7 +200,7 @@ async def show_preview(
     document = from_form(_given(form))
     lacking = check_publishable(document)
     async with wired.engine.connect() as connection:
-        destination = await destinations.seen(connection, visitor.caller, destination_id)
+        destination = await find_visible(connection, visitor.caller, destination_id)
     shown = None
     if wrong is None and not lacking:
         body = Preview.model_construct(event=event, mapping=document)
@@ -253,7 +254,7 @@ def _document(found: dict[str, Any]) -> dict[str, Any]:
 
 async def _content(wired: Wiring, visitor: Visitor, destination_id: str) -> dict[str, Any]:
     async with wired.engine.connect() as connection:
-        found = await destinations.seen(connection, visitor.caller, destination_id)
+        found = await find_visible(connection, visitor.caller, destination_id)
     return content_of(wired, found, visitor, "mappings")
 
 

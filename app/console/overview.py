@@ -8,8 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from app.api import catalog, destinations
-from app.api.auth import Scope
+from app.admin.access import Scope
+from app.admin.destinations import public_view
+from app.api import catalog
 from app.api.context import Wiring
 from app.api.paging import Cursor, cursor_of, number_of, page_of
 from app.api.secured_route import Wired, needs
@@ -76,5 +77,5 @@ async def _rows(wired: Wiring, items: Sequence[stored.Destination]) -> list[Row]
             days[ids[day.destination]].append(day)
         last = await metrics.last_answers(connection, list(ids))
     today = wired.now().astimezone(UTC).date()
-    shown = [pages.plain(destinations.shown(item)) for item in items]
+    shown = [pages.plain(public_view(item)) for item in items]
     return rows(shown, days, {ids[number]: at for number, at in last.items()}, today)

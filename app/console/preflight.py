@@ -5,9 +5,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
+from app.admin.access import Scope
+from app.admin.destinations import find_visible
 from app.admin.refusals import Refusal, Word
-from app.api import destinations, preflight
-from app.api.auth import Scope
+from app.api import preflight
 from app.api.context import Wiring
 from app.api.schemas import Confirm
 from app.api.secured_route import Wired, needs
@@ -58,7 +59,7 @@ async def _show(
     asked: bool,
 ) -> Response:
     async with wired.engine.connect() as connection:
-        found = await destinations.seen(connection, visitor.caller, destination_id)
+        found = await find_visible(connection, visitor.caller, destination_id)
     ready = pages.plain(told)
     return pages.show(
         request,

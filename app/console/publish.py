@@ -5,9 +5,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
+from app.admin.access import Scope
+from app.admin.destinations import find_visible
 from app.admin.refusals import Problem, Refusal, Word
-from app.api import advertisers, destinations, event_schema, mappings
-from app.api.auth import Scope
+from app.api import advertisers, event_schema, mappings
 from app.api.context import Wiring
 from app.api.errors import status_of
 from app.api.schemas import Rename, Rollback
@@ -102,7 +103,7 @@ async def rename_pin(
 ) -> Response:
     """Give the event type another name for the whole advertiser: an explicit act, kept in the audit."""
     async with wired.engine.connect() as connection:
-        found = await destinations.seen(connection, visitor.caller, destination_id)
+        found = await find_visible(connection, visitor.caller, destination_id)
     to = Rename(to=text(form, "name"))
     await advertisers.rename(found.advertiser_id, text(form, "event_type"), to, visitor.caller, wired)
     return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}/publish", 303)
@@ -117,7 +118,7 @@ async def _page(
     problem: Problem | None = None,
 ) -> Response:
     async with wired.engine.connect() as connection:
-        found = await destinations.seen(connection, visitor.caller, destination_id)
+        found = await find_visible(connection, visitor.caller, destination_id)
     mapping = pages.plain(await mappings.read(destination_id, mapping_id, visitor.caller, wired))
     versions = pages.plain(
         await mappings.versions(

@@ -8,9 +8,10 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
+from app.admin.access import Scope
+from app.admin.destinations import find_visible
 from app.admin.refusals import Refusal
 from app.api import audit, catalog, destinations
-from app.api.auth import Scope
 from app.api.context import Wiring
 from app.api.errors import status_of
 from app.api.field_errors import fields_of
@@ -157,7 +158,7 @@ async def _settings(
     status: int = 200,
 ) -> Response:
     async with wired.engine.connect() as connection:
-        found = await destinations.seen(connection, visitor.caller, destination_id)
+        found = await find_visible(connection, visitor.caller, destination_id)
     content = content_of(wired, found, visitor, "settings")
     shown = content["destination"]
     rate = shown["rate_limit"]

@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from app.admin.access import Scope
+from app.admin.destinations import find_visible
 from app.admin.refusals import Refusal, Word
-from app.api import destinations, replay
-from app.api.auth import Scope
+from app.api import replay
 from app.api.secured_route import Wired, needs
 from app.console import pages
 from app.console.destination import PAGE, content_of
@@ -30,7 +31,7 @@ async def page(
 ) -> Response:
     """Count what would be sent again; nothing is changed."""
     async with wired.engine.connect() as connection:
-        found = await destinations.seen(connection, visitor.caller, destination_id)
+        found = await find_visible(connection, visitor.caller, destination_id)
     asked = replay.Replay(status=status, reason=reason or None, dry_run=True)
     told = await replay.replay(destination_id, asked, visitor.caller, wired)
     counts = ("matched", "replayed", "too_old", "forgotten", "remaining", "requests")

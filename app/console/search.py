@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from app.api.auth import Scope
+from app.admin.access import Scope
 from app.api.context import Wiring
 from app.api.secured_route import Wired, needs
 from app.console import pages

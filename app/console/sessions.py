@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api.auth import BOOTSTRAP, Caller, Scope
+from app.admin.access import BOOTSTRAP, Caller, Scope
 from app.api.context import Wiring
 from app.api.headers import address_parts
 from app.domain.ids import KeyId

@@ -5,8 +5,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from app.admin.access import Scope
+from app.admin.keys import digest_of
 from app.admin.refusals import Problem
-from app.api.auth import Scope, digest_of
 from app.api.secured_route import Wired, key_ring_of, needs, open_to_all
 from app.console import pages, sessions
 from app.console.secured_page import Entrance, Form, text

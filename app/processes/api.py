@@ -14,7 +14,6 @@ from fastapi import FastAPI
 
 from app.admin.delivery_control import Holding
 from app.amazon.client import EventsClient
-from app.api.application import create_api
 from app.api.context import Wiring
 from app.domain.admission import MIB, Bounds
 from app.domain.conversion.consent import ConsentSettings
@@ -27,6 +26,7 @@ from app.ingest.queue_age import Backlogs
 from app.ingest.schema_sampler import Sampler
 from app.processes import gc_tuning, parent_watch
 from app.processes.amazon_signin import Connecting
+from app.processes.application import create_api
 from app.processes.monitoring_port import watched
 from app.processes.resources import Resources, amazon_sign_in, opened
 from app.processes.startup_responder import answering

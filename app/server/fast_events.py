@@ -11,9 +11,10 @@ import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from app.admin.access import Caller
 from app.admin.refusals import Problem
 from app.api import events
-from app.api.auth import Caller, KeyRing
+from app.api.auth import KeyRing
 from app.api.context import Wiring
 from app.api.errors import answer, problem_of
 from app.api.headers import RawHeaders

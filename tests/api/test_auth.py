@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from app.api.auth import new_key
+from app.admin.keys import new_key
 from tests.api.world import BOOTSTRAP, World
 
 

@@ -7,13 +7,13 @@ import jsonschema
 import pytest
 
 from app.admin.refusals import Word
-from app.api.application import ROUTERS
 from app.api.errors import STATUSES
 from app.api.field_errors import MAPPING_WORDS, OWN_WORDS, WORDS
 from app.api.mapping_schema import DOCUMENT_SCHEMA, EXAMPLE
 from app.api.response_schemas import ANSWERS, SHAPES
 from app.api.secured_route import Door, scopes_of
 from app.domain.mapping.document import check_publishable
+from app.processes.application import ROUTERS
 from tests.api.world import MAPPING, World
 
 API = (Path(__file__).parents[2] / "docs" / "api.md").read_text()

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from app.admin.refusals import Field, Problem, Word, body_of
-from app.api.application import create_api
 from app.api.errors import STATUSES, status_of
 from app.api.openapi import routes_of
+from app.processes.application import create_api
 from tests.api.world import BOOTSTRAP, DESTINATION, World
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from app.api.application import ROUTERS
-from app.api.auth import Scope
+from app.admin.access import Scope
 from app.api.secured_route import Door, scopes_of
 from app.console.secured_page import Entrance
+from app.processes.application import ROUTERS
 from tests.api.world import DESTINATION, EVENT, MAPPING, World
 
 ROUTES = [

@@ -10,10 +10,10 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from app.api.application import create_api
 from app.domain.admission import MIB, Bounds
 from app.domain.event import Event, Rejection
 from app.ingest.intake import Result
+from app.processes.application import create_api
 from app.server.admission import resident_bytes
 from tests.api.world import BOOTSTRAP, World
 

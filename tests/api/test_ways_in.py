@@ -12,7 +12,6 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from app.api.application import create_api
 from app.domain.event import Event, Rejection
 from app.ingest.intake import Result
 from app.server.connection_limits import Terms

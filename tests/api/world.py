@@ -13,11 +13,11 @@ import httpx
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.api.application import create_api
 from app.api.context import CannotTell, Declined, Granted, Misconfigured, NotVisible, Visible, Wiring
 from app.crypto import NamedKey, Vault
 from app.domain.destination import Region
 from app.domain.ids import AdvertiserId, DestinationNumber
+from app.processes.application import create_api
 
 BOOTSTRAP = "bootstrap-key-of-thirty-two-letters"
 PUBLIC = "https://conversions.example"

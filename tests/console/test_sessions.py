@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.api.auth import Scope
+from app.admin.access import Scope
 from app.api.secured_route import scopes_of
 from app.console.router import ROOMS
 from app.console.secured_page import Entrance

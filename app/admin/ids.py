@@ -1,12 +1,20 @@
-"""Ids in paths: one that cannot be ours is not looked for."""
+"""Ids of destinations, mappings and keys: new ones, and a check of their form before any look-up."""
 
 import re
+import secrets
 
 from app.admin.refusals import Refusal, Word
 
 _DESTINATION = re.compile(r"dst_[0-9a-z]{16,32}", re.ASCII)
 _MAPPING = re.compile(r"map_[0-9a-z]{16,32}", re.ASCII)
 _KEY = re.compile(r"key_[0-9a-z]{16,32}", re.ASCII)
+
+_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def new_id(prefix: str) -> str:
+    """Return `prefix` and 20 random letters and digits: 103 bits, not to be guessed."""
+    return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(20))
 
 
 def _require(form: re.Pattern[str], text: str) -> None:

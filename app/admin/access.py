@@ -1,0 +1,51 @@
+"""Who asks for something, and what the key allows."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from app.domain.ids import KeyId
+
+
+class Scope(StrEnum):
+    """What a key may do (interface §5)."""
+
+    EVENTS_WRITE = "events:write"
+    EVENTS_READ = "events:read"
+    DESTINATIONS_READ = "destinations:read"
+    DESTINATIONS_WRITE = "destinations:write"
+    REPLAY = "replay"
+    ERASE = "erase"
+    KEYS_ADMIN = "keys:admin"
+
+    __hash__ = str.__hash__  # an enum's own is written in Python, and every request asks for it
+
+
+BOOTSTRAP: Final = KeyId("bootstrap")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The owner of a valid key. `destination_ids` of None means every destination."""
+
+    key: KeyId
+    scopes: frozenset[str]
+    destination_ids: frozenset[str] | None = None
+
+    def may(self, *any_of: Scope) -> bool:
+        """Return whether the key holds at least one of these scopes."""
+        return any(scope in self.scopes for scope in any_of)
+
+    def sees(self, destination: str) -> bool:
+        """Return whether the key may know of this destination at all."""
+        return self.destination_ids is None or destination in self.destination_ids
+
+    @property
+    def only(self) -> list[str] | None:
+        """Return the destinations the caller is limited to, for the store, or None for all."""
+        return None if self.destination_ids is None else sorted(self.destination_ids)
+
+    @property
+    def actor(self) -> str:
+        """Return the name of the caller in the audit."""
+        return self.key
