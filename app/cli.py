@@ -7,20 +7,21 @@ drift and with nothing else: wrong use and wrong settings are 1 there.
 import argparse
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from app.commands.failure import CommandFailed
 from app.processes import parent_watch
 from app.settings import Settings, SettingsError, read_settings
-from dev.environment import furnished
-from dev.postgres.binaries import EmbeddedError
 
 Parser = argparse.ArgumentParser
 Run = Callable[[Settings, argparse.Namespace], int | None]
 
-ALONE, FURNISHED = "alone", "furnished"
-"""A command gets the settings as they are, or completed with the embedded database and the kept keys."""
+PLAIN, KEYS, COMPLETE = "plain", "keys", "complete"
+"""What a command needs: the settings as they are; with this machine's development keys filled in where none
+is set; or with the embedded database as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,61 +31,59 @@ class Command:
     name: str
     help: str
     run: str
-    needs: str = ALONE
+    needs: str = PLAIN
     add: str | None = None
 
 
 COMMANDS = (
-    Command(
-        "up", "run everything on this machine (what bare ./run does)", "app.commands.processes:launch_all"
-    ),
+    Command("up", "run everything on this machine (what bare ./run does)", "dev.commands:up"),
     Command(
         "serve",
         "run the API and the console",
         "app.commands.processes:serve",
-        FURNISHED,
+        COMPLETE,
         "app.commands.processes:serve_arguments",
     ),
     Command(
         "work",
         "run a delivery worker",
         "app.commands.processes:work",
-        FURNISHED,
+        COMPLETE,
         "app.commands.processes:work_arguments",
     ),
     Command(
         "migrate",
         "bring the database to the newest schema",
         "app.commands.processes:migrate_database",
-        FURNISHED,
+        COMPLETE,
     ),
-    Command("sandbox", "run the Amazon stand-in", "app.commands.processes:sandbox"),
+    Command("sandbox", "run the Amazon stand-in", "dev.commands:sandbox"),
     Command(
         "example",
         "make the example destination at the sandbox (up does)",
-        "app.commands.processes:example",
-        FURNISHED,
-        "app.commands.processes:example_arguments",
+        "dev.commands:example",
+        COMPLETE,
+        "dev.commands:example_arguments",
     ),
     Command(
         "plan",
         "show what a configuration file would change (ends with 2 when anything)",
         "app.config_as_code.commands:plan",
-        FURNISHED,
+        COMPLETE,
         "app.config_as_code.commands:file_arguments",
     ),
     Command(
         "apply",
         "make destinations, limits and mappings as a configuration file says",
         "app.config_as_code.commands:apply",
-        FURNISHED,
+        COMPLETE,
         "app.config_as_code.commands:file_arguments",
     ),
     Command(
         "export",
         "print destinations, limits and mappings as a configuration file",
         "app.config_as_code.commands:export",
-        FURNISHED,
+        COMPLETE,
         "app.config_as_code.commands:export_arguments",
     ),
     Command(
@@ -96,34 +95,34 @@ COMMANDS = (
         "replay",
         "put a destination's dead events back on the road",
         "app.commands.replay:run",
-        FURNISHED,
+        COMPLETE,
         "app.commands.replay:arguments",
     ),
     Command(
         "backfill",
         "send the rows of a CSV or NDJSON file as events, behind what is live",
         "app.commands.backfill:run",
-        ALONE,
+        KEYS,
         "app.commands.backfill:arguments",
     ),
     Command(
         "keys",
         "list, make, rotate and revoke API keys",
         "app.commands.keys:run",
-        FURNISHED,
+        COMPLETE,
         "app.commands.keys:arguments",
     ),
     Command(
         "rotate-keys",
         "seal everything stored under the first of ENCRYPTION_KEYS",
         "app.commands.rotate_encryption_keys:run",
-        FURNISHED,
+        COMPLETE,
     ),
     Command(
         "audit",
         "verify: is the audit what was written, row by row?",
         "app.commands.audit:run",
-        FURNISHED,
+        COMPLETE,
         "app.commands.audit:arguments",
     ),
     Command(
@@ -137,22 +136,22 @@ COMMANDS = (
         "hash",
         "show the cleaned form and the hash of a value, and keep neither",
         "app.commands.hash:run",
-        ALONE,
+        PLAIN,
         "app.commands.hash:arguments",
     ),
     Command(
-        "doctor", "is this deployment healthy and safely configured?", "app.commands.doctor:run", FURNISHED
+        "doctor", "is this deployment healthy and safely configured?", "app.commands.doctor:run", COMPLETE
     ),
     Command(
         "conformance",
         "run Amazon's published cases against a stand-in",
         "sandbox.conformance.command:run",
-        ALONE,
+        PLAIN,
         "sandbox.conformance.command:arguments",
     ),
-    Command("test", "run the tests (arguments go to pytest)", "dev.checks:test", ALONE, "dev.checks:rest"),
+    Command("test", "run the tests (arguments go to pytest)", "dev.checks:test", PLAIN, "dev.checks:rest"),
     Command("check", "format, lint, types, imports, migrations, tests", "dev.checks:run"),
-    Command("bench", "what an event costs", "bench.command:run", ALONE, "bench.command:arguments"),
+    Command("bench", "what an event costs", "bench.command:run", PLAIN, "bench.command:arguments"),
     Command("lock", "write requirements/*.txt anew from pyproject.toml", "dev.checks:lock"),
 )
 
@@ -179,18 +178,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if command.name in {"test", "check", "lock"}:
             return run(Settings.model_construct(), asked) or 0
         settings = read_settings()
-        if command.needs == ALONE:
-            return run(settings, asked) or 0
-        with furnished(settings) as complete:
+        with _completed(settings, command.needs) as complete:
             return run(complete, asked) or 0
     except SettingsError as wrong:
         print("The settings cannot be used:", *wrong.problems, sep="\n  ", file=sys.stderr)
         return misused
-    except EmbeddedError as problem:
+    except CommandFailed as problem:
         print(problem, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+@contextmanager
+def _completed(settings: Settings, needs: str) -> Iterator[Settings]:
+    """Fill in what a development machine lacks. `dev` is imported only then, never in production."""
+    if needs == PLAIN or settings.is_complete:
+        yield settings
+        return
+    from dev.environment import with_dev_defaults, with_keys
+
+    if needs == KEYS:
+        yield with_keys(settings)
+        return
+    with with_dev_defaults(settings) as complete:
+        yield complete
 
 
 def _parser(words: Sequence[str]) -> Parser:

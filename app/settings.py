@@ -157,6 +157,12 @@ class Settings(BaseSettings):
         """Whether real people's events are at stake."""
         return self.app_env == "production"
 
+    @property
+    def is_complete(self) -> bool:
+        """Return whether nothing is left that a development machine would fill in."""
+        needed = (self.database_url, self.encryption_keys, self.bootstrap_admin_key, self.amazon_client_id)
+        return self.production or None not in needed
+
     def local_url(self, port: int) -> str:
         """How a process of this machine reaches a listener of ours."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::", "localhost"} else self.host  # noqa: S104

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from app.commands.private_files import write_private
 from app.settings import Settings
 from dev.postgres.cluster import Cluster
-from dev.private_files import write_private
 
 SANDBOX_CLIENT = "sandbox-client"
 
@@ -74,7 +74,7 @@ def with_url(settings: Settings, url: str) -> Settings:
 
 
 @contextmanager
-def furnished(settings: Settings) -> Iterator[Settings]:
+def with_dev_defaults(settings: Settings) -> Iterator[Settings]:
     """Complete the settings for one command, for as long as the block runs.
 
     The embedded Postgres of a running `./run` is used; where none runs, it is started for the while and

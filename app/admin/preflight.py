@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from app.api.catalog import REGIONS
-from app.api.context import CannotTell, NotVisible, Visible
-from app.domain.destination import State
+from app.amazon.accounts import CannotTell, NotVisible, Visible
+from app.domain.destination import REGION_NAMES, State
 from app.store.amazon_accounts import Account, Confirmation
 from app.store.destinations import Destination
 
@@ -127,7 +126,7 @@ def not_visible(ids: tuple[str, ...]) -> str:
 
 
 def _region(known: Known) -> Line:
-    region = REGIONS[known.destination.region][0]
+    region = REGION_NAMES[known.destination.region]
     if isinstance(known.asked, NotVisible) and not known.asked.ids:
         detail = f"The signed-in user has no advertiser in {region}: is the account in another region?"
         return Line("region", "failed", detail, "team")

@@ -10,17 +10,17 @@ from app.api.secured_route import Door, needs
 from app.domain.conversion.countries import CONSENT_COUNTRIES, COUNTRIES
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, Choice
-from app.domain.destination import Region
+from app.domain.destination import REGION_NAMES, Region
 from app.domain.mapping.document import ACTION, MAX_CUSTOM_FIELDS
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.presets import PRESETS
 
 router = APIRouter(route_class=Door, tags=["catalog"])
 
-REGIONS = {
-    Region.NA: ("North America", "Accounts in the United States, Canada, Mexico and Brazil."),
-    Region.EU: ("Europe", "Accounts in Europe, the Middle East, India and South Africa."),
-    Region.FE: ("Far East", "Accounts in Japan, Australia and Singapore."),
+_REGIONS = {
+    Region.NA: (REGION_NAMES[Region.NA], "Accounts in the United States, Canada, Mexico and Brazil."),
+    Region.EU: (REGION_NAMES[Region.EU], "Accounts in Europe, the Middle East, India and South Africa."),
+    Region.FE: (REGION_NAMES[Region.FE], "Accounts in Japan, Australia and Singapore."),
 }
 _PROFILES = {
     "amazon": ("Amazon", "The rules of Amazon's own schema; the right choice for a new destination."),
@@ -90,7 +90,7 @@ def amazon() -> dict[str, Any]:
                 "select",
                 True,
                 "Where the DSP account operates.",
-                options=_options(REGIONS),
+                options=_options(_REGIONS),
             ),
             _field(
                 "currency",

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
 from app.admin.access import Caller, Scope
+from app.admin.context import Wiring
 from app.admin.destinations import find_visible
-from app.api.context import Wiring
 from app.api.json_response import ExactJson
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of, partial_page
 from app.api.schemas import Instant

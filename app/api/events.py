@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import Scope as ASGIScope
 
 from app.admin.access import Caller, Scope
+from app.admin.context import Wiring
 from app.admin.refusals import Field, Refusal, Word
 from app.api.context import Wiring
 from app.api.errors import Problem, Refusal, Word, malformed

@@ -13,17 +13,19 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app.admin.access import BOOTSTRAP, Scope
+from app.admin.context import Wiring
 from app.admin.destinations import audit_view, lock_visible
 from app.admin.preflight import not_visible
 from app.admin.refusals import Problem, Refusal, Word, body_of
-from app.api.context import CannotTell, Declined, Granted, Misconfigured, NotVisible, Visible, Wiring
+from app.amazon.accounts import CannotTell, NotVisible, Visible
+from app.amazon.tokens import InvalidClient, SignInRefused, Tokens, Unavailable
 from app.api.errors import answer, status_of
 from app.api.negotiation import wants
 from app.api.query_parameters import ignores_unknown_parameters
 from app.api.secured_route import CallerOf, Door, Wired, needs, open_to_all
-from app.console import pages
 from app.crypto import Unopenable
 from app.domain.destination import State
+from app.domain.outcomes.outcome import Unauthorized
 from app.store import amazon_accounts, audit, destinations, keys, oauth_states, sign_ins, token_leases
 from app.store.destinations import Destination
 from app.store.oauth_states import Pending
@@ -117,7 +119,7 @@ async def _finish(
     except Unopenable:
         raise Refusal(Word.INVALID_STATE) from None  # its encryption key is gone: begin again
     tokens = await _exchange(wired, destination, codes[0], verifier)
-    account = await _look(wired, destination, tokens)
+    account = await _require_visible(wired, destination, tokens)
     return await _keep(wired, pending, destination, tokens, account)
 
 
@@ -137,33 +139,31 @@ async def _spend(wired: Wiring, hashed: bytes) -> tuple[Pending, Destination]:
     return pending, destination
 
 
-async def _exchange(wired: Wiring, destination: Destination, code: str, verifier: str) -> Granted:
+async def _exchange(wired: Wiring, destination: Destination, code: str, verifier: str) -> Tokens:
     match await wired.sign_in.exchange(destination.region, code=code, code_verifier=verifier):
-        case Granted() as granted:
-            return granted
-        case Declined():
+        case Tokens() as tokens:
+            return tokens
+        case SignInRefused():
             raise Refusal(Word.SIGN_IN_FAILED)
-        case Misconfigured():
+        case InvalidClient():
             raise Refusal(Word.AMAZON_CLIENT_INVALID)
-        case CannotTell():
+        case Unavailable():
             raise Refusal(Word.AMAZON_UNAVAILABLE)
         case other:
             assert_never(other)
 
 
-async def _look(wired: Wiring, destination: Destination, tokens: Granted) -> Visible:
-    """Connected must mean that the advertiser was seen with these tokens, not only that they exist."""
-    match await wired.find_advertiser(
-        destination.region, access_token=tokens.access_token, advertiser_id=destination.advertiser_id
-    ):
+async def _require_visible(wired: Wiring, destination: Destination, tokens: Tokens) -> Visible:
+    """Return the account as the new tokens see it. Connected means that the advertiser is visible to them."""
+    match await wired.find_advertiser(destination.region, tokens.access_token, destination.advertiser_id):
         case Visible() as visible:
             return visible
         case NotVisible(ids):
-            # Whoever comes back with the state is the user who signed in: these are his own.
+            # The caller of the callback is the user who signed in, so these ids are the user's own.
             detail = f"{not_visible(ids)} The destination stays as it was."
             raise Refusal(Word.ADVERTISER_NOT_VISIBLE, detail, visible_advertiser_ids=list(ids))
-        case Declined():
-            # A token that was given a moment ago: asking again with it is in vain, signing in again is not.
+        case Unauthorized():
+            # Amazon refuses a token that it has just issued: only a new sign-in can help.
             raise Refusal(Word.SIGN_IN_FAILED)
         case CannotTell():
             raise Refusal(Word.AMAZON_UNAVAILABLE)
@@ -172,7 +172,7 @@ async def _look(wired: Wiring, destination: Destination, tokens: Granted) -> Vis
 
 
 async def _keep(
-    wired: Wiring, pending: Pending, asked: Destination, tokens: Granted, account: Visible
+    wired: Wiring, pending: Pending, asked: Destination, tokens: Tokens, account: Visible
 ) -> Destination:
     async with wired.engine.begin() as connection:
         before = await destinations.lock(connection, asked.id)
@@ -183,6 +183,7 @@ async def _keep(
         if (before.region, before.advertiser_id) != (asked.region, asked.advertiser_id):
             raise Refusal(Word.DESTINATION_CHANGED)
         seal = wired.vault.seal
+        assert tokens.refresh_token is not None  # `SignIn.exchange` returns none without it
         await sign_ins.store_connection(
             connection,
             before.id,
@@ -223,9 +224,8 @@ def _refused(request: Request, problem: Problem, asked: Destination | None) -> R
     if not wants(request, "text/html"):
         return answer(problem)
     body = body_of(problem)
-    page = pages.show(
+    page: Response = request.app.state.not_connected_page(
         request,
-        "not_connected.html",
         status=status_of(problem),
         word=body["error"],
         detail=body["detail"],

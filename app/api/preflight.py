@@ -6,12 +6,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from app.admin.access import Scope
+from app.admin.context import Wiring
 from app.admin.destinations import find_visible, lock_visible
 from app.admin.preflight import Known, checklist
-from app.api.context import CannotTell, Declined, NotVisible, Visible, Wiring
+from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.api.schemas import Confirm
 from app.api.secured_route import CallerOf, Door, Wired, needs
 from app.crypto import Unopenable
+from app.domain.outcomes.outcome import Unauthorized
 from app.store import amazon_accounts, audit, destinations, readiness, sign_ins, token_leases
 from app.store.destinations import Destination
 
@@ -57,12 +59,10 @@ async def _ask(wired: Wiring, destination: Destination, sealed: bytes) -> Visibl
     try:
         token = wired.vault.open(sealed, place=token_leases.access_place(destination.id)).decode()
     except Unopenable:
-        return CannotTell()
-    answer = await wired.find_advertiser(
-        destination.region, access_token=token, advertiser_id=destination.advertiser_id
-    )
+        return CannotTell("unreadable")
+    answer = await wired.find_advertiser(destination.region, token, destination.advertiser_id)
     # An access token that has run out says nothing of the sign-in: the next send refreshes it.
-    return CannotTell() if isinstance(answer, Declined) else answer
+    return CannotTell("unauthorized") if isinstance(answer, Unauthorized) else answer
 
 
 @router.post("/destinations/{destination_id}/preflight", summary="Confirm what Amazon cannot be asked")

@@ -12,9 +12,9 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from app.admin.access import Caller, Scope
+from app.admin.context import Wiring
 from app.admin.refusals import Field, Problem, Refusal, Word
 from app.api.auth import KeyRing
-from app.api.context import Wiring
 from app.api.errors import answer, malformed
 from app.api.field_errors import path_of
 from app.api.headers import RawHeaders, first

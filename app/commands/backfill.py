@@ -22,7 +22,6 @@ import httpx
 from app.commands.checkpoint import Bookmark, FilledIn
 from app.commands.import_rows import FileError, Row, read_csv, read_ndjson
 from app.settings import Settings
-from dev.environment import with_keys
 
 EVENTS_AT_ONCE: Final = 500
 BYTES_AT_ONCE: Final = 1024 * 1024
@@ -58,7 +57,6 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
     """Send the file's rows; 0 when every row was taken, 1 when some were not or it had to stop."""
-    settings = with_keys(settings)
     with ExitStack() as stack:
         try:
             source = _opened(asked, stack)

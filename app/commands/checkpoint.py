@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from dev.private_files import delete_private, write_private
+from app.commands.private_files import delete_private, write_private
 
 _SPANS_KEPT: Final = 200
 

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.admin.access import Scope
+from app.admin.context import Wiring
 from app.admin.destinations import find_visible
 from app.admin.refusals import Refusal, Word
 from app.api import events, keys, mappings
-from app.api.context import Wiring
 from app.api.paging import MOST
 from app.api.secured_route import Wired, needs
 from app.console import pages

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
 from app.admin.access import Scope
+from app.admin.context import Wiring
 from app.admin.destinations import find_visible
 from app.api import consent_records, mappings
-from app.api.context import Wiring
 from app.api.paging import MOST, Cursor
 from app.api.secured_route import Wired, needs
 from app.console import pages

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
+from app.admin.context import Wiring
 from app.admin.refusals import Refusal, Word
 from app.api import destinations, keys
-from app.api.context import Wiring
 from app.api.errors import status_of
 from app.api.field_errors import fields_of
 from app.api.paging import MOST, Cursor

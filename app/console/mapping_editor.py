@@ -10,12 +10,12 @@ from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.admin.access import Scope
+from app.admin.context import Wiring
 from app.admin.destinations import find_visible
 from app.admin.refusals import Refusal
 from app.api import catalog, mappings
 from app.api import event_schema as catalogues
 from app.api import preview as previews
-from app.api.context import Wiring
 from app.api.errors import status_of
 from app.api.paging import Cursor
 from app.api.schemas import Preview

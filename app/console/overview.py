@@ -9,9 +9,9 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.admin.access import Scope
+from app.admin.context import Wiring
 from app.admin.destinations import public_view
 from app.api import catalog
-from app.api.context import Wiring
 from app.api.paging import Cursor, cursor_of, number_of, page_of
 from app.api.secured_route import Wired, needs
 from app.console import pages

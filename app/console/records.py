@@ -9,10 +9,10 @@ from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
+from app.admin.context import Wiring
 from app.admin.destinations import find_visible
 from app.admin.refusals import Refusal
 from app.api import audit, catalog, destinations
-from app.api.context import Wiring
 from app.api.errors import status_of
 from app.api.field_errors import fields_of
 from app.api.paging import Cursor

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from app.admin.access import Scope
-from app.api.context import Wiring
+from app.admin.context import Wiring
 from app.api.secured_route import Wired, needs
 from app.console import pages
 from app.console.secured_page import Entrance, Visiting

@@ -15,6 +15,7 @@ from starlette.datastructures import FormData
 from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from app.admin.context import Wiring
 from app.admin.refusals import Problem, Refusal, Word
 from app.api.context import Wiring
 from app.api.errors import Problem, Refusal, Word, problem_of

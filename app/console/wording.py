@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from app.domain.destination import REGION_NAMES
+
 
 def number(value: float) -> str:
     """Return a count with thin groups: `1,234`; a rate keeps one decimal where it has one."""
@@ -93,4 +95,4 @@ def person(actor: str, names: Mapping[str, str]) -> str:
     return names.get(actor, "the bootstrap key" if actor == "bootstrap" else actor)
 
 
-REGIONS = {"NA": "North America", "EU": "Europe", "FE": "Far East"}
+REGIONS = {region.value: name for region, name in REGION_NAMES.items()}

@@ -1,6 +1,7 @@
 """A destination: an advertiser's account at Amazon, and what its facts make of it."""
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -10,6 +11,13 @@ class Region(StrEnum):
     NA = "NA"
     EU = "EU"
     FE = "FE"
+
+
+REGION_NAMES: Mapping[Region, str] = {
+    Region.NA: "North America",
+    Region.EU: "Europe",
+    Region.FE: "Far East",
+}
 
 
 class State(StrEnum):

@@ -12,9 +12,10 @@ from datetime import timedelta
 import uvloop
 from fastapi import FastAPI
 
+from app.admin.context import Wiring
 from app.admin.delivery_control import Holding
+from app.amazon.accounts import find_advertiser
 from app.amazon.client import EventsClient
-from app.api.context import Wiring
 from app.domain.admission import MIB, Bounds
 from app.domain.conversion.consent import ConsentSettings
 from app.ingest.destination_cache import AgeLimits, Targets
@@ -25,7 +26,6 @@ from app.ingest.notifier import Announcer
 from app.ingest.queue_age import Backlogs
 from app.ingest.schema_sampler import Sampler
 from app.processes import gc_tuning, parent_watch
-from app.processes.amazon_signin import Connecting
 from app.processes.application import create_api
 from app.processes.monitoring_port import watched
 from app.processes.resources import Resources, amazon_sign_in, opened
@@ -108,13 +108,12 @@ async def wired(resources: Resources, *, connections: int | None = None) -> Asyn
     client_id = settings.amazon_client_id or ""
     client = EventsClient(client_id, settings.amazon_base_url)
     sign_in = amazon_sign_in(settings)
-    connecting = Connecting(sign_in, client)
     bootstrap = settings.bootstrap_admin_key
     wiring = Wiring(
         engine=resources.engine,
         vault=resources.vault,
-        sign_in=connecting,
-        find_advertiser=connecting.find_advertiser,
+        sign_in=sign_in,
+        find_advertiser=partial(find_advertiser, client),
         road=Holding(
             pool=resources.pool,
             writer=resources.writer,

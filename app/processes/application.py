@@ -1,12 +1,14 @@
 """The web, assembled: every route behind its door, inside one envelope."""
 
 import random
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.admin.context import Wiring
 from app.api import (
     advertisers,
     audit,

@@ -12,10 +12,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from app.admin.access import Caller
+from app.admin.context import Wiring
 from app.admin.refusals import Problem
 from app.api import events
 from app.api.auth import KeyRing
-from app.api.context import Wiring
 from app.api.errors import answer, problem_of
 from app.api.headers import RawHeaders
 from app.api.secured_route import admitted, scopes_of

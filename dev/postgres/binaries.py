@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from app.commands.failure import CommandFailed
+
 UNPRIVILEGED = "nobody"
 """The account that runs Postgres for root: every Unix has it, and Postgres asks for one with a name."""
 
@@ -41,7 +43,7 @@ class Identity(TypedDict, total=False):
     extra_groups: list[int]
 
 
-class EmbeddedError(Exception):
+class EmbeddedError(CommandFailed):
     """The embedded Postgres cannot run; the text is one sentence for the person at the terminal."""
 
 

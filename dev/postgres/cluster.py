@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from app.commands.private_files import write_private
 from dev.postgres.binaries import BARE, Account, EmbeddedError, Programs, reachable_binaries
 from dev.postgres.postmaster import (
     PidFile,
@@ -37,7 +38,6 @@ from dev.postgres.postmaster import (
     is_of_cluster,
     port_taken,
 )
-from dev.private_files import write_private
 
 __all__ = ["DURABLE", "THROWAWAY", "Cluster", "EmbeddedError"]
 

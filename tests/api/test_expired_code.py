@@ -10,7 +10,6 @@ from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.amazon.tokens import SignIn
-from app.processes.amazon_signin import Connecting
 from sandbox import create_sandbox
 from tests.api.world import PUBLIC, World, make_world
 
@@ -62,6 +61,5 @@ async def test_a_code_is_good_for_five_minutes(engine: AsyncEngine, minutes: flo
 def over(engine: AsyncEngine, sign_in: SignIn) -> World:
     """Return a world whose sign-in is Amazon's client itself."""
     world = make_world(engine)
-    connecting = Connecting(sign_in, None)  # type: ignore[arg-type]  # advertisers are the world's fake
-    world.client._transport.app.state.wiring = replace(world.wiring, sign_in=connecting)  # type: ignore[attr-defined]
+    world.client._transport.app.state.wiring = replace(world.wiring, sign_in=sign_in)  # type: ignore[attr-defined]
     return world

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.admin.preflight import ENTITY_HINT, Known, checklist
-from app.api.context import CannotTell, NotVisible, Visible
+from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.domain.destination import Region, State
 from app.store.amazon_accounts import Account, Confirmation
 from app.store.destinations import Destination, Rate
@@ -40,11 +40,11 @@ TERMS = {"terms": Confirmation("terms", "key_1", AT)}
     [
         pytest.param(known(), "account", "ok", "Acme", id="the account that Amazon showed at sign-in"),
         pytest.param(known(account=None), "account", "unknown", "connected", id="nobody was asked yet"),
-        pytest.param(known(asked=Visible()), "account", "ok", "shows", id="asked now, and visible"),
-        pytest.param(known(asked=CannotTell()), "account", "unknown", "again", id="Amazon away"),
+        pytest.param(known(asked=Visible(None, None)), "account", "ok", "shows", id="asked now, and visible"),
+        pytest.param(known(asked=CannotTell("timeout")), "account", "unknown", "again", id="Amazon away"),
         pytest.param(known(asked=NotVisible(("42",))), "account", "failed", "sees 42", id="others are seen"),
-        pytest.param(known(asked=NotVisible()), "account", "failed", ENTITY_HINT, id="entity ids"),
-        pytest.param(known(asked=NotVisible()), "region", "failed", "another region", id="no account there"),
+        pytest.param(known(asked=NotVisible(())), "account", "failed", ENTITY_HINT, id="entity ids"),
+        pytest.param(known(asked=NotVisible(())), "region", "failed", "another region", id="none here"),
         pytest.param(known(), "region", "ok", "North America", id="found in the region"),
         pytest.param(known(account=None), "region", "unknown", "North America", id="region not seen yet"),
         pytest.param(known(), "currency", "ok", "USD", id="the same currency"),
@@ -52,7 +52,7 @@ TERMS = {"terms": Confirmation("terms", "key_1", AT)}
             known(account=Account("Acme", "CAD", AT)), "currency", "failed", "CAD", id="another currency"
         ),
         pytest.param(known(account=Account("Acme", None, AT)), "currency", "unknown", "USD", id="unsaid"),
-        pytest.param(known(asked=Visible("Acme", "EUR")), "currency", "failed", "EUR", id="as asked now"),
+        pytest.param(known(asked=Visible("EUR", "Acme")), "currency", "failed", "EUR", id="as asked now"),
         pytest.param(known(), "terms", "unknown", "confirm", id="terms nobody confirmed"),
         pytest.param(known(confirmed=TERMS), "terms", "ok", "key_1 confirmed on 2026-11-24", id="confirmed"),
         pytest.param(known(delivered=1), "terms", "ok", "took", id="events that arrive prove the terms"),

@@ -13,10 +13,13 @@ import httpx
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.api.context import CannotTell, Declined, Granted, Misconfigured, NotVisible, Visible, Wiring
+from app.admin.context import Wiring
+from app.amazon.accounts import CannotTell, NotVisible, Visible
+from app.amazon.tokens import InvalidClient, SignInRefused, Tokens, Unavailable
 from app.crypto import NamedKey, Vault
 from app.domain.destination import Region
-from app.domain.ids import AdvertiserId, DestinationNumber
+from app.domain.ids import DestinationNumber
+from app.domain.outcomes.outcome import Unauthorized
 from app.processes.application import create_api
 
 BOOTSTRAP = "bootstrap-key-of-thirty-two-letters"
@@ -28,7 +31,7 @@ ACCESS, REFRESH = "Atza|access-token-of-the-test", "Atzr|refresh-token-of-the-te
 class FakeSignIn:
     """Amazon's sign-in: codes that it knows, each good once, and only with the right verifier."""
 
-    codes: dict[str, Granted] = field(default_factory=dict)
+    codes: dict[str, Tokens] = field(default_factory=dict)
     challenges: dict[str, str] = field(default_factory=dict)
     exchanged: list[str] = field(default_factory=list)
     unavailable: bool = False
@@ -43,16 +46,16 @@ class FakeSignIn:
 
     async def exchange(
         self, region: Region, *, code: str, code_verifier: str
-    ) -> Granted | Declined | Misconfigured | CannotTell:
+    ) -> Tokens | SignInRefused | InvalidClient | Unavailable:
         self.exchanged.append(code)
         if self.unknown:
-            return Misconfigured()
+            return InvalidClient()
         if self.unavailable:
-            return CannotTell()
+            return Unavailable("timeout")
         digest = hashlib.sha256(code_verifier.encode()).digest()
         if base64.urlsafe_b64encode(digest).decode().rstrip("=") not in self.challenges.values():
-            return Declined()
-        return self.codes.pop(code, None) or Declined()
+            return SignInRefused("invalid_grant", "")
+        return self.codes.pop(code, None) or SignInRefused("invalid_grant", "")
 
 
 @dataclass
@@ -65,14 +68,14 @@ class FakeAdvertisers:
     currency: str | None = None
 
     async def __call__(
-        self, region: Region, *, access_token: str, advertiser_id: AdvertiserId
-    ) -> Visible | NotVisible | CannotTell | Declined:
+        self, region: Region, access_token: str, advertiser_id: str
+    ) -> Visible | NotVisible | CannotTell | Unauthorized:
         if self.unavailable:
-            return CannotTell()
+            return CannotTell("timeout")
         if self.declines:
-            return Declined()
+            return Unauthorized()
         if (region.value, advertiser_id) in self.visible:
-            return Visible("Acme", self.currency)
+            return Visible(self.currency, "Acme")
         return NotVisible(tuple(id_ for where, id_ in sorted(self.visible) if where == region.value))
 
 
@@ -165,7 +168,7 @@ class World:
 
     def grant(self, code: str) -> None:
         """Let Amazon give tokens for a code."""
-        self.sign_in.codes[code] = Granted(ACCESS, REFRESH, 3600)
+        self.sign_in.codes[code] = Tokens(ACCESS, REFRESH, 3600)
 
     async def back(self, *, json: bool = False, html: bool = False, **query: str) -> httpx.Response:
         """Come back from Amazon, without any key."""

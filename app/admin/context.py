@@ -1,7 +1,6 @@
-"""What the root hands down to the web: resources, and the few things the web asks of others.
+"""Everything that a use case may use: connections, keys, Amazon, the delivery pipeline, the clock.
 
-The web imports nothing that knows Amazon (ADR 0010): connecting a destination asks through the protocols
-here, and the root puts Amazon's client, or a test's fake, behind them.
+Routes, pages and commands receive it from the process that they run in.
 """
 
 import logging
@@ -14,6 +13,8 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.amazon.accounts import CannotTell, NotVisible, Visible
+from app.amazon.tokens import SignIn
 from app.crypto import Vault
 from app.domain.admission import Bounds
 from app.domain.conversion.consent import ConsentSettings
@@ -22,68 +23,11 @@ from app.domain.ids import AdvertiserId, DestinationNumber
 from app.store.clock import DatabaseClock
 from app.store.database_results import Outcomes
 
-logger = logging.getLogger("app.api.context")
+logger = logging.getLogger("app.admin.context")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Granted:
-    """Amazon gave tokens for the code. `lifetime_s` is the access token's, in seconds."""
-
-    access_token: str
-    refresh_token: str
-    lifetime_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class Declined:
-    """Amazon did not take the code, used or expired or another client's, or not the token it gave for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Misconfigured:
-    """Amazon does not know this application, or its secret: the operator's to mend, not the user's."""
-
-
-@dataclass(frozen=True, slots=True)
-class CannotTell:
-    """Amazon gave no answer that can be relied on; asking again may help."""
-
-
-class AmazonSignIn(Protocol):
-    """Login with Amazon, as far as connecting a destination needs it."""
-
-    def authorize_url(self, region: Region, *, state: str, code_verifier: str) -> str:
-        """Return the page where the user clicks Allow; the verifier's S256 challenge travels in it."""
-        ...
-
-    async def exchange(
-        self, region: Region, *, code: str, code_verifier: str
-    ) -> Granted | Declined | Misconfigured | CannotTell:
-        """Exchange a code for tokens, once."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Visible:
-    """The signed-in user can see the advertiser; its name and currency, where Amazon said them."""
-
-    name: str | None = None
-    currency: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NotVisible:
-    """The signed-in user cannot see the advertiser in this region; the first ones that he sees."""
-
-    ids: tuple[str, ...] = ()
-
-
-class FindAdvertiser(Protocol):
-    """Ask Amazon whether an advertiser is visible to an access token."""
-
-    async def __call__(
-        self, region: Region, *, access_token: str, advertiser_id: AdvertiserId
-    ) -> Visible | NotVisible | CannotTell | Declined: ...
+FindAdvertiser = Callable[[Region, str, str], Awaitable[Visible | NotVisible | CannotTell | Unauthorized]]
+"""Tell whether the advertiser (third) is visible in the region to the access token (second)."""
 
 
 class Road(Protocol):
@@ -128,7 +72,7 @@ class Wiring:
 
     engine: AsyncEngine
     vault: Vault
-    sign_in: AmazonSignIn
+    sign_in: SignIn
     find_advertiser: FindAdvertiser
     road: Road
     public_url: str
