@@ -14,10 +14,9 @@ from app.admin.access import Caller
 from app.admin.ids import require_destination_id
 from app.admin.refusals import Field, Refusal, Word
 from app.domain.destination import State
-from app.domain.ids import DestinationId, MappingId
-from app.store import audit, callbacks, destinations, driver_of, mappings
+from app.domain.ids import DestinationId
+from app.store import audit, callbacks, destinations, driver_of
 from app.store.destinations import Destination, Draft
-from app.store.mappings import Document, StoredMapping
 
 
 async def find_visible(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
@@ -154,93 +153,3 @@ def _moved(before: Destination, draft: Draft) -> list[Field]:
         for name in ("advertiser_id", "region")
         if getattr(before, name) != getattr(draft, name)
     ]
-
-
-async def make_mapping(
-    connection: AsyncConnection, destination: DestinationId, mapping: MappingId, draft: Document, *, by: str
-) -> None:
-    """Make a mapping under an id that nothing has yet; nothing of it is published."""
-    await mappings.create(connection, mapping, destination, draft)
-    await note_mapping(
-        connection, by, audit.Act.MAPPING_CREATED, destination, mapping, before=None, after=draft
-    )
-
-
-async def change_mapping(
-    connection: AsyncConnection, before: StoredMapping, draft: Document, *, by: str
-) -> None:
-    """Let a mapping's draft be this one. What is published stays."""
-    if draft == before.draft:
-        return
-    await mappings.change_draft(connection, before.id, draft)
-    await note_mapping(
-        connection,
-        by,
-        audit.Act.MAPPING_CHANGED,
-        before.destination,
-        before.id,
-        before=before.draft,
-        after=draft,
-    )
-
-
-async def archive_mapping(connection: AsyncConnection, before: StoredMapping, *, by: str) -> None:
-    """Let a mapping take no more events; those accepted with it are delivered all the same."""
-    await mappings.archive(connection, before.id)
-    await destinations.count_published(connection, before.destination)
-    await note_mapping(
-        connection,
-        by,
-        audit.Act.MAPPING_ARCHIVED,
-        before.destination,
-        before.id,
-        before=before.draft,
-        after=None,
-    )
-
-
-async def publish_mapping(
-    connection: AsyncConnection, destination: Destination, before: StoredMapping, *, by: str
-) -> int:
-    """Let events use the draft from now on, and return its version. Raises Refusal as `publish` does."""
-    version = await publishing.publish(connection, destination, before, by)
-    if version != before.published_version:
-        await note_mapping(
-            connection,
-            by,
-            audit.Act.MAPPING_PUBLISHED,
-            destination.id,
-            before.id,
-            before=published_of(before),
-            after={**before.draft, "published_version": version},
-        )
-    return version
-
-
-def published_of(mapping: StoredMapping) -> Document | None:
-    """Return what events use of a mapping, with its version, as the audit keeps it."""
-    if mapping.published is None:
-        return None
-    return {**mapping.published, "published_version": mapping.published_version}
-
-
-async def note_mapping(
-    connection: AsyncConnection,
-    actor: str,
-    act: audit.Act,
-    destination: str,
-    mapping: str,
-    *,
-    before: Document | None,
-    after: Document | None,
-) -> None:
-    """Write the audit's row of an act on a mapping."""
-    await audit.record(
-        connection,
-        actor=actor,
-        act=act,
-        subject=mapping,
-        destination=destination,
-        before=before,
-        after=after,
-    )

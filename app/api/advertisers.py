@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin import publishing
 from app.admin.access import Caller, Scope
+from app.admin.inputs import Rename
 from app.admin.refusals import Field, Refusal, Word
 from app.api.auth import Caller, Scope
 from app.api.errors import Refusal, Word

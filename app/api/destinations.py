@@ -16,11 +16,11 @@ from app.admin.destinations import (
     public_view,
 )
 from app.admin.ids import new_id
+from app.admin.inputs import DestinationChange, NewDestination
 from app.admin.refusals import Field, Refusal, Word
 from app.api.confusable import skeleton
 from app.api.etags import etag, require_match
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, page, page_of
-from app.api.schemas import DestinationChange, NewDestination
 from app.api.secured_route import CallerOf, Door, Wired, needs
 from app.domain.destination import Region, State
 from app.domain.ids import AdvertiserId, DestinationId

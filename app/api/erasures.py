@@ -8,8 +8,8 @@ from pydantic import model_validator
 
 from app.admin import erasure
 from app.admin.access import Caller, Scope
+from app.admin.inputs import Body, wrong
 from app.admin.refusals import Refusal, Word
-from app.api.schemas import Body, wrong
 from app.api.secured_route import CallerOf, Door, Wired, needs
 from app.store import audit, erasures
 

@@ -18,8 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from app.admin.field_problems import fields_of, hints_of
 from app.admin.refusals import Problem, Refusal, Word, body_of
-from app.api.field_errors import fields_of, hints_of
 from app.domain import strict_json
 from app.store.availability import is_unavailable
 

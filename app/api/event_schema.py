@@ -3,7 +3,6 @@
 from typing import Any
 
 from fastapi import APIRouter
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin import publishing
 from app.api.auth import Caller, Scope
@@ -14,12 +13,9 @@ from app.api.paging import PAGE, Cursor, Limit, page_from
 from app.api.preview import Standards, rules_of
 from app.api.schemas import BacktestRequest
 from app.api.secured_route import CallerOf, Door, Wired, needs
-from app.domain.mapping.document import Mapping, compile_mapping
-from app.domain.observed.backtest import Backtest, backtest
+from app.domain.observed.backtest import Backtest
 from app.domain.observed.event_schema import Catalogue, learn, suggest
 from app.store import schema_samples
-from app.store.destinations import Destination
-from app.store.mappings import Document, StoredMapping
 
 router = APIRouter(route_class=Door, tags=["mappings"])
 
@@ -94,33 +90,8 @@ async def try_draft(
             draft = publishing.compiled(asked.mapping, Word.INVALID, at="mapping")
         if mapping.published is None:
             raise Refusal(Word.NOT_PUBLISHABLE, "Nothing is published yet to compare the draft with.")
-        told = await compared(connection, wired, destination, mapping, draft, limit=asked.events)
+        told = await compare_draft(connection, wired, destination, mapping, draft, limit=asked.events)
     return {"published_version": mapping.published_version, **shown(told)}
-
-
-async def compared(
-    connection: AsyncConnection,
-    standards: Standards,
-    destination: Destination,
-    mapping: StoredMapping,
-    draft: Mapping,
-    *,
-    limit: int = schema_samples.RING,
-) -> Backtest:
-    """Return what a draft would have done to the newest events of a published mapping."""
-    assert mapping.published is not None
-    published = compiled_or_none(mapping.published)
-    rules = await rules_of(connection, standards, destination, mapping)
-    if published is None:
-        return Backtest()
-    recent = await schema_samples.recent(connection, mapping.id, limit=limit)
-    return backtest(recent, published, draft, rules, now=standards.now())
-
-
-def compiled_or_none(document: Document) -> Mapping | None:
-    """Return a document compiled, or None for one from before a stricter rule."""
-    made = compile_mapping(dict(document))
-    return made if isinstance(made, Mapping) else None
 
 
 def shown(told: Backtest) -> dict[str, Any]:
@@ -138,18 +109,3 @@ def shown(told: Backtest) -> dict[str, Any]:
         "uncertain": list(told.uncertain),
         "summary": summary(told),
     }
-
-
-def summary(told: Backtest) -> str:
-    """Say it in one sentence."""
-    if not told.events:
-        return "No event was seen yet that the draft could be tried against."
-    parts = [f"{times:,} lose {key}" for key, times in told.lost.most_common()]
-    parts += [f"{times:,} gain {key}" for key, times in told.gained.most_common()]
-    parts += [
-        f"{times:,} are newly rejected ({reason}{f', {field}' if field else ''})"
-        for (reason, field), times in told.rejected.most_common()
-    ]
-    if told.unclear:
-        parts.append(f"{told.unclear:,} cannot be judged by their form")
-    return f"Of the last {told.events:,}: {', '.join(parts) or 'nothing changes'}."

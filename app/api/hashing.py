@@ -5,8 +5,8 @@ from typing import Any
 from fastapi import APIRouter
 
 from app.admin.access import Scope
+from app.admin.inputs import ToHash
 from app.admin.refusals import Field, Refusal, Word
-from app.api.schemas import ToHash
 from app.api.secured_route import CallerOf, Door, needs
 from app.domain.conversion.countries import read_country
 from app.domain.identity import MATCH_KEYS, Profile

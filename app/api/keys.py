@@ -10,7 +10,6 @@ from app.admin.keys import NotRotated, make_key, revoke_key, rotate_key
 from app.api.auth import Caller, Scope
 from app.api.ids import require_key_id
 from app.api.paging import PAGE, Cursor, Limit, bad_cursor, cursor_of, page, page_of, place_of
-from app.api.schemas import KeyRotation, NewKey
 from app.api.secured_route import CallerOf, Door, Wired, key_ring_of, needs
 from app.store import destinations, keys
 from app.store.keys import Key

@@ -9,32 +9,32 @@ from starlette.responses import Response
 
 from app.admin import publishing
 from app.admin.access import Caller, Scope
-from app.admin.destinations import (
+from app.admin.destinations import find_visible, lock_visible
+from app.admin.ids import new_id, require_mapping_id
+from app.admin.inputs import Rollback
+from app.admin.mapping_schema import DOCUMENT_SCHEMA, hints
+from app.admin.mappings import (
     archive_mapping,
     change_mapping,
-    find_visible,
-    lock_visible,
     make_mapping,
     note_mapping,
     publish_mapping,
     published_of,
+    valid_draft,
 )
-from app.admin.ids import new_id, require_mapping_id
-from app.admin.refusals import Field, Refusal, Word, word_of
+from app.admin.refusals import Refusal, Word, word_of
 from app.api.etags import etag, require_match
 from app.api.json_response import ExactJson
-from app.api.mapping_schema import DOCUMENT_SCHEMA, hints, name_problem
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, page, page_of
-from app.api.schemas import Rollback
 from app.api.secured_route import CallerOf, Door, Wired, needs
 from app.domain.destination import Region
 from app.domain.ids import MappingId
 from app.domain.mapping.diff import differences
-from app.domain.mapping.document import ACTION, check_draft, check_publishable
+from app.domain.mapping.document import ACTION, check_publishable
 from app.domain.observed.event_schema import Catalogue, learn
 from app.store import audit, mappings, schema_samples
 from app.store.destinations import Destination
-from app.store.mappings import Document, StoredMapping, Version
+from app.store.mappings import StoredMapping, Version
 
 router = APIRouter(route_class=Door, tags=["mappings"])
 
@@ -113,22 +113,13 @@ async def _answer(
     )
 
 
-def checked(draft: Document) -> Document:
-    """Return a draft that says nothing wrong, whatever it does not say yet. Raises Refusal (422)."""
-    word = name_problem(draft.get("name"))
-    wrong = check_draft(dict(draft))
-    if word is not None and not any(problem.path == "name" for problem in wrong):
-        raise Refusal(Word.INVALID, "A mapping needs a name of printable characters.", Field("name", word))
-    if wrong:
-        raise publishing.refused(Word.INVALID, wrong)
-    return draft
-
-
 @router.post(MAPPINGS, status_code=201, summary="Make a mapping", response_model=None)
 @needs(Scope.DESTINATIONS_WRITE)
 async def create(destination_id: str, body: DraftBody, caller: CallerOf, wired: Wired) -> Response:
     """Make a draft: it may lack what publishing needs, but what it says must be right."""
-    draft = checked({"action": ACTION, **{name: value for name, value in body.items() if value is not None}})
+    draft = valid_draft(
+        {"action": ACTION, **{name: value for name, value in body.items() if value is not None}}
+    )
     async with wired.engine.begin() as connection:
         destination = await lock_visible(connection, caller, destination_id)
         mapping = MappingId(new_id("map_"))
@@ -175,7 +166,7 @@ async def change(
     async with wired.engine.begin() as connection:
         destination, before = await _to_change(connection, caller, destination_id, mapping_id, request)
         merged = {**before.draft, **body}
-        draft = checked({name: value for name, value in merged.items() if value is not None})
+        draft = valid_draft({name: value for name, value in merged.items() if value is not None})
         await change_mapping(connection, before, draft, by=caller.actor)
         return await _answer(connection, destination, before.id)
 

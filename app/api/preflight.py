@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query
 from app.admin.access import Scope
 from app.admin.context import Wiring
 from app.admin.destinations import find_visible, lock_visible
+from app.admin.inputs import Confirm
 from app.admin.preflight import Known, checklist
 from app.amazon.accounts import CannotTell, NotVisible, Visible
-from app.api.schemas import Confirm
 from app.api.secured_route import CallerOf, Door, Wired, needs
 from app.crypto import Unopenable
 from app.domain.outcomes.outcome import Unauthorized

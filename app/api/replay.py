@@ -9,7 +9,7 @@ from pydantic import Field as Described
 from app.admin import replay as replaying
 from app.admin.access import Scope
 from app.admin.destinations import lock_visible
-from app.api.schemas import Body, Instant
+from app.admin.inputs import Body, Instant
 from app.api.secured_route import CallerOf, Door, Wired, needs
 from app.store import audit, driver_of, replays
 

@@ -3,7 +3,6 @@
 from app.api.auth import Scope
 from app.api.event_answer_schemas import EVENTS_SHAPES, EVENTS_SHOWN
 from app.api.event_response_schemas import ROAD_ANSWERS, ROAD_SHAPES
-from app.api.mapping_schema import DOCUMENT_SCHEMA, EXAMPLE
 from app.api.schema_parts import ANY, INTEGER, TEXT, TIME, YES, Schema, list_of, members, or_null, ref
 from app.domain.destination import Region, State
 from app.domain.outcomes.reasons import Code

@@ -13,10 +13,10 @@ from starlette.responses import Response
 
 from app.admin.access import Caller, Scope
 from app.admin.context import Wiring
+from app.admin.field_problems import path_of
 from app.admin.refusals import Field, Problem, Refusal, Word
 from app.api.auth import KeyRing
 from app.api.errors import answer, malformed
-from app.api.field_errors import path_of
 from app.api.headers import RawHeaders, first
 from app.api.query_parameters import parameters_of, refused_parameters
 from app.domain import strict_json

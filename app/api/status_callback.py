@@ -9,7 +9,7 @@ from app.admin import destinations
 from app.admin.access import Scope
 from app.admin.context import Wiring
 from app.admin.destinations import find_visible, lock_visible
-from app.api.schemas import Body
+from app.admin.inputs import Body
 from app.api.secured_route import CallerOf, Door, Wired, needs
 from app.domain.ids import DestinationNumber
 from app.store import callbacks, driver_of

@@ -10,12 +10,13 @@ from fractions import Fraction
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.admin import destinations as acts
+from app.admin import destinations as destination_use_cases
+from app.admin import mappings as mapping_use_cases
 from app.admin import publishing
+from app.admin.backtest import compare_draft, summary
 from app.admin.ids import new_id
+from app.admin.mappings import valid_draft
 from app.admin.refusals import Refusal, body_of
-from app.api.event_schema import compared, summary
-from app.api.mappings import checked
 from app.config_as_code.plan import Act, Known, MappingStep, Plan, Step, plan
 from app.config_as_code.read import Refused, Wanted, Wrong
 from app.domain.conversion.consent import ConsentSettings
@@ -112,7 +113,7 @@ async def _tested(
     if step.act is not Act.CHANGE or step.found is None or step.found.published is None:
         return None
     draft = publishing.compiled(step.document)
-    return step.found.id, await compared(connection, terms, destination, step.found, draft)
+    return step.found.id, await compare_draft(connection, terms, destination, step.found, draft)
 
 
 def _losing(planned: Plan, tested: Mapping[str, Backtest], terms: Terms) -> list[Wrong]:
@@ -139,14 +140,14 @@ async def _destination(connection: AsyncConnection, step: Step, by: str) -> Dest
         return step.found
     if step.found is None:
         id_ = DestinationId(step.wanted.destination.id or new_id("dst_"))
-        after = await acts.make_destination(connection, id_, step.draft, by=by)
+        after = await destination_use_cases.make_destination(connection, id_, step.draft, by=by)
     else:
         before = await destinations.lock(connection, step.found.id)
         assert before is not None
-        after = await acts.change_destination(connection, before, step.draft, by=by)
+        after = await destination_use_cases.change_destination(connection, before, step.draft, by=by)
     told = step.wanted.destination.status_callback
     if told is not None and told != after.told:
-        await acts.tell_final_states(connection, after, told, by=by)
+        await destination_use_cases.tell_final_states(connection, after, told, by=by)
     return after
 
 
@@ -157,19 +158,21 @@ async def _mapping(connection: AsyncConnection, destination: Destination, step: 
     destination = await publishing.hold_advertiser(connection, destination)
     if step.wanted is None:
         assert step.found is not None
-        await acts.archive_mapping(connection, await _locked(connection, step.found), by=by)
+        await mapping_use_cases.archive_mapping(connection, await _locked(connection, step.found), by=by)
         return
-    document = checked(step.document)
+    document = valid_draft(step.document)
     if step.found is None:
         id_ = MappingId(step.wanted.id or new_id("map_"))
-        await acts.make_mapping(connection, destination.id, id_, document, by=by)
+        await mapping_use_cases.make_mapping(connection, destination.id, id_, document, by=by)
     else:
         id_ = step.found.id
-        await acts.change_mapping(connection, await _locked(connection, step.found), document, by=by)
+        await mapping_use_cases.change_mapping(
+            connection, await _locked(connection, step.found), document, by=by
+        )
     if step.wanted.published:
         made = await mappings.lock(connection, destination.id, id_)
         assert made is not None
-        await acts.publish_mapping(connection, destination, made, by=by)
+        await mapping_use_cases.publish_mapping(connection, destination, made, by=by)
 
 
 async def _locked(connection: AsyncConnection, found: StoredMapping) -> StoredMapping:

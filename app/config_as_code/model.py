@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from app.api.mapping_schema import DOCUMENT_SCHEMA, EXAMPLE
-from app.api.schemas import Body, NewDestination
+from app.admin.inputs import Body, NewDestination
+from app.admin.mapping_schema import DOCUMENT_SCHEMA, EXAMPLE
 
 VERSION = 1
 _DESTINATION_ID = r"^dst_[0-9a-z]{16,32}$"

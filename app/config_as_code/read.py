@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from app.api.field_errors import OWN_WORDS, path_of
-from app.api.schemas import name_word
+from app.admin.field_problems import OWN_WORDS, path_of
+from app.admin.inputs import name_word
 from app.config_as_code.model import File, OwnMembers, WantedDestination
 
 LONGEST = 10 * 1024 * 1024

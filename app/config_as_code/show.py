@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from app.api.event_schema import summary
+from app.admin.backtest import summary
 from app.config_as_code.plan import Act, MappingStep, Plan, Step
 from app.config_as_code.read import Refused
 from app.domain.mapping.diff import Difference

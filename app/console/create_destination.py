@@ -9,11 +9,11 @@ from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.admin.access import Scope
+from app.admin.field_problems import fields_of
+from app.admin.inputs import NewDestination
 from app.admin.refusals import Refusal
 from app.api import catalog, destinations
 from app.api.errors import status_of
-from app.api.field_errors import fields_of
-from app.api.schemas import NewDestination
 from app.api.secured_route import Wired, needs
 from app.console import form_view, pages
 from app.console.secured_page import Entrance, Form, Visiting, text

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from app.admin.field_problems import MAPPING_WORDS, OWN_WORDS
 from app.admin.refusals import Field
-from app.api.field_errors import MAPPING_WORDS, OWN_WORDS
 
 # The words of the API in the words of a form; what is not here is said as the API documents it.
 _SENTENCES: Mapping[str, str] = {

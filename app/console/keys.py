@@ -9,12 +9,12 @@ from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
 from app.admin.context import Wiring
+from app.admin.field_problems import fields_of
+from app.admin.inputs import KeyRotation, NewKey
 from app.admin.refusals import Refusal, Word
 from app.api import destinations, keys
 from app.api.errors import status_of
-from app.api.field_errors import fields_of
 from app.api.paging import MOST, Cursor
-from app.api.schemas import KeyRotation, NewKey
 from app.api.secured_route import Wired, needs
 from app.console import form_view, pages
 from app.console.secured_page import Entrance, Form, Visiting, text

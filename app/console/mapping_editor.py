@@ -12,13 +12,13 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from app.admin.access import Scope
 from app.admin.context import Wiring
 from app.admin.destinations import find_visible
+from app.admin.inputs import Preview
 from app.admin.refusals import Refusal
 from app.api import catalog, mappings
 from app.api import event_schema as catalogues
 from app.api import preview as previews
 from app.api.errors import status_of
 from app.api.paging import Cursor
-from app.api.schemas import Preview
 from app.api.secured_route import Wired, needs
 from app.console import pages
 from app.console.destination import PAGE, content_of

@@ -8,9 +8,9 @@ from starlette.responses import RedirectResponse, Response
 from app.admin.access import Scope
 from app.admin.context import Wiring
 from app.admin.destinations import find_visible
+from app.admin.inputs import Confirm
 from app.admin.refusals import Refusal, Word
 from app.api import preflight
-from app.api.schemas import Confirm
 from app.api.secured_route import Wired, needs
 from app.console import pages
 from app.console.destination import PAGE, content_of, sign_in_origin

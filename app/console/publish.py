@@ -8,10 +8,10 @@ from starlette.responses import RedirectResponse, Response
 from app.admin.access import Scope
 from app.admin.context import Wiring
 from app.admin.destinations import find_visible
+from app.admin.inputs import Rename, Rollback
 from app.admin.refusals import Problem, Refusal, Word
 from app.api import advertisers, event_schema, mappings
 from app.api.errors import status_of
-from app.api.schemas import Rename, Rollback
 from app.api.secured_route import Wired, needs
 from app.console import pages
 from app.console.destination import content_of

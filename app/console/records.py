@@ -11,12 +11,12 @@ from starlette.responses import RedirectResponse, Response
 from app.admin.access import Scope
 from app.admin.context import Wiring
 from app.admin.destinations import find_visible
+from app.admin.field_problems import fields_of
+from app.admin.inputs import DestinationChange
 from app.admin.refusals import Refusal
 from app.api import audit, catalog, destinations
 from app.api.errors import status_of
-from app.api.field_errors import fields_of
 from app.api.paging import Cursor
-from app.api.schemas import DestinationChange
 from app.api.secured_route import Wired, needs
 from app.console import audit_view, form_view, pages
 from app.console.create_destination import body_of

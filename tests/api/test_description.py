@@ -6,10 +6,10 @@ from typing import Any
 import jsonschema
 import pytest
 
+from app.admin.field_problems import MAPPING_WORDS, OWN_WORDS, WORDS
+from app.admin.mapping_schema import DOCUMENT_SCHEMA, EXAMPLE
 from app.admin.refusals import Word
 from app.api.errors import STATUSES
-from app.api.field_errors import MAPPING_WORDS, OWN_WORDS, WORDS
-from app.api.mapping_schema import DOCUMENT_SCHEMA, EXAMPLE
 from app.api.response_schemas import ANSWERS, SHAPES
 from app.api.secured_route import Door, scopes_of
 from app.domain.mapping.document import check_publishable

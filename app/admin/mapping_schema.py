@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.api.schemas import name_word
+from app.admin.inputs import name_word
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.destination import Region
 from app.domain.mapping.fields import FIELDS

@@ -1,0 +1,50 @@
+"""The rules that an event of a mapping is evaluated by, for previews and backtests."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.conversion.consent import ConsentSettings
+from app.domain.conversion.convert import Rules
+from app.domain.identity import Profile
+from app.store import event_names
+from app.store.destinations import Destination
+from app.store.mappings import StoredMapping
+
+
+class Standards(Protocol):
+    """What an event is judged by beside its destination and mapping: settings of the deployment."""
+
+    @property
+    def max_event_age(self) -> timedelta: ...
+
+    @property
+    def warn_event_age(self) -> timedelta: ...
+
+    @property
+    def consent(self) -> ConsentSettings: ...
+
+    @property
+    def now(self) -> Callable[[], datetime]: ...
+
+
+async def rules_of(
+    connection: AsyncConnection, standards: Standards, destination: Destination, mapping: StoredMapping
+) -> Rules:
+    """Return what the door would judge by, with the names pinned now."""
+    pins = await event_names.of_advertiser(connection, destination.advertiser_id)
+    return Rules(
+        destination_id=destination.id,
+        mapping_id=mapping.id,
+        mapping_version=mapping.published_version or 0,
+        region=destination.region,
+        profile=Profile(destination.identity_profile),
+        currency=destination.currency,
+        dataset_name=destination.dataset_name,
+        pins={pin.event_type: pin.name for pin in pins},
+        max_age=standards.max_event_age,
+        warn_age=standards.warn_event_age,
+        consent_settings=standards.consent,
+    )
