@@ -129,7 +129,7 @@ COMMANDS = (
         "balance",
         "do ledger, batches and counts say the same of every event?",
         "app.commands.balance:run",
-        FURNISHED,
+        COMPLETE,
         "app.commands.balance:arguments",
     ),
     Command(

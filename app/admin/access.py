@@ -46,6 +46,11 @@ class Caller:
         return None if self.destination_ids is None else sorted(self.destination_ids)
 
     @property
+    def quota_owner(self) -> str:
+        """Return whose share of a process's memory and connections its requests use."""
+        return self.key
+
+    @property
     def actor(self) -> str:
         """Return the name of the caller in the audit."""
         return self.key

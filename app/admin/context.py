@@ -19,7 +19,8 @@ from app.crypto import Vault
 from app.domain.admission import Bounds
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import Region
-from app.domain.ids import AdvertiserId, DestinationNumber
+from app.domain.ids import DestinationNumber
+from app.domain.outcomes.outcome import Unauthorized
 from app.store.clock import DatabaseClock
 from app.store.database_results import Outcomes
 

@@ -36,6 +36,7 @@ class Word(StrEnum):
     EVENTS_WAITING = "events_waiting"
     MAPPING_ARCHIVED = "mapping_archived"
     KEY_ENDED = "key_ended"
+    KEY_ROTATED = "key_rotated"
     EVENT_NAME_CONFLICT = "event_name_conflict"
     ADVERTISER_NOT_VISIBLE = "advertiser_not_visible"
     EVENT_AMBIGUOUS = "event_ambiguous"
@@ -47,11 +48,14 @@ class Word(StrEnum):
     INVALID = "invalid"
     NOT_PUBLISHABLE = "not_publishable"
     TOO_MANY_REQUESTS = "too_many_requests"
+    EXPECTATION_FAILED = "expectation_failed"
     HEAD_TOO_LARGE = "head_too_large"
     INTERNAL = "internal"
+    NOT_IMPLEMENTED = "not_implemented"
     AMAZON_UNAVAILABLE = "amazon_unavailable"
     AMAZON_CLIENT_INVALID = "amazon_client_invalid"
     UNAVAILABLE = "unavailable"
+    HTTP_VERSION_NOT_SUPPORTED = "http_version_not_supported"
 
 
 SENTENCES: Mapping[Word, str] = {
@@ -75,6 +79,9 @@ SENTENCES: Mapping[Word, str] = {
     Word.EVENTS_WAITING: "Events wait for this destination; delete with discard=true to give them up.",
     Word.MAPPING_ARCHIVED: "The mapping was deleted; nothing about it changes any more.",
     Word.KEY_ENDED: "The key is revoked or has expired; make a new one.",
+    Word.KEY_ROTATED: (
+        "The key was rotated before; rotate the key that replaces it, or revoke that one first."
+    ),
     Word.EVENT_NAME_CONFLICT: "Another event name is pinned for this advertiser and event type.",
     Word.ADVERTISER_NOT_VISIBLE: (
         "The Amazon user who signed in cannot see this advertiser id in this region. Check the id and "
@@ -86,11 +93,13 @@ SENTENCES: Mapping[Word, str] = {
     Word.TOO_LARGE: "The body is larger than this address takes.",
     Word.TOO_MANY_EVENTS: "Send at most 5,000 events in a request.",
     Word.UNSUPPORTED_MEDIA_TYPE: "Send the body as application/json, without Content-Encoding.",
+    Word.EXPECTATION_FAILED: "The only supported expectation is 100-continue.",
     Word.INVALID: "The request was read, but what it says cannot be done; see fields.",
     Word.NOT_PUBLISHABLE: "The mapping lacks what publishing needs; see fields.",
     Word.TOO_MANY_REQUESTS: "Slow down and try again after the time in Retry-After.",
     Word.HEAD_TOO_LARGE: "Request line and headers together are longer than is taken.",
     Word.INTERNAL: "Something broke here. The request id leads to its trace in the log.",
+    Word.NOT_IMPLEMENTED: "CONNECT and transfer codings other than chunked are not supported.",
     Word.AMAZON_UNAVAILABLE: (
         "Amazon could not be asked just now. Nothing was changed; connect again in a minute."
     ),
@@ -98,6 +107,7 @@ SENTENCES: Mapping[Word, str] = {
         "Amazon does not know this application or its secret. Nothing was changed; the operator must "
         "check AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET."
     ),
+    Word.HTTP_VERSION_NOT_SUPPORTED: "Send the request as HTTP/1.1 or HTTP/1.0.",
     Word.UNAVAILABLE: "The database cannot be reached just now; try again in a moment.",
 }
 """The sentence of each code, for a place that has no better one."""

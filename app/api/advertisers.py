@@ -9,11 +9,7 @@ from app.admin import publishing
 from app.admin.access import Caller, Scope
 from app.admin.inputs import Rename
 from app.admin.refusals import Field, Refusal, Word
-from app.api.auth import Caller, Scope
-from app.api.errors import Refusal, Word
-from app.api.field_errors import Field
 from app.api.paging import PAGE, Cursor, Limit, page_from
-from app.api.schemas import Rename
 from app.api.secured_route import CallerOf, Door, Wired, needs
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import advertiser_id_problem

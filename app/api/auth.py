@@ -21,39 +21,6 @@ _MOST_REMEMBERED = 10_000
 _LONGEST_KEY = 1_024
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Someone with a valid key. `destination_ids` of None means every destination."""
-
-    key: KeyId
-    scopes: frozenset[str]
-    destination_ids: frozenset[str] | None = None
-
-    def may(self, *any_of: Scope) -> bool:
-        """Return whether the key holds at least one of these scopes."""
-        return any(scope in self.scopes for scope in any_of)
-
-    def sees(self, destination: str) -> bool:
-        """Return whether the key may know of this destination at all."""
-        return self.destination_ids is None or destination in self.destination_ids
-
-    @property
-    def only(self) -> list[str] | None:
-        """Return the destinations the caller is limited to, for the store, or None for all."""
-        return None if self.destination_ids is None else sorted(self.destination_ids)
-
-    @property
-    def quota_owner(self) -> str:
-        """Return whose share of a process's memory and connections its requests use."""
-        return self.key
-
-    @property
-    def actor(self) -> str:
-        """Return the name of the caller in the audit."""
-        return self.key
-
-
-_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _FORM = re.compile(r"ack_[0-9A-Za-z]{43}", re.ASCII)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from app.api.auth import Scope
+from app.admin.access import Scope
 from app.api.paging import PAGE, Cursor, Limit, page_from
 from app.api.secured_route import Door, needs
 from app.domain.conversion.countries import CONSENT_COUNTRIES, COUNTRIES

@@ -11,9 +11,9 @@ from starlette.responses import Response
 from app.admin.access import Caller, Scope
 from app.admin.context import Wiring
 from app.admin.destinations import find_visible
+from app.admin.inputs import Instant
 from app.api.json_response import ExactJson
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of, partial_page
-from app.api.schemas import Instant
 from app.api.secured_route import CallerOf, Door, Wired, needs
 from app.domain.batch import Shape, read_shapes
 from app.domain.conversion.consent import Mode, decision

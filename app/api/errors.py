@@ -6,9 +6,7 @@ that a caller sent is repeated in it: a value in the wrong place may be a person
 
 import logging
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
@@ -28,114 +26,42 @@ logger = logging.getLogger("app.api.errors")
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
-class Word(StrEnum):
-    """What went wrong, in a word that stays the same for ever."""
-
-    MALFORMED = "malformed"
-    CREDENTIALS_AMBIGUOUS = "credentials_ambiguous"
-    INVALID_STATE = "invalid_state"
-    ACCESS_DENIED = "access_denied"
-    SIGN_IN_FAILED = "sign_in_failed"
-    UNAUTHORIZED = "unauthorized"
-    FORBIDDEN = "forbidden"
-    NOT_FOUND = "not_found"
-    METHOD_NOT_ALLOWED = "method_not_allowed"
-    DESTINATION_ARCHIVED = "destination_archived"
-    DESTINATION_FIXED = "destination_fixed"
-    DESTINATION_CHANGED = "destination_changed"
-    EVENTS_WAITING = "events_waiting"
-    MAPPING_ARCHIVED = "mapping_archived"
-    KEY_ENDED = "key_ended"
-    KEY_ROTATED = "key_rotated"
-    EVENT_NAME_CONFLICT = "event_name_conflict"
-    ADVERTISER_NOT_VISIBLE = "advertiser_not_visible"
-    EVENT_AMBIGUOUS = "event_ambiguous"
-    STALE = "stale"
-    TOO_SLOW = "too_slow"
-    TOO_LARGE = "too_large"
-    TOO_MANY_EVENTS = "too_many_events"
-    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
-    INVALID = "invalid"
-    NOT_PUBLISHABLE = "not_publishable"
-    TOO_MANY_REQUESTS = "too_many_requests"
-    EXPECTATION_FAILED = "expectation_failed"
-    HEAD_TOO_LARGE = "head_too_large"
-    INTERNAL = "internal"
-    NOT_IMPLEMENTED = "not_implemented"
-    AMAZON_UNAVAILABLE = "amazon_unavailable"
-    AMAZON_CLIENT_INVALID = "amazon_client_invalid"
-    UNAVAILABLE = "unavailable"
-    HTTP_VERSION_NOT_SUPPORTED = "http_version_not_supported"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """The status a word is answered with, and the sentence when the place that says it has no better one."""
-
-    status: int
-    sentence: str
-
-
-TABLE: Mapping[Word, Row] = {
-    Word.MALFORMED: Row(400, "The request cannot be read."),
-    Word.CREDENTIALS_AMBIGUOUS: Row(400, "Send one key, once: the request carries several."),
-    Word.INVALID_STATE: Row(
-        400, "This sign-in is unknown, finished or older than ten minutes; start it again with connect."
-    ),
-    Word.ACCESS_DENIED: Row(400, "Access was not allowed at Amazon. Start again and click Allow."),
-    Word.SIGN_IN_FAILED: Row(400, "Amazon did not complete the sign-in. Start it again with connect."),
-    Word.UNAUTHORIZED: Row(401, "Send a valid key as Bearer token, X-Api-Key, or password of Basic."),
-    Word.FORBIDDEN: Row(403, "This key lacks the scope for that."),
-    Word.NOT_FOUND: Row(404, "Nothing is here, or this key may not see it."),
-    Word.METHOD_NOT_ALLOWED: Row(405, "This address does not take that method."),
-    Word.DESTINATION_ARCHIVED: Row(409, "The destination was deleted; nothing about it changes any more."),
-    Word.DESTINATION_FIXED: Row(
-        409,
-        "Advertiser id and region can change only on a draft that never took an event. "
-        "Make a new destination instead.",
-    ),
-    Word.DESTINATION_CHANGED: Row(
-        409, "The destination changed while the sign-in was under way; connect it again."
-    ),
-    Word.EVENTS_WAITING: Row(
-        409, "Events wait for this destination; delete with discard=true to give them up."
-    ),
-    Word.MAPPING_ARCHIVED: Row(409, "The mapping was deleted; nothing about it changes any more."),
-    Word.KEY_ENDED: Row(409, "The key is revoked or has expired; make a new one."),
-    Word.KEY_ROTATED: Row(
-        409, "The key was rotated before; rotate the key that replaces it, or revoke that one first."
-    ),
-    Word.EVENT_NAME_CONFLICT: Row(409, "Another event name is pinned for this advertiser and event type."),
-    Word.ADVERTISER_NOT_VISIBLE: Row(
-        409,
-        "The Amazon user who signed in cannot see this advertiser id in this region. Check the id and the "
-        "region, or sign in as a user with access. The destination stays as it was.",
-    ),
-    Word.EVENT_AMBIGUOUS: Row(409, "The event id stands under several mappings; name mapping_id."),
-    Word.STALE: Row(412, "Someone changed it since it was read; read it again and repeat the change."),
-    Word.TOO_SLOW: Row(408, "The request did not arrive within the time for it; the connection was closed."),
-    Word.TOO_LARGE: Row(413, "The body is larger than this address takes."),
-    Word.TOO_MANY_EVENTS: Row(413, "Send at most 5,000 events in a request."),
-    Word.UNSUPPORTED_MEDIA_TYPE: Row(415, "Send the body as application/json, without Content-Encoding."),
-    Word.EXPECTATION_FAILED: Row(417, "The only expectation that is met is 100-continue."),
-    Word.INVALID: Row(422, "The request was read, but what it says cannot be done; see fields."),
-    Word.NOT_PUBLISHABLE: Row(422, "The mapping lacks what publishing needs; see fields."),
-    Word.TOO_MANY_REQUESTS: Row(429, "Slow down and try again after the time in Retry-After."),
-    Word.HEAD_TOO_LARGE: Row(431, "Request line and headers together are longer than is taken."),
-    Word.INTERNAL: Row(500, "Something broke here. The request id leads to its trace in the log."),
-    Word.NOT_IMPLEMENTED: Row(
-        501, "The method CONNECT and transfer codings other than chunked are not taken."
-    ),
-    Word.AMAZON_UNAVAILABLE: Row(
-        502, "Amazon could not be asked just now. Nothing was changed; connect again in a minute."
-    ),
-    Word.AMAZON_CLIENT_INVALID: Row(
-        502,
-        "Amazon does not know this application or its secret. Nothing was changed; the operator must check "
-        "AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET.",
-    ),
-    Word.UNAVAILABLE: Row(503, "The database cannot be reached just now; try again in a moment."),
-    Word.HTTP_VERSION_NOT_SUPPORTED: Row(505, "Send the request as HTTP/1.1 or HTTP/1.0."),
+STATUSES: Mapping[Word, int] = {
+    Word.MALFORMED: 400,
+    Word.CREDENTIALS_AMBIGUOUS: 400,
+    Word.INVALID_STATE: 400,
+    Word.ACCESS_DENIED: 400,
+    Word.SIGN_IN_FAILED: 400,
+    Word.UNAUTHORIZED: 401,
+    Word.FORBIDDEN: 403,
+    Word.NOT_FOUND: 404,
+    Word.METHOD_NOT_ALLOWED: 405,
+    Word.DESTINATION_ARCHIVED: 409,
+    Word.DESTINATION_FIXED: 409,
+    Word.DESTINATION_CHANGED: 409,
+    Word.EVENTS_WAITING: 409,
+    Word.MAPPING_ARCHIVED: 409,
+    Word.KEY_ENDED: 409,
+    Word.KEY_ROTATED: 409,
+    Word.EVENT_NAME_CONFLICT: 409,
+    Word.ADVERTISER_NOT_VISIBLE: 409,
+    Word.EVENT_AMBIGUOUS: 409,
+    Word.STALE: 412,
+    Word.TOO_SLOW: 408,
+    Word.TOO_LARGE: 413,
+    Word.TOO_MANY_EVENTS: 413,
+    Word.UNSUPPORTED_MEDIA_TYPE: 415,
+    Word.EXPECTATION_FAILED: 417,
+    Word.INVALID: 422,
+    Word.NOT_PUBLISHABLE: 422,
+    Word.TOO_MANY_REQUESTS: 429,
+    Word.HEAD_TOO_LARGE: 431,
+    Word.INTERNAL: 500,
+    Word.NOT_IMPLEMENTED: 501,
+    Word.AMAZON_UNAVAILABLE: 502,
+    Word.AMAZON_CLIENT_INVALID: 502,
+    Word.UNAVAILABLE: 503,
+    Word.HTTP_VERSION_NOT_SUPPORTED: 505,
 }
 
 
@@ -173,7 +99,7 @@ def problem_of(error: Exception) -> Problem:
         case RequestValidationError():
             return Problem(Word.INVALID, hints_of(error.errors()), fields=fields_of(error.errors()))
         case HTTPException() if error.status_code in _FRAMEWORK:
-            return Problem(_FRAMEWORK[error.status_code], headers=error.headers or {})
+            return Problem(_FRAMEWORK[error.status_code])
         case MemoryError():
             logger.error("memory ran out at %s", where(error))
             return Problem(Word.UNAVAILABLE, OUT_OF_MEMORY)

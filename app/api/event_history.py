@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from app.api.auth import Caller
-from app.api.context import Wiring
-from app.api.errors import Refusal, Word
+from app.admin.access import Caller
+from app.admin.context import Wiring
+from app.admin.refusals import Refusal, Word
 from app.domain.batch import Shape, read_shapes
 from app.domain.destination import State
 from app.domain.ids import MappingId, ParcelId

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
+from app.admin.access import Caller, Scope
+from app.admin.ids import require_destination_id
+from app.admin.inputs import Instant
+from app.admin.refusals import Refusal, Word
 from app.api import event_history as event_histories
-from app.api.auth import Caller, Scope
-from app.api.errors import Refusal, Word
 from app.api.event_history import THROTTLED, fate_of, summary_of
-from app.api.ids import require_destination_id
 from app.api.json_response import ExactJson
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of, partial_page
-from app.api.schemas import Instant
 from app.api.secured_route import CallerOf, Door, Wired, needs
 from app.domain.batch import may_hold_execution, read_shapes
 from app.domain.destination import State

@@ -5,13 +5,14 @@ from typing import Any
 from fastapi import APIRouter
 
 from app.admin import publishing
-from app.api.auth import Caller, Scope
-from app.api.context import Wiring
-from app.api.destinations import seen
+from app.admin.access import Caller, Scope
+from app.admin.backtest import compare_draft, summary
+from app.admin.context import Wiring
+from app.admin.destinations import find_visible
+from app.admin.inputs import BacktestRequest
+from app.admin.refusals import Refusal, Word
 from app.api.mappings import MAPPING, found
 from app.api.paging import PAGE, Cursor, Limit, page_from
-from app.api.preview import Standards, rules_of
-from app.api.schemas import BacktestRequest
 from app.api.secured_route import CallerOf, Door, Wired, needs
 from app.domain.observed.backtest import Backtest
 from app.domain.observed.event_schema import Catalogue, learn, suggest

@@ -14,13 +14,13 @@ from starlette.types import Scope as ASGIScope
 
 from app.admin.access import Caller, Scope
 from app.admin.context import Wiring
-from app.admin.refusals import Field, Refusal, Word
-from app.api.context import Wiring
-from app.api.errors import Problem, Refusal, Word, malformed
-from app.api.field_errors import Field as Wrong
-from app.api.field_errors import fields_of, path_of
+from app.admin.field_problems import fields_of, path_of
+from app.admin.refusals import Field as Wrong
+from app.admin.refusals import Problem, Refusal, Word
+from app.api.errors import malformed
 from app.api.headers import RawHeaders
 from app.api.json_response import exact_json
+from app.api.query_parameters import unreadable_target
 from app.api.secured_route import Door, check_media_type, needs, reads_its_own_body
 from app.domain import strict_json
 from app.domain.admission import TURNINGS, Cause, retry_after
@@ -28,8 +28,6 @@ from app.domain.event import BodyProblem, Event, Rejection, read_events, read_li
 from app.domain.ids import DestinationId
 from app.ingest.group_commit import NotStored
 from app.ingest.intake import Intake, Result
-from app.server.admission import Gauges
-from app.server.middleware import unreadable
 
 router = APIRouter(route_class=Door, tags=["events"])
 
@@ -84,7 +82,7 @@ def read_query(scope: ASGIScope) -> EventsQuery | Problem:
     query: bytes = scope["query_string"]
     if not query:
         return _NO_QUERY
-    if (problem := unreadable(scope)) is not None:
+    if (problem := unreadable_target(scope)) is not None:
         return problem
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     found = dict(pairs)
@@ -113,7 +111,7 @@ async def take(
     headers: RawHeaders,
     read: Callable[[], Awaitable[bytes]],
     wired: Wiring,
-    gauges: Gauges,
+    refuse_late: Callable[[], Problem],
     caller: Caller,
     query: EventsQuery = _NO_QUERY,
 ) -> Told:
@@ -127,12 +125,12 @@ async def take(
         late &= ids  # of others this key must not learn anything
     if late and late == ids:
         # All that this key may send is for queues that are too long: there is no need to read it.
-        raise Refusal.of(gauges.refusal(Cause.LANE))
+        raise Refusal.of(refuse_late())
     events = read_body(await read(), media_type, query.destination_id, query.mapping_id)
     if late:
         events = _without_late(events, late)
         if all(isinstance(one, Rejection) and one.reason == _LATE for one in events):
-            raise Refusal.of(gauges.refusal(Cause.LANE))
+            raise Refusal.of(refuse_late())
     allowed = (
         None if caller.destination_ids is None else frozenset(map(DestinationId, caller.destination_ids))
     )

@@ -6,9 +6,11 @@ from typing import Any
 from fastapi import APIRouter, Request
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.admin.access import Caller, Scope
+from app.admin.ids import require_key_id
+from app.admin.inputs import KeyRotation, NewKey
 from app.admin.keys import NotRotated, make_key, revoke_key, rotate_key
-from app.api.auth import Caller, Scope
-from app.api.ids import require_key_id
+from app.admin.refusals import Field, Refusal, Word
 from app.api.paging import PAGE, Cursor, Limit, bad_cursor, cursor_of, page, page_of, place_of
 from app.api.secured_route import CallerOf, Door, Wired, key_ring_of, needs
 from app.store import destinations, keys

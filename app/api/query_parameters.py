@@ -8,15 +8,16 @@ not know: only a redirect that somebody else writes has a reason to.
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, get_args, get_origin
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
 
 from fastapi import params
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import get_flat_params
 from starlette.datastructures import QueryParams
+from starlette.types import Scope
 
-from app.api.errors import Problem, Word
-from app.api.field_errors import Field, path_of
+from app.admin.field_problems import path_of
+from app.admin.refusals import Field, Problem, Word
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -80,3 +81,12 @@ def without_blanks(query_string: bytes) -> bytes:
 
 def _is_list(annotation: Any) -> bool:
     return get_origin(annotation) is list or any(_is_list(one) for one in get_args(annotation))
+
+
+def unreadable_target(scope: Scope) -> Problem | None:
+    """Return what is wrong with an address: no id holds NUL, and Postgres would choke on one in a search."""
+    if "\0" in scope["path"]:
+        return Problem(Word.NOT_FOUND)
+    if b"\0" in unquote_to_bytes(scope["query_string"]):
+        return Problem(Word.MALFORMED, "The query holds the character NUL, which no parameter takes.")
+    return None

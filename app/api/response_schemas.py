@@ -1,6 +1,7 @@
 """The answers of the routes as the API describes them; tests check real answers against these shapes."""
 
-from app.api.auth import Scope
+from app.admin.access import Scope
+from app.admin.mapping_schema import DOCUMENT_SCHEMA, EXAMPLE
 from app.api.event_answer_schemas import EVENTS_SHAPES, EVENTS_SHOWN
 from app.api.event_response_schemas import ROAD_ANSWERS, ROAD_SHAPES
 from app.api.schema_parts import ANY, INTEGER, TEXT, TIME, YES, Schema, list_of, members, or_null, ref

@@ -5,7 +5,7 @@ that a new route cannot forget its lock.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
@@ -20,9 +20,11 @@ from app.api.errors import answer, malformed
 from app.api.headers import RawHeaders, first
 from app.api.query_parameters import parameters_of, refused_parameters
 from app.domain import strict_json
-from app.server.admission import TICKET, Gauges, Ticket
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+# Where the scope\'s state holds the function that counts an admitted request in its owner\'s share.
+CLAIM: Final = "claim"
 
 _SCOPES = "__scopes__"
 _RAW = "__raw_body__"
@@ -99,11 +101,8 @@ async def admitted(ring: KeyRing, headers: RawHeaders, scopes: tuple[Scope, ...]
 
 def claimed(request: Request, caller: Caller) -> Problem | None:
     """Count the request in its caller's share, or return what to answer when that is used up."""
-    ticket: Ticket | None = request.scope["state"].get(TICKET)
-    if ticket is None:
-        return None
-    gauges: Gauges = request.app.state.gauges
-    return gauges.claim(ticket, caller.quota_owner)
+    claim: Callable[[str], Problem | None] | None = request.scope["state"].get(CLAIM)
+    return None if claim is None else claim(caller.quota_owner)
 
 
 async def _read_body(request: Request, *, takes_body: bool) -> None:

@@ -5,9 +5,9 @@ import asyncio
 import sys
 from datetime import UTC, datetime, timedelta
 
+from app.admin.access import Scope
+from app.admin.actor import actor
 from app.admin.keys import DAY_S, NotRotated, make_key, revoke_key, rotate_key
-from app.api.auth import Scope
-from app.commands.actor import actor
 from app.processes.resources import Resources, opened
 from app.settings import Settings
 from app.store import destinations, keys

@@ -5,9 +5,9 @@ import asyncio
 import sys
 from datetime import UTC, datetime, timedelta
 
+from app.admin.actor import actor
 from app.admin.replay import Replayed
 from app.admin.replay import replay as put_back
-from app.commands.actor import actor
 from app.domain.ids import DestinationId
 from app.processes.resources import Resources, opened
 from app.settings import Settings

@@ -23,7 +23,7 @@ _MOST = 500
 async def page(request: Request, destination_id: str, wired: Wired, visitor: Visiting) -> Response:
     """List the paths of recent events: how often each is filled, with what, and what to map it to."""
     async with wired.engine.connect() as connection:
-        found = await destinations.seen(connection, visitor.caller, destination_id)
+        found = await find_visible(connection, visitor.caller, destination_id)
     told = await event_schema.catalogue_of(destination_id, visitor.caller, wired)
     rows = [
         {

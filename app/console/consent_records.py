@@ -52,7 +52,7 @@ async def page(
 ) -> Response:
     """Show the newest records, and how many events were stopped for want of consent, by reason and ground."""
     async with wired.engine.connect() as connection:
-        found = await destinations.seen(connection, visitor.caller, destination_id)
+        found = await find_visible(connection, visitor.caller, destination_id)
     records = await consent_records.collected(
         destination_id, visitor.caller, wired, since=None, limit=_A_PAGE, cursor=cursor
     )

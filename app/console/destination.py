@@ -7,9 +7,11 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from app.api import destination_actions, destinations, event_reports, mappings, oauth, preflight
-from app.api.auth import Scope
-from app.api.context import Wiring
+from app.admin.access import Scope
+from app.admin.context import Wiring
+from app.admin.destinations import find_visible, public_view
+from app.admin.refusals import Refusal, Word
+from app.api import destination_actions, event_reports, mappings, oauth, preflight
 from app.api.secured_route import Wired, needs
 from app.console import destination_view as present
 from app.console import pages
@@ -84,7 +86,7 @@ async def panel_of(wired: Wiring, visitor: Visitor, found: Destination) -> dict[
         samples = await metrics.samples(connection, found.number, _PARCELS)
     assert about is not None
     shapes = metrics.shapes_in(samples)[0][:_SHAPES]
-    shown = pages.plain(destinations.shown(found))
+    shown = pages.plain(public_view(found))
     return {
         "stats": stats,
         "pipeline": present.pipeline(stats["counts"]),

@@ -6,9 +6,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from app.api import destinations, event_reports, mappings
-from app.api.auth import Scope
-from app.api.context import Wiring
+from app.admin.access import Scope
+from app.admin.context import Wiring
+from app.admin.destinations import find_visible
+from app.admin.refusals import Refusal, Word
+from app.api import event_reports, mappings
 from app.api.secured_route import Wired, needs
 from app.console import event_view as present
 from app.console import pages

@@ -9,9 +9,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from app.api import destinations, event_reports
-from app.api.auth import Scope
-from app.api.context import Wiring
+from app.admin.access import Scope
+from app.admin.context import Wiring
+from app.admin.destinations import find_visible
+from app.admin.refusals import Refusal
+from app.api import event_reports
 from app.api.secured_route import Wired, needs
 from app.console import pages, sessions
 from app.console.destination import PAGE, content_of, panel_of

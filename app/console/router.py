@@ -3,7 +3,8 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.api.errors import Refusal, Word, catch_all
+from app.admin.refusals import Refusal, Word
+from app.api.errors import catch_all
 from app.api.query_parameters import ignores_unknown_parameters
 from app.api.secured_route import Wired, open_to_all
 from app.console import (

@@ -17,8 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.admin.context import Wiring
 from app.admin.refusals import Problem, Refusal, Word
-from app.api.context import Wiring
-from app.api.errors import Problem, Refusal, Word, problem_of
+from app.api.errors import problem_of
 from app.api.headers import address_parts
 from app.api.query_parameters import parameters_of, refused_parameters, without_blanks
 from app.api.secured_route import scopes_of

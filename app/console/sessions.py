@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.admin.access import BOOTSTRAP, Caller, Scope
-from app.api.context import Wiring
+from app.admin.context import Wiring
 from app.api.headers import address_parts
 from app.domain.ids import KeyId
 from app.store import sessions

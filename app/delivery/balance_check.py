@@ -13,14 +13,7 @@ from typing import Any
 
 import asyncpg
 
-from app.domain.balance import (
-    Kind,
-    Mismatch,
-    judge_accepted,
-    judge_batch,
-    judge_keys,
-    judge_totals,
-)
+from app.domain.balance import Kind, Mismatch, judge_accepted, judge_batch, judge_keys, judge_totals
 from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber, ParcelId
 from app.domain.ledger_keys import event_key
 from app.store import RoadConnection, balance

@@ -1,7 +1,6 @@
 """The web, assembled: every route behind its door, inside one envelope."""
 
 import random
-from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -34,7 +33,6 @@ from app.api import (
     status_callback,
 )
 from app.api.auth import KeyRing
-from app.api.context import Wiring
 from app.api.health import API, Readiness
 from app.console.router import router as console_router
 from app.server.admission import Gauges, resident_bytes

@@ -11,7 +11,8 @@ from typing import Any, Final, TypeVar
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from app.api.errors import Problem, Word, answer
+from app.admin.refusals import Problem, Word
+from app.api.errors import answer
 from app.api.health import not_ready
 from app.server.connection_limits import Terms
 from app.server.middleware import HEADERS

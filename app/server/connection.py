@@ -13,7 +13,8 @@ from typing import Any, Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.api.errors import Problem, Word, problem_of
+from app.admin.refusals import Problem, Word
+from app.api.errors import problem_of
 from app.domain.admission import Cause
 from app.server import message_rules
 from app.server.admission import TICKET, Gauges, Ticket

@@ -5,6 +5,7 @@ only describes this address (`app.api.events.post_events`).
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -19,6 +20,7 @@ from app.api.auth import KeyRing
 from app.api.errors import answer, problem_of
 from app.api.headers import RawHeaders
 from app.api.secured_route import admitted, scopes_of
+from app.domain.admission import Cause
 from app.server.admission import TICKET, Gauges, Ticket
 from app.server.loop_limiter import Turnstile
 from app.server.middleware import FIXED_HEADERS, REQUEST_ID, Envelope, request_id_of, told_length
@@ -53,6 +55,7 @@ class Posting:
         self._wiring = wiring
         self._key_ring = key_ring
         self._gauges = gauges
+        self._refuse_late = partial(gauges.refusal, Cause.LANE)
         self._turnstile = turnstile
         self._envelope = envelope
         self._monotonic = monotonic
@@ -106,7 +109,9 @@ class Posting:
                     gauges=self._gauges,
                     turnstile=self._turnstile,
                 )
-                stored = await events.take(headers, body.whole, self._wiring, self._gauges, caller, query)
+                stored = await events.take(
+                    headers, body.whole, self._wiring, self._refuse_late, caller, query
+                )
                 reply = _told(stored, request_id)
         except ClientDisconnect:
             pass

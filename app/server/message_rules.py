@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from app.api.errors import Problem, Word
+from app.admin.refusals import Problem, Word
 
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 # RFC 3986 §3.2.2 and §3.2.3: a host, which may be empty, and a port.

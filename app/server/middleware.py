@@ -7,13 +7,15 @@ import logging
 import random
 import re
 from collections.abc import Callable, Iterable, Mapping
-from urllib.parse import unquote_to_bytes
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import Problem, Word, answer, problem_of
+from app.api.errors import answer, problem_of
+from app.api.query_parameters import unreadable_target
+from app.api.secured_route import CLAIM
 from app.server.admission import TICKET, Gauges, Ticket
 from app.server.loop_limiter import Turnstile
 from app.server.request_body import Incoming, cap_of
@@ -84,7 +86,7 @@ class Envelope:
 
         ticket: Ticket | None = None
         try:
-            problem = unreadable(scope)
+            problem = unreadable_target(scope)
             told, cap = told_length(scope["headers"]), cap_of(scope["path"])
             if problem is None and told != 0:
                 # Before anything is asked of the database, and before the body is read. One that is too
@@ -92,6 +94,7 @@ class Envelope:
                 entered = self._gauges.enter(0 if (told or 0) > cap else told, is_post=False)
                 if isinstance(entered, Ticket):
                     ticket = scope["state"][TICKET] = entered
+                    scope["state"][CLAIM] = partial(self._gauges.claim, entered)
                 else:
                     problem = entered
             if problem is None:
@@ -149,15 +152,6 @@ def request_id_of(headers: Headers) -> str:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value.decode("latin-1")):
             return str(value.decode("latin-1"))
     return f"{random.getrandbits(64):016x}"  # no secret, and asked for with every post
-
-
-def unreadable(scope: Scope) -> Problem | None:
-    """Return what is wrong with an address: no id holds NUL, and Postgres would choke on one in a search."""
-    if "\0" in scope["path"]:
-        return Problem(Word.NOT_FOUND)
-    if b"\0" in unquote_to_bytes(scope["query_string"]):
-        return Problem(Word.MALFORMED, "The query holds the character NUL, which no parameter takes.")
-    return None
 
 
 def told_length(headers: Headers) -> int | None:

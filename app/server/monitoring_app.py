@@ -39,7 +39,7 @@ class Shown:
 
     async def _answer(self, method: str, path: str) -> Response:
         if method not in {"GET", "HEAD"}:
-            return answer(Problem(Word.METHOD_NOT_ALLOWED, headers={"Allow": "GET, HEAD"}))
+            return answer(Problem(Word.METHOD_NOT_ALLOWED), {"Allow": "GET, HEAD"})
         match path:
             case "/metrics":
                 return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)

@@ -7,7 +7,8 @@ from typing import Final
 
 from starlette.responses import JSONResponse
 
-from app.api.errors import Problem, body_of, status_of
+from app.admin.refusals import Problem, body_of
+from app.api.errors import status_of
 from app.domain.admission import Cause
 from app.server.admission import problem_of
 from app.server.middleware import FIXED_HEADERS, request_id_of

@@ -19,8 +19,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from app.api.application import create_api
 from app.domain.admission import MIB
+from app.processes.application import create_api
 from tests.api.test_ways_in import CLOSE, EVENT, TakesAll, application, exchanged, post, served
 from tests.api.world import BOOTSTRAP, World
 

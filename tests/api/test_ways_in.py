@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from app.domain.event import Event, Rejection
 from app.ingest.intake import Result
+from app.processes.application import create_api
 from app.server.connection_limits import Terms
 from app.server.server import TLS_ONLY, Server
 from tests.api.world import BOOTSTRAP, World

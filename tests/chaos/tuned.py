@@ -12,7 +12,7 @@ from tests.chaos import constants
 def main() -> int:
     """Replace the constants, then run `python -m app` as it is."""
     constants.install(constants.read(os.environ.get(constants.VARIABLE, "")))
-    from app.cli import main as product  # imported only now, with the constants in place
+    from app.cli import main as product
 
     return product()
 
