@@ -202,12 +202,15 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        # A trailer may say `Connection: close`; the parser reads nothing after that, so neither does this.
+        keep_alive = self.parser.should_keep_alive()
         if self._wait.phase is Phase.BODY:
             self._wait.ourselves()
+            self.cycle.keep_alive = self.cycle.keep_alive and keep_alive
             self._deaf = not self.cycle.keep_alive
             super().on_message_complete()
         elif self._wait.phase is Phase.DRAINING:
-            if self._last or self._closing.begun:
+            if self._last or self._closing.begun or not keep_alive:
                 self._deaf = True
                 self.transport.close()
             else:
