@@ -8,14 +8,14 @@ from typing import Final
 import httpx
 
 from app.domain import callback
-from app.domain.callback import NotTaken, Taken
+from app.domain.callback import Acknowledged, NotAcknowledged
 
 TIMEOUT_S: Final = 15.0
 CONNECTIONS: Final = 2
 AGENT: Final = "amazon-conversions-destination"
 
 
-class JourneyEngine:
+class CallbackClient:
     """Posts signed notices to one address. Follows no redirect, uses no proxy, reads no answer's body."""
 
     def __init__(
@@ -38,7 +38,7 @@ class JourneyEngine:
             limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
         )
 
-    async def tell(self, id: str, body: bytes) -> Taken | NotTaken:  # noqa: A002
+    async def tell(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
         """Send one notice, signed anew for this moment; any 2xx takes it."""
         signed = callback.headers(self._secrets, id=id, at=self._now(), body=body)
         told = {"content-type": "application/json", "user-agent": AGENT, **signed}
@@ -46,12 +46,12 @@ class JourneyEngine:
             # Only the head of the answer is read: its body says nothing to us and may have no end.
             async with self._client.stream("POST", self._url, content=body, headers=told) as answer:
                 if answer.is_success:
-                    return Taken()
-                return NotTaken(f"status_{answer.status_code}", _retry_after(answer))
+                    return Acknowledged()
+                return NotAcknowledged(f"status_{answer.status_code}", _retry_after(answer))
         except httpx.TimeoutException:
-            return NotTaken("timeout")
+            return NotAcknowledged("timeout")
         except httpx.HTTPError:
-            return NotTaken("unreachable")
+            return NotAcknowledged("unreachable")
 
     async def close(self) -> None:
         """Close the connections."""

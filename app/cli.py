@@ -159,7 +159,7 @@ COMMANDS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code. Expected wrongs are one sentence, never a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parent_watch.hold()
+    parent_watch.exit_with_parent()
     misused = 1 if words[:1] == ["plan"] else 2
     try:
         asked, rest = _parser(words).parse_known_args(words or ["up"])

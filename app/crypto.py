@@ -11,7 +11,7 @@ _NONCE = 12
 KEY_BYTES = 32
 
 
-class Unopenable(Exception):
+class CannotDecrypt(Exception):
     """A sealed value cannot be opened: its key is not configured, or it was moved or altered."""
 
 
@@ -57,17 +57,17 @@ class Vault:
         name, rest = key_id_of(sealed), sealed[1 + sealed[0] :]
         cipher = self._ciphers.get(name)
         if cipher is None:
-            raise Unopenable(f"sealed under key {name!r}, which is not among ENCRYPTION_KEYS")
+            raise CannotDecrypt(f"sealed under key {name!r}, which is not among ENCRYPTION_KEYS")
         try:
             return cipher.decrypt(rest[:_NONCE], rest[_NONCE:], place.encode())
         except InvalidTag:
-            raise Unopenable("altered, or sealed for another place") from None
+            raise CannotDecrypt("altered, or sealed for another place") from None
 
 
 def key_id_of(sealed: bytes) -> str:
     """Return the id of the key a value was sealed under. Raises Unopenable on a torn value."""
     if len(sealed) < 2 + _NONCE or len(sealed) < 1 + sealed[0] + _NONCE:
-        raise Unopenable("too short to be a sealed value")
+        raise CannotDecrypt("too short to be a sealed value")
     return sealed[1 : 1 + sealed[0]].decode("ascii", "replace")
 
 
@@ -76,20 +76,20 @@ def new_data_key() -> bytes:
     return os.urandom(KEY_BYTES)
 
 
-def lock(data_key: bytes, plain: bytes, *, place: str) -> bytes:
+def encrypt(data_key: bytes, plain: bytes, *, place: str) -> bytes:
     """Return `plain` under a data key, bound to its place: nonce (12), ciphertext and tag."""
     nonce = os.urandom(_NONCE)
     return nonce + AESGCM(data_key).encrypt(nonce, plain, place.encode())
 
 
-def unlock(data_key: bytes, locked: bytes, *, place: str) -> bytes:
+def decrypt(data_key: bytes, locked: bytes, *, place: str) -> bytes:
     """Return what was locked under this data key for this place. Raises Unopenable."""
     try:
         return AESGCM(data_key).decrypt(locked[:_NONCE], locked[_NONCE:], place.encode())
     except (InvalidTag, ValueError):
-        raise Unopenable("altered, torn, or locked under another key") from None
+        raise CannotDecrypt("altered, torn, or locked under another key") from None
 
 
-def parcel_place(parcel: int) -> str:
+def batch_place(parcel: int) -> str:
     """Return the place that a parcel's content and its data key are bound to."""
     return f"parcel:{parcel}"

@@ -104,7 +104,7 @@ class Telemetry:
     def failed(self, happening: str, error: BaseException, *, level: int, **facts: Any) -> None:
         """Count an error by its class where the database raised it, and write a line that names it."""
         self.count_database_error(error)
-        self.log(happening, level=level, **facts, error=describe(error), **_fields_of(error))
+        self.log(happening, level=level, **facts, error=describe_exception(error), **_fields_of(error))
 
     def count_database_error(self, error: BaseException) -> None:
         """Count an error by its class, where the database raised it or could not be reached."""
@@ -124,11 +124,11 @@ class JsonLines(logging.Formatter):
             **getattr(record, "facts", {}),
         }
         if record.exc_info and record.exc_info[0] is not None:
-            line["exception"] = describe(record.exc_info[1])
+            line["exception"] = describe_exception(record.exc_info[1])
         return json.dumps(line, default=str)
 
 
-def describe(error: BaseException | None) -> str:
+def describe_exception(error: BaseException | None) -> str:
     """Return an exception's type and the places it passed, innermost last; its text may hold values."""
     if error is None:
         return "none"

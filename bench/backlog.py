@@ -19,7 +19,7 @@ import asyncpg
 
 from app.domain.batch import MAX_BYTES
 from app.domain.ids import DestinationNumber, LaneId, ParcelId
-from app.domain.pacing.watermarks import Floors
+from app.domain.pacing.watermarks import Watermarks
 from app.processes.resources import session_settings
 from app.settings import Settings
 from app.store import attempts, batches, counts, lanes, migrate, partitions
@@ -104,12 +104,12 @@ async def _free(connection: asyncpg.Connection) -> None:
         began = time.perf_counter()
         async with connection.transaction():
             # As weeks later: the days have passed, and the ten days of their states.
-            await partitions.drop_passed(connection, keep_days=-30)
+            await partitions.drop_old(connection, keep_days=-30)
         took = time.perf_counter() - began
         written = await connection.fetchval("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn") - wal
         rows.append((f"{size}", took, float(written) / 1e6))
         async with connection.transaction():
-            await partitions.make_ahead(connection)
+            await partitions.create_ahead(connection)
     print("Freeing a million delivered events:\n")
     print(table(("events a parcel", "seconds", "WAL MB"), rows), flush=True)
 
@@ -168,16 +168,16 @@ async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = 
     """
     rows = await connection.fetch("SELECT lane, number FROM destinations ORDER BY lane LIMIT $1", lanes_)
     took, fixed = [], []
-    floors: dict[DestinationNumber, Floors] = {}  # as the owner of each lane keeps them
+    floors: dict[DestinationNumber, Watermarks] = {}  # as the owner of each lane keeps them
     for nth in range(claims):
         lane, number = (
             LaneId(rows[nth % len(rows)]["lane"]),
             DestinationNumber(rows[nth % len(rows)]["number"]),
         )
-        known = floors.get(number, Floors())
+        known = floors.get(number, Watermarks())
         began = time.perf_counter()
         skipped = known.at(began)
-        await lanes.look(connection, lane, parcels_in_flight=[], exceptions_in_flight=[], floors=skipped)
+        await lanes.poll(connection, lane, parcels_in_flight=[], exceptions_in_flight=[], floors=skipped)
         known = known.looked(began, time.perf_counter())
         due, _ = await batches.due(
             connection, number, queue=0, in_flight=[], max_events=FULL, max_bytes=MAX_BYTES,
@@ -196,7 +196,7 @@ async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = 
         async with connection.transaction():
             await attempts.settle(connection, started, lane=lane, fence=1, outcome="answered", took_ms=1)
             await batches.close(connection, ids, "sent", started.id)
-            await counts.add(connection, 1, {number: counts.Delta(delivered=len(ids))})
+            await counts.add(connection, 1, {number: counts.CountDelta(delivered=len(ids))})
         ended = time.perf_counter()
         took.append((ended - began) * 1e3)
         await connection.fetchval(_FIXED)

@@ -83,4 +83,4 @@ async def _flush(
     outcome = await flush.store(
         connection, [made], [keys], generation=generation, versions={}, writer=0, deltas={}
     )
-    assert outcome is flush.Outcome.STORED
+    assert outcome is flush.FlushOutcome.STORED

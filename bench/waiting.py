@@ -11,7 +11,7 @@ import urllib.request
 
 import asyncpg
 
-from app.crypto import Vault, lock, new_data_key, parcel_place, unlock
+from app.crypto import Vault, batch_place, decrypt, encrypt, new_data_key
 from app.domain.ids import ParcelId
 from app.store import RoadConnection, batches
 from bench.report import MIB, table
@@ -115,19 +115,19 @@ async def multiply(connection: RoadConnection, vault: Vault, destination: int, *
         destination,
     )
     assert made is not None
-    place = parcel_place(ParcelId(made["id"]))
-    plain = unlock(vault.open(made["data_key"], place=place), made["content"], place=place)
+    place = batch_place(ParcelId(made["id"]))
+    plain = decrypt(vault.open(made["data_key"], place=place), made["content"], place=place)
     for start in range(1, times, AT_ONCE):
         ids = await batches.reserve_ids(connection, min(AT_ONCE, times - start))
         await batches.append(connection, [_again(vault, made, plain, one) for one in ids])
 
 
 def _again(vault: Vault, made: asyncpg.Record, plain: bytes, parcel: ParcelId) -> batches.NewParcel:
-    data_key, place = new_data_key(), parcel_place(parcel)
+    data_key, place = new_data_key(), batch_place(parcel)
     return batches.NewParcel(
         id=parcel,
         destination=made["destination"],
-        content=lock(data_key, plain, place=place),
+        content=encrypt(data_key, plain, place=place),
         shapes=made["shapes"],
         events=made["events"],
         size=made["bytes"],

@@ -39,7 +39,7 @@ def example_arguments(parser: argparse.ArgumentParser) -> None:
 def example(settings: Settings, asked: argparse.Namespace) -> int:
     """Make the example destination and print the welcome screen: `up`'s last step, for containers."""
     from dev.banner import welcome
-    from dev.environment import Keys
+    from dev.environment import DevelopmentKeys
     from dev.example import ExampleError, ensure_example
 
     if settings.production:
@@ -51,6 +51,6 @@ def example(settings: Settings, asked: argparse.Namespace) -> int:
         sys.stderr.write(f"The example destination could not be made: {problem}.\n")
         return 1
     assert settings.bootstrap_admin_key is not None
-    ours = settings.bootstrap_admin_key.get_secret_value() == Keys.of(settings.data_dir).admin
+    ours = settings.bootstrap_admin_key.get_secret_value() == DevelopmentKeys.of(settings.data_dir).admin
     sys.stdout.write(welcome(settings, made, show_key=ours, own_sandbox=True))
     return 0

@@ -22,14 +22,14 @@ SANDBOX_CLIENT = "sandbox-client"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Keys:
+class DevelopmentKeys:
     """The keys that a developer need not think of; readable by the owner of `DATA_DIR` only."""
 
     encryption: str
     admin: str
 
     @classmethod
-    def of(cls, folder: Path) -> "Keys":
+    def of(cls, folder: Path) -> "DevelopmentKeys":
         """Read the kept keys, or make them once."""
         path = folder / "development-keys.json"
         try:
@@ -46,7 +46,7 @@ def with_keys(settings: Settings) -> Settings:
     """Fill in the keys that are not set. In production nothing is filled in."""
     if settings.production:
         return settings
-    kept = Keys.of(settings.data_dir)
+    kept = DevelopmentKeys.of(settings.data_dir)
     return settings.model_copy(
         update={
             "encryption_keys": settings.encryption_keys or SecretStr(kept.encryption),

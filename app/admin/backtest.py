@@ -2,7 +2,7 @@
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.evaluation import Standards, rules_of
+from app.admin.evaluation import EvaluationSettings, rules_of
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.observed.backtest import Backtest, backtest
 from app.store import schema_samples
@@ -12,7 +12,7 @@ from app.store.mappings import Document, StoredMapping
 
 async def compare_draft(
     connection: AsyncConnection,
-    standards: Standards,
+    standards: EvaluationSettings,
     destination: Destination,
     mapping: StoredMapping,
     draft: Mapping,

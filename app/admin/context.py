@@ -16,13 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.amazon.tokens import SignIn
 from app.crypto import Vault
-from app.domain.admission import Bounds
+from app.domain.admission import Limits
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import Region
 from app.domain.ids import DestinationNumber
 from app.domain.outcomes.outcome import Unauthorized
 from app.store.clock import DatabaseClock
-from app.store.database_results import Outcomes
+from app.store.database_results import DatabaseResults
 
 logger = logging.getLogger("app.admin.context")
 
@@ -31,7 +31,7 @@ FindAdvertiser = Callable[[Region, str, str], Awaitable[Visible | NotVisible | C
 """Tell whether the advertiser (third) is visible in the region to the access token (second)."""
 
 
-class Road(Protocol):
+class DeliveryControl(Protocol):
     """What the acts on a destination ask of the road that its events travel."""
 
     async def quiesce(self, destination: DestinationNumber) -> None:
@@ -68,14 +68,14 @@ async def _nothing() -> None:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Wiring:
+class AppContext:
     """Everything a route may use. `bootstrap_key_digest` is the SHA-256 of BOOTSTRAP_ADMIN_KEY, if set."""
 
     engine: AsyncEngine
     vault: Vault
     sign_in: SignIn
     find_advertiser: FindAdvertiser
-    road: Road
+    road: DeliveryControl
     public_url: str
     development: bool = False
     # False when AMAZON_CLIENT_ID or its secret is missing: connecting would fail at Amazon.
@@ -87,7 +87,7 @@ class Wiring:
     now: Callable[[], datetime] = _now
     monotonic: Callable[[], float] = monotonic
     # What readiness follows besides a row of its own: how flushes end, and how far our clock is off.
-    outcomes: Outcomes | None = None
+    outcomes: DatabaseResults | None = None
     clock: DatabaseClock | None = None
     # What preview needs to judge an event as the door does; the pepper makes derived event ids (engine §4).
     pepper: bytes = b""
@@ -98,7 +98,7 @@ class Wiring:
     intake: Any = None
     pool: Any = None
     # When to turn requests away unread, and how many events wait for a commit.
-    bounds: Bounds = field(default_factory=Bounds)
+    bounds: Limits = field(default_factory=Limits)
     events_waiting: Callable[[], int] = _none_waiting
     # Destinations whose queues are longer than what comes now may grow old.
     late: Callable[[], frozenset[str]] = _none_late

@@ -14,7 +14,7 @@ from app.store import attempts, batches, callbacks, counts, lanes, partitions
 _LOOK_EVERY_S = 0.05
 
 
-class Holding:
+class StoreDeliveryControl:
     """Answers for the road towards pause, disconnect and delete. One per API process."""
 
     def __init__(
@@ -45,9 +45,11 @@ class Holding:
         """Make what is still owed dead, with reason `discarded`, and return how many events that were."""
         driver = await _in_same_transaction(connection)
         events, retrying = await batches.discard(driver, destination)
-        await counts.add(driver, self._writer, {destination: counts.Delta(dead=events, retrying=-retrying)})
+        await counts.add(
+            driver, self._writer, {destination: counts.CountDelta(dead=events, retrying=-retrying)}
+        )
         if self._tells and events:
-            await callbacks.note_given_up(driver, [destination])
+            await callbacks.mark_failed(driver, [destination])
         return events
 
     async def wake(self, destination: DestinationNumber) -> None:

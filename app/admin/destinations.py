@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin import publishing
 from app.admin.access import Caller
 from app.admin.ids import require_destination_id
-from app.admin.refusals import Field, Refusal, Word
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.destination import State
 from app.domain.ids import DestinationId
 from app.store import audit, callbacks, destinations, driver_of
-from app.store.destinations import Destination, Draft
+from app.store.destinations import Destination, DestinationDraft
 
 
 async def find_visible(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
@@ -24,7 +24,7 @@ async def find_visible(connection: AsyncConnection, caller: Caller, destination:
     require_destination_id(destination)
     found = await destinations.find(connection, destination) if caller.sees(destination) else None
     if found is None:
-        raise Refusal(Word.NOT_FOUND)
+        raise Refusal(ErrorCode.NOT_FOUND)
     return found
 
 
@@ -33,9 +33,9 @@ async def lock_visible(connection: AsyncConnection, caller: Caller, destination:
     require_destination_id(destination)
     found = await destinations.lock(connection, destination) if caller.sees(destination) else None
     if found is None:
-        raise Refusal(Word.NOT_FOUND)
+        raise Refusal(ErrorCode.NOT_FOUND)
     if found.state is State.ARCHIVED:
-        raise Refusal(Word.DESTINATION_ARCHIVED)
+        raise Refusal(ErrorCode.DESTINATION_ARCHIVED)
     return found
 
 
@@ -70,9 +70,9 @@ def audit_view(destination: Destination) -> dict[str, Any]:
     }
 
 
-def draft_of(destination: Destination) -> Draft:
+def draft_of(destination: Destination) -> DestinationDraft:
     """Return what a caller said of a destination."""
-    return Draft(
+    return DestinationDraft(
         name=destination.name,
         advertiser_id=destination.advertiser_id,
         region=destination.region,
@@ -83,15 +83,15 @@ def draft_of(destination: Destination) -> Draft:
     )
 
 
-async def make_destination(
-    connection: AsyncConnection, destination: DestinationId, draft: Draft, *, by: str
+async def create_destination(
+    connection: AsyncConnection, destination: DestinationId, draft: DestinationDraft, *, by: str
 ) -> Destination:
     """Make a draft of a destination under an id that nothing has yet."""
     made = await destinations.create(connection, destination, draft)
     await audit.record(
         connection,
         actor=by,
-        act=audit.Act.DESTINATION_CREATED,
+        act=audit.AuditAction.DESTINATION_CREATED,
         subject=made.id,
         destination=made.id,
         after=audit_view(made),
@@ -100,7 +100,7 @@ async def make_destination(
 
 
 async def change_destination(
-    connection: AsyncConnection, before: Destination, draft: Draft, *, by: str
+    connection: AsyncConnection, before: Destination, draft: DestinationDraft, *, by: str
 ) -> Destination:
     """Let a destination be as the draft says; one that is so already is returned as it is.
 
@@ -111,13 +111,13 @@ async def change_destination(
         return before
     if (draft.advertiser_id, draft.region) != (before.advertiser_id, before.region):
         if before.sign_in != "none" or await destinations.ever_accepted(connection, before.number):
-            raise Refusal(Word.DESTINATION_FIXED, None, *_moved(before, draft))
-        await publishing.pin_again(connection, before.id, draft.advertiser_id)
+            raise Refusal(ErrorCode.DESTINATION_FIXED, None, *_moved(before, draft))
+        await publishing.pin_for_advertiser(connection, before.id, draft.advertiser_id)
     after = await destinations.change(connection, before.id, draft)
     await audit.record(
         connection,
         actor=by,
-        act=audit.Act.DESTINATION_CHANGED,
+        act=audit.AuditAction.DESTINATION_CHANGED,
         subject=after.id,
         destination=after.id,
         before=audit_view(before),
@@ -126,20 +126,20 @@ async def change_destination(
     return after
 
 
-async def tell_final_states(
+async def set_status_callback(
     connection: AsyncConnection, destination: Destination, enabled: bool, *, by: str
 ) -> None:
     """Tell a destination's final states from now on, or no more, not even what is owed. Twice is once."""
     driver = await driver_of(connection)
     if enabled:
-        is_new = await callbacks.tell_from_now_on(driver, destination.number, by=by)
+        is_new = await callbacks.enable(driver, destination.number, by=by)
     else:
-        is_new = await callbacks.tell_no_more(driver, destination.number)
+        is_new = await callbacks.disable(driver, destination.number)
     if is_new:
         await audit.record(
             connection,
             actor=by,
-            act=audit.Act.DESTINATION_CALLBACK_CHANGED,
+            act=audit.AuditAction.DESTINATION_CALLBACK_CHANGED,
             subject=destination.id,
             destination=destination.id,
             before={"status_callback": not enabled},
@@ -147,9 +147,9 @@ async def tell_final_states(
         )
 
 
-def _moved(before: Destination, draft: Draft) -> list[Field]:
+def _moved(before: Destination, draft: DestinationDraft) -> list[FieldProblem]:
     return [
-        Field(name, "not_allowed")
+        FieldProblem(name, "not_allowed")
         for name in ("advertiser_id", "region")
         if getattr(before, name) != getattr(draft, name)
     ]

@@ -12,10 +12,10 @@ import asyncpg
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from app.crypto import Unopenable, Vault
+from app.crypto import CannotDecrypt, Vault
 from app.delivery.delivery import SETTLED_WITHIN
 from app.delivery.erasure import erasure_place
-from app.domain.erasure import wanted
+from app.domain.erasure import erasure_keys
 from app.store import erasures
 from app.store import secrets as stored_secrets
 
@@ -31,7 +31,7 @@ KEPT_ELSEWHERE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class ErasureReceipt:
     """What an erasure has come to. `signature` is over `signed`, byte for byte."""
 
     body: Mapping[str, Any]
@@ -40,7 +40,7 @@ class Receipt:
     public_key: str
 
 
-async def ask(
+async def request_erasure(
     pool: asyncpg.Pool, vault: Vault, said: Mapping[str, str], *, by: str, monotonic: Callable[[], float]
 ) -> tuple[str, datetime]:
     """Commit an erasure; returns its id and moment once no request begun before it is under way.
@@ -48,7 +48,7 @@ async def ask(
     From the commit on nothing is sent that carries one of these values, and soon nothing is stored.
     """
     id = f"era_{secrets.token_hex(10)}"  # noqa: A001
-    values = sorted(wanted(said).values)
+    values = sorted(erasure_keys(said).values)
     sealed = vault.seal(msgspec.json.encode(values), place=erasure_place(id))
     async with pool.acquire() as connection, connection.transaction():
         at = await erasures.ask(connection, id, by=by, kinds=sorted(said), sealed=sealed)
@@ -61,7 +61,7 @@ async def ask(
     return id, at
 
 
-async def receipt(pool: asyncpg.Pool, vault: Vault, found: erasures.Erasure) -> Receipt:
+async def read_receipt(pool: asyncpg.Pool, vault: Vault, found: erasures.Erasure) -> ErasureReceipt:
     """Return the signed receipt of an erasure, finished or not."""
     body = {
         "id": found.id,
@@ -78,7 +78,9 @@ async def receipt(pool: asyncpg.Pool, vault: Vault, found: erasures.Erasure) -> 
     }
     signed = msgspec.json.encode(body, order="sorted")
     key = await _key(pool, vault)
-    return Receipt(body, signed.decode(), _text(key.sign(signed)), _text(key.public_key().public_bytes_raw()))
+    return ErasureReceipt(
+        body, signed.decode(), _text(key.sign(signed)), _text(key.public_key().public_bytes_raw())
+    )
 
 
 def _status(vault: Vault, found: erasures.Erasure) -> str:
@@ -87,7 +89,7 @@ def _status(vault: Vault, found: erasures.Erasure) -> str:
         return "finished"
     try:
         vault.open(found.sealed, place=erasure_place(found.id))
-    except Unopenable:
+    except CannotDecrypt:
         return "unreadable"
     return "under_way"
 

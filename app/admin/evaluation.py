@@ -14,7 +14,7 @@ from app.store.destinations import Destination
 from app.store.mappings import StoredMapping
 
 
-class Standards(Protocol):
+class EvaluationSettings(Protocol):
     """What an event is judged by beside its destination and mapping: settings of the deployment."""
 
     @property
@@ -31,7 +31,10 @@ class Standards(Protocol):
 
 
 async def rules_of(
-    connection: AsyncConnection, standards: Standards, destination: Destination, mapping: StoredMapping
+    connection: AsyncConnection,
+    standards: EvaluationSettings,
+    destination: Destination,
+    mapping: StoredMapping,
 ) -> Rules:
     """Return what the door would judge by, with the names pinned now."""
     pins = await event_names.of_advertiser(connection, destination.advertiser_id)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from app.admin.refusals import Field
+from app.admin.refusals import FieldProblem
 
 # The library's word to ours. What is not in the table is `invalid`.
 WORDS: Mapping[str, str] = {
@@ -57,17 +57,17 @@ MAPPING_WORDS: Mapping[str, str] = {
 _ROOMS = ("body", "query", "path", "header")
 
 
-def fields_of(errors: Iterable[Mapping[str, Any]]) -> Sequence[Field]:
+def field_problems(errors: Iterable[Mapping[str, Any]]) -> Sequence[FieldProblem]:
     """Return each refused field once, from a validation library's list. Never a value."""
     found = dict.fromkeys(
         # Our own validators raise a PydanticCustomError whose type is our word already.
-        Field(path_of(error["loc"]), WORDS.get(error["type"], _own(error["type"])))
+        FieldProblem(request_path(error["loc"]), WORDS.get(error["type"], _own(error["type"])))
         for error in errors
     )
     return tuple(found)
 
 
-def hints_of(errors: Iterable[Mapping[str, Any]]) -> str | None:
+def own_sentences(errors: Iterable[Mapping[str, Any]]) -> str | None:
     """Return what our own validators say beside their words, such as where the right id is found; or None.
 
     A library's own sentences are left out: they may repeat what was sent.
@@ -100,7 +100,7 @@ OWN_WORDS: Mapping[str, str] = {
 }
 
 
-def path_of(location: Sequence[str | int]) -> str:
+def request_path(location: Sequence[str | int]) -> str:
     """Return a location as `rate_limit.burst` or `scopes[0]`; the empty path is the body itself."""
     parts = list(location)
     if parts and parts[0] in _ROOMS:

@@ -3,7 +3,7 @@
 import re
 import secrets
 
-from app.admin.refusals import Refusal, Word
+from app.admin.refusals import ErrorCode, Refusal
 
 _DESTINATION = re.compile(r"dst_[0-9a-z]{16,32}", re.ASCII)
 _MAPPING = re.compile(r"map_[0-9a-z]{16,32}", re.ASCII)
@@ -19,7 +19,7 @@ def new_id(prefix: str) -> str:
 
 def _require(form: re.Pattern[str], text: str) -> None:
     if not form.fullmatch(text):
-        raise Refusal(Word.NOT_FOUND)
+        raise Refusal(ErrorCode.NOT_FOUND)
 
 
 def require_destination_id(text: str) -> None:

@@ -14,13 +14,13 @@ from app.domain.destination import advertiser_id_problem, dataset_name_problem
 from app.domain.identity import MATCH_KEYS
 
 
-class Body(BaseModel):
+class RequestBody(BaseModel):
     """A request body: every field it does not know is refused, and `"5"` is not a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-def wrong(word: str, sentence: str = "") -> PydanticCustomError:
+def validation_error(word: str, sentence: str = "") -> PydanticCustomError:
     """Return a validation error under one of our words; it never holds the value."""
     return PydanticCustomError(word, sentence or word)
 
@@ -29,7 +29,7 @@ def wrong(word: str, sentence: str = "") -> PydanticCustomError:
 _UNSHOWN = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Cn"})
 
 
-def name_word(text: str) -> str | None:
+def name_problem_code(text: str) -> str | None:
     """Return the word for what is wrong with a name that people read, or None."""
     if not text.strip():
         return "blank"
@@ -39,26 +39,26 @@ def name_word(text: str) -> str | None:
 
 
 def _printable(text: str) -> str:
-    if word := name_word(text):
-        raise wrong(word)
+    if word := name_problem_code(text):
+        raise validation_error(word)
     return text
 
 
 def _advertiser_id(text: str) -> str:
     if problem := advertiser_id_problem(text):
-        raise wrong("entity_id" if text.upper().startswith("ENTITY") else "invalid", problem)
+        raise validation_error("entity_id" if text.upper().startswith("ENTITY") else "invalid", problem)
     return text
 
 
 def _dataset_name(text: str) -> str:
     if problem := dataset_name_problem(text):
-        raise wrong("invalid", problem)
+        raise validation_error("invalid", problem)
     return text
 
 
 def _currency(text: str) -> str:
     if text not in CURRENCIES:
-        raise wrong("not_in_list", "A currency is one of the codes listed in GET /catalog.")
+        raise validation_error("not_in_list", "A currency is one of the codes listed in GET /catalog.")
     return text
 
 
@@ -72,15 +72,15 @@ def _instant(value: Any) -> Any:
     if value is None:
         return None
     if not isinstance(value, str) or not 20 <= len(value) <= 40 or value[10] not in "Tt":
-        raise wrong("not_a_time")
+        raise validation_error("not_a_time")
     try:
         read = datetime.fromisoformat(value.upper())
         # The year's ends are kept away from: Postgres stores what Python cannot read back.
         if read.tzinfo is None or not 2000 <= read.year <= 9998:
-            raise wrong("not_a_time")
+            raise validation_error("not_a_time")
         return read.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise wrong("not_a_time") from None
+        raise validation_error("not_a_time") from None
 
 
 Printable = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
@@ -100,7 +100,7 @@ Instant = Annotated[
 ]
 
 
-class RateLimit(Body):
+class RateLimitInput(RequestBody):
     """How fast Amazon may be sent to for this destination."""
 
     requests_per_second: Annotated[
@@ -109,7 +109,7 @@ class RateLimit(Body):
     burst: Annotated[int, Field(ge=1, le=1000)] = 5
 
 
-class NewDestination(Body):
+class NewDestination(RequestBody):
     """A destination to make: an advertiser's account at Amazon."""
 
     name: Printable = Field(examples=["Acme US"])
@@ -118,10 +118,10 @@ class NewDestination(Body):
     currency: Currency
     identity_profile: ProfileName = "amazon"
     dataset_name: DatasetName | None = None
-    rate_limit: RateLimit | None = None
+    rate_limit: RateLimitInput | None = None
 
 
-class DestinationChange(Body):
+class DestinationChange(RequestBody):
     """What of a destination shall change; what is left out stays. `dataset_name: null` takes it away."""
 
     name: Printable | None = None
@@ -130,10 +130,10 @@ class DestinationChange(Body):
     currency: Currency | None = None
     identity_profile: ProfileName | None = None
     dataset_name: DatasetName | None = None
-    rate_limit: RateLimit | None = None
+    rate_limit: RateLimitInput | None = None
 
 
-class NewKey(Body):
+class NewKey(RequestBody):
     """A key to make. Without `destination_ids` it may use every destination."""
 
     name: Printable = Field(examples=["journey engine"])
@@ -142,14 +142,14 @@ class NewKey(Body):
     expires_at: Instant | None = None
 
 
-class KeyRotation(Body):
+class KeyRotation(RequestBody):
     """How long the old key works on, and when the new one shall end."""
 
     overlap_seconds: Annotated[int, Field(ge=0, le=90 * 24 * 3600)] = 24 * 3600
     expires_at: Instant | None = None
 
 
-class ToHash(Body):
+class HashRequest(RequestBody):
     """A value to show the match key of. It is not in any error, log line or row."""
 
     field: Literal[tuple(rule.field for rule in MATCH_KEYS)]  # type: ignore[valid-type]
@@ -158,33 +158,33 @@ class ToHash(Body):
     identity_profile: ProfileName = "amazon"
 
 
-class Confirm(Body):
+class PreflightConfirmation(RequestBody):
     """What of the preflight somebody confirms, or takes back."""
 
     check: Literal["permission", "terms"]
     confirmed: bool = True
 
 
-class Rename(Body):
+class EventNameChange(RequestBody):
     """The name that an event type has from now on."""
 
     to: str = Field(examples=["Added to cart"])
 
 
-class Rollback(Body):
+class RollbackRequest(RequestBody):
     """The published version that events shall use again."""
 
     version: Annotated[int, Field(ge=1, le=2_000_000_000)]
 
 
-class Preview(Body):
+class PreviewRequest(RequestBody):
     """An event to show the conversion of, and an unsaved mapping instead of the saved draft if given."""
 
     event: dict[str, Any]
     mapping: dict[str, Any] | None = None
 
 
-class BacktestRequest(Body):
+class BacktestRequest(RequestBody):
     """How many of the newest events to look back at, and an unsaved mapping instead of the draft if given."""
 
     events: Annotated[int, Field(ge=1, le=1000)] = 1000

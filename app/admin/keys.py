@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin.ids import new_id
 from app.domain.ids import KeyId
 from app.store import audit, keys
-from app.store.keys import Key
+from app.store.keys import ApiKey
 
 DAY_S = 24 * 3600
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -40,7 +40,7 @@ def digest_of(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
 
 
-def audit_view(key: Key) -> dict[str, Any]:
+def audit_view(key: ApiKey) -> dict[str, Any]:
     """Return what the audit keeps of a key."""
     return {
         "name": key.name,
@@ -51,7 +51,7 @@ def audit_view(key: Key) -> dict[str, Any]:
     }
 
 
-async def make_key(
+async def create_key(
     connection: AsyncConnection,
     *,
     name: str,
@@ -60,7 +60,7 @@ async def make_key(
     expires_at: datetime | None,
     by: str,
     replaces: KeyId | None = None,
-) -> tuple[Key, str]:
+) -> tuple[ApiKey, str]:
     """Make a key; return what is kept of it, and the key itself."""
     secret = new_key()
     made = await keys.create(
@@ -76,7 +76,7 @@ async def make_key(
         replaces=replaces,
     )
     after = audit_view(made) if replaces is None else {**audit_view(made), "replaces": replaces}
-    await audit.record(connection, actor=by, act=audit.Act.KEY_CREATED, subject=made.id, after=after)
+    await audit.record(connection, actor=by, act=audit.AuditAction.KEY_CREATED, subject=made.id, after=after)
     return made, secret
 
 
@@ -91,7 +91,7 @@ class NotRotated(StrEnum):
 
 async def rotate_key(
     connection: AsyncConnection, key: str, *, overlap_s: int, expires_at: datetime | None, by: str
-) -> tuple[Key, str, Key] | NotRotated:
+) -> tuple[ApiKey, str, ApiKey] | NotRotated:
     """Make a key that may do what another may, and let the other end after an overlap.
 
     Returns the new one, itself, and the old one as it is now. Of several calls at once one makes a successor.
@@ -101,7 +101,7 @@ async def rotate_key(
         return NotRotated.ENDED
     if await keys.has_successor(connection, old.id):
         return NotRotated.HAS_SUCCESSOR
-    made, secret = await make_key(
+    made, secret = await create_key(
         connection,
         name=old.name,
         scopes=old.scopes,
@@ -110,11 +110,11 @@ async def rotate_key(
         by=by,
         replaces=old.id,
     )
-    ending = await keys.let_expire(connection, old.id, seconds=overlap_s)
+    ending = await keys.set_expiry(connection, old.id, seconds=overlap_s)
     await audit.record(
         connection,
         actor=by,
-        act=audit.Act.KEY_ROTATED,
+        act=audit.AuditAction.KEY_ROTATED,
         subject=old.id,
         before=audit_view(old),
         after={**audit_view(ending), "replaced_by": made.id},
@@ -122,11 +122,11 @@ async def rotate_key(
     return made, secret, ending
 
 
-async def revoke_key(connection: AsyncConnection, key: Key, *, by: str) -> Key | None:
+async def revoke_key(connection: AsyncConnection, key: ApiKey, *, by: str) -> ApiKey | None:
     """Revoke a key for good, or return None when it already was."""
     revoked = await keys.revoke(connection, key.id)
     if revoked is not None:
         await audit.record(
-            connection, actor=by, act=audit.Act.KEY_REVOKED, subject=key.id, before=audit_view(key)
+            connection, actor=by, act=audit.AuditAction.KEY_REVOKED, subject=key.id, before=audit_view(key)
         )
     return revoked

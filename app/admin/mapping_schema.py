@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from app.admin.inputs import name_word
+from app.admin.inputs import name_problem_code
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.destination import Region
 from app.domain.mapping.fields import FIELDS
-from app.domain.mapping.lint import oddities
-from app.domain.observed.event_schema import Catalogue, doubts
+from app.domain.mapping.lint import lint
+from app.domain.observed.event_schema import EventSchema, schema_mismatches
 from app.store.mappings import Document
 
 _PIPES = (
@@ -89,20 +89,22 @@ def name_problem(name: Any) -> str | None:
         return "missing"
     if not isinstance(name, str):
         return "not_a_string"
-    return name_word(name)
+    return name_problem_code(name)
 
 
-def hints(document: Document, region: Region, catalogue: Catalogue | None = None) -> list[dict[str, str]]:
+def draft_warnings(
+    document: Document, region: Region, catalogue: EventSchema | None = None
+) -> list[dict[str, str]]:
     """Return what looks odd about a draft: no rule is broken, so nothing is refused, but most are slips.
 
     The words of `oddities`; and, where a catalogue is given, paths that no recent event had or that held
     another type.
     """
-    odd = [{"code": one.code, "field": one.field} for one in oddities(document, region)]
+    odd = [{"code": one.code, "field": one.field} for one in lint(document, region)]
     return odd + _doubted(document, catalogue)
 
 
-def _doubted(document: Document, catalogue: Catalogue | None) -> list[dict[str, str]]:
+def _doubted(document: Document, catalogue: EventSchema | None) -> list[dict[str, str]]:
     if catalogue is None:
         return []
-    return [{"code": doubt.code, "field": doubt.field} for doubt in doubts(document, catalogue)]
+    return [{"code": doubt.code, "field": doubt.field} for doubt in schema_mismatches(document, catalogue)]

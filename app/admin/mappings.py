@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin import publishing
 from app.admin.mapping_schema import name_problem
-from app.admin.refusals import Field, Refusal, Word
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.ids import DestinationId, MappingId
 from app.domain.mapping.document import check_draft
 from app.store import audit, destinations, mappings
@@ -21,19 +21,21 @@ def valid_draft(draft: Document) -> Document:
     word = name_problem(draft.get("name"))
     wrong = check_draft(dict(draft))
     if word is not None and not any(problem.path == "name" for problem in wrong):
-        raise Refusal(Word.INVALID, "A mapping needs a name of printable characters.", Field("name", word))
+        raise Refusal(
+            ErrorCode.INVALID, "A mapping needs a name of printable characters.", FieldProblem("name", word)
+        )
     if wrong:
-        raise publishing.refused(Word.INVALID, wrong)
+        raise publishing.refusal_of_document(ErrorCode.INVALID, wrong)
     return draft
 
 
-async def make_mapping(
+async def create_mapping(
     connection: AsyncConnection, destination: DestinationId, mapping: MappingId, draft: Document, *, by: str
 ) -> None:
     """Make a mapping under an id that nothing has yet; nothing of it is published."""
     await mappings.create(connection, mapping, destination, draft)
-    await note_mapping(
-        connection, by, audit.Act.MAPPING_CREATED, destination, mapping, before=None, after=draft
+    await record_mapping_audit(
+        connection, by, audit.AuditAction.MAPPING_CREATED, destination, mapping, before=None, after=draft
     )
 
 
@@ -44,10 +46,10 @@ async def change_mapping(
     if draft == before.draft:
         return
     await mappings.change_draft(connection, before.id, draft)
-    await note_mapping(
+    await record_mapping_audit(
         connection,
         by,
-        audit.Act.MAPPING_CHANGED,
+        audit.AuditAction.MAPPING_CHANGED,
         before.destination,
         before.id,
         before=before.draft,
@@ -59,10 +61,10 @@ async def archive_mapping(connection: AsyncConnection, before: StoredMapping, *,
     """Let a mapping take no more events; those accepted with it are delivered all the same."""
     await mappings.archive(connection, before.id)
     await destinations.count_published(connection, before.destination)
-    await note_mapping(
+    await record_mapping_audit(
         connection,
         by,
-        audit.Act.MAPPING_ARCHIVED,
+        audit.AuditAction.MAPPING_ARCHIVED,
         before.destination,
         before.id,
         before=before.draft,
@@ -76,29 +78,29 @@ async def publish_mapping(
     """Let events use the draft from now on, and return its version. Raises Refusal as `publish` does."""
     version = await publishing.publish(connection, destination, before, by)
     if version != before.published_version:
-        await note_mapping(
+        await record_mapping_audit(
             connection,
             by,
-            audit.Act.MAPPING_PUBLISHED,
+            audit.AuditAction.MAPPING_PUBLISHED,
             destination.id,
             before.id,
-            before=published_of(before),
+            before=published_document(before),
             after={**before.draft, "published_version": version},
         )
     return version
 
 
-def published_of(mapping: StoredMapping) -> Document | None:
+def published_document(mapping: StoredMapping) -> Document | None:
     """Return what events use of a mapping, with its version, as the audit keeps it."""
     if mapping.published is None:
         return None
     return {**mapping.published, "published_version": mapping.published_version}
 
 
-async def note_mapping(
+async def record_mapping_audit(
     connection: AsyncConnection,
     actor: str,
-    act: audit.Act,
+    act: audit.AuditAction,
     destination: str,
     mapping: str,
     *,

@@ -6,7 +6,7 @@ from typing import Literal
 
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.domain.destination import REGION_NAMES, State
-from app.store.amazon_accounts import Account, Confirmation
+from app.store.amazon_accounts import AmazonAccount, Confirmation
 from app.store.destinations import Destination
 
 Status = Literal["ok", "failed", "unknown"]
@@ -18,7 +18,7 @@ ENTITY_HINT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PreflightCheck:
     """One thing to check: how it stands, what to do in a sentence, and who can do it."""
 
     name: str
@@ -28,12 +28,12 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class PreflightFacts:
     """Everything that the lines look at. `asked` is what Amazon answered just now, None where not asked."""
 
     destination: Destination
     configured: bool
-    account: Account | None
+    account: AmazonAccount | None
     asked: Visible | NotVisible | CannotTell | None
     confirmed: Mapping[str, Confirmation]
     accepted: bool
@@ -41,7 +41,7 @@ class Known:
     seconds_apart: float
 
 
-def checklist(known: Known) -> list[Line]:
+def run_preflight(known: PreflightFacts) -> list[PreflightCheck]:
     """Return every line, in the order in which one would work through them."""
     return [
         _credentials(known),
@@ -58,10 +58,12 @@ def checklist(known: Known) -> list[Line]:
     ]
 
 
-def _credentials(known: Known) -> Line:
+def _credentials(known: PreflightFacts) -> PreflightCheck:
     if known.configured:
-        return Line("credentials", "ok", "The Amazon application's id and secret are set.", "operator")
-    return Line(
+        return PreflightCheck(
+            "credentials", "ok", "The Amazon application's id and secret are set.", "operator"
+        )
+    return PreflightCheck(
         "credentials", "failed", "Set AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET and restart.", "operator"
     )
 
@@ -78,38 +80,46 @@ _NOT_FOUND = (
 )
 
 
-def _sign_in(known: Known) -> Line:
+def _sign_in(known: PreflightFacts) -> PreflightCheck:
     match known.destination.sign_in:
         case "valid":
-            return Line("sign_in", "ok", "Amazon showed this advertiser to the signed-in user.", "advertiser")
+            return PreflightCheck(
+                "sign_in", "ok", "Amazon showed this advertiser to the signed-in user.", "advertiser"
+            )
         case "broken" if known.destination.sign_in_reason == "endpoint_not_found":
-            return Line("sign_in", "ok", "The sign-in is in order; see account.", "advertiser")
+            return PreflightCheck("sign_in", "ok", "The sign-in is in order; see account.", "advertiser")
         case "broken":
             why = _REASONS[known.destination.sign_in_reason or "revoked"]
-            return Line("sign_in", "failed", f"{why} Connect again; events wait meanwhile.", "advertiser")
+            return PreflightCheck(
+                "sign_in", "failed", f"{why} Connect again; events wait meanwhile.", "advertiser"
+            )
         case _:
-            return Line(
+            return PreflightCheck(
                 "sign_in", "failed", "Connect the destination and click Allow at Amazon.", "advertiser"
             )
 
 
-def _account(known: Known) -> Line:
+def _account(known: PreflightFacts) -> PreflightCheck:
     if known.destination.sign_in_reason == "endpoint_not_found":
-        return Line("account", "failed", _NOT_FOUND, "team")
+        return PreflightCheck("account", "failed", _NOT_FOUND, "team")
     match known.asked:
         case Visible(name=name):
             called = _called(name)
-            return Line("account", "ok", f"Amazon shows this advertiser{called}.", "advertiser")
+            return PreflightCheck("account", "ok", f"Amazon shows this advertiser{called}.", "advertiser")
         case NotVisible(ids=ids):
-            return Line("account", "failed", not_visible(ids), "advertiser")
+            return PreflightCheck("account", "failed", not_visible_sentence(ids), "advertiser")
         case CannotTell():
-            return Line("account", "unknown", "Amazon could not be asked just now. Look again.", "nobody")
+            return PreflightCheck(
+                "account", "unknown", "Amazon could not be asked just now. Look again.", "nobody"
+            )
         case None if known.account is not None:
             called = _called(known.account.name)
             day = known.account.seen_at.strftime("%Y-%m-%d")
-            return Line("account", "ok", f"Amazon showed this advertiser{called}, on {day}.", "advertiser")
+            return PreflightCheck(
+                "account", "ok", f"Amazon showed this advertiser{called}, on {day}.", "advertiser"
+            )
         case None:
-            return Line(
+            return PreflightCheck(
                 "account", "unknown", "Amazon is asked when the destination is connected.", "advertiser"
             )
 
@@ -119,41 +129,43 @@ def _called(name: str | None) -> str:
     return f", called {name}" if name and "***" not in name else ""
 
 
-def not_visible(ids: tuple[str, ...]) -> str:
+def not_visible_sentence(ids: tuple[str, ...]) -> str:
     """Say which advertisers the sign-in sees instead."""
     seen = f"It sees {', '.join(ids)}." if ids else "It sees no advertiser in this region."
     return f"The signed-in user does not see this advertiser id. {seen} {ENTITY_HINT}"
 
 
-def _region(known: Known) -> Line:
+def _region(known: PreflightFacts) -> PreflightCheck:
     region = REGION_NAMES[known.destination.region]
     if isinstance(known.asked, NotVisible) and not known.asked.ids:
         detail = f"The signed-in user has no advertiser in {region}: is the account in another region?"
-        return Line("region", "failed", detail, "team")
+        return PreflightCheck("region", "failed", detail, "team")
     if isinstance(known.asked, Visible) or known.account is not None:
-        return Line("region", "ok", f"The account was found in {region}.", "team")
-    return Line("region", "unknown", f"Whether the account is in {region} shows when connecting.", "team")
+        return PreflightCheck("region", "ok", f"The account was found in {region}.", "team")
+    return PreflightCheck(
+        "region", "unknown", f"Whether the account is in {region} shows when connecting.", "team"
+    )
 
 
-def _currency(known: Known) -> Line:
+def _currency(known: PreflightFacts) -> PreflightCheck:
     ours = known.destination.currency
     said = known.asked.currency if isinstance(known.asked, Visible) else None
     theirs = said or (known.account.currency if known.account else None)
     if theirs is None:
         detail = f"Amazon has not said the account's currency. Check that it is {ours}."
-        return Line("currency", "unknown", detail, "team")
+        return PreflightCheck("currency", "unknown", detail, "team")
     if theirs == ours:
-        return Line("currency", "ok", f"The account is kept in {ours}, as here.", "team")
+        return PreflightCheck("currency", "ok", f"The account is kept in {ours}, as here.", "team")
     detail = f"Amazon keeps the account in {theirs}, the destination says {ours}. Change it here."
-    return Line("currency", "failed", detail, "team")
+    return PreflightCheck("currency", "failed", detail, "team")
 
 
-def _permission(known: Known) -> Line:
+def _permission(known: PreflightFacts) -> PreflightCheck:
     if known.destination.sign_in_reason == "forbidden":
         detail = "Let the signed-in user edit in Amazon's Events manager, then connect again."
-        return Line("permission", "failed", detail, "advertiser")
+        return PreflightCheck("permission", "failed", detail, "advertiser")
     if known.delivered:
-        return Line("permission", "ok", "Amazon took events from the signed-in user.", "advertiser")
+        return PreflightCheck("permission", "ok", "Amazon took events from the signed-in user.", "advertiser")
     return _confirmed(
         known,
         "permission",
@@ -162,9 +174,9 @@ def _permission(known: Known) -> Line:
     )
 
 
-def _terms(known: Known) -> Line:
+def _terms(known: PreflightFacts) -> PreflightCheck:
     if known.delivered:
-        return Line("terms", "ok", "Amazon took events, so its terms were accepted.", "advertiser")
+        return PreflightCheck("terms", "ok", "Amazon took events, so its terms were accepted.", "advertiser")
     return _confirmed(
         known,
         "terms",
@@ -173,41 +185,41 @@ def _terms(known: Known) -> Line:
     )
 
 
-def _confirmed(known: Known, what: str, said: str, otherwise: str) -> Line:
+def _confirmed(known: PreflightFacts, what: str, said: str, otherwise: str) -> PreflightCheck:
     found = known.confirmed.get(what)
     if found is None:
-        return Line(what, "unknown", otherwise, "advertiser")
+        return PreflightCheck(what, "unknown", otherwise, "advertiser")
     day = found.at.strftime("%Y-%m-%d")
-    return Line(what, "ok", f"{found.by} confirmed on {day} that {said}.", "advertiser")
+    return PreflightCheck(what, "ok", f"{found.by} confirmed on {day} that {said}.", "advertiser")
 
 
-def _mapping(known: Known) -> Line:
+def _mapping(known: PreflightFacts) -> PreflightCheck:
     if number := known.destination.published_mappings:
-        return Line("mapping", "ok", f"Published mappings: {number}.", "team")
-    return Line("mapping", "failed", "Publish a mapping.", "team")
+        return PreflightCheck("mapping", "ok", f"Published mappings: {number}.", "team")
+    return PreflightCheck("mapping", "failed", "Publish a mapping.", "team")
 
 
-def _state(known: Known) -> Line:
+def _state(known: PreflightFacts) -> PreflightCheck:
     match known.destination.state:
         case State.ACTIVE:
-            return Line("state", "ok", "Events are sent as they come.", "team")
+            return PreflightCheck("state", "ok", "Events are sent as they come.", "team")
         case State.PAUSED:
-            return Line("state", "failed", "It is paused: events wait. Resume it.", "team")
+            return PreflightCheck("state", "failed", "It is paused: events wait. Resume it.", "team")
         case State.ARCHIVED:
-            return Line("state", "failed", "It was deleted; make a new one.", "team")
+            return PreflightCheck("state", "failed", "It was deleted; make a new one.", "team")
         case State.DRAFT | State.CONNECTED | State.NEEDS_RECONNECT:
-            return Line("state", "failed", "The lines above say what is missing.", "team")
+            return PreflightCheck("state", "failed", "The lines above say what is missing.", "team")
 
 
-def _first_event(known: Known) -> Line:
+def _first_event(known: PreflightFacts) -> PreflightCheck:
     if known.delivered:
         detail = f"Amazon took {known.delivered:,}. Its Events manager shows them up to two hours later."
-        return Line("first_event", "ok", detail, "journey")
+        return PreflightCheck("first_event", "ok", detail, "journey")
     if known.accepted:
-        return Line(
+        return PreflightCheck(
             "first_event", "unknown", "Events were accepted here; none has reached Amazon yet.", "journey"
         )
-    return Line(
+    return PreflightCheck(
         "first_event",
         "unknown",
         "No event has come yet. Send one; Amazon's Events manager shows it up to two hours later.",
@@ -215,11 +227,11 @@ def _first_event(known: Known) -> Line:
     )
 
 
-def _clock(known: Known) -> Line:
+def _clock(known: PreflightFacts) -> PreflightCheck:
     apart = abs(known.seconds_apart)
     if apart <= CLOCK_TOLERANCE_S:
-        return Line("clock", "ok", "This machine and the database agree on the time.", "operator")
-    return Line(
+        return PreflightCheck("clock", "ok", "This machine and the database agree on the time.", "operator")
+    return PreflightCheck(
         "clock",
         "failed",
         f"This machine and the database are {apart:.0f} seconds apart: events may be refused as future ones. "

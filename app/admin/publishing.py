@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.refusals import Field, Refusal, Word, word_of
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal, field_problem_of
 from app.domain.destination import State
 from app.domain.ids import AdvertiserId, DestinationId
-from app.domain.mapping.document import Mapping, Problem, compile_mapping
+from app.domain.mapping.document import Mapping, MappingProblem, compile_mapping
 from app.domain.mapping.near_match import near_miss
 from app.store import destinations, event_names, mappings
 from app.store.destinations import Destination
@@ -15,28 +15,32 @@ from app.store.event_names import Pin
 from app.store.mappings import Document, StoredMapping
 
 
-def refused(word: Word, problems: Sequence[Problem], *, at: str = "") -> Refusal:
+def refusal_of_document(word: ErrorCode, problems: Sequence[MappingProblem], *, at: str = "") -> Refusal:
     """Return the refusal of a mapping document: every problem as a field, and what to do as the sentence.
 
     `at` says where in the request the document stood, when it was not the body itself.
     """
     sentences = " ".join(dict.fromkeys(f"{one.path or 'mapping'}: {one.sentence}" for one in problems))
     fields = (
-        Field(".".join(part for part in (at, one.path) if part) or "body", word_of(one.problem))
+        FieldProblem(
+            ".".join(part for part in (at, one.path) if part) or "body", field_problem_of(one.problem)
+        )
         for one in problems
     )
     return Refusal(word, sentences, *fields)
 
 
-def compiled(document: Document, word: Word = Word.NOT_PUBLISHABLE, *, at: str = "") -> Mapping:
+def compile_or_refuse(
+    document: Document, word: ErrorCode = ErrorCode.NOT_PUBLISHABLE, *, at: str = ""
+) -> Mapping:
     """Return a document compiled. Raises Refusal (422) with everything that keeps it from being so."""
     made = compile_mapping(dict(document))
     if isinstance(made, Mapping):
         return made
-    raise refused(word, made, at=at)
+    raise refusal_of_document(word, made, at=at)
 
 
-async def hold_advertiser(connection: AsyncConnection, destination: Destination) -> Destination:
+async def lock_advertiser(connection: AsyncConnection, destination: Destination) -> Destination:
     """Hold every destination of an advertiser, in order, and return this one as it is now.
 
     Pins belong to the advertiser, so two publishes of its destinations must take turns; always in one
@@ -50,7 +54,7 @@ async def hold_advertiser(connection: AsyncConnection, destination: Destination)
         now = await destinations.find(connection, destination.id)
         assert now is not None
         destination = now
-    raise Refusal(Word.DESTINATION_ARCHIVED)
+    raise Refusal(ErrorCode.DESTINATION_ARCHIVED)
 
 
 async def pin(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Mapping) -> None:
@@ -63,7 +67,7 @@ async def pin(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Ma
         return
     pinned, new = await event_names.pin(connection, advertiser, event_type, mapping.event_name)
     if pinned.name != mapping.event_name:
-        raise conflict(pinned, mapping.event_name)
+        raise name_conflict(pinned, mapping.event_name)
     if new:
         await destinations.touch_advertiser(connection, advertiser)
 
@@ -75,27 +79,27 @@ _NEAR = {
 }
 
 
-def conflict(pinned: Pin, name: str) -> Refusal:
+def name_conflict(pinned: Pin, name: str) -> Refusal:
     """Return the refusal of a second name, with the first one shown, and said how near the two are."""
     near = near_miss(name, pinned.name)
     return Refusal(
-        Word.EVENT_NAME_CONFLICT,
+        ErrorCode.EVENT_NAME_CONFLICT,
         f"For this advertiser, events of type {pinned.event_type} are named {pinned.name!r}. "
         f"{_NEAR.get(near or '', '')}Use that name, or rename the pinned one.",
-        Field("event_name", "event_name_conflict"),
+        FieldProblem("event_name", "event_name_conflict"),
         pinned_name=pinned.name,
         event_type=pinned.event_type,
         near_miss=near,
     )
 
 
-async def pin_again(
+async def pin_for_advertiser(
     connection: AsyncConnection, destination: DestinationId, advertiser: AdvertiserId
 ) -> None:
     """Pin the names of a destination's published mappings for the advertiser it moves to."""
     for mapping in await mappings.published_of(connection, [destination]):
         assert mapping.published is not None
-        await pin(connection, advertiser, compiled(mapping.published))
+        await pin(connection, advertiser, compile_or_refuse(mapping.published))
 
 
 async def publish(
@@ -105,7 +109,7 @@ async def publish(
 
     A draft that is published already stays that version: publishing twice is one act.
     """
-    made = compiled(mapping.draft)
+    made = compile_or_refuse(mapping.draft)
     if mapping.published_version is not None and mapping.draft == mapping.published:
         return mapping.published_version
     await pin(connection, destination.advertiser_id, made)
@@ -120,11 +124,13 @@ async def roll_back(
     """Let events use an earlier version again; the draft and the other versions stay. Raises Refusal."""
     found = await mappings.version(connection, mapping.id, version)
     if found is None:
-        raise Refusal(Word.INVALID, "The mapping has no such version.", Field("version", "unknown"))
+        raise Refusal(
+            ErrorCode.INVALID, "The mapping has no such version.", FieldProblem("version", "unknown")
+        )
     if mapping.published_version == version:
         return
     # A version from before a rename has a name that may not be used any more, however old its right to it.
-    await pin(connection, destination.advertiser_id, compiled(found.document))
+    await pin(connection, destination.advertiser_id, compile_or_refuse(found.document))
     await mappings.point_at(connection, mapping.id, version)
     await destinations.count_published(connection, destination.id)
 
@@ -141,7 +147,7 @@ async def rename(
     ids = [destination.id for destination in await destinations.of_advertiser(connection, advertiser)]
     before = await event_names.lock(connection, advertiser, event_type)
     if before is None:
-        raise Refusal(Word.NOT_FOUND, "No name is pinned for this advertiser and event type.")
+        raise Refusal(ErrorCode.NOT_FOUND, "No name is pinned for this advertiser and event type.")
     if before.name == to:
         return before, [], []
     await event_names.rename(connection, advertiser, event_type, to)

@@ -11,14 +11,14 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class FieldProblem:
     """One field that was refused: its path in the request, and a stable word for why."""
 
     field: str
     problem: str
 
 
-class Word(StrEnum):
+class ErrorCode(StrEnum):
     """What went wrong; the values are part of the public API."""
 
     MALFORMED = "malformed"
@@ -58,57 +58,57 @@ class Word(StrEnum):
     HTTP_VERSION_NOT_SUPPORTED = "http_version_not_supported"
 
 
-SENTENCES: Mapping[Word, str] = {
-    Word.MALFORMED: "The request cannot be read.",
-    Word.CREDENTIALS_AMBIGUOUS: "Send one key, once: the request carries several.",
-    Word.INVALID_STATE: (
+SENTENCES: Mapping[ErrorCode, str] = {
+    ErrorCode.MALFORMED: "The request cannot be read.",
+    ErrorCode.CREDENTIALS_AMBIGUOUS: "Send one key, once: the request carries several.",
+    ErrorCode.INVALID_STATE: (
         "This sign-in is unknown, finished or older than ten minutes; start it again with connect."
     ),
-    Word.ACCESS_DENIED: "Access was not allowed at Amazon. Start again and click Allow.",
-    Word.SIGN_IN_FAILED: "Amazon did not complete the sign-in. Start it again with connect.",
-    Word.UNAUTHORIZED: "Send a valid key as Bearer token, X-Api-Key, or password of Basic.",
-    Word.FORBIDDEN: "This key lacks the scope for that.",
-    Word.NOT_FOUND: "Nothing is here, or this key may not see it.",
-    Word.METHOD_NOT_ALLOWED: "This address does not take that method.",
-    Word.DESTINATION_ARCHIVED: "The destination was deleted; nothing about it changes any more.",
-    Word.DESTINATION_FIXED: (
+    ErrorCode.ACCESS_DENIED: "Access was not allowed at Amazon. Start again and click Allow.",
+    ErrorCode.SIGN_IN_FAILED: "Amazon did not complete the sign-in. Start it again with connect.",
+    ErrorCode.UNAUTHORIZED: "Send a valid key as Bearer token, X-Api-Key, or password of Basic.",
+    ErrorCode.FORBIDDEN: "This key lacks the scope for that.",
+    ErrorCode.NOT_FOUND: "Nothing is here, or this key may not see it.",
+    ErrorCode.METHOD_NOT_ALLOWED: "This address does not take that method.",
+    ErrorCode.DESTINATION_ARCHIVED: "The destination was deleted; nothing about it changes any more.",
+    ErrorCode.DESTINATION_FIXED: (
         "Advertiser id and region can change only on a draft that never took an event. Make a new "
         "destination instead."
     ),
-    Word.DESTINATION_CHANGED: "The destination changed while the sign-in was under way; connect it again.",
-    Word.EVENTS_WAITING: "Events wait for this destination; delete with discard=true to give them up.",
-    Word.MAPPING_ARCHIVED: "The mapping was deleted; nothing about it changes any more.",
-    Word.KEY_ENDED: "The key is revoked or has expired; make a new one.",
-    Word.KEY_ROTATED: (
+    ErrorCode.DESTINATION_CHANGED: "The destination changed while the sign-in was under way; connect it again.",
+    ErrorCode.EVENTS_WAITING: "Events wait for this destination; delete with discard=true to give them up.",
+    ErrorCode.MAPPING_ARCHIVED: "The mapping was deleted; nothing about it changes any more.",
+    ErrorCode.KEY_ENDED: "The key is revoked or has expired; make a new one.",
+    ErrorCode.KEY_ROTATED: (
         "The key was rotated before; rotate the key that replaces it, or revoke that one first."
     ),
-    Word.EVENT_NAME_CONFLICT: "Another event name is pinned for this advertiser and event type.",
-    Word.ADVERTISER_NOT_VISIBLE: (
+    ErrorCode.EVENT_NAME_CONFLICT: "Another event name is pinned for this advertiser and event type.",
+    ErrorCode.ADVERTISER_NOT_VISIBLE: (
         "The Amazon user who signed in cannot see this advertiser id in this region. Check the id and "
         "the region, or sign in as a user with access. The destination stays as it was."
     ),
-    Word.EVENT_AMBIGUOUS: "The event id stands under several mappings; name mapping_id.",
-    Word.STALE: "Someone changed it since it was read; read it again and repeat the change.",
-    Word.TOO_SLOW: "The request did not arrive within the time for it; the connection was closed.",
-    Word.TOO_LARGE: "The body is larger than this address takes.",
-    Word.TOO_MANY_EVENTS: "Send at most 5,000 events in a request.",
-    Word.UNSUPPORTED_MEDIA_TYPE: "Send the body as application/json, without Content-Encoding.",
-    Word.EXPECTATION_FAILED: "The only supported expectation is 100-continue.",
-    Word.INVALID: "The request was read, but what it says cannot be done; see fields.",
-    Word.NOT_PUBLISHABLE: "The mapping lacks what publishing needs; see fields.",
-    Word.TOO_MANY_REQUESTS: "Slow down and try again after the time in Retry-After.",
-    Word.HEAD_TOO_LARGE: "Request line and headers together are longer than is taken.",
-    Word.INTERNAL: "Something broke here. The request id leads to its trace in the log.",
-    Word.NOT_IMPLEMENTED: "CONNECT and transfer codings other than chunked are not supported.",
-    Word.AMAZON_UNAVAILABLE: (
+    ErrorCode.EVENT_AMBIGUOUS: "The event id stands under several mappings; name mapping_id.",
+    ErrorCode.STALE: "Someone changed it since it was read; read it again and repeat the change.",
+    ErrorCode.TOO_SLOW: "The request did not arrive within the time for it; the connection was closed.",
+    ErrorCode.TOO_LARGE: "The body is larger than this address takes.",
+    ErrorCode.TOO_MANY_EVENTS: "Send at most 5,000 events in a request.",
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE: "Send the body as application/json, without Content-Encoding.",
+    ErrorCode.EXPECTATION_FAILED: "The only supported expectation is 100-continue.",
+    ErrorCode.INVALID: "The request was read, but what it says cannot be done; see fields.",
+    ErrorCode.NOT_PUBLISHABLE: "The mapping lacks what publishing needs; see fields.",
+    ErrorCode.TOO_MANY_REQUESTS: "Slow down and try again after the time in Retry-After.",
+    ErrorCode.HEAD_TOO_LARGE: "Request line and headers together are longer than is taken.",
+    ErrorCode.INTERNAL: "Something broke here. The request id leads to its trace in the log.",
+    ErrorCode.NOT_IMPLEMENTED: "CONNECT and transfer codings other than chunked are not supported.",
+    ErrorCode.AMAZON_UNAVAILABLE: (
         "Amazon could not be asked just now. Nothing was changed; connect again in a minute."
     ),
-    Word.AMAZON_CLIENT_INVALID: (
+    ErrorCode.AMAZON_CLIENT_INVALID: (
         "Amazon does not know this application or its secret. Nothing was changed; the operator must "
         "check AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET."
     ),
-    Word.HTTP_VERSION_NOT_SUPPORTED: "Send the request as HTTP/1.1 or HTTP/1.0.",
-    Word.UNAVAILABLE: "The database cannot be reached just now; try again in a moment.",
+    ErrorCode.HTTP_VERSION_NOT_SUPPORTED: "Send the request as HTTP/1.1 or HTTP/1.0.",
+    ErrorCode.UNAVAILABLE: "The database cannot be reached just now; try again in a moment.",
 }
 """The sentence of each code, for a place that has no better one."""
 
@@ -117,9 +117,9 @@ SENTENCES: Mapping[Word, str] = {
 class Problem:
     """One refusal. `extra` members are added to the error shape; `retry_after` is in seconds."""
 
-    word: Word
+    word: ErrorCode
     detail: str | None = None
-    fields: Sequence[Field] = ()
+    fields: Sequence[FieldProblem] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
     retry_after: int | None = None
 
@@ -132,7 +132,9 @@ class Problem:
 class Refusal(Exception):
     """Ends a use case with a problem. Raised inside a transaction, it rolls back what was done so far."""
 
-    def __init__(self, word: Word, detail: str | None = None, *fields: Field, **extra: Any) -> None:
+    def __init__(
+        self, word: ErrorCode, detail: str | None = None, *fields: FieldProblem, **extra: Any
+    ) -> None:
         super().__init__(word)
         self.problem = Problem(word, detail, fields, extra)
 
@@ -144,7 +146,7 @@ class Refusal(Exception):
         return refusal
 
 
-def body_of(problem: Problem) -> dict[str, Any]:
+def error_body(problem: Problem) -> dict[str, Any]:
     """Return the one error shape of the API."""
     return {
         "error": problem.word.value,
@@ -158,6 +160,6 @@ def body_of(problem: Problem) -> dict[str, Any]:
 _SAME: Mapping[str, str] = {"unknown_member": "unknown_field", "required": "missing"}
 
 
-def word_of(mapping_problem: str) -> str:
+def field_problem_of(mapping_problem: str) -> str:
     """Return the word that the API says for a problem of a mapping document."""
     return _SAME.get(mapping_problem, mapping_problem)

@@ -14,7 +14,7 @@ MOST = 50_000  # events of one transaction; the rest follow in further ones
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayResult:
     """What a replay did, or would do. `seconds`: until the last of it is sent, at the lane's pace.
 
     `matched = replayed + too_old + forgotten + remaining`.
@@ -34,14 +34,14 @@ async def replay(
     connection: RoadConnection,
     number: DestinationNumber,
     lane: LaneId,
-    wanted: replays.Filter,
+    wanted: replays.ReplayFilter,
     *,
     max_age: timedelta,
     writer: int,
     by: str,
     dry_run: bool,
     most: int = MOST,
-) -> Replayed:
+) -> ReplayResult:
     """Put what a filter names back on the road for `by`, within the caller's transaction. Twice is once.
 
     What is past the age limit, and what has no data key any more, stays where it is and is counted.
@@ -53,14 +53,14 @@ async def replay(
     if not dry_run:
         replay_id = f"rpl_{secrets.token_hex(10)}"
         this = await replays.begin(connection, replay_id, number, wanted, by=by)
-        moved, delta = await replays.put_back(
+        moved, delta = await replays.requeue(
             connection, number, wanted, max_age=max_age, most=most, replay=this
         )
         await replays.finish(connection, this, moved)
         await counts.add(connection, writer, {number: delta})
     # A replay of nothing takes no request, whatever still waits from an earlier one.
     requests, seconds = await _time_of(connection, lane, moved + before) if moved else (0, 0.0)
-    return Replayed(
+    return ReplayResult(
         matched=found.matched,
         replayed=moved,
         too_old=found.too_old,
@@ -72,7 +72,7 @@ async def replay(
     )
 
 
-def together(first: Replayed, last: Replayed, replayed: int) -> Replayed:
+def together(first: ReplayResult, last: ReplayResult, replayed: int) -> ReplayResult:
     """Return the result of a replay in several transactions, `replayed` events in all of them."""
     return replace(
         first, replayed=replayed, remaining=last.remaining, requests=last.requests, seconds=last.seconds
@@ -82,7 +82,7 @@ def together(first: Replayed, last: Replayed, replayed: int) -> Replayed:
 async def _time_of(connection: RoadConnection, lane: LaneId, events: int) -> tuple[int, float]:
     """Return how many requests that takes at least, and the seconds, a fifth of the lane's pace for it."""
     requests = math.ceil(events / MAX_EVENTS)
-    terms = await lanes.terms(connection, lane)
+    terms = await lanes.pace_settings(connection, lane)
     rate = terms.limit.per_second if terms.limit is not None else 1.0
     if terms.learned_rate is not None:
         rate = min(rate, terms.learned_rate)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.amazon import messages
-from app.amazon.client import Answer, EventsClient
+from app.amazon.client import EventsClient, HttpAnswer
 from app.amazon.credentials import usable_token
 from app.amazon.reading import read_json
 from app.domain.destination import Region
-from app.domain.outcomes.outcome import Lost, Unauthorized
+from app.domain.outcomes.outcome import TransportError, Unauthorized
 
 QUERY_PATH = "/adsApi/v1/query/advertiserAccounts"
 PROFILES_PATH = "/v2/profiles"
@@ -62,7 +62,7 @@ class _Account:
 
 
 @dataclass(slots=True)
-class _Seen:
+class _AccountList:
     """The accounts of a list so far, and whether the list came to its end."""
 
     accounts: list[_Account] = field(default_factory=list)
@@ -90,18 +90,18 @@ async def find_advertiser(
     if not usable_token(access_token):
         return Unauthorized()
     queried = await _query_accounts(client, region, access_token, advertiser_id)
-    if isinstance(queried, _Seen) and (found := queried.find(advertiser_id)):
+    if isinstance(queried, _AccountList) and (found := queried.find(advertiser_id)):
         return found
     listed = await _list_by_profile(client, region, access_token, advertiser_id)
     match listed:
-        case _Seen():
+        case _AccountList():
             if found := listed.find(advertiser_id):
                 return found
-            if isinstance(queried, _Seen):
+            if isinstance(queried, _AccountList):
                 listed.accounts = [*queried.accounts, *listed.accounts]
                 listed.whole = listed.whole and queried.whole
             return NotVisible(_ids(listed)) if listed.whole else CannotTell("too_many")
-        case _ if isinstance(queried, _Seen):
+        case _ if isinstance(queried, _AccountList):
             return NotVisible(_ids(queried)) if queried.whole else CannotTell("too_many")
         case _:
             return listed
@@ -109,9 +109,9 @@ async def find_advertiser(
 
 async def _query_accounts(
     client: EventsClient, region: Region, access_token: str, wanted: str
-) -> _Seen | _Missing:
+) -> _AccountList | _Missing:
     """Read the account query page by page until the advertiser is found or the list ends."""
-    seen, token, tokens = _Seen(), None, set[str]()
+    seen, token, tokens = _AccountList(), None, set[str]()
     for _ in range(_MAX_PAGES):
         body = {"maxResults": _PAGE} | ({"nextToken": token} if token else {})
         answer = await client.ask(
@@ -141,14 +141,14 @@ async def _query_accounts(
 
 async def _list_by_profile(
     client: EventsClient, region: Region, access_token: str, wanted: str
-) -> _Seen | _Missing:
+) -> _AccountList | _Missing:
     """Read the DSP advertisers of every agency profile; a profile that fails leaves the list unfinished."""
     headers = client.headers(access_token, name="Amazon-Advertising-API-ClientId")
     profiles = _read(await client.ask(region, "GET", PROFILES_PATH, headers=headers, deadline_s=_DEADLINE_S))
     if not isinstance(profiles, list):
         return profiles if isinstance(profiles, CannotTell | Unauthorized) else CannotTell("unreadable")
     agencies = list(_agencies(profiles))
-    seen = _Seen(whole=len(agencies) <= _MAX_PROFILES)
+    seen = _AccountList(whole=len(agencies) <= _MAX_PROFILES)
     failed: _Missing | None = None
     for profile in agencies[:_MAX_PROFILES]:
         scoped = {**headers, "Amazon-Advertising-API-Scope": profile}
@@ -160,7 +160,7 @@ async def _list_by_profile(
 
 
 async def _list_advertisers(
-    client: EventsClient, region: Region, headers: dict[str, str], wanted: str, seen: _Seen
+    client: EventsClient, region: Region, headers: dict[str, str], wanted: str, seen: _AccountList
 ) -> _Missing | None:
     """Add one profile's advertisers to `seen`, or return why they could not be read.
 
@@ -182,7 +182,7 @@ async def _list_advertisers(
         found = [one for row in _objects(rows) if (one := _account(row)) not in seen.accounts]
         if filters:
             filters = {}
-            if not _Seen(found).find(wanted):
+            if not _AccountList(found).find(wanted):
                 continue
         known = len(seen.accounts)
         seen.accounts += found
@@ -220,7 +220,7 @@ def _account(row: dict[str, Any]) -> _Account:
     """Return an advertiser of either call; ids are text or numbers."""
     found = [row.get("advertiserAccountId"), row.get("advertiserId")]
     found += [other.get("dspAdvertiserId") for other in _objects(row.get("alternateIds"))]
-    name = messages.said(row.get("displayName") or row.get("name"), limit=200)
+    name = messages.scrub(row.get("displayName") or row.get("name"), limit=200)
     currency = row.get("currencyCode") or row.get("currency")
     return _Account(
         tuple(dict.fromkeys(text for one in found if (text := _id(one)))),
@@ -239,7 +239,7 @@ def _objects(rows: Any) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
-def _ids(seen: _Seen) -> tuple[str, ...]:
+def _ids(seen: _AccountList) -> tuple[str, ...]:
     """Return the ids that a destination can be given, the DSP number before the global id."""
     return tuple(dict.fromkeys(account.ids[-1] for account in seen.accounts if account.ids))[:_SHOWN]
 
@@ -247,15 +247,15 @@ def _ids(seen: _Seen) -> tuple[str, ...]:
 _MEANS = {403: "forbidden", 429: "throttled"}
 
 
-def _read(answer: Answer | Lost) -> Any:
+def _read(answer: HttpAnswer | TransportError) -> Any:
     """Return what an answer holds, or why it holds nothing."""
     match answer:
-        case Lost(why):
+        case TransportError(why):
             return CannotTell(why)
-        case Answer(status=200, body=body):
+        case HttpAnswer(status=200, body=body):
             read = read_json(body)
             return CannotTell("unreadable") if read is None else read
-        case Answer(status=401):
+        case HttpAnswer(status=401):
             return Unauthorized()
-        case Answer(status=status):
+        case HttpAnswer(status=status):
             return CannotTell(_MEANS.get(status, "amazon_error" if status >= 500 else "unexpected"))

@@ -16,7 +16,7 @@ from app.amazon.credentials import usable_token
 from app.amazon.http_connection import BodyTooLong, PooledTransport
 from app.amazon.transport import CONNECTIONS, BoundedTransport
 from app.domain.destination import Region
-from app.domain.outcomes.outcome import Lost, Sent, Unauthorized
+from app.domain.outcomes.outcome import SentRequest, TransportError, Unauthorized
 
 DEADLINE_S = 25.0  # of a whole call, connecting and reading to the last byte included
 _CONNECT_S = 5.0
@@ -24,7 +24,7 @@ _USER_AGENT = f"python-httpx/{httpx.__version__}"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """A whole answer of Amazon's. Its body may echo personal data and stays out of `repr`."""
 
     status: int
@@ -64,7 +64,7 @@ class EventsClient:
         advertiser_id: str,
         conversions: Sequence[bytes],
         deadline_s: float = DEADLINE_S,
-    ) -> Sent:
+    ) -> SentRequest:
         """Send these conversions in one request and return what came of it, within `deadline_s` seconds.
 
         Raises only for what a caller must not do (none or more than 500 conversions), and when cancelled.
@@ -73,16 +73,16 @@ class EventsClient:
         started = time.monotonic()
         if not usable_token(access_token):
             # It could not travel in a header; a fresh one can.
-            return Sent(Unauthorized(), None, None, 0)
+            return SentRequest(Unauthorized(), None, None, 0)
         headers = wire.event_headers(access_token, self._client_id, advertiser_id)
         answer = await self.ask(
             region, "POST", wire.EVENTS_PATH, headers=headers, content=body, deadline_s=deadline_s
         )
         took_ms = round((time.monotonic() - started) * 1000)
         match answer:
-            case Lost():
-                return Sent(answer, None, None, took_ms)
-            case Answer(status, reply_headers, reply_body):
+            case TransportError():
+                return SentRequest(answer, None, None, took_ms)
+            case HttpAnswer(status, reply_headers, reply_body):
                 reply = wire.read_reply(
                     status,
                     reply_headers,
@@ -91,7 +91,7 @@ class EventsClient:
                     conversions=conversions,
                     now=datetime.now(UTC),
                 )
-                return Sent(reply, status, wire.request_id(reply_headers), took_ms)
+                return SentRequest(reply, status, wire.request_id(reply_headers), took_ms)
 
     async def ask(
         self,
@@ -103,7 +103,7 @@ class EventsClient:
         content: bytes | None = None,
         params: Mapping[str, str] | None = None,
         deadline_s: float = DEADLINE_S,
-    ) -> Answer | Lost:
+    ) -> HttpAnswer | TransportError:
         """Make one call of the API and return its whole answer, or how it was lost; never retries."""
         request = httpx.Request(
             method,
@@ -119,16 +119,16 @@ class EventsClient:
             async with asyncio.timeout(deadline_s):
                 response = await self._transports[region].handle_async_request(request)
         except BodyTooLong:
-            return Lost("too_long")
+            return TransportError("too_long")
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
-            return Lost(
+            return TransportError(
                 "connect"
             )  # refused, unknown host, bad certificate, no free connection: nothing was sent
         except (TimeoutError, httpx.TimeoutException):
-            return Lost("timeout")
+            return TransportError("timeout")
         except (httpx.NetworkError, httpx.RemoteProtocolError):
-            return Lost("cut")  # reset, or ended before its announced length
-        return Answer(response.status_code, response.headers, response.content)
+            return TransportError("cut")  # reset, or ended before its announced length
+        return HttpAnswer(response.status_code, response.headers, response.content)
 
     def headers(self, access_token: str, *, name: str = "Amazon-Ads-ClientId") -> dict[str, str]:
         """Return the headers of every call but the events call; older calls name the client otherwise."""

@@ -68,7 +68,7 @@ _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,79}", re.ASCII)
 _PLACE = re.compile(r"[$./A-Za-z0-9_\[\]-]{1,200}", re.ASCII)
 
 
-def said(text: object, *, sent: Collection[str] = (), limit: int = MAX_MESSAGE) -> str:
+def scrub(text: object, *, sent: Collection[str] = (), limit: int = MAX_MESSAGE) -> str:
     """Return Amazon's sentence without what may be the event's, at most `limit` characters; "" for no text.
 
     `sent` are the values that went out (`values_sent`); each is taken out wherever it stands.
@@ -85,16 +85,16 @@ def said(text: object, *, sent: Collection[str] = (), limit: int = MAX_MESSAGE) 
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 
-def code(text: object, *, otherwise: str) -> str:
+def error_code(text: object, *, otherwise: str) -> str:
     """Return Amazon's error code, or `otherwise` where it does not look like one."""
-    if isinstance(text, str) and _CODE.fullmatch(text) and said(text) == text:
+    if isinstance(text, str) and _CODE.fullmatch(text) and scrub(text) == text:
         return text
     return otherwise
 
 
-def place(text: object, *, sent: Collection[str] = ()) -> str | None:
+def field_path(text: object, *, sent: Collection[str] = ()) -> str | None:
     """Return where in the event Amazon points to, or None where it does not look like a place."""
-    if isinstance(text, str) and _PLACE.fullmatch(text) and said(text, sent=sent) == text:
+    if isinstance(text, str) and _PLACE.fullmatch(text) and scrub(text, sent=sent) == text:
         return text
     return None
 

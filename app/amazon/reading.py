@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.domain.strict_json import Malformed, parse
+from app.domain.strict_json import MalformedJson, parse
 
 _MAX_DEPTH = 32  # the contract's deepest reply has nine levels
 
@@ -10,7 +10,7 @@ _MAX_DEPTH = 32  # the contract's deepest reply has nine levels
 def read_json(body: bytes) -> Any:
     """Return the value, or None where the text is not strict JSON (or is `null`, which says as little)."""
     match parse(body, max_depth=_MAX_DEPTH):
-        case Malformed():
+        case MalformedJson():
             return None
         case value:
             return value

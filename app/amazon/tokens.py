@@ -254,7 +254,7 @@ def _read_refusal(reply: dict[str, Any]) -> _Reply:
     if error in _OF_THE_CLIENT:
         return InvalidClient()
     if error in _OF_THE_REQUEST:
-        return _GrantRefused(error, messages.said(reply.get("error_description")))
+        return _GrantRefused(error, messages.scrub(reply.get("error_description")))
     return Unavailable("unexpected")
 
 

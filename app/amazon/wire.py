@@ -18,20 +18,20 @@ from app.amazon.reading import read_json
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import (
     ACCEPTED,
-    Accepted,
-    Answered,
-    Broken,
     Divisible,
-    Failed,
     Forbidden,
+    ItemAccepted,
+    ItemFailed,
+    ItemRefused,
+    ItemUnknown,
     Missing,
     Outcome,
-    Refused,
+    PerItemReply,
     Reply,
+    ServerError,
     Throttled,
     Unauthorized,
     Unexpected,
-    Unknown,
 )
 
 MAX_EVENTS = 500  # P12; the schema's own bound
@@ -145,7 +145,7 @@ def read_reply(
         case 429:
             return Throttled(retry_after(headers, now))
         case _ if status == 408 or 500 <= status <= 599:
-            return Broken("amazon_error", retry_after(headers, now))
+            return ServerError("amazon_error", retry_after(headers, now))
         case 404 | 301 | 302 | 307 | 308:  # a redirect of a POST says as little of the events
             return Missing(*_whole_error(body, f"HTTP_{status}", conversions))
         case _:
@@ -195,7 +195,7 @@ def _http_date(text: str | None) -> datetime | None:
 
 
 @dataclass(slots=True)
-class _Named:
+class _IndexEntries:
     """What the reply says of one index."""
 
     accepted: bool = False
@@ -209,11 +209,11 @@ def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Repl
     An empty body and an object without the two lists name nobody; any other body is not the contract's.
     """
     if _all_accepted(body, sent):
-        return Answered((ACCEPTED,) * sent)
+        return PerItemReply((ACCEPTED,) * sent)
     reply = read_json(body) if body.strip() else {}
     if not isinstance(reply, dict):
-        return Broken("amazon_unreadable")
-    named = [_Named() for _ in range(sent)]
+        return ServerError("amazon_unreadable")
+    named = [_IndexEntries() for _ in range(sent)]
     indexes: set[int] = set()
     for index, _ in _entries(reply.get("success")):
         indexes.add(index)
@@ -227,24 +227,24 @@ def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Repl
     if sent in indexes and 0 not in indexes and sent > 1:
         # Older generations count from one (contract §8.2). Believing such a reply would give every
         # conversion its neighbour's outcome, so it is not believed.
-        return Answered(tuple(Unknown("contradictory") for _ in named))
-    return Answered(tuple(_outcome(one, conversions[at : at + 1]) for at, one in enumerate(named)))
+        return PerItemReply(tuple(ItemUnknown("contradictory") for _ in named))
+    return PerItemReply(tuple(_outcome(one, conversions[at : at + 1]) for at, one in enumerate(named)))
 
 
-class _Row(msgspec.Struct, gc=False):
+class _SuccessRow(msgspec.Struct, gc=False):
     """An entry under `success`. The event's echo beside it decides nothing and is passed over."""
 
     index: int
 
 
-class _Taken(msgspec.Struct, forbid_unknown_fields=True):
+class _SuccessReply(msgspec.Struct, forbid_unknown_fields=True):
     """The reply as nearly every one is."""
 
-    success: list[_Row]
+    success: list[_SuccessRow]
     error: tuple[()] | None = None
 
 
-_taken = msgspec.json.Decoder(_Taken)
+_taken = msgspec.json.Decoder(_SuccessReply)
 
 
 def _all_accepted(body: bytes, sent: int) -> bool:
@@ -273,29 +273,29 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _outcome(one: _Named, conversion: Sequence[bytes]) -> Outcome:
+def _outcome(one: _IndexEntries, conversion: Sequence[bytes]) -> Outcome:
     match one.accepted, one.refused:
         case True, True:
-            return Unknown("contradictory")
+            return ItemUnknown("contradictory")
         case True, False:
-            return Accepted()
+            return ItemAccepted()
         case False, True:
             return _worst(one.errors, _values(conversion))
         case _:
-            return Unknown("missing_index")
+            return ItemUnknown("missing_index")
 
 
-def _worst(errors: Sequence[Any], values: Collection[str]) -> Refused | Failed:
+def _worst(errors: Sequence[Any], values: Collection[str]) -> ItemRefused | ItemFailed:
     """Return what a conversion's errors come to: one that is for good outweighs all that may pass (P4)."""
     spoken = [error for error in errors if isinstance(error, dict)]
-    codes = [messages.code(error.get("code"), otherwise="UNSPECIFIED") for error in spoken]
+    codes = [messages.error_code(error.get("code"), otherwise="UNSPECIFIED") for error in spoken]
     for name, error in zip(codes, spoken, strict=True):
         if name not in RETRYABLE_CODES:
-            message = messages.said(error.get("message"), sent=values)
-            return Refused(name, message, messages.place(error.get("fieldLocation"), sent=values))
+            message = messages.scrub(error.get("message"), sent=values)
+            return ItemRefused(name, message, messages.field_path(error.get("fieldLocation"), sent=values))
     if not spoken:
-        return Refused("UNSPECIFIED", "Amazon listed the event as an error and gave no reason.")
-    return Failed(codes[0], messages.said(spoken[0].get("message"), sent=values))
+        return ItemRefused("UNSPECIFIED", "Amazon listed the event as an error and gave no reason.")
+    return ItemFailed(codes[0], messages.scrub(spoken[0].get("message"), sent=values))
 
 
 def _whole_error(body: bytes, default: str, conversions: Sequence[bytes]) -> tuple[str, str]:
@@ -304,7 +304,7 @@ def _whole_error(body: bytes, default: str, conversions: Sequence[bytes]) -> tup
     if not isinstance(error, dict):
         return default, ""
     message = error.get("message") or error.get("details") or error.get("Message")
-    return messages.code(error.get("code"), otherwise=default), messages.said(
+    return messages.error_code(error.get("code"), otherwise=default), messages.scrub(
         message, sent=_values(conversions)
     )
 

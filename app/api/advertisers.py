@@ -7,10 +7,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin import publishing
 from app.admin.access import Caller, Scope
-from app.admin.inputs import Rename
-from app.admin.refusals import Field, Refusal, Word
+from app.admin.inputs import EventNameChange
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.paging import PAGE, Cursor, Limit, page_from
-from app.api.secured_route import CallerOf, Door, Wired, needs
+from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import advertiser_id_problem
 from app.domain.ids import AdvertiserId
@@ -19,7 +19,7 @@ from app.store import audit, destinations, event_names
 from app.store.event_names import Pin
 from app.store.mappings import StoredMapping
 
-router = APIRouter(route_class=Door, tags=["event names"])
+router = APIRouter(route_class=SecuredRoute, tags=["event names"])
 
 
 def shown(pin: Pin) -> dict[str, Any]:
@@ -30,20 +30,22 @@ def shown(pin: Pin) -> dict[str, Any]:
 async def _require_whole(connection: AsyncConnection, caller: Caller, advertiser: str) -> None:
     """Refuse a caller who does not see every destination of the advertiser: they share its names."""
     if advertiser_id_problem(advertiser):
-        raise Refusal(Word.NOT_FOUND)
+        raise Refusal(ErrorCode.NOT_FOUND)
     if caller.destination_ids is None:
         return
     ids = await destinations.ids_of_advertiser(connection, advertiser)
     if not any(caller.sees(destination) for destination in ids):
-        raise Refusal(Word.NOT_FOUND)
+        raise Refusal(ErrorCode.NOT_FOUND)
     if not all(caller.sees(destination) for destination in ids):
-        raise Refusal(Word.FORBIDDEN, "Other destinations, outside this key's limits, share these names.")
+        raise Refusal(
+            ErrorCode.FORBIDDEN, "Other destinations, outside this key's limits, share these names."
+        )
 
 
 @router.get("/advertisers/{advertiser_id}/event-names", summary="List pinned event names")
-@needs(Scope.DESTINATIONS_READ)
+@requires(Scope.DESTINATIONS_READ)
 async def list_all(
-    advertiser_id: str, caller: CallerOf, wired: Wired, limit: Limit = PAGE, cursor: Cursor = None
+    advertiser_id: str, caller: CurrentCaller, wired: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> dict[str, Any]:
     """List the one name that each event type has for an advertiser."""
     async with wired.engine.connect() as connection:
@@ -55,9 +57,9 @@ async def list_all(
 @router.post(
     "/advertisers/{advertiser_id}/event-names/{event_type}/rename", summary="Rename a pinned event name"
 )
-@needs(Scope.DESTINATIONS_WRITE)
+@requires(Scope.DESTINATIONS_WRITE)
 async def rename(
-    advertiser_id: str, event_type: str, body: Rename, caller: CallerOf, wired: Wired
+    advertiser_id: str, event_type: str, body: EventNameChange, caller: CurrentCaller, wired: Context
 ) -> dict[str, Any]:
     """Change the one name of an event type; at Amazon a new name begins a new event.
 
@@ -65,9 +67,9 @@ async def rename(
     the event cannot (`mappings_left`): their events of this type are refused until their name is changed.
     """
     if problem := event_name_problem(body.to):
-        raise Refusal(Word.INVALID, problem, Field("to", "event_name_invalid"))
+        raise Refusal(ErrorCode.INVALID, problem, FieldProblem("to", "event_name_invalid"))
     if event_type not in EVENT_TYPES:
-        raise Refusal(Word.NOT_FOUND)
+        raise Refusal(ErrorCode.NOT_FOUND)
     async with wired.engine.begin() as connection:
         await _require_whole(connection, caller, advertiser_id)
         before, followed, left = await publishing.rename(
@@ -77,7 +79,7 @@ async def rename(
             await audit.record(
                 connection,
                 actor=caller.actor,
-                act=audit.Act.EVENT_NAME_RENAMED,
+                act=audit.AuditAction.EVENT_NAME_RENAMED,
                 subject=f"{advertiser_id}/{event_type}",
                 before={"name": before.name},
                 after={"name": body.to, "mappings": [mapping.id for mapping in followed]},

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from app.admin.access import Scope
-from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, page, page_of
-from app.api.secured_route import CallerOf, Door, Wired, needs
+from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, page_body, split_page
+from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store import audit
 
-router = APIRouter(route_class=Door, tags=["audit"])
+router = APIRouter(route_class=SecuredRoute, tags=["audit"])
 
 
-def shown(entry: audit.Entry) -> dict[str, Any]:
+def shown(entry: audit.AuditEntry) -> dict[str, Any]:
     """Return an act as readers see it; `before` and `after` hold only what changed."""
     return {
         "id": str(entry.id),
@@ -30,11 +30,11 @@ def shown(entry: audit.Entry) -> dict[str, Any]:
 
 
 @router.get("/audit", summary="List administrative acts")
-@needs(Scope.KEYS_ADMIN)
+@requires(Scope.KEYS_ADMIN)
 async def list_all(
     *,
-    caller: CallerOf,
-    wired: Wired,
+    caller: CurrentCaller,
+    wired: Context,
     destination_id: Annotated[str | None, Query(max_length=64, description="Of one destination.")] = None,
     act: Annotated[
         str | None, Query(max_length=64, description="Of one kind, as `mapping.published`.")
@@ -52,5 +52,5 @@ async def list_all(
             act=act,
             only=caller.only,
         )
-    items, more = page_of(rows, limit)
-    return page([shown(item) for item in items], cursor_of(items[-1].id) if more else None)
+    items, more = split_page(rows, limit)
+    return page_body([shown(item) for item in items], cursor_of(items[-1].id) if more else None)

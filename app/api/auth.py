@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import BOOTSTRAP, Caller, Scope
 from app.admin.keys import digest_of
-from app.admin.refusals import Problem, Word
+from app.admin.refusals import ErrorCode, Problem
 from app.domain.ids import KeyId
 from app.store import keys
 
@@ -49,7 +49,7 @@ class KeyRing:
                 return problem
             case str() as key:
                 caller = await self._caller(key)
-        return caller or Problem(Word.UNAUTHORIZED)
+        return caller or Problem(ErrorCode.UNAUTHORIZED)
 
     def forget(self, key: KeyId) -> None:
         """Forget a key that was just revoked here, so that this process refuses it at once."""
@@ -103,9 +103,9 @@ def _presented(headers: Headers) -> str | Problem:
     """
     found = [(name, value) for name, value in headers if name in (b"authorization", b"x-api-key")]
     if not found:
-        return Problem(Word.UNAUTHORIZED)
+        return Problem(ErrorCode.UNAUTHORIZED)
     if len(found) > 1:
-        return Problem(Word.CREDENTIALS_AMBIGUOUS)
+        return Problem(ErrorCode.CREDENTIALS_AMBIGUOUS)
     name, value = found[0]
     key = value.decode("latin-1").strip()
     if name == b"authorization":
@@ -118,7 +118,7 @@ def _presented(headers: Headers) -> str | Problem:
             case _:
                 key = ""
     if not key or len(key) > _LONGEST_KEY:
-        return Problem(Word.UNAUTHORIZED)
+        return Problem(ErrorCode.UNAUTHORIZED)
     return key
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 
 from app.admin.access import Scope
 from app.api.paging import PAGE, Cursor, Limit, page_from
-from app.api.secured_route import Door, needs
+from app.api.secured_route import SecuredRoute, requires
 from app.domain.conversion.countries import CONSENT_COUNTRIES, COUNTRIES
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, Choice
@@ -15,7 +15,7 @@ from app.domain.mapping.document import ACTION, MAX_CUSTOM_FIELDS
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.presets import PRESETS
 
-router = APIRouter(route_class=Door, tags=["catalog"])
+router = APIRouter(route_class=SecuredRoute, tags=["catalog"])
 
 _REGIONS = {
     Region.NA: (REGION_NAMES[Region.NA], "Accounts in the United States, Canada, Mexico and Brazil."),
@@ -183,7 +183,7 @@ def _text(kind: dict[str, Any]) -> str:
 
 
 @router.get("/catalog", summary="Search destination types")
-@needs(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
+@requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
 async def catalog(
     q: Annotated[str | None, Query(max_length=200, description="Words to look for, as `amazon`.")] = None,
     limit: Limit = PAGE,

@@ -9,19 +9,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
 from app.admin.access import Caller, Scope
-from app.admin.context import Wiring
+from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.inputs import Instant
-from app.api.json_response import ExactJson
+from app.api.json_response import ExactJsonResponse
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of, partial_page
-from app.api.secured_route import CallerOf, Door, Wired, needs
-from app.domain.batch import Shape, read_shapes
+from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.domain.batch import EventMetadata, read_shapes
 from app.domain.conversion.consent import Mode, decision
 from app.domain.ids import MappingId, MappingNumber, ParcelId
 from app.store import counts, event_history, mappings
 from app.store.mappings import Document
 
-router = APIRouter(route_class=Door, tags=["events"])
+router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
 _PARCELS_AT_ONCE = 20
 # Where a mapping reads the consent of a mode from, by their names in its document.
@@ -29,12 +29,12 @@ _SOURCES = {Mode.AMAZON: "user_data", Mode.TCF: "string", Mode.GPP: "string"}
 
 
 @router.get("/destinations/{destination_id}/consent-records", summary="On which ground did events leave?")
-@needs(Scope.EVENTS_READ)
+@requires(Scope.EVENTS_READ)
 async def list_all(
     *,
     destination_id: str,
-    caller: CallerOf,
-    wired: Wired,
+    caller: CurrentCaller,
+    wired: Context,
     since: Annotated[Instant | None, Query(description="Only events accepted since then.")] = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
@@ -45,9 +45,9 @@ async def list_all(
     counts, by reason and basis, the events that the gate did not let in; of these nothing else is kept.
     `unreadable_batches` counts stored batches whose records are missing here because they are damaged.
     """
-    found = await collected(destination_id, caller, wired, since=since, limit=limit, cursor=cursor)
+    found = await read_records(destination_id, caller, wired, since=since, limit=limit, cursor=cursor)
     listed = partial_page(found.items, found.next_cursor, found.unreadable_batches)
-    return ExactJson({**listed, "stopped": await stopped(destination_id, caller, wired)})
+    return ExactJsonResponse({**listed, "stopped": await blocked_by_consent(destination_id, caller, wired)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,10 @@ class Collected:
     unreadable_batches: int
 
 
-async def collected(
+async def read_records(
     destination_id: str,
     caller: Caller,
-    wired: Wiring,
+    wired: AppContext,
     *,
     since: datetime | None,
     limit: int,
@@ -72,11 +72,11 @@ async def collected(
     before = event_place_of(cursor)
     async with wired.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
-        records = _Records(connection, wired, before, since)
+        records = _RecordReader(connection, wired, before, since)
         return await records.collect(destination.id, destination.number, limit)
 
 
-async def stopped(destination_id: str, caller: Caller, wired: Wiring) -> list[dict[str, Any]]:
+async def blocked_by_consent(destination_id: str, caller: Caller, wired: AppContext) -> list[dict[str, Any]]:
     """Return how many events the consent gate did not let in, by reason and by the basis of each event."""
     async with wired.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
@@ -84,13 +84,13 @@ async def stopped(destination_id: str, caller: Caller, wired: Wiring) -> list[di
         return [asdict(one) for one in await counts.consent_stops(road, destination.number)]
 
 
-class _Records:
+class _RecordReader:
     """Reads records parcel by parcel, newest first."""
 
     def __init__(
         self,
         connection: AsyncConnection,
-        wired: Wiring,
+        wired: AppContext,
         before: tuple[ParcelId, int] | None,
         since: datetime | None,
     ) -> None:
@@ -132,7 +132,7 @@ class _Records:
                 self._before = (parcels[-1].id, 0)
 
     async def _record(
-        self, shape: Shape, accepted_at: datetime, ids: dict[MappingNumber, tuple[MappingId, str]]
+        self, shape: EventMetadata, accepted_at: datetime, ids: dict[MappingNumber, tuple[MappingId, str]]
     ) -> dict[str, Any]:
         mapping, _ = ids.get(MappingNumber(shape.mapping), (None, ""))
         document = await self._document(mapping, shape) if mapping is not None else None
@@ -153,7 +153,7 @@ class _Records:
             "string_sha256": kept.removeprefix("sha256:") if kept.startswith("sha256:") else None,
         }
 
-    async def _document(self, mapping: MappingId, shape: Shape) -> Document | None:
+    async def _document(self, mapping: MappingId, shape: EventMetadata) -> Document | None:
         key = (shape.mapping, shape.mapping_version)
         if key not in self._documents:
             found = await mappings.version(self._connection, mapping, shape.mapping_version)

@@ -10,19 +10,21 @@ from fastapi import APIRouter, Query, Request, Response
 
 from app.admin.access import Scope
 from app.admin.destinations import audit_view, find_visible, lock_visible, public_view
-from app.admin.refusals import Refusal, Word
+from app.admin.refusals import ErrorCode, Refusal
 from app.api.etags import etag, require_match
-from app.api.secured_route import CallerOf, Door, Wired, needs
+from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.destination import State
 from app.store import audit, destinations, sign_ins
 from app.store.destinations import Destination
 
-router = APIRouter(route_class=Door, tags=["destinations"])
+router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
 
 
 @router.post("/destinations/{destination_id}/pause", summary="Pause a destination")
-@needs(Scope.DESTINATIONS_WRITE)
-async def pause(destination_id: str, caller: CallerOf, wired: Wired, response: Response) -> dict[str, Any]:
+@requires(Scope.DESTINATIONS_WRITE)
+async def pause(
+    destination_id: str, caller: CurrentCaller, wired: Context, response: Response
+) -> dict[str, Any]:
     """Hold the destination's events; they are accepted and wait. Nothing is sent after the answer."""
     found = await _set_paused(destination_id, caller, wired, True)
     await wired.road.quiesce(found.number)
@@ -31,8 +33,10 @@ async def pause(destination_id: str, caller: CallerOf, wired: Wired, response: R
 
 
 @router.post("/destinations/{destination_id}/resume", summary="Resume a destination")
-@needs(Scope.DESTINATIONS_WRITE)
-async def resume(destination_id: str, caller: CallerOf, wired: Wired, response: Response) -> dict[str, Any]:
+@requires(Scope.DESTINATIONS_WRITE)
+async def resume(
+    destination_id: str, caller: CurrentCaller, wired: Context, response: Response
+) -> dict[str, Any]:
     """Let the destination's events go; it is again what it was before the pause."""
     found = await _set_paused(destination_id, caller, wired, False)
     await wired.wake(found.number)
@@ -40,7 +44,9 @@ async def resume(destination_id: str, caller: CallerOf, wired: Wired, response: 
     return public_view(found)
 
 
-async def _set_paused(destination_id: str, caller: CallerOf, wired: Wired, paused: bool) -> Destination:
+async def _set_paused(
+    destination_id: str, caller: CurrentCaller, wired: Context, paused: bool
+) -> Destination:
     async with wired.engine.begin() as connection:
         before = await lock_visible(connection, caller, destination_id)
         if before.paused == paused:
@@ -49,7 +55,7 @@ async def _set_paused(destination_id: str, caller: CallerOf, wired: Wired, pause
         await audit.record(
             connection,
             actor=caller.actor,
-            act=audit.Act.DESTINATION_PAUSED if paused else audit.Act.DESTINATION_RESUMED,
+            act=audit.AuditAction.DESTINATION_PAUSED if paused else audit.AuditAction.DESTINATION_RESUMED,
             subject=after.id,
             destination=after.id,
             before=audit_view(before),
@@ -59,9 +65,9 @@ async def _set_paused(destination_id: str, caller: CallerOf, wired: Wired, pause
 
 
 @router.post("/destinations/{destination_id}/disconnect", summary="Disconnect from Amazon")
-@needs(Scope.DESTINATIONS_WRITE)
+@requires(Scope.DESTINATIONS_WRITE)
 async def disconnect(
-    destination_id: str, caller: CallerOf, wired: Wired, response: Response
+    destination_id: str, caller: CurrentCaller, wired: Context, response: Response
 ) -> dict[str, Any]:
     """Delete the tokens. Events that wait are kept: then it is `needs_reconnect`, else `draft`."""
     async with wired.engine.begin() as connection:
@@ -70,11 +76,11 @@ async def disconnect(
         if before.sign_in != "none":
             # Parked first, whatever waits: an event that arrives meanwhile is kept.
             after = await destinations.set_sign_in(connection, before.id, "broken", "disconnected")
-            await sign_ins.forget(connection, before.id)
+            await sign_ins.delete(connection, before.id)
             await audit.record(
                 connection,
                 actor=caller.actor,
-                act=audit.Act.DESTINATION_DISCONNECTED,
+                act=audit.AuditAction.DESTINATION_DISCONNECTED,
                 subject=after.id,
                 destination=after.id,
                 before=audit_view(before),
@@ -93,11 +99,11 @@ async def disconnect(
 
 
 @router.delete("/destinations/{destination_id}", summary="Delete a destination")
-@needs(Scope.DESTINATIONS_WRITE)
+@requires(Scope.DESTINATIONS_WRITE)
 async def delete(
     destination_id: str,
-    caller: CallerOf,
-    wired: Wired,
+    caller: CurrentCaller,
+    wired: Context,
     request: Request,
     discard: Annotated[bool, Query(description="Give up events that wait: they become dead.")] = False,
 ) -> dict[str, Any]:
@@ -116,18 +122,18 @@ async def delete(
             waiting = await wired.road.waiting(connection, before.number)
             if waiting and not discard:
                 raise Refusal(
-                    Word.EVENTS_WAITING,
+                    ErrorCode.EVENTS_WAITING,
                     f"{waiting} accepted events wait for this destination. Let them be delivered, or delete "
                     "with discard=true, which makes them dead with reason discarded.",
                     waiting=waiting,
                 )
-            await sign_ins.forget(connection, before.id)
+            await sign_ins.delete(connection, before.id)
             await destinations.set_sign_in(connection, before.id, "none")
             after = await destinations.archive(connection, before.id)
             await audit.record(
                 connection,
                 actor=caller.actor,
-                act=audit.Act.DESTINATION_ARCHIVED,
+                act=audit.AuditAction.DESTINATION_ARCHIVED,
                 subject=after.id,
                 destination=after.id,
                 before=audit_view(before),

@@ -9,60 +9,62 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin.access import Caller, Scope
 from app.admin.destinations import (
     change_destination,
+    create_destination,
     draft_of,
     find_visible,
     lock_visible,
-    make_destination,
     public_view,
 )
 from app.admin.ids import new_id
 from app.admin.inputs import DestinationChange, NewDestination
-from app.admin.refusals import Field, Refusal, Word
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.confusable import skeleton
 from app.api.etags import etag, require_match
-from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, page, page_of
-from app.api.secured_route import CallerOf, Door, Wired, needs
+from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, page_body, split_page
+from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.destination import Region, State
 from app.domain.ids import AdvertiserId, DestinationId
 from app.store import destinations
-from app.store.destinations import Destination, Draft, Rate
+from app.store.destinations import ConfiguredRate, Destination, DestinationDraft
 
-router = APIRouter(route_class=Door, tags=["destinations"])
+router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
 
 
 @router.post("/destinations", status_code=201, summary="Make a destination")
-@needs(Scope.DESTINATIONS_WRITE)
-async def create(body: NewDestination, caller: CallerOf, wired: Wired, response: Response) -> dict[str, Any]:
+@requires(Scope.DESTINATIONS_WRITE)
+async def create(
+    body: NewDestination, caller: CurrentCaller, wired: Context, response: Response
+) -> dict[str, Any]:
     """Make a draft of a destination; connect it to Amazon next.
 
     A name that looks like another's is accepted with the warning `name_confusable`.
     """
     if caller.destination_ids is not None:
-        raise Refusal(Word.FORBIDDEN, "This key is limited to its destinations and cannot make others.")
+        raise Refusal(ErrorCode.FORBIDDEN, "This key is limited to its destinations and cannot make others.")
     rate = body.rate_limit
-    draft = Draft(
+    draft = DestinationDraft(
         name=body.name,
         advertiser_id=AdvertiserId(body.advertiser_id),
         region=Region(body.region),
         currency=body.currency,
         identity_profile=body.identity_profile,
         dataset_name=body.dataset_name,
-        rate=Rate() if rate is None else Rate(rate.requests_per_second, rate.burst),
+        rate=ConfiguredRate() if rate is None else ConfiguredRate(rate.requests_per_second, rate.burst),
     )
     async with wired.engine.begin() as connection:
         warnings = await _warnings(connection, caller, draft.name)
-        made = await make_destination(connection, DestinationId(new_id("dst_")), draft, by=caller.actor)
+        made = await create_destination(connection, DestinationId(new_id("dst_")), draft, by=caller.actor)
     response.headers["ETag"] = etag(made.version)
     response.headers["Location"] = f"/destinations/{made.id}"
     return {**public_view(made), "warnings": warnings}
 
 
 @router.get("/destinations", summary="List destinations")
-@needs(Scope.DESTINATIONS_READ)
+@requires(Scope.DESTINATIONS_READ)
 async def list_all(
     *,
-    caller: CallerOf,
-    wired: Wired,
+    caller: CurrentCaller,
+    wired: Context,
     q: Annotated[
         str | None, Query(max_length=200, description="Part of a name or an advertiser id, or an id.")
     ] = None,
@@ -80,13 +82,15 @@ async def list_all(
             state=state,
             only=caller.only,
         )
-    items, more = page_of(found, limit)
-    return page([public_view(item) for item in items], cursor_of(items[-1].number) if more else None)
+    items, more = split_page(found, limit)
+    return page_body([public_view(item) for item in items], cursor_of(items[-1].number) if more else None)
 
 
 @router.get("/destinations/{destination_id}", summary="Read a destination")
-@needs(Scope.DESTINATIONS_READ)
-async def read(destination_id: str, caller: CallerOf, wired: Wired, response: Response) -> dict[str, Any]:
+@requires(Scope.DESTINATIONS_READ)
+async def read(
+    destination_id: str, caller: CurrentCaller, wired: Context, response: Response
+) -> dict[str, Any]:
     """Read a destination; its `ETag` goes into `If-Match` of a change."""
     async with wired.engine.connect() as connection:
         found = await find_visible(connection, caller, destination_id)
@@ -95,13 +99,13 @@ async def read(destination_id: str, caller: CallerOf, wired: Wired, response: Re
 
 
 @router.patch("/destinations/{destination_id}", summary="Change a destination")
-@needs(Scope.DESTINATIONS_WRITE)
+@requires(Scope.DESTINATIONS_WRITE)
 async def change(
     *,
     destination_id: str,
     body: DestinationChange,
-    caller: CallerOf,
-    wired: Wired,
+    caller: CurrentCaller,
+    wired: Context,
     request: Request,
     response: Response,
 ) -> dict[str, Any]:
@@ -127,17 +131,19 @@ async def change(
 _NULLABLE = frozenset({"dataset_name", "rate_limit"})
 
 
-def _changed(before: Destination, body: DestinationChange) -> Draft:
+def _changed(before: Destination, body: DestinationChange) -> DestinationDraft:
     """Return what a change makes of a destination. Raises Refusal (422) for a null where none belongs."""
     given = {name: getattr(body, name) for name in body.model_fields_set}
     nulls = [
-        Field(name, "missing") for name, value in given.items() if value is None and name not in _NULLABLE
+        FieldProblem(name, "missing")
+        for name, value in given.items()
+        if value is None and name not in _NULLABLE
     ]
     if nulls:
-        raise Refusal(Word.INVALID, None, *nulls)
+        raise Refusal(ErrorCode.INVALID, None, *nulls)
     if "rate_limit" in given:
         rate = given.pop("rate_limit")
-        given["rate"] = Rate()
+        given["rate"] = ConfiguredRate()
         if rate is not None:
             # A part of the limit that is left out stays as it was.
             given["rate"] = replace(

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from app.api.secured_route import Door, open_to_all
+from app.api.secured_route import SecuredRoute, public
 
-router = APIRouter(route_class=Door, include_in_schema=False)
+router = APIRouter(route_class=SecuredRoute, include_in_schema=False)
 
 _HERE = Path(__file__).parent
 _TEMPLATES = Environment(
@@ -22,21 +22,21 @@ _A_DAY = "public, max-age=86400"
 
 
 @router.get("/openapi.json", response_model=None)
-@open_to_all
+@public
 async def description(request: Request) -> Response:
     """Return the OpenAPI description."""
     return JSONResponse(request.app.openapi())
 
 
 @router.get("/docs", response_model=None)
-@open_to_all
+@public
 async def page(request: Request) -> Response:
     """Return the description as a page."""
     return HTMLResponse(render(request.app.openapi()), headers={"Content-Security-Policy": POLICY})
 
 
 @router.get("/docs/docs.css", response_model=None)
-@open_to_all
+@public
 async def style() -> Response:
     """Return the page's style sheet."""
     return Response(_STYLE, media_type="text/css", headers={"Cache-Control": _A_DAY})

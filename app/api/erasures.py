@@ -8,18 +8,18 @@ from pydantic import model_validator
 
 from app.admin import erasure
 from app.admin.access import Caller, Scope
-from app.admin.inputs import Body, wrong
-from app.admin.refusals import Refusal, Word
-from app.api.secured_route import CallerOf, Door, Wired, needs
+from app.admin.inputs import RequestBody, validation_error
+from app.admin.refusals import ErrorCode, Refusal
+from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store import audit, erasures
 
-router = APIRouter(route_class=Door, tags=["subjects"])
+router = APIRouter(route_class=SecuredRoute, tags=["subjects"])
 
 Identifier = Annotated[str, Described(min_length=1, max_length=1024)]
 Digest = Annotated[str, Described(pattern="^[0-9A-Fa-f]{64}$")]
 
 
-class Subject(Body):
+class Subject(RequestBody):
     """One person, by what a mapping would have read of them; `hash` is a SHA-256 in hex, of any of it."""
 
     email: Identifier | None = None
@@ -36,7 +36,7 @@ class Subject(Body):
     @model_validator(mode="after")
     def _somebody(self) -> "Subject":
         if not self.said():
-            raise wrong("missing")
+            raise validation_error("missing")
         return self
 
     def __repr__(self) -> str:
@@ -50,22 +50,22 @@ class Subject(Body):
 
 
 @router.post("/subjects/erase", status_code=202, summary="Erase a person")
-@needs(Scope.ERASE)
-async def erase(body: Subject, caller: CallerOf, wired: Wired, response: Response) -> dict[str, Any]:
+@requires(Scope.ERASE)
+async def erase(body: Subject, caller: CurrentCaller, wired: Context, response: Response) -> dict[str, Any]:
     """Take a person's events out of everything that is stored, under every destination.
 
     From the answer on nothing that carries them is sent; what waits and what is dead becomes `erased`, what
     was delivered keeps its state without its content. Events that arrive later are not blocked.
     """
     _unlimited(caller)
-    id, at = await erasure.ask(  # noqa: A001
+    id, at = await erasure.request_erasure(  # noqa: A001
         wired.pool, wired.vault, body.said(), by=caller.actor, monotonic=wired.monotonic
     )
     async with wired.engine.begin() as connection:
         await audit.record(
             connection,
             actor=caller.actor,
-            act=audit.Act.SUBJECT_ERASURE_REQUESTED,
+            act=audit.AuditAction.SUBJECT_ERASURE_REQUESTED,
             subject=id,
             after={"identifiers": sorted(body.said())},
         )
@@ -74,15 +74,15 @@ async def erase(body: Subject, caller: CallerOf, wired: Wired, response: Respons
 
 
 @router.get("/subjects/erasures/{erasure_id}", summary="The receipt of an erasure")
-@needs(Scope.ERASE)
-async def read(erasure_id: str, caller: CallerOf, wired: Wired) -> dict[str, Any]:
+@requires(Scope.ERASE)
+async def read(erasure_id: str, caller: CurrentCaller, wired: Context) -> dict[str, Any]:
     """Read how an erasure went. `signature` (Ed25519, base64) is over the text in `signed`."""
     _unlimited(caller)
     async with wired.pool.acquire() as connection:
         found = await erasures.find(connection, erasure_id)
     if found is None:
-        raise Refusal(Word.NOT_FOUND)
-    made = await erasure.receipt(wired.pool, wired.vault, found)
+        raise Refusal(ErrorCode.NOT_FOUND)
+    made = await erasure.read_receipt(wired.pool, wired.vault, found)
     return {
         **made.body,
         "signed": made.signed,
@@ -94,4 +94,6 @@ async def read(erasure_id: str, caller: CallerOf, wired: Wired) -> dict[str, Any
 def _unlimited(caller: Caller) -> None:
     """A person's events stand under all destinations: a key that is limited to some cannot erase them."""
     if caller.destination_ids is not None:
-        raise Refusal(Word.FORBIDDEN, "This key is limited to its destinations; a person is erased from all.")
+        raise Refusal(
+            ErrorCode.FORBIDDEN, "This key is limited to its destinations; a person is erased from all."
+        )

@@ -16,8 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from app.admin.field_problems import fields_of, hints_of
-from app.admin.refusals import Problem, Refusal, Word, body_of
+from app.admin.field_problems import field_problems, own_sentences
+from app.admin.refusals import ErrorCode, Problem, Refusal, error_body
 from app.domain import strict_json
 from app.store.availability import is_unavailable
 
@@ -26,42 +26,42 @@ logger = logging.getLogger("app.api.errors")
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
 
-STATUSES: Mapping[Word, int] = {
-    Word.MALFORMED: 400,
-    Word.CREDENTIALS_AMBIGUOUS: 400,
-    Word.INVALID_STATE: 400,
-    Word.ACCESS_DENIED: 400,
-    Word.SIGN_IN_FAILED: 400,
-    Word.UNAUTHORIZED: 401,
-    Word.FORBIDDEN: 403,
-    Word.NOT_FOUND: 404,
-    Word.METHOD_NOT_ALLOWED: 405,
-    Word.DESTINATION_ARCHIVED: 409,
-    Word.DESTINATION_FIXED: 409,
-    Word.DESTINATION_CHANGED: 409,
-    Word.EVENTS_WAITING: 409,
-    Word.MAPPING_ARCHIVED: 409,
-    Word.KEY_ENDED: 409,
-    Word.KEY_ROTATED: 409,
-    Word.EVENT_NAME_CONFLICT: 409,
-    Word.ADVERTISER_NOT_VISIBLE: 409,
-    Word.EVENT_AMBIGUOUS: 409,
-    Word.STALE: 412,
-    Word.TOO_SLOW: 408,
-    Word.TOO_LARGE: 413,
-    Word.TOO_MANY_EVENTS: 413,
-    Word.UNSUPPORTED_MEDIA_TYPE: 415,
-    Word.EXPECTATION_FAILED: 417,
-    Word.INVALID: 422,
-    Word.NOT_PUBLISHABLE: 422,
-    Word.TOO_MANY_REQUESTS: 429,
-    Word.HEAD_TOO_LARGE: 431,
-    Word.INTERNAL: 500,
-    Word.NOT_IMPLEMENTED: 501,
-    Word.AMAZON_UNAVAILABLE: 502,
-    Word.AMAZON_CLIENT_INVALID: 502,
-    Word.UNAVAILABLE: 503,
-    Word.HTTP_VERSION_NOT_SUPPORTED: 505,
+STATUSES: Mapping[ErrorCode, int] = {
+    ErrorCode.MALFORMED: 400,
+    ErrorCode.CREDENTIALS_AMBIGUOUS: 400,
+    ErrorCode.INVALID_STATE: 400,
+    ErrorCode.ACCESS_DENIED: 400,
+    ErrorCode.SIGN_IN_FAILED: 400,
+    ErrorCode.UNAUTHORIZED: 401,
+    ErrorCode.FORBIDDEN: 403,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.METHOD_NOT_ALLOWED: 405,
+    ErrorCode.DESTINATION_ARCHIVED: 409,
+    ErrorCode.DESTINATION_FIXED: 409,
+    ErrorCode.DESTINATION_CHANGED: 409,
+    ErrorCode.EVENTS_WAITING: 409,
+    ErrorCode.MAPPING_ARCHIVED: 409,
+    ErrorCode.KEY_ENDED: 409,
+    ErrorCode.KEY_ROTATED: 409,
+    ErrorCode.EVENT_NAME_CONFLICT: 409,
+    ErrorCode.ADVERTISER_NOT_VISIBLE: 409,
+    ErrorCode.EVENT_AMBIGUOUS: 409,
+    ErrorCode.STALE: 412,
+    ErrorCode.TOO_SLOW: 408,
+    ErrorCode.TOO_LARGE: 413,
+    ErrorCode.TOO_MANY_EVENTS: 413,
+    ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
+    ErrorCode.EXPECTATION_FAILED: 417,
+    ErrorCode.INVALID: 422,
+    ErrorCode.NOT_PUBLISHABLE: 422,
+    ErrorCode.TOO_MANY_REQUESTS: 429,
+    ErrorCode.HEAD_TOO_LARGE: 431,
+    ErrorCode.INTERNAL: 500,
+    ErrorCode.NOT_IMPLEMENTED: 501,
+    ErrorCode.AMAZON_UNAVAILABLE: 502,
+    ErrorCode.AMAZON_CLIENT_INVALID: 502,
+    ErrorCode.UNAVAILABLE: 503,
+    ErrorCode.HTTP_VERSION_NOT_SUPPORTED: 505,
 }
 
 
@@ -70,24 +70,24 @@ def status_of(problem: Problem) -> int:
     return STATUSES[problem.word]
 
 
-def answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+def error_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
     """Return the response for a problem, with the headers that its status requires."""
     headers = dict(headers or {})
     if problem.retry_after is not None:
         headers["Retry-After"] = str(problem.retry_after)
-    if problem.word is Word.UNAUTHORIZED:
+    if problem.word is ErrorCode.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="conversions", Basic realm="conversions"'
     if status_of(problem) in (429, 502, 503):
         headers.setdefault("Retry-After", "1")
-    return JSONResponse(body_of(problem), status_of(problem), headers)
+    return JSONResponse(error_body(problem), status_of(problem), headers)
 
 
 # What the framework itself answers, in our words.
-_FRAMEWORK: Mapping[int, Word] = {
-    400: Word.MALFORMED,
-    404: Word.NOT_FOUND,
-    405: Word.METHOD_NOT_ALLOWED,
-    413: Word.TOO_LARGE,
+_FRAMEWORK: Mapping[int, ErrorCode] = {
+    400: ErrorCode.MALFORMED,
+    404: ErrorCode.NOT_FOUND,
+    405: ErrorCode.METHOD_NOT_ALLOWED,
+    413: ErrorCode.TOO_LARGE,
 }
 
 
@@ -97,24 +97,26 @@ def problem_of(error: Exception) -> Problem:
         case Refusal():
             return error.problem
         case RequestValidationError():
-            return Problem(Word.INVALID, hints_of(error.errors()), fields=fields_of(error.errors()))
+            return Problem(
+                ErrorCode.INVALID, own_sentences(error.errors()), fields=field_problems(error.errors())
+            )
         case HTTPException() if error.status_code in _FRAMEWORK:
             return Problem(_FRAMEWORK[error.status_code])
         case MemoryError():
-            logger.error("memory ran out at %s", where(error))
-            return Problem(Word.UNAVAILABLE, OUT_OF_MEMORY)
+            logger.error("memory ran out at %s", traceback_path(error))
+            return Problem(ErrorCode.UNAVAILABLE, OUT_OF_MEMORY)
         case _ if is_unavailable(error):
             logger.warning("database unavailable: %s", type(error).__name__)
-            return Problem(Word.UNAVAILABLE)
+            return Problem(ErrorCode.UNAVAILABLE)
         case _:
-            logger.error("unforeseen %s at %s", type(error).__qualname__, where(error))
-            return Problem(Word.INTERNAL)
+            logger.error("unforeseen %s at %s", type(error).__qualname__, traceback_path(error))
+            return Problem(ErrorCode.INTERNAL)
 
 
 OUT_OF_MEMORY = "The process ran out of memory; nothing was taken. Send the same request again."
 
 
-def where(error: BaseException) -> str:
+def traceback_path(error: BaseException) -> str:
     """Return the way to an error as file:line:function, innermost last; a message could hold values."""
     frames = traceback.extract_tb(error.__traceback__)
     return " > ".join(
@@ -122,17 +124,17 @@ def where(error: BaseException) -> str:
     )
 
 
-def malformed(found: strict_json.Malformed) -> Problem:
+def malformed_body(found: strict_json.MalformedJson) -> Problem:
     """Return the problem of a body that has no single reading."""
     place = "" if found.offset is None else f" (at byte {found.offset})"
-    return Problem(Word.MALFORMED, strict_json.SENTENCES[found.why] + place, extra={"reason": found.why})
+    return Problem(ErrorCode.MALFORMED, strict_json.SENTENCES[found.why] + place, extra={"reason": found.why})
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
-    if problem.word is Word.METHOD_NOT_ALLOWED:
-        return answer(problem, {"Allow": _methods_at(request)})
-    return answer(problem)
+    if problem.word is ErrorCode.METHOD_NOT_ALLOWED:
+        return error_response(problem, {"Allow": _methods_at(request)})
+    return error_response(problem)
 
 
 def _methods_at(request: Request) -> str:
@@ -158,7 +160,7 @@ def catch_all(endpoint: Endpoint) -> Endpoint:
     return endpoint
 
 
-def install(app: FastAPI) -> None:
+def install_error_handlers(app: FastAPI) -> None:
     """Let the application answer what it foresees in the one shape; the envelope answers the rest."""
     for kind in (Refusal, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_error)

@@ -2,7 +2,7 @@
 
 from fastapi import Request
 
-from app.admin.refusals import Refusal, Word
+from app.admin.refusals import ErrorCode, Refusal
 
 
 def etag(version: int) -> str:
@@ -20,4 +20,4 @@ def require_match(request: Request, version: int) -> None:
         return
     tags = {tag.strip() for line in given for tag in line.split(",")}
     if not tags & {"*", etag(version), str(version)}:
-        raise Refusal(Word.STALE)
+        raise Refusal(ErrorCode.STALE)

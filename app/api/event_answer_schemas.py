@@ -3,7 +3,7 @@
 from app.api.schema_parts import INTEGER, TEXT, TIME, YES, Schema, list_of, members, or_null
 from app.domain.destination import State
 from app.domain.outcomes.outcome import OUTCOMES
-from app.domain.outcomes.reasons import Code, DeadLetter
+from app.domain.outcomes.reasons import DeadLetter, JourneyCode
 from app.domain.outcomes.status import Status
 
 _NUMBER: Schema = {"type": "number"}
@@ -35,7 +35,7 @@ _ATTEMPT = members(
 _LISTED: Schema = {
     "event_id": TEXT,
     "status": {"type": "string", "enum": list(Status)},
-    "code": {"type": ["string", "null"], "enum": [*Code, None]},
+    "code": {"type": ["string", "null"], "enum": [*JourneyCode, None]},
     "reason": _MAYBE_TEXT,
     "accepted_at": TIME,
     "event_time": TIME,

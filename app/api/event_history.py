@@ -6,13 +6,19 @@ from datetime import datetime
 from typing import Any
 
 from app.admin.access import Caller
-from app.admin.context import Wiring
-from app.admin.refusals import Refusal, Word
-from app.domain.batch import Shape, read_shapes
+from app.admin.context import AppContext
+from app.admin.refusals import ErrorCode, Refusal
+from app.domain.batch import EventMetadata, read_shapes
 from app.domain.destination import State
 from app.domain.ids import MappingId, ParcelId
-from app.domain.outcomes.event_history import AttemptRecord, ItemOutcome, Life, carried, item_outcomes
-from app.domain.outcomes.explain import Standing, explain, explain_duplicate
+from app.domain.outcomes.event_history import (
+    AttemptRecord,
+    EventLife,
+    ItemOutcome,
+    carrying_attempts,
+    item_outcomes,
+)
+from app.domain.outcomes.explain import EventState, explain, explain_duplicate
 from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
 from app.domain.outcomes.status import FINAL, Status, status_of
 from app.store import RoadConnection, event_attempts, event_history
@@ -32,7 +38,7 @@ Mappings = Mapping[Any, tuple[MappingId, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EventLocation:
     """An event id under a mapping, and where its ledger row says that it lies."""
 
     event_id: str
@@ -43,9 +49,9 @@ class Asked:
 
 async def history(
     connection: RoadConnection,
-    wired: Wiring,
+    wired: AppContext,
     destination: event_history.DestinationRow,
-    asked: Asked,
+    asked: EventLocation,
     known: Mappings,
 ) -> dict[str, Any]:
     """Return the history of an accepted event. Raises Refusal where it was dropped with its age."""
@@ -62,16 +68,16 @@ async def history(
             described = await _describe(connection, wired, destination, parcel, asked.place, None, known)
             return {**described, "event_id": asked.event_id, "mapping_id": asked.mapping_id}
     if not parcels and await event_history.has_content(connection, asked.parcel):
-        raise Refusal(Word.NOT_FOUND, _STATE_MISSING)
+        raise Refusal(ErrorCode.NOT_FOUND, _STATE_MISSING)
     raise _dropped()
 
 
 async def history_of_duplicate(
     connection: RoadConnection,
-    wired: Wiring,
+    wired: AppContext,
     caller: Caller,
     destination: event_history.DestinationRow,
-    asked: Asked,
+    asked: EventLocation,
     duplicate: event_attempts.MappedDuplicate,
 ) -> dict[str, Any]:
     """Return the history of the event whose mapped Amazon eventId made another one its duplicate.
@@ -111,21 +117,21 @@ async def history_of_duplicate(
     }
 
 
-def _shape_at(parcel: event_history.ParcelRow, place: int) -> Shape | None:
+def _shape_at(parcel: event_history.ParcelRow, place: int) -> EventMetadata | None:
     return next((shape for shape in read_shapes(parcel.shapes) or () if shape.place == place), None)
 
 
 def _dropped() -> Refusal:
-    return Refusal(Word.NOT_FOUND, "The event was accepted, but its history was dropped with its age.")
+    return Refusal(ErrorCode.NOT_FOUND, "The event was accepted, but its history was dropped with its age.")
 
 
 async def _describe(
     connection: RoadConnection,
-    wired: Wiring,
+    wired: AppContext,
     destination: event_history.DestinationRow,
     parcel: event_history.ParcelRow,
     place: int,
-    shape: Shape | None,
+    shape: EventMetadata | None,
     known: Mappings,
 ) -> dict[str, Any]:
     found = await event_history.exceptions(connection, destination.number, [parcel.id])
@@ -141,7 +147,7 @@ async def _describe(
     if blocked_until is not None:
         due_at = max(due_at, blocked_until)
     event_at = shape.event_at if shape else exception.event_at if exception else parcel.first_event
-    standing = Standing(
+    standing = EventState(
         status=status,
         tries=max(parcel.tries, exception.tries if exception else 0),
         reason=summary["reason"],
@@ -160,7 +166,9 @@ async def _describe(
         day=parcel.day,
         ids=parcel.attempts,
     )
-    attempts = carried(Life(status, event_at, delivered_at, erased_at, wired.max_event_age), newest)
+    attempts = carrying_attempts(
+        EventLife(status, event_at, delivered_at, erased_at, wired.max_event_age), newest
+    )
     items = item_outcomes(
         exception.item_outcomes if exception else (), attempts, is_delivered=delivered_at is not None
     )
@@ -213,7 +221,7 @@ def _attempt(one: AttemptRecord, item: ItemOutcome | None) -> dict[str, Any]:
     }
 
 
-def fate_of(
+def status_and_reason(
     destination: event_history.DestinationRow,
     parcel: event_history.ParcelRow,
     exception: event_history.ExceptionRow | None,
@@ -239,12 +247,12 @@ def fate_of(
 def summary_of(
     destination: event_history.DestinationRow,
     parcel: event_history.ParcelRow,
-    shape: Shape | None,
+    shape: EventMetadata | None,
     exception: event_history.ExceptionRow | None,
     known: Mappings,
 ) -> dict[str, Any]:
     """Return what a list says of one event."""
-    status, reason = fate_of(destination, parcel, exception)
+    status, reason = status_and_reason(destination, parcel, exception)
     mapping = known.get(shape.mapping) if shape else None
     return {
         "event_id": shape.event_id if shape else None,

@@ -11,22 +11,22 @@ from starlette.responses import Response
 from app.admin.access import Caller, Scope
 from app.admin.ids import require_destination_id
 from app.admin.inputs import Instant
-from app.admin.refusals import Refusal, Word
+from app.admin.refusals import ErrorCode, Refusal
 from app.api import event_history as event_histories
-from app.api.event_history import THROTTLED, fate_of, summary_of
-from app.api.json_response import ExactJson
+from app.api.event_history import THROTTLED, status_and_reason, summary_of
+from app.api.json_response import ExactJsonResponse
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of, partial_page
-from app.api.secured_route import CallerOf, Door, Wired, needs
+from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.batch import may_hold_execution, read_shapes
 from app.domain.destination import State
 from app.domain.ids import DestinationId, ParcelId
 from app.domain.ledger_keys import event_key
-from app.domain.observed.coverage import covered
+from app.domain.observed.coverage import match_key_coverage
 from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
 from app.domain.outcomes.status import Status, tally
 from app.store import RoadConnection, event_attempts, event_history, ledger, metrics
 
-router = APIRouter(route_class=Door, tags=["events"])
+router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
 _PARCELS_AT_ONCE = 50
 # What is rare among many parcels ends a page early, with a cursor to go on.
@@ -37,11 +37,11 @@ _SAMPLED_PARCELS = 20
 
 
 @router.get("/events/{event_id:path}", summary="Where did my event go?", response_model=None)
-@needs(Scope.EVENTS_READ)
-async def explain_event(
+@requires(Scope.EVENTS_READ)
+async def read_event(
     event_id: str,
-    caller: CallerOf,
-    wired: Wired,
+    caller: CurrentCaller,
+    wired: Context,
     destination_id: Annotated[str, Query(description="The destination it was sent to.")],
     mapping_id: Annotated[str | None, Query(description="Needed when the id stands under several.")] = None,
 ) -> Response:
@@ -66,15 +66,17 @@ async def explain_event(
             }
             places = {key: (one.parcel, one.place) for key, one in duplicates.items()}
         if not places:
-            raise Refusal(Word.NOT_FOUND, "No event of this id was accepted for this destination.")
+            raise Refusal(ErrorCode.NOT_FOUND, "No event of this id was accepted for this destination.")
         if len(places) > 1:
             under = sorted(keys[key] for key in places)
-            raise Refusal(Word.EVENT_AMBIGUOUS, None, mapping_ids=under)
+            raise Refusal(ErrorCode.EVENT_AMBIGUOUS, None, mapping_ids=under)
         ((key, (parcel, place)),) = places.items()
-        asked = event_histories.Asked(event_id, keys[key], parcel, place)
+        asked = event_histories.EventLocation(event_id, keys[key], parcel, place)
         if found:
-            return ExactJson(await event_histories.history(connection, wired, destination, asked, known))
-        return ExactJson(
+            return ExactJsonResponse(
+                await event_histories.history(connection, wired, destination, asked, known)
+            )
+        return ExactJsonResponse(
             await event_histories.history_of_duplicate(
                 connection, wired, caller, destination, asked, duplicates[key]
             )
@@ -82,11 +84,11 @@ async def explain_event(
 
 
 @router.get("/destinations/{destination_id}/events", summary="Events by status", response_model=None)
-@needs(Scope.EVENTS_READ)
+@requires(Scope.EVENTS_READ)
 async def list_events(
     destination_id: str,
-    caller: CallerOf,
-    wired: Wired,
+    caller: CurrentCaller,
+    wired: Context,
     status: Annotated[Status | None, Query(description="Only events of this status.")] = None,
     reason: Annotated[str | None, Query(max_length=64, description="Only events with this reason.")] = None,
     since: Annotated[Instant | None, Query(description="Only events accepted since then.")] = None,
@@ -134,9 +136,9 @@ async def list_events(
                 alone = {
                     place
                     for place, one in special.get(parcel.id, {}).items()
-                    if _is_wanted(fate_of(destination, parcel, one), status, reason)
+                    if _is_wanted(status_and_reason(destination, parcel, one), status, reason)
                 }
-                together = _is_wanted(fate_of(destination, parcel, None), status, reason)
+                together = _is_wanted(status_and_reason(destination, parcel, None), status, reason)
                 if not alone and not together:
                     continue
                 if (shapes := read_shapes(parcel.shapes)) is None:
@@ -151,20 +153,20 @@ async def list_events(
                     if together if found is None else shape.place in alone:
                         items.append(summary_of(destination, parcel, shape, found, known))
                         if len(items) == limit:
-                            return ExactJson(
+                            return ExactJsonResponse(
                                 partial_page(items, cursor_of(parcel.id, shape.place), unreadable)
                             )
             looked_at += len(parcels)
             if len(parcels) < _PARCELS_AT_ONCE:
-                return ExactJson(partial_page(items, None, unreadable))
+                return ExactJsonResponse(partial_page(items, None, unreadable))
             # Place 0 of the last parcel was looked at: go on below it.
             before = (parcels[-1].id, 0)
-        return ExactJson(partial_page(items, cursor_of(*before) if before else None, unreadable))
+        return ExactJsonResponse(partial_page(items, cursor_of(*before) if before else None, unreadable))
 
 
 @router.get("/destinations/{destination_id}/stats", summary="Figures that add up", response_model=None)
-@needs(Scope.DESTINATIONS_READ, Scope.EVENTS_READ)
-async def stats(destination_id: str, caller: CallerOf, wired: Wired) -> Response:
+@requires(Scope.DESTINATIONS_READ, Scope.EVENTS_READ)
+async def stats(destination_id: str, caller: CurrentCaller, wired: Context) -> Response:
     """Give the counts by status (they add up to `accepted`), what waits, and how fast it may leave.
 
     `rates` are of the last five minutes; `match_key_coverage` is of the newest accepted events, and
@@ -172,7 +174,7 @@ async def stats(destination_id: str, caller: CallerOf, wired: Wired) -> Response
     """
     async with wired.pool.acquire() as connection:
         destination = await _destination(connection, caller, destination_id)
-        figures = await event_history.figures(connection, destination.number)
+        figures = await event_history.destination_figures(connection, destination.number)
         rates = await metrics.rates(connection, destination.number, _RATES_OVER)
         samples = await metrics.samples(connection, destination.number, _SAMPLED_PARCELS)
     assert figures is not None
@@ -180,7 +182,7 @@ async def stats(destination_id: str, caller: CallerOf, wired: Wired) -> Response
     shapes, unreadable = metrics.shapes_in(samples)
     now = datetime.now(UTC)
     waiting = {name: counts[name] for name in ("queued", "retrying", "held", "parked")}
-    return ExactJson(
+    return ExactJsonResponse(
         {
             "destination_id": destination.id,
             "state": figures.state,
@@ -193,7 +195,7 @@ async def stats(destination_id: str, caller: CallerOf, wired: Wired) -> Response
             "rate_limit": {"requests_per_second": figures.requests_per_second, "burst": figures.burst},
             "learned_rate": figures.learned_rate,
             "rates": asdict(rates),
-            "match_key_coverage": covered(shapes),
+            "match_key_coverage": match_key_coverage(shapes),
             "unreadable_batches": unreadable,
             "breaker": {"state": figures.breaker, "error_rate": round(figures.error_rate, 3)},
             "lane_owned": figures.lane_owned,
@@ -223,7 +225,7 @@ async def _destination(
         else None
     )
     if found is None:
-        raise Refusal(Word.NOT_FOUND)
+        raise Refusal(ErrorCode.NOT_FOUND)
     return found
 
 

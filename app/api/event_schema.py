@@ -7,24 +7,24 @@ from fastapi import APIRouter
 from app.admin import publishing
 from app.admin.access import Caller, Scope
 from app.admin.backtest import compare_draft, summary
-from app.admin.context import Wiring
+from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.inputs import BacktestRequest
-from app.admin.refusals import Refusal, Word
+from app.admin.refusals import ErrorCode, Refusal
 from app.api.mappings import MAPPING, found
 from app.api.paging import PAGE, Cursor, Limit, page_from
-from app.api.secured_route import CallerOf, Door, Wired, needs
+from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.observed.backtest import Backtest
-from app.domain.observed.event_schema import Catalogue, learn, suggest
+from app.domain.observed.event_schema import EventSchema, merge_samples, suggest
 from app.store import schema_samples
 
-router = APIRouter(route_class=Door, tags=["mappings"])
+router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
 
 
 @router.get("/destinations/{destination_id}/catalogue", summary="Which paths do events have?")
-@needs(Scope.DESTINATIONS_READ)
-async def catalogue(
-    destination_id: str, caller: CallerOf, wired: Wired, limit: Limit = PAGE, cursor: Cursor = None
+@requires(Scope.DESTINATIONS_READ)
+async def read_event_schema(
+    destination_id: str, caller: CurrentCaller, wired: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> dict[str, Any]:
     """Show what the newest accepted events had: paths, types, how often filled, and what to map them to.
 
@@ -34,16 +34,16 @@ async def catalogue(
     return {**complete, **page_from(complete["items"], limit, cursor)}
 
 
-async def catalogue_of(destination_id: str, caller: Caller, wired: Wiring) -> dict[str, Any]:
+async def catalogue_of(destination_id: str, caller: Caller, wired: AppContext) -> dict[str, Any]:
     """Return all paths of a destination's newest accepted events at once, and what to map them to."""
     await wired.write_outlines()
     async with wired.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
-        learned = learn(await schema_samples.of_destination(connection, destination.id))
+        learned = merge_samples(await schema_samples.of_destination(connection, destination.id))
     return {"events": learned.events, "items": _items(learned), "suggestions": suggest(learned)}
 
 
-def _items(learned: Catalogue) -> list[dict[str, Any]]:
+def _items(learned: EventSchema) -> list[dict[str, Any]]:
     wanted: dict[str, list[str]] = {}
     for field, paths in suggest(learned).items():
         for path in paths:
@@ -66,13 +66,13 @@ def share(part: int, whole: int) -> float:
 
 
 @router.post(MAPPING + "/backtest", summary="Try a draft against recent events")
-@needs(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
-async def try_draft(
+@requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
+async def run_backtest(
     *,
     destination_id: str,
     mapping_id: str,
-    caller: CallerOf,
-    wired: Wired,
+    caller: CurrentCaller,
+    wired: Context,
     body: BacktestRequest | None = None,
 ) -> dict[str, Any]:
     """Compare the draft (or `mapping` in the body) with what is published, over the newest accepted events.
@@ -86,11 +86,11 @@ async def try_draft(
         destination = await find_visible(connection, caller, destination_id)
         mapping = await found(connection, destination, mapping_id)
         if asked.mapping is None:
-            draft = publishing.compiled(mapping.draft)
+            draft = publishing.compile_or_refuse(mapping.draft)
         else:
-            draft = publishing.compiled(asked.mapping, Word.INVALID, at="mapping")
+            draft = publishing.compile_or_refuse(asked.mapping, ErrorCode.INVALID, at="mapping")
         if mapping.published is None:
-            raise Refusal(Word.NOT_PUBLISHABLE, "Nothing is published yet to compare the draft with.")
+            raise Refusal(ErrorCode.NOT_PUBLISHABLE, "Nothing is published yet to compare the draft with.")
         told = await compare_draft(connection, wired, destination, mapping, draft, limit=asked.events)
     return {"published_version": mapping.published_version, **shown(told)}
 

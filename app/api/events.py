@@ -13,23 +13,23 @@ from starlette.responses import Response
 from starlette.types import Scope as ASGIScope
 
 from app.admin.access import Caller, Scope
-from app.admin.context import Wiring
-from app.admin.field_problems import fields_of, path_of
-from app.admin.refusals import Field as Wrong
-from app.admin.refusals import Problem, Refusal, Word
-from app.api.errors import malformed
+from app.admin.context import AppContext
+from app.admin.field_problems import field_problems, request_path
+from app.admin.refusals import ErrorCode, Problem, Refusal
+from app.admin.refusals import FieldProblem as Wrong
+from app.api.errors import malformed_body
 from app.api.headers import RawHeaders
 from app.api.json_response import exact_json
 from app.api.query_parameters import unreadable_target
-from app.api.secured_route import Door, check_media_type, needs, reads_its_own_body
+from app.api.secured_route import SecuredRoute, check_media_type, reads_its_own_body, requires
 from app.domain import strict_json
-from app.domain.admission import TURNINGS, Cause, retry_after
+from app.domain.admission import SHED_SPECS, ShedReason, retry_after
 from app.domain.event import BodyProblem, Event, Rejection, read_events, read_lines
 from app.domain.ids import DestinationId
 from app.ingest.group_commit import NotStored
-from app.ingest.intake import Intake, Result
+from app.ingest.intake import EventResult, Intake
 
-router = APIRouter(route_class=Door, tags=["events"])
+router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
 NDJSON = "application/x-ndjson"
 
@@ -66,7 +66,7 @@ _NO_QUERY: Final = EventsQuery()
 
 
 @router.post("/events", summary="Send events", response_model=None, openapi_extra={"x-events-body": True})
-@needs(Scope.EVENTS_WRITE)
+@requires(Scope.EVENTS_WRITE)
 @reads_its_own_body
 async def post_events(query: Annotated[EventsQuery, Query()]) -> Response:
     """Take one event, an array, `{"events": […]}`, `{"rows": […]}` or NDJSON, one event a line.
@@ -87,34 +87,36 @@ def read_query(scope: ASGIScope) -> EventsQuery | Problem:
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     found = dict(pairs)
     wrong = [
-        Wrong(path_of([name]), "unknown_parameter") for name in found if name not in EventsQuery.model_fields
+        Wrong(request_path([name]), "unknown_parameter")
+        for name in found
+        if name not in EventsQuery.model_fields
     ]
     if len(found) < len(pairs):
         counts = Counter(name for name, _ in pairs)
-        wrong += [Wrong(path_of([name]), "duplicate") for name, times in counts.items() if times > 1]
+        wrong += [Wrong(request_path([name]), "duplicate") for name, times in counts.items() if times > 1]
     if wrong:
-        return Problem(Word.INVALID, fields=wrong[:20])
+        return Problem(ErrorCode.INVALID, fields=wrong[:20])
     try:
         return EventsQuery.model_validate(found)
     except ValidationError as error:
-        return Problem(Word.INVALID, fields=fields_of(error.errors()))
+        return Problem(ErrorCode.INVALID, fields=field_problems(error.errors()))
 
 
-class Told(NamedTuple):
+class EventsResponse(NamedTuple):
     """The answer to a post: its status, and its body as JSON."""
 
     status: int
     body: bytes
 
 
-async def take(
+async def accept_events(
     headers: RawHeaders,
     read: Callable[[], Awaitable[bytes]],
-    wired: Wiring,
+    wired: AppContext,
     refuse_late: Callable[[], Problem],
     caller: Caller,
     query: EventsQuery = _NO_QUERY,
-) -> Told:
+) -> EventsResponse:
     """Take the events of a caller who was let in, and answer once they are stored. Raises Refusal.
 
     `read` brings the body; it is not called where the headers or a full queue already decide.
@@ -141,13 +143,13 @@ async def take(
         results = await intake.receive(events, allowed=allowed, low=query.priority is Priority.LOW)
     if isinstance(results, NotStored):
         raise Refusal(
-            Word.UNAVAILABLE,
+            ErrorCode.UNAVAILABLE,
             "The events could not be stored just now; none was taken. Send the same request again.",
             # Spread over some seconds, so that callers do not all come back in one instant.
-            headers={"Retry-After": str(retry_after(Cause.COMMITS, random.random()))},  # noqa: S311
-            code=TURNINGS[Cause.COMMITS].code.value,
+            headers={"Retry-After": str(retry_after(ShedReason.COMMITS, random.random()))},  # noqa: S311
+            code=SHED_SPECS[ShedReason.COMMITS].code.value,
         )
-    return answer_results(results, dry_run=query.dry_run)
+    return results_response(results, dry_run=query.dry_run)
 
 
 def _without_late(events: list[Event | Rejection], late: frozenset[str]) -> list[Event | Rejection]:
@@ -169,28 +171,28 @@ def read_body(
 ) -> list[Event | Rejection]:
     """Return the events of a body, and rejections of what is none. Raises Refusal for the body as a whole."""
     if len(body) > MOST_CONTAINERS and body.count(b"[") + body.count(b"{") > MOST_CONTAINERS:
-        raise Refusal(Word.TOO_LARGE, "The body holds more than 250,000 lists and objects.")
+        raise Refusal(ErrorCode.TOO_LARGE, "The body holds more than 250,000 lists and objects.")
     if len(body) > MOST_VALUES and body.count(b",") > MOST_VALUES:
-        raise Refusal(Word.TOO_LARGE, "The body holds more than 500,000 values.")
+        raise Refusal(ErrorCode.TOO_LARGE, "The body holds more than 500,000 values.")
     if media_type == NDJSON:
         read = read_lines(body, default_destination=destination, default_mapping=mapping)
     else:
         parsed = strict_json.parse(body)
-        if isinstance(parsed, strict_json.Malformed):
-            raise Refusal.of(malformed(parsed))
+        if isinstance(parsed, strict_json.MalformedJson):
+            raise Refusal.of(malformed_body(parsed))
         read = read_events(parsed, default_destination=destination, default_mapping=mapping)
     if isinstance(read, BodyProblem):
         match read.problem:
             case "too_many_events":
-                raise Refusal(Word.TOO_MANY_EVENTS, read.detail)
+                raise Refusal(ErrorCode.TOO_MANY_EVENTS, read.detail)
             case "empty_batch":
-                raise Refusal(Word.INVALID, read.detail, Wrong("events", "empty"))
+                raise Refusal(ErrorCode.INVALID, read.detail, Wrong("events", "empty"))
             case _:
-                raise Refusal(Word.MALFORMED, read.detail)
+                raise Refusal(ErrorCode.MALFORMED, read.detail)
     return read
 
 
-def answer_results(results: list[Result], *, dry_run: bool) -> Told:
+def results_response(results: list[EventResult], *, dry_run: bool) -> EventsResponse:
     """Return what is told of one result per event."""
     rejected = sum(result.status == "rejected" for result in results)
     duplicates = sum(result.status == "duplicate" for result in results)
@@ -206,10 +208,10 @@ def answer_results(results: list[Result], *, dry_run: bool) -> Told:
         status = 207
     else:
         status = 200 if dry_run else 202
-    return Told(status, exact_json(body))
+    return EventsResponse(status, exact_json(body))
 
 
-def _shown(result: Result) -> dict[str, Any]:
+def _shown(result: EventResult) -> dict[str, Any]:
     shown: dict[str, Any] = {"index": result.index, "event_id": result.event_id, "status": result.status}
     if (rejection := result.rejection) is not None:
         shown |= {
@@ -226,6 +228,6 @@ def _shown(result: Result) -> dict[str, Any]:
     return shown
 
 
-def _intake(wired: Wiring) -> Intake:
+def _intake(wired: AppContext) -> Intake:
     intake: Intake = wired.intake
     return intake

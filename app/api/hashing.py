@@ -5,21 +5,21 @@ from typing import Any
 from fastapi import APIRouter
 
 from app.admin.access import Scope
-from app.admin.inputs import ToHash
-from app.admin.refusals import Field, Refusal, Word
-from app.api.secured_route import CallerOf, Door, needs
+from app.admin.inputs import HashRequest
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.api.secured_route import CurrentCaller, SecuredRoute, requires
 from app.domain.conversion.countries import read_country
 from app.domain.identity import MATCH_KEYS, Profile
-from app.domain.identity.showing import show
+from app.domain.identity.showing import hash_trait
 
-router = APIRouter(route_class=Door, tags=["identity"])
+router = APIRouter(route_class=SecuredRoute, tags=["identity"])
 
 RULES = {rule.field: rule for rule in MATCH_KEYS}
 
 
 @router.post("/identity/hash", summary="Show what a value becomes")
-@needs(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
-async def hash_value(body: ToHash, caller: CallerOf) -> dict[str, Any]:
+@requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
+async def hash_value(body: HashRequest, caller: CurrentCaller) -> dict[str, Any]:
     """Show the cleaned form of one value and what Amazon is sent for it, to compare with another system's.
 
     The one answer that holds a value in clear: the one that was sent. Kept nowhere.
@@ -27,9 +27,9 @@ async def hash_value(body: ToHash, caller: CallerOf) -> dict[str, Any]:
     del caller
     country = read_country(body.country)
     if country is None:
-        raise Refusal(Word.INVALID, None, Field("country", "not_in_list"))
+        raise Refusal(ErrorCode.INVALID, None, FieldProblem("country", "not_in_list"))
     rule = RULES[body.field]
-    shown = show(Profile(body.identity_profile), rule, body.value, country=country.code)
+    shown = hash_trait(Profile(body.identity_profile), rule, body.value, country=country.code)
     return {
         "field": body.field,
         "type": rule.type.value,

@@ -8,7 +8,7 @@ _NOWHERE = SplitResult("", "", "", "", "")
 RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 
-def first(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
+def first_header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> str | None:
     """Return the first header of a name (given in lower case), or None."""
     for found, value in headers:
         if found == name:

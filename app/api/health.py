@@ -10,13 +10,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import JSONResponse, Response
 
-from app.api.secured_route import Door, Wired, open_to_all
+from app.api.secured_route import Context, SecuredRoute, public
 from app.store import RoadConnection, driver_of, readiness
 from app.store.availability import is_unavailable
 from app.store.clock import DatabaseClock
-from app.store.database_results import Outcomes
+from app.store.database_results import DatabaseResults
 
-router = APIRouter(route_class=Door, tags=["health"])
+router = APIRouter(route_class=SecuredRoute, tags=["health"])
 
 FEWEST_DAYS_AHEAD = 2
 _ASKED_EVERY_S = 1.0
@@ -48,7 +48,7 @@ class Readiness:
         monotonic: Callable[[], float],
         *,
         role: Role = API,
-        outcomes: Outcomes | None = None,
+        outcomes: DatabaseResults | None = None,
         clock: DatabaseClock | None = None,
     ) -> None:
         self._engine = engine
@@ -107,14 +107,14 @@ class Readiness:
 
 
 @router.get("/health/live", summary="Is the process alive?")
-@open_to_all
+@public
 async def live() -> dict[str, str]:
     """Answer as long as the process can; says nothing of the database."""
     return {"status": "ok"}
 
 
 @router.get("/health/ready", summary="Can it keep what it takes?", response_model=None)
-@open_to_all
+@public
 async def ready(request: Request) -> Response:
     """Commit a row (at most once a second) and look at what durability rests on; 503 with reasons."""
     stopping = getattr(request.app.state, "stopping", None)
@@ -141,7 +141,7 @@ def not_ready(reasons: tuple[str, ...]) -> Response:
 
 
 @router.get("/metrics", summary="Numbers for Prometheus", response_model=None)
-@open_to_all
-async def metrics(wired: Wired) -> Response:
+@public
+async def metrics(wired: Context) -> Response:
     """Give this process's counters. Labels hold neither people nor events."""
     return Response(generate_latest(wired.registry), media_type=CONTENT_TYPE_LATEST)

@@ -13,7 +13,7 @@ def exact_json(content: Any) -> bytes:
     return _ENCODER.encode(content)
 
 
-class ExactJson(Response):
+class ExactJsonResponse(Response):
     """A response of plain values, decimals among them; the framework's own would turn these into doubles."""
 
     media_type = "application/json"

@@ -9,17 +9,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.admin.access import Caller, Scope
 from app.admin.ids import require_key_id
 from app.admin.inputs import KeyRotation, NewKey
-from app.admin.keys import NotRotated, make_key, revoke_key, rotate_key
-from app.admin.refusals import Field, Refusal, Word
-from app.api.paging import PAGE, Cursor, Limit, bad_cursor, cursor_of, page, page_of, place_of
-from app.api.secured_route import CallerOf, Door, Wired, key_ring_of, needs
+from app.admin.keys import NotRotated, create_key, revoke_key, rotate_key
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.api.paging import PAGE, Cursor, Limit, bad_cursor, cursor_of, page_body, place_of, split_page
+from app.api.secured_route import Context, CurrentCaller, SecuredRoute, key_ring_of, requires
 from app.store import destinations, keys
-from app.store.keys import Key
+from app.store.keys import ApiKey
 
-router = APIRouter(route_class=Door, tags=["keys"])
+router = APIRouter(route_class=SecuredRoute, tags=["keys"])
 
 
-def shown(key: Key) -> dict[str, Any]:
+def shown(key: ApiKey) -> dict[str, Any]:
     """Return what a reader may know of a key: never the key, never its digest."""
     return {
         "id": key.id,
@@ -37,23 +37,25 @@ def shown(key: Key) -> dict[str, Any]:
 
 
 @router.post("/keys", status_code=201, summary="Make a key")
-@needs(Scope.KEYS_ADMIN)
-async def create(body: NewKey, caller: CallerOf, wired: Wired) -> dict[str, Any]:
+@requires(Scope.KEYS_ADMIN)
+async def create(body: NewKey, caller: CurrentCaller, wired: Context) -> dict[str, Any]:
     """Make a key and show it, this once. Whoever may make keys can give them any scope.
 
     A caller limited to some destinations makes only keys that are limited to some of these.
     """
     if body.expires_at is not None and body.expires_at <= wired.now():
-        raise Refusal(Word.INVALID, None, Field("expires_at", "not_in_future"))
+        raise Refusal(ErrorCode.INVALID, None, FieldProblem("expires_at", "not_in_future"))
     limited = body.destination_ids
     if limited is None and caller.destination_ids is not None:
         raise Refusal(
-            Word.INVALID, "Name destination_ids among your own.", Field("destination_ids", "missing")
+            ErrorCode.INVALID,
+            "Name destination_ids among your own.",
+            FieldProblem("destination_ids", "missing"),
         )
     async with wired.engine.begin() as connection:
         if limited is not None:
             await _require_known(connection, caller, limited)
-        made, secret = await make_key(
+        made, secret = await create_key(
             connection,
             name=body.name,
             scopes=body.scopes,
@@ -67,26 +69,26 @@ async def create(body: NewKey, caller: CallerOf, wired: Wired) -> dict[str, Any]
 async def _require_known(connection: AsyncConnection, caller: Caller, wanted: list[str]) -> None:
     missing = await destinations.missing(connection, wanted)
     unknown = [
-        Field(f"destination_ids[{place}]", "unknown")
+        FieldProblem(f"destination_ids[{place}]", "unknown")
         for place, destination in enumerate(wanted)
         if destination in missing or not caller.sees(destination)
     ]
     if unknown:
-        raise Refusal(Word.INVALID, None, *unknown)
+        raise Refusal(ErrorCode.INVALID, None, *unknown)
 
 
 @router.get("/keys", summary="List keys")
-@needs(Scope.KEYS_ADMIN)
+@requires(Scope.KEYS_ADMIN)
 async def list_all(
-    caller: CallerOf, wired: Wired, limit: Limit = PAGE, cursor: Cursor = None
+    caller: CurrentCaller, wired: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> dict[str, Any]:
     """List keys, oldest first, revoked ones too, without the keys themselves."""
     after = _place(cursor)
     async with wired.engine.connect() as connection:
         rows = await keys.page(connection, limit=limit + 1, after=after, only=caller.only)
-    items, more = page_of(rows, limit)
+    items, more = split_page(rows, limit)
     last = cursor_of(items[-1].created_at.isoformat(), items[-1].id) if more else None
-    return page([shown(item) for item in items], last)
+    return page_body([shown(item) for item in items], last)
 
 
 def _place(cursor: str | None) -> tuple[datetime, str] | None:
@@ -106,23 +108,23 @@ def _place(cursor: str | None) -> tuple[datetime, str] | None:
 
 
 @router.delete("/keys/{key_id}", summary="Revoke a key")
-@needs(Scope.KEYS_ADMIN)
-async def revoke(key_id: str, caller: CallerOf, wired: Wired, request: Request) -> dict[str, Any]:
+@requires(Scope.KEYS_ADMIN)
+async def revoke(key_id: str, caller: CurrentCaller, wired: Context, request: Request) -> dict[str, Any]:
     """Revoke a key for good: refused here from the answer on, and everywhere within five seconds."""
     require_key_id(key_id)
     async with wired.engine.begin() as connection:
         key = await keys.find(connection, key_id)
         if key is None or not _may_touch(caller, key):
-            raise Refusal(Word.NOT_FOUND)
+            raise Refusal(ErrorCode.NOT_FOUND)
         revoked = await revoke_key(connection, key, by=caller.actor)
     key_ring_of(request).forget(key.id)
     return shown(revoked or key)
 
 
 @router.post("/keys/{key_id}/rotate", status_code=201, summary="Replace a key")
-@needs(Scope.KEYS_ADMIN)
+@requires(Scope.KEYS_ADMIN)
 async def rotate(
-    *, key_id: str, caller: CallerOf, wired: Wired, request: Request, body: KeyRotation | None = None
+    *, key_id: str, caller: CurrentCaller, wired: Context, request: Request, body: KeyRotation | None = None
 ) -> dict[str, Any]:
     """Make a key that may do the same and show it, this once; the old one works on for the overlap.
 
@@ -132,11 +134,11 @@ async def rotate(
     asked = body or KeyRotation()
     require_key_id(key_id)
     if asked.expires_at is not None and asked.expires_at <= wired.now():
-        raise Refusal(Word.INVALID, None, Field("expires_at", "not_in_future"))
+        raise Refusal(ErrorCode.INVALID, None, FieldProblem("expires_at", "not_in_future"))
     async with wired.engine.begin() as connection:
         key = await keys.find(connection, key_id)
         if key is None or not _may_touch(caller, key):
-            raise Refusal(Word.NOT_FOUND)
+            raise Refusal(ErrorCode.NOT_FOUND)
         done = await rotate_key(
             connection,
             key.id,
@@ -145,13 +147,13 @@ async def rotate(
             by=caller.actor,
         )
     if isinstance(done, NotRotated):
-        raise Refusal(Word.KEY_ENDED if done is NotRotated.ENDED else Word.KEY_ROTATED)
+        raise Refusal(ErrorCode.KEY_ENDED if done is NotRotated.ENDED else ErrorCode.KEY_ROTATED)
     made, secret, old = done
     key_ring_of(request).forget(old.id)
     return {**shown(made), "key": secret, "replaced": {"id": old.id, "expires_at": old.expires_at}}
 
 
-def _may_touch(caller: Caller, key: Key) -> bool:
+def _may_touch(caller: Caller, key: ApiKey) -> bool:
     if caller.destination_ids is None:
         return True
     return key.destination_ids is not None and caller.destination_ids.issuperset(key.destination_ids)

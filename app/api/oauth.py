@@ -13,29 +13,29 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from app.admin.access import BOOTSTRAP, Scope
-from app.admin.context import Wiring
+from app.admin.context import AppContext
 from app.admin.destinations import audit_view, lock_visible
-from app.admin.preflight import not_visible
-from app.admin.refusals import Problem, Refusal, Word, body_of
+from app.admin.preflight import not_visible_sentence
+from app.admin.refusals import ErrorCode, Problem, Refusal, error_body
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.amazon.tokens import InvalidClient, SignInRefused, Tokens, Unavailable
-from app.api.errors import answer, status_of
+from app.api.errors import error_response, status_of
 from app.api.negotiation import wants
 from app.api.query_parameters import ignores_unknown_parameters
-from app.api.secured_route import CallerOf, Door, Wired, needs, open_to_all
-from app.crypto import Unopenable
+from app.api.secured_route import Context, CurrentCaller, SecuredRoute, public, requires
+from app.crypto import CannotDecrypt
 from app.domain.destination import State
 from app.domain.outcomes.outcome import Unauthorized
 from app.store import amazon_accounts, audit, destinations, keys, oauth_states, sign_ins, token_leases
 from app.store.destinations import Destination
-from app.store.oauth_states import Pending
+from app.store.oauth_states import PendingSignIn
 
-router = APIRouter(route_class=Door, tags=["sign-in"])
+router = APIRouter(route_class=SecuredRoute, tags=["sign-in"])
 
 
 @router.post("/destinations/{destination_id}/connect", summary="Begin the sign-in at Amazon")
-@needs(Scope.DESTINATIONS_WRITE)
-async def connect(destination_id: str, caller: CallerOf, wired: Wired) -> dict[str, Any]:
+@requires(Scope.DESTINATIONS_WRITE)
+async def connect(destination_id: str, caller: CurrentCaller, wired: Context) -> dict[str, Any]:
     """Return the page where a user of the advertiser's account clicks Allow; it waits ten minutes."""
     state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
     hashed = _hash(state)
@@ -52,7 +52,7 @@ async def connect(destination_id: str, caller: CallerOf, wired: Wired) -> dict[s
         await audit.record(
             connection,
             actor=caller.actor,
-            act=audit.Act.DESTINATION_CONNECT_BEGUN,
+            act=audit.AuditAction.DESTINATION_CONNECT_BEGUN,
             subject=destination.id,
             destination=destination.id,
         )
@@ -65,12 +65,12 @@ def _hash(state: str) -> bytes:
 
 
 @router.get("/oauth/amazon/callback", summary="Come back from Amazon", response_model=None)
-@open_to_all
+@public
 @ignores_unknown_parameters
 async def callback(
     *,
     request: Request,
-    wired: Wired,
+    wired: Context,
     state: Annotated[list[str] | None, Query(description="As `authorize_url` carried it.")] = None,
     code: Annotated[list[str] | None, Query(description="What Amazon gave for Allow.")] = None,
     error: Annotated[list[str] | None, Query(description="What Amazon says instead of a code.")] = None,
@@ -89,19 +89,19 @@ async def callback(
 
 
 async def _begun(
-    wired: Wiring, states: list[str], codes: list[str], errors: list[str]
-) -> tuple[Pending, bytes, Destination]:
+    wired: AppContext, states: list[str], codes: list[str], errors: list[str]
+) -> tuple[PendingSignIn, bytes, Destination]:
     """Spend the state, and return for which destination it was begun."""
     if len(states) != 1 or len(codes) > 1 or len(errors) > 1 or len(states[0]) > 200:
-        raise Refusal(Word.INVALID_STATE)
+        raise Refusal(ErrorCode.INVALID_STATE)
     hashed = _hash(states[0])
     pending, destination = await _spend(wired, hashed)
     return pending, hashed, destination
 
 
 async def _finish(
-    wired: Wiring,
-    pending: Pending,
+    wired: AppContext,
+    pending: PendingSignIn,
     hashed: bytes,
     destination: Destination,
     codes: list[str],
@@ -109,79 +109,79 @@ async def _finish(
 ) -> Destination:
     """Ask Amazon and keep the tokens. Raises Refusal; then the destination is as it was."""
     if errors:
-        raise Refusal(Word.ACCESS_DENIED if errors[0] == "access_denied" else Word.SIGN_IN_FAILED)
+        raise Refusal(ErrorCode.ACCESS_DENIED if errors[0] == "access_denied" else ErrorCode.SIGN_IN_FAILED)
     if not codes or not codes[0]:
-        raise Refusal(Word.SIGN_IN_FAILED)
+        raise Refusal(ErrorCode.SIGN_IN_FAILED)
     try:
         verifier = wired.vault.open(
             pending.sealed_verifier, place=oauth_states.verifier_place(hashed)
         ).decode()
-    except Unopenable:
-        raise Refusal(Word.INVALID_STATE) from None  # its encryption key is gone: begin again
+    except CannotDecrypt:
+        raise Refusal(ErrorCode.INVALID_STATE) from None  # its encryption key is gone: begin again
     tokens = await _exchange(wired, destination, codes[0], verifier)
     account = await _require_visible(wired, destination, tokens)
     return await _keep(wired, pending, destination, tokens, account)
 
 
-async def _spend(wired: Wiring, hashed: bytes) -> tuple[Pending, Destination]:
+async def _spend(wired: AppContext, hashed: bytes) -> tuple[PendingSignIn, Destination]:
     """Spend a state whose key may still act. Committed before Amazon is asked."""
     async with wired.engine.begin() as connection:
-        pending = await oauth_states.use(connection, hashed)
+        pending = await oauth_states.spend(connection, hashed)
         if pending is None:
-            raise Refusal(Word.INVALID_STATE)
+            raise Refusal(ErrorCode.INVALID_STATE)
         alive = pending.key == BOOTSTRAP or await keys.is_alive(connection, pending.key)
         destination = await destinations.find(connection, pending.destination)
     assert destination is not None  # a foreign key holds it
     if not alive:
-        raise Refusal(Word.INVALID_STATE)
+        raise Refusal(ErrorCode.INVALID_STATE)
     if destination.state is State.ARCHIVED:
-        raise Refusal(Word.DESTINATION_ARCHIVED)
+        raise Refusal(ErrorCode.DESTINATION_ARCHIVED)
     return pending, destination
 
 
-async def _exchange(wired: Wiring, destination: Destination, code: str, verifier: str) -> Tokens:
+async def _exchange(wired: AppContext, destination: Destination, code: str, verifier: str) -> Tokens:
     match await wired.sign_in.exchange(destination.region, code=code, code_verifier=verifier):
         case Tokens() as tokens:
             return tokens
         case SignInRefused():
-            raise Refusal(Word.SIGN_IN_FAILED)
+            raise Refusal(ErrorCode.SIGN_IN_FAILED)
         case InvalidClient():
-            raise Refusal(Word.AMAZON_CLIENT_INVALID)
+            raise Refusal(ErrorCode.AMAZON_CLIENT_INVALID)
         case Unavailable():
-            raise Refusal(Word.AMAZON_UNAVAILABLE)
+            raise Refusal(ErrorCode.AMAZON_UNAVAILABLE)
         case other:
             assert_never(other)
 
 
-async def _require_visible(wired: Wiring, destination: Destination, tokens: Tokens) -> Visible:
+async def _require_visible(wired: AppContext, destination: Destination, tokens: Tokens) -> Visible:
     """Return the account as the new tokens see it. Connected means that the advertiser is visible to them."""
     match await wired.find_advertiser(destination.region, tokens.access_token, destination.advertiser_id):
         case Visible() as visible:
             return visible
         case NotVisible(ids):
             # The caller of the callback is the user who signed in, so these ids are the user's own.
-            detail = f"{not_visible(ids)} The destination stays as it was."
-            raise Refusal(Word.ADVERTISER_NOT_VISIBLE, detail, visible_advertiser_ids=list(ids))
+            detail = f"{not_visible_sentence(ids)} The destination stays as it was."
+            raise Refusal(ErrorCode.ADVERTISER_NOT_VISIBLE, detail, visible_advertiser_ids=list(ids))
         case Unauthorized():
             # Amazon refuses a token that it has just issued: only a new sign-in can help.
-            raise Refusal(Word.SIGN_IN_FAILED)
+            raise Refusal(ErrorCode.SIGN_IN_FAILED)
         case CannotTell():
-            raise Refusal(Word.AMAZON_UNAVAILABLE)
+            raise Refusal(ErrorCode.AMAZON_UNAVAILABLE)
         case other:
             assert_never(other)
 
 
 async def _keep(
-    wired: Wiring, pending: Pending, asked: Destination, tokens: Tokens, account: Visible
+    wired: AppContext, pending: PendingSignIn, asked: Destination, tokens: Tokens, account: Visible
 ) -> Destination:
     async with wired.engine.begin() as connection:
         before = await destinations.lock(connection, asked.id)
         assert before is not None
         if before.state is State.ARCHIVED:
-            raise Refusal(Word.DESTINATION_ARCHIVED)
+            raise Refusal(ErrorCode.DESTINATION_ARCHIVED)
         # The tokens may be kept for nothing but what Amazon was asked about.
         if (before.region, before.advertiser_id) != (asked.region, asked.advertiser_id):
-            raise Refusal(Word.DESTINATION_CHANGED)
+            raise Refusal(ErrorCode.DESTINATION_CHANGED)
         seal = wired.vault.seal
         assert tokens.refresh_token is not None  # `SignIn.exchange` returns none without it
         await sign_ins.store_connection(
@@ -192,12 +192,12 @@ async def _keep(
             lifetime_s=tokens.lifetime_s,
             connected_by=pending.key,
         )
-        await amazon_accounts.keep(connection, before.id, name=account.name, currency=account.currency)
+        await amazon_accounts.save(connection, before.id, name=account.name, currency=account.currency)
         after = await destinations.set_sign_in(connection, before.id, "valid")
         await audit.record(
             connection,
             actor=pending.key,
-            act=audit.Act.DESTINATION_CONNECTED,
+            act=audit.AuditAction.DESTINATION_CONNECTED,
             subject=after.id,
             destination=after.id,
             before=audit_view(before),
@@ -208,22 +208,22 @@ async def _keep(
 
 # What to do next, beside what went wrong: in the console's words, since a person at a browser reads it.
 _NEXT = {
-    Word.ACCESS_DENIED: "Deny was clicked. Begin again and click Allow; nothing else is missing.",
-    Word.SIGN_IN_FAILED: "What Amazon gave is good once and for five minutes. Begin again, and click Allow "
+    ErrorCode.ACCESS_DENIED: "Deny was clicked. Begin again and click Allow; nothing else is missing.",
+    ErrorCode.SIGN_IN_FAILED: "What Amazon gave is good once and for five minutes. Begin again, and click Allow "
     "within that time.",
-    Word.INVALID_STATE: "Perhaps this page was opened a second time: look at the destination first, it may "
+    ErrorCode.INVALID_STATE: "Perhaps this page was opened a second time: look at the destination first, it may "
     "be connected. Else begin again there.",
-    Word.ADVERTISER_NOT_VISIBLE: "Sign in as a user of this advertiser's account, or mend the advertiser id "
+    ErrorCode.ADVERTISER_NOT_VISIBLE: "Sign in as a user of this advertiser's account, or mend the advertiser id "
     "or the region under Settings.",
-    Word.AMAZON_UNAVAILABLE: "Wait a minute and begin again.",
+    ErrorCode.AMAZON_UNAVAILABLE: "Wait a minute and begin again.",
 }
 
 
 def _refused(request: Request, problem: Problem, asked: Destination | None) -> Response:
     """Return a page to a browser, else the one shape. Nothing from the query is in either."""
     if not wants(request, "text/html"):
-        return answer(problem)
-    body = body_of(problem)
+        return error_response(problem)
+    body = error_body(problem)
     page: Response = request.app.state.not_connected_page(
         request,
         status=status_of(problem),

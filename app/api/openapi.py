@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from app.admin.refusals import Word
+from app.admin.refusals import ErrorCode
 from app.api.errors import STATUSES
 from app.api.response_schemas import EVENTS_ANSWERS, EVENTS_BODY, SHAPES, answer_schema
 from app.api.secured_route import scopes_of
@@ -32,7 +32,7 @@ _ERROR: dict[str, Any] = {
     "properties": {
         "error": {
             "type": "string",
-            "enum": [word.value for word in Word],
+            "enum": [word.value for word in ErrorCode],
             "description": "A word that stays.",
         },
         "detail": {"type": "string", "description": "A sentence for people. Never a value that was sent."},

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
 
-from app.admin.refusals import Field, Refusal, Word
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.ids import ParcelId
 
 Item = TypeVar("Item")
@@ -59,10 +59,12 @@ def event_place_of(cursor: str | None) -> tuple[ParcelId, int] | None:
 
 def bad_cursor() -> Refusal:
     """Return the refusal of a cursor that this list did not hand out."""
-    return Refusal(Word.INVALID, "Use next_cursor as the page before gave it.", Field("cursor", "invalid"))
+    return Refusal(
+        ErrorCode.INVALID, "Use next_cursor as the page before gave it.", FieldProblem("cursor", "invalid")
+    )
 
 
-def page_of(found: Sequence[Item], limit: int) -> tuple[Sequence[Item], bool]:
+def split_page(found: Sequence[Item], limit: int) -> tuple[Sequence[Item], bool]:
     """Return up to `limit` items, and whether there are more; ask the store for one more than `limit`."""
     return found[:limit], len(found) > limit
 
@@ -71,14 +73,14 @@ def page_from(items: Sequence[Any], limit: int, cursor: str | None) -> dict[str,
     """Return a page of a list that is all in memory; its cursor is the place where the next page begins."""
     begin = number_of(cursor) or 0
     end = begin + limit
-    return page(items[begin:end], cursor_of(end) if end < len(items) else None)
+    return page_body(items[begin:end], cursor_of(end) if end < len(items) else None)
 
 
-def page(items: Sequence[Any], next_cursor: str | None) -> dict[str, Any]:
+def page_body(items: Sequence[Any], next_cursor: str | None) -> dict[str, Any]:
     """Return the one shape of a list."""
     return {"items": items, "next_cursor": next_cursor}
 
 
 def partial_page(items: Sequence[Any], next_cursor: str | None, unreadable_batches: int) -> dict[str, Any]:
     """Return a list of stored events, with how many batches of the page could not be read."""
-    return {**page(items, next_cursor), "unreadable_batches": unreadable_batches}
+    return {**page_body(items, next_cursor), "unreadable_batches": unreadable_batches}

@@ -6,26 +6,26 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from app.admin.access import Scope
-from app.admin.context import Wiring
+from app.admin.context import AppContext
 from app.admin.destinations import find_visible, lock_visible
-from app.admin.inputs import Confirm
-from app.admin.preflight import Known, checklist
+from app.admin.inputs import PreflightConfirmation
+from app.admin.preflight import PreflightFacts, run_preflight
 from app.amazon.accounts import CannotTell, NotVisible, Visible
-from app.api.secured_route import CallerOf, Door, Wired, needs
-from app.crypto import Unopenable
+from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.crypto import CannotDecrypt
 from app.domain.outcomes.outcome import Unauthorized
 from app.store import amazon_accounts, audit, destinations, readiness, sign_ins, token_leases
 from app.store.destinations import Destination
 
-router = APIRouter(route_class=Door, tags=["destinations"])
+router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
 
 
 @router.get("/destinations/{destination_id}/preflight", summary="What is still missing?")
-@needs(Scope.DESTINATIONS_READ)
+@requires(Scope.DESTINATIONS_READ)
 async def preflight(
     destination_id: str,
-    caller: CallerOf,
-    wired: Wired,
+    caller: CurrentCaller,
+    wired: Context,
     ask: Annotated[bool, Query(description="Ask Amazon now whether it shows the advertiser.")] = False,
 ) -> dict[str, Any]:
     """Go through all that must be right before events arrive at Amazon. `ready` when no line has failed.
@@ -38,7 +38,7 @@ async def preflight(
     # No transaction is open while Amazon is asked.
     asked = None if sealed is None else await _ask(wired, destination, sealed)
     async with wired.engine.connect() as connection:
-        known = Known(
+        known = PreflightFacts(
             destination=destination,
             configured=wired.amazon_configured,
             account=await amazon_accounts.find(connection, destination.id),
@@ -48,17 +48,19 @@ async def preflight(
             delivered=await destinations.delivered(connection, destination.number),
             seconds_apart=await readiness.seconds_apart(connection, _our_clock(wired)),
         )
-    lines = checklist(known)
+    lines = run_preflight(known)
     return {
         "ready": all(line.status != "failed" for line in lines),
         "checks": [asdict(line) for line in lines],
     }
 
 
-async def _ask(wired: Wiring, destination: Destination, sealed: bytes) -> Visible | NotVisible | CannotTell:
+async def _ask(
+    wired: AppContext, destination: Destination, sealed: bytes
+) -> Visible | NotVisible | CannotTell:
     try:
         token = wired.vault.open(sealed, place=token_leases.access_place(destination.id)).decode()
-    except Unopenable:
+    except CannotDecrypt:
         return CannotTell("unreadable")
     answer = await wired.find_advertiser(destination.region, token, destination.advertiser_id)
     # An access token that has run out says nothing of the sign-in: the next send refreshes it.
@@ -66,8 +68,10 @@ async def _ask(wired: Wiring, destination: Destination, sealed: bytes) -> Visibl
 
 
 @router.post("/destinations/{destination_id}/preflight", summary="Confirm what Amazon cannot be asked")
-@needs(Scope.DESTINATIONS_WRITE)
-async def confirm(destination_id: str, body: Confirm, caller: CallerOf, wired: Wired) -> dict[str, Any]:
+@requires(Scope.DESTINATIONS_WRITE)
+async def confirm(
+    destination_id: str, body: PreflightConfirmation, caller: CurrentCaller, wired: Context
+) -> dict[str, Any]:
     """Record that somebody looked: the Events-manager `permission`, or its `terms`; false takes it back."""
     async with wired.engine.begin() as connection:
         destination = await lock_visible(connection, caller, destination_id)
@@ -79,7 +83,9 @@ async def confirm(destination_id: str, body: Confirm, caller: CallerOf, wired: W
             await audit.record(
                 connection,
                 actor=caller.actor,
-                act=audit.Act.PREFLIGHT_CONFIRMED if body.confirmed else audit.Act.PREFLIGHT_WITHDRAWN,
+                act=audit.AuditAction.PREFLIGHT_CONFIRMED
+                if body.confirmed
+                else audit.AuditAction.PREFLIGHT_WITHDRAWN,
                 subject=destination.id,
                 destination=destination.id,
                 after={"check": body.check},
@@ -87,6 +93,6 @@ async def confirm(destination_id: str, body: Confirm, caller: CallerOf, wired: W
     return await preflight(destination_id, caller, wired)
 
 
-def _our_clock(wired: Wired) -> float:
+def _our_clock(wired: Context) -> float:
     """Return what this machine's own clock says; `wired.now` tells the database's time."""
     return wired.now().timestamp() - (wired.clock.offset if wired.clock is not None else 0.0)

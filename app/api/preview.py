@@ -9,22 +9,22 @@ from app.admin import publishing
 from app.admin.access import Scope
 from app.admin.destinations import find_visible
 from app.admin.evaluation import rules_of
-from app.admin.inputs import Preview
-from app.admin.refusals import Word
-from app.api.json_response import ExactJson
+from app.admin.inputs import PreviewRequest
+from app.admin.refusals import ErrorCode
+from app.api.json_response import ExactJsonResponse
 from app.api.mappings import MAPPING, found
-from app.api.secured_route import CallerOf, Door, Wired, needs
-from app.domain.event import Event, content_digest, derived_event_id, judge_event_id
+from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.domain.event import Event, check_event_id, content_digest, derived_event_id
 from app.domain.observed.preview import preview as show
-from app.domain.observed.preview import refusal
+from app.domain.observed.preview import rejection_view
 
-router = APIRouter(route_class=Door, tags=["mappings"])
+router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
 
 
 @router.post(MAPPING + "/preview", summary="Show what an event would become", response_model=None)
-@needs(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
+@requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
 async def preview(
-    destination_id: str, mapping_id: str, body: Preview, caller: CallerOf, wired: Wired
+    destination_id: str, mapping_id: str, body: PreviewRequest, caller: CurrentCaller, wired: Context
 ) -> Response:
     """Convert one event and show the result step by step; nothing is stored, nothing is sent.
 
@@ -35,15 +35,15 @@ async def preview(
         mapping = await found(connection, destination, mapping_id)
         rules = await rules_of(connection, wired, destination, mapping)
     if body.mapping is None:
-        made = publishing.compiled(mapping.draft)
+        made = publishing.compile_or_refuse(mapping.draft)
     else:
-        made = publishing.compiled(body.mapping, Word.INVALID, at="mapping")
+        made = publishing.compile_or_refuse(body.mapping, ErrorCode.INVALID, at="mapping")
     given = body.event.get("event_id")
-    if given is not None and (wrong := judge_event_id(given)):
-        return ExactJson(refusal(wrong))
+    if given is not None and (wrong := check_event_id(given)):
+        return ExactJsonResponse(rejection_view(wrong))
     event_id = given or derived_event_id(content_digest(body.event, wired.pepper))
     event = Event(0, given, destination.id, mapping.id, body.event)
     shown: dict[str, Any] = show(event, event_id, made, rules, now=wired.now())
     if given is None and shown["ok"]:
         shown["warnings"] = [{"code": "event_id_derived", "field": "event_id"}, *shown["warnings"]]
-    return ExactJson(shown)
+    return ExactJsonResponse(shown)

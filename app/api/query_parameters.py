@@ -16,8 +16,8 @@ from fastapi.dependencies.utils import get_flat_params
 from starlette.datastructures import QueryParams
 from starlette.types import Scope
 
-from app.admin.field_problems import path_of
-from app.admin.refusals import Field, Problem, Word
+from app.admin.field_problems import request_path
+from app.admin.refusals import ErrorCode, FieldProblem, Problem
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -26,7 +26,7 @@ _MAX_FIELDS: Final = 20  # of one answer
 
 
 @dataclass(frozen=True, slots=True)
-class Parameters:
+class DeclaredParameters:
     """The query parameters of a route: every name, those that may repeat, and whether others are ignored."""
 
     names: frozenset[str]
@@ -40,17 +40,17 @@ def ignores_unknown_parameters(endpoint: Endpoint) -> Endpoint:
     return endpoint
 
 
-def parameters_of(dependant: Dependant, endpoint: Callable[..., Any]) -> Parameters:
+def parameters_of(dependant: Dependant, endpoint: Callable[..., Any]) -> DeclaredParameters:
     """Return the query parameters that a route and its dependencies declare."""
     declared = [one for one in get_flat_params(dependant) if isinstance(one.field_info, params.Query)]
-    return Parameters(
+    return DeclaredParameters(
         names=frozenset(one.alias for one in declared),
         repeatable=frozenset(one.alias for one in declared if _is_list(one.field_info.annotation)),
         ignores_unknown=hasattr(endpoint, _IGNORES_UNKNOWN),
     )
 
 
-def refused_parameters(query_string: bytes, declared: Parameters) -> Problem | None:
+def refused_parameters(query_string: bytes, declared: DeclaredParameters) -> Problem | None:
     """Return the 422 for a query that names what the route does not have, or a name twice; else None.
 
     Names are compared as they are, case included. The framework's own parser reads them, so that this check
@@ -58,19 +58,19 @@ def refused_parameters(query_string: bytes, declared: Parameters) -> Problem | N
     """
     if not query_string or declared.ignores_unknown:
         return None
-    found: dict[Field, None] = {}
+    found: dict[FieldProblem, None] = {}
     given: set[str] = set()
     for name, _ in QueryParams(query_string).multi_items():
         if name not in declared.names:
-            found[Field(path_of([name]), "unknown_parameter")] = None
+            found[FieldProblem(request_path([name]), "unknown_parameter")] = None
         elif name in given and name not in declared.repeatable:
-            found[Field(name, "duplicate")] = None
+            found[FieldProblem(name, "duplicate")] = None
         given.add(name)
     if not found:
         return None
     taken = ", ".join(sorted(declared.names)) or "none"
     detail = f"The query has a parameter that this address does not take, or one twice. It takes: {taken}."
-    return Problem(Word.INVALID, detail, tuple(found)[:_MAX_FIELDS])
+    return Problem(ErrorCode.INVALID, detail, tuple(found)[:_MAX_FIELDS])
 
 
 def without_blanks(query_string: bytes) -> bytes:
@@ -86,7 +86,7 @@ def _is_list(annotation: Any) -> bool:
 def unreadable_target(scope: Scope) -> Problem | None:
     """Return what is wrong with an address: no id holds NUL, and Postgres would choke on one in a search."""
     if "\0" in scope["path"]:
-        return Problem(Word.NOT_FOUND)
+        return Problem(ErrorCode.NOT_FOUND)
     if b"\0" in unquote_to_bytes(scope["query_string"]):
-        return Problem(Word.MALFORMED, "The query holds the character NUL, which no parameter takes.")
+        return Problem(ErrorCode.MALFORMED, "The query holds the character NUL, which no parameter takes.")
     return None

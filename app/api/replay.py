@@ -9,17 +9,17 @@ from pydantic import Field as Described
 from app.admin import replay as replaying
 from app.admin.access import Scope
 from app.admin.destinations import lock_visible
-from app.admin.inputs import Body, Instant
-from app.api.secured_route import CallerOf, Door, Wired, needs
+from app.admin.inputs import Instant, RequestBody
+from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store import audit, driver_of, replays
 
-router = APIRouter(route_class=Door, tags=["events"])
+router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
 _LONGEST_S = 20.0
 _WRITER = 0  # whose rows in the counts take what the API moves; replays are few
 
 
-class Replay(Body):
+class Replay(RequestBody):
     """Which events to put back; times are those of acceptance."""
 
     status: Literal["dead", "expired"] = Described(examples=["dead"])
@@ -30,8 +30,8 @@ class Replay(Body):
 
 
 @router.post("/destinations/{destination_id}/replay", summary="Put dead events back on the road")
-@needs(Scope.REPLAY)
-async def replay(destination_id: str, body: Replay, caller: CallerOf, wired: Wired) -> dict[str, Any]:
+@requires(Scope.REPLAY)
+async def replay(destination_id: str, body: Replay, caller: CurrentCaller, wired: Context) -> dict[str, Any]:
     """Send dead or expired events again, behind everything live: all that match, however many.
 
     Where a call has no time for all of them, `remaining` says how many are left; ask again for those.
@@ -39,7 +39,7 @@ async def replay(destination_id: str, body: Replay, caller: CallerOf, wired: Wir
     data any more (`forgotten`) stays as it is. Asking twice is asking once. `replay_id` names the replay in
     the history of each of its events.
     """
-    wanted = replays.Filter(body.status, body.reason, body.since, body.until)
+    wanted = replays.ReplayFilter(body.status, body.reason, body.since, body.until)
     until = wired.monotonic() + _LONGEST_S
     first = done = await _round(destination_id, body, wanted, caller, wired)
     replayed = done.replayed
@@ -51,8 +51,8 @@ async def replay(destination_id: str, body: Replay, caller: CallerOf, wired: Wir
 
 
 async def _round(
-    destination_id: str, body: Replay, wanted: replays.Filter, caller: CallerOf, wired: Wired
-) -> replaying.Replayed:
+    destination_id: str, body: Replay, wanted: replays.ReplayFilter, caller: CurrentCaller, wired: Context
+) -> replaying.ReplayResult:
     """Replay as many as one transaction takes, and wake the workers."""
     async with wired.engine.begin() as connection:
         found = await lock_visible(connection, caller, destination_id)
@@ -72,7 +72,7 @@ async def _round(
             await audit.record(
                 connection,
                 actor=caller.actor,
-                act=audit.Act.EVENTS_REPLAYED,
+                act=audit.AuditAction.EVENTS_REPLAYED,
                 subject=found.id,
                 destination=found.id,
                 after={

@@ -6,7 +6,7 @@ from app.api.event_answer_schemas import EVENTS_SHAPES, EVENTS_SHOWN
 from app.api.event_response_schemas import ROAD_ANSWERS, ROAD_SHAPES
 from app.api.schema_parts import ANY, INTEGER, TEXT, TIME, YES, Schema, list_of, members, or_null, ref
 from app.domain.destination import Region, State
-from app.domain.outcomes.reasons import Code
+from app.domain.outcomes.reasons import JourneyCode
 
 _WARNINGS = list_of(
     members({"code": TEXT, "field": or_null(TEXT), "destination_id": TEXT}, optional=("destination_id",))
@@ -252,7 +252,7 @@ SHAPES: dict[str, Schema] = {
                         "index": INTEGER,
                         "event_id": or_null(TEXT),
                         "status": {"type": "string", "enum": ["accepted", "duplicate", "rejected"]},
-                        "code": {"type": "string", "enum": list(Code)},
+                        "code": {"type": "string", "enum": list(JourneyCode)},
                         "reason": TEXT,
                         "field": or_null(TEXT),
                         "mapping_field": or_null(TEXT),

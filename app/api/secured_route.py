@@ -12,12 +12,12 @@ from fastapi.routing import APIRoute
 from starlette.responses import Response
 
 from app.admin.access import Caller, Scope
-from app.admin.context import Wiring
-from app.admin.field_problems import path_of
-from app.admin.refusals import Field, Problem, Refusal, Word
+from app.admin.context import AppContext
+from app.admin.field_problems import request_path
+from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
 from app.api.auth import KeyRing
-from app.api.errors import answer, malformed
-from app.api.headers import RawHeaders, first
+from app.api.errors import error_response, malformed_body
+from app.api.headers import RawHeaders, first_header
 from app.api.query_parameters import parameters_of, refused_parameters
 from app.domain import strict_json
 
@@ -30,7 +30,7 @@ _SCOPES = "__scopes__"
 _RAW = "__raw_body__"
 
 
-def needs(*any_of: Scope) -> Callable[[Endpoint], Endpoint]:
+def requires(*any_of: Scope) -> Callable[[Endpoint], Endpoint]:
     """Let in only keys that hold at least one of these scopes."""
 
     def mark(endpoint: Endpoint) -> Endpoint:
@@ -40,7 +40,7 @@ def needs(*any_of: Scope) -> Callable[[Endpoint], Endpoint]:
     return mark
 
 
-def open_to_all(endpoint: Endpoint) -> Endpoint:
+def public(endpoint: Endpoint) -> Endpoint:
     """Let in anyone, without a key."""
     setattr(endpoint, _SCOPES, ())
     return endpoint
@@ -58,7 +58,7 @@ def scopes_of(endpoint: Callable[..., Any]) -> tuple[Scope, ...]:
     return scopes
 
 
-class Door(APIRoute):
+class SecuredRoute(APIRoute):
     """A route behind the door. Refusals come in order: 400 or 401, 403, 422 of the query's names, 415,
     400 of the body, 422 of what it holds.
     """
@@ -76,14 +76,14 @@ class Door(APIRoute):
 
         async def handle(request: Request) -> Response:
             if scopes:
-                found = await admitted(key_ring_of(request), request.scope["headers"], scopes)
+                found = await authorize(key_ring_of(request), request.scope["headers"], scopes)
                 if isinstance(found, Problem):
-                    return answer(found)
+                    return error_response(found)
                 request.state.caller = found
                 if (problem := claimed(request, found)) is not None:
-                    return answer(problem)
+                    return error_response(problem)
             if (refused := refused_parameters(request.scope["query_string"], parameters)) is not None:
-                return answer(refused)
+                return error_response(refused)
             if not raw:
                 await _read_body(request, takes_body=takes_body)
             return await within(request)
@@ -91,11 +91,11 @@ class Door(APIRoute):
         return handle
 
 
-async def admitted(ring: KeyRing, headers: RawHeaders, scopes: tuple[Scope, ...]) -> Caller | Problem:
+async def authorize(ring: KeyRing, headers: RawHeaders, scopes: tuple[Scope, ...]) -> Caller | Problem:
     """Return the caller that these headers name, when it holds one of the scopes, or what keeps it out."""
     found = await ring.authenticate(headers)
     if isinstance(found, Caller) and not found.may(*scopes):
-        return Problem(Word.FORBIDDEN, f"This key lacks the scope {' or '.join(scopes)}.")
+        return Problem(ErrorCode.FORBIDDEN, f"This key lacks the scope {' or '.join(scopes)}.")
     return found
 
 
@@ -112,26 +112,30 @@ async def _read_body(request: Request, *, takes_body: bool) -> None:
         return  # a missing body that is needed is the framework's 422
     check_media_type(request.scope["headers"], "application/json")
     value = strict_json.parse(body)
-    if isinstance(value, strict_json.Malformed):
-        raise Refusal.of(malformed(value))
+    if isinstance(value, strict_json.MalformedJson):
+        raise Refusal.of(malformed_body(value))
     if not takes_body and value not in ({}, None):
         fields = (
-            [Field(path_of([name]), "unknown_field") for name in value] if isinstance(value, dict) else []
+            [FieldProblem(request_path([name]), "unknown_field") for name in value]
+            if isinstance(value, dict)
+            else []
         )
-        raise Refusal(Word.INVALID, "This address takes no body.", *fields[:20])
+        raise Refusal(ErrorCode.INVALID, "This address takes no body.", *fields[:20])
     request._json = value
 
 
 def check_media_type(headers: RawHeaders, *accepted: str) -> str:
     """Return the body's media type: one of `accepted`, in UTF-8, not compressed. Raises Refusal."""
-    given = first(headers, b"content-type") or ""
+    given = first_header(headers, b"content-type") or ""
     media_type, _, parameters = given.partition(";")
     charset = parameters.replace('"', "").strip().lower()
     if media_type.strip().lower() not in accepted or charset not in ("", "charset=utf-8", "charset=utf8"):
         wanted = " or ".join(accepted)
-        raise Refusal(Word.UNSUPPORTED_MEDIA_TYPE, f"Send the body with Content-Type: {wanted}, in UTF-8.")
-    if (first(headers, b"content-encoding") or "identity").lower() != "identity":
-        raise Refusal(Word.UNSUPPORTED_MEDIA_TYPE, "Send the body without Content-Encoding.")
+        raise Refusal(
+            ErrorCode.UNSUPPORTED_MEDIA_TYPE, f"Send the body with Content-Type: {wanted}, in UTF-8."
+        )
+    if (first_header(headers, b"content-encoding") or "identity").lower() != "identity":
+        raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "Send the body without Content-Encoding.")
     return media_type.strip().lower()
 
 
@@ -146,11 +150,11 @@ async def _caller(request: Request) -> Caller:
     return caller
 
 
-async def _wiring(request: Request) -> Wiring:
-    wiring: Wiring = request.app.state.wiring
+async def _wiring(request: Request) -> AppContext:
+    wiring: AppContext = request.app.state.wiring
     return wiring
 
 
 # What routes take as arguments.
-CallerOf = Annotated[Caller, Depends(_caller)]
-Wired = Annotated[Wiring, Depends(_wiring)]
+CurrentCaller = Annotated[Caller, Depends(_caller)]
+Context = Annotated[AppContext, Depends(_wiring)]

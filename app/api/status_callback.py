@@ -7,25 +7,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin import destinations
 from app.admin.access import Scope
-from app.admin.context import Wiring
+from app.admin.context import AppContext
 from app.admin.destinations import find_visible, lock_visible
-from app.admin.inputs import Body
-from app.api.secured_route import CallerOf, Door, Wired, needs
+from app.admin.inputs import RequestBody
+from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.ids import DestinationNumber
 from app.store import callbacks, driver_of
 
-router = APIRouter(route_class=Door, tags=["destinations"])
+router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
 
 
-class StatusCallback(Body):
+class StatusCallback(RequestBody):
     """Whether final states are told from now on."""
 
     enabled: bool
 
 
 @router.get("/destinations/{destination_id}/status-callback", summary="Is the journey engine told?")
-@needs(Scope.DESTINATIONS_READ)
-async def status_callback(destination_id: str, caller: CallerOf, wired: Wired) -> dict[str, Any]:
+@requires(Scope.DESTINATIONS_READ)
+async def status_callback(destination_id: str, caller: CurrentCaller, wired: Context) -> dict[str, Any]:
     """Show whether the destination's final states are told, and what the journey engine has not taken yet."""
     async with wired.engine.begin() as connection:
         found = await find_visible(connection, caller, destination_id)
@@ -33,18 +33,18 @@ async def status_callback(destination_id: str, caller: CallerOf, wired: Wired) -
 
 
 @router.post("/destinations/{destination_id}/status-callback", summary="Tell the journey engine, or no more")
-@needs(Scope.DESTINATIONS_WRITE)
+@requires(Scope.DESTINATIONS_WRITE)
 async def set_status_callback(
-    destination_id: str, body: StatusCallback, caller: CallerOf, wired: Wired
+    destination_id: str, body: StatusCallback, caller: CurrentCaller, wired: Context
 ) -> dict[str, Any]:
     """Tell final states from now on, or tell no more, not even what is still owed. Twice is once."""
     async with wired.engine.begin() as connection:
         found = await lock_visible(connection, caller, destination_id)
-        await destinations.tell_final_states(connection, found, body.enabled, by=caller.actor)
+        await destinations.set_status_callback(connection, found, body.enabled, by=caller.actor)
         return await _shown(connection, wired, found.number)
 
 
-async def _shown(connection: AsyncConnection, wired: Wiring, number: DestinationNumber) -> dict[str, Any]:
+async def _shown(connection: AsyncConnection, wired: AppContext, number: DestinationNumber) -> dict[str, Any]:
     standing = await callbacks.standing(await driver_of(connection), number)
     return {
         "enabled": standing.told,

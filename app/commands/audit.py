@@ -6,8 +6,8 @@ import sys
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from app.domain.audit_chain import Broken, Head, verify
-from app.processes.resources import opened
+from app.domain.audit_chain import ChainBroken, ChainHead, verify
+from app.processes.resources import open_resources
 from app.settings import Settings
 from app.store import audit
 
@@ -30,9 +30,9 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
 
 
 async def _run(settings: Settings, head: str | None) -> int:
-    async with opened(settings, role="audit", pool_size=1) as resources:
+    async with open_resources(settings, role="audit", pool_size=1) as resources:
         told, known = await followed(resources.engine, head)
-    if isinstance(told, Broken):
+    if isinstance(told, ChainBroken):
         sys.stdout.write(f"The chain breaks at audit row {told.id}. {told.sentence}\n")
         return 1
     if not known:
@@ -42,9 +42,9 @@ async def _run(settings: Settings, head: str | None) -> int:
     return 0
 
 
-async def followed(engine: AsyncEngine, head: str | None = None) -> tuple[Head | Broken, bool]:
+async def followed(engine: AsyncEngine, head: str | None = None) -> tuple[ChainHead | ChainBroken, bool]:
     """Follow the whole chain; also return whether `head` is the hash of one of its rows (or None given)."""
-    known, told = head is None, Head(0, bytes(32))
+    known, told = head is None, ChainHead(0, bytes(32))
     async with engine.connect() as connection:
         # One snapshot: acts that commit meanwhile are for the next run.
         await connection.execution_options(isolation_level="REPEATABLE READ")
@@ -53,7 +53,7 @@ async def followed(engine: AsyncEngine, head: str | None = None) -> tuple[Head |
         while links := await audit.chain(connection, after=told.rows, limit=_AT_ONCE):
             known = known or any(one.hash is not None and one.hash.hex() == head for one in links)
             found = verify(links, told)
-            if isinstance(found, Broken):
+            if isinstance(found, ChainBroken):
                 return found, known
             told = found
     return told, known

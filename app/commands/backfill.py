@@ -19,8 +19,8 @@ from typing import Any, BinaryIO, Final
 
 import httpx
 
-from app.commands.checkpoint import Bookmark, FilledIn
-from app.commands.import_rows import FileError, Row, read_csv, read_ndjson
+from app.commands.checkpoint import Checkpoint, Progress
+from app.commands.import_rows import FileError, ImportRow, read_csv, read_ndjson
 from app.settings import Settings
 
 EVENTS_AT_ONCE: Final = 500
@@ -66,8 +66,8 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
             return 2
         bookmark = None
         if source.size is not None and not asked.dry_run:
-            bookmark = Bookmark.of(settings.data_dir, Path(asked.file), asked.destination, asked.mapping)
-        filled = FilledIn(source.size or 0, source.changed_ns)
+            bookmark = Checkpoint.of(settings.data_dir, Path(asked.file), asked.destination, asked.mapping)
+        filled = Progress(source.size or 0, source.changed_ns)
         kept = None if bookmark is None or asked.restart else bookmark.read()
         if kept is not None:
             if (kept.size, kept.changed_ns) != (filled.size, filled.changed_ns):
@@ -89,7 +89,7 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
         return _send_all(Sender(client, asked), source, filled, bookmark)
 
 
-def _send_all(sender: "Sender", source: _Source, filled: FilledIn, bookmark: Bookmark | None) -> int:
+def _send_all(sender: "Sender", source: _Source, filled: Progress, bookmark: Checkpoint | None) -> int:
     bar = _Bar(source.size, filled)
     problem = None
     try:
@@ -136,13 +136,13 @@ def _key(settings: Settings, file: Path | None) -> str:
     return settings.bootstrap_admin_key.get_secret_value()
 
 
-def _batches(source: _Source, filled: FilledIn) -> Iterator[list[Row]]:
+def _batches(source: _Source, filled: Progress) -> Iterator[list[ImportRow]]:
     """Yield rows in portions of one request."""
     if source.format == "csv":
         rows = read_csv(source.file, start=filled.offset, number=max(1, filled.row))
     else:
         rows = read_ndjson(source.file, start=filled.offset, number=filled.row)
-    batch: list[Row] = []
+    batch: list[ImportRow] = []
     size = 0
     try:
         for row in rows:
@@ -173,7 +173,7 @@ class Sender:
         if asked.dry_run:
             self._query["dry_run"] = "true"
 
-    def send(self, batch: Sequence[Row], filled: FilledIn) -> None:
+    def send(self, batch: Sequence[ImportRow], filled: Progress) -> None:
         """Send a portion and count its answers. Raises _Stop; what was counted then stays right."""
         events = [row for row in batch if row.event is not None]
         results = self._post(b"\n".join(row.event or b"" for row in events)) if events else []
@@ -208,7 +208,7 @@ class Sender:
             time.sleep(min(2.0**tries, 60) * luck if wait is None else wait + luck / 4)
 
 
-def _count(number: int, result: dict[str, Any], filled: FilledIn) -> None:
+def _count(number: int, result: dict[str, Any], filled: Progress) -> None:
     match result["status"]:
         case "accepted":
             filled.accepted += 1
@@ -248,7 +248,7 @@ class _Bar:
 
     _EVERY_S = 10.0
 
-    def __init__(self, size: int | None, filled: FilledIn) -> None:
+    def __init__(self, size: int | None, filled: Progress) -> None:
         self._size = size
         self._filled = filled
         self._began = time.monotonic()

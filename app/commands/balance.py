@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
-from app.delivery.balance_check import BalanceCheck, Scope
-from app.processes.resources import opened
+from app.delivery.balance_check import BalanceCheck, BalanceScope
+from app.processes.resources import open_resources
 from app.settings import Settings
 from app.store import balance
 
@@ -29,8 +29,8 @@ async def _run(settings: Settings, asked: argparse.Namespace) -> int:
     def newest(kept: Sequence[date]) -> Sequence[date]:
         return kept[: asked.days]
 
-    async with opened(settings, role="balance", pool_size=1) as resources:
-        check = BalanceCheck(resources.pool, Scope(days=newest))
+    async with open_resources(settings, role="balance", pool_size=1) as resources:
+        check = BalanceCheck(resources.pool, BalanceScope(days=newest))
         async for _ in check.pages():
             pass
         report = check.report()

@@ -35,7 +35,7 @@ class Tally:
 
 
 @dataclass(slots=True)
-class FilledIn:
+class Progress:
     """What was answered for so far. `offset` is behind the last such row, `row` its number."""
 
     size: int
@@ -73,29 +73,29 @@ class FilledIn:
                 yield f"  {title}: {word}: {tally.rows:,} (row {tally.told()})"
 
 
-class Bookmark:
+class Checkpoint:
     """The file in which a backfill's progress is kept between two runs."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
-    def of(cls, folder: Path, file: Path, destination: str, mapping: str | None) -> "Bookmark":
+    def of(cls, folder: Path, file: Path, destination: str, mapping: str | None) -> "Checkpoint":
         """Return the bookmark of this file for this destination."""
         name = json.dumps([str(file.resolve()), destination, mapping])
         return cls(folder / "backfill" / f"{hashlib.sha256(name.encode()).hexdigest()[:24]}.json")
 
-    def read(self) -> FilledIn | None:
+    def read(self) -> Progress | None:
         """Return what was kept, None where nothing was, or nothing that can be read."""
         try:
             kept: dict[str, Any] = json.loads(self.path.read_text())
             for name in ("rejected", "warned"):
                 kept[name] = {word: Tally(**tally) for word, tally in kept[name].items()}
-            return FilledIn(**kept)
+            return Progress(**kept)
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return None
 
-    def write(self, filled: FilledIn) -> None:
+    def write(self, filled: Progress) -> None:
         """Keep it, whole or not at all."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_private(self.path, json.dumps(asdict(filled)))

@@ -10,7 +10,7 @@ import sys
 
 from app.domain.conversion.countries import read_country
 from app.domain.identity import MATCH_KEYS, Profile
-from app.domain.identity.showing import show
+from app.domain.identity.showing import hash_trait
 from app.settings import Settings
 
 _RULES = {rule.field: rule for rule in MATCH_KEYS}
@@ -39,7 +39,7 @@ def run(_settings: Settings, asked: argparse.Namespace) -> int:
     if value is None:
         typed = sys.stdin.isatty()
         value = getpass.getpass("Value (not shown): ") if typed else sys.stdin.read().removesuffix("\n")
-    shown = show(Profile(asked.profile), _RULES[asked.field], value[:1024], country=country.code)
+    shown = hash_trait(Profile(asked.profile), _RULES[asked.field], value[:1024], country=country.code)
     if shown.match_key is None:
         sys.stdout.write(f"dropped   {shown.dropped}\n")
         return 1

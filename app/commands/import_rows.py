@@ -32,7 +32,7 @@ class _TooLong(ValueError):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Row:
+class ImportRow:
     """One event as JSON bytes, or the word for why there is none. `end` is the offset of the next row.
 
     `number` counts as an editor or a spreadsheet does: the first row of the file, in CSV the header, is 1.
@@ -46,7 +46,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class CsvColumn:
     """A column of a CSV file: where its cells go, and as what."""
 
     name: str
@@ -79,9 +79,9 @@ _KINDS: Final[Mapping[str, tuple[Callable[[str], Any], str]]] = {
 }
 
 
-def read_header(cells: Sequence[str]) -> tuple[Column, ...]:
+def read_header(cells: Sequence[str]) -> tuple[CsvColumn, ...]:
     """Return the columns that a CSV header names. Raises FileError."""
-    columns: list[Column] = []
+    columns: list[CsvColumn] = []
     for place, cell in enumerate(cells, start=1):
         path, colon, kind = cell.strip().rpartition(":")
         if not colon:
@@ -93,7 +93,7 @@ def read_header(cells: Sequence[str]) -> tuple[Column, ...]:
                 "perhaps with :number, :boolean or :json behind it."
             )
         read, problem = _KINDS[kind]
-        columns.append(Column(path, tuple(map(str, steps)), read, problem))
+        columns.append(CsvColumn(path, tuple(map(str, steps)), read, problem))
     for nth, one in enumerate(columns):
         for other in columns[:nth]:
             shorter = min(len(one.steps), len(other.steps))
@@ -102,7 +102,7 @@ def read_header(cells: Sequence[str]) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-def read_csv(file: BinaryIO, *, start: int = 0, number: int = 1) -> Iterator[Row]:
+def read_csv(file: BinaryIO, *, start: int = 0, number: int = 1) -> Iterator[ImportRow]:
     """Yield the rows behind the header, or behind the offset `start`, which ends row `number`.
 
     Raises FileError for a header that cannot be used, and where quotes no longer say what is a row.
@@ -123,9 +123,9 @@ def read_csv(file: BinaryIO, *, start: int = 0, number: int = 1) -> Iterator[Row
         except StopIteration:
             return
         except _NotUtf8:
-            yield Row(number, lines.offset, None, "row_not_utf8")
+            yield ImportRow(number, lines.offset, None, "row_not_utf8")
         except _TooLong:
-            yield Row(number, lines.offset, None, "row_too_long")
+            yield ImportRow(number, lines.offset, None, "row_too_long")
         except csv.Error:
             raise FileError(
                 f"Row {number}: the quotes of this row cannot be read; nothing behind it was."
@@ -135,9 +135,9 @@ def read_csv(file: BinaryIO, *, start: int = 0, number: int = 1) -> Iterator[Row
                 yield _row(number, lines.offset, cells, columns)
 
 
-def _row(number: int, end: int, cells: Sequence[str], columns: Sequence[Column]) -> Row:
+def _row(number: int, end: int, cells: Sequence[str], columns: Sequence[CsvColumn]) -> ImportRow:
     if len(cells) != len(columns):
-        return Row(number, end, None, "row_has_other_columns")
+        return ImportRow(number, end, None, "row_has_other_columns")
     event: dict[str, Any] = {}
     for column, cell in zip(columns, cells, strict=True):
         if cell == "":
@@ -145,18 +145,18 @@ def _row(number: int, end: int, cells: Sequence[str], columns: Sequence[Column])
         try:
             value = column.read(cell)
         except (ValueError, KeyError, RecursionError):
-            return Row(number, end, None, column.problem, column.name)
+            return ImportRow(number, end, None, column.problem, column.name)
         at = event
         for step in column.steps[:-1]:
             at = at.setdefault(step, {})
         at[column.steps[-1]] = value
     try:
-        return Row(number, end, json.dumps(event, allow_nan=False).encode())
+        return ImportRow(number, end, json.dumps(event, allow_nan=False).encode())
     except ValueError:
-        return Row(number, end, None, "cell_not_json")
+        return ImportRow(number, end, None, "cell_not_json")
 
 
-def read_ndjson(file: BinaryIO, *, start: int = 0, number: int = 0) -> Iterator[Row]:
+def read_ndjson(file: BinaryIO, *, start: int = 0, number: int = 0) -> Iterator[ImportRow]:
     """Yield the lines of the file, or those behind the offset `start`, which ends line `number`."""
     lines = _Lines(file)
     if start:
@@ -166,12 +166,12 @@ def read_ndjson(file: BinaryIO, *, start: int = 0, number: int = 0) -> Iterator[
         try:
             line = lines.next_line()
         except _TooLong:
-            yield Row(number, lines.offset, None, "row_too_long")
+            yield ImportRow(number, lines.offset, None, "row_too_long")
             continue
         if not line:
             return
         if line.strip():
-            yield Row(number, lines.offset, line.strip())
+            yield ImportRow(number, lines.offset, line.strip())
 
 
 class _Lines:

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 from app.admin.access import Scope
 from app.admin.actor import actor
-from app.admin.keys import DAY_S, NotRotated, make_key, revoke_key, rotate_key
-from app.processes.resources import Resources, opened
+from app.admin.keys import DAY_S, NotRotated, create_key, revoke_key, rotate_key
+from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store import destinations, keys
-from app.store.keys import Key
+from app.store.keys import ApiKey
 
 _MOST = 10_000
 
@@ -39,7 +39,7 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
 
 async def _run(settings: Settings, asked: argparse.Namespace) -> int:
     acts = {"list": _list, "make": _make, "rotate": _rotate, "revoke": _revoke}
-    async with opened(settings, role="keys", pool_size=1) as resources:
+    async with open_resources(settings, role="keys", pool_size=1) as resources:
         return await acts[asked.act](resources, asked)
 
 
@@ -53,7 +53,7 @@ async def _list(resources: Resources, _asked: argparse.Namespace) -> int:
     return 0
 
 
-def _standing(key: Key) -> str:
+def _standing(key: ApiKey) -> str:
     if key.revoked_at is not None:
         return "revoked"
     if key.expires_at is None:
@@ -72,7 +72,7 @@ async def _make(resources: Resources, asked: argparse.Namespace) -> int:
         unknown = await destinations.missing(connection, asked.destination or [])
         if unknown:
             return _fail(f"There is no destination {', '.join(sorted(unknown))}.")
-        made, secret = await make_key(
+        made, secret = await create_key(
             connection,
             name=asked.name,
             scopes=asked.scopes,

@@ -21,7 +21,7 @@ def serve(settings: Settings, asked: argparse.Namespace) -> None:
     """Run the API and the console until SIGTERM or SIGINT."""
     from app.processes import api
 
-    parent_watch.wait_for_go()
+    parent_watch.wait_for_start()
     given = None if asked.socket is None else [socket.socket(fileno=asked.socket)]
     api.serve(_with_port(settings, asked), sockets=given)
 
@@ -30,7 +30,7 @@ def work(settings: Settings, asked: argparse.Namespace) -> None:
     """Run a delivery worker until SIGTERM or SIGINT."""
     from app.processes import worker
 
-    parent_watch.wait_for_go()
+    parent_watch.wait_for_start()
     worker.run(_with_port(settings, asked))
 
 

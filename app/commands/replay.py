@@ -6,10 +6,10 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 from app.admin.actor import actor
-from app.admin.replay import Replayed
+from app.admin.replay import ReplayResult
 from app.admin.replay import replay as put_back
 from app.domain.ids import DestinationId
-from app.processes.resources import Resources, opened
+from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store import event_history, replays
 
@@ -30,8 +30,8 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
 
 
 async def _run(settings: Settings, asked: argparse.Namespace) -> int:
-    wanted = replays.Filter(asked.status, asked.reason, asked.since, asked.until)
-    async with opened(settings, role="replay", pool_size=1) as resources:
+    wanted = replays.ReplayFilter(asked.status, asked.reason, asked.since, asked.until)
+    async with open_resources(settings, role="replay", pool_size=1) as resources:
         while True:
             done = await _once(resources, asked.destination, wanted, dry_run=asked.dry_run)
             if done is None:
@@ -43,8 +43,8 @@ async def _run(settings: Settings, asked: argparse.Namespace) -> int:
 
 
 async def _once(
-    resources: Resources, destination: str, wanted: replays.Filter, *, dry_run: bool
-) -> Replayed | None:
+    resources: Resources, destination: str, wanted: replays.ReplayFilter, *, dry_run: bool
+) -> ReplayResult | None:
     async with resources.pool.acquire() as connection, connection.transaction():
         found = await event_history.destination(connection, DestinationId(destination))
         if found is None or found.state == "archived":
@@ -61,7 +61,7 @@ async def _once(
         )
 
 
-def _line(done: Replayed, *, dry_run: bool) -> str:
+def _line(done: ReplayResult, *, dry_run: bool) -> str:
     verb = "would go back" if dry_run else "went back"
     return (
         f"{done.replayed} of {done.matched} events {verb}; {done.too_old} are too old, "

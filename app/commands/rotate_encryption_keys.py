@@ -11,21 +11,21 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.crypto import Unopenable, Vault, key_id_of
-from app.processes.resources import Resources, opened
+from app.crypto import CannotDecrypt, Vault, key_id_of
+from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store import RoadConnection, encryption_keys
 from app.store.damage import is_damage, name_of
-from app.store.encryption_keys import Column, Sealed
+from app.store.encryption_keys import SealedColumn, SealedValue
 
 _AT_ONCE = 500
 
 
 @dataclass(slots=True)
-class Progress:
+class RotationProgress:
     """How far one column is; `lost` says what does not open any more."""
 
-    column: Column
+    column: SealedColumn
     of: int
     done: int = 0
     lost: set[str] = field(default_factory=set)
@@ -38,9 +38,9 @@ def run(settings: Settings, _asked: argparse.Namespace) -> int:
 
 async def _run(settings: Settings) -> int:
     lost: set[str] = set()
-    async with opened(settings, role="rotate-keys", pool_size=1) as resources:
+    async with open_resources(settings, role="rotate-keys", pool_size=1) as resources:
         sys.stdout.write(f"Sealing under {resources.vault.writes}.\n")
-        async for progress in rewrapped(resources):
+        async for progress in rotate(resources):
             table, column = progress.column.table, progress.column.column
             sys.stdout.write(f"  {table}.{column}: {progress.done:,} of {progress.of:,}\n")
             sys.stdout.flush()
@@ -56,12 +56,12 @@ async def _run(settings: Settings) -> int:
     return 0
 
 
-async def rewrapped(resources: Resources) -> AsyncIterator[Progress]:
+async def rotate(resources: Resources) -> AsyncIterator[RotationProgress]:
     """Work through every column, and yield after each batch how far it is."""
     writes = resources.vault.writes
     async with resources.pool.acquire() as connection:
         for column in encryption_keys.COLUMNS:
-            progress = Progress(column, 0)
+            progress = RotationProgress(column, 0)
             try:
                 progress.of = await encryption_keys.count(connection, column, writes)
             except Exception as error:
@@ -79,12 +79,14 @@ async def rewrapped(resources: Resources) -> AsyncIterator[Progress]:
 
 
 async def _older(
-    connection: RoadConnection, column: Column, writes: str, progress: Progress
-) -> AsyncIterator[list[Sealed]]:
+    connection: RoadConnection, column: SealedColumn, writes: str, progress: RotationProgress
+) -> AsyncIterator[list[SealedValue]]:
     """Yield the values to seal anew; rows on a damaged page are noted and passed over."""
     after: Any = None
     try:
-        while batch := await encryption_keys.older(connection, column, writes, after=after, limit=_AT_ONCE):
+        while batch := await encryption_keys.sealed_under_other_keys(
+            connection, column, writes, after=after, limit=_AT_ONCE
+        ):
             after = batch[-1].key
             yield batch
         return
@@ -100,17 +102,19 @@ async def _older(
             yield batch
 
 
-def _note_damage(error: Exception, progress: Progress) -> None:
+def _note_damage(error: Exception, progress: RotationProgress) -> None:
     if not is_damage(error):
         raise error
     progress.lost.add(f"{progress.column.table}, a damaged page ({name_of(error)})")
 
 
-def _fresh(vault: Vault, column: Column, one: encryption_keys.Sealed, progress: Progress) -> bytes | None:
+def _fresh(
+    vault: Vault, column: SealedColumn, one: encryption_keys.SealedValue, progress: RotationProgress
+) -> bytes | None:
     place = column.place(one.key)
     try:
         return vault.seal(vault.open(one.value, place=place), place=place)
-    except Unopenable:
+    except CannotDecrypt:
         progress.lost.add(f"{column.table} under {_key_id(one.value)}")
         return None
 
@@ -118,6 +122,6 @@ def _fresh(vault: Vault, column: Column, one: encryption_keys.Sealed, progress: 
 def _key_id(sealed: bytes) -> str:
     try:
         name = key_id_of(sealed)
-    except Unopenable:
+    except CannotDecrypt:
         return "a damaged name"
     return name if name.isascii() and name.isprintable() and name else "a damaged name"

@@ -16,9 +16,16 @@ from app.admin import publishing
 from app.admin.backtest import compare_draft, summary
 from app.admin.ids import new_id
 from app.admin.mappings import valid_draft
-from app.admin.refusals import Refusal, body_of
-from app.config_as_code.plan import Act, Known, MappingStep, Plan, Step, plan
-from app.config_as_code.read import Refused, Wanted, Wrong
+from app.admin.refusals import Refusal, error_body
+from app.config_as_code.plan import (
+    DestinationStep,
+    ExistingConfiguration,
+    MappingStep,
+    Plan,
+    PlannedAction,
+    plan,
+)
+from app.config_as_code.read import DesiredState, FileProblem, UnreadableFile
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.ids import DestinationId, MappingId
 from app.domain.observed.backtest import Backtest
@@ -28,7 +35,7 @@ from app.store.mappings import StoredMapping
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class SharedSettings:
     """On which terms a file is applied: by whom, and what it may do.
 
     `max_loss` is the largest share of recent events that may lose a match key or be newly rejected by a
@@ -45,7 +52,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class AppliedPlan:
     """What was planned, and the destinations of the file as they are now, in its order.
 
     `backtests` says, by mapping, what each changed mapping would have done to its recent events.
@@ -56,7 +63,9 @@ class Done:
     backtests: Mapping[str, Backtest]
 
 
-async def rehearse(engine: AsyncEngine, wanted: Sequence[Wanted], terms: Terms) -> Done | Refused:
+async def rehearse(
+    engine: AsyncEngine, wanted: Sequence[DesiredState], terms: SharedSettings
+) -> AppliedPlan | UnreadableFile:
     """Do everything that `apply` would do, and undo it."""
     async with engine.connect() as connection:
         await connection.begin()
@@ -66,25 +75,31 @@ async def rehearse(engine: AsyncEngine, wanted: Sequence[Wanted], terms: Terms) 
             await connection.rollback()
 
 
-async def apply(engine: AsyncEngine, wanted: Sequence[Wanted], terms: Terms) -> Done | Refused:
+async def apply(
+    engine: AsyncEngine, wanted: Sequence[DesiredState], terms: SharedSettings
+) -> AppliedPlan | UnreadableFile:
     """Make what is there agree with the file, all of it or nothing."""
     async with engine.connect() as connection:
         await connection.begin()
         done = await _carry_out(connection, wanted, terms)
-        if isinstance(done, Done):
+        if isinstance(done, AppliedPlan):
             await connection.commit()
         else:
             await connection.rollback()
         return done
 
 
-async def _carry_out(connection: AsyncConnection, wanted: Sequence[Wanted], terms: Terms) -> Done | Refused:
+async def _carry_out(
+    connection: AsyncConnection, wanted: Sequence[DesiredState], terms: SharedSettings
+) -> AppliedPlan | UnreadableFile:
     await configuration.hold(connection)
-    known = Known(await destinations.everything(connection), await mappings.everything(connection))
+    known = ExistingConfiguration(
+        await destinations.everything(connection), await mappings.everything(connection)
+    )
     planned = plan(wanted, known, prune=terms.prune)
     if not isinstance(planned, Plan):
         return planned
-    refused: list[Wrong] = []
+    refused: list[FileProblem] = []
     after = []
     tested: dict[str, Backtest] = {}
     for step in planned.steps:
@@ -103,20 +118,20 @@ async def _carry_out(connection: AsyncConnection, wanted: Sequence[Wanted], term
                 refused.append(_wrong(at, refusal))
         after[-1] = await destinations.find(connection, after[-1].id) or after[-1]
     refused += _losing(planned, tested, terms)
-    return Refused(tuple(refused)) if refused else Done(planned, tuple(after), tested)
+    return UnreadableFile(tuple(refused)) if refused else AppliedPlan(planned, tuple(after), tested)
 
 
 async def _tested(
-    connection: AsyncConnection, destination: Destination, step: MappingStep, terms: Terms
+    connection: AsyncConnection, destination: Destination, step: MappingStep, terms: SharedSettings
 ) -> tuple[str, Backtest] | None:
     """Try a changed mapping against the recent events of the published one. Raises Refusal (422)."""
-    if step.act is not Act.CHANGE or step.found is None or step.found.published is None:
+    if step.act is not PlannedAction.CHANGE or step.found is None or step.found.published is None:
         return None
-    draft = publishing.compiled(step.document)
+    draft = publishing.compile_or_refuse(step.document)
     return step.found.id, await compare_draft(connection, terms, destination, step.found, draft)
 
 
-def _losing(planned: Plan, tested: Mapping[str, Backtest], terms: Terms) -> list[Wrong]:
+def _losing(planned: Plan, tested: Mapping[str, Backtest], terms: SharedSettings) -> list[FileProblem]:
     """Return a problem for each change that would cost more than it may."""
     wrong = []
     for mapping in (mapping for step in planned.steps for mapping in step.mappings):
@@ -125,37 +140,39 @@ def _losing(planned: Plan, tested: Mapping[str, Backtest], terms: Terms) -> list
             continue
         most = f"{float(terms.max_loss):.2%}"
         wrong.append(
-            Wrong(mapping.wanted.at, f"{summary(told)} The loss is {float(told.loss):.2%}, the most {most}.")
+            FileProblem(
+                mapping.wanted.at, f"{summary(told)} The loss is {float(told.loss):.2%}, the most {most}."
+            )
         )
     return wrong
 
 
-def _wrong(at: str, refusal: Refusal) -> Wrong:
-    said = body_of(refusal.problem)
-    return Wrong(at, f"{said['error']}: {said['detail']}")
+def _wrong(at: str, refusal: Refusal) -> FileProblem:
+    said = error_body(refusal.problem)
+    return FileProblem(at, f"{said['error']}: {said['detail']}")
 
 
-async def _destination(connection: AsyncConnection, step: Step, by: str) -> Destination:
-    if step.found is not None and step.act is Act.NOTHING:
+async def _destination(connection: AsyncConnection, step: DestinationStep, by: str) -> Destination:
+    if step.found is not None and step.act is PlannedAction.NOTHING:
         return step.found
     if step.found is None:
         id_ = DestinationId(step.wanted.destination.id or new_id("dst_"))
-        after = await destination_use_cases.make_destination(connection, id_, step.draft, by=by)
+        after = await destination_use_cases.create_destination(connection, id_, step.draft, by=by)
     else:
         before = await destinations.lock(connection, step.found.id)
         assert before is not None
         after = await destination_use_cases.change_destination(connection, before, step.draft, by=by)
     told = step.wanted.destination.status_callback
     if told is not None and told != after.told:
-        await destination_use_cases.tell_final_states(connection, after, told, by=by)
+        await destination_use_cases.set_status_callback(connection, after, told, by=by)
     return after
 
 
 async def _mapping(connection: AsyncConnection, destination: Destination, step: MappingStep, by: str) -> None:
-    if step.act is Act.NOTHING:
+    if step.act is PlannedAction.NOTHING:
         return
     # First the advertiser, then the mapping: the order in which a publish over HTTP takes its locks.
-    destination = await publishing.hold_advertiser(connection, destination)
+    destination = await publishing.lock_advertiser(connection, destination)
     if step.wanted is None:
         assert step.found is not None
         await mapping_use_cases.archive_mapping(connection, await _locked(connection, step.found), by=by)
@@ -163,7 +180,7 @@ async def _mapping(connection: AsyncConnection, destination: Destination, step: 
     document = valid_draft(step.document)
     if step.found is None:
         id_ = MappingId(step.wanted.id or new_id("map_"))
-        await mapping_use_cases.make_mapping(connection, destination.id, id_, document, by=by)
+        await mapping_use_cases.create_mapping(connection, destination.id, id_, document, by=by)
     else:
         id_ = step.found.id
         await mapping_use_cases.change_mapping(

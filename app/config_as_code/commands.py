@@ -19,16 +19,16 @@ import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.admin.actor import actor
-from app.admin.delivery_control import Holding
+from app.admin.delivery_control import StoreDeliveryControl
 from app.config_as_code import apply as applying
 from app.config_as_code import export as exporting
 from app.config_as_code import model, read, show
-from app.config_as_code.apply import Done, Terms
-from app.config_as_code.read import Refused, Wrong
+from app.config_as_code.apply import AppliedPlan, SharedSettings
+from app.config_as_code.read import FileProblem, UnreadableFile
 from app.config_as_code.source_locations import with_lines
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import State
-from app.processes.resources import Resources, opened
+from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store import destinations, mappings
 
@@ -88,11 +88,11 @@ def _run(work: Coroutine[None, None, int]) -> int:
 
 async def _plan(settings: Settings, asked: argparse.Namespace) -> int:
     text, wanted = _read(asked.file)
-    if isinstance(wanted, Refused):
+    if isinstance(wanted, UnreadableFile):
         return _refuse(wanted, text)
-    async with opened(settings, role="plan", pool_size=1) as resources:
+    async with open_resources(settings, role="plan", pool_size=1) as resources:
         done = await applying.rehearse(resources.engine, wanted, _terms(settings, asked))
-    if isinstance(done, Refused):
+    if isinstance(done, UnreadableFile):
         return _refuse(done, text)
     _print(show.lines(done.plan, done.backtests))
     return DRIFT if done.plan.acts else 0
@@ -100,11 +100,11 @@ async def _plan(settings: Settings, asked: argparse.Namespace) -> int:
 
 async def _apply(settings: Settings, asked: argparse.Namespace) -> int:
     text, wanted = _read(asked.file)
-    if isinstance(wanted, Refused):
+    if isinstance(wanted, UnreadableFile):
         return _refuse(wanted, text)
-    async with opened(settings, role="apply", pool_size=1) as resources:
+    async with open_resources(settings, role="apply", pool_size=1) as resources:
         done = await applying.apply(resources.engine, wanted, _terms(settings, asked))
-        if isinstance(done, Refused):
+        if isinstance(done, UnreadableFile):
             return _refuse(done, text)
         await _wake(resources, done)
     _print(show.lines(done.plan, done.backtests, done=True))
@@ -116,9 +116,9 @@ async def _apply(settings: Settings, asked: argparse.Namespace) -> int:
     return 0
 
 
-async def _wake(resources: Resources, done: Done) -> None:
+async def _wake(resources: Resources, done: AppliedPlan) -> None:
     """Tell workers at once; they would find out by themselves, only later."""
-    holding = Holding(
+    holding = StoreDeliveryControl(
         pool=resources.pool,
         writer=resources.writer,
         monotonic=time.monotonic,
@@ -131,7 +131,7 @@ async def _wake(resources: Resources, done: Done) -> None:
 
 async def _export(settings: Settings, asked: argparse.Namespace) -> int:
     async with (
-        opened(settings, role="export", pool_size=1) as resources,
+        open_resources(settings, role="export", pool_size=1) as resources,
         resources.engine.connect() as connection,
     ):
         every = await destinations.everything(connection)
@@ -145,13 +145,13 @@ async def _export(settings: Settings, asked: argparse.Namespace) -> int:
     return 0
 
 
-def _read(file: str) -> tuple[str, list[read.Wanted] | Refused]:
+def _read(file: str) -> tuple[str, list[read.DesiredState] | UnreadableFile]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text()
     except OSError as problem:
-        return "", Refused((Wrong(file, f"It cannot be read ({problem.strerror})."),))
+        return "", UnreadableFile((FileProblem(file, f"It cannot be read ({problem.strerror})."),))
     except UnicodeDecodeError:
-        return "", Refused((Wrong(file, "It is not UTF-8."),))
+        return "", UnreadableFile((FileProblem(file, "It is not UTF-8."),))
     return text, read.read(text)
 
 
@@ -163,8 +163,8 @@ def _share(text: str) -> Fraction:
     return share
 
 
-def _terms(settings: Settings, asked: argparse.Namespace) -> Terms:
-    return Terms(
+def _terms(settings: Settings, asked: argparse.Namespace) -> SharedSettings:
+    return SharedSettings(
         by=actor(),
         prune=asked.prune,
         max_loss=asked.max_loss,
@@ -178,6 +178,6 @@ def _print(words: Iterable[str]) -> None:
     sys.stdout.write("\n".join(words) + "\n")
 
 
-def _refuse(refused: Refused, text: str) -> int:
+def _refuse(refused: UnreadableFile, text: str) -> int:
     sys.stderr.write("\n".join(show.refused_lines(with_lines(refused, text))) + "\n")
     return 1

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from app.admin.inputs import Body, NewDestination
+from app.admin.inputs import NewDestination, RequestBody
 from app.admin.mapping_schema import DOCUMENT_SCHEMA, EXAMPLE
 
 VERSION = 1
@@ -12,7 +12,7 @@ _DESTINATION_ID = r"^dst_[0-9a-z]{16,32}$"
 _MAPPING_ID = r"^map_[0-9a-z]{16,32}$"
 
 
-class WantedDestination(NewDestination):
+class DesiredDestination(NewDestination):
     """A destination as the file wants it. Without `id` it is told apart by its name."""
 
     id: Annotated[str, Field(pattern=_DESTINATION_ID)] | None = None
@@ -23,14 +23,14 @@ class WantedDestination(NewDestination):
     mappings: Annotated[list[dict[str, Any]], Field(max_length=1_000, default_factory=list)]
 
 
-class File(Body):
+class File(RequestBody):
     """A whole file."""
 
     version: Literal[1]
-    destinations: Annotated[list[WantedDestination], Field(max_length=10_000)]
+    destinations: Annotated[list[DesiredDestination], Field(max_length=10_000)]
 
 
-class OwnMembers(Body):
+class MappingMembers(RequestBody):
     """What a mapping of a file has beside its document: an id, and whether it is to be published."""
 
     id: Annotated[str, Field(pattern=_MAPPING_ID)] | None = None
@@ -55,7 +55,7 @@ def schema() -> dict[str, Any]:
     }
     mapping.pop("example")
     described["$defs"]["Mapping"] = mapping
-    destination = described["$defs"]["WantedDestination"]
+    destination = described["$defs"]["DesiredDestination"]
     destination["title"] = "Destination"
     destination["properties"]["mappings"]["items"] = {"$ref": "#/$defs/Mapping"}
     return {

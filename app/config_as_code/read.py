@@ -14,15 +14,15 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from app.admin.field_problems import OWN_WORDS, path_of
-from app.admin.inputs import name_word
-from app.config_as_code.model import File, OwnMembers, WantedDestination
+from app.admin.field_problems import OWN_WORDS, request_path
+from app.admin.inputs import name_problem_code
+from app.config_as_code.model import DesiredDestination, File, MappingMembers
 
 LONGEST = 10 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Wrong:
+class FileProblem:
     """One thing that keeps a file from being applied: its place in the file, and a sentence."""
 
     at: str
@@ -30,14 +30,14 @@ class Wrong:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class UnreadableFile:
     """A file that is not applied, and everything that keeps it from being so."""
 
-    wrong: tuple[Wrong, ...]
+    wrong: tuple[FileProblem, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class WantedMapping:
+class DesiredMapping:
     """A mapping as the file wants it; `at` is its place in the file."""
 
     at: str
@@ -48,40 +48,43 @@ class WantedMapping:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DesiredState:
     """A destination as the file wants it, with its mappings; `at` is its place in the file."""
 
     at: str
-    destination: WantedDestination
-    mappings: tuple[WantedMapping, ...]
+    destination: DesiredDestination
+    mappings: tuple[DesiredMapping, ...]
 
 
-def read(text: str) -> list[Wanted] | Refused:
+def read(text: str) -> list[DesiredState] | UnreadableFile:
     """Read a file into what it wants, or everything that is wrong with it."""
     if len(text) > LONGEST:
-        return Refused((Wrong("file", f"It has more than {LONGEST:,} characters."),))
+        return UnreadableFile((FileProblem("file", f"It has more than {LONGEST:,} characters."),))
     try:
         # The loader is a SafeLoader: it makes plain values only.
-        written = yaml.load(text, OneMeaning)  # noqa: S506
+        written = yaml.load(text, UnambiguousLoader)  # noqa: S506
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         at = f"line {mark.line + 1}" if mark else "file"
-        return Refused((Wrong(at, f"It is not YAML as it is read here: {error.problem or error.context}."),))
+        return UnreadableFile(
+            (FileProblem(at, f"It is not YAML as it is read here: {error.problem or error.context}."),)
+        )
     except (yaml.YAMLError, RecursionError, ValueError):
-        return Refused((Wrong("file", "It is not YAML as it is read here."),))
+        return UnreadableFile((FileProblem("file", "It is not YAML as it is read here."),))
     try:
         file = File.model_validate(written)
     except ValidationError as error:
-        return Refused(
+        return UnreadableFile(
             tuple(
-                Wrong(path_of(one["loc"]).replace("body", "file"), _sentence(one)) for one in error.errors()
+                FileProblem(request_path(one["loc"]).replace("body", "file"), _sentence(one))
+                for one in error.errors()
             )
         )
     return _parted(file)
 
 
-def _parted(file: File) -> list[Wanted] | Refused:
-    wrong: list[Wrong] = []
+def _parted(file: File) -> list[DesiredState] | UnreadableFile:
+    wrong: list[FileProblem] = []
     wanted = []
     for number, destination in enumerate(file.destinations):
         at = f"destinations[{number}]"
@@ -89,22 +92,22 @@ def _parted(file: File) -> list[Wanted] | Refused:
             _mapping(f"{at}.mappings[{place}]", dict(one), wrong)
             for place, one in enumerate(destination.mappings)
         ]
-        wanted.append(Wanted(at, destination, tuple(one for one in mappings if one is not None)))
-    return Refused(tuple(wrong)) if wrong else wanted
+        wanted.append(DesiredState(at, destination, tuple(one for one in mappings if one is not None)))
+    return UnreadableFile(tuple(wrong)) if wrong else wanted
 
 
-def _mapping(at: str, members: dict[str, Any], wrong: list[Wrong]) -> WantedMapping | None:
+def _mapping(at: str, members: dict[str, Any], wrong: list[FileProblem]) -> DesiredMapping | None:
     own = {name: members.pop(name) for name in ("id", "published") if name in members}
     try:
-        known = OwnMembers.model_validate(own)
+        known = MappingMembers.model_validate(own)
     except ValidationError as error:
-        wrong += [Wrong(f"{at}.{path_of(one['loc'])}", _sentence(one)) for one in error.errors()]
+        wrong += [FileProblem(f"{at}.{request_path(one['loc'])}", _sentence(one)) for one in error.errors()]
         return None
     name = members.get("name")
-    if not isinstance(name, str) or name_word(name):
-        wrong.append(Wrong(f"{at}.name", "A mapping needs a name of printable characters."))
+    if not isinstance(name, str) or name_problem_code(name):
+        wrong.append(FileProblem(f"{at}.name", "A mapping needs a name of printable characters."))
         return None
-    return WantedMapping(at, known.id, name, known.published, members)
+    return DesiredMapping(at, known.id, name, known.published, members)
 
 
 # The validating library's word to what a person who writes YAML can act on.
@@ -128,7 +131,7 @@ def _sentence(error: Any) -> str:
     return OWN_WORDS.get(said, said).rstrip(".") + "."
 
 
-class OneMeaning(yaml.SafeLoader):
+class UnambiguousLoader(yaml.SafeLoader):
     """Makes plain values, each text with one meaning. See the top of this file."""
 
     yaml_implicit_resolvers: Any = {}  # noqa: RUF012  (PyYAML's own way to have other rules)
@@ -156,12 +159,14 @@ class OneMeaning(yaml.SafeLoader):
 
 
 def _resolve(tag: str, pattern: str, first: str) -> None:
-    OneMeaning.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(pattern), list(first))
+    UnambiguousLoader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(pattern), list(first))
 
 
 _resolve("bool", r"^(?:true|false)$", "tf")
 _resolve("null", r"^(?:null|~|)$", "n~")
-OneMeaning.yaml_implicit_resolvers.setdefault("", []).append(("tag:yaml.org,2002:null", re.compile("^$")))
+UnambiguousLoader.yaml_implicit_resolvers.setdefault("", []).append(
+    ("tag:yaml.org,2002:null", re.compile("^$"))
+)
 _resolve("int", r"^-?(?:0|[1-9][0-9]*)$", "-0123456789")
 _resolve("float", r"^-?(?:0|[1-9][0-9]*)\.[0-9]+$", "-0123456789")
 
@@ -179,6 +184,6 @@ def _object(loader: yaml.SafeLoader, node: Any) -> dict[Hashable, Any]:
     return loader.construct_mapping(node)
 
 
-OneMeaning.add_constructor("tag:yaml.org,2002:int", _whole)
-OneMeaning.add_constructor("tag:yaml.org,2002:float", _exact)
-OneMeaning.add_constructor("tag:yaml.org,2002:map", _object)
+UnambiguousLoader.add_constructor("tag:yaml.org,2002:int", _whole)
+UnambiguousLoader.add_constructor("tag:yaml.org,2002:float", _exact)
+UnambiguousLoader.add_constructor("tag:yaml.org,2002:map", _object)

@@ -6,14 +6,23 @@ from typing import Any
 import msgspec
 
 from app.admin.backtest import summary
-from app.config_as_code.plan import Act, MappingStep, Plan, Step
-from app.config_as_code.read import Refused
+from app.config_as_code.plan import DestinationStep, MappingStep, Plan, PlannedAction
+from app.config_as_code.read import UnreadableFile
 from app.domain.mapping.diff import Difference
 from app.domain.observed.backtest import Backtest
 
-_SIGNS = {Act.MAKE: "+", Act.CHANGE: "~", Act.ARCHIVE: "-", Act.NOTHING: "="}
-_DONE = {Act.MAKE: "made", Act.CHANGE: "changed", Act.ARCHIVE: "archived"}
-_WILL = {Act.MAKE: "to make", Act.CHANGE: "to change", Act.ARCHIVE: "to archive"}
+_SIGNS = {
+    PlannedAction.MAKE: "+",
+    PlannedAction.CHANGE: "~",
+    PlannedAction.ARCHIVE: "-",
+    PlannedAction.NOTHING: "=",
+}
+_DONE = {PlannedAction.MAKE: "made", PlannedAction.CHANGE: "changed", PlannedAction.ARCHIVE: "archived"}
+_WILL = {
+    PlannedAction.MAKE: "to make",
+    PlannedAction.CHANGE: "to change",
+    PlannedAction.ARCHIVE: "to archive",
+}
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 _LONGEST = 120
 
@@ -28,14 +37,14 @@ def lines(plan: Plan, tested: Mapping[str, Backtest], *, done: bool = False) -> 
     yield _sum(plan, done=done)
 
 
-def refused_lines(refused: Refused) -> Iterator[str]:
+def refused_lines(refused: UnreadableFile) -> Iterator[str]:
     """Yield what keeps a file from being applied."""
     for one in refused.wrong:
         yield f"{one.at}: {one.sentence}"
     yield "Nothing was changed."
 
 
-def _destination(step: Step, tested: Mapping[str, Backtest]) -> Iterator[str]:
+def _destination(step: DestinationStep, tested: Mapping[str, Backtest]) -> Iterator[str]:
     where = f"{step.draft.advertiser_id} in {step.draft.region.value}"
     id_ = step.found.id if step.found else "new"
     yield f"{_SIGNS[step.act]} destination {step.draft.name} ({id_}), {where}"
@@ -50,13 +59,13 @@ def _mapping(step: MappingStep) -> Iterator[str]:
     found = step.found
     name = f"mapping {step.name} ({found.id if found else 'new'})"
     match step.act:
-        case Act.NOTHING if step.wanted is None:
+        case PlannedAction.NOTHING if step.wanted is None:
             yield f"    {name} is not in the file and is left alone"
-        case Act.NOTHING:
+        case PlannedAction.NOTHING:
             return
-        case Act.ARCHIVE:
+        case PlannedAction.ARCHIVE:
             yield f"  - {name}: takes no more events"
-        case Act.MAKE | Act.CHANGE:
+        case PlannedAction.MAKE | PlannedAction.CHANGE:
             now = None if found is None else found.published_version
             to = "published" if step.wanted and step.wanted.published else "kept as a draft"
             what = f"{to}, in place of version {now}" if now is not None else to

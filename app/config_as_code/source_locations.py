@@ -4,19 +4,19 @@ from collections.abc import Iterator, Mapping
 
 import yaml
 
-from app.config_as_code.read import OneMeaning, Refused, Wrong
+from app.config_as_code.read import FileProblem, UnambiguousLoader, UnreadableFile
 
 
-def with_lines(refused: Refused, text: str) -> Refused:
+def with_lines(refused: UnreadableFile, text: str) -> UnreadableFile:
     """Return the same problems, each with the line in front of its path, where that is known."""
     lines = lines_of(text)
-    return Refused(tuple(Wrong(_placed(one.at, lines), one.sentence) for one in refused.wrong))
+    return UnreadableFile(tuple(FileProblem(_placed(one.at, lines), one.sentence) for one in refused.wrong))
 
 
 def lines_of(text: str) -> Mapping[str, int]:
     """Return the line, from 1, of each path such as `destinations[0].name`; nothing for what is no YAML."""
     try:
-        root = yaml.compose(text, OneMeaning)
+        root = yaml.compose(text, UnambiguousLoader)
     except (yaml.YAMLError, RecursionError, ValueError):
         return {}
     return {} if root is None else dict(_walk(root, ""))

@@ -8,31 +8,31 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.admin.access import Scope
-from app.admin.context import Wiring
+from app.admin.context import AppContext
 from app.admin.destinations import find_visible
-from app.admin.refusals import Refusal, Word
+from app.admin.refusals import ErrorCode, Refusal
 from app.api import events, keys, mappings
 from app.api.paging import MOST
-from app.api.secured_route import Wired, needs
+from app.api.secured_route import Context, requires
 from app.console import pages
 from app.console.activate_view import forms
 from app.console.destination import PAGE, content_of
 from app.console.mapping_editor import sample
-from app.console.secured_page import Entrance, Form, Visiting, text
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import Visitor
 from app.domain.ids import DestinationId
 from app.ingest.group_commit import NotStored
 from app.store import destinations as stored
 
-router = APIRouter(route_class=Entrance, include_in_schema=False)
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 # What a journey says of itself beside an event: with it, all of an execution can be found again.
 JOURNEY = {"id": "cart-reminder", "node_id": "send-to-amazon", "execution_id": "run-1"}
 
 
 @router.get(PAGE + "/activate", response_model=None)
-@needs(Scope.DESTINATIONS_READ)
-async def page(request: Request, destination_id: str, wired: Wired, visitor: Visiting) -> Response:
+@requires(Scope.DESTINATIONS_READ)
+async def page(request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor) -> Response:
     """Show address, key and payload for the Send to Destinations node."""
     async with wired.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
@@ -55,7 +55,7 @@ async def page(request: Request, destination_id: str, wired: Wired, visitor: Vis
     )
 
 
-async def _keys(wired: Wiring, visitor: Visitor, found: stored.Destination) -> list[dict[str, Any]]:
+async def _keys(wired: AppContext, visitor: Visitor, found: stored.Destination) -> list[dict[str, Any]]:
     """Return the keys that could send here now, for those who may know of keys."""
     if not visitor.caller.may(Scope.KEYS_ADMIN):
         return []
@@ -72,24 +72,26 @@ async def _keys(wired: Wiring, visitor: Visitor, found: stored.Destination) -> l
 
 
 @router.post(PAGE + "/test", response_model=None)
-@needs(Scope.EVENTS_WRITE)
+@requires(Scope.EVENTS_WRITE)
 async def test(
-    request: Request, destination_id: str, wired: Wired, visitor: Visiting, form: Form
+    request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
     """Send one marked event down the road: at the sandbox only, never to the real Amazon."""
     if not wired.development:
-        raise Refusal(Word.FORBIDDEN, "Test events are for the sandbox; in production they would be counted.")
+        raise Refusal(
+            ErrorCode.FORBIDDEN, "Test events are for the sandbox; in production they would be counted."
+        )
     async with wired.engine.connect() as connection:
         await find_visible(connection, visitor.caller, destination_id)
     event = {**sample(wired.now()), "event_id": f"console-test-{secrets.token_hex(5)}"}
     body = json.dumps(event).encode()
-    read = events.read_body(body, "application/json", destination_id, text(form, "mapping_id") or None)
+    read = events.read_body(body, "application/json", destination_id, form_text(form, "mapping_id") or None)
     allowed = visitor.caller.destination_ids
     results = await wired.intake.receive(
         read, allowed=None if allowed is None else frozenset(map(DestinationId, allowed))
     )
     if isinstance(results, NotStored):
-        raise Refusal(Word.UNAVAILABLE)
+        raise Refusal(ErrorCode.UNAVAILABLE)
     (result,) = results
     content = {
         "destination_id": destination_id,

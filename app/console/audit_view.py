@@ -4,31 +4,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.console.mapping_view import Change, changes
-from app.store.audit import Act
+from app.store.audit import AuditAction
 
 ACTS: Mapping[str, str] = {
-    Act.DESTINATION_CREATED: "made the destination",
-    Act.DESTINATION_CHANGED: "changed the destination",
-    Act.DESTINATION_CONNECT_BEGUN: "opened Amazon's sign-in",
-    Act.DESTINATION_CONNECTED: "connected it to Amazon",
-    Act.DESTINATION_DISCONNECTED: "disconnected it from Amazon",
-    Act.DESTINATION_PAUSED: "paused it",
-    Act.DESTINATION_RESUMED: "resumed it",
-    Act.DESTINATION_CALLBACK_CHANGED: "changed whether the journey engine is told of final states",
-    Act.DESTINATION_ARCHIVED: "deleted the destination",
-    Act.MAPPING_CREATED: "made the mapping",
-    Act.MAPPING_CHANGED: "changed the mapping's draft",
-    Act.MAPPING_PUBLISHED: "published the mapping",
-    Act.MAPPING_ROLLED_BACK: "rolled the mapping back",
-    Act.MAPPING_ARCHIVED: "deleted the mapping",
-    Act.EVENT_NAME_RENAMED: "renamed an event everywhere",
-    Act.EVENTS_REPLAYED: "sent events again",
-    Act.SUBJECT_ERASURE_REQUESTED: "asked for a person's data to be erased",
-    Act.PREFLIGHT_CONFIRMED: "confirmed a line of the preflight",
-    Act.PREFLIGHT_WITHDRAWN: "took a confirmation back",
-    Act.KEY_CREATED: "made a key",
-    Act.KEY_ROTATED: "replaced a key, the old one ending later",
-    Act.KEY_REVOKED: "revoked a key",
+    AuditAction.DESTINATION_CREATED: "made the destination",
+    AuditAction.DESTINATION_CHANGED: "changed the destination",
+    AuditAction.DESTINATION_CONNECT_BEGUN: "opened Amazon's sign-in",
+    AuditAction.DESTINATION_CONNECTED: "connected it to Amazon",
+    AuditAction.DESTINATION_DISCONNECTED: "disconnected it from Amazon",
+    AuditAction.DESTINATION_PAUSED: "paused it",
+    AuditAction.DESTINATION_RESUMED: "resumed it",
+    AuditAction.DESTINATION_CALLBACK_CHANGED: "changed whether the journey engine is told of final states",
+    AuditAction.DESTINATION_ARCHIVED: "deleted the destination",
+    AuditAction.MAPPING_CREATED: "made the mapping",
+    AuditAction.MAPPING_CHANGED: "changed the mapping's draft",
+    AuditAction.MAPPING_PUBLISHED: "published the mapping",
+    AuditAction.MAPPING_ROLLED_BACK: "rolled the mapping back",
+    AuditAction.MAPPING_ARCHIVED: "deleted the mapping",
+    AuditAction.EVENT_NAME_RENAMED: "renamed an event everywhere",
+    AuditAction.EVENTS_REPLAYED: "sent events again",
+    AuditAction.SUBJECT_ERASURE_REQUESTED: "asked for a person's data to be erased",
+    AuditAction.PREFLIGHT_CONFIRMED: "confirmed a line of the preflight",
+    AuditAction.PREFLIGHT_WITHDRAWN: "took a confirmation back",
+    AuditAction.KEY_CREATED: "made a key",
+    AuditAction.KEY_ROTATED: "replaced a key, the old one ending later",
+    AuditAction.KEY_REVOKED: "revoked a key",
 }
 
 

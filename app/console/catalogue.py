@@ -6,21 +6,21 @@ from starlette.responses import Response
 from app.admin.access import Scope
 from app.admin.destinations import find_visible
 from app.api import event_schema
-from app.api.secured_route import Wired, needs
+from app.api.secured_route import Context, requires
 from app.console import pages
 from app.console.destination import PAGE, content_of
-from app.console.secured_page import Entrance, Visiting
+from app.console.secured_page import CurrentVisitor, SecuredPage
 from app.console.wording import number, share
 from app.domain.mapping.fields import FIELDS
 
-router = APIRouter(route_class=Entrance, include_in_schema=False)
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 _MOST = 500
 
 
 @router.get(PAGE + "/catalogue", response_model=None)
-@needs(Scope.DESTINATIONS_READ)
-async def page(request: Request, destination_id: str, wired: Wired, visitor: Visiting) -> Response:
+@requires(Scope.DESTINATIONS_READ)
+async def page(request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor) -> Response:
     """List the paths of recent events: how often each is filled, with what, and what to map it to."""
     async with wired.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)

@@ -9,19 +9,19 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
 from app.admin.access import Scope
-from app.admin.context import Wiring
+from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.api import consent_records, mappings
 from app.api.paging import MOST, Cursor
-from app.api.secured_route import Wired, needs
+from app.api.secured_route import Context, requires
 from app.console import pages
 from app.console.destination import PAGE, content_of
-from app.console.secured_page import Entrance, Visiting
+from app.console.secured_page import CurrentVisitor, SecuredPage
 from app.console.sessions import Visitor
 from app.console.wording import number
 from app.domain.outcomes.reasons import REASONS
 
-router = APIRouter(route_class=Entrance, include_in_schema=False)
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 _A_PAGE, _AT_ONCE = 50, 1_000
 BASES = {
@@ -46,17 +46,17 @@ COLUMNS = (
 
 
 @router.get(PAGE + "/consent", response_model=None)
-@needs(Scope.EVENTS_READ)
+@requires(Scope.EVENTS_READ)
 async def page(
-    request: Request, destination_id: str, wired: Wired, visitor: Visiting, cursor: Cursor = None
+    request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor, cursor: Cursor = None
 ) -> Response:
     """Show the newest records, and how many events were stopped for want of consent, by reason and ground."""
     async with wired.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    records = await consent_records.collected(
+    records = await consent_records.read_records(
         destination_id, visitor.caller, wired, since=None, limit=_A_PAGE, cursor=cursor
     )
-    stopped = await consent_records.stopped(destination_id, visitor.caller, wired)
+    stopped = await consent_records.blocked_by_consent(destination_id, visitor.caller, wired)
     listed = pages.plain(await mappings.list_all(destination_id, visitor.caller, wired, limit=MOST))["items"]
     return pages.show(
         request,
@@ -77,8 +77,8 @@ async def page(
 
 
 @router.get(PAGE + "/consent.csv", response_model=None)
-@needs(Scope.EVENTS_READ)
-async def export(destination_id: str, wired: Wired, visitor: Visiting) -> Response:
+@requires(Scope.EVENTS_READ)
+async def export(destination_id: str, wired: Context, visitor: CurrentVisitor) -> Response:
     """Stream every record as CSV, newest first."""
     async with wired.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
@@ -89,12 +89,12 @@ async def export(destination_id: str, wired: Wired, visitor: Visiting) -> Respon
     )
 
 
-async def _rows(destination_id: str, visitor: Visitor, wired: Wiring) -> AsyncIterator[str]:
+async def _rows(destination_id: str, visitor: Visitor, wired: AppContext) -> AsyncIterator[str]:
     yield _line(dict(zip(COLUMNS, COLUMNS, strict=True)))
     cursor: str | None = None
     unreadable = 0
     while True:
-        found = await consent_records.collected(
+        found = await consent_records.read_records(
             destination_id, visitor.caller, wired, since=None, limit=_AT_ONCE, cursor=cursor
         )
         yield "".join(_line(one) for one in pages.plain(found.items))

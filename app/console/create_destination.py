@@ -9,17 +9,17 @@ from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.admin.access import Scope
-from app.admin.field_problems import fields_of
+from app.admin.field_problems import field_problems
 from app.admin.inputs import NewDestination
 from app.admin.refusals import Refusal
 from app.api import catalog, destinations
 from app.api.errors import status_of
-from app.api.secured_route import Wired, needs
+from app.api.secured_route import Context, requires
 from app.console import form_view, pages
-from app.console.secured_page import Entrance, Form, Visiting, text
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.domain.destination import advertiser_id_problem
 
-router = APIRouter(route_class=Entrance, include_in_schema=False)
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 NEW = "/console/destinations/new"
 _PLAIN = ("name", "advertiser_id", "region", "currency", "identity_profile", "dataset_name")
@@ -27,22 +27,22 @@ DEFAULTS = {"region": "NA", "currency": "USD", "identity_profile": "amazon"}
 
 
 @router.get(NEW, response_model=None)
-@needs(Scope.DESTINATIONS_WRITE)
+@requires(Scope.DESTINATIONS_WRITE)
 async def page(request: Request) -> Response:
     """Show help on the left and an empty form on the right."""
     return _show(request, DEFAULTS, {})
 
 
 @router.post(NEW, response_model=None)
-@needs(Scope.DESTINATIONS_WRITE)
-async def create(request: Request, wired: Wired, visitor: Visiting, form: Form) -> Response:
+@requires(Scope.DESTINATIONS_WRITE)
+async def create(request: Request, wired: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Make the destination and go on to connecting it; or show the form again with what is wrong."""
-    values = {name: text(form, name) for name in (*_PLAIN, "requests_per_second", "burst")}
+    values = {name: form_text(form, name) for name in (*_PLAIN, "requests_per_second", "burst")}
     try:
         body = NewDestination.model_validate(body_of(form))
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-        return _show(request, values, form_view.of_errors(found, fields_of(found)), status=422)
+        return _show(request, values, form_view.of_errors(found, field_problems(found)), status=422)
     try:
         made = await destinations.create(body, visitor.caller, wired, Response())
     except Refusal as refusal:
@@ -53,7 +53,7 @@ async def create(request: Request, wired: Wired, visitor: Visiting, form: Form) 
 
 
 @router.get("/console/hints/advertiser-id", response_model=None)
-@needs(Scope.DESTINATIONS_READ)
+@requires(Scope.DESTINATIONS_READ)
 async def advertiser_hint(advertiser_id: str = "") -> Response:
     """Say what is wrong with an advertiser id that is being typed, or nothing."""
     typed = advertiser_id.strip()
@@ -63,8 +63,12 @@ async def advertiser_hint(advertiser_id: str = "") -> Response:
 
 def body_of(form: FormData) -> dict[str, Any]:
     """Return what a form says, in the shape and types of the API's body; blank fields are left out."""
-    body: dict[str, Any] = {name: text(form, name) for name in _PLAIN if text(form, name)}
-    rate = {name: _number(text(form, name)) for name in ("requests_per_second", "burst") if text(form, name)}
+    body: dict[str, Any] = {name: form_text(form, name) for name in _PLAIN if form_text(form, name)}
+    rate = {
+        name: _number(form_text(form, name))
+        for name in ("requests_per_second", "burst")
+        if form_text(form, name)
+    }
     return {**body, **({"rate_limit": rate} if rate else {})}
 
 

@@ -8,24 +8,24 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
-from app.admin.context import Wiring
+from app.admin.context import AppContext
 from app.admin.destinations import find_visible, public_view
-from app.admin.refusals import Refusal, Word
+from app.admin.refusals import ErrorCode, Refusal
 from app.api import destination_actions, event_reports, mappings, oauth, preflight
-from app.api.secured_route import Wired, needs
+from app.api.secured_route import Context, requires
 from app.console import destination_view as present
 from app.console import pages
-from app.console.diagnosis_view import Diagnosis, Seen, diagnose
-from app.console.secured_page import Entrance, Form, Visiting, text
+from app.console.diagnosis_view import Diagnosis, DiagnosisInput, diagnose
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import Visitor
-from app.console.setup_view import lines, steps
+from app.console.setup_view import check_views, steps
 from app.console.wording import REGIONS, STATES
 from app.domain.destination import Region
 from app.store import destinations as stored
 from app.store import metrics
 from app.store.destinations import Destination
 
-router = APIRouter(route_class=Entrance, include_in_schema=False)
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 PAGE = "/console/destinations/{destination_id}"
 _REQUESTS = 20
@@ -33,9 +33,9 @@ _PARCELS, _SHAPES = 60, 3_000
 
 
 @router.get(PAGE, response_model=None)
-@needs(Scope.DESTINATIONS_READ)
+@requires(Scope.DESTINATIONS_READ)
 async def page(
-    request: Request, destination_id: str, wired: Wired, visitor: Visiting, alike: bool = False
+    request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor, alike: bool = False
 ) -> Response:
     """Show how the destination does."""
     async with wired.engine.connect() as connection:
@@ -51,14 +51,14 @@ async def page(
         alike=alike,
         configured=wired.amazon_configured,
         steps=steps(pages.plain(public_view(found)), mapped, panel["stats"]["counts"]["accepted"]),
-        checks=lines(ready["checks"]),
+        checks=check_views(ready["checks"]),
         ready=ready["ready"],
         mappings=mapped,
         **panel,
     )
 
 
-def content_of(wired: Wiring, found: Destination, visitor: Visitor, tab: str) -> dict[str, Any]:
+def content_of(wired: AppContext, found: Destination, visitor: Visitor, tab: str) -> dict[str, Any]:
     """Return what the head of every page of a destination shows."""
     shown = pages.plain(public_view(found))
     return {
@@ -74,7 +74,7 @@ def content_of(wired: Wiring, found: Destination, visitor: Visitor, tab: str) ->
     }
 
 
-async def panel_of(wired: Wiring, visitor: Visitor, found: Destination) -> dict[str, Any]:
+async def panel_of(wired: AppContext, visitor: Visitor, found: Destination) -> dict[str, Any]:
     """Return what of the page moves: figures, diagnosis, lane, charts. One connection, four short reads."""
     stats = pages.plain(await event_reports.stats(found.id, visitor.caller, wired))
     now = datetime.now(UTC)
@@ -92,7 +92,7 @@ async def panel_of(wired: Wiring, visitor: Visitor, found: Destination) -> dict[
         "pipeline": present.pipeline(stats["counts"]),
         "rejections": present.causes(stats["rejections"]),
         "dead_letters": present.causes(stats["dead_letters"]),
-        "diagnosis": diagnose(Seen(shown, stats, requests, about.gate_until, now)),
+        "diagnosis": diagnose(DiagnosisInput(shown, stats, requests, about.gate_until, now)),
         "gauges": present.lane(stats, about, now),
         "charts": present.charts(minutes, now),
         "busy": bool(minutes),
@@ -105,7 +105,7 @@ async def panel_of(wired: Wiring, visitor: Visitor, found: Destination) -> dict[
     }
 
 
-async def diagnosis_of(wired: Wiring, visitor: Visitor, found: Destination) -> Diagnosis:
+async def diagnosis_of(wired: AppContext, visitor: Visitor, found: Destination) -> Diagnosis:
     """Return the one thing to know about a destination, for pages that show nothing else of it."""
     stats = pages.plain(await event_reports.stats(found.id, visitor.caller, wired))
     async with wired.pool.acquire() as connection:
@@ -113,62 +113,65 @@ async def diagnosis_of(wired: Wiring, visitor: Visitor, found: Destination) -> D
         requests = await metrics.requests(connection, found.number, _REQUESTS)
     assert about is not None
     shown = pages.plain(public_view(found))
-    return diagnose(Seen(shown, stats, requests, about.gate_until, datetime.now(UTC)))
+    return diagnose(DiagnosisInput(shown, stats, requests, about.gate_until, datetime.now(UTC)))
 
 
-def sign_in_origin(wired: Wiring, region: Region) -> str:
+def sign_in_origin(wired: AppContext, region: Region) -> str:
     """Return the origin of Amazon's sign-in page, which the connect button leads to."""
     parts = urlsplit(wired.sign_in.authorize_url(region, state="-", code_verifier="-" * 43))
     return f"{parts.scheme}://{parts.netloc}"
 
 
 @router.post(PAGE + "/connect", response_model=None)
-@needs(Scope.DESTINATIONS_WRITE)
-async def connect(destination_id: str, wired: Wired, visitor: Visiting, form: Form) -> Response:
+@requires(Scope.DESTINATIONS_WRITE)
+async def connect(destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Open Amazon's sign-in (R8)."""
     if not wired.amazon_configured:
         raise Refusal(
-            Word.SIGN_IN_FAILED, "AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET are not set; ask the operator."
+            ErrorCode.SIGN_IN_FAILED,
+            "AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET are not set; ask the operator.",
         )
     begun = await oauth.connect(destination_id, visitor.caller, wired)
     return RedirectResponse(begun["authorize_url"], 303)
 
 
 @router.post(PAGE + "/pause", response_model=None)
-@needs(Scope.DESTINATIONS_WRITE)
-async def pause(destination_id: str, wired: Wired, visitor: Visiting, form: Form) -> Response:
+@requires(Scope.DESTINATIONS_WRITE)
+async def pause(destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Hold the destination's events."""
     await destination_actions.pause(destination_id, visitor.caller, wired, Response())
     return _back(destination_id)
 
 
 @router.post(PAGE + "/resume", response_model=None)
-@needs(Scope.DESTINATIONS_WRITE)
-async def resume(destination_id: str, wired: Wired, visitor: Visiting, form: Form) -> Response:
+@requires(Scope.DESTINATIONS_WRITE)
+async def resume(destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Let the destination's events go."""
     await destination_actions.resume(destination_id, visitor.caller, wired, Response())
     return _back(destination_id)
 
 
 @router.post(PAGE + "/disconnect", response_model=None)
-@needs(Scope.DESTINATIONS_WRITE)
-async def disconnect(destination_id: str, wired: Wired, visitor: Visiting, form: Form) -> Response:
+@requires(Scope.DESTINATIONS_WRITE)
+async def disconnect(destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Delete the tokens."""
     await destination_actions.disconnect(destination_id, visitor.caller, wired, Response())
     return _back(destination_id)
 
 
 @router.post(PAGE + "/delete", response_model=None)
-@needs(Scope.DESTINATIONS_WRITE)
+@requires(Scope.DESTINATIONS_WRITE)
 async def delete(
-    request: Request, destination_id: str, wired: Wired, visitor: Visiting, form: Form
+    request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
     """Archive the destination, once its name was typed to confirm it."""
     async with wired.engine.connect() as connection:
         found = await stored.find(connection, destination_id)
-    if found is None or text(form, "name") != found.name.strip():
-        raise Refusal(Word.INVALID, "Type the destination's name exactly to delete it. Nothing was deleted.")
-    discard = text(form, "discard") == "on"
+    if found is None or form_text(form, "name") != found.name.strip():
+        raise Refusal(
+            ErrorCode.INVALID, "Type the destination's name exactly to delete it. Nothing was deleted."
+        )
+    discard = form_text(form, "discard") == "on"
     await destination_actions.delete(destination_id, visitor.caller, wired, request, discard)
     return RedirectResponse("/console", 303)
 

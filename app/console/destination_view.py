@@ -8,17 +8,17 @@ from typing import Any
 
 from app.console.overview_view import line
 from app.console.wording import STATUSES, age, moment, number, share
-from app.domain.batch import Shape
+from app.domain.batch import EventMetadata
 from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.outcomes.reasons import REASONS
-from app.store.metrics import Connection, Minute
+from app.store.metrics import ChartStep, ConnectionInfo
 
 SPAN, STEP = timedelta(hours=1), timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PipelineStage:
     """One station of the pipeline. `status` is what the list of events is asked for, where it can be."""
 
     label: str
@@ -33,9 +33,9 @@ class Step:
 class Pipeline:
     """The stations in order; `sum` says in numbers why they add up."""
 
-    received: Sequence[Step]
-    waiting: Sequence[Step]
-    ended: Sequence[Step]
+    received: Sequence[PipelineStage]
+    waiting: Sequence[PipelineStage]
+    ended: Sequence[PipelineStage]
     sum: str
 
 
@@ -49,7 +49,9 @@ _AT_THE_DOOR = {
 def pipeline(counts: Mapping[str, int]) -> Pipeline:
     """Return the stations from counts as the API answers them."""
     received = [
-        Step(label, number(counts[name]), counts[name] > 0, tone if counts[name] else "quiet", meaning, None)
+        PipelineStage(
+            label, number(counts[name]), counts[name] > 0, tone if counts[name] else "quiet", meaning, None
+        )
         for name, (label, tone, meaning) in _AT_THE_DOOR.items()
     ]
     waiting = [_step(name, counts[name]) for name in ("queued", "retrying", "held", "parked")]
@@ -64,13 +66,15 @@ def pipeline(counts: Mapping[str, int]) -> Pipeline:
     return Pipeline(received, waiting, ended, f"{whole} = {told}" if told else whole)
 
 
-def _step(name: str, count: int) -> Step:
+def _step(name: str, count: int) -> PipelineStage:
     word = STATUSES[name]
-    return Step(word.label, number(count), count > 0, word.tone if count else "quiet", word.meaning, name)
+    return PipelineStage(
+        word.label, number(count), count > 0, word.tone if count else "quiet", word.meaning, name
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class RejectionCause:
     """A reason with how often it struck and what to do about it."""
 
     reason: str
@@ -80,11 +84,11 @@ class Cause:
     remedy: str
 
 
-def causes(rows: Sequence[Mapping[str, Any]]) -> list[Cause]:
+def causes(rows: Sequence[Mapping[str, Any]]) -> list[RejectionCause]:
     """Return reasons as the stats answer them, the most frequent first."""
     whole = sum(row["count"] for row in rows)
     return [
-        Cause(
+        RejectionCause(
             row["reason"],
             row["code"],
             number(row["count"]),
@@ -106,7 +110,7 @@ class Gauge:
     at: datetime | None = None
 
 
-def lane(stats: Mapping[str, Any], about: Connection, now: datetime) -> list[Gauge]:
+def lane(stats: Mapping[str, Any], about: ConnectionInfo, now: datetime) -> list[Gauge]:
     """Return how the advertiser's lane is: its rate, gate, worker, token, backlog and nearest expiry."""
     limit = stats["rate_limit"]
     learned = stats["learned_rate"]
@@ -187,7 +191,7 @@ def _breaker(told: Mapping[str, Any] | None) -> Gauge:
     )
 
 
-def _token(about: Connection, now: datetime) -> Gauge:
+def _token(about: ConnectionInfo, now: datetime) -> Gauge:
     if about.access_until is None:
         return Gauge("Token", "none", "Nobody has signed in at Amazon.", "quiet")
     if about.access_until <= now:
@@ -195,7 +199,7 @@ def _token(about: Connection, now: datetime) -> Gauge:
     return Gauge("Token", "fresh", "Renewed by itself before then.", "good", about.access_until)
 
 
-def charts(minutes: Sequence[Minute], now: datetime) -> dict[str, str]:
+def charts(minutes: Sequence[ChartStep], now: datetime) -> dict[str, str]:
     """Return the columns of the two charts as JSON: seconds, then one list for each line; gaps are null."""
     first = (now - SPAN).replace(second=0, microsecond=0)
     places = [first + STEP * nth for nth in range(int(SPAN / STEP) + 1)]
@@ -233,7 +237,7 @@ _WIRE = {rule.type.value: rule.field for rule in MATCH_KEYS}
 _POINTS = 12
 
 
-def coverage(shapes: Sequence[Shape]) -> list[Coverage]:
+def coverage(shapes: Sequence[EventMetadata]) -> list[Coverage]:
     """Return the coverage of each match key that any sampled event carried; shapes newest first."""
     if not shapes:
         return []
@@ -264,7 +268,7 @@ def spanned(moments: Sequence[datetime]) -> tuple[datetime, datetime] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Viewing:
+class EventsManagerHint:
     """When Amazon's Events manager shows what was sent (R14)."""
 
     tone: str
@@ -276,10 +280,10 @@ class Viewing:
 _APPEARS = timedelta(hours=2)
 
 
-def viewing(first: datetime | None, now: datetime) -> Viewing:
+def viewing(first: datetime | None, now: datetime) -> EventsManagerHint:
     """Return whether "No activity yet" is to be expected; `first` is when Amazon first accepted something."""
     if first is None:
-        return Viewing(
+        return EventsManagerHint(
             "quiet",
             "Amazon has accepted nothing of this destination yet, so “No activity yet” is what its Events "
             "manager says. That is no error.",
@@ -288,14 +292,14 @@ def viewing(first: datetime | None, now: datetime) -> Viewing:
         )
     gone = now - first
     if gone < _APPEARS:
-        return Viewing(
+        return EventsManagerHint(
             "warn",
             "Amazon has accepted events. Its Events manager takes up to two hours to count them: "
             f"“No activity yet” is normal for {age((_APPEARS - gone).total_seconds())} more.",
             first,
             max(1, round(100 * gone / _APPEARS)),
         )
-    return Viewing(
+    return EventsManagerHint(
         "good",
         "Counts should be there. If it still says “No activity yet”, check that you look at the same "
         "advertiser and region, and that the dataset shown is the one that events are sent to.",

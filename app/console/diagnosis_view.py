@@ -7,7 +7,7 @@ from typing import Any
 
 from app.console.wording import age, events, moment, number, share
 from app.domain.outcomes.reasons import REASONS
-from app.store.metrics import Request
+from app.store.metrics import RequestRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,12 @@ class Diagnosis:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class DiagnosisInput:
     """What the rules look at: `destination` and `stats` as the API answers them, requests newest first."""
 
     destination: Mapping[str, Any]
     stats: Mapping[str, Any]
-    requests: Sequence[Request]
+    requests: Sequence[RequestRow]
     gate_until: datetime | None
     now: datetime
 
@@ -37,7 +37,7 @@ class Seen:
         return counts
 
     @property
-    def failing(self) -> Sequence[Request]:
+    def failing(self) -> Sequence[RequestRow]:
         """The newest requests up to the last that Amazon answered well, newest first."""
         run = []
         for request in self.requests:
@@ -105,7 +105,7 @@ _RUNS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def diagnose(seen: Seen) -> Diagnosis:
+def diagnose(seen: DiagnosisInput) -> Diagnosis:
     """Return the one thing to know first."""
     for rule in _RULES:
         found = rule(seen)
@@ -114,7 +114,7 @@ def diagnose(seen: Seen) -> Diagnosis:
     return _well(seen)
 
 
-def _state(seen: Seen) -> Diagnosis | None:
+def _state(seen: DiagnosisInput) -> Diagnosis | None:
     waiting, state = seen.stats["waiting"], seen.destination["state"]
     waits = f" {events(waiting)} {'waits' if waiting == 1 else 'wait'}; none is lost." if waiting else ""
     expiry = moment(seen.stats["earliest_expiry_at"])
@@ -142,7 +142,7 @@ def _state(seen: Seen) -> Diagnosis | None:
             return None
 
 
-def _no_worker(seen: Seen) -> Diagnosis | None:
+def _no_worker(seen: DiagnosisInput) -> Diagnosis | None:
     oldest = seen.stats["oldest_waiting_seconds"]
     if seen.stats["waiting"] and not seen.stats["lane_owned"] and (oldest or 0) > 15:
         return Diagnosis(
@@ -153,7 +153,7 @@ def _no_worker(seen: Seen) -> Diagnosis | None:
     return None
 
 
-def _run(seen: Seen) -> Diagnosis | None:
+def _run(seen: DiagnosisInput) -> Diagnosis | None:
     run = seen.failing
     # Nothing waits: what a refused request did to its events is told by the dead letters.
     if not run or not (seen.stats["waiting"] or run[0].outcome == "unexpected"):
@@ -166,7 +166,7 @@ def _run(seen: Seen) -> Diagnosis | None:
     return Diagnosis(tone, f"{many}: {headline[0].upper()}{headline[1:]}{told}", remedy, run[-1].started_at)
 
 
-def _often_throttled(seen: Seen) -> Diagnosis | None:
+def _often_throttled(seen: DiagnosisInput) -> Diagnosis | None:
     slow = [request for request in seen.requests if request.outcome == "throttled"]
     if not seen.stats["waiting"] or len(seen.requests) < 5 or len(slow) * 5 < len(seen.requests):
         return None
@@ -180,7 +180,7 @@ def _often_throttled(seen: Seen) -> Diagnosis | None:
     )
 
 
-def _dead(seen: Seen) -> Diagnosis | None:
+def _dead(seen: DiagnosisInput) -> Diagnosis | None:
     dead = seen.counts["dead"]
     if not dead or not seen.stats["dead_letters"]:
         return None
@@ -194,7 +194,7 @@ def _dead(seen: Seen) -> Diagnosis | None:
     )
 
 
-def _rejected(seen: Seen) -> Diagnosis | None:
+def _rejected(seen: DiagnosisInput) -> Diagnosis | None:
     rejected, accepted = seen.counts["rejected"], seen.counts["accepted"]
     if not seen.stats["rejections"] or rejected * 20 < accepted + rejected:
         return None
@@ -209,7 +209,7 @@ def _rejected(seen: Seen) -> Diagnosis | None:
     )
 
 
-def _expired(seen: Seen) -> Diagnosis | None:
+def _expired(seen: DiagnosisInput) -> Diagnosis | None:
     expired = seen.counts["expired"]
     if not expired:
         return None
@@ -221,14 +221,14 @@ def _expired(seen: Seen) -> Diagnosis | None:
     )
 
 
-def _gate(seen: Seen) -> Diagnosis | None:
+def _gate(seen: DiagnosisInput) -> Diagnosis | None:
     if seen.gate_until is None or seen.gate_until <= seen.now or not seen.stats["waiting"]:
         return None
     left = age((seen.gate_until - seen.now).total_seconds())
     return Diagnosis("warn", f"Amazon asked to wait; {left} are left.", "Nothing to do.")
 
 
-def _nothing_yet(seen: Seen) -> Diagnosis | None:
+def _nothing_yet(seen: DiagnosisInput) -> Diagnosis | None:
     if seen.counts["accepted"] or seen.counts["rejected"]:
         return None
     return Diagnosis(
@@ -239,7 +239,7 @@ def _nothing_yet(seen: Seen) -> Diagnosis | None:
     )
 
 
-def _well(seen: Seen) -> Diagnosis:
+def _well(seen: DiagnosisInput) -> Diagnosis:
     waiting = seen.stats["waiting"]
     if waiting:
         return Diagnosis(
@@ -250,7 +250,7 @@ def _well(seen: Seen) -> Diagnosis:
     return Diagnosis("good", "All is well: every accepted event was dealt with.", "Nothing to do.")
 
 
-_RULES: Sequence[Callable[[Seen], Diagnosis | None]] = (
+_RULES: Sequence[Callable[[DiagnosisInput], Diagnosis | None]] = (
     _state,
     _no_worker,
     _run,

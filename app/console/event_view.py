@@ -6,7 +6,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from app.console.wording import STATUSES, Word, moment, number, person
+from app.console.wording import STATUSES, Label, moment, number, person
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.fields import FIELDS
@@ -18,7 +18,7 @@ _WIRE = {rule.type.value: rule.field for rule in MATCH_KEYS}
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class TimelineEntry:
     """One step of the story."""
 
     at: datetime | None
@@ -56,50 +56,52 @@ _ITEM_OUTCOMES: Mapping[str, tuple[str, str]] = {
 }
 
 
-def story(
+def timeline(
     trace: Mapping[str, Any], mapping_name: str | None, names: Mapping[str, str] = MappingProxyType({})
-) -> list[Told]:
+) -> list[TimelineEntry]:
     """Return the steps of a trace as the API answers it, in the order in which they happened.
 
     `names` are what the keys of those who act are called.
     """
     own_time = "The event's own time, as its mapping read it."
-    happened = [Told(moment(trace["event_time"]), "quiet", "It happened", own_time)]
+    happened = [TimelineEntry(moment(trace["event_time"]), "quiet", "It happened", own_time)]
     told = [
         *(happened if trace["event_time"] else ()),
-        Told(
+        TimelineEntry(
             moment(trace["accepted_at"]),
             "good",
             "Accepted and stored",
             "The journey got its 202 after this was on disk.",
         ),
-        Told(None, "good", "Converted", _converted(trace, mapping_name)),
+        TimelineEntry(None, "good", "Converted", _converted(trace, mapping_name)),
     ]
     if not trace["attempts_complete"]:
-        told.append(Told(None, "quiet", "Older attempts", "There were more than are shown here."))
+        told.append(TimelineEntry(None, "quiet", "Older attempts", "There were more than are shown here."))
     sent = [_attempt(one) for one in trace["attempts"]]
     sent += [_replay(one, names) for one in trace["replays"]]
     told += sorted(sent, key=lambda one: one.at.timestamp() if one.at else 0.0)
     if trace["next_attempt_at"] and trace["status"] == "retrying":
-        told.append(Told(moment(trace["next_attempt_at"]), "warn", "Next try", "It is sent again by itself."))
+        told.append(
+            TimelineEntry(moment(trace["next_attempt_at"]), "warn", "Next try", "It is sent again by itself.")
+        )
     return [*told, *_last(trace)]
 
 
-def _last(trace: Mapping[str, Any]) -> list[Told]:
+def _last(trace: Mapping[str, Any]) -> list[TimelineEntry]:
     """Return where it stands; an erasure is a step of its own and changes no earlier one."""
     word, detail = STATUSES[trace["status"]], trace["explanation"]
     delivered, erased = moment(trace["delivered_at"]), moment(trace["erased_at"])
     if delivered is not None and erased is not None:
         return [
-            Told(delivered, word.tone, word.label, "Amazon accepted it."),
-            Told(erased, "quiet", STATUSES["erased"].label, detail),
+            TimelineEntry(delivered, word.tone, word.label, "Amazon accepted it."),
+            TimelineEntry(erased, "quiet", STATUSES["erased"].label, detail),
         ]
-    return [Told(delivered or erased, word.tone, word.label, detail)]
+    return [TimelineEntry(delivered or erased, word.tone, word.label, detail)]
 
 
-def _replay(one: Mapping[str, Any], names: Mapping[str, str]) -> Told:
+def _replay(one: Mapping[str, Any], names: Mapping[str, str]) -> TimelineEntry:
     by = person(one["by"], names)
-    return Told(moment(one["at"]), "quiet", "Replayed", f"Put back by {by}; it is sent again.")
+    return TimelineEntry(moment(one["at"]), "quiet", "Replayed", f"Put back by {by}; it is sent again.")
 
 
 def _converted(trace: Mapping[str, Any], mapping_name: str | None) -> str:
@@ -123,7 +125,7 @@ def match_keys(wire: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _attempt(one: Mapping[str, Any]) -> Told:
+def _attempt(one: Mapping[str, Any]) -> TimelineEntry:
     tone, sentence = _OUTCOMES.get(one["outcome"], ("quiet", ""))
     parts = [sentence]
     beside = one["events_in_request"] - 1
@@ -139,7 +141,9 @@ def _attempt(one: Mapping[str, Any]) -> Told:
         code = f" ({one['item_code']})" if one["item_code"] else ""
         words = UNCLEAR_ANSWERS.get(one["item_message"], one["item_message"])
         parts.append(f"{sentence}{code}: {words}" if words else f"{sentence}{code}.")
-    return Told(moment(one["started_at"]), tone, "Sent to Amazon", " ".join(part for part in parts if part))
+    return TimelineEntry(
+        moment(one["started_at"]), tone, "Sent to Amazon", " ".join(part for part in parts if part)
+    )
 
 
 def warnings(trace: Mapping[str, Any]) -> list[str]:
@@ -153,7 +157,7 @@ def warnings(trace: Mapping[str, Any]) -> list[str]:
     return told
 
 
-def verdict(trace: Mapping[str, Any]) -> Word:
+def verdict(trace: Mapping[str, Any]) -> Label:
     """Return the status of the event."""
     return STATUSES[trace["status"]]
 

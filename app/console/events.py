@@ -7,15 +7,15 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
-from app.admin.context import Wiring
+from app.admin.context import AppContext
 from app.admin.destinations import find_visible
-from app.admin.refusals import Refusal, Word
+from app.admin.refusals import ErrorCode, Refusal
 from app.api import event_reports, mappings
-from app.api.secured_route import Wired, needs
+from app.api.secured_route import Context, requires
 from app.console import event_view as present
 from app.console import pages
 from app.console.destination import PAGE, content_of, diagnosis_of
-from app.console.secured_page import Entrance, Visiting
+from app.console.secured_page import CurrentVisitor, SecuredPage
 from app.console.sessions import Visitor
 from app.console.wording import STATUSES
 from app.domain.conversion.event_types import EVENT_TYPES
@@ -23,19 +23,19 @@ from app.domain.outcomes.status import Status
 from app.store import audit
 from app.store.destinations import Destination
 
-router = APIRouter(route_class=Entrance, include_in_schema=False)
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 _A_PAGE = 50
 
 
 @router.get(PAGE + "/events", response_model=None)
-@needs(Scope.EVENTS_READ)
+@requires(Scope.EVENTS_READ)
 async def list_events(
     *,
     request: Request,
     destination_id: str,
-    wired: Wired,
-    visitor: Visiting,
+    wired: Context,
+    visitor: CurrentVisitor,
     status: Annotated[str, Query(max_length=20)] = "",
     reason: Annotated[str, Query(max_length=64)] = "",
     execution: Annotated[str, Query(max_length=128)] = "",
@@ -74,13 +74,13 @@ async def list_events(
 
 
 @router.get(PAGE + "/event", response_model=None)
-@needs(Scope.EVENTS_READ)
-async def trace(
+@requires(Scope.EVENTS_READ)
+async def event_page(
     *,
     request: Request,
     destination_id: str,
-    wired: Wired,
-    visitor: Visiting,
+    wired: Context,
+    visitor: CurrentVisitor,
     id: Annotated[str, Query(max_length=600)] = "",  # noqa: A002
     mapping: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
@@ -91,20 +91,22 @@ async def trace(
         found = await find_visible(connection, visitor.caller, destination_id)
     content = content_of(wired, found, visitor, "events")
     try:
-        answer = await event_reports.explain_event(id, visitor.caller, wired, destination_id, mapping)
+        answer = await event_reports.read_event(id, visitor.caller, wired, destination_id, mapping)
     except Refusal as refusal:
-        if refusal.problem.word is Word.NOT_FOUND:
+        if refusal.problem.word is ErrorCode.NOT_FOUND:
             told = refusal.problem.detail
             return pages.show(request, "event_missing.html", status=404, **content, id=id, told=told)
-        if refusal.problem.word is Word.EVENT_AMBIGUOUS:
+        if refusal.problem.word is ErrorCode.EVENT_AMBIGUOUS:
             under = [(one, await _name(wired, found, one)) for one in refusal.problem.extra["mapping_ids"]]
             return pages.show(request, "event_choice.html", **content, id=id, under=under)
         raise
-    return pages.show(request, "event.html", **await told_of(wired, visitor, found, pages.plain(answer)))
+    return pages.show(
+        request, "event.html", **await event_content(wired, visitor, found, pages.plain(answer))
+    )
 
 
-async def told_of(
-    wired: Wiring, visitor: Visitor, found: Destination, trace: dict[str, Any]
+async def event_content(
+    wired: AppContext, visitor: Visitor, found: Destination, trace: dict[str, Any]
 ) -> dict[str, Any]:
     """Return what an event's page shows, from its trace as the API answers it."""
     # What an event waits for is mostly its destination's matter.
@@ -113,7 +115,7 @@ async def told_of(
         **content_of(wired, found, visitor, "events"),
         "trace": trace,
         "word": present.verdict(trace),
-        "story": present.story(
+        "story": present.timeline(
             trace, await _name(wired, found, trace["mapping_id"]), await _names(wired, trace["replays"])
         ),
         "warnings": present.warnings(trace),
@@ -122,7 +124,7 @@ async def told_of(
     }
 
 
-async def _names(wired: Wiring, replays: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+async def _names(wired: AppContext, replays: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
     """Return what the keys are called by which an event was replayed."""
     if not replays:
         return {}
@@ -130,7 +132,7 @@ async def _names(wired: Wiring, replays: Sequence[Mapping[str, Any]]) -> Mapping
         return await audit.names(connection, [one["by"] for one in replays])
 
 
-async def _name(wired: Wiring, destination: Destination, mapping: str | None) -> str | None:
+async def _name(wired: AppContext, destination: Destination, mapping: str | None) -> str | None:
     """Return what a mapping is called, a deleted one too, or None where the event names none."""
     if mapping is None:
         return None

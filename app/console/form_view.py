@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from app.admin.field_problems import MAPPING_WORDS, OWN_WORDS
-from app.admin.refusals import Field
+from app.admin.refusals import FieldProblem
 
 # The words of the API in the words of a form; what is not here is said as the API documents it.
 _SENTENCES: Mapping[str, str] = {
@@ -27,7 +27,7 @@ def sentence(word: str) -> str:
     return _SENTENCES.get(word) or OWN_WORDS.get(word) or MAPPING_WORDS.get(word) or f"Not right: {word}."
 
 
-def of_fields(fields: Sequence[Field]) -> dict[str, str]:
+def of_fields(fields: Sequence[FieldProblem]) -> dict[str, str]:
     """Return the sentence for each field of a refusal, the first where there are several."""
     told: dict[str, str] = {}
     for field in fields:
@@ -35,7 +35,7 @@ def of_fields(fields: Sequence[Field]) -> dict[str, str]:
     return told
 
 
-def of_errors(errors: Iterable[Mapping[str, Any]], fields: Sequence[Field]) -> dict[str, str]:
+def of_errors(errors: Iterable[Mapping[str, Any]], fields: Sequence[FieldProblem]) -> dict[str, str]:
     """Return the sentence for each field of a model; where a validator of ours said its own, that one."""
     told = of_fields(fields)
     for error in errors:

@@ -8,19 +8,19 @@ from pydantic import ValidationError
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
-from app.admin.context import Wiring
-from app.admin.field_problems import fields_of
+from app.admin.context import AppContext
+from app.admin.field_problems import field_problems
 from app.admin.inputs import KeyRotation, NewKey
-from app.admin.refusals import Refusal, Word
+from app.admin.refusals import ErrorCode, Refusal
 from app.api import destinations, keys
 from app.api.errors import status_of
 from app.api.paging import MOST, Cursor
-from app.api.secured_route import Wired, needs
+from app.api.secured_route import Context, requires
 from app.console import form_view, pages
-from app.console.secured_page import Entrance, Form, Visiting, text
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import ROLES, Visitor, role_of
 
-router = APIRouter(route_class=Entrance, include_in_schema=False)
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 # What a key can be for, from the least to the most.
 PURPOSES: tuple[tuple[str, str, str, frozenset[str]], ...] = (
@@ -45,19 +45,19 @@ LIVES = (("", "Until it is revoked"), ("30", "30 days"), ("90", "90 days"), ("36
 
 
 @router.get("/console/keys", response_model=None)
-@needs(*Scope)
-async def page(request: Request, wired: Wired, visitor: Visiting, cursor: Cursor = None) -> Response:
+@requires(*Scope)
+async def page(request: Request, wired: Context, visitor: CurrentVisitor, cursor: Cursor = None) -> Response:
     """List keys, and a form for another."""
     return await _page(request, wired, visitor, cursor=cursor)
 
 
 @router.post("/console/keys", response_model=None)
-@needs(Scope.KEYS_ADMIN)
-async def create(request: Request, wired: Wired, visitor: Visiting, form: Form) -> Response:
+@requires(Scope.KEYS_ADMIN)
+async def create(request: Request, wired: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Make a key and show it on the page that answers; nothing shows it again."""
-    scopes = next((each[3] for each in PURPOSES if each[0] == text(form, "purpose")), frozenset())
-    limited, days = text(form, "destination_id"), text(form, "days")
-    body: dict[str, Any] = {"name": text(form, "name"), "scopes": sorted(scopes)}
+    scopes = next((each[3] for each in PURPOSES if each[0] == form_text(form, "purpose")), frozenset())
+    limited, days = form_text(form, "destination_id"), form_text(form, "days")
+    body: dict[str, Any] = {"name": form_text(form, "name"), "scopes": sorted(scopes)}
     if limited:
         body["destination_ids"] = [limited]
     if days in {value for value, _ in LIVES if value}:
@@ -66,7 +66,7 @@ async def create(request: Request, wired: Wired, visitor: Visiting, form: Form) 
         made = await keys.create(NewKey.model_validate(body), visitor.caller, wired)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-        told = form_view.of_errors(found, fields_of(found))
+        told = form_view.of_errors(found, field_problems(found))
         return await _page(request, wired, visitor, problems=told, status=422)
     except Refusal as refusal:
         told = form_view.of_fields(refusal.problem.fields)
@@ -75,20 +75,24 @@ async def create(request: Request, wired: Wired, visitor: Visiting, form: Form) 
 
 
 @router.post("/console/keys/{key_id}/revoke", response_model=None)
-@needs(Scope.KEYS_ADMIN)
-async def revoke(request: Request, key_id: str, wired: Wired, visitor: Visiting, form: Form) -> Response:
+@requires(Scope.KEYS_ADMIN)
+async def revoke(
+    request: Request, key_id: str, wired: Context, visitor: CurrentVisitor, form: Form
+) -> Response:
     """Revoke a key, and with it every session that it was exchanged for."""
     await keys.revoke(key_id, visitor.caller, wired, request)
     return RedirectResponse("/console/keys", 303)
 
 
 @router.post("/console/keys/{key_id}/replace", response_model=None)
-@needs(Scope.KEYS_ADMIN)
-async def replace(request: Request, key_id: str, wired: Wired, visitor: Visiting, form: Form) -> Response:
+@requires(Scope.KEYS_ADMIN)
+async def replace(
+    request: Request, key_id: str, wired: Context, visitor: CurrentVisitor, form: Form
+) -> Response:
     """Make a key that may do the same and show it; the old one works on for the overlap."""
-    chosen = text(form, "overlap")
+    chosen = form_text(form, "overlap")
     if chosen not in {value for value, _ in OVERLAPS}:
-        raise Refusal(Word.INVALID, "Choose one of the overlaps listed.")
+        raise Refusal(ErrorCode.INVALID, "Choose one of the overlaps listed.")
     body = KeyRotation.model_validate({"overlap_seconds": int(chosen)})
     made = await keys.rotate(key_id=key_id, caller=visitor.caller, wired=wired, request=request, body=body)
     return await _page(request, wired, visitor, made=pages.plain(made))
@@ -96,7 +100,7 @@ async def replace(request: Request, key_id: str, wired: Wired, visitor: Visiting
 
 async def _page(
     request: Request,
-    wired: Wiring,
+    wired: AppContext,
     visitor: Visitor,
     *,
     cursor: str | None = None,

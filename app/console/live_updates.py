@@ -10,20 +10,20 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from app.admin.access import Scope
-from app.admin.context import Wiring
+from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.refusals import Refusal
 from app.api import event_reports
-from app.api.secured_route import Wired, needs
+from app.api.secured_route import Context, requires
 from app.console import pages, sessions
 from app.console.destination import PAGE, content_of, panel_of
-from app.console.events import told_of
-from app.console.secured_page import Entrance, Visiting
+from app.console.events import event_content
+from app.console.secured_page import CurrentVisitor, SecuredPage
 from app.console.sessions import Visitor
 from app.domain.ids import DestinationId
 from app.store import destinations as stored
 
-router = APIRouter(route_class=Entrance, include_in_schema=False)
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 LOOKED_EVERY_S = 2.0
 NOTICED_EVERY_S = 0.25  # how soon a stream ends when the process is told to stop
@@ -32,8 +32,8 @@ MOST_STREAMS = 100  # each looks at the database: more viewers than that read th
 
 
 @router.get(PAGE + "/live", response_model=None)
-@needs(Scope.DESTINATIONS_READ)
-async def live(request: Request, destination_id: str, wired: Wired, visitor: Visiting) -> Response:
+@requires(Scope.DESTINATIONS_READ)
+async def live(request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor) -> Response:
     """Stream the panel while the page is open, at most five minutes."""
     async with wired.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
@@ -41,13 +41,13 @@ async def live(request: Request, destination_id: str, wired: Wired, visitor: Vis
 
 
 @router.get(PAGE + "/event/live", response_model=None)
-@needs(Scope.EVENTS_READ)
+@requires(Scope.EVENTS_READ)
 async def live_event(
     *,
     request: Request,
     destination_id: str,
-    wired: Wired,
-    visitor: Visiting,
+    wired: Context,
+    visitor: CurrentVisitor,
     id: Annotated[str, Query(max_length=600)],  # noqa: A002
     mapping: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
@@ -57,10 +57,10 @@ async def live_event(
 
     async def look() -> Panel | None:
         try:
-            answer = await event_reports.explain_event(id, visitor.caller, wired, found.id, mapping)
+            answer = await event_reports.read_event(id, visitor.caller, wired, found.id, mapping)
         except Refusal:
             return None  # erased or aged away meanwhile: the page says so itself
-        told = await told_of(wired, visitor, found, pages.plain(answer))
+        told = await event_content(wired, visitor, found, pages.plain(answer))
         return Panel(pages.part("event_part.html", visitor=visitor, **told), last=told["final"])
 
     return _streamed(request, wired, look)
@@ -77,7 +77,7 @@ class Panel:
 Look = Callable[[], Awaitable[Panel | None]]
 
 
-def _streamed(request: Request, wired: Wiring, look: Look) -> Response:
+def _streamed(request: Request, wired: AppContext, look: Look) -> Response:
     if getattr(request.app.state, "console_streams", 0) >= MOST_STREAMS:
         return Response(status_code=204)  # no stream: the page asks again, less and less often
     return StreamingResponse(
@@ -87,7 +87,7 @@ def _streamed(request: Request, wired: Wiring, look: Look) -> Response:
     )
 
 
-async def _stream(request: Request, wired: Wiring, look: Look) -> AsyncIterator[str]:
+async def _stream(request: Request, wired: AppContext, look: Look) -> AsyncIterator[str]:
     began, sent, state = monotonic(), "", request.app.state
     state.console_streams = getattr(state, "console_streams", 0) + 1
     try:
@@ -120,7 +120,7 @@ async def _stream(request: Request, wired: Wiring, look: Look) -> AsyncIterator[
         state.console_streams -= 1
 
 
-async def _panel(wired: Wiring, visitor: Visitor, destination: DestinationId) -> Panel | None:
+async def _panel(wired: AppContext, visitor: Visitor, destination: DestinationId) -> Panel | None:
     async with wired.engine.connect() as connection:
         found = await stored.find(connection, destination)
     if found is None:

@@ -10,30 +10,30 @@ from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.admin.access import Scope
-from app.admin.context import Wiring
+from app.admin.context import AppContext
 from app.admin.destinations import find_visible
-from app.admin.inputs import Preview
+from app.admin.inputs import PreviewRequest
 from app.admin.refusals import Refusal
 from app.api import catalog, mappings
 from app.api import event_schema as catalogues
 from app.api import preview as previews
 from app.api.errors import status_of
 from app.api.paging import Cursor
-from app.api.secured_route import Wired, needs
+from app.api.secured_route import Context, requires
 from app.console import pages
 from app.console.destination import PAGE, content_of
 from app.console.form_view import of_fields
-from app.console.mapping_form import from_form, kept, to_form
-from app.console.mapping_view import paths, preview, slips
-from app.console.problem_view import Told, told
-from app.console.secured_page import Entrance, Form, Visiting, matching, text
+from app.console.mapping_form import from_form, keep_short_forms, to_form
+from app.console.mapping_view import lint_warnings, paths, preview
+from app.console.problem_view import ProblemView, problem_views
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, with_if_match
 from app.console.sessions import Visitor
 from app.domain import strict_json
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
-from app.domain.mapping.document import MAX_CUSTOM_FIELDS, Problem, check_draft, check_publishable
+from app.domain.mapping.document import MAX_CUSTOM_FIELDS, MappingProblem, check_draft, check_publishable
 from app.store import event_names
 
-router = APIRouter(route_class=Entrance, include_in_schema=False)
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 MAPPINGS = PAGE + "/mappings"
 MAPPING = MAPPINGS + "/{mapping_id}"
@@ -74,9 +74,9 @@ def sample(now: datetime) -> dict[str, Any]:
 
 
 @router.get(MAPPINGS, response_model=None)
-@needs(Scope.DESTINATIONS_READ)
+@requires(Scope.DESTINATIONS_READ)
 async def list_all(
-    request: Request, destination_id: str, wired: Wired, visitor: Visiting, cursor: Cursor = None
+    request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor, cursor: Cursor = None
 ) -> Response:
     """List the destination's mappings, a page at a time."""
     content = await _content(wired, visitor, destination_id)
@@ -94,20 +94,20 @@ async def list_all(
 
 
 @router.get(MAPPINGS + "/new", response_model=None)
-@needs(Scope.DESTINATIONS_WRITE)
-async def new(request: Request, destination_id: str, wired: Wired, visitor: Visiting) -> Response:
+@requires(Scope.DESTINATIONS_WRITE)
+async def new(request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor) -> Response:
     """Ask for a name and the action."""
     return await _new(request, destination_id, wired, visitor, "", {})
 
 
 @router.post(MAPPINGS + "/new", response_model=None)
-@needs(Scope.DESTINATIONS_WRITE)
+@requires(Scope.DESTINATIONS_WRITE)
 async def create(
-    request: Request, destination_id: str, wired: Wired, visitor: Visiting, form: Form
+    request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
     """Make a draft and go on to its fields."""
-    name = text(form, "name")
-    draft = {"name": name, "action": text(form, "action") or None, **BEGINNING}
+    name = form_text(form, "name")
+    draft = {"name": name, "action": form_text(form, "action") or None, **BEGINNING}
     try:
         made = pages.plain(await mappings.create(destination_id, draft, visitor.caller, wired))
     except Refusal as refusal:
@@ -121,7 +121,7 @@ async def create(
 async def _new(
     request: Request,
     destination_id: str,
-    wired: Wiring,
+    wired: AppContext,
     visitor: Visitor,
     name: str,
     told: dict[str, str],
@@ -135,13 +135,13 @@ async def _new(
 
 
 @router.get(MAPPING, response_model=None)
-@needs(Scope.DESTINATIONS_READ)
+@requires(Scope.DESTINATIONS_READ)
 async def page(
     request: Request,
     destination_id: str,
     mapping_id: str,
-    wired: Wired,
-    visitor: Visiting,
+    wired: Context,
+    visitor: CurrentVisitor,
     saved: Annotated[bool, Query()] = False,
 ) -> Response:
     """Show the form, beside it what a sample event becomes."""
@@ -151,14 +151,20 @@ async def page(
 
 
 @router.post(MAPPING, response_model=None)
-@needs(Scope.DESTINATIONS_WRITE)
+@requires(Scope.DESTINATIONS_WRITE)
 async def save(
-    *, request: Request, destination_id: str, mapping_id: str, wired: Wired, visitor: Visiting, form: Form
+    *,
+    request: Request,
+    destination_id: str,
+    mapping_id: str,
+    wired: Context,
+    visitor: CurrentVisitor,
+    form: Form,
 ) -> Response:
     """Save the draft as the form says; or show the form again, each problem at its field."""
     content = await _content(wired, visitor, destination_id)
     found = pages.plain(await mappings.read(destination_id, mapping_id, visitor.caller, wired))
-    document = kept(_document(found), from_form(_given(form)))
+    document = keep_short_forms(_document(found), from_form(_given(form)))
     if check_draft(document):
         return await _editor(request, wired, content, found, document, status=422)
     # A member that the form no longer says is taken away; that is what null means in a change.
@@ -170,7 +176,7 @@ async def save(
             body=body,
             caller=visitor.caller,
             wired=wired,
-            request=matching(request, text(form, "version")),
+            request=with_if_match(request, form_text(form, "version")),
         )
     except Refusal as refusal:
         said = (
@@ -181,19 +187,25 @@ async def save(
         return await _editor(
             request, wired, content, found, document, status=status_of(refusal.problem), refused=said
         )
-    onward = "/publish" if text(form, "then") == "publish" else "?saved=1"
+    onward = "/publish" if form_text(form, "then") == "publish" else "?saved=1"
     return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}{onward}", 303)
 
 
 @router.post(MAPPING + "/preview", response_model=None)
-@needs(Scope.DESTINATIONS_READ)
+@requires(Scope.DESTINATIONS_READ)
 async def show_preview(
-    *, request: Request, destination_id: str, mapping_id: str, wired: Wired, visitor: Visiting, form: Form
+    *,
+    request: Request,
+    destination_id: str,
+    mapping_id: str,
+    wired: Context,
+    visitor: CurrentVisitor,
+    form: Form,
 ) -> Response:
     """Show what the sample becomes with the form as it is now; nothing is stored."""
-    event = strict_json.parse(text(form, "sample").encode())
+    event = strict_json.parse(form_text(form, "sample").encode())
     wrong = None
-    if isinstance(event, strict_json.Malformed):
+    if isinstance(event, strict_json.MalformedJson):
         wrong = strict_json.SENTENCES[event.why].replace("The body", "The sample")
     elif not isinstance(event, dict):
         wrong = "The sample is one event: a JSON object."
@@ -203,31 +215,36 @@ async def show_preview(
         destination = await find_visible(connection, visitor.caller, destination_id)
     shown = None
     if wrong is None and not lacking:
-        body = Preview.model_construct(event=event, mapping=document)
+        body = PreviewRequest.model_construct(event=event, mapping=document)
         answer = await previews.preview(destination_id, mapping_id, body, visitor.caller, wired)
         shown = preview(pages.plain(answer))
     html = pages.part(
         "preview_part.html",
         wrong=wrong,
         lacking=_told(lacking),
-        odd=slips(document, destination.region),
+        odd=lint_warnings(document, destination.region),
         shown=shown,
     )
     return HTMLResponse(html)
 
 
 @router.post(MAPPING + "/delete", response_model=None)
-@needs(Scope.DESTINATIONS_WRITE)
+@requires(Scope.DESTINATIONS_WRITE)
 async def delete(
-    request: Request, destination_id: str, mapping_id: str, wired: Wired, visitor: Visiting, form: Form
+    request: Request,
+    destination_id: str,
+    mapping_id: str,
+    wired: Context,
+    visitor: CurrentVisitor,
+    form: Form,
 ) -> Response:
     """Archive the mapping."""
     await mappings.delete(destination_id, mapping_id, visitor.caller, wired, request)
     return RedirectResponse(f"/console/destinations/{destination_id}/mappings", 303)
 
 
-def _told(problems: Sequence[Problem]) -> list[Told]:
-    return told((one.path, one.sentence) for one in problems)
+def _told(problems: Sequence[MappingProblem]) -> list[ProblemView]:
+    return problem_views((one.path, one.sentence) for one in problems)
 
 
 def _given(form: FormData) -> dict[str, str]:
@@ -252,7 +269,7 @@ def _document(found: dict[str, Any]) -> dict[str, Any]:
     return {name: found[name] for name in _MEMBERS if name in found}
 
 
-async def _content(wired: Wiring, visitor: Visitor, destination_id: str) -> dict[str, Any]:
+async def _content(wired: AppContext, visitor: Visitor, destination_id: str) -> dict[str, Any]:
     async with wired.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
     return content_of(wired, found, visitor, "mappings")
@@ -260,7 +277,7 @@ async def _content(wired: Wiring, visitor: Visitor, destination_id: str) -> dict
 
 async def _editor(
     request: Request,
-    wired: Wiring,
+    wired: AppContext,
     content: dict[str, Any],
     found: dict[str, Any],
     document: dict[str, Any],
@@ -272,7 +289,9 @@ async def _editor(
     async with wired.engine.connect() as connection:
         pins = await event_names.of_advertiser(connection, content["destination"]["advertiser_id"])
     visitor: Visitor = request.state.visitor
-    learned = (await catalogues.catalogue(content["destination"]["id"], visitor.caller, wired))["items"]
+    learned = (await catalogues.read_event_schema(content["destination"]["id"], visitor.caller, wired))[
+        "items"
+    ]
     event = sample(wired.now())
     wrong = check_draft(document)
     kind = catalog.amazon()
@@ -280,7 +299,7 @@ async def _editor(
     if not check_publishable(document):
         # Read as the door reads events: its numbers are exact, those of Python's own are not.
         read = strict_json.parse(json.dumps(event).encode())
-        body = Preview.model_construct(event=read, mapping=document)
+        body = PreviewRequest.model_construct(event=read, mapping=document)
         id_ = content["destination"]["id"]
         shown = preview(pages.plain(await previews.preview(id_, found["id"], body, visitor.caller, wired)))
     return pages.show(
@@ -299,6 +318,6 @@ async def _editor(
         pins=[{"type": EVENT_TYPES[pin.event_type].label, "name": pin.name} for pin in pins],
         sample=json.dumps(event, indent=2),
         paths=paths(event, learned),
-        odd=slips(document, content["destination"]["region"]),
+        odd=lint_warnings(document, content["destination"]["region"]),
         shown=shown,
     )

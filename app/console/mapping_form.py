@@ -10,7 +10,7 @@ from typing import Any
 
 from app.console.mapping_text import read_pipe, read_value, write_pipe, write_value
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
-from app.domain.mapping.document import ACTION, MAX_CUSTOM_FIELDS, Problem
+from app.domain.mapping.document import ACTION, MAX_CUSTOM_FIELDS, MappingProblem
 from app.domain.mapping.fields import FIELDS, Field, Group
 
 _MAX_ROW_NAME = 24  # characters of `custom.N.name`; far more rows than a form has
@@ -20,7 +20,7 @@ CONSENT_SOURCES = {"amazon": ("user_data", "ad_storage"), "tcf": ("string",), "g
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class SourceInputs:
     """One source as a form shows it. `problem` is a sentence, where something is wrong with it."""
 
     name: str
@@ -31,10 +31,10 @@ class Inputs:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FieldRow:
     """A destination field's row: its source, label and help."""
 
-    inputs: Inputs
+    inputs: SourceInputs
     label: str
     help: str
     required: bool
@@ -46,7 +46,7 @@ class CustomRow:
 
     number: int
     name: str
-    inputs: Inputs
+    inputs: SourceInputs
     problem: str | None
 
 
@@ -56,33 +56,33 @@ class MappingForm:
 
     name: str
     event_type: str
-    event_type_source: Inputs
+    event_type_source: SourceInputs
     event_source: str
-    event_source_source: Inputs
+    event_source_source: SourceInputs
     event_name: str
-    country: Inputs
-    groups: Mapping[str, Sequence[Row]]
+    country: SourceInputs
+    groups: Mapping[str, Sequence[FieldRow]]
     custom: Sequence[CustomRow]
     consent: str
-    consent_sources: Mapping[str, Inputs]
+    consent_sources: Mapping[str, SourceInputs]
     problems: Mapping[str, str]
 
 
-def to_form(document: Mapping[str, Any], problems: Sequence[Problem] = ()) -> MappingForm:
+def to_form(document: Mapping[str, Any], problems: Sequence[MappingProblem] = ()) -> MappingForm:
     """Return the form that shows a document, each problem at its field."""
     told = _by_field(problems)
     fields = _object(document.get("fields"))
     consent = _object(document.get("consent"))
     type_choice, type_source = _choice(document.get("event_type"), "event_type", EVENT_TYPES, told)
     source_choice, source_source = _choice(document.get("event_source"), "event_source", EVENT_SOURCES, told)
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[FieldRow]] = {}
     for field in FIELDS.values():
         row = _row(field, fields.get(field.name), told)
         # The owner's five and whatever is filled in stand in front; the rest waits to be unfolded.
         aside = (
             field.group is Group.MATCH_KEY
             and field.name not in FIVE
-            and row.inputs == Inputs(row.inputs.name)
+            and row.inputs == SourceInputs(row.inputs.name)
         )
         groups.setdefault("more_match_keys" if aside else field.group.value, []).append(row)
     groups["match_key"].sort(key=lambda row: _place(row.inputs.name))
@@ -106,7 +106,7 @@ def to_form(document: Mapping[str, Any], problems: Sequence[Problem] = ()) -> Ma
     )
 
 
-def _by_field(problems: Sequence[Problem]) -> dict[str, str]:
+def _by_field(problems: Sequence[MappingProblem]) -> dict[str, str]:
     told: dict[str, str] = {}
     for problem in problems:
         told.setdefault(problem.path, problem.sentence)
@@ -126,19 +126,21 @@ def _takes_text(field: Field) -> bool:
     return field.takes in ("text", "time")
 
 
-def _row(field: Field, written: Any, told: Mapping[str, str]) -> Row:
+def _row(field: Field, written: Any, told: Mapping[str, str]) -> FieldRow:
     text = _takes_text(field)
     inputs = _inputs(f"fields.{field.name}", written, "path", told, text=text)
-    return Row(inputs, field.label, field.help, field.name == "event_timestamp")
+    return FieldRow(inputs, field.label, field.help, field.name == "event_timestamp")
 
 
-def _inputs(name: str, written: Any, bare: str, told: Mapping[str, str], *, text: bool = True) -> Inputs:
+def _inputs(
+    name: str, written: Any, bare: str, told: Mapping[str, str], *, text: bool = True
+) -> SourceInputs:
     if written is None:
-        return Inputs(name, problem=told.get(name))
+        return SourceInputs(name, problem=told.get(name))
     if not isinstance(written, dict):
         written = {bare: written}
     value = written.get("const") if "const" in written else written.get("default")
-    return Inputs(
+    return SourceInputs(
         name,
         path=str(written.get("path") or ""),
         pipe=write_pipe(written.get("pipe")),
@@ -150,10 +152,10 @@ def _inputs(name: str, written: Any, bare: str, told: Mapping[str, str], *, text
 
 def _choice(
     written: Any, name: str, choices: Mapping[str, Any], told: Mapping[str, str]
-) -> tuple[str, Inputs]:
+) -> tuple[str, SourceInputs]:
     constant = written.get("const") if isinstance(written, dict) else written
     if isinstance(constant, str) and constant in choices:
-        return constant, Inputs(name, problem=told.get(name))
+        return constant, SourceInputs(name, problem=told.get(name))
     inputs = _inputs(name, written, "const", told)
     return (FROM_EVENT if written is not None else ""), inputs
 
@@ -269,7 +271,7 @@ def canonical(document: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def kept(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+def keep_short_forms(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """Return `after`, with each member that says what `before` said in the words of `before`.
 
     Saving a form that nobody touched then changes nothing, whichever short forms an API caller used.

@@ -13,7 +13,7 @@ from app.console.problem_view import label
 from app.domain.destination import Region
 from app.domain.identity import Profile
 from app.domain.mapping.fields import FIELDS
-from app.domain.mapping.lint import ODDITIES, oddities
+from app.domain.mapping.lint import LINT_WARNINGS, lint
 from app.domain.outcomes.reasons import WARNINGS
 
 MOST_PATHS = 200
@@ -100,7 +100,7 @@ def _shown(value: Any) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PreviewLine:
     """One field of a preview: where its value came from, what was done to it, and what it became."""
 
     label: str
@@ -112,12 +112,12 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Preview:
+class PreviewView:
     """A preview for people: the JSON that would be sent with its lines, or the reason why nothing would."""
 
     ok: bool
     amazon: str
-    lines: Sequence[Line]
+    lines: Sequence[PreviewLine]
     warnings: Sequence[str]
     code: str = ""
     reason: str = ""
@@ -125,10 +125,10 @@ class Preview:
     mapping_field: str = ""
 
 
-def preview(answer: Mapping[str, Any]) -> Preview:
+def preview(answer: Mapping[str, Any]) -> PreviewView:
     """Return a preview as the API answers it, for people."""
     if not answer["ok"]:
-        return Preview(
+        return PreviewView(
             False,
             "",
             (),
@@ -138,24 +138,24 @@ def preview(answer: Mapping[str, Any]) -> Preview:
             answer["detail"],
             _label(answer["mapping_field"]) if answer["mapping_field"] else "",
         )
-    return Preview(
+    return PreviewView(
         True,
-        written(answer["amazon_event"]),
+        pretty_json(answer["amazon_event"]),
         [_line(step) for step in answer["steps"]],
         [_warning(warning) for warning in answer["warnings"]],
     )
 
 
-def slips(document: Mapping[str, Any], region: str) -> list[tuple[str, str]]:
+def lint_warnings(document: Mapping[str, Any], region: str) -> list[tuple[str, str]]:
     """Return what is odd about a draft, each with the member it is about and a sentence."""
-    return [(one.field, ODDITIES[one.code]) for one in oddities(document, Region(region))]
+    return [(one.field, LINT_WARNINGS[one.code]) for one in lint(document, Region(region))]
 
 
 _PROFILED = re.compile(rf"(?:{'|'.join(Profile)})\.\w+", re.ASCII).fullmatch
 _ON_A_LINE = 110  # characters: a match key with its hash, an attribute with its value
 
 
-def written(value: Any, indent: str = "") -> str:
+def pretty_json(value: Any, indent: str = "") -> str:
     """Return JSON for reading: what is short stands on one line, so that an event fits beside its form."""
     short = json.dumps(value, ensure_ascii=False)
     if not isinstance(value, (dict, list)) or not value or (indent and len(short) <= _ON_A_LINE):
@@ -163,10 +163,11 @@ def written(value: Any, indent: str = "") -> str:
     deeper = indent + "  "
     if isinstance(value, dict):
         parts = [
-            f"{json.dumps(name, ensure_ascii=False)}: {written(one, deeper)}" for name, one in value.items()
+            f"{json.dumps(name, ensure_ascii=False)}: {pretty_json(one, deeper)}"
+            for name, one in value.items()
         ]
     else:
-        parts = [written(one, deeper) for one in value]
+        parts = [pretty_json(one, deeper) for one in value]
     left, right = "{}" if isinstance(value, dict) else "[]"
     return f"{left}\n" + ",\n".join(deeper + part for part in parts) + f"\n{indent}{right}"
 
@@ -181,12 +182,12 @@ _DONE: Mapping[str, str] = {
 }
 
 
-def _line(step: Mapping[str, Any]) -> Line:
+def _line(step: Mapping[str, Any]) -> PreviewLine:
     result = "–" if step["result"] is None else _shown(step["result"])
     rule = step["rule"] or ""
     # A rule of an identity profile is its name, such as `amazon.email`.
     normalised = "normalised and hashed" if result.startswith("sha256:") else "normalised"
-    return Line(
+    return PreviewLine(
         label=_label(step["field"]),
         source=step["source"] or "the mapping",
         found=bool(step["found"]),
@@ -207,22 +208,22 @@ def _warning(warning: Mapping[str, Any]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class PathOffer:
     """A path that a field of the form offers, with why."""
 
     path: str
     why: str
 
 
-def paths(event: Any, learned: Sequence[Mapping[str, Any]] = ()) -> list[Offer]:
+def paths(event: Any, learned: Sequence[Mapping[str, Any]] = ()) -> list[PathOffer]:
     """Return the paths that accepted events had (the catalogue), then the sample's, then the usual ones."""
     found = {
-        one["path"]: Offer(one["path"], f"in {one['fill_rate']:.0%} of recent events") for one in learned
+        one["path"]: PathOffer(one["path"], f"in {one['fill_rate']:.0%} of recent events") for one in learned
     }
     for path in _paths(event, ""):
-        found.setdefault(path, Offer(path, "in the sample"))
+        found.setdefault(path, PathOffer(path, "in the sample"))
     for path in USUAL_PATHS:
-        found.setdefault(path, Offer(path, "usual"))
+        found.setdefault(path, PathOffer(path, "usual"))
     return list(found.values())[:MOST_PATHS]
 
 

@@ -9,30 +9,30 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.admin.access import Scope
-from app.admin.context import Wiring
+from app.admin.context import AppContext
 from app.admin.destinations import public_view
 from app.api import catalog
-from app.api.paging import Cursor, cursor_of, number_of, page_of
-from app.api.secured_route import Wired, needs
+from app.api.paging import Cursor, cursor_of, number_of, split_page
+from app.api.secured_route import Context, requires
 from app.console import pages
-from app.console.overview_view import DAYS, Row, rows
-from app.console.secured_page import Entrance, Visiting
+from app.console.overview_view import DAYS, OverviewRow, rows
+from app.console.secured_page import CurrentVisitor, SecuredPage
 from app.domain.destination import State
 from app.store import destinations as stored
 from app.store import metrics
 
-router = APIRouter(route_class=Entrance, include_in_schema=False)
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 _A_PAGE = 50
 Search = Annotated[str, Query(max_length=200)]
 
 
 @router.get("/console", response_model=None)
-@needs(Scope.DESTINATIONS_READ)
+@requires(Scope.DESTINATIONS_READ)
 async def overview(
     request: Request,
-    wired: Wired,
-    visitor: Visiting,
+    wired: Context,
+    visitor: CurrentVisitor,
     q: Search = "",
     state: Annotated[State | None, Query()] = None,
     cursor: Cursor = None,
@@ -47,7 +47,7 @@ async def overview(
             state=state,
             only=visitor.caller.only,
         )
-    items, more = page_of(found, _A_PAGE)
+    items, more = split_page(found, _A_PAGE)
     content: dict[str, Any] = {
         "q": q,
         "state": None if state is None else state.value,
@@ -63,13 +63,13 @@ async def overview(
 
 
 @router.get("/console/", response_model=None)
-@needs(Scope.DESTINATIONS_READ)
+@requires(Scope.DESTINATIONS_READ)
 async def slash() -> Response:
     """Lead to the address without the slash."""
     return RedirectResponse("/console", 303)
 
 
-async def _rows(wired: Wiring, items: Sequence[stored.Destination]) -> list[Row]:
+async def _rows(wired: AppContext, items: Sequence[stored.Destination]) -> list[OverviewRow]:
     ids = {item.number: str(item.id) for item in items}
     async with wired.pool.acquire() as connection:
         days = defaultdict(list)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from app.console.wording import REGIONS, STATES, Word, number, share
-from app.store.metrics import Day
+from app.console.wording import REGIONS, STATES, Label, number, share
+from app.store.metrics import DayCounts
 
 DAYS = 14
 ERROR_DAYS = 7
@@ -14,14 +14,14 @@ _WIDTH, _HEIGHT = 112.0, 24.0
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class OverviewRow:
     """One destination as the list shows it."""
 
     id: str
     name: str
     advertiser_id: str
     region: str
-    state: Word
+    state: Label
     last_delivery: datetime | None
     errors: str
     errors_tone: str
@@ -31,20 +31,22 @@ class Row:
 
 def rows(
     items: Sequence[Mapping[str, Any]],
-    days: Mapping[str, Sequence[Day]],
+    days: Mapping[str, Sequence[DayCounts]],
     last: Mapping[str, datetime],
     today: date,
-) -> list[Row]:
+) -> list[OverviewRow]:
     """Return the lines for destinations as the API shows them; `days` and `last` are by their ids."""
     return [_row(item, days.get(item["id"], ()), last.get(item["id"]), today) for item in items]
 
 
-def _row(item: Mapping[str, Any], days: Sequence[Day], last: datetime | None, today: date) -> Row:
+def _row(
+    item: Mapping[str, Any], days: Sequence[DayCounts], last: datetime | None, today: date
+) -> OverviewRow:
     recent = [day for day in days if day.day > today - timedelta(days=ERROR_DAYS)]
     wrong = sum(day.dead + day.expired + day.rejected for day in recent)
     whole = sum(day.accepted + day.rejected for day in recent)
     delivered = by_day(days, today)
-    return Row(
+    return OverviewRow(
         id=item["id"],
         name=item["name"],
         advertiser_id=item["advertiser_id"],
@@ -58,7 +60,7 @@ def _row(item: Mapping[str, Any], days: Sequence[Day], last: datetime | None, to
     )
 
 
-def by_day(days: Sequence[Day], today: date) -> list[int]:
+def by_day(days: Sequence[DayCounts], today: date) -> list[int]:
     """Return what was delivered on each of the last days, oldest first, idle days as 0."""
     delivered = {day.day: day.delivered for day in days}
     return [delivered.get(today - timedelta(days=back), 0) for back in reversed(range(DAYS))]

@@ -10,8 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, Response
 
-from app.admin.refusals import Problem, body_of
-from app.api.errors import answer, status_of
+from app.admin.refusals import Problem, error_body
+from app.api.errors import error_response, status_of
 from app.api.negotiation import wants
 from app.console import assets
 from app.console.form_view import of_fields
@@ -69,8 +69,8 @@ def problem(request: Request, found: Problem) -> Response:
     """Return the page that says what went wrong, with the status that the API would answer."""
     fragment = bool(request.headers.get("hx-request"))
     if not fragment and not wants(request, "text/html"):
-        return answer(found)  # who asks for no page gets the one shape that the API answers in
-    body = body_of(found)
+        return error_response(found)  # who asks for no page gets the one shape that the API answers in
+    body = error_body(found)
     content = {"title": _TITLES.get(status_of(found), "That did not work"), "detail": body["detail"]}
     # Fields have no marks on this page; what is wrong with them is told in its sentence.
     if told := of_fields(found.fields):

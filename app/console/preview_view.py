@@ -14,7 +14,7 @@ _MUCH = 0.05  # a loss beyond this is said in red
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class BacktestEffect:
     """What the draft would do to some of the events."""
 
     events: str
@@ -23,29 +23,29 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class BacktestView:
     """The trial as a page shows it."""
 
     events: str
     tone: str
     headline: str
-    effects: Sequence[Effect]
+    effects: Sequence[BacktestEffect]
     unclear: str
     uncertain: str
 
 
-def tried_out(told: Mapping[str, Any]) -> Trial:
+def backtest_view(told: Mapping[str, Any]) -> BacktestView:
     """Return a backtest as the API answers it, for people: losses first, then gains."""
     whole = told["events"] - told["unclear"]
 
-    def effect(events: int, what: str) -> Effect:
-        return Effect(number(events), share(events, whole), what)
+    def effect(events: int, what: str) -> BacktestEffect:
+        return BacktestEffect(number(events), share(events, whole), what)
 
     lost = [effect(one["events"], f"lose {_key(one['match_key'])}") for one in told["lost"]]
     refused = [effect(one["events"], f"are newly rejected: {_why(one)}") for one in told["newly_rejected"]]
     gained = [effect(one["events"], f"gain {_key(one['match_key'])}") for one in told["gained"]]
     harm = bool(lost or refused)
-    return Trial(
+    return BacktestView(
         events=number(told["events"]),
         tone="bad" if told["loss"] > _MUCH else "warn" if harm else "good" if told["events"] else "quiet",
         headline=_headline(told, harm=harm, changed=harm or bool(gained)),

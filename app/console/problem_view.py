@@ -41,7 +41,7 @@ _INPUTS = ("name", "event_type", "event_source", "event_name")
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ProblemView:
     """One problem for people. `anchor` is the id of the place on the form."""
 
     label: str
@@ -65,9 +65,11 @@ def label(place: str) -> str:
     return place
 
 
-def told(problems: Iterable[tuple[str, str]]) -> list[Told]:
+def problem_views(problems: Iterable[tuple[str, str]]) -> list[ProblemView]:
     """Return problems of a document, each a place and a sentence, for people."""
-    return [Told(label(place), _sentence(place, sentence), _anchor(place)) for place, sentence in problems]
+    return [
+        ProblemView(label(place), _sentence(place, sentence), _anchor(place)) for place, sentence in problems
+    ]
 
 
 def _sentence(place: str, sentence: str) -> str:

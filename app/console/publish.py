@@ -6,41 +6,47 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
-from app.admin.context import Wiring
+from app.admin.context import AppContext
 from app.admin.destinations import find_visible
-from app.admin.inputs import Rename, Rollback
-from app.admin.refusals import Problem, Refusal, Word
+from app.admin.inputs import EventNameChange, RollbackRequest
+from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api import advertisers, event_schema, mappings
 from app.api.errors import status_of
-from app.api.secured_route import Wired, needs
+from app.api.secured_route import Context, requires
 from app.console import pages
 from app.console.destination import content_of
 from app.console.mapping_editor import MAPPING
 from app.console.mapping_view import changes
-from app.console.preview_view import tried_out
-from app.console.problem_view import told
-from app.console.secured_page import Entrance, Form, Visiting, matching, text
+from app.console.preview_view import backtest_view
+from app.console.problem_view import problem_views
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, with_if_match
 from app.console.sessions import Visitor
 from app.console.wording import person
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.store import audit
 
-router = APIRouter(route_class=Entrance, include_in_schema=False)
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 
 @router.get(MAPPING + "/publish", response_model=None)
-@needs(Scope.DESTINATIONS_READ)
+@requires(Scope.DESTINATIONS_READ)
 async def page(
-    request: Request, destination_id: str, mapping_id: str, wired: Wired, visitor: Visiting
+    request: Request, destination_id: str, mapping_id: str, wired: Context, visitor: CurrentVisitor
 ) -> Response:
     """Show what publishing would change, and every earlier version."""
     return await _page(request, destination_id, mapping_id, wired, visitor)
 
 
 @router.post(MAPPING + "/publish", response_model=None)
-@needs(Scope.DESTINATIONS_WRITE)
+@requires(Scope.DESTINATIONS_WRITE)
 async def publish(
-    *, request: Request, destination_id: str, mapping_id: str, wired: Wired, visitor: Visiting, form: Form
+    *,
+    request: Request,
+    destination_id: str,
+    mapping_id: str,
+    wired: Context,
+    visitor: CurrentVisitor,
+    form: Form,
 ) -> Response:
     """Publish the draft that the page had shown; or say what stands against it."""
     try:
@@ -49,7 +55,7 @@ async def publish(
             mapping_id=mapping_id,
             caller=visitor.caller,
             wired=wired,
-            request=matching(request, text(form, "version")),
+            request=with_if_match(request, form_text(form, "version")),
         )
     except Refusal as refusal:
         return await _page(request, destination_id, mapping_id, wired, visitor, refusal.problem)
@@ -57,22 +63,28 @@ async def publish(
 
 
 @router.post(MAPPING + "/rollback", response_model=None)
-@needs(Scope.DESTINATIONS_WRITE)
+@requires(Scope.DESTINATIONS_WRITE)
 async def rollback(
-    *, request: Request, destination_id: str, mapping_id: str, wired: Wired, visitor: Visiting, form: Form
+    *,
+    request: Request,
+    destination_id: str,
+    mapping_id: str,
+    wired: Context,
+    visitor: CurrentVisitor,
+    form: Form,
 ) -> Response:
     """Let events use an earlier version again."""
-    chosen = text(form, "to")
+    chosen = form_text(form, "to")
     if not (chosen.isascii() and chosen.isdigit() and len(chosen) < 10):
-        raise Refusal(Word.INVALID, "Choose one of the versions listed.")
+        raise Refusal(ErrorCode.INVALID, "Choose one of the versions listed.")
     try:
         await mappings.rollback(
             destination_id=destination_id,
             mapping_id=mapping_id,
-            body=Rollback(version=int(chosen)),
+            body=RollbackRequest(version=int(chosen)),
             caller=visitor.caller,
             wired=wired,
-            request=matching(request, text(form, "version")),
+            request=with_if_match(request, form_text(form, "version")),
         )
     except Refusal as refusal:
         return await _page(request, destination_id, mapping_id, wired, visitor, refusal.problem)
@@ -80,32 +92,44 @@ async def rollback(
 
 
 @router.post(MAPPING + "/take-name", response_model=None)
-@needs(Scope.DESTINATIONS_WRITE)
+@requires(Scope.DESTINATIONS_WRITE)
 async def take_name(
-    *, request: Request, destination_id: str, mapping_id: str, wired: Wired, visitor: Visiting, form: Form
+    *,
+    request: Request,
+    destination_id: str,
+    mapping_id: str,
+    wired: Context,
+    visitor: CurrentVisitor,
+    form: Form,
 ) -> Response:
     """Give the draft the name that is pinned already."""
     await mappings.change(
         destination_id=destination_id,
         mapping_id=mapping_id,
-        body={"event_name": text(form, "name")},
+        body={"event_name": form_text(form, "name")},
         caller=visitor.caller,
         wired=wired,
-        request=matching(request, text(form, "version")),
+        request=with_if_match(request, form_text(form, "version")),
     )
     return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}/publish", 303)
 
 
 @router.post(MAPPING + "/rename-pin", response_model=None)
-@needs(Scope.DESTINATIONS_WRITE)
+@requires(Scope.DESTINATIONS_WRITE)
 async def rename_pin(
-    *, request: Request, destination_id: str, mapping_id: str, wired: Wired, visitor: Visiting, form: Form
+    *,
+    request: Request,
+    destination_id: str,
+    mapping_id: str,
+    wired: Context,
+    visitor: CurrentVisitor,
+    form: Form,
 ) -> Response:
     """Give the event type another name for the whole advertiser: an explicit act, kept in the audit."""
     async with wired.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    to = Rename(to=text(form, "name"))
-    await advertisers.rename(found.advertiser_id, text(form, "event_type"), to, visitor.caller, wired)
+    to = EventNameChange(to=form_text(form, "name"))
+    await advertisers.rename(found.advertiser_id, form_text(form, "event_type"), to, visitor.caller, wired)
     return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}/publish", 303)
 
 
@@ -113,7 +137,7 @@ async def _page(
     request: Request,
     destination_id: str,
     mapping_id: str,
-    wired: Wiring,
+    wired: AppContext,
     visitor: Visitor,
     problem: Problem | None = None,
 ) -> Response:
@@ -131,7 +155,7 @@ async def _page(
         names = await audit.names(connection, [one["published_by"] for one in versions])
     tried = None
     if current is not None and mapping["unpublished_changes"] and not mapping["problems"]:
-        tried = await event_schema.try_draft(
+        tried = await event_schema.run_backtest(
             destination_id=destination_id, mapping_id=mapping_id, caller=visitor.caller, wired=wired
         )
     return pages.show(
@@ -150,10 +174,10 @@ async def _page(
         ],
         changes=changes(current["mapping"] if current else None, draft),
         first=current is None,
-        lacking=told((one["field"], one["detail"]) for one in mapping["problems"]),
-        tried=None if tried is None else tried_out(tried),
+        lacking=problem_views((one["field"], one["detail"]) for one in mapping["problems"]),
+        tried=None if tried is None else backtest_view(tried),
         conflict=_conflict(problem, draft) if problem else None,
-        refused=None if problem is None or problem.word is Word.EVENT_NAME_CONFLICT else _told(problem),
+        refused=None if problem is None or problem.word is ErrorCode.EVENT_NAME_CONFLICT else _told(problem),
     )
 
 
@@ -179,7 +203,7 @@ def _draft(mapping: dict[str, Any]) -> dict[str, Any]:
 
 def _conflict(problem: Problem, draft: dict[str, Any]) -> dict[str, str] | None:
     """Return both names of a conflict over an event type's one name (R12), where that is the problem."""
-    if problem.word is not Word.EVENT_NAME_CONFLICT:
+    if problem.word is not ErrorCode.EVENT_NAME_CONFLICT:
         return None
     event_type = str(problem.extra["event_type"])
     name = draft.get("event_name")

@@ -9,36 +9,36 @@ from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
-from app.admin.context import Wiring
+from app.admin.context import AppContext
 from app.admin.destinations import find_visible
-from app.admin.field_problems import fields_of
+from app.admin.field_problems import field_problems
 from app.admin.inputs import DestinationChange
 from app.admin.refusals import Refusal
 from app.api import audit, catalog, destinations
 from app.api.errors import status_of
 from app.api.paging import Cursor
-from app.api.secured_route import Wired, needs
+from app.api.secured_route import Context, requires
 from app.console import audit_view, form_view, pages
 from app.console.create_destination import body_of
 from app.console.destination import PAGE, content_of
-from app.console.secured_page import Entrance, Form, Visiting, matching, text
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, with_if_match
 from app.console.sessions import ROLES, Visitor
 from app.console.wording import age, person
 from app.store import audit as acts
 from app.store import sessions
 
-router = APIRouter(route_class=Entrance, include_in_schema=False)
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 _SHOWN = ("name", "advertiser_id", "region", "currency", "identity_profile", "dataset_name")
 
 
 @router.get("/console/audit", response_model=None)
-@needs(*Scope)
+@requires(*Scope)
 async def audit_page(
     *,
     request: Request,
-    wired: Wired,
-    visitor: Visiting,
+    wired: Context,
+    visitor: CurrentVisitor,
     destination: Annotated[str, Query(max_length=64)] = "",
     act: Annotated[str, Query(max_length=64)] = "",
     cursor: Cursor = None,
@@ -81,8 +81,8 @@ async def audit_page(
 
 
 @router.get("/console/settings", response_model=None)
-@needs(*Scope)
-async def settings_page(request: Request, wired: Wired, visitor: Visiting) -> Response:
+@requires(*Scope)
+async def settings_page(request: Request, wired: Context, visitor: CurrentVisitor) -> Response:
     """Show what this instance is, and what the session may do."""
     facts = (
         ("Address", wired.public_url),
@@ -106,25 +106,25 @@ async def settings_page(request: Request, wired: Wired, visitor: Visiting) -> Re
 
 
 @router.get(PAGE + "/settings", response_model=None)
-@needs(Scope.DESTINATIONS_READ)
+@requires(Scope.DESTINATIONS_READ)
 async def destination_settings(
-    request: Request, destination_id: str, wired: Wired, visitor: Visiting, saved: bool = False
+    request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor, saved: bool = False
 ) -> Response:
     """Show what the destination is, to be changed."""
     return await _settings(request, destination_id, wired, visitor, saved=saved)
 
 
 @router.post(PAGE + "/settings", response_model=None)
-@needs(Scope.DESTINATIONS_WRITE)
+@requires(Scope.DESTINATIONS_WRITE)
 async def change(
-    request: Request, destination_id: str, wired: Wired, visitor: Visiting, form: Form
+    request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
     """Change the destination as the form says; what is fixed is not in the form."""
     try:
         body = DestinationChange.model_validate({"dataset_name": None, **body_of(form)})
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
-        told = form_view.of_errors(found, fields_of(found))
+        told = form_view.of_errors(found, field_problems(found))
         return await _settings(request, destination_id, wired, visitor, form=form, problems=told, status=422)
     try:
         await destinations.change(
@@ -132,7 +132,7 @@ async def change(
             body=body,
             caller=visitor.caller,
             wired=wired,
-            request=matching(request, text(form, "version")),
+            request=with_if_match(request, form_text(form, "version")),
             response=Response(),
         )
     except Refusal as refusal:
@@ -149,7 +149,7 @@ async def change(
 async def _settings(
     request: Request,
     destination_id: str,
-    wired: Wiring,
+    wired: AppContext,
     visitor: Visitor,
     *,
     form: FormData | None = None,
@@ -168,7 +168,7 @@ async def _settings(
         "burst": str(rate["burst"]),
     }
     if form is not None:
-        values |= {name: text(form, name) for name in values if name in form}
+        values |= {name: form_text(form, name) for name in values if name in form}
     kind = catalog.amazon()
     return pages.show(
         request,

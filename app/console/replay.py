@@ -7,25 +7,25 @@ from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
 from app.admin.destinations import find_visible
-from app.admin.refusals import Refusal, Word
+from app.admin.refusals import ErrorCode, Refusal
 from app.api import replay
-from app.api.secured_route import Wired, needs
+from app.api.secured_route import Context, requires
 from app.console import pages
 from app.console.destination import PAGE, content_of
-from app.console.secured_page import Entrance, Form, Visiting, text
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.wording import STATUSES, age, number
 
-router = APIRouter(route_class=Entrance, include_in_schema=False)
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 
 @router.get(PAGE + "/replay", response_model=None)
-@needs(Scope.REPLAY)
+@requires(Scope.REPLAY)
 async def page(
     *,
     request: Request,
     destination_id: str,
-    wired: Wired,
-    visitor: Visiting,
+    wired: Context,
+    visitor: CurrentVisitor,
     status: Literal["dead", "expired"] = "dead",
     reason: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
@@ -51,12 +51,12 @@ async def page(
 
 
 @router.post(PAGE + "/replay", response_model=None)
-@needs(Scope.REPLAY)
-async def act(destination_id: str, wired: Wired, visitor: Visiting, form: Form) -> Response:
+@requires(Scope.REPLAY)
+async def act(destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Put them back on the road."""
-    status = text(form, "status")
+    status = form_text(form, "status")
     if status not in ("dead", "expired"):
-        raise Refusal(Word.INVALID, "Choose which events shall be sent again.")
-    asked = replay.Replay(status=status, reason=text(form, "reason") or None)  # type: ignore[arg-type]
+        raise Refusal(ErrorCode.INVALID, "Choose which events shall be sent again.")
+    asked = replay.Replay(status=status, reason=form_text(form, "reason") or None)  # type: ignore[arg-type]
     await replay.replay(destination_id, asked, visitor.caller, wired)
     return RedirectResponse(f"/console/destinations/{destination_id}", 303)

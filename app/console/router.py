@@ -3,10 +3,10 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.admin.refusals import Refusal, Word
+from app.admin.refusals import ErrorCode, Refusal
 from app.api.errors import catch_all
 from app.api.query_parameters import ignores_unknown_parameters
-from app.api.secured_route import Wired, open_to_all
+from app.api.secured_route import Context, public
 from app.console import (
     activate,
     catalogue,
@@ -27,7 +27,7 @@ from app.console import (
     sign_in,
     static_files,
 )
-from app.console.secured_page import Entrance
+from app.console.secured_page import SecuredPage
 
 ROOMS: tuple[APIRouter, ...] = (
     static_files.router,
@@ -53,17 +53,19 @@ router = APIRouter(include_in_schema=False)
 for room in ROOMS:
     router.include_router(room)
 
-_elsewhere = APIRouter(route_class=Entrance, include_in_schema=False)
+_elsewhere = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 
 @_elsewhere.get("/console/{anywhere:path}", response_model=None)
-@open_to_all
+@public
 @catch_all
 @ignores_unknown_parameters
-async def nowhere(request: Request, anywhere: str, wired: Wired) -> Response:
+async def nowhere(request: Request, anywhere: str, wired: Context) -> Response:
     """Say on a page that there is nothing here."""
     request.state.visitor = await sessions.visitor_of(wired, request)
-    raise Refusal(Word.NOT_FOUND, "There is no such page. The list of destinations is a good place to start.")
+    raise Refusal(
+        ErrorCode.NOT_FOUND, "There is no such page. The list of destinations is a good place to start."
+    )
 
 
 router.include_router(_elsewhere)

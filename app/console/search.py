@@ -10,10 +10,10 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from app.admin.access import Scope
-from app.admin.context import Wiring
-from app.api.secured_route import Wired, needs
+from app.admin.context import AppContext
+from app.api.secured_route import Context, requires
 from app.console import pages
-from app.console.secured_page import Entrance, Visiting
+from app.console.secured_page import CurrentVisitor, SecuredPage
 from app.console.sessions import Visitor
 from app.console.wording import number
 from app.domain.batch import may_hold_execution, read_shapes
@@ -22,7 +22,7 @@ from app.domain.ids import MappingNumber, ParcelId
 from app.domain.ledger_keys import event_key
 from app.store import event_history, ledger, metrics
 
-router = APIRouter(route_class=Entrance, include_in_schema=False)
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 _PARCELS_AT_ONCE = 40
 _LOOKS_FOR_S = 0.12  # then the page says how far back it looked, and asks before it goes on
@@ -30,7 +30,7 @@ _MOST = 50
 
 
 @dataclass(slots=True)
-class Looked:
+class ExecutionSearch:
     """What a search for a journey execution found. `before` is where to go on, None at the end."""
 
     found: list[dict[str, Any]] = field(default_factory=list)
@@ -41,18 +41,18 @@ class Looked:
 
 
 @router.get("/console/events", response_model=None)
-@needs(Scope.EVENTS_READ)
+@requires(Scope.EVENTS_READ)
 async def search(
     request: Request,
-    wired: Wired,
-    visitor: Visiting,
+    wired: Context,
+    visitor: CurrentVisitor,
     q: Annotated[str, Query(max_length=600)] = "",
     before: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
 ) -> Response:
     """Find an event by its id or its journey execution, whatever destination it was sent to."""
     wanted = q.strip()
     found: list[dict[str, Any]] = []
-    looked = Looked()
+    looked = ExecutionSearch()
     if wanted:
         if before is None:
             found = await _by_event_id(wired, visitor, wanted)
@@ -71,7 +71,7 @@ async def search(
     )
 
 
-async def _by_event_id(wired: Wiring, visitor: Visitor, event_id: str) -> list[dict[str, Any]]:
+async def _by_event_id(wired: AppContext, visitor: Visitor, event_id: str) -> list[dict[str, Any]]:
     """Return where an event id was accepted: the same keys that the door would look for."""
     async with wired.pool.acquire() as connection:
         known = await metrics.every_mapping(connection, visitor.caller.only)
@@ -89,10 +89,10 @@ async def _by_event_id(wired: Wiring, visitor: Visitor, event_id: str) -> list[d
 
 
 async def _by_execution(
-    wired: Wiring, visitor: Visitor, execution_id: str, before: ParcelId | None
-) -> Looked:
+    wired: AppContext, visitor: Visitor, execution_id: str, before: ParcelId | None
+) -> ExecutionSearch:
     """Look through parcels, newest first, for as long as a page may take."""
-    looked, until = Looked(before=before), monotonic() + _LOOKS_FOR_S
+    looked, until = ExecutionSearch(before=before), monotonic() + _LOOKS_FOR_S
     async with wired.pool.acquire() as connection:
         known = {one.number: one for one in await metrics.every_mapping(connection, visitor.caller.only)}
         only = None if visitor.caller.only is None else {one.destination_number for one in known.values()}
@@ -104,7 +104,7 @@ async def _by_execution(
                 limit=_PARCELS_AT_ONCE,
             )
             for parcel in parcels:
-                of_parcel = found_in(parcel, execution_id, known)
+                of_parcel = matching_events(parcel, execution_id, known)
                 looked.found += of_parcel or ()
                 looked.unreadable += of_parcel is None
                 looked.events += parcel.events
@@ -115,8 +115,8 @@ async def _by_execution(
     return looked
 
 
-def found_in(
-    parcel: event_history.Shaped, execution_id: str, known: Mapping[MappingNumber, metrics.Mapped]
+def matching_events(
+    parcel: event_history.StoredMetadata, execution_id: str, known: Mapping[MappingNumber, metrics.Mapped]
 ) -> Sequence[dict[str, Any]] | None:
     """Return what the page shows of a parcel's events that this journey execution sent, newest first.
 

@@ -15,8 +15,8 @@ from starlette.datastructures import FormData
 from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from app.admin.context import Wiring
-from app.admin.refusals import Problem, Refusal, Word
+from app.admin.context import AppContext
+from app.admin.refusals import ErrorCode, Problem, Refusal
 from app.api.errors import problem_of
 from app.api.headers import address_parts
 from app.api.query_parameters import parameters_of, refused_parameters, without_blanks
@@ -28,10 +28,10 @@ logger = logging.getLogger("app.console")
 
 SIGN_IN = "/console/sign-in"
 MOST_FIELDS = 400
-_NOT_YOURS = Problem(Word.FORBIDDEN, "Your key does not allow this. Ask an admin for another.")
+_NOT_YOURS = Problem(ErrorCode.FORBIDDEN, "Your key does not allow this. Ask an admin for another.")
 
 
-class Entrance(APIRoute):
+class SecuredPage(APIRoute):
     """A route of the console."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
@@ -45,7 +45,7 @@ class Entrance(APIRoute):
         parameters = parameters_of(self.dependant, self.endpoint)
 
         async def handle(request: Request) -> Response:
-            wired: Wiring = request.app.state.wiring
+            wired: AppContext = request.app.state.wiring
             request.state.visitor = None
             try:
                 if scopes:
@@ -101,13 +101,13 @@ def _once_more(request: Request) -> Response:
     return pages.show(request, "once_more.html", status=403, action=action, fields=fields)
 
 
-async def _read_form(wired: Wiring, request: Request) -> None:
+async def _read_form(wired: AppContext, request: Request) -> None:
     """Leave the form where routes find it. Raises Refusal (403) for one that no page of ours sent."""
     if not sessions.comes_from_here(wired, request):
-        raise Refusal(Word.FORBIDDEN, "The form was not sent from a page of this console.")
+        raise Refusal(ErrorCode.FORBIDDEN, "The form was not sent from a page of this console.")
     form = await request.form(max_fields=MOST_FIELDS, max_files=0)
     if any("\0" in name or "\0" in str(value) for name, value in form.multi_items()):
-        raise Refusal(Word.MALFORMED, "A field holds the character NUL, which none takes.")
+        raise Refusal(ErrorCode.MALFORMED, "A field holds the character NUL, which none takes.")
     request.state.form = form
 
 
@@ -122,17 +122,17 @@ async def _form(request: Request) -> FormData:
 
 
 # What routes take as arguments.
-Visiting = Annotated[Visitor, Depends(_visitor)]
+CurrentVisitor = Annotated[Visitor, Depends(_visitor)]
 Form = Annotated[FormData, Depends(_form)]
 
 
-def text(form: FormData, name: str) -> str:
+def form_text(form: FormData, name: str) -> str:
     """Return a field of a form with the line ends that JSON and people expect, or nothing."""
     value = form.get(name)
     return value.replace("\r\n", "\n").strip() if isinstance(value, str) else ""
 
 
-def matching(request: Request, version: str) -> Request:
+def with_if_match(request: Request, version: str) -> Request:
     """Return the request as if it carried If-Match: a form is a change to what its page had shown."""
     if not version.isascii() or not version.isdigit():
         return request

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.admin.access import BOOTSTRAP, Caller, Scope
-from app.admin.context import Wiring
+from app.admin.context import AppContext
 from app.api.headers import address_parts
 from app.domain.ids import KeyId
 from app.store import sessions
@@ -58,12 +58,12 @@ def role_of(scopes: frozenset[str]) -> str | None:
     return held[-1] if held else None
 
 
-def is_secure(wired: Wiring) -> bool:
+def is_secure(wired: AppContext) -> bool:
     """Return whether people reach the console over TLS; on http, which only development has, they do not."""
     return wired.public_url.startswith("https://")
 
 
-def cookie_name(wired: Wiring) -> str:
+def cookie_name(wired: AppContext) -> str:
     """Return the cookie's name. `__Host-` makes browsers hold it to this host, over TLS only."""
     return "__Host-console" if is_secure(wired) else "console"
 
@@ -78,7 +78,7 @@ def csrf_of(token: str) -> str:
     return hmac.new(token.encode(), b"console form", hashlib.sha256).hexdigest()
 
 
-async def begin(wired: Wiring, response: Response, key_digest: bytes) -> None:
+async def begin(wired: AppContext, response: Response, key_digest: bytes) -> None:
     """Begin a session for the key with this digest, and put its token into the response's cookie.
 
     Lax, not Strict: coming back from Amazon's sign-in is a visit from another site. Nothing is changed by a
@@ -98,7 +98,7 @@ async def begin(wired: Wiring, response: Response, key_digest: bytes) -> None:
     )
 
 
-async def end(wired: Wiring, request: Request, response: Response) -> None:
+async def end(wired: AppContext, request: Request, response: Response) -> None:
     """End the request's session here and in the browser."""
     token = request.cookies.get(cookie_name(wired))
     if token:
@@ -109,7 +109,7 @@ async def end(wired: Wiring, request: Request, response: Response) -> None:
     )
 
 
-async def visitor_of(wired: Wiring, request: Request, *, note: bool = True) -> Visitor | None:
+async def visitor_of(wired: AppContext, request: Request, *, note: bool = True) -> Visitor | None:
     """Return who sends this request, or None: no session, past its limits, or its key may no longer.
 
     `note` says whether the request counts as use, which puts the end of an idle session off.
@@ -128,7 +128,7 @@ async def visitor_of(wired: Wiring, request: Request, *, note: bool = True) -> V
     return Visitor(caller, name, role, held.created_at, csrf_of(token))
 
 
-def _caller(wired: Wiring, held: sessions.Held) -> tuple[Caller | None, str]:
+def _caller(wired: AppContext, held: sessions.StoredSession) -> tuple[Caller | None, str]:
     bootstrap = wired.bootstrap_key_digest
     if bootstrap is not None and hmac.compare_digest(held.key_digest, bootstrap):
         return Caller(BOOTSTRAP, frozenset(Scope)), "bootstrap key"
@@ -138,7 +138,7 @@ def _caller(wired: Wiring, held: sessions.Held) -> tuple[Caller | None, str]:
     return Caller(KeyId(held.key), frozenset(held.scopes), limited), held.key_name or held.key
 
 
-def comes_from_here(wired: Wiring, request: Request) -> bool:
+def comes_from_here(wired: AppContext, request: Request) -> bool:
     """Return whether a form was sent from a page of ours, by the Origin that browsers put on every POST."""
     origin = request.headers.get("origin")
     if origin is None or origin == "null":

@@ -53,7 +53,7 @@ def steps(
 
 
 @dataclass(frozen=True, slots=True)
-class CheckLine:
+class CheckView:
     """A line of the preflight list: a mark, a sentence, and who can mend it."""
 
     name: str
@@ -96,10 +96,10 @@ _WHO = {
 CONFIRMED_BY_PEOPLE = ("permission", "terms")
 
 
-def lines(checks: Sequence[Mapping[str, str]]) -> list[CheckLine]:
+def check_views(checks: Sequence[Mapping[str, str]]) -> list[CheckView]:
     """Return the checklist as the API answers it, for people."""
     return [
-        CheckLine(
+        CheckView(
             check["name"],
             LABELS[check["name"]],
             *_MARKS[check["status"]],

@@ -8,11 +8,11 @@ from starlette.responses import RedirectResponse, Response
 from app.admin.access import Scope
 from app.admin.keys import digest_of
 from app.admin.refusals import Problem
-from app.api.secured_route import Wired, key_ring_of, needs, open_to_all
+from app.api.secured_route import Context, key_ring_of, public, requires
 from app.console import pages, sessions
-from app.console.secured_page import Entrance, Form, text
+from app.console.secured_page import Form, SecuredPage, form_text
 
-router = APIRouter(route_class=Entrance, include_in_schema=False)
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 _UNKNOWN = "No key like this is known, or it was revoked. Paste it whole, without blanks around it."
 _TOO_LITTLE = (
@@ -23,10 +23,10 @@ _UNSENT = " What you sent last was not done: sign in, and do it again."
 
 
 @router.get("/console/sign-in", response_model=None)
-@open_to_all
+@public
 async def page(
     request: Request,
-    wired: Wired,
+    wired: Context,
     next: Annotated[str | None, Query()] = None,  # noqa: A002
     unsent: Annotated[bool, Query()] = False,
 ) -> Response:
@@ -39,10 +39,10 @@ async def page(
 
 
 @router.post("/console/sign-in", response_model=None)
-@open_to_all
-async def sign_in(request: Request, wired: Wired, form: Form) -> Response:
+@public
+async def sign_in(request: Request, wired: Context, form: Form) -> Response:
     """Exchange a key for a session, and go where the visitor wanted to."""
-    key, onward = text(form, "key"), sessions.safe_next(text(form, "next"))
+    key, onward = form_text(form, "key"), sessions.safe_next(form_text(form, "next"))
     bearer = [(b"authorization", b"Bearer " + key.encode("latin-1", "replace"))]
     found = await key_ring_of(request).authenticate(bearer)
     if isinstance(found, Problem):
@@ -57,8 +57,8 @@ async def sign_in(request: Request, wired: Wired, form: Form) -> Response:
 
 
 @router.post("/console/sign-out", response_model=None)
-@needs(*Scope)
-async def sign_out(request: Request, wired: Wired, form: Form) -> Response:
+@requires(*Scope)
+async def sign_out(request: Request, wired: Context, form: Form) -> Response:
     """End the session."""
     response = RedirectResponse("/console/sign-in", 303)
     await sessions.end(wired, request, response)

@@ -58,7 +58,7 @@ def moment(iso: str | datetime | None) -> datetime | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class Label:
     """A label, the tone it is said in (`good`, `warn`, `bad`, `quiet`), and what it means."""
 
     label: str
@@ -67,26 +67,26 @@ class Word:
 
 
 STATES = {
-    "draft": Word("Draft", "quiet", "Not connected to Amazon yet; it takes no events."),
-    "connected": Word("Connected", "quiet", "Signed in at Amazon; publish a mapping and it takes events."),
-    "active": Word("Active", "good", "Events are sent as they come."),
-    "paused": Word("Paused", "warn", "Events are accepted and wait until it is resumed."),
-    "needs_reconnect": Word(
+    "draft": Label("Draft", "quiet", "Not connected to Amazon yet; it takes no events."),
+    "connected": Label("Connected", "quiet", "Signed in at Amazon; publish a mapping and it takes events."),
+    "active": Label("Active", "good", "Events are sent as they come."),
+    "paused": Label("Paused", "warn", "Events are accepted and wait until it is resumed."),
+    "needs_reconnect": Label(
         "Reconnect", "bad", "Amazon's sign-in or account needs a look; events are accepted and wait."
     ),
-    "archived": Word("Deleted", "quiet", "It takes no events; its history stays readable."),
+    "archived": Label("Deleted", "quiet", "It takes no events; its history stays readable."),
 }
 
 STATUSES = {
-    "queued": Word("Queued", "quiet", "Stored; waits for its turn."),
-    "retrying": Word("Retrying", "warn", "Failed at least once; is tried again by itself."),
-    "held": Word("Held", "warn", "Waits because the destination is paused."),
-    "parked": Word("Parked", "bad", "Waits because the sign-in at Amazon is gone."),
-    "delivered": Word("Delivered", "good", "Amazon accepted it."),
-    "dead": Word("Dead", "bad", "Given up; needs a person."),
-    "expired": Word("Expired", "bad", "Became older than Amazon takes before it could be sent."),
-    "suppressed": Word("Suppressed", "quiet", "Stopped after acceptance and never sent."),
-    "erased": Word("Erased", "quiet", "The person's data was erased on request."),
+    "queued": Label("Queued", "quiet", "Stored; waits for its turn."),
+    "retrying": Label("Retrying", "warn", "Failed at least once; is tried again by itself."),
+    "held": Label("Held", "warn", "Waits because the destination is paused."),
+    "parked": Label("Parked", "bad", "Waits because the sign-in at Amazon is gone."),
+    "delivered": Label("Delivered", "good", "Amazon accepted it."),
+    "dead": Label("Dead", "bad", "Given up; needs a person."),
+    "expired": Label("Expired", "bad", "Became older than Amazon takes before it could be sent."),
+    "suppressed": Label("Suppressed", "quiet", "Stopped after acceptance and never sent."),
+    "erased": Label("Erased", "quiet", "The person's data was erased on request."),
 }
 
 

@@ -11,7 +11,7 @@ from typing import Protocol, assert_never
 import asyncpg
 
 from app.amazon.tokens import InvalidClient, Revoked, Tokens, Unavailable
-from app.crypto import Unopenable, Vault
+from app.crypto import CannotDecrypt, Vault
 from app.domain.destination import Region
 from app.domain.ids import DestinationId
 from app.store import token_leases
@@ -34,14 +34,14 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
+class SignInLost:
     """The sign-in is no good; the destination was parked and waits for a person."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class NotYet:
+class TokenUnavailable:
     """No token can be had now; ask again in `seconds`."""
 
     why: str
@@ -57,7 +57,7 @@ class Refresher(Protocol):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class _Kept:
+class _CachedToken:
     access: Access
     refresh_at: float
     dies_at: float
@@ -83,7 +83,7 @@ class AccessTokens:
         self._owner = owner
         self._monotonic = monotonic
         self._telemetry = telemetry
-        self._kept: dict[DestinationId, _Kept] = {}
+        self._kept: dict[DestinationId, _CachedToken] = {}
 
     async def access(
         self,
@@ -91,7 +91,7 @@ class AccessTokens:
         region: Region,
         *,
         begins_refresh: Callable[[], None] = lambda: None,
-    ) -> Access | Parked | NotYet:
+    ) -> Access | SignInLost | TokenUnavailable:
         """Return a token that lives long enough to be used now.
 
         Calls `begins_refresh` before the token server is asked, which may take long.
@@ -113,7 +113,7 @@ class AccessTokens:
         """Take note of a 401. Returns True when the destination had to be parked."""
         self.forget(destination)
         async with self._pool.acquire() as connection, connection.transaction():
-            if not await token_leases.refused(connection, destination, access.generation):
+            if not await token_leases.record_refusal(connection, destination, access.generation):
                 return False
             return await token_leases.park(connection, destination, access.generation, "unauthorized")
 
@@ -143,22 +143,26 @@ class AccessTokens:
         if access.forced:
             self.forget(destination)
             async with self._pool.acquire() as connection:
-                await token_leases.worked(connection, destination, access.generation)
+                await token_leases.confirm_token(connection, destination, access.generation)
 
     async def _from_row(
         self, destination: DestinationId, region: Region, begins_refresh: Callable[[], None]
-    ) -> Access | Parked | NotYet:
+    ) -> Access | SignInLost | TokenUnavailable:
         async with self._pool.acquire() as connection:
             row = await token_leases.read(connection, destination)
         if row is None:
-            return Parked("disconnected")
+            return SignInLost("disconnected")
         if row.left_s > _early(row.lifetime_s) and row.access_token is not None:
             kept = self._keep(destination, row)
             if isinstance(kept, Access):
                 return kept
             # The stored access token is damaged: the refresh token gives another.
         refreshed = await self._refresh(destination, region, row, begins_refresh)
-        if isinstance(refreshed, NotYet) and row.access_token is not None and row.left_s > _LAST_MOMENT_S:
+        if (
+            isinstance(refreshed, TokenUnavailable)
+            and row.access_token is not None
+            and row.left_s > _LAST_MOMENT_S
+        ):
             # Somebody else refreshes, or Amazon's token server is away: the old token still lives.
             return self._keep(destination, row)
         return refreshed
@@ -169,15 +173,15 @@ class AccessTokens:
         region: Region,
         row: token_leases.SignInRow,
         begins_refresh: Callable[[], None],
-    ) -> Access | Parked | NotYet:
+    ) -> Access | SignInLost | TokenUnavailable:
         async with self._pool.acquire() as connection:
             if not await token_leases.take(
                 connection, destination, row.generation, self._owner, seconds=_LEASE_S
             ):
-                return NotYet("refreshing", 0.2)
+                return TokenUnavailable("refreshing", 0.2)
         try:
             refresh_token = self._vault.open(row.refresh_token, place=refresh_place(destination)).decode()
-        except Unopenable:
+        except CannotDecrypt:
             return await self._give_up(destination, "unopenable", 30.0)
         begins_refresh()
         answer = await self._amazon.refresh(region, refresh_token)
@@ -201,13 +205,13 @@ class AccessTokens:
 
     async def _store(
         self, destination: DestinationId, row: token_leases.SignInRow, tokens: Tokens
-    ) -> Access | NotYet:
+    ) -> Access | TokenUnavailable:
         access = self._vault.seal(tokens.access_token.encode(), place=access_place(destination))
         refresh = tokens.refresh_token and self._vault.seal(
             tokens.refresh_token.encode(), place=refresh_place(destination)
         )
         async with self._pool.acquire() as connection:
-            kept = await token_leases.keep(
+            kept = await token_leases.store_tokens(
                 connection,
                 destination,
                 row.generation,
@@ -218,29 +222,31 @@ class AccessTokens:
             )
             fresh = await token_leases.read(connection, destination)
         if not kept or fresh is None:
-            return NotYet("reconnected", 0.05)
+            return TokenUnavailable("reconnected", 0.05)
         return self._keep(destination, fresh)
 
-    async def _park(self, destination: DestinationId, generation: int, reason: str) -> Parked | NotYet:
+    async def _park(
+        self, destination: DestinationId, generation: int, reason: str
+    ) -> SignInLost | TokenUnavailable:
         self.forget(destination)
         async with self._pool.acquire() as connection, connection.transaction():
-            await token_leases.give_back(connection, destination, self._owner, pause=0)
+            await token_leases.release(connection, destination, self._owner, pause=0)
             parked = await token_leases.park(connection, destination, generation, reason)
-        return Parked(reason) if parked else NotYet("reconnected", 0.05)
+        return SignInLost(reason) if parked else TokenUnavailable("reconnected", 0.05)
 
-    async def _give_up(self, destination: DestinationId, why: str, pause: float) -> NotYet:
+    async def _give_up(self, destination: DestinationId, why: str, pause: float) -> TokenUnavailable:
         async with self._pool.acquire() as connection:
-            await token_leases.give_back(connection, destination, self._owner, pause=pause)
-        return NotYet(why, pause)
+            await token_leases.release(connection, destination, self._owner, pause=pause)
+        return TokenUnavailable(why, pause)
 
-    def _keep(self, destination: DestinationId, row: token_leases.SignInRow) -> Access | NotYet:
+    def _keep(self, destination: DestinationId, row: token_leases.SignInRow) -> Access | TokenUnavailable:
         assert row.access_token is not None
         try:
             token = self._vault.open(row.access_token, place=access_place(destination)).decode()
-        except Unopenable:
-            return NotYet("unopenable", 30.0)
+        except CannotDecrypt:
+            return TokenUnavailable("unopenable", 30.0)
         access, now = Access(token, row.generation, row.forced), self._monotonic()
-        self._kept[destination] = _Kept(
+        self._kept[destination] = _CachedToken(
             access,
             refresh_at=now + max(row.left_s - _early(row.lifetime_s), _REREAD_S / 3),
             # One that lives for moments only is used all the same: the lane comes back for it.

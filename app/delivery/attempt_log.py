@@ -2,16 +2,16 @@
 
 from typing import Any
 
-from app.delivery.batch_items import Load
+from app.delivery.batch_items import RequestContent
 from app.delivery.lane import Lane
-from app.domain.outcomes.outcome import Sent
+from app.domain.outcomes.outcome import SentRequest
 from app.domain.outcomes.settle import Settlement
-from app.store.attempts import Started
-from app.store.counts import Delta
+from app.store.attempts import StartedAttempt
+from app.store.counts import CountDelta
 from app.telemetry import Telemetry
 
 
-class Logbook:
+class AttemptLog:
     """Writes one line a request and counts; a series is looked up once, not at every request."""
 
     def __init__(self, telemetry: Telemetry) -> None:
@@ -21,7 +21,14 @@ class Logbook:
             status: telemetry.settled.labels(status) for status in ("delivered", "dead", "expired")
         }
 
-    def attempted(self, lane: Lane, load: Load, started: Started, sent: Sent, settlement: Settlement) -> None:
+    def attempted(
+        self,
+        lane: Lane,
+        load: RequestContent,
+        started: StartedAttempt,
+        sent: SentRequest,
+        settlement: Settlement,
+    ) -> None:
         """Tell of a request and its answer."""
         outcome = sent.outcome
         if (series := self._attempts.get(outcome)) is None:
@@ -42,7 +49,7 @@ class Logbook:
             took_ms=sent.took_ms,
         )
 
-    def settled(self, delta: Delta) -> None:
+    def settled(self, delta: CountDelta) -> None:
         """Count what reached a final state."""
         for status, series in self._final.items():
             if number := getattr(delta, status):

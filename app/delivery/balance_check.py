@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncpg
 
-from app.domain.balance import Kind, Mismatch, judge_accepted, judge_batch, judge_keys, judge_totals
+from app.domain.balance import Mismatch, MismatchKind, check_accepted, check_batch, check_keys, check_totals
 from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber, ParcelId
 from app.domain.ledger_keys import event_key
 from app.store import RoadConnection, balance
@@ -31,7 +31,7 @@ NO_DESTINATION = DestinationNumber(0)
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class BalanceScope:
     """What a check looks at: all days that are kept or some, and how many keys of the ledger a day."""
 
     days: Callable[[Sequence[date]], Sequence[date]] = tuple
@@ -42,10 +42,10 @@ class Scope:
 class BalanceCheck:
     """One check. Drive `pages` to its end; then `mismatches` holds what does not add up."""
 
-    def __init__(self, pool: asyncpg.Pool, scope: Scope) -> None:
+    def __init__(self, pool: asyncpg.Pool, scope: BalanceScope) -> None:
         self._pool = pool
         self._scope = scope
-        self._wrong: Counter[tuple[Kind, DestinationNumber, date | None]] = Counter()
+        self._wrong: Counter[tuple[MismatchKind, DestinationNumber, date | None]] = Counter()
         self._destinations: dict[DestinationNumber, DestinationId] = {}
         self._mappings: dict[MappingNumber, MappingId] = {}
         self.batches = 0
@@ -88,7 +88,7 @@ class BalanceCheck:
 
     async def _check_totals(self, number: DestinationNumber, oldest: date | None) -> None:
         async with self._pool.acquire() as connection:
-            for kind, events in judge_totals(await balance.totals(connection, number, oldest)):
+            for kind, events in check_totals(await balance.totals(connection, number, oldest)):
                 self._wrong[kind, number, None] += events
 
     async def _check_day(self, day: date) -> AsyncIterator[None]:
@@ -108,7 +108,7 @@ class BalanceCheck:
                 for stored in page:
                     batch = stored.batch
                     found[batch.destination] += batch.accepted if batch.has_batch or batch.states else 0
-                    if judge_batch(batch) is not None:
+                    if check_batch(batch) is not None:
                         await self._read_again(connection, day, stored.id)
                     elif stored.is_since(since) and (stored.id + self._scope.turn) % max(1, stride) == 0:
                         sound.append(stored)
@@ -120,18 +120,18 @@ class BalanceCheck:
             at = ids[-1]
         if unreadable:
             # How many events they hold is not known, and so neither what the day's sums should be.
-            self._wrong[Kind.UNREADABLE, NO_DESTINATION, day] += unreadable
+            self._wrong[MismatchKind.UNREADABLE, NO_DESTINATION, day] += unreadable
             return
         async with self._pool.acquire() as connection:
             after = await balance.accepted(connection, day)
         for number in before.keys() | after.keys() | found.keys():
-            off = judge_accepted(found[number], before=before.get(number, 0), after=after.get(number, 0))
+            off = check_accepted(found[number], before=before.get(number, 0), after=after.get(number, 0))
             if off:
-                self._wrong[Kind.ACCEPTED, number, day] += off
+                self._wrong[MismatchKind.ACCEPTED, number, day] += off
 
     async def _read(
         self, connection: RoadConnection, day: date, ids: Sequence[ParcelId]
-    ) -> list[balance.Stored]:
+    ) -> list[balance.StoredBatchState]:
         """Read these batches; where a page of them is damaged, one by one, leaving out what is on it."""
         try:
             return await balance.read(connection, day, ids)
@@ -146,12 +146,12 @@ class BalanceCheck:
         """Note a batch that does not add up, if it still does not: its day may just have been dropped."""
         for stored in await self._read(connection, day, [id_]):
             batch = stored.batch
-            if (wrong := judge_batch(batch)) is not None and (batch.has_batch or batch.states or wrong[1]):
+            if (wrong := check_batch(batch)) is not None and (batch.has_batch or batch.states or wrong[1]):
                 kind, events = wrong
                 self._wrong[kind, batch.destination, day] += events
 
     async def _check_keys(
-        self, connection: RoadConnection, day: date, sound: Sequence[balance.Stored]
+        self, connection: RoadConnection, day: date, sound: Sequence[balance.StoredBatchState]
     ) -> None:
         """Look up the events of these batches in the ledger, some thousand at a time."""
         owners = {stored.id: stored.batch.destination for stored in sound}
@@ -164,7 +164,7 @@ class BalanceCheck:
                     expected[event_key(of, mapping, shape.event_id)] = (stored.id, shape.place)
             if len(expected) >= _MOST_KEYS or (nth == len(sound) and expected):
                 found = await balance.ledger_places(connection, expected)
-                for kind, batch in judge_keys(expected, found):
+                for kind, batch in check_keys(expected, found):
                     self._wrong[kind, owners[ParcelId(batch)], day] += 1
                 expected = {}
 
@@ -179,7 +179,7 @@ def recent(turn: int) -> Callable[[Sequence[date]], Sequence[date]]:
     return choose
 
 
-class Balancing:
+class BalanceJob:
     """Checks once an hour in the background, one worker of all, and keeps the metric of every worker."""
 
     def __init__(
@@ -240,5 +240,5 @@ class Balancing:
                 return
             turn = await balance.begin(connection, self._owner, every=EVERY)
         if turn is not None:
-            self._check = BalanceCheck(self._pool, Scope(recent(turn), _KEYS_A_DAY, turn))
+            self._check = BalanceCheck(self._pool, BalanceScope(recent(turn), _KEYS_A_DAY, turn))
             self._pages = self._check.pages()

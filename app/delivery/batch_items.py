@@ -9,19 +9,19 @@ import msgspec
 from app.delivery.access_tokens import Access
 from app.domain.batch import read_shapes
 from app.domain.ids import ParcelId
-from app.domain.pacing.fair_queueing import Service
+from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.watermarks import Key
 from app.store import attempts, batches, lanes
 
-QUEUES: Mapping[Service, int] = {
-    Service.LIVE: batches.LIVE,
-    Service.RETRY: batches.LIVE,
-    Service.REPLAY: batches.LOW,
-    Service.REPLAY_RETRY: batches.LOW,
+QUEUES: Mapping[WorkKind, int] = {
+    WorkKind.LIVE: batches.LIVE,
+    WorkKind.RETRY: batches.LIVE,
+    WorkKind.REPLAY: batches.LOW,
+    WorkKind.REPLAY_RETRY: batches.LOW,
 }
 
 
-class Source(msgspec.Struct):
+class BatchSource(msgspec.Struct):
     """Where items come from, and what holds for all of them: a whole parcel, or one conversion of a parcel.
 
     `failing` tells that they are counted as retrying already. Their times are read from the `shapes` when
@@ -50,7 +50,7 @@ class Source(msgspec.Struct):
 class Item(msgspec.Struct, frozen=True, gc=False):
     """A conversion of a load."""
 
-    source: Source
+    source: BatchSource
     place: int
     body: bytes
 
@@ -88,20 +88,20 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Load:
+class RequestContent:
     """The conversions of one request, in order. `whole` parcels for a live load, none for a retry.
 
     `late` are those that passed the age limit: they stay behind and expire. `batch` is the half of a
     refused request that a retry belongs to. `may_be_more` tells that the store held more than fits.
     """
 
-    queue: lanes.Queue
+    queue: lanes.DestinationQueue
     items: tuple[Item, ...]
     late: tuple[Item, ...]
     whole: tuple[ParcelId, ...]
     batch: int | None
     may_be_more: bool
-    service: Service
+    service: WorkKind
 
     @property
     def is_live(self) -> bool:
@@ -137,13 +137,13 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Claimed:
+class Claim:
     """What a claim found: perhaps a load, and parcels that must leave the road without one.
 
     `erasable` hold what a person asked to have erased; they are rewritten before they are sent.
     """
 
-    load: Load | None
+    load: RequestContent | None
     expired: tuple[batches.DueParcel, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
     erasable: tuple[tuple[ParcelId, date], ...] = ()
@@ -157,21 +157,21 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Selection:
     """What kind of request a lane sends next, and of which destination."""
 
-    queue: lanes.Queue
-    service: Service
+    queue: lanes.DestinationQueue
+    service: WorkKind
     others_due: bool
     floors: Mapping[Key, datetime]  # where the look began, and so the claim does
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Going:
+class RequestInFlight:
     """A request whose attempt is committed: from here on its outcome must be settled."""
 
-    load: Load
-    started: attempts.Started
+    load: RequestContent
+    started: attempts.StartedAttempt
     access: Access
     until: float  # monotonic: the request must be over by then, for others count from its start
     may_be_more: bool  # the lane owes more than this request carries

@@ -12,12 +12,12 @@ from typing import Final, Protocol
 import asyncpg
 
 from app.domain import callback
-from app.domain.batch import Shape, read_shapes
-from app.domain.callback import NotTaken, Taken, Told
+from app.domain.batch import EventMetadata, read_shapes
+from app.domain.callback import Acknowledged, FinalState, NotAcknowledged
 from app.domain.ids import MappingNumber
 from app.domain.outcomes.settle import RetryPolicy
 from app.store import callbacks
-from app.store.callbacks import Due, Named, Notice
+from app.store.callbacks import DueCallback, NamedEvent, Notice
 from app.telemetry import Telemetry
 
 MOST_EVENTS: Final = 500  # of one callback
@@ -28,15 +28,15 @@ LONGEST_PAUSE_S: Final = 3_600.0
 _WAITS: Final = RetryPolicy(first_wait=2.0, longest_wait=900.0)
 
 
-class Journey(Protocol):
+class CallbackReceiver(Protocol):
     """The journey engine, as far as it is told something."""
 
-    async def tell(self, id: str, body: bytes) -> Taken | NotTaken:  # noqa: A002
+    async def tell(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
         """Send one notice and return whether it was taken. Never raises for the network's sake."""
         ...
 
 
-class Telling:
+class CallbackSender:
     """Tells what is owed. One per worker process; several share the work."""
 
     every_s = 1.0
@@ -45,7 +45,7 @@ class Telling:
         self,
         *,
         pool: asyncpg.Pool,
-        journey: Journey,
+        journey: CallbackReceiver,
         jitter: Callable[[], float],
         telemetry: Telemetry,
     ) -> None:
@@ -67,27 +67,29 @@ class Telling:
             if due is None:
                 return False
             named = await callbacks.names(connection, due.notices)
-        events = list(told(due.notices, named))
+        events = list(callback_states(due.notices, named))
         if len(events) < sum(one.final.events for one in due.notices):
             self._telemetry.log("callback.incomplete", level=30, callback=due.id, events=len(events))
-        answer: Taken | NotTaken = Taken()
+        answer: Acknowledged | NotAcknowledged = Acknowledged()
         if events:
             body = callback.render(events, made_at=due.made_at)
             # The moment is in it, so that a database that begins anew never repeats an id.
             name = f"ntc_{int(due.made_at.timestamp()):x}_{due.id}"
             answer = await self._journey.tell(name, body)
         async with self._pool.acquire() as connection:
-            if isinstance(answer, Taken):
-                await callbacks.taken(connection, due.id)
+            if isinstance(answer, Acknowledged):
+                await callbacks.acknowledge(connection, due.id)
             else:
                 await self._again(connection, due, answer)
-        word = "taken" if isinstance(answer, Taken) else "not_taken"
+        word = "taken" if isinstance(answer, Acknowledged) else "not_taken"
         self._telemetry.callbacks.labels(word).inc()
-        return isinstance(answer, Taken)
+        return isinstance(answer, Acknowledged)
 
-    async def _again(self, connection: asyncpg.pool.PoolConnectionProxy, due: Due, answer: NotTaken) -> None:
+    async def _again(
+        self, connection: asyncpg.pool.PoolConnectionProxy, due: DueCallback, answer: NotAcknowledged
+    ) -> None:
         if due.age > GIVEN_UP_AFTER:
-            await callbacks.taken(connection, due.id)
+            await callbacks.acknowledge(connection, due.id)
             self._telemetry.callbacks.labels("given_up").inc()
             self._telemetry.log(
                 "callback.given_up", level=40, callback=due.id, tries=due.tries, why=answer.why
@@ -95,13 +97,13 @@ class Telling:
             return
         wait = _WAITS.wait(due.tries, jitter=self._jitter())
         wait = max(wait, min(answer.retry_after or 0.0, LONGEST_PAUSE_S))
-        await callbacks.not_taken(connection, due.id, wait=timedelta(seconds=wait), problem=answer.why)
+        await callbacks.reschedule(connection, due.id, wait=timedelta(seconds=wait), problem=answer.why)
         self._telemetry.log(
             "callback.not_taken", level=30, callback=due.id, tries=due.tries, why=answer.why, again_in_s=wait
         )
 
 
-def told(owed: tuple[Notice, ...], named: Named) -> Iterator[Told]:
+def callback_states(owed: tuple[Notice, ...], named: NamedEvent) -> Iterator[FinalState]:
     """Yield what is told of each event, in order; those whose parcel is gone or damaged are missing."""
     for one in owed:
         final = one.final
@@ -111,7 +113,7 @@ def told(owed: tuple[Notice, ...], named: Named) -> Iterator[Told]:
         shapes = {shape.place: shape for shape in found}
         for place in _places(final.places, shapes, named.excepted.get(final.parcel, frozenset())):
             shape = shapes[place]
-            yield Told(
+            yield FinalState(
                 event_id=shape.event_id,
                 destination_id=named.destinations[one.destination],
                 mapping_id=named.mappings.get(MappingNumber(shape.mapping)),
@@ -122,7 +124,9 @@ def told(owed: tuple[Notice, ...], named: Named) -> Iterator[Told]:
             )
 
 
-def _places(places: tuple[int, ...] | None, shapes: dict[int, Shape], excepted: frozenset[int]) -> list[int]:
+def _places(
+    places: tuple[int, ...] | None, shapes: dict[int, EventMetadata], excepted: frozenset[int]
+) -> list[int]:
     if places is None:
         return [place for place in shapes if place not in excepted]
     return [place for place in places if place in shapes]

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 from app.amazon.wire import MAX_EVENTS
-from app.crypto import Unopenable, Vault, parcel_place, unlock
-from app.delivery.batch_items import QUEUES, Claimed, Item, Load, Source, Unreadable
+from app.crypto import CannotDecrypt, Vault, batch_place, decrypt
+from app.delivery.batch_items import QUEUES, BatchSource, Claim, Item, RequestContent, Unreadable
 from app.delivery.lane import Lane
 from app.domain import batch as packing
-from app.domain.erasure import carries
+from app.domain.erasure import carries_key
 from app.domain.ids import ParcelId
-from app.domain.pacing.fair_queueing import Service
+from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.watermarks import Key
 from app.store import RoadConnection, batches, exceptions, lanes
 
@@ -18,15 +18,15 @@ from app.store import RoadConnection, batches, exceptions, lanes
 async def claim_live(
     connection: RoadConnection,
     lane: Lane,
-    queue: lanes.Queue,
-    service: Service,
+    queue: lanes.DestinationQueue,
+    service: WorkKind,
     *,
     vault: Vault,
     max_age: timedelta,
     now: datetime,
     looked_for: frozenset[str],
     floors: Mapping[Key, datetime],
-) -> Claimed:
+) -> Claim:
     """Read the whole parcels that fill the next request of a queue."""
     key = queue.number, QUEUES[service]
     due, more = await batches.due(
@@ -39,7 +39,7 @@ async def claim_live(
         floor=floors.get(key),
     )
     if not due:
-        return Claimed(None)
+        return Claim(None)
     lane.floors = lane.floors.found(key, due[0].due_at)
     items: list[Item] = []
     whole: list[ParcelId] = []
@@ -51,7 +51,7 @@ async def claim_live(
         opened = await _open(connection, parcel, vault)
         if isinstance(opened, Unreadable):
             unreadable.append(opened)
-        elif looked_for and any(carries(item.body, looked_for) for item in opened):
+        elif looked_for and any(carries_key(item.body, looked_for) for item in opened):
             erasable.append((parcel.id, parcel.day))
         else:
             whole.append(parcel.id)
@@ -61,22 +61,22 @@ async def claim_live(
         # Nearly always none is too old, as the parcels say themselves: then no event is asked for its time.
         may_be_late = min(parcel.first_event for parcel in due) < now - max_age
         fresh, late = _part(items, now - max_age) if may_be_late else (tuple(items), ())
-        load = Load(queue, fresh, late, tuple(whole), None, may_be_more=more, service=service)
-    return Claimed(load, tuple(expired), tuple(unreadable), tuple(erasable))
+        load = RequestContent(queue, fresh, late, tuple(whole), None, may_be_more=more, service=service)
+    return Claim(load, tuple(expired), tuple(unreadable), tuple(erasable))
 
 
 async def claim_retry(
     connection: RoadConnection,
     lane: Lane,
-    queue: lanes.Queue,
-    service: Service,
+    queue: lanes.DestinationQueue,
+    service: WorkKind,
     *,
     vault: Vault,
     max_age: timedelta,
     now: datetime,
     looked_for: frozenset[str],
     floors: Mapping[Key, datetime],
-) -> Claimed:
+) -> Claim:
     """Read the conversions of the next retry request of a queue; they are few, and `floors` is of no use."""
     del floors
     due = await exceptions.due(
@@ -87,7 +87,7 @@ async def claim_retry(
         max_events=MAX_EVENTS,
     )
     if not due:
-        return Claimed(None)
+        return Claim(None)
     contents = await batches.read(connection, {(one.parcel, one.day) for one in due})
     bodies = {
         parcel: open_bodies(parcel, data_key, content, vault) or {}
@@ -102,18 +102,22 @@ async def claim_retry(
         if body is None:
             lost.append(one)
             continue
-        if looked_for and carries(body, looked_for):
+        if looked_for and carries_key(body, looked_for):
             erasable.add((one.parcel, one.day))
             continue
         size += len(body)
         if items and size > packing.MAX_BYTES:
             break
-        source = Source(one.parcel, one.day, one.tries, failing=True, otherwise=one.event_at)
+        source = BatchSource(one.parcel, one.day, one.tries, failing=True, otherwise=one.event_at)
         items.append(Item(source, one.place, body))
     fresh, late = _part(items, now - max_age)
-    load = Load(queue, fresh, late, (), due[0].batch, may_be_more=True, service=service) if items else None
+    load = (
+        RequestContent(queue, fresh, late, (), due[0].batch, may_be_more=True, service=service)
+        if items
+        else None
+    )
     gone = tuple(Unreadable(one.parcel, one.day, (one.place,), True, one.event_at) for one in lost)
-    return Claimed(load, (), gone, tuple(sorted(erasable)))
+    return Claim(load, (), gone, tuple(sorted(erasable)))
 
 
 async def _open(
@@ -129,7 +133,7 @@ async def _open(
         failing = parcel.tries > 0
         problem = parcel.problem or "not_opened"
         return Unreadable(parcel.id, parcel.day, places, failing, parcel.last_event, parcel.data_key, problem)
-    source = Source(
+    source = BatchSource(
         parcel.id,
         parcel.day,
         parcel.tries,
@@ -156,10 +160,10 @@ def open_bodies(
     """Return the bodies of a parcel by place, or None where it cannot be opened."""
     if data_key is None or content is None:
         return None
-    place = parcel_place(parcel)
+    place = batch_place(parcel)
     try:
-        return packing.unpack_content(unlock(vault.open(data_key, place=place), content, place=place))
-    except (Unopenable, ValueError):
+        return packing.unpack_content(decrypt(vault.open(data_key, place=place), content, place=place))
+    except (CannotDecrypt, ValueError):
         return None
 
 

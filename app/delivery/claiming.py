@@ -8,33 +8,33 @@ from datetime import datetime, timedelta
 
 from app.crypto import Vault
 from app.delivery import settlement
-from app.delivery.attempt_log import Logbook
-from app.delivery.batch_items import Claimed, Load
+from app.delivery.attempt_log import AttemptLog
+from app.delivery.batch_items import Claim, RequestContent
 from app.delivery.claim_queries import claim_live, claim_retry
-from app.delivery.erasure import Erasing
+from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import Lane
 from app.delivery.settlement import StaleOwner
-from app.domain.pacing.fair_queueing import Service
+from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.watermarks import Key
 from app.store import RoadConnection, lanes
 from app.store.damage import is_damage
 from app.store.errors import is_passing
-from app.telemetry import Telemetry, describe
+from app.telemetry import Telemetry, describe_exception
 
 
-class Claiming:
+class ClaimStep:
     """Claims for a worker's lanes. `now` is wall time, `monotonic` the clock of lanes."""
 
     def __init__(
         self,
         *,
         vault: Vault,
-        erasing: Erasing,
+        erasing: ErasureScanner,
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
         telemetry: Telemetry,
-        logbook: Logbook,
-        writer: settlement.Writer,
+        logbook: AttemptLog,
+        writer: settlement.CountWriter,
         max_age: timedelta,
     ) -> None:
         self._vault = vault
@@ -50,15 +50,15 @@ class Claiming:
         self,
         connection: RoadConnection,
         lane: Lane,
-        queue: lanes.Queue,
-        service: Service,
+        queue: lanes.DestinationQueue,
+        service: WorkKind,
         floors: Mapping[Key, datetime],
-    ) -> Load | None:
+    ) -> RequestContent | None:
         """Return what the next request carries, or None; then the lane's next wake-up is set.
 
         Raises StaleOwner, and what the driver raises when the database is away.
         """
-        read = claim_live if service in (Service.LIVE, Service.REPLAY) else claim_retry
+        read = claim_live if service in (WorkKind.LIVE, WorkKind.REPLAY) else claim_retry
         try:
             claimed = await read(
                 connection,
@@ -76,28 +76,33 @@ class Claiming:
             if isinstance(error, StaleOwner) or is_passing(error):
                 raise
             reason = "damaged_data" if is_damage(error) else "defect"
-            self.back_off(lane, queue, service, reason, describe(error))
+            self.back_off(lane, queue, service, reason, describe_exception(error))
             return None
         if claimed.load is not None and claimed.load.items:
             lane.claimed(queue.number, service)
             return claimed.load
-        if claimed == Claimed(None) and lane.only is not None:
+        if claimed == Claim(None) and lane.only is not None:
             # Nothing is due: the notice that woke the lane spoke of what had been taken already.
             return None
-        if claimed == Claimed(None) or not lane.is_progress(queue.number, service, claimed.ids):
+        if claimed == Claim(None) or not lane.is_progress(queue.number, service, claimed.ids):
             self.back_off(lane, queue, service, "nothing_claimed")
         lane.wake(self._monotonic())
         return None
 
-    def note_damaged(self, lane: Lane, damaged: Sequence[lanes.Queue], now: float) -> None:
+    def note_damaged(self, lane: Lane, damaged: Sequence[lanes.DestinationQueue], now: float) -> None:
         """Name the destinations whose due work cannot be read, each as rarely as it would be claimed."""
         for queue in damaged:
-            before = lane.backoffs.get((queue.number, Service.LIVE))
+            before = lane.backoffs.get((queue.number, WorkKind.LIVE))
             if before is None or before.until <= now:
-                self.back_off(lane, queue, Service.LIVE, "damaged_data", "their states cannot be read")
+                self.back_off(lane, queue, WorkKind.LIVE, "damaged_data", "their states cannot be read")
 
     def back_off(
-        self, lane: Lane, queue: lanes.Queue, service: Service, reason: str, error: str | None = None
+        self,
+        lane: Lane,
+        queue: lanes.DestinationQueue,
+        service: WorkKind,
+        reason: str,
+        error: str | None = None,
     ) -> None:
         """Leave a queue out whose due work cannot be claimed; the other queues of the lane go on."""
         now = self._monotonic()
@@ -119,7 +124,7 @@ class Claiming:
         )
 
     async def _settle_unsent(
-        self, connection: RoadConnection, lane: Lane, queue: lanes.Queue, claimed: Claimed
+        self, connection: RoadConnection, lane: Lane, queue: lanes.DestinationQueue, claimed: Claim
     ) -> None:
         """Rewrite, expire or close as unreadable what a claim found unfit to be sent."""
         for parcel, day in claimed.erasable:
@@ -128,7 +133,7 @@ class Claiming:
         only_late = claimed.load is not None and not claimed.load.items
         if claimed.expired or claimed.unreadable or only_late:
             async with connection.transaction():
-                written = await settlement.write_unsent(
+                written = await settlement.write_failed(
                     connection, lane, queue.number, claimed, writer=self._writer
                 )
             self._logbook.settled(written.delta)

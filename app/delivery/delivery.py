@@ -10,19 +10,26 @@ import asyncpg
 
 from app.crypto import Vault
 from app.delivery import settlement as settlements
-from app.delivery.access_tokens import Access, AccessTokens, NotYet, Parked
-from app.delivery.attempt_log import Logbook
-from app.delivery.batch_items import Going, Turn
-from app.delivery.claiming import Claiming
-from app.delivery.erasure import Erasing
+from app.delivery.access_tokens import Access, AccessTokens, SignInLost, TokenUnavailable
+from app.delivery.attempt_log import AttemptLog
+from app.delivery.batch_items import RequestInFlight, Selection
+from app.delivery.claiming import ClaimStep
+from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import Lane
 from app.delivery.lane_selection import choose
-from app.delivery.missing_endpoints import Endpoints
+from app.delivery.missing_endpoints import MissingEndpoints
 from app.domain.destination import Region
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
-from app.domain.outcomes.outcome import Forbidden, Lost, NotSent, Sent, Throttled, Unauthorized
-from app.domain.outcomes.settle import AllLater, EachItsOwn, NotNow, RetryPolicy, Settlement, settle
-from app.domain.pacing.fair_queueing import Service
+from app.domain.outcomes.outcome import (
+    Forbidden,
+    NotSent,
+    SentRequest,
+    Throttled,
+    TransportError,
+    Unauthorized,
+)
+from app.domain.outcomes.settle import Deferred, PerItem, RetryAll, RetryPolicy, Settlement, settle
+from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, Times
 from app.store import RoadConnection, attempts, lanes
 from app.store.clock import DatabaseClock
@@ -33,7 +40,7 @@ from app.telemetry import Telemetry
 SETTLED_WITHIN = timedelta(seconds=TIMES.settled_within)
 
 
-class Amazon(Protocol):
+class EventsApi(Protocol):
     """The events call."""
 
     async def send(
@@ -44,11 +51,11 @@ class Amazon(Protocol):
         advertiser_id: str,
         conversions: list[bytes],
         deadline_s: float = ...,
-    ) -> Sent: ...
+    ) -> SentRequest: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Chance:
+class Environment:
     """Time and luck, as arguments: monotonic seconds, jitter in [0, 1)."""
 
     monotonic: Callable[[], float]
@@ -62,15 +69,15 @@ class Delivery:
         self,
         *,
         pool: asyncpg.Pool,
-        amazon: Amazon,
+        amazon: EventsApi,
         tokens: AccessTokens,
         vault: Vault,
-        erasing: Erasing,
-        chance: Chance,
+        erasing: ErasureScanner,
+        chance: Environment,
         clock: DatabaseClock,
         telemetry: Telemetry,
         worker: str,
-        writer: settlements.Writer,
+        writer: settlements.CountWriter,
         max_age: timedelta,
         policy: RetryPolicy,
         merge_window: float = 0.0,
@@ -78,7 +85,7 @@ class Delivery:
         capacity: Capacity = CAPACITY,
         endpoint: EndpointPolicy = ENDPOINT_POLICY,
     ) -> None:
-        self._endpoints = Endpoints(tokens=tokens, policy=endpoint, telemetry=telemetry)
+        self._endpoints = MissingEndpoints(tokens=tokens, policy=endpoint, telemetry=telemetry)
         self._times = times
         self._capacity = capacity
         self._pool = pool
@@ -89,11 +96,11 @@ class Delivery:
         self._chance = chance
         self._clock = clock
         self._telemetry = telemetry
-        self._logbook = Logbook(telemetry)
+        self._logbook = AttemptLog(telemetry)
         self._worker = worker
         self._writer = writer
         self._policy = policy
-        self._claiming = Claiming(
+        self._claiming = ClaimStep(
             vault=vault,
             erasing=erasing,
             now=clock.now,
@@ -137,12 +144,14 @@ class Delivery:
             lane.parcels_in_flight -= parcels
             lane.exceptions_in_flight -= items
 
-    async def _prepare(self, lane: Lane, place_freed: Callable[[], None]) -> Going | None:
+    async def _prepare(self, lane: Lane, place_freed: Callable[[], None]) -> RequestInFlight | None:
         """Claimed and paced: choose a load, find a token, commit the attempt as started."""
         async with self._pool.acquire() as connection:
             now = self._chance.monotonic()
             if (known := lane.known(now)) is not None:
-                turn: Turn | None = Turn(known, Service.LIVE, others_due=False, floors=lane.floors.at(now))
+                turn: Selection | None = Selection(
+                    known, WorkKind.LIVE, others_due=False, floors=lane.floors.at(now)
+                )
             else:
                 turn = await self._look(connection, lane)
             if turn is None:
@@ -161,12 +170,12 @@ class Delivery:
         )
         now = self._chance.monotonic()
         match access:
-            case Parked(reason):
+            case SignInLost(reason):
                 self._telemetry.log("destination.parked", destination=turn.queue.id, reason=reason)
                 lane.leave_out(turn.queue.number, now + 1)
                 lane.wake(now)
                 return None
-            case NotYet(why, seconds):
+            case TokenUnavailable(why, seconds):
                 level = 40 if why == "unopenable" else 20
                 self._telemetry.log(
                     "token.not_yet", level=level, destination=turn.queue.id, why=why, seconds=seconds
@@ -181,10 +190,10 @@ class Delivery:
                 async with self._pool.acquire() as connection:
                     return await self._start(connection, lane, turn, access)
 
-    async def _look(self, connection: RoadConnection, lane: Lane) -> Turn | None:
+    async def _look(self, connection: RoadConnection, lane: Lane) -> Selection | None:
         """Choose whose turn it is in a lane; None where nothing is due or may leave yet."""
         began = self._chance.monotonic()
-        look = await lanes.look(
+        look = await lanes.poll(
             connection,
             lane.id,
             parcels_in_flight=list(lane.parcels_in_flight),
@@ -205,11 +214,11 @@ class Delivery:
         if (ready_at := lane.ready_at(now)) > now:
             lane.wake(ready_at)
             return None
-        return Turn(*chosen, floors)
+        return Selection(*chosen, floors)
 
     async def _start(
-        self, connection: RoadConnection, lane: Lane, turn: Turn, access: Access
-    ) -> Going | None:
+        self, connection: RoadConnection, lane: Lane, turn: Selection, access: Access
+    ) -> RequestInFlight | None:
         queue, service = turn.queue, turn.service
         await self._clock.ensure(connection)
         load = await self._claiming.claim(connection, lane, queue, service, turn.floors)
@@ -242,9 +251,9 @@ class Delivery:
         now = self._chance.monotonic()
         lane.served[queue.number] = now
         lane.turns = lane.turns.served(service, now, lane.pace.allowed(lane.limit, now).per_second)
-        return Going(load, started, access, until, load.may_be_more or turn.others_due)
+        return RequestInFlight(load, started, access, until, load.may_be_more or turn.others_due)
 
-    async def _go(self, lane: Lane, going: Going) -> bool:
+    async def _go(self, lane: Lane, going: RequestInFlight) -> bool:
         """Sent and settled. Returns whether what it carried was moved on: delivered, dead or due later."""
         now = self._chance.monotonic()
         settlement: Settlement
@@ -253,7 +262,7 @@ class Delivery:
         if lane.ready_gate > now or probing or left < self._times.least or lane.owned_until <= going.until:
             # A 429 was read, or the breaker opened, while this request was being prepared, and nothing
             # leaves inside that window; or we were held up for so long that others may soon count it as over.
-            sent, settlement = Sent(NotSent(), None, None, 0), NotNow("throttled")
+            sent, settlement = SentRequest(NotSent(), None, None, 0), Deferred("throttled")
         else:
             lane.pace = lane.pace.sent(lane.limit, now)
             sent = await self._amazon.send(
@@ -268,18 +277,20 @@ class Delivery:
         self._logbook.attempted(lane, going.load, going.started, sent, settlement)
         if written is not None:
             self._logbook.settled(written.delta)
-        if not (isinstance(settlement, EachItsOwn) and settlement.is_delivered):
+        if not (isinstance(settlement, PerItem) and settlement.is_delivered):
             # Of what it carried something is due again, now or soon. What has come in since is told by its
             # own notice, and what the claim left behind has woken the lane already.
             lane.only = None
             lane.wake(max(self._chance.monotonic(), lane.ready_gate, lane.claimed_at + self._merge_window))
-        return written is not None and not isinstance(settlement, NotNow)
+        return written is not None and not isinstance(settlement, Deferred)
 
-    async def _judge(self, lane: Lane, going: Going, sent: Sent, sent_at: float) -> Settlement:
+    async def _judge(
+        self, lane: Lane, going: RequestInFlight, sent: SentRequest, sent_at: float
+    ) -> Settlement:
         """Draw the consequences of a reply for the lane's pace and the destination's sign-in."""
         now, jitter = self._chance.monotonic(), self._chance.jitter()
         if await self._endpoints.waits(going.load.queue, going.access, sent.reply, now):
-            return NotNow("endpoint_not_found")
+            return Deferred("endpoint_not_found")
         match sent.reply:
             case Throttled(retry_after):
                 lane.pace = lane.pace.throttled(
@@ -294,10 +305,10 @@ class Delivery:
         tries = [item.source.tries for item in going.load.items]
         settlement = settle(sent.reply, tries, policy=self._policy, jitter=jitter)
         match settlement:
-            case AllLater():
+            case RetryAll():
                 lane.pace = lane.pace.failed()
                 lane.breaker = lane.breaker.failed(now, jitter=jitter)
-            case NotNow():
+            case Deferred():
                 pass
             case _:
                 lane.pace = lane.pace.succeeded(lane.limit, now, sent_at=sent_at, cap=self._capacity.lane)
@@ -306,8 +317,8 @@ class Delivery:
         return settlement
 
     async def _settle(
-        self, lane: Lane, going: Going, sent: Sent, settlement: Settlement
-    ) -> settlements.Written | None:
+        self, lane: Lane, going: RequestInFlight, sent: SentRequest, settlement: Settlement
+    ) -> settlements.SettlementResult | None:
         """Write the settlement, trying again while the database is away and the lane is ours.
 
         What cannot be written stays a started attempt without a result, and is recovered as unknown.
@@ -318,7 +329,7 @@ class Delivery:
                     if (left := lane.pace.gate - self._chance.monotonic()) > 0 and isinstance(
                         sent.reply, Throttled
                     ):
-                        await lanes.shut_gate(connection, lane.id, left)
+                        await lanes.block_until(connection, lane.id, left)
                     await self._note(connection, lane)
                     return await settlements.write(
                         connection, lane, going.load, going.started, sent, settlement, writer=self._writer
@@ -333,9 +344,9 @@ class Delivery:
                 await asyncio.sleep(pause)
         return None
 
-    async def recover(self, lane: Lane, left: attempts.Unsettled) -> None:
+    async def recover(self, lane: Lane, left: attempts.UnsettledAttempt) -> None:
         """Settle an attempt whose sender is gone: nobody knows what came of it, so it is sent again."""
-        sent = Sent(Lost("cut"), None, None, 0)
+        sent = SentRequest(TransportError("cut"), None, None, 0)
         async with self._pool.acquire() as connection, connection.transaction():
             written = await settlements.write_recovered(
                 connection,
@@ -356,7 +367,7 @@ class Delivery:
         """Tell the lane's row how Amazon was found, where that has changed enough to be of use."""
         rate, state, seen = lane.found(self._chance.monotonic())
         if seen != lane.noted:
-            await lanes.note(
+            await lanes.record_state(
                 connection,
                 lane.id,
                 lane.fence,

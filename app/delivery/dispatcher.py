@@ -9,19 +9,19 @@ from typing import Any
 import asyncpg
 
 from app.amazon.wire import MAX_EVENTS
-from app.delivery.balance_check import Balancing
-from app.delivery.callbacks import Telling
+from app.delivery.balance_check import BalanceJob
+from app.delivery.callbacks import CallbackSender
 from app.delivery.delivery import Delivery
-from app.delivery.erasure import Erasing
+from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import POLL_EVERY_S, Lane
-from app.delivery.lane_leases import RECOVER_EVERY_S, Ownership
-from app.delivery.maintenance import Sweeper
+from app.delivery.lane_leases import RECOVER_EVERY_S, LaneLeases
+from app.delivery.maintenance import Maintenance
 from app.delivery.settlement import StaleOwner
 from app.delivery.waiting_gauges import READ_EVERY_S, WaitingGauges
 from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, InFlight, Times
 from app.domain.pacing.watermarks import SHARE
 from app.store import lanes
-from app.store.database_results import Outcomes
+from app.store.database_results import DatabaseResults
 from app.store.errors import DRIVER_TROUBLE
 from app.telemetry import Telemetry
 
@@ -36,20 +36,20 @@ class Dispatcher:
         self,
         *,
         delivery: Delivery,
-        ownership: Ownership,
-        sweeper: Sweeper,
-        balancing: Balancing,
-        erasing: Erasing,
+        ownership: LaneLeases,
+        sweeper: Maintenance,
+        balancing: BalanceJob,
+        erasing: ErasureScanner,
         connect: Callable[[], Awaitable[asyncpg.Connection]],
         monotonic: Callable[[], float],
         telemetry: Telemetry,
-        outcomes: Outcomes,
+        outcomes: DatabaseResults,
         merge_window: float,
         capacity: Capacity = CAPACITY,
         times: Times = TIMES,
         gauges: WaitingGauges | None = None,
         listens: bool = True,
-        telling: Telling | None = None,
+        telling: CallbackSender | None = None,
     ) -> None:
         self._delivery = delivery
         self._ownership = ownership

@@ -13,15 +13,15 @@ from datetime import date, datetime, timedelta
 import asyncpg
 import msgspec
 
-from app.crypto import Unopenable, Vault, lock, new_data_key, parcel_place
+from app.crypto import CannotDecrypt, Vault, batch_place, encrypt, new_data_key
 from app.delivery.claim_queries import open_bodies
 from app.domain import batch as packing
-from app.domain.erasure import carries
+from app.domain.erasure import carries_key
 from app.domain.ids import ParcelId
 from app.domain.pacing.lane_limits import TIMES
 from app.store import RoadConnection, callbacks, counts, erasures, silent_sessions
 from app.store.errors import is_passing
-from app.telemetry import Telemetry, describe
+from app.telemetry import Telemetry, describe_exception
 
 _AT_ONCE = 200
 _LOOK_EVERY_S = 0.1
@@ -32,7 +32,7 @@ def erasure_place(id: str) -> str:  # noqa: A002
     return f"erasure:{id}"
 
 
-class Erasing:
+class ErasureScanner:
     """Looks for the persons whose erasure was asked for. One per worker process."""
 
     def __init__(
@@ -117,7 +117,7 @@ class Erasing:
             except Exception as error:
                 if is_passing(error):
                     raise
-                problem = describe(error)
+                problem = describe_exception(error)
             else:
                 problem = None if is_read else "not_opened"
                 break
@@ -143,7 +143,7 @@ class Erasing:
             locked = await erasures.lock(connection, parcel, day)
             if locked is None:
                 return True
-            place = parcel_place(parcel)
+            place = batch_place(parcel)
             bodies = open_bodies(parcel, locked.data_key, locked.content, self._vault)
             if bodies is None:
                 return False  # it is dead as soon as it is claimed
@@ -155,7 +155,7 @@ class Erasing:
             if not found:
                 return True
             times = {shape.place: shape.event_at for shape in packing.read_shapes(locked.shapes) or ()}
-            delta = counts.Delta()
+            delta = counts.CountDelta()
             gone = []
             tallies: dict[str, dict[str, int]] = {}
             for at, owner in sorted(found.items()):
@@ -170,44 +170,46 @@ class Erasing:
                 parcel,
                 day,
                 locked,
-                content=lock(fresh, packing.repack(rest), place=place),
+                content=encrypt(fresh, packing.repack(rest), place=place),
                 data_key=self._vault.seal(fresh, place=place),
                 gone=gone,
             )
             await counts.add(connection, self._writer, {locked.destination: delta})
             if self._tells and (places := tuple(one.place for one in gone if _newly_erased(one, locked))):
-                final = callbacks.Final(parcel, day, places, len(places), "erased", None, "erased")
+                final = callbacks.FinalBatch(parcel, day, places, len(places), "erased", None, "erased")
                 await callbacks.note(connection, locked.destination, [final])
             for owner, tally in tallies.items():
                 await erasures.add_found(connection, owner, **tally)
         return True
 
     def _owner(self, body: bytes) -> str | None:
-        return next((id for id, values in self._wanted.items() if carries(body, values)), None)  # noqa: A001
+        return next((id for id, values in self._wanted.items() if carries_key(body, values)), None)  # noqa: A001
 
-    def _opened(self, one: erasures.Pending) -> tuple[str, frozenset[str]] | None:
+    def _opened(self, one: erasures.PendingErasure) -> tuple[str, frozenset[str]] | None:
         """Return an erasure's id and the values it looks for; log one whose values cannot be opened."""
         try:
             values = self._vault.open(one.sealed, place=erasure_place(one.id))
-        except Unopenable as error:
+        except CannotDecrypt as error:
             if one.id not in self._unreadable:
                 self._unreadable.add(one.id)
-                self._telemetry.log("erasure.unreadable", level=40, erasure=one.id, error=describe(error))
+                self._telemetry.log(
+                    "erasure.unreadable", level=40, erasure=one.id, error=describe_exception(error)
+                )
             return None
         return one.id, frozenset(msgspec.json.decode(values, type=list[str]))
 
 
-def _newly_erased(one: erasures.Gone, locked: erasures.Locked) -> bool:
+def _newly_erased(one: erasures.ErasedEvents, locked: erasures.LockedBatch) -> bool:
     return one.status == "erased" and locked.exceptions.get(one.place) != "erased"
 
 
 def _gone(
-    place: int, locked: erasures.Locked, event_at: datetime, delta: counts.Delta
-) -> tuple[erasures.Gone, str]:
+    place: int, locked: erasures.LockedBatch, event_at: datetime, delta: counts.CountDelta
+) -> tuple[erasures.ErasedEvents, str]:
     """Return what becomes of a conversion that is erased, and under which word its receipt counts it."""
     status = locked.exceptions.get(place)
     if status in ("delivered", "suppressed", "erased") or (status is None and locked.fate == "sent"):
-        return erasures.Gone(place, status or "delivered", event_at, left_parcel=False), "delivered"
+        return erasures.ErasedEvents(place, status or "delivered", event_at, left_parcel=False), "delivered"
     delta.erased += 1
     left_parcel = status is None
     match status or locked.fate:
@@ -223,4 +225,4 @@ def _gone(
         case _:
             delta.dead -= 1
             kind = "dead"
-    return erasures.Gone(place, "erased", event_at, left_parcel=left_parcel), kind
+    return erasures.ErasedEvents(place, "erased", event_at, left_parcel=left_parcel), kind

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.domain.ids import DestinationNumber, LaneId, ParcelId
-from app.domain.pacing.circuit_breaker import Breaker
-from app.domain.pacing.fair_queueing import Service, Turns
-from app.domain.pacing.token_bucket import Limit, Pace
-from app.domain.pacing.watermarks import Floors
-from app.store.lanes import Held, Queue
+from app.domain.pacing.circuit_breaker import CircuitBreaker
+from app.domain.pacing.fair_queueing import FairQueue, WorkKind
+from app.domain.pacing.token_bucket import LanePace, RateLimit
+from app.domain.pacing.watermarks import Watermarks
+from app.store.lanes import DestinationQueue, LaneLease
 
 BELIEVED_S = 0.5  # how long a look is believed that found one destination with live events alone
 POLL_EVERY_S = 1.0  # how often it is asked which lanes have work; notices only make it sooner
@@ -32,10 +32,10 @@ class Lane:
     `owned_until` was taken before the lease was asked for, so that it never outlives the database's own.
     """
 
-    held: Held
+    held: LaneLease
     owned_until: float
-    limit: Limit
-    pace: Pace
+    limit: RateLimit
+    pace: LanePace
     parcels_in_flight: set[ParcelId] = field(default_factory=set)
     exceptions_in_flight: set[tuple[ParcelId, int]] = field(default_factory=set)
     requests: int = 0
@@ -45,17 +45,19 @@ class Lane:
     wake_at: float | None = None
     claimed_at: float = float("-inf")  # of the last request
     served: dict[DestinationNumber, float] = field(default_factory=dict)
-    turns: Turns = field(default_factory=Turns)
-    breaker: Breaker = field(default_factory=Breaker)
-    floors: Floors = field(default_factory=Floors)
+    turns: FairQueue = field(default_factory=FairQueue)
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    floors: Watermarks = field(default_factory=Watermarks)
     noted: tuple[float | None, str, float] | None = None  # what its row was last told of it
-    only: Queue | None = None  # the one queue that may owe anything, where the last look found but one
+    only: DestinationQueue | None = (
+        None  # the one queue that may owe anything, where the last look found but one
+    )
     only_until: float = 0.0  # how long that is believed
     erasures: int = -1  # the number under which its next load is judged
     given_up: bool = False
-    backoffs: dict[tuple[DestinationNumber, Service], Backoff] = field(default_factory=dict)
+    backoffs: dict[tuple[DestinationNumber, WorkKind], Backoff] = field(default_factory=dict)
     # Named by the last claim of a queue, where it gave no request.
-    unsent: dict[tuple[DestinationNumber, Service], frozenset[ParcelId]] = field(default_factory=dict)
+    unsent: dict[tuple[DestinationNumber, WorkKind], frozenset[ParcelId]] = field(default_factory=dict)
 
     @property
     def id(self) -> LaneId:
@@ -67,7 +69,7 @@ class Lane:
         """Return the number that every write of ours must name."""
         return self.held.fence
 
-    def looked(self, queues: Sequence[Queue], now: float) -> None:
+    def looked(self, queues: Sequence[DestinationQueue], now: float) -> None:
         """Note what a look found: with one active destination that owes live events alone, or nothing.
 
         Retries come of our own settlements, so until one makes some, or a replay is asked for, whatever is
@@ -80,15 +82,15 @@ class Lane:
                 for key, one in self.backoffs.items()
                 if one.until + (LONGEST_BACKOFF_S if one.failures else 0.0) > now
             }
-        lone = len(queues) == 1 and queues[0].due_in.keys() <= {Service.LIVE} and not queues[0].is_probe
+        lone = len(queues) == 1 and queues[0].due_in.keys() <= {WorkKind.LIVE} and not queues[0].is_probe
         self.only, self.only_until = (queues[0], now + BELIEVED_S) if lone else (None, 0.0)
 
-    def known(self, now: float) -> Queue | None:
+    def known(self, now: float) -> DestinationQueue | None:
         """Return whose live events have the turn, where that is known without a look; else None."""
         is_known = now < self.only_until and now < self.floors.from_start_at and self.ready_at(now) <= now
         return self.only if is_known and not self.backoffs else None
 
-    def back_off(self, number: DestinationNumber, service: Service, now: float) -> Backoff:
+    def back_off(self, number: DestinationNumber, service: WorkKind, now: float) -> Backoff:
         """Leave a queue whose due work cannot be claimed out for a while, longer each time in a row."""
         before = self.backoffs.get((number, service))
         failures = before.failures + 1 if before is not None else 1
@@ -97,23 +99,23 @@ class Lane:
         self.only = None
         return made
 
-    def is_progress(self, number: DestinationNumber, service: Service, unsent: frozenset[ParcelId]) -> bool:
+    def is_progress(self, number: DestinationNumber, service: WorkKind, unsent: frozenset[ParcelId]) -> bool:
         """Tell whether a claim that gave no request names other parcels than the last one of the queue."""
         before, self.unsent[number, service] = self.unsent.get((number, service)), unsent
         return unsent != before
 
     def leave_out(self, number: DestinationNumber, until: float) -> None:
         """Leave all queues of a destination out until then, so that its siblings have their turn."""
-        self.backoffs |= {(number, service): Backoff(until, 0) for service in Service}
+        self.backoffs |= {(number, service): Backoff(until, 0) for service in WorkKind}
         self.only = None
 
-    def claimed(self, number: DestinationNumber, service: Service) -> None:
+    def claimed(self, number: DestinationNumber, service: WorkKind) -> None:
         """Note that a queue's due work could be claimed."""
         if self.backoffs or self.unsent:
             self.backoffs.pop((number, service), None)
             self.unsent.pop((number, service), None)
 
-    def due_in(self, queue: Queue, now: float) -> Mapping[Service, float]:
+    def due_in(self, queue: DestinationQueue, now: float) -> Mapping[WorkKind, float]:
         """Return the seconds until each kind of request of a queue is due, backoffs included."""
         if not self.backoffs:
             return queue.due_in

@@ -9,16 +9,16 @@ import asyncpg
 from app.delivery.lane import POLL_EVERY_S, Lane
 from app.domain.ids import LaneId
 from app.domain.pacing.lane_limits import TIMES, Times, fair_share, may_take
-from app.domain.pacing.rate_estimator import Learned
-from app.domain.pacing.token_bucket import Limit, Pace
+from app.domain.pacing.rate_estimator import RateEstimate
+from app.domain.pacing.token_bucket import LanePace, RateLimit
 from app.store import attempts, lanes
-from app.store.attempts import Unsettled
+from app.store.attempts import UnsettledAttempt
 from app.telemetry import Telemetry
 
 RECOVER_EVERY_S = 2.0
 
 
-class Ownership:
+class LaneLeases:
     """Keeps the lanes of one worker. `session` is a connection that lives as long as the worker does:
     its advisory locks mark the lanes' owner as alive."""
 
@@ -58,7 +58,7 @@ class Ownership:
             silent_after = timedelta(seconds=self._times.silent_after)
             # First, since it frees the lanes of workers that hang.
             workers = await lanes.living_workers(session, silent_after=silent_after)
-            busy = await lanes.busy(session)
+            busy = await lanes.busy_lanes(session)
             now = self._monotonic()
             share = fair_share(len({work.lane for work in busy} | set(self.owned)), workers)
             taken = []
@@ -91,7 +91,7 @@ class Ownership:
             elif (lane.id, lane.fence) in fences:
                 self.lose(lane)
 
-    async def overdue(self) -> list[tuple[Lane, Unsettled]]:
+    async def overdue(self) -> list[tuple[Lane, UnsettledAttempt]]:
         """Return attempts of our lanes that have no result and whose sender can no longer be at it."""
         if not self.owned:
             return []
@@ -103,7 +103,7 @@ class Ownership:
             )
         return [(self.owned[lane], left) for lane, left in found if lane in self.owned]
 
-    def recovered(self, lane: Lane, left: Unsettled) -> None:
+    def recovered(self, lane: Lane, left: UnsettledAttempt) -> None:
         """Note that what an attempt carried may be sent again."""
         _forget(lane, left)
 
@@ -126,7 +126,7 @@ class Ownership:
             if self._session is None or self._session.is_closed():
                 return
             if not self._leaving:
-                await lanes.delist(self._session)
+                await lanes.unregister_worker(self._session)
                 self._leaving = True
             for lane in list(self.owned.values()):
                 if not lane.requests and not lane.claiming:
@@ -146,10 +146,12 @@ class Ownership:
         held = await lanes.take(session, id, self._owner, lease=self._lease)
         if held is None:
             return None
-        limit = (await lanes.terms(session, id)).limit or Limit(1, 1)
-        learned = Learned() if held.learned_rate is None else Learned.kept(held.learned_rate, before)
+        limit = (await lanes.pace_settings(session, id)).limit or RateLimit(1, 1)
+        learned = (
+            RateEstimate() if held.learned_rate is None else RateEstimate.kept(held.learned_rate, before)
+        )
         # A former owner may have spent its burst a moment ago: begin with an empty bucket.
-        pace = Pace(
+        pace = LanePace(
             arrival=before + limit.burst / limit.per_second,
             gate=before + held.gate_for if held.gate_for else 0.0,
             learned=learned,
@@ -182,18 +184,18 @@ class Ownership:
             for lane in list(self.owned.values()):
                 self.lose(lane)
             self._session = await self._connect()
-            await lanes.enlist(self._session)
+            await lanes.register_worker(self._session)
         return self._session
 
 
-def _remember(lane: Lane, left: Unsettled) -> None:
+def _remember(lane: Lane, left: UnsettledAttempt) -> None:
     if left.places is None:
         lane.parcels_in_flight.update(left.parcels)
     else:
         lane.exceptions_in_flight.update(zip(left.parcels, left.places, strict=True))
 
 
-def _forget(lane: Lane, left: Unsettled) -> None:
+def _forget(lane: Lane, left: UnsettledAttempt) -> None:
     if left.places is None:
         lane.parcels_in_flight.difference_update(left.parcels)
     else:

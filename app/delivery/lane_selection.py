@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from app.delivery.lane import POLL_EVERY_S, Lane
-from app.domain.pacing.fair_queueing import Service
+from app.domain.pacing.fair_queueing import WorkKind
 from app.store import lanes
 
 
-def choose(lane: Lane, queues: Sequence[lanes.Queue], now: float) -> tuple[lanes.Queue, Service, bool] | None:
+def choose(
+    lane: Lane, queues: Sequence[lanes.DestinationQueue], now: float
+) -> tuple[lanes.DestinationQueue, WorkKind, bool] | None:
     """Choose what kind of request has its turn, and of which destination: the one served longest ago.
 
     The last of the three tells whether something else is due as well. Sets the next look where something

@@ -10,7 +10,7 @@ import asyncpg
 from app.domain.ids import DestinationNumber
 from app.store import RoadConnection, audit_head, batches, callbacks, counts, exceptions, partitions
 from app.store.damage import is_damage
-from app.telemetry import Telemetry, describe
+from app.telemetry import Telemetry, describe_exception
 
 _AT_ONCE = 500
 _SWEEP_LOCK = 7_303  # one worker sweeps at a time; the others skip their turn
@@ -29,7 +29,7 @@ class Retention:
     days: int = 30
 
 
-class Sweeper:
+class Maintenance:
     """Sweeps every few seconds; the partitions once an hour, or when they run out."""
 
     every_s = 5.0
@@ -92,7 +92,7 @@ class Sweeper:
             if not is_damage(error):
                 raise
             name = step.__name__.removeprefix("_")
-            self._telemetry.log("sweep.damaged_data", level=40, step=name, error=describe(error))
+            self._telemetry.log("sweep.damaged_data", level=40, step=name, error=describe_exception(error))
         return True
 
     async def _forget(self, connection: RoadConnection) -> None:
@@ -108,33 +108,33 @@ class Sweeper:
     async def keep_partitions(self, connection: RoadConnection) -> None:
         """Make partitions ahead, begin the ledger's next generation when it is time, drop what has passed."""
         async with connection.transaction():
-            await partitions.make_ahead(connection)
+            await partitions.create_ahead(connection)
         async with connection.transaction():
             await connection.execute("SET LOCAL lock_timeout = '3s'")
             if (generation := await partitions.rotate_ledger(connection)) is not None:
                 self._telemetry.log("ledger.rotated", generation=generation)
         async with connection.transaction():
             await connection.execute("SET LOCAL lock_timeout = '3s'")
-            dropped = await partitions.drop_passed(connection, keep_days=self._retention.days)
+            dropped = await partitions.drop_old(connection, keep_days=self._retention.days)
         if dropped.days or dropped.generations:
             self._telemetry.log(
                 "partitions.dropped", days=list(map(str, dropped.days)), generations=list(dropped.generations)
             )
 
     async def _expire(self, connection: RoadConnection) -> None:
-        deltas: dict[DestinationNumber, counts.Delta] = {}
+        deltas: dict[DestinationNumber, counts.CountDelta] = {}
         for number, events, retrying in await batches.expire(
             connection, older_than=self._retention.max_age, limit=_AT_ONCE
         ):
-            delta = deltas.setdefault(number, counts.Delta())
+            delta = deltas.setdefault(number, counts.CountDelta())
             delta.expired += events
             delta.retrying -= events if retrying else 0
         for number in await exceptions.expire(connection, older_than=self._retention.max_age, limit=_AT_ONCE):
-            delta = deltas.setdefault(number, counts.Delta())
+            delta = deltas.setdefault(number, counts.CountDelta())
             delta.expired += 1
             delta.retrying -= 1
         await counts.add(connection, self._writer, deltas)
         if self._tells and deltas:
-            await callbacks.note_given_up(connection, deltas)
+            await callbacks.mark_failed(connection, deltas)
         for delta in deltas.values():
             self._telemetry.settled.labels("expired").inc(delta.expired)

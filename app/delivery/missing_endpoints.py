@@ -4,11 +4,11 @@ from app.delivery.access_tokens import Access, AccessTokens
 from app.domain.ids import DestinationId
 from app.domain.outcomes.missing_endpoint import EndpointPolicy, MissingRun, has_answered
 from app.domain.outcomes.outcome import Missing, Reply
-from app.store.lanes import Queue
+from app.store.lanes import DestinationQueue
 from app.telemetry import Telemetry
 
 
-class Endpoints:
+class MissingEndpoints:
     """Counts the 404s in a row of each destination of this worker; another worker begins anew."""
 
     def __init__(self, *, tokens: AccessTokens, policy: EndpointPolicy, telemetry: Telemetry) -> None:
@@ -17,7 +17,7 @@ class Endpoints:
         self._telemetry = telemetry
         self._missing: dict[DestinationId, MissingRun] = {}
 
-    async def waits(self, queue: Queue, access: Access, reply: Reply, now: float) -> bool:
+    async def waits(self, queue: DestinationQueue, access: Access, reply: Reply, now: float) -> bool:
         """Note what a reply says of the endpoint; return whether the destination waits because of it."""
         if queue.is_probe:
             if has_answered(reply) and await self._tokens.endpoint_found(queue.id):

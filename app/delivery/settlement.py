@@ -5,19 +5,19 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import assert_never
 
-from app.delivery.batch_items import Claimed, Item, Load, Unreadable
+from app.delivery.batch_items import Claim, Item, RequestContent, Unreadable
 from app.delivery.lane import Lane
 from app.domain.ids import AttemptId, DestinationNumber, ParcelId
-from app.domain.outcomes.outcome import Sent
-from app.domain.outcomes.reasons import REASONS, Code
+from app.domain.outcomes.outcome import SentRequest
+from app.domain.outcomes.reasons import REASONS, JourneyCode
 from app.domain.outcomes.settle import (
-    Again,
-    AllLater,
     Dead,
+    Deferred,
     Delivered,
-    EachItsOwn,
     Fate,
-    NotNow,
+    PerItem,
+    Retry,
+    RetryAll,
     RetryPolicy,
     Settlement,
     settle,
@@ -31,7 +31,7 @@ class StaleOwner(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Writer:
+class CountWriter:
     """Under which number the counts are written, and whether final states are told to the journey engine."""
 
     number: int
@@ -39,41 +39,46 @@ class Writer:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class SettlementResult:
     """How a settlement moved the counts; for telemetry."""
 
-    delta: counts.Delta
+    delta: counts.CountDelta
 
 
 async def write(
     connection: RoadConnection,
     lane: Lane,
-    load: Load,
-    started: attempts.Started,
-    sent: Sent,
+    load: RequestContent,
+    started: attempts.StartedAttempt,
+    sent: SentRequest,
     settlement: Settlement,
     *,
-    writer: Writer,
-) -> Written:
+    writer: CountWriter,
+) -> SettlementResult:
     """Write a settlement: the attempt's result, every conversion's fate, the counts. Raises StaleOwner.
 
     `connection` is in no transaction: what is written here is committed, all of it or none.
     """
-    if isinstance(settlement, EachItsOwn) and settlement.is_delivered and load.is_plain and not writer.tells:
+    if isinstance(settlement, PerItem) and settlement.is_delivered and load.is_plain and not writer.tells:
         delta = await _write_delivered(connection, lane, load, started, sent, writer)
         if delta is not None:
-            return Written(delta)
+            return SettlementResult(delta)
         # Another owner, or the answer to an earlier commit was lost: below it is found out which.
     async with connection.transaction():
         return await _write_each(connection, lane, load, started, sent, settlement, writer=writer)
 
 
 async def _write_delivered(
-    connection: RoadConnection, lane: Lane, load: Load, started: attempts.Started, sent: Sent, writer: Writer
-) -> counts.Delta | None:
+    connection: RoadConnection,
+    lane: Lane,
+    load: RequestContent,
+    started: attempts.StartedAttempt,
+    sent: SentRequest,
+    writer: CountWriter,
+) -> counts.CountDelta | None:
     """Write at one stroke that all of a load was delivered; None where nothing could be written."""
     days = {item.source.day for item in load.items}
-    delta = counts.Delta(
+    delta = counts.CountDelta(
         delivered=len(load.items), retrying=-sum([item.source.failing for item in load.items])
     )
     is_written = await deliveries.settle(
@@ -97,13 +102,13 @@ async def _write_delivered(
 async def _write_each(
     connection: RoadConnection,
     lane: Lane,
-    load: Load,
-    started: attempts.Started,
-    sent: Sent,
+    load: RequestContent,
+    started: attempts.StartedAttempt,
+    sent: SentRequest,
     settlement: Settlement,
     *,
-    writer: Writer,
-) -> Written:
+    writer: CountWriter,
+) -> SettlementResult:
     settled = await attempts.settle(
         connection,
         started,
@@ -114,15 +119,15 @@ async def _write_each(
         request_id=sent.request_id,
         message=getattr(sent.reply, "message", None) or getattr(sent.reply, "why", None),
         took_ms=sent.took_ms,
-        delivered=settlement.delivered if isinstance(settlement, EachItsOwn) else None,
+        delivered=settlement.delivered if isinstance(settlement, PerItem) else None,
     )
-    if settled is attempts.Settled.STALE:
+    if settled is attempts.SettledAttempt.STALE:
         raise StaleOwner
-    delta = counts.Delta()
-    if settled is attempts.Settled.BEFORE:
-        return Written(delta)
+    delta = counts.CountDelta()
+    if settled is attempts.SettledAttempt.BEFORE:
+        return SettlementResult(delta)
     match settlement:
-        case EachItsOwn(fates):
+        case PerItem(fates):
             written = [
                 row
                 for item, fate in zip(load.items, fates, strict=True)
@@ -135,29 +140,29 @@ async def _write_each(
             if writer.tells:
                 finals = [*_delivered(load, fates), *_finals(written)]
                 await callbacks.note(connection, load.queue.number, finals)
-        case AllLater(reason, wait):
+        case RetryAll(reason, wait):
             await _put_back(connection, load, reason, timedelta(seconds=wait), delta)
-        case NotNow():
+        case Deferred():
             pass
         case _:
             assert_never(settlement)
     await counts.add(connection, writer.number, {load.queue.number: delta})
-    return Written(delta)
+    return SettlementResult(delta)
 
 
-async def write_unsent(
+async def write_failed(
     connection: RoadConnection,
     lane: Lane,
     destination: DestinationNumber,
-    claimed: Claimed,
+    claimed: Claim,
     *,
-    writer: Writer,
-) -> Written:
+    writer: CountWriter,
+) -> SettlementResult:
     """Take off the road what cannot be sent: expired parcels, unreadable conversions. Raises StaleOwner."""
     if not await lanes.is_ours(connection, lane.id, lane.fence):
         raise StaleOwner
     claimed = await _still_so(connection, claimed)
-    delta = counts.Delta()
+    delta = counts.CountDelta()
     if claimed.expired:
         await batches.close(connection, [parcel.id for parcel in claimed.expired], "expired", None)
         for parcel in claimed.expired:
@@ -172,15 +177,17 @@ async def write_unsent(
     await exceptions.write(connection, destination, None, rows)
     if writer.tells:
         whole = [
-            callbacks.Final(parcel.id, parcel.day, None, parcel.events, "expired", Code.MISC_ERROR, "expired")
+            callbacks.FinalBatch(
+                parcel.id, parcel.day, None, parcel.events, "expired", JourneyCode.MISC_ERROR, "expired"
+            )
             for parcel in claimed.expired
         ]
         await callbacks.note(connection, destination, [*whole, *_finals(rows)])
     await counts.add(connection, writer.number, {destination: delta})
-    return Written(delta)
+    return SettlementResult(delta)
 
 
-async def _still_so(connection: RoadConnection, claimed: Claimed) -> Claimed:
+async def _still_so(connection: RoadConnection, claimed: Claim) -> Claim:
     """Return what of a claim is as it was found, locked until the transaction ends.
 
     Between the claim and now it was in nobody's hands: an erasure may have rewritten it, a sweep closed it,
@@ -193,7 +200,7 @@ async def _still_so(connection: RoadConnection, claimed: Claimed) -> Claimed:
     late = load.late if load is not None and not load.items else ()
     single = [(one.parcel, place) for one in unreadable if one.data_key is None for place in one.places]
     retrying = await exceptions.lock_retrying(connection, single + [(one.parcel, one.place) for one in late])
-    return Claimed(
+    return Claim(
         None if load is None else replace(load, late=tuple(one for one in late if one.key in retrying)),
         tuple(parcel for parcel in claimed.expired if parcel.id in whole),
         tuple(
@@ -204,7 +211,7 @@ async def _still_so(connection: RoadConnection, claimed: Claimed) -> Claimed:
     )
 
 
-def _delivered(load: Load, fates: Sequence[Fate]) -> list[callbacks.Final]:
+def _delivered(load: RequestContent, fates: Sequence[Fate]) -> list[callbacks.FinalBatch]:
     """Return what is told of the conversions that stay on the straight road: delivered, without a row."""
     if not load.is_live:
         return []
@@ -213,12 +220,12 @@ def _delivered(load: Load, fates: Sequence[Fate]) -> list[callbacks.Final]:
         if isinstance(fate, Delivered):
             places.setdefault((item.parcel, item.day), []).append(item.place)
     return [
-        callbacks.Final(parcel, day, tuple(of), len(of), Status.DELIVERED)
+        callbacks.FinalBatch(parcel, day, tuple(of), len(of), Status.DELIVERED)
         for (parcel, day), of in places.items()
     ]
 
 
-def _finals(rows: Sequence[exceptions.Written]) -> list[callbacks.Final]:
+def _finals(rows: Sequence[exceptions.ExceptionChange]) -> list[callbacks.FinalBatch]:
     """Return what is told of those that left the road, alike ones of a parcel together."""
     places: dict[tuple[ParcelId, date, str, str | None, str | None], list[int]] = {}
     for row in rows:
@@ -226,14 +233,14 @@ def _finals(rows: Sequence[exceptions.Written]) -> list[callbacks.Final]:
             reason = None if row.status == Status.DELIVERED else row.reason
             places.setdefault((row.parcel, row.day, row.status, row.code, reason), []).append(row.place)
     return [
-        callbacks.Final(parcel, day, tuple(of), len(of), status, code, reason)
+        callbacks.FinalBatch(parcel, day, tuple(of), len(of), status, code, reason)
         for (parcel, day, status, code, reason), of in places.items()
     ]
 
 
 def _row(
-    item: Item, fate: Fate, load: Load, attempt: AttemptId, delta: counts.Delta
-) -> exceptions.Written | None:
+    item: Item, fate: Fate, load: RequestContent, attempt: AttemptId, delta: counts.CountDelta
+) -> exceptions.ExceptionChange | None:
     """Return the exception's row for one fate, None for what stays on the straight road; count it."""
     was = int(item.failing)
     match fate:
@@ -255,7 +262,7 @@ def _row(
                 costs_try=True,
                 answers_attempt=True,
             )
-        case Again(reason, wait, half, costs_try, amazon_code, message):
+        case Retry(reason, wait, half, costs_try, amazon_code, message):
             delta.retrying += 1 - was
             return _written(
                 item,
@@ -285,8 +292,8 @@ def _written(
     amazon_code: str | None = None,
     amazon_message: str | None = None,
     answers_attempt: bool = False,
-) -> exceptions.Written:
-    return exceptions.Written(
+) -> exceptions.ExceptionChange:
+    return exceptions.ExceptionChange(
         parcel=item.parcel,
         place=item.place,
         day=item.day,
@@ -303,17 +310,17 @@ def _written(
     )
 
 
-def _expired(item: Item, delta: counts.Delta) -> exceptions.Written:
+def _expired(item: Item, delta: counts.CountDelta) -> exceptions.ExceptionChange:
     delta.expired += 1
     delta.retrying -= int(item.failing)
     return _written(item, "expired", "expired")
 
 
-def _unreadable(one: Unreadable, delta: counts.Delta) -> Sequence[exceptions.Written]:
+def _unreadable(one: Unreadable, delta: counts.CountDelta) -> Sequence[exceptions.ExceptionChange]:
     delta.dead += len(one.places)
     delta.retrying -= len(one.places) if one.failing else 0
     return [
-        exceptions.Written(
+        exceptions.ExceptionChange(
             one.parcel, place, one.day, "dead", one.event_at, "unreadable", REASONS["unreadable"].code
         )
         for place in one.places
@@ -322,10 +329,10 @@ def _unreadable(one: Unreadable, delta: counts.Delta) -> Sequence[exceptions.Wri
 
 async def _put_back(
     connection: RoadConnection,
-    load: Load,
+    load: RequestContent,
     reason: str,
     wait: timedelta,
-    delta: counts.Delta,
+    delta: counts.CountDelta,
 ) -> None:
     if load.is_live:
         await batches.put_back(connection, load.whole, wait=wait, reason=reason)
@@ -341,30 +348,30 @@ async def _put_back(
 async def write_recovered(
     connection: RoadConnection,
     lane: Lane,
-    left: attempts.Unsettled,
-    sent: Sent,
+    left: attempts.UnsettledAttempt,
+    sent: SentRequest,
     *,
     policy: RetryPolicy,
     jitter: float,
-    writer: Writer,
-) -> Written:
+    writer: CountWriter,
+) -> SettlementResult:
     """Settle an attempt whose result nobody knows: what it carried and is still owed is due again.
 
     Raises StaleOwner.
     """
-    started = attempts.Started(left.id, left.day)
+    started = attempts.StartedAttempt(left.id, left.day)
     settled = await attempts.settle(
         connection, started, lane=lane.id, fence=lane.fence, outcome="lost", message="interrupted"
     )
-    if settled is attempts.Settled.STALE:
+    if settled is attempts.SettledAttempt.STALE:
         raise StaleOwner
-    delta = counts.Delta()
-    if settled is attempts.Settled.BEFORE:
-        return Written(delta)
+    delta = counts.CountDelta()
+    if settled is attempts.SettledAttempt.BEFORE:
+        return SettlementResult(delta)
     if left.places is None:
         for state in await batches.still_open(connection, left.parcels):
             later = settle(sent.reply, [state.tries], policy=policy, jitter=jitter)
-            assert isinstance(later, AllLater)
+            assert isinstance(later, RetryAll)
             wait = timedelta(seconds=later.wait)
             await batches.put_back(connection, [state.id], wait=wait, reason="outcome_unknown")
             delta.retrying += 0 if state.tries else state.events
@@ -373,4 +380,4 @@ async def write_recovered(
         wait = timedelta(seconds=policy.wait(1, jitter=jitter))
         await exceptions.put_back(connection, pairs, wait=wait, reason="outcome_unknown")
     await counts.add(connection, writer.number, {left.destination: delta})
-    return Written(delta)
+    return SettlementResult(delta)

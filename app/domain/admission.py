@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from app.domain.outcomes.reasons import Code
+from app.domain.outcomes.reasons import JourneyCode
 
 MIB: Final = 1024 * 1024
 
@@ -36,7 +36,7 @@ _CUT = 0.7
 _FEW = 8
 
 
-class Cause(StrEnum):
+class ShedReason(StrEnum):
     """Why a request is turned away; a label of the metrics."""
 
     CROWDED = "crowded"  # more is under way than is answered in time
@@ -48,27 +48,27 @@ class Cause(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Turning:
+class ShedSpec:
     """How a cause is told: the journey's code, and the span of `Retry-After` in seconds."""
 
-    code: Code
+    code: JourneyCode
     soonest_s: int
     latest_s: int
 
 
 # Spans, so that callers do not all come back in one instant. Codes: product.md, "The journey's vocabulary".
-TURNINGS: Final[Mapping[Cause, Turning]] = {
-    Cause.CROWDED: Turning(Code.SERVICE_UNAVAILABLE, 1, 5),
-    Cause.BODIES: Turning(Code.SERVICE_UNAVAILABLE, 1, 5),
-    Cause.COMMITS: Turning(Code.SERVICE_UNAVAILABLE, 2, 10),
-    Cause.MEMORY: Turning(Code.SERVICE_UNAVAILABLE, 2, 10),
-    Cause.SHARE: Turning(Code.RATE_LIMIT, 1, 5),
-    Cause.LANE: Turning(Code.RATE_LIMIT, 60, 300),
+SHED_SPECS: Final[Mapping[ShedReason, ShedSpec]] = {
+    ShedReason.CROWDED: ShedSpec(JourneyCode.SERVICE_UNAVAILABLE, 1, 5),
+    ShedReason.BODIES: ShedSpec(JourneyCode.SERVICE_UNAVAILABLE, 1, 5),
+    ShedReason.COMMITS: ShedSpec(JourneyCode.SERVICE_UNAVAILABLE, 2, 10),
+    ShedReason.MEMORY: ShedSpec(JourneyCode.SERVICE_UNAVAILABLE, 2, 10),
+    ShedReason.SHARE: ShedSpec(JourneyCode.RATE_LIMIT, 1, 5),
+    ShedReason.LANE: ShedSpec(JourneyCode.RATE_LIMIT, 60, 300),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class Limits:
     """What is never exceeded, and the patience that the allowance is learned for."""
 
     patience_s: float = 3.0
@@ -79,7 +79,7 @@ class Bounds:
     connections: int = 900
 
 
-class Pressure(msgspec.Struct, frozen=True, gc=False):
+class CurrentLoad(msgspec.Struct, frozen=True, gc=False):
     """What is under way: let in and not answered yet, and what the gauges of the process say.
 
     `complete` and `cost` are of the posts whose bodies are here, `arriving_cost` of all others.
@@ -95,7 +95,7 @@ class Pressure(msgspec.Struct, frozen=True, gc=False):
     resident_bytes: int
 
 
-class Allowance(msgspec.Struct, frozen=True, gc=False):
+class AdaptiveLimit(msgspec.Struct, frozen=True, gc=False):
     """How much may be under way (cost, in bytes), learned from how long answers took."""
 
     cost: float = _INITIAL
@@ -103,16 +103,16 @@ class Allowance(msgspec.Struct, frozen=True, gc=False):
 
     def answered(
         self, *, cost: int, began: float, took_s: float, under_way: float, now: float, patience_s: float
-    ) -> "Allowance":
+    ) -> "AdaptiveLimit":
         """Learn from one answer: a late one cuts, a timely one adds where the allowance was in use.
 
         One cut for each round: those that came in before a cut say nothing of what it brought.
         """
         if took_s > patience_s:
-            return Allowance(max(_LEAST, self.cost * _CUT), now) if began > self.cut_at else self
+            return AdaptiveLimit(max(_LEAST, self.cost * _CUT), now) if began > self.cut_at else self
         if under_way < self.cost / 2:
             return self  # nobody was kept out: this answer says nothing of a larger allowance
-        return Allowance(min(_MOST, self.cost + _STEP * cost / self.cost), self.cut_at)
+        return AdaptiveLimit(min(_MOST, self.cost + _STEP * cost / self.cost), self.cut_at)
 
 
 def cost_of(told: int | None) -> int:
@@ -125,7 +125,7 @@ def reserve_of(told: int | None) -> int:
     return RESERVE if told is None else min(told, RESERVE)
 
 
-def counted_cost(cost: int, arriving_cost: int, allowance: Allowance) -> float:
+def counted_cost(cost: int, arriving_cost: int, allowance: AdaptiveLimit) -> float:
     """Return what counts against the allowance.
 
     Bodies that still arrive count for half of it at most: senders that stall must not keep all others out.
@@ -133,7 +133,7 @@ def counted_cost(cost: int, arriving_cost: int, allowance: Allowance) -> float:
     return cost + min(arriving_cost, allowance.cost / 2)
 
 
-def over_share(held: int, requests: int, arriving: int, bounds: Bounds) -> bool:
+def over_share(held: int, requests: int, arriving: int, bounds: Limits) -> bool:
     """Tell whether one owner uses more than its share, by bytes or by bodies that still arrive.
 
     The only request of an owner is always within it: a share may be smaller than one body.
@@ -143,7 +143,9 @@ def over_share(held: int, requests: int, arriving: int, bounds: Bounds) -> bool:
     return held > bounds.body_bytes // SHARES or arriving > bounds.connections // SHARES
 
 
-def turned_away(pressure: Pressure, allowance: Allowance, told: int | None, bounds: Bounds) -> Cause | None:
+def shed_reason(
+    pressure: CurrentLoad, allowance: AdaptiveLimit, told: int | None, bounds: Limits
+) -> ShedReason | None:
     """Return why a post must not come in now, or None.
 
     A lone post always comes in: whatever the gauges say, only by trying are they found to be out of date,
@@ -152,18 +154,18 @@ def turned_away(pressure: Pressure, allowance: Allowance, told: int | None, boun
     if pressure.posts == 0:
         return None
     if pressure.body_bytes + reserve_of(told) > bounds.body_bytes:
-        return Cause.BODIES
+        return ShedReason.BODIES
     if pressure.resident_bytes > bounds.resident_bytes:
-        return Cause.MEMORY
+        return ShedReason.MEMORY
     if pressure.waiting_events > bounds.waiting_events or pressure.oldest_s > bounds.oldest_s:
-        return Cause.COMMITS
+        return ShedReason.COMMITS
     under_way = counted_cost(pressure.cost, pressure.arriving_cost, allowance)
     if pressure.complete >= _FEW and under_way + cost_of(told) > allowance.cost:
-        return Cause.CROWDED
+        return ShedReason.CROWDED
     return None
 
 
-def too_long_a_wait(waited: timedelta, max_age: timedelta) -> bool:
+def backlog_too_old(waited: timedelta, max_age: timedelta) -> bool:
     """Tell whether what comes now might grow too old in a queue whose front has waited for so long.
 
     It will wait about as long, and some of it is older than a moment when it comes: hence three quarters.
@@ -171,7 +173,7 @@ def too_long_a_wait(waited: timedelta, max_age: timedelta) -> bool:
     return waited > max_age * 0.75
 
 
-def retry_after(cause: Cause, jitter: float) -> int:
+def retry_after(cause: ShedReason, jitter: float) -> int:
     """Return whole seconds for `Retry-After`, spread over the cause's span; `jitter` is in [0, 1)."""
-    span = TURNINGS[cause]
+    span = SHED_SPECS[cause]
     return span.soonest_s + int(jitter * (span.latest_s - span.soonest_s + 1))

@@ -13,7 +13,7 @@ START: Final = bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ChainRow:
     """One row: its number in the chain, its members as the database writes them, and both hashes."""
 
     number: int | None
@@ -24,7 +24,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class ChainHead:
     """The chain holds: how many rows it has, and the hash of the last one."""
 
     rows: int
@@ -32,30 +32,32 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class ChainBroken:
     """The first row at which the chain does not hold, and why, in a sentence."""
 
     id: int
     sentence: str
 
 
-def words(members: Iterable[str | None]) -> str:
+def hashed_text(members: Iterable[str | None]) -> str:
     """Return a row as it is hashed: each member with its length in bytes before it, `-` for none."""
     return "".join("-" if one is None else f"{len(one.encode())}:{one}" for one in members)
 
 
-def verify(links: Iterable[Link], begun: Head | None = None) -> Head | Broken:
+def verify(links: Iterable[ChainRow], begun: ChainHead | None = None) -> ChainHead | ChainBroken:
     """Follow the chain in the order of its numbers; `begun` is where an earlier part of it ended."""
     rows, last = (0, START) if begun is None else (begun.rows, begun.hash)
     for link in links:
         if link.number is None or link.hash is None or link.prev_hash is None:
-            return Broken(link.id, "It was never linked: the database's own trigger did not see it come in.")
+            return ChainBroken(
+                link.id, "It was never linked: the database's own trigger did not see it come in."
+            )
         if link.number != rows + 1:
             missing = f"{rows + 1}" if link.number == rows + 2 else f"{rows + 1} to {link.number - 1}"
-            return Broken(link.id, f"It is number {link.number}; before it, {missing} is missing.")
+            return ChainBroken(link.id, f"It is number {link.number}; before it, {missing} is missing.")
         if link.prev_hash != last:
-            return Broken(link.id, "It does not follow the row before it.")
-        if hashlib.sha256(link.prev_hash + words(link.members).encode()).digest() != link.hash:
-            return Broken(link.id, "It is not what was written: its hash is another.")
+            return ChainBroken(link.id, "It does not follow the row before it.")
+        if hashlib.sha256(link.prev_hash + hashed_text(link.members).encode()).digest() != link.hash:
+            return ChainBroken(link.id, "It is not what was written: its hash is another.")
         rows, last = link.number, link.hash
-    return Head(rows, last)
+    return ChainHead(rows, last)

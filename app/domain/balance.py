@@ -13,7 +13,7 @@ from enum import StrEnum
 from app.domain.ids import DestinationNumber
 
 
-class Kind(StrEnum):
+class MismatchKind(StrEnum):
     """What does not add up."""
 
     STATE_MISSING = "state_missing"  # a batch without a state: nothing sends it
@@ -36,14 +36,14 @@ class Kind(StrEnum):
 class Mismatch:
     """Something that does not add up, and for how many events. `day` is None where it is not of one day."""
 
-    kind: Kind
+    kind: MismatchKind
     destination: DestinationNumber
     day: date | None
     events: int
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class BatchBalance:
     """What is stored of one batch id on one day. `places` is None without a batch, or with a torn one."""
 
     destination: DestinationNumber
@@ -61,44 +61,44 @@ class Batch:
         return self.places if self.places is not None else self.events + self.exceptions
 
 
-def judge_batch(batch: Batch) -> tuple[Kind, int] | None:
+def check_batch(batch: BatchBalance) -> tuple[MismatchKind, int] | None:
     """Return what does not add up in one batch, and for how many events."""
     if not batch.has_batch and not batch.states:
-        return Kind.EXCEPTION_WITHOUT_BATCH, batch.exceptions
+        return MismatchKind.EXCEPTION_WITHOUT_BATCH, batch.exceptions
     if not batch.states:
-        return Kind.STATE_MISSING, batch.accepted
+        return MismatchKind.STATE_MISSING, batch.accepted
     if not batch.has_batch:
-        return Kind.BATCH_MISSING, batch.accepted
+        return MismatchKind.BATCH_MISSING, batch.accepted
     if batch.ids > 1:
-        return Kind.TWIN, batch.accepted
+        return MismatchKind.TWIN, batch.accepted
     if batch.places is None:
-        return Kind.UNREADABLE, batch.events
+        return MismatchKind.UNREADABLE, batch.events
     # Once a batch was sent, what leaves it goes on being counted by its state.
     most = batch.places if batch.fate == "sent" else batch.places - batch.exceptions
     least = batch.places - batch.exceptions
     if not least <= batch.events <= most:
-        return Kind.BATCH_COUNT, max(least - batch.events, batch.events - most)
+        return MismatchKind.BATCH_COUNT, max(least - batch.events, batch.events - most)
     return None
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class BalanceTotals:
     """The counts of one destination beside what is stored of it, read in one snapshot.
 
     `is_complete` tells that nothing it ever accepted has been dropped with its day.
     """
 
-    counted: Mapping[Kind, int]
-    stored: Mapping[Kind, int]
+    counted: Mapping[MismatchKind, int]
+    stored: Mapping[MismatchKind, int]
     is_complete: bool
 
 
 # Of what waits everything is there, however old; of what is final the days that were dropped are missing.
-_EXACT = (Kind.WAITING, Kind.RETRYING)
-_FINAL = (Kind.DEAD, Kind.EXPIRED, Kind.ERASED)
+_EXACT = (MismatchKind.WAITING, MismatchKind.RETRYING)
+_FINAL = (MismatchKind.DEAD, MismatchKind.EXPIRED, MismatchKind.ERASED)
 
 
-def judge_totals(totals: Totals) -> Iterator[tuple[Kind, int]]:
+def check_totals(totals: BalanceTotals) -> Iterator[tuple[MismatchKind, int]]:
     """Yield which sums of a destination are wrong, and by how many events."""
     for kind in (*_EXACT, *_FINAL):
         off = totals.counted[kind] - totals.stored[kind]
@@ -106,7 +106,7 @@ def judge_totals(totals: Totals) -> Iterator[tuple[Kind, int]]:
             yield kind, abs(off)
 
 
-def judge_accepted(stored: int, *, before: int, after: int) -> int:
+def check_accepted(stored: int, *, before: int, after: int) -> int:
     """Return by how many events the count of what a day accepted is wrong.
 
     The count was read before and after its batches were: what was accepted meanwhile may be among them.
@@ -114,14 +114,14 @@ def judge_accepted(stored: int, *, before: int, after: int) -> int:
     return max(before - stored, stored - after, 0)
 
 
-def judge_keys(
+def check_keys(
     expected: Mapping[bytes, tuple[int, int]], found: Mapping[bytes, tuple[int, int]]
-) -> Sequence[tuple[Kind, int]]:
+) -> Sequence[tuple[MismatchKind, int]]:
     """Return for each key of the ledger that is missing or names another (batch, place): kind and batch."""
     wrong = []
     for key, place in expected.items():
         if key not in found:
-            wrong.append((Kind.LEDGER_MISSING, place[0]))
+            wrong.append((MismatchKind.LEDGER_MISSING, place[0]))
         elif found[key] != place:
-            wrong.append((Kind.LEDGER_ELSEWHERE, place[0]))
+            wrong.append((MismatchKind.LEDGER_ELSEWHERE, place[0]))
     return wrong

@@ -14,7 +14,7 @@ MAX_BYTES = 1_000_000 - 64 - MAX_EVENTS
 _YEAR_9999_MS = 253_370_764_800_000
 
 
-class Shape(msgspec.Struct, array_like=True, frozen=True):
+class EventMetadata(msgspec.Struct, array_like=True, frozen=True):
     """What may be said of a stored event for as long as its partition lives: ids and kinds, never values."""
 
     place: Annotated[int, msgspec.Meta(ge=0, lt=MAX_EVENTS)]
@@ -38,7 +38,7 @@ def _at(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-class Packed(msgspec.Struct, frozen=True):
+class PackedBatch(msgspec.Struct, frozen=True):
     """A parcel ready to be sealed: `content` is the compressed list of (place, body)."""
 
     content: bytes
@@ -52,14 +52,14 @@ class Packed(msgspec.Struct, frozen=True):
 
 
 _content = msgspec.msgpack.Decoder(list[tuple[int, bytes]])
-_shapes = msgspec.msgpack.Decoder(list[Shape])
+_shapes = msgspec.msgpack.Decoder(list[EventMetadata])
 _encoder = msgspec.msgpack.Encoder()
 # Up to so many bytes of shapes (two events or three) a table of their letters saves few bytes and takes 3 µs.
 _LITTLE = 320
 _MAX_PLAIN = 64 * 1024 * 1024  # far above any parcel; bounds what a torn row could ask for
 
 
-def pack(bodies: Sequence[bytes], shapes: Sequence[Shape]) -> Packed:
+def pack(bodies: Sequence[bytes], shapes: Sequence[EventMetadata]) -> PackedBatch:
     """Return the parcel of these conversions; both sequences are in the same order.
 
     `bodies` are finished Amazon events as UTF-8 JSON; they are kept to the byte.
@@ -68,7 +68,7 @@ def pack(bodies: Sequence[bytes], shapes: Sequence[Shape]) -> Packed:
     placed = [(shape.place, body) for shape, body in zip(shapes, bodies, strict=True)]
     times = [shape.event_at_ms for shape in shapes]
     written = _encoder.encode(shapes)
-    return Packed(
+    return PackedBatch(
         content=_zstd.compress(_encoder.encode(placed)),
         shapes=(_zstd.compress_little if len(written) <= _LITTLE else _zstd.compress)(written),
         events=len(bodies),
@@ -88,7 +88,7 @@ def unpack_content(content: bytes) -> dict[int, bytes]:
     return dict(_content.decode(_expand(content)))
 
 
-def read_shapes(packed: bytes | None) -> list[Shape] | None:
+def read_shapes(packed: bytes | None) -> list[EventMetadata] | None:
     """Return the shapes of a batch in order of place; None where the value is missing or damaged."""
     try:
         return None if packed is None else _shapes.decode(_expand(packed))

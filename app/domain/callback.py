@@ -21,7 +21,7 @@ SECRET_BYTES: Final = range(24, 65)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class FinalState:
     """One event's final state: ids, words and a time, nothing of a person's."""
 
     event_id: str
@@ -34,19 +34,19 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Acknowledged:
     """The journey engine answered 2xx: it has the notice."""
 
 
 @dataclass(frozen=True, slots=True)
-class NotTaken:
+class NotAcknowledged:
     """It did not; `why` is a word or a status, `retry_after` in seconds where it asked for a pause."""
 
     why: str
     retry_after: float | None = None
 
 
-def render(events: Sequence[Told], *, made_at: datetime) -> bytes:
+def render(events: Sequence[FinalState], *, made_at: datetime) -> bytes:
     """Return a notice's body: the same bytes for the same events, however often it is tried."""
     return msgspec.json.encode({"type": TYPE, "timestamp": made_at, "data": {"events": events}})
 

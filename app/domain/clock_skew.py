@@ -4,7 +4,7 @@ MOST_SKEW_S = 30.0  # a process further off is not ready, though it judges by th
 NOTICED_S = 1.0  # what was judged by a clock this far off is judged again
 
 
-def adjusted(offset: float, *, database: float, before: float, after: float) -> float:
+def adjusted_offset(offset: float, *, database: float, before: float, after: float) -> float:
     """Return what to add to our clock to read the database's, after one reading of both.
 
     The database read its clock between our readings `before` and `after`. What lies between them is delay,

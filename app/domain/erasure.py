@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from app.domain.conversion.countries import COUNTRIES
-from app.domain.identity import MATCH_KEYS, Key, Profile, match_key
+from app.domain.identity import MATCH_KEYS, MatchKey, Profile, match_key
 
 HASH: Final = "hash"
 # What one person has for themselves. A name, a city or a postal code is many people's, so it finds nobody.
@@ -17,7 +17,7 @@ _RULES: Final = {rule.field: rule for rule in MATCH_KEYS}
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ErasureKeys:
     """Values that a match key of the person may have, hashed where Amazon wants them hashed."""
 
     values: frozenset[str] = field(repr=False)
@@ -34,7 +34,7 @@ class _Body(msgspec.Struct):
 _bodies = msgspec.json.Decoder(_Body)
 
 
-def wanted(said: Mapping[str, str]) -> Wanted:
+def erasure_keys(said: Mapping[str, str]) -> ErasureKeys:
     """Return what to look for. `said` maps fields of FINDING, or `hash`, to values in clear or hashed.
 
     A phone number without its country may be anybody's country's: all of them are tried.
@@ -49,11 +49,11 @@ def wanted(said: Mapping[str, str]) -> Wanted:
         for country in sorted(COUNTRIES) if name == "phone" else ["US"]:
             for profile in Profile:
                 key = match_key(profile, rule, text, country=country)
-                if isinstance(key, Key):
+                if isinstance(key, MatchKey):
                     values.add(key.value)
-    return Wanted(frozenset(values))
+    return ErasureKeys(frozenset(values))
 
 
-def carries(body: bytes, looked_for: frozenset[str]) -> bool:
+def carries_key(body: bytes, looked_for: frozenset[str]) -> bool:
     """Tell whether a conversion carries one of these values as a match key."""
     return any(not looked_for.isdisjoint(key.values) for key in _bodies.decode(body).matchKeys)

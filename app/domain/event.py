@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from app.domain import strict_json
-from app.domain.outcomes.reasons import REASONS, Code
+from app.domain.outcomes.reasons import REASONS, JourneyCode
 
 MAX_EVENTS: Final = 5000
 MAX_EVENT_ID_LENGTH: Final = 256
@@ -55,7 +55,7 @@ class Rejection:
     basis: str | None = None
 
     @property
-    def code(self) -> Code:
+    def code(self) -> JourneyCode:
         """The journey's code for the reason."""
         return REASONS[self.reason].code
 
@@ -105,7 +105,7 @@ def read_lines(
     read: list[Read] = []
     for index, (number, line) in enumerate(lines):
         value = strict_json.parse(line)
-        if isinstance(value, strict_json.Malformed):
+        if isinstance(value, strict_json.MalformedJson):
             sentence = strict_json.SENTENCES[value.why].replace("The body", "The line")
             read.append(Rejection("malformed_line", None, None, f"Line {number}: {sentence}", None))
         else:
@@ -143,7 +143,7 @@ def _read_one(
     default_mapping: str | None,
 ) -> Read:
     event_id = content.get("event_id")
-    if event_id is not None and (refused := judge_event_id(event_id)):
+    if event_id is not None and (refused := check_event_id(event_id)):
         return refused
     destination_id = _routed("destination_id", content, envelope, default_destination)
     mapping_id = _routed("mapping_id", content, envelope, default_mapping)
@@ -165,7 +165,7 @@ def _routed(name: str, content: dict[str, Any], envelope: tuple[dict[str, Any], 
     return default
 
 
-def judge_event_id(event_id: Any) -> Rejection | None:
+def check_event_id(event_id: Any) -> Rejection | None:
     """Say why a caller's id cannot be an event's id, or None where it can."""
     if type(event_id) is not str:
         return Rejection("event_id_invalid", "event_id", None, "event_id is not a text.", None)

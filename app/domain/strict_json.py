@@ -19,7 +19,7 @@ MAX_NUMBER_LENGTH: Final = 4300  # CPython's own limit on the digits of an int; 
 
 
 @dataclass(frozen=True, slots=True)
-class Malformed:
+class MalformedJson:
     """Why a body has no reading: a stable word and, where known, at which byte. Never a value."""
 
     why: str
@@ -71,47 +71,47 @@ _AT_BYTE: Final = re.compile(r"\(byte (\d+)\)$")
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | Malformed:
+def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:
     """Read a body as JSON, or say in one word why it has no single reading.
 
     The result holds only dict, list, str, int, Decimal, bool and None; `Malformed` is never part of a value.
     Linear in the length of the body. `max_depth` counts nested arrays and objects, the outermost being one.
     """
     if body.startswith(_BYTE_ORDER_MARKS):
-        return Malformed("byte_order_mark", 0)
+        return MalformedJson("byte_order_mark", 0)
     try:
         value = _DECODER.decode(body)
     except _NumberOutOfRangeError:
-        return Malformed("number_out_of_range")
+        return MalformedJson("number_out_of_range")
     except msgspec.ValidationError:  # the one thing the decoder validates by itself is an integer's length
-        return Malformed("number_out_of_range")
+        return MalformedJson("number_out_of_range")
     except msgspec.DecodeError as error:
         return _not_json(body, str(error))
     except UnicodeDecodeError:
-        return Malformed("not_utf8")
+        return MalformedJson("not_utf8")
     except RecursionError:
-        return Malformed("too_deep")
+        return MalformedJson("too_deep")
 
     if _deeper_than(max_depth, value, body):
-        return Malformed("too_deep")
+        return MalformedJson("too_deep")
     if _names_a_key_twice(value, body):
-        return Malformed("duplicate_key")
+        return MalformedJson("duplicate_key")
     # The decoder refuses a raw NUL; only the escape gets through.
     if b"\\u0000" in body and _holds_nul(value):
-        return Malformed("nul_character")
+        return MalformedJson("nul_character")
     return value
 
 
-def _not_json(body: bytes, message: str) -> Malformed:
+def _not_json(body: bytes, message: str) -> MalformedJson:
     where = _AT_BYTE.search(message)
     offset = int(where.group(1)) if where else None
     if "surrogate" in message or (offset is None and _SURROGATE_ESCAPE.search(body)):
-        return Malformed("lone_surrogate", offset)
+        return MalformedJson("lone_surrogate", offset)
     try:
         body.decode()
     except UnicodeDecodeError as error:
-        return Malformed("not_utf8", error.start)
-    return Malformed("not_json", offset)
+        return MalformedJson("not_utf8", error.start)
+    return MalformedJson("not_json", offset)
 
 
 def _deeper_than(limit: int, value: Any, body: bytes) -> bool:

@@ -14,7 +14,7 @@ from app.store import counts, ledger
 At = tuple[int, int]  # a place in a flush: (post, event)
 
 
-class Verdict(StrEnum):
+class DedupVerdict(StrEnum):
     """What the ledger says of a candidate."""
 
     ACCEPTED = "accepted"
@@ -25,7 +25,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(slots=True, repr=False)
-class Flush:
+class FlushBatch:
     """One transaction: the judged events of its posts, and what became of them."""
 
     posts_judged: Sequence[list[Judged]]
@@ -34,10 +34,10 @@ class Flush:
     destinations: Sequence[Sequence[DestinationNumber | None]] = ()
     # Posts whose events wait behind what is live.
     low: frozenset[int] = frozenset()
-    verdicts: list[list[Verdict | None]] = field(init=False)
+    verdicts: list[list[DedupVerdict | None]] = field(init=False)
     waiting: dict[LaneId, int] = field(default_factory=dict)
     pinned: dict[tuple[AdvertiserId, str], str] = field(default_factory=dict)
-    found: dict[bytes, ledger.Found] = field(default_factory=dict)
+    found: dict[bytes, ledger.LedgerRow] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.verdicts = [[None] * len(judged) for judged in self.posts_judged]
@@ -49,7 +49,7 @@ class Flush:
                 if type(one) is Candidate:
                     yield (nth, index), one
 
-    def verdicts_of(self, nth: int) -> list[Verdict | None]:
+    def verdicts_of(self, nth: int) -> list[DedupVerdict | None]:
         """Return the verdicts on one post's events, None for those that were no candidates."""
         return self.verdicts[nth]
 
@@ -59,12 +59,12 @@ class Flush:
             lane = candidate.target.lane
             self.waiting[lane] = self.waiting.get(lane, 0) + 1
 
-    def give(self, at: At, verdict: Verdict) -> None:
+    def give(self, at: At, verdict: DedupVerdict) -> None:
         """Note the verdict on one candidate."""
         self.verdicts[at[0]][at[1]] = verdict
 
 
-def firsts_of(flush: Flush) -> tuple[list[tuple[At, Candidate]], list[tuple[At, Candidate, At]]]:
+def split_duplicates(flush: FlushBatch) -> tuple[list[tuple[At, Candidate]], list[tuple[At, Candidate, At]]]:
     """Part the candidates into the first of each key and those that follow one within the flush."""
     holders: dict[bytes, At] = {}
     firsts, followers = [], []
@@ -81,21 +81,21 @@ def firsts_of(flush: Flush) -> tuple[list[tuple[At, Candidate]], list[tuple[At, 
     return firsts, followers
 
 
-def follow(flush: Flush, followers: Sequence[tuple[At, Candidate, At]]) -> None:
+def resolve_followers(flush: FlushBatch, followers: Sequence[tuple[At, Candidate, At]]) -> None:
     """Give followers their verdict: by their leader's content when it won, else by what it lost to."""
     for at, candidate, (nth, index) in followers:
         leader = flush.posts_judged[nth][index]
         assert isinstance(leader, Candidate)
-        if flush.verdicts[nth][index] is Verdict.ACCEPTED:
+        if flush.verdicts[nth][index] is DedupVerdict.ACCEPTED:
             same = leader.content == candidate.content
         else:
             # Nothing of a follower was written: with no row under its keys it must not count as accepted.
-            same = verdict_of(candidate, flush.found) is Verdict.DUPLICATE
-        flush.give(at, Verdict.DUPLICATE if same else Verdict.CONFLICT)
+            same = verdict_of(candidate, flush.found) is DedupVerdict.DUPLICATE
+        flush.give(at, DedupVerdict.DUPLICATE if same else DedupVerdict.CONFLICT)
 
 
 def mapped_duplicates(
-    flush: Flush,
+    flush: FlushBatch,
     firsts: Sequence[tuple[At, Candidate]],
     followers: Sequence[tuple[At, Candidate, At]],
     stored: Mapping[At, tuple[ParcelId, int]],
@@ -110,7 +110,7 @@ def mapped_duplicates(
     made = []
     leaders = {at: leader for at, _, leader in followers}
     for at, candidate in chain(firsts, ((at, one) for at, one, _ in followers)):
-        if len(candidate.keys) == 1 or flush.verdicts[at[0]][at[1]] is not Verdict.DUPLICATE:
+        if len(candidate.keys) == 1 or flush.verdicts[at[0]][at[1]] is not DedupVerdict.DUPLICATE:
             continue
         event, amazon = candidate.keys
         if event in flush.found:
@@ -127,27 +127,27 @@ def mapped_duplicates(
     return made
 
 
-def verdict_of(candidate: Candidate, found: dict[bytes, ledger.Found]) -> Verdict:
+def verdict_of(candidate: Candidate, found: dict[bytes, ledger.LedgerRow]) -> DedupVerdict:
     """Judge a candidate by what stands under its keys: nothing, the same content, or other content."""
     held = [found[key] for key in candidate.keys if key in found]
     if not held:
-        return Verdict.ACCEPTED
+        return DedupVerdict.ACCEPTED
     same = all(one.content == candidate.content for one in held)
-    return Verdict.DUPLICATE if same else Verdict.CONFLICT
+    return DedupVerdict.DUPLICATE if same else DedupVerdict.CONFLICT
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class FlushCounts:
     """What a flush moves: counts, rejections by code and reason, consent stops by reason and basis."""
 
-    deltas: dict[DestinationNumber, counts.Taken]
+    deltas: dict[DestinationNumber, counts.IngestCounts]
     rejected: Counter[tuple[DestinationNumber, str, str]]
     stopped: Counter[tuple[DestinationNumber, str, str]]
 
 
-def counted(flush: Flush) -> Counted:
+def count_results(flush: FlushBatch) -> FlushCounts:
     """Count every verdict, and every rejection that has a destination to be counted under."""
-    made = Counted({}, Counter(), Counter())
+    made = FlushCounts({}, Counter(), Counter())
     # One step a destination and verdict of the whole flush, not one an event or post.
     owners = chain.from_iterable(flush.destinations)
     for (number, verdict), events in Counter(
@@ -155,13 +155,13 @@ def counted(flush: Flush) -> Counted:
     ).items():
         if number is None:
             continue
-        delta = made.deltas.setdefault(number, counts.Taken())
+        delta = made.deltas.setdefault(number, counts.IngestCounts())
         match verdict:
-            case Verdict.ACCEPTED:
+            case DedupVerdict.ACCEPTED:
                 delta.accepted += events
-            case Verdict.DUPLICATE:
+            case DedupVerdict.DUPLICATE:
                 delta.duplicates += events
-            case Verdict.CONFLICT:
+            case DedupVerdict.CONFLICT:
                 delta.rejected += events
                 made.rejected[number, "BAD_REQUEST", "event_id_conflict"] += events
             case None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.conversion.convert import Rules
-from app.domain.conversion.fast_path import Straight, compile_straight
+from app.domain.conversion.fast_path import Straight, compile_fast_path
 from app.domain.destination import Region, State
 from app.domain.identity import Profile
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, LaneId, MappingId, MappingNumber
@@ -33,7 +33,7 @@ class PublishedMapping:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class CachedDestination:
     """A destination at one configuration version, ready to judge events."""
 
     id: DestinationId
@@ -57,15 +57,15 @@ class AgeLimits:
     warned: timedelta = timedelta(days=7)
 
 
-class Targets:
+class DestinationCache:
     """Keeps targets by id; the flush compares versions in its transaction, so that none is ever stale."""
 
     def __init__(self, ages: AgeLimits, consent: ConsentSettings) -> None:
         self._ages = ages
         self._consent = consent
-        self._known: dict[DestinationId, Target] = {}
+        self._known: dict[DestinationId, CachedDestination] = {}
 
-    def known(self, destination: DestinationId) -> Target | None:
+    def known(self, destination: DestinationId) -> CachedDestination | None:
         """Return what is known of a destination, or None: the flush will tell whether it exists."""
         return self._known.get(destination)
 
@@ -92,9 +92,9 @@ class Targets:
             if fresh.keys() - target.pins.keys():
                 self._known[destination] = _holding_to(target, {**target.pins, **fresh})
 
-    def _compile(self, row: store.TargetRow) -> Target:
+    def _compile(self, row: store.TargetRow) -> CachedDestination:
         mappings = {mapping.id: self._compile_mapping(row, mapping) for mapping in row.mappings}
-        return Target(
+        return CachedDestination(
             id=row.id,
             number=row.number,
             lane=row.lane,
@@ -129,11 +129,11 @@ class Targets:
             version=mapping.version or 0,
             compiled=compiled,
             rules=rules,
-            straight=None if compiled is None else compile_straight(compiled, rules),
+            straight=None if compiled is None else compile_fast_path(compiled, rules),
         )
 
 
-def _holding_to(target: Target, pins: Mapping[str, str]) -> Target:
+def _holding_to(target: CachedDestination, pins: Mapping[str, str]) -> CachedDestination:
     """Return a target whose mappings are judged by these names."""
     mappings = {id_: _held(mapping, pins) for id_, mapping in target.mappings.items()}
     taking = tuple(mapping for mapping in mappings.values() if mapping.compiled is not None)
@@ -142,7 +142,7 @@ def _holding_to(target: Target, pins: Mapping[str, str]) -> Target:
 
 def _held(mapping: PublishedMapping, pins: Mapping[str, str]) -> PublishedMapping:
     rules = replace(mapping.rules, pins=pins)
-    straight = None if mapping.compiled is None else compile_straight(mapping.compiled, rules)
+    straight = None if mapping.compiled is None else compile_fast_path(mapping.compiled, rules)
     return replace(mapping, rules=rules, straight=straight)
 
 

@@ -5,33 +5,33 @@ from datetime import datetime
 
 import msgspec
 
-from app.domain.conversion.convert import Conversion, Warned, convert
+from app.domain.conversion.convert import Conversion, EventWarning, convert
 from app.domain.destination import State
 from app.domain.event import Event, Rejection, content_digest, derived_event_id, execution_id_of
 from app.domain.ids import DestinationId, MappingId
 from app.domain.ledger_keys import amazon_key, event_key
-from app.ingest.destination_cache import PublishedMapping, Target
+from app.ingest.destination_cache import CachedDestination, PublishedMapping
 
 
 class Candidate(msgspec.Struct, frozen=True):
     """An event that the door would take. `keys` are its ledger keys: its own id, then a mapped Amazon id."""
 
-    target: Target
+    target: CachedDestination
     mapping: PublishedMapping
     conversion: Conversion
     content: bytes
     keys: tuple[bytes, ...]
-    warnings: tuple[Warned, ...]
+    warnings: tuple[EventWarning, ...]
     execution_id: str | None = None  # of the journey run
 
     __repr__ = object.__repr__  # holds what a person's event became
 
 
 Judged = Candidate | Rejection
-Find = Callable[[DestinationId], Target | None]
+Find = Callable[[DestinationId], CachedDestination | None]
 
 
-def judge(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Judged:
+def evaluate(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Judged:
     """Match one event to its mapping and convert it, or say why not."""
     matched = match_mapping(event, find)
     if isinstance(matched, Rejection):
@@ -53,11 +53,11 @@ def judge(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Judged:
         keys += (amazon_key(target.region, target.advertiser_id, conversion.amazon_event_id),)
     warnings = conversion.warnings
     if event.event_id is None:
-        warnings = (Warned("event_id_derived", "event_id"), *warnings)
+        warnings = (EventWarning("event_id_derived", "event_id"), *warnings)
     return Candidate(target, mapping, conversion, content, keys, warnings, execution_id_of(event.content))
 
 
-def match_mapping(event: Event, find: Find) -> tuple[Target, PublishedMapping] | Rejection:
+def match_mapping(event: Event, find: Find) -> tuple[CachedDestination, PublishedMapping] | Rejection:
     """Find the destination and the published mapping that an event is for."""
     target = find(DestinationId(event.destination_id))
     if target is None:
@@ -79,7 +79,9 @@ def match_mapping(event: Event, find: Find) -> tuple[Target, PublishedMapping] |
     return target, mapping
 
 
-def _only_mapping(event: Event, target: Target) -> tuple[Target, PublishedMapping] | Rejection:
+def _only_mapping(
+    event: Event, target: CachedDestination
+) -> tuple[CachedDestination, PublishedMapping] | Rejection:
     match target.taking:
         case [mapping]:
             return target, mapping

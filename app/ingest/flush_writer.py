@@ -9,7 +9,16 @@ from app import crypto
 from app.domain import batch as packing
 from app.domain.event import Rejection
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, ParcelId
-from app.ingest.dedup import At, Flush, Verdict, counted, firsts_of, follow, mapped_duplicates, verdict_of
+from app.ingest.dedup import (
+    At,
+    DedupVerdict,
+    FlushBatch,
+    count_results,
+    mapped_duplicates,
+    resolve_followers,
+    split_duplicates,
+    verdict_of,
+)
 from app.ingest.evaluate import Candidate
 from app.store import RoadConnection, batches, counts, event_attempts, ledger
 from app.store import flush as at_once
@@ -21,7 +30,7 @@ _IDS_AT_ONCE = 256
 CAUTIOUS_FLUSHES = 20
 
 
-class _Placed(msgspec.Struct, frozen=True):
+class _Positioned(msgspec.Struct, frozen=True):
     """A candidate that is first of its keys in this flush, with the place it has in a parcel if it wins."""
 
     at: At
@@ -33,7 +42,7 @@ class _Placed(msgspec.Struct, frozen=True):
     __repr__ = object.__repr__
 
 
-class Stores:
+class FlushWriter:
     """Writes flushes. `pepper` keys the content hash and never rotates; `writer` names our count rows."""
 
     def __init__(self, *, keys: crypto.Vault, pepper: bytes, writer: int) -> None:
@@ -47,7 +56,7 @@ class Stores:
     async def write_at_once(
         self,
         connection: asyncpg.Connection,
-        flush: Flush,
+        flush: FlushBatch,
         versions: Mapping[DestinationId, int | None],
     ) -> bool:
         """Write a flush in one round trip and a transaction of its own; return False where it cannot.
@@ -58,13 +67,13 @@ class Stores:
         if self._cautious:
             self._cautious -= 1
             return False
-        firsts, followers = firsts_of(flush)
+        firsts, followers = split_duplicates(flush)
         if not all(_is_usual(candidate) for _, candidate in firsts):
             return False
         for at, _ in firsts:
-            flush.give(at, Verdict.ACCEPTED)
-        follow(flush, followers)
-        moved = counted(flush)
+            flush.give(at, DedupVerdict.ACCEPTED)
+        resolve_followers(flush, followers)
+        moved = count_results(flush)
         if not firsts or moved.rejected:
             return False
         grouped = _grouped(await self._place(connection, firsts, flush.low))
@@ -80,27 +89,27 @@ class Stores:
             writer=self._writer,
             deltas=moved.deltas,
         )
-        if outcome is at_once.Outcome.HELD:
+        if outcome is at_once.FlushOutcome.HELD:
             self._cautious = CAUTIOUS_FLUSHES
-        if outcome is not at_once.Outcome.STORED:
+        if outcome is not at_once.FlushOutcome.STORED:
             return False
         flush.note_waiting(candidate for _, candidate in firsts)
         return True
 
-    async def write(self, connection: RoadConnection, flush: Flush) -> None:
+    async def write(self, connection: RoadConnection, flush: FlushBatch) -> None:
         """Write a flush inside the caller's transaction, which holds the flush lock."""
         await self._pin_names(connection, flush)
-        firsts, followers = firsts_of(flush)
-        won: list[_Placed] = []
+        firsts, followers = split_duplicates(flush)
+        won: list[_Positioned] = []
         if firsts:
             placed = await self._place(connection, firsts, flush.low)
             won = await self._claim(connection, flush, placed)
-        follow(flush, followers)
+        resolve_followers(flush, followers)
         if duplicates := mapped_duplicates(
             flush, firsts, followers, {one.at: (one.parcel, one.place) for one in won} if followers else {}
         ):
             await event_attempts.note_mapped_duplicates(connection, duplicates)
-        moved = counted(flush)
+        moved = count_results(flush)
         if won:
             made = [self._seal(parcel, members) for parcel, members in _grouped(won).items()]
             await batches.append(connection, made, writer=self._writer, deltas=moved.deltas)
@@ -110,18 +119,18 @@ class Stores:
         await counts.add_rejections(connection, self._writer, moved.rejected)
         await counts.add_consent_stops(connection, self._writer, moved.stopped)
 
-    async def read(self, connection: RoadConnection, flush: Flush) -> None:
+    async def read(self, connection: RoadConnection, flush: FlushBatch) -> None:
         """Fill in the verdicts that `write` would give, and write nothing."""
         await self._pin_names(connection, flush, dry=True)
-        firsts, followers = firsts_of(flush)
+        firsts, followers = split_duplicates(flush)
         keys = [key for _, candidate in firsts for key in candidate.keys]
         if keys:
             flush.found = await ledger.find(connection, flush.generation, keys)
         for at, candidate in firsts:
             flush.give(at, verdict_of(candidate, flush.found))
-        follow(flush, followers)
+        resolve_followers(flush, followers)
 
-    async def _pin_names(self, connection: RoadConnection, flush: Flush, *, dry: bool = False) -> None:
+    async def _pin_names(self, connection: RoadConnection, flush: FlushBatch, *, dry: bool = False) -> None:
         """Pin the names of event types that were read from events, and turn away those that differ (R12).
 
         A `dry` one pins nothing and turns away what would be.
@@ -155,9 +164,9 @@ class Stores:
         connection: RoadConnection,
         firsts: Sequence[tuple[At, Candidate]],
         low: frozenset[int],
-    ) -> list[_Placed]:
+    ) -> list[_Positioned]:
         """Give each candidate a parcel and a place, in order of arrival, parcels no larger than a request."""
-        placed: list[_Placed] = []
+        placed: list[_Positioned] = []
         # What is live and what is low never share a parcel: a parcel waits in one queue.
         filling: dict[tuple[DestinationNumber, bool], tuple[ParcelId, int, int]] = {}
         for at, candidate in firsts:
@@ -166,7 +175,7 @@ class Stores:
             parcel, events, total = filling.get(queue, (None, 0, 0))
             if parcel is None or events == packing.MAX_EVENTS or total + size > packing.MAX_BYTES:
                 parcel, events, total = await self._next_id(connection), 0, 0
-            placed.append(_Placed(at, candidate, parcel, events, is_low))
+            placed.append(_Positioned(at, candidate, parcel, events, is_low))
             filling[queue] = (parcel, events + 1, total + size)
         return placed
 
@@ -182,11 +191,11 @@ class Stores:
         return self._ids.pop()
 
     async def _claim(
-        self, connection: RoadConnection, flush: Flush, placed: Sequence[_Placed]
-    ) -> list[_Placed]:
+        self, connection: RoadConnection, flush: FlushBatch, placed: Sequence[_Positioned]
+    ) -> list[_Positioned]:
         """Enter the candidates in the ledger; those whose keys were all free have won."""
         entries = [
-            ledger.Entry(key, one.candidate.content, one.parcel, one.place)
+            ledger.LedgerEntry(key, one.candidate.content, one.parcel, one.place)
             for one in placed
             for key in one.candidate.keys
         ]
@@ -203,17 +212,17 @@ class Stores:
             for one in lost:
                 flush.give(one.at, verdict_of(one.candidate, flush.found))
         for one in won:
-            flush.give(one.at, Verdict.ACCEPTED)
+            flush.give(one.at, DedupVerdict.ACCEPTED)
         return won
 
-    def _seal(self, parcel: ParcelId, members: Sequence[_Placed]) -> batches.NewParcel:
+    def _seal(self, parcel: ParcelId, members: Sequence[_Positioned]) -> batches.NewParcel:
         packed = packing.pack([one.candidate.conversion.body for one in members], list(map(_shape, members)))
         data_key = crypto.new_data_key()
-        place = crypto.parcel_place(parcel)
+        place = crypto.batch_place(parcel)
         return batches.NewParcel(
             id=parcel,
             destination=members[0].candidate.target.number,
-            content=crypto.lock(data_key, packed.content, place=place),
+            content=crypto.encrypt(data_key, packed.content, place=place),
             shapes=packed.shapes,
             events=packed.events,
             size=packed.size,
@@ -224,10 +233,10 @@ class Stores:
         )
 
 
-def _shape(one: _Placed) -> packing.Shape:
+def _shape(one: _Positioned) -> packing.EventMetadata:
     candidate = one.candidate
     conversion = candidate.conversion
-    return packing.Shape(
+    return packing.EventMetadata(
         place=one.place,
         event_id=conversion.event_id,
         mapping=candidate.mapping.number,
@@ -241,9 +250,9 @@ def _shape(one: _Placed) -> packing.Shape:
     )
 
 
-def _grouped(placed: Sequence[_Placed]) -> dict[ParcelId, list[_Placed]]:
+def _grouped(placed: Sequence[_Positioned]) -> dict[ParcelId, list[_Positioned]]:
     """Return the members of each parcel, in order of place."""
-    grouped: dict[ParcelId, list[_Placed]] = {}
+    grouped: dict[ParcelId, list[_Positioned]] = {}
     for one in placed:
         grouped.setdefault(one.parcel, []).append(one)
     return grouped

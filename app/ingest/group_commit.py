@@ -8,14 +8,14 @@ import asyncpg
 
 from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
-from app.ingest.dedup import Flush, Verdict
-from app.ingest.destination_cache import Targets
-from app.ingest.evaluate import Judged, judge
-from app.ingest.flush_writer import Stores
+from app.ingest.dedup import DedupVerdict, FlushBatch
+from app.ingest.destination_cache import DestinationCache
+from app.ingest.evaluate import Judged, evaluate
+from app.ingest.flush_writer import FlushWriter
 from app.store import RoadConnection, flush_transaction
 from app.store import flush as at_once
 from app.store.clock import DatabaseClock
-from app.store.database_results import Outcomes
+from app.store.database_results import DatabaseResults
 from app.telemetry import Telemetry
 
 # Of these classes the transaction as a whole is at fault, never one of its posts: connection lost,
@@ -30,11 +30,11 @@ WORTH_IT = 24
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Answer:
+class PostResults:
     """One answer per event of a post, in its order: what was judged, and the verdict on a candidate."""
 
     judged: Sequence[Judged]
-    verdicts: Sequence[Verdict | None]
+    verdicts: Sequence[DedupVerdict | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class NotStored:
 
 
 @dataclass(slots=True, repr=False, eq=False)
-class Post:
+class PendingPost:
     """The events of one request on their way into a flush. Holds traits: lives as long as its request."""
 
     events: Sequence[Event | Rejection]
     allowed: frozenset[DestinationId] | None
-    answer: "asyncio.Future[Answer | NotStored]"
+    answer: "asyncio.Future[PostResults | NotStored]"
     judged: list[Judged] = field(default_factory=list)
     low: bool = False  # its events wait behind what is live
     offset: float = 0.0  # of the database's clock, by which they were judged
@@ -58,20 +58,20 @@ class Post:
     versions: dict[DestinationId, int | None] = field(default_factory=dict)
 
 
-class Flusher:
+class GroupCommit:
     """Gathers posts and writes them group by group, on one connection of its own."""
 
     def __init__(
         self,
         *,
         connect: Callable[[], Awaitable[asyncpg.Connection]],
-        targets: Targets,
-        stores: Stores,
+        targets: DestinationCache,
+        stores: FlushWriter,
         gather: float,
         clock: DatabaseClock,
         stored: Callable[[dict[LaneId, int]], None],
         telemetry: Telemetry,
-        outcomes: Outcomes,
+        outcomes: DatabaseResults,
         max_events: int = 5_000,
         max_waiting: int = 50_000,
     ) -> None:
@@ -85,7 +85,7 @@ class Flusher:
         self._outcomes = outcomes
         self._max_events = max_events
         self._max_waiting = max_waiting
-        self._queue: list[Post] = []
+        self._queue: list[PendingPost] = []
         self._waiting_events = 0
         self._arrived = asyncio.Event()
         self._worth_it = asyncio.Event()
@@ -98,7 +98,7 @@ class Flusher:
 
     async def store(
         self, events: Sequence[Event | Rejection], allowed: frozenset[DestinationId] | None, *, low: bool
-    ) -> Answer | NotStored:
+    ) -> PostResults | NotStored:
         """Judge and store the events of one request; returns after the commit that holds them.
 
         Cancelling the caller does not cancel the flush: what was gathered is written all the same.
@@ -107,7 +107,7 @@ class Flusher:
             return NotStored("closing")
         if self._waiting_events + len(events) > self._max_waiting:
             return NotStored("crowded")
-        post = Post(events, allowed, asyncio.get_running_loop().create_future(), low=low)
+        post = PendingPost(events, allowed, asyncio.get_running_loop().create_future(), low=low)
         self._judge(post)
         self._queue.append(post)
         self._waiting_events += len(events)
@@ -155,14 +155,14 @@ class Flusher:
         self._worth_it.set()
         self._arrived.set()
 
-    async def judge_freshly(self, connection: RoadConnection, post: Post) -> int:
+    async def judge_freshly(self, connection: RoadConnection, post: PendingPost) -> int:
         """Judge a post by the current version of everything it names; return the ledger's generation."""
         await self._clock.ensure(connection)
         self._judge(post)
         return await self._judge_stale_again(connection, [post])
 
-    def _take(self) -> list[Post]:
-        taken: list[Post] = []
+    def _take(self) -> list[PendingPost]:
+        taken: list[PendingPost] = []
         events = 0
         for post in self._queue:
             if taken and events + len(post.events) > self._max_events:
@@ -175,7 +175,7 @@ class Flusher:
             self._arrived.clear()
         return taken
 
-    def _judge(self, post: Post) -> None:
+    def _judge(self, post: PendingPost) -> None:
         """Judge every event of a post by the targets known now, and note the versions it was judged by."""
         now, post.offset = self._clock.now(), self._clock.offset
         named = {DestinationId(event.destination_id) for event in post.events if isinstance(event, Event)}
@@ -186,7 +186,7 @@ class Flusher:
         post.judged = [
             event
             if isinstance(event, Rejection)
-            else judge(event, known.get, pepper=self._stores.pepper, now=now)
+            else evaluate(event, known.get, pepper=self._stores.pepper, now=now)
             for event in post.events
         ]
         numbers: dict[str, DestinationNumber] = {one: target.number for one, target in known.items()}
@@ -194,7 +194,7 @@ class Flusher:
             numbers.get(event.destination_id) if isinstance(event, Event) else None for event in post.events
         ]
 
-    async def _flush(self, posts: Sequence[Post]) -> None:
+    async def _flush(self, posts: Sequence[PendingPost]) -> None:
         """Write one group and answer it; never raises, whatever the database does."""
         try:
             with self._telemetry.flush_seconds.time():
@@ -216,7 +216,7 @@ class Flusher:
         except Exception as error:  # the connection died, or a defect: nothing of the group is acknowledged
             await self._refuse(posts, error)
 
-    async def _write_with_retries(self, posts: Sequence[Post]) -> None:
+    async def _write_with_retries(self, posts: Sequence[PendingPost]) -> None:
         for _ in range(2):
             try:
                 await self._write(posts)
@@ -227,7 +227,7 @@ class Flusher:
                 return
         await self._write(posts)
 
-    async def _write(self, posts: Sequence[Post]) -> None:
+    async def _write(self, posts: Sequence[PendingPost]) -> None:
         connection = await self._connected()
         await self._clock.ensure(connection)
         for post in posts:
@@ -245,9 +245,11 @@ class Flusher:
             self._stored(flush.waiting)
         for nth, post in enumerate(posts):
             if not post.answer.done():
-                post.answer.set_result(Answer(flush.posts_judged[nth], flush.verdicts_of(nth)))
+                post.answer.set_result(PostResults(flush.posts_judged[nth], flush.verdicts_of(nth)))
 
-    async def _written_at_once(self, connection: asyncpg.Connection, posts: Sequence[Post]) -> Flush | None:
+    async def _written_at_once(
+        self, connection: asyncpg.Connection, posts: Sequence[PendingPost]
+    ) -> FlushBatch | None:
         """Write a group in one round trip, or return None, with nothing written."""
         versions = {one: seen for post in posts for one, seen in post.versions.items()}
         if (
@@ -270,14 +272,14 @@ class Flusher:
         self._may_write_at_once = False
         self._telemetry.failed("flush.not_at_once", error, level=30)
 
-    async def _judge_stale_again(self, connection: RoadConnection, posts: Sequence[Post]) -> int:
+    async def _judge_stale_again(self, connection: RoadConnection, posts: Sequence[PendingPost]) -> int:
         """Judge again what was judged by a version that is no longer the current one.
 
         What was published, paused or archived holds from its answer on, in every process; also what was
         refused is refused by the current version only. Returns the ledger's generation.
         """
         used = {destination for post in posts for destination in post.versions}
-        current = await flush_transaction.terms(connection, used)
+        current = await flush_transaction.preconditions(connection, used)
         stale = {one for one in used if current.versions.get(one) != self._targets.version(one)}
         if stale:
             await self._targets.refresh(connection, stale)
@@ -301,7 +303,7 @@ class Flusher:
             self._connection = connection
         return self._connection
 
-    async def _refuse(self, posts: Sequence[Post], error: Exception) -> None:
+    async def _refuse(self, posts: Sequence[PendingPost], error: Exception) -> None:
         self._telemetry.failed("flush.refused", error, level=30, posts=len(posts))
         self._outcomes.refused(error)
         self._telemetry.flushes.labels("refused").inc()
@@ -316,14 +318,14 @@ class Flusher:
             self._connection = None
 
 
-def _answer_all(posts: Sequence[Post], answer: NotStored) -> None:
+def _answer_all(posts: Sequence[PendingPost], answer: NotStored) -> None:
     for post in posts:
         if not post.answer.done():
             post.answer.set_result(answer)
 
 
-def _flush_of(posts: Sequence[Post], generation: int) -> Flush:
-    return Flush(
+def _flush_of(posts: Sequence[PendingPost], generation: int) -> FlushBatch:
+    return FlushBatch(
         # Copies: what a flush turns away by a name that it pins must not stay so where it is rolled back.
         [list(post.judged) for post in posts],
         generation,

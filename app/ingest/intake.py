@@ -11,28 +11,28 @@ import asyncpg
 import msgspec
 from msgspec import structs
 
-from app.domain.conversion.convert import Warned
+from app.domain.conversion.convert import EventWarning
 from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId
-from app.domain.observed.preview import preview, refusal
-from app.ingest.dedup import Flush, Verdict
-from app.ingest.destination_cache import Targets
+from app.domain.observed.preview import preview, rejection_view
+from app.ingest.dedup import DedupVerdict, FlushBatch
+from app.ingest.destination_cache import DestinationCache
 from app.ingest.evaluate import Candidate, Judged
-from app.ingest.flush_writer import Stores
-from app.ingest.group_commit import Answer, Flusher, NotStored, Post
+from app.ingest.flush_writer import FlushWriter
+from app.ingest.group_commit import GroupCommit, NotStored, PendingPost, PostResults
 from app.store.clock import DatabaseClock
 from app.store.errors import DRIVER_TROUBLE
 from app.telemetry import Telemetry
 
 
-class Result(msgspec.Struct, frozen=True):
+class EventResult(msgspec.Struct, frozen=True):
     """What the door says of one event: accepted, duplicate or rejected. Holds no value of the event's."""
 
     index: int
     event_id: str | None
     status: str
     rejection: Rejection | None = None
-    warnings: Sequence[Warned] = ()
+    warnings: Sequence[EventWarning] = ()
     preview: dict[str, Any] | None = None
 
 
@@ -42,13 +42,13 @@ class Intake:
     def __init__(
         self,
         *,
-        flusher: Flusher,
-        targets: Targets,
-        stores: Stores,
+        flusher: GroupCommit,
+        targets: DestinationCache,
+        stores: FlushWriter,
         pool: asyncpg.Pool,
         clock: DatabaseClock,
         telemetry: Telemetry,
-        observe: Callable[[Sequence[Event | Rejection], Answer], None] | None = None,
+        observe: Callable[[Sequence[Event | Rejection], PostResults], None] | None = None,
     ) -> None:
         self._observe = observe
         self._flusher = flusher
@@ -68,7 +68,7 @@ class Intake:
         *,
         allowed: frozenset[DestinationId] | None,
         low: bool = False,
-    ) -> list[Result] | NotStored:
+    ) -> list[EventResult] | NotStored:
         """Judge, convert and store these events; return one result for each, in order, once committed.
 
         `allowed` limits the caller to some destinations, None to none. What is `low` waits behind what is
@@ -84,7 +84,7 @@ class Intake:
             self._observe(events, answer)
         return results
 
-    def _count(self, results: Sequence[Result]) -> None:
+    def _count(self, results: Sequence[EventResult]) -> None:
         statuses = [result.status for result in results]
         for status, received in self._received.items():
             if number := statuses.count(status):
@@ -96,17 +96,17 @@ class Intake:
 
     async def rehearse(
         self, events: Sequence[Event | Rejection], *, allowed: frozenset[DestinationId] | None
-    ) -> list[Result] | NotStored:
+    ) -> list[EventResult] | NotStored:
         """Answer as `receive` would, with a preview of each event; nothing is stored (dry run)."""
-        post = Post(events, allowed, asyncio.get_running_loop().create_future())
+        post = PendingPost(events, allowed, asyncio.get_running_loop().create_future())
         try:
             async with self._pool.acquire() as connection, connection.transaction(readonly=True):
                 generation = await self._flusher.judge_freshly(connection, post)
-                flush = Flush([post.judged], generation, [post.destinations])
+                flush = FlushBatch([post.judged], generation, [post.destinations])
                 await self._stores.read(connection, flush)
         except DRIVER_TROUBLE:
             return NotStored("database")
-        results = _results(events, Answer(post.judged, flush.verdicts_of(0)))
+        results = _results(events, PostResults(post.judged, flush.verdicts_of(0)))
         now = self._clock.now()
         return [
             structs.replace(result, preview=_preview(event, judged, result, now))
@@ -127,22 +127,22 @@ class Intake:
         self._flusher.close()
 
 
-def _results(events: Sequence[Event | Rejection], answer: Answer) -> list[Result]:
+def _results(events: Sequence[Event | Rejection], answer: PostResults) -> list[EventResult]:
     assert len(events) == len(answer.judged) == len(answer.verdicts)
     return list(map(_result, count(), answer.judged, answer.verdicts))
 
 
-def _result(index: int, judged: Judged, verdict: Verdict | None) -> Result:
+def _result(index: int, judged: Judged, verdict: DedupVerdict | None) -> EventResult:
     if isinstance(judged, Rejection):
-        return Result(index, judged.event_id, "rejected", judged)
+        return EventResult(index, judged.event_id, "rejected", judged)
     event_id = judged.conversion.event_id
     match verdict:
-        case Verdict.ACCEPTED:
-            return Result(index, event_id, "accepted", warnings=judged.warnings)
-        case Verdict.DUPLICATE:
-            return Result(index, event_id, "duplicate", warnings=judged.warnings)
-        case Verdict.CONFLICT:
-            return Result(index, event_id, "rejected", _conflict(judged))
+        case DedupVerdict.ACCEPTED:
+            return EventResult(index, event_id, "accepted", warnings=judged.warnings)
+        case DedupVerdict.DUPLICATE:
+            return EventResult(index, event_id, "duplicate", warnings=judged.warnings)
+        case DedupVerdict.CONFLICT:
+            return EventResult(index, event_id, "rejected", _conflict(judged))
         case None:
             raise AssertionError("a candidate left the flush without a verdict")
 
@@ -158,9 +158,9 @@ def _conflict(candidate: Candidate) -> Rejection:
     )
 
 
-def _preview(event: Event | Rejection, judged: Judged, result: Result, now: datetime) -> dict[str, Any]:
+def _preview(event: Event | Rejection, judged: Judged, result: EventResult, now: datetime) -> dict[str, Any]:
     if result.rejection is not None:
-        return refusal(result.rejection)
+        return rejection_view(result.rejection)
     assert isinstance(event, Event)
     assert isinstance(judged, Candidate)
     assert judged.mapping.compiled is not None

@@ -10,7 +10,7 @@ from app.store.errors import DRIVER_TROUBLE
 from app.telemetry import Telemetry
 
 
-class Announcer:
+class Notifier:
     """Gathers what flushes stored and tells it in one notice; a lost notice costs one poll."""
 
     def __init__(self, *, pool: asyncpg.Pool, every: float, telemetry: Telemetry) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import asyncpg
 
-from app.domain.admission import too_long_a_wait
+from app.domain.admission import backlog_too_old
 from app.store import lanes
 from app.store.errors import DRIVER_TROUBLE
 from app.telemetry import Telemetry
@@ -14,7 +14,7 @@ from app.telemetry import Telemetry
 LOOK_EVERY_S = 30.0
 
 
-class Backlogs:
+class QueueAgeMonitor:
     """Looks at the front of every queue twice a minute; `late` is what was found last.
 
     `jitter` in [0, 1) keeps the looks of several processes apart.
@@ -38,7 +38,7 @@ class Backlogs:
         """Look once, at what is being sent; what is paused or parked waits on purpose."""
         async with self._pool.acquire() as connection:
             waits = await lanes.longest_waits(connection)
-        late = frozenset(one for one, wait in waits.items() if too_long_a_wait(wait, self._max_age))
+        late = frozenset(one for one, wait in waits.items() if backlog_too_old(wait, self._max_age))
         if late - self.late:
             self._telemetry.log("backlog.late", level=30, destinations=sorted(late - self.late)[:20])
         self.late = late

@@ -13,11 +13,11 @@ import asyncpg
 
 from app.domain.event import Event, Rejection
 from app.domain.ids import MappingNumber
-from app.domain.observed.schema_sample import Outline, outline
-from app.ingest.dedup import Verdict
+from app.domain.observed.schema_sample import Outline, take_sample
+from app.ingest.dedup import DedupVerdict
 from app.ingest.destination_cache import PublishedMapping
 from app.ingest.evaluate import Candidate
-from app.ingest.group_commit import Answer
+from app.ingest.group_commit import PostResults
 from app.store import schema_samples
 from app.store.errors import DRIVER_TROUBLE
 from app.telemetry import Telemetry
@@ -27,7 +27,7 @@ _TRIM_EVERY = 20
 
 
 @dataclass(slots=True)
-class Bucket:
+class SampleBudget:
     """How many may still be taken; fills up with time."""
 
     most: float
@@ -55,12 +55,12 @@ class _Mapping:
 
     version: int
     paths: tuple[str, ...]
-    bucket: Bucket
+    bucket: SampleBudget
     written: int = 0
 
 
 @dataclass(slots=True)
-class Sampler:
+class SchemaSampler:
     """Takes outlines of accepted events: the first thousand of a mapping, then ten a second.
 
     All mappings of a process share two thousand at first, then a hundred a second: some 70 µs each.
@@ -71,10 +71,10 @@ class Sampler:
     telemetry: Telemetry
     _mappings: dict[MappingNumber, _Mapping] = field(default_factory=dict)
     _seen: dict[MappingNumber, Counter[Outline]] = field(default_factory=dict)
-    _all: Bucket = field(default_factory=lambda: Bucket(2_000, 100, 0.0, 2_000))
+    _all: SampleBudget = field(default_factory=lambda: SampleBudget(2_000, 100, 0.0, 2_000))
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def observe(self, events: Sequence[Event | Rejection], answer: Answer) -> None:
+    def observe(self, events: Sequence[Event | Rejection], answer: PostResults) -> None:
         """Take the outlines of the accepted ones, as far as the buckets last."""
         now = self.monotonic()
         if not self._all.any(now):
@@ -82,7 +82,7 @@ class Sampler:
         enough: set[MappingNumber] = set()
         for event, judged, verdict in zip(events, answer.judged, answer.verdicts, strict=True):
             if (
-                verdict is not Verdict.ACCEPTED
+                verdict is not DedupVerdict.ACCEPTED
                 or not isinstance(judged, Candidate)
                 or judged.mapping.number in enough
             ):
@@ -94,7 +94,7 @@ class Sampler:
             if not self._all.take(now):
                 return
             assert isinstance(event, Event)
-            taken = outline(event.content, known.paths)
+            taken = take_sample(event.content, known.paths)
             self._seen.setdefault(judged.mapping.number, Counter())[taken] += 1
 
     def _known(self, mapping: PublishedMapping, now: float) -> _Mapping:
@@ -103,7 +103,9 @@ class Sampler:
             assert mapping.compiled is not None
             paths = tuple(path for _, path in mapping.compiled.paths)
             bucket = (
-                Bucket(schema_samples.RING, 10, now, schema_samples.RING) if known is None else known.bucket
+                SampleBudget(schema_samples.RING, 10, now, schema_samples.RING)
+                if known is None
+                else known.bucket
             )
             if len(self._mappings) >= 10_000:
                 self._mappings.clear()

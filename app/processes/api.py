@@ -13,26 +13,26 @@ from functools import partial
 import uvloop
 from fastapi import FastAPI
 
-from app.admin.context import Wiring
-from app.admin.delivery_control import Holding
+from app.admin.context import AppContext
+from app.admin.delivery_control import StoreDeliveryControl
 from app.amazon.accounts import find_advertiser
 from app.amazon.client import EventsClient
-from app.domain.admission import MIB, Bounds
+from app.domain.admission import MIB, Limits
 from app.domain.conversion.consent import ConsentSettings
-from app.ingest.destination_cache import AgeLimits, Targets
-from app.ingest.flush_writer import Stores
-from app.ingest.group_commit import Flusher
+from app.ingest.destination_cache import AgeLimits, DestinationCache
+from app.ingest.flush_writer import FlushWriter
+from app.ingest.group_commit import GroupCommit
 from app.ingest.intake import Intake
-from app.ingest.notifier import Announcer
-from app.ingest.queue_age import Backlogs
-from app.ingest.schema_sampler import Sampler
+from app.ingest.notifier import Notifier
+from app.ingest.queue_age import QueueAgeMonitor
+from app.ingest.schema_sampler import SchemaSampler
 from app.processes import gc_tuning, parent_watch
-from app.processes.application import create_api
-from app.processes.monitoring_port import watched
-from app.processes.resources import Resources, amazon_sign_in, opened
+from app.processes.application import create_application
+from app.processes.monitoring_port import monitoring_port
+from app.processes.resources import Resources, amazon_sign_in, open_resources
 from app.processes.startup_responder import answering
 from app.server.connection_eviction import allowed_connections
-from app.server.connection_limits import Terms
+from app.server.connection_limits import ConnectionLimits
 from app.server.server import TLS_ONLY, Server
 from app.settings import Settings
 from app.telemetry import configure_logging
@@ -51,11 +51,11 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
     async with AsyncExitStack() as stack:
         own = sockets or _listening(settings)
         resources = await answering(
-            stack.enter_async_context(opened(settings, role="api", pool_size=POOL_SIZE)),
+            stack.enter_async_context(open_resources(settings, role="api", pool_size=POOL_SIZE)),
             sockets=own,
             connections=connections,
         )
-        application = await stack.enter_async_context(wired(resources, connections=connections))
+        application = await stack.enter_async_context(build_application(resources, connections=connections))
         server = Server(
             application,
             host=settings.host,
@@ -63,7 +63,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
             keep_alive_s=settings.keep_alive_s,
             # From a socket that others accept from as well nobody has to be led away.
             linger_s=0 if sockets else settings.stop_linger_s,
-            terms=Terms(
+            terms=ConnectionLimits(
                 head_s=settings.head_deadline_s,
                 body_s=settings.body_deadline_s,
                 body_rate=settings.body_min_bytes_per_second,
@@ -75,9 +75,9 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
         )
         # Readiness turns red by this, and a stream of live updates ends at its next look at it.
         application.state.stopping = lambda: server.leaving
-        gc_tuning.look_seldom()
-        parent_watch.hold()
-        async with watched(resources, stopping=lambda: server.leaving):
+        gc_tuning.freeze_and_relax()
+        parent_watch.exit_with_parent()
+        async with monitoring_port(resources, stopping=lambda: server.leaving):
             await server.serve(sockets=own or None)
 
 
@@ -91,7 +91,9 @@ def _listening(settings: Settings) -> list[socket.socket]:
 
 
 @asynccontextmanager
-async def wired(resources: Resources, *, connections: int | None = None) -> AsyncIterator[FastAPI]:
+async def build_application(
+    resources: Resources, *, connections: int | None = None
+) -> AsyncIterator[FastAPI]:
     """Run the road's first half and yield the application that feeds it.
 
     `connections` is how many the process may have; by default what the setting says.
@@ -101,21 +103,21 @@ async def wired(resources: Resources, *, connections: int | None = None) -> Asyn
     ages = AgeLimits(
         timedelta(days=settings.max_event_age_days), timedelta(days=settings.warn_event_age_days)
     )
-    sampler = Sampler(resources.pool, time.monotonic, resources.telemetry)
-    intake, announcer = receiving(resources, ages, consent, sampler)
-    backlogs = Backlogs(
+    sampler = SchemaSampler(resources.pool, time.monotonic, resources.telemetry)
+    intake, announcer = build_ingest(resources, ages, consent, sampler)
+    backlogs = QueueAgeMonitor(
         pool=resources.pool, max_age=ages.refused, jitter=random.random, telemetry=resources.telemetry
     )
     client_id = settings.amazon_client_id or ""
     client = EventsClient(client_id, settings.amazon_base_url)
     sign_in = amazon_sign_in(settings)
     bootstrap = settings.bootstrap_admin_key
-    wiring = Wiring(
+    wiring = AppContext(
         engine=resources.engine,
         vault=resources.vault,
         sign_in=sign_in,
         find_advertiser=partial(find_advertiser, client),
-        road=Holding(
+        road=StoreDeliveryControl(
             pool=resources.pool,
             writer=resources.writer,
             monotonic=time.monotonic,
@@ -137,7 +139,7 @@ async def wired(resources: Resources, *, connections: int | None = None) -> Asyn
         warn_event_age=ages.warned,
         consent=consent,
         intake=intake,
-        bounds=Bounds(
+        bounds=Limits(
             patience_s=settings.answer_within_ms / 1000,
             body_bytes=settings.bodies_in_flight_mib * MIB,
             resident_bytes=settings.api_memory_mib * MIB,
@@ -153,7 +155,7 @@ async def wired(resources: Resources, *, connections: int | None = None) -> Asyn
     sampling = asyncio.create_task(sampler.run(), name="sample")
     looking = asyncio.create_task(backlogs.run(), name="backlogs")
     try:
-        yield create_api(wiring)
+        yield create_application(wiring)
     finally:
         intake.close()
         await flushing
@@ -164,16 +166,16 @@ async def wired(resources: Resources, *, connections: int | None = None) -> Asyn
         await sign_in.close()
 
 
-def receiving(
-    resources: Resources, ages: AgeLimits, consent: ConsentSettings, sampler: Sampler | None = None
-) -> tuple[Intake, Announcer]:
+def build_ingest(
+    resources: Resources, ages: AgeLimits, consent: ConsentSettings, sampler: SchemaSampler | None = None
+) -> tuple[Intake, Notifier]:
     """Put the parts of the first half of the road together; both must be run."""
-    settings, targets = resources.settings, Targets(ages, consent)
-    announcer = Announcer(
+    settings, targets = resources.settings, DestinationCache(ages, consent)
+    announcer = Notifier(
         pool=resources.pool, every=settings.merge_window_ms / 4_000, telemetry=resources.telemetry
     )
-    stores = Stores(keys=resources.vault, pepper=resources.pepper, writer=resources.writer)
-    flusher = Flusher(
+    stores = FlushWriter(keys=resources.vault, pepper=resources.pepper, writer=resources.writer)
+    flusher = GroupCommit(
         connect=resources.connect,
         targets=targets,
         stores=stores,

@@ -7,7 +7,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.admin.context import Wiring
+from app.admin.context import AppContext
 from app.api import (
     advertisers,
     audit,
@@ -35,11 +35,11 @@ from app.api import (
 from app.api.auth import KeyRing
 from app.api.health import API, Readiness
 from app.console.router import router as console_router
-from app.server.admission import Gauges, resident_bytes
-from app.server.fast_events import Posting
-from app.server.head_requests import Heads
-from app.server.loop_limiter import Turnstile
-from app.server.middleware import Envelope
+from app.server.admission import AdmissionController, resident_bytes
+from app.server.fast_events import EventsEndpoint
+from app.server.head_requests import HeadRequests
+from app.server.loop_limiter import LoopLimiter
+from app.server.middleware import RequestMiddleware
 from app.server.shortcut import Shortcut
 
 TITLE = "Amazon Conversions destination"
@@ -71,7 +71,7 @@ ROUTERS: tuple[APIRouter, ...] = (
 )
 
 
-class Api(FastAPI):
+class Application(FastAPI):
     """The framework's application behind an entrance of its own.
 
     The framework puts three layers around all that is added to it, and `POST /events` needs none of them:
@@ -95,9 +95,9 @@ class Api(FastAPI):
         await super().__call__(scope, receive, send)
 
 
-def create_api(wiring: Wiring) -> Api:
+def create_application(wiring: AppContext) -> Application:
     """Return the ASGI application. It opens and closes nothing: the root owns what is in `wiring`."""
-    app = Api(
+    app = Application(
         title=TITLE,
         version=VERSION,
         docs_url=None,
@@ -115,8 +115,8 @@ def create_api(wiring: Wiring) -> Api:
     )
     for router in ROUTERS:
         app.include_router(router)
-    errors.install(app)
-    app.state.gauges = Gauges(
+    errors.install_error_handlers(app)
+    app.state.gauges = AdmissionController(
         bounds=wiring.bounds,
         registry=wiring.registry,
         monotonic=wiring.monotonic,
@@ -124,15 +124,15 @@ def create_api(wiring: Wiring) -> Api:
         waiting_events=wiring.events_waiting,
         resident_bytes=resident_bytes,
     )
-    turnstile = Turnstile()
-    envelope = Envelope(
-        Heads(app.framework),
+    turnstile = LoopLimiter()
+    envelope = RequestMiddleware(
+        HeadRequests(app.framework),
         registry=wiring.registry,
         monotonic=wiring.monotonic,
         gauges=app.state.gauges,
         turnstile=turnstile,
     )
-    app.state.posting = Posting(
+    app.state.posting = EventsEndpoint(
         wiring=wiring,
         key_ring=app.state.key_ring,
         gauges=app.state.gauges,

@@ -7,7 +7,7 @@ import gc
 _BETWEEN_LOOKS = 50_000
 
 
-def look_seldom() -> None:
+def freeze_and_relax() -> None:
     """Leave what the start has made out of every later collection, and collect less often."""
     gc.collect()
     gc.freeze()

@@ -11,7 +11,7 @@ from app.settings import SettingsError
 
 
 @asynccontextmanager
-async def watched(resources: Resources, *, stopping: Callable[[], bool]) -> AsyncIterator[None]:
+async def monitoring_port(resources: Resources, *, stopping: Callable[[], bool]) -> AsyncIterator[None]:
     """Show this process for as long as the block runs; do nothing where no port is set.
 
     Raises SettingsError when the port cannot be opened.
@@ -22,7 +22,7 @@ async def watched(resources: Resources, *, stopping: Callable[[], bool]) -> Asyn
         return
     # Imported here: they bring the web framework along, 10 MB of memory that a worker unwatched does without.
     from app.api.health import API, WORKER, Readiness
-    from app.server.monitoring_app import Beside, Shown
+    from app.server.monitoring_app import MonitoringApp, MonitoringServer
 
     readiness = Readiness(
         resources.engine,
@@ -31,9 +31,9 @@ async def watched(resources: Resources, *, stopping: Callable[[], bool]) -> Asyn
         outcomes=resources.outcomes,
         clock=resources.clock,
     )
-    shown = Shown(registry=resources.telemetry.registry, readiness=readiness, stopping=stopping)
+    shown = MonitoringApp(registry=resources.telemetry.registry, readiness=readiness, stopping=stopping)
     with _door(settings.host, settings.metrics_port) as door:
-        server = Beside(shown)
+        server = MonitoringServer(shown)
         serving = asyncio.create_task(server.serve(sockets=[door]), name="watched")
         try:
             yield

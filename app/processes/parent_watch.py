@@ -15,14 +15,14 @@ GO_VARIABLE = "LAUNCHER_GO"
 DRAIN_SECONDS = 45.0
 
 
-def hold() -> None:
+def exit_with_parent() -> None:
     """Stop this process when its launcher is gone; does nothing without a launcher."""
     descriptor = os.environ.pop(VARIABLE, "")
     if descriptor.isdigit():
         threading.Thread(target=_watch, args=(int(descriptor),), name="lifeline", daemon=True).start()
 
 
-def wait_for_go() -> None:
+def wait_for_start() -> None:
     """Return when the launcher says so; at once without a launcher.
 
     A child loads its modules while the launcher still migrates the database: half of a start.

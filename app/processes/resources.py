@@ -16,12 +16,12 @@ from pydantic import SecretStr
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from app.amazon.tokens import SignIn
-from app.crypto import Unopenable, Vault
+from app.crypto import CannotDecrypt, Vault
 from app.settings import Settings, SettingsError, named_keys
 from app.store import keepalive, key_usage
 from app.store import secrets as stored_secrets
 from app.store.clock import DatabaseClock
-from app.store.database_results import Outcomes
+from app.store.database_results import DatabaseResults
 from app.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Resources:
     name: str
     telemetry: Telemetry
     dsn: str
-    outcomes: Outcomes
+    outcomes: DatabaseResults
     clock: DatabaseClock
 
     async def connect(self) -> asyncpg.Connection:
@@ -94,7 +94,7 @@ class Resources:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, role: str, pool_size: int) -> AsyncIterator[Resources]:
+async def open_resources(settings: Settings, *, role: str, pool_size: int) -> AsyncIterator[Resources]:
     """Open what a process of this role needs, wait for the database, and close it all at the end."""
     if settings.database_url is None or settings.encryption_keys is None:
         raise ValueError("DATABASE_URL and ENCRYPTION_KEYS must be known before resources are opened")
@@ -113,7 +113,7 @@ async def opened(settings: Settings, *, role: str, pool_size: int) -> AsyncItera
             name=f"{role}-{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(3)}",
             telemetry=Telemetry(),
             dsn=dsn,
-            outcomes=Outcomes(time.monotonic),
+            outcomes=DatabaseResults(time.monotonic),
             clock=DatabaseClock(),
         )
         try:
@@ -178,7 +178,7 @@ async def _opened_pool(dsn: str, vault: Vault, *, role: str, size: int) -> tuple
             pepper = await _pepper(connection, vault)
             await key_usage.note(connection, vault.writes)
             return pool, pepper
-    except Unopenable as problem:
+    except CannotDecrypt as problem:
         pool.terminate()
         raise SettingsError(
             [f"ENCRYPTION_KEYS: do not open what the database holds: a secret is {problem}."]

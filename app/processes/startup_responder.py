@@ -11,12 +11,12 @@ from typing import Any, Final, TypeVar
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from app.admin.refusals import Problem, Word
-from app.api.errors import answer
+from app.admin.refusals import ErrorCode, Problem
+from app.api.errors import error_response
 from app.api.health import not_ready
-from app.server.connection_limits import Terms
+from app.server.connection_limits import ConnectionLimits
 from app.server.middleware import HEADERS
-from app.server.monitoring_app import Beside
+from app.server.monitoring_app import MonitoringServer
 
 Opened = TypeVar("Opened")
 PATIENCE_S: Final = 1.0  # a start that is quicker than this answers nobody before it is over
@@ -32,7 +32,9 @@ async def answering(
         await asyncio.wait({task}, timeout=PATIENCE_S)
         if task.done():
             return task.result()
-        server = Beside(_starting, terms=Terms(head_s=5, body_s=5, connections=connections))
+        server = MonitoringServer(
+            _starting, terms=ConnectionLimits(head_s=5, body_s=5, connections=connections)
+        )
         serving = asyncio.create_task(server.serve(sockets=[one.dup() for one in sockets]))
         try:
             return await task
@@ -59,4 +61,6 @@ def _answer(path: str) -> Response:
         case "/health/ready":
             return not_ready(("starting",))
         case _:
-            return answer(Problem(Word.UNAVAILABLE, _SENTENCE, extra={"code": "SERVICE_UNAVAILABLE"}))
+            return error_response(
+                Problem(ErrorCode.UNAVAILABLE, _SENTENCE, extra={"code": "SERVICE_UNAVAILABLE"})
+            )

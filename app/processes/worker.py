@@ -10,23 +10,23 @@ import uvloop
 
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
-from app.callback_client import JourneyEngine
+from app.callback_client import CallbackClient
 from app.delivery.access_tokens import AccessTokens
-from app.delivery.balance_check import Balancing
-from app.delivery.callbacks import Journey, Telling
-from app.delivery.delivery import Chance, Delivery
+from app.delivery.balance_check import BalanceJob
+from app.delivery.callbacks import CallbackReceiver, CallbackSender
+from app.delivery.delivery import Delivery, Environment
 from app.delivery.dispatcher import Dispatcher
-from app.delivery.erasure import Erasing
-from app.delivery.lane_leases import Ownership
-from app.delivery.maintenance import Retention, Sweeper
-from app.delivery.settlement import Writer
+from app.delivery.erasure import ErasureScanner
+from app.delivery.lane_leases import LaneLeases
+from app.delivery.maintenance import Maintenance, Retention
+from app.delivery.settlement import CountWriter
 from app.delivery.waiting_gauges import WaitingGauges
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.outcomes.settle import RetryPolicy
 from app.domain.pacing.lane_limits import TIMES, Capacity, Times
 from app.processes import gc_tuning, parent_watch
-from app.processes.monitoring_port import watched
-from app.processes.resources import Resources, amazon_sign_in, opened
+from app.processes.monitoring_port import monitoring_port
+from app.processes.resources import Resources, amazon_sign_in, open_resources
 from app.settings import Settings, SettingsError
 from app.telemetry import configure_logging
 
@@ -40,22 +40,22 @@ def run(settings: Settings) -> None:
 
 
 async def _run(settings: Settings) -> None:
-    async with opened(settings, role="worker", pool_size=POOL_SIZE) as resources:
+    async with open_resources(settings, role="worker", pool_size=POOL_SIZE) as resources:
         client = EventsClient(
             settings.amazon_client_id or "",
             settings.amazon_base_url,
             connections=Capacity(settings.sends_in_flight).connections,
         )
         sign_in = amazon_sign_in(settings)
-        journey = journey_engine(settings)
-        dispatcher = wired(resources, client, sign_in, journey)
+        journey = callback_client(settings)
+        dispatcher = build_dispatcher(resources, client, sign_in, journey)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, dispatcher.stop)
-        gc_tuning.look_seldom()
-        parent_watch.hold()
+        gc_tuning.freeze_and_relax()
+        parent_watch.exit_with_parent()
         try:
-            async with watched(resources, stopping=lambda: dispatcher.leaving):
+            async with monitoring_port(resources, stopping=lambda: dispatcher.leaving):
                 await dispatcher.run()
         finally:
             await client.close()
@@ -64,20 +64,20 @@ async def _run(settings: Settings) -> None:
                 await journey.close()
 
 
-def journey_engine(settings: Settings) -> JourneyEngine | None:
+def callback_client(settings: Settings) -> CallbackClient | None:
     """Return who is told of final states, None where nobody is; the caller closes it."""
     if settings.status_callback_url is None:
         return None
-    return JourneyEngine(
+    return CallbackClient(
         settings.status_callback_url, settings.callback_secrets, now=lambda: datetime.now(UTC)
     )
 
 
-def wired(
+def build_dispatcher(
     resources: Resources,
     client: EventsClient,
     sign_in: SignIn,
-    journey: Journey | None = None,
+    journey: CallbackReceiver | None = None,
     *,
     times: Times = TIMES,
     endpoint: EndpointPolicy = ENDPOINT_POLICY,
@@ -99,7 +99,7 @@ def wired(
         monotonic=time.monotonic,
         telemetry=telemetry,
     )
-    erasing = Erasing(
+    erasing = ErasureScanner(
         pool=resources.pool,
         vault=resources.vault,
         writer=resources.writer,
@@ -114,11 +114,11 @@ def wired(
         tokens=tokens,
         vault=resources.vault,
         erasing=erasing,
-        chance=Chance(monotonic=time.monotonic, jitter=random.random),
+        chance=Environment(monotonic=time.monotonic, jitter=random.random),
         clock=resources.clock,
         telemetry=telemetry,
         worker=resources.name,
-        writer=Writer(resources.writer, tells=journey is not None),
+        writer=CountWriter(resources.writer, tells=journey is not None),
         max_age=max_age,
         policy=RetryPolicy(),
         merge_window=settings.merge_window_ms / 1000,
@@ -126,7 +126,7 @@ def wired(
         capacity=capacity,
         endpoint=endpoint,
     )
-    sweeper = Sweeper(
+    sweeper = Maintenance(
         pool=resources.pool,
         retention=Retention(
             max_age=max_age,
@@ -138,15 +138,17 @@ def wired(
         telemetry=telemetry,
         tells=journey is not None,
     )
-    balancing = Balancing(
+    balancing = BalanceJob(
         pool=resources.pool, owner=resources.name, monotonic=time.monotonic, telemetry=telemetry
     )
     telling = None
     if journey is not None:
-        telling = Telling(pool=resources.pool, journey=journey, jitter=random.random, telemetry=telemetry)
+        telling = CallbackSender(
+            pool=resources.pool, journey=journey, jitter=random.random, telemetry=telemetry
+        )
     return Dispatcher(
         delivery=delivery,
-        ownership=Ownership(
+        ownership=LaneLeases(
             connect=resources.connect,
             owner=resources.name,
             monotonic=time.monotonic,

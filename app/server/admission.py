@@ -12,22 +12,22 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from app.admin.refusals import Problem, Word
+from app.admin.refusals import ErrorCode, Problem
 from app.domain.admission import (
     POST_COST,
-    TURNINGS,
-    Allowance,
-    Bounds,
-    Cause,
-    Pressure,
+    SHED_SPECS,
+    AdaptiveLimit,
+    CurrentLoad,
+    Limits,
+    ShedReason,
     cost_of,
     counted_cost,
     over_share,
     reserve_of,
     retry_after,
-    turned_away,
+    shed_reason,
 )
-from app.domain.outcomes.reasons import Code
+from app.domain.outcomes.reasons import JourneyCode
 
 TICKET: Final = "ticket"  # where the scope's state holds the Ticket of a request
 _LOOK_AT_MEMORY_EVERY_S: Final = 0.25
@@ -39,19 +39,19 @@ _HEAVY: Final = 1024 * 1024
 _STORED: Final = frozenset({202, 207, 422})
 
 _SENTENCES: Final = {
-    Cause.CROWDED: "More events are under way here than can be stored in time; none of yours was taken.",
-    Cause.BODIES: "The bodies being read fill the room kept for them; nothing of yours was taken.",
-    Cause.COMMITS: "The database is slower than the events that come; none of yours was taken.",
-    Cause.MEMORY: "This process holds as much memory as it may; none of your events was taken.",
-    Cause.SHARE: "Bodies of this key fill its share of memory or connections; none of yours was taken.",
-    Cause.LANE: "The advertiser's queue is longer than its events may grow old; none of yours was taken.",
+    ShedReason.CROWDED: "More events are under way here than can be stored in time; none of yours was taken.",
+    ShedReason.BODIES: "The bodies being read fill the room kept for them; nothing of yours was taken.",
+    ShedReason.COMMITS: "The database is slower than the events that come; none of yours was taken.",
+    ShedReason.MEMORY: "This process holds as much memory as it may; none of your events was taken.",
+    ShedReason.SHARE: "Bodies of this key fill its share of memory or connections; none of yours was taken.",
+    ShedReason.LANE: "The advertiser's queue is longer than its events may grow old; none of yours was taken.",
 }
 
 
-def problem_of(cause: Cause) -> Problem:
+def shed_problem(cause: ShedReason) -> Problem:
     """Return what a cause is answered with, still without the time to come back."""
-    code = TURNINGS[cause].code
-    word = Word.TOO_MANY_REQUESTS if code is Code.RATE_LIMIT else Word.UNAVAILABLE
+    code = SHED_SPECS[cause].code
+    word = ErrorCode.TOO_MANY_REQUESTS if code is JourneyCode.RATE_LIMIT else ErrorCode.UNAVAILABLE
     return Problem(word, _SENTENCES[cause], extra={"code": code.value})
 
 
@@ -69,7 +69,7 @@ class Share:
 
 
 @dataclass(slots=True, eq=False)
-class Ticket:
+class Permit:
     """One request that was let in. Times are monotonic; `read_at` is set once its body is complete.
 
     `held` is what it is charged with, `arrived` what the connection received, `seen` what was read of that.
@@ -89,13 +89,13 @@ class Ticket:
     left: bool = False
 
 
-class Gauges:
+class AdmissionController:
     """Counts what is under way, and lets in or turns away. One per process; `monotonic` is in seconds."""
 
     def __init__(
         self,
         *,
-        bounds: Bounds,
+        bounds: Limits,
         registry: CollectorRegistry,
         monotonic: Callable[[], float],
         jitter: Callable[[], float],
@@ -108,12 +108,12 @@ class Gauges:
         self._waiting_events = waiting_events
         self._read_resident = resident_bytes
         self._resident, self._resident_until = 0, float("-inf")
-        self._allowance = Allowance()
+        self._allowance = AdaptiveLimit()
         self._posts = self._cost = self._arriving_cost = self._held = 0
         self._shares: dict[tuple[str | None, bool], Share] = {}
-        self._complete: dict[Ticket, None] = {}  # in the order in which their bodies were complete
+        self._complete: dict[Permit, None] = {}  # in the order in which their bodies were complete
         refused = Counter("turned_away", "Requests turned away unread", ["cause"], registry=registry)
-        self._refused = {cause: refused.labels(cause.value) for cause in Cause}
+        self._refused = {cause: refused.labels(cause.value) for cause in ShedReason}
         for name, told, read in (
             ("post_bytes_held", "Bytes of bodies under way", lambda: float(self._held)),
             ("posts_under_way", "Posts let in and not answered yet", lambda: float(self._posts)),
@@ -121,43 +121,43 @@ class Gauges:
         ):
             Gauge(name, told, registry=registry).set_function(read)
 
-    def turned_away(self, told: int | None) -> Cause | None:
+    def turned_away(self, told: int | None) -> ShedReason | None:
         """Return why a post that knocks now would not be let in, and count it; None lets it in so far."""
         return self._turned_away(told, self._monotonic())
 
-    def let_in(self, told: int | None) -> Ticket | Cause:
+    def let_in(self, told: int | None) -> Permit | ShedReason:
         """Let a post in, or return why not, and count that. `told` is its length, None if chunked."""
         now = self._monotonic()
         if (cause := self._turned_away(told, now)) is not None:
             return cause
-        ticket = Ticket(True, cost_of(told), reserve_of(told), now, told)
+        ticket = Permit(True, cost_of(told), reserve_of(told), now, told)
         self._held += ticket.held
         self._posts += 1
         self._arriving_cost += ticket.cost
         return ticket
 
-    def _turned_away(self, told: int | None, now: float) -> Cause | None:
-        cause = turned_away(self._pressure(now), self._allowance, told, self._bounds)
+    def _turned_away(self, told: int | None, now: float) -> ShedReason | None:
+        cause = shed_reason(self._pressure(now), self._allowance, told, self._bounds)
         if cause is not None:
             self._refused[cause].inc()
         return cause
 
-    def retry_after(self, cause: Cause) -> int:
+    def retry_after(self, cause: ShedReason) -> int:
         """Return the seconds after which to come back, spread anew for each that asks."""
         return retry_after(cause, self._jitter())
 
-    def enter(self, told: int | None, *, is_post: bool) -> Ticket | Problem:
+    def enter(self, told: int | None, *, is_post: bool) -> Permit | Problem:
         """Let a request in, or return what it is answered with. `told` is as with `let_in`."""
         if is_post:
             entered = self.let_in(told)
-            return self._refusal(entered) if isinstance(entered, Cause) else entered
+            return self._refusal(entered) if isinstance(entered, ShedReason) else entered
         if self._held + reserve_of(told) > self._bounds.body_bytes + _KEPT_FOR_ACTS:
-            return self.refusal(Cause.BODIES)
-        ticket = Ticket(False, cost_of(told), reserve_of(told), self._monotonic(), told)
+            return self.refusal(ShedReason.BODIES)
+        ticket = Permit(False, cost_of(told), reserve_of(told), self._monotonic(), told)
         self._held += ticket.held
         return ticket
 
-    def claim(self, ticket: Ticket, owner: str | None) -> Problem | None:
+    def claim(self, ticket: Permit, owner: str | None) -> Problem | None:
         """Count a request in the share of its owner; returns what to answer when that is used up.
 
         Called once its caller is known and before its body is read. Bodies without an owner have one share.
@@ -174,13 +174,13 @@ class Gauges:
             share.arriving += 1
         return self._over_share(share)
 
-    def arrived(self, ticket: Ticket, size: int) -> None:
+    def arrived(self, ticket: Permit, size: int) -> None:
         """Charge bytes of a body at the moment they come, before anything reads them."""
         ticket.arrived += size
         if ticket.arrived > ticket.held and not ticket.left:
             self._hold(ticket, ticket.arrived)
 
-    def read(self, ticket: Ticket, more: bytes, *, complete: bool) -> Problem | None:
+    def read(self, ticket: Permit, more: bytes, *, complete: bool) -> Problem | None:
         """Note bytes that were read; returns what to answer when a body outgrows the room or its share."""
         ticket.seen += len(more)
         if ticket.is_post and (ticket.told is None or ticket.told >= _HEAVY):
@@ -197,9 +197,9 @@ class Gauges:
             self._completed(ticket, ticket.share)
             return None  # all of it is here: to refuse it now would only waste it
         room = self._bounds.body_bytes + (0 if ticket.is_post else _KEPT_FOR_ACTS)
-        return self.refusal(Cause.BODIES) if self._held > room else self._over_share(ticket.share)
+        return self.refusal(ShedReason.BODIES) if self._held > room else self._over_share(ticket.share)
 
-    def _completed(self, ticket: Ticket, share: Share) -> None:
+    def _completed(self, ticket: Permit, share: Share) -> None:
         ticket.read_at = self._monotonic()
         if ticket.arriving:
             ticket.arriving = False
@@ -209,7 +209,7 @@ class Gauges:
             self._arriving_cost -= ticket.cost
             self._cost += ticket.cost
 
-    def _hold(self, ticket: Ticket, size: int) -> None:
+    def _hold(self, ticket: Permit, size: int) -> None:
         grown = size - ticket.held
         ticket.held = size
         self._held += grown
@@ -218,9 +218,9 @@ class Gauges:
 
     def _over_share(self, share: Share) -> Problem | None:
         over = over_share(share.held, share.requests, share.arriving, self._bounds)
-        return self.refusal(Cause.SHARE) if over else None
+        return self.refusal(ShedReason.SHARE) if over else None
 
-    def grown(self, ticket: Ticket) -> Problem | None:
+    def grown(self, ticket: Permit) -> Problem | None:
         """Look at memory again where a large body is about to be read into something far larger.
 
         It must have room for what the body becomes, too: a megabyte of numbers is thirty of objects, which
@@ -230,9 +230,9 @@ class Gauges:
             return None
         self._resident = self._read_resident()
         needed = self._resident + ticket.weight
-        return self.refusal(Cause.MEMORY) if needed > self._bounds.resident_bytes else None
+        return self.refusal(ShedReason.MEMORY) if needed > self._bounds.resident_bytes else None
 
-    def leave(self, ticket: Ticket, status: int) -> None:
+    def leave(self, ticket: Permit, status: int) -> None:
         """Note that a request was answered, or given up by its caller."""
         ticket.left = True
         if ticket.is_post:
@@ -253,15 +253,15 @@ class Gauges:
             if share.requests == 0:
                 del self._shares[share.key]
 
-    def refusal(self, cause: Cause) -> Problem:
+    def refusal(self, cause: ShedReason) -> Problem:
         """Return what a request that is turned away is answered with, and count it."""
         self._refused[cause].inc()
         return self._refusal(cause)
 
-    def _refusal(self, cause: Cause) -> Problem:
-        return replace(problem_of(cause), retry_after=self.retry_after(cause))
+    def _refusal(self, cause: ShedReason) -> Problem:
+        return replace(shed_problem(cause), retry_after=self.retry_after(cause))
 
-    def _learn(self, ticket: Ticket, read_at: float) -> None:
+    def _learn(self, ticket: Permit, read_at: float) -> None:
         now = self._monotonic()
         self._allowance = self._allowance.answered(
             cost=ticket.cost,
@@ -272,11 +272,11 @@ class Gauges:
             patience_s=self._bounds.patience_s,
         )
 
-    def _pressure(self, now: float) -> Pressure:
+    def _pressure(self, now: float) -> CurrentLoad:
         if now >= self._resident_until:
             self._resident, self._resident_until = self._read_resident(), now + _LOOK_AT_MEMORY_EVERY_S
         oldest = next(iter(self._complete), None)
-        return Pressure(
+        return CurrentLoad(
             posts=self._posts,
             complete=len(self._complete),
             cost=self._cost,

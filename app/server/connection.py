@@ -13,16 +13,22 @@ from typing import Any, Final
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.admin.refusals import Problem, Word
+from app.admin.refusals import ErrorCode, Problem
 from app.api.errors import problem_of
-from app.domain.admission import Cause
+from app.domain.admission import ShedReason
 from app.server import message_rules
-from app.server.admission import TICKET, Gauges, Ticket
+from app.server.admission import TICKET, AdmissionController, Permit
 from app.server.connection_eviction import WaitingConnections
-from app.server.connection_limits import AnswerTransport, Closing, Phase, Terms, Wait
-from app.server.middleware import told_length
-from app.server.raw_errors import last_answer, shed_answer
-from app.server.request_body import PATH, cap_of, posts_events
+from app.server.connection_limits import (
+    AnswerTransport,
+    ConnectionLimits,
+    ConnectionWait,
+    Phase,
+    ShutdownState,
+)
+from app.server.middleware import declared_length
+from app.server.raw_errors import last_response, shed_response
+from app.server.request_body import PATH, max_body_bytes, posts_events
 
 # What a header weighs beside its bytes, as HTTP/2 counts (RFC 9113 §6.5.2): ten thousand of one letter each
 # cost more to keep than to send.
@@ -30,27 +36,27 @@ _HEADER_BYTES: Final = 32
 # How long, when we leave, a connection may still bring a request that is on its way, or be drained.
 _FAREWELL_S: Final = 0.5
 
-_CROWD: Final = Problem(Word.UNAVAILABLE, "Too many connections; use fewer, and keep them open.")
+_CROWD: Final = Problem(ErrorCode.UNAVAILABLE, "Too many connections; use fewer, and keep them open.")
 
 
-class Connection(HttpToolsProtocol):
+class HttpConnection(HttpToolsProtocol):
     """A connection on terms. `cut` counts why one was ended: a phase, `head_bytes`, `crowd`, `evicted`."""
 
     def __init__(
         self,
         *given: Any,
-        terms: Terms,
-        closing: Closing,
+        terms: ConnectionLimits,
+        closing: ShutdownState,
         cut: Callable[[str], None],
         waiting: WaitingConnections,
-        gauges: Gauges | None = None,
+        gauges: AdmissionController | None = None,
         **more: Any,
     ) -> None:
         super().__init__(*given, **more)
         self._gauges = gauges
-        self._ticket: Ticket | None = None
+        self._ticket: Permit | None = None
         self._terms, self._closing, self._cut, self._waiting = terms, closing, cut, waiting
-        self._wait = Wait(terms)
+        self._wait = ConnectionWait(terms)
         self._head_bytes = self._weight = 0  # of this head: as it comes, and as it is read
         self._lines = message_rules.RequestLines()
         self._offered = False  # this head offers another protocol: see _feed
@@ -120,7 +126,7 @@ class Connection(HttpToolsProtocol):
             self._lines.head_goes_on()
             if self._head_bytes > self._terms.head_bytes:
                 self._cut("head_bytes")
-                self._refuse(Problem(Word.HEAD_TOO_LARGE))
+                self._refuse(Problem(ErrorCode.HEAD_TOO_LARGE))
             elif self._head_bytes == len(data) and message_rules.names_no_version(data):
                 self._refuse(message_rules.UNREADABLE)  # its request line may be all that ever comes
         else:
@@ -170,12 +176,12 @@ class Connection(HttpToolsProtocol):
             return
         if version == "1.0":
             self.expect_100_continue = False
-        told = told_length(self.headers)
+        told = declared_length(self.headers)
         self._ticket = None
         # Behind another request it is admitted when its turn comes.
         if self._gauges is not None and posts_events(method, self.url) and not self._is_under_way():
-            admitted = self._gauges.let_in(0 if (told or 0) > cap_of(PATH) else told)
-            if isinstance(admitted, Cause):
+            admitted = self._gauges.let_in(0 if (told or 0) > max_body_bytes(PATH) else told)
+            if isinstance(admitted, ShedReason):
                 self._shed(self._gauges, admitted)
                 return
             self._ticket = self.scope["state"][TICKET] = admitted
@@ -307,7 +313,7 @@ class Connection(HttpToolsProtocol):
         else:
             self._part(problem)
 
-    def _shed(self, gauges: Gauges, cause: Cause) -> None:
+    def _shed(self, gauges: AdmissionController, cause: ShedReason) -> None:
         """Answer a post that is not admitted, at the cost of a few lines: no task, and nothing of its body.
 
         When there is ten times too much, what refusing costs is what is left for the rest.
@@ -315,7 +321,7 @@ class Connection(HttpToolsProtocol):
         # With `Expect` it is the client's choice whether the body still comes: what follows is unknown.
         last = self._closing.begun or not self.parser.should_keep_alive() or self.expect_100_continue
         default, wait_s = self.server_state.default_headers, gauges.retry_after(cause)
-        self.transport.write(shed_answer(cause, wait_s, self.headers, default, last=last))
+        self.transport.write(shed_response(cause, wait_s, self.headers, default, last=last))
         if self.expect_100_continue:
             self._linger()
         else:
@@ -332,7 +338,7 @@ class Connection(HttpToolsProtocol):
         self._weight += more
         if self._weight > self._terms.head_bytes:
             self._cut("head_bytes")
-            self._refusal = Problem(Word.HEAD_TOO_LARGE)
+            self._refusal = Problem(ErrorCode.HEAD_TOO_LARGE)
             raise ValueError("the head is too large")  # ends the parser
 
     def _is_under_way(self) -> bool:
@@ -348,7 +354,7 @@ class Connection(HttpToolsProtocol):
         in_body = overdue is Phase.BODY and under_way and not self.cycle.response_started
         in_head = overdue is Phase.HEAD and self._head_bytes and not under_way
         if in_body or in_head:
-            self._refuse(Problem(Word.TOO_SLOW))
+            self._refuse(Problem(ErrorCode.TOO_SLOW))
         elif under_way or overdue is Phase.READING:
             self.transport.abort()
         else:
@@ -391,7 +397,7 @@ class Connection(HttpToolsProtocol):
         """Answer and end; the socket stays for a moment, so that the client can read what it was told."""
         if self.transport.is_closing():
             return
-        self.transport.write(last_answer(problem, self.server_state.default_headers))
+        self.transport.write(last_response(problem, self.server_state.default_headers))
         if self._ended:
             self.transport.close()
         else:

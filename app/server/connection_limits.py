@@ -12,7 +12,7 @@ NEVER: Final = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ConnectionLimits:
     """What a client must keep to; times in seconds, `head_bytes` over request line and headers together.
 
     A body must come with `body_rate` bytes a second on average, once `body_grace_s` have passed. What comes
@@ -31,7 +31,7 @@ class Terms:
 
 
 @dataclass(slots=True)
-class Closing:
+class ShutdownState:
     """Whether the process is about to leave: each connection then ends with the answer it waits for."""
 
     begun: bool = False
@@ -49,7 +49,7 @@ class Phase(StrEnum):
     READING = "reading"  # only in `Wait.overdue`: the client reads its answer too slowly
 
 
-class Wait:
+class ConnectionWait:
     """What one connection waits for, and until when. Times are monotonic; the clock is handed in."""
 
     __slots__ = (
@@ -63,7 +63,7 @@ class Wait:
         "phase",
     )
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: ConnectionLimits) -> None:
         self._terms, self.phase = terms, Phase.HEAD
         self._due = self._read_due = NEVER
         self._body_began = self._checked = 0.0

@@ -13,25 +13,25 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from app.admin.access import Caller
-from app.admin.context import Wiring
+from app.admin.context import AppContext
 from app.admin.refusals import Problem
 from app.api import events
 from app.api.auth import KeyRing
-from app.api.errors import answer, problem_of
+from app.api.errors import error_response, problem_of
 from app.api.headers import RawHeaders
-from app.api.secured_route import admitted, scopes_of
-from app.domain.admission import Cause
-from app.server.admission import TICKET, Gauges, Ticket
-from app.server.loop_limiter import Turnstile
-from app.server.middleware import FIXED_HEADERS, REQUEST_ID, Envelope, request_id_of, told_length
-from app.server.request_body import PATH, Incoming, cap_of
+from app.api.secured_route import authorize, scopes_of
+from app.domain.admission import ShedReason
+from app.server.admission import TICKET, AdmissionController, Permit
+from app.server.loop_limiter import LoopLimiter
+from app.server.middleware import FIXED_HEADERS, REQUEST_ID, RequestMiddleware, declared_length, request_id_of
+from app.server.request_body import PATH, RequestBodyReader, max_body_bytes
 
-_CAP: Final = cap_of(PATH)
+_CAP: Final = max_body_bytes(PATH)
 _SCOPES: Final = scopes_of(events.post_events)
 _GIVEN_UP: Final = 499  # noted where nobody is left to be answered
 
 
-class Reply(msgspec.Struct, frozen=True):
+class EventsReply(msgspec.Struct, frozen=True):
     """An answer, ready to be sent."""
 
     status: int
@@ -39,23 +39,23 @@ class Reply(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class Posting:
+class EventsEndpoint:
     """Answers posts of events. One per process; `monotonic` is in seconds."""
 
     def __init__(
         self,
         *,
-        wiring: Wiring,
+        wiring: AppContext,
         key_ring: KeyRing,
-        gauges: Gauges,
-        turnstile: Turnstile,
-        envelope: Envelope,
+        gauges: AdmissionController,
+        turnstile: LoopLimiter,
+        envelope: RequestMiddleware,
         monotonic: Callable[[], float],
     ) -> None:
         self._wiring = wiring
         self._key_ring = key_ring
         self._gauges = gauges
-        self._refuse_late = partial(gauges.refusal, Cause.LANE)
+        self._refuse_late = partial(gauges.refusal, ShedReason.LANE)
         self._turnstile = turnstile
         self._envelope = envelope
         self._monotonic = monotonic
@@ -63,13 +63,13 @@ class Posting:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a post (ASGI). A server that admitted it by its head left the ticket in the scope."""
         headers: RawHeaders = scope["headers"]
-        told = told_length(headers)
-        reply: Reply | None
-        ticket: Ticket | None = scope["state"].get(TICKET) if "state" in scope else None
+        told = declared_length(headers)
+        reply: EventsReply | None
+        ticket: Permit | None = scope["state"].get(TICKET) if "state" in scope else None
         # Before anything is asked of the database, and before the body is read. What is too large anyway is
         # answered 413 and never read.
         entered = ticket or self._gauges.enter(0 if (told or 0) > _CAP else told, is_post=True)
-        if isinstance(entered, Ticket):
+        if isinstance(entered, Permit):
             reply = await self._answer(scope, receive, told, entered)
         else:
             reply = _refused(entered, request_id := request_id_of(headers))
@@ -78,7 +78,9 @@ class Posting:
             await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
             await send({"type": "http.response.body", "body": reply.body})
 
-    async def _answer(self, scope: Scope, receive: Receive, told: int | None, ticket: Ticket) -> Reply | None:
+    async def _answer(
+        self, scope: Scope, receive: Receive, told: int | None, ticket: Permit
+    ) -> EventsReply | None:
         """Take a post that was let in and return its answer, once what it says is stored.
 
         None when its caller hung up. `told` is the length of its body as told beforehand, None where it was
@@ -88,9 +90,9 @@ class Posting:
         headers: RawHeaders = scope["headers"]
         request_id = request_id_of(headers)
         caller: Caller | Problem | None = None
-        reply: Reply | None = None
+        reply: EventsReply | None = None
         try:
-            caller = await admitted(self._key_ring, headers, _SCOPES)
+            caller = await authorize(self._key_ring, headers, _SCOPES)
             if isinstance(caller, Problem):
                 reply = _refused(caller, request_id)
             elif (
@@ -101,7 +103,7 @@ class Posting:
             elif isinstance(query := events.read_query(scope), Problem):
                 reply = _refused(query, request_id)
             else:
-                body = Incoming(
+                body = RequestBodyReader(
                     receive,
                     cap=_CAP,
                     told=told,
@@ -109,7 +111,7 @@ class Posting:
                     gauges=self._gauges,
                     turnstile=self._turnstile,
                 )
-                stored = await events.take(
+                stored = await events.accept_events(
                     headers, body.whole, self._wiring, self._refuse_late, caller, query
                 )
                 reply = _told(stored, request_id)
@@ -126,17 +128,17 @@ class Posting:
         return reply
 
 
-def _told(told: events.Told, request_id: str) -> Reply:
+def _told(told: events.EventsResponse, request_id: str) -> EventsReply:
     headers = [
         (b"content-length", b"%d" % len(told.body)),
         (b"content-type", b"application/json"),
         (REQUEST_ID, request_id.encode()),
         *FIXED_HEADERS,
     ]
-    return Reply(told.status, headers, told.body)
+    return EventsReply(told.status, headers, told.body)
 
 
-def _refused(problem: Problem, request_id: str) -> Reply:
-    response = answer(problem)
+def _refused(problem: Problem, request_id: str) -> EventsReply:
+    response = error_response(problem)
     headers = [*response.raw_headers, (REQUEST_ID, request_id.encode()), *FIXED_HEADERS]
-    return Reply(response.status_code, headers, bytes(response.body))
+    return EventsReply(response.status_code, headers, bytes(response.body))

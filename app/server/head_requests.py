@@ -4,7 +4,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class Heads:
+class HeadRequests:
     """ASGI: runs the GET route for a HEAD request and drops the body; no route knows of HEAD."""
 
     def __init__(self, app: ASGIApp) -> None:

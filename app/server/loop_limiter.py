@@ -15,7 +15,7 @@ from typing import Final
 A_ROUND: Final = 32 * 1024
 
 
-class Turnstile:
+class LoopLimiter:
     """First come, first served; nobody waits while the round has room."""
 
     def __init__(self) -> None:

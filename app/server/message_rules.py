@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from app.admin.refusals import Problem, Word
+from app.admin.refusals import ErrorCode, Problem
 
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
 # RFC 3986 §3.2.2 and §3.2.3: a host, which may be empty, and a port.
@@ -17,14 +17,18 @@ _HOST: Final = re.compile(rb"(\[[0-9A-Za-z:.%_~-]*\]|[0-9A-Za-z._~!$&'()*+,;=%-]
 _FIRST_LINE: Final = re.compile(rb"[\r\n]*[A-Z_-]+ +[^ \r\n]+ +(?:RTSP|ICE)/")
 _ANY_LINE: Final = re.compile(rb"(?<![A-Z_-])([A-Z_-]+) +([^ \r\n]+) +(?:RTSP|ICE)/")
 
-UNREADABLE: Final = Problem(Word.MALFORMED, "This is not HTTP/1.1.")
-_HOSTS: Final = Problem(Word.MALFORMED, "Send exactly one Host field, with a host and maybe a port.")
-_FRAGMENT: Final = Problem(Word.MALFORMED, "The request target holds a fragment (#).")
-_OLD_CHUNKED: Final = Problem(Word.MALFORMED, "HTTP/1.0 has no Transfer-Encoding: the length is ambiguous.")
-_CODING: Final = Problem(Word.NOT_IMPLEMENTED, "The only transfer coding that is taken is chunked, once.")
-_CONNECT: Final = Problem(Word.NOT_IMPLEMENTED, "This is no proxy: CONNECT is not taken.")
-_VERSION: Final = Problem(Word.HTTP_VERSION_NOT_SUPPORTED)
-_EXPECTATION: Final = Problem(Word.EXPECTATION_FAILED)
+UNREADABLE: Final = Problem(ErrorCode.MALFORMED, "This is not HTTP/1.1.")
+_HOSTS: Final = Problem(ErrorCode.MALFORMED, "Send exactly one Host field, with a host and maybe a port.")
+_FRAGMENT: Final = Problem(ErrorCode.MALFORMED, "The request target holds a fragment (#).")
+_OLD_CHUNKED: Final = Problem(
+    ErrorCode.MALFORMED, "HTTP/1.0 has no Transfer-Encoding: the length is ambiguous."
+)
+_CODING: Final = Problem(
+    ErrorCode.NOT_IMPLEMENTED, "The only transfer coding that is taken is chunked, once."
+)
+_CONNECT: Final = Problem(ErrorCode.NOT_IMPLEMENTED, "This is no proxy: CONNECT is not taken.")
+_VERSION: Final = Problem(ErrorCode.HTTP_VERSION_NOT_SUPPORTED)
+_EXPECTATION: Final = Problem(ErrorCode.EXPECTATION_FAILED)
 
 
 def problem_of_head(

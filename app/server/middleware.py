@@ -13,12 +13,12 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.errors import answer, problem_of
+from app.api.errors import error_response, problem_of
 from app.api.query_parameters import unreadable_target
 from app.api.secured_route import CLAIM
-from app.server.admission import TICKET, Gauges, Ticket
-from app.server.loop_limiter import Turnstile
-from app.server.request_body import Incoming, cap_of
+from app.server.admission import TICKET, AdmissionController, Permit
+from app.server.loop_limiter import LoopLimiter
+from app.server.request_body import RequestBodyReader, max_body_bytes
 
 logger = logging.getLogger("app.requests")
 
@@ -38,7 +38,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
-class Envelope:
+class RequestMiddleware:
     """Wraps the whole application. `monotonic` is in seconds."""
 
     def __init__(
@@ -47,8 +47,8 @@ class Envelope:
         *,
         registry: CollectorRegistry,
         monotonic: Callable[[], float],
-        gauges: Gauges,
-        turnstile: Turnstile,
+        gauges: AdmissionController,
+        turnstile: LoopLimiter,
     ) -> None:
         self._app = app
         self._gauges = gauges
@@ -84,32 +84,32 @@ class Envelope:
                 ]
             await send(message)
 
-        ticket: Ticket | None = None
+        ticket: Permit | None = None
         try:
             problem = unreadable_target(scope)
-            told, cap = told_length(scope["headers"]), cap_of(scope["path"])
+            told, cap = declared_length(scope["headers"]), max_body_bytes(scope["path"])
             if problem is None and told != 0:
                 # Before anything is asked of the database, and before the body is read. One that is too
                 # large anyway is answered 413 and never read.
                 entered = self._gauges.enter(0 if (told or 0) > cap else told, is_post=False)
-                if isinstance(entered, Ticket):
+                if isinstance(entered, Permit):
                     ticket = scope["state"][TICKET] = entered
                     scope["state"][CLAIM] = partial(self._gauges.claim, entered)
                 else:
                     problem = entered
             if problem is None:
-                body = Incoming(
+                body = RequestBodyReader(
                     receive, cap=cap, told=told, ticket=ticket, gauges=self._gauges, turnstile=self._turnstile
                 )
                 await self._app(scope, body.receive, send_with_headers)
             else:
-                await answer(problem)(scope, receive, send_with_headers)
+                await error_response(problem)(scope, receive, send_with_headers)
         except ClientDisconnect:
             status = status or 499  # nobody is left to be answered
         except Exception as error:
             problem = problem_of(error)
             if status == 0:
-                await answer(problem)(scope, receive, send_with_headers)
+                await error_response(problem)(scope, receive, send_with_headers)
         finally:
             if ticket is not None:
                 self._gauges.leave(ticket, status)
@@ -154,7 +154,7 @@ def request_id_of(headers: Headers) -> str:
     return f"{random.getrandbits(64):016x}"  # no secret, and asked for with every post
 
 
-def told_length(headers: Headers) -> int | None:
+def declared_length(headers: Headers) -> int | None:
     """Return the length of the body as told beforehand; 0 where there is none, None where nobody told.
 
     The server's parser takes blanks around a length and zeros before it. What is no number is not told.

@@ -11,17 +11,17 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.admin.refusals import Problem, Word
-from app.api.errors import answer
+from app.admin.refusals import ErrorCode, Problem
+from app.api.errors import error_response
 from app.api.health import Readiness, not_ready
-from app.server.connection_limits import Terms
+from app.server.connection_limits import ConnectionLimits
 from app.server.middleware import HEADERS
 from app.server.server import Server
 
-_TERMS = Terms(head_s=5, body_s=5, connections=32)
+_TERMS = ConnectionLimits(head_s=5, body_s=5, connections=32)
 
 
-class Shown:
+class MonitoringApp:
     """The application of that port. `stopping` tells whether the process was told to end."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Shown:
 
     async def _answer(self, method: str, path: str) -> Response:
         if method not in {"GET", "HEAD"}:
-            return answer(Problem(Word.METHOD_NOT_ALLOWED), {"Allow": "GET, HEAD"})
+            return error_response(Problem(ErrorCode.METHOD_NOT_ALLOWED), {"Allow": "GET, HEAD"})
         match path:
             case "/metrics":
                 return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
@@ -49,13 +49,13 @@ class Shown:
                 reasons = ("stopping",) if self._stopping() else await self._readiness.reasons()
                 return not_ready(reasons) if reasons else JSONResponse({"status": "ready", "reasons": []})
             case _:
-                return answer(Problem(Word.NOT_FOUND))
+                return error_response(Problem(ErrorCode.NOT_FOUND))
 
 
-class Beside(Server):
+class MonitoringServer(Server):
     """A server beside what the process is for: it leaves signals alone and ends when it is told to."""
 
-    def __init__(self, application: ASGIApp, *, terms: Terms = _TERMS) -> None:
+    def __init__(self, application: ASGIApp, *, terms: ConnectionLimits = _TERMS) -> None:
         super().__init__(
             application,
             host="",

@@ -6,9 +6,9 @@ from typing import Final
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
-from app.admin.refusals import Refusal, Word
-from app.server.admission import Gauges, Ticket
-from app.server.loop_limiter import Turnstile
+from app.admin.refusals import ErrorCode, Refusal
+from app.server.admission import AdmissionController, Permit
+from app.server.loop_limiter import LoopLimiter
 
 MIB: Final = 1024 * 1024
 PATH: Final = "/events"  # where posts of events go
@@ -19,7 +19,7 @@ BODY_CAP: Final = MIB
 LARGER_BODIES: Final[Mapping[str, int]] = {PATH: 5 * MIB}
 
 
-def cap_of(path: str) -> int:
+def max_body_bytes(path: str) -> int:
     """Return the longest body that an address takes, in bytes."""
     return LARGER_BODIES.get(path, BODY_CAP)
 
@@ -29,7 +29,7 @@ def posts_events(method: bytes, target: bytes) -> bool:
     return method == b"POST" and (target == _PATH or target.startswith(_PATH_AND_QUERY))
 
 
-class Incoming:
+class RequestBodyReader:
     """Brings the messages of one body. `told` is its length as told beforehand, None where it was not.
 
     Both ways of bringing raise Refusal for a body that is larger than `cap` or outgrows the room there is.
@@ -43,9 +43,9 @@ class Incoming:
         *,
         cap: int,
         told: int | None,
-        ticket: Ticket | None,
-        gauges: Gauges,
-        turnstile: Turnstile,
+        ticket: Permit | None,
+        gauges: AdmissionController,
+        turnstile: LoopLimiter,
     ) -> None:
         self._receive = receive
         self._cap, self._told, self._seen = cap, told, 0
@@ -54,12 +54,12 @@ class Incoming:
     async def receive(self) -> Message:
         """Return the next message, as ASGI has it."""
         if (self._told or 0) > self._cap:
-            raise Refusal(Word.TOO_LARGE)
+            raise Refusal(ErrorCode.TOO_LARGE)
         message = await self._receive()
         body = message.get("body", b"")
         self._seen += len(body)
         if self._seen > self._cap:
-            raise Refusal(Word.TOO_LARGE)
+            raise Refusal(ErrorCode.TOO_LARGE)
         if self._ticket is not None and self._ticket.read_at is None:
             complete = message["type"] == "http.request" and not message.get("more_body", False)
             await self._charge(self._ticket, body, complete=complete)
@@ -76,7 +76,7 @@ class Incoming:
             if not message.get("more_body", False):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    async def _charge(self, ticket: Ticket, body: bytes, *, complete: bool) -> None:
+    async def _charge(self, ticket: Permit, body: bytes, *, complete: bool) -> None:
         problem = self._gauges.read(ticket, body, complete=complete)
         if problem is None and complete and ticket.is_post:
             # Behind this the post is read and judged: that is where its time goes.

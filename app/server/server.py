@@ -18,10 +18,10 @@ import uvicorn
 from prometheus_client import CollectorRegistry, Counter
 from starlette.types import ASGIApp
 
-from app.server.admission import Gauges
-from app.server.connection import Connection
+from app.server.admission import AdmissionController
+from app.server.connection import HttpConnection
 from app.server.connection_eviction import WaitingConnections
-from app.server.connection_limits import Closing, Terms
+from app.server.connection_limits import ConnectionLimits, ShutdownState
 
 _log = logging.getLogger(__name__)
 _SWEEP_EVERY_S: Final = 0.5
@@ -41,17 +41,17 @@ class Server(uvicorn.Server):
         port: int,
         keep_alive_s: int,
         linger_s: float,
-        terms: Terms,
+        terms: ConnectionLimits,
         registry: CollectorRegistry,
-        gauges: Gauges | None = None,
+        gauges: AdmissionController | None = None,
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         cut = Counter("connections_cut", "Connections that were ended", ["why"], registry=registry)
-        self._closing = Closing()
+        self._closing = ShutdownState()
         self._linger_s = linger_s
         self._hurried = asyncio.Event()
         protocol: Any = partial(
-            Connection,
+            HttpConnection,
             terms=terms,
             closing=self._closing,
             cut=lambda why: cut.labels(why).inc(),
@@ -133,5 +133,5 @@ class Server(uvicorn.Server):
                     _log.exception("connection.defect")
                     connection.transport.abort()
 
-    def _connections(self) -> list[Connection]:
-        return [one for one in self.server_state.connections if isinstance(one, Connection)]
+    def _connections(self) -> list[HttpConnection]:
+        return [one for one in self.server_state.connections if isinstance(one, HttpConnection)]

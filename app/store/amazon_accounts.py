@@ -10,7 +10,7 @@ from app.domain.ids import DestinationId
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class AmazonAccount:
     """The advertiser as Amazon showed it to the signed-in user; what Amazon did not say is None."""
 
     name: str | None
@@ -27,7 +27,7 @@ class Confirmation:
     at: datetime
 
 
-async def keep(
+async def save(
     connection: AsyncConnection, destination: DestinationId, *, name: str | None, currency: str | None
 ) -> None:
     """Keep what Amazon showed, in place of what it showed before."""
@@ -42,14 +42,14 @@ async def keep(
     )
 
 
-async def find(connection: AsyncConnection, destination: str) -> Account | None:
+async def find(connection: AsyncConnection, destination: str) -> AmazonAccount | None:
     """Return what Amazon last showed, or None before the first sign-in."""
     row = await connection.execute(
         text("SELECT name, currency, seen_at FROM amazon_accounts WHERE destination = :destination"),
         {"destination": destination},
     )
     found = row.one_or_none()
-    return None if found is None else Account(found.name, found.currency, found.seen_at)
+    return None if found is None else AmazonAccount(found.name, found.currency, found.seen_at)
 
 
 async def confirm(connection: AsyncConnection, destination: DestinationId, what: str, by: str) -> bool:

@@ -13,7 +13,7 @@ from app.store.due_heads import PROBE_DUE
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class StartedAttempt:
     """An attempt that may be sent now: nothing had paused, parked or fenced it when it was committed."""
 
     id: AttemptId
@@ -21,7 +21,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsettled:
+class UnsettledAttempt:
     """A started attempt whose result was never written: its sender died, hangs, or is still at it."""
 
     id: AttemptId
@@ -64,7 +64,7 @@ async def start(
     generation: int,
     erasures: int,
     probe_again_in: float | None = None,
-) -> Started | None:
+) -> StartedAttempt | None:
     """Record that a request is about to be sent, or return None when it must not be.
 
     One conditional insert: the lane must still be ours by fence and lease, no erasure asked for since the
@@ -87,10 +87,10 @@ async def start(
         erasures,
         *more,
     )
-    return None if row is None else Started(AttemptId(row["id"]), row["day"])
+    return None if row is None else StartedAttempt(AttemptId(row["id"]), row["day"])
 
 
-class Settled(StrEnum):
+class SettledAttempt(StrEnum):
     """What became of writing an attempt's result."""
 
     NOW = "now"  # written, and everything that follows from it may be
@@ -100,7 +100,7 @@ class Settled(StrEnum):
 
 async def settle(
     connection: RoadConnection,
-    started: Started,
+    started: StartedAttempt,
     *,
     lane: LaneId,
     fence: int,
@@ -110,7 +110,7 @@ async def settle(
     message: str | None = None,
     took_ms: int | None = None,
     delivered: int | None = None,
-) -> Settled:
+) -> SettledAttempt:
     """Write the result of an attempt, once; `delivered` is how many of its events Amazon accepted."""
     status = await connection.execute(
         """
@@ -131,7 +131,7 @@ async def settle(
         delivered,
     )
     if status == "UPDATE 1":
-        return Settled.NOW
+        return SettledAttempt.NOW
     before = await connection.fetchval(
         """
         SELECT true FROM attempts a JOIN lanes l ON l.id = a.lane
@@ -141,10 +141,10 @@ async def settle(
         started.day,
         fence,
     )
-    return Settled.BEFORE if before else Settled.STALE
+    return SettledAttempt.BEFORE if before else SettledAttempt.STALE
 
 
-async def unsettled(connection: RoadConnection, lane: LaneId) -> list[Unsettled]:
+async def unsettled(connection: RoadConnection, lane: LaneId) -> list[UnsettledAttempt]:
     """Return the started attempts of a lane that have no result, with their age on the database's clock."""
     rows = await connection.fetch(
         """
@@ -156,8 +156,8 @@ async def unsettled(connection: RoadConnection, lane: LaneId) -> list[Unsettled]
     return [_unsettled(row) for row in rows]
 
 
-def _unsettled(row: asyncpg.Record) -> Unsettled:
-    return Unsettled(
+def _unsettled(row: asyncpg.Record) -> UnsettledAttempt:
+    return UnsettledAttempt(
         id=AttemptId(row["id"]),
         day=row["day"],
         destination=DestinationNumber(row["destination"]),
@@ -169,7 +169,7 @@ def _unsettled(row: asyncpg.Record) -> Unsettled:
 
 async def overdue(
     connection: RoadConnection, lanes: Sequence[LaneId], *, older_than: timedelta
-) -> list[tuple[LaneId, Unsettled]]:
+) -> list[tuple[LaneId, UnsettledAttempt]]:
     """Return the unsettled attempts of these lanes whose sender can no longer be at it."""
     rows = await connection.fetch(
         """

@@ -10,10 +10,10 @@ import msgspec
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.audit_chain import Link
+from app.domain.audit_chain import ChainRow
 
 
-class Act(StrEnum):
+class AuditAction(StrEnum):
     """Every administrative act: nothing else is recorded, so that readers can have a sentence for each."""
 
     DESTINATION_CREATED = "destination.created"
@@ -41,7 +41,7 @@ class Act(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """One administrative act. `before` and `after` hold what changed, and never a secret."""
 
     id: int
@@ -61,7 +61,7 @@ async def record(
     connection: AsyncConnection,
     *,
     actor: str,
-    act: Act,
+    act: AuditAction,
     subject: str,
     destination: str | None = None,
     before: Mapping[str, Any] | None = None,
@@ -99,7 +99,7 @@ async def newest(
     destination: str | None = None,
     act: str | None = None,
     only: Sequence[str] | None = None,
-) -> list[Entry]:
+) -> list[AuditEntry]:
     """Return up to `limit` acts, newest first, under the id `below`; `only` keeps to those destinations."""
     rows = await connection.execute(
         text(
@@ -120,7 +120,7 @@ async def newest(
         },
     )
     return [
-        Entry(
+        AuditEntry(
             id=row.id,
             at=row.at,
             actor=row.actor,
@@ -158,7 +158,7 @@ _LINKS = (
 )
 
 
-async def chain(connection: AsyncConnection, *, after: int, limit: int) -> list[Link]:
+async def chain(connection: AsyncConnection, *, after: int, limit: int) -> list[ChainRow]:
     """Return up to `limit` links of the chain behind the number `after`, in its order."""
     rows = await connection.execute(
         text(_LINKS + "WHERE link > :after ORDER BY link LIMIT :limit"),
@@ -167,14 +167,14 @@ async def chain(connection: AsyncConnection, *, after: int, limit: int) -> list[
     return [_link(row) for row in rows.mappings()]
 
 
-async def unlinked(connection: AsyncConnection) -> list[Link]:
+async def unlinked(connection: AsyncConnection) -> list[ChainRow]:
     """Return the first row that is in no chain, if there is one."""
     rows = await connection.execute(text(_LINKS + "WHERE link IS NULL OR hash IS NULL ORDER BY id LIMIT 1"))
     return [_link(row) for row in rows.mappings()]
 
 
-def _link(row: RowMapping) -> Link:
-    return Link(
+def _link(row: RowMapping) -> ChainRow:
+    return ChainRow(
         number=row["link"],
         id=row["id"],
         members=tuple(row["members"]),

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from app.domain import batch as packing
-from app.domain.balance import Batch, Kind, Totals
+from app.domain.balance import BalanceTotals, BatchBalance, MismatchKind
 from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber, ParcelId
 from app.store import RoadConnection
 
@@ -65,20 +65,20 @@ async def next_ids(
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Stored:
+class StoredBatchState:
     """A batch as it is stored, with the ids of its events; `accepted_at` is None without a state."""
 
     id: ParcelId
-    batch: Batch
+    batch: BatchBalance
     accepted_at: datetime | None
-    shapes: tuple[packing.Shape, ...]
+    shapes: tuple[packing.EventMetadata, ...]
 
     def is_since(self, moment: datetime | None) -> bool:
         """Tell whether it was accepted since then."""
         return moment is not None and self.accepted_at is not None and self.accepted_at >= moment
 
 
-async def read(connection: RoadConnection, day: date, ids: Sequence[ParcelId]) -> list[Stored]:
+async def read(connection: RoadConnection, day: date, ids: Sequence[ParcelId]) -> list[StoredBatchState]:
     """Read what is stored under these ids on a day, in one snapshot."""
     rows = await connection.fetch(
         """
@@ -99,10 +99,10 @@ async def read(connection: RoadConnection, day: date, ids: Sequence[ParcelId]) -
     return [_stored(dict(row)) for row in rows]
 
 
-def _stored(row: dict[str, Any]) -> Stored:
+def _stored(row: dict[str, Any]) -> StoredBatchState:
     found = packing.read_shapes(row["shapes"])
     shapes = None if found is None else tuple(found)
-    batch = Batch(
+    batch = BatchBalance(
         destination=DestinationNumber(row["destination"]),
         has_batch=row["has_batch"],
         states=int(row["has_state"]),
@@ -112,7 +112,7 @@ def _stored(row: dict[str, Any]) -> Stored:
         fate=row["fate"],
         exceptions=row["exceptions"],
     )
-    return Stored(ParcelId(row["id"]), batch, row["accepted_at"], shapes or ())
+    return StoredBatchState(ParcelId(row["id"]), batch, row["accepted_at"], shapes or ())
 
 
 async def accepted(connection: RoadConnection, day: date) -> dict[DestinationNumber, int]:
@@ -164,7 +164,7 @@ async def mapping_ids(connection: RoadConnection) -> dict[MappingNumber, Mapping
     return {MappingNumber(row["number"]): MappingId(row["id"]) for row in rows}
 
 
-async def totals(connection: RoadConnection, number: DestinationNumber, oldest: date | None) -> Totals:
+async def totals(connection: RoadConnection, number: DestinationNumber, oldest: date | None) -> BalanceTotals:
     """Read the counts of a destination and what they should be. One statement, so one snapshot.
 
     `oldest` is the first day whose batches are kept.
@@ -194,27 +194,27 @@ async def totals(connection: RoadConnection, number: DestinationNumber, oldest: 
         oldest,
     )
     assert row is not None
-    return Totals(
+    return BalanceTotals(
         counted={
-            Kind.WAITING: row["waiting"],
-            Kind.RETRYING: row["retrying"],
-            Kind.DEAD: row["dead"],
-            Kind.EXPIRED: row["expired"],
-            Kind.ERASED: row["erased"],
+            MismatchKind.WAITING: row["waiting"],
+            MismatchKind.RETRYING: row["retrying"],
+            MismatchKind.DEAD: row["dead"],
+            MismatchKind.EXPIRED: row["expired"],
+            MismatchKind.ERASED: row["erased"],
         },
         stored={
-            Kind.WAITING: row["open"] + row["single_retrying"],
-            Kind.RETRYING: row["open_failing"] + row["single_retrying"],
-            Kind.DEAD: row["whole_dead"] + row["single_dead"],
-            Kind.EXPIRED: row["whole_expired"] + row["single_expired"],
-            Kind.ERASED: row["single_erased"],
+            MismatchKind.WAITING: row["open"] + row["single_retrying"],
+            MismatchKind.RETRYING: row["open_failing"] + row["single_retrying"],
+            MismatchKind.DEAD: row["whole_dead"] + row["single_dead"],
+            MismatchKind.EXPIRED: row["whole_expired"] + row["single_expired"],
+            MismatchKind.ERASED: row["single_erased"],
         },
         is_complete=row["is_complete"],
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class BalanceResult:
     """The last check that was finished. `mismatches` are its first ones, as the command prints them."""
 
     finished_at: datetime
@@ -265,11 +265,11 @@ async def finish(
     )
 
 
-async def last(connection: RoadConnection) -> Result | None:
+async def last(connection: RoadConnection) -> BalanceResult | None:
     """Return the result of the last check that was finished."""
     row = await connection.fetchrow(
         "SELECT finished_at, imbalance, batches, mismatches FROM balance_checks WHERE finished_at IS NOT NULL"
     )
     if row is None:
         return None
-    return Result(row["finished_at"], row["imbalance"], row["batches"], json.loads(row["mismatches"]))
+    return BalanceResult(row["finished_at"], row["imbalance"], row["batches"], json.loads(row["mismatches"]))

@@ -71,7 +71,7 @@ APPEND = f"""
     open AS (INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event,
       data_key, queue)
       SELECT id, day, destination, events, bytes, first_event, last_event, data_key, queue FROM new)
-    {counts.adding(counts.Taken, first=11)}
+    {counts.adding(counts.IngestCounts, first=11)}
 """
 
 
@@ -80,7 +80,7 @@ async def append(
     parcels: Sequence[NewParcel],
     *,
     writer: int = 0,
-    deltas: Mapping[DestinationNumber, counts.Taken] = MappingProxyType({}),
+    deltas: Mapping[DestinationNumber, counts.IngestCounts] = MappingProxyType({}),
 ) -> None:
     """Store these parcels and their open states, due now, under today's partition, and count them.
 
@@ -90,7 +90,7 @@ async def append(
 
 
 def appending(
-    parcels: Sequence[NewParcel], writer: int, deltas: Mapping[DestinationNumber, counts.Taken]
+    parcels: Sequence[NewParcel], writer: int, deltas: Mapping[DestinationNumber, counts.IngestCounts]
 ) -> list[Any]:
     """Return the parameters of `APPEND`."""
     return [
@@ -104,7 +104,7 @@ def appending(
         [parcel.last_event for parcel in parcels],
         [parcel.data_key for parcel in parcels],
         [parcel.queue for parcel in parcels],
-        *counts.moves(counts.Taken, writer, deltas),
+        *counts.moves(counts.IngestCounts, writer, deltas),
     ]
 
 
@@ -143,7 +143,7 @@ async def due(
     return found, more
 
 
-def _due(row: asyncpg.Record, stored: damage.Stored) -> DueParcel:
+def _due(row: asyncpg.Record, stored: damage.StoredBatchPart) -> DueParcel:
     return DueParcel(*(*row[:-3], stored.content, stored.shapes, stored.problem))
 
 
@@ -335,7 +335,7 @@ async def forget(connection: RoadConnection, *, after: timedelta, dead_after: ti
     """
 
     try:
-        async with damage.trial(connection):
+        async with damage.savepoint(connection):
             return len(await connection.fetch(_FORGET.format(some=""), after, dead_after))
     except Exception as error:
         if not damage.is_damage(error):

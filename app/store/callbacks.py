@@ -15,7 +15,7 @@ from app.store import RoadConnection, damage
 
 
 @dataclass(frozen=True, slots=True)
-class Final:
+class FinalBatch:
     """Conversions of a parcel that became final alike. `places` is None for all that have no exception."""
 
     parcel: ParcelId
@@ -32,12 +32,12 @@ class Notice:
     """What is to be told of one parcel, and when it became so."""
 
     destination: DestinationNumber
-    final: Final
+    final: FinalBatch
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueCallback:
     """A callback whose time has come, ours until `lease` has passed. `tries` counts this one."""
 
     id: int
@@ -47,7 +47,9 @@ class Due:
     notices: tuple[Notice, ...]
 
 
-async def note(connection: RoadConnection, destination: DestinationNumber, finals: Sequence[Final]) -> None:
+async def note(
+    connection: RoadConnection, destination: DestinationNumber, finals: Sequence[FinalBatch]
+) -> None:
     """Owe these notices, if the destination's states are told; in the transaction that makes them true."""
     if not finals:
         return
@@ -71,7 +73,7 @@ async def note(connection: RoadConnection, destination: DestinationNumber, final
     )
 
 
-async def note_given_up(connection: RoadConnection, destinations: Collection[DestinationNumber]) -> None:
+async def mark_failed(connection: RoadConnection, destinations: Collection[DestinationNumber]) -> None:
     """Owe notices of everything of these destinations that this transaction let expire or discarded.
 
     Found by its time: within a transaction now() stands still, and both are written with it.
@@ -117,7 +119,7 @@ async def gather(connection: RoadConnection, *, most_events: int, most_callbacks
     return int(status.rpartition(" ")[2])
 
 
-async def claim(connection: RoadConnection, *, lease: timedelta) -> Due | None:
+async def claim(connection: RoadConnection, *, lease: timedelta) -> DueCallback | None:
     """Take the callback that is due longest, for as long as the lease lasts; None when none is due."""
     row = await connection.fetchrow(
         """
@@ -138,11 +140,11 @@ async def claim(connection: RoadConnection, *, lease: timedelta) -> Due | None:
         """,
         row["id"],
     )
-    return Due(row["id"], row["made_at"], row["tries"], row["age"], tuple(map(_notice, rows)))
+    return DueCallback(row["id"], row["made_at"], row["tries"], row["age"], tuple(map(_notice, rows)))
 
 
 def _notice(row: asyncpg.Record) -> Notice:
-    final = Final(
+    final = FinalBatch(
         parcel=ParcelId(row["parcel"]),
         day=row["day"],
         places=None if row["places"] is None else tuple(row["places"]),
@@ -154,12 +156,12 @@ def _notice(row: asyncpg.Record) -> Notice:
     return Notice(DestinationNumber(row["destination"]), final, row["at"])
 
 
-async def taken(connection: RoadConnection, callback: int) -> None:
+async def acknowledge(connection: RoadConnection, callback: int) -> None:
     """Delete a callback that was taken, and what it told."""
     await connection.execute("DELETE FROM callbacks WHERE id = $1", callback)
 
 
-async def not_taken(connection: RoadConnection, callback: int, *, wait: timedelta, problem: str) -> None:
+async def reschedule(connection: RoadConnection, callback: int, *, wait: timedelta, problem: str) -> None:
     """Let a callback be tried again after `wait`."""
     await connection.execute(
         """
@@ -172,7 +174,7 @@ async def not_taken(connection: RoadConnection, callback: int, *, wait: timedelt
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedEvent:
     """What a notice needs beside its states: shapes by parcel, exceptions by parcel, ids by number."""
 
     shapes: dict[ParcelId, bytes | None]
@@ -181,7 +183,7 @@ class Named:
     mappings: dict[MappingNumber, MappingId]
 
 
-async def names(connection: RoadConnection, notices: Sequence[Notice]) -> Named:
+async def names(connection: RoadConnection, notices: Sequence[Notice]) -> NamedEvent:
     """Read the names of what is told; parcels whose day was dropped are missing, damaged ones are None."""
     finals = [one.final for one in notices]
     shapes = await damage.read_shapes_of(connection, {one.parcel: one.day for one in finals})
@@ -203,7 +205,7 @@ async def names(connection: RoadConnection, notices: Sequence[Notice]) -> Named:
         """,
         numbers,
     )
-    return Named(
+    return NamedEvent(
         shapes=shapes,
         excepted={ParcelId(row["parcel"]): frozenset(row["places"]) for row in excepted},
         destinations={DestinationNumber(row["number"]): DestinationId(row["id"]) for row in destinations},
@@ -212,7 +214,7 @@ async def names(connection: RoadConnection, notices: Sequence[Notice]) -> Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class CallbackStatus:
     """How the notices of a destination stand. `problem` is a word for the last try that failed."""
 
     told: bool
@@ -221,7 +223,7 @@ class Standing:
     problem: str | None
 
 
-async def standing(connection: RoadConnection, number: DestinationNumber) -> Standing:
+async def standing(connection: RoadConnection, number: DestinationNumber) -> CallbackStatus:
     """Return whether a destination's states are told, and what is owed."""
     row = await connection.fetchrow(
         """
@@ -232,10 +234,10 @@ async def standing(connection: RoadConnection, number: DestinationNumber) -> Sta
         number,
     )
     assert row is not None
-    return Standing(**dict(row))
+    return CallbackStatus(**dict(row))
 
 
-async def tell_from_now_on(connection: RoadConnection, number: DestinationNumber, *, by: str) -> bool:
+async def enable(connection: RoadConnection, number: DestinationNumber, *, by: str) -> bool:
     """Let a destination's final states be told; returns whether that is new."""
     status: str = await connection.execute(
         "INSERT INTO told_destinations (destination, by_actor) VALUES ($1, $2) ON CONFLICT DO NOTHING",
@@ -245,7 +247,7 @@ async def tell_from_now_on(connection: RoadConnection, number: DestinationNumber
     return status.endswith("1")
 
 
-async def tell_no_more(connection: RoadConnection, number: DestinationNumber) -> bool:
+async def disable(connection: RoadConnection, number: DestinationNumber) -> bool:
     """Tell no more of a destination, nor what is still owed; returns whether that is new."""
     status: str = await connection.execute("DELETE FROM told_destinations WHERE destination = $1", number)
     await connection.execute("DELETE FROM notices WHERE destination = $1", number)

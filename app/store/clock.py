@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from app.domain.clock_skew import MOST_SKEW_S, NOTICED_S, adjusted
+from app.domain.clock_skew import MOST_SKEW_S, NOTICED_S, adjusted_offset
 from app.store import RoadConnection
 
 MEASURE_EVERY_S = 10.0
@@ -58,5 +58,5 @@ class DatabaseClock:
         before = self._wall()
         database: float = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")
         after, now = self._wall(), self._monotonic()
-        self.offset = adjusted(self.offset, database=database, before=before, after=max(before, after))
+        self.offset = adjusted_offset(self.offset, database=database, before=before, after=max(before, after))
         self._measured_at, self._drift = now, after - now

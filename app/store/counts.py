@@ -10,7 +10,7 @@ from app.store import RoadConnection
 
 
 @dataclass(slots=True)
-class Delta:
+class CountDelta:
     """How much one transaction moves the counts of one destination; `retrying` goes up and down."""
 
     accepted: int = 0
@@ -25,7 +25,7 @@ class Delta:
 
 
 @dataclass(slots=True)
-class Taken:
+class IngestCounts:
     """How much a flush moves the counts of one destination. It moves no others: each costs, even by zero."""
 
     accepted: int = 0
@@ -33,15 +33,15 @@ class Taken:
     rejected: int = 0
 
 
-Moved = Mapping[DestinationNumber, Delta] | Mapping[DestinationNumber, Taken]
+Moved = Mapping[DestinationNumber, CountDelta] | Mapping[DestinationNumber, IngestCounts]
 
 
-def columns(kind: type[Delta] | type[Taken]) -> Sequence[str]:
+def columns(kind: type[CountDelta] | type[IngestCounts]) -> Sequence[str]:
     """Return the columns that a kind of delta moves."""
     return tuple(field.name for field in fields(kind))
 
 
-def adding(kind: type[Delta] | type[Taken], *, first: int = 1) -> str:
+def adding(kind: type[CountDelta] | type[IngestCounts], *, first: int = 1) -> str:
     """Return the statement that adds such deltas; its parameters, those of `moves`, begin at `first`."""
     names = columns(kind)
     numbers = range(first + 2, first + 2 + len(names))
@@ -58,7 +58,7 @@ def adding(kind: type[Delta] | type[Taken], *, first: int = 1) -> str:
     """
 
 
-def moves(kind: type[Delta] | type[Taken], writer: int, deltas: Moved) -> list[Any]:
+def moves(kind: type[CountDelta] | type[IngestCounts], writer: int, deltas: Moved) -> list[Any]:
     """Return the parameters of `adding`: the writer, the destinations that move, and a list a column."""
     values = _VALUES[kind]
     moved = {number: row for number, delta in deltas.items() if any(row := values(delta))}
@@ -66,13 +66,13 @@ def moves(kind: type[Delta] | type[Taken], writer: int, deltas: Moved) -> list[A
     return [writer, list(moved), *(lists or [[] for _ in columns(kind)])]
 
 
-_VALUES = {kind: attrgetter(*columns(kind)) for kind in (Delta, Taken)}
-_ADD = {kind: adding(kind) for kind in (Delta, Taken)}
+_VALUES = {kind: attrgetter(*columns(kind)) for kind in (CountDelta, IngestCounts)}
+_ADD = {kind: adding(kind) for kind in (CountDelta, IngestCounts)}
 
 
 async def add(connection: RoadConnection, writer: int, deltas: Moved) -> None:
     """Add these deltas under `writer` (0 to 32767), a number that few processes share."""
-    of_one_kind: list[Delta | Taken] = list(deltas.values())
+    of_one_kind: list[CountDelta | IngestCounts] = list(deltas.values())
     if of_one_kind:
         kind = type(of_one_kind[0])
         arguments = moves(kind, writer, deltas)

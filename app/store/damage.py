@@ -40,7 +40,7 @@ def name_of(error: BaseException) -> str:
 
 
 @asynccontextmanager
-async def trial(connection: RoadConnection) -> AsyncIterator[None]:
+async def savepoint(connection: RoadConnection) -> AsyncIterator[None]:
     """Keep the caller's transaction usable when a statement in the block fails; costs nothing outside one."""
     if connection.is_in_transaction():
         async with connection.transaction():
@@ -50,7 +50,7 @@ async def trial(connection: RoadConnection) -> AsyncIterator[None]:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Stored:
+class StoredBatchPart:
     """The stored values of one batch. None where a value cannot be read; `problem` then says why."""
 
     content: bytes | None
@@ -60,13 +60,13 @@ class Stored:
 
 async def read_singly(
     connection: RoadConnection, places: Sequence[tuple[ParcelId, date]], *, content: bool = True
-) -> dict[ParcelId, Stored]:
+) -> dict[ParcelId, StoredBatchPart]:
     """Read the values of these batches one at a time, each given with its day. Has an entry for each."""
     found = {}
     for parcel, day in places:
         shapes, shapes_problem = await _value(connection, "shapes", parcel, day)
         value, problem = await _value(connection, "content", parcel, day) if content else (None, None)
-        found[parcel] = Stored(value, shapes, problem or shapes_problem)
+        found[parcel] = StoredBatchPart(value, shapes, problem or shapes_problem)
     return found
 
 
@@ -75,7 +75,7 @@ async def _value(
 ) -> tuple[bytes | None, str | None]:
     """Return one value and None, or None and why it cannot be read."""
     try:
-        async with trial(connection):
+        async with savepoint(connection):
             value = await connection.fetchval(
                 f"SELECT {column} FROM parcels WHERE id = $1 AND day = $2", parcel, day
             )
@@ -94,7 +94,7 @@ async def read_shapes_of(
     None on a damaged page; without a row no entry.
     """
     try:
-        async with trial(connection):
+        async with savepoint(connection):
             rows = await connection.fetch(
                 "SELECT p.id, p.shapes FROM unnest($1::bigint[], $2::date[]) AS asked (id, day) "
                 "JOIN parcels p ON p.id = asked.id AND p.day = asked.day",
@@ -123,7 +123,7 @@ Read = Callable[[int, int], Awaitable[list[asyncpg.Record]]]
 async def read_range(read: Read, connection: RoadConnection, first: int, last: int) -> Range:
     """Read the batches `first` to `last`; on damage halve the range until the ids that raise stand alone."""
     try:
-        async with trial(connection):
+        async with savepoint(connection):
             return Range(await read(first, last), {})
     except Exception as error:
         if not is_damage(error):
@@ -136,7 +136,7 @@ async def read_range(read: Read, connection: RoadConnection, first: int, last: i
 
 async def _halved(read: Read, connection: RoadConnection, first: int, last: int) -> Range:
     try:
-        async with trial(connection):
+        async with savepoint(connection):
             return Range(await read(first, last), {})
     except Exception as error:
         if not is_damage(error):

@@ -7,7 +7,7 @@ import asyncpg
 from app.domain.database_refusals import NONE, Refusals
 
 
-class Outcomes:
+class DatabaseResults:
     """What the database answered lately. Written where events are stored or claimed, read by readiness."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:

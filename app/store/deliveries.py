@@ -7,7 +7,7 @@ import asyncpg
 
 from app.domain.ids import DestinationNumber, LaneId, ParcelId
 from app.store import RoadConnection
-from app.store.attempts import Started
+from app.store.attempts import StartedAttempt
 
 # Either all of it is written or nothing: what follows hangs on the attempt's row, and that on the fence.
 # `settled` locks the lane's row, so that a new owner waits for this commit, or is seen.
@@ -35,7 +35,7 @@ _SETTLE = """
 
 async def settle(
     connection: RoadConnection,
-    started: Started,
+    started: StartedAttempt,
     *,
     lane: LaneId,
     fence: int,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from app.store import balance, key_usage
-from app.store.balance import Result
+from app.store.balance import BalanceResult
 from app.store.encryption_keys import COLUMNS
 from app.store.partitions import days_ahead
 
@@ -38,7 +38,7 @@ class Deployment:
     # Rows that hold no sealed value where there should be one, by `table.column`; None where a page of that
     # table cannot be read. A reader of damaged batches adds what it finds.
     damaged: Mapping[str, int | None] = field(default_factory=dict)
-    balance: Result | None = None
+    balance: BalanceResult | None = None
     seals: Mapping[str, int] = field(default_factory=dict)
 
 

@@ -13,7 +13,7 @@ from app.store.partitions import FLUSH_LOCK
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class ConfiguredRate:
     """How fast an advertiser may be sent to: requests a second, and how many at once."""
 
     requests_per_second: float = 5.0
@@ -21,7 +21,7 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class DestinationDraft:
     """What a caller says of a destination; everything else about it is the service's own."""
 
     name: str
@@ -30,7 +30,7 @@ class Draft:
     currency: str
     identity_profile: str
     dataset_name: str | None
-    rate: Rate
+    rate: ConfiguredRate
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Destination:
     currency: str
     identity_profile: str
     dataset_name: str | None
-    rate: Rate
+    rate: ConfiguredRate
     sign_in: str
     sign_in_reason: str | None
     paused: bool
@@ -78,7 +78,7 @@ def _read(row: RowMapping) -> Destination:
         currency=row["currency"],
         identity_profile=row["identity_profile"],
         dataset_name=row["dataset_name"],
-        rate=Rate(row["requests_per_second"], row["burst"]),
+        rate=ConfiguredRate(row["requests_per_second"], row["burst"]),
         sign_in=row["sign_in"],
         sign_in_reason=row["sign_in_reason"],
         paused=row["paused"],
@@ -120,7 +120,9 @@ async def hold_flushes(connection: AsyncConnection) -> None:
     await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": FLUSH_LOCK})
 
 
-async def create(connection: AsyncConnection, destination: DestinationId, draft: Draft) -> Destination:
+async def create(
+    connection: AsyncConnection, destination: DestinationId, draft: DestinationDraft
+) -> Destination:
     """Write a new destination in its advertiser's lane, making the lane when it is the first there."""
     made = await _one(
         connection,
@@ -135,7 +137,9 @@ async def create(connection: AsyncConnection, destination: DestinationId, draft:
     return made
 
 
-async def change(connection: AsyncConnection, destination: DestinationId, draft: Draft) -> Destination:
+async def change(
+    connection: AsyncConnection, destination: DestinationId, draft: DestinationDraft
+) -> Destination:
     """Write what a caller says of a destination, and move it to the lane that it now belongs to."""
     changed = await _one(
         connection,
@@ -151,7 +155,7 @@ async def change(connection: AsyncConnection, destination: DestinationId, draft:
     return changed
 
 
-def _values(draft: Draft) -> dict[str, object]:
+def _values(draft: DestinationDraft) -> dict[str, object]:
     return {
         "name": draft.name,
         "advertiser_id": draft.advertiser_id,

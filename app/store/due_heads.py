@@ -48,7 +48,7 @@ async def owed_around_damage(connection: RoadConnection) -> dict[LaneId, datetim
     return owed
 
 
-async def look_around_damage(
+async def poll_around_damage(
     connection: RoadConnection,
     lane: LaneId,
     parcels_in_flight: Sequence[int],
@@ -92,7 +92,7 @@ async def _heads(
 ) -> Mapping[str, Any] | None:
     """Return when a destination next owes each kind of request, or None where that cannot be read."""
     try:
-        async with damage.trial(connection):
+        async with damage.savepoint(connection):
             heads = await connection.fetchrow(
                 _HEADS,
                 destination,

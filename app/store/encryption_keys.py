@@ -6,7 +6,7 @@ from typing import Any
 
 from asyncpg import Record
 
-from app.crypto import parcel_place
+from app.crypto import batch_place
 from app.domain.ids import DestinationId
 from app.store import RoadConnection, damage
 from app.store.oauth_states import verifier_place
@@ -14,7 +14,7 @@ from app.store.token_leases import access_place, refresh_place
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class SealedColumn:
     """A column of sealed values: its table, the table's key and the key's type, and the place of a row."""
 
     table: str
@@ -26,17 +26,23 @@ class Column:
 
 # Every column that holds what `Vault.seal` gave; a test compares this with what doctor finds.
 COLUMNS = (
-    Column("secrets", "sealed", "name", "text", lambda name: f"secrets/{name}"),
-    Column("sign_ins", "refresh_token", "destination", "text", lambda id_: refresh_place(DestinationId(id_))),
-    Column("sign_ins", "access_token", "destination", "text", lambda id_: access_place(DestinationId(id_))),
-    Column("oauth_states", "code_verifier", "state_hash", "bytea", lambda key: verifier_place(bytes(key))),
-    Column("erasures", "sealed", "id", "text", lambda id_: f"erasure:{id_}"),
-    Column("parcel_states", "data_key", "parcel", "bigint", parcel_place),
+    SealedColumn("secrets", "sealed", "name", "text", lambda name: f"secrets/{name}"),
+    SealedColumn(
+        "sign_ins", "refresh_token", "destination", "text", lambda id_: refresh_place(DestinationId(id_))
+    ),
+    SealedColumn(
+        "sign_ins", "access_token", "destination", "text", lambda id_: access_place(DestinationId(id_))
+    ),
+    SealedColumn(
+        "oauth_states", "code_verifier", "state_hash", "bytea", lambda key: verifier_place(bytes(key))
+    ),
+    SealedColumn("erasures", "sealed", "id", "text", lambda id_: f"erasure:{id_}"),
+    SealedColumn("parcel_states", "data_key", "parcel", "bigint", batch_place),
 )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Sealed:
+class SealedValue:
     """One sealed value: the key of its row, and itself."""
 
     key: Any
@@ -47,7 +53,7 @@ class Sealed:
 _OLDER = "CASE WHEN octet_length({c}) > 1 THEN substring({c} FROM 2 FOR get_byte({c}, 0)) <> $1 ELSE true END"
 
 
-async def count(connection: RoadConnection, of: Column, writes: str) -> int:
+async def count(connection: RoadConnection, of: SealedColumn, writes: str) -> int:
     """Return how many values of a column are sealed under another key than `writes`."""
     older = _OLDER.format(c=of.column)
     found: int = await connection.fetchval(
@@ -56,9 +62,9 @@ async def count(connection: RoadConnection, of: Column, writes: str) -> int:
     return found
 
 
-async def older(
-    connection: RoadConnection, of: Column, writes: str, *, after: Any, limit: int
-) -> list[Sealed]:
+async def sealed_under_other_keys(
+    connection: RoadConnection, of: SealedColumn, writes: str, *, after: Any, limit: int
+) -> list[SealedValue]:
     """Return up to `limit` values sealed under another key, in the order of their rows, behind `after`."""
     rows = await connection.fetch(
         f"{_select(of)} AND ($2::{of.kind} IS NULL OR {of.key} > $2::{of.kind}) ORDER BY {of.key} LIMIT $3",
@@ -66,12 +72,12 @@ async def older(
         after,
         limit,
     )
-    return [Sealed(row["key"], bytes(row["value"])) for row in rows]
+    return [SealedValue(row["key"], bytes(row["value"])) for row in rows]
 
 
 async def older_between(
-    connection: RoadConnection, of: Column, writes: str, *, first: int, last: int
-) -> tuple[list[Sealed], int]:
+    connection: RoadConnection, of: SealedColumn, writes: str, *, first: int, last: int
+) -> tuple[list[SealedValue], int]:
     """Return the same of a range of numbers, and how many rows of it cannot be read."""
 
     async def read(first: int, last: int) -> list[Record]:
@@ -80,10 +86,10 @@ async def older_between(
         return rows
 
     found = await damage.read_range(read, connection, first, last)
-    return [Sealed(row["key"], bytes(row["value"])) for row in found.rows], len(found.unreadable)
+    return [SealedValue(row["key"], bytes(row["value"])) for row in found.rows], len(found.unreadable)
 
 
-def _select(of: Column) -> str:
+def _select(of: SealedColumn) -> str:
     older = _OLDER.format(c=of.column)
     return (
         f"SELECT {of.key} AS key, {of.column} AS value FROM {of.table} "
@@ -91,7 +97,9 @@ def _select(of: Column) -> str:
     )
 
 
-async def replace(connection: RoadConnection, of: Column, old: Sequence[Sealed], new: Sequence[bytes]) -> int:
+async def replace(
+    connection: RoadConnection, of: SealedColumn, old: Sequence[SealedValue], new: Sequence[bytes]
+) -> int:
     """Write values back, each only where nobody else wrote meanwhile; return how many were written.
 
     A token that was refreshed, or a key that was deleted with its parcel, stays as it then is.

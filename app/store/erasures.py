@@ -13,7 +13,7 @@ ERASER_LOCK = 7_304  # one worker scans at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class PendingErasure:
     """An erasure whose scan is not over. `sealed` holds the values looked for."""
 
     id: str
@@ -86,7 +86,7 @@ async def under_way(connection: RoadConnection, before: datetime, *, younger_tha
     return found
 
 
-async def pending(connection: RoadConnection) -> list[Pending]:
+async def pending(connection: RoadConnection) -> list[PendingErasure]:
     """Return the erasures whose scan is not over, oldest first."""
     rows = await connection.fetch(
         """
@@ -94,7 +94,7 @@ async def pending(connection: RoadConnection) -> list[Pending]:
         WHERE finished_at IS NULL ORDER BY number
         """
     )
-    return [Pending(**dict(row)) for row in rows]
+    return [PendingErasure(**dict(row)) for row in rows]
 
 
 async def find(connection: RoadConnection, id: str) -> Erasure | None:  # noqa: A002
@@ -207,7 +207,7 @@ async def finish(connection: RoadConnection, ids: Sequence[str]) -> None:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Locked:
+class LockedBatch:
     """A parcel whose state is locked until the transaction ends, with the statuses of its exceptions.
 
     `content` is None where its row is missing.
@@ -225,7 +225,7 @@ class Locked:
     exceptions: dict[int, str]
 
 
-async def lock(connection: RoadConnection, parcel: ParcelId, day: date) -> Locked | None:
+async def lock(connection: RoadConnection, parcel: ParcelId, day: date) -> LockedBatch | None:
     """Lock a parcel and read it, or return None when its key is gone by now."""
     row = await connection.fetchrow(
         """
@@ -240,11 +240,11 @@ async def lock(connection: RoadConnection, parcel: ParcelId, day: date) -> Locke
     if row is None:
         return None
     rows = await connection.fetch("SELECT place, status FROM exceptions WHERE parcel = $1 FOR UPDATE", parcel)
-    return Locked(**dict(row), exceptions={one["place"]: one["status"] for one in rows})
+    return LockedBatch(**dict(row), exceptions={one["place"]: one["status"] for one in rows})
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class ErasedEvents:
     """A conversion whose body is being erased: its new status, and whether the parcel answered for it."""
 
     place: int
@@ -257,11 +257,11 @@ async def rewrite(
     connection: RoadConnection,
     parcel: ParcelId,
     day: date,
-    locked: Locked,
+    locked: LockedBatch,
     *,
     content: bytes,
     data_key: bytes,
-    gone: Sequence[Gone],
+    gone: Sequence[ErasedEvents],
 ) -> None:
     """Replace a parcel's content under a new key, and note what became of those that are gone."""
     await connection.execute(

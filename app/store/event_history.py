@@ -9,7 +9,7 @@ from typing import Any
 from asyncpg import Record
 
 from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber, ParcelId
-from app.domain.outcomes.status import Totals
+from app.domain.outcomes.status import CountTotals
 from app.store import RoadConnection, damage
 from app.store.partitions import STORED
 
@@ -141,7 +141,7 @@ async def newest(
 
 
 @dataclass(frozen=True, slots=True)
-class Shaped:
+class StoredMetadata:
     """A parcel's shapes, whose it is, and since when. `shapes` is None where they cannot be read."""
 
     id: ParcelId
@@ -157,7 +157,7 @@ async def latest(
     *,
     before: ParcelId | None,
     limit: int,
-) -> list[Shaped]:
+) -> list[StoredMetadata]:
     """Return the newest parcels below `before`, of these destinations or of all, newest first."""
     rows = await connection.fetch(
         f"""
@@ -172,7 +172,9 @@ async def latest(
     )
     shapes = await damage.read_shapes_of(connection, {row["id"]: row["day"] for row in rows})
     return [
-        Shaped(row["id"], row["destination"], row["accepted_at"], row["events"], shapes.get(row["id"]))
+        StoredMetadata(
+            row["id"], row["destination"], row["accepted_at"], row["events"], shapes.get(row["id"])
+        )
         for row in rows
     ]
 
@@ -202,11 +204,11 @@ async def exceptions(
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class DestinationFigures:
     """What the stats of a destination are made of, read in one snapshot."""
 
     state: str
-    totals: Totals
+    totals: CountTotals
     oldest_waiting: datetime | None
     earliest_expiry: datetime | None
     learned_rate: float | None
@@ -219,7 +221,9 @@ class Figures:
     dead: tuple[tuple[str, int], ...]
 
 
-async def figures(connection: RoadConnection, number: DestinationNumber) -> Figures | None:
+async def destination_figures(
+    connection: RoadConnection, number: DestinationNumber
+) -> DestinationFigures | None:
     """Read the figures of a destination in one statement, so that they add up.
 
     Where the states of its parcels cannot be read, it is not known since when they wait.
@@ -259,10 +263,10 @@ _FIGURES = """
 """
 
 
-def _figures(row: dict[str, Any]) -> Figures:
-    return Figures(
+def _figures(row: dict[str, Any]) -> DestinationFigures:
+    return DestinationFigures(
         state=row["state"],
-        totals=Totals(**json.loads(row["totals"])),
+        totals=CountTotals(**json.loads(row["totals"])),
         oldest_waiting=row["oldest"],
         earliest_expiry=row["eldest"],
         learned_rate=row["learned_rate"],

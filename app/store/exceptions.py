@@ -9,7 +9,7 @@ from app.store import RoadConnection
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class ExceptionChange:
     """An exception as a settlement writes it. `wait` counts from the database's now; None when final."""
 
     parcel: ParcelId
@@ -43,7 +43,7 @@ async def write(
     connection: RoadConnection,
     destination: DestinationNumber,
     attempt: AttemptId | None,
-    written: Sequence[Written],
+    written: Sequence[ExceptionChange],
     *,
     queue: int = 0,
 ) -> None:

@@ -18,7 +18,7 @@ from app.store.batches import NewParcel
 from app.store.partitions import FLUSH_LOCK
 
 
-class Outcome(StrEnum):
+class FlushOutcome(StrEnum):
     """What became of a flush: stored, or nothing of it, since a version is old or since a key is held."""
 
     STORED = "stored"
@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 _TYPES: Final = (
     "bigint[]", "integer[]", "bytea[]", "bytea[]", "smallint[]", "integer[]",
     "timestamptz[]", "timestamptz[]", "bytea[]", "smallint[]",
-    "smallint", "integer[]", *["bigint[]"] * len(counts.columns(counts.Taken)),
+    "smallint", "integer[]", *["bigint[]"] * len(counts.columns(counts.IngestCounts)),
     "integer", "text[]", "bigint[]", "bytea", "bytea", "integer[]",
 )  # fmt: skip
 
@@ -39,7 +39,7 @@ _ENTER: Final = f"""
       asked := ARRAY(SELECT substr($19, 16 * n + 1, 16) FROM generate_series(0, length($19) / 16 - 1) AS n);
       IF EXISTS (SELECT FROM ledger WHERE generation = $16 - 1 AND key = ANY(asked))
         OR EXISTS (SELECT FROM ledger WHERE generation = $16 - 2 AND key = ANY(asked))
-      THEN RETURN '{Outcome.HELD}'; END IF;
+      THEN RETURN '{FlushOutcome.HELD}'; END IF;
       -- In order of key: two flushes with the same keys in opposite order would wait for each other.
       INSERT INTO ledger (generation, key, content, parcel, place)
         SELECT $16, substr($19, 16 * (start + place) + 1, 16) AS key,
@@ -56,9 +56,9 @@ _MAKE: Final = f"""
       IF (SELECT max(generation) FROM ledger_generations) <> $16 OR EXISTS (
         SELECT FROM unnest($17, $18) AS judged (id, version) LEFT JOIN destinations d ON d.id = judged.id
         WHERE d.version IS DISTINCT FROM judged.version)
-      THEN RETURN '{Outcome.STALE}'; END IF;
+      THEN RETURN '{FlushOutcome.STALE}'; END IF;
 {_ENTER}      {batches.APPEND};
-      RETURN '{Outcome.STORED}';
+      RETURN '{FlushOutcome.STORED}';
     END $body$
 """
 _CALL: Final = f"SELECT pg_temp.store_flush({', '.join(f'${n}' for n in range(1, len(_TYPES) + 1))})"
@@ -80,8 +80,8 @@ async def store(
     generation: int,
     versions: Mapping[DestinationId, int | None],
     writer: int,
-    deltas: Mapping[DestinationNumber, counts.Taken],
-) -> Outcome:
+    deltas: Mapping[DestinationNumber, counts.IngestCounts],
+) -> FlushOutcome:
     """Store a flush in a transaction of its own, committed when this returns STORED; otherwise nothing of it.
 
     `keys` are (key, content) of the events of each parcel, one an event, in order of place. `versions` are
@@ -105,5 +105,5 @@ async def store(
     except asyncpg.UniqueViolationError as error:
         if not str(error.table_name).startswith("ledger"):
             raise
-        return Outcome.HELD
-    return Outcome(told)
+        return FlushOutcome.HELD
+    return FlushOutcome(told)

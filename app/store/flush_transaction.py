@@ -10,7 +10,7 @@ from app.store.partitions import FLUSH_LOCK
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class FlushPreconditions:
     """What holds for a flush: the ledger's generation, and the version of each destination that exists."""
 
     generation: int
@@ -36,7 +36,7 @@ async def transaction(connection: RoadConnection) -> AsyncIterator[None]:
     await connection.execute("COMMIT")
 
 
-async def terms(connection: RoadConnection, ids: Collection[DestinationId]) -> Terms:
+async def preconditions(connection: RoadConnection, ids: Collection[DestinationId]) -> FlushPreconditions:
     """Read what holds now for a flush that names these destinations. Must run under the flush lock."""
     rows = await connection.fetch(
         """
@@ -47,4 +47,4 @@ async def terms(connection: RoadConnection, ids: Collection[DestinationId]) -> T
         list(ids),
     )
     versions = {DestinationId(row["id"]): row["version"] for row in rows if row["id"] is not None}
-    return Terms(rows[0]["generation"], versions)
+    return FlushPreconditions(rows[0]["generation"], versions)

@@ -11,7 +11,7 @@ from app.domain.ids import KeyId
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class ApiKey:
     """What is known of a key. `hint` is its first characters, enough to tell it from others and no more."""
 
     id: KeyId
@@ -34,8 +34,8 @@ _COLUMNS = (
 _ALIVE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
 
 
-def _read(row: RowMapping) -> Key:
-    return Key(
+def _read(row: RowMapping) -> ApiKey:
+    return ApiKey(
         id=KeyId(row["id"]),
         name=row["name"],
         hint=row["hint"],
@@ -62,7 +62,7 @@ async def create(
     expires_at: datetime | None,
     created_by: str,
     replaces: KeyId | None = None,
-) -> Key:
+) -> ApiKey:
     """Write a key. `digest` is the SHA-256 of the whole key, which nobody keeps."""
     row = await connection.execute(
         text(
@@ -86,7 +86,7 @@ async def create(
     return _read(row.mappings().one())
 
 
-async def find_alive(connection: AsyncConnection, digest: bytes) -> Key | None:
+async def find_alive(connection: AsyncConnection, digest: bytes) -> ApiKey | None:
     """Return the key with this digest unless it is revoked or expired, on the database's clock."""
     row = await connection.execute(
         text(f"SELECT {_COLUMNS} FROM api_keys WHERE digest = :digest AND {_ALIVE}"), {"digest": digest}
@@ -122,7 +122,7 @@ async def page(
     limit: int,
     after: tuple[datetime, str] | None = None,
     only: Sequence[str] | None = None,
-) -> list[Key]:
+) -> list[ApiKey]:
     """Return up to `limit` keys in the order they were made, revoked ones too.
 
     `only` keeps to keys that are limited to some of those destinations.
@@ -140,14 +140,14 @@ async def page(
     return [_read(row) for row in rows.mappings()]
 
 
-async def find(connection: AsyncConnection, key: str) -> Key | None:
+async def find(connection: AsyncConnection, key: str) -> ApiKey | None:
     """Return a key, revoked ones too."""
     row = await connection.execute(text(f"SELECT {_COLUMNS} FROM api_keys WHERE id = :id"), {"id": key})
     found = row.mappings().one_or_none()
     return None if found is None else _read(found)
 
 
-async def lock(connection: AsyncConnection, key: str) -> Key | None:
+async def lock(connection: AsyncConnection, key: str) -> ApiKey | None:
     """Return a key that nobody else changes until the transaction ends, unless it is revoked or expired."""
     row = await connection.execute(
         text(f"SELECT {_COLUMNS} FROM api_keys WHERE id = :id AND {_ALIVE} FOR UPDATE"), {"id": key}
@@ -164,7 +164,7 @@ async def has_successor(connection: AsyncConnection, key: KeyId) -> bool:
     return row.scalar_one_or_none() is not None
 
 
-async def let_expire(connection: AsyncConnection, key: KeyId, *, seconds: int) -> Key:
+async def set_expiry(connection: AsyncConnection, key: KeyId, *, seconds: int) -> ApiKey:
     """Let a key end this many seconds from now, on the database's clock, or earlier where it would anyway."""
     row = await connection.execute(
         text(
@@ -177,7 +177,7 @@ async def let_expire(connection: AsyncConnection, key: KeyId, *, seconds: int) -
     return _read(row.mappings().one())
 
 
-async def revoke(connection: AsyncConnection, key: KeyId) -> Key | None:
+async def revoke(connection: AsyncConnection, key: KeyId) -> ApiKey | None:
     """Revoke a key for good, or return None when it already was."""
     row = await connection.execute(
         text(

@@ -12,8 +12,8 @@ from functools import reduce
 from typing import Any
 
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
-from app.domain.pacing.fair_queueing import Service
-from app.domain.pacing.token_bucket import Limit
+from app.domain.pacing.fair_queueing import WorkKind
+from app.domain.pacing.token_bucket import RateLimit
 from app.store import RoadConnection, damage, due_heads, silent_sessions
 from app.store.due_heads import PROBE_DUE
 
@@ -23,7 +23,7 @@ NOTICES = "parcels_waiting"  # NOTIFY channel: '<lane>:<events>' separated by co
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class LaneLease:
     """A lane this worker owns: `fence` must be named by every write.
 
     `gate_for` seconds remain of a 429's window; `learned_rate` is what former owners found out.
@@ -38,7 +38,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
+class DestinationQueue:
     """A destination of a lane whose events may be sent.
 
     `due_in` holds, for each kind of request that something waits for, the seconds until it is due (≤ 0: now).
@@ -47,34 +47,34 @@ class Queue:
 
     number: DestinationNumber
     id: DestinationId
-    due_in: Mapping[Service, float]
+    due_in: Mapping[WorkKind, float]
     is_probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class LanePoll:
     """What the owner of a lane sees before its next request.
 
     `limit` is the lowest of all its destinations, None without any; `erasures` counts those asked for.
     `damaged` are destinations whose due work cannot be read.
     """
 
-    limit: Limit | None
+    limit: RateLimit | None
     erasures: int
-    queues: tuple[Queue, ...]
-    damaged: tuple[Queue, ...] = ()
+    queues: tuple[DestinationQueue, ...]
+    damaged: tuple[DestinationQueue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class PaceSettings:
     """The pace of a lane: the lowest limit, and what its owner last said it had learned."""
 
-    limit: Limit | None
+    limit: RateLimit | None
     learned_rate: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class LaneWork:
     """A lane that owes something sendable or is owned.
 
     `owner` is None when it is free; `due_in` are the seconds until it owes something (≤ 0: now), None
@@ -87,12 +87,12 @@ class Work:
     is_lapsed: bool = False
 
 
-async def enlist(connection: RoadConnection) -> None:
+async def register_worker(connection: RoadConnection) -> None:
     """Make this session count as a worker until its connection ends."""
     await connection.execute("SELECT pg_advisory_lock_shared($1, 0)", WORKER_LOCKS)
 
 
-async def delist(connection: RoadConnection) -> None:
+async def unregister_worker(connection: RoadConnection) -> None:
     """Let this session no longer count as a worker; its lanes stay its own until they are released."""
     await connection.execute("SELECT pg_advisory_unlock_shared($1, 0)", WORKER_LOCKS)
 
@@ -109,7 +109,7 @@ async def living_workers(connection: RoadConnection, *, silent_after: timedelta)
     return max(1, holders - silent)
 
 
-async def busy(connection: RoadConnection) -> list[Work]:
+async def busy_lanes(connection: RoadConnection) -> list[LaneWork]:
     """Return each lane that owes something sendable or is owned; one statement, however many lanes there are.
 
     Free means: no lease, a lapsed one, or an owner whose session (and with it the lock) is gone.
@@ -121,7 +121,7 @@ async def busy(connection: RoadConnection) -> list[Work]:
             raise
         owed = await due_heads.owed_around_damage(connection)
         rows = await connection.fetch(_BUSY_GIVEN, LANE_LOCKS, list(owed), list(owed.values()))
-    return [Work(LaneId(row["id"]), row["owner"], row["due_in"], row["is_lapsed"]) for row in rows]
+    return [LaneWork(LaneId(row["id"]), row["owner"], row["due_in"], row["is_lapsed"]) for row in rows]
 
 
 def _heads(name: str, table: str, open_ones: str) -> str:
@@ -169,7 +169,7 @@ _BUSY = _busy(_OWED)
 _BUSY_GIVEN = _busy("owed AS (SELECT * FROM unnest($2::int[], $3::timestamptz[]) AS o (lane, due_at))")
 
 
-async def take(connection: RoadConnection, lane: LaneId, owner: str, *, lease: timedelta) -> Held | None:
+async def take(connection: RoadConnection, lane: LaneId, owner: str, *, lease: timedelta) -> LaneLease | None:
     """Take a free lane under the next fence, or return None when somebody else has it.
 
     `connection` is the one that lives as long as the worker: its advisory lock marks us alive.
@@ -191,7 +191,7 @@ async def take(connection: RoadConnection, lane: LaneId, owner: str, *, lease: t
     )
     if row is None:
         return None
-    return Held(LaneId(row["id"]), *(row[name] for name in row.keys() if name != "id"))  # noqa: SIM118
+    return LaneLease(LaneId(row["id"]), *(row[name] for name in row.keys() if name != "id"))  # noqa: SIM118
 
 
 async def renew(
@@ -227,7 +227,7 @@ async def is_ours(connection: RoadConnection, lane: LaneId, fence: int) -> bool:
     return bool(found)
 
 
-async def shut_gate(connection: RoadConnection, lane: LaneId, seconds: float) -> None:
+async def block_until(connection: RoadConnection, lane: LaneId, seconds: float) -> None:
     """Keep the end of a Retry-After window, for whoever owns the lane then.
 
     Not fenced: a window that a replaced owner read holds for its successor too, and can only grow.
@@ -243,7 +243,7 @@ async def shut_gate(connection: RoadConnection, lane: LaneId, seconds: float) ->
     )
 
 
-async def note(
+async def record_state(
     connection: RoadConnection,
     lane: LaneId,
     fence: int,
@@ -265,14 +265,14 @@ async def note(
     )
 
 
-async def look(
+async def poll(
     connection: RoadConnection,
     lane: LaneId,
     *,
     parcels_in_flight: Sequence[int],
     exceptions_in_flight: Sequence[tuple[int, int]],
     floors: Mapping[tuple[DestinationNumber, int], datetime],
-) -> Look:
+) -> LanePoll:
     """Return what holds for a lane's next request, and when each active destination next owes something.
 
     What is in flight is left out, or a lane would look due while it waits for its own answer. Parcels of a
@@ -296,22 +296,24 @@ async def look(
     except Exception as error:
         if not damage.is_damage(error):
             raise
-        rows, damaged = await due_heads.look_around_damage(
+        rows, damaged = await due_heads.poll_around_damage(
             connection, lane, parcels_in_flight, exceptions_in_flight
         )
-    limits = [Limit(row["requests_per_second"], row["burst"]) for row in rows if row["number"] is not None]
+    limits = [
+        RateLimit(row["requests_per_second"], row["burst"]) for row in rows if row["number"] is not None
+    ]
     queues = tuple(
-        Queue(
+        DestinationQueue(
             DestinationNumber(row["number"]),
             DestinationId(row["id"]),
-            {service: row[service.value] for service in Service if row[service.value] is not None},
+            {service: row[service.value] for service in WorkKind if row[service.value] is not None},
             row["is_probe"],
         )
         for row in rows
         if row["is_active"] or row["is_probe"]
     )
     unread = tuple(queue for queue in queues if queue.number in damaged)
-    return Look(reduce(Limit.lowest, limits) if limits else None, rows[0]["erasures"], queues, unread)
+    return LanePoll(reduce(RateLimit.lowest, limits) if limits else None, rows[0]["erasures"], queues, unread)
 
 
 _LOOK = f"""
@@ -348,7 +350,7 @@ _LOOK = f"""
         """
 
 
-async def terms(connection: RoadConnection, lane: LaneId) -> Terms:
+async def pace_settings(connection: RoadConnection, lane: LaneId) -> PaceSettings:
     """Return the lowest limit among all destinations of a lane that are not archived, and what it learned."""
     row = await connection.fetchrow(
         """
@@ -359,8 +361,8 @@ async def terms(connection: RoadConnection, lane: LaneId) -> Terms:
         lane,
     )
     assert row is not None
-    limit = None if row["rate"] is None else Limit(row["rate"], row["burst"])
-    return Terms(limit, row["learned_rate"])
+    limit = None if row["rate"] is None else RateLimit(row["rate"], row["burst"])
+    return PaceSettings(limit, row["learned_rate"])
 
 
 async def announce(connection: RoadConnection, waiting: dict[LaneId, int]) -> None:

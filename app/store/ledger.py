@@ -14,7 +14,7 @@ from app.domain.ids import ParcelId
 from app.store import RoadConnection
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class LedgerEntry(msgspec.Struct, frozen=True, gc=False):
     """One row asked for: `key` and `content` are 16 bytes each; `place` counts within the parcel."""
 
     key: bytes
@@ -24,7 +24,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LedgerRow:
     """What the ledger already holds under a key."""
 
     content: bytes
@@ -32,7 +32,9 @@ class Found:
     place: int
 
 
-async def claim(connection: RoadConnection, generation: int, entries: Sequence[Entry]) -> dict[bytes, Found]:
+async def claim(
+    connection: RoadConnection, generation: int, entries: Sequence[LedgerEntry]
+) -> dict[bytes, LedgerRow]:
     """Insert the keys that nobody holds, in order of key; return what stands under those that somebody does.
 
     Must run under the flush lock. The keys of `entries` are distinct. Sorting keeps two flushes with
@@ -70,7 +72,7 @@ async def claim(connection: RoadConnection, generation: int, entries: Sequence[E
 _key = attrgetter("key")
 
 
-async def find(connection: RoadConnection, generation: int, keys: Sequence[bytes]) -> dict[bytes, Found]:
+async def find(connection: RoadConnection, generation: int, keys: Sequence[bytes]) -> dict[bytes, LedgerRow]:
     """Return what stands under `keys` in this generation and the two before.
 
     A statement of its own: the snapshot of `claim` cannot see the row that it lost to.
@@ -87,7 +89,7 @@ async def find(connection: RoadConnection, generation: int, keys: Sequence[bytes
         generation,
         list(keys),
     )
-    return {row["key"]: Found(row["content"], ParcelId(row["parcel"]), row["place"]) for row in rows}
+    return {row["key"]: LedgerRow(row["content"], ParcelId(row["parcel"]), row["place"]) for row in rows}
 
 
 async def release(connection: RoadConnection, generation: int, keys: Sequence[bytes]) -> None:

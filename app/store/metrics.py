@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from app.domain.batch import Shape, read_shapes
+from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store import RoadConnection, damage
 from app.store.partitions import STORED
@@ -14,7 +14,7 @@ _WAS_SENT = "outcome IS DISTINCT FROM 'not_sent'"
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
+class DayCounts:
     """The counts of one destination on one day (UTC)."""
 
     destination: DestinationNumber
@@ -26,7 +26,9 @@ class Day:
     expired: int
 
 
-async def days(connection: RoadConnection, numbers: Sequence[DestinationNumber], last: int) -> list[Day]:
+async def days(
+    connection: RoadConnection, numbers: Sequence[DestinationNumber], last: int
+) -> list[DayCounts]:
     """Return the counts of these destinations over the last days, today included; idle days are left out."""
     rows = await connection.fetch(
         "SELECT destination, day, sum(accepted)::bigint AS accepted, sum(rejected)::bigint AS rejected, "
@@ -36,7 +38,7 @@ async def days(connection: RoadConnection, numbers: Sequence[DestinationNumber],
         list(numbers),
         last,
     )
-    return [Day(**dict(row)) for row in rows]
+    return [DayCounts(**dict(row)) for row in rows]
 
 
 async def last_answers(
@@ -53,7 +55,7 @@ async def last_answers(
 
 
 @dataclass(frozen=True, slots=True)
-class Minute:
+class ChartStep:
     """The requests to Amazon that were started within one step of a chart; times in milliseconds.
 
     `delivered` counts the events that Amazon accepted in them.
@@ -69,7 +71,7 @@ class Minute:
 
 async def minutes(
     connection: RoadConnection, destination: DestinationNumber, *, span: timedelta, step: timedelta
-) -> list[Minute]:
+) -> list[ChartStep]:
     """Return the requests of a destination by step over the last span; steps without any are left out."""
     rows = await connection.fetch(
         "SELECT date_bin($3, started_at, TIMESTAMPTZ '2000-01-01') AS at, count(*) AS requests, "
@@ -83,11 +85,11 @@ async def minutes(
         span,
         step,
     )
-    return [Minute(**dict(row)) for row in rows]
+    return [ChartStep(**dict(row)) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RequestRow:
     """One settled request to Amazon, newest first among others."""
 
     started_at: datetime
@@ -98,7 +100,9 @@ class Request:
     took_ms: int | None
 
 
-async def requests(connection: RoadConnection, destination: DestinationNumber, limit: int) -> list[Request]:
+async def requests(
+    connection: RoadConnection, destination: DestinationNumber, limit: int
+) -> list[RequestRow]:
     """Return the newest settled requests of a destination."""
     rows = await connection.fetch(
         "SELECT started_at, outcome, http_status, message, events, took_ms FROM attempts "
@@ -107,7 +111,7 @@ async def requests(connection: RoadConnection, destination: DestinationNumber, l
         destination,
         limit,
     )
-    return [Request(**dict(row)) for row in rows]
+    return [RequestRow(**dict(row)) for row in rows]
 
 
 async def first_answer(connection: RoadConnection, destination: DestinationNumber) -> datetime | None:
@@ -121,7 +125,7 @@ async def first_answer(connection: RoadConnection, destination: DestinationNumbe
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class ConnectionInfo:
     """How a destination's sign-in came about, and the lane that it sends through."""
 
     connected_at: datetime | None
@@ -133,7 +137,7 @@ class Connection:
     lane_shared_by: int
 
 
-async def connection_of(connection: RoadConnection, destination: DestinationNumber) -> Connection | None:
+async def connection_of(connection: RoadConnection, destination: DestinationNumber) -> ConnectionInfo | None:
     """Return who connected a destination and when, how long its access token lasts, and its lane's gate."""
     row = await connection.fetchrow(
         "SELECT s.connected_at, s.connected_by, k.name AS key_name, s.access_until, l.gate_until, "
@@ -143,11 +147,11 @@ async def connection_of(connection: RoadConnection, destination: DestinationNumb
         "LEFT JOIN api_keys k ON k.id = s.connected_by WHERE d.number = $1",
         destination,
     )
-    return None if row is None else Connection(**dict(row))
+    return None if row is None else ConnectionInfo(**dict(row))
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class MetadataSample:
     """The shapes of one stored parcel: which match keys its events carried, no value of any.
 
     None where they cannot be read.
@@ -159,7 +163,7 @@ class Sample:
 
 async def samples(
     connection: RoadConnection, destination: DestinationNumber, limit: int
-) -> list[Sample] | None:
+) -> list[MetadataSample] | None:
     """Return the shapes of a destination's newest parcels, newest first; None where they cannot be told."""
     try:
         rows = await connection.fetch(
@@ -173,10 +177,10 @@ async def samples(
             raise
         return None
     shapes = await damage.read_shapes_of(connection, {row["parcel"]: row["day"] for row in rows})
-    return [Sample(row["accepted_at"], shapes.get(row["parcel"])) for row in rows]
+    return [MetadataSample(row["accepted_at"], shapes.get(row["parcel"])) for row in rows]
 
 
-def shapes_in(samples: Sequence[Sample] | None) -> tuple[list[Shape], int]:
+def shapes_in(samples: Sequence[MetadataSample] | None) -> tuple[list[EventMetadata], int]:
     """Return the shapes of all samples, newest first, and how many samples cannot be read."""
     if samples is None:
         return [], 1

@@ -30,7 +30,7 @@ async def _make_partitions(url: str) -> None:
     connection = await asyncpg.connect(url.replace("postgresql+asyncpg://", "postgresql://", 1))
     try:
         async with connection.transaction():
-            await partitions.make_ahead(connection)
+            await partitions.create_ahead(connection)
     finally:
         await connection.close()
 

@@ -9,7 +9,7 @@ from app.domain.ids import DestinationId, KeyId
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class PendingSignIn:
     """A sign-in that has come back: what it was begun for, and the sealed verifier that its code needs."""
 
     destination: DestinationId
@@ -41,7 +41,7 @@ async def begin(
     )
 
 
-async def use(connection: AsyncConnection, state_hash: bytes) -> Pending | None:
+async def spend(connection: AsyncConnection, state_hash: bytes) -> PendingSignIn | None:
     """Spend a state, or return None when it is unknown, spent or expired.
 
     Commit before the code is exchanged: of callers that come at once, one alone gets the row, and
@@ -59,4 +59,4 @@ async def use(connection: AsyncConnection, state_hash: bytes) -> Pending | None:
     ).one_or_none()
     if row is None:
         return None
-    return Pending(DestinationId(row.destination), KeyId(row.key_id), bytes(row.code_verifier))
+    return PendingSignIn(DestinationId(row.destination), KeyId(row.key_id), bytes(row.code_verifier))

@@ -22,14 +22,14 @@ STORED = "to_regclass('parcels_p' || to_char(s.day, 'YYYYMMDD')) IS NOT NULL"
 
 
 @dataclass(frozen=True, slots=True)
-class Dropped:
+class DroppedPartitions:
     """What a sweep freed: days of parcels and generations of the ledger."""
 
     days: tuple[date, ...]
     generations: tuple[int, ...]
 
 
-async def make_ahead(connection: RoadConnection, *, days: int = 7) -> None:
+async def create_ahead(connection: RoadConnection, *, days: int = 7) -> None:
     """Make the partitions of today and of `days` more, and of this ledger generation and the next."""
     await connection.execute("SELECT pg_advisory_xact_lock($1)", MAINTENANCE_LOCK)
     today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
@@ -42,7 +42,7 @@ async def make_ahead(connection: RoadConnection, *, days: int = 7) -> None:
                 f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
             )
     for start in sorted({_span(today + timedelta(days=offset)) for offset in range(-1, days + 1)}):
-        await connection.execute(make_states(start))
+        await connection.execute(create_states(start))
     current: int = await connection.fetchval("SELECT max(generation) FROM ledger_generations")
     for generation in (current, current + 1):
         await connection.execute(
@@ -51,7 +51,7 @@ async def make_ahead(connection: RoadConnection, *, days: int = 7) -> None:
         )
 
 
-def make_states(day: date) -> str:
+def create_states(day: date) -> str:
     """Return the statement that makes the partition of states in which a day lies."""
     start = _span(day)
     # A state is updated once or twice in place: room on its page keeps its indexes out of it.
@@ -99,7 +99,7 @@ async def rotate_ledger(connection: RoadConnection) -> int | None:
     return following
 
 
-async def drop_passed(connection: RoadConnection, *, keep_days: int) -> Dropped:
+async def drop_old(connection: RoadConnection, *, keep_days: int) -> DroppedPartitions:
     """Drop days older than `keep_days` in which nothing is open, and generations no flush reads any more.
 
     Takes `ACCESS EXCLUSIVE` for a moment: the caller sets a lock timeout and tries again later.
@@ -128,7 +128,7 @@ async def drop_passed(connection: RoadConnection, *, keep_days: int) -> Dropped:
     )
     for row in passed:
         await connection.execute(f"DROP TABLE IF EXISTS ledger_g{row['generation']}")
-    return Dropped(tuple(gone), tuple(row["generation"] for row in passed))
+    return DroppedPartitions(tuple(gone), tuple(row["generation"] for row in passed))
 
 
 async def _drop_states(connection: RoadConnection, limit: date) -> None:

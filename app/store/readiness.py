@@ -65,10 +65,12 @@ async def rehearse_flush(connection: RoadConnection) -> None:
     generation = await ledger.current_generation(connection)
     [parcel] = await batches.reserve_ids(connection, 1)
     # A key of its own each time, so that it waits for no flush and meets no row.
-    await ledger.claim(connection, generation, [ledger.Entry(secrets.token_bytes(16), bytes(16), parcel, 0)])
+    await ledger.claim(
+        connection, generation, [ledger.LedgerEntry(secrets.token_bytes(16), bytes(16), parcel, 0)]
+    )
     at = datetime(2026, 1, 1, tzinfo=UTC)
     made = batches.NewParcel(parcel, _NOBODY, b"probe", b"probe", 1, 1, at, at, b"probe")
-    await batches.append(connection, [made], deltas={_NOBODY: counts.Taken(accepted=1)})
+    await batches.append(connection, [made], deltas={_NOBODY: counts.IngestCounts(accepted=1)})
 
 
 async def rehearse_claim(connection: RoadConnection) -> None:

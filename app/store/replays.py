@@ -10,7 +10,7 @@ QUEUE = batches.LOW
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class ReplayFilter:
     """Which events: `status` is 'dead' or 'expired'; times are those of acceptance, UTC; None means any."""
 
     status: str
@@ -20,7 +20,7 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Matched:
+class ReplayCount:
     """How many events a filter names; those too old for Amazon, and those whose data is deleted, stay."""
 
     matched: int
@@ -61,7 +61,7 @@ async def begin(
     connection: RoadConnection,
     id: str,  # noqa: A002
     number: DestinationNumber,
-    wanted: Filter,
+    wanted: ReplayFilter,
     *,
     by: str,
 ) -> int:
@@ -88,8 +88,8 @@ async def finish(connection: RoadConnection, replay: int, replayed: int) -> None
 
 
 async def count(
-    connection: RoadConnection, number: DestinationNumber, wanted: Filter, *, max_age: timedelta
-) -> Matched:
+    connection: RoadConnection, number: DestinationNumber, wanted: ReplayFilter, *, max_age: timedelta
+) -> ReplayCount:
     """Return how many events a filter names."""
     row = await connection.fetchrow(
         f"""
@@ -104,18 +104,18 @@ async def count(
         *_arguments(number, wanted, max_age),
     )
     assert row is not None
-    return Matched(**dict(row))
+    return ReplayCount(**dict(row))
 
 
-async def put_back(
+async def requeue(
     connection: RoadConnection,
     number: DestinationNumber,
-    wanted: Filter,
+    wanted: ReplayFilter,
     *,
     max_age: timedelta,
     most: int,
     replay: int,
-) -> tuple[int, counts.Delta]:
+) -> tuple[int, counts.CountDelta]:
     """Put at most `most` events back, those accepted first first. Returns how many, and how counts move.
 
     Each remembers the number of this `replay`, the latest thirty of them. What Amazon last answered stays.
@@ -156,7 +156,7 @@ async def put_back(
         replay,
     )
     single = int(status.rpartition(" ")[2])
-    delta = counts.Delta(retrying=single + sum(row["events"] for row in wholes if row["failing"]))
+    delta = counts.CountDelta(retrying=single + sum(row["events"] for row in wholes if row["failing"]))
     setattr(delta, wanted.status, -(whole + single))
     return whole + single, delta
 
@@ -175,7 +175,7 @@ async def waiting(connection: RoadConnection, number: DestinationNumber) -> int:
     return found
 
 
-def _arguments(number: DestinationNumber, wanted: Filter, max_age: timedelta) -> tuple[object, ...]:
+def _arguments(number: DestinationNumber, wanted: ReplayFilter, max_age: timedelta) -> tuple[object, ...]:
     return number, wanted.status, wanted.since, wanted.until, max_age, wanted.reason
 
 

@@ -13,7 +13,7 @@ _NOTED_EVERY = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class StoredSession:
     """A session within its limits. `key` is None where its key is not, or no longer, among the API keys."""
 
     key_digest: bytes
@@ -39,7 +39,7 @@ async def begin(connection: AsyncConnection, digest: bytes, key_digest: bytes) -
     )
 
 
-async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True) -> Held | None:
+async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True) -> StoredSession | None:
     """Return a session that is within its limits, with what its key may do now; note that it was used.
 
     The limits are judged on the database's clock. The note is written at most once a minute, and its commit
@@ -65,7 +65,7 @@ async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True)
         await connection.execute(
             text("UPDATE console_sessions SET seen_at = now() WHERE digest = :digest"), {"digest": digest}
         )
-    return Held(
+    return StoredSession(
         key_digest=row.key_digest,
         created_at=row.created_at,
         key=row.key,

@@ -57,6 +57,6 @@ async def access_token(connection: AsyncConnection, destination: DestinationId) 
     return None if found is None else bytes(found)
 
 
-async def forget(connection: AsyncConnection, destination: DestinationId) -> None:
+async def delete(connection: AsyncConnection, destination: DestinationId) -> None:
     """Delete the tokens of a destination."""
     await connection.execute(text("DELETE FROM sign_ins WHERE destination = :id"), {"id": destination})

@@ -60,7 +60,7 @@ async def take(
     return status == "UPDATE 1"
 
 
-async def give_back(
+async def release(
     connection: RoadConnection, destination: DestinationId, owner: str, *, pause: float
 ) -> None:
     """End a lease without new tokens; nobody tries again for `pause` seconds."""
@@ -76,7 +76,7 @@ async def give_back(
     )
 
 
-async def keep(
+async def store_tokens(
     connection: RoadConnection,
     destination: DestinationId,
     generation: int,
@@ -104,7 +104,7 @@ async def keep(
     return status == "UPDATE 1"
 
 
-async def refused(connection: RoadConnection, destination: DestinationId, generation: int) -> bool:
+async def record_refusal(connection: RoadConnection, destination: DestinationId, generation: int) -> bool:
     """Take note of a 401 for a token. Returns True when a fresh token did not cure it either.
 
     The first 401 ends the token's life, so that the next use refreshes it; a second one, for the token
@@ -125,7 +125,7 @@ async def refused(connection: RoadConnection, destination: DestinationId, genera
     return row is not None and bool(row["incurable"])
 
 
-async def worked(connection: RoadConnection, destination: DestinationId, generation: int) -> None:
+async def confirm_token(connection: RoadConnection, destination: DestinationId, generation: int) -> None:
     """Take note that a token obtained because of a 401 is good."""
     await connection.execute(
         "UPDATE sign_ins SET forced_at = NULL WHERE destination = $1 AND generation = $2",

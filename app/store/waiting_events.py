@@ -6,7 +6,7 @@ from app.store import RoadConnection
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingCounts:
     """Events that wait for Amazon in destinations of one state; `age_s` is the oldest one's."""
 
     state: str
@@ -15,7 +15,7 @@ class Waiting:
     age_s: float
 
 
-async def read(connection: RoadConnection) -> list[Waiting]:
+async def read(connection: RoadConnection) -> list[WaitingCounts]:
     """Return what waits, by the destination's state and whether a first attempt failed.
 
     It reads the index of what is open, so its cost grows with what waits; the caller bounds its time.
@@ -34,4 +34,4 @@ async def read(connection: RoadConnection) -> list[Waiting]:
         ) w JOIN destinations d ON d.number = w.destination GROUP BY 1, 2
         """
     )
-    return [Waiting(**dict(row)) for row in rows]
+    return [WaitingCounts(**dict(row)) for row in rows]

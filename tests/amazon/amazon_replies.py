@@ -5,25 +5,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.domain.outcomes.outcome import (
-    Accepted,
-    Answered,
-    Broken,
     Divisible,
-    Failed,
     Forbidden,
+    ItemAccepted,
+    ItemFailed,
+    ItemRefused,
+    ItemUnknown,
     Missing,
-    Refused,
+    PerItemReply,
     Reply,
+    ServerError,
     Throttled,
     Unauthorized,
     Unexpected,
-    Unknown,
 )
 
-TAKEN = Accepted()
-MISSING = Unknown("missing_index")
-CONTRADICTORY = Unknown("contradictory")
-UNREADABLE = Broken("amazon_unreadable")
+TAKEN = ItemAccepted()
+MISSING = ItemUnknown("missing_index")
+CONTRADICTORY = ItemUnknown("contradictory")
+UNREADABLE = ServerError("amazon_unreadable")
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def no(index: Any, *codes: str, message: str = "no") -> dict[str, Any]:
     return {"index": index, "errors": [{"code": code, "message": message} for code in codes]}
 
 
-def answered(*outcomes: Any) -> Answered:
-    return Answered(tuple(outcomes))
+def answered(*outcomes: Any) -> PerItemReply:
+    return PerItemReply(tuple(outcomes))
 
 
 ROWS = (
@@ -106,7 +106,7 @@ ROWS = (
     # Which index.
     Row(
         "indexes count from zero in the list sent",
-        answered(TAKEN, Refused("BAD_REQUEST", "no"), TAKEN),
+        answered(TAKEN, ItemRefused("BAD_REQUEST", "no"), TAKEN),
         body={"success": ok(0, 2), "error": [no(1, "BAD_REQUEST")]},
         sent=3,
     ),
@@ -120,7 +120,7 @@ ROWS = (
     Row("an index named twice under success is delivered once", answered(TAKEN), body={"success": ok(0, 0)}),
     Row(
         "errors of an index named twice are read together",
-        answered(Refused("BAD_REQUEST", "no")),
+        answered(ItemRefused("BAD_REQUEST", "no")),
         body={"error": [no(0, "CONFLICT"), no(0, "BAD_REQUEST")]},
     ),
     Row("an index past the end names nobody", answered(TAKEN), body={"success": ok(0, 7)}),
@@ -145,55 +145,57 @@ ROWS = (
         sent=2,
     ),
     # What an item's errors mean (P4).
-    Row("CONFLICT is tried again", answered(Failed("CONFLICT", "no")), body={"error": [no(0, "CONFLICT")]}),
+    Row(
+        "CONFLICT is tried again", answered(ItemFailed("CONFLICT", "no")), body={"error": [no(0, "CONFLICT")]}
+    ),
     Row(
         "INTERNAL_ERROR is tried again",
-        answered(Failed("INTERNAL_ERROR", "no")),
+        answered(ItemFailed("INTERNAL_ERROR", "no")),
         body={"error": [no(0, "INTERNAL_ERROR")]},
     ),
     Row(
         "TOO_MANY_REQUESTS is tried again",
-        answered(Failed("TOO_MANY_REQUESTS", "no")),
+        answered(ItemFailed("TOO_MANY_REQUESTS", "no")),
         body={"error": [no(0, "TOO_MANY_REQUESTS")]},
     ),
     Row(
         "FIELD_VALUE_IS_INVALID is for good",
-        answered(Refused("FIELD_VALUE_IS_INVALID", "no")),
+        answered(ItemRefused("FIELD_VALUE_IS_INVALID", "no")),
         body={"error": [no(0, "FIELD_VALUE_IS_INVALID")]},
     ),
     Row(
         "a code nobody knows is for good",
-        answered(Refused("SOMETHING_NEW", "no")),
+        answered(ItemRefused("SOMETHING_NEW", "no")),
         body={"error": [no(0, "SOMETHING_NEW")]},
     ),
     Row(
         "a code is read as written: lower case is another code",
-        answered(Refused("UNSPECIFIED", "no")),
+        answered(ItemRefused("UNSPECIFIED", "no")),
         body={"error": [no(0, "conflict")]},
     ),
     Row(
         "one error for good outweighs those that may pass",
-        answered(Refused("BAD_REQUEST", "no")),
+        answered(ItemRefused("BAD_REQUEST", "no")),
         body={"error": [no(0, "CONFLICT", "BAD_REQUEST", "INTERNAL_ERROR")]},
     ),
     Row(
         "all that may pass is tried again",
-        answered(Failed("CONFLICT", "no")),
+        answered(ItemFailed("CONFLICT", "no")),
         body={"error": [no(0, "CONFLICT", "INTERNAL_ERROR")]},
     ),
     Row(
         "an error without a reason is for good",
-        answered(Refused("UNSPECIFIED", "Amazon listed the event as an error and gave no reason.")),
+        answered(ItemRefused("UNSPECIFIED", "Amazon listed the event as an error and gave no reason.")),
         body={"error": [{"index": 0}]},
     ),
     Row(
         "an error whose code is no text is for good",
-        answered(Refused("UNSPECIFIED", "")),
+        answered(ItemRefused("UNSPECIFIED", "")),
         body={"error": [{"index": 0, "errors": [{"code": ["X"], "message": 5}]}]},
     ),
     Row(
         "the place that Amazon points to is kept",
-        answered(Refused("BAD_REQUEST", "Bad time", "$.events[0].eventTime")),
+        answered(ItemRefused("BAD_REQUEST", "Bad time", "$.events[0].eventTime")),
         body={
             "error": [
                 {
@@ -211,7 +213,7 @@ ROWS = (
     ),
     Row(
         "a place that is no path is left out",
-        answered(Refused("BAD_REQUEST", "", None)),
+        answered(ItemRefused("BAD_REQUEST", "", None)),
         body={
             "error": [
                 {"index": 0, "errors": [{"code": "BAD_REQUEST", "message": "", "fieldLocation": "see <b>"}]}
@@ -231,12 +233,12 @@ ROWS = (
     Row("403 speaks of the account", Forbidden(), 403, {"code": "FORBIDDEN"}),
     Row("429 waits as long as Amazon says", Throttled(7.0), 429, headers={"Retry-After": "7"}),
     Row("429 may say nothing", Throttled(None), 429),
-    Row("500 is Amazon's", Broken("amazon_error"), 500, {"error": "Internal server error"}),
-    Row("502 is Amazon's", Broken("amazon_error"), 502),
-    Row("503 may name a wait", Broken("amazon_error", 3.0), 503, headers={"retry-after": "3"}),
-    Row("504 is Amazon's", Broken("amazon_error"), 504),
-    Row("408 is a server too slow", Broken("amazon_error"), 408),
-    Row("a 500 with a good body is no success", Broken("amazon_error"), 500, {"success": ok(0)}),
+    Row("500 is Amazon's", ServerError("amazon_error"), 500, {"error": "Internal server error"}),
+    Row("502 is Amazon's", ServerError("amazon_error"), 502),
+    Row("503 may name a wait", ServerError("amazon_error", 3.0), 503, headers={"retry-after": "3"}),
+    Row("504 is Amazon's", ServerError("amazon_error"), 504),
+    Row("408 is a server too slow", ServerError("amazon_error"), 408),
+    Row("a 500 with a good body is no success", ServerError("amazon_error"), 500, {"success": ok(0)}),
     Row(
         "301 is not followed; the path is not known",
         Missing("HTTP_301", ""),

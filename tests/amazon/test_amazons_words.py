@@ -56,7 +56,7 @@ DIGEST = "973dfe463ec85785f5f95af5ba3906eedb2d931c24e69824a89ea65dba4e813b"
 )
 def test_amazons_sentence_is_kept_without_what_may_be_an_echo(spoken: object, kept: str) -> None:
     """Shapes of personal data and of the event's values are taken out; Amazon's own words stay."""
-    assert messages.said(spoken) == kept
+    assert messages.scrub(spoken) == kept
 
 
 EVENT = {
@@ -85,7 +85,7 @@ def test_the_values_that_went_out_are_known() -> None:
 @given(st.text(min_size=1, max_size=40), st.sampled_from(["is bad", "«", "(", " too long"]))
 def test_no_value_that_was_sent_is_repeated(value: str, rest: str) -> None:
     """By value, whatever its shape, and however it is spelled."""
-    kept = messages.said(f"Field {value.upper()} {rest}", sent=messages.values_sent([{"eventId": value}]))
+    kept = messages.scrub(f"Field {value.upper()} {rest}", sent=messages.values_sent([{"eventId": value}]))
     spoken = " ".join(value.split()).lower()
     if (
         len(spoken) > 2
@@ -110,7 +110,7 @@ def test_no_value_that_was_sent_is_repeated(value: str, rest: str) -> None:
 )
 def test_a_code_is_a_code_or_none(code: object, kept: str) -> None:
     """Nothing but a word in capitals passes for one, and no digest does."""
-    assert messages.code(code, otherwise="?") == kept
+    assert messages.error_code(code, otherwise="?") == kept
 
 
 @pytest.mark.parametrize(
@@ -121,5 +121,5 @@ def test_hostile_sentences_take_no_time(unit: str) -> None:
     sent = frozenset(unit * times for times in range(1, 20))
     started = time.perf_counter()
     for _ in range(50):
-        messages.said(unit * 100_000, sent=sent)
+        messages.scrub(unit * 100_000, sent=sent)
     assert time.perf_counter() - started < 0.5

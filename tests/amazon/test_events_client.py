@@ -20,7 +20,16 @@ from app.amazon.client import EventsClient
 from app.amazon.transport import CONNECTIONS, MAX_REPLY_BYTES
 from app.amazon.wire import MAX_BYTES
 from app.domain.destination import Region
-from app.domain.outcomes.outcome import Accepted, Answered, Broken, Lost, Missing, Reply, Sent, Unauthorized
+from app.domain.outcomes.outcome import (
+    ItemAccepted,
+    Missing,
+    PerItemReply,
+    Reply,
+    SentRequest,
+    ServerError,
+    TransportError,
+    Unauthorized,
+)
 
 TAKEN = b'{"success":[{"index":0,"event":null}]}'
 ONE = [b'{"eventId":"a"}']
@@ -33,7 +42,7 @@ async def send(
     token: str = "Atza|t",
     deadline_s: float = 5.0,
     conversions: list[bytes] = ONE,
-) -> Sent:
+) -> SentRequest:
     return await client.send(
         region, access_token=token, advertiser_id="123", conversions=conversions, deadline_s=deadline_s
     )
@@ -48,7 +57,7 @@ async def test_a_request_is_on_the_wire_as_the_contract_says(listen: Listen) -> 
     server = await listen(answer_taken)
     async with EventsClient("client-1", server.url) as client:
         sent = await send(client, Region.FE)
-    assert (sent.reply, sent.status, sent.request_id) == (Answered((Accepted(),)), 207, "r-1")
+    assert (sent.reply, sent.status, sent.request_id) == (PerItemReply((ItemAccepted(),)), 207, "r-1")
     [heard] = server.heard
     lines = heard.head.lower().split("\r\n")
     assert lines[0] == "post /fe/adsapi/v1/create/events http/1.1"
@@ -123,18 +132,20 @@ async def send_gzip(_: Heard, writer: asyncio.StreamWriter) -> None:
 @pytest.mark.parametrize(
     ("script", "reply"),
     [
-        pytest.param(reset_at_once, Lost("cut"), id="a reset connection"),
-        pytest.param(close_without_answer, Lost("cut"), id="a connection closed without an answer"),
+        pytest.param(reset_at_once, TransportError("cut"), id="a reset connection"),
+        pytest.param(close_without_answer, TransportError("cut"), id="a connection closed without an answer"),
         pytest.param(
-            announce_more_than_comes, Lost("cut"), id="a body shorter than announced, though it parses"
+            announce_more_than_comes,
+            TransportError("cut"),
+            id="a body shorter than announced, though it parses",
         ),
-        pytest.param(end_inside_a_chunk, Lost("cut"), id="a body that ends inside a chunk"),
-        pytest.param(speak_something_else, Lost("cut"), id="something that is not HTTP"),
-        pytest.param(never_answer, Lost("timeout"), id="no answer at all"),
-        pytest.param(drip, Lost("timeout"), id="a body byte by byte, each byte in time"),
-        pytest.param(drip_headers, Lost("timeout"), id="headers byte by byte"),
-        pytest.param(stream_without_end, Lost("too_long"), id="a body without end"),
-        pytest.param(send_gzip, Broken("amazon_unreadable"), id="a packed body that nobody asked for"),
+        pytest.param(end_inside_a_chunk, TransportError("cut"), id="a body that ends inside a chunk"),
+        pytest.param(speak_something_else, TransportError("cut"), id="something that is not HTTP"),
+        pytest.param(never_answer, TransportError("timeout"), id="no answer at all"),
+        pytest.param(drip, TransportError("timeout"), id="a body byte by byte, each byte in time"),
+        pytest.param(drip_headers, TransportError("timeout"), id="headers byte by byte"),
+        pytest.param(stream_without_end, TransportError("too_long"), id="a body without end"),
+        pytest.param(send_gzip, ServerError("amazon_unreadable"), id="a packed body that nobody asked for"),
     ],
 )
 async def test_an_answer_that_goes_wrong_is_a_value_and_in_time(
@@ -157,13 +168,13 @@ async def test_a_refused_connection_is_lost_before_anything_was_sent() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         async with EventsClient("client-1", f"http://127.0.0.1:{free.getsockname()[1]}") as client:
-            assert (await send(client)).reply == Lost("connect")
+            assert (await send(client)).reply == TransportError("connect")
 
 
 async def test_an_unknown_host_is_lost_before_anything_was_sent() -> None:
     """RFC 2606 keeps `.invalid` unknown for ever."""
     async with EventsClient("client-1", "http://amazon.invalid") as client:
-        assert (await send(client)).reply == Lost("connect")
+        assert (await send(client)).reply == TransportError("connect")
 
 
 def expired_certificate(folder: Path) -> ssl.SSLContext:
@@ -197,7 +208,7 @@ async def test_a_bad_certificate_ends_the_call_before_the_token_is_sent(
     """Verification has no switch."""
     server = await listen(answer_taken, expired_certificate(tmp_path))
     async with EventsClient("client-1", server.url) as client:
-        assert (await send(client)).reply == Lost("connect")
+        assert (await send(client)).reply == TransportError("connect")
     assert server.heard == []
 
 
@@ -215,7 +226,7 @@ async def test_an_endless_answer_is_read_to_one_mebibyte_only(listen: Listen) ->
 
     server = await listen(count)
     async with EventsClient("client-1", server.url) as client:
-        assert (await send(client)).reply == Lost("too_long")
+        assert (await send(client)).reply == TransportError("too_long")
     assert pushed < 16 * MAX_REPLY_BYTES
 
 
@@ -234,7 +245,7 @@ async def test_a_full_request_whose_events_are_all_echoed_is_delivered(listen: L
     async with EventsClient("client-1", server.url) as client:
         sent = await send(client, conversions=conversions)
     assert len(server.heard[0].body) <= MAX_BYTES
-    assert sent.reply == Answered((Accepted(),) * 500)
+    assert sent.reply == PerItemReply((ItemAccepted(),) * 500)
 
 
 async def test_connections_are_kept_and_shared(listen: Listen) -> None:
@@ -295,7 +306,7 @@ async def test_no_cookie_is_ever_sent_back() -> None:
 
     async with EventsClient("client-1", None, httpx.MockTransport(bake)) as client:
         for _ in range(3):
-            assert (await send(client)).reply == Answered((Accepted(),))
+            assert (await send(client)).reply == PerItemReply((ItemAccepted(),))
     assert seen == [None, None, None]
 
 

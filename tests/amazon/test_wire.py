@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.amazon import wire
 from app.domain.destination import Region
-from app.domain.outcomes.outcome import Accepted, Answered, Broken, Refused, Throttled
+from app.domain.outcomes.outcome import ItemAccepted, ItemRefused, PerItemReply, ServerError, Throttled
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.rule) for row in ROWS])
@@ -44,10 +44,10 @@ def test_n_conversions_sent_have_exactly_n_outcomes_whatever_is_answered(
 ) -> None:
     """A 2xx gives one outcome each, or none at all for an unreadable body; it never raises."""
     match wire.read_reply(status, {}, body, sent=sent):
-        case Answered(outcomes):
+        case PerItemReply(outcomes):
             assert len(outcomes) == sent
         case reply:
-            assert reply == Broken("amazon_unreadable")
+            assert reply == ServerError("amazon_unreadable")
 
 
 @given(body=_BODY, status=st.integers(-1, 1000), wait=st.text(max_size=12))
@@ -67,8 +67,10 @@ def test_a_conversion_is_delivered_only_by_its_own_index_under_success(named: li
     reply = wire.read_reply(
         207, {}, json.dumps({"success": success, "error": error}).encode(), sent=len(named)
     )
-    assert isinstance(reply, Answered)
-    assert [isinstance(one, Accepted) for one in reply.outcomes] == [where == "success" for where in named]
+    assert isinstance(reply, PerItemReply)
+    assert [isinstance(one, ItemAccepted) for one in reply.outcomes] == [
+        where == "success" for where in named
+    ]
 
 
 NOON = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
@@ -227,4 +229,4 @@ def test_what_was_sent_does_not_come_back_in_a_refusal() -> None:
         "errors": [{"code": "BAD_REQUEST", "message": "customData note: For  jane doe, LO-12 is bad"}],
     }
     reply = wire.read_reply(207, {}, json.dumps({"error": [error]}).encode(), sent=1, conversions=conversions)
-    assert reply == Answered((Refused("BAD_REQUEST", "customData note: ***, *** is bad"),))
+    assert reply == PerItemReply((ItemRefused("BAD_REQUEST", "customData note: ***, *** is bad"),))

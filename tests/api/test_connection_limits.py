@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.server.connection_eviction import RESERVED_FILES, WaitingConnections, allowed_connections
-from app.server.connection_limits import Phase, Terms, Wait
+from app.server.connection_limits import ConnectionLimits, ConnectionWait, Phase
 
 
 @dataclass
@@ -82,12 +82,12 @@ def test_room_is_made_by_whoever_waits_longest_without_a_complete_head() -> None
     assert evicted == ["silent", "later", "idle"]
 
 
-TERMS = Terms(body_s=30, body_rate=1_000, body_grace_s=5)
+TERMS = ConnectionLimits(body_s=30, body_rate=1_000, body_grace_s=5)
 
 
 def body_of(received: list[int], **paused: Any) -> list[Phase | None]:
     """Return what is overdue each second while so many bytes are received in it."""
-    wait = Wait(TERMS)
+    wait = ConnectionWait(TERMS)
     wait.opened(100.0)
     wait.body(100.0, behind=False)
     found = []
@@ -111,7 +111,7 @@ def test_a_body_that_we_do_not_read_is_not_too_slow() -> None:
 
 
 def test_what_is_drained_is_bounded() -> None:
-    wait = Wait(Terms(drain_bytes=10, drain_s=2))
+    wait = ConnectionWait(ConnectionLimits(drain_bytes=10, drain_s=2))
     wait.drain(Phase.DRAINING, 100.0)
     assert [wait.drained(size) for size in (6, 4, 1)] == [True, True, False]
     assert wait.overdue(101.9, closing=False, paused=False) is None

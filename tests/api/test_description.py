@@ -8,10 +8,10 @@ import pytest
 
 from app.admin.field_problems import MAPPING_WORDS, OWN_WORDS, WORDS
 from app.admin.mapping_schema import DOCUMENT_SCHEMA, EXAMPLE
-from app.admin.refusals import Word
+from app.admin.refusals import ErrorCode
 from app.api.errors import STATUSES
 from app.api.response_schemas import ANSWERS, SHAPES
-from app.api.secured_route import Door, scopes_of
+from app.api.secured_route import SecuredRoute, scopes_of
 from app.domain.mapping.document import check_publishable
 from app.processes.application import ROUTERS
 from tests.api.world import MAPPING, World
@@ -21,7 +21,7 @@ ROUTES = [
     (method, route.path_format, route)
     for router in ROUTERS
     for route in router.routes
-    if isinstance(route, Door)
+    if isinstance(route, SecuredRoute)
     for method in sorted(route.methods or ())
 ]
 
@@ -129,7 +129,7 @@ async def test_every_reference_leads_somewhere(world: World) -> None:
 
 
 @pytest.mark.parametrize(("method", "path", "route"), ROUTES, ids=[f"{m} {p}" for m, p, _ in ROUTES])
-def test_every_route_is_in_the_docs_with_its_scopes(method: str, path: str, route: Door) -> None:
+def test_every_route_is_in_the_docs_with_its_scopes(method: str, path: str, route: SecuredRoute) -> None:
     """A line of the table of routes."""
     line = next((line for line in API.splitlines() if line.startswith(f"| `{method} {path}` |")), None)
     assert line is not None
@@ -137,8 +137,8 @@ def test_every_route_is_in_the_docs_with_its_scopes(method: str, path: str, rout
         assert f"`{scope}`" in line
 
 
-@pytest.mark.parametrize("word", list(Word))
-def test_every_error_is_in_the_docs_with_its_status(word: Word) -> None:
+@pytest.mark.parametrize("word", list(ErrorCode))
+def test_every_error_is_in_the_docs_with_its_status(word: ErrorCode) -> None:
     """A line of the table of errors."""
     assert f"| `{word}` | {STATUSES[word]} |" in API
 

@@ -6,24 +6,24 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from app.admin.refusals import Field, Problem, Word, body_of
+from app.admin.refusals import ErrorCode, FieldProblem, Problem, error_body
 from app.api.errors import STATUSES, status_of
 from app.api.openapi import routes_of
-from app.processes.application import create_api
+from app.processes.application import create_application
 from tests.api.world import BOOTSTRAP, DESTINATION, World
 
 
 def test_every_word_has_a_status_and_a_sentence() -> None:
     """The table is total: a new word without a row fails here."""
-    assert set(STATUSES) == set(Word)
-    for word in Word:
+    assert set(STATUSES) == set(ErrorCode)
+    for word in ErrorCode:
         assert 400 <= status_of(Problem(word)) <= 599
-        assert body_of(Problem(word))["detail"].endswith(".")
+        assert error_body(Problem(word))["detail"].endswith(".")
 
 
 def test_the_shape_is_three_members() -> None:
     """`error`, `detail`, `fields`, each field with `field` and `problem`."""
-    shown = body_of(Problem(Word.INVALID, None, (Field("a.b", "missing"),)))
+    shown = error_body(Problem(ErrorCode.INVALID, None, (FieldProblem("a.b", "missing"),)))
     assert set(shown) == {"error", "detail", "fields"}
     assert shown["fields"] == [{"field": "a.b", "problem": "missing"}]
 
@@ -211,7 +211,7 @@ async def test_every_answer_has_safe_headers_and_a_request_id(world: World) -> N
 
 async def test_every_route_answers_a_wrong_key_in_the_one_shape(world: World) -> None:
     """Walked over the application itself, so that a new route is covered on the day it is made."""
-    for path, method, _ in routes_of(create_api(world.wiring.__class__(**_fields(world)))):
+    for path, method, _ in routes_of(create_application(world.wiring.__class__(**_fields(world)))):
         url = path.replace("{destination_id}", "dst_00000000000000000000")
         answer = await world.call(method, url.replace("{", "x").replace("}", ""), key="wrong")
         if answer.status_code >= 400:

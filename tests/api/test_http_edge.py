@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.domain.admission import MIB
-from app.processes.application import create_api
+from app.processes.application import create_application
 from tests.api.test_ways_in import CLOSE, EVENT, TakesAll, application, exchanged, post, served
 from tests.api.world import BOOTSTRAP, World
 
@@ -300,7 +300,7 @@ async def test_a_body_that_breaks_after_its_refusal_gets_no_second_answer(port: 
 async def test_memory_that_runs_out_while_a_body_is_received_is_503(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = create_api(replace(world.wiring, intake=TakesAll(), registry=CollectorRegistry()))
+    app = create_application(replace(world.wiring, intake=TakesAll(), registry=CollectorRegistry()))
 
     def no_memory(*_: Any) -> None:
         raise MemoryError

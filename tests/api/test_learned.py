@@ -5,12 +5,12 @@ from typing import Any
 import jsonschema
 
 from app.api.response_schemas import SHAPES
-from app.domain.observed.schema_sample import Outline, outline, pack
+from app.domain.observed.schema_sample import Outline, pack, take_sample
 from tests.api.world import EVENT, MAPPING, World
 
 PHONE = {**MAPPING["fields"], "phone": {"path": "user.phone"}}
-WITH = outline({**EVENT, "user": {**EVENT["user"], "phone": "+12025550173"}})
-WITHOUT = outline(EVENT)
+WITH = take_sample({**EVENT, "user": {**EVENT["user"], "phone": "+12025550173"}})
+WITHOUT = take_sample(EVENT)
 
 
 async def saw(world: World, mapping: str, *seen: tuple[Outline, int]) -> None:

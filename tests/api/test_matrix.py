@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from app.admin.access import Scope
-from app.api.secured_route import Door, scopes_of
-from app.console.secured_page import Entrance
+from app.api.secured_route import SecuredRoute, scopes_of
+from app.console.secured_page import SecuredPage
 from app.processes.application import ROUTERS
 from tests.api.world import DESTINATION, EVENT, MAPPING, World
 
@@ -20,7 +20,7 @@ ROUTES = [
     (route.path, method, scopes_of(route.endpoint))
     for router in ROUTERS
     for route in router.routes
-    if isinstance(route, Door)
+    if isinstance(route, SecuredRoute)
     for method in sorted(route.methods or ())
 ]
 LOCKED = [route for route in ROUTES if route[2]]
@@ -77,7 +77,7 @@ def test_every_route_of_the_application_is_in_the_matrix(world: World) -> None:
     strangers = [
         route
         for route in routes_of(application.routes)
-        if not isinstance(route, Entrance)
+        if not isinstance(route, SecuredPage)
         and {(route.path, method) for method in getattr(route, "methods", None) or ("?",)} - known
     ]
     assert strangers == []

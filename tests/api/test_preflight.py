@@ -5,31 +5,31 @@ from typing import Any
 
 import pytest
 
-from app.admin.preflight import ENTITY_HINT, Known, checklist
+from app.admin.preflight import ENTITY_HINT, PreflightFacts, run_preflight
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.domain.destination import Region, State
-from app.store.amazon_accounts import Account, Confirmation
-from app.store.destinations import Destination, Rate
+from app.store.amazon_accounts import AmazonAccount, Confirmation
+from app.store.destinations import ConfiguredRate, Destination
 from tests.api.world import World
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 
 
-def known(*, reason: str | None = None, sign_in: str = "valid", **changes: Any) -> Known:
+def known(*, reason: str | None = None, sign_in: str = "valid", **changes: Any) -> PreflightFacts:
     destination: Any = Destination(
-        "dst_1", 1, 1, "Acme", "580123456789", Region.NA, "USD", "amazon", None, Rate(), sign_in, reason,  # type: ignore[arg-type]
+        "dst_1", 1, 1, "Acme", "580123456789", Region.NA, "USD", "amazon", None, ConfiguredRate(), sign_in, reason,  # type: ignore[arg-type]
         False, 1, State.ACTIVE, 1, None, AT, AT,
     )  # fmt: skip
     told: dict[str, Any] = {
         "configured": True,
-        "account": Account("Acme", "USD", AT),
+        "account": AmazonAccount("Acme", "USD", AT),
         "asked": None,
         "confirmed": {},
         "accepted": False,
         "delivered": 0,
         "seconds_apart": 0.0,
     }
-    return Known(destination, **{**told, **changes})
+    return PreflightFacts(destination, **{**told, **changes})
 
 
 TERMS = {"terms": Confirmation("terms", "key_1", AT)}
@@ -49,9 +49,15 @@ TERMS = {"terms": Confirmation("terms", "key_1", AT)}
         pytest.param(known(account=None), "region", "unknown", "North America", id="region not seen yet"),
         pytest.param(known(), "currency", "ok", "USD", id="the same currency"),
         pytest.param(
-            known(account=Account("Acme", "CAD", AT)), "currency", "failed", "CAD", id="another currency"
+            known(account=AmazonAccount("Acme", "CAD", AT)),
+            "currency",
+            "failed",
+            "CAD",
+            id="another currency",
         ),
-        pytest.param(known(account=Account("Acme", None, AT)), "currency", "unknown", "USD", id="unsaid"),
+        pytest.param(
+            known(account=AmazonAccount("Acme", None, AT)), "currency", "unknown", "USD", id="unsaid"
+        ),
         pytest.param(known(asked=Visible("EUR", "Acme")), "currency", "failed", "EUR", id="as asked now"),
         pytest.param(known(), "terms", "unknown", "confirm", id="terms nobody confirmed"),
         pytest.param(known(confirmed=TERMS), "terms", "ok", "key_1 confirmed on 2026-11-24", id="confirmed"),
@@ -71,9 +77,11 @@ TERMS = {"terms": Confirmation("terms", "key_1", AT)}
         pytest.param(known(configured=False), "credentials", "failed", "CLIENT_ID", id="no application"),
     ],
 )
-def test_a_line_says_how_it_stands_and_what_to_do(told: Known, name: str, status: str, word: str) -> None:
+def test_a_line_says_how_it_stands_and_what_to_do(
+    told: PreflightFacts, name: str, status: str, word: str
+) -> None:
     """One judgement each."""
-    (line,) = [line for line in checklist(told) if line.name == name]
+    (line,) = [line for line in run_preflight(told) if line.name == name]
     assert line.status == status
     assert word in line.detail
     assert line.who

@@ -11,9 +11,9 @@ import httpx
 from fastapi import Query
 from starlette.routing import Route
 
-from app.api.query_parameters import Parameters, parameters_of, refused_parameters, without_blanks
-from app.api.secured_route import Door, open_to_all
-from app.console.secured_page import Entrance
+from app.api.query_parameters import DeclaredParameters, parameters_of, refused_parameters, without_blanks
+from app.api.secured_route import SecuredRoute, public
+from app.console.secured_page import SecuredPage
 from tests.api.test_matrix import routes_of
 from tests.api.world import BOOTSTRAP, World
 
@@ -89,7 +89,7 @@ def test_no_api_route_takes_a_repeated_or_an_unknown_parameter(world: World) -> 
         route.path
         for _, _, route in routes(world)
         for declared in [parameters_of(route.dependant, route.endpoint)]
-        if declared.ignores_unknown or (declared.repeatable and not isinstance(route, Entrance))
+        if declared.ignores_unknown or (declared.repeatable and not isinstance(route, SecuredPage))
     }
     assert lenient == IGNORING
 
@@ -228,11 +228,11 @@ async def test_a_method_without_get_takes_no_head(world: World) -> None:
 def test_a_list_that_is_declared_may_repeat() -> None:
     """What a parameter is follows from the route's signature alone."""
 
-    @open_to_all
+    @public
     async def listing(state: Annotated[list[str] | None, Query()] = None, q: str = "") -> None: ...
 
-    declared = parameters_of(Door("/x", listing).dependant, listing)
-    assert declared == Parameters(frozenset({"state", "q"}), frozenset({"state"}))
+    declared = parameters_of(SecuredRoute("/x", listing).dependant, listing)
+    assert declared == DeclaredParameters(frozenset({"state", "q"}), frozenset({"state"}))
     assert refused_parameters(b"state=a&state=b&q=c", declared) is None
     assert refused_parameters(b"state=a&q=b&q=c", declared) is not None
 
@@ -245,5 +245,6 @@ def test_blank_fields_of_a_form_are_left_out() -> None:
 def test_every_route_is_one_that_checks_its_query(world: World) -> None:
     """A route of another class would not."""
     assert all(
-        isinstance(route, Route) and isinstance(route, Door | Entrance) for _, _, route in routes(world)
+        isinstance(route, Route) and isinstance(route, SecuredRoute | SecuredPage)
+        for _, _, route in routes(world)
     )

@@ -17,12 +17,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from app.domain.admission import Bounds
-from app.server.admission import Gauges, Ticket
-from app.server.connection_limits import Terms
+from app.domain.admission import Limits
+from app.server.admission import AdmissionController, Permit
+from app.server.connection_limits import ConnectionLimits
 from app.server.server import Server
 
-TERMS = Terms(head_s=0.4, body_s=0.6, read_s=0.5, drain_s=0.6, head_bytes=8 * 1024, connections=20)
+TERMS = ConnectionLimits(head_s=0.4, body_s=0.6, read_s=0.5, drain_s=0.6, head_bytes=8 * 1024, connections=20)
 KEEP_ALIVE_S = 1
 SWEEP_S = 0.5
 SLOW_S = {"/slow": 1.2, "/slower": KEEP_ALIVE_S + 2 * SWEEP_S}
@@ -58,13 +58,13 @@ class Running:
 
 
 @asynccontextmanager
-async def running(linger_s: float = 0, bounds: Bounds | None = None) -> AsyncIterator[Running]:
+async def running(linger_s: float = 0, bounds: Limits | None = None) -> AsyncIterator[Running]:
     """Serve `application` on a port of its own; with bounds, turned away at the door of the server."""
     listener = socket.create_server(("127.0.0.1", 0))
     registry = CollectorRegistry()
     gauges = None
     if bounds is not None:
-        gauges = Gauges(
+        gauges = AdmissionController(
             bounds=bounds,
             registry=registry,
             monotonic=time.monotonic,
@@ -72,7 +72,7 @@ async def running(linger_s: float = 0, bounds: Bounds | None = None) -> AsyncIte
             waiting_events=lambda: 0,
             resident_bytes=lambda: 0,
         )
-        assert isinstance(gauges.enter(1_000, is_post=True), Ticket)  # somebody else's, still under way
+        assert isinstance(gauges.enter(1_000, is_post=True), Permit)  # somebody else's, still under way
     server = Server(
         application,
         host="127.0.0.1",
@@ -479,7 +479,7 @@ POST = "POST /events HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine-1\r\nContent-Leng
 
 async def test_a_post_that_does_not_fit_is_answered_before_its_body_and_the_connection_goes_on() -> None:
     """The head alone is answered; its body is passed over, and the next request is served as ever."""
-    async with running(bounds=Bounds(body_bytes=2_000)) as crowded:
+    async with running(bounds=Limits(body_bytes=2_000)) as crowded:
         client = await Client.of(crowded)
         await client.say(POST.format(1_500) + "\r\n")
         head = await asyncio.wait_for(client.reader.readuntil(b"\r\n\r\n"), 1)
@@ -501,7 +501,7 @@ async def test_a_post_that_does_not_fit_is_answered_before_its_body_and_the_conn
 
 async def test_a_post_that_asks_first_whether_to_send_is_told_no_and_the_connection_ends() -> None:
     """With `Expect: 100-continue` nobody knows whether the body follows."""
-    async with running(bounds=Bounds(body_bytes=2_000)) as crowded:
+    async with running(bounds=Limits(body_bytes=2_000)) as crowded:
         client = await Client.of(crowded)
         await client.say(POST.format(1_500) + "Expect: 100-continue\r\n\r\n")
         answer, took = await client.ended()
@@ -513,7 +513,7 @@ async def test_a_post_that_asks_first_whether_to_send_is_told_no_and_the_connect
 
 
 async def test_a_post_that_was_turned_away_and_then_drips_its_body_is_cut_all_the_same() -> None:
-    async with running(bounds=Bounds(body_bytes=2_000)) as crowded:
+    async with running(bounds=Limits(body_bytes=2_000)) as crowded:
         client = await Client.of(crowded)
         await client.say(POST.format(1_500) + "\r\n")
         answer, took = await client.ended()

@@ -10,10 +10,10 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from app.domain.admission import MIB, Bounds
+from app.domain.admission import MIB, Limits
 from app.domain.event import Event, Rejection
-from app.ingest.intake import Result
-from app.processes.application import create_api
+from app.ingest.intake import EventResult
+from app.processes.application import create_application
 from app.server.admission import resident_bytes
 from tests.api.world import BOOTSTRAP, World
 
@@ -28,10 +28,12 @@ class HoldsUntilTold:
 
     async def receive(
         self, events: Sequence[Event | Rejection], *, allowed: Any, low: bool = False
-    ) -> list[Result]:
+    ) -> list[EventResult]:
         self.came += 1
         await self.go.wait()
-        return [Result(n, getattr(event, "event_id", None), "accepted") for n, event in enumerate(events)]
+        return [
+            EventResult(n, getattr(event, "event_id", None), "accepted") for n, event in enumerate(events)
+        ]
 
 
 @dataclass
@@ -126,11 +128,11 @@ def crowd(world: World) -> Callable[..., Crowd]:
             world.wiring,
             intake=intake,
             registry=registry,
-            bounds=replace(Bounds(resident_bytes=4096 * MIB), **bounds),
+            bounds=replace(Limits(resident_bytes=4096 * MIB), **bounds),
             events_waiting=lambda: intake.waiting,
             monotonic=monotonic or world.wiring.monotonic,
         )
-        return Crowd(create_api(wiring), intake, registry)
+        return Crowd(create_application(wiring), intake, registry)
 
     return make
 
@@ -330,7 +332,7 @@ def with_late(world: World, late: str) -> Any:
     """Return an application that knows of one destination whose queue is too long."""
     intake = HoldsUntilTold()
     intake.go.set()
-    return create_api(
+    return create_application(
         replace(world.wiring, intake=intake, registry=CollectorRegistry(), late=lambda: frozenset({late}))
     )
 
@@ -364,15 +366,15 @@ async def test_in_a_mixed_post_only_its_events_are_rejected(world: World) -> Non
     seen: list[Any] = []
 
     class Notes(HoldsUntilTold):
-        async def receive(self, events: Any, **more: Any) -> list[Result]:
+        async def receive(self, events: Any, **more: Any) -> list[EventResult]:
             seen.extend(events)
-            return [Result(n, None, "accepted") for n, _ in enumerate(events)]
+            return [EventResult(n, None, "accepted") for n, _ in enumerate(events)]
 
     wiring = replace(
         world.wiring, intake=Notes(), registry=CollectorRegistry(), late=lambda: frozenset({LATE})
     )
     both = b'[{"destination_id": "dst_late"}, {"destination_id": "d"}]'
-    await Sender(create_api(wiring)).post(both)
+    await Sender(create_application(wiring)).post(both)
     assert isinstance(seen[0], Rejection)
     assert (seen[0].reason, seen[0].code.value) == ("backlog_too_long", "RATE_LIMIT")
     assert isinstance(seen[1], Event)

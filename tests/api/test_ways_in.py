@@ -13,9 +13,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from app.domain.event import Event, Rejection
-from app.ingest.intake import Result
-from app.processes.application import create_api
-from app.server.connection_limits import Terms
+from app.ingest.intake import EventResult
+from app.processes.application import create_application
+from app.server.connection_limits import ConnectionLimits
 from app.server.server import TLS_ONLY, Server
 from tests.api.world import BOOTSTRAP, World
 
@@ -27,12 +27,18 @@ JSON = {"Content-Type": "application/json"}
 class TakesAll:
     """An intake that accepts whatever it is given."""
 
-    async def receive(self, events: Sequence[Event | Rejection], *, allowed: Any, low: bool) -> list[Result]:
-        return [Result(n, getattr(event, "event_id", None), "accepted") for n, event in enumerate(events)]
+    async def receive(
+        self, events: Sequence[Event | Rejection], *, allowed: Any, low: bool
+    ) -> list[EventResult]:
+        return [
+            EventResult(n, getattr(event, "event_id", None), "accepted") for n, event in enumerate(events)
+        ]
 
 
 def application(world: World, registry: CollectorRegistry | None = None) -> Any:
-    return create_api(replace(world.wiring, intake=TakesAll(), registry=registry or CollectorRegistry()))
+    return create_application(
+        replace(world.wiring, intake=TakesAll(), registry=registry or CollectorRegistry())
+    )
 
 
 @asynccontextmanager
@@ -45,7 +51,7 @@ async def served(app: Any, *headers: tuple[str, str]) -> AsyncIterator[int]:
             port=0,
             keep_alive_s=5,
             linger_s=0,
-            terms=Terms(),
+            terms=ConnectionLimits(),
             registry=CollectorRegistry(),
             gauges=app.state.gauges if hasattr(app, "state") else None,
             headers=headers,
@@ -127,7 +133,9 @@ async def test_all_ways_are_counted_under_one_route(world: World) -> None:
 class Breaks:
     """An intake with a defect."""
 
-    async def receive(self, events: Sequence[Event | Rejection], *, allowed: Any, low: bool) -> list[Result]:
+    async def receive(
+        self, events: Sequence[Event | Rejection], *, allowed: Any, low: bool
+    ) -> list[EventResult]:
         raise ZeroDivisionError
 
 
@@ -190,7 +198,7 @@ async def test_a_body_may_come_in_pieces_and_unannounced(world: World) -> None:
 
 async def test_a_defect_is_answered_and_the_connection_goes_on(world: World) -> None:
     """500 in the one shape, with nothing of the event in it."""
-    app = create_api(replace(world.wiring, intake=Breaks(), registry=CollectorRegistry()))
+    app = create_application(replace(world.wiring, intake=Breaks(), registry=CollectorRegistry()))
     async with served(app) as port:
         got = await exchanged(port, post(EVENT % 1), post(EVENT % 2, CLOSE))
     assert got.count(b"HTTP/1.1 500") == 2
@@ -275,11 +283,11 @@ async def test_a_query_sets_what_events_leave_out(world: World) -> None:
     came: list[Any] = []
 
     class Notes(TakesAll):
-        async def receive(self, events: Any, *, allowed: Any, low: bool) -> list[Result]:
+        async def receive(self, events: Any, *, allowed: Any, low: bool) -> list[EventResult]:
             came.append((events[0].destination_id, events[0].mapping_id, low))
             return await super().receive(events, allowed=allowed, low=low)
 
-    app = create_api(replace(world.wiring, intake=Notes(), registry=CollectorRegistry()))
+    app = create_application(replace(world.wiring, intake=Notes(), registry=CollectorRegistry()))
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
         answer = await client.post(
@@ -294,13 +302,15 @@ async def test_a_query_sets_what_events_leave_out(world: World) -> None:
 class OutOfMemory(TakesAll):
     """An intake for which there is no memory."""
 
-    async def receive(self, events: Sequence[Event | Rejection], *, allowed: Any, low: bool) -> list[Result]:
+    async def receive(
+        self, events: Sequence[Event | Rejection], *, allowed: Any, low: bool
+    ) -> list[EventResult]:
         raise MemoryError
 
 
 async def test_a_request_for_which_memory_runs_out_is_to_be_sent_again(world: World) -> None:
     """503 with a time to return: a journey takes 500 for a defect of its event."""
-    app = create_api(replace(world.wiring, intake=OutOfMemory(), registry=CollectorRegistry()))
+    app = create_application(replace(world.wiring, intake=OutOfMemory(), registry=CollectorRegistry()))
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
         answer = await client.post(PLAIN, content=EVENT % 1, headers={**JSON, "X-Api-Key": BOOTSTRAP})

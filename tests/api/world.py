@@ -13,14 +13,14 @@ import httpx
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.admin.context import Wiring
+from app.admin.context import AppContext
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.amazon.tokens import InvalidClient, SignInRefused, Tokens, Unavailable
 from app.crypto import NamedKey, Vault
 from app.domain.destination import Region
 from app.domain.ids import DestinationNumber
 from app.domain.outcomes.outcome import Unauthorized
-from app.processes.application import create_api
+from app.processes.application import create_application
 
 BOOTSTRAP = "bootstrap-key-of-thirty-two-letters"
 PUBLIC = "https://conversions.example"
@@ -109,7 +109,7 @@ class World:
     sign_in: FakeSignIn
     advertisers: FakeAdvertisers
     road: FakeRoad
-    wiring: Wiring
+    wiring: AppContext
     client: httpx.AsyncClient
     now: datetime = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
     elapsed: float = 1000.0
@@ -216,7 +216,7 @@ EVENT = {
 def make_world(engine: AsyncEngine) -> World:
     """Return a world on an engine."""
     sign_in, advertisers, road = FakeSignIn(), FakeAdvertisers(), FakeRoad()
-    wiring = Wiring(
+    wiring = AppContext(
         engine=engine,
         vault=Vault([NamedKey("test", b"k" * 32)]),
         sign_in=sign_in,
@@ -229,7 +229,7 @@ def make_world(engine: AsyncEngine) -> World:
         now=lambda: world.now,
         monotonic=lambda: world.elapsed,
     )
-    transport = httpx.ASGITransport(create_api(wiring), raise_app_exceptions=True)
+    transport = httpx.ASGITransport(create_application(wiring), raise_app_exceptions=True)
     client = httpx.AsyncClient(transport=transport, base_url="http://testserver")
     world = World(engine, sign_in, advertisers, road, wiring, client)
     return world

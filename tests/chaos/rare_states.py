@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import httpx
 
-from app.delivery.balance_check import BalanceCheck, Scope
+from app.delivery.balance_check import BalanceCheck, BalanceScope
 from tests.chaos.evidence import Request
 from tests.chaos.liveness_schedule import FROZEN_API, FROZEN_WORKER, HALF_OPEN_OWN, HALF_OPEN_WORKER
 
@@ -188,7 +188,7 @@ async def imbalance(stage: "Stage", destination: str) -> bool:
     """Tell whether the product's own balance check names this destination."""
     dsn = stage.cluster.url.replace("+asyncpg", "")
     async with asyncpg.create_pool(dsn, min_size=1, max_size=2) as pool:
-        check = BalanceCheck(pool, Scope())
+        check = BalanceCheck(pool, BalanceScope())
         async for _ in check.pages():
             pass
         return any(one["destination_id"] == destination for one in check.report())

@@ -19,11 +19,11 @@ import asyncpg
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
 from app.delivery.access_tokens import AccessTokens
-from app.delivery.delivery import SETTLED_WITHIN, Chance, Delivery
-from app.delivery.erasure import Erasing
+from app.delivery.delivery import SETTLED_WITHIN, Delivery, Environment
+from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import Lane
-from app.delivery.lane_leases import Ownership
-from app.delivery.settlement import StaleOwner, Writer
+from app.delivery.lane_leases import LaneLeases
+from app.delivery.settlement import CountWriter, StaleOwner
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.event import read_events
 from app.domain.outcomes.settle import RetryPolicy
@@ -31,10 +31,10 @@ from app.ingest.destination_cache import AgeLimits
 from app.ingest.group_commit import NotStored
 from app.ingest.intake import Intake
 from app.processes import api
-from app.processes.resources import Resources, opened, session_settings
+from app.processes.resources import Resources, open_resources, session_settings
 from app.settings import Settings
 from app.store.clock import DatabaseClock
-from app.store.database_results import Outcomes
+from app.store.database_results import DatabaseResults
 from app.store.errors import DRIVER_TROUBLE
 from app.store.token_leases import refresh_place
 from tests.chaos import stored
@@ -160,7 +160,7 @@ class Rehearsal:
         given = {one.name: getattr(self.resources, one.name) for one in fields(Resources)}
         clock = Clock()
         # Time passes for it as for the rest of the life, so that it is asked for at the same calls each time.
-        given |= {"clock": DatabaseClock(clock, clock), "outcomes": Outcomes(clock)}
+        given |= {"clock": DatabaseClock(clock, clock), "outcomes": DatabaseResults(clock)}
         wired = _Wired(
             **{**given, "pool": pool, "name": f"life-{id(fuse)}", "writer": writer},
             fuse=fuse,
@@ -210,7 +210,7 @@ class Life:
         self._clock = clock
         self.steps = 0
         self._intake: Intake
-        self._intake, _ = api.receiving(resources, AgeLimits(), ConsentSettings())
+        self._intake, _ = api.build_ingest(resources, AgeLimits(), ConsentSettings())
         self._flushing = asyncio.create_task(self._intake.run())
         transport = FusedTransport(stage.amazon.transport(), fuse)
         self._client = EventsClient("client", AMAZON, transport)
@@ -228,22 +228,22 @@ class Life:
             amazon=self._client,
             tokens=tokens,
             vault=resources.vault,
-            erasing=Erasing(
+            erasing=ErasureScanner(
                 pool=resources.pool,
                 vault=resources.vault,
                 writer=resources.writer,
                 telemetry=resources.telemetry,
                 settled_within=SETTLED_WITHIN,
             ),
-            chance=Chance(monotonic=clock, jitter=lambda: 0.5),
+            chance=Environment(monotonic=clock, jitter=lambda: 0.5),
             clock=resources.clock,
             telemetry=resources.telemetry,
             worker=resources.name,
-            writer=Writer(resources.writer),
+            writer=CountWriter(resources.writer),
             max_age=timedelta(days=21),
             policy=RetryPolicy(),
         )
-        self.ownership = Ownership(
+        self.ownership = LaneLeases(
             connect=resources.connect,
             owner=resources.name,
             monotonic=clock,
@@ -329,7 +329,7 @@ async def _as_is(connection: asyncpg.Connection) -> None:
 async def rehearse(url: str, amazon: StandIn | None = None) -> AsyncIterator[Rehearsal]:
     """Set the stage on a database of its own."""
     settings = Settings(database_url=url, encryption_keys=f"k1:{KEY}", merge_window_ms=20, flush_wait_ms=0)
-    async with opened(settings, role="test", pool_size=1) as resources:
+    async with open_resources(settings, role="test", pool_size=1) as resources:
         office = await asyncpg.connect(resources.dsn)
         try:
             yield Rehearsal(resources, office, amazon or StandIn())

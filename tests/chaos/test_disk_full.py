@@ -21,7 +21,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from app.processes import api
-from app.processes.resources import opened
+from app.processes.resources import open_resources
 from app.store import migrate
 from dev.postgres.cluster import Cluster, EmbeddedError
 from tests.pipeline.amazon import FakeAmazon
@@ -121,7 +121,10 @@ class Caller:
 async def road(disk: SmallDisk) -> AsyncIterator[tuple[World, FastAPI]]:
     """A road on the small disk, and the application before it."""
     settings = settings_of(disk.cluster.url, bootstrap_admin_key=ADMIN)
-    async with opened(settings, role="test", pool_size=10) as resources, api.wired(resources) as application:
+    async with (
+        open_resources(settings, role="test", pool_size=10) as resources,
+        api.build_application(resources) as application,
+    ):
         made = World(resources, FakeAmazon(), application.state.wiring.intake, disk.cluster.url)
         try:
             yield made, application

@@ -18,15 +18,15 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from app.commands.checkpoint import Bookmark, FilledIn
-from app.commands.import_rows import FileError, Row, read_csv, read_ndjson
+from app.commands.checkpoint import Checkpoint, Progress
+from app.commands.import_rows import FileError, ImportRow, read_csv, read_ndjson
 from tests.pipeline.processes import ADMIN, ROOT, Operator, Product
 from tests.pipeline.world import BEGAN, eventually
 
 HEADER = "event_id,event.timestamp,event.total:number,event.brand,user.email"
 
 
-def rows_of(text: str | bytes, **more: Any) -> list[Row]:
+def rows_of(text: str | bytes, **more: Any) -> list[ImportRow]:
     return list(read_csv(BytesIO(text.encode() if isinstance(text, str) else text), **more))
 
 
@@ -100,7 +100,7 @@ def test_reading_on_from_any_row_gives_the_rest(reader: Any) -> None:
 
 def test_a_report_lists_rows_in_spans_and_no_more_than_fit() -> None:
     """However many rows are refused, the report stays one screen and says how many it leaves out."""
-    filled = FilledIn(0, 0)
+    filled = Progress(0, 0)
     for number in (*range(2, 5), 9, *range(1001, 2001, 2)):
         filled.reject(number, "BAD_REQUEST timestamp_missing at event.timestamp")
     (_, line) = filled.report(dry_run=False)
@@ -261,9 +261,9 @@ def line(number: int) -> str:
 
 def test_what_a_run_left_that_was_killed_while_it_wrote_goes_with_the_bookmark(tmp_path: Path) -> None:
     """A bookmark is replaced in one step, from a nameless file beside it; another file's stays."""
-    mine, other = (Bookmark.of(tmp_path, tmp_path / name, "dst_1", None) for name in ("a.csv", "b.csv"))
+    mine, other = (Checkpoint.of(tmp_path, tmp_path / name, "dst_1", None) for name in ("a.csv", "b.csv"))
     for bookmark in (mine, other):
-        bookmark.write(FilledIn(0, 0))
+        bookmark.write(Progress(0, 0))
         bookmark.path.with_name(f".{bookmark.path.name}.x1y2z3").touch()
     mine.forget()
     left = {path.name for path in (tmp_path / "backfill").iterdir()}

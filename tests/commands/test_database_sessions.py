@@ -5,7 +5,7 @@ import socket
 import asyncpg
 from sqlalchemy import text
 
-from app.processes.resources import opened
+from app.processes.resources import open_resources
 from app.store import keepalive
 from tests.pipeline.world import settings_of
 
@@ -30,7 +30,7 @@ async def test_no_default_of_the_database_reaches_a_session(database_url: str) -
     for name, value in HOSTILE.items():
         await owner.execute(f"ALTER DATABASE \"{database}\" SET {name} = '{value}'")
     await owner.close()
-    async with opened(settings_of(database_url), role="api", pool_size=1) as resources:
+    async with open_resources(settings_of(database_url), role="api", pool_size=1) as resources:
         own = await resources.connect()
         async with resources.pool.acquire() as pooled, resources.engine.connect() as engine:
             for name, wanted in WANTED.items():
@@ -41,7 +41,7 @@ async def test_no_default_of_the_database_reaches_a_session(database_url: str) -
 
 async def test_each_connection_notices_when_the_other_end_is_gone(database_url: str) -> None:
     """On both ends: the client's socket, and the server's settings, as the server reads them back."""
-    async with opened(settings_of(database_url), role="api", pool_size=1) as resources:
+    async with open_resources(settings_of(database_url), role="api", pool_size=1) as resources:
         own = await resources.connect()
         async with resources.pool.acquire() as pooled, resources.engine.connect() as engine:
             raw = (await engine.get_raw_connection()).driver_connection

@@ -11,16 +11,16 @@ from pydantic import SecretStr
 from app.commands.doctor import Facts, Grade, examine
 from app.settings import Settings
 from app.store import key_usage, migrate
-from app.store.balance import Result, finish
+from app.store.balance import BalanceResult, finish
 from app.store.deployment import Deployment, read_deployment
-from app.store.partitions import make_ahead
+from app.store.partitions import create_ahead
 
 
-def checked(*, imbalance: int = 0, hours: int = 0) -> Result:
+def checked(*, imbalance: int = 0, hours: int = 0) -> BalanceResult:
     """The result of a balance check that many hours ago."""
     at = datetime(2026, 11, 24, tzinfo=UTC) - timedelta(hours=hours)
     wrong = {"destination_id": "dst_1", "day": None, "kind": "dead_count", "events": imbalance}
-    return Result(at, imbalance, 10, [wrong] if imbalance else [])
+    return BalanceResult(at, imbalance, 10, [wrong] if imbalance else [])
 
 
 KEYS = SecretStr(",".join(f"{name}:{base64.b64encode(bytes(range(32))).decode()}" for name in ("new", "old")))
@@ -120,7 +120,7 @@ async def test_the_facts_are_read_from_a_real_database(database_url: str) -> Non
             "INSERT INTO secrets VALUES ('pepper', $1)", bytes((5,)) + b"other" + bytes(40)
         )
         async with connection.transaction():
-            await make_ahead(connection)
+            await create_ahead(connection)
         facts = await read_deployment(connection)
     finally:
         await connection.close()

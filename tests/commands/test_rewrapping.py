@@ -7,9 +7,9 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from app.commands.rotate_encryption_keys import rewrapped
+from app.commands.rotate_encryption_keys import rotate
 from app.crypto import NamedKey, Vault
-from app.processes.resources import opened
+from app.processes.resources import open_resources
 from app.settings import Settings, SettingsError
 from app.store import encryption_keys
 from app.store.deployment import read_deployment
@@ -84,16 +84,16 @@ async def test_everything_is_sealed_anew_and_the_old_key_can_go(database_url: st
     connection = await asyncpg.connect(dsn(database_url))
     try:
         # The first opening makes the pepper, sealed under the old key.
-        async with opened(settings_of(database_url, OLD), role="test", pool_size=1):
+        async with open_resources(settings_of(database_url, OLD), role="test", pool_size=1):
             pass
         await furnish(connection, Vault([OLD]).seal, 1_200)
         settings = settings_of(database_url, NEW, OLD)
-        async with opened(settings, role="test", pool_size=1) as resources:
-            async for progress in rewrapped(resources):
+        async with open_resources(settings, role="test", pool_size=1) as resources:
+            async for progress in rotate(resources):
                 if progress.column.table == "parcel_states" and progress.done:
                     break
             done = 0
-            async for progress in rewrapped(resources):
+            async for progress in rotate(resources):
                 done += progress.of if not progress.done else 0
             assert done == 700
         assert (await read_deployment(connection)).key_ids == {"new"}
@@ -109,8 +109,8 @@ async def test_what_does_not_open_is_left_and_named(database_url: str) -> None:
         await furnish(connection, Vault([OLD]).seal, 3)
         stray = Vault([LOST]).seal(b"d" * 32, place="parcel:2")
         await connection.execute("UPDATE parcel_states SET data_key = $1 WHERE parcel = 2", stray)
-        async with opened(settings_of(database_url, NEW, OLD), role="test", pool_size=1) as resources:
-            lost = {one for progress in [p async for p in rewrapped(resources)] for one in progress.lost}
+        async with open_resources(settings_of(database_url, NEW, OLD), role="test", pool_size=1) as resources:
+            lost = {one for progress in [p async for p in rotate(resources)] for one in progress.lost}
         assert lost == {"parcel_states under lost"}
         assert (await read_deployment(connection)).key_ids == {"new", "lost"}
         kept = await connection.fetchval("SELECT data_key FROM parcel_states WHERE parcel = 2")
@@ -126,8 +126,8 @@ async def test_damaged_values_are_named_and_the_others_sealed_anew(database_url:
         await furnish(connection, Vault([OLD]).seal, 6)
         await connection.execute("UPDATE parcel_states SET data_key = '\\x03ff' WHERE parcel = 2")
         await connection.execute("UPDATE parcel_states SET data_key = '' WHERE parcel = 3")
-        async with opened(settings_of(database_url, NEW, OLD), role="test", pool_size=1) as resources:
-            lost = {one for progress in [p async for p in rewrapped(resources)] for one in progress.lost}
+        async with open_resources(settings_of(database_url, NEW, OLD), role="test", pool_size=1) as resources:
+            lost = {one for progress in [p async for p in rotate(resources)] for one in progress.lost}
         assert lost == {"parcel_states under a damaged name"}
         facts = await read_deployment(connection)
         assert (facts.key_ids, facts.damaged_keys) == ({"new"}, 2)
@@ -158,9 +158,9 @@ async def test_no_sealed_column_is_forgotten(database_url: str) -> None:
 
 async def test_a_process_with_other_keys_ends_with_a_sentence(database_url: str) -> None:
     """Neither another key nor another value under the same id opens what is stored."""
-    async with opened(settings_of(database_url, OLD), role="test", pool_size=1):
+    async with open_resources(settings_of(database_url, OLD), role="test", pool_size=1):
         pass
     for wrong in (LOST, NamedKey(OLD.id, LOST.key)):
         with pytest.raises(SettingsError, match=r"^ENCRYPTION_KEYS: do not open what the database holds"):
-            async with opened(settings_of(database_url, wrong), role="test", pool_size=1):
+            async with open_resources(settings_of(database_url, wrong), role="test", pool_size=1):
                 pass

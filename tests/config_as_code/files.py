@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config_as_code import apply as applying
 from app.config_as_code import export
-from app.config_as_code.apply import Done, Terms
-from app.config_as_code.read import Refused, Wanted, read
+from app.config_as_code.apply import AppliedPlan, SharedSettings
+from app.config_as_code.read import DesiredState, UnreadableFile, read
 from app.store import destinations, mappings
 from tests.api.world import DESTINATION, MAPPING
 
@@ -28,35 +28,35 @@ def acme(*maps: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {**DESTINATION, **changes, "mappings": list(maps) or [MAPPING]}
 
 
-def wanted(text: str) -> list[Wanted]:
+def wanted(text: str) -> list[DesiredState]:
     """Read a file that is right."""
     found = read(text)
-    assert not isinstance(found, Refused), found
+    assert not isinstance(found, UnreadableFile), found
     return found
 
 
-async def apply(engine: AsyncEngine, text: str, *, prune: bool = False) -> Done:
+async def apply(engine: AsyncEngine, text: str, *, prune: bool = False) -> AppliedPlan:
     """Apply a file that can be applied."""
-    done = await applying.apply(engine, wanted(text), Terms(BY, prune))
-    assert isinstance(done, Done), done
+    done = await applying.apply(engine, wanted(text), SharedSettings(BY, prune))
+    assert isinstance(done, AppliedPlan), done
     return done
 
 
-async def plan(engine: AsyncEngine, text: str, *, prune: bool = False) -> Done:
+async def plan(engine: AsyncEngine, text: str, *, prune: bool = False) -> AppliedPlan:
     """Plan a file that can be applied."""
-    done = await applying.rehearse(engine, wanted(text), Terms(BY, prune))
-    assert isinstance(done, Done), done
+    done = await applying.rehearse(engine, wanted(text), SharedSettings(BY, prune))
+    assert isinstance(done, AppliedPlan), done
     return done
 
 
-async def refused(engine: AsyncEngine, text: str) -> Refused:
+async def refused(engine: AsyncEngine, text: str) -> UnreadableFile:
     """Apply a file that cannot be applied; planning it must say the same."""
     found = read(text)
-    if isinstance(found, Refused):
+    if isinstance(found, UnreadableFile):
         return found
-    applied = await applying.apply(engine, found, Terms(BY))
-    planned = await applying.rehearse(engine, found, Terms(BY))
-    assert isinstance(applied, Refused), applied
+    applied = await applying.apply(engine, found, SharedSettings(BY))
+    planned = await applying.rehearse(engine, found, SharedSettings(BY))
+    assert isinstance(applied, UnreadableFile), applied
     assert planned == applied
     return applied
 

@@ -6,9 +6,9 @@ from fractions import Fraction
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.config_as_code import apply as applying
-from app.config_as_code.apply import Done, Terms
-from app.config_as_code.plan import Act
-from app.config_as_code.read import Refused
+from app.config_as_code.apply import AppliedPlan, SharedSettings
+from app.config_as_code.plan import PlannedAction
+from app.config_as_code.read import UnreadableFile
 from app.config_as_code.show import lines
 from tests.api.test_learned import WITH, WITHOUT, saw
 from tests.api.world import MAPPING, World
@@ -49,7 +49,12 @@ async def test_a_plan_says_what_an_apply_would_do_and_does_nothing(world: World)
     changed = {**MAPPING, "fields": {**MAPPING["fields"], "phone": "user.phone"}}
     text = file(acme(changed, currency="EUR"), acme(**EU))
     planned = await plan(world.engine, text)
-    assert planned.plan.acts == [Act.CHANGE, Act.CHANGE, Act.MAKE, Act.MAKE]
+    assert planned.plan.acts == [
+        PlannedAction.CHANGE,
+        PlannedAction.CHANGE,
+        PlannedAction.MAKE,
+        PlannedAction.MAKE,
+    ]
     (step, _) = planned.plan.steps
     assert [tuple(one) for one in step.changes] == [("currency", "USD", "EUR")]
     assert [tuple(one) for one in step.mappings[0].changes] == [("fields.phone", None, "user.phone")]
@@ -188,7 +193,7 @@ async def test_a_rename_in_the_file_needs_an_id(world: World) -> None:
     done = await apply(world.engine, file(acme()))
     id_ = done.destinations[0].id
     renamed = await apply(world.engine, file(acme(id=id_, name="Acme USA")))
-    assert renamed.plan.acts == [Act.CHANGE]
+    assert renamed.plan.acts == [PlannedAction.CHANGE]
     assert [one.id for one in renamed.destinations] == [id_]
 
 
@@ -212,9 +217,11 @@ async def test_a_deleted_destinations_id_is_not_brought_back(world: World) -> No
 async def test_two_applies_at_once_take_turns(world: World) -> None:
     """Ten at a time make one destination, and the others find it made."""
     text = file(acme(), acme(**EU))
-    done = await asyncio.gather(*(applying.apply(world.engine, wanted(text), Terms(BY)) for _ in range(8)))
-    assert all(isinstance(one, Done) for one in done)
-    assert sorted(len(one.plan.acts) for one in done if not isinstance(one, Refused)) == [0] * 7 + [4]
+    done = await asyncio.gather(
+        *(applying.apply(world.engine, wanted(text), SharedSettings(BY)) for _ in range(8))
+    )
+    assert all(isinstance(one, AppliedPlan) for one in done)
+    assert sorted(len(one.plan.acts) for one in done if not isinstance(one, UnreadableFile)) == [0] * 7 + [4]
     assert len(await world.sql("SELECT 1 FROM destinations")) == 2
 
 
@@ -228,10 +235,10 @@ async def test_a_plan_backtests_each_change_and_fails_beyond_the_most_loss(world
     await saw(world, mapping["id"], (WITH, 6), (WITHOUT, 4))
     planned = await plan(world.engine, file(acme(broken)))
     assert "Of the last 10: 6 lose PHONE." in "\n".join(lines(planned.plan, planned.backtests))
-    strict = Terms(BY, max_loss=Fraction(1, 100))
+    strict = SharedSettings(BY, max_loss=Fraction(1, 100))
     for act in (applying.rehearse, applying.apply):
         found = await act(world.engine, wanted(file(acme(broken))), strict)
-        assert isinstance(found, Refused)
+        assert isinstance(found, UnreadableFile)
         assert "6 lose PHONE" in found.wrong[0].sentence
     assert await act(world.engine, wanted(file(acme(phone))), strict)
     assert (await plan(world.engine, file(acme(phone)))).plan.acts == []

@@ -3,11 +3,11 @@
 import pytest
 
 from app.console.audit_view import ACTS, sentence
-from app.store.audit import Act
+from app.store.audit import AuditAction
 
 
-@pytest.mark.parametrize("act", list(Act))
-def test_every_act_has_a_sentence(act: Act) -> None:
+@pytest.mark.parametrize("act", list(AuditAction))
+def test_every_act_has_a_sentence(act: AuditAction) -> None:
     """Not the act's own word, which is for machines."""
     assert act in ACTS, f"say in present_audit.ACTS what {act} did"
     assert "." not in sentence(act)
@@ -15,7 +15,7 @@ def test_every_act_has_a_sentence(act: Act) -> None:
 
 def test_no_sentence_is_left_of_an_act_that_is_gone() -> None:
     """The list that the page offers holds acts that can be found."""
-    assert set(ACTS) == set(Act)
+    assert set(ACTS) == set(AuditAction)
 
 
 def test_an_act_of_another_version_keeps_its_word() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.console.mapping_form import canonical, from_form, kept, to_form
+from app.console.mapping_form import canonical, from_form, keep_short_forms, to_form
 from app.console.mapping_text import read_pipe, read_value, write_pipe, write_value
 from app.domain.mapping.document import check_draft, check_publishable
 from tests.api.world import MAPPING
@@ -95,7 +95,7 @@ def test_a_form_that_nobody_touched_says_the_same(document: dict[str, Any]) -> N
     assert check_draft(document) == []
     made = from_form(sent(document))
     assert canonical(made) == canonical({"action": "send_events", **document})
-    assert kept(document, made) == {"action": "send_events", **document}
+    assert keep_short_forms(document, made) == {"action": "send_events", **document}
     assert check_publishable(made) == []
 
 

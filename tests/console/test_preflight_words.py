@@ -2,18 +2,18 @@
 
 import pytest
 
-from app.admin.preflight import checklist
+from app.admin.preflight import run_preflight
 from app.console.consent_records import harmless
-from app.console.setup_view import LABELS, lines
+from app.console.setup_view import LABELS, check_views
 from tests.api.test_preflight import TERMS, known
 
 
 def shown(**told: object) -> dict[str, object]:
     rows = [
         {"name": one.name, "status": one.status, "detail": one.detail, "who": one.who}
-        for one in checklist(known(**told))  # type: ignore[arg-type]
+        for one in run_preflight(known(**told))  # type: ignore[arg-type]
     ]
-    return {line.name: line for line in lines(rows)}
+    return {line.name: line for line in check_views(rows)}
 
 
 def test_every_line_has_a_label_and_no_label_is_left_over() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from app.console import destination_view as present
-from app.console.diagnosis_view import Seen, diagnose
-from app.console.event_view import match_keys, story
-from app.console.mapping_view import Change, changes, paths, slips
+from app.console.diagnosis_view import DiagnosisInput, diagnose
+from app.console.event_view import match_keys, timeline
+from app.console.mapping_view import Change, changes, lint_warnings, paths
 from app.console.overview_view import by_day, line, rows
 from app.console.setup_view import steps
 from app.console.wording import age, number, share
-from app.store.metrics import Connection, Day, Minute, Request
+from app.store.metrics import ChartStep, ConnectionInfo, DayCounts, RequestRow
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 ZERO = dict.fromkeys(
@@ -112,7 +112,7 @@ def test_the_pipeline_says_in_numbers_why_it_adds_up() -> None:
 
 def test_a_destinations_line_counts_errors_of_a_week_and_draws_a_fortnight() -> None:
     """A day without events is a nought on the line, not a gap."""
-    day = Day(1, NOW.date(), accepted=90, rejected=10, delivered=80, dead=5, expired=0)
+    day = DayCounts(1, NOW.date(), accepted=90, rejected=10, delivered=80, dead=5, expired=0)
     old = replace(day, day=NOW.date() - timedelta(days=10), dead=90)
     (row,) = rows([DESTINATION], {"dst_1": [old, day]}, {"dst_1": NOW}, NOW.date())
     assert (row.errors, row.errors_tone, row.last_delivery) == ("15 %", "bad", NOW)
@@ -126,8 +126,8 @@ def test_a_line_of_noughts_lies_at_the_bottom() -> None:
     assert {point.split(",")[1] for point in line([0, 0, 0]).split()} == {"22.0"}
 
 
-def request(outcome: str, status: int | None = None, ago: int = 0) -> Request:
-    return Request(NOW - timedelta(seconds=ago), outcome, status, None, 10, 20)
+def request(outcome: str, status: int | None = None, ago: int = 0) -> RequestRow:
+    return RequestRow(NOW - timedelta(seconds=ago), outcome, status, None, 10, 20)
 
 
 WAITING = {"waiting": 5, "counts": {**ZERO, "accepted": 5, "queued": 5}, "oldest_waiting_seconds": 3.0}
@@ -247,13 +247,13 @@ REJECTED = {
 def test_the_diagnosis_names_cause_and_remedy(
     destination: dict[str, Any],
     stats: dict[str, Any],
-    requests: list[Request],
+    requests: list[RequestRow],
     headline: str,
     remedy: str,
     act: str | None,
 ) -> None:
     """One sentence each, and the button that belongs to it."""
-    found = diagnose(Seen({**DESTINATION, **destination}, {**STATS, **stats}, requests, None, NOW))
+    found = diagnose(DiagnosisInput({**DESTINATION, **destination}, {**STATS, **stats}, requests, None, NOW))
     assert headline in found.headline
     assert remedy in found.remedy
     assert found.act == act
@@ -267,13 +267,15 @@ def test_a_run_of_failures_began_with_its_first() -> None:
         request("answered", 207, 20),
         request("lost", None, 30),
     ]
-    told = diagnose(Seen(DESTINATION, {**STATS, **WAITING}, found, None, NOW))
+    told = diagnose(DiagnosisInput(DESTINATION, {**STATS, **WAITING}, found, None, NOW))
     assert told.since == NOW - timedelta(seconds=9)
 
 
 def test_the_lane_tells_what_is_out_of_the_ordinary() -> None:
     """A shut gate with its end, a rate below the limit, an expiry within two days."""
-    about = Connection(NOW, "bootstrap", None, NOW + timedelta(hours=1), NOW + timedelta(seconds=30), NOW, 2)
+    about = ConnectionInfo(
+        NOW, "bootstrap", None, NOW + timedelta(hours=1), NOW + timedelta(seconds=30), NOW, 2
+    )
     stats = {**STATS, **WAITING, "learned_rate": 1.5, "earliest_expiry_at": "2026-11-25T12:00:00Z"}
     gauges = {one.label: one for one in present.lane(stats, about, NOW)}
     assert (gauges["Gate"].value, gauges["Gate"].at) == ("shut", about.gate_until)
@@ -285,7 +287,7 @@ def test_the_lane_tells_what_is_out_of_the_ordinary() -> None:
 def test_a_minute_without_requests_is_a_nought_of_events_and_no_latency() -> None:
     """A line of time to answer must not fall to nought where nothing was asked."""
     at = NOW - timedelta(minutes=5)
-    columns = present.charts([Minute(at, 2, 1, 500, 12.4, 30.0)], NOW)
+    columns = present.charts([ChartStep(at, 2, 1, 500, 12.4, 30.0)], NOW)
     places, events, failed = json.loads(columns["throughput"])
     _, median, _ = json.loads(columns["latency"])
     struck = places.index(int(at.timestamp()))
@@ -385,7 +387,7 @@ def test_the_story_of_an_event_is_in_order_and_in_sentences() -> None:
             {**attempt, "started_at": "2026-11-24T10:00:12Z", **unclear},
         ],
     }
-    told = story(trace, "Cart", {"key_1": "Support desk"})
+    told = timeline(trace, "Cart", {"key_1": "Support desk"})
     assert [one.headline for one in told] == [
         "It happened",
         "Accepted and stored",
@@ -419,13 +421,13 @@ def test_the_story_tells_an_erasure_apart_from_the_delivery() -> None:
         "replays": [],
         "attempts": [],
     }
-    told = story(trace, "Cart")
+    told = timeline(trace, "Cart")
     assert [(one.headline, one.at and one.at.day) for one in told[3:]] == [
         ("Older attempts", None),
         ("Delivered", 24),
         ("Erased", 25),
     ]
-    (last,) = story({**trace, "erased_at": None, "attempts_complete": True}, "Cart")[3:]
+    (last,) = timeline({**trace, "erased_at": None, "attempts_complete": True}, "Cart")[3:]
     assert (last.headline, last.at and last.at.day) == ("Delivered", 24)
 
 
@@ -438,8 +440,8 @@ def test_match_keys_are_named_as_people_do() -> None:
 def test_the_editor_says_what_is_mostly_a_slip() -> None:
     """In a sentence, by the member; a draft that is right has none."""
     draft = {"consent": {"mode": "none"}, "event_type": "SEARCH", "fields": {"units_sold": "u"}}
-    assert slips(draft, "EU") == [
+    assert lint_warnings(draft, "EU") == [
         ("fields.units_sold", "This event type does not carry the field."),
         ("consent.mode", "No event can be taken with this."),
     ]
-    assert slips({"event_type": "SEARCH", "fields": {"email": "user.email"}}, "EU") == []
+    assert lint_warnings({"event_type": "SEARCH", "fields": {"email": "user.email"}}, "EU") == []

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.console.mapping_view import preview, written
+from app.console.mapping_view import pretty_json, preview
 
 
 def test_json_for_reading_is_short_and_the_same() -> None:
@@ -16,10 +16,10 @@ def test_json_for_reading_is_short_and_the_same() -> None:
         "n": 1.50,
         "l": ["x" * 60] * 3,
     }
-    told = written(event)
+    told = pretty_json(event)
     assert json.loads(told) == event
     assert '  "matchKeys": [{"type": "EMAIL", "values": ["' + "f" * 64 + '"]}],' in told
-    assert written({}) == "{}"
+    assert pretty_json({}) == "{}"
 
 
 @pytest.mark.parametrize(

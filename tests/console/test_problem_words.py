@@ -3,7 +3,7 @@
 import pytest
 
 from app.console.mapping_view import changes
-from app.console.problem_view import label, told
+from app.console.problem_view import label, problem_views
 from app.domain.mapping.document import check_draft, check_publishable
 from tests.api.world import MAPPING
 
@@ -29,7 +29,7 @@ def test_a_place_is_called_as_the_form_calls_it(place: str, said: str) -> None:
 
 def test_what_an_empty_mapping_lacks_is_told_without_the_words_of_machines() -> None:
     """Each line leads to its place on the form."""
-    lacking = told((one.path, one.sentence) for one in check_publishable({"fields": {}}))
+    lacking = problem_views((one.path, one.sentence) for one in check_publishable({"fields": {}}))
     assert sorted(one.label for one in lacking) == [
         "Consent",
         "Country Code",
@@ -53,7 +53,7 @@ def test_what_an_empty_mapping_lacks_is_told_without_the_words_of_machines() -> 
 def test_what_is_wrong_keeps_its_own_sentence() -> None:
     """Only what the label says already is left out of it."""
     wrong = check_draft({**MAPPING, "custom_data": [{"name": "a b", "path": "x"}]})
-    (one,) = told((each.path, each.sentence) for each in wrong)
+    (one,) = problem_views((each.path, each.sentence) for each in wrong)
     assert one.label == "Custom Data Fields, row 1"
     assert one.sentence == "A custom name has 1 to 256 letters, digits and underscores."
 

@@ -6,7 +6,7 @@ import pytest
 
 from app.console.mapping_view import changes
 from app.console.pages import timed
-from app.console.preview_view import tried_out
+from app.console.preview_view import backtest_view
 
 NOTHING: dict[str, Any] = {
     "events": 1000,
@@ -55,7 +55,7 @@ NOTHING: dict[str, Any] = {
 )
 def test_what_a_draft_would_do(told: dict[str, Any], tone: str, headline: str, effects: list[str]) -> None:
     """How many lose which match key comes first, in the words of the form."""
-    shown = tried_out({**NOTHING, **told})
+    shown = backtest_view({**NOTHING, **told})
     assert (shown.tone, shown.headline) == (tone, headline)
     assert [f"{one.events} ({one.share}) {one.told}" for one in shown.effects] == effects
 
@@ -63,7 +63,7 @@ def test_what_a_draft_would_do(told: dict[str, Any], tone: str, headline: str, e
 def test_what_would_be_rejected_is_told_with_its_reason_and_remedy() -> None:
     """The reason in plain letters, the field as the form calls it, then what to do."""
     row = {"reason": "timestamp_missing", "mapping_field": "event_timestamp", "events": 5}
-    [effect] = tried_out({**NOTHING, "newly_rejected": [row], "loss": 0.005}).effects
+    [effect] = backtest_view({**NOTHING, "newly_rejected": [row], "loss": 0.005}).effects
     assert effect.told.startswith("are newly rejected: timestamp missing, Event Timestamp. ")
 
 

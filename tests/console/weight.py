@@ -17,7 +17,7 @@ from statistics import median
 import asyncpg
 import httpx
 
-from app.domain.batch import Shape, pack
+from app.domain.batch import EventMetadata, pack
 from tests.console.screens import instance
 from tests.console.showcase import Cast, furnish
 from tests.pipeline.processes import ADMIN, Product
@@ -63,7 +63,7 @@ async def _fill(connection: asyncpg.Connection, cast: Cast, *, events: int, size
     mapping = await connection.fetchval("SELECT number FROM mappings WHERE id = $1", cast.mapping)
     now = int(time.time() * 1000)
     shapes = [
-        Shape(
+        EventMetadata(
             n,
             f"past-{n}:node-7",
             mapping,

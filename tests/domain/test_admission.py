@@ -8,21 +8,21 @@ from msgspec.structs import replace
 from app.domain.admission import (
     MIB,
     RESERVE,
-    TURNINGS,
-    Allowance,
-    Bounds,
-    Cause,
-    Pressure,
+    SHED_SPECS,
+    AdaptiveLimit,
+    CurrentLoad,
+    Limits,
+    ShedReason,
     cost_of,
     over_share,
     retry_after,
-    turned_away,
+    shed_reason,
 )
 
-BOUNDS = Bounds(
+BOUNDS = Limits(
     patience_s=3, body_bytes=32 * MIB, resident_bytes=256 * MIB, waiting_events=40_000, oldest_s=10
 )
-EASY = Pressure(
+EASY = CurrentLoad(
     posts=9,
     complete=9,
     cost=MIB,
@@ -42,16 +42,18 @@ EASY = Pressure(
         pytest.param(
             replace(EASY, body_bytes=32 * MIB - RESERVE + 1),
             2 * MIB,
-            Cause.BODIES,
+            ShedReason.BODIES,
             id="bodies would outgrow their room",
         ),
         pytest.param(
             replace(EASY, body_bytes=31 * MIB), 2 * MIB, None, id="a declared length alone takes no room"
         ),
-        pytest.param(replace(EASY, resident_bytes=257 * MIB), 1, Cause.MEMORY, id="memory is short"),
-        pytest.param(replace(EASY, waiting_events=40_001), 1, Cause.COMMITS, id="the commit queue is full"),
-        pytest.param(replace(EASY, oldest_s=10.5), 1, Cause.COMMITS, id="a commit takes too long"),
-        pytest.param(replace(EASY, cost=16 * MIB), 1, Cause.CROWDED, id="more than is answered in time"),
+        pytest.param(replace(EASY, resident_bytes=257 * MIB), 1, ShedReason.MEMORY, id="memory is short"),
+        pytest.param(
+            replace(EASY, waiting_events=40_001), 1, ShedReason.COMMITS, id="the commit queue is full"
+        ),
+        pytest.param(replace(EASY, oldest_s=10.5), 1, ShedReason.COMMITS, id="a commit takes too long"),
+        pytest.param(replace(EASY, cost=16 * MIB), 1, ShedReason.CROWDED, id="more than is answered in time"),
         pytest.param(
             replace(EASY, cost=16 * MIB, complete=7), 5 * MIB, None, id="a few of full size are no crowd"
         ),
@@ -59,15 +61,17 @@ EASY = Pressure(
             replace(EASY, arriving_cost=999 * MIB), MIB // 2, None, id="bodies that stall keep nobody out"
         ),
         pytest.param(
-            Pressure(0, 0, 0, 0, 40 * MIB, 50_000, 99.0, 999 * MIB),
+            CurrentLoad(0, 0, 0, 0, 40 * MIB, 50_000, 99.0, 999 * MIB),
             5 * MIB,
             None,
             id="a lone post always comes in",
         ),
     ],
 )
-def test_a_post_is_let_in_or_told_why_not(pressure: Pressure, told: int | None, cause: Cause | None) -> None:
-    assert turned_away(pressure, Allowance(), told, BOUNDS) is cause
+def test_a_post_is_let_in_or_told_why_not(
+    pressure: CurrentLoad, told: int | None, cause: ShedReason | None
+) -> None:
+    assert shed_reason(pressure, AdaptiveLimit(), told, BOUNDS) is cause
 
 
 @pytest.mark.parametrize(
@@ -87,7 +91,9 @@ def test_an_owner_has_a_third_of_the_room_and_of_the_connections(
     assert over_share(held, requests, arriving, BOUNDS) is over
 
 
-def learn(allowance: Allowance, took_s: float, *, now: float, began: float, share: float = 1.0) -> Allowance:
+def learn(
+    allowance: AdaptiveLimit, took_s: float, *, now: float, began: float, share: float = 1.0
+) -> AdaptiveLimit:
     return allowance.answered(
         cost=cost_of(500_000),
         began=began,
@@ -100,22 +106,22 @@ def learn(allowance: Allowance, took_s: float, *, now: float, began: float, shar
 
 def test_a_late_answer_cuts_the_allowance_once_for_each_round() -> None:
     """Those that came in before the cut were late for the same reason, and cut no more."""
-    first = learn(Allowance(), 3.1, now=10, began=6)
-    assert first.cost < Allowance().cost
+    first = learn(AdaptiveLimit(), 3.1, now=10, began=6)
+    assert first.cost < AdaptiveLimit().cost
     assert learn(first, 5, now=11, began=6.5) == first
     assert learn(first, 5, now=16, began=11).cost < first.cost
 
 
 def test_timely_answers_add_only_while_the_allowance_is_in_use() -> None:
     """Whom nobody was kept out for says nothing of a larger one."""
-    allowance = Allowance()
+    allowance = AdaptiveLimit()
     assert learn(allowance, 0.2, now=1, began=0).cost > allowance.cost
     assert learn(allowance, 0.2, now=1, began=0, share=0.3) == allowance
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.floats(0, 1)), max_size=300))
 def test_whatever_is_answered_the_allowance_keeps_within_its_ends(answers: list[tuple[float, float]]) -> None:
-    allowance = Allowance()
+    allowance = AdaptiveLimit()
     for now, (took, share) in enumerate(answers):
         allowance = learn(allowance, took, now=now, began=now - took, share=share)
         assert MIB / 2 <= allowance.cost <= 64 * MIB
@@ -124,7 +130,7 @@ def test_whatever_is_answered_the_allowance_keeps_within_its_ends(answers: list[
 @given(st.floats(0.7, 20))
 def test_the_allowance_settles_where_answers_are_just_in_time(capacity_mib_s: float) -> None:
     """Against a server of a steady capacity that is always full, waits end up near the patience."""
-    allowance, now, waits = Allowance(), 0.0, []
+    allowance, now, waits = AdaptiveLimit(), 0.0, []
     for _ in range(300):
         wait = allowance.cost / (capacity_mib_s * MIB)
         now += max(wait, 0.1)
@@ -136,10 +142,10 @@ def test_the_allowance_settles_where_answers_are_just_in_time(capacity_mib_s: fl
     assert at_an_end or 1.5 <= sum(settled) / len(settled) <= 4
 
 
-@pytest.mark.parametrize("cause", Cause)
-def test_callers_are_sent_away_for_different_times(cause: Cause) -> None:
+@pytest.mark.parametrize("cause", ShedReason)
+def test_callers_are_sent_away_for_different_times(cause: ShedReason) -> None:
     """Whole seconds over the cause's span, so that they do not all come back in one instant."""
     told = {retry_after(cause, jitter / 1000) for jitter in range(1000)}
-    turning = TURNINGS[cause]
+    turning = SHED_SPECS[cause]
     assert (min(told), max(told)) == (turning.soonest_s, turning.latest_s)
     assert len(told) >= 5

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_conversion_laws import EVENTS
 
-from app.domain.conversion.codegen import Code
+from app.domain.conversion.codegen import FunctionBuilder
 from app.domain.conversion.convert import Rules
-from app.domain.conversion.failures import Failed
-from app.domain.conversion.fast_path import compile_straight
+from app.domain.conversion.failures import SourceFailed
+from app.domain.conversion.fast_path import compile_fast_path
 from app.domain.mapping.sources import Source, compile_source
 
 HOSTILE = "\"'); import os; x = ('{}"
@@ -27,7 +27,7 @@ def test_no_text_of_a_mapping_reaches_the_source() -> None:
         maid={"path": "zebra.maid", "default": "zebra"},
     )
     rules = Rules(**{**RULES, "dataset_name": HOSTILE, "destination_id": HOSTILE, "currency": "EUR"})
-    straight = compile_straight(compiled(written), rules)
+    straight = compile_fast_path(compiled(written), rules)
     assert straight is not None
     source = " ".join([*map(str, straight.__code__.co_consts), *straight.__code__.co_names])
     assert "hexdigest" in source
@@ -50,10 +50,10 @@ def test_what_is_written_reads_what_the_source_reads(
         {"path": path, **({} if default is None else {"default": default})}, "x", bare="path"
     )
     assert isinstance(source, Source)
-    code = Code("read", "content")
+    code = FunctionBuilder("read", "content")
     code.add(f"return ({code.read(source)},)")
     found, wanted = code.compile()(content), source.read(content)
     if found is None:
-        assert type(wanted) is Failed
+        assert type(wanted) is SourceFailed
     elif not (type(found[0]) is str and not found[0].strip()):
         assert found == (wanted,)

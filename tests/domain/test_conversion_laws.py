@@ -19,7 +19,7 @@ from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.mapping.pipes import PIPES
 from app.domain.observed.preview import preview
-from app.domain.outcomes.reasons import DOOR_REASONS, WARNINGS
+from app.domain.outcomes.reasons import INGEST_REASONS, WARNINGS
 
 CANARY = "Zq7canary"  # stands in every text an event holds, and nowhere else
 
@@ -131,7 +131,7 @@ def test_every_event_is_a_valid_conversion_or_a_known_rejection(
     assert convert(event, "e1", mapping, rules, now=NOW) == outcome
 
     if isinstance(outcome, Rejection):
-        assert outcome.reason in DOOR_REASONS
+        assert outcome.reason in INGEST_REASONS
         assert outcome.code
         assert CANARY not in f"{outcome!r}"
         return

@@ -7,7 +7,7 @@ import pytest
 from conversions import NOW, RULES, amazon_event, compiled, converted, document, event, refused, warnings
 
 from app.domain import strict_json
-from app.domain.conversion.convert import Conversion, Rules, Warned, convert
+from app.domain.conversion.convert import Conversion, EventWarning, Rules, convert
 from app.domain.event import amazon_event_id, read_events
 
 PURCHASE = {"event_type": "OFF_AMAZON_PURCHASES", "event_name": "Order"}
@@ -255,4 +255,4 @@ def test_a_warning_is_a_word_and_a_path() -> None:
     made = document({"custom_data": [{"name": "note", "const": "two words"}]})
     outcome = converted(event(), made)
     assert isinstance(outcome, Conversion)
-    assert outcome.warnings == (Warned("custom_value_unusual", "custom_data.note"),)
+    assert outcome.warnings == (EventWarning("custom_value_unusual", "custom_data.note"),)

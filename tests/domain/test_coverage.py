@@ -1,16 +1,16 @@
 """Which share of events carried each match key."""
 
-from app.domain.batch import Shape
-from app.domain.observed.coverage import MOST_EVENTS, covered
+from app.domain.batch import EventMetadata
+from app.domain.observed.coverage import MOST_EVENTS, match_key_coverage
 
 
-def _shape(*keys: str) -> Shape:
-    return Shape(0, "ord-1", 1, 1, "OTHER", 0, keys, ())
+def _shape(*keys: str) -> EventMetadata:
+    return EventMetadata(0, "ord-1", 1, 1, "OTHER", 0, keys, ())
 
 
 def test_each_key_has_its_share() -> None:
     """In the order in which they are sent; keys that nobody carried are left out."""
-    told = covered([_shape("PHONE"), _shape("EMAIL", "PHONE"), _shape("EMAIL", "PHONE", "MAID")])
+    told = match_key_coverage([_shape("PHONE"), _shape("EMAIL", "PHONE"), _shape("EMAIL", "PHONE", "MAID")])
     assert told["events"] == 3
     assert [(one["match_key"], one["events"], one["share"]) for one in told["match_keys"]] == [
         ("EMAIL", 2, 0.6667),
@@ -21,9 +21,9 @@ def test_each_key_has_its_share() -> None:
 
 def test_no_event_has_no_share() -> None:
     """And no division by nothing."""
-    assert covered([]) == {"events": 0, "match_keys": []}
+    assert match_key_coverage([]) == {"events": 0, "match_keys": []}
 
 
 def test_a_thousand_are_enough() -> None:
     """A busy destination's figures stay cheap."""
-    assert covered(_shape("EMAIL") for _ in range(MOST_EVENTS * 5))["events"] == MOST_EVENTS
+    assert match_key_coverage(_shape("EMAIL") for _ in range(MOST_EVENTS * 5))["events"] == MOST_EVENTS

@@ -3,8 +3,16 @@
 import pytest
 
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy, MissingRun, has_answered
-from app.domain.outcomes.outcome import Answered, Broken, Forbidden, Lost, Missing, Reply, Throttled
-from app.domain.outcomes.settle import AllLater, RetryPolicy, settle
+from app.domain.outcomes.outcome import (
+    Forbidden,
+    Missing,
+    PerItemReply,
+    Reply,
+    ServerError,
+    Throttled,
+    TransportError,
+)
+from app.domain.outcomes.settle import RetryAll, RetryPolicy, settle
 
 GONE = Missing("NOT_FOUND", "")
 
@@ -24,13 +32,17 @@ def run_of(*replies: tuple[float, Reply]) -> MissingRun:
         pytest.param([(0, GONE), (61, GONE)], False, id="two"),
         pytest.param([(0, GONE), (1, GONE), (2, GONE), (61, GONE)], True, id="more than three"),
         pytest.param(
-            [(0, GONE), (9, Lost("timeout")), (30, GONE), (60, GONE)], True, id="a time-out between"
+            [(0, GONE), (9, TransportError("timeout")), (30, GONE), (60, GONE)], True, id="a time-out between"
         ),
-        pytest.param([(0, GONE), (9, Broken("x")), (30, GONE), (60, GONE)], True, id="a 500 between"),
-        pytest.param([(0, GONE), (9, Answered(())), (30, GONE), (60, GONE)], False, id="an answer between"),
+        pytest.param([(0, GONE), (9, ServerError("x")), (30, GONE), (60, GONE)], True, id="a 500 between"),
+        pytest.param(
+            [(0, GONE), (9, PerItemReply(())), (30, GONE), (60, GONE)], False, id="an answer between"
+        ),
         pytest.param([(0, GONE), (9, Throttled(None)), (30, GONE), (60, GONE)], False, id="a 429 between"),
         pytest.param(
-            [(0, Lost("cut")), (30, GONE), (60, GONE), (89, GONE)], False, id="counted from the first"
+            [(0, TransportError("cut")), (30, GONE), (60, GONE), (89, GONE)],
+            False,
+            id="counted from the first",
         ),
     ],
 )
@@ -48,8 +60,8 @@ def test_the_times_that_are_in_force() -> None:
     ("reply", "answered"),
     [
         (GONE, False),
-        (Lost("timeout"), False),
-        (Broken("x"), False),
+        (TransportError("timeout"), False),
+        (ServerError("x"), False),
         (Throttled(None), True),
         (Forbidden(), True),
     ],
@@ -62,5 +74,5 @@ def test_what_shows_that_the_endpoint_is_there(reply: Reply, answered: bool) -> 
 def test_nothing_dies_of_a_404() -> None:
     """However often it came: the request as a whole is tried again."""
     settled = settle(GONE, [1_000, 0], policy=RetryPolicy(), jitter=0.5)
-    assert isinstance(settled, AllLater)
+    assert isinstance(settled, RetryAll)
     assert settled.reason == "endpoint_not_found"

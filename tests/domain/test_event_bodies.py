@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from app.domain import strict_json
-from app.domain.batch import Shape, may_hold_execution, pack, read_shapes
+from app.domain.batch import EventMetadata, may_hold_execution, pack, read_shapes
 from app.domain.event import (
     BodyProblem,
     Event,
@@ -171,7 +171,9 @@ def test_the_execution_id_that_an_event_is_found_by(journey: Any, kept: str | No
 
 def test_parcels_are_passed_over_by_their_bytes() -> None:
     """An execution id in none of a parcel's shapes is not looked for one by one."""
-    shapes = [Shape(n, f"ord-{n}", 1, 1, "OTHER", 0, ("EMAIL",), (), None, f"läuft-{n}") for n in range(5)]
+    shapes = [
+        EventMetadata(n, f"ord-{n}", 1, 1, "OTHER", 0, ("EMAIL",), (), None, f"läuft-{n}") for n in range(5)
+    ]
     kept = pack([b"{}"] * 5, shapes).shapes
     assert may_hold_execution(kept, "läuft-3")
     assert not may_hold_execution(kept, "läuft-5")
@@ -312,7 +314,9 @@ def test_read_lines_takes_what_the_parser_takes() -> None:
 
 def test_damaged_shapes_are_none_whatever_is_damaged() -> None:
     """Every flipped bit and every cut of a stored value: never an error, never other shapes."""
-    shapes = [Shape(n, f"ord-{n}", 1, 1, "OTHER", 0, ("EMAIL",), (), None, f"run-{n}") for n in range(9)]
+    shapes = [
+        EventMetadata(n, f"ord-{n}", 1, 1, "OTHER", 0, ("EMAIL",), (), None, f"run-{n}") for n in range(9)
+    ]
     kept = pack([b"{}"] * 9, shapes).shapes
     assert read_shapes(kept) == shapes
     for bit in range(len(kept) * 8):

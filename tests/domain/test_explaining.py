@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.domain.outcomes.explain import Standing, explain
+from app.domain.outcomes.explain import EventState, explain
 from app.domain.outcomes.reasons import REASONS
 from app.domain.outcomes.status import Status
 
@@ -13,8 +13,8 @@ AT = datetime(2026, 11, 24, 10, 0, 2, tzinfo=UTC)
 
 def standing(
     status: Status, reason: str | None = None, *, said: str | None = None, tries: int = 1
-) -> Standing:
-    return Standing(status, tries, reason, AT, None, AT, said, timedelta(days=21))
+) -> EventState:
+    return EventState(status, tries, reason, AT, None, AT, said, timedelta(days=21))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.ids import DestinationNumber
-from app.domain.pacing.watermarks import EVERY_S, LONGEST_REST_S, SHARE, Floors
+from app.domain.pacing.watermarks import EVERY_S, LONGEST_REST_S, SHARE, Watermarks
 
 KEY = (DestinationNumber(1), 0)
 AT = datetime(2026, 11, 24, tzinfo=UTC)
@@ -14,7 +14,7 @@ AT = datetime(2026, 11, 24, tzinfo=UTC)
 
 def test_the_first_look_begins_at_the_start_and_the_next_where_something_was_found() -> None:
     """Nothing is known at first."""
-    floors = Floors()
+    floors = Watermarks()
     assert floors.at(100.0) == {}
     floors = floors.looked(100.0, 100.001).found(KEY, AT)
     assert floors.at(100.1) == {KEY: AT}
@@ -23,7 +23,7 @@ def test_the_first_look_begins_at_the_start_and_the_next_where_something_was_fou
 
 def test_what_is_open_again_as_due_as_it_was_is_looked_for_from_the_start() -> None:
     """After a 429, or where nobody knows what was written."""
-    floors = Floors().looked(100.0, 100.001).found(KEY, AT).forgotten()
+    floors = Watermarks().looked(100.0, 100.001).found(KEY, AT).forgotten()
     assert floors.at(100.1) == {}
 
 
@@ -32,7 +32,7 @@ def test_looks_from_the_start_come_always_again_and_never_take_more_than_their_s
     steps: list[tuple[float, float]],
 ) -> None:
     """However long one takes; a look with floors is taken to cost nothing."""
-    floors, now, spent, longest = Floors(), 0.0, 0.0, 0.0
+    floors, now, spent, longest = Watermarks(), 0.0, 0.0, 0.0
     for pause, cost in steps:
         now += pause
         if floors.at(now) or now < floors.from_start_at:
@@ -47,5 +47,5 @@ def test_looks_from_the_start_come_always_again_and_never_take_more_than_their_s
 
 def test_a_look_that_hung_with_its_database_does_not_put_off_the_next_for_long() -> None:
     """A database that stood still for half a minute is back; what lies before the floors is found soon."""
-    floors = Floors().looked(100.0, 130.0)
+    floors = Watermarks().looked(100.0, 130.0)
     assert floors.from_start_at == 130.0 + LONGEST_REST_S

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.pacing.circuit_breaker import LONGEST_WAIT_S, Breaker, BreakerState
-from app.domain.pacing.fair_queueing import REPLAY_SHARE, Service, Turns
-from app.domain.pacing.rate_estimator import Learned
-from app.domain.pacing.token_bucket import LATE, Limit, Pace
+from app.domain.pacing.circuit_breaker import LONGEST_WAIT_S, BreakerState, CircuitBreaker
+from app.domain.pacing.fair_queueing import REPLAY_SHARE, FairQueue, WorkKind
+from app.domain.pacing.rate_estimator import RateEstimate
+from app.domain.pacing.token_bucket import LATE, LanePace, RateLimit
 
 
 class Stand:
@@ -36,7 +36,7 @@ class Stand:
         self.limit, self.burst, self.retry_after = limit, burst, retry_after
         self.level, self.seen, self.now = burst, 0.0, 0.0
         self.luck = random.Random(seed)
-        self.pace, self.configured = Pace(), Limit(20, 5)
+        self.pace, self.configured = LanePace(), RateLimit(20, 5)
         self.latency, self.late, self.lateness, self.ready = latency, late, 0.0, 0.0
         self.log: list[tuple[float, bool]] = []
         self.under_way: list[tuple[float, float, bool]] = []  # when it is answered, when it left, the answer
@@ -186,7 +186,7 @@ def test_a_limit_that_rises_is_found_within_forty_seconds(seed: int) -> None:
 
 def test_a_lane_that_is_hardly_used_learns_nothing_from_it() -> None:
     """One request in two seconds is taken at any rate: for two minutes the rate stays where it was."""
-    learned = told = Learned.kept(3.0, now=0.0)
+    learned = told = RateEstimate.kept(3.0, now=0.0)
     for second in range(1, 60):
         learned = learned.taken(2.0 * second, sent_at=2.0 * second, limit=20)
     assert learned.rate == pytest.approx(told.rate, rel=0.05)
@@ -196,7 +196,7 @@ def test_a_lane_that_is_hardly_used_learns_nothing_from_it() -> None:
 @pytest.mark.parametrize("every", [2.0, 10.0, 120.0])
 def test_a_lane_that_is_hardly_used_recovers_from_one_429_within_minutes(every: float) -> None:
     """No look would ever come: the rate rises with time, and the configured limit holds again."""
-    pace, limit, now = Pace(), Limit(5, 5), 0.0
+    pace, limit, now = LanePace(), RateLimit(5, 5), 0.0
     pace = pace.throttled(limit, now, sent_at=now, retry_after=None, jitter=0.5)
     first = pace.allowed(limit, 1.0).per_second
     assert first < 2
@@ -235,7 +235,7 @@ def test_bursts_against_a_limit_that_stays_cost_few_429s(seed: int) -> None:
 
 def test_each_recovery_that_leads_to_a_429_comes_later_than_the_one_before() -> None:
     """Twice as late, up to half an hour; a 429 long after is taken for a new one."""
-    learned, now, waits = Learned().throttled(0.0, sent_at=0.0, limit=20, wait=0.25), 0.0, []
+    learned, now, waits = RateEstimate().throttled(0.0, sent_at=0.0, limit=20, wait=0.25), 0.0, []
     for _ in range(7):
         waits.append(learned.quiet_s)
         now += learned.quiet_s * 2
@@ -269,7 +269,7 @@ def test_a_configured_limit_that_was_changed_changes_what_may_be_learned() -> No
     """What was found stays; it is never more than what is configured now."""
     stand = Stand(limit=10, burst=2, seed=1)
     stand.run(30)
-    stand.configured = Limit(5, 5)
+    stand.configured = RateLimit(5, 5)
     stand.run(30)
     assert (stand.pace.learned.rate or 0) <= 5
     assert stand.pace.allowed(stand.configured, stand.now).per_second <= 5
@@ -277,7 +277,7 @@ def test_a_configured_limit_that_was_changed_changes_what_may_be_learned() -> No
 
 def test_several_429s_of_one_moment_halve_nothing_twice() -> None:
     """Those that were under way when the first was read say the same again."""
-    first = Learned().throttled(10.0, sent_at=9.9, limit=20, wait=0.25)
+    first = RateEstimate().throttled(10.0, sent_at=9.9, limit=20, wait=0.25)
     second = first.throttled(10.05, sent_at=9.91, limit=20, wait=0.25)
     assert first.rate == pytest.approx(second.rate, rel=0.05)
     assert second.throttled(10.06, sent_at=9.8, limit=20, wait=0.25) == second
@@ -285,7 +285,7 @@ def test_several_429s_of_one_moment_halve_nothing_twice() -> None:
 
 def test_a_look_is_not_what_a_successor_is_told() -> None:
     """While a lane tries whether more is taken, the rate it knows to be taken is the one that is kept."""
-    looking = Learned.kept(3.0, now=0.0)
+    looking = RateEstimate.kept(3.0, now=0.0)
     now = 0.0
     while looking.base is None:
         now += 1 / (looking.rate or 1)
@@ -296,10 +296,10 @@ def test_a_look_is_not_what_a_successor_is_told() -> None:
 
 def test_a_successor_holds_the_rate_that_was_kept() -> None:
     """It begins where its predecessor was, not at the configured limit."""
-    kept = Learned.kept(3.0, now=100.0)
+    kept = RateEstimate.kept(3.0, now=100.0)
     assert kept.rate == 3.0
     assert kept.taken(100.3, sent_at=100.2, limit=20).rate == pytest.approx(3.0, rel=0.05)
-    assert Pace(learned=kept).allowed(Limit(20, 5), 100.3) == Limit(3.0, 1)
+    assert LanePace(learned=kept).allowed(RateLimit(20, 5), 100.3) == RateLimit(3.0, 1)
 
 
 @given(limit=st.floats(0.5, 100), gaps=st.lists(st.floats(0, 2), min_size=1, max_size=40), data=st.data())
@@ -308,7 +308,7 @@ def test_whatever_is_answered_the_rate_stays_within_what_is_configured(
     limit: float, gaps: list[float], data: st.DataObject
 ) -> None:
     """And above nought, whatever Amazon answers in whatever order."""
-    learned, now = Learned().throttled(0.0, sent_at=0.0, limit=limit, wait=0.25), 0.0
+    learned, now = RateEstimate().throttled(0.0, sent_at=0.0, limit=limit, wait=0.25), 0.0
     for gap in gaps:
         now += gap
         sent_at = now - data.draw(st.floats(0, 1))
@@ -328,8 +328,8 @@ def test_whatever_is_answered_the_rate_stays_within_what_is_configured(
 )
 def test_a_learned_pace_never_breaks_the_configured_one(late: list[float], rate: float, roomy: bool) -> None:
     """Lateness is made up for, but no two requests are closer than the configured limit has them."""
-    limit = Limit(20, 1)
-    pace, now, left = Pace(learned=Learned(rate, is_roomy=roomy, refused_at=0.0)), 0.0, []
+    limit = RateLimit(20, 1)
+    pace, now, left = LanePace(learned=RateEstimate(rate, is_roomy=roomy, refused_at=0.0)), 0.0, []
     for one in late:
         now = pace.ready_at(limit, now) + one
         left.append(now)
@@ -340,7 +340,7 @@ def test_a_learned_pace_never_breaks_the_configured_one(late: list[float], rate:
 
 def test_a_breaker_opens_after_failures_probes_once_and_closes() -> None:
     """Closed, open, half open, closed; one request in flight until it has proved well."""
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for _ in range(3):
         assert breaker.state(0.0) is BreakerState.CLOSED
         breaker = breaker.failed(0.0, jitter=0.5)
@@ -353,7 +353,7 @@ def test_a_breaker_opens_after_failures_probes_once_and_closes() -> None:
 
 def test_probes_of_a_dead_lane_become_rare_but_never_end() -> None:
     """The wait doubles up to half a minute: an hour of outage costs hardly two hundred requests."""
-    breaker, now, probes = Breaker(), 0.0, 0
+    breaker, now, probes = CircuitBreaker(), 0.0, 0
     while now < 3600:
         breaker = breaker.failed(now, jitter=0.99)
         now, probes = breaker.until, probes + 1
@@ -363,7 +363,7 @@ def test_probes_of_a_dead_lane_become_rare_but_never_end() -> None:
 
 def test_a_few_failures_among_many_answers_open_nothing() -> None:
     """The window counts shares, not sums."""
-    breaker = Breaker()
+    breaker = CircuitBreaker()
     for n in range(200):
         breaker = breaker.failed(n, jitter=0.5) if n % 4 == 3 else breaker.succeeded()
         assert breaker.opened == 0
@@ -371,20 +371,20 @@ def test_a_few_failures_among_many_answers_open_nothing() -> None:
 
 def test_live_goes_first_then_retries_and_replays_at_most_a_fifth() -> None:
     """With all three due, twenty requests are twelve live, four retries and four replays."""
-    turns, now, seen = Turns(), 0.0, []
+    turns, now, seen = FairQueue(), 0.0, []
     for _ in range(20):
-        service = turns.choose([Service.LIVE, Service.RETRY, Service.REPLAY], now)
+        service = turns.choose([WorkKind.LIVE, WorkKind.RETRY, WorkKind.REPLAY], now)
         assert service is not None
         seen.append(service)
         turns, now = turns.served(service, now, 1.0), now + 1.0
-    assert seen.count(Service.REPLAY) <= 20 / REPLAY_SHARE
-    assert seen.count(Service.RETRY) >= 4
-    assert seen.count(Service.LIVE) >= 11
+    assert seen.count(WorkKind.REPLAY) <= 20 / REPLAY_SHARE
+    assert seen.count(WorkKind.RETRY) >= 4
+    assert seen.count(WorkKind.LIVE) >= 11
 
 
 def test_a_replay_alone_still_leaves_four_fifths_of_the_pace_free() -> None:
     """So that its estimate holds and a live event finds room."""
-    turns = Turns().served(Service.REPLAY, 0.0, 2.0)
-    assert turns.choose([Service.REPLAY], 2.4) is None
-    assert turns.choose([Service.REPLAY], 2.5) is Service.REPLAY
-    assert turns.choose([Service.LIVE, Service.REPLAY], 1.0) is Service.LIVE
+    turns = FairQueue().served(WorkKind.REPLAY, 0.0, 2.0)
+    assert turns.choose([WorkKind.REPLAY], 2.4) is None
+    assert turns.choose([WorkKind.REPLAY], 2.5) is WorkKind.REPLAY
+    assert turns.choose([WorkKind.LIVE, WorkKind.REPLAY], 1.0) is WorkKind.LIVE

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from app.domain.callback import Told, headers, read_secrets, render
+from app.domain.callback import FinalState, headers, read_secrets, render
 
 AT = datetime(2026, 11, 24, 16, 0, tzinfo=UTC)
 ONE, OTHER = bytes(range(24)), bytes(range(32))
@@ -34,7 +34,7 @@ def test_a_known_notice_has_the_signature_that_the_standard_gives_it() -> None:
 
 def test_the_same_events_make_the_same_bytes() -> None:
     """A second try is the same notice, to the byte."""
-    told = Told("e", "dst_1", None, "dead", "BAD_REQUEST", "amazon_refused", AT)
+    told = FinalState("e", "dst_1", None, "dead", "BAD_REQUEST", "amazon_refused", AT)
     body = render([told], made_at=AT)
     assert body == render([told], made_at=AT)
     assert body.startswith(

@@ -7,7 +7,7 @@ import pytest
 
 from app.domain.destination import Region
 from app.domain.mapping.document import check_draft
-from app.domain.mapping.lint import ODDITIES, oddities
+from app.domain.mapping.lint import LINT_WARNINGS, lint
 from app.domain.mapping.presets import PRESETS
 
 FIELDS = {"event_timestamp": "t", "email": "user.email"}
@@ -93,7 +93,7 @@ NONE = {"consent": {"mode": "none"}}
 )
 def test_what_is_odd_is_said(draft: dict[str, Any], region: str, found: list[tuple[str, str]]) -> None:
     """Each with the member that it is about."""
-    assert [tuple(one) for one in oddities(draft, Region(region))] == found
+    assert [tuple(one) for one in lint(draft, Region(region))] == found
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.event_type)
@@ -101,10 +101,10 @@ def test_nothing_is_odd_about_a_preset(preset: Any) -> None:
     """What we offer is right, in every region."""
     document = preset.document()
     assert check_draft(document) == []
-    assert [one for region in Region for one in oddities(document, region)] == []
+    assert [one for region in Region for one in lint(document, region)] == []
 
 
 def test_every_word_stands_in_the_documentation() -> None:
     """docs/api.md, in the table of warnings."""
     text = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
-    assert [word for word in ODDITIES if f"| `{word}` |" not in text] == []
+    assert [word for word in LINT_WARNINGS if f"| `{word}` |" not in text] == []

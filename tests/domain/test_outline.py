@@ -17,17 +17,17 @@ from app.domain.identity import Profile
 from app.domain.mapping.document import Mapping, check_publishable, compile_mapping
 from app.domain.mapping.presets import PRESETS
 from app.domain.observed.backtest import Backtest, backtest
-from app.domain.observed.event_schema import doubts, learn, suggest
+from app.domain.observed.event_schema import merge_samples, schema_mismatches, suggest
 from app.domain.observed.schema_sample import (
     MAX_PATHS,
     TYPES,
-    Kind,
     Outline,
+    ValueKind,
     kind_of,
-    outline,
     pack,
     read,
-    stand_in,
+    synthetic_event,
+    take_sample,
 )
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -72,47 +72,47 @@ def without(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
-        pytest.param("ada@example.com", Kind.EMAIL, id="an e-mail address"),
+        pytest.param("ada@example.com", ValueKind.EMAIL, id="an e-mail address"),
         pytest.param(
-            "5E884898DA28047151D0E56F8DC6292773603D0D6AABBDD62A11EF721D1542D8", Kind.HASH, id="a hash"
+            "5E884898DA28047151D0E56F8DC6292773603D0D6AABBDD62A11EF721D1542D8", ValueKind.HASH, id="a hash"
         ),
-        pytest.param("38400000-8cf0-11bd-b23e-10b96e40000d", Kind.UUID, id="an advertising id"),
-        pytest.param("2026-11-24T10:00:00Z", Kind.TIME, id="a time with a zone"),
-        pytest.param("2026-11-24", Kind.DATE, id="a date is no time"),
-        pytest.param("+1 (202) 555-0173", Kind.PHONE, id="a phone with country code"),
-        pytest.param("030 901820", Kind.NATIONAL_PHONE, id="a phone without"),
-        pytest.param("12025550173", Kind.DIGITS, id="digits"),
-        pytest.param("12.50", Kind.NUMBER_TEXT, id="a number as text"),
-        pytest.param("8.8.8.8", Kind.IP_ADDRESS, id="an IP address"),
-        pytest.param("de", Kind.CONSENT_COUNTRY, id="a country that asks for consent"),
-        pytest.param("en-US", Kind.COUNTRY, id="a country of a language tag"),
-        pytest.param("GRANTED", Kind.GRANTED, id="a yes"),
-        pytest.param("denied", Kind.DENIED, id="a no"),
-        pytest.param("CHECKOUT", Kind.EVENT_TYPE, id="one of Amazon's types"),
-        pytest.param("EUR", Kind.CURRENCY, id="a currency"),
-        pytest.param("  ", Kind.BLANK, id="a blank"),
-        pytest.param("李", Kind.FOREIGN_TEXT, id="a name in another script"),
-        pytest.param("Ada", Kind.TEXT, id="a name"),
-        pytest.param("a" * 300, Kind.LONG_TEXT, id="a long text"),
-        pytest.param("a" * 1100, Kind.ENDLESS_TEXT, id="a text beyond any field"),
-        pytest.param(1764000000, Kind.EPOCH_SECONDS, id="seconds since 1970"),
-        pytest.param(1764000000000, Kind.EPOCH_MILLISECONDS, id="milliseconds since 1970"),
-        pytest.param(-3, Kind.NEGATIVE, id="a negative number"),
-        pytest.param(Decimal("0.0"), Kind.ZERO, id="zero"),
-        pytest.param(True, Kind.BOOLEAN, id="true is no number"),
-        pytest.param({}, Kind.OBJECT, id="an object without members"),
+        pytest.param("38400000-8cf0-11bd-b23e-10b96e40000d", ValueKind.UUID, id="an advertising id"),
+        pytest.param("2026-11-24T10:00:00Z", ValueKind.TIME, id="a time with a zone"),
+        pytest.param("2026-11-24", ValueKind.DATE, id="a date is no time"),
+        pytest.param("+1 (202) 555-0173", ValueKind.PHONE, id="a phone with country code"),
+        pytest.param("030 901820", ValueKind.NATIONAL_PHONE, id="a phone without"),
+        pytest.param("12025550173", ValueKind.DIGITS, id="digits"),
+        pytest.param("12.50", ValueKind.NUMBER_TEXT, id="a number as text"),
+        pytest.param("8.8.8.8", ValueKind.IP_ADDRESS, id="an IP address"),
+        pytest.param("de", ValueKind.CONSENT_COUNTRY, id="a country that asks for consent"),
+        pytest.param("en-US", ValueKind.COUNTRY, id="a country of a language tag"),
+        pytest.param("GRANTED", ValueKind.GRANTED, id="a yes"),
+        pytest.param("denied", ValueKind.DENIED, id="a no"),
+        pytest.param("CHECKOUT", ValueKind.EVENT_TYPE, id="one of Amazon's types"),
+        pytest.param("EUR", ValueKind.CURRENCY, id="a currency"),
+        pytest.param("  ", ValueKind.BLANK, id="a blank"),
+        pytest.param("李", ValueKind.FOREIGN_TEXT, id="a name in another script"),
+        pytest.param("Ada", ValueKind.TEXT, id="a name"),
+        pytest.param("a" * 300, ValueKind.LONG_TEXT, id="a long text"),
+        pytest.param("a" * 1100, ValueKind.ENDLESS_TEXT, id="a text beyond any field"),
+        pytest.param(1764000000, ValueKind.EPOCH_SECONDS, id="seconds since 1970"),
+        pytest.param(1764000000000, ValueKind.EPOCH_MILLISECONDS, id="milliseconds since 1970"),
+        pytest.param(-3, ValueKind.NEGATIVE, id="a negative number"),
+        pytest.param(Decimal("0.0"), ValueKind.ZERO, id="zero"),
+        pytest.param(True, ValueKind.BOOLEAN, id="true is no number"),
+        pytest.param({}, ValueKind.OBJECT, id="an object without members"),
     ],
 )
-def test_a_value_has_one_kind(value: Any, kind: Kind) -> None:
+def test_a_value_has_one_kind(value: Any, kind: ValueKind) -> None:
     """And nothing else is said of it."""
     assert kind_of(value) is kind
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_what_stands_in_for_a_kind_is_of_that_kind(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", list(ValueKind))
+def test_what_stands_in_for_a_kind_is_of_that_kind(kind: ValueKind) -> None:
     """So a draft meets the form that the real value had; digits may be an epoch, and both stand in for it."""
-    made = stand_in((("a", kind),), NOW)["a"]
-    assert kind_of(made) is kind or kind in (Kind.OBJECT, Kind.LIST)
+    made = synthetic_event((("a", kind),), NOW)["a"]
+    assert kind_of(made) is kind or kind in (ValueKind.OBJECT, ValueKind.LIST)
     assert kind in TYPES
 
 
@@ -127,14 +127,14 @@ json_values = st.recursive(
 @given(st.dictionaries(st.text(max_size=12), json_values, max_size=6))
 def test_an_outline_is_made_of_plain_names_and_kinds(event: dict[str, Any]) -> None:
     """Whatever the event: no value, no odd name, bounded; and it can be kept, stood in for and told again."""
-    found = outline(event)
+    found = take_sample(event)
     assert len(found) <= MAX_PATHS
     for path, kind in found:
         assert set(path) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.[]")
-        assert isinstance(kind, Kind)
+        assert isinstance(kind, ValueKind)
     assert read(pack({found: 3})) == [(found, 3)]
-    assert dict(outline(stand_in(found, NOW))).keys() >= {
-        path for path, kind in found if kind not in (Kind.OBJECT, Kind.LIST)
+    assert dict(take_sample(synthetic_event(found, NOW))).keys() >= {
+        path for path, kind in found if kind not in (ValueKind.OBJECT, ValueKind.LIST)
     }
 
 
@@ -149,17 +149,19 @@ def test_an_outline_is_made_of_plain_names_and_kinds(event: dict[str, Any]) -> N
 )
 def test_names_that_may_be_values_are_left_out(event: dict[str, Any]) -> None:
     """A person may stand on the left of the colon, too."""
-    assert not [path for path, _ in outline(event) if "." in path]
+    assert not [path for path, _ in take_sample(event) if "." in path]
 
 
 def test_a_path_that_a_mapping_reads_is_kept_whatever_its_name() -> None:
     """The mapping says it already; a draft can be judged by it."""
-    assert outline({"utm source": {"x": "y"}}, ['["utm source"].x']) == (('["utm source"].x', Kind.TEXT),)
+    assert take_sample({"utm source": {"x": "y"}}, ['["utm source"].x']) == (
+        ('["utm source"].x', ValueKind.TEXT),
+    )
 
 
 def test_a_real_event_and_its_stand_in_carry_the_same_keys() -> None:
     """What the backtest rests on."""
-    made = stand_in(outline(EVENT), NOW)
+    made = synthetic_event(take_sample(EVENT), NOW)
     real = convert(Event(0, "a", "d", "m", EVENT), "a", mapping(), RULES, now=NOW)
     ours = convert(Event(0, "a", "d", "m", made), "a", mapping(), RULES, now=NOW)
     assert isinstance(real, Conversion)
@@ -169,7 +171,7 @@ def test_a_real_event_and_its_stand_in_carry_the_same_keys() -> None:
 
 # --- Backtest -------------------------------------------------------------------------------------
 
-SEEN: list[tuple[Outline, int]] = [(outline(EVENT), 8), (outline(without("phone")), 2)]
+SEEN: list[tuple[Outline, int]] = [(take_sample(EVENT), 8), (take_sample(without("phone")), 2)]
 
 
 def tried(**changes: Any) -> Backtest:
@@ -213,7 +215,7 @@ def test_an_event_left_without_any_key_is_newly_rejected() -> None:
 
 def test_a_new_key_is_gained() -> None:
     """What the draft adds is said as well."""
-    seen = [(outline({**EVENT, "user": {**EVENT["user"], "first_name": "Ada"}}), 3)]
+    seen = [(take_sample({**EVENT, "user": {**EVENT["user"], "first_name": "Ada"}}), 3)]
     told = backtest(seen, mapping(), mapping(**fields(first_name="user.first_name")), RULES, now=NOW)
     assert told.gained == {"FIRST_NAME": 3}
     assert told.loss == 0
@@ -221,7 +223,7 @@ def test_a_new_key_is_gained() -> None:
 
 def test_events_that_their_form_does_not_explain_are_unclear_and_do_not_count() -> None:
     """They were taken, so a stand-in that is refused says nothing."""
-    seen = [*SEEN, (outline({"user": EVENT["user"]}), 5)]
+    seen = [*SEEN, (take_sample({"user": EVENT["user"]}), 5)]
     told = backtest(seen, mapping(), mapping(**fields(phone="user.fone")), RULES, now=NOW)
     assert (told.events, told.unclear, told.loss) == (15, 5, told.loss)
     assert float(told.loss) == 0.8
@@ -234,7 +236,14 @@ def test_consent_strings_and_epochs_can_be_stood_in_for() -> None:
         "fields": {"event_timestamp": {"path": "ts", "pipe": ["epoch_s"]}, "email": "user.email"},
     }
     seen: list[tuple[Outline, int]] = [
-        ((("ts", Kind.EPOCH_SECONDS), ("user.email", Kind.EMAIL), ("consent.tcf", Kind.TCF)), 4)
+        (
+            (
+                ("ts", ValueKind.EPOCH_SECONDS),
+                ("user.email", ValueKind.EMAIL),
+                ("consent.tcf", ValueKind.TCF),
+            ),
+            4,
+        )
     ]
     eu = Rules("dst_x", "map_x", 1, Region.EU, Profile.AMAZON, "EUR", None, {})
     told = backtest(seen, mapping(**changes), mapping(**changes), eu, now=NOW)
@@ -252,7 +261,7 @@ def test_a_pipe_that_looks_at_letters_makes_the_field_uncertain() -> None:
 
 def test_the_catalogue_knows_paths_types_and_fill_rates() -> None:
     """Eight of ten had a phone."""
-    learned = learn(SEEN)
+    learned = merge_samples(SEEN)
     phone = learned.entries["user.phone"]
     assert (learned.events, phone.present, phone.filled, phone.types) == (10, 8, 8, {"text": 8})
     assert learned.entries["event.properties.total"].types == {"number": 10}
@@ -260,7 +269,9 @@ def test_the_catalogue_knows_paths_types_and_fill_rates() -> None:
 
 def test_fields_are_suggested_by_name_and_kind() -> None:
     """`user.email` for email; a name alone does not suffice."""
-    found = suggest(learn([*SEEN, ((("order.email", Kind.BOOLEAN), ("mobilePhone", Kind.PHONE)), 1)]))
+    found = suggest(
+        merge_samples([*SEEN, ((("order.email", ValueKind.BOOLEAN), ("mobilePhone", ValueKind.PHONE)), 1)])
+    )
     assert found["email"] == ["user.email"]
     assert found["phone"] == ["user.phone", "mobilePhone"]
     assert found["value"] == ["event.properties.total"]
@@ -271,11 +282,11 @@ def test_fields_are_suggested_by_name_and_kind() -> None:
 def test_unknown_paths_and_unusual_types_are_doubted() -> None:
     """With their place in the document; a default or a pipe is the author's own affair."""
     draft = {**DOCUMENT, **fields(phone="user.fone", value="event.properties.brand")}
-    assert {(one.code, one.field) for one in doubts(draft, learn(SEEN))} == {
+    assert {(one.code, one.field) for one in schema_mismatches(draft, merge_samples(SEEN))} == {
         ("path_unknown", "fields.phone"),
         ("path_type_unusual", "fields.value"),
     }
-    assert doubts(draft, learn([])) == []
+    assert schema_mismatches(draft, merge_samples([])) == []
 
 
 def test_each_of_the_twelve_types_has_a_preset_that_can_be_published() -> None:
@@ -289,7 +300,7 @@ def test_each_of_the_twelve_types_has_a_preset_that_can_be_published() -> None:
 
 def test_damaged_outlines_are_none_whatever_is_damaged() -> None:
     """Every flipped bit and every cut: never an error, never other outlines."""
-    found = outline({"user": {"email": "a@example.com"}, "total": 3})
+    found = take_sample({"user": {"email": "a@example.com"}, "total": 3})
     kept = pack({found: 3})
     for bit in range(len(kept) * 8):
         spoiled = bytearray(kept)

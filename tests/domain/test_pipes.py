@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.conversion.failures import Failed
+from app.domain.conversion.failures import SourceFailed
 from app.domain.mapping.pipes import PIPES, make_step, run
 
 
@@ -18,7 +18,7 @@ def piped(value: Any, *written: Any) -> Any:
     steps = [make_step(step) for step in written]
     assert not any(isinstance(step, str) for step in steps), steps
     outcome = run(tuple(steps), value)  # type: ignore[arg-type]
-    return outcome.reason if isinstance(outcome, Failed) else outcome
+    return outcome.reason if isinstance(outcome, SourceFailed) else outcome
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app.domain.outcomes.reasons import REASONS, WARNINGS, Code
+from app.domain.outcomes.reasons import REASONS, WARNINGS, JourneyCode
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reasons.md").read_text()
 
@@ -15,5 +15,5 @@ def test_the_page_has_no_other_words() -> None:
 
 def test_every_code_is_one_of_the_journeys_nine() -> None:
     """The canvas knows no tenth."""
-    assert len(Code) == 9
-    assert {row.code for row in REASONS.values()} <= set(Code)
+    assert len(JourneyCode) == 9
+    assert {row.code for row in REASONS.values()} <= set(JourneyCode)

@@ -12,7 +12,7 @@ from test_conversion_laws import EVENTS, RULINGS, documents
 
 from app.domain.conversion.convert import Conversion, Rules, convert
 from app.domain.conversion.event_types import PURCHASE
-from app.domain.conversion.fast_path import compile_straight
+from app.domain.conversion.fast_path import compile_fast_path
 from app.domain.event import Event
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.mapping.fields import MATCH_KEY_FIELDS
@@ -42,7 +42,7 @@ def test_the_straight_way_gives_what_the_long_way_gives(
     """Whatever the event, the mapping and the id: the same conversion, or none."""
     mapping = compile_mapping(straightened(written, event_type))
     assert isinstance(mapping, Mapping), mapping
-    straight = compile_straight(mapping, rules)
+    straight = compile_fast_path(mapping, rules)
     assert straight is not None
     event = Event(0, event_id, "dst_1", "map_1", content)
 
@@ -71,7 +71,7 @@ def test_a_usual_event_goes_straight(paths: dict[str, Any], written: dict[str, A
     """The straight way is taken, so that the law above is not about nothing."""
     content = made(**{"user__phone": "+4930901820123", **paths})
     mapping, rules = compiled(document(written, **KEYS)), Rules(**RULES)
-    straight = compile_straight(mapping, rules)
+    straight = compile_fast_path(mapping, rules)
     assert straight is not None
     event = Event(0, "e:1", "dst_1", "map_1", content)
     quick = straight(event, "e:1", NOW)
@@ -93,7 +93,7 @@ def test_a_usual_event_goes_straight(paths: dict[str, Any], written: dict[str, A
 )
 def test_an_event_with_which_something_is_wrong_takes_the_long_way(paths: dict[str, Any]) -> None:
     """Only there it is said what is wrong."""
-    straight = compile_straight(compiled(document(None, **KEYS)), Rules(**RULES))
+    straight = compile_fast_path(compiled(document(None, **KEYS)), Rules(**RULES))
     assert straight is not None
     assert straight(Event(0, "e", "dst_1", "map_1", made(**paths)), "e", NOW) is None
 
@@ -118,5 +118,5 @@ def test_a_mapping_that_must_be_judged_event_by_event_has_no_straight_way(
 ) -> None:
     """Nothing is compiled for it."""
     mapping = compiled(document(written, **fields))
-    assert compile_straight(mapping, Rules(**{**RULES, **rules})) is None
-    assert compile_straight(compiled(document()), Rules(**RULES)) is not None, EVENT
+    assert compile_fast_path(mapping, Rules(**{**RULES, **rules})) is None
+    assert compile_fast_path(compiled(document()), Rules(**RULES)) is not None, EVENT

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from app.domain.strict_json import SENTENCES, Malformed, parse
+from app.domain.strict_json import SENTENCES, MalformedJson, parse
 
 REFUSED = [
     pytest.param(b"", "not_json", id="nothing"),
@@ -64,7 +64,7 @@ REFUSED = [
 def test_refused_with_one_word(body: bytes, why: str) -> None:
     """A body with no reading, or with two, is refused, and the word has a sentence for the caller."""
     outcome = parse(body)
-    assert isinstance(outcome, Malformed)
+    assert isinstance(outcome, MalformedJson)
     assert outcome.why == why
     assert outcome.why in SENTENCES
 
@@ -97,7 +97,7 @@ def test_many_brackets_are_not_deep() -> None:
     shallow = [{"a": [i]} for i in range(500)]
     assert parse(json.dumps(shallow).encode()) == shallow
     deep = json.dumps(shallow)[:-1] + ',{"a":' + "[" * 63 + "]" * 63 + "}]"
-    assert parse(deep.encode()) == Malformed("too_deep")
+    assert parse(deep.encode()) == MalformedJson("too_deep")
 
 
 def test_no_value_is_kept_in_a_malformed() -> None:
@@ -225,10 +225,10 @@ def test_the_fast_parser_agrees_with_the_slow_one(body: bytes) -> None:
     try:
         expected = slow(body)
     except (ValueError, RecursionError):
-        assert isinstance(parse(body), Malformed)
+        assert isinstance(parse(body), MalformedJson)
     else:
         outcome = parse(body)
-        assert not isinstance(outcome, Malformed), outcome
+        assert not isinstance(outcome, MalformedJson), outcome
         assert repr(outcome) == repr(expected)
 
 

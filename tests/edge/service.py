@@ -17,8 +17,8 @@ import asyncpg
 
 from app.domain.conversion.consent import ConsentSettings
 from app.ingest.destination_cache import AgeLimits
-from app.processes.api import receiving
-from app.processes.resources import opened
+from app.processes.api import build_ingest
+from app.processes.resources import open_resources
 from app.store.migrate import upgrade
 from dev.postgres.cluster import THROWAWAY, Cluster
 from tests.pipeline.amazon import FakeAmazon
@@ -81,8 +81,8 @@ class Service:
 
 async def _make_destinations(url: str, how_many: int) -> list[str]:
     settings = settings_of(url)
-    async with opened(settings, role="worker", pool_size=2) as resources:
-        intake, _ = receiving(resources, AgeLimits(), ConsentSettings())
+    async with open_resources(settings, role="worker", pool_size=2) as resources:
+        intake, _ = build_ingest(resources, AgeLimits(), ConsentSettings())
         world = World(resources, FakeAmazon(), intake, url)
         return [await world.destination() for _ in range(how_many)]
 

@@ -20,7 +20,7 @@ import httpx
 
 from app.domain.outcomes.settle import RetryPolicy
 from app.processes import api
-from app.processes.resources import opened
+from app.processes.resources import open_resources
 from app.store import metrics
 from tests.pipeline.amazon import FakeAmazon, Request
 from tests.pipeline.processes import ADMIN
@@ -367,7 +367,10 @@ async def compare(database_url: str, *, events: int, seed: int) -> Report:
     luck = random.Random(seed)
     amazon = UnreliableAmazon(random.Random(seed + 1))
     settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
-    async with opened(settings, role="test", pool_size=10) as resources, api.wired(resources) as application:
+    async with (
+        open_resources(settings, role="test", pool_size=10) as resources,
+        api.build_application(resources) as application,
+    ):
         world = World(resources, amazon.fake, application.state.wiring.intake, database_url)
         world.amazon.script = amazon.answer
         transport = httpx.ASGITransport(app=application)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.commands import balance as command
-from app.delivery.balance_check import BalanceCheck, Balancing, Scope
+from app.delivery.balance_check import BalanceCheck, BalanceJob, BalanceScope
 from app.delivery.waiting_gauges import WaitingGauges
 from tests.pipeline.amazon import Request
 from tests.pipeline.world import World, event, eventually
@@ -18,8 +18,8 @@ from tests.pipeline.world import World, event, eventually
 EVENTS = 40
 
 
-async def check(world: World, scope: Scope | None = None) -> BalanceCheck:
-    made = BalanceCheck(world.resources.pool, scope or Scope())
+async def check(world: World, scope: BalanceScope | None = None) -> BalanceCheck:
+    made = BalanceCheck(world.resources.pool, scope or BalanceScope())
     async for _ in made.pages():
         pass
     return made
@@ -118,7 +118,7 @@ async def test_what_does_not_add_up_is_found(world: World) -> None:
             transaction = c.transaction()
             await transaction.start()
             await c.execute(statement)
-            made = BalanceCheck(InOneTransaction(c), Scope())  # type: ignore[arg-type]
+            made = BalanceCheck(InOneTransaction(c), BalanceScope())  # type: ignore[arg-type]
             async for _ in made.pages():
                 pass
             await transaction.rollback()
@@ -223,7 +223,7 @@ async def test_one_worker_checks_once_an_hour_and_all_show_the_result(world: Wor
 
     clock = Clock()
     made = [
-        Balancing(pool=world.resources.pool, owner=f"w{n}", monotonic=clock, telemetry=telemetry)
+        BalanceJob(pool=world.resources.pool, owner=f"w{n}", monotonic=clock, telemetry=telemetry)
         for n in range(2)
     ]
     await made[0].advance()

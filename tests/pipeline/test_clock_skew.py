@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from app.delivery.dispatcher import Dispatcher
-from app.domain.clock_skew import adjusted
+from app.domain.clock_skew import adjusted_offset
 from app.store.clock import DatabaseClock
 from tests.pipeline.amazon import Request
 from tests.pipeline.world import World, event, stamp
@@ -144,4 +144,4 @@ async def test_a_clock_that_is_set_or_stood_still_is_noticed_before_anything_is_
 )
 def test_a_delay_is_not_taken_for_skew(before: float, after: float, offset: float) -> None:
     """Only what lies outside our two readings must be the clock."""
-    assert adjusted(0, database=100.2, before=before, after=after) == pytest.approx(offset, abs=0.3)
+    assert adjusted_offset(0, database=100.2, before=before, after=after) == pytest.approx(offset, abs=0.3)

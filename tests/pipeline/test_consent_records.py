@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from app.api.response_schemas import SHAPES
-from app.domain.batch import Shape, read_shapes
+from app.domain.batch import EventMetadata, read_shapes
 from app.domain.conversion.consent import Mode, decision, evidence
 from app.domain.conversion.tcf import consent_to_all
 from tests.pipeline.processes import ADMIN, Operator, Product
@@ -180,4 +180,4 @@ def test_a_parcel_from_before_the_records_can_still_be_read() -> None:
 
     old = [(0, "ord-1", 1, 1, "OTHER", 0, ("EMAIL",), ())]
     kept = zstandard.ZstdCompressor().compress(msgspec.msgpack.encode(old))
-    assert read_shapes(kept) == [Shape(0, "ord-1", 1, 1, "OTHER", 0, ("EMAIL",), ())]
+    assert read_shapes(kept) == [EventMetadata(0, "ord-1", 1, 1, "OTHER", 0, ("EMAIL",), ())]

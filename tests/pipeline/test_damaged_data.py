@@ -200,7 +200,7 @@ async def test_erasures_pass_over_damaged_batches_and_their_receipts_count_them(
     found, other = await finished(world, first), await finished(world, second)
     assert (found.waiting, found.unreadable) == (2, 3)
     assert (other.waiting, other.unreadable) == (1, 3)
-    body = (await erasure.receipt(world.resources.pool, world.resources.vault, found)).body
+    body = (await erasure.read_receipt(world.resources.pool, world.resources.vault, found)).body
     assert (body["status"], body["unreadable_batches"]) == ("finished", 3)
     await world.fetch("UPDATE destinations SET paused = false")
     await world.until(dst, erased=3, dead=2 * len(ERASED_AROUND) + MANY, delivered=1)
@@ -222,7 +222,7 @@ async def test_an_erasure_that_is_itself_damaged_stops_no_other(world: World) ->
     async with world.resources.pool.acquire() as c:
         found = await erasures.find(c, broken)
     assert found is not None
-    body = (await erasure.receipt(world.resources.pool, world.resources.vault, found)).body
+    body = (await erasure.read_receipt(world.resources.pool, world.resources.vault, found)).body
     assert body["status"] == "unreadable"
 
 

@@ -5,11 +5,18 @@ from typing import get_args
 import httpx
 import pytest
 
-from app.domain.outcomes.outcome import Answered, Divisible, Failed, Refused, Unexpected, Unknown
+from app.domain.outcomes.outcome import (
+    Divisible,
+    ItemFailed,
+    ItemRefused,
+    ItemUnknown,
+    PerItemReply,
+    Unexpected,
+)
 from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
-from app.domain.outcomes.settle import Dead, EachItsOwn, Fate, RetryPolicy, settle
+from app.domain.outcomes.settle import Dead, Fate, PerItem, RetryPolicy, settle
 from app.processes import api
-from app.processes.resources import opened
+from app.processes.resources import open_resources
 from tests.pipeline.amazon import FakeAmazon
 from tests.pipeline.processes import ADMIN
 from tests.pipeline.world import World, event, settings_of
@@ -24,13 +31,13 @@ def test_every_reason_of_a_death_has_a_class() -> None:
     replies = (
         Divisible("c", "m"),
         Unexpected(418, "c", "m"),
-        Answered((Refused("c", "m"),)),
-        Answered((Failed("c", "m"),)),
-        Answered((Unknown("missing_index"),)),
+        PerItemReply((ItemRefused("c", "m"),)),
+        PerItemReply((ItemFailed("c", "m"),)),
+        PerItemReply((ItemUnknown("missing_index"),)),
     )
     for reply in replies:
         settled = settle(reply, [1_000], policy=RetryPolicy(), jitter=0.5)  # it was tried often enough
-        assert isinstance(settled, EachItsOwn)
+        assert isinstance(settled, PerItem)
         (fate,) = settled.fates
         assert isinstance(fate, Dead)
         assert fate.reason in DEAD_LETTERS
@@ -58,7 +65,10 @@ async def test_figures_and_trace_tell_the_class(
 ) -> None:
     """Beside the reason and its remedy."""
     settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
-    async with opened(settings, role="test", pool_size=10) as resources, api.wired(resources) as application:
+    async with (
+        open_resources(settings, role="test", pool_size=10) as resources,
+        api.build_application(resources) as application,
+    ):
         world = World(resources, FakeAmazon(), application.state.wiring.intake, database_url)
         world.amazon.script = lambda _: answer
         dst = await world.destination()

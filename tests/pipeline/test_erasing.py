@@ -9,16 +9,16 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from app.admin import erasure
-from app.crypto import parcel_place, unlock
+from app.crypto import batch_place, decrypt
 from app.delivery import settlement
-from app.delivery.batch_items import Claimed, Unreadable
+from app.delivery.batch_items import Claim, Unreadable
 from app.delivery.lane import Lane
 from app.domain import batch as packing
-from app.domain.erasure import carries, wanted
+from app.domain.erasure import carries_key, erasure_keys
 from app.domain.ids import LaneId, ParcelId
-from app.domain.pacing.token_bucket import Limit, Pace
+from app.domain.pacing.token_bucket import LanePace, RateLimit
 from app.store import batches, erasures
-from app.store.lanes import Held
+from app.store.lanes import LaneLease
 from tests.pipeline.amazon import Request
 from tests.pipeline.test_replaying import ask as replay
 from tests.pipeline.test_replaying import refuse
@@ -28,7 +28,7 @@ EMAIL = "person3@example.com"
 
 
 async def erase(world: World, **said: str) -> str:
-    id, _ = await erasure.ask(  # noqa: A001
+    id, _ = await erasure.request_erasure(  # noqa: A001
         world.resources.pool,
         world.resources.vault,
         said or {"email": EMAIL},
@@ -56,14 +56,14 @@ async def stored_bodies(world: World) -> list[bytes]:
     )
     bodies: list[bytes] = []
     for row in rows:
-        place = parcel_place(row["id"])
+        place = batch_place(row["id"])
         key = world.resources.vault.open(row["data_key"], place=place)
-        bodies += packing.unpack_content(unlock(key, row["content"], place=place)).values()
+        bodies += packing.unpack_content(decrypt(key, row["content"], place=place)).values()
     return bodies
 
 
 def persons(bodies: list[bytes]) -> list[bytes]:
-    return [body for body in bodies if carries(body, wanted({"email": EMAIL}).values)]
+    return [body for body in bodies if carries_key(body, erasure_keys({"email": EMAIL}).values)]
 
 
 def sent_ids(world: World) -> set[str]:
@@ -149,14 +149,14 @@ async def test_what_is_retried_alone_is_found_too(world: World) -> None:
 async def owned(world: World) -> Lane:
     """Return the one lane as its last owner knew it."""
     (row,) = await world.fetch("SELECT id, fence, region, advertiser_id FROM lanes")
-    held = Held(LaneId(row["id"]), row["fence"], row["region"], row["advertiser_id"], 0.0)
-    return Lane(held, float("inf"), Limit(1, 1), Pace())
+    held = LaneLease(LaneId(row["id"]), row["fence"], row["region"], row["advertiser_id"], 0.0)
+    return Lane(held, float("inf"), RateLimit(1, 1), LanePace())
 
 
-async def take_off(world: World, dst: str, claimed: Claimed) -> None:
+async def take_off(world: World, dst: str, claimed: Claim) -> None:
     async with world.resources.pool.acquire() as c, c.transaction():
-        writer = settlement.Writer(1)
-        await settlement.write_unsent(c, await owned(world), await world.number(dst), claimed, writer=writer)
+        writer = settlement.CountWriter(1)
+        await settlement.write_failed(c, await owned(world), await world.number(dst), claimed, writer=writer)
 
 
 async def test_what_was_erased_after_it_was_claimed_does_not_die_as_well(world: World) -> None:
@@ -169,7 +169,7 @@ async def test_what_was_erased_after_it_was_claimed_does_not_die_as_well(world: 
     await world.until(dst, erased=1)
     await world.stop_workers()
 
-    await take_off(world, dst, Claimed(None, (), (lost,)))
+    await take_off(world, dst, Claim(None, (), (lost,)))
 
     counts = await world.counts(dst)
     assert (counts["erased"], counts["dead"], counts["retrying"]) == (1, 0, 0)
@@ -192,7 +192,7 @@ async def test_a_parcel_that_was_rewritten_after_it_was_claimed_is_left_on_the_r
     await world.until(dst, erased=1, queued=1)
     await world.stop_workers()
 
-    for claimed in (Claimed(None, (seen,)), Claimed(None, (), (dead,))):
+    for claimed in (Claim(None, (seen,)), Claim(None, (), (dead,))):
         await take_off(world, dst, claimed)
         counts = await world.counts(dst)
         assert (counts["erased"], counts["queued"], counts["dead"], counts["expired"]) == (1, 1, 0, 0)
@@ -252,7 +252,7 @@ async def test_every_profile_and_the_digest_itself_find_the_person(world: World)
     world.work()
     await world.until(dst, delivered=3, erased=2)
     assert sent_ids(world) == {"ord-0", "ord-3", "ord-4"}
-    looked_for = wanted({"phone": "(555) 010-0199"}).values
+    looked_for = erasure_keys({"phone": "(555) 010-0199"}).values
     assert hashlib.sha256(b"15550100199").hexdigest() in looked_for
 
 
@@ -272,7 +272,7 @@ async def test_the_receipt_is_signed_and_names_nobody(world: World) -> None:
     id = await erase(world)  # noqa: A001
     world.work()
     found = await finished(world, id)
-    made = await erasure.receipt(world.resources.pool, world.resources.vault, found)
+    made = await erasure.read_receipt(world.resources.pool, world.resources.vault, found)
     assert made.body["requested_at"].endswith("Z")
     assert made.body["finished_at"].endswith("Z")
     key = Ed25519PublicKey.from_public_bytes(base64.b64decode(made.public_key))

@@ -13,7 +13,7 @@ import pytest_asyncio
 from app.api.response_schemas import SHAPES
 from app.domain.outcomes.settle import RetryPolicy
 from app.processes import api
-from app.processes.resources import opened
+from app.processes.resources import open_resources
 from tests.pipeline.amazon import FakeAmazon, Request
 from tests.pipeline.processes import ADMIN
 from tests.pipeline.test_delivering import once
@@ -82,7 +82,10 @@ async def service(database_url: str) -> AsyncIterator[Service]:
 @asynccontextmanager
 async def _service(url: str) -> AsyncIterator[Service]:
     settings = settings_of(url, bootstrap_admin_key=ADMIN)
-    async with opened(settings, role="test", pool_size=10) as resources, api.wired(resources) as application:
+    async with (
+        open_resources(settings, role="test", pool_size=10) as resources,
+        api.build_application(resources) as application,
+    ):
         world = World(resources, FakeAmazon(), application.state.wiring.intake, url)
         transport = httpx.ASGITransport(app=application)
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:

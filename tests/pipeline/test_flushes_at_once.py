@@ -13,7 +13,7 @@ from app.ingest.destination_cache import AgeLimits
 from app.ingest.flush_writer import CAUTIOUS_FLUSHES
 from app.ingest.group_commit import WORTH_IT
 from app.processes import api
-from app.processes.resources import opened
+from app.processes.resources import open_resources
 from app.store import partitions
 from app.store.partitions import FLUSH_LOCK
 from tests.chaos.amazon import StandIn, take
@@ -229,8 +229,8 @@ async def test_so_many_posts_as_are_worth_a_flush_do_not_wait_for_more(world: Wo
     """Where posts come together a flush waits for more of them, but not for ever more (ADR 0073)."""
     dst = await world.destination()
     patient = settings_of(world.url).model_copy(update={"flush_wait_ms": 600_000})
-    async with opened(patient, role="worker", pool_size=2) as resources:
-        intake, _ = api.receiving(resources, AgeLimits(), ConsentSettings())
+    async with open_resources(patient, role="worker", pool_size=2) as resources:
+        intake, _ = api.build_ingest(resources, AgeLimits(), ConsentSettings())
         running = asyncio.create_task(intake.run())
         road = World(resources, world.amazon, intake, world.url)
         async with asyncio.timeout(30):

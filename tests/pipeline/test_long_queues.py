@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from app.ingest.queue_age import Backlogs
+from app.ingest.queue_age import QueueAgeMonitor
 from tests.pipeline.world import World, event
 
 
@@ -17,7 +17,7 @@ async def test_only_a_queue_that_is_sent_and_has_waited_too_long_is_late(world: 
             await world.number(dst),
         )
     await world.fetch("UPDATE destinations SET paused = true WHERE id = $1", paused)
-    backlogs = Backlogs(
+    backlogs = QueueAgeMonitor(
         pool=world.resources.pool,
         max_age=timedelta(days=21),
         jitter=lambda: 0.0,

@@ -8,10 +8,10 @@ import pytest
 
 from app.delivery.lane import BELIEVED_S, LONGEST_BACK_OFF_S, Lane
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
-from app.domain.pacing.fair_queueing import Service
-from app.domain.pacing.token_bucket import Limit, Pace
-from app.domain.pacing.watermarks import Floors
-from app.store.lanes import Held, Queue
+from app.domain.pacing.fair_queueing import WorkKind
+from app.domain.pacing.token_bucket import LanePace, RateLimit
+from app.domain.pacing.watermarks import Watermarks
+from app.store.lanes import DestinationQueue, LaneLease
 from tests.pipeline.amazon import Request
 from tests.pipeline.world import World, event
 
@@ -19,15 +19,17 @@ NOW = 100.0
 
 
 def lane(*, gate: float = 0.0, from_start_at: float = 1e9) -> Lane:
-    held = Held(LaneId(1), 1, "NA", "1", 0.0)
-    return Lane(held, 1e9, Limit(10, 10), Pace(gate=gate), floors=Floors(from_start_at=from_start_at))
+    held = LaneLease(LaneId(1), 1, "NA", "1", 0.0)
+    return Lane(
+        held, 1e9, RateLimit(10, 10), LanePace(gate=gate), floors=Watermarks(from_start_at=from_start_at)
+    )
 
 
-def queue(number: int, due_in: Mapping[Service, float]) -> Queue:
-    return Queue(DestinationNumber(number), DestinationId(f"dst_{number}"), due_in)
+def queue(number: int, due_in: Mapping[WorkKind, float]) -> DestinationQueue:
+    return DestinationQueue(DestinationNumber(number), DestinationId(f"dst_{number}"), due_in)
 
 
-LIVE = queue(1, {Service.LIVE: -1.0})
+LIVE = queue(1, {WorkKind.LIVE: -1.0})
 
 
 def test_one_destination_with_live_events_alone_is_believed_for_half_a_second() -> None:
@@ -43,12 +45,12 @@ def test_one_destination_with_live_events_alone_is_believed_for_half_a_second() 
     [
         pytest.param([], id="nothing active"),
         pytest.param([LIVE, queue(2, {})], id="two destinations, one of which owes nothing"),
-        pytest.param([queue(1, {Service.LIVE: -1.0, Service.RETRY: 9.0})], id="a retry that is due later"),
-        pytest.param([queue(1, {Service.LIVE: -1.0, Service.REPLAY: -1.0})], id="a replay"),
-        pytest.param([queue(1, {Service.REPLAY_RETRY: -1.0})], id="a retry of a replay"),
+        pytest.param([queue(1, {WorkKind.LIVE: -1.0, WorkKind.RETRY: 9.0})], id="a retry that is due later"),
+        pytest.param([queue(1, {WorkKind.LIVE: -1.0, WorkKind.REPLAY: -1.0})], id="a replay"),
+        pytest.param([queue(1, {WorkKind.REPLAY_RETRY: -1.0})], id="a retry of a replay"),
     ],
 )
-def test_what_may_have_another_turn_is_looked_at_each_time(queues: Sequence[Queue]) -> None:
+def test_what_may_have_another_turn_is_looked_at_each_time(queues: Sequence[DestinationQueue]) -> None:
     """A belief from before does not outlive such a look."""
     one = lane()
     one.looked([LIVE], NOW)

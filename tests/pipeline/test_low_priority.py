@@ -2,11 +2,11 @@
 
 from app.domain.event import read_events
 from app.ingest.group_commit import NotStored
-from app.ingest.intake import Result
+from app.ingest.intake import EventResult
 from tests.pipeline.world import World, event
 
 
-async def post_low(world: World, dst: str, *numbers: int) -> list[Result]:
+async def post_low(world: World, dst: str, *numbers: int) -> list[EventResult]:
     read = read_events([event(n) for n in numbers], default_destination=dst, default_mapping=None)
     assert isinstance(read, list)
     results = await world.intake.receive(read, allowed=None, low=True)

@@ -14,7 +14,7 @@ from app.api.health import API, WORKER, Readiness
 from app.domain.database_refusals import FIRST_HOLD_S, LASTING_S, LONGEST_HOLD_S, NONE
 from app.ingest.group_commit import NotStored
 from app.store.clock import DatabaseClock
-from app.store.database_results import Outcomes
+from app.store.database_results import DatabaseResults
 from tests.pipeline.world import World, event, eventually
 
 
@@ -32,7 +32,7 @@ class Watched:
 
     world: World
     clock: Clock
-    outcomes: Outcomes
+    outcomes: DatabaseResults
     readiness: Readiness
 
     async def reasons(self) -> set[str]:
@@ -50,7 +50,7 @@ class Watched:
 @asynccontextmanager
 async def watched(world: World, role: object = API) -> AsyncIterator[Watched]:
     clock = Clock()
-    outcomes = Outcomes(clock)
+    outcomes = DatabaseResults(clock)
     world.intake._flusher._outcomes = outcomes
     readiness = Readiness(
         world.resources.engine,

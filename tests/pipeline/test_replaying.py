@@ -6,11 +6,11 @@ from typing import Any
 
 import httpx
 
-from app.admin.replay import Replayed, replay
+from app.admin.replay import ReplayResult, replay
 from app.domain.ids import LaneId
 from app.processes import api
-from app.processes.resources import opened
-from app.store.replays import Filter, lane_of
+from app.processes.resources import open_resources
+from app.store.replays import ReplayFilter, lane_of
 from tests.pipeline.amazon import FakeAmazon, Request
 from tests.pipeline.processes import ADMIN
 from tests.pipeline.world import World, event, eventually, settings_of
@@ -18,11 +18,13 @@ from tests.pipeline.world import World, event, eventually, settings_of
 MAX_AGE = timedelta(days=21)
 
 
-async def ask(world: World, dst: str, *, dry_run: bool = False, most: int = 50_000, **of: Any) -> Replayed:
+async def ask(
+    world: World, dst: str, *, dry_run: bool = False, most: int = 50_000, **of: Any
+) -> ReplayResult:
     number = await world.number(dst)
     async with world.resources.pool.acquire() as c, c.transaction():
         lane: LaneId = await lane_of(c, number)
-        wanted = Filter(**{"status": "dead", **of})
+        wanted = ReplayFilter(**{"status": "dead", **of})
         return await replay(
             c, number, lane, wanted, max_age=MAX_AGE, writer=1, by="key_test", dry_run=dry_run, most=most
         )
@@ -168,7 +170,10 @@ async def _seen(value: bool) -> bool:
 async def test_one_call_replays_all_that_match_however_many(database_url: str) -> None:
     """More than one transaction takes; a dry run counts the same."""
     settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
-    async with opened(settings, role="test", pool_size=4) as resources, api.wired(resources) as application:
+    async with (
+        open_resources(settings, role="test", pool_size=4) as resources,
+        api.build_application(resources) as application,
+    ):
         world = World(resources, FakeAmazon(), application.state.wiring.intake, database_url)
         dst = await world.destination()
         events = 250 * 500

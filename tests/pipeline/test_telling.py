@@ -17,8 +17,8 @@ import pytest
 import pytest_asyncio
 
 from app.admin import erasure
-from app.callback_client import JourneyEngine
-from app.domain.callback import NotTaken, Taken
+from app.callback_client import CallbackClient
+from app.domain.callback import Acknowledged, NotAcknowledged
 from app.store import callbacks
 from tests.pipeline.amazon import Request
 from tests.pipeline.damaging import HARMLESS, UNREADABLE
@@ -92,11 +92,11 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 async def tell(world: World, dst: str) -> None:
     async with world.resources.pool.acquire() as c:
-        await callbacks.tell_from_now_on(c, await world.number(dst), by="test")
+        await callbacks.enable(c, await world.number(dst), by="test")
 
 
-def engine_of(receiver: Receiver) -> JourneyEngine:
-    return JourneyEngine(receiver.url, SECRETS, now=lambda: datetime.now(UTC))
+def engine_of(receiver: Receiver) -> CallbackClient:
+    return CallbackClient(receiver.url, SECRETS, now=lambda: datetime.now(UTC))
 
 
 async def told(receiver: Receiver, number: int) -> list[dict[str, Any]]:
@@ -258,7 +258,7 @@ async def test_an_erased_event_is_told_as_erased_and_its_neighbours_as_delivered
     dst = await world.destination()
     await tell(world, dst)
     await world.post(dst, *(event(n) for n in range(5)))
-    await erasure.ask(
+    await erasure.request_erasure(
         world.resources.pool,
         world.resources.vault,
         {"email": "person3@example.com"},
@@ -294,11 +294,11 @@ async def test_a_notice_that_commits_late_is_not_passed_by(world: World, receive
     held = await world.resources.connect()
     transaction = held.transaction()
     await transaction.start()
-    final = callbacks.Final(1, datetime.now(UTC).date(), (0,), 1, "erased")
+    final = callbacks.FinalBatch(1, datetime.now(UTC).date(), (0,), 1, "erased")
     rows = await held.fetch(
         "SELECT parcel, day FROM parcel_states WHERE destination = $1", await world.number(first)
     )
-    final = callbacks.Final(rows[0]["parcel"], rows[0]["day"], (0,), 1, "erased")
+    final = callbacks.FinalBatch(rows[0]["parcel"], rows[0]["day"], (0,), 1, "erased")
     await callbacks.note(held, await world.number(first), [final])
     world.work(journey=engine_of(receiver))
     await told(receiver, 2)
@@ -311,11 +311,11 @@ async def test_a_notice_that_commits_late_is_not_passed_by(world: World, receive
 class DyingJourney:
     """Takes the notice, and dies before anybody learns of it, as a worker does that is killed."""
 
-    def __init__(self, receiver: JourneyEngine, deaths: int) -> None:
+    def __init__(self, receiver: CallbackClient, deaths: int) -> None:
         self._receiver = receiver
         self._deaths = deaths
 
-    async def tell(self, id: str, body: bytes) -> Taken | NotTaken:  # noqa: A002
+    async def tell(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
         answer = await self._receiver.tell(id, body)
         self._deaths -= 1
         if self._deaths >= 0:

@@ -11,10 +11,10 @@ from typing import Any
 
 import asyncpg
 
-from app.admin.delivery_control import Holding
+from app.admin.delivery_control import StoreDeliveryControl
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
-from app.delivery.callbacks import Journey
+from app.delivery.callbacks import CallbackReceiver
 from app.delivery.dispatcher import Dispatcher
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import State
@@ -22,13 +22,13 @@ from app.domain.event import read_events
 from app.domain.ids import DestinationNumber
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.outcomes.settle import RetryPolicy
-from app.domain.outcomes.status import Totals, tally
+from app.domain.outcomes.status import CountTotals, tally
 from app.domain.pacing.lane_limits import TIMES, Times
 from app.ingest.destination_cache import AgeLimits
 from app.ingest.group_commit import NotStored
-from app.ingest.intake import Intake, Result
+from app.ingest.intake import EventResult, Intake
 from app.processes import api, worker
-from app.processes.resources import Resources, opened
+from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store import event_history
 from app.store.token_leases import access_place, refresh_place
@@ -145,18 +145,18 @@ class World:
         await c.execute("UPDATE mappings SET published_version = $2 WHERE id = $1", map_id, version)
         await c.execute("UPDATE destinations SET version = version + 1 WHERE id = $1", dst)
 
-    async def post(self, destination: str, *events: dict[str, Any]) -> list[Result]:
+    async def post(self, destination: str, *events: dict[str, Any]) -> list[EventResult]:
         """Post these events as one batch; fails the test when they could not be stored."""
         results = await self.try_post(destination, *events)
         assert not isinstance(results, NotStored), results
         return results
 
-    async def try_post(self, destination: str, *events: dict[str, Any]) -> list[Result] | NotStored:
+    async def try_post(self, destination: str, *events: dict[str, Any]) -> list[EventResult] | NotStored:
         read = read_events(list(events), default_destination=destination, default_mapping=None)
         assert isinstance(read, list), read
         return await self.intake.receive(read, allowed=None)
 
-    async def rehearse(self, destination: str, *events: dict[str, Any]) -> list[Result]:
+    async def rehearse(self, destination: str, *events: dict[str, Any]) -> list[EventResult]:
         """Post these events as a dry run."""
         read = read_events(list(events), default_destination=destination, default_mapping=None)
         assert isinstance(read, list), read
@@ -168,7 +168,7 @@ class World:
         self,
         *,
         listens: bool = True,
-        journey: Journey | None = None,
+        journey: CallbackReceiver | None = None,
         times: Times = TIMES,
         policy: RetryPolicy | None = None,
         endpoint: EndpointPolicy = ENDPOINT_POLICY,
@@ -176,7 +176,9 @@ class World:
         """Start a worker; with a `policy` of its own it waits less between tries."""
         client = EventsClient("client", "http://amazon.test", self.amazon.client())
         sign_in = SignIn("client", Secret(), "http://x/cb", "http://amazon.test", self.amazon.client())
-        dispatcher = worker.wired(self.resources, client, sign_in, journey, times=times, endpoint=endpoint)
+        dispatcher = worker.build_dispatcher(
+            self.resources, client, sign_in, journey, times=times, endpoint=endpoint
+        )
         dispatcher._listens = listens  # the one thing of it that no setting turns off
         if policy is not None:
             dispatcher._delivery._policy = policy
@@ -193,9 +195,9 @@ class World:
         async with self.resources.pool.acquire() as c:
             row = await event_history.destination(c, destination)
             assert row is not None
-            figures = await event_history.figures(c, row.number)
+            figures = await event_history.destination_figures(c, row.number)
         assert figures is not None
-        totals: Totals = figures.totals
+        totals: CountTotals = figures.totals
         counts = tally(totals, State(figures.state))
         statuses = {k: v for k, v in counts.items() if k not in ("accepted", "duplicates", "rejected")}
         assert counts["accepted"] == sum(statuses.values())
@@ -220,9 +222,9 @@ class World:
             (await self.fetch("SELECT number FROM destinations WHERE id = $1", destination))[0][0]
         )
 
-    def holding(self, *, tells: bool = False) -> Holding:
+    def holding(self, *, tells: bool = False) -> StoreDeliveryControl:
         clock = asyncio.get_running_loop().time
-        return Holding(pool=self.resources.pool, writer=1, monotonic=clock, tells=tells)
+        return StoreDeliveryControl(pool=self.resources.pool, writer=1, monotonic=clock, tells=tells)
 
 
 def event(number: int, **more: Any) -> dict[str, Any]:
@@ -257,8 +259,8 @@ async def eventually(ask: Callable[[], Awaitable[Any]], *, seconds: float = 20, 
 @asynccontextmanager
 async def make_world(url: str, amazon: FakeAmazon | None = None) -> AsyncIterator[World]:
     """Open a road on a database; its workers are started by the test."""
-    async with opened(settings_of(url), role="worker", pool_size=10) as resources:
-        intake, announcer = api.receiving(resources, AgeLimits(), ConsentSettings())
+    async with open_resources(settings_of(url), role="worker", pool_size=10) as resources:
+        intake, announcer = api.build_ingest(resources, AgeLimits(), ConsentSettings())
         tasks = [asyncio.create_task(intake.run()), asyncio.create_task(announcer.run())]
         world = World(resources, amazon or FakeAmazon(), intake, url)
         try:

@@ -12,7 +12,7 @@ from app.domain.destination import Region
 from app.domain.event import Event, read_events
 from app.domain.identity import Profile
 from app.domain.mapping.document import Mapping, compile_mapping
-from app.domain.outcomes.outcome import Accepted, Answered
+from app.domain.outcomes.outcome import ItemAccepted, PerItemReply
 from bench import reference
 from bench.answerer import Answerer
 from bench.events import MAPPING, bodies
@@ -70,7 +70,7 @@ def test_the_stand_in_counts_every_event_and_the_product_believes_its_answer() -
     """Each event by its number, once; every outcome an acceptance."""
     answerer, made = Answerer(1), conversions(7)
     reply = ask(answerer, "/na/adsApi/v1/create/events", request_body([one.body for one in made]))
-    assert read_reply(207, {}, reply, sent=7) == Answered((Accepted(),) * 7)
+    assert read_reply(207, {}, reply, sent=7) == PerItemReply((ItemAccepted(),) * 7)
     assert ask(answerer, "/_count") == b"7"
     ((_, numbers),) = json.loads(ask(answerer, "/_log"))
     assert numbers == list(range(7))

@@ -9,8 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.commands.audit import followed
-from app.delivery.maintenance import Retention, Sweeper
-from app.domain.audit_chain import Broken, Head
+from app.delivery.maintenance import Maintenance, Retention
+from app.domain.audit_chain import ChainBroken, ChainHead
 from app.store import audit
 from app.telemetry import Telemetry
 
@@ -24,7 +24,7 @@ async def acts(engine: AsyncEngine, number: int = ACTS) -> None:
             await audit.record(
                 connection,
                 actor="key_1",
-                act=audit.Act.DESTINATION_CHANGED,
+                act=audit.AuditAction.DESTINATION_CHANGED,
                 subject=f"dst_{place}",
                 destination=None if place % 2 else f"dst_{place}",
                 before={"name": 'a "quoted" ü\n', "rate": 1.5},
@@ -42,7 +42,7 @@ async def test_what_was_written_holds(engine: AsyncEngine) -> None:
     """Recomputed outside the database, to the same head."""
     await acts(engine)
     told, _ = await followed(engine)
-    assert isinstance(told, Head)
+    assert isinstance(told, ChainHead)
     assert told.rows == ACTS
 
 
@@ -53,7 +53,7 @@ async def test_the_head_is_logged_daily(
     elapsed = 0.0
     caplog.set_level(logging.INFO)
     async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1, max_size=1) as pool:
-        sweeper = Sweeper(
+        sweeper = Maintenance(
             pool=pool,
             retention=Retention(),
             writer=1,
@@ -68,14 +68,14 @@ async def test_the_head_is_logged_daily(
         elapsed += 24 * 3600
         await sweeper.sweep()
     told, _ = await followed(engine)
-    assert isinstance(told, Head)
+    assert isinstance(told, ChainHead)
     facts = [vars(one)["facts"] for one in caplog.records if one.message == "audit.head"]
     assert facts == [{"rows": 3, "hash": told.hash.hex()}] * 2
 
 
 async def test_an_empty_audit_holds(engine: AsyncEngine) -> None:
     """There is nothing to break."""
-    assert await followed(engine) == (Head(0, bytes(32)), True)
+    assert await followed(engine) == (ChainHead(0, bytes(32)), True)
 
 
 async def test_fifty_at_once_make_one_chain(engine: AsyncEngine) -> None:
@@ -93,7 +93,7 @@ async def test_fifty_at_once_make_one_chain(engine: AsyncEngine) -> None:
 
     await asyncio.gather(*(one(number) for number in range(50)))
     told, _ = await followed(engine)
-    assert isinstance(told, Head)
+    assert isinstance(told, ChainHead)
     assert told.rows == 40 * 3
 
 
@@ -131,7 +131,7 @@ async def test_a_tampered_row_is_named(engine: AsyncEngine, tamper: str, row: in
     await acts(engine)
     await execute(engine, *tamper.split(";"))
     told, _ = await followed(engine)
-    assert isinstance(told, Broken)
+    assert isinstance(told, ChainBroken)
     assert told.id == row
     assert word in told.sentence
 
@@ -140,8 +140,8 @@ async def test_a_chain_that_was_cut_off_is_found_by_an_earlier_head(engine: Asyn
     """What no chain can show by itself."""
     await acts(engine)
     head, _ = await followed(engine)
-    assert isinstance(head, Head)
+    assert isinstance(head, ChainHead)
     await execute(engine, "DELETE FROM audit WHERE id > 10")
     told, known = await followed(engine, head.hash.hex())
-    assert isinstance(told, Head)
+    assert isinstance(told, ChainHead)
     assert not known

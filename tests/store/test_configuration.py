@@ -13,14 +13,16 @@ from app.domain.destination import Region, State
 from app.domain.ids import AdvertiserId, DestinationId, KeyId, MappingId
 from app.store import audit, destinations, event_names, keys, mappings, oauth_states, sign_ins
 from app.store.availability import is_unavailable
-from app.store.destinations import Destination, Draft, Rate
+from app.store.destinations import ConfiguredRate, Destination, DestinationDraft
 
-DRAFT = Draft("Acme", AdvertiserId("58"), Region.NA, "USD", "amazon", None, Rate())
+DRAFT = DestinationDraft("Acme", AdvertiserId("58"), Region.NA, "USD", "amazon", None, ConfiguredRate())
 FIRST = DestinationId("dst_aaaaaaaaaaaaaaaaaaaa")
 MAPPING = MappingId("map_aaaaaaaaaaaaaaaaaaaa")
 
 
-async def make(engine: AsyncEngine, destination: DestinationId = FIRST, draft: Draft = DRAFT) -> Destination:
+async def make(
+    engine: AsyncEngine, destination: DestinationId = FIRST, draft: DestinationDraft = DRAFT
+) -> Destination:
     async with engine.begin() as connection:
         return await destinations.create(connection, destination, draft)
 
@@ -132,11 +134,11 @@ async def test_a_state_is_spent_once(engine: AsyncEngine) -> None:
 
     async def use() -> object:
         async with engine.begin() as connection:
-            return await oauth_states.use(connection, b"h")
+            return await oauth_states.spend(connection, b"h")
 
     found = await asyncio.gather(*(use() for _ in range(20)))
     assert [pending for pending in found if pending is not None] == [
-        oauth_states.Pending(FIRST, KeyId("key_x"), b"v")
+        oauth_states.PendingSignIn(FIRST, KeyId("key_x"), b"v")
     ]
 
 
@@ -176,7 +178,7 @@ async def test_the_generation_of_a_sign_in_grows_across_a_disconnect(engine: Asy
                 # As if the first sign-in had been a day ago, with a refresh every hour since.
                 await connection.execute(text("UPDATE sign_ins SET generation = generation - 86400 + 24"))
                 seen[-1] = (await connection.execute(text("SELECT generation FROM sign_ins"))).scalar_one()
-                await sign_ins.forget(connection, FIRST)
+                await sign_ins.delete(connection, FIRST)
     assert seen[2] > seen[1]
 
 

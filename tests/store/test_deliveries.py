@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from app.domain.ids import AttemptId, DestinationNumber, LaneId, ParcelId
 from app.store import deliveries
-from app.store.attempts import Started
+from app.store.attempts import StartedAttempt
 
 PARCELS = [ParcelId(1), ParcelId(2)]
 
@@ -43,7 +43,7 @@ def today() -> date:
 async def settle(c: asyncpg.Connection, *, fence: int = 7) -> bool:
     return await deliveries.settle(
         c,
-        Started(AttemptId(5), today()),
+        StartedAttempt(AttemptId(5), today()),
         lane=LaneId(1),
         fence=fence,
         destination=DestinationNumber(1),

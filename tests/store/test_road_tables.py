@@ -23,8 +23,8 @@ async def c(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-def entry(key: int, *, content: int = 0, parcel: int = 1, place: int = 0) -> ledger.Entry:
-    return ledger.Entry(key.to_bytes(16), content.to_bytes(16), ParcelId(parcel), place)
+def entry(key: int, *, content: int = 0, parcel: int = 1, place: int = 0) -> ledger.LedgerEntry:
+    return ledger.LedgerEntry(key.to_bytes(16), content.to_bytes(16), ParcelId(parcel), place)
 
 
 def parcel(number: int, *, event_at: datetime = NOW, events: int = 2) -> batches.NewParcel:
@@ -53,7 +53,7 @@ async def test_a_key_is_won_once_over_three_generations(c: asyncpg.Connection) -
         await age_ledger(c)
         assert await partitions.rotate_ledger(c) == generation
         held = await ledger.claim(c, generation, [entry(7, content=2, parcel=2)])
-        assert held == {key: ledger.Found((1).to_bytes(16), ParcelId(1), 0)}
+        assert held == {key: ledger.LedgerRow((1).to_bytes(16), ParcelId(1), 0)}
         assert (await ledger.find(c, generation, [key])).keys() == {key}
     await age_ledger(c)
     assert await partitions.rotate_ledger(c) == 4
@@ -90,7 +90,7 @@ async def test_rotation_waits_for_flushes_and_flushes_for_rotation(
         rotating = asyncio.create_task(rotate())
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(rotating), 0.3)
-        assert (await flush_transaction.terms(c, [])).generation == 1
+        assert (await flush_transaction.preconditions(c, [])).generation == 1
     assert await asyncio.wait_for(rotating, 5) == 2
     await other.close()
 
@@ -102,12 +102,12 @@ async def test_partitions_are_made_ahead_and_counted(c: asyncpg.Connection) -> N
         "FROM ledger_generations"
     )  # the suite's template may be of before midnight
     assert await partitions.days_ahead(c) == 7 - age
-    await partitions.make_ahead(c)
+    await partitions.create_ahead(c)
     assert await partitions.days_ahead(c) == 7
     later = datetime.now(UTC).date() + timedelta(days=2)
     await c.execute(f"DROP TABLE attempts_p{later:%Y%m%d}")
     assert await partitions.days_ahead(c) == 1
-    await partitions.make_ahead(c)
+    await partitions.create_ahead(c)
     assert await partitions.days_ahead(c) == 7
 
 
@@ -119,11 +119,11 @@ async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncp
             f"CREATE TABLE {table}_p{day:%Y%m%d} PARTITION OF {table} "
             f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
         )
-    await c.execute(partitions.make_states(day))
+    await c.execute(partitions.create_states(day))
     await batches.append(c, [parcel(1)])
     await c.execute("UPDATE parcels SET day = $1", day)
     await c.execute("UPDATE parcel_states SET day = $1", day)
-    assert (await partitions.drop_passed(c, keep_days=30)).days == ()
+    assert (await partitions.drop_old(c, keep_days=30)).days == ()
     await c.execute("UPDATE parcel_states SET fate = 'sent', settled_at = now()")
     await event_attempts.note_mapped_duplicates(c, [((n).to_bytes(16), ParcelId(1), 0) for n in (1, 2)])
     await c.execute("UPDATE mapped_duplicates SET day = $1 WHERE key = $2", day, (1).to_bytes(16))
@@ -134,7 +134,7 @@ async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncp
             f"rpl_{n:020d}",
             timedelta(days=days_ago),
         )
-    assert (await partitions.drop_passed(c, keep_days=30)).days == (day,)
+    assert (await partitions.drop_old(c, keep_days=30)).days == (day,)
     for table, left in (("parcels", 0), ("mapped_duplicates", 1), ("replays", 1)):
         assert await c.fetchval(f"SELECT count(*) FROM {table}") == left, table
 
@@ -163,7 +163,7 @@ async def test_a_million_states_are_dropped_without_being_deleted(c: asyncpg.Con
     """Ten days of lone parcels go with their partition: next to nothing is written ahead for it."""
 
     async def written() -> int:
-        await partitions.make_ahead(c)
+        await partitions.create_ahead(c)
         await c.execute(
             "INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, "
             "fate, settled_at) "
@@ -171,7 +171,7 @@ async def test_a_million_states_are_dropped_without_being_deleted(c: asyncpg.Con
             datetime.now(UTC).date(),
         )
         before = await c.fetchval("SELECT pg_current_wal_insert_lsn()")
-        await partitions.drop_passed(c, keep_days=-30)
+        await partitions.drop_old(c, keep_days=-30)
         assert await c.fetchval("SELECT count(*) FROM parcel_states") == 0
         return int(await c.fetchval("SELECT pg_current_wal_insert_lsn() - $1::pg_lsn", before))
 
@@ -185,10 +185,10 @@ async def test_a_million_states_are_dropped_without_being_deleted(c: asyncpg.Con
 async def test_states_stay_until_the_last_of_their_ten_days_is_gone(c: asyncpg.Connection) -> None:
     """A day of it in which something is open keeps the partition."""
     await batches.append(c, [parcel(1)])
-    assert (await partitions.drop_passed(c, keep_days=-30)).days != ()
+    assert (await partitions.drop_old(c, keep_days=-30)).days != ()
     assert await c.fetchval("SELECT count(*) FROM parcel_states") == 1
     await c.execute("UPDATE parcel_states SET fate = 'sent', settled_at = now()")
-    await partitions.drop_passed(c, keep_days=-30)
+    await partitions.drop_old(c, keep_days=-30)
     assert await c.fetchval("SELECT count(*) FROM parcel_states") == 0
 
 
@@ -276,8 +276,8 @@ async def test_settling_what_is_settled_is_a_defect_and_says_so(c: asyncpg.Conne
 async def test_counts_of_many_writers_add_up(c: asyncpg.Connection, database_url: str) -> None:
     """Two connections that move the same rows in opposite order neither wait in a circle nor lose one."""
     other = await asyncpg.connect(database_url.replace("+asyncpg", ""))
-    there = {DestinationNumber(n): counts.Taken(accepted=1) for n in (1, 2, 3)}
-    back = {DestinationNumber(n): counts.Delta(accepted=1, retrying=-1) for n in (3, 2, 1)}
+    there = {DestinationNumber(n): counts.IngestCounts(accepted=1) for n in (1, 2, 3)}
+    back = {DestinationNumber(n): counts.CountDelta(accepted=1, retrying=-1) for n in (3, 2, 1)}
     await asyncio.gather(_add(c, there), _add(other, back))
     rows = await c.fetch("SELECT sum(accepted) AS a, sum(retrying) AS r FROM counts GROUP BY destination")
     assert [(row["a"], row["r"]) for row in rows] == [(20, -10)] * 3
@@ -316,7 +316,7 @@ async def test_a_flush_that_fails_leaves_no_transaction_behind(c: asyncpg.Connec
     assert not c.is_in_transaction()
     async with flush_transaction.transaction(c):
         assert c.is_in_transaction()
-        assert (await flush_transaction.terms(c, [])).generation == 1
+        assert (await flush_transaction.preconditions(c, [])).generation == 1
     held = await c.fetchval(
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
     )

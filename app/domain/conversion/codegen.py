@@ -25,7 +25,7 @@ def _compiled(source: str, name: str) -> CodeType:
     return compile(source, f"<{name}>", "exec")
 
 
-class Code:
+class FunctionBuilder:
     """The function being written. It returns None wherever it meets what it was not written for."""
 
     def __init__(self, name: str, *parameters: str) -> None:

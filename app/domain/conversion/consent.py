@@ -49,7 +49,7 @@ class ConsentSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Blocked:
+class ConsentBlocked:
     """The event must not leave: a reason word, the source that decided, and a sentence about it.
 
     Where no source decided, the sentence stands by itself.
@@ -114,9 +114,9 @@ def is_required(region: Region, country: str) -> bool:
     return region is Region.EU or country in CONSENT_COUNTRIES
 
 
-def judge(
+def evaluate_consent(
     rule: ConsentRule, event: dict[str, Any], *, required: bool, settings: ConsentSettings
-) -> Signal | Blocked:
+) -> Signal | ConsentBlocked:
     """Give the consent signal of an event, or say why the event must stay."""
     match rule.mode:
         case Mode.GRANTED:
@@ -128,22 +128,24 @@ def judge(
         case Mode.NONE:
             if required:
                 why = "Region or country requires consent, and the mapping's consent mode is none."
-                return Blocked("consent_missing", None, "consent", why)
+                return ConsentBlocked("consent_missing", None, "consent", why)
             return {}
 
 
-def _amazon(rule: ConsentRule, event: dict[str, Any], *, required: bool) -> Signal | Blocked:
+def _amazon(rule: ConsentRule, event: dict[str, Any], *, required: bool) -> Signal | ConsentBlocked:
     user_data = _status(rule.user_data, event)
     ad_storage = _status(rule.ad_storage, event)
     if user_data is _UNREADABLE:
-        return Blocked("consent_invalid", rule.user_data, "consent.user_data", "is no consent word")
+        return ConsentBlocked("consent_invalid", rule.user_data, "consent.user_data", "is no consent word")
     if user_data == "DENIED":
-        return Blocked("consent_denied", rule.user_data, "consent.user_data", "denies the use of user data")
+        return ConsentBlocked(
+            "consent_denied", rule.user_data, "consent.user_data", "denies the use of user data"
+        )
     if ad_storage is _UNREADABLE:
-        return Blocked("consent_invalid", rule.ad_storage, "consent.ad_storage", "is no consent word")
+        return ConsentBlocked("consent_invalid", rule.ad_storage, "consent.ad_storage", "is no consent word")
     if user_data is None:
         if required:
-            return Blocked("consent_missing", rule.user_data, "consent.user_data", "is absent")
+            return ConsentBlocked("consent_missing", rule.user_data, "consent.user_data", "is absent")
         return {}  # ad storage alone says nothing: Amazon's pair requires user data
     pair = {"amznUserData": user_data}
     if ad_storage is not None:
@@ -163,21 +165,23 @@ def _status(source: Source | None, event: dict[str, Any]) -> str | None:
 
 def _string(
     rule: ConsentRule, event: dict[str, Any], *, required: bool, settings: ConsentSettings
-) -> Signal | Blocked:
+) -> Signal | ConsentBlocked:
     source = rule.string
     value = source.read(event) if source else None
     if value is None:
-        return Blocked("consent_missing", source, "consent.string", "is absent") if required else {}
+        return ConsentBlocked("consent_missing", source, "consent.string", "is absent") if required else {}
     text = value.strip() if type(value) is str else None
     if rule.mode is Mode.GPP:
         if text is None or len(text) > MAX_GPP_LENGTH or not GPP.fullmatch(text):
-            return Blocked("consent_invalid", source, "consent.string", "is no GPP string")
+            return ConsentBlocked("consent_invalid", source, "consent.string", "is no GPP string")
         return {"gpp": text}
     given = None
     if text is not None:
         given = tcf.consents(text, vendor=settings.tcf_vendor, purposes=settings.tcf_purposes)
     if given is None:
-        return Blocked("consent_invalid", source, "consent.string", "is no TCF string of version 2")
+        return ConsentBlocked("consent_invalid", source, "consent.string", "is no TCF string of version 2")
     if not given:
-        return Blocked("consent_denied", source, "consent.string", "gives Amazon no consent for the purposes")
+        return ConsentBlocked(
+            "consent_denied", source, "consent.string", "gives Amazon no consent for the purposes"
+        )
     return {"tcf": text}

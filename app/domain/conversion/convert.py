@@ -15,14 +15,14 @@ import msgspec
 from app.domain.conversion import consent
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
-from app.domain.conversion.failures import Failed
-from app.domain.conversion.field_reader import Reading, Trace, Warned
+from app.domain.conversion.failures import SourceFailed
+from app.domain.conversion.field_reader import EventWarning, FieldReader, StepTrace
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection, amazon_event_id
 from app.domain.identity import Profile
 from app.domain.mapping.document import Mapping
 
-__all__ = ["Conversion", "Rules", "Trace", "Warned", "convert"]
+__all__ = ["Conversion", "EventWarning", "Rules", "StepTrace", "convert"]
 
 INGESTION: Final = "SERVER_TO_SERVER"
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
@@ -59,7 +59,7 @@ class Conversion(msgspec.Struct, frozen=True):
     event_at: datetime
     body: bytes
     match_keys: tuple[str, ...] = ()  # wire types carried, in order
-    warnings: tuple[Warned, ...] = ()
+    warnings: tuple[EventWarning, ...] = ()
     consent: str | None = None  # what is kept of the event's own consent, never the string itself
 
     def __repr__(self) -> str:
@@ -73,14 +73,14 @@ def convert(
     rules: Rules,
     *,
     now: datetime,
-    trace: Trace | None = None,
+    trace: StepTrace | None = None,
 ) -> Conversion | Rejection:
     """Turn an event into the Amazon event that will be sent, or say why it is not taken.
 
     `event_id` is the caller's or the derived one. What stops an event first is reported: type and name,
     source, country and consent; then, for those who may leave at all, the time, the match keys and the rest.
     """
-    reading = Reading(event.content, event_id, trace)
+    reading = FieldReader(event.content, event_id, trace)
 
     event_type = reading.choice("event_type", mapping.event_type, EVENT_TYPES)
     if isinstance(event_type, Rejection):
@@ -158,22 +158,24 @@ def _name_conflict(event_type: str, pinned: str, name: str, event_id: str) -> Re
 
 
 def _consent(
-    reading: Reading, event: Event, mapping: Mapping, rules: Rules, country: str
+    reading: FieldReader, event: Event, mapping: Mapping, rules: Rules, country: str
 ) -> consent.Signal | Rejection:
     required = consent.is_required(rules.region, country)
-    signal = consent.judge(mapping.consent, event.content, required=required, settings=rules.consent_settings)
-    if isinstance(signal, consent.Blocked):
-        refused = reading.refuse(Failed(signal.reason, signal.sentence), signal.name, signal.source)
+    signal = consent.evaluate_consent(
+        mapping.consent, event.content, required=required, settings=rules.consent_settings
+    )
+    if isinstance(signal, consent.ConsentBlocked):
+        refused = reading.refuse(SourceFailed(signal.reason, signal.sentence), signal.name, signal.source)
         return replace(refused, basis=mapping.consent.mode.value)
     reading.note_consent(mapping.consent, signal)
     return signal
 
 
-def _warn_of_purchase_fields(reading: Reading, read: dict[str, Any], mapping: Mapping) -> None:
+def _warn_of_purchase_fields(reading: FieldReader, read: dict[str, Any], mapping: Mapping) -> None:
     """Currency and units go out with purchases only (P11)."""
     for name, warning in (("currency", "currency_ignored"), ("units_sold", "units_ignored")):
         if name in read:
-            reading.warnings.append(Warned(warning, mapping.fields[name].path))
+            reading.warnings.append(EventWarning(warning, mapping.fields[name].path))
 
 
 def _add_rest(

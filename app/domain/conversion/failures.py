@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class SourceFailed:
     """A source found something it cannot use. `reason` is a word of `DOOR_REASONS`; no value is kept.
 
     `sentence` completes "The value at <path> …" and names types and steps only.
@@ -14,9 +14,9 @@ class Failed:
     sentence: str
 
 
-def wrong_type(sentence: str) -> Failed:
+def wrong_type(sentence: str) -> SourceFailed:
     """Say that the value has another JSON type than the one that is read here."""
-    return Failed("wrong_type", sentence)
+    return SourceFailed("wrong_type", sentence)
 
 
 def json_type(value: object) -> str:

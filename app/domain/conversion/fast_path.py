@@ -18,13 +18,13 @@ from typing import Any, Final
 import msgspec
 
 from app.domain.conversion import consent, values
-from app.domain.conversion.codegen import Code
+from app.domain.conversion.codegen import FunctionBuilder
 from app.domain.conversion.consent import Mode
 from app.domain.conversion.convert import INGESTION, Conversion, Rules
 from app.domain.conversion.countries import COUNTRIES
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
-from app.domain.conversion.failures import Failed
-from app.domain.conversion.field_reader import Warned
+from app.domain.conversion.failures import SourceFailed
+from app.domain.conversion.field_reader import EventWarning
 from app.domain.conversion.timestamps import EARLY_LIMIT, read_time
 from app.domain.event import Event, amazon_event_id
 from app.domain.identity import Profile
@@ -42,7 +42,7 @@ _PLAIN_FIELDS: Final = frozenset({"value"})
 _PURCHASE_FIELDS: Final = frozenset({"value", "currency", "units_sold"})
 
 
-def compile_straight(mapping: Mapping, rules: Rules) -> Straight | None:
+def compile_fast_path(mapping: Mapping, rules: Rules) -> Straight | None:
     """Compile the straight way for a mapping of a destination, or return None where it has none.
 
     It has one when type, source and consent are the same for all events, the name is the pinned one, and of
@@ -67,7 +67,7 @@ def compile_straight(mapping: Mapping, rules: Rules) -> Straight | None:
     if rules.dataset_name:
         description["dataSetName"] = rules.dataset_name
 
-    code = Code("straight", "event", "event_id", "now")
+    code = FunctionBuilder("straight", "event", "event_id", "now")
     code.add("content = event.content")
     _write_country(code, mapping.country)
     _write_moment(code, mapping.timestamp, rules)
@@ -110,12 +110,12 @@ def compile_straight(mapping: Mapping, rules: Rules) -> Straight | None:
     return straight
 
 
-def _write_country(code: Code, source: Source) -> None:
+def _write_country(code: FunctionBuilder, source: Source) -> None:
     country = code.read(source)
     code.add(f"country = {country}", "if type(country) is not str or country not in COUNTRIES: return None")
 
 
-def _write_moment(code: Code, source: Source, rules: Rules) -> None:
+def _write_moment(code: FunctionBuilder, source: Source, rules: Rules) -> None:
     time, window = code.read(source), code.name(_Window(min(rules.warn_age, rules.max_age)))
     code.add(
         f"moment = read_time({time}) if type({time}) is str else None",
@@ -123,7 +123,7 @@ def _write_moment(code: Code, source: Source, rules: Rules) -> None:
     )
 
 
-def _write_key(code: Code, key: KeyField, profile: Profile) -> str:
+def _write_key(code: FunctionBuilder, key: KeyField, profile: Profile) -> str:
     """Write what makes one match key; return the variable that holds its JSON, empty where it is absent."""
     trait = code.read(key.source)
     clean = code.name(PROFILES[profile][key.rule.type].clean)
@@ -144,7 +144,7 @@ def _write_key(code: Code, key: KeyField, profile: Profile) -> str:
     return made
 
 
-def _write_row(code: Code, row: CustomField) -> str:
+def _write_row(code: FunctionBuilder, row: CustomField) -> str:
     """Write what makes one custom field; return the variable with its JSON, empty where it is absent."""
     value, made = code.read(row.source), code.variable()
     opening = "," + _opening({"name": row.name}, "value")
@@ -158,16 +158,18 @@ def _write_row(code: Code, row: CustomField) -> str:
     return made
 
 
-def _odd_row(row: CustomField, opening: str, content: dict[str, Any], warnings: list[Warned]) -> str | None:
+def _odd_row(
+    row: CustomField, opening: str, content: dict[str, Any], warnings: list[EventWarning]
+) -> str | None:
     """Write a value that is not as Amazon's text has it; None for the long way."""
     found = row.source.read(content)
     if found is None:
         return ""
-    text = found if type(found) is Failed else values.read_custom(found)
-    if type(text) is Failed:
+    text = found if type(found) is SourceFailed else values.read_custom(found)
+    if type(text) is SourceFailed:
         return None
     if not values.is_usual(text):
-        warnings.append(Warned("custom_value_unusual", row.source.path or row.field))
+        warnings.append(EventWarning("custom_value_unusual", row.source.path or row.field))
     return f"{opening}{_text(text)}}}"
 
 
@@ -199,20 +201,20 @@ def _price_writer(
     def write(content: dict[str, Any]) -> str | None:
         written, read = "", None
         if value is not None and (raw := value.read(content)) is not None:
-            read = raw if type(raw) is Failed else values.read_value(raw, purchase=purchase)
-            if type(read) is Failed or read != raw:
+            read = raw if type(raw) is SourceFailed else values.read_value(raw, purchase=purchase)
+            if type(read) is SourceFailed or read != raw:
                 return None
             written = f',"value":{_text(read)}'
         if currency is not None and (raw := currency.read(content)) is not None:
-            code = raw if type(raw) is Failed else values.read_currency(raw)
-            if type(code) is Failed:
+            code = raw if type(raw) is SourceFailed else values.read_currency(raw)
+            if type(code) is SourceFailed:
                 return None
             written += f',"currencyCode":"{code}"'
         else:
             written += own_currency
         if units is not None and (raw := units.read(content)) is not None:
-            number = raw if type(raw) is Failed else values.read_units(raw)
-            if type(number) is Failed:
+            number = raw if type(raw) is SourceFailed else values.read_units(raw)
+            if type(number) is SourceFailed:
                 return None
             written += f',"unitsSold":{number}'
         return written

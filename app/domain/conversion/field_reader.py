@@ -11,10 +11,10 @@ from typing import Any, Final, Protocol
 from app.domain.conversion import values
 from app.domain.conversion.consent import ConsentRule, Signal
 from app.domain.conversion.countries import COUNTRIES, read_country
-from app.domain.conversion.failures import Failed, json_type, wrong_type
-from app.domain.conversion.timestamps import EARLY_LIMIT, Moment, read_time
+from app.domain.conversion.failures import SourceFailed, json_type, wrong_type
+from app.domain.conversion.timestamps import EARLY_LIMIT, EventTime, read_time
 from app.domain.event import Rejection
-from app.domain.identity import Key, Profile, match_key
+from app.domain.identity import MatchKey, Profile, match_key
 from app.domain.mapping.document import CustomField, KeyField
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.sources import Source, constant
@@ -24,30 +24,30 @@ _FIXED: Final = constant(None)  # what a consent that reads nothing is read from
 
 
 @dataclass(frozen=True, slots=True)
-class Warned:
+class EventWarning:
     """Something worth knowing about an event that was taken: a word of `WARNINGS`, and the source path."""
 
     code: str
     field: str | None
 
 
-class Trace(Protocol):
+class StepTrace(Protocol):
     """Is told each step of a conversion. What it is shown is safe to show: no trait, no unhashed id."""
 
     def step(self, name: str, source: Source, *, found: bool, rule: str, result: Any) -> None:
         """Take note of what became of one destination field."""
 
 
-class Reading:
+class FieldReader:
     """One event being read. Holds personal data for as long as a conversion takes."""
 
     __slots__ = ("_content", "_event_id", "_trace", "warnings")
 
-    def __init__(self, content: dict[str, Any], event_id: str, trace: Trace | None) -> None:
+    def __init__(self, content: dict[str, Any], event_id: str, trace: StepTrace | None) -> None:
         self._content = content
         self._event_id = event_id
         self._trace = trace
-        self.warnings: list[Warned] = []
+        self.warnings: list[EventWarning] = []
 
     def choice(self, name: str, source: Source, choices: Container[str]) -> str | Rejection:
         """Read one of Amazon's words, in Amazon's own spelling."""
@@ -56,26 +56,28 @@ class Reading:
             self._note(name, source, value)
             return value
         if value is None:
-            return self.refuse(Failed(f"{name}_invalid", "is absent"), name, source)
+            return self.refuse(SourceFailed(f"{name}_invalid", "is absent"), name, source)
         if type(value) is not str:
             return self.refuse(_not_text(value), name, source)
-        return self.refuse(Failed(f"{name}_invalid", "is no word of Amazon's list"), name, source)
+        return self.refuse(SourceFailed(f"{name}_invalid", "is no word of Amazon's list"), name, source)
 
     def country(self, source: Source) -> str | Rejection:
         """Read the event's country, on which consent and the completing of phone numbers hang (P15)."""
         name = "country_code"
         value = source.read(self._content)
         if value is None:
-            return self.refuse(Failed("country_missing", "is absent"), name, source)
+            return self.refuse(SourceFailed("country_missing", "is absent"), name, source)
         if type(value) is not str:
             return self.refuse(_not_text(value), name, source)
         code = value
         if value not in COUNTRIES:  # mostly it is there as it stands
             country = read_country(value)
             if country is None:
-                return self.refuse(Failed("country_invalid", "is no country Amazon knows"), name, source)
+                return self.refuse(
+                    SourceFailed("country_invalid", "is no country Amazon knows"), name, source
+                )
             if country.warning:
-                self.warnings.append(Warned(country.warning, source.path))
+                self.warnings.append(EventWarning(country.warning, source.path))
             code = country.code
         self._note(name, source, code)
         return code
@@ -88,27 +90,31 @@ class Reading:
 
     def moment(
         self, source: Source, *, now: datetime, max_age: timedelta, warn_age: timedelta
-    ) -> Moment | Rejection:
+    ) -> EventTime | Rejection:
         """Read when it happened, within the ages Amazon takes (P6)."""
         name = "event_timestamp"
         value = source.read(self._content)
         if value is None:
-            return self.refuse(Failed("timestamp_missing", "is absent"), name, source)
+            return self.refuse(SourceFailed("timestamp_missing", "is absent"), name, source)
         if type(value) is not str:
             failed = _not_text(value)
             # A pipe that finds no time says so as any reader of times does.
             reason = "timestamp_invalid" if failed.reason == "transform_failed" else failed.reason
-            return self.refuse(Failed(reason, failed.sentence), name, source)
+            return self.refuse(SourceFailed(reason, failed.sentence), name, source)
         moment = read_time(value)
         if moment is None:
-            return self.refuse(Failed("timestamp_invalid", "is no ISO 8601 time with a zone"), name, source)
+            return self.refuse(
+                SourceFailed("timestamp_invalid", "is no ISO 8601 time with a zone"), name, source
+            )
         age = now - moment.at
         if age < -EARLY_LIMIT:
-            return self.refuse(Failed("timestamp_future", "lies in the future"), name, source)
+            return self.refuse(SourceFailed("timestamp_future", "lies in the future"), name, source)
         if age > max_age:
-            return self.refuse(Failed("event_too_old", f"is over {max_age.days} days ago"), name, source)
+            return self.refuse(
+                SourceFailed("event_too_old", f"is over {max_age.days} days ago"), name, source
+            )
         if age > warn_age:
-            self.warnings.append(Warned("event_aging", source.path))
+            self.warnings.append(EventWarning("event_aging", source.path))
         self._note(name, source, moment.text)
         return moment
 
@@ -127,17 +133,17 @@ class Reading:
             if type(text) is not str:
                 return self.refuse(_not_text(text), field.rule.field, source)
             if len(text) > MAX_TRAIT_LENGTH:
-                failed = Failed("value_too_long", f"has more than {MAX_TRAIT_LENGTH:,} characters")
+                failed = SourceFailed("value_too_long", f"has more than {MAX_TRAIT_LENGTH:,} characters")
                 return self.refuse(failed, field.rule.field, source)
             key = match_key(profile, field.rule, text, country=country)
             # An id that travels unhashed must not be an e-mail address in clear.
-            if type(key) is Key and (field.rule.hashed or "@" not in key.value):
+            if type(key) is MatchKey and (field.rule.hashed or "@" not in key.value):
                 keys.append({"type": field.wire_type, "values": [key.value]})
                 if self._trace:
                     shown = f"sha256:{key.value[:8]}…" if field.rule.hashed else "…"
                     self._trace.step(field.rule.field, source, found=True, rule=key.rule, result=shown)
             else:
-                self.warnings.append(Warned("match_key_dropped", source.path or field.rule.field))
+                self.warnings.append(EventWarning("match_key_dropped", source.path or field.rule.field))
                 if self._trace:
                     self._trace.step(field.rule.field, source, found=True, rule="dropped", result=None)
         if keys:
@@ -155,13 +161,13 @@ class Reading:
                 self._note_absent(name, source)
                 continue
             value = raw
-            if type(raw) is not Failed:
+            if type(raw) is not SourceFailed:
                 reader = values.READERS.get(name)
                 value = reader(raw) if reader else values.read_value(raw, purchase=purchase)
-            if type(value) is Failed:
+            if type(value) is SourceFailed:
                 return self.refuse(value, name, source)
             if name == "value" and value != raw:
-                self.warnings.append(Warned("value_rounded", source.path or name))
+                self.warnings.append(EventWarning("value_rounded", source.path or name))
             if self._trace:
                 self._note(name, source, "…" if name == "ip_address" else value)
             read[name] = value
@@ -177,17 +183,17 @@ class Reading:
                 continue
             text = raw
             if not values.is_usual(raw):
-                text = raw if isinstance(raw, Failed) else values.read_custom(raw)
-                if isinstance(text, Failed):
+                text = raw if isinstance(raw, SourceFailed) else values.read_custom(raw)
+                if isinstance(text, SourceFailed):
                     return self.refuse(text, row.field, row.source)
                 if not values.is_usual(text):
-                    self.warnings.append(Warned("custom_value_unusual", row.source.path or row.field))
+                    self.warnings.append(EventWarning("custom_value_unusual", row.source.path or row.field))
             read.append({"name": row.name, "value": text})
             if self._trace:
                 self._note(row.field, row.source, text)
         return read
 
-    def refuse(self, failed: Failed, name: str, source: Source | None) -> Rejection:
+    def refuse(self, failed: SourceFailed, name: str, source: Source | None) -> Rejection:
         """Say of a destination field where it is mapped to and what is wrong there."""
         if source is None:
             return Rejection(failed.reason, None, name, failed.sentence, self._event_id)
@@ -219,6 +225,8 @@ def _label(name: str) -> str:
     return row.label if row else _LABELS.get(name, f"Custom field {name.removeprefix('custom_data.')}")
 
 
-def _not_text(value: Any) -> Failed:
+def _not_text(value: Any) -> SourceFailed:
     """Say why a value that should be a text is none."""
-    return value if type(value) is Failed else wrong_type(f"is {json_type(value)}, where a text is taken")
+    return (
+        value if type(value) is SourceFailed else wrong_type(f"is {json_type(value)}, where a text is taken")
+    )

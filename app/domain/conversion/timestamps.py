@@ -26,14 +26,14 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MAX_SECONDS: Final = 10**10
 
 
-class Moment(msgspec.Struct, frozen=True, gc=False):
+class EventTime(msgspec.Struct, frozen=True, gc=False):
     """An instant, and its RFC 3339 text in UTC: milliseconds only where the event gave a fraction."""
 
     at: datetime
     text: str
 
 
-def read_time(text: str) -> Moment | None:
+def read_time(text: str) -> EventTime | None:
     """Read an event's time, or return None where it is not ISO 8601 with a zone. Fractions are cut."""
     plain = _PLAIN.fullmatch(text) is not None
     match = None if plain else _ISO.fullmatch(text)
@@ -46,8 +46,8 @@ def read_time(text: str) -> Moment | None:
     except (ValueError, OverflowError):  # the 30th of February, 24:00, a leap second, before the year 1
         return None
     if match is None:
-        return Moment(at, text)
-    return Moment(at, _iso(at, "seconds" if match["fraction"] is None else "milliseconds"))
+        return EventTime(at, text)
+    return EventTime(at, _iso(at, "seconds" if match["fraction"] is None else "milliseconds"))
 
 
 def _iso(at: datetime, precision: str) -> str:

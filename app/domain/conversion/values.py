@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from app.domain.conversion.currencies import CURRENCIES
-from app.domain.conversion.failures import Failed, json_type, wrong_type
+from app.domain.conversion.failures import SourceFailed, json_type, wrong_type
 from app.domain.conversion.numbers import is_number, number_text, rounded
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE, is_personal_id
 
@@ -35,101 +35,103 @@ _EMAIL_SHAPED: Final = re.compile(r"[^\s@]@[^\s@]")
 _PHONE_SHAPED: Final = re.compile(r"\s*\+[\d\s().\-/]+", re.ASCII)
 
 
-def _text(value: Any, reason: str, limit: int) -> Failed | None:
+def _text(value: Any, reason: str, limit: int) -> SourceFailed | None:
     if type(value) is not str:
         return wrong_type(f"is {json_type(value)}, where a text is taken")
     if len(value) > limit:
-        return Failed(reason, f"has more than {limit:,} characters")
+        return SourceFailed(reason, f"has more than {limit:,} characters")
     if CONTROL_CHARACTER.search(value):
-        return Failed(reason, "holds a control character")
+        return SourceFailed(reason, "holds a control character")
     return None
 
 
-def read_value(value: Any, *, purchase: bool) -> int | Decimal | Failed:
+def read_value(value: Any, *, purchase: bool) -> int | Decimal | SourceFailed:
     """Read money or a score, rounded to hundredths, halves away from zero; no purchase is negative (P11)."""
     if not is_number(value):
         return wrong_type(f"is {json_type(value)}, where a number is taken")
     if purchase and value < 0:
-        return Failed("value_invalid", "is negative, which a purchase cannot be")
+        return SourceFailed("value_invalid", "is negative, which a purchase cannot be")
     if not _MIN_VALUE <= value <= _MAX_VALUE:
-        return Failed("value_invalid", "lies beyond ten million millions")
+        return SourceFailed("value_invalid", "lies beyond ten million millions")
     exact = rounded(value, 2)
     return exact if exact else 0  # never minus zero
 
 
-def read_currency(value: Any) -> str | Failed:
+def read_currency(value: Any) -> str | SourceFailed:
     """Read a currency code, in either case of letters."""
     if type(value) is not str:
         return wrong_type(f"is {json_type(value)}, where a text is taken")
     code = value.strip(" ").upper() if value.isascii() else ""
-    return code if code in CURRENCIES else Failed("currency_invalid", "is none of Amazon's currencies")
+    return code if code in CURRENCIES else SourceFailed("currency_invalid", "is none of Amazon's currencies")
 
 
-def read_units(value: Any) -> int | Failed:
+def read_units(value: Any) -> int | SourceFailed:
     """Read a count of units: a whole number, written without fraction or exponent (P11)."""
     if not is_number(value):
         return wrong_type(f"is {json_type(value)}, where a whole number is taken")
     if type(value) is not int or not 1 <= value <= MAX_UNITS:
-        return Failed("units_invalid", f"is no whole number from 1 to {MAX_UNITS:,}")
+        return SourceFailed("units_invalid", f"is no whole number from 1 to {MAX_UNITS:,}")
     return value
 
 
-def read_amazon_event_id(value: Any) -> str | Failed:
+def read_amazon_event_id(value: Any) -> str | SourceFailed:
     """Read a mapped eventId. One that looks like an address or like an id made here is refused."""
     if failed := _text(value, "amazon_event_id_invalid", MAX_AMAZON_EVENT_ID):
         return failed
     if is_personal_id(value):
-        return Failed("amazon_event_id_invalid", "looks like an e-mail address or a phone number")
+        return SourceFailed("amazon_event_id_invalid", "looks like an e-mail address or a phone number")
     if DERIVED_SHAPE.match(value):
-        return Failed("amazon_event_id_invalid", "has the shape of a derived id: 16 hex digits and a colon")
+        return SourceFailed(
+            "amazon_event_id_invalid", "has the shape of a derived id: 16 hex digits and a colon"
+        )
     return str(value)
 
 
-def read_ip_address(value: Any) -> str | Failed:
+def read_ip_address(value: Any) -> str | SourceFailed:
     """Read a public IPv4 or IPv6 address. A private one speaks of a network, not of a person."""
     if failed := _text(value, "ip_address_invalid", 64):
         return failed
     try:
         address = ipaddress.ip_address(value.strip())
     except ValueError:
-        return Failed("ip_address_invalid", "is no IP address")
+        return SourceFailed("ip_address_invalid", "is no IP address")
     judged = getattr(address, "ipv4_mapped", None) or address
     if not judged.is_global or judged.is_multicast:
-        return Failed("ip_address_invalid", "is no public address")
+        return SourceFailed("ip_address_invalid", "is no public address")
     return str(address)
 
 
-def read_user_agent(value: Any) -> str | Failed:
+def read_user_agent(value: Any) -> str | SourceFailed:
     """Read a browser's or app's own name."""
     return _text(value, "user_agent_invalid", MAX_USER_AGENT) or str(value)
 
 
-def read_limited_data_use(value: Any) -> bool | Failed:
+def read_limited_data_use(value: Any) -> bool | SourceFailed:
     """Read whether Amazon may only store the event."""
     if type(value) is bool:
         return value
     if type(value) is str:
-        return Failed("limited_data_use_invalid", "is a text, where true or false is taken")
+        return SourceFailed("limited_data_use_invalid", "is a text, where true or false is taken")
     return wrong_type(f"is {json_type(value)}, where true or false is taken")
 
 
-def read_ad_event_key(value: Any) -> str | Failed:
+def read_ad_event_key(value: Any) -> str | SourceFailed:
     """Read Amazon's id of an ad event, which is passed on as it is."""
     return _text(value, "ad_event_key_invalid", MAX_AD_EVENT_KEY) or str(value)
 
 
-def read_measurement_tokens(value: Any) -> str | Failed:
+def read_measurement_tokens(value: Any) -> str | SourceFailed:
     """Read the pairs of token and millisecond that an ad click's `aref` parameter holds."""
     if failed := _text(value, "measurement_token_invalid", MAX_TOKENS):
         return failed
     if not _TOKENS.fullmatch(value):
-        return Failed(
+        return SourceFailed(
             "measurement_token_invalid", "is no list of <10 letters or digits>.<13 digits> joined by '|'"
         )
     return str(value)
 
 
-def read_custom(value: Any) -> str | Failed:
+def read_custom(value: Any) -> str | SourceFailed:
     """Read a custom value as text; what looks like an address or phone number would leave in clear."""
     if type(value) is bool:
         return "true" if value else "false"
@@ -142,9 +144,9 @@ def read_custom(value: Any) -> str | Failed:
     if failed := _text(text, "custom_data_invalid", MAX_CUSTOM_LENGTH):
         return failed
     if "@" in text and _EMAIL_SHAPED.search(text):
-        return Failed("custom_data_invalid", "looks like an e-mail address")
+        return SourceFailed("custom_data_invalid", "looks like an e-mail address")
     if "+" in text and type(value) is str and _looks_like_phone(text):
-        return Failed("custom_data_invalid", "looks like a phone number")
+        return SourceFailed("custom_data_invalid", "looks like a phone number")
     return text
 
 

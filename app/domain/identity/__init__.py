@@ -9,17 +9,25 @@ import hashlib
 import re
 from typing import Final
 
-from app.domain.identity.keys import MATCH_KEYS, Dropped, Key, MatchKeyRule, MatchKeyType, Profile, Why
+from app.domain.identity.keys import (
+    MATCH_KEYS,
+    DroppedKey,
+    DropReason,
+    MatchKey,
+    MatchKeyRule,
+    MatchKeyType,
+    Profile,
+)
 from app.domain.identity.profiles import PROFILES
 
 __all__ = [
     "MATCH_KEYS",
-    "Dropped",
-    "Key",
+    "DropReason",
+    "DroppedKey",
+    "MatchKey",
     "MatchKeyRule",
     "MatchKeyType",
     "Profile",
-    "Why",
     "clean",
     "match_key",
 ]
@@ -30,7 +38,7 @@ _SHA256_HEX: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _SHA256_OF_NOTHING: Final = hashlib.sha256(b"").hexdigest()
 
 
-def match_key(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> Key | Dropped:
+def match_key(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> MatchKey | DroppedKey:
     """Turn one trait into its match key under a profile, or say why it makes none.
 
     `country` is the event's, a code of `COUNTRIES`: it completes national phone numbers and chooses the
@@ -41,12 +49,12 @@ def match_key(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) 
         return _judge_digest(digest)
     row = PROFILES[profile][rule.type]
     cleaned = row.clean(text, country)
-    if isinstance(cleaned, Dropped):
+    if isinstance(cleaned, DroppedKey):
         return cleaned
     if not rule.hashed:
-        return Key(cleaned, row.name)
+        return MatchKey(cleaned, row.name)
     # A lone surrogate cannot be written as UTF-8: the parser refuses it, and this must not be what raises.
-    return Key(hashlib.sha256(cleaned.encode("utf-8", "replace")).hexdigest(), row.name)
+    return MatchKey(hashlib.sha256(cleaned.encode("utf-8", "replace")).hexdigest(), row.name)
 
 
 def clean(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> str:
@@ -55,9 +63,9 @@ def clean(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> s
     The answer is personal data: show it to nobody, and keep it nowhere.
     """
     if rule.hashed and (digest := _given_digest(text)) is not None:
-        return digest if isinstance(_judge_digest(digest), Key) else ""
+        return digest if isinstance(_judge_digest(digest), MatchKey) else ""
     cleaned = PROFILES[profile][rule.type].clean(text, country)
-    return "" if isinstance(cleaned, Dropped) else cleaned
+    return "" if isinstance(cleaned, DroppedKey) else cleaned
 
 
 def _given_digest(text: str) -> str | None:
@@ -69,10 +77,10 @@ def _given_digest(text: str) -> str | None:
     return word.lower() if _SHA256_HEX.fullmatch(word) else None
 
 
-def _judge_digest(digest: str) -> Key | Dropped:
+def _judge_digest(digest: str) -> MatchKey | DroppedKey:
     if digest == _SHA256_OF_NOTHING:
-        return Dropped(Why.EMPTY)
+        return DroppedKey(DropReason.EMPTY)
     # `000…0` is a filler; no one has ever seen a text with such a digest.
     if digest == digest[0] * 64:
-        return Dropped(Why.PLACEHOLDER)
-    return Key(digest, ALREADY_HASHED)
+        return DroppedKey(DropReason.PLACEHOLDER)
+    return MatchKey(digest, ALREADY_HASHED)

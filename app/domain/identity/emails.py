@@ -3,9 +3,9 @@
 import re
 from typing import Final
 
-from app.domain.identity.keys import Dropped, Why
+from app.domain.identity.keys import DroppedKey, DropReason
 from app.domain.identity.letters import keep_composed
-from app.domain.identity.placeholders import nobodys
+from app.domain.identity.placeholders import is_placeholder_or_digest
 
 # Source: RFC 5321, 4.5.3.1.3: a path of 256 octets, two of them brackets.
 LONGEST: Final = 254
@@ -16,7 +16,7 @@ _kept = keep_composed("a-z0-9.@-")
 _ADDRESS: Final = re.compile(r"[.-]*[a-z0-9][a-z0-9.-]*@[.-]*[a-z0-9][a-z0-9.-]*")
 
 
-def amazon_email(text: str, country: str) -> str | Dropped:
+def amazon_email(text: str, country: str) -> str | DroppedKey:
     """Lower-case an address and keep only `a-z 0-9 . @ -`, or say that no address is left.
 
     A second `@`, an empty side, or more than 254 characters make no address. Letters of other scripts are
@@ -26,11 +26,11 @@ def amazon_email(text: str, country: str) -> str | Dropped:
     # Most addresses need no rule at all, and what looks like one is no placeholder.
     if len(plain) <= LONGEST and _ADDRESS.fullmatch(plain):
         return plain
-    if dropped := nobodys(text):
+    if dropped := is_placeholder_or_digest(text):
         return dropped
     address = _kept(text)
     if not address:
-        return Dropped(Why.EMPTY)
+        return DroppedKey(DropReason.EMPTY)
     if len(address) > LONGEST or not _ADDRESS.fullmatch(address):
-        return Dropped(Why.NOT_AN_EMAIL)
+        return DroppedKey(DropReason.NOT_AN_EMAIL)
     return address

@@ -63,14 +63,14 @@ MATCH_KEYS: Final[tuple[MatchKeyRule, ...]] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class MatchKey:
     """A match key's wire value and the name of the rule that made it. The value stays out of `repr`."""
 
     value: str = field(repr=False)
     rule: str
 
 
-class Why(StrEnum):
+class DropReason(StrEnum):
     """Why a trait made no match key."""
 
     EMPTY = "empty"
@@ -85,7 +85,7 @@ class Why(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Dropped:
+class DroppedKey:
     """A trait that made no match key, and why: a word, never a value."""
 
-    why: Why
+    why: DropReason

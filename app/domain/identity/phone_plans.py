@@ -12,7 +12,7 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class NumberingPlan:
     """A calling code, the digit that is dialled before a number at home, and numbers without either.
 
     `trunk` is None where a national number cannot be told from an international one by its shape.
@@ -24,30 +24,30 @@ class Plan:
 
 
 # Source: the lengths and prefixes of the phone library's metadata, narrowed to what no rule of it changes.
-PLANS: Final[Mapping[str, Plan]] = {
-    "US": Plan("1", "", r"[2-9]\d{9}"),
-    "CA": Plan("1", "", r"[2-9]\d{9}"),
-    "MX": Plan("52", None, r"[2-9]\d{9}"),
-    "BR": Plan("55", None, r"[1-8]\d{9,10}"),
-    "GB": Plan("44", "0", r"[2-9]\d{9}"),
-    "FR": Plan("33", "0", r"[1-9]\d{8}"),
-    "DE": Plan("49", "0", r"[1-9]\d{7,11}"),
-    "IT": Plan("39", None, r"3\d{8,9}"),
-    "ES": Plan("34", None, r"[5-9]\d{8}"),
-    "NL": Plan("31", "0", r"[1-9]\d{8}"),
-    "BE": Plan("32", "0", r"[1-9]\d{7,8}"),
-    "PL": Plan("48", None, r"[1-9]\d{8}"),
-    "SE": Plan("46", "0", r"[1-9]\d{6,8}"),
-    "TR": Plan("90", "0", r"[2-9]\d{9}"),
-    "IN": Plan("91", "0", r"[1-9]\d{9}"),
+PLANS: Final[Mapping[str, NumberingPlan]] = {
+    "US": NumberingPlan("1", "", r"[2-9]\d{9}"),
+    "CA": NumberingPlan("1", "", r"[2-9]\d{9}"),
+    "MX": NumberingPlan("52", None, r"[2-9]\d{9}"),
+    "BR": NumberingPlan("55", None, r"[1-8]\d{9,10}"),
+    "GB": NumberingPlan("44", "0", r"[2-9]\d{9}"),
+    "FR": NumberingPlan("33", "0", r"[1-9]\d{8}"),
+    "DE": NumberingPlan("49", "0", r"[1-9]\d{7,11}"),
+    "IT": NumberingPlan("39", None, r"3\d{8,9}"),
+    "ES": NumberingPlan("34", None, r"[5-9]\d{8}"),
+    "NL": NumberingPlan("31", "0", r"[1-9]\d{8}"),
+    "BE": NumberingPlan("32", "0", r"[1-9]\d{7,8}"),
+    "PL": NumberingPlan("48", None, r"[1-9]\d{8}"),
+    "SE": NumberingPlan("46", "0", r"[1-9]\d{6,8}"),
+    "TR": NumberingPlan("90", "0", r"[2-9]\d{9}"),
+    "IN": NumberingPlan("91", "0", r"[1-9]\d{9}"),
     # 010 is how Japan dials abroad.
-    "JP": Plan("81", "0", r"(?:1[1-9]|[2-9]\d)\d{7,8}"),
-    "AU": Plan("61", "0", r"[2-9]\d{8}"),
-    "SG": Plan("65", None, r"[3-9]\d{7}"),
-    "AE": Plan("971", "0", r"[2-9]\d{7,8}"),
-    "SA": Plan("966", "0", r"[1-9]\d{8}"),
-    "EG": Plan("20", "0", r"[1-9]\d{8,9}"),
-    "ZA": Plan("27", "0", r"[1-9]\d{8}"),
+    "JP": NumberingPlan("81", "0", r"(?:1[1-9]|[2-9]\d)\d{7,8}"),
+    "AU": NumberingPlan("61", "0", r"[2-9]\d{8}"),
+    "SG": NumberingPlan("65", None, r"[3-9]\d{7}"),
+    "AE": NumberingPlan("971", "0", r"[2-9]\d{7,8}"),
+    "SA": NumberingPlan("966", "0", r"[1-9]\d{8}"),
+    "EG": NumberingPlan("20", "0", r"[1-9]\d{8,9}"),
+    "ZA": NumberingPlan("27", "0", r"[1-9]\d{8}"),
 }
 
 # Every plan's numbers with their code, in one pattern. No code begins another, so at most one row can match.

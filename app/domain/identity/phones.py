@@ -7,9 +7,9 @@ from typing import Final
 import phonenumbers
 from phonenumbers import NumberParseException, PhoneNumber, ValidationResult
 
-from app.domain.identity.keys import Dropped, Why
+from app.domain.identity.keys import DroppedKey, DropReason
 from app.domain.identity.phone_plans import AT_HOME, INTERNATIONAL, PLANS
-from app.domain.identity.placeholders import nobodys
+from app.domain.identity.placeholders import is_placeholder_or_digest
 
 _NOT_DIGIT: Final = re.compile(r"[^0-9]+")
 _IGNORED: Final = re.compile(r"[^0-9+A-Za-z#,;]+")
@@ -24,7 +24,7 @@ _WITH_EXTENSION: Final = re.compile(r"x?(\+*[0-9]{7,})(?:x[0-9]{0,7})+")
 _LONGEST: Final = 20
 
 
-def amazon_phone(text: str, country: str) -> str | Dropped:
+def amazon_phone(text: str, country: str) -> str | DroppedKey:
     """Give a number's digits with its country code, or say why it is none.
 
     A number without `+` is first read as the country would dial it. Possible though unassigned numbers are
@@ -33,25 +33,25 @@ def amazon_phone(text: str, country: str) -> str | Dropped:
     # Most numbers come so, and what does is no placeholder.
     if text.startswith("+") and INTERNATIONAL.fullmatch(text, 1):
         return text[1:]
-    if dropped := nobodys(text):
+    if dropped := is_placeholder_or_digest(text):
         return dropped
     plus, digits = _read(text)
     if not digits:
-        return Dropped(Why.EMPTY)
+        return DroppedKey(DropReason.EMPTY)
     if not digits.strip("0"):
-        return Dropped(Why.PLACEHOLDER)
+        return DroppedKey(DropReason.PLACEHOLDER)
     if len(digits) > _LONGEST:
-        return Dropped(Why.IMPOSSIBLE_PHONE)
+        return DroppedKey(DropReason.IMPOSSIBLE_PHONE)
     return _plain(plus, digits, country) or _looked_up(plus, digits, country)
 
 
-def segment_phone(text: str, country: str) -> str | Dropped:
+def segment_phone(text: str, country: str) -> str | DroppedKey:
     """Give the digits as typed; a national number stays national."""
     digits = _NOT_DIGIT.sub("", text)
     return _unless_zeros(digits, digits)
 
 
-def template_phone(text: str, country: str) -> str | Dropped:
+def template_phone(text: str, country: str) -> str | DroppedKey:
     """Give the digits without leading zeros, after the country's code unless they begin with it.
 
     The template knows the codes of 21 countries; a number of any other gets none.
@@ -63,10 +63,10 @@ def template_phone(text: str, country: str) -> str | Dropped:
     return _unless_zeros(digits, significant if significant.startswith(code) else code + significant)
 
 
-def _unless_zeros(digits: str, number: str) -> str | Dropped:
+def _unless_zeros(digits: str, number: str) -> str | DroppedKey:
     if not digits:
-        return Dropped(Why.EMPTY)
-    return number if digits.strip("0") else Dropped(Why.PLACEHOLDER)
+        return DroppedKey(DropReason.EMPTY)
+    return number if digits.strip("0") else DroppedKey(DropReason.PLACEHOLDER)
 
 
 def _read(text: str) -> tuple[bool, str]:
@@ -100,7 +100,7 @@ def _plain(plus: bool, digits: str, country: str) -> str | None:
     return PLANS[country].code + number[1] if number else None
 
 
-def _looked_up(plus: bool, digits: str, country: str) -> str | Dropped:
+def _looked_up(plus: bool, digits: str, country: str) -> str | DroppedKey:
     if plus:
         number = _possible("+" + digits, None)
     elif digits.startswith("00"):
@@ -108,9 +108,9 @@ def _looked_up(plus: bool, digits: str, country: str) -> str | Dropped:
     else:
         number = _at_home_or_abroad(digits, country)
     if number is None:
-        return Dropped(Why.IMPOSSIBLE_PHONE)
+        return DroppedKey(DropReason.IMPOSSIBLE_PHONE)
     if number.national_number == 0:
-        return Dropped(Why.PLACEHOLDER)
+        return DroppedKey(DropReason.PLACEHOLDER)
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)[1:]
 
 

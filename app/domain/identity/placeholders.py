@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from app.domain.identity.keys import Dropped, Why
+from app.domain.identity.keys import DroppedKey, DropReason
 
 # Spelled as programs and exports print them. Case matters: Null, Nil and Nan are names that people bear.
 NOTHING_WORDS: Final = frozenset(
@@ -36,17 +36,17 @@ _OTHER_DIGEST: Final = re.compile(r"[0-9A-Fa-f]+")
 _OTHER_DIGEST_LENGTHS: Final = frozenset({32, 40, 56, 96, 128})
 
 
-def placeholder(text: str) -> Dropped | None:
+def is_placeholder(text: str) -> DroppedKey | None:
     """Tell whether a trait only says that there is none."""
     word = text.strip()
     if word in NOTHING_WORDS or (not word.isalnum() and _TEMPLATE.search(word)):
-        return Dropped(Why.PLACEHOLDER)
+        return DroppedKey(DropReason.PLACEHOLDER)
     return None
 
 
-def nobodys(text: str) -> Dropped | None:
+def is_placeholder_or_digest(text: str) -> DroppedKey | None:
     """Tell whether a trait that is to be hashed is nobody's, or a digest that hashing again would spoil."""
     word = text.strip()
     if len(word) in _OTHER_DIGEST_LENGTHS and _OTHER_DIGEST.fullmatch(word):
-        return Dropped(Why.UNUSABLE_DIGEST)
-    return placeholder(word)
+        return DroppedKey(DropReason.UNUSABLE_DIGEST)
+    return is_placeholder(word)

@@ -17,18 +17,18 @@ from app.domain.identity.identifiers import (
     trimmed_maid,
     trimmed_match_id,
 )
-from app.domain.identity.keys import Dropped, MatchKeyType, Profile, Why
+from app.domain.identity.keys import DroppedKey, DropReason, MatchKeyType, Profile
 from app.domain.identity.letters import keep, keep_composed
 from app.domain.identity.phones import amazon_phone, segment_phone, template_phone
-from app.domain.identity.placeholders import NOTHING_WORDS, nobodys, placeholder
+from app.domain.identity.placeholders import NOTHING_WORDS, is_placeholder, is_placeholder_or_digest
 from app.domain.identity.states import amazon_state, template_state
 
 # What a rule is: (trait, country) to the normalised text, never empty, or to why there is none.
-Clean = Callable[[str, str], str | Dropped]
+Clean = Callable[[str, str], str | DroppedKey]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ProfileRule:
     """One rule of a profile: its name, its source, and what it does."""
 
     name: str
@@ -39,8 +39,8 @@ class Row:
 def _if_any(rule: Callable[[str, str], str]) -> Clean:
     """Drop what normalises to nothing: the hash of nothing would stand for everybody. Source: P9."""
 
-    def cleaned(text: str, country: str) -> str | Dropped:
-        return rule(text, country) or Dropped(Why.EMPTY)
+    def cleaned(text: str, country: str) -> str | DroppedKey:
+        return rule(text, country) or DroppedKey(DropReason.EMPTY)
 
     return cleaned
 
@@ -52,8 +52,8 @@ def _letters(rule: Callable[[str], str]) -> Clean:
 def _if_a_persons(rule: Clean) -> Clean:
     """Drop words for nothing, unfilled templates and foreign digests before the rule reads the trait."""
 
-    def cleaned(text: str, country: str) -> str | Dropped:
-        return nobodys(text) or rule(text, country)
+    def cleaned(text: str, country: str) -> str | DroppedKey:
+        return is_placeholder_or_digest(text) or rule(text, country)
 
     return cleaned
 
@@ -61,8 +61,8 @@ def _if_a_persons(rule: Clean) -> Clean:
 def _if_given(rule: Clean) -> Clean:
     """Drop words for nothing and unfilled templates; an id may look like a digest."""
 
-    def cleaned(text: str, country: str) -> str | Dropped:
-        return placeholder(text) or rule(text, country)
+    def cleaned(text: str, country: str) -> str | DroppedKey:
+        return is_placeholder(text) or rule(text, country)
 
     return cleaned
 
@@ -70,16 +70,16 @@ def _if_given(rule: Clean) -> Clean:
 _alnum_composed = keep_composed("a-z0-9")
 
 
-def _amazon_postal(text: str, country: str) -> str | Dropped:
+def _amazon_postal(text: str, country: str) -> str | DroppedKey:
     """Keep letters and digits, of a US ZIP code the first five; zeros are no place's.
 
     What is not written in digits is another country's code, which a cut would spoil.
     """
     postal = _alnum_composed(text)
     if not postal:
-        return Dropped(Why.EMPTY)
+        return DroppedKey(DropReason.EMPTY)
     if not postal.strip("0"):
-        return Dropped(Why.PLACEHOLDER)
+        return DroppedKey(DropReason.PLACEHOLDER)
     return postal[:5] if country == "US" and postal[:5].isdecimal() else postal
 
 
@@ -104,7 +104,7 @@ _careful_name = _if_a_persons(_letters(_alnum_composed))
 _SHORTER_THAN_A_DIGEST: Final = 32
 
 
-def _amazon_name(text: str, country: str) -> str | Dropped:
+def _amazon_name(text: str, country: str) -> str | DroppedKey:
     """Lower-case a name and keep letters and digits; most names are nothing else and need no more."""
     if text.isascii() and text.isalnum() and len(text) < _SHORTER_THAN_A_DIGEST and text not in NOTHING_WORDS:
         return text.lower()
@@ -172,11 +172,11 @@ _AMAZON_GTM: Final[_Rules] = {
 }
 
 
-def _named(profile: Profile, rules: _Rules) -> Mapping[MatchKeyType, Row]:
-    return {kind: Row(f"{profile}.{kind.lower()}", *rule) for kind, rule in rules.items()}
+def _named(profile: Profile, rules: _Rules) -> Mapping[MatchKeyType, ProfileRule]:
+    return {kind: ProfileRule(f"{profile}.{kind.lower()}", *rule) for kind, rule in rules.items()}
 
 
-PROFILES: Final[Mapping[Profile, Mapping[MatchKeyType, Row]]] = {
+PROFILES: Final[Mapping[Profile, Mapping[MatchKeyType, ProfileRule]]] = {
     Profile.AMAZON: _named(Profile.AMAZON, _AMAZON),
     Profile.SEGMENT: _named(Profile.SEGMENT, _SEGMENT),
     Profile.AMAZON_GTM: _named(Profile.AMAZON_GTM, _AMAZON_GTM),

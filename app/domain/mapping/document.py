@@ -20,13 +20,13 @@ from app.domain.event import CONTROL_CHARACTER
 from app.domain.identity import MATCH_KEYS, MatchKeyRule
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.mapping.paths import last_name, parse_path
-from app.domain.mapping.sources import Problem, Source, compile_source
+from app.domain.mapping.sources import MappingProblem, Source, compile_source
 
 __all__ = [
     "CustomField",
     "KeyField",
     "Mapping",
-    "Problem",
+    "MappingProblem",
     "check_draft",
     "check_publishable",
     "compile_mapping",
@@ -103,18 +103,18 @@ class Mapping:
         return tuple((name, source.path) for name, source in named if source and source.path is not None)
 
 
-def check_draft(document: Any) -> list[Problem]:
+def check_draft(document: Any) -> list[MappingProblem]:
     """List what is wrong with what a document says; what it does not say yet is no problem."""
     return _Reading(document).wrong
 
 
-def check_publishable(document: Any) -> list[Problem]:
+def check_publishable(document: Any) -> list[MappingProblem]:
     """List what keeps a document from being published: what is wrong with it, and what is missing."""
     reading = _Reading(document)
     return reading.wrong + reading.lacking
 
 
-def compile_mapping(document: Any) -> Mapping | list[Problem]:
+def compile_mapping(document: Any) -> Mapping | list[MappingProblem]:
     """Compile a publishable document, or list what keeps it from being one."""
     reading = _Reading(document)
     return reading.wrong + reading.lacking or reading.compiled()
@@ -135,8 +135,8 @@ class _Reading:
     """One pass over a document: collects what is wrong, what is lacking, and the compiled parts."""
 
     def __init__(self, document: Any) -> None:
-        self.wrong: list[Problem] = []
-        self.lacking: list[Problem] = []
+        self.wrong: list[MappingProblem] = []
+        self.lacking: list[MappingProblem] = []
         self._sources: dict[str, Source] = {}
         self._custom: list[CustomField] = []
         self._consent: ConsentRule | None = None
@@ -175,10 +175,10 @@ class _Reading:
         )
 
     def _problem(self, path: str, problem: str, sentence: str) -> None:
-        self.wrong.append(Problem(path, problem, sentence))
+        self.wrong.append(MappingProblem(path, problem, sentence))
 
     def _lack(self, path: str, sentence: str) -> None:
-        self.lacking.append(Problem(path, "required", sentence))
+        self.lacking.append(MappingProblem(path, "required", sentence))
 
     def _refuse_unknown(self, members: dict[str, Any], known: tuple[str, ...], at: str) -> None:
         for name in members:

@@ -13,7 +13,7 @@ from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.mapping.paths import last_name, parse_path
 from app.domain.mapping.presets import PRESETS
 
-ODDITIES: Final[Mapping[str, str]] = {
+LINT_WARNINGS: Final[Mapping[str, str]] = {
     "path_names_another_field": "A match key's path ends in the name of another field.",
     "custom_data_personal": "Custom data reads what must not leave in clear: email, phone, name, address.",
     "field_ignored": "This event type does not carry the field.",
@@ -27,14 +27,14 @@ _ONLY_WITH_PURCHASES: Final = _PRESETS[PURCHASE].only
 _DIFFERS: Final = frozenset({"event_timestamp", "event_id", *MATCH_KEY_FIELDS})
 
 
-class Oddity(NamedTuple):
+class LintWarning(NamedTuple):
     """One slip: a word of `ODDITIES`, and the member of the document."""
 
     code: str
     field: str
 
 
-def oddities(document: Mapping[str, Any], region: Region) -> Iterator[Oddity]:
+def lint(document: Mapping[str, Any], region: Region) -> Iterator[LintWarning]:
     """Yield what looks odd about a draft, whatever else it lacks."""
     written = document.get("fields")
     fields = (
@@ -44,39 +44,39 @@ def oddities(document: Mapping[str, Any], region: Region) -> Iterator[Oddity]:
     yield from _by_type(constant_of(document.get("event_type"), bare="const"), fields)
     for name in sorted(_DIFFERS & fields.keys()):
         if constant_of(fields[name], bare="path") is not None:
-            yield Oddity("same_for_every_event", f"fields.{name}")
+            yield LintWarning("same_for_every_event", f"fields.{name}")
     consent = document.get("consent")
     country = constant_of(document.get("country_code"), bare="const")
     known = read_country(country) if isinstance(country, str) else None
     if isinstance(consent, dict) and consent.get("mode") == Mode.NONE:  # noqa: SIM102
         if is_required(region, known.code if known else ""):
-            yield Oddity("every_event_rejected", "consent.mode")
+            yield LintWarning("every_event_rejected", "consent.mode")
 
 
-def _by_paths(fields: Mapping[str, Any], rows: Any) -> Iterator[Oddity]:
+def _by_paths(fields: Mapping[str, Any], rows: Any) -> Iterator[LintWarning]:
     for name, source in fields.items():
         word = _last_word(source)
         if name in MATCH_KEY_FIELDS and word in FIELDS and word != name:
-            yield Oddity("path_names_another_field", f"fields.{name}")
+            yield LintWarning("path_names_another_field", f"fields.{name}")
     for place, row in enumerate(rows if isinstance(rows, list) else ()):
         hashed = isinstance(row, dict) and "sha256_lower" in (row.get("pipe") or ())
         if _last_word(row) in NAMING_TRAITS and not hashed:
-            yield Oddity("custom_data_personal", f"custom_data[{place}]")
+            yield LintWarning("custom_data_personal", f"custom_data[{place}]")
 
 
-def _by_type(event_type: Any, fields: Mapping[str, Any]) -> Iterator[Oddity]:
+def _by_type(event_type: Any, fields: Mapping[str, Any]) -> Iterator[LintWarning]:
     preset = _PRESETS.get(event_type) if isinstance(event_type, str) else None
     if preset is None:
         return  # read from the event: any type may come
     if event_type != PURCHASE:
         for name in _ONLY_WITH_PURCHASES:
             if name in fields:
-                yield Oddity("field_ignored", f"fields.{name}")
+                yield LintWarning("field_ignored", f"fields.{name}")
     elif isinstance(value := constant_of(fields.get("value"), bare="path"), int | Decimal) and value < 0:
-        yield Oddity("every_event_rejected", "fields.value")
+        yield LintWarning("every_event_rejected", "fields.value")
     for name in preset.needs:
         if name not in fields:
-            yield Oddity("field_advised", f"fields.{name}")
+            yield LintWarning("field_advised", f"fields.{name}")
 
 
 def constant_of(source: Any, *, bare: str) -> Any:

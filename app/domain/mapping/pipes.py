@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from app.domain.conversion import timestamps
-from app.domain.conversion.failures import Failed, json_type, wrong_type
+from app.domain.conversion.failures import SourceFailed, json_type, wrong_type
 from app.domain.conversion.numbers import is_number, number_text, plain, read_number, rounded
 
 MAX_PIPE_STEPS: Final = 16
@@ -37,8 +37,8 @@ class Pipe:
     make: Maker
 
 
-def _unreadable(what: str) -> Failed:
-    return Failed("transform_failed", what)
+def _unreadable(what: str) -> SourceFailed:
+    return SourceFailed("transform_failed", what)
 
 
 def _on_text(name: str, shape: Callable[[str], Any]) -> Step:
@@ -46,7 +46,9 @@ def _on_text(name: str, shape: Callable[[str], Any]) -> Step:
         if type(value) is not str:
             return wrong_type(f"is {json_type(value)}, where the pipe's {name} takes a text")
         if len(value) > MAX_PIPED_TEXT:
-            return Failed("value_too_long", f"has more than the {MAX_PIPED_TEXT:,} characters a pipe takes")
+            return SourceFailed(
+                "value_too_long", f"has more than the {MAX_PIPED_TEXT:,} characters a pipe takes"
+            )
         return shape(value)
 
     return step
@@ -101,7 +103,7 @@ def _join(arguments: list[Any]) -> Step | str:
         if type(value) is not list:
             return value
         parts = [_text_of(part) for part in value if part is not None]
-        if any(isinstance(part, Failed) for part in parts):
+        if any(isinstance(part, SourceFailed) for part in parts):
             return wrong_type("is a list that holds lists or objects, which the pipe's join does not take")
         return joint.join(parts)
 
@@ -139,7 +141,7 @@ def _map(arguments: list[Any]) -> Step | str:
 
     def step(value: Any) -> Any:
         text = _text_of(value)
-        if isinstance(text, Failed):
+        if isinstance(text, SourceFailed):
             return wrong_type(f"is {json_type(value)}, where the pipe's map takes a text, number or boolean")
         return rows.get(text, rows.get("*", value))
 
@@ -188,7 +190,7 @@ _BOOLEANS: Final[Mapping[str, bool]] = {
 
 def _to_bool(value: Any) -> Any:
     text = _text_of(value)
-    if isinstance(text, Failed):
+    if isinstance(text, SourceFailed):
         return text
     truth = _BOOLEANS.get(text.strip().lower())
     return _unreadable("is none of the words the pipe's to_bool reads") if truth is None else truth
@@ -197,7 +199,7 @@ def _to_bool(value: Any) -> Any:
 def _epoch(per_second: int, unit: str) -> Step:
     def step(value: Any) -> Any:
         number = _to_number(value)
-        if isinstance(number, Failed):
+        if isinstance(number, SourceFailed):
             return number
         text = timestamps.from_epoch(number, per_second=per_second)
         return _unreadable(f"is no time in epoch {unit} between 1970 and 2286") if text is None else text
@@ -293,8 +295,10 @@ def run(steps: tuple[Step, ...], value: Any) -> Any:
         if value is None:
             return None
         value = step(value)
-        if type(value) is Failed:
+        if type(value) is SourceFailed:
             return value
         if type(value) is str and len(value) > MAX_PIPED_TEXT:
-            return Failed("value_too_long", f"has more than the {MAX_PIPED_TEXT:,} characters a pipe makes")
+            return SourceFailed(
+                "value_too_long", f"has more than the {MAX_PIPED_TEXT:,} characters a pipe makes"
+            )
     return value

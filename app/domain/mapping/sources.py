@@ -5,7 +5,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
-from app.domain.conversion.failures import Failed
+from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.numbers import plain
 from app.domain.mapping import pipes
 from app.domain.mapping.paths import IMPASSABLE, Getter, getter, parse_path
@@ -14,7 +14,7 @@ MAX_CONSTANT_LENGTH: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class MappingProblem:
     """What is wrong in a mapping document: where (a path in the document), a stable word, and a sentence."""
 
     path: str
@@ -42,7 +42,9 @@ def constant(value: Any) -> Source:
     return Source(lambda _event: value, None, const=value, rule="const")
 
 
-def compile_source(written: Any, at: str, *, bare: str, keep_blank: bool = False) -> Source | list[Problem]:
+def compile_source(
+    written: Any, at: str, *, bare: str, keep_blank: bool = False
+) -> Source | list[MappingProblem]:
     """Compile a source as written, or list what is wrong with it; `at` is where it stands in the document.
 
     `bare` says what a bare string is short for, "const" or "path". A blank text counts as nothing, and with
@@ -51,28 +53,28 @@ def compile_source(written: Any, at: str, *, bare: str, keep_blank: bool = False
     if isinstance(written, str):
         written = {bare: written}
     if type(written) is not dict:
-        return [Problem(at, "wrong_type", "A source is a text or an object with const or path.")]
+        return [MappingProblem(at, "wrong_type", "A source is a text or an object with const or path.")]
     unknown = [key for key in written if key not in ("const", "path", "pipe", "default")]
     if unknown:
         return [_unknown_member(at)]
     if "const" in written:
         if len(written) > 1:
-            return [Problem(at, "const_stands_alone", "A constant takes no path, pipe or default.")]
+            return [MappingProblem(at, "const_stands_alone", "A constant takes no path, pipe or default.")]
         const = plain(written["const"])
         problem = _scalar_problem(const, f"{at}.const")
         return [problem] if problem else _text(const) if type(const) is str else constant(const)
     if "path" not in written:
-        return [Problem(at, "required", "A source needs const or path.")]
+        return [MappingProblem(at, "required", "A source needs const or path.")]
     return _compile_path(written, at, keep_blank=keep_blank)
 
 
-def _compile_path(written: dict[str, Any], at: str, *, keep_blank: bool) -> Source | list[Problem]:
-    problems: list[Problem] = []
+def _compile_path(written: dict[str, Any], at: str, *, keep_blank: bool) -> Source | list[MappingProblem]:
+    problems: list[MappingProblem] = []
     text = written["path"]
     found = parse_path(text) if isinstance(text, str) else None
     if found is None:
         problems.append(
-            Problem(
+            MappingProblem(
                 f"{at}.path",
                 "path_invalid",
                 'A path is names and indexes such as a.b[0].c or ["utm source"].x.',
@@ -82,13 +84,15 @@ def _compile_path(written: dict[str, Any], at: str, *, keep_blank: bool) -> Sour
     steps: list[pipes.Step] = []
     if type(pipe) is not list or len(pipe) > pipes.MAX_PIPE_STEPS:
         problems.append(
-            Problem(f"{at}.pipe", "wrong_type", f"A pipe is a list of at most {pipes.MAX_PIPE_STEPS} steps.")
+            MappingProblem(
+                f"{at}.pipe", "wrong_type", f"A pipe is a list of at most {pipes.MAX_PIPE_STEPS} steps."
+            )
         )
     else:
         for number, step_written in enumerate(pipe):
             step = pipes.make_step(step_written)
             if isinstance(step, str):
-                problems.append(Problem(f"{at}.pipe[{number}]", "pipe_invalid", step))
+                problems.append(MappingProblem(f"{at}.pipe[{number}]", "pipe_invalid", step))
             else:
                 steps.append(step)
     default = plain(written.get("default"))
@@ -144,18 +148,20 @@ def _reader(get: Getter, steps: tuple[pipes.Step, ...], default: Any, *, keep_bl
     return read if steps else read_plain
 
 
-_UNREACHABLE: Final = Failed(
+_UNREACHABLE: Final = SourceFailed(
     "wrong_type", "cannot be reached: the path leads through a value that has no members"
 )
 
 
-def _scalar_problem(value: Any, at: str) -> Problem | None:
+def _scalar_problem(value: Any, at: str) -> MappingProblem | None:
     if not isinstance(value, str | int | Decimal) or (isinstance(value, Decimal) and not value.is_finite()):
-        return Problem(at, "wrong_type", "This takes a text, a number or a boolean.")
+        return MappingProblem(at, "wrong_type", "This takes a text, a number or a boolean.")
     if isinstance(value, str) and len(value) > MAX_CONSTANT_LENGTH:
-        return Problem(at, "too_long", f"A constant has at most {MAX_CONSTANT_LENGTH:,} characters.")
+        return MappingProblem(at, "too_long", f"A constant has at most {MAX_CONSTANT_LENGTH:,} characters.")
     return None
 
 
-def _unknown_member(at: str) -> Problem:
-    return Problem(at, "unknown_member", "A source has only the members const, path, pipe and default.")
+def _unknown_member(at: str) -> MappingProblem:
+    return MappingProblem(
+        at, "unknown_member", "A source has only the members const, path, pipe and default."
+    )

@@ -15,7 +15,7 @@ from typing import Final
 from app.domain.conversion.convert import Rules, convert
 from app.domain.event import Event, Rejection
 from app.domain.mapping.document import Mapping
-from app.domain.observed.schema_sample import Outline, stand_in
+from app.domain.observed.schema_sample import Outline, synthetic_event
 
 # Functions that look at the letters of a value: with a made-up one they may give another answer.
 _LOOKS_CLOSELY: Final = frozenset({"split", "substring", "replace", "map", "first", "last", "join"})
@@ -55,7 +55,7 @@ def backtest(
         together[shape] += times
     for shape, times in together.items():
         told.events += times
-        event = Event(0, "backtest", rules.destination_id, rules.mapping_id, stand_in(shape, now))
+        event = Event(0, "backtest", rules.destination_id, rules.mapping_id, synthetic_event(shape, now))
         before = convert(event, "backtest", published, rules, now=now)
         after = convert(event, "backtest", draft, rules, now=now)
         if isinstance(before, Rejection):

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Final
 
-from app.domain.batch import Shape
+from app.domain.batch import EventMetadata
 from app.domain.identity import MATCH_KEYS
 
 MOST_EVENTS: Final = 1_000
 
 
-def covered(shapes: Iterable[Shape]) -> dict[str, Any]:
+def match_key_coverage(shapes: Iterable[EventMetadata]) -> dict[str, Any]:
     """Return each match key that any of the first thousand events carried, and how many were looked at."""
     events = 0
     carried: Counter[str] = Counter()

@@ -12,20 +12,20 @@ from typing import Any, Final
 
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.paths import last_name, parse_path
-from app.domain.observed.schema_sample import TYPES, Kind, Outline
+from app.domain.observed.schema_sample import TYPES, Outline, ValueKind
 
 MOST_SUGGESTED: Final = 3
-_EMPTY: Final = frozenset({Kind.NULL, Kind.BLANK, Kind.OBJECT, Kind.LIST})
+_EMPTY: Final = frozenset({ValueKind.NULL, ValueKind.BLANK, ValueKind.OBJECT, ValueKind.LIST})
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SchemaEntry:
     """One path: in how many events it was there, in how many it held something, and which kinds."""
 
     path: str
     present: int
     filled: int
-    kinds: Mapping[Kind, int]
+    kinds: Mapping[ValueKind, int]
 
     @property
     def types(self) -> dict[str, int]:
@@ -37,83 +37,99 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Catalogue:
+class EventSchema:
     """What `events` recent events had, by path, in alphabetical order."""
 
     events: int
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, SchemaEntry]
 
 
-def learn(seen: Iterable[tuple[Outline, int]]) -> Catalogue:
+def merge_samples(seen: Iterable[tuple[Outline, int]]) -> EventSchema:
     """Add up outlines."""
     events = 0
-    kinds: dict[str, Counter[Kind]] = {}
+    kinds: dict[str, Counter[ValueKind]] = {}
     for shape, times in seen:
         events += times
         for path, kind in shape:
             kinds.setdefault(path, Counter())[kind] += times
     entries = {
-        path: Entry(path, found.total(), sum(n for kind, n in found.items() if kind not in _EMPTY), found)
+        path: SchemaEntry(
+            path, found.total(), sum(n for kind, n in found.items() if kind not in _EMPTY), found
+        )
         for path, found in sorted(kinds.items())
     }
-    return Catalogue(events, entries)
+    return EventSchema(events, entries)
 
 
 # --- Suggestions ----------------------------------------------------------------------------------
 
-_TEXTS: Final = frozenset({Kind.TEXT, Kind.FOREIGN_TEXT, Kind.HASH, Kind.COUNTRY, Kind.CONSENT_COUNTRY})
-_NUMBERS: Final = frozenset({Kind.INTEGER, Kind.DECIMAL, Kind.ZERO, Kind.NEGATIVE})
-_IDS: Final = frozenset({Kind.TEXT, Kind.UUID, Kind.DIGITS, Kind.NUMBER_TEXT, Kind.HASH, Kind.LONG_TEXT})
-_COUNTRIES: Final = frozenset({Kind.COUNTRY, Kind.CONSENT_COUNTRY})
+_TEXTS: Final = frozenset(
+    {ValueKind.TEXT, ValueKind.FOREIGN_TEXT, ValueKind.HASH, ValueKind.COUNTRY, ValueKind.CONSENT_COUNTRY}
+)
+_NUMBERS: Final = frozenset({ValueKind.INTEGER, ValueKind.DECIMAL, ValueKind.ZERO, ValueKind.NEGATIVE})
+_IDS: Final = frozenset(
+    {
+        ValueKind.TEXT,
+        ValueKind.UUID,
+        ValueKind.DIGITS,
+        ValueKind.NUMBER_TEXT,
+        ValueKind.HASH,
+        ValueKind.LONG_TEXT,
+    }
+)
+_COUNTRIES: Final = frozenset({ValueKind.COUNTRY, ValueKind.CONSENT_COUNTRY})
 
 # The words people use for a field, without case or separators, best first; and the kinds it can use.
-_WORDS: Final[Mapping[str, tuple[str, Collection[Kind]]]] = {
+_WORDS: Final[Mapping[str, tuple[str, Collection[ValueKind]]]] = {
     "event_timestamp": (
         "timestamp eventtimestamp eventtime occurredat time senttime sentat createdat happenedat date",
-        {Kind.TIME, Kind.EPOCH_SECONDS, Kind.EPOCH_MILLISECONDS},
+        {ValueKind.TIME, ValueKind.EPOCH_SECONDS, ValueKind.EPOCH_MILLISECONDS},
     ),
-    "email": ("email emailaddress mail useremail hashedemail emailsha256", {Kind.EMAIL, Kind.HASH}),
+    "email": ("email emailaddress mail useremail hashedemail emailsha256", {ValueKind.EMAIL, ValueKind.HASH}),
     "phone": (
         "phone phonenumber mobile mobilephone tel telephone cell msisdn phonesha256",
-        {Kind.PHONE, Kind.NATIONAL_PHONE, Kind.DIGITS, Kind.HASH},
+        {ValueKind.PHONE, ValueKind.NATIONAL_PHONE, ValueKind.DIGITS, ValueKind.HASH},
     ),
     "first_name": ("firstname givenname forename fname", _TEXTS),
     "last_name": ("lastname familyname surname lname", _TEXTS),
     "address": ("address street streetaddress address1 addressline1", _TEXTS),
     "city": ("city town locality", _TEXTS),
     "state": ("state province region statecode", _TEXTS),
-    "postal": ("postal postalcode postcode zip zipcode plz", _TEXTS | {Kind.NUMBER_TEXT, Kind.DIGITS}),
-    "maid": ("maid idfa adid gaid aaid advertisingid deviceadvertisingid", {Kind.UUID}),
+    "postal": (
+        "postal postalcode postcode zip zipcode plz",
+        _TEXTS | {ValueKind.NUMBER_TEXT, ValueKind.DIGITS},
+    ),
+    "maid": ("maid idfa adid gaid aaid advertisingid deviceadvertisingid", {ValueKind.UUID}),
     "ramp_id": ("rampid", _IDS),
     "match_id": ("matchid customerid externalid userid", _IDS),
     "real_id": ("realid", _IDS),
     "merkle_id": ("merkleid", _IDS),
     "kantar_id": ("kantarid", _IDS),
     "value": ("value total revenue amount ordertotal price subtotal", _NUMBERS),
-    "currency": ("currency currencycode", {Kind.CURRENCY}),
-    "units_sold": ("unitssold quantity qty units itemcount", {Kind.INTEGER}),
+    "currency": ("currency currencycode", {ValueKind.CURRENCY}),
+    "units_sold": ("unitssold quantity qty units itemcount", {ValueKind.INTEGER}),
     "event_id": ("dedupeid deduplicationid orderid transactionid eventid messageid", _IDS),
-    "ip_address": ("ipaddress ip clientip remoteip", {Kind.IP_ADDRESS}),
-    "user_agent": ("useragent ua browser", {Kind.TEXT, Kind.LONG_TEXT}),
-    "limited_data_use": ("limiteddatause ldu donotsell optoutofsale", {Kind.BOOLEAN}),
+    "ip_address": ("ipaddress ip clientip remoteip", {ValueKind.IP_ADDRESS}),
+    "user_agent": ("useragent ua browser", {ValueKind.TEXT, ValueKind.LONG_TEXT}),
+    "limited_data_use": ("limiteddatause ldu donotsell optoutofsale", {ValueKind.BOOLEAN}),
     "amazon_ad_event_key": ("amazonadeventkey adeventkey", _IDS),
     "country_code": ("countrycode country shippingcountry locale language", _COUNTRIES),
-    "event_type": ("conversiontype eventtype", {Kind.EVENT_TYPE}),
-    "event_source": ("eventsource source platform", {Kind.EVENT_SOURCE}),
-    "consent.user_data": ("amznuserdata userdata consentuserdata", {Kind.GRANTED, Kind.DENIED}),
-    "consent.ad_storage": ("amznadstorage adstorage consentadstorage", {Kind.GRANTED, Kind.DENIED}),
-    "consent.tcf": ("tcf tcstring iabtcf consentstring", {Kind.TCF}),
-    "consent.gpp": ("gpp gppstring iabgpp", {Kind.GPP}),
+    "event_type": ("conversiontype eventtype", {ValueKind.EVENT_TYPE}),
+    "event_source": ("eventsource source platform", {ValueKind.EVENT_SOURCE}),
+    "consent.user_data": ("amznuserdata userdata consentuserdata", {ValueKind.GRANTED, ValueKind.DENIED}),
+    "consent.ad_storage": ("amznadstorage adstorage consentadstorage", {ValueKind.GRANTED, ValueKind.DENIED}),
+    "consent.tcf": ("tcf tcstring iabtcf consentstring", {ValueKind.TCF}),
+    "consent.gpp": ("gpp gppstring iabgpp", {ValueKind.GPP}),
 }
 _SEPARATOR: Final = re.compile(r"[^a-z0-9]")
 
 
-def suggest(catalogue: Catalogue) -> dict[str, list[str]]:
+def suggest(catalogue: EventSchema) -> dict[str, list[str]]:
     """Return the paths that each field could be mapped to, the likeliest first, at most three."""
     return {name: found for name in _WORDS if (found := _suggested(name, catalogue))}
 
 
-def _suggested(name: str, catalogue: Catalogue) -> list[str]:
+def _suggested(name: str, catalogue: EventSchema) -> list[str]:
     words, kinds = _WORDS[name]
     order = {word: place for place, word in enumerate(words.split())}
     fitting = [
@@ -132,7 +148,7 @@ def _word(path: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class SchemaMismatch:
     """Something about a draft that recent events speak against; `field` is its place in the document."""
 
     code: str
@@ -150,7 +166,7 @@ _TAKES: Final[Mapping[str, Collection[str]]] = {
 }
 
 
-def doubts(document: Mapping[str, Any], catalogue: Catalogue) -> list[Doubt]:
+def schema_mismatches(document: Mapping[str, Any], catalogue: EventSchema) -> list[SchemaMismatch]:
     """Return each path of a draft that no recent event had, or that held another type than the field takes.
 
     With no event seen there is nothing to doubt. A pipe may make one type of another: then types are not
@@ -163,24 +179,24 @@ def doubts(document: Mapping[str, Any], catalogue: Catalogue) -> list[Doubt]:
         entry = catalogue.entries.get(path)
         if entry is None:
             if not _within(path, catalogue):
-                found.append(Doubt("path_unknown", at, path))
+                found.append(SchemaMismatch("path_unknown", at, path))
         elif entry.filled and not piped and not _usable(name, entry):
-            found.append(Doubt("path_type_unusual", at, path))
+            found.append(SchemaMismatch("path_type_unusual", at, path))
     return found
 
 
-def _usable(name: str, entry: Entry) -> bool:
+def _usable(name: str, entry: SchemaEntry) -> bool:
     row = FIELDS.get(name)
     return row is None or bool(set(entry.types) & set(_TAKES[row.takes]))
 
 
-def _within(path: str, catalogue: Catalogue) -> bool:
+def _within(path: str, catalogue: EventSchema) -> bool:
     """Return whether a path leads past what outlines hold: deep in a list, or below what was left out."""
     steps = parse_path(path) or ()
     if any(isinstance(step, int) and step > 0 for step in steps):
         return True
     return any(
-        path.startswith(known) and {Kind.OBJECT, Kind.LIST} & set(entry.kinds)
+        path.startswith(known) and {ValueKind.OBJECT, ValueKind.LIST} & set(entry.kinds)
         for known, entry in catalogue.entries.items()
     )
 

@@ -32,11 +32,11 @@ def preview(event: Event, event_id: str, mapping: Mapping, rules: Rules, *, now:
     steps = _Steps()
     outcome = convert(event, event_id, mapping, rules, now=now, trace=steps)
     if isinstance(outcome, Rejection):
-        return refusal(outcome)
-    return shown(outcome, steps.rows)
+        return rejection_view(outcome)
+    return conversion_view(outcome, steps.rows)
 
 
-def refusal(rejection: Rejection) -> dict[str, Any]:
+def rejection_view(rejection: Rejection) -> dict[str, Any]:
     """Show a rejection as a preview does."""
     return {
         "ok": False,
@@ -48,7 +48,7 @@ def refusal(rejection: Rejection) -> dict[str, Any]:
     }
 
 
-def shown(conversion: Conversion, steps: list[dict[str, Any]]) -> dict[str, Any]:
+def conversion_view(conversion: Conversion, steps: list[dict[str, Any]]) -> dict[str, Any]:
     """Show a conversion as a preview does."""
     return {
         "ok": True,

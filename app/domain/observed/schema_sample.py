@@ -34,7 +34,7 @@ _LONG_NUMBER: Final = re.compile(r"[0-9]{5}", re.ASCII)
 _UNSAID: Final = frozenset({"destination_id", "mapping_id"})
 
 
-class Kind(StrEnum):
+class ValueKind(StrEnum):
     """What stands at a path. Kept by name, so names never change."""
 
     NULL = "null"
@@ -73,35 +73,35 @@ class Kind(StrEnum):
     IP_ADDRESS = "ip_address"
 
 
-TYPES: Final[Mapping[Kind, str]] = {
-    **dict.fromkeys(Kind, "text"),
+TYPES: Final[Mapping[ValueKind, str]] = {
+    **dict.fromkeys(ValueKind, "text"),
     **dict.fromkeys(
         (
-            Kind.ZERO,
-            Kind.NEGATIVE,
-            Kind.INTEGER,
-            Kind.DECIMAL,
-            Kind.EPOCH_SECONDS,
-            Kind.EPOCH_MILLISECONDS,
+            ValueKind.ZERO,
+            ValueKind.NEGATIVE,
+            ValueKind.INTEGER,
+            ValueKind.DECIMAL,
+            ValueKind.EPOCH_SECONDS,
+            ValueKind.EPOCH_MILLISECONDS,
         ),
         "number",
     ),
-    Kind.NULL: "null",
-    Kind.BOOLEAN: "boolean",
-    Kind.OBJECT: "object",
-    Kind.LIST: "list",
+    ValueKind.NULL: "null",
+    ValueKind.BOOLEAN: "boolean",
+    ValueKind.OBJECT: "object",
+    ValueKind.LIST: "list",
 }
 """The JSON type of each kind."""
 
-Outline = tuple[tuple[str, Kind], ...]
+Outline = tuple[tuple[str, ValueKind], ...]
 
 
-def outline(content: dict[str, Any], mapped: Iterable[str] = ()) -> Outline:
+def take_sample(content: dict[str, Any], mapped: Iterable[str] = ()) -> Outline:
     """Return the outline of an event. Paths that a mapping reads are in it whatever their names look like.
 
     What is absent is not in it. Linear in the event, at most 200 paths beside the mapped ones.
     """
-    found: dict[str, Kind] = {}
+    found: dict[str, ValueKind] = {}
     _walk(content, "", 0, found)
     for path in mapped:
         if path not in found:
@@ -112,7 +112,7 @@ def outline(content: dict[str, Any], mapped: Iterable[str] = ()) -> Outline:
     return tuple(found.items())
 
 
-def _walk(value: Any, path: str, depth: int, found: dict[str, Kind]) -> None:
+def _walk(value: Any, path: str, depth: int, found: dict[str, ValueKind]) -> None:
     if len(found) >= MAX_PATHS:
         return
     if type(value) is dict and value and len(value) <= MAX_MEMBERS and depth < MAX_DEPTH:
@@ -128,33 +128,33 @@ def _walk(value: Any, path: str, depth: int, found: dict[str, Kind]) -> None:
         found[path] = kind_of(value)
 
 
-def kind_of(value: Any) -> Kind:
+def kind_of(value: Any) -> ValueKind:
     """Return what kind of JSON value this is."""
     match value:
         case None:
-            return Kind.NULL
+            return ValueKind.NULL
         case bool():
-            return Kind.BOOLEAN
+            return ValueKind.BOOLEAN
         case int() | Decimal():
             return _number_kind(value)
         case dict():
-            return Kind.OBJECT
+            return ValueKind.OBJECT
         case list():
-            return Kind.LIST
+            return ValueKind.LIST
         case _:
             return _text_kind(str(value))
 
 
-def _number_kind(value: int | Decimal) -> Kind:
+def _number_kind(value: int | Decimal) -> ValueKind:
     if value <= 0:
-        return Kind.ZERO if value == 0 else Kind.NEGATIVE
+        return ValueKind.ZERO if value == 0 else ValueKind.NEGATIVE
     if type(value) is not int:
-        return Kind.DECIMAL
+        return ValueKind.DECIMAL
     if 1_000_000_000 <= value < 4_000_000_000:
-        return Kind.EPOCH_SECONDS
+        return ValueKind.EPOCH_SECONDS
     if 1_000_000_000_000 <= value < 4_000_000_000_000:
-        return Kind.EPOCH_MILLISECONDS
-    return Kind.INTEGER
+        return ValueKind.EPOCH_MILLISECONDS
+    return ValueKind.INTEGER
 
 
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]+")
@@ -166,60 +166,60 @@ _PHONE: Final = re.compile(r"(?P<whole>\+|00)?[0-9() ./-]{6,30}", re.ASCII)
 _LATIN: Final = re.compile(r"[A-Za-z0-9]", re.ASCII)
 
 
-def _text_kind(text: str) -> Kind:
+def _text_kind(text: str) -> ValueKind:
     if not text or text.isspace():
-        return Kind.BLANK
+        return ValueKind.BLANK
     if len(text) > 1024:
-        return Kind.TCF if _is_tcf(text) else Kind.ENDLESS_TEXT
+        return ValueKind.TCF if _is_tcf(text) else ValueKind.ENDLESS_TEXT
     # What a form cannot do without is looked for first: a scan in vain costs ten times as much.
     word = text.strip()
     if "@" in word and _EMAIL.fullmatch(word):
-        return Kind.EMAIL
+        return ValueKind.EMAIL
     if len(word) == 64 and _HASH.fullmatch(word):
-        return Kind.HASH
+        return ValueKind.HASH
     if len(word) == 36 and word[8] == "-" and _UUID.fullmatch(word):
-        return Kind.UUID
+        return ValueKind.UUID
     if (word[0].isdigit() or ":" in word) and _IP.fullmatch(word):
-        return Kind.IP_ADDRESS
+        return ValueKind.IP_ADDRESS
     if word[0] in "0123456789+-.(":
         return _figure_kind(text, word)
     return _word_kind(text, word)
 
 
-def _figure_kind(text: str, word: str) -> Kind:
+def _figure_kind(text: str, word: str) -> ValueKind:
     if len(text) >= 17 and text[4] == "-" and read_time(text) is not None:
-        return Kind.TIME
+        return ValueKind.TIME
     if _DATE.fullmatch(word):
-        return Kind.DATE
+        return ValueKind.DATE
     if word.isdecimal() and word.isascii():
-        return Kind.DIGITS if len(word) >= 7 else Kind.NUMBER_TEXT
+        return ValueKind.DIGITS if len(word) >= 7 else ValueKind.NUMBER_TEXT
     if word[0] != "+" and read_number(word) is not None:
-        return Kind.NUMBER_TEXT
+        return ValueKind.NUMBER_TEXT
     if (phone := _PHONE.fullmatch(word)) and sum(map(str.isdigit, word)) >= 6:
-        return Kind.PHONE if phone["whole"] else Kind.NATIONAL_PHONE
-    return Kind.TEXT if len(text) <= 256 else Kind.LONG_TEXT
+        return ValueKind.PHONE if phone["whole"] else ValueKind.NATIONAL_PHONE
+    return ValueKind.TEXT if len(text) <= 256 else ValueKind.LONG_TEXT
 
 
-def _word_kind(text: str, word: str) -> Kind:
+def _word_kind(text: str, word: str) -> ValueKind:
     if text in EVENT_TYPES:
-        return Kind.EVENT_TYPE
+        return ValueKind.EVENT_TYPE
     if text in EVENT_SOURCES:
-        return Kind.EVENT_SOURCE
+        return ValueKind.EVENT_SOURCE
     if text in CURRENCIES:
-        return Kind.CURRENCY
+        return ValueKind.CURRENCY
     if (len(word) == 2 or (len(word) <= 6 and word[2:3] == "-")) and (
         country := read_country(word)
     ) is not None:
-        return Kind.CONSENT_COUNTRY if country.code in CONSENT_COUNTRIES else Kind.COUNTRY
+        return ValueKind.CONSENT_COUNTRY if country.code in CONSENT_COUNTRIES else ValueKind.COUNTRY
     if len(word) <= 9 and (said := CONSENT_WORDS.get(word.lower())) is not None:
-        return Kind.GRANTED if said == "GRANTED" else Kind.DENIED
+        return ValueKind.GRANTED if said == "GRANTED" else ValueKind.DENIED
     if _is_tcf(word):
-        return Kind.TCF
+        return ValueKind.TCF
     if word.startswith("DB") and GPP.fullmatch(word):
-        return Kind.GPP
+        return ValueKind.GPP
     if not _LATIN.search(text):
-        return Kind.FOREIGN_TEXT
-    return Kind.TEXT if len(text) <= 256 else Kind.LONG_TEXT
+        return ValueKind.FOREIGN_TEXT
+    return ValueKind.TEXT if len(text) <= 256 else ValueKind.LONG_TEXT
 
 
 def _is_tcf(text: str) -> bool:
@@ -229,48 +229,48 @@ def _is_tcf(text: str) -> bool:
 # --- Standing in ----------------------------------------------------------------------------------
 
 
-_STAND_INS: Final[Mapping[Kind, Any]] = {
-    Kind.NULL: None,
-    Kind.BOOLEAN: True,
-    Kind.ZERO: 0,
-    Kind.NEGATIVE: -1,
-    Kind.INTEGER: 12,
-    Kind.DECIMAL: Decimal("12.5"),
-    Kind.OBJECT: {"": ""},
-    Kind.LIST: [""],
-    Kind.BLANK: " ",
-    Kind.TEXT: "text",
-    Kind.LONG_TEXT: "text" * 100,
-    Kind.ENDLESS_TEXT: "text" * 300,
-    Kind.FOREIGN_TEXT: "文字",
-    Kind.EMAIL: "someone@example.com",
-    Kind.HASH: "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8",
-    Kind.UUID: "5e884898-da28-4715-9d0e-56f8dc629277",
-    Kind.PHONE: "+12025550123",
-    Kind.NATIONAL_PHONE: "202-555-0123",
-    Kind.NUMBER_TEXT: "12",
-    Kind.EVENT_TYPE: "OTHER",
-    Kind.EVENT_SOURCE: "WEBSITE",
-    Kind.CURRENCY: "USD",
-    Kind.COUNTRY: "US",
-    Kind.CONSENT_COUNTRY: "DE",
-    Kind.GRANTED: "GRANTED",
-    Kind.DENIED: "DENIED",
-    Kind.TCF: tcf.consent_to_all(),
-    Kind.GPP: "DBAA~BAAA.YAAA",
-    Kind.IP_ADDRESS: "8.8.8.8",
+_STAND_INS: Final[Mapping[ValueKind, Any]] = {
+    ValueKind.NULL: None,
+    ValueKind.BOOLEAN: True,
+    ValueKind.ZERO: 0,
+    ValueKind.NEGATIVE: -1,
+    ValueKind.INTEGER: 12,
+    ValueKind.DECIMAL: Decimal("12.5"),
+    ValueKind.OBJECT: {"": ""},
+    ValueKind.LIST: [""],
+    ValueKind.BLANK: " ",
+    ValueKind.TEXT: "text",
+    ValueKind.LONG_TEXT: "text" * 100,
+    ValueKind.ENDLESS_TEXT: "text" * 300,
+    ValueKind.FOREIGN_TEXT: "文字",
+    ValueKind.EMAIL: "someone@example.com",
+    ValueKind.HASH: "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8",
+    ValueKind.UUID: "5e884898-da28-4715-9d0e-56f8dc629277",
+    ValueKind.PHONE: "+12025550123",
+    ValueKind.NATIONAL_PHONE: "202-555-0123",
+    ValueKind.NUMBER_TEXT: "12",
+    ValueKind.EVENT_TYPE: "OTHER",
+    ValueKind.EVENT_SOURCE: "WEBSITE",
+    ValueKind.CURRENCY: "USD",
+    ValueKind.COUNTRY: "US",
+    ValueKind.CONSENT_COUNTRY: "DE",
+    ValueKind.GRANTED: "GRANTED",
+    ValueKind.DENIED: "DENIED",
+    ValueKind.TCF: tcf.consent_to_all(),
+    ValueKind.GPP: "DBAA~BAAA.YAAA",
+    ValueKind.IP_ADDRESS: "8.8.8.8",
 }
 
 
-def stand_in(shape: Outline, now: datetime) -> dict[str, Any]:
+def synthetic_event(shape: Outline, now: datetime) -> dict[str, Any]:
     """Return an event of this outline whose values are made up, times being now; of no person at all."""
     moment = {
-        Kind.TIME: now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        Kind.DATE: now.strftime("%Y-%m-%d"),
-        Kind.EPOCH_SECONDS: int(now.timestamp()),
-        Kind.EPOCH_MILLISECONDS: int(now.timestamp()) * 1000,
+        ValueKind.TIME: now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        ValueKind.DATE: now.strftime("%Y-%m-%d"),
+        ValueKind.EPOCH_SECONDS: int(now.timestamp()),
+        ValueKind.EPOCH_MILLISECONDS: int(now.timestamp()) * 1000,
         # Digits may be a phone or an epoch; these are a possible phone and a recent epoch.
-        Kind.DIGITS: str(int(now.timestamp())),
+        ValueKind.DIGITS: str(int(now.timestamp())),
     }
     event: dict[str, Any] = {}
     for path, kind in shape:
@@ -325,7 +325,8 @@ def read(kept: bytes) -> list[tuple[Outline, int]] | None:
         return [
             (
                 tuple(
-                    (words[path], Kind(words[kind])) for path, kind in zip(row[::2], row[1::2], strict=True)
+                    (words[path], ValueKind(words[kind]))
+                    for path, kind in zip(row[::2], row[1::2], strict=True)
                 ),
                 times,
             )

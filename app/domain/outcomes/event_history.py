@@ -46,7 +46,7 @@ class ItemOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class EventLife:
     """The facts of an event that decide which attempts of its batch carried it."""
 
     status: Status
@@ -56,7 +56,7 @@ class Life:
     max_age: timedelta
 
 
-def carried(life: Life, attempts: Sequence[AttemptRecord]) -> list[AttemptRecord]:
+def carrying_attempts(life: EventLife, attempts: Sequence[AttemptRecord]) -> list[AttemptRecord]:
     """Return those attempts of an event's batch, or of the event, that carried the event itself.
 
     A batch travels without what was erased while it waited, and without what had passed the age limit.

@@ -9,7 +9,7 @@ from app.domain.outcomes.status import Status
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class EventState:
     """What the sentence is made of. Times are UTC; `reason` is a word of `REASONS` or None."""
 
     status: Status
@@ -28,7 +28,7 @@ class Standing:
         return self.event_at + self.max_age
 
 
-def explain(standing: Standing) -> str:
+def explain(standing: EventState) -> str:
     """Return what happened to an event and what to do about it."""
     match standing.status:
         case Status.QUEUED:
@@ -110,7 +110,7 @@ def _remedy(reason: str | None) -> str:
     return REASONS[reason].remedy if reason is not None and reason in REASONS else ""
 
 
-def _deadline(standing: Standing) -> str:
+def _deadline(standing: EventState) -> str:
     return f"Unless that happens before {_time(standing.expires_at)} it expires."
 
 

@@ -7,7 +7,7 @@ of it: they wait, and one request is tried now and then until Amazon answers.
 from dataclasses import dataclass, replace
 from typing import Final
 
-from app.domain.outcomes.outcome import Broken, Lost, Missing, Reply
+from app.domain.outcomes.outcome import Missing, Reply, ServerError, TransportError
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class MissingRun:
         match reply:
             case Missing():
                 return replace(self, times=self.times + 1) if self.times else MissingRun(now, 1)
-            case Broken() | Lost():
+            case ServerError() | TransportError():
                 return self
             case _:
                 return MissingRun(now)
@@ -46,4 +46,4 @@ class MissingRun:
 
 def has_answered(reply: Reply) -> bool:
     """Tell whether a reply shows that Amazon knows the path and the account."""
-    return not isinstance(reply, Missing | Broken | Lost)
+    return not isinstance(reply, Missing | ServerError | TransportError)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class ItemAccepted:
     """Amazon listed this index under `success`, and only there (P3)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class ItemRefused:
     """Amazon refused this conversion for good (P4: any item code that is not retried)."""
 
     code: str
@@ -19,7 +19,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class ItemFailed:
     """Amazon asked for this conversion again: CONFLICT, INTERNAL_ERROR or TOO_MANY_REQUESTS (P4)."""
 
     code: str
@@ -27,18 +27,20 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class ItemUnknown:
     """In neither list or in both (P3): the same bytes are sent again."""
 
     why: str  # 'missing_index' | 'contradictory'
 
 
-Outcome = Accepted | Refused | Failed | Unknown
-ACCEPTED = Accepted()  # one for all: nearly every outcome is it, and what is one object is compared at once
+Outcome = ItemAccepted | ItemRefused | ItemFailed | ItemUnknown
+ACCEPTED = (
+    ItemAccepted()
+)  # one for all: nearly every outcome is it, and what is one object is compared at once
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class PerItemReply:
     """A 2xx whose body was read: one outcome for each conversion sent, in the order sent."""
 
     outcomes: tuple[Outcome, ...]
@@ -70,7 +72,7 @@ class Divisible:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class ServerError:
     """408 or 5xx, or a 2xx whose body cannot be read: whether anything was taken is unknown; send again."""
 
     reason: str  # 'amazon_error' | 'amazon_unreadable'
@@ -78,7 +80,7 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class TransportError:
     """No whole answer: not connected, timed out, cut off."""
 
     why: str  # 'connect' | 'timeout' | 'cut' | 'too_long'
@@ -110,21 +112,21 @@ class NotSent:
 
 
 Reply = (
-    Answered
+    PerItemReply
     | Throttled
     | Unauthorized
     | Forbidden
     | Divisible
     | Missing
-    | Broken
-    | Lost
+    | ServerError
+    | TransportError
     | Unexpected
     | NotSent
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentRequest:
     """One request and its reply, with what the attempt's row records. No personal data."""
 
     reply: Reply
@@ -139,13 +141,13 @@ class Sent:
 
 
 OUTCOMES: Mapping[type[Reply], str] = {
-    Answered: "answered",
+    PerItemReply: "answered",
     Throttled: "throttled",
     Unauthorized: "unauthorized",
     Forbidden: "forbidden",
     Divisible: "divisible",
-    Broken: "broken",
-    Lost: "lost",
+    ServerError: "broken",
+    TransportError: "lost",
     Unexpected: "unexpected",
     NotSent: "not_sent",
 }

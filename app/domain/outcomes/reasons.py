@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Code(StrEnum):
+class JourneyCode(StrEnum):
     """The nine codes a journey canvas shows per node (product.md, the journey's vocabulary)."""
 
     CONSENT_NOT_PROVIDED = "CONSENT_NOT_PROVIDED"
@@ -24,200 +24,228 @@ class Reason:
     """A stable machine word, the code it falls under, and what to do about it in one sentence."""
 
     word: str
-    code: Code
+    code: JourneyCode
     remedy: str
 
 
-def _rows(*rows: tuple[str, Code, str]) -> Mapping[str, Reason]:
+def _rows(*rows: tuple[str, JourneyCode, str]) -> Mapping[str, Reason]:
     return {word: Reason(word, code, remedy) for word, code, remedy in rows}
 
 
 # What the door says of an event that it does not take.
-DOOR_REASONS = _rows(
-    ("not_an_object", Code.EVENT_PARSING_FAILED, "Send each event as a JSON object."),
+INGEST_REASONS = _rows(
+    ("not_an_object", JourneyCode.EVENT_PARSING_FAILED, "Send each event as a JSON object."),
     (
         "malformed_line",
-        Code.EVENT_PARSING_FAILED,
+        JourneyCode.EVENT_PARSING_FAILED,
         "Mend the NDJSON line; the others were judged on their own.",
     ),
     (
         "wrong_type",
-        Code.EVENT_PARSING_FAILED,
+        JourneyCode.EVENT_PARSING_FAILED,
         "Send the field with the JSON type that its destination field takes.",
     ),
-    ("value_too_long", Code.EVENT_PARSING_FAILED, "Shorten the value to the limit named in the detail."),
+    (
+        "value_too_long",
+        JourneyCode.EVENT_PARSING_FAILED,
+        "Shorten the value to the limit named in the detail.",
+    ),
     (
         "event_id_invalid",
-        Code.BAD_REQUEST,
+        JourneyCode.BAD_REQUEST,
         "Send event_id as a string of 1 to 256 characters without control characters.",
     ),
     (
         "event_id_personal",
-        Code.BAD_REQUEST,
+        JourneyCode.BAD_REQUEST,
         "Never use an e-mail address or a phone number as event_id; use an order or message id.",
     ),
     (
         "event_id_conflict",
-        Code.BAD_REQUEST,
+        JourneyCode.BAD_REQUEST,
         "The id was taken by an event with other content; send a new id.",
     ),
-    ("destination_missing", Code.ENDPOINT_NOT_FOUND, "Name destination_id in the event or in the query."),
+    (
+        "destination_missing",
+        JourneyCode.ENDPOINT_NOT_FOUND,
+        "Name destination_id in the event or in the query.",
+    ),
     (
         "destination_unknown",
-        Code.ENDPOINT_NOT_FOUND,
+        JourneyCode.ENDPOINT_NOT_FOUND,
         "Check destination_id; it does not exist or this key may not use it.",
     ),
     (
         "destination_draft",
-        Code.ENDPOINT_NOT_FOUND,
+        JourneyCode.ENDPOINT_NOT_FOUND,
         "Connect the destination to Amazon and publish a mapping.",
     ),
     (
         "destination_archived",
-        Code.ENDPOINT_NOT_FOUND,
+        JourneyCode.ENDPOINT_NOT_FOUND,
         "The destination was deleted; attach the node to another one.",
     ),
     (
         "mapping_unknown",
-        Code.ENDPOINT_NOT_FOUND,
+        JourneyCode.ENDPOINT_NOT_FOUND,
         "Check mapping_id; it does not exist under this destination.",
     ),
-    ("mapping_not_published", Code.ENDPOINT_NOT_FOUND, "Publish the mapping first."),
+    ("mapping_not_published", JourneyCode.ENDPOINT_NOT_FOUND, "Publish the mapping first."),
     (
         "mapping_ambiguous",
-        Code.ENDPOINT_NOT_FOUND,
+        JourneyCode.ENDPOINT_NOT_FOUND,
         "Name mapping_id: the destination has several published mappings.",
     ),
-    ("timestamp_missing", Code.BAD_REQUEST, "Map Event Timestamp to a field that every event carries."),
+    (
+        "timestamp_missing",
+        JourneyCode.BAD_REQUEST,
+        "Map Event Timestamp to a field that every event carries.",
+    ),
     (
         "timestamp_invalid",
-        Code.EVENT_PARSING_FAILED,
+        JourneyCode.EVENT_PARSING_FAILED,
         "Send an ISO 8601 time with a zone, or map an epoch with epoch_s or epoch_ms.",
     ),
     (
         "timestamp_future",
-        Code.BAD_REQUEST,
+        JourneyCode.BAD_REQUEST,
         "Mend the sender's clock: the time lies more than five minutes ahead.",
     ),
-    ("event_too_old", Code.BAD_REQUEST, "Amazon takes nothing older than 21 days; send events sooner."),
-    ("no_match_key", Code.BAD_REQUEST, "Send at least one match key that is left after normalising."),
-    ("country_missing", Code.BAD_REQUEST, "Map a country or give the mapping a constant one."),
-    ("country_invalid", Code.EVENT_PARSING_FAILED, "Send an ISO 3166-1 alpha-2 code such as US or DE."),
-    ("event_type_invalid", Code.BAD_REQUEST, "Send one of Amazon's twelve conversion types."),
-    ("event_source_invalid", Code.BAD_REQUEST, "Send one of Amazon's six event sources."),
-    ("event_name_conflict", Code.BAD_REQUEST, "Use the name pinned for this event type, or rename the pin."),
-    ("value_invalid", Code.BAD_REQUEST, "Send value as a finite number; not negative for purchases."),
-    ("currency_invalid", Code.BAD_REQUEST, "Send one of Amazon's 81 currency codes."),
-    ("units_invalid", Code.BAD_REQUEST, "Send units sold as a whole number from 1 to 2147483647."),
-    ("ip_address_invalid", Code.BAD_REQUEST, "Send a public IPv4 or IPv6 address."),
-    ("user_agent_invalid", Code.BAD_REQUEST, "Send a user agent of at most 512 characters."),
-    ("limited_data_use_invalid", Code.BAD_REQUEST, "Send true or false."),
-    ("measurement_token_invalid", Code.BAD_REQUEST, "Send the aref tokens as Amazon gave them."),
-    ("ad_event_key_invalid", Code.BAD_REQUEST, "Send Amazon's ad event key as it was given."),
+    (
+        "event_too_old",
+        JourneyCode.BAD_REQUEST,
+        "Amazon takes nothing older than 21 days; send events sooner.",
+    ),
+    ("no_match_key", JourneyCode.BAD_REQUEST, "Send at least one match key that is left after normalising."),
+    ("country_missing", JourneyCode.BAD_REQUEST, "Map a country or give the mapping a constant one."),
+    (
+        "country_invalid",
+        JourneyCode.EVENT_PARSING_FAILED,
+        "Send an ISO 3166-1 alpha-2 code such as US or DE.",
+    ),
+    ("event_type_invalid", JourneyCode.BAD_REQUEST, "Send one of Amazon's twelve conversion types."),
+    ("event_source_invalid", JourneyCode.BAD_REQUEST, "Send one of Amazon's six event sources."),
+    (
+        "event_name_conflict",
+        JourneyCode.BAD_REQUEST,
+        "Use the name pinned for this event type, or rename the pin.",
+    ),
+    ("value_invalid", JourneyCode.BAD_REQUEST, "Send value as a finite number; not negative for purchases."),
+    ("currency_invalid", JourneyCode.BAD_REQUEST, "Send one of Amazon's 81 currency codes."),
+    ("units_invalid", JourneyCode.BAD_REQUEST, "Send units sold as a whole number from 1 to 2147483647."),
+    ("ip_address_invalid", JourneyCode.BAD_REQUEST, "Send a public IPv4 or IPv6 address."),
+    ("user_agent_invalid", JourneyCode.BAD_REQUEST, "Send a user agent of at most 512 characters."),
+    ("limited_data_use_invalid", JourneyCode.BAD_REQUEST, "Send true or false."),
+    ("measurement_token_invalid", JourneyCode.BAD_REQUEST, "Send the aref tokens as Amazon gave them."),
+    ("ad_event_key_invalid", JourneyCode.BAD_REQUEST, "Send Amazon's ad event key as it was given."),
     (
         "amazon_event_id_invalid",
-        Code.BAD_REQUEST,
+        JourneyCode.BAD_REQUEST,
         "Map event_id to a text of 1 to 512 characters without '@' or control characters.",
     ),
     (
         "custom_data_invalid",
-        Code.BAD_REQUEST,
+        JourneyCode.BAD_REQUEST,
         "Send custom data as text, number or boolean, at most 256 characters, no control characters.",
     ),
     (
         "transform_failed",
-        Code.EVENT_PARSING_FAILED,
+        JourneyCode.EVENT_PARSING_FAILED,
         "A pipe step could not read the value; mend the event or the mapping.",
     ),
     (
         "backlog_too_long",
-        Code.RATE_LIMIT,
+        JourneyCode.RATE_LIMIT,
         "The queue is longer than events may grow old; send again later, or have its limit raised.",
     ),
     (
         "consent_missing",
-        Code.CONSENT_NOT_PROVIDED,
+        JourneyCode.CONSENT_NOT_PROVIDED,
         "Map consent: region or country requires it on every event.",
     ),
-    ("consent_denied", Code.CONSENT_NOT_PROVIDED, "The person said no; the event is never sent."),
+    ("consent_denied", JourneyCode.CONSENT_NOT_PROVIDED, "The person said no; the event is never sent."),
     (
         "consent_invalid",
-        Code.CONSENT_NOT_PROVIDED,
+        JourneyCode.CONSENT_NOT_PROVIDED,
         "Send the consent signal in the form that the mapping names.",
     ),
 )
 
 # What becomes of an event after acceptance.
-ROAD_REASONS = _rows(
+DELIVERY_REASONS = _rows(
     (
         "amazon_refused",
-        Code.BAD_REQUEST,
+        JourneyCode.BAD_REQUEST,
         "Amazon refused this event; its own words are shown. Mend the mapping or the event.",
     ),
     (
         "amazon_request_refused",
-        Code.BAD_REQUEST,
+        JourneyCode.BAD_REQUEST,
         "Amazon refuses a request that holds this event alone; mend the mapping.",
     ),
     (
         "endpoint_not_found",
-        Code.ENDPOINT_NOT_FOUND,
+        JourneyCode.ENDPOINT_NOT_FOUND,
         "Amazon does not know this address or account: check region and advertiser id. It is tried again "
         "automatically.",
     ),
     (
         "amazon_unexpected",
-        Code.MISC_ERROR,
+        JourneyCode.MISC_ERROR,
         "Amazon answered something its contract does not name; replay once it is understood.",
     ),
     (
         "amazon_item_failed",
-        Code.SERVER_ERROR,
+        JourneyCode.SERVER_ERROR,
         "Amazon asked to send this event again later; it is tried again by itself.",
     ),
-    ("amazon_error", Code.SERVER_ERROR, "Amazon failed; the event is tried again by itself."),
+    ("amazon_error", JourneyCode.SERVER_ERROR, "Amazon failed; the event is tried again by itself."),
     (
         "amazon_unreachable",
-        Code.SERVICE_UNAVAILABLE,
+        JourneyCode.SERVICE_UNAVAILABLE,
         "No answer from Amazon; the event is tried again by itself.",
     ),
     (
         "amazon_unreadable",
-        Code.SERVER_ERROR,
+        JourneyCode.SERVER_ERROR,
         "Amazon's answer could not be read; the same bytes are sent again.",
     ),
     (
         "outcome_unknown",
-        Code.SERVICE_UNAVAILABLE,
+        JourneyCode.SERVICE_UNAVAILABLE,
         "It is not known whether Amazon took it; the same bytes are sent again.",
     ),
     (
         "gave_up",
-        Code.SERVER_ERROR,
+        JourneyCode.SERVER_ERROR,
         "Amazon kept failing for this event alone; replay it when Amazon is well.",
     ),
-    ("throttled", Code.RATE_LIMIT, "Amazon asked to wait; nothing to do."),
-    ("sign_in_revoked", Code.AUTHENTICATION_ERROR, "Reconnect the destination; the events wait."),
-    ("sign_in_unauthorized", Code.AUTHENTICATION_ERROR, "Reconnect the destination; the events wait."),
+    ("throttled", JourneyCode.RATE_LIMIT, "Amazon asked to wait; nothing to do."),
+    ("sign_in_revoked", JourneyCode.AUTHENTICATION_ERROR, "Reconnect the destination; the events wait."),
+    ("sign_in_unauthorized", JourneyCode.AUTHENTICATION_ERROR, "Reconnect the destination; the events wait."),
     (
         "sign_in_forbidden",
-        Code.AUTHENTICATION_ERROR,
+        JourneyCode.AUTHENTICATION_ERROR,
         "Give the signed-in user access to the advertiser, then reconnect.",
     ),
-    ("sign_in_disconnected", Code.AUTHENTICATION_ERROR, "Reconnect the destination; the events wait."),
-    ("expired", Code.MISC_ERROR, "The event passed Amazon's age limit while it waited."),
-    ("discarded", Code.MISC_ERROR, "Discarded when its destination was deleted."),
-    ("replayed", Code.MISC_ERROR, "Put back on the road; it is sent again by itself, after what is new."),
-    ("erased", Code.MISC_ERROR, "The person's data was erased on request; nothing to do."),
+    ("sign_in_disconnected", JourneyCode.AUTHENTICATION_ERROR, "Reconnect the destination; the events wait."),
+    ("expired", JourneyCode.MISC_ERROR, "The event passed Amazon's age limit while it waited."),
+    ("discarded", JourneyCode.MISC_ERROR, "Discarded when its destination was deleted."),
+    (
+        "replayed",
+        JourneyCode.MISC_ERROR,
+        "Put back on the road; it is sent again by itself, after what is new.",
+    ),
+    ("erased", JourneyCode.MISC_ERROR, "The person's data was erased on request; nothing to do."),
     (
         "unreadable",
-        Code.MISC_ERROR,
+        JourneyCode.MISC_ERROR,
         "What is stored of the event is damaged or missing, or its encryption key is: see Damaged data in "
         "docs/operations.md, then replay.",
     ),
 )
 
-REASONS: Mapping[str, Reason] = {**DOOR_REASONS, **ROAD_REASONS}
+REASONS: Mapping[str, Reason] = {**INGEST_REASONS, **DELIVERY_REASONS}
 
 
 class DeadLetter(StrEnum):

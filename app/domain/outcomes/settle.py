@@ -6,22 +6,22 @@ from typing import assert_never
 
 from app.domain.outcomes.outcome import (
     ACCEPTED,
-    Accepted,
-    Answered,
-    Broken,
     Divisible,
-    Failed,
     Forbidden,
-    Lost,
+    ItemAccepted,
+    ItemFailed,
+    ItemRefused,
+    ItemUnknown,
     Missing,
     NotSent,
     Outcome,
-    Refused,
+    PerItemReply,
     Reply,
+    ServerError,
     Throttled,
+    TransportError,
     Unauthorized,
     Unexpected,
-    Unknown,
 )
 
 
@@ -58,7 +58,7 @@ class Dead:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class Retry:
     """It is sent again by itself in `wait` seconds.
 
     `half` is 0 or 1 where its request is being halved: conversions of one half travel together.
@@ -73,12 +73,12 @@ class Again:
     amazon_message: str | None = None
 
 
-Fate = Delivered | Dead | Again
+Fate = Delivered | Dead | Retry
 _DELIVERED = Delivered()
 
 
 @dataclass(frozen=True, slots=True)
-class EachItsOwn:
+class PerItem:
     """One fate per conversion, in the order sent."""
 
     fates: tuple[Fate, ...]
@@ -95,7 +95,7 @@ class EachItsOwn:
 
 
 @dataclass(frozen=True, slots=True)
-class AllLater:
+class RetryAll:
     """The request failed as a whole: everything in it waits `wait` seconds, one try the poorer."""
 
     reason: str
@@ -103,13 +103,13 @@ class AllLater:
 
 
 @dataclass(frozen=True, slots=True)
-class NotNow:
+class Deferred:
     """Nothing was tried: 429 or a sign-in that is not good. Costs no attempt; lane or destination wait."""
 
     reason: str
 
 
-Settlement = EachItsOwn | AllLater | NotNow
+Settlement = PerItem | RetryAll | Deferred
 
 
 def settle(reply: Reply, tries: Sequence[int], *, policy: RetryPolicy, jitter: float) -> Settlement:
@@ -118,55 +118,55 @@ def settle(reply: Reply, tries: Sequence[int], *, policy: RetryPolicy, jitter: f
     `tries` holds, in the order sent, how often each has failed before this request. `jitter` is in [0, 1).
     """
     match reply:
-        case Answered(outcomes) if outcomes.count(ACCEPTED) == len(outcomes) == len(tries):
-            return EachItsOwn((_DELIVERED,) * len(tries))
-        case Answered(outcomes):
+        case PerItemReply(outcomes) if outcomes.count(ACCEPTED) == len(outcomes) == len(tries):
+            return PerItem((_DELIVERED,) * len(tries))
+        case PerItemReply(outcomes):
             paired = zip(outcomes, tries, strict=True)
-            return EachItsOwn(tuple(_fate(outcome, n, policy, jitter) for outcome, n in paired))
+            return PerItem(tuple(_fate(outcome, n, policy, jitter) for outcome, n in paired))
         case Throttled() | NotSent():
-            return NotNow("throttled")
+            return Deferred("throttled")
         case Unauthorized():
-            return NotNow("sign_in_unauthorized")
+            return Deferred("sign_in_unauthorized")
         case Forbidden():
-            return NotNow("sign_in_forbidden")
+            return Deferred("sign_in_forbidden")
         case Divisible(code, message) if len(tries) == 1:
-            return EachItsOwn((Dead("amazon_request_refused", code, message),))
+            return PerItem((Dead("amazon_request_refused", code, message),))
         case Divisible(code, message):
             middle = len(tries) // 2
-            return EachItsOwn(
+            return PerItem(
                 tuple(
-                    Again("amazon_request_refused", 0.0, int(nth >= middle), False, code, message)
+                    Retry("amazon_request_refused", 0.0, int(nth >= middle), False, code, message)
                     for nth in range(len(tries))
                 )
             )
-        case Broken(reason, retry_after):
-            return AllLater(reason, max(retry_after or 0.0, _wait_of(tries, policy, jitter)))
-        case Lost(why):
+        case ServerError(reason, retry_after):
+            return RetryAll(reason, max(retry_after or 0.0, _wait_of(tries, policy, jitter)))
+        case TransportError(why):
             reason = "amazon_unreachable" if why == "connect" else "outcome_unknown"
-            return AllLater(reason, _wait_of(tries, policy, jitter))
+            return RetryAll(reason, _wait_of(tries, policy, jitter))
         case Missing():
-            return AllLater("endpoint_not_found", _wait_of(tries, policy, jitter))
+            return RetryAll("endpoint_not_found", _wait_of(tries, policy, jitter))
         case Unexpected(_, code, message):
-            return EachItsOwn(tuple(Dead("amazon_unexpected", code, message) for _ in tries))
+            return PerItem(tuple(Dead("amazon_unexpected", code, message) for _ in tries))
         case _:
             assert_never(reply)
 
 
 def _fate(outcome: Outcome, tries: int, policy: RetryPolicy, jitter: float) -> Fate:
     match outcome:
-        case Accepted():
+        case ItemAccepted():
             return _DELIVERED
-        case Refused(code, message, field):
+        case ItemRefused(code, message, field):
             return Dead("amazon_refused", code, f"{field}: {message}" if field else message)
-        case Failed(code, message) if tries + 1 >= policy.item_tries:
+        case ItemFailed(code, message) if tries + 1 >= policy.item_tries:
             return Dead("gave_up", code, message)
-        case Failed(code, message):
+        case ItemFailed(code, message):
             wait = policy.wait(tries + 1, jitter=jitter)
-            return Again("amazon_item_failed", wait, amazon_code=code, amazon_message=message)
-        case Unknown(why) if tries + 1 >= policy.item_tries:
+            return Retry("amazon_item_failed", wait, amazon_code=code, amazon_message=message)
+        case ItemUnknown(why) if tries + 1 >= policy.item_tries:
             return Dead("gave_up", amazon_message=why)
-        case Unknown(why):
-            return Again("outcome_unknown", policy.wait(tries + 1, jitter=jitter), amazon_message=why)
+        case ItemUnknown(why):
+            return Retry("outcome_unknown", policy.wait(tries + 1, jitter=jitter), amazon_message=why)
         case _:
             assert_never(outcome)
 

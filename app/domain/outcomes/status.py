@@ -54,7 +54,7 @@ def waiting_status(state: State, *, failing: bool) -> Status:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class CountTotals:
     """The sums of all writers' counts of a destination."""
 
     accepted: int = 0
@@ -68,7 +68,7 @@ class Totals:
     erased: int = 0
 
 
-def tally(totals: Totals, state: State) -> dict[str, int]:
+def tally(totals: CountTotals, state: State) -> dict[str, int]:
     """Return the counts by status: every status present, adding up to `accepted`.
 
     `accepted = delivered + queued + retrying + held + parked + dead + expired + suppressed + erased`;

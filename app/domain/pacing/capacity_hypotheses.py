@@ -33,7 +33,7 @@ MOVED: Final = 0.03  # the chance that the limit moved meanwhile, wherever that 
 
 
 @dataclass(frozen=True, slots=True)
-class Buckets:
+class CapacityHypotheses:
     """Beliefs, by burst and then by rate: bounds of the tokens in each, and its weight; weights are 1 in all.
 
     `limit` is the highest rate believed in, `at` the moment of the last request.
@@ -46,7 +46,7 @@ class Buckets:
     at: float
 
     @classmethod
-    def below(cls, limit: float, at: float) -> "Buckets":
+    def below(cls, limit: float, at: float) -> "CapacityHypotheses":
         """Return what is believed where nothing is known but that `limit` is too much: all rates alike."""
         count = len(rates_below(limit))
         return cls(
@@ -58,14 +58,14 @@ class Buckets:
         )
 
     @classmethod
-    def around(cls, rate: float, limit: float, at: float) -> "Buckets":
+    def around(cls, rate: float, limit: float, at: float) -> "CapacityHypotheses":
         """Return what is believed where somebody else had found `rate`, of whatever burst."""
         rates = rates_below(limit)
         nearest = min(rates, key=lambda one: abs(log(one / rate)))
         told = array("d", [share * (one == nearest) for share in AT_FIRST for one in rates])
         return replace(cls.below(limit, at), weight=told).questioned()
 
-    def questioned(self) -> "Buckets":
+    def questioned(self) -> "CapacityHypotheses":
         """Return them where the limit may have moved: to any rate, hardly to another burst."""
         count, weight = len(rates_below(self.limit)), array("d")
         for start in range(0, len(self.weight), count):
@@ -74,7 +74,7 @@ class Buckets:
             weight.extend([one * (1 - MOVED) + share for one in part])
         return replace(self, weight=weight)
 
-    def taken(self, at: float) -> "Buckets":
+    def taken(self, at: float) -> "CapacityHypotheses":
         """Return them after a request of that moment was taken: one was there, and is gone."""
         passed, rates = max(0.0, at - self.at), rates_below(self.limit)
         flows, count = [rate * passed for rate in rates], len(rates)
@@ -97,7 +97,7 @@ class Buckets:
                 high.append(filled - 1)
         return self._weighed(low, high, weight, at)
 
-    def refused(self, at: float) -> "Buckets":
+    def refused(self, at: float) -> "CapacityHypotheses":
         """Return them after a request of that moment was refused: less than one was there."""
         passed, rates = max(0.0, at - self.at), rates_below(self.limit)
         flows, weight = [rate * passed for rate in rates] * len(BURSTS), array("d")
@@ -108,10 +108,10 @@ class Buckets:
 
     def _weighed(
         self, low: "array[float]", high: "array[float]", weight: "array[float]", at: float
-    ) -> "Buckets":
+    ) -> "CapacityHypotheses":
         total = sum(weight)
         shares = array("d", [one / total for one in weight])
-        return Buckets(self.limit, low, high, shares, max(at, self.at))
+        return CapacityHypotheses(self.limit, low, high, shares, max(at, self.at))
 
     @property
     def is_roomy(self) -> bool:

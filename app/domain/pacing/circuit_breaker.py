@@ -21,7 +21,7 @@ class BreakerState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Breaker:
+class CircuitBreaker:
     """How a lane's last requests went; `until` is when an open breaker lets a probe through.
 
     `recent` holds one flag a request, newest last, True for a failure. Times are monotonic seconds.
@@ -51,13 +51,13 @@ class Breaker:
         """Return how many requests may be under way at once: an unproven lane sends one probe."""
         return 1 if self.opened else limit
 
-    def succeeded(self) -> "Breaker":
+    def succeeded(self) -> "CircuitBreaker":
         """Return the breaker after an answer: it closes, and an old outage is forgotten."""
         if self.opened:
-            return Breaker((False,))
+            return CircuitBreaker((False,))
         return replace(self, recent=(*self.recent[1 - WINDOW :], False))
 
-    def failed(self, now: float, *, jitter: float) -> "Breaker":
+    def failed(self, now: float, *, jitter: float) -> "CircuitBreaker":
         """Return the breaker after a failure. The wait doubles with each failed probe.
 
         `jitter` is in [0, 1).
@@ -66,4 +66,4 @@ class Breaker:
         if not self.opened and (sum(recent) < FEWEST or sum(recent) < SHARE * len(recent)):
             return replace(self, recent=recent, until=now + STUMBLE_S * (0.5 + jitter / 2))
         wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(self.opened, 6)) * (0.5 + jitter / 2)
-        return Breaker(recent, self.opened + 1, max(self.until, now + wait))
+        return CircuitBreaker(recent, self.opened + 1, max(self.until, now + wait))

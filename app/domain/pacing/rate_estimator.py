@@ -13,7 +13,7 @@ on one monotonic clock.
 from dataclasses import dataclass, replace
 from typing import Final
 
-from app.domain.pacing.capacity_hypotheses import Buckets
+from app.domain.pacing.capacity_hypotheses import CapacityHypotheses
 
 SAFE: Final = 0.97  # of the likely limit is sent
 QUICK: Final = 1.06  # with each request of a look
@@ -32,11 +32,11 @@ WINDOWS: Final = 10  # a look waits so many times as long as its 429 shut the la
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
+class RateEstimate:
     """What is known of a lane's true limit. `rate` is None until a 429 came: the configured one holds."""
 
     rate: float | None = None
-    buckets: Buckets | None = None  # not made yet where a former owner's rate was kept
+    buckets: CapacityHypotheses | None = None  # not made yet where a former owner's rate was kept
     base: float | None = None  # the rate before the look that is under way
     look_at: float = 0.0
     soon: int = 0  # looks that come sooner
@@ -47,7 +47,7 @@ class Learned:
     quiet_s: float = QUIET_S  # from it until the rate recovers
 
     @classmethod
-    def kept(cls, rate: float, now: float) -> "Learned":
+    def kept(cls, rate: float, now: float) -> "RateEstimate":
         """Return what a former owner of the lane had learned; nobody knows whether it had just fallen."""
         return cls(rate, look_at=now + SOON_S, soon=SOON, sent_at=now, refused_at=now)
 
@@ -66,13 +66,13 @@ class Learned:
         """Return the rate that a successor should begin with: not that of a look under way."""
         return self.rate if self.base is None else self.base
 
-    def taken(self, now: float, *, sent_at: float, limit: float) -> "Learned":
+    def taken(self, now: float, *, sent_at: float, limit: float) -> "RateEstimate":
         """Return what is known after Amazon took a request of `sent_at`; `limit` is the configured rate."""
         if self.rate is None or sent_at < self.sent_at:
             return self
         if self.base is None and (self.rate_at(now, limit=limit) or limit) >= limit:
             # Long ago, and little is known that still holds: the configured limit does again.
-            return Learned(refused_at=self.refused_at, quiet_s=self.quiet_s)
+            return RateEstimate(refused_at=self.refused_at, quiet_s=self.quiet_s)
         # A look among requests that do not wait for their turn would ask for nothing more.
         is_pressed = sent_at - self.sent_at <= 1.6 / self.rate + 0.15
         buckets = self._buckets(limit, sent_at).taken(sent_at)
@@ -80,7 +80,7 @@ class Learned:
         if self.base is not None and is_pressed:
             rate, base = max(rate, self.rate * QUICK), self.base
             if buckets.reached() >= limit and rate >= limit:
-                return Learned()  # all that may be asked for is taken: nothing is left to learn
+                return RateEstimate()  # all that may be asked for is taken: nothing is left to learn
         elif is_pressed and now >= self.look_at and (self.soon or self.requests >= LOOK_REQUESTS):
             buckets = buckets.questioned()
             rate, base = self.rate * QUICK, self.rate
@@ -94,7 +94,7 @@ class Learned:
             sent_at=sent_at,
         )
 
-    def throttled(self, now: float, *, sent_at: float, limit: float, wait: float) -> "Learned":
+    def throttled(self, now: float, *, sent_at: float, limit: float, wait: float) -> "RateEstimate":
         """Return what is known after a 429 for a request of `sent_at`; nothing leaves for `wait`."""
         if sent_at < self.sent_at:
             return self  # it left before what was learned last, and would teach it again
@@ -115,7 +115,7 @@ class Learned:
         if since > quiet_s:
             # Perhaps because the rate had recovered; a 429 long after that says nothing of it.
             quiet_s = min(MOST_QUIET_S, 2 * quiet_s) if since < WINDOWS * quiet_s else QUIET_S
-        return Learned(
+        return RateEstimate(
             rate=rate,
             buckets=buckets,
             look_at=now + max(rest, WINDOWS * wait),
@@ -126,10 +126,10 @@ class Learned:
             quiet_s=quiet_s,
         )
 
-    def _buckets(self, limit: float, at: float) -> Buckets:
+    def _buckets(self, limit: float, at: float) -> CapacityHypotheses:
         """Return the beliefs, made anew where there are none yet or the configured limit was changed."""
         if self.buckets is not None and self.buckets.limit == limit:
             return self.buckets
         if self.held is None:
-            return Buckets.below(limit, at)
-        return Buckets.around(self.held / SAFE, limit, at)
+            return CapacityHypotheses.below(limit, at)
+        return CapacityHypotheses.around(self.held / SAFE, limit, at)

@@ -22,7 +22,7 @@ Key = tuple[DestinationNumber, int]  # a destination and one of its queues of wh
 
 
 @dataclass(frozen=True, slots=True)
-class Floors:
+class Watermarks:
     """What a lane may skip. Times in seconds are monotonic; `known` holds the database's."""
 
     known: Mapping[Key, datetime] = field(default_factory=dict)
@@ -32,17 +32,17 @@ class Floors:
         """Return what may be relied on now: nothing, where a look from the start has its turn."""
         return {} if now >= self.from_start_at else self.known
 
-    def looked(self, began: float, ended: float) -> "Floors":
+    def looked(self, began: float, ended: float) -> "Watermarks":
         """Return the floors after a look; one that began at the start says when the next must."""
         if began < self.from_start_at:
             return self
         rest = min(max(EVERY_S, SHARE * (ended - began)), LONGEST_REST_S)
         return replace(self, from_start_at=ended + rest)
 
-    def found(self, key: Key, due_at: datetime) -> "Floors":
+    def found(self, key: Key, due_at: datetime) -> "Watermarks":
         """Return the floors after a queue's first open parcel, none under way, was due at `due_at`."""
         return replace(self, known={**self.known, key: due_at})
 
-    def forgotten(self) -> "Floors":
+    def forgotten(self) -> "Watermarks":
         """Return no floors: something that was under way is open again, as due as it was."""
-        return Floors()
+        return Watermarks()

@@ -4,69 +4,85 @@ from typing import Final
 
 import pytest
 
-from app.domain.identity import MATCH_KEYS, Dropped, Key, Profile, Why, clean, match_key
+from app.domain.identity import MATCH_KEYS, DroppedKey, DropReason, MatchKey, Profile, clean, match_key
 
 RULES: Final = {rule.field: rule for rule in MATCH_KEYS}
 NOBODY: Final = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
-def amazon(field: str, trait: str, country: str = "US") -> Key | Dropped:
+def amazon(field: str, trait: str, country: str = "US") -> MatchKey | DroppedKey:
     return match_key(Profile.AMAZON, RULES[field], trait, country=country)
 
 
 @pytest.mark.parametrize(
     ("field", "trait", "why"),
     [
-        pytest.param("email", "", Why.EMPTY, id="no text"),
-        pytest.param("email", "   ", Why.EMPTY, id="white space"),
-        pytest.param("email", "\u200b\u00a0", Why.EMPTY, id="invisible characters"),
-        pytest.param("email", "null", Why.PLACEHOLDER, id="a program's null"),
-        pytest.param("email", "undefined", Why.PLACEHOLDER, id="a script's undefined"),
-        pytest.param("email", "N/A", Why.PLACEHOLDER, id="not available"),
-        pytest.param("email", "{{email}}", Why.PLACEHOLDER, id="a template nobody filled in"),
-        pytest.param("email", "${user.email}@x.com", Why.PLACEHOLDER, id="a template filled in by half"),
-        pytest.param("email", "not-an-email", Why.NOT_AN_EMAIL, id="no at sign"),
-        pytest.param("email", "a@b@c.com", Why.NOT_AN_EMAIL, id="two at signs"),
-        pytest.param("email", "a@x.com\r\nBcc: b@y.com", Why.NOT_AN_EMAIL, id="a header smuggled in"),
-        pytest.param("email", "@example.com", Why.NOT_AN_EMAIL, id="no name"),
-        pytest.param("email", "ada@", Why.NOT_AN_EMAIL, id="no domain"),
-        pytest.param("email", "ада@example.com", Why.NOT_AN_EMAIL, id="a name in a script the rule strips"),
-        pytest.param("email", "a@" + "b" * 250 + ".com", Why.NOT_AN_EMAIL, id="longer than mail allows"),
-        pytest.param("email", "5f4dcc3b5aa765d61d8327deb882cf99", Why.UNUSABLE_DIGEST, id="MD5"),
-        pytest.param("email", "DA39A3EE5E6B4B0D3255BFEF95601890AFD80709", Why.UNUSABLE_DIGEST, id="SHA-1"),
-        pytest.param("email", NOBODY.upper(), Why.EMPTY, id="the digest of nothing"),
-        pytest.param("email", "0" * 64, Why.PLACEHOLDER, id="a filler in the form of a digest"),
-        pytest.param("first_name", "محمد", Why.EMPTY, id="a name right to left"),
-        pytest.param("last_name", "Дмитрий", Why.EMPTY, id="a Cyrillic name"),
-        pytest.param("last_name", "🙂", Why.EMPTY, id="an emoji"),
-        pytest.param("last_name", "NULL", Why.PLACEHOLDER, id="a database's NULL"),
-        pytest.param("phone", "n/a", Why.PLACEHOLDER, id="no phone"),
-        pytest.param("phone", "call me", Why.EMPTY, id="a phone without digits"),
-        pytest.param("phone", "0", Why.PLACEHOLDER, id="phone zero"),
-        pytest.param("phone", "000-000-0000", Why.PLACEHOLDER, id="a phone of zeros"),
-        pytest.param("phone", "+1 000 000 0000", Why.PLACEHOLDER, id="zeros after the country code"),
-        pytest.param("phone", "555-CALL-NOW", Why.IMPOSSIBLE_PHONE, id="letters for digits"),
-        pytest.param("phone", "555 0199", Why.IMPOSSIBLE_PHONE, id="no area code"),
-        pytest.param("phone", "1" * 500, Why.IMPOSSIBLE_PHONE, id="five hundred digits"),
-        pytest.param("phone", "5551234567, 5559876543", Why.IMPOSSIBLE_PHONE, id="two phones in one field"),
-        pytest.param("maid", "00000000-0000-0000-0000-000000000000", Why.PLACEHOLDER, id="tracking limited"),
-        pytest.param("maid", "0" * 32, Why.PLACEHOLDER, id="tracking limited, without dashes"),
-        pytest.param("maid", "not-a-uuid", Why.NOT_A_UUID, id="not a UUID"),
-        pytest.param("maid", "5f4dcc3b5aa765d61d8327deb882cf99", Why.UNUSABLE_DIGEST, id="a hashed MAID"),
-        pytest.param("postal", "00000", Why.PLACEHOLDER, id="zeros for a ZIP code"),
-        pytest.param("fip", "203.0.113.0/24", Why.NOT_AN_IP_ADDRESS, id="a network"),
-        pytest.param("fip", "fe80::1%eth0", Why.NOT_AN_IP_ADDRESS, id="an address of one machine's wire"),
-        pytest.param("fip", "0.0.0.0", Why.PLACEHOLDER, id="no address at all"),
-        pytest.param("match_id", "a" * 101, Why.TOO_LONG, id="over a hundred characters"),
-        pytest.param("match_id", "{{id}}", Why.PLACEHOLDER, id="an id nobody filled in"),
-        pytest.param("ramp_id", "XY\x0012", Why.CONTROL_CHARACTER, id="a NUL in an id"),
-        pytest.param("ramp_id", "XY\ud800", Why.CONTROL_CHARACTER, id="half a surrogate pair"),
-        pytest.param("kantar_id", " \t", Why.EMPTY, id="a blank id"),
+        pytest.param("email", "", DropReason.EMPTY, id="no text"),
+        pytest.param("email", "   ", DropReason.EMPTY, id="white space"),
+        pytest.param("email", "\u200b\u00a0", DropReason.EMPTY, id="invisible characters"),
+        pytest.param("email", "null", DropReason.PLACEHOLDER, id="a program's null"),
+        pytest.param("email", "undefined", DropReason.PLACEHOLDER, id="a script's undefined"),
+        pytest.param("email", "N/A", DropReason.PLACEHOLDER, id="not available"),
+        pytest.param("email", "{{email}}", DropReason.PLACEHOLDER, id="a template nobody filled in"),
+        pytest.param(
+            "email", "${user.email}@x.com", DropReason.PLACEHOLDER, id="a template filled in by half"
+        ),
+        pytest.param("email", "not-an-email", DropReason.NOT_AN_EMAIL, id="no at sign"),
+        pytest.param("email", "a@b@c.com", DropReason.NOT_AN_EMAIL, id="two at signs"),
+        pytest.param("email", "a@x.com\r\nBcc: b@y.com", DropReason.NOT_AN_EMAIL, id="a header smuggled in"),
+        pytest.param("email", "@example.com", DropReason.NOT_AN_EMAIL, id="no name"),
+        pytest.param("email", "ada@", DropReason.NOT_AN_EMAIL, id="no domain"),
+        pytest.param(
+            "email", "ада@example.com", DropReason.NOT_AN_EMAIL, id="a name in a script the rule strips"
+        ),
+        pytest.param(
+            "email", "a@" + "b" * 250 + ".com", DropReason.NOT_AN_EMAIL, id="longer than mail allows"
+        ),
+        pytest.param("email", "5f4dcc3b5aa765d61d8327deb882cf99", DropReason.UNUSABLE_DIGEST, id="MD5"),
+        pytest.param(
+            "email", "DA39A3EE5E6B4B0D3255BFEF95601890AFD80709", DropReason.UNUSABLE_DIGEST, id="SHA-1"
+        ),
+        pytest.param("email", NOBODY.upper(), DropReason.EMPTY, id="the digest of nothing"),
+        pytest.param("email", "0" * 64, DropReason.PLACEHOLDER, id="a filler in the form of a digest"),
+        pytest.param("first_name", "محمد", DropReason.EMPTY, id="a name right to left"),
+        pytest.param("last_name", "Дмитрий", DropReason.EMPTY, id="a Cyrillic name"),
+        pytest.param("last_name", "🙂", DropReason.EMPTY, id="an emoji"),
+        pytest.param("last_name", "NULL", DropReason.PLACEHOLDER, id="a database's NULL"),
+        pytest.param("phone", "n/a", DropReason.PLACEHOLDER, id="no phone"),
+        pytest.param("phone", "call me", DropReason.EMPTY, id="a phone without digits"),
+        pytest.param("phone", "0", DropReason.PLACEHOLDER, id="phone zero"),
+        pytest.param("phone", "000-000-0000", DropReason.PLACEHOLDER, id="a phone of zeros"),
+        pytest.param("phone", "+1 000 000 0000", DropReason.PLACEHOLDER, id="zeros after the country code"),
+        pytest.param("phone", "555-CALL-NOW", DropReason.IMPOSSIBLE_PHONE, id="letters for digits"),
+        pytest.param("phone", "555 0199", DropReason.IMPOSSIBLE_PHONE, id="no area code"),
+        pytest.param("phone", "1" * 500, DropReason.IMPOSSIBLE_PHONE, id="five hundred digits"),
+        pytest.param(
+            "phone", "5551234567, 5559876543", DropReason.IMPOSSIBLE_PHONE, id="two phones in one field"
+        ),
+        pytest.param(
+            "maid", "00000000-0000-0000-0000-000000000000", DropReason.PLACEHOLDER, id="tracking limited"
+        ),
+        pytest.param("maid", "0" * 32, DropReason.PLACEHOLDER, id="tracking limited, without dashes"),
+        pytest.param("maid", "not-a-uuid", DropReason.NOT_A_UUID, id="not a UUID"),
+        pytest.param(
+            "maid", "5f4dcc3b5aa765d61d8327deb882cf99", DropReason.UNUSABLE_DIGEST, id="a hashed MAID"
+        ),
+        pytest.param("postal", "00000", DropReason.PLACEHOLDER, id="zeros for a ZIP code"),
+        pytest.param("fip", "203.0.113.0/24", DropReason.NOT_AN_IP_ADDRESS, id="a network"),
+        pytest.param(
+            "fip", "fe80::1%eth0", DropReason.NOT_AN_IP_ADDRESS, id="an address of one machine's wire"
+        ),
+        pytest.param("fip", "0.0.0.0", DropReason.PLACEHOLDER, id="no address at all"),
+        pytest.param("match_id", "a" * 101, DropReason.TOO_LONG, id="over a hundred characters"),
+        pytest.param("match_id", "{{id}}", DropReason.PLACEHOLDER, id="an id nobody filled in"),
+        pytest.param("ramp_id", "XY\x0012", DropReason.CONTROL_CHARACTER, id="a NUL in an id"),
+        pytest.param("ramp_id", "XY\ud800", DropReason.CONTROL_CHARACTER, id="half a surrogate pair"),
+        pytest.param("kantar_id", " \t", DropReason.EMPTY, id="a blank id"),
     ],
 )
-def test_amazon_drops(field: str, trait: str, why: Why) -> None:
+def test_amazon_drops(field: str, trait: str, why: DropReason) -> None:
     """The default profile drops the trait, says why, and shows no text for it."""
-    assert amazon(field, trait) == Dropped(why)
+    assert amazon(field, trait) == DroppedKey(why)
     assert clean(Profile.AMAZON, RULES[field], trait, country="US") == ""
 
 
@@ -74,26 +90,26 @@ def test_amazon_drops(field: str, trait: str, why: Why) -> None:
 @pytest.mark.parametrize(
     ("field", "trait", "why"),
     [
-        ("email", "   ", Why.EMPTY),
-        ("email", NOBODY, Why.EMPTY),
-        ("phone", "n/a", Why.EMPTY),
-        ("phone", "000-000-0000", Why.PLACEHOLDER),
-        ("last_name", "Дмитрий", Why.EMPTY),
-        ("postal", "\u00a0\ufeff", Why.EMPTY),
-        ("maid", "00000000-0000-0000-0000-000000000000", Why.PLACEHOLDER),
-        ("ramp_id", "XY\x0012", Why.CONTROL_CHARACTER),
-        ("match_id", "a" * 101, Why.TOO_LONG),
-        ("fip", "", Why.EMPTY),
+        ("email", "   ", DropReason.EMPTY),
+        ("email", NOBODY, DropReason.EMPTY),
+        ("phone", "n/a", DropReason.EMPTY),
+        ("phone", "000-000-0000", DropReason.PLACEHOLDER),
+        ("last_name", "Дмитрий", DropReason.EMPTY),
+        ("postal", "\u00a0\ufeff", DropReason.EMPTY),
+        ("maid", "00000000-0000-0000-0000-000000000000", DropReason.PLACEHOLDER),
+        ("ramp_id", "XY\x0012", DropReason.CONTROL_CHARACTER),
+        ("match_id", "a" * 101, DropReason.TOO_LONG),
+        ("fip", "", DropReason.EMPTY),
     ],
 )
 def test_the_compatible_profiles_drop_only_what_says_nothing(
-    profile: Profile, field: str, trait: str, why: Why
+    profile: Profile, field: str, trait: str, why: DropReason
 ) -> None:
     """Where the connector they mirror would send the hash of nothing, they send nothing."""
     rule = RULES[field]
     if field == "postal" and profile is Profile.AMAZON_GTM:
-        why = Why.EMPTY
-    assert match_key(profile, rule, trait, country="US") == Dropped(why)
+        why = DropReason.EMPTY
+    assert match_key(profile, rule, trait, country="US") == DroppedKey(why)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +140,7 @@ def test_the_compatible_profiles_drop_only_what_says_nothing(
 def test_one_person_has_one_key(field: str, trait: str, same_as: str) -> None:
     """Two ways of typing one trait give one key."""
     key = amazon(field, trait)
-    assert isinstance(key, Key)
+    assert isinstance(key, MatchKey)
     assert key == amazon(field, same_as)
 
 

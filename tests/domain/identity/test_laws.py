@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from app.domain.conversion.countries import COUNTRIES
-from app.domain.identity import MATCH_KEYS, Dropped, Key, MatchKeyRule, Profile, clean, match_key
+from app.domain.identity import MATCH_KEYS, DroppedKey, MatchKey, MatchKeyRule, Profile, clean, match_key
 from app.domain.identity.letters import composed
 from app.domain.identity.profiles import PROFILES
 
@@ -48,13 +48,13 @@ def test_any_text_gives_a_key_or_a_word_why_not(
 ) -> None:
     """Nothing raises; a hashed key is 64 hex digits and never the hash of nothing; a raw one is not blank."""
     match match_key(profile, rule, trait, country=country):
-        case Key(value, name):
+        case MatchKey(value, name):
             assert value != NOBODY
             assert value.strip()
             assert name in (f"{profile}.{rule.field}", "already_hashed")
             if rule.hashed:
                 assert re.fullmatch("[0-9a-f]{64}", value)
-        case Dropped(why):
+        case DroppedKey(why):
             assert re.fullmatch("[a-z_]+", why)
             assert clean(profile, rule, trait, country=country) == ""
 
@@ -66,8 +66,8 @@ def test_a_key_is_the_hash_of_the_cleaned_text(
 ) -> None:
     """`clean` shows what `match_key` hashes, checked by hashing it here."""
     key = match_key(profile, rule, trait, country=country)
-    assume(isinstance(key, Key) and key.rule != "already_hashed")
-    assert isinstance(key, Key)
+    assume(isinstance(key, MatchKey) and key.rule != "already_hashed")
+    assert isinstance(key, MatchKey)
     text = clean(profile, rule, trait, country=country)
     wire = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest() if rule.hashed else text
     assert key.value == wire
@@ -170,7 +170,7 @@ def test_marks_piled_over_a_letter_are_cut_before_they_are_sorted() -> None:
 def test_half_a_surrogate_pair_is_hashed_as_a_question_mark() -> None:
     """The one rule that keeps other scripts does not break on what UTF-8 cannot write."""
     key = match_key(Profile.SEGMENT, RULES["postal"], "12\ud800", country="US")
-    assert key == Key(hashlib.sha256(b"12?").hexdigest(), "segment.postal")
+    assert key == MatchKey(hashlib.sha256(b"12?").hexdigest(), "segment.postal")
 
 
 def test_every_profile_has_a_rule_for_every_key_and_names_its_source() -> None:

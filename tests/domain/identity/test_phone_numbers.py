@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from phonenumbers import NumberParseException, ValidationResult
 
-from app.domain.identity.keys import Dropped, Why
+from app.domain.identity.keys import DroppedKey, DropReason
 from app.domain.identity.phone_plans import PLANS
 from app.domain.identity.phones import amazon_phone
 
 
-def read_by_the_library(written: str, region: str | None) -> str | Dropped:
+def read_by_the_library(written: str, region: str | None) -> str | DroppedKey:
     try:
         number = phonenumbers.parse(written, region)
     except NumberParseException:
-        return Dropped(Why.IMPOSSIBLE_PHONE)
+        return DroppedKey(DropReason.IMPOSSIBLE_PHONE)
     if phonenumbers.is_possible_number_with_reason(number) != ValidationResult.IS_POSSIBLE:
-        return Dropped(Why.IMPOSSIBLE_PHONE)
+        return DroppedKey(DropReason.IMPOSSIBLE_PHONE)
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)[1:]
 
 
@@ -60,12 +60,16 @@ def test_every_row_of_the_plans_reads_as_the_library_does(country: str, source: 
         pytest.param("Mobil: 0151 23456789", "DE", "4915123456789", id="a label before the number"),
         pytest.param("+447911123456", "OTHER", "447911123456", id="a country that is none needs the +"),
         pytest.param("+1 (123) 456-7890", "US", "11234567890", id="possible though no area has it"),
-        pytest.param("07911 123456", "OTHER", Dropped(Why.IMPOSSIBLE_PHONE), id="national to no country"),
-        pytest.param("+999 1234567", "US", Dropped(Why.IMPOSSIBLE_PHONE), id="a code no country has"),
-        pytest.param("+" + "1" * 16, "US", Dropped(Why.IMPOSSIBLE_PHONE), id="a digit too many"),
+        pytest.param(
+            "07911 123456", "OTHER", DroppedKey(DropReason.IMPOSSIBLE_PHONE), id="national to no country"
+        ),
+        pytest.param(
+            "+999 1234567", "US", DroppedKey(DropReason.IMPOSSIBLE_PHONE), id="a code no country has"
+        ),
+        pytest.param("+" + "1" * 16, "US", DroppedKey(DropReason.IMPOSSIBLE_PHONE), id="a digit too many"),
     ],
 )
-def test_a_number_is_completed_from_the_country(trait: str, country: str, expected: str | Dropped) -> None:
+def test_a_number_is_completed_from_the_country(trait: str, country: str, expected: str | DroppedKey) -> None:
     """Digits with country code and no plus, whatever way they were written."""
     assert amazon_phone(trait, country) == expected
 

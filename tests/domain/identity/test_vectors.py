@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from app.domain.identity import MATCH_KEYS, Key, MatchKeyType, Profile, clean, match_key
+from app.domain.identity import MATCH_KEYS, MatchKey, MatchKeyType, Profile, clean, match_key
 
 RULES: Final = {rule.field: rule for rule in MATCH_KEYS}
 
@@ -152,9 +152,9 @@ def test_each_profile_normalises_by_its_own_table(
         key = match_key(profile, rule, trait, country=country)
         if expected:
             wire = hashlib.sha256(expected.encode()).hexdigest() if rule.hashed else expected
-            assert key == Key(wire, f"{profile}.{field}")
+            assert key == MatchKey(wire, f"{profile}.{field}")
         else:
-            assert not isinstance(key, Key)
+            assert not isinstance(key, MatchKey)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_each_profile_normalises_by_its_own_table(
 def test_published_digests_are_met(profile: Profile, field: str, trait: str, digest: str) -> None:
     """Digests that others published for these traits come out, so that the whole chain is theirs."""
     key = match_key(profile, RULES[field], trait, country="US")
-    assert isinstance(key, Key)
+    assert isinstance(key, MatchKey)
     assert key.value == digest
 
 
@@ -217,15 +217,15 @@ def test_a_digest_given_is_passed_in_lower_case_and_not_hashed_again(profile: Pr
     """64 hex digits in place of a trait are the key, whatever their case and the white space around them."""
     digest = "973dfe463ec85785f5f95af5ba3906eedb2d931c24e69824a89ea65dba4e813b"
     for given in (digest, digest.upper(), f" {digest}\n"):
-        assert match_key(profile, rule, given, country="US") == Key(digest, "already_hashed")  # type: ignore[arg-type]
-    assert match_key(profile, rule, digest[:-1] + "g", country="US") != Key(digest, "already_hashed")  # type: ignore[arg-type]
+        assert match_key(profile, rule, given, country="US") == MatchKey(digest, "already_hashed")  # type: ignore[arg-type]
+    assert match_key(profile, rule, digest[:-1] + "g", country="US") != MatchKey(digest, "already_hashed")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("profile", Profile)
 def test_an_id_that_looks_like_a_digest_is_an_id(profile: Profile) -> None:
     """Raw keys are never tested for the shape of a hash: their case stays."""
     given = "973DFE463EC85785F5F95AF5BA3906EEDB2D931C24E69824A89EA65DBA4E813B"
-    assert match_key(profile, RULES["ramp_id"], given, country="US") == Key(given, f"{profile}.ramp_id")
+    assert match_key(profile, RULES["ramp_id"], given, country="US") == MatchKey(given, f"{profile}.ramp_id")
 
 
 def test_the_fifteen_keys_stand_in_the_order_in_which_an_event_carries_them() -> None:
@@ -241,4 +241,4 @@ def test_the_fifteen_keys_stand_in_the_order_in_which_an_event_carries_them() ->
 
 def test_a_key_does_not_show_its_value() -> None:
     """A key in a log line or traceback tells its rule alone."""
-    assert repr(Key("203.0.113.7", "amazon.fip")) == "Key(rule='amazon.fip')"
+    assert repr(MatchKey("203.0.113.7", "amazon.fip")) == "Key(rule='amazon.fip')"
