@@ -5,7 +5,7 @@
     converted   domain.conversion.convert        the finished Amazon event, hashed, its bytes frozen
     stored      intake.flushing.Flusher          one transaction for many posts; 202 after its fsync
     ‖
-    claimed     delivery.loads.claim_live        whole parcels, opened, up to 500 events or 1 MB
+    claimed     delivery.loads.claim_live        whole batches, opened, up to 500 events or 1 MB
     paced       domain.pacing.Pace               GCRA, Retry-After gate, requests in flight; one owner a lane
     sent        amazon.client.EventsClient       the attempt is committed as started before
     settled     domain.settling.settle           a pure decision, which delivery.settlements.write writes

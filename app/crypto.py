@@ -72,7 +72,7 @@ def key_id_of(sealed: bytes) -> str:
 
 
 def new_data_key() -> bytes:
-    """Return a fresh key for one parcel; deleting it makes the parcel unreadable for ever."""
+    """Return a fresh key for one batch; deleting it makes the batch unreadable for ever."""
     return os.urandom(KEY_BYTES)
 
 
@@ -90,6 +90,6 @@ def decrypt(data_key: bytes, locked: bytes, *, place: str) -> bytes:
         raise CannotDecrypt("altered, torn, or locked under another key") from None
 
 
-def batch_place(parcel: int) -> str:
-    """Return the place that a parcel's content and its data key are bound to."""
-    return f"parcel:{parcel}"
+def batch_place(batch: int) -> str:
+    """Return the place that a batch's content and its data key are bound to."""
+    return f"batch:{batch}"

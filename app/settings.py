@@ -126,24 +126,24 @@ class Settings(BaseSettings):
     # Pace and memory
     flush_wait_ms: int = Field(default=3, ge=0, le=100)
     merge_window_ms: int = Field(default=100, ge=0, le=10_000)
-    sends_in_flight: int = Field(default=16, ge=1, le=256)
+    max_requests_in_flight: int = Field(default=16, ge=1, le=256)
 
     # When requests are turned away unread
-    answer_within_ms: int = Field(default=3_000, ge=100, le=60_000)
+    target_latency_ms: int = Field(default=3_000, ge=100, le=60_000)
     bodies_in_flight_mib: int = Field(default=24, ge=5, le=1_024)
     api_memory_mib: int = Field(default=192, ge=128, le=65_536)
 
     # Slow clients, and leaving
-    connections: int = Field(default=900, ge=10, le=100_000)
-    head_deadline_s: int = Field(default=10, ge=1, le=300)
-    body_deadline_s: int = Field(default=30, ge=1, le=600)
+    max_connections: int = Field(default=900, ge=10, le=100_000)
+    header_read_timeout_seconds: int = Field(default=10, ge=1, le=300)
+    body_read_timeout_seconds: int = Field(default=30, ge=1, le=600)
     body_min_bytes_per_second: int = Field(default=1_024, ge=0, le=1_048_576)
-    keep_alive_s: int = Field(default=75, ge=1, le=3_600)
-    stop_linger_s: int = Field(default=5, ge=0, le=60)
+    keep_alive_seconds: int = Field(default=75, ge=1, le=3_600)
+    shutdown_delay_seconds: int = Field(default=5, ge=0, le=60)
 
     # Retention
-    keep_parcels_days: int = Field(default=30, ge=22, le=365)
-    key_life_after_final_hours: int = Field(default=24, ge=1, le=24 * 30)
+    batch_retention_days: int = Field(default=30, ge=22, le=365)
+    data_key_retention_hours: int = Field(default=24, ge=1, le=24 * 30)
 
     @model_validator(mode="after")
     def _fit_together(self) -> "Settings":
@@ -248,7 +248,9 @@ def _contradictions(settings: Settings) -> Iterable[str]:
                 "METRICS_PORT: one port for each process is counted on from it; "
                 "PORT and SANDBOX_PORT must not be among them."
             )
-    yield from (f"SENDS_IN_FLIGHT: {one}" for one in Capacity(settings.sends_in_flight).problems())
+    yield from (
+        f"MAX_REQUESTS_IN_FLIGHT: {one}" for one in Capacity(settings.max_requests_in_flight).problems()
+    )
     if (settings.status_callback_url is None) is not (settings.status_callback_secrets is None):
         yield "STATUS_CALLBACK_SECRETS: and STATUS_CALLBACK_URL are set together or not at all."
     if not settings.production:

@@ -1,6 +1,6 @@
 """Claim and settle with much waiting: the store's own functions on rows that SQL made, nothing else running.
 
-What is timed is what a worker asks the database for one request: which queue is due, the whole parcels that
+What is timed is what a worker asks the database for one request: which queue is due, the whole batches that
 fill it, the attempt's start, and the settlement in one transaction. Opening and sending are the same whatever
 waits and are left out.
 """
@@ -18,7 +18,7 @@ from statistics import median
 import asyncpg
 
 from app.domain.batch import MAX_BYTES
-from app.domain.ids import DestinationNumber, LaneId, ParcelId
+from app.domain.ids import BatchId, DestinationNumber, LaneId
 from app.domain.pacing.watermarks import Watermarks
 from app.processes.resources import session_settings
 from app.settings import Settings
@@ -26,9 +26,9 @@ from app.store import attempts, batches, counts, lanes, migrate, partitions
 from bench.report import table
 from dev.postgres.cluster import DURABLE, Cluster
 
-CLAIMS = 8  # of the twenty full parcels that 10,000 events make, in each of two turns
+CLAIMS = 8  # of the twenty full batches that 10,000 events make, in each of two turns
 FULL = 500
-_CONTENT = 243 * FULL  # what a full parcel of realistic events takes
+_CONTENT = 243 * FULL  # what a full batch of realistic events takes
 
 
 def run(settings: Settings, *, millions: tuple[int, ...]) -> None:
@@ -58,7 +58,7 @@ async def _run(dsn: str, millions: tuple[int, ...]) -> None:
             if events < FULL * number:
                 cells.append("–")
                 continue
-            await _fill(connection, lanes_=number, parcels_=events // FULL, size=FULL)
+            await _fill(connection, lanes_=number, batches_=events // FULL, size=FULL)
             cells.append(await _claims(connection, number))
             async with _foreign_snapshot(dsn):
                 cells.append(await _claims(connection, number))
@@ -73,10 +73,10 @@ async def _run(dsn: str, millions: tuple[int, ...]) -> None:
 
 
 async def _lone(dsn: str, connection: asyncpg.Connection) -> None:
-    """The worst case: parcels of one event each, drained while a foreign snapshot keeps all dead rows."""
+    """The worst case: batches of one event each, drained while a foreign snapshot keeps all dead rows."""
     rows = []
     for number in (10_000, 200_000):
-        await _fill(connection, lanes_=1, parcels_=number, size=1)
+        await _fill(connection, lanes_=1, batches_=number, size=1)
         alone = await _claims(connection, 1, claims=8)
         async with _foreign_snapshot(dsn):
             first = await _claims(connection, 1, claims=4)
@@ -85,7 +85,7 @@ async def _lone(dsn: str, connection: asyncpg.Connection) -> None:
                 await _claims(connection, 1, claims=drained)
             last = await _claims(connection, 1, claims=4) if drained > 0 else first
         rows.append((f"{number:,}", alone, first, last))
-    print("Parcels of one event each, 500 of them a request:\n")
+    print("Batches of one event each, 500 of them a request:\n")
     head = ("waiting", "ms", "beside a foreign snapshot", "the same after a drain of up to 100,000")
     print(table(head, rows), flush=True)
 
@@ -94,12 +94,12 @@ async def _free(connection: asyncpg.Connection) -> None:
     """Drop the partition of a day that a million delivered events filled."""
     rows = []
     for size, number in ((FULL, 2_000), (50, 20_000), (1, 1_000_000)):
-        await _fill(connection, lanes_=1, parcels_=number, size=size)
+        await _fill(connection, lanes_=1, batches_=number, size=size)
         await connection.execute(
-            "UPDATE parcel_states SET fate = 'sent', settled_at = now(), data_key = NULL"
+            "UPDATE batch_states SET disposition = 'sent', settled_at = now(), data_key = NULL"
         )
         # Weeks before it is dropped a day has been vacuumed; that is not what dropping costs.
-        await connection.execute("VACUUM parcel_states")
+        await connection.execute("VACUUM batch_states")
         wal = await connection.fetchval("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
         began = time.perf_counter()
         async with connection.transaction():
@@ -111,13 +111,13 @@ async def _free(connection: asyncpg.Connection) -> None:
         async with connection.transaction():
             await partitions.create_ahead(connection)
     print("Freeing a million delivered events:\n")
-    print(table(("events a parcel", "seconds", "WAL MB"), rows), flush=True)
+    print(table(("events a batch", "seconds", "WAL MB"), rows), flush=True)
 
 
-async def _fill(connection: asyncpg.Connection, *, lanes_: int, parcels_: int, size: int) -> None:
-    """Empty the road and put parcels on it, dealt over as many lanes with one destination each."""
+async def _fill(connection: asyncpg.Connection, *, lanes_: int, batches_: int, size: int) -> None:
+    """Empty the road and put batches on it, dealt over as many lanes with one destination each."""
     await connection.execute(
-        "TRUNCATE parcels, parcel_states, attempts, exceptions, counts, sign_ins, destinations, lanes CASCADE"
+        "TRUNCATE batches, batch_states, attempts, exceptions, counts, sign_ins, destinations, lanes CASCADE"
     )
     await connection.execute(
         "INSERT INTO lanes (region, advertiser_id, fence, leased_until) "
@@ -139,9 +139,9 @@ async def _fill(connection: asyncpg.Connection, *, lanes_: int, parcels_: int, s
     first: int = await connection.fetchval("SELECT min(number) FROM destinations")
     content = os.urandom(_CONTENT * size // FULL)
     await connection.execute(
-        "INSERT INTO parcels (day, id, destination, content, shapes) "
+        "INSERT INTO batches (day, id, destination, content, shapes) "
         "SELECT (now() AT TIME ZONE 'UTC')::date, n, $2 + n % $3, $4, $5 FROM generate_series(1, $1) n",
-        parcels_,
+        batches_,
         first,
         lanes_,
         content,
@@ -149,15 +149,15 @@ async def _fill(connection: asyncpg.Connection, *, lanes_: int, parcels_: int, s
     )
     await connection.execute(
         """
-        INSERT INTO parcel_states
-          (parcel, day, destination, events, bytes, due_at, first_event, last_event, data_key)
+        INSERT INTO batch_states
+          (batch, day, destination, events, bytes, due_at, first_event, last_event, data_key)
         SELECT id, day, destination, $1::int, $1::int * 900, now() - interval '1 hour' + id * interval '1 us',
-          now(), now(), $2 FROM parcels
+          now(), now(), $2 FROM batches
         """,
         size,
         secrets.token_bytes(64),
     )
-    await connection.execute("VACUUM ANALYZE parcels, parcel_states, destinations, lanes, attempts, sign_ins")
+    await connection.execute("VACUUM ANALYZE batches, batch_states, destinations, lanes, attempts, sign_ins")
 
 
 async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = CLAIMS) -> str:
@@ -168,33 +168,33 @@ async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = 
     """
     rows = await connection.fetch("SELECT lane, number FROM destinations ORDER BY lane LIMIT $1", lanes_)
     took, fixed = [], []
-    floors: dict[DestinationNumber, Watermarks] = {}  # as the owner of each lane keeps them
+    watermarks: dict[DestinationNumber, Watermarks] = {}  # as the owner of each lane keeps them
     for nth in range(claims):
         lane, number = (
             LaneId(rows[nth % len(rows)]["lane"]),
             DestinationNumber(rows[nth % len(rows)]["number"]),
         )
-        known = floors.get(number, Watermarks())
+        known = watermarks.get(number, Watermarks())
         began = time.perf_counter()
         skipped = known.at(began)
-        await lanes.poll(connection, lane, parcels_in_flight=[], exceptions_in_flight=[], floors=skipped)
+        await lanes.poll(connection, lane, batches_in_flight=[], exceptions_in_flight=[], watermarks=skipped)
         known = known.looked(began, time.perf_counter())
         due, _ = await batches.due(
             connection, number, queue=0, in_flight=[], max_events=FULL, max_bytes=MAX_BYTES,
-            floor=skipped.get((number, 0)),
+            watermark=skipped.get((number, 0)),
         )  # fmt: skip
         if due:
-            floors[number] = known.found((number, 0), due[0].due_at)
-        ids = [ParcelId(one.id) for one in due]
+            watermarks[number] = known.found((number, 0), due[0].due_at)
+        ids = [BatchId(one.id) for one in due]
         if not ids:
             continue
         started = await attempts.start(
-            connection, lane=lane, fence=1, destination=number, worker="bench", parcels=ids, places=None,
+            connection, lane=lane, fence=1, destination=number, worker="bench", batches=ids, places=None,
             events=sum(one.events for one in due), generation=1, erasures=0,
         )  # fmt: skip
         assert started is not None
         async with connection.transaction():
-            await attempts.settle(connection, started, lane=lane, fence=1, outcome="answered", took_ms=1)
+            await attempts.settle(connection, started, lane=lane, fence=1, outcome="answered", duration_ms=1)
             await batches.close(connection, ids, "sent", started.id)
             await counts.add(connection, 1, {number: counts.CountDelta(delivered=len(ids))})
         ended = time.perf_counter()

@@ -52,15 +52,15 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
                 road.connect(min(10, lanes))
                 running.start_worker()
                 road.run(2_000, 100, 10, connections=4)  # plans prepared, lanes owned, codes compiled
-                acts: dict[str, Callable[[], None]] = {
+                actions: dict[str, Callable[[], None]] = {
                     "road": lambda: _road(running, road, rounds, lanes, full=asked.full),
                     "latency": lambda: _latency(road, seconds=20 if asked.full else 6),
                     "drain": lambda: _drain(running, road, 1_000_000 if asked.full else 100_000),
                     "waiting": lambda: waiting.run(running, road, sizes=(10_000, 1_000_000)),
                 }
                 for part in parts:
-                    if part in acts:
-                        acts[part]()
+                    if part in actions:
+                        actions[part]()
     if "backlog" in parts:
         backlog.run(settings, millions=(1, 5) if asked.full else (1,))
     if "fairness" in parts:

@@ -67,7 +67,7 @@ async def _rows(stage: Stage, events: int) -> float:
                 # Postgres counts its processor time in hundredths of a second: only the sum says anything.
                 await _flush(connection, generation, keys)
                 spent[connection] += time.process_time() + stage.postgres_seconds() - before
-        await with_it.execute("DELETE FROM parcel_states WHERE destination = 0")
+        await with_it.execute("DELETE FROM batch_states WHERE destination = 0")
         return (spent[with_it] - spent[without]) / events * 1e6
     finally:
         await with_it.close()
@@ -79,7 +79,7 @@ async def _flush(
 ) -> None:
     now = datetime.now(UTC)
     [number] = await batches.reserve_ids(connection, 1)
-    made = batches.NewParcel(number, DestinationNumber(0), b"c", b"s", len(keys), 1, now, now, b"k")
+    made = batches.NewBatch(number, DestinationNumber(0), b"c", b"s", len(keys), 1, now, now, b"k")
     outcome = await flush.store(
         connection, [made], [keys], generation=generation, versions={}, writer=0, deltas={}
     )

@@ -83,22 +83,24 @@ def finished(events: int) -> list[bytes]:
     return loop(list(bodies("reference", events, 500, ["dst_reference"])))[1]
 
 
-async def copy(stage: Stage, rows: Sequence[bytes], *, at_once: int = 500) -> Bare:
+async def copy(stage: Stage, rows: Sequence[bytes], *, one_round_trip: int = 500) -> Bare:
     """COPY the rows, `at_once` in a transaction."""
     connection = await asyncpg.connect(stage.dsn)
     try:
         await connection.execute(_TABLE)
         now = await connection.fetchval("SELECT now()")
         records = [(os.urandom(16), now, row) for row in rows]
-        return await _measured(stage, connection, len(rows), partial(_copy, connection, records, at_once))
+        return await _measured(
+            stage, connection, len(rows), partial(_copy, connection, records, one_round_trip)
+        )
     finally:
         await connection.execute("DROP TABLE IF EXISTS bench_rows")
         await connection.close()
 
 
-async def _copy(connection: asyncpg.Connection, records: Sequence[tuple], at_once: int) -> None:
-    for first in range(0, len(records), at_once):
-        await connection.copy_records_to_table("bench_rows", records=records[first : first + at_once])
+async def _copy(connection: asyncpg.Connection, records: Sequence[tuple], one_round_trip: int) -> None:
+    for first in range(0, len(records), one_round_trip):
+        await connection.copy_records_to_table("bench_rows", records=records[first : first + one_round_trip])
 
 
 async def inserts(
@@ -180,11 +182,11 @@ async def lone_inserts(stage: Stage, rows: Sequence[bytes], *, callers: int = 64
             await connection.close()
 
 
-async def _measured(stage: Stage, connection: asyncpg.Connection, rows: int, act: partial) -> Bare:
+async def _measured(stage: Stage, connection: asyncpg.Connection, rows: int, action: partial) -> Bare:
     wal = "SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"
     before, logged = stage.postgres_seconds(), await connection.fetchval(wal)
     began, cpu = time.perf_counter(), time.process_time()
-    await act()
+    await action()
     took, python = time.perf_counter() - began, time.process_time() - cpu
     written = await connection.fetchval(wal) - logged
     seconds = python + stage.postgres_seconds() - before

@@ -1,6 +1,6 @@
 """What a million waiting costs the processes: memory of API and worker, and recovery after kill -9.
 
-One post is stored as usual; its parcel is then sealed again, under keys of its own each time, as often as it
+One post is stored as usual; its batch is then sealed again, under keys of its own each time, as often as it
 takes. So what waits is real to the worker, and is there in seconds.
 """
 
@@ -12,14 +12,14 @@ import urllib.request
 import asyncpg
 
 from app.crypto import Vault, batch_place, decrypt, encrypt, new_data_key
-from app.domain.ids import ParcelId
-from app.store import RoadConnection, batches
+from app.domain.ids import BatchId
+from app.store import PipelineConnection, batches
 from bench.report import MIB, table
 from bench.road import Road
 from bench.stage import Stage
 
 FULL = 500
-AT_ONCE = 500  # parcels a transaction
+AT_ONCE = 500  # batches a transaction
 DRAINED = 0.3  # of a large backlog, before the worker is killed
 
 HEAD = (
@@ -98,34 +98,34 @@ async def _wait(running: Stage, road: Road, vault: Vault, events: int) -> None:
     """Empty the road, and let this many events wait on it."""
     connection = await asyncpg.connect(running.dsn)
     try:
-        await connection.execute("TRUNCATE parcels, parcel_states, exceptions, attempts, counts")
+        await connection.execute("TRUNCATE batches, batch_states, exceptions, attempts, counts")
         await asyncio.to_thread(road.run, FULL, FULL, 1, connections=1, deliver=False)
-        destination = await connection.fetchval("SELECT destination FROM parcel_states")
+        destination = await connection.fetchval("SELECT destination FROM batch_states")
         await multiply(connection, vault, destination, times=events // FULL)
         await connection.execute("UPDATE counts SET accepted = $1 WHERE accepted > 0", events // FULL * FULL)
-        await connection.execute("VACUUM ANALYZE parcels, parcel_states")
+        await connection.execute("VACUUM ANALYZE batches, batch_states")
     finally:
         await connection.close()
 
 
-async def multiply(connection: RoadConnection, vault: Vault, destination: int, *, times: int) -> None:
-    """Let the one parcel of a destination wait that many times, each under an id and a key of its own."""
+async def multiply(connection: PipelineConnection, vault: Vault, destination: int, *, times: int) -> None:
+    """Let the one batch of a destination wait that many times, each under an id and a key of its own."""
     made = await connection.fetchrow(
-        "SELECT * FROM parcels p JOIN parcel_states s ON s.parcel = p.id WHERE s.destination = $1",
+        "SELECT * FROM batches p JOIN batch_states s ON s.batch = p.id WHERE s.destination = $1",
         destination,
     )
     assert made is not None
-    place = batch_place(ParcelId(made["id"]))
+    place = batch_place(BatchId(made["id"]))
     plain = decrypt(vault.open(made["data_key"], place=place), made["content"], place=place)
     for start in range(1, times, AT_ONCE):
         ids = await batches.reserve_ids(connection, min(AT_ONCE, times - start))
         await batches.append(connection, [_again(vault, made, plain, one) for one in ids])
 
 
-def _again(vault: Vault, made: asyncpg.Record, plain: bytes, parcel: ParcelId) -> batches.NewParcel:
-    data_key, place = new_data_key(), batch_place(parcel)
-    return batches.NewParcel(
-        id=parcel,
+def _again(vault: Vault, made: asyncpg.Record, plain: bytes, batch: BatchId) -> batches.NewBatch:
+    data_key, place = new_data_key(), batch_place(batch)
+    return batches.NewBatch(
+        id=batch,
         destination=made["destination"],
         content=encrypt(data_key, plain, place=place),
         shapes=made["shapes"],

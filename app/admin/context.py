@@ -75,7 +75,7 @@ class AppContext:
     vault: Vault
     sign_in: SignIn
     find_advertiser: FindAdvertiser
-    road: DeliveryControl
+    delivery_control: DeliveryControl
     public_url: str
     development: bool = False
     # False when AMAZON_CLIENT_ID or its secret is missing: connecting would fail at Amazon.
@@ -103,11 +103,11 @@ class AppContext:
     # Destinations whose queues are longer than what comes now may grow old.
     late: Callable[[], frozenset[str]] = _none_late
     # Writes the outlines of events that this process took and has not written yet.
-    write_outlines: Callable[[], Awaitable[None]] = _nothing
+    write_schema_samples: Callable[[], Awaitable[None]] = _nothing
 
     async def wake(self, destination: DestinationNumber) -> None:
         """Tell workers of a committed change. A lost notice costs a moment, not the answer."""
         try:
-            await self.road.wake(destination)
+            await self.delivery_control.wake(destination)
         except Exception as error:
             logger.warning("workers were not told: %s", type(error).__name__)

@@ -18,12 +18,17 @@ class StoreDeliveryControl:
     """Answers for the road towards pause, disconnect and delete. One per API process."""
 
     def __init__(
-        self, *, pool: asyncpg.Pool, writer: int, monotonic: Callable[[], float], tells: bool = False
+        self,
+        *,
+        pool: asyncpg.Pool,
+        writer: int,
+        monotonic: Callable[[], float],
+        callbacks_enabled: bool = False,
     ) -> None:
         self._pool = pool
         self._writer = writer
         self._monotonic = monotonic
-        self._tells = tells
+        self._callbacks_enabled = callbacks_enabled
 
     async def quiesce(self, destination: DestinationNumber) -> None:
         """Return once every attempt that was started for a destination has settled or timed out.
@@ -48,7 +53,7 @@ class StoreDeliveryControl:
         await counts.add(
             driver, self._writer, {destination: counts.CountDelta(dead=events, retrying=-retrying)}
         )
-        if self._tells and events:
+        if self._callbacks_enabled and events:
             await callbacks.mark_failed(driver, [destination])
         return events
 

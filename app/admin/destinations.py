@@ -91,7 +91,7 @@ async def create_destination(
     await audit.record(
         connection,
         actor=by,
-        act=audit.AuditAction.DESTINATION_CREATED,
+        action=audit.AuditAction.DESTINATION_CREATED,
         subject=made.id,
         destination=made.id,
         after=audit_view(made),
@@ -117,7 +117,7 @@ async def change_destination(
     await audit.record(
         connection,
         actor=by,
-        act=audit.AuditAction.DESTINATION_CHANGED,
+        action=audit.AuditAction.DESTINATION_CHANGED,
         subject=after.id,
         destination=after.id,
         before=audit_view(before),
@@ -139,7 +139,7 @@ async def set_status_callback(
         await audit.record(
             connection,
             actor=by,
-            act=audit.AuditAction.DESTINATION_CALLBACK_CHANGED,
+            action=audit.AuditAction.DESTINATION_CALLBACK_CHANGED,
             subject=destination.id,
             destination=destination.id,
             before={"status_callback": not enabled},

@@ -23,7 +23,7 @@ _SECRET = "receipt_key"  # noqa: S105 - its name, not its value
 _LOOK_EVERY_S = 0.05
 
 # What this system cannot reach, said on every receipt.
-KEPT_ELSEWHERE = (
+STORED_ELSEWHERE = (
     "Amazon keeps what it accepted; ask Amazon to erase it there.",
     "Backups and write-ahead logs of the database hold the old, encrypted content until they are rotated.",
     "Event ids, times, kinds of match keys and keyed digests remain until their partition is dropped.",
@@ -70,11 +70,11 @@ async def read_receipt(pool: asyncpg.Pool, vault: Vault, found: erasures.Erasure
         "finished_at": _time(found.finished_at) if found.finished_at else None,
         "requested_by": found.requested_by,
         "identifiers": list(found.kinds),
-        "parcels_scanned": found.scanned,
+        "batches_scanned": found.scanned,
         # Damaged: what they hold of the person, if anything, could not be found. See docs/operations.md.
         "unreadable_batches": found.unreadable,
         "erased": {"waiting": found.waiting, "dead": found.dead, "delivered": found.delivered},
-        "kept_elsewhere": list(KEPT_ELSEWHERE),
+        "kept_elsewhere": list(STORED_ELSEWHERE),
     }
     signed = msgspec.json.encode(body, order="sorted")
     key = await _key(pool, vault)

@@ -76,7 +76,9 @@ async def create_key(
         replaces=replaces,
     )
     after = audit_view(made) if replaces is None else {**audit_view(made), "replaces": replaces}
-    await audit.record(connection, actor=by, act=audit.AuditAction.KEY_CREATED, subject=made.id, after=after)
+    await audit.record(
+        connection, actor=by, action=audit.AuditAction.KEY_CREATED, subject=made.id, after=after
+    )
     return made, secret
 
 
@@ -114,7 +116,7 @@ async def rotate_key(
     await audit.record(
         connection,
         actor=by,
-        act=audit.AuditAction.KEY_ROTATED,
+        action=audit.AuditAction.KEY_ROTATED,
         subject=old.id,
         before=audit_view(old),
         after={**audit_view(ending), "replaced_by": made.id},
@@ -127,6 +129,6 @@ async def revoke_key(connection: AsyncConnection, key: ApiKey, *, by: str) -> Ap
     revoked = await keys.revoke(connection, key.id)
     if revoked is not None:
         await audit.record(
-            connection, actor=by, act=audit.AuditAction.KEY_REVOKED, subject=key.id, before=audit_view(key)
+            connection, actor=by, action=audit.AuditAction.KEY_REVOKED, subject=key.id, before=audit_view(key)
         )
     return revoked

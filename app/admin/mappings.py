@@ -100,7 +100,7 @@ def published_document(mapping: StoredMapping) -> Document | None:
 async def record_mapping_audit(
     connection: AsyncConnection,
     actor: str,
-    act: audit.AuditAction,
+    action: audit.AuditAction,
     destination: str,
     mapping: str,
     *,
@@ -111,7 +111,7 @@ async def record_mapping_audit(
     await audit.record(
         connection,
         actor=actor,
-        act=act,
+        action=action,
         subject=mapping,
         destination=destination,
         before=before,

@@ -75,7 +75,7 @@ SENTENCES: Mapping[ErrorCode, str] = {
         "Advertiser id and region can change only on a draft that never took an event. Make a new "
         "destination instead."
     ),
-    ErrorCode.DESTINATION_CHANGED: "The destination changed while the sign-in was under way; connect it again.",
+    ErrorCode.DESTINATION_CHANGED: "The destination changed during the sign-in; connect it again.",
     ErrorCode.EVENTS_WAITING: "Events wait for this destination; delete with discard=true to give them up.",
     ErrorCode.MAPPING_ARCHIVED: "The mapping was deleted; nothing about it changes any more.",
     ErrorCode.KEY_ENDED: "The key is revoked or has expired; make a new one.",

@@ -8,7 +8,7 @@ from datetime import timedelta
 from app.amazon.wire import MAX_EVENTS
 from app.domain.ids import DestinationNumber, LaneId
 from app.domain.pacing.fair_queueing import REPLAY_SHARE
-from app.store import RoadConnection, counts, lanes, replays
+from app.store import PipelineConnection, counts, lanes, replays
 
 MOST = 50_000  # events of one transaction; the rest follow in further ones
 
@@ -31,7 +31,7 @@ class ReplayResult:
 
 
 async def replay(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     number: DestinationNumber,
     lane: LaneId,
     wanted: replays.ReplayFilter,
@@ -79,7 +79,7 @@ def together(first: ReplayResult, last: ReplayResult, replayed: int) -> ReplayRe
     )
 
 
-async def _time_of(connection: RoadConnection, lane: LaneId, events: int) -> tuple[int, float]:
+async def _time_of(connection: PipelineConnection, lane: LaneId, events: int) -> tuple[int, float]:
     """Return how many requests that takes at least, and the seconds, a fifth of the lane's pace for it."""
     requests = math.ceil(events / MAX_EVENTS)
     terms = await lanes.pace_settings(connection, lane)

@@ -78,10 +78,10 @@ class EventsClient:
         answer = await self.ask(
             region, "POST", wire.EVENTS_PATH, headers=headers, content=body, deadline_s=deadline_s
         )
-        took_ms = round((time.monotonic() - started) * 1000)
+        duration_ms = round((time.monotonic() - started) * 1000)
         match answer:
             case TransportError():
-                return SentRequest(answer, None, None, took_ms)
+                return SentRequest(answer, None, None, duration_ms)
             case HttpAnswer(status, reply_headers, reply_body):
                 reply = wire.read_reply(
                     status,
@@ -91,7 +91,7 @@ class EventsClient:
                     conversions=conversions,
                     now=datetime.now(UTC),
                 )
-                return SentRequest(reply, status, wire.request_id(reply_headers), took_ms)
+                return SentRequest(reply, status, wire.request_id(reply_headers), duration_ms)
 
     async def ask(
         self,

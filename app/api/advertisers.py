@@ -45,10 +45,10 @@ async def _require_whole(connection: AsyncConnection, caller: Caller, advertiser
 @router.get("/advertisers/{advertiser_id}/event-names", summary="List pinned event names")
 @requires(Scope.DESTINATIONS_READ)
 async def list_all(
-    advertiser_id: str, caller: CurrentCaller, wired: Context, limit: Limit = PAGE, cursor: Cursor = None
+    advertiser_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> dict[str, Any]:
     """List the one name that each event type has for an advertiser."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         await _require_whole(connection, caller, advertiser_id)
         pins = await event_names.of_advertiser(connection, advertiser_id)
     return page_from([shown(pin) for pin in pins], limit, cursor)
@@ -59,7 +59,7 @@ async def list_all(
 )
 @requires(Scope.DESTINATIONS_WRITE)
 async def rename(
-    advertiser_id: str, event_type: str, body: EventNameChange, caller: CurrentCaller, wired: Context
+    advertiser_id: str, event_type: str, body: EventNameChange, caller: CurrentCaller, context: Context
 ) -> dict[str, Any]:
     """Change the one name of an event type; at Amazon a new name begins a new event.
 
@@ -70,7 +70,7 @@ async def rename(
         raise Refusal(ErrorCode.INVALID, problem, FieldProblem("to", "event_name_invalid"))
     if event_type not in EVENT_TYPES:
         raise Refusal(ErrorCode.NOT_FOUND)
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         await _require_whole(connection, caller, advertiser_id)
         before, followed, left = await publishing.rename(
             connection, AdvertiserId(advertiser_id), event_type, body.to, caller.actor
@@ -79,7 +79,7 @@ async def rename(
             await audit.record(
                 connection,
                 actor=caller.actor,
-                act=audit.AuditAction.EVENT_NAME_RENAMED,
+                action=audit.AuditAction.EVENT_NAME_RENAMED,
                 subject=f"{advertiser_id}/{event_type}",
                 before={"name": before.name},
                 after={"name": body.to, "mappings": [mapping.id for mapping in followed]},

@@ -18,12 +18,12 @@ def shown(entry: audit.AuditEntry) -> dict[str, Any]:
         "id": str(entry.id),
         "at": entry.at,
         "actor": entry.actor,
-        "act": entry.act,
+        "action": entry.action,
         "subject": entry.subject,
         "destination_id": entry.destination,
         "before": entry.before,
         "after": entry.after,
-        "link": entry.link,
+        "sequence": entry.sequence,
         "prev_hash": None if entry.prev_hash is None else entry.prev_hash.hex(),
         "hash": None if entry.hash is None else entry.hash.hex(),
     }
@@ -34,22 +34,22 @@ def shown(entry: audit.AuditEntry) -> dict[str, Any]:
 async def list_all(
     *,
     caller: CurrentCaller,
-    wired: Context,
+    context: Context,
     destination_id: Annotated[str | None, Query(max_length=64, description="Of one destination.")] = None,
-    act: Annotated[
+    action: Annotated[
         str | None, Query(max_length=64, description="Of one kind, as `mapping.published`.")
     ] = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
     """List every administrative act with what it changed, newest first. No secret is in it."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         rows = await audit.newest(
             connection,
             limit=limit + 1,
             below=number_of(cursor),
             destination=destination_id,
-            act=act,
+            action=action,
             only=caller.only,
         )
     items, more = split_page(rows, limit)

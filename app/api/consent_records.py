@@ -17,13 +17,13 @@ from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of, parti
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.conversion.consent import Mode, decision
-from app.domain.ids import MappingId, MappingNumber, ParcelId
+from app.domain.ids import BatchId, MappingId, MappingNumber
 from app.store import counts, event_history, mappings
 from app.store.mappings import Document
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
-_PARCELS_AT_ONCE = 20
+_BATCHES_AT_ONCE = 20
 # Where a mapping reads the consent of a mode from, by their names in its document.
 _SOURCES = {Mode.AMAZON: "user_data", Mode.TCF: "string", Mode.GPP: "string"}
 
@@ -34,20 +34,20 @@ async def list_all(
     *,
     destination_id: str,
     caller: CurrentCaller,
-    wired: Context,
+    context: Context,
     since: Annotated[Instant | None, Query(description="Only events accepted since then.")] = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> Response:
-    """List a record for each accepted event, newest first, for as long as its parcel is kept (30 days).
+    """List a record for each accepted event, newest first, for as long as its batch is kept (30 days).
 
     Basis, source, times, decision, and the SHA-256 of the consent string where there was one. `stopped`
     counts, by reason and basis, the events that the gate did not let in; of these nothing else is kept.
     `unreadable_batches` counts stored batches whose records are missing here because they are damaged.
     """
-    found = await read_records(destination_id, caller, wired, since=since, limit=limit, cursor=cursor)
+    found = await read_records(destination_id, caller, context, since=since, limit=limit, cursor=cursor)
     listed = partial_page(found.items, found.next_cursor, found.unreadable_batches)
-    return ExactJsonResponse({**listed, "stopped": await blocked_by_consent(destination_id, caller, wired)})
+    return ExactJsonResponse({**listed, "stopped": await blocked_by_consent(destination_id, caller, context)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Collected:
 async def read_records(
     destination_id: str,
     caller: Caller,
-    wired: AppContext,
+    context: AppContext,
     *,
     since: datetime | None,
     limit: int,
@@ -70,66 +70,68 @@ async def read_records(
 ) -> Collected:
     """Return up to `limit` records, newest first."""
     before = event_place_of(cursor)
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
-        records = _RecordReader(connection, wired, before, since)
+        records = _RecordReader(connection, context, before, since)
         return await records.collect(destination.id, destination.number, limit)
 
 
-async def blocked_by_consent(destination_id: str, caller: Caller, wired: AppContext) -> list[dict[str, Any]]:
+async def blocked_by_consent(
+    destination_id: str, caller: Caller, context: AppContext
+) -> list[dict[str, Any]]:
     """Return how many events the consent gate did not let in, by reason and by the basis of each event."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
-    async with wired.pool.acquire() as road:
-        return [asdict(one) for one in await counts.consent_stops(road, destination.number)]
+    async with context.pool.acquire() as delivery_control:
+        return [asdict(one) for one in await counts.consent_stops(delivery_control, destination.number)]
 
 
 class _RecordReader:
-    """Reads records parcel by parcel, newest first."""
+    """Reads records batch by batch, newest first."""
 
     def __init__(
         self,
         connection: AsyncConnection,
-        wired: AppContext,
-        before: tuple[ParcelId, int] | None,
+        context: AppContext,
+        before: tuple[BatchId, int] | None,
         since: datetime | None,
     ) -> None:
         self._connection = connection
-        self._wired = wired
+        self._context_of = context
         self._before = before
         self._since = since
-        self._last = before or (ParcelId(0), 0)
+        self._last = before or (BatchId(0), 0)
         self._documents: dict[tuple[int, int], Document | None] = {}
 
     async def collect(self, destination: Any, number: Any, limit: int) -> Collected:
         """Return up to `limit` records."""
         items: list[dict[str, Any]] = []
         unreadable = 0
-        async with self._wired.pool.acquire() as road:
-            ids = await event_history.mappings(road, destination)
+        async with self._context_of.pool.acquire() as delivery_control:
+            ids = await event_history.mappings(delivery_control, destination)
             while True:
-                parcels = await event_history.newest(
-                    road,
+                batches = await event_history.newest(
+                    delivery_control,
                     number,
                     wanted=None,
                     since=self._since,
                     before=self._before[0] if self._before else None,
-                    limit=_PARCELS_AT_ONCE,
+                    limit=_BATCHES_AT_ONCE,
                 )
-                for parcel in parcels:
-                    if (shapes := read_shapes(parcel.shapes)) is None:
+                for batch in batches:
+                    if (shapes := read_shapes(batch.shapes)) is None:
                         unreadable += 1
                         continue
                     for shape in reversed(shapes):
-                        if self._before and (parcel.id, shape.place) >= self._before:
+                        if self._before and (batch.id, shape.place) >= self._before:
                             continue
                         if len(items) == limit:
                             return Collected(items, cursor_of(*self._last), unreadable)
-                        items.append(await self._record(shape, parcel.accepted_at, ids))
-                        self._last = (parcel.id, shape.place)
-                if len(parcels) < _PARCELS_AT_ONCE:
+                        items.append(await self._record(shape, batch.accepted_at, ids))
+                        self._last = (batch.id, shape.place)
+                if len(batches) < _BATCHES_AT_ONCE:
                     return Collected(items, None, unreadable)
-                self._before = (parcels[-1].id, 0)
+                self._before = (batches[-1].id, 0)
 
     async def _record(
         self, shape: EventMetadata, accepted_at: datetime, ids: dict[MappingNumber, tuple[MappingId, str]]

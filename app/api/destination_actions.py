@@ -23,11 +23,11 @@ router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
 @router.post("/destinations/{destination_id}/pause", summary="Pause a destination")
 @requires(Scope.DESTINATIONS_WRITE)
 async def pause(
-    destination_id: str, caller: CurrentCaller, wired: Context, response: Response
+    destination_id: str, caller: CurrentCaller, context: Context, response: Response
 ) -> dict[str, Any]:
     """Hold the destination's events; they are accepted and wait. Nothing is sent after the answer."""
-    found = await _set_paused(destination_id, caller, wired, True)
-    await wired.road.quiesce(found.number)
+    found = await _set_paused(destination_id, caller, context, True)
+    await context.delivery_control.quiesce(found.number)
     response.headers["ETag"] = etag(found.version)
     return public_view(found)
 
@@ -35,19 +35,19 @@ async def pause(
 @router.post("/destinations/{destination_id}/resume", summary="Resume a destination")
 @requires(Scope.DESTINATIONS_WRITE)
 async def resume(
-    destination_id: str, caller: CurrentCaller, wired: Context, response: Response
+    destination_id: str, caller: CurrentCaller, context: Context, response: Response
 ) -> dict[str, Any]:
     """Let the destination's events go; it is again what it was before the pause."""
-    found = await _set_paused(destination_id, caller, wired, False)
-    await wired.wake(found.number)
+    found = await _set_paused(destination_id, caller, context, False)
+    await context.wake(found.number)
     response.headers["ETag"] = etag(found.version)
     return public_view(found)
 
 
 async def _set_paused(
-    destination_id: str, caller: CurrentCaller, wired: Context, paused: bool
+    destination_id: str, caller: CurrentCaller, context: Context, paused: bool
 ) -> Destination:
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         before = await lock_visible(connection, caller, destination_id)
         if before.paused == paused:
             return before
@@ -55,7 +55,7 @@ async def _set_paused(
         await audit.record(
             connection,
             actor=caller.actor,
-            act=audit.AuditAction.DESTINATION_PAUSED if paused else audit.AuditAction.DESTINATION_RESUMED,
+            action=audit.AuditAction.DESTINATION_PAUSED if paused else audit.AuditAction.DESTINATION_RESUMED,
             subject=after.id,
             destination=after.id,
             before=audit_view(before),
@@ -67,10 +67,10 @@ async def _set_paused(
 @router.post("/destinations/{destination_id}/disconnect", summary="Disconnect from Amazon")
 @requires(Scope.DESTINATIONS_WRITE)
 async def disconnect(
-    destination_id: str, caller: CurrentCaller, wired: Context, response: Response
+    destination_id: str, caller: CurrentCaller, context: Context, response: Response
 ) -> dict[str, Any]:
     """Delete the tokens. Events that wait are kept: then it is `needs_reconnect`, else `draft`."""
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         before = await lock_visible(connection, caller, destination_id)
         after = before
         if before.sign_in != "none":
@@ -80,19 +80,19 @@ async def disconnect(
             await audit.record(
                 connection,
                 actor=caller.actor,
-                act=audit.AuditAction.DESTINATION_DISCONNECTED,
+                action=audit.AuditAction.DESTINATION_DISCONNECTED,
                 subject=after.id,
                 destination=after.id,
                 before=audit_view(before),
                 after=audit_view(after),
             )
     if before.sign_in != "none":
-        await wired.road.quiesce(after.number)
-        async with wired.engine.begin() as connection:
+        await context.delivery_control.quiesce(after.number)
+        async with context.engine.begin() as connection:
             await destinations.hold_flushes(connection)
             after = await lock_visible(connection, caller, destination_id)
             still = (after.sign_in, after.sign_in_reason) == ("broken", "disconnected")
-            if still and not await wired.road.waiting(connection, after.number):
+            if still and not await context.delivery_control.waiting(connection, after.number):
                 after = await destinations.set_sign_in(connection, after.id, "none")
     response.headers["ETag"] = etag(after.version)
     return public_view(after)
@@ -103,7 +103,7 @@ async def disconnect(
 async def delete(
     destination_id: str,
     caller: CurrentCaller,
-    wired: Context,
+    context: Context,
     request: Request,
     discard: Annotated[bool, Query(description="Give up events that wait: they become dead.")] = False,
 ) -> dict[str, Any]:
@@ -111,7 +111,7 @@ async def delete(
 
     Deleting again answers the same, and finishes a discard that was cut short.
     """
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         await find_visible(connection, caller, destination_id)
         await destinations.hold_flushes(connection)
         before = await destinations.lock(connection, destination_id)
@@ -119,7 +119,7 @@ async def delete(
         after = before
         if before.state is not State.ARCHIVED:
             require_match(request, before.version)
-            waiting = await wired.road.waiting(connection, before.number)
+            waiting = await context.delivery_control.waiting(connection, before.number)
             if waiting and not discard:
                 raise Refusal(
                     ErrorCode.EVENTS_WAITING,
@@ -133,15 +133,15 @@ async def delete(
             await audit.record(
                 connection,
                 actor=caller.actor,
-                act=audit.AuditAction.DESTINATION_ARCHIVED,
+                action=audit.AuditAction.DESTINATION_ARCHIVED,
                 subject=after.id,
                 destination=after.id,
                 before=audit_view(before),
                 after={**audit_view(after), "discard": discard},
             )
-    await wired.road.quiesce(after.number)
+    await context.delivery_control.quiesce(after.number)
     discarded = 0
     if discard:
-        async with wired.engine.begin() as connection:
-            discarded = await wired.road.discard(connection, after.number)
+        async with context.engine.begin() as connection:
+            discarded = await context.delivery_control.discard(connection, after.number)
     return {**public_view(after), "discarded": discarded}

@@ -33,7 +33,7 @@ router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
 @router.post("/destinations", status_code=201, summary="Make a destination")
 @requires(Scope.DESTINATIONS_WRITE)
 async def create(
-    body: NewDestination, caller: CurrentCaller, wired: Context, response: Response
+    body: NewDestination, caller: CurrentCaller, context: Context, response: Response
 ) -> dict[str, Any]:
     """Make a draft of a destination; connect it to Amazon next.
 
@@ -51,7 +51,7 @@ async def create(
         dataset_name=body.dataset_name,
         rate=ConfiguredRate() if rate is None else ConfiguredRate(rate.requests_per_second, rate.burst),
     )
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         warnings = await _warnings(connection, caller, draft.name)
         made = await create_destination(connection, DestinationId(new_id("dst_")), draft, by=caller.actor)
     response.headers["ETag"] = etag(made.version)
@@ -64,7 +64,7 @@ async def create(
 async def list_all(
     *,
     caller: CurrentCaller,
-    wired: Context,
+    context: Context,
     q: Annotated[
         str | None, Query(max_length=200, description="Part of a name or an advertiser id, or an id.")
     ] = None,
@@ -73,7 +73,7 @@ async def list_all(
     cursor: Cursor = None,
 ) -> dict[str, Any]:
     """List the destinations that this key may use, oldest first."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         found = await destinations.page(
             connection,
             limit=limit + 1,
@@ -89,10 +89,10 @@ async def list_all(
 @router.get("/destinations/{destination_id}", summary="Read a destination")
 @requires(Scope.DESTINATIONS_READ)
 async def read(
-    destination_id: str, caller: CurrentCaller, wired: Context, response: Response
+    destination_id: str, caller: CurrentCaller, context: Context, response: Response
 ) -> dict[str, Any]:
     """Read a destination; its `ETag` goes into `If-Match` of a change."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         found = await find_visible(connection, caller, destination_id)
     response.headers["ETag"] = etag(found.version)
     return public_view(found)
@@ -105,7 +105,7 @@ async def change(
     destination_id: str,
     body: DestinationChange,
     caller: CurrentCaller,
-    wired: Context,
+    context: Context,
     request: Request,
     response: Response,
 ) -> dict[str, Any]:
@@ -114,7 +114,7 @@ async def change(
     Advertiser id and region are fixed once the destination was connected or took an event: what was
     accepted for one account must not arrive at another.
     """
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         before = await lock_visible(connection, caller, destination_id)
         require_match(request, before.version)
         draft = _changed(before, body)
@@ -123,7 +123,7 @@ async def change(
             warnings = await _warnings(connection, caller, draft.name, besides=before.id)
         after = await change_destination(connection, before, draft, by=caller.actor)
     if after is not before:
-        await wired.wake(after.number)
+        await context.wake(after.number)
     response.headers["ETag"] = etag(after.version)
     return {**public_view(after), "warnings": warnings}
 

@@ -51,7 +51,7 @@ class Subject(RequestBody):
 
 @router.post("/subjects/erase", status_code=202, summary="Erase a person")
 @requires(Scope.ERASE)
-async def erase(body: Subject, caller: CurrentCaller, wired: Context, response: Response) -> dict[str, Any]:
+async def erase(body: Subject, caller: CurrentCaller, context: Context, response: Response) -> dict[str, Any]:
     """Take a person's events out of everything that is stored, under every destination.
 
     From the answer on nothing that carries them is sent; what waits and what is dead becomes `erased`, what
@@ -59,13 +59,13 @@ async def erase(body: Subject, caller: CurrentCaller, wired: Context, response: 
     """
     _unlimited(caller)
     id, at = await erasure.request_erasure(  # noqa: A001
-        wired.pool, wired.vault, body.said(), by=caller.actor, monotonic=wired.monotonic
+        context.pool, context.vault, body.said(), by=caller.actor, monotonic=context.monotonic
     )
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         await audit.record(
             connection,
             actor=caller.actor,
-            act=audit.AuditAction.SUBJECT_ERASURE_REQUESTED,
+            action=audit.AuditAction.SUBJECT_ERASURE_REQUESTED,
             subject=id,
             after={"identifiers": sorted(body.said())},
         )
@@ -75,14 +75,14 @@ async def erase(body: Subject, caller: CurrentCaller, wired: Context, response: 
 
 @router.get("/subjects/erasures/{erasure_id}", summary="The receipt of an erasure")
 @requires(Scope.ERASE)
-async def read(erasure_id: str, caller: CurrentCaller, wired: Context) -> dict[str, Any]:
+async def read(erasure_id: str, caller: CurrentCaller, context: Context) -> dict[str, Any]:
     """Read how an erasure went. `signature` (Ed25519, base64) is over the text in `signed`."""
     _unlimited(caller)
-    async with wired.pool.acquire() as connection:
+    async with context.pool.acquire() as connection:
         found = await erasures.find(connection, erasure_id)
     if found is None:
         raise Refusal(ErrorCode.NOT_FOUND)
-    made = await erasure.read_receipt(wired.pool, wired.vault, found)
+    made = await erasure.read_receipt(context.pool, context.vault, found)
     return {
         **made.body,
         "signed": made.signed,

@@ -10,7 +10,7 @@ from app.admin.context import AppContext
 from app.admin.refusals import ErrorCode, Refusal
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.destination import State
-from app.domain.ids import MappingId, ParcelId
+from app.domain.ids import BatchId, MappingId
 from app.domain.outcomes.event_history import (
     AttemptRecord,
     EventLife,
@@ -21,7 +21,7 @@ from app.domain.outcomes.event_history import (
 from app.domain.outcomes.explain import EventState, explain, explain_duplicate
 from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
 from app.domain.outcomes.status import FINAL, Status, status_of
-from app.store import RoadConnection, event_attempts, event_history
+from app.store import PipelineConnection, event_attempts, event_history
 
 THROTTLED = "throttled"
 # A reason that a batch does not carry itself follows from the destination's.
@@ -43,38 +43,38 @@ class EventLocation:
 
     event_id: str
     mapping_id: str
-    parcel: ParcelId
+    batch: BatchId
     place: int
 
 
 async def history(
-    connection: RoadConnection,
-    wired: AppContext,
+    connection: PipelineConnection,
+    context: AppContext,
     destination: event_history.DestinationRow,
     asked: EventLocation,
     known: Mappings,
 ) -> dict[str, Any]:
     """Return the history of an accepted event. Raises Refusal where it was dropped with its age."""
-    parcels = await event_history.parcels(connection, destination.number, asked.parcel)
-    for parcel in parcels:
-        shape = _shape_at(parcel, asked.place)
+    batches = await event_history.batches(connection, destination.number, asked.batch)
+    for batch in batches:
+        shape = _shape_at(batch, asked.place)
         # The place counts only where the event's own id stands: batch ids could once be assigned twice.
         if shape is None or shape.event_id != asked.event_id:
             continue
         if known.get(shape.mapping, (None,))[0] == asked.mapping_id:
-            return await _describe(connection, wired, destination, parcel, asked.place, shape, known)
-    for parcel in parcels:
-        if read_shapes(parcel.shapes) is None:
-            described = await _describe(connection, wired, destination, parcel, asked.place, None, known)
+            return await _describe(connection, context, destination, batch, asked.place, shape, known)
+    for batch in batches:
+        if read_shapes(batch.shapes) is None:
+            described = await _describe(connection, context, destination, batch, asked.place, None, known)
             return {**described, "event_id": asked.event_id, "mapping_id": asked.mapping_id}
-    if not parcels and await event_history.has_content(connection, asked.parcel):
+    if not batches and await event_history.has_content(connection, asked.batch):
         raise Refusal(ErrorCode.NOT_FOUND, _STATE_MISSING)
     raise _dropped()
 
 
 async def history_of_duplicate(
-    connection: RoadConnection,
-    wired: AppContext,
+    connection: PipelineConnection,
+    context: AppContext,
     caller: Caller,
     destination: event_history.DestinationRow,
     asked: EventLocation,
@@ -90,11 +90,11 @@ async def history_of_duplicate(
     if origin is None:
         raise _dropped()
     known = await event_history.mappings(connection, origin.id)
-    parcels = await event_history.parcels(connection, origin.number, duplicate.parcel)
-    shape = _shape_at(parcels[0], duplicate.place) if parcels else None
+    batches = await event_history.batches(connection, origin.number, duplicate.batch)
+    shape = _shape_at(batches[0], duplicate.place) if batches else None
     if shape is None:
         raise _dropped()
-    told = await _describe(connection, wired, origin, parcels[0], duplicate.place, shape, known)
+    told = await _describe(connection, context, origin, batches[0], duplicate.place, shape, known)
     may_name = is_here or caller.sees(origin.id)
     other_id: str | None = told["event_id"] if may_name else None
     other = {
@@ -117,8 +117,8 @@ async def history_of_duplicate(
     }
 
 
-def _shape_at(parcel: event_history.ParcelRow, place: int) -> EventMetadata | None:
-    return next((shape for shape in read_shapes(parcel.shapes) or () if shape.place == place), None)
+def _shape_at(batch: event_history.BatchRow, place: int) -> EventMetadata | None:
+    return next((shape for shape in read_shapes(batch.shapes) or () if shape.place == place), None)
 
 
 def _dropped() -> Refusal:
@@ -126,54 +126,54 @@ def _dropped() -> Refusal:
 
 
 async def _describe(
-    connection: RoadConnection,
-    wired: AppContext,
+    connection: PipelineConnection,
+    context: AppContext,
     destination: event_history.DestinationRow,
-    parcel: event_history.ParcelRow,
+    batch: event_history.BatchRow,
     place: int,
     shape: EventMetadata | None,
     known: Mappings,
 ) -> dict[str, Any]:
-    found = await event_history.exceptions(connection, destination.number, [parcel.id])
-    exception = found.get((parcel.id, place))
-    if exception is not None and exception.day != parcel.day:
+    found = await event_history.exceptions(connection, destination.number, [batch.id])
+    exception = found.get((batch.id, place))
+    if exception is not None and exception.day != batch.day:
         exception = None
-    summary = summary_of(destination, parcel, shape, exception, known)
+    summary = summary_of(destination, batch, shape, exception, known)
     status = Status(summary["status"])
     erased_at = exception.erased_at if exception else None
-    delivered_at = _delivered_at(parcel, exception)
-    due_at = exception.due_at if exception else parcel.due_at
+    delivered_at = _delivered_at(batch, exception)
+    due_at = exception.due_at if exception else batch.due_at
     blocked_until = destination.throttled_until
     if blocked_until is not None:
         due_at = max(due_at, blocked_until)
-    event_at = shape.event_at if shape else exception.event_at if exception else parcel.first_event
+    event_at = shape.event_at if shape else exception.event_at if exception else batch.first_event
     standing = EventState(
         status=status,
-        tries=max(parcel.tries, exception.tries if exception else 0),
+        tries=max(batch.tries, exception.tries if exception else 0),
         reason=summary["reason"],
         event_at=event_at,
         due_at=due_at,
-        finished_at=delivered_at or (exception.changed_at if exception else parcel.settled_at),
+        finished_at=delivered_at or (exception.changed_at if exception else batch.settled_at),
         amazon_message=exception.amazon_message if exception else None,
-        max_age=wired.max_event_age,
+        max_age=context.max_event_age,
         erased_at=erased_at,
     )
     newest, are_all = await event_attempts.attempts(
         connection,
         destination.number,
-        parcel=parcel.id,
+        batch=batch.id,
         place=place,
-        day=parcel.day,
-        ids=parcel.attempts,
+        day=batch.day,
+        ids=batch.attempts,
     )
     attempts = carrying_attempts(
-        EventLife(status, event_at, delivered_at, erased_at, wired.max_event_age), newest
+        EventLife(status, event_at, delivered_at, erased_at, context.max_event_age), newest
     )
     items = item_outcomes(
         exception.item_outcomes if exception else (), attempts, is_delivered=delivered_at is not None
     )
     replays = await event_attempts.replays(
-        connection, [*parcel.replays, *(exception.replays if exception else ())]
+        connection, [*batch.replays, *(exception.replays if exception else ())]
     )
     return {
         **summary,
@@ -197,11 +197,11 @@ async def _describe(
 
 
 def _delivered_at(
-    parcel: event_history.ParcelRow, exception: event_history.ExceptionRow | None
+    batch: event_history.BatchRow, exception: event_history.ExceptionRow | None
 ) -> datetime | None:
     if exception is not None:
         return exception.delivered_at
-    return parcel.settled_at if parcel.fate == "sent" else None
+    return batch.settled_at if batch.disposition == "sent" else None
 
 
 def _attempt(one: AttemptRecord, item: ItemOutcome | None) -> dict[str, Any]:
@@ -211,7 +211,7 @@ def _attempt(one: AttemptRecord, item: ItemOutcome | None) -> dict[str, Any]:
         "settled_at": one.settled_at,
         "outcome": one.outcome or "under_way",
         "http_status": one.http_status,
-        "duration_ms": one.took_ms,
+        "duration_ms": one.duration_ms,
         "item_outcome": item.outcome if item else None,
         "item_code": item.code if item else None,
         "item_message": item.message if item else None,
@@ -223,43 +223,43 @@ def _attempt(one: AttemptRecord, item: ItemOutcome | None) -> dict[str, Any]:
 
 def status_and_reason(
     destination: event_history.DestinationRow,
-    parcel: event_history.ParcelRow,
+    batch: event_history.BatchRow,
     exception: event_history.ExceptionRow | None,
 ) -> tuple[Status, str | None]:
     """Return the status and reason of an event of a batch, by its own row where it has one."""
     status = status_of(
-        fate=parcel.fate,
-        tries=parcel.tries,
+        disposition=batch.disposition,
+        tries=batch.tries,
         exception=exception.status if exception else None,
         state=State(destination.state),
     )
-    reason = exception.reason if exception else parcel.reason
+    reason = exception.reason if exception else batch.reason
     if status is Status.PARKED and destination.sign_in_reason:
         is_of_sign_in = destination.sign_in_reason != "endpoint_not_found"
         reason = _PARKED * is_of_sign_in + destination.sign_in_reason
     if status is Status.DELIVERED:
         reason = None
-    if status is Status.QUEUED and parcel.tries == 0:
+    if status is Status.QUEUED and batch.tries == 0:
         reason = THROTTLED if destination.throttled_until is not None else None
     return status, reason
 
 
 def summary_of(
     destination: event_history.DestinationRow,
-    parcel: event_history.ParcelRow,
+    batch: event_history.BatchRow,
     shape: EventMetadata | None,
     exception: event_history.ExceptionRow | None,
     known: Mappings,
 ) -> dict[str, Any]:
     """Return what a list says of one event."""
-    status, reason = status_and_reason(destination, parcel, exception)
+    status, reason = status_and_reason(destination, batch, exception)
     mapping = known.get(shape.mapping) if shape else None
     return {
         "event_id": shape.event_id if shape else None,
         "status": status.value,
         "code": REASONS[reason].code if reason is not None and reason in REASONS else None,
         "reason": reason,
-        "accepted_at": parcel.accepted_at,
+        "accepted_at": batch.accepted_at,
         "event_time": shape.event_at if shape else None,
         "event_type": shape.event_type if shape else None,
         "execution_id": shape.execution_id if shape else None,

@@ -19,21 +19,21 @@ from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of, parti
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.batch import may_hold_execution, read_shapes
 from app.domain.destination import State
-from app.domain.ids import DestinationId, ParcelId
+from app.domain.ids import BatchId, DestinationId
 from app.domain.ledger_keys import event_key
 from app.domain.observed.coverage import match_key_coverage
 from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
 from app.domain.outcomes.status import Status, tally
-from app.store import RoadConnection, event_attempts, event_history, ledger, metrics
+from app.store import PipelineConnection, event_attempts, event_history, ledger, metrics
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
-_PARCELS_AT_ONCE = 50
-# What is rare among many parcels ends a page early, with a cursor to go on.
-_PARCELS_A_PAGE, _LOOKS_FOR_S = 500, 0.1
+_BATCHES_AT_ONCE = 50
+# What is rare among many batches ends a page early, with a cursor to go on.
+_BATCHES_A_PAGE, _LOOKS_FOR_S = 500, 0.1
 
 _RATES_OVER = timedelta(minutes=5)
-_SAMPLED_PARCELS = 20
+_SAMPLED_BATCHES = 20
 
 
 @router.get("/events/{event_id:path}", summary="Where did my event go?", response_model=None)
@@ -41,13 +41,13 @@ _SAMPLED_PARCELS = 20
 async def read_event(
     event_id: str,
     caller: CurrentCaller,
-    wired: Context,
+    context: Context,
     destination_id: Annotated[str, Query(description="The destination it was sent to.")],
     mapping_id: Annotated[str | None, Query(description="Needed when the id stands under several.")] = None,
 ) -> Response:
     """Tell everything that happened to one event, with a sentence on what to do. No personal data."""
     async with (
-        wired.pool.acquire() as connection,
+        context.pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         destination = await _destination(connection, caller, destination_id)
@@ -59,26 +59,26 @@ async def read_event(
         }
         generation = await ledger.current_generation(connection)
         found = await ledger.find(connection, generation, list(keys))
-        places = {key: (place.parcel, place.place) for key, place in found.items()}
+        places = {key: (place.batch, place.place) for key, place in found.items()}
         if not found:
             duplicates = {
                 one.key: one for one in await event_attempts.mapped_duplicates(connection, list(keys))
             }
-            places = {key: (one.parcel, one.place) for key, one in duplicates.items()}
+            places = {key: (one.batch, one.place) for key, one in duplicates.items()}
         if not places:
             raise Refusal(ErrorCode.NOT_FOUND, "No event of this id was accepted for this destination.")
         if len(places) > 1:
             under = sorted(keys[key] for key in places)
             raise Refusal(ErrorCode.EVENT_AMBIGUOUS, None, mapping_ids=under)
-        ((key, (parcel, place)),) = places.items()
-        asked = event_histories.EventLocation(event_id, keys[key], parcel, place)
+        ((key, (batch, place)),) = places.items()
+        asked = event_histories.EventLocation(event_id, keys[key], batch, place)
         if found:
             return ExactJsonResponse(
-                await event_histories.history(connection, wired, destination, asked, known)
+                await event_histories.history(connection, context, destination, asked, known)
             )
         return ExactJsonResponse(
             await event_histories.history_of_duplicate(
-                connection, wired, caller, destination, asked, duplicates[key]
+                connection, context, caller, destination, asked, duplicates[key]
             )
         )
 
@@ -88,7 +88,7 @@ async def read_event(
 async def list_events(
     destination_id: str,
     caller: CurrentCaller,
-    wired: Context,
+    context: Context,
     status: Annotated[Status | None, Query(description="Only events of this status.")] = None,
     reason: Annotated[str | None, Query(max_length=64, description="Only events with this reason.")] = None,
     since: Annotated[Instant | None, Query(description="Only events accepted since then.")] = None,
@@ -106,7 +106,7 @@ async def list_events(
     # What waits behind a 429 is queued: no need to look through what is not.
     wanted = Status.QUEUED if reason == THROTTLED and status is None else status
     async with (
-        wired.pool.acquire() as connection,
+        context.pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
         destination = await _destination(connection, caller, destination_id)
@@ -114,69 +114,69 @@ async def list_events(
         items: list[dict[str, Any]] = []
         unreadable = 0
         looked_at, until = 0, monotonic() + _LOOKS_FOR_S
-        while looked_at == 0 or (looked_at < _PARCELS_A_PAGE and monotonic() < until):
-            parcels = await event_history.newest(
+        while looked_at == 0 or (looked_at < _BATCHES_A_PAGE and monotonic() < until):
+            batches = await event_history.newest(
                 connection,
                 destination.number,
                 wanted=wanted,
                 since=since,
                 before=before[0] if before else None,
-                limit=_PARCELS_AT_ONCE,
+                limit=_BATCHES_AT_ONCE,
             )
             exceptions = await event_history.exceptions(
-                connection, destination.number, [parcel.id for parcel in parcels]
+                connection, destination.number, [batch.id for batch in batches]
             )
-            special: dict[ParcelId, dict[int, event_history.ExceptionRow]] = {}
-            for (parcel_id, place), exception in exceptions.items():
-                special.setdefault(parcel_id, {})[place] = exception
-            for parcel in parcels:
-                if execution_id and not may_hold_execution(parcel.shapes, execution_id):
+            special: dict[BatchId, dict[int, event_history.ExceptionRow]] = {}
+            for (batch_id, place), exception in exceptions.items():
+                special.setdefault(batch_id, {})[place] = exception
+            for batch in batches:
+                if execution_id and not may_hold_execution(batch.shapes, execution_id):
                     continue
-                # Most events of a parcel fare alike: which are asked for is known before any is unpacked.
+                # Most events of a batch fare alike: which are asked for is known before any is unpacked.
                 alone = {
                     place
-                    for place, one in special.get(parcel.id, {}).items()
-                    if _is_wanted(status_and_reason(destination, parcel, one), status, reason)
+                    for place, one in special.get(batch.id, {}).items()
+                    if _is_wanted(status_and_reason(destination, batch, one), status, reason)
                 }
-                together = _is_wanted(status_and_reason(destination, parcel, None), status, reason)
+                together = _is_wanted(status_and_reason(destination, batch, None), status, reason)
                 if not alone and not together:
                     continue
-                if (shapes := read_shapes(parcel.shapes)) is None:
+                if (shapes := read_shapes(batch.shapes)) is None:
                     unreadable += 1
                     continue
                 for shape in reversed(shapes):
                     if execution_id and shape.execution_id != execution_id:
                         continue
-                    if before and parcel.id == before[0] and shape.place >= before[1]:
+                    if before and batch.id == before[0] and shape.place >= before[1]:
                         continue
-                    found = special.get(parcel.id, {}).get(shape.place)
+                    found = special.get(batch.id, {}).get(shape.place)
                     if together if found is None else shape.place in alone:
-                        items.append(summary_of(destination, parcel, shape, found, known))
+                        items.append(summary_of(destination, batch, shape, found, known))
                         if len(items) == limit:
                             return ExactJsonResponse(
-                                partial_page(items, cursor_of(parcel.id, shape.place), unreadable)
+                                partial_page(items, cursor_of(batch.id, shape.place), unreadable)
                             )
-            looked_at += len(parcels)
-            if len(parcels) < _PARCELS_AT_ONCE:
+            looked_at += len(batches)
+            if len(batches) < _BATCHES_AT_ONCE:
                 return ExactJsonResponse(partial_page(items, None, unreadable))
-            # Place 0 of the last parcel was looked at: go on below it.
-            before = (parcels[-1].id, 0)
+            # Place 0 of the last batch was looked at: go on below it.
+            before = (batches[-1].id, 0)
         return ExactJsonResponse(partial_page(items, cursor_of(*before) if before else None, unreadable))
 
 
 @router.get("/destinations/{destination_id}/stats", summary="Figures that add up", response_model=None)
 @requires(Scope.DESTINATIONS_READ, Scope.EVENTS_READ)
-async def stats(destination_id: str, caller: CurrentCaller, wired: Context) -> Response:
+async def stats(destination_id: str, caller: CurrentCaller, context: Context) -> Response:
     """Give the counts by status (they add up to `accepted`), what waits, and how fast it may leave.
 
     `rates` are of the last five minutes; `match_key_coverage` is of the newest accepted events, and
     `unreadable_batches` counts the damaged batches that it leaves out.
     """
-    async with wired.pool.acquire() as connection:
+    async with context.pool.acquire() as connection:
         destination = await _destination(connection, caller, destination_id)
         figures = await event_history.destination_figures(connection, destination.number)
         rates = await metrics.rates(connection, destination.number, _RATES_OVER)
-        samples = await metrics.samples(connection, destination.number, _SAMPLED_PARCELS)
+        samples = await metrics.samples(connection, destination.number, _SAMPLED_BATCHES)
     assert figures is not None
     counts = tally(figures.totals, State(figures.state))
     shapes, unreadable = metrics.shapes_in(samples)
@@ -190,7 +190,7 @@ async def stats(destination_id: str, caller: CurrentCaller, wired: Context) -> R
             "waiting": sum(waiting.values()),
             "oldest_waiting_seconds": _age(figures.oldest_waiting, now),
             "earliest_expiry_at": (
-                figures.earliest_expiry + wired.max_event_age if figures.earliest_expiry else None
+                figures.earliest_expiry + context.max_event_age if figures.earliest_expiry else None
             ),
             "rate_limit": {"requests_per_second": figures.requests_per_second, "burst": figures.burst},
             "learned_rate": figures.learned_rate,
@@ -216,7 +216,7 @@ async def stats(destination_id: str, caller: CurrentCaller, wired: Context) -> R
 
 
 async def _destination(
-    connection: RoadConnection, caller: Caller, destination_id: str
+    connection: PipelineConnection, caller: Caller, destination_id: str
 ) -> event_history.DestinationRow:
     require_destination_id(destination_id)
     found = (
@@ -229,8 +229,8 @@ async def _destination(
     return found
 
 
-def _is_wanted(fate: tuple[Status, str | None], status: Status | None, reason: str | None) -> bool:
-    return status in (None, fate[0]) and reason in (None, fate[1])
+def _is_wanted(disposition: tuple[Status, str | None], status: Status | None, reason: str | None) -> bool:
+    return status in (None, disposition[0]) and reason in (None, disposition[1])
 
 
 def _age(since: datetime | None, now: datetime) -> float | None:

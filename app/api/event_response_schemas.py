@@ -2,7 +2,7 @@
 
 from app.api.schema_parts import INTEGER, TEXT, TIME, YES, Schema, members, or_null
 
-ROAD_SHAPES: dict[str, Schema] = {
+EVENT_SCHEMAS: dict[str, Schema] = {
     "Replayed": members(
         {
             "dry_run": {"type": "boolean"},
@@ -52,7 +52,7 @@ ROAD_SHAPES: dict[str, Schema] = {
             "finished_at": {**TIME, "type": ["string", "null"]},
             "requested_by": TEXT,
             "identifiers": {"type": "array", "items": TEXT},
-            "parcels_scanned": INTEGER,
+            "batches_scanned": INTEGER,
             "unreadable_batches": {**INTEGER, "description": "Damaged, so not searched."},
             "erased": members({"waiting": INTEGER, "dead": INTEGER, "delivered": INTEGER}),
             "kept_elsewhere": {"type": "array", "items": TEXT},
@@ -63,7 +63,7 @@ ROAD_SHAPES: dict[str, Schema] = {
     ),
 }
 
-ROAD_ANSWERS: dict[tuple[str, str], str] = {
+EVENT_RESPONSES: dict[tuple[str, str], str] = {
     ("POST", "/destinations/{destination_id}/replay"): "Replayed",
     ("GET", "/destinations/{destination_id}/status-callback"): "StatusCallback",
     ("POST", "/destinations/{destination_id}/status-callback"): "StatusCallback",

@@ -24,20 +24,20 @@ router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
 @router.get("/destinations/{destination_id}/catalogue", summary="Which paths do events have?")
 @requires(Scope.DESTINATIONS_READ)
 async def read_event_schema(
-    destination_id: str, caller: CurrentCaller, wired: Context, limit: Limit = PAGE, cursor: Cursor = None
+    destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> dict[str, Any]:
     """Show what the newest accepted events had: paths, types, how often filled, and what to map them to.
 
     Learned from a sample; never a value.
     """
-    complete = await catalogue_of(destination_id, caller, wired)
+    complete = await catalogue_of(destination_id, caller, context)
     return {**complete, **page_from(complete["items"], limit, cursor)}
 
 
-async def catalogue_of(destination_id: str, caller: Caller, wired: AppContext) -> dict[str, Any]:
+async def catalogue_of(destination_id: str, caller: Caller, context: AppContext) -> dict[str, Any]:
     """Return all paths of a destination's newest accepted events at once, and what to map them to."""
-    await wired.write_outlines()
-    async with wired.engine.connect() as connection:
+    await context.write_schema_samples()
+    async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         learned = merge_samples(await schema_samples.of_destination(connection, destination.id))
     return {"events": learned.events, "items": _items(learned), "suggestions": suggest(learned)}
@@ -72,7 +72,7 @@ async def run_backtest(
     destination_id: str,
     mapping_id: str,
     caller: CurrentCaller,
-    wired: Context,
+    context: Context,
     body: BacktestRequest | None = None,
 ) -> dict[str, Any]:
     """Compare the draft (or `mapping` in the body) with what is published, over the newest accepted events.
@@ -81,8 +81,8 @@ async def run_backtest(
     Nothing is stored. 422 when the draft cannot be published or nothing is published yet.
     """
     asked = body or BacktestRequest()
-    await wired.write_outlines()
-    async with wired.engine.connect() as connection:
+    await context.write_schema_samples()
+    async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         mapping = await found(connection, destination, mapping_id)
         if asked.mapping is None:
@@ -91,7 +91,7 @@ async def run_backtest(
             draft = publishing.compile_or_refuse(asked.mapping, ErrorCode.INVALID, at="mapping")
         if mapping.published is None:
             raise Refusal(ErrorCode.NOT_PUBLISHABLE, "Nothing is published yet to compare the draft with.")
-        told = await compare_draft(connection, wired, destination, mapping, draft, limit=asked.events)
+        told = await compare_draft(connection, context, destination, mapping, draft, limit=asked.events)
     return {"published_version": mapping.published_version, **shown(told)}
 
 

@@ -112,7 +112,7 @@ class EventsResponse(NamedTuple):
 async def accept_events(
     headers: RawHeaders,
     read: Callable[[], Awaitable[bytes]],
-    wired: AppContext,
+    context: AppContext,
     refuse_late: Callable[[], Problem],
     caller: Caller,
     query: EventsQuery = _NO_QUERY,
@@ -122,7 +122,7 @@ async def accept_events(
     `read` brings the body; it is not called where the headers or a full queue already decide.
     """
     media_type = check_media_type(headers, "application/json", NDJSON)
-    ids, late = caller.destination_ids, wired.late()
+    ids, late = caller.destination_ids, context.late()
     if late and ids is not None:
         late &= ids  # of others this key must not learn anything
     if late and late == ids:
@@ -136,7 +136,7 @@ async def accept_events(
     allowed = (
         None if caller.destination_ids is None else frozenset(map(DestinationId, caller.destination_ids))
     )
-    intake = _intake(wired)
+    intake = _intake(context)
     if query.dry_run:
         results = await intake.rehearse(events, allowed=allowed)
     else:
@@ -228,6 +228,6 @@ def _shown(result: EventResult) -> dict[str, Any]:
     return shown
 
 
-def _intake(wired: AppContext) -> Intake:
-    intake: Intake = wired.intake
+def _intake(context: AppContext) -> Intake:
+    intake: Intake = context.intake
     return intake

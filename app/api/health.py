@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import JSONResponse, Response
 
 from app.api.secured_route import Context, SecuredRoute, public
-from app.store import RoadConnection, driver_of, readiness
+from app.store import PipelineConnection, driver_of, readiness
 from app.store.availability import is_unavailable
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
@@ -28,7 +28,7 @@ class Role:
     """What a process asks of the database: how to rehearse it, and the reason when it is refused."""
 
     refused: str
-    rehearse: Callable[[RoadConnection], Awaitable[None]]
+    rehearse: Callable[[PipelineConnection], Awaitable[None]]
 
 
 API = Role("flushes_refused", readiness.rehearse_flush)
@@ -142,6 +142,6 @@ def not_ready(reasons: tuple[str, ...]) -> Response:
 
 @router.get("/metrics", summary="Numbers for Prometheus", response_model=None)
 @public
-async def metrics(wired: Context) -> Response:
+async def metrics(context: Context) -> Response:
     """Give this process's counters. Labels hold neither people nor events."""
-    return Response(generate_latest(wired.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(generate_latest(context.registry), media_type=CONTENT_TYPE_LATEST)

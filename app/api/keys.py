@@ -38,12 +38,12 @@ def shown(key: ApiKey) -> dict[str, Any]:
 
 @router.post("/keys", status_code=201, summary="Make a key")
 @requires(Scope.KEYS_ADMIN)
-async def create(body: NewKey, caller: CurrentCaller, wired: Context) -> dict[str, Any]:
+async def create(body: NewKey, caller: CurrentCaller, context: Context) -> dict[str, Any]:
     """Make a key and show it, this once. Whoever may make keys can give them any scope.
 
     A caller limited to some destinations makes only keys that are limited to some of these.
     """
-    if body.expires_at is not None and body.expires_at <= wired.now():
+    if body.expires_at is not None and body.expires_at <= context.now():
         raise Refusal(ErrorCode.INVALID, None, FieldProblem("expires_at", "not_in_future"))
     limited = body.destination_ids
     if limited is None and caller.destination_ids is not None:
@@ -52,7 +52,7 @@ async def create(body: NewKey, caller: CurrentCaller, wired: Context) -> dict[st
             "Name destination_ids among your own.",
             FieldProblem("destination_ids", "missing"),
         )
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         if limited is not None:
             await _require_known(connection, caller, limited)
         made, secret = await create_key(
@@ -80,11 +80,11 @@ async def _require_known(connection: AsyncConnection, caller: Caller, wanted: li
 @router.get("/keys", summary="List keys")
 @requires(Scope.KEYS_ADMIN)
 async def list_all(
-    caller: CurrentCaller, wired: Context, limit: Limit = PAGE, cursor: Cursor = None
+    caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> dict[str, Any]:
     """List keys, oldest first, revoked ones too, without the keys themselves."""
     after = _place(cursor)
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         rows = await keys.page(connection, limit=limit + 1, after=after, only=caller.only)
     items, more = split_page(rows, limit)
     last = cursor_of(items[-1].created_at.isoformat(), items[-1].id) if more else None
@@ -109,10 +109,10 @@ def _place(cursor: str | None) -> tuple[datetime, str] | None:
 
 @router.delete("/keys/{key_id}", summary="Revoke a key")
 @requires(Scope.KEYS_ADMIN)
-async def revoke(key_id: str, caller: CurrentCaller, wired: Context, request: Request) -> dict[str, Any]:
+async def revoke(key_id: str, caller: CurrentCaller, context: Context, request: Request) -> dict[str, Any]:
     """Revoke a key for good: refused here from the answer on, and everywhere within five seconds."""
     require_key_id(key_id)
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         key = await keys.find(connection, key_id)
         if key is None or not _may_touch(caller, key):
             raise Refusal(ErrorCode.NOT_FOUND)
@@ -124,7 +124,7 @@ async def revoke(key_id: str, caller: CurrentCaller, wired: Context, request: Re
 @router.post("/keys/{key_id}/rotate", status_code=201, summary="Replace a key")
 @requires(Scope.KEYS_ADMIN)
 async def rotate(
-    *, key_id: str, caller: CurrentCaller, wired: Context, request: Request, body: KeyRotation | None = None
+    *, key_id: str, caller: CurrentCaller, context: Context, request: Request, body: KeyRotation | None = None
 ) -> dict[str, Any]:
     """Make a key that may do the same and show it, this once; the old one works on for the overlap.
 
@@ -133,9 +133,9 @@ async def rotate(
     """
     asked = body or KeyRotation()
     require_key_id(key_id)
-    if asked.expires_at is not None and asked.expires_at <= wired.now():
+    if asked.expires_at is not None and asked.expires_at <= context.now():
         raise Refusal(ErrorCode.INVALID, None, FieldProblem("expires_at", "not_in_future"))
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         key = await keys.find(connection, key_id)
         if key is None or not _may_touch(caller, key):
             raise Refusal(ErrorCode.NOT_FOUND)

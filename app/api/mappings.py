@@ -115,12 +115,12 @@ async def _answer(
 
 @router.post(MAPPINGS, status_code=201, summary="Make a mapping", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def create(destination_id: str, body: DraftBody, caller: CurrentCaller, wired: Context) -> Response:
+async def create(destination_id: str, body: DraftBody, caller: CurrentCaller, context: Context) -> Response:
     """Make a draft: it may lack what publishing needs, but what it says must be right."""
     draft = valid_draft(
         {"action": ACTION, **{name: value for name, value in body.items() if value is not None}}
     )
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         destination = await lock_visible(connection, caller, destination_id)
         mapping = MappingId(new_id("map_"))
         await create_mapping(connection, destination.id, mapping, draft, by=caller.actor)
@@ -131,10 +131,10 @@ async def create(destination_id: str, body: DraftBody, caller: CurrentCaller, wi
 @router.get(MAPPINGS, summary="List mappings", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def list_all(
-    destination_id: str, caller: CurrentCaller, wired: Context, limit: Limit = PAGE, cursor: Cursor = None
+    destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> Response:
     """List a destination's mappings, oldest first; deleted ones are left out."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         rows = await mappings.page(connection, destination.id, limit=limit + 1, after=number_of(cursor))
     items, more = split_page(rows, limit)
@@ -144,9 +144,9 @@ async def list_all(
 
 @router.get(MAPPING, summary="Read a mapping", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
-async def read(destination_id: str, mapping_id: str, caller: CurrentCaller, wired: Context) -> Response:
+async def read(destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context) -> Response:
     """Read the draft, the published version's number, and what keeps the draft from being published."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         return await _answer(connection, destination, mapping_id)
 
@@ -159,11 +159,11 @@ async def change(
     mapping_id: str,
     body: DraftBody,
     caller: CurrentCaller,
-    wired: Context,
+    context: Context,
     request: Request,
 ) -> Response:
     """Replace the members that are named, each as a whole; null takes one away. Published versions stay."""
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         destination, before = await _to_change(connection, caller, destination_id, mapping_id, request)
         merged = {**before.draft, **body}
         draft = valid_draft({name: value for name, value in merged.items() if value is not None})
@@ -174,10 +174,10 @@ async def change(
 @router.delete(MAPPING, summary="Delete a mapping", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def delete(
-    destination_id: str, mapping_id: str, caller: CurrentCaller, wired: Context, request: Request
+    destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context, request: Request
 ) -> Response:
     """Archive a mapping: it takes no more events. Those accepted with it are delivered all the same."""
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         destination = await lock_visible(connection, caller, destination_id)
         mapping = await found(connection, destination, mapping_id)
         if mapping.archived_at is None:
@@ -193,7 +193,7 @@ async def publish(
     destination_id: str,
     mapping_id: str,
     caller: CurrentCaller,
-    wired: Context,
+    context: Context,
     request: Request,
 ) -> Response:
     """Let events use the draft as it is now, as a new version that never changes.
@@ -201,11 +201,11 @@ async def publish(
     422 with every field that is missing; 409 `event_name_conflict` with `pinned_name` when the advertiser's
     events of that type have another name. Publishing what is published already changes nothing.
     """
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         destination, before = await _to_publish(connection, caller, destination_id, mapping_id, request)
         await publish_mapping(connection, destination, before, by=caller.actor)
         answer = await _answer(connection, destination, before.id)
-    await wired.wake(destination.number)
+    await context.wake(destination.number)
     return answer
 
 
@@ -216,12 +216,12 @@ async def versions(
     destination_id: str,
     mapping_id: str,
     caller: CurrentCaller,
-    wired: Context,
+    context: Context,
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> Response:
     """List what was published, newest first, with the documents and what each changed of the one before."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         mapping = await found(connection, destination, mapping_id)
         rows = await mappings.versions(connection, mapping.id, limit=limit + 1, below=number_of(cursor))
@@ -257,11 +257,11 @@ async def rollback(
     mapping_id: str,
     body: RollbackRequest,
     caller: CurrentCaller,
-    wired: Context,
+    context: Context,
     request: Request,
 ) -> Response:
     """Let events use an earlier version again. The draft stays, so that it can be mended and published."""
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         destination, before = await _to_publish(connection, caller, destination_id, mapping_id, request)
         await publishing.roll_back(connection, destination, before, body.version)
         if before.published_version != body.version:
@@ -276,5 +276,5 @@ async def rollback(
                 after=published_document(after),
             )
         answer = await _answer(connection, destination, before.id)
-    await wired.wake(destination.number)
+    await context.wake(destination.number)
     return answer

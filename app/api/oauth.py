@@ -35,28 +35,28 @@ router = APIRouter(route_class=SecuredRoute, tags=["sign-in"])
 
 @router.post("/destinations/{destination_id}/connect", summary="Begin the sign-in at Amazon")
 @requires(Scope.DESTINATIONS_WRITE)
-async def connect(destination_id: str, caller: CurrentCaller, wired: Context) -> dict[str, Any]:
+async def connect(destination_id: str, caller: CurrentCaller, context: Context) -> dict[str, Any]:
     """Return the page where a user of the advertiser's account clicks Allow; it waits ten minutes."""
     state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
     hashed = _hash(state)
     place = oauth_states.verifier_place(hashed)
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         destination = await lock_visible(connection, caller, destination_id)
         await oauth_states.begin(
             connection,
             state_hash=hashed,
             destination=destination.id,
             key=caller.key,
-            sealed_verifier=wired.vault.seal(verifier.encode(), place=place),
+            sealed_verifier=context.vault.seal(verifier.encode(), place=place),
         )
         await audit.record(
             connection,
             actor=caller.actor,
-            act=audit.AuditAction.DESTINATION_CONNECT_BEGUN,
+            action=audit.AuditAction.DESTINATION_CONNECT_BEGUN,
             subject=destination.id,
             destination=destination.id,
         )
-    url = wired.sign_in.authorize_url(destination.region, state=state, code_verifier=verifier)
+    url = context.sign_in.authorize_url(destination.region, state=state, code_verifier=verifier)
     return {"authorize_url": url}
 
 
@@ -70,7 +70,7 @@ def _hash(state: str) -> bytes:
 async def callback(
     *,
     request: Request,
-    wired: Context,
+    context: Context,
     state: Annotated[list[str] | None, Query(description="As `authorize_url` carried it.")] = None,
     code: Annotated[list[str] | None, Query(description="What Amazon gave for Allow.")] = None,
     error: Annotated[list[str] | None, Query(description="What Amazon says instead of a code.")] = None,
@@ -78,29 +78,29 @@ async def callback(
     """Finish the sign-in: 303 to the destination's page in the console, or JSON when that is asked for."""
     asked: Destination | None = None
     try:
-        pending, hashed, asked = await _begun(wired, state or [], code or [], error or [])
-        destination = await _finish(wired, pending, hashed, asked, code or [], error or [])
+        pending, hashed, asked = await _begun(context, state or [], code or [], error or [])
+        destination = await _finish(context, pending, hashed, asked, code or [], error or [])
     except Refusal as refusal:
         return _refused(request, refusal.problem, asked)
-    await wired.wake(destination.number)
+    await context.wake(destination.number)
     if wants(request, "application/json"):
         return JSONResponse({"status": "connected", "destination_id": destination.id})
-    return RedirectResponse(f"{wired.public_url}/console/destinations/{destination.id}", 303)
+    return RedirectResponse(f"{context.public_url}/console/destinations/{destination.id}", 303)
 
 
 async def _begun(
-    wired: AppContext, states: list[str], codes: list[str], errors: list[str]
+    context: AppContext, states: list[str], codes: list[str], errors: list[str]
 ) -> tuple[PendingSignIn, bytes, Destination]:
     """Spend the state, and return for which destination it was begun."""
     if len(states) != 1 or len(codes) > 1 or len(errors) > 1 or len(states[0]) > 200:
         raise Refusal(ErrorCode.INVALID_STATE)
     hashed = _hash(states[0])
-    pending, destination = await _spend(wired, hashed)
+    pending, destination = await _spend(context, hashed)
     return pending, hashed, destination
 
 
 async def _finish(
-    wired: AppContext,
+    context: AppContext,
     pending: PendingSignIn,
     hashed: bytes,
     destination: Destination,
@@ -113,19 +113,19 @@ async def _finish(
     if not codes or not codes[0]:
         raise Refusal(ErrorCode.SIGN_IN_FAILED)
     try:
-        verifier = wired.vault.open(
+        verifier = context.vault.open(
             pending.sealed_verifier, place=oauth_states.verifier_place(hashed)
         ).decode()
     except CannotDecrypt:
         raise Refusal(ErrorCode.INVALID_STATE) from None  # its encryption key is gone: begin again
-    tokens = await _exchange(wired, destination, codes[0], verifier)
-    account = await _require_visible(wired, destination, tokens)
-    return await _keep(wired, pending, destination, tokens, account)
+    tokens = await _exchange(context, destination, codes[0], verifier)
+    account = await _require_visible(context, destination, tokens)
+    return await _keep(context, pending, destination, tokens, account)
 
 
-async def _spend(wired: AppContext, hashed: bytes) -> tuple[PendingSignIn, Destination]:
+async def _spend(context: AppContext, hashed: bytes) -> tuple[PendingSignIn, Destination]:
     """Spend a state whose key may still act. Committed before Amazon is asked."""
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         pending = await oauth_states.spend(connection, hashed)
         if pending is None:
             raise Refusal(ErrorCode.INVALID_STATE)
@@ -139,8 +139,8 @@ async def _spend(wired: AppContext, hashed: bytes) -> tuple[PendingSignIn, Desti
     return pending, destination
 
 
-async def _exchange(wired: AppContext, destination: Destination, code: str, verifier: str) -> Tokens:
-    match await wired.sign_in.exchange(destination.region, code=code, code_verifier=verifier):
+async def _exchange(context: AppContext, destination: Destination, code: str, verifier: str) -> Tokens:
+    match await context.sign_in.exchange(destination.region, code=code, code_verifier=verifier):
         case Tokens() as tokens:
             return tokens
         case SignInRefused():
@@ -153,9 +153,9 @@ async def _exchange(wired: AppContext, destination: Destination, code: str, veri
             assert_never(other)
 
 
-async def _require_visible(wired: AppContext, destination: Destination, tokens: Tokens) -> Visible:
+async def _require_visible(context: AppContext, destination: Destination, tokens: Tokens) -> Visible:
     """Return the account as the new tokens see it. Connected means that the advertiser is visible to them."""
-    match await wired.find_advertiser(destination.region, tokens.access_token, destination.advertiser_id):
+    match await context.find_advertiser(destination.region, tokens.access_token, destination.advertiser_id):
         case Visible() as visible:
             return visible
         case NotVisible(ids):
@@ -172,9 +172,9 @@ async def _require_visible(wired: AppContext, destination: Destination, tokens: 
 
 
 async def _keep(
-    wired: AppContext, pending: PendingSignIn, asked: Destination, tokens: Tokens, account: Visible
+    context: AppContext, pending: PendingSignIn, asked: Destination, tokens: Tokens, account: Visible
 ) -> Destination:
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         before = await destinations.lock(connection, asked.id)
         assert before is not None
         if before.state is State.ARCHIVED:
@@ -182,7 +182,7 @@ async def _keep(
         # The tokens may be kept for nothing but what Amazon was asked about.
         if (before.region, before.advertiser_id) != (asked.region, asked.advertiser_id):
             raise Refusal(ErrorCode.DESTINATION_CHANGED)
-        seal = wired.vault.seal
+        seal = context.vault.seal
         assert tokens.refresh_token is not None  # `SignIn.exchange` returns none without it
         await sign_ins.store_connection(
             connection,
@@ -197,7 +197,7 @@ async def _keep(
         await audit.record(
             connection,
             actor=pending.key,
-            act=audit.AuditAction.DESTINATION_CONNECTED,
+            action=audit.AuditAction.DESTINATION_CONNECTED,
             subject=after.id,
             destination=after.id,
             before=audit_view(before),
@@ -209,12 +209,11 @@ async def _keep(
 # What to do next, beside what went wrong: in the console's words, since a person at a browser reads it.
 _NEXT = {
     ErrorCode.ACCESS_DENIED: "Deny was clicked. Begin again and click Allow; nothing else is missing.",
-    ErrorCode.SIGN_IN_FAILED: "What Amazon gave is good once and for five minutes. Begin again, and click Allow "
-    "within that time.",
-    ErrorCode.INVALID_STATE: "Perhaps this page was opened a second time: look at the destination first, it may "
-    "be connected. Else begin again there.",
-    ErrorCode.ADVERTISER_NOT_VISIBLE: "Sign in as a user of this advertiser's account, or mend the advertiser id "
-    "or the region under Settings.",
+    ErrorCode.SIGN_IN_FAILED: "Amazon's code works once and for five minutes. Begin again, and click Allow in that time.",
+    ErrorCode.INVALID_STATE: "This page may have been opened twice: check the destination, it may be connected. "
+    "Otherwise begin again there.",
+    ErrorCode.ADVERTISER_NOT_VISIBLE: "Sign in as a user of this advertiser's account, or correct the advertiser "
+    "id or the region under Settings.",
     ErrorCode.AMAZON_UNAVAILABLE: "Wait a minute and begin again.",
 }
 

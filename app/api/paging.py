@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Query
 
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
-from app.domain.ids import ParcelId
+from app.domain.ids import BatchId
 
 Item = TypeVar("Item")
 
@@ -46,13 +46,13 @@ def number_of(cursor: str | None) -> int | None:
             raise bad_cursor()
 
 
-def event_place_of(cursor: str | None) -> tuple[ParcelId, int] | None:
-    """Return the parcel and place that a cursor of an event names, or None. Raises Refusal."""
+def event_place_of(cursor: str | None) -> tuple[BatchId, int] | None:
+    """Return the batch and place that a cursor of an event names, or None. Raises Refusal."""
     match place_of(cursor):
         case None:
             return None
-        case [parcel, place] if parcel.isdigit() and place.isdigit() and len(parcel) < 19 and len(place) < 5:
-            return ParcelId(int(parcel)), int(place)
+        case [batch, place] if batch.isdigit() and place.isdigit() and len(batch) < 19 and len(place) < 5:
+            return BatchId(int(batch)), int(place)
         case _:
             raise bad_cursor()
 

@@ -25,28 +25,28 @@ router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
 async def preflight(
     destination_id: str,
     caller: CurrentCaller,
-    wired: Context,
+    context: Context,
     ask: Annotated[bool, Query(description="Ask Amazon now whether it shows the advertiser.")] = False,
 ) -> dict[str, Any]:
     """Go through all that must be right before events arrive at Amazon. `ready` when no line has failed.
 
     What Amazon showed at the last sign-in is remembered; `ask=true` asks again, which may take ten seconds.
     """
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         sealed = await sign_ins.access_token(connection, destination.id) if ask else None
     # No transaction is open while Amazon is asked.
-    asked = None if sealed is None else await _ask(wired, destination, sealed)
-    async with wired.engine.connect() as connection:
+    asked = None if sealed is None else await _ask(context, destination, sealed)
+    async with context.engine.connect() as connection:
         known = PreflightFacts(
             destination=destination,
-            configured=wired.amazon_configured,
+            configured=context.amazon_configured,
             account=await amazon_accounts.find(connection, destination.id),
             asked=asked,
             confirmed=await amazon_accounts.confirmations(connection, destination.id),
             accepted=await destinations.ever_accepted(connection, destination.number),
             delivered=await destinations.delivered(connection, destination.number),
-            seconds_apart=await readiness.seconds_apart(connection, _our_clock(wired)),
+            seconds_apart=await readiness.seconds_apart(connection, _our_clock(context)),
         )
     lines = run_preflight(known)
     return {
@@ -56,13 +56,13 @@ async def preflight(
 
 
 async def _ask(
-    wired: AppContext, destination: Destination, sealed: bytes
+    context: AppContext, destination: Destination, sealed: bytes
 ) -> Visible | NotVisible | CannotTell:
     try:
-        token = wired.vault.open(sealed, place=token_leases.access_place(destination.id)).decode()
+        token = context.vault.open(sealed, place=token_leases.access_place(destination.id)).decode()
     except CannotDecrypt:
         return CannotTell("unreadable")
-    answer = await wired.find_advertiser(destination.region, token, destination.advertiser_id)
+    answer = await context.find_advertiser(destination.region, token, destination.advertiser_id)
     # An access token that has run out says nothing of the sign-in: the next send refreshes it.
     return CannotTell("unauthorized") if isinstance(answer, Unauthorized) else answer
 
@@ -70,10 +70,10 @@ async def _ask(
 @router.post("/destinations/{destination_id}/preflight", summary="Confirm what Amazon cannot be asked")
 @requires(Scope.DESTINATIONS_WRITE)
 async def confirm(
-    destination_id: str, body: PreflightConfirmation, caller: CurrentCaller, wired: Context
+    destination_id: str, body: PreflightConfirmation, caller: CurrentCaller, context: Context
 ) -> dict[str, Any]:
     """Record that somebody looked: the Events-manager `permission`, or its `terms`; false takes it back."""
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         destination = await lock_visible(connection, caller, destination_id)
         if body.confirmed:
             changed = await amazon_accounts.confirm(connection, destination.id, body.check, caller.actor)
@@ -83,16 +83,16 @@ async def confirm(
             await audit.record(
                 connection,
                 actor=caller.actor,
-                act=audit.AuditAction.PREFLIGHT_CONFIRMED
+                action=audit.AuditAction.PREFLIGHT_CONFIRMED
                 if body.confirmed
                 else audit.AuditAction.PREFLIGHT_WITHDRAWN,
                 subject=destination.id,
                 destination=destination.id,
                 after={"check": body.check},
             )
-    return await preflight(destination_id, caller, wired)
+    return await preflight(destination_id, caller, context)
 
 
-def _our_clock(wired: Context) -> float:
+def _our_clock(context: Context) -> float:
     """Return what this machine's own clock says; `wired.now` tells the database's time."""
-    return wired.now().timestamp() - (wired.clock.offset if wired.clock is not None else 0.0)
+    return context.now().timestamp() - (context.clock.offset if context.clock is not None else 0.0)

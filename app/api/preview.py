@@ -24,16 +24,16 @@ router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
 @router.post(MAPPING + "/preview", summary="Show what an event would become", response_model=None)
 @requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
 async def preview(
-    destination_id: str, mapping_id: str, body: PreviewRequest, caller: CurrentCaller, wired: Context
+    destination_id: str, mapping_id: str, body: PreviewRequest, caller: CurrentCaller, context: Context
 ) -> Response:
     """Convert one event and show the result step by step; nothing is stored, nothing is sent.
 
     200 also when the event would be refused (`ok` is false), 422 only for a request or mapping that is wrong.
     """
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         mapping = await found(connection, destination, mapping_id)
-        rules = await rules_of(connection, wired, destination, mapping)
+        rules = await rules_of(connection, context, destination, mapping)
     if body.mapping is None:
         made = publishing.compile_or_refuse(mapping.draft)
     else:
@@ -41,9 +41,9 @@ async def preview(
     given = body.event.get("event_id")
     if given is not None and (wrong := check_event_id(given)):
         return ExactJsonResponse(rejection_view(wrong))
-    event_id = given or derived_event_id(content_digest(body.event, wired.pepper))
+    event_id = given or derived_event_id(content_digest(body.event, context.pepper))
     event = Event(0, given, destination.id, mapping.id, body.event)
-    shown: dict[str, Any] = show(event, event_id, made, rules, now=wired.now())
+    shown: dict[str, Any] = show(event, event_id, made, rules, now=context.now())
     if given is None and shown["ok"]:
         shown["warnings"] = [{"code": "event_id_derived", "field": "event_id"}, *shown["warnings"]]
     return ExactJsonResponse(shown)

@@ -31,7 +31,9 @@ class Replay(RequestBody):
 
 @router.post("/destinations/{destination_id}/replay", summary="Put dead events back on the road")
 @requires(Scope.REPLAY)
-async def replay(destination_id: str, body: Replay, caller: CurrentCaller, wired: Context) -> dict[str, Any]:
+async def replay(
+    destination_id: str, body: Replay, caller: CurrentCaller, context: Context
+) -> dict[str, Any]:
     """Send dead or expired events again, behind everything live: all that match, however many.
 
     Where a call has no time for all of them, `remaining` says how many are left; ask again for those.
@@ -40,21 +42,21 @@ async def replay(destination_id: str, body: Replay, caller: CurrentCaller, wired
     the history of each of its events.
     """
     wanted = replays.ReplayFilter(body.status, body.reason, body.since, body.until)
-    until = wired.monotonic() + _LONGEST_S
-    first = done = await _round(destination_id, body, wanted, caller, wired)
+    until = context.monotonic() + _LONGEST_S
+    first = done = await _round(destination_id, body, wanted, caller, context)
     replayed = done.replayed
-    while not body.dry_run and done.remaining and done.replayed and wired.monotonic() < until:
+    while not body.dry_run and done.remaining and done.replayed and context.monotonic() < until:
         # A transaction each: one over all of them would hold its locks against claims for minutes.
-        done = await _round(destination_id, body, wanted, caller, wired)
+        done = await _round(destination_id, body, wanted, caller, context)
         replayed += done.replayed
     return {"dry_run": body.dry_run, **asdict(replaying.together(first, done, replayed))}
 
 
 async def _round(
-    destination_id: str, body: Replay, wanted: replays.ReplayFilter, caller: CurrentCaller, wired: Context
+    destination_id: str, body: Replay, wanted: replays.ReplayFilter, caller: CurrentCaller, context: Context
 ) -> replaying.ReplayResult:
     """Replay as many as one transaction takes, and wake the workers."""
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         found = await lock_visible(connection, caller, destination_id)
         # In the same transaction, on the driver's own connection: the destination is locked by now.
         driver = await driver_of(connection)
@@ -63,7 +65,7 @@ async def _round(
             found.number,
             await replays.lane_of(driver, found.number),
             wanted,
-            max_age=wired.max_event_age,
+            max_age=context.max_event_age,
             writer=_WRITER,
             by=caller.actor,
             dry_run=body.dry_run,
@@ -72,7 +74,7 @@ async def _round(
             await audit.record(
                 connection,
                 actor=caller.actor,
-                act=audit.AuditAction.EVENTS_REPLAYED,
+                action=audit.AuditAction.EVENTS_REPLAYED,
                 subject=found.id,
                 destination=found.id,
                 after={
@@ -84,5 +86,5 @@ async def _round(
                 },
             )
     if not body.dry_run:
-        await wired.wake(found.number)
+        await context.wake(found.number)
     return done

@@ -3,7 +3,7 @@
 from app.admin.access import Scope
 from app.admin.mapping_schema import DOCUMENT_SCHEMA, EXAMPLE
 from app.api.event_answer_schemas import EVENTS_SHAPES, EVENTS_SHOWN
-from app.api.event_response_schemas import ROAD_ANSWERS, ROAD_SHAPES
+from app.api.event_response_schemas import EVENT_RESPONSES, EVENT_SCHEMAS
 from app.api.schema_parts import ANY, INTEGER, TEXT, TIME, YES, Schema, list_of, members, or_null, ref
 from app.domain.destination import Region, State
 from app.domain.outcomes.reasons import JourneyCode
@@ -154,12 +154,12 @@ SHAPES: dict[str, Schema] = {
             "id": TEXT,
             "at": TIME,
             "actor": TEXT,
-            "act": TEXT,
+            "action": TEXT,
             "subject": TEXT,
             "destination_id": or_null(TEXT),
             "before": ANY,
             "after": ANY,
-            "link": {**or_null(INTEGER), "description": "Its place in the chain of hashes."},
+            "sequence": {**or_null(INTEGER), "description": "Its place in the chain of hashes."},
             "prev_hash": or_null(TEXT),
             "hash": or_null(TEXT),
         }
@@ -296,7 +296,7 @@ SHAPES: dict[str, Schema] = {
             "user": {"email": "ada@example.com", "first_name": "Ada"},
         },
     },
-    **ROAD_SHAPES,
+    **EVENT_SCHEMAS,
     **EVENTS_SHAPES,
     "Live": members({"status": {"const": "ok"}}),
     "Ready": members({"status": {"const": "ready"}, "reasons": list_of(TEXT)}),
@@ -339,7 +339,7 @@ ANSWERS: dict[tuple[str, str], str] = {
     ("DELETE", "/keys/{key_id}"): "Key",
     ("POST", "/keys/{key_id}/rotate"): "Key",
     ("GET", "/audit"): "Act*",
-    **ROAD_ANSWERS,
+    **EVENT_RESPONSES,
     **EVENTS_SHOWN,
     ("GET", "/health/live"): "Live",
     ("GET", "/health/ready"): "Ready",

@@ -150,11 +150,11 @@ async def _caller(request: Request) -> Caller:
     return caller
 
 
-async def _wiring(request: Request) -> AppContext:
-    wiring: AppContext = request.app.state.wiring
-    return wiring
+async def _context(request: Request) -> AppContext:
+    context: AppContext = request.app.state.context
+    return context
 
 
 # What routes take as arguments.
 CurrentCaller = Annotated[Caller, Depends(_caller)]
-Context = Annotated[AppContext, Depends(_wiring)]
+Context = Annotated[AppContext, Depends(_context)]

@@ -25,30 +25,32 @@ class StatusCallback(RequestBody):
 
 @router.get("/destinations/{destination_id}/status-callback", summary="Is the journey engine told?")
 @requires(Scope.DESTINATIONS_READ)
-async def status_callback(destination_id: str, caller: CurrentCaller, wired: Context) -> dict[str, Any]:
+async def status_callback(destination_id: str, caller: CurrentCaller, context: Context) -> dict[str, Any]:
     """Show whether the destination's final states are told, and what the journey engine has not taken yet."""
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         found = await find_visible(connection, caller, destination_id)
-        return await _shown(connection, wired, found.number)
+        return await _shown(connection, context, found.number)
 
 
 @router.post("/destinations/{destination_id}/status-callback", summary="Tell the journey engine, or no more")
 @requires(Scope.DESTINATIONS_WRITE)
 async def set_status_callback(
-    destination_id: str, body: StatusCallback, caller: CurrentCaller, wired: Context
+    destination_id: str, body: StatusCallback, caller: CurrentCaller, context: Context
 ) -> dict[str, Any]:
     """Tell final states from now on, or tell no more, not even what is still owed. Twice is once."""
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         found = await lock_visible(connection, caller, destination_id)
         await destinations.set_status_callback(connection, found, body.enabled, by=caller.actor)
-        return await _shown(connection, wired, found.number)
+        return await _shown(connection, context, found.number)
 
 
-async def _shown(connection: AsyncConnection, wired: AppContext, number: DestinationNumber) -> dict[str, Any]:
+async def _shown(
+    connection: AsyncConnection, context: AppContext, number: DestinationNumber
+) -> dict[str, Any]:
     standing = await callbacks.standing(await driver_of(connection), number)
     return {
         "enabled": standing.told,
-        "configured": wired.callback_configured,
+        "configured": context.callback_configured,
         "waiting": standing.waiting,
         "oldest_waiting": standing.oldest,
         "problem": standing.problem,

@@ -16,7 +16,7 @@ _AT_ONCE = 1_000
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
-    parser.add_argument("act", choices=["verify"], help="follow the chain of hashes from its first row")
+    parser.add_argument("action", choices=["verify"], help="follow the chain of hashes from its first row")
     parser.add_argument(
         "--head",
         metavar="HASH",

@@ -29,7 +29,7 @@ FEWEST_DAYS_AHEAD = 2
 CONNECTIONS_A_PROCESS = 12
 OLDEST_BALANCE = timedelta(hours=6)
 MOST_SEALS = 2**31
-"""Seals of one key, then a warning. NIST SP 800-38D allows 2^32 with random nonces; at 300 parcels a
+"""Seals of one key, then a warning. NIST SP 800-38D allows 2^32 with random nonces; at 300 batches a
 second the other half lasts 80 days."""
 
 

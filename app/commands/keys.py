@@ -18,17 +18,17 @@ _MOST = 10_000
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
-    acts = parser.add_subparsers(dest="act", metavar="ACT", required=True)
-    acts.add_parser("list", help="list keys, without the keys themselves")
-    make = acts.add_parser("make", help="make a key and print it, this once")
+    actions = parser.add_subparsers(dest="action", metavar="ACT", required=True)
+    actions.add_parser("list", help="list keys, without the keys themselves")
+    make = actions.add_parser("make", help="make a key and print it, this once")
     make.add_argument("name")
     make.add_argument("scopes", nargs="+", choices=[scope.value for scope in Scope], metavar="SCOPE")
     make.add_argument("--destination", action="append", metavar="ID", help="limit it; may be repeated")
     make.add_argument("--days", type=int, help="let it end after so many days")
-    rotate = acts.add_parser("rotate", help="make a key that replaces another, and print it, this once")
+    rotate = actions.add_parser("rotate", help="make a key that replaces another, and print it, this once")
     rotate.add_argument("key", metavar="KEY_ID")
     rotate.add_argument("--overlap-hours", type=int, default=24, help="how long the old one works on")
-    revoke = acts.add_parser("revoke", help="revoke a key for good")
+    revoke = actions.add_parser("revoke", help="revoke a key for good")
     revoke.add_argument("key", metavar="KEY_ID")
 
 
@@ -38,9 +38,9 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
 
 
 async def _run(settings: Settings, asked: argparse.Namespace) -> int:
-    acts = {"list": _list, "make": _make, "rotate": _rotate, "revoke": _revoke}
+    actions = {"list": _list, "make": _make, "rotate": _rotate, "revoke": _revoke}
     async with open_resources(settings, role="keys", pool_size=1) as resources:
-        return await acts[asked.act](resources, asked)
+        return await actions[asked.action](resources, asked)
 
 
 async def _list(resources: Resources, _asked: argparse.Namespace) -> int:

@@ -1,6 +1,6 @@
 """`rotate-keys`: everything that is sealed is sealed anew under the first of ENCRYPTION_KEYS.
 
-Parcels are not read: each has a data key of its own, and only that is sealed anew. Batch by batch, each
+Batches are not read: each has a data key of its own, and only that is sealed anew. Batch by batch, each
 committed by itself, so that it can be stopped at any moment and run again; what is done is not done twice.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from app.crypto import CannotDecrypt, Vault, key_id_of
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
-from app.store import RoadConnection, encryption_keys
+from app.store import PipelineConnection, encryption_keys
 from app.store.damage import is_damage, name_of
 from app.store.encryption_keys import SealedColumn, SealedValue
 
@@ -79,7 +79,7 @@ async def rotate(resources: Resources) -> AsyncIterator[RotationProgress]:
 
 
 async def _older(
-    connection: RoadConnection, column: SealedColumn, writes: str, progress: RotationProgress
+    connection: PipelineConnection, column: SealedColumn, writes: str, progress: RotationProgress
 ) -> AsyncIterator[list[SealedValue]]:
     """Yield the values to seal anew; rows on a damaged page are noted and passed over."""
     after: Any = None
@@ -94,7 +94,7 @@ async def _older(
         _note_damage(error, progress)
     if column.kind != "bigint":
         return  # a few rows; what lies behind the damage waits until it is healed
-    last: int = await connection.fetchval("SELECT last_value FROM parcel_ids")
+    last: int = await connection.fetchval("SELECT last_value FROM batch_ids")
     for first in range((after or 0) + 1, last + 1, _AT_ONCE):
         to = min(first + _AT_ONCE - 1, last)
         batch, _ = await encryption_keys.older_between(connection, column, writes, first=first, last=to)

@@ -125,7 +125,7 @@ async def _tested(
     connection: AsyncConnection, destination: Destination, step: MappingStep, terms: SharedSettings
 ) -> tuple[str, Backtest] | None:
     """Try a changed mapping against the recent events of the published one. Raises Refusal (422)."""
-    if step.act is not PlannedAction.CHANGE or step.found is None or step.found.published is None:
+    if step.action is not PlannedAction.CHANGE or step.found is None or step.found.published is None:
         return None
     draft = publishing.compile_or_refuse(step.document)
     return step.found.id, await compare_draft(connection, terms, destination, step.found, draft)
@@ -153,7 +153,7 @@ def _wrong(at: str, refusal: Refusal) -> FileProblem:
 
 
 async def _destination(connection: AsyncConnection, step: DestinationStep, by: str) -> Destination:
-    if step.found is not None and step.act is PlannedAction.NOTHING:
+    if step.found is not None and step.action is PlannedAction.NOTHING:
         return step.found
     if step.found is None:
         id_ = DestinationId(step.wanted.destination.id or new_id("dst_"))
@@ -169,7 +169,7 @@ async def _destination(connection: AsyncConnection, step: DestinationStep, by: s
 
 
 async def _mapping(connection: AsyncConnection, destination: Destination, step: MappingStep, by: str) -> None:
-    if step.act is PlannedAction.NOTHING:
+    if step.action is PlannedAction.NOTHING:
         return
     # First the advertiser, then the mapping: the order in which a publish over HTTP takes its locks.
     destination = await publishing.lock_advertiser(connection, destination)

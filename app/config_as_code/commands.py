@@ -95,7 +95,7 @@ async def _plan(settings: Settings, asked: argparse.Namespace) -> int:
     if isinstance(done, UnreadableFile):
         return _refuse(done, text)
     _print(show.lines(done.plan, done.backtests))
-    return DRIFT if done.plan.acts else 0
+    return DRIFT if done.plan.actions else 0
 
 
 async def _apply(settings: Settings, asked: argparse.Namespace) -> int:
@@ -122,7 +122,7 @@ async def _wake(resources: Resources, done: AppliedPlan) -> None:
         pool=resources.pool,
         writer=resources.writer,
         monotonic=time.monotonic,
-        tells=resources.settings.status_callback_url is not None,
+        callbacks_enabled=resources.settings.status_callback_url is not None,
     )
     for step, one in zip(done.plan.steps, done.destinations, strict=True):
         if step.touched:

@@ -31,7 +31,7 @@ class PlannedAction(StrEnum):
 class MappingStep:
     """What becomes of one mapping; `wanted` is None for one that is archived or left alone."""
 
-    act: PlannedAction
+    action: PlannedAction
     wanted: DesiredMapping | None
     document: Document
     found: StoredMapping | None
@@ -47,7 +47,7 @@ class MappingStep:
 class DestinationStep:
     """What becomes of one destination and its mappings."""
 
-    act: PlannedAction
+    action: PlannedAction
     wanted: DesiredState
     draft: DestinationDraft
     found: Destination | None
@@ -55,14 +55,14 @@ class DestinationStep:
     mappings: tuple[MappingStep, ...]
 
     @property
-    def acts(self) -> list[PlannedAction]:
+    def actions(self) -> list[PlannedAction]:
         """Return what is done to the destination, then to its mappings."""
-        return [self.act, *[one.act for one in self.mappings]]
+        return [self.action, *[one.action for one in self.mappings]]
 
     @property
     def touched(self) -> bool:
         """Return whether anything is done to the destination or one of its mappings."""
-        return any(act is not PlannedAction.NOTHING for act in self.acts)
+        return any(action is not PlannedAction.NOTHING for action in self.actions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +73,10 @@ class Plan:
     left: tuple[Destination, ...]
 
     @property
-    def acts(self) -> list[PlannedAction]:
+    def actions(self) -> list[PlannedAction]:
         """Return what would be done, nothing left out but what stays as it is."""
-        every = [act for step in self.steps for act in step.acts]
-        return [act for act in every if act is not PlannedAction.NOTHING]
+        every = [action for step in self.steps for action in step.actions]
+        return [action for action in every if action is not PlannedAction.NOTHING]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,9 @@ def _step(
     told = wanted.destination.status_callback
     if found is not None and told is not None and told != found.told:
         changes += (Difference("status_callback", found.told, told),)
-    act = PlannedAction.MAKE if found is None else PlannedAction.CHANGE if changes else PlannedAction.NOTHING
+    action = (
+        PlannedAction.MAKE if found is None else PlannedAction.CHANGE if changes else PlannedAction.NOTHING
+    )
     theirs = [one for one in known.mappings if found and one.destination == found.id]
     steps = [_mapping_step(one, theirs, known, wrong) for one in wanted.mappings]
     _refuse_twice(
@@ -174,7 +176,7 @@ def _step(
         for one in theirs
         if one.archived_at is None and one.id not in named
     ]
-    return DestinationStep(act, wanted, draft, found, changes, tuple(steps))
+    return DestinationStep(action, wanted, draft, found, changes, tuple(steps))
 
 
 def _paired(wanted: DesiredState, steps: list[MappingStep]) -> Iterable[tuple[DesiredMapping, MappingStep]]:

@@ -47,7 +47,7 @@ def refused_lines(refused: UnreadableFile) -> Iterator[str]:
 def _destination(step: DestinationStep, tested: Mapping[str, Backtest]) -> Iterator[str]:
     where = f"{step.draft.advertiser_id} in {step.draft.region.value}"
     id_ = step.found.id if step.found else "new"
-    yield f"{_SIGNS[step.act]} destination {step.draft.name} ({id_}), {where}"
+    yield f"{_SIGNS[step.action]} destination {step.draft.name} ({id_}), {where}"
     yield from _members(step.changes, 4)
     for mapping in step.mappings:
         yield from _mapping(mapping)
@@ -58,7 +58,7 @@ def _destination(step: DestinationStep, tested: Mapping[str, Backtest]) -> Itera
 def _mapping(step: MappingStep) -> Iterator[str]:
     found = step.found
     name = f"mapping {step.name} ({found.id if found else 'new'})"
-    match step.act:
+    match step.action:
         case PlannedAction.NOTHING if step.wanted is None:
             yield f"    {name} is not in the file and is left alone"
         case PlannedAction.NOTHING:
@@ -69,7 +69,7 @@ def _mapping(step: MappingStep) -> Iterator[str]:
             now = None if found is None else found.published_version
             to = "published" if step.wanted and step.wanted.published else "kept as a draft"
             what = f"{to}, in place of version {now}" if now is not None else to
-            yield f"  {_SIGNS[step.act]} {name}: {what}"
+            yield f"  {_SIGNS[step.action]} {name}: {what}"
             yield from _members(step.changes, 6)
 
 
@@ -87,7 +87,10 @@ def _shown(value: Any) -> str:
 
 def _sum(plan: Plan, *, done: bool) -> str:
     words = _DONE if done else _WILL
-    acts = plan.acts
-    if not acts:
+    actions = plan.actions
+    if not actions:
         return "Everything is as the file says."
-    return ", ".join(f"{acts.count(act)} {word}" for act, word in words.items() if act in acts) + "."
+    return (
+        ", ".join(f"{actions.count(action)} {word}" for action, word in words.items() if action in actions)
+        + "."
+    )

@@ -32,35 +32,37 @@ JOURNEY = {"id": "cart-reminder", "node_id": "send-to-amazon", "execution_id": "
 
 @router.get(PAGE + "/activate", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
-async def page(request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor) -> Response:
+async def page(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
     """Show address, key and payload for the Send to Destinations node."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    listed = pages.plain(await mappings.list_all(destination_id, visitor.caller, wired, limit=MOST))["items"]
+    listed = pages.plain(await mappings.list_all(destination_id, visitor.caller, context, limit=MOST))[
+        "items"
+    ]
     published = [one for one in listed if one["published_version"]]
     named = published[0]["id"] if len(published) > 1 else None
     return pages.show(
         request,
         "activate.html",
-        **content_of(wired, found, visitor, "activate"),
-        url=f"{wired.public_url}/events",
+        **content_of(context, found, visitor, "activate"),
+        url=f"{context.public_url}/events",
         forms=forms(
-            f"{wired.public_url}/events", found.id, named, {**sample(wired.now()), "journey": JOURNEY}
+            f"{context.public_url}/events", found.id, named, {**sample(context.now()), "journey": JOURNEY}
         ),
         mappings=published,
-        keys=await _keys(wired, visitor, found),
+        keys=await _keys(context, visitor, found),
         may_make_keys=visitor.caller.may(Scope.KEYS_ADMIN),
-        may_send=visitor.caller.may(Scope.EVENTS_WRITE) and wired.development,
-        sample=json.dumps(sample(wired.now()), indent=2),
+        may_send=visitor.caller.may(Scope.EVENTS_WRITE) and context.development,
+        sample=json.dumps(sample(context.now()), indent=2),
     )
 
 
-async def _keys(wired: AppContext, visitor: Visitor, found: stored.Destination) -> list[dict[str, Any]]:
+async def _keys(context: AppContext, visitor: Visitor, found: stored.Destination) -> list[dict[str, Any]]:
     """Return the keys that could send here now, for those who may know of keys."""
     if not visitor.caller.may(Scope.KEYS_ADMIN):
         return []
-    listed = pages.plain(await keys.list_all(visitor.caller, wired, MOST, None))["items"]
-    now = wired.now().isoformat()
+    listed = pages.plain(await keys.list_all(visitor.caller, context, MOST, None))["items"]
+    now = context.now().isoformat()
     return [
         key
         for key in listed
@@ -74,20 +76,20 @@ async def _keys(wired: AppContext, visitor: Visitor, found: stored.Destination) 
 @router.post(PAGE + "/test", response_model=None)
 @requires(Scope.EVENTS_WRITE)
 async def test(
-    request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form
+    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
     """Send one marked event down the road: at the sandbox only, never to the real Amazon."""
-    if not wired.development:
+    if not context.development:
         raise Refusal(
             ErrorCode.FORBIDDEN, "Test events are for the sandbox; in production they would be counted."
         )
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         await find_visible(connection, visitor.caller, destination_id)
-    event = {**sample(wired.now()), "event_id": f"console-test-{secrets.token_hex(5)}"}
+    event = {**sample(context.now()), "event_id": f"console-test-{secrets.token_hex(5)}"}
     body = json.dumps(event).encode()
     read = events.read_body(body, "application/json", destination_id, form_text(form, "mapping_id") or None)
     allowed = visitor.caller.destination_ids
-    results = await wired.intake.receive(
+    results = await context.intake.receive(
         read, allowed=None if allowed is None else frozenset(map(DestinationId, allowed))
     )
     if isinstance(results, NotStored):

@@ -32,10 +32,10 @@ ACTS: Mapping[str, str] = {
 }
 
 
-def sentence(act: str) -> str:
+def sentence(action: str) -> str:
     """Return what was done, after the name of who did it."""
     # A row of a version to come, or of one long gone, has at least its own word.
-    return ACTS.get(act, act.replace("_", " ").replace(".", ": "))
+    return ACTS.get(action, action.replace("_", " ").replace(".", ": "))
 
 
 def page_of(entry: Mapping[str, Any]) -> str | None:

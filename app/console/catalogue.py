@@ -20,11 +20,11 @@ _MOST = 500
 
 @router.get(PAGE + "/catalogue", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
-async def page(request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor) -> Response:
+async def page(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
     """List the paths of recent events: how often each is filled, with what, and what to map it to."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    told = await event_schema.catalogue_of(destination_id, visitor.caller, wired)
+    told = await event_schema.catalogue_of(destination_id, visitor.caller, context)
     rows = [
         {
             "path": one["path"],
@@ -39,7 +39,7 @@ async def page(request: Request, destination_id: str, wired: Context, visitor: C
     return pages.show(
         request,
         "catalogue.html",
-        **content_of(wired, found, visitor, "mappings"),
+        **content_of(context, found, visitor, "mappings"),
         rows=rows[:_MOST],
         left_off=max(0, len(rows) - _MOST),
         events=number(told["events"]),

@@ -48,26 +48,28 @@ COLUMNS = (
 @router.get(PAGE + "/consent", response_model=None)
 @requires(Scope.EVENTS_READ)
 async def page(
-    request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor, cursor: Cursor = None
+    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, cursor: Cursor = None
 ) -> Response:
     """Show the newest records, and how many events were stopped for want of consent, by reason and ground."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
     records = await consent_records.read_records(
-        destination_id, visitor.caller, wired, since=None, limit=_A_PAGE, cursor=cursor
+        destination_id, visitor.caller, context, since=None, limit=_A_PAGE, cursor=cursor
     )
-    stopped = await consent_records.blocked_by_consent(destination_id, visitor.caller, wired)
-    listed = pages.plain(await mappings.list_all(destination_id, visitor.caller, wired, limit=MOST))["items"]
+    stopped = await consent_records.blocked_by_consent(destination_id, visitor.caller, context)
+    listed = pages.plain(await mappings.list_all(destination_id, visitor.caller, context, limit=MOST))[
+        "items"
+    ]
     return pages.show(
         request,
         "consent.html",
-        **content_of(wired, found, visitor, "events"),
+        **content_of(context, found, visitor, "events"),
         items=pages.plain(records.items),
         next_cursor=records.next_cursor,
         unreadable=records.unreadable_batches,
         later=cursor is not None,
         bases=BASES,
-        judged=sorted({BASES[mode] for one in listed if (mode := _mode(one)) in BASES}),
+        evaluated=sorted({BASES[mode] for one in listed if (mode := _mode(one)) in BASES}),
         stopped=[
             {**one, "events": number(one["events"]), "remedy": REASONS[one["reason"]].remedy}
             for one in stopped
@@ -78,24 +80,24 @@ async def page(
 
 @router.get(PAGE + "/consent.csv", response_model=None)
 @requires(Scope.EVENTS_READ)
-async def export(destination_id: str, wired: Context, visitor: CurrentVisitor) -> Response:
+async def export(destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
     """Stream every record as CSV, newest first."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
     return StreamingResponse(
-        _rows(destination_id, visitor, wired),
+        _rows(destination_id, visitor, context),
         media_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": f'attachment; filename="consent-{found.id}.csv"'},
     )
 
 
-async def _rows(destination_id: str, visitor: Visitor, wired: AppContext) -> AsyncIterator[str]:
+async def _rows(destination_id: str, visitor: Visitor, context: AppContext) -> AsyncIterator[str]:
     yield _line(dict(zip(COLUMNS, COLUMNS, strict=True)))
     cursor: str | None = None
     unreadable = 0
     while True:
         found = await consent_records.read_records(
-            destination_id, visitor.caller, wired, since=None, limit=_AT_ONCE, cursor=cursor
+            destination_id, visitor.caller, context, since=None, limit=_AT_ONCE, cursor=cursor
         )
         yield "".join(_line(one) for one in pages.plain(found.items))
         unreadable += found.unreadable_batches

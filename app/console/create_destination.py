@@ -35,7 +35,7 @@ async def page(request: Request) -> Response:
 
 @router.post(NEW, response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def create(request: Request, wired: Context, visitor: CurrentVisitor, form: Form) -> Response:
+async def create(request: Request, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Make the destination and go on to connecting it; or show the form again with what is wrong."""
     values = {name: form_text(form, name) for name in (*_PLAIN, "requests_per_second", "burst")}
     try:
@@ -44,7 +44,7 @@ async def create(request: Request, wired: Context, visitor: CurrentVisitor, form
         found = error.errors(include_url=False, include_input=False)
         return _show(request, values, form_view.of_errors(found, field_problems(found)), status=422)
     try:
-        made = await destinations.create(body, visitor.caller, wired, Response())
+        made = await destinations.create(body, visitor.caller, context, Response())
     except Refusal as refusal:
         told = form_view.of_fields(refusal.problem.fields) or {"": refusal.problem.detail or ""}
         return _show(request, values, told, status=status_of(refusal.problem))

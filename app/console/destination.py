@@ -29,27 +29,27 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 PAGE = "/console/destinations/{destination_id}"
 _REQUESTS = 20
-_PARCELS, _SHAPES = 60, 3_000
+_BATCHES, _SHAPES = 60, 3_000
 
 
 @router.get(PAGE, response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def page(
-    request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor, alike: bool = False
+    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, alike: bool = False
 ) -> Response:
     """Show how the destination does."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    ready = pages.plain(await preflight.preflight(destination_id, visitor.caller, wired))
-    mapped = pages.plain(await mappings.list_all(destination_id, visitor.caller, wired))["items"]
-    panel = await panel_of(wired, visitor, found)
+    ready = pages.plain(await preflight.preflight(destination_id, visitor.caller, context))
+    mapped = pages.plain(await mappings.list_all(destination_id, visitor.caller, context))["items"]
+    panel = await panel_of(context, visitor, found)
     return pages.show(
         request,
         "destination.html",
-        leads_to=sign_in_origin(wired, found.region),
-        **content_of(wired, found, visitor, "overview"),
+        leads_to=sign_in_origin(context, found.region),
+        **content_of(context, found, visitor, "overview"),
         alike=alike,
-        configured=wired.amazon_configured,
+        configured=context.amazon_configured,
         steps=steps(pages.plain(public_view(found)), mapped, panel["stats"]["counts"]["accepted"]),
         checks=check_views(ready["checks"]),
         ready=ready["ready"],
@@ -58,7 +58,7 @@ async def page(
     )
 
 
-def content_of(wired: AppContext, found: Destination, visitor: Visitor, tab: str) -> dict[str, Any]:
+def content_of(context: AppContext, found: Destination, visitor: Visitor, tab: str) -> dict[str, Any]:
     """Return what the head of every page of a destination shows."""
     shown = pages.plain(public_view(found))
     return {
@@ -69,21 +69,21 @@ def content_of(wired: AppContext, found: Destination, visitor: Visitor, tab: str
         "may_write": visitor.caller.may(Scope.DESTINATIONS_WRITE) and shown["state"] != "archived",
         "may_replay": visitor.caller.may(Scope.REPLAY) and shown["state"] != "archived",
         "may_read_events": visitor.caller.may(Scope.EVENTS_READ),
-        "development": wired.development,
-        "amazon": sign_in_origin(wired, found.region),
+        "development": context.development,
+        "amazon": sign_in_origin(context, found.region),
     }
 
 
-async def panel_of(wired: AppContext, visitor: Visitor, found: Destination) -> dict[str, Any]:
+async def panel_of(context: AppContext, visitor: Visitor, found: Destination) -> dict[str, Any]:
     """Return what of the page moves: figures, diagnosis, lane, charts. One connection, four short reads."""
-    stats = pages.plain(await event_reports.stats(found.id, visitor.caller, wired))
+    stats = pages.plain(await event_reports.stats(found.id, visitor.caller, context))
     now = datetime.now(UTC)
-    async with wired.pool.acquire() as connection:
+    async with context.pool.acquire() as connection:
         about = await metrics.connection_of(connection, found.number)
         requests = await metrics.requests(connection, found.number, _REQUESTS)
         minutes = await metrics.minutes(connection, found.number, span=present.SPAN, step=present.STEP)
         first = await metrics.first_answer(connection, found.number)
-        samples = await metrics.samples(connection, found.number, _PARCELS)
+        samples = await metrics.samples(connection, found.number, _BATCHES)
     assert about is not None
     shapes = metrics.shapes_in(samples)[0][:_SHAPES]
     shown = pages.plain(public_view(found))
@@ -92,7 +92,7 @@ async def panel_of(wired: AppContext, visitor: Visitor, found: Destination) -> d
         "pipeline": present.pipeline(stats["counts"]),
         "rejections": present.causes(stats["rejections"]),
         "dead_letters": present.causes(stats["dead_letters"]),
-        "diagnosis": diagnose(DiagnosisInput(shown, stats, requests, about.gate_until, now)),
+        "diagnosis": diagnose(DiagnosisInput(shown, stats, requests, about.blocked_until, now)),
         "gauges": present.lane(stats, about, now),
         "charts": present.charts(minutes, now),
         "busy": bool(minutes),
@@ -105,74 +105,74 @@ async def panel_of(wired: AppContext, visitor: Visitor, found: Destination) -> d
     }
 
 
-async def diagnosis_of(wired: AppContext, visitor: Visitor, found: Destination) -> Diagnosis:
+async def diagnosis_of(context: AppContext, visitor: Visitor, found: Destination) -> Diagnosis:
     """Return the one thing to know about a destination, for pages that show nothing else of it."""
-    stats = pages.plain(await event_reports.stats(found.id, visitor.caller, wired))
-    async with wired.pool.acquire() as connection:
+    stats = pages.plain(await event_reports.stats(found.id, visitor.caller, context))
+    async with context.pool.acquire() as connection:
         about = await metrics.connection_of(connection, found.number)
         requests = await metrics.requests(connection, found.number, _REQUESTS)
     assert about is not None
     shown = pages.plain(public_view(found))
-    return diagnose(DiagnosisInput(shown, stats, requests, about.gate_until, datetime.now(UTC)))
+    return diagnose(DiagnosisInput(shown, stats, requests, about.blocked_until, datetime.now(UTC)))
 
 
-def sign_in_origin(wired: AppContext, region: Region) -> str:
+def sign_in_origin(context: AppContext, region: Region) -> str:
     """Return the origin of Amazon's sign-in page, which the connect button leads to."""
-    parts = urlsplit(wired.sign_in.authorize_url(region, state="-", code_verifier="-" * 43))
+    parts = urlsplit(context.sign_in.authorize_url(region, state="-", code_verifier="-" * 43))
     return f"{parts.scheme}://{parts.netloc}"
 
 
 @router.post(PAGE + "/connect", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def connect(destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form) -> Response:
+async def connect(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Open Amazon's sign-in (R8)."""
-    if not wired.amazon_configured:
+    if not context.amazon_configured:
         raise Refusal(
             ErrorCode.SIGN_IN_FAILED,
             "AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET are not set; ask the operator.",
         )
-    begun = await oauth.connect(destination_id, visitor.caller, wired)
+    begun = await oauth.connect(destination_id, visitor.caller, context)
     return RedirectResponse(begun["authorize_url"], 303)
 
 
 @router.post(PAGE + "/pause", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def pause(destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form) -> Response:
+async def pause(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Hold the destination's events."""
-    await destination_actions.pause(destination_id, visitor.caller, wired, Response())
+    await destination_actions.pause(destination_id, visitor.caller, context, Response())
     return _back(destination_id)
 
 
 @router.post(PAGE + "/resume", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def resume(destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form) -> Response:
+async def resume(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Let the destination's events go."""
-    await destination_actions.resume(destination_id, visitor.caller, wired, Response())
+    await destination_actions.resume(destination_id, visitor.caller, context, Response())
     return _back(destination_id)
 
 
 @router.post(PAGE + "/disconnect", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def disconnect(destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form) -> Response:
+async def disconnect(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Delete the tokens."""
-    await destination_actions.disconnect(destination_id, visitor.caller, wired, Response())
+    await destination_actions.disconnect(destination_id, visitor.caller, context, Response())
     return _back(destination_id)
 
 
 @router.post(PAGE + "/delete", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def delete(
-    request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form
+    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
     """Archive the destination, once its name was typed to confirm it."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         found = await stored.find(connection, destination_id)
     if found is None or form_text(form, "name") != found.name.strip():
         raise Refusal(
             ErrorCode.INVALID, "Type the destination's name exactly to delete it. Nothing was deleted."
         )
     discard = form_text(form, "discard") == "on"
-    await destination_actions.delete(destination_id, visitor.caller, wired, request, discard)
+    await destination_actions.delete(destination_id, visitor.caller, context, request, discard)
     return RedirectResponse("/console", 303)
 
 

@@ -57,7 +57,7 @@ def pipeline(counts: Mapping[str, int]) -> Pipeline:
     waiting = [_step(name, counts[name]) for name in ("queued", "retrying", "held", "parked")]
     ended = [
         _step(name, counts[name])
-        for name in ("delivered", "dead", "expired", "suppressed", "erased")
+        for name in ("delivered", "dead", "expired", "erased")
         if counts[name] or name in ("delivered", "dead")
     ]
     parts = [(name, counts[name]) for name in STATUSES if counts[name] and name in counts]
@@ -115,7 +115,7 @@ def lane(stats: Mapping[str, Any], about: ConnectionInfo, now: datetime) -> list
     limit = stats["rate_limit"]
     learned = stats["learned_rate"]
     slower = learned is not None and learned < limit["requests_per_second"] * 0.95
-    shut = about.gate_until is not None and about.gate_until > now
+    shut = about.blocked_until is not None and about.blocked_until > now
     oldest, waiting = stats["oldest_waiting_seconds"], stats["waiting"]
     expiry = moment(stats["earliest_expiry_at"])
     soon = expiry is not None and expiry - now < timedelta(days=2)
@@ -138,7 +138,7 @@ def lane(stats: Mapping[str, Any], about: ConnectionInfo, now: datetime) -> list
             "shut" if shut else "open",
             "Amazon asked to wait until then." if shut else "Amazon has not asked to wait.",
             "warn" if shut else "good",
-            about.gate_until if shut else None,
+            about.blocked_until if shut else None,
         ),
         _breaker(stats.get("breaker")),
         Gauge(

@@ -18,7 +18,7 @@ class Diagnosis:
     headline: str
     remedy: str
     since: datetime | None = None
-    act: str | None = None
+    action: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class DiagnosisInput:
     destination: Mapping[str, Any]
     stats: Mapping[str, Any]
     requests: Sequence[RequestRow]
-    gate_until: datetime | None
+    blocked_until: datetime | None
     now: datetime
 
     @property
@@ -126,17 +126,20 @@ def _state(seen: DiagnosisInput) -> Diagnosis | None:
             return Diagnosis("quiet", "This destination was deleted.", "Its history stays readable.")
         case "draft":
             return Diagnosis(
-                "quiet", "It is not connected to Amazon yet.", "Connect it and click Allow.", act="connect"
+                "quiet", "It is not connected to Amazon yet.", "Connect it and click Allow.", action="connect"
             )
         case "needs_reconnect":
             headline, remedy = _SIGN_IN[seen.destination["reason"] or "revoked"]
-            act = None if seen.destination["reason"] == "endpoint_not_found" else "connect"
-            return Diagnosis("bad", headline, remedy + waits, changed, act)
+            action = None if seen.destination["reason"] == "endpoint_not_found" else "connect"
+            return Diagnosis("bad", headline, remedy + waits, changed, action)
         case "paused":
             return Diagnosis("warn", "It is paused.", "Resume it to send." + waits, changed, "resume")
         case "connected":
             return Diagnosis(
-                "quiet", "It is connected, and no mapping is published.", "Publish a mapping.", act="mapping"
+                "quiet",
+                "It is connected, and no mapping is published.",
+                "Publish a mapping.",
+                action="mapping",
             )
         case _:
             return None
@@ -190,7 +193,7 @@ def _dead(seen: DiagnosisInput) -> Diagnosis | None:
         f"{events(dead)} {'was' if dead == 1 else 'were'} given up, {'' if dead == 1 else 'mostly '}for "
         f"“{worst['reason'].replace('_', ' ')}”.",
         worst["remedy"],
-        act="dead",
+        action="dead",
     )
 
 
@@ -205,7 +208,7 @@ def _rejected(seen: DiagnosisInput) -> Diagnosis | None:
         f"{share(rejected, accepted + rejected)} of all events were rejected at the door, mostly for "
         f"“{worst['reason'].replace('_', ' ')}”.",
         reason.remedy if reason else "Look at the reasons below.",
-        act="rejected",
+        action="rejected",
     )
 
 
@@ -217,14 +220,14 @@ def _expired(seen: DiagnosisInput) -> Diagnosis | None:
         "bad",
         f"{events(expired)} became too old for Amazon before being sent.",
         "Send events sooner, or reconnect and resume sooner.",
-        act="expired",
+        action="expired",
     )
 
 
 def _gate(seen: DiagnosisInput) -> Diagnosis | None:
-    if seen.gate_until is None or seen.gate_until <= seen.now or not seen.stats["waiting"]:
+    if seen.blocked_until is None or seen.blocked_until <= seen.now or not seen.stats["waiting"]:
         return None
-    left = age((seen.gate_until - seen.now).total_seconds())
+    left = age((seen.blocked_until - seen.now).total_seconds())
     return Diagnosis("warn", f"Amazon asked to wait; {left} are left.", "Nothing to do.")
 
 
@@ -235,7 +238,7 @@ def _nothing_yet(seen: DiagnosisInput) -> Diagnosis | None:
         "quiet",
         "Ready, and no event has come yet.",
         "Attach it to a journey, or send a test.",
-        act="activate",
+        action="activate",
     )
 
 

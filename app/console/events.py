@@ -34,7 +34,7 @@ async def list_events(
     *,
     request: Request,
     destination_id: str,
-    wired: Context,
+    context: Context,
     visitor: CurrentVisitor,
     status: Annotated[str, Query(max_length=20)] = "",
     reason: Annotated[str, Query(max_length=64)] = "",
@@ -42,13 +42,13 @@ async def list_events(
     cursor: Annotated[str | None, Query(max_length=200)] = None,
 ) -> Response:
     """List a destination's events, newest first."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
     wanted = Status(status) if status in STATUSES else None
     answer = await event_reports.list_events(
         destination_id,
         visitor.caller,
-        wired,
+        context,
         status=wanted,
         reason=reason or None,
         since=None,
@@ -60,7 +60,7 @@ async def list_events(
     return pages.show(
         request,
         "events.html",
-        **content_of(wired, found, visitor, "events"),
+        **content_of(context, found, visitor, "events"),
         items=listed["items"],
         next_cursor=listed["next_cursor"],
         unreadable=listed["unreadable_batches"],
@@ -79,7 +79,7 @@ async def event_page(
     *,
     request: Request,
     destination_id: str,
-    wired: Context,
+    context: Context,
     visitor: CurrentVisitor,
     id: Annotated[str, Query(max_length=600)] = "",  # noqa: A002
     mapping: Annotated[str | None, Query(max_length=64)] = None,
@@ -87,54 +87,54 @@ async def event_page(
     """Tell everything that happened to one event; without an id, lead to the list."""
     if not id.strip():
         return RedirectResponse(f"/console/destinations/{destination_id}/events", 303)
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    content = content_of(wired, found, visitor, "events")
+    content = content_of(context, found, visitor, "events")
     try:
-        answer = await event_reports.read_event(id, visitor.caller, wired, destination_id, mapping)
+        answer = await event_reports.read_event(id, visitor.caller, context, destination_id, mapping)
     except Refusal as refusal:
         if refusal.problem.word is ErrorCode.NOT_FOUND:
             told = refusal.problem.detail
             return pages.show(request, "event_missing.html", status=404, **content, id=id, told=told)
         if refusal.problem.word is ErrorCode.EVENT_AMBIGUOUS:
-            under = [(one, await _name(wired, found, one)) for one in refusal.problem.extra["mapping_ids"]]
+            under = [(one, await _name(context, found, one)) for one in refusal.problem.extra["mapping_ids"]]
             return pages.show(request, "event_choice.html", **content, id=id, under=under)
         raise
     return pages.show(
-        request, "event.html", **await event_content(wired, visitor, found, pages.plain(answer))
+        request, "event.html", **await event_content(context, visitor, found, pages.plain(answer))
     )
 
 
 async def event_content(
-    wired: AppContext, visitor: Visitor, found: Destination, trace: dict[str, Any]
+    context: AppContext, visitor: Visitor, found: Destination, trace: dict[str, Any]
 ) -> dict[str, Any]:
     """Return what an event's page shows, from its trace as the API answers it."""
     # What an event waits for is mostly its destination's matter.
     waits = not present.is_final(trace) and visitor.caller.may(Scope.DESTINATIONS_READ)
     return {
-        **content_of(wired, found, visitor, "events"),
+        **content_of(context, found, visitor, "events"),
         "trace": trace,
         "word": present.verdict(trace),
         "story": present.timeline(
-            trace, await _name(wired, found, trace["mapping_id"]), await _names(wired, trace["replays"])
+            trace, await _name(context, found, trace["mapping_id"]), await _names(context, trace["replays"])
         ),
         "warnings": present.warnings(trace),
         "final": present.is_final(trace),
-        "diagnosis": await diagnosis_of(wired, visitor, found) if waits else None,
+        "diagnosis": await diagnosis_of(context, visitor, found) if waits else None,
     }
 
 
-async def _names(wired: AppContext, replays: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+async def _names(context: AppContext, replays: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
     """Return what the keys are called by which an event was replayed."""
     if not replays:
         return {}
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         return await audit.names(connection, [one["by"] for one in replays])
 
 
-async def _name(wired: AppContext, destination: Destination, mapping: str | None) -> str | None:
+async def _name(context: AppContext, destination: Destination, mapping: str | None) -> str | None:
     """Return what a mapping is called, a deleted one too, or None where the event names none."""
     if mapping is None:
         return None
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         return str((await mappings.found(connection, destination, mapping)).draft["name"])

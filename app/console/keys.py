@@ -46,14 +46,16 @@ LIVES = (("", "Until it is revoked"), ("30", "30 days"), ("90", "90 days"), ("36
 
 @router.get("/console/keys", response_model=None)
 @requires(*Scope)
-async def page(request: Request, wired: Context, visitor: CurrentVisitor, cursor: Cursor = None) -> Response:
+async def page(
+    request: Request, context: Context, visitor: CurrentVisitor, cursor: Cursor = None
+) -> Response:
     """List keys, and a form for another."""
-    return await _page(request, wired, visitor, cursor=cursor)
+    return await _page(request, context, visitor, cursor=cursor)
 
 
 @router.post("/console/keys", response_model=None)
 @requires(Scope.KEYS_ADMIN)
-async def create(request: Request, wired: Context, visitor: CurrentVisitor, form: Form) -> Response:
+async def create(request: Request, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Make a key and show it on the page that answers; nothing shows it again."""
     scopes = next((each[3] for each in PURPOSES if each[0] == form_text(form, "purpose")), frozenset())
     limited, days = form_text(form, "destination_id"), form_text(form, "days")
@@ -61,46 +63,48 @@ async def create(request: Request, wired: Context, visitor: CurrentVisitor, form
     if limited:
         body["destination_ids"] = [limited]
     if days in {value for value, _ in LIVES if value}:
-        body["expires_at"] = (wired.now() + timedelta(days=int(days))).isoformat()
+        body["expires_at"] = (context.now() + timedelta(days=int(days))).isoformat()
     try:
-        made = await keys.create(NewKey.model_validate(body), visitor.caller, wired)
+        made = await keys.create(NewKey.model_validate(body), visitor.caller, context)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         told = form_view.of_errors(found, field_problems(found))
-        return await _page(request, wired, visitor, problems=told, status=422)
+        return await _page(request, context, visitor, problems=told, status=422)
     except Refusal as refusal:
         told = form_view.of_fields(refusal.problem.fields)
-        return await _page(request, wired, visitor, problems=told, status=status_of(refusal.problem))
-    return await _page(request, wired, visitor, made=pages.plain(made))
+        return await _page(request, context, visitor, problems=told, status=status_of(refusal.problem))
+    return await _page(request, context, visitor, made=pages.plain(made))
 
 
 @router.post("/console/keys/{key_id}/revoke", response_model=None)
 @requires(Scope.KEYS_ADMIN)
 async def revoke(
-    request: Request, key_id: str, wired: Context, visitor: CurrentVisitor, form: Form
+    request: Request, key_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
     """Revoke a key, and with it every session that it was exchanged for."""
-    await keys.revoke(key_id, visitor.caller, wired, request)
+    await keys.revoke(key_id, visitor.caller, context, request)
     return RedirectResponse("/console/keys", 303)
 
 
 @router.post("/console/keys/{key_id}/replace", response_model=None)
 @requires(Scope.KEYS_ADMIN)
 async def replace(
-    request: Request, key_id: str, wired: Context, visitor: CurrentVisitor, form: Form
+    request: Request, key_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
     """Make a key that may do the same and show it; the old one works on for the overlap."""
     chosen = form_text(form, "overlap")
     if chosen not in {value for value, _ in OVERLAPS}:
         raise Refusal(ErrorCode.INVALID, "Choose one of the overlaps listed.")
     body = KeyRotation.model_validate({"overlap_seconds": int(chosen)})
-    made = await keys.rotate(key_id=key_id, caller=visitor.caller, wired=wired, request=request, body=body)
-    return await _page(request, wired, visitor, made=pages.plain(made))
+    made = await keys.rotate(
+        key_id=key_id, caller=visitor.caller, context=context, request=request, body=body
+    )
+    return await _page(request, context, visitor, made=pages.plain(made))
 
 
 async def _page(
     request: Request,
-    wired: AppContext,
+    context: AppContext,
     visitor: Visitor,
     *,
     cursor: str | None = None,
@@ -110,11 +114,11 @@ async def _page(
 ) -> Response:
     if not visitor.caller.may(Scope.KEYS_ADMIN):
         return pages.show(request, "not_yours.html", what="Keys", who="an admin")
-    listed = pages.plain(await keys.list_all(visitor.caller, wired, 50, cursor))
+    listed = pages.plain(await keys.list_all(visitor.caller, context, 50, cursor))
     known = pages.plain(
-        await destinations.list_all(caller=visitor.caller, wired=wired, q=None, state=None, limit=MOST)
+        await destinations.list_all(caller=visitor.caller, context=context, q=None, state=None, limit=MOST)
     )
-    now = wired.now().isoformat()
+    now = context.now().isoformat()
     return pages.show(
         request,
         "keys.html",

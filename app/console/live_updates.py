@@ -33,11 +33,11 @@ MOST_STREAMS = 100  # each looks at the database: more viewers than that read th
 
 @router.get(PAGE + "/live", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
-async def live(request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor) -> Response:
+async def live(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
     """Stream the panel while the page is open, at most five minutes."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    return _streamed(request, wired, lambda: _panel(wired, visitor, found.id))
+    return _streamed(request, context, lambda: _panel(context, visitor, found.id))
 
 
 @router.get(PAGE + "/event/live", response_model=None)
@@ -46,24 +46,24 @@ async def live_event(
     *,
     request: Request,
     destination_id: str,
-    wired: Context,
+    context: Context,
     visitor: CurrentVisitor,
     id: Annotated[str, Query(max_length=600)],  # noqa: A002
     mapping: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
     """Stream what happens to one event until nothing will happen any more, at most five minutes."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
 
     async def look() -> Panel | None:
         try:
-            answer = await event_reports.read_event(id, visitor.caller, wired, found.id, mapping)
+            answer = await event_reports.read_event(id, visitor.caller, context, found.id, mapping)
         except Refusal:
             return None  # erased or aged away meanwhile: the page says so itself
-        told = await event_content(wired, visitor, found, pages.plain(answer))
+        told = await event_content(context, visitor, found, pages.plain(answer))
         return Panel(pages.part("event_part.html", visitor=visitor, **told), last=told["final"])
 
-    return _streamed(request, wired, look)
+    return _streamed(request, context, look)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +77,17 @@ class Panel:
 Look = Callable[[], Awaitable[Panel | None]]
 
 
-def _streamed(request: Request, wired: AppContext, look: Look) -> Response:
+def _streamed(request: Request, context: AppContext, look: Look) -> Response:
     if getattr(request.app.state, "console_streams", 0) >= MOST_STREAMS:
         return Response(status_code=204)  # no stream: the page asks again, less and less often
     return StreamingResponse(
-        _stream(request, wired, look),
+        _stream(request, context, look),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
 
 
-async def _stream(request: Request, wired: AppContext, look: Look) -> AsyncIterator[str]:
+async def _stream(request: Request, context: AppContext, look: Look) -> AsyncIterator[str]:
     began, sent, state = monotonic(), "", request.app.state
     state.console_streams = getattr(state, "console_streams", 0) + 1
     try:
@@ -95,7 +95,7 @@ async def _stream(request: Request, wired: AppContext, look: Look) -> AsyncItera
         while monotonic() - began < LASTS_S:
             # A session that ended, or a key that was revoked, ends the stream as it ends every page.
             # Looking on is no use of it: an open page must not keep a session from growing idle.
-            if await sessions.visitor_of(wired, request, note=False) is None:
+            if await sessions.visitor_of(context, request, note=False) is None:
                 yield "event: gone\ndata:\n\n"
                 return
             panel = await look()
@@ -120,12 +120,12 @@ async def _stream(request: Request, wired: AppContext, look: Look) -> AsyncItera
         state.console_streams -= 1
 
 
-async def _panel(wired: AppContext, visitor: Visitor, destination: DestinationId) -> Panel | None:
-    async with wired.engine.connect() as connection:
+async def _panel(context: AppContext, visitor: Visitor, destination: DestinationId) -> Panel | None:
+    async with context.engine.connect() as connection:
         found = await stored.find(connection, destination)
     if found is None:
         return None
-    content = {**content_of(wired, found, visitor, "overview"), **await panel_of(wired, visitor, found)}
+    content = {**content_of(context, found, visitor, "overview"), **await panel_of(context, visitor, found)}
     return Panel(pages.part("panel_part.html", visitor=visitor, **content))
 
 

@@ -76,11 +76,11 @@ def sample(now: datetime) -> dict[str, Any]:
 @router.get(MAPPINGS, response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def list_all(
-    request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor, cursor: Cursor = None
+    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, cursor: Cursor = None
 ) -> Response:
     """List the destination's mappings, a page at a time."""
-    content = await _content(wired, visitor, destination_id)
-    found = pages.plain(await mappings.list_all(destination_id, visitor.caller, wired, cursor=cursor))
+    content = await _content(context, visitor, destination_id)
+    found = pages.plain(await mappings.list_all(destination_id, visitor.caller, context, cursor=cursor))
     return pages.show(
         request,
         "mappings.html",
@@ -95,39 +95,39 @@ async def list_all(
 
 @router.get(MAPPINGS + "/new", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def new(request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor) -> Response:
+async def new(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
     """Ask for a name and the action."""
-    return await _new(request, destination_id, wired, visitor, "", {})
+    return await _new(request, destination_id, context, visitor, "", {})
 
 
 @router.post(MAPPINGS + "/new", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def create(
-    request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form
+    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
     """Make a draft and go on to its fields."""
     name = form_text(form, "name")
     draft = {"name": name, "action": form_text(form, "action") or None, **BEGINNING}
     try:
-        made = pages.plain(await mappings.create(destination_id, draft, visitor.caller, wired))
+        made = pages.plain(await mappings.create(destination_id, draft, visitor.caller, context))
     except Refusal as refusal:
         if status_of(refusal.problem) != 422:
             raise
         told = of_fields(refusal.problem.fields)
-        return await _new(request, destination_id, wired, visitor, name, told, 422)
+        return await _new(request, destination_id, context, visitor, name, told, 422)
     return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{made['id']}", 303)
 
 
 async def _new(
     request: Request,
     destination_id: str,
-    wired: AppContext,
+    context: AppContext,
     visitor: Visitor,
     name: str,
     told: dict[str, str],
     status: int = 200,
 ) -> Response:
-    content = await _content(wired, visitor, destination_id)
+    content = await _content(context, visitor, destination_id)
     actions = catalog.amazon()["actions"]
     return pages.show(
         request, "mapping_new.html", status=status, **content, name=name, problems=told, actions=actions
@@ -140,14 +140,14 @@ async def page(
     request: Request,
     destination_id: str,
     mapping_id: str,
-    wired: Context,
+    context: Context,
     visitor: CurrentVisitor,
     saved: Annotated[bool, Query()] = False,
 ) -> Response:
     """Show the form, beside it what a sample event becomes."""
-    content = await _content(wired, visitor, destination_id)
-    found = pages.plain(await mappings.read(destination_id, mapping_id, visitor.caller, wired))
-    return await _editor(request, wired, content, found, _document(found), saved=saved)
+    content = await _content(context, visitor, destination_id)
+    found = pages.plain(await mappings.read(destination_id, mapping_id, visitor.caller, context))
+    return await _editor(request, context, content, found, _document(found), saved=saved)
 
 
 @router.post(MAPPING, response_model=None)
@@ -157,16 +157,16 @@ async def save(
     request: Request,
     destination_id: str,
     mapping_id: str,
-    wired: Context,
+    context: Context,
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
     """Save the draft as the form says; or show the form again, each problem at its field."""
-    content = await _content(wired, visitor, destination_id)
-    found = pages.plain(await mappings.read(destination_id, mapping_id, visitor.caller, wired))
+    content = await _content(context, visitor, destination_id)
+    found = pages.plain(await mappings.read(destination_id, mapping_id, visitor.caller, context))
     document = keep_short_forms(_document(found), from_form(_given(form)))
     if check_draft(document):
-        return await _editor(request, wired, content, found, document, status=422)
+        return await _editor(request, context, content, found, document, status=422)
     # A member that the form no longer says is taken away; that is what null means in a change.
     body = {**dict.fromkeys(_document(found)), **document}
     try:
@@ -175,7 +175,7 @@ async def save(
             mapping_id=mapping_id,
             body=body,
             caller=visitor.caller,
-            wired=wired,
+            context=context,
             request=with_if_match(request, form_text(form, "version")),
         )
     except Refusal as refusal:
@@ -185,7 +185,7 @@ async def save(
             "not saved; saving it now replaces what they changed."
         )
         return await _editor(
-            request, wired, content, found, document, status=status_of(refusal.problem), refused=said
+            request, context, content, found, document, status=status_of(refusal.problem), refused=said
         )
     onward = "/publish" if form_text(form, "then") == "publish" else "?saved=1"
     return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}{onward}", 303)
@@ -198,7 +198,7 @@ async def show_preview(
     request: Request,
     destination_id: str,
     mapping_id: str,
-    wired: Context,
+    context: Context,
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
@@ -211,12 +211,12 @@ async def show_preview(
         wrong = "The sample is one event: a JSON object."
     document = from_form(_given(form))
     lacking = check_publishable(document)
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         destination = await find_visible(connection, visitor.caller, destination_id)
     shown = None
     if wrong is None and not lacking:
         body = PreviewRequest.model_construct(event=event, mapping=document)
-        answer = await previews.preview(destination_id, mapping_id, body, visitor.caller, wired)
+        answer = await previews.preview(destination_id, mapping_id, body, visitor.caller, context)
         shown = preview(pages.plain(answer))
     html = pages.part(
         "preview_part.html",
@@ -234,12 +234,12 @@ async def delete(
     request: Request,
     destination_id: str,
     mapping_id: str,
-    wired: Context,
+    context: Context,
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
     """Archive the mapping."""
-    await mappings.delete(destination_id, mapping_id, visitor.caller, wired, request)
+    await mappings.delete(destination_id, mapping_id, visitor.caller, context, request)
     return RedirectResponse(f"/console/destinations/{destination_id}/mappings", 303)
 
 
@@ -269,15 +269,15 @@ def _document(found: dict[str, Any]) -> dict[str, Any]:
     return {name: found[name] for name in _MEMBERS if name in found}
 
 
-async def _content(wired: AppContext, visitor: Visitor, destination_id: str) -> dict[str, Any]:
-    async with wired.engine.connect() as connection:
+async def _content(context: AppContext, visitor: Visitor, destination_id: str) -> dict[str, Any]:
+    async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    return content_of(wired, found, visitor, "mappings")
+    return content_of(context, found, visitor, "mappings")
 
 
 async def _editor(
     request: Request,
-    wired: AppContext,
+    context: AppContext,
     content: dict[str, Any],
     found: dict[str, Any],
     document: dict[str, Any],
@@ -286,13 +286,13 @@ async def _editor(
     saved: bool = False,
     refused: str | None = None,
 ) -> Response:
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         pins = await event_names.of_advertiser(connection, content["destination"]["advertiser_id"])
     visitor: Visitor = request.state.visitor
-    learned = (await catalogues.read_event_schema(content["destination"]["id"], visitor.caller, wired))[
+    learned = (await catalogues.read_event_schema(content["destination"]["id"], visitor.caller, context))[
         "items"
     ]
-    event = sample(wired.now())
+    event = sample(context.now())
     wrong = check_draft(document)
     kind = catalog.amazon()
     shown = None
@@ -301,7 +301,7 @@ async def _editor(
         read = strict_json.parse(json.dumps(event).encode())
         body = PreviewRequest.model_construct(event=read, mapping=document)
         id_ = content["destination"]["id"]
-        shown = preview(pages.plain(await previews.preview(id_, found["id"], body, visitor.caller, wired)))
+        shown = preview(pages.plain(await previews.preview(id_, found["id"], body, visitor.caller, context)))
     return pages.show(
         request,
         "mapping.html",

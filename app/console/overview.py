@@ -31,14 +31,14 @@ Search = Annotated[str, Query(max_length=200)]
 @requires(Scope.DESTINATIONS_READ)
 async def overview(
     request: Request,
-    wired: Context,
+    context: Context,
     visitor: CurrentVisitor,
     q: Search = "",
     state: Annotated[State | None, Query()] = None,
     cursor: Cursor = None,
 ) -> Response:
     """Show the catalogue and the list; a search that is being typed gets the part below it only."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         found = await stored.page(
             connection,
             limit=_A_PAGE + 1,
@@ -52,7 +52,7 @@ async def overview(
         "q": q,
         "state": None if state is None else state.value,
         "types": catalog.search(q),
-        "rows": await _rows(wired, items),
+        "rows": await _rows(context, items),
         "searched": bool(q.strip()) or state is not None,
         "next_cursor": cursor_of(items[-1].number) if more else None,
         "may_create": visitor.caller.may(Scope.DESTINATIONS_WRITE) and visitor.caller.destination_ids is None,
@@ -69,13 +69,13 @@ async def slash() -> Response:
     return RedirectResponse("/console", 303)
 
 
-async def _rows(wired: AppContext, items: Sequence[stored.Destination]) -> list[OverviewRow]:
+async def _rows(context: AppContext, items: Sequence[stored.Destination]) -> list[OverviewRow]:
     ids = {item.number: str(item.id) for item in items}
-    async with wired.pool.acquire() as connection:
+    async with context.pool.acquire() as connection:
         days = defaultdict(list)
         for day in await metrics.days(connection, list(ids), DAYS):
             days[ids[day.destination]].append(day)
         last = await metrics.last_answers(connection, list(ids))
-    today = wired.now().astimezone(UTC).date()
+    today = context.now().astimezone(UTC).date()
     shown = [pages.plain(public_view(item)) for item in items]
     return rows(shown, days, {ids[number]: at for number, at in last.items()}, today)

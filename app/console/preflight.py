@@ -23,25 +23,25 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 @router.get(PAGE + "/preflight", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
-async def page(request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor) -> Response:
+async def page(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
     """Show the checklist from what is remembered."""
-    found = await preflight.preflight(destination_id, visitor.caller, wired)
-    return await _show(request, destination_id, wired, visitor, found, asked=False)
+    found = await preflight.preflight(destination_id, visitor.caller, context)
+    return await _show(request, destination_id, context, visitor, found, asked=False)
 
 
 @router.post(PAGE + "/preflight/ask", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def ask(
-    request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form
+    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
     """Ask Amazon now whether it shows the advertiser; a form, since it costs Amazon a request."""
-    found = await preflight.preflight(destination_id, visitor.caller, wired, ask=True)
-    return await _show(request, destination_id, wired, visitor, found, asked=True)
+    found = await preflight.preflight(destination_id, visitor.caller, context, ask=True)
+    return await _show(request, destination_id, context, visitor, found, asked=True)
 
 
 @router.post(PAGE + "/preflight/confirm", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def confirm(destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form) -> Response:
+async def confirm(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Record that the visitor looked, or take it back."""
     check = form_text(form, "check")
     if check not in CONFIRMED_BY_PEOPLE:
@@ -49,27 +49,27 @@ async def confirm(destination_id: str, wired: Context, visitor: CurrentVisitor, 
     body = PreflightConfirmation.model_validate(
         {"check": check, "confirmed": form_text(form, "confirmed") == "yes"}
     )
-    await preflight.confirm(destination_id, body, visitor.caller, wired)
+    await preflight.confirm(destination_id, body, visitor.caller, context)
     return RedirectResponse(f"/console/destinations/{destination_id}/preflight", 303)
 
 
 async def _show(
     request: Request,
     destination_id: str,
-    wired: AppContext,
+    context: AppContext,
     visitor: Visitor,
     told: dict[str, Any],
     *,
     asked: bool,
 ) -> Response:
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
     ready = pages.plain(told)
     return pages.show(
         request,
         "preflight.html",
-        leads_to=sign_in_origin(wired, found.region),
-        **content_of(wired, found, visitor, "overview"),
+        leads_to=sign_in_origin(context, found.region),
+        **content_of(context, found, visitor, "overview"),
         checks=check_views(ready["checks"]),
         ready=ready["ready"],
         asked=asked,

@@ -31,10 +31,10 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 @router.get(MAPPING + "/publish", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def page(
-    request: Request, destination_id: str, mapping_id: str, wired: Context, visitor: CurrentVisitor
+    request: Request, destination_id: str, mapping_id: str, context: Context, visitor: CurrentVisitor
 ) -> Response:
     """Show what publishing would change, and every earlier version."""
-    return await _page(request, destination_id, mapping_id, wired, visitor)
+    return await _page(request, destination_id, mapping_id, context, visitor)
 
 
 @router.post(MAPPING + "/publish", response_model=None)
@@ -44,7 +44,7 @@ async def publish(
     request: Request,
     destination_id: str,
     mapping_id: str,
-    wired: Context,
+    context: Context,
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
@@ -54,11 +54,11 @@ async def publish(
             destination_id=destination_id,
             mapping_id=mapping_id,
             caller=visitor.caller,
-            wired=wired,
+            context=context,
             request=with_if_match(request, form_text(form, "version")),
         )
     except Refusal as refusal:
-        return await _page(request, destination_id, mapping_id, wired, visitor, refusal.problem)
+        return await _page(request, destination_id, mapping_id, context, visitor, refusal.problem)
     return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}/publish", 303)
 
 
@@ -69,7 +69,7 @@ async def rollback(
     request: Request,
     destination_id: str,
     mapping_id: str,
-    wired: Context,
+    context: Context,
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
@@ -83,11 +83,11 @@ async def rollback(
             mapping_id=mapping_id,
             body=RollbackRequest(version=int(chosen)),
             caller=visitor.caller,
-            wired=wired,
+            context=context,
             request=with_if_match(request, form_text(form, "version")),
         )
     except Refusal as refusal:
-        return await _page(request, destination_id, mapping_id, wired, visitor, refusal.problem)
+        return await _page(request, destination_id, mapping_id, context, visitor, refusal.problem)
     return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}/publish", 303)
 
 
@@ -98,7 +98,7 @@ async def take_name(
     request: Request,
     destination_id: str,
     mapping_id: str,
-    wired: Context,
+    context: Context,
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
@@ -108,7 +108,7 @@ async def take_name(
         mapping_id=mapping_id,
         body={"event_name": form_text(form, "name")},
         caller=visitor.caller,
-        wired=wired,
+        context=context,
         request=with_if_match(request, form_text(form, "version")),
     )
     return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}/publish", 303)
@@ -121,15 +121,15 @@ async def rename_pin(
     request: Request,
     destination_id: str,
     mapping_id: str,
-    wired: Context,
+    context: Context,
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
     """Give the event type another name for the whole advertiser: an explicit act, kept in the audit."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
     to = EventNameChange(to=form_text(form, "name"))
-    await advertisers.rename(found.advertiser_id, form_text(form, "event_type"), to, visitor.caller, wired)
+    await advertisers.rename(found.advertiser_id, form_text(form, "event_type"), to, visitor.caller, context)
     return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}/publish", 303)
 
 
@@ -137,32 +137,32 @@ async def _page(
     request: Request,
     destination_id: str,
     mapping_id: str,
-    wired: AppContext,
+    context: AppContext,
     visitor: Visitor,
     problem: Problem | None = None,
 ) -> Response:
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    mapping = pages.plain(await mappings.read(destination_id, mapping_id, visitor.caller, wired))
+    mapping = pages.plain(await mappings.read(destination_id, mapping_id, visitor.caller, context))
     versions = pages.plain(
         await mappings.versions(
-            destination_id=destination_id, mapping_id=mapping_id, caller=visitor.caller, wired=wired
+            destination_id=destination_id, mapping_id=mapping_id, caller=visitor.caller, context=context
         )
     )["items"]
     current = next((one for one in versions if one["current"]), None)
     draft = _draft(mapping)
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         names = await audit.names(connection, [one["published_by"] for one in versions])
     tried = None
     if current is not None and mapping["unpublished_changes"] and not mapping["problems"]:
         tried = await event_schema.run_backtest(
-            destination_id=destination_id, mapping_id=mapping_id, caller=visitor.caller, wired=wired
+            destination_id=destination_id, mapping_id=mapping_id, caller=visitor.caller, context=context
         )
     return pages.show(
         request,
         "publish.html",
         status=200 if problem is None else status_of(problem),
-        **content_of(wired, found, visitor, "mappings"),
+        **content_of(context, found, visitor, "mappings"),
         mapping=mapping,
         versions=[
             {

@@ -24,7 +24,7 @@ from app.console.destination import PAGE, content_of
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, with_if_match
 from app.console.sessions import ROLES, Visitor
 from app.console.wording import age, person
-from app.store import audit as acts
+from app.store import audit as actions
 from app.store import sessions
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
@@ -37,10 +37,10 @@ _SHOWN = ("name", "advertiser_id", "region", "currency", "identity_profile", "da
 async def audit_page(
     *,
     request: Request,
-    wired: Context,
+    context: Context,
     visitor: CurrentVisitor,
     destination: Annotated[str, Query(max_length=64)] = "",
-    act: Annotated[str, Query(max_length=64)] = "",
+    action: Annotated[str, Query(max_length=64)] = "",
     cursor: Cursor = None,
 ) -> Response:
     """List administrative acts, newest first."""
@@ -49,23 +49,23 @@ async def audit_page(
     listed = pages.plain(
         await audit.list_all(
             caller=visitor.caller,
-            wired=wired,
+            context=context,
             destination_id=destination or None,
-            act=act or None,
+            action=action or None,
             limit=50,
             cursor=cursor,
         )
     )
     ids = {one[name] for one in listed["items"] for name in ("actor", "subject")}
-    async with wired.engine.connect() as connection:
-        names = await acts.names(connection, ids)
+    async with context.engine.connect() as connection:
+        names = await actions.names(connection, ids)
     return pages.show(
         request,
         "audit.html",
         entries=[
             {
                 **one,
-                "told": audit_view.sentence(one["act"]),
+                "told": audit_view.sentence(one["action"]),
                 "changes": audit_view.differences(one),
                 "who": person(one["actor"], names),
                 "what": names.get(one["subject"], one["subject"]),
@@ -75,23 +75,23 @@ async def audit_page(
         ],
         next_cursor=listed["next_cursor"],
         destination=destination,
-        act=act,
-        acts=audit_view.ACTS,
+        action=action,
+        actions=audit_view.ACTS,
     )
 
 
 @router.get("/console/settings", response_model=None)
 @requires(*Scope)
-async def settings_page(request: Request, wired: Context, visitor: CurrentVisitor) -> Response:
+async def settings_page(request: Request, context: Context, visitor: CurrentVisitor) -> Response:
     """Show what this instance is, and what the session may do."""
     facts = (
-        ("Address", wired.public_url),
-        ("Kind", "Development" if wired.development else "Production"),
-        ("Amazon application", "set" if wired.amazon_configured else "missing: connecting is not possible"),
-        ("Oldest event taken", age(wired.max_event_age.total_seconds())),
-        ("Warns from an age of", age(wired.warn_event_age.total_seconds())),
-        ("TCF vendor", str(wired.consent.tcf_vendor)),
-        ("TCF purposes", ", ".join(map(str, sorted(wired.consent.tcf_purposes)))),
+        ("Address", context.public_url),
+        ("Kind", "Development" if context.development else "Production"),
+        ("Amazon application", "set" if context.amazon_configured else "missing: connecting is not possible"),
+        ("Oldest event taken", age(context.max_event_age.total_seconds())),
+        ("Warns from an age of", age(context.warn_event_age.total_seconds())),
+        ("TCF vendor", str(context.consent.tcf_vendor)),
+        ("TCF purposes", ", ".join(map(str, sorted(context.consent.tcf_purposes)))),
         ("Python", sys.version.split()[0]),
     )
     limits = (age(sessions.IDLE.total_seconds()), age(sessions.ABSOLUTE.total_seconds()))
@@ -108,16 +108,16 @@ async def settings_page(request: Request, wired: Context, visitor: CurrentVisito
 @router.get(PAGE + "/settings", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def destination_settings(
-    request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor, saved: bool = False
+    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, saved: bool = False
 ) -> Response:
     """Show what the destination is, to be changed."""
-    return await _settings(request, destination_id, wired, visitor, saved=saved)
+    return await _settings(request, destination_id, context, visitor, saved=saved)
 
 
 @router.post(PAGE + "/settings", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def change(
-    request: Request, destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form
+    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
     """Change the destination as the form says; what is fixed is not in the form."""
     try:
@@ -125,13 +125,15 @@ async def change(
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         told = form_view.of_errors(found, field_problems(found))
-        return await _settings(request, destination_id, wired, visitor, form=form, problems=told, status=422)
+        return await _settings(
+            request, destination_id, context, visitor, form=form, problems=told, status=422
+        )
     try:
         await destinations.change(
             destination_id=destination_id,
             body=body,
             caller=visitor.caller,
-            wired=wired,
+            context=context,
             request=with_if_match(request, form_text(form, "version")),
             response=Response(),
         )
@@ -141,7 +143,7 @@ async def change(
         }
         status = status_of(refusal.problem)
         return await _settings(
-            request, destination_id, wired, visitor, form=form, problems=told, status=status
+            request, destination_id, context, visitor, form=form, problems=told, status=status
         )
     return RedirectResponse(f"/console/destinations/{destination_id}/settings?saved=1", 303)
 
@@ -149,7 +151,7 @@ async def change(
 async def _settings(
     request: Request,
     destination_id: str,
-    wired: AppContext,
+    context: AppContext,
     visitor: Visitor,
     *,
     form: FormData | None = None,
@@ -157,9 +159,9 @@ async def _settings(
     saved: bool = False,
     status: int = 200,
 ) -> Response:
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    content = content_of(wired, found, visitor, "settings")
+    content = content_of(context, found, visitor, "settings")
     shown = content["destination"]
     rate = shown["rate_limit"]
     values = {

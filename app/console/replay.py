@@ -24,21 +24,21 @@ async def page(
     *,
     request: Request,
     destination_id: str,
-    wired: Context,
+    context: Context,
     visitor: CurrentVisitor,
     status: Literal["dead", "expired"] = "dead",
     reason: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
     """Count what would be sent again; nothing is changed."""
-    async with wired.engine.connect() as connection:
+    async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
     asked = replay.Replay(status=status, reason=reason or None, dry_run=True)
-    told = await replay.replay(destination_id, asked, visitor.caller, wired)
+    told = await replay.replay(destination_id, asked, visitor.caller, context)
     counts = ("matched", "replayed", "too_old", "forgotten", "remaining", "requests")
     return pages.show(
         request,
         "replay.html",
-        **content_of(wired, found, visitor, "events"),
+        **content_of(context, found, visitor, "events"),
         chosen=status,
         word=STATUSES[status],
         reason=reason,
@@ -52,11 +52,11 @@ async def page(
 
 @router.post(PAGE + "/replay", response_model=None)
 @requires(Scope.REPLAY)
-async def act(destination_id: str, wired: Context, visitor: CurrentVisitor, form: Form) -> Response:
+async def action(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Put them back on the road."""
     status = form_text(form, "status")
     if status not in ("dead", "expired"):
         raise Refusal(ErrorCode.INVALID, "Choose which events shall be sent again.")
     asked = replay.Replay(status=status, reason=form_text(form, "reason") or None)  # type: ignore[arg-type]
-    await replay.replay(destination_id, asked, visitor.caller, wired)
+    await replay.replay(destination_id, asked, visitor.caller, context)
     return RedirectResponse(f"/console/destinations/{destination_id}", 303)

@@ -60,9 +60,9 @@ _elsewhere = APIRouter(route_class=SecuredPage, include_in_schema=False)
 @public
 @catch_all
 @ignores_unknown_parameters
-async def nowhere(request: Request, anywhere: str, wired: Context) -> Response:
+async def nowhere(request: Request, anywhere: str, context: Context) -> Response:
     """Say on a page that there is nothing here."""
-    request.state.visitor = await sessions.visitor_of(wired, request)
+    request.state.visitor = await sessions.visitor_of(context, request)
     raise Refusal(
         ErrorCode.NOT_FOUND, "There is no such page. The list of destinations is a good place to start."
     )

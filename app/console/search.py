@@ -18,13 +18,13 @@ from app.console.sessions import Visitor
 from app.console.wording import number
 from app.domain.batch import may_hold_execution, read_shapes
 from app.domain.conversion.event_types import EVENT_TYPES
-from app.domain.ids import MappingNumber, ParcelId
+from app.domain.ids import BatchId, MappingNumber
 from app.domain.ledger_keys import event_key
 from app.store import event_history, ledger, metrics
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
-_PARCELS_AT_ONCE = 40
+_BATCHES_AT_ONCE = 40
 _LOOKS_FOR_S = 0.12  # then the page says how far back it looked, and asks before it goes on
 _MOST = 50
 
@@ -37,14 +37,14 @@ class ExecutionSearch:
     events: int = 0
     unreadable: int = 0  # batches
     back_to: datetime | None = None
-    before: ParcelId | None = None
+    before: BatchId | None = None
 
 
 @router.get("/console/events", response_model=None)
 @requires(Scope.EVENTS_READ)
 async def search(
     request: Request,
-    wired: Context,
+    context: Context,
     visitor: CurrentVisitor,
     q: Annotated[str, Query(max_length=600)] = "",
     before: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
@@ -55,10 +55,12 @@ async def search(
     looked = ExecutionSearch()
     if wanted:
         if before is None:
-            found = await _by_event_id(wired, visitor, wanted)
+            found = await _by_event_id(context, visitor, wanted)
         if not found:
             # One text names an event or an execution; where it names an event, that was meant.
-            looked = await _by_execution(wired, visitor, wanted, None if before is None else ParcelId(before))
+            looked = await _by_execution(
+                context, visitor, wanted, None if before is None else BatchId(before)
+            )
     return pages.show(
         request,
         "search.html",
@@ -71,9 +73,9 @@ async def search(
     )
 
 
-async def _by_event_id(wired: AppContext, visitor: Visitor, event_id: str) -> list[dict[str, Any]]:
+async def _by_event_id(context: AppContext, visitor: Visitor, event_id: str) -> list[dict[str, Any]]:
     """Return where an event id was accepted: the same keys that the door would look for."""
-    async with wired.pool.acquire() as connection:
+    async with context.pool.acquire() as connection:
         known = await metrics.every_mapping(connection, visitor.caller.only)
         keys = {event_key(one.destination, one.id, event_id): one for one in known}
         generation = await ledger.current_generation(connection)
@@ -89,49 +91,49 @@ async def _by_event_id(wired: AppContext, visitor: Visitor, event_id: str) -> li
 
 
 async def _by_execution(
-    wired: AppContext, visitor: Visitor, execution_id: str, before: ParcelId | None
+    context: AppContext, visitor: Visitor, execution_id: str, before: BatchId | None
 ) -> ExecutionSearch:
-    """Look through parcels, newest first, for as long as a page may take."""
+    """Look through batches, newest first, for as long as a page may take."""
     looked, until = ExecutionSearch(before=before), monotonic() + _LOOKS_FOR_S
-    async with wired.pool.acquire() as connection:
+    async with context.pool.acquire() as connection:
         known = {one.number: one for one in await metrics.every_mapping(connection, visitor.caller.only)}
         only = None if visitor.caller.only is None else {one.destination_number for one in known.values()}
         while monotonic() < until and len(looked.found) < _MOST:
-            parcels = await event_history.latest(
+            batches = await event_history.latest(
                 connection,
                 None if only is None else list(only),
                 before=looked.before,
-                limit=_PARCELS_AT_ONCE,
+                limit=_BATCHES_AT_ONCE,
             )
-            for parcel in parcels:
-                of_parcel = matching_events(parcel, execution_id, known)
-                looked.found += of_parcel or ()
-                looked.unreadable += of_parcel is None
-                looked.events += parcel.events
-                looked.back_to, looked.before = parcel.accepted_at, parcel.id
-            if len(parcels) < _PARCELS_AT_ONCE:
+            for batch in batches:
+                of_batch = matching_events(batch, execution_id, known)
+                looked.found += of_batch or ()
+                looked.unreadable += of_batch is None
+                looked.events += batch.events
+                looked.back_to, looked.before = batch.accepted_at, batch.id
+            if len(batches) < _BATCHES_AT_ONCE:
                 looked.before = None
                 break
     return looked
 
 
 def matching_events(
-    parcel: event_history.StoredMetadata, execution_id: str, known: Mapping[MappingNumber, metrics.Mapped]
+    batch: event_history.StoredMetadata, execution_id: str, known: Mapping[MappingNumber, metrics.Mapped]
 ) -> Sequence[dict[str, Any]] | None:
-    """Return what the page shows of a parcel's events that this journey execution sent, newest first.
+    """Return what the page shows of a batch's events that this journey execution sent, newest first.
 
-    None where the parcel cannot be read.
+    None where the batch cannot be read.
     """
-    if not may_hold_execution(parcel.shapes, execution_id):
+    if not may_hold_execution(batch.shapes, execution_id):
         return ()
-    if (shapes := read_shapes(parcel.shapes)) is None:
+    if (shapes := read_shapes(batch.shapes)) is None:
         return None
     return [
         {
             "event_id": shape.event_id,
             "event_type": shape.event_type,
             "event_time": shape.event_at,
-            "accepted_at": parcel.accepted_at,
+            "accepted_at": batch.accepted_at,
             "destination_id": known[MappingNumber(shape.mapping)].destination,
             "name": known[MappingNumber(shape.mapping)].destination_name,
             "mapping_id": known[MappingNumber(shape.mapping)].id,

@@ -45,11 +45,11 @@ class SecuredPage(APIRoute):
         parameters = parameters_of(self.dependant, self.endpoint)
 
         async def handle(request: Request) -> Response:
-            wired: AppContext = request.app.state.wiring
+            context: AppContext = request.app.state.context
             request.state.visitor = None
             try:
                 if scopes:
-                    visitor = await sessions.visitor_of(wired, request)
+                    visitor = await sessions.visitor_of(context, request)
                     if visitor is None:
                         return _to_sign_in(request)
                     request.state.visitor, request.state.caller = visitor, visitor.caller
@@ -60,7 +60,7 @@ class SecuredPage(APIRoute):
                 # A form sends its empty fields too: what they leave out has its default.
                 request.scope["query_string"] = without_blanks(request.scope["query_string"])
                 if request.method == "POST":
-                    await _read_form(wired, request)
+                    await _read_form(context, request)
                     if scopes and request.state.form.get("csrf") != request.state.visitor.csrf:
                         return _once_more(request)
                 return await within(request)
@@ -101,9 +101,9 @@ def _once_more(request: Request) -> Response:
     return pages.show(request, "once_more.html", status=403, action=action, fields=fields)
 
 
-async def _read_form(wired: AppContext, request: Request) -> None:
+async def _read_form(context: AppContext, request: Request) -> None:
     """Leave the form where routes find it. Raises Refusal (403) for one that no page of ours sent."""
-    if not sessions.comes_from_here(wired, request):
+    if not sessions.comes_from_here(context, request):
         raise Refusal(ErrorCode.FORBIDDEN, "The form was not sent from a page of this console.")
     form = await request.form(max_fields=MOST_FIELDS, max_files=0)
     if any("\0" in name or "\0" in str(value) for name, value in form.multi_items()):

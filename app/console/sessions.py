@@ -58,14 +58,14 @@ def role_of(scopes: frozenset[str]) -> str | None:
     return held[-1] if held else None
 
 
-def is_secure(wired: AppContext) -> bool:
+def is_secure(context: AppContext) -> bool:
     """Return whether people reach the console over TLS; on http, which only development has, they do not."""
-    return wired.public_url.startswith("https://")
+    return context.public_url.startswith("https://")
 
 
-def cookie_name(wired: AppContext) -> str:
+def cookie_name(context: AppContext) -> str:
     """Return the cookie's name. `__Host-` makes browsers hold it to this host, over TLS only."""
-    return "__Host-console" if is_secure(wired) else "console"
+    return "__Host-console" if is_secure(context) else "console"
 
 
 def digest_of(token: str) -> bytes:
@@ -78,58 +78,58 @@ def csrf_of(token: str) -> str:
     return hmac.new(token.encode(), b"console form", hashlib.sha256).hexdigest()
 
 
-async def begin(wired: AppContext, response: Response, key_digest: bytes) -> None:
+async def begin(context: AppContext, response: Response, key_digest: bytes) -> None:
     """Begin a session for the key with this digest, and put its token into the response's cookie.
 
     Lax, not Strict: coming back from Amazon's sign-in is a visit from another site. Nothing is changed by a
     GET, and every POST must name its origin and carry the session's form token.
     """
     token = secrets.token_urlsafe(32)
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         await sessions.begin(connection, digest_of(token), key_digest)
     response.set_cookie(
-        cookie_name(wired),
+        cookie_name(context),
         token,
         path="/",
-        secure=is_secure(wired),
+        secure=is_secure(context),
         httponly=True,
         samesite="lax",
         max_age=int(sessions.ABSOLUTE.total_seconds()),
     )
 
 
-async def end(wired: AppContext, request: Request, response: Response) -> None:
+async def end(context: AppContext, request: Request, response: Response) -> None:
     """End the request's session here and in the browser."""
-    token = request.cookies.get(cookie_name(wired))
+    token = request.cookies.get(cookie_name(context))
     if token:
-        async with wired.engine.begin() as connection:
+        async with context.engine.begin() as connection:
             await sessions.end(connection, digest_of(token))
     response.delete_cookie(
-        cookie_name(wired), path="/", secure=is_secure(wired), httponly=True, samesite="lax"
+        cookie_name(context), path="/", secure=is_secure(context), httponly=True, samesite="lax"
     )
 
 
-async def visitor_of(wired: AppContext, request: Request, *, note: bool = True) -> Visitor | None:
+async def visitor_of(context: AppContext, request: Request, *, note: bool = True) -> Visitor | None:
     """Return who sends this request, or None: no session, past its limits, or its key may no longer.
 
     `note` says whether the request counts as use, which puts the end of an idle session off.
     """
-    token = request.cookies.get(cookie_name(wired))
+    token = request.cookies.get(cookie_name(context))
     if not token or len(token) > 100:
         return None
-    async with wired.engine.begin() as connection:
+    async with context.engine.begin() as connection:
         held = await sessions.find(connection, digest_of(token), note=note)
     if held is None:
         return None
-    caller, name = _caller(wired, held)
+    caller, name = _caller(context, held)
     role = None if caller is None else role_of(caller.scopes)
     if caller is None or role is None:
         return None
     return Visitor(caller, name, role, held.created_at, csrf_of(token))
 
 
-def _caller(wired: AppContext, held: sessions.StoredSession) -> tuple[Caller | None, str]:
-    bootstrap = wired.bootstrap_key_digest
+def _caller(context: AppContext, held: sessions.StoredSession) -> tuple[Caller | None, str]:
+    bootstrap = context.bootstrap_key_digest
     if bootstrap is not None and hmac.compare_digest(held.key_digest, bootstrap):
         return Caller(BOOTSTRAP, frozenset(Scope)), "bootstrap key"
     if held.key is None:
@@ -138,15 +138,15 @@ def _caller(wired: AppContext, held: sessions.StoredSession) -> tuple[Caller | N
     return Caller(KeyId(held.key), frozenset(held.scopes), limited), held.key_name or held.key
 
 
-def comes_from_here(wired: AppContext, request: Request) -> bool:
+def comes_from_here(context: AppContext, request: Request) -> bool:
     """Return whether a form was sent from a page of ours, by the Origin that browsers put on every POST."""
     origin = request.headers.get("origin")
     if origin is None or origin == "null":
         return False
-    if origin == _origin(wired.public_url):
+    if origin == _origin(context.public_url):
         return True
     # In development people also come by another name of this machine than PUBLIC_URL's.
-    return wired.development and address_parts(origin).netloc == request.headers.get("host")
+    return context.development and address_parts(origin).netloc == request.headers.get("host")
 
 
 def _origin(url: str) -> str:

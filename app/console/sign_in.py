@@ -26,42 +26,42 @@ _UNSENT = " What you sent last was not done: sign in, and do it again."
 @public
 async def page(
     request: Request,
-    wired: Context,
+    context: Context,
     next: Annotated[str | None, Query()] = None,  # noqa: A002
     unsent: Annotated[bool, Query()] = False,
 ) -> Response:
     """Show the form, or go on when there is a session already. `unsent`: a form came too late to be done."""
-    if await sessions.visitor_of(wired, request) is not None:
+    if await sessions.visitor_of(context, request) is not None:
         return RedirectResponse(sessions.safe_next(next), 303)
-    ended = unsent or sessions.cookie_name(wired) in request.cookies
+    ended = unsent or sessions.cookie_name(context) in request.cookies
     told = (_ENDED + (_UNSENT if unsent else "")) if ended else None
-    return _show(request, wired.development, sessions.safe_next(next), ended=told)
+    return _show(request, context.development, sessions.safe_next(next), ended=told)
 
 
 @router.post("/console/sign-in", response_model=None)
 @public
-async def sign_in(request: Request, wired: Context, form: Form) -> Response:
+async def sign_in(request: Request, context: Context, form: Form) -> Response:
     """Exchange a key for a session, and go where the visitor wanted to."""
     key, onward = form_text(form, "key"), sessions.safe_next(form_text(form, "next"))
     bearer = [(b"authorization", b"Bearer " + key.encode("latin-1", "replace"))]
     found = await key_ring_of(request).authenticate(bearer)
     if isinstance(found, Problem):
-        return _show(request, wired.development, onward, problem=_UNKNOWN, status=401)
+        return _show(request, context.development, onward, problem=_UNKNOWN, status=401)
     if sessions.role_of(found.scopes) is None:
-        return _show(request, wired.development, onward, problem=_TOO_LITTLE, status=403)
+        return _show(request, context.development, onward, problem=_TOO_LITTLE, status=403)
     response = RedirectResponse(onward, 303)
     # A session of before, perhaps of someone else at this browser, ends here.
-    await sessions.end(wired, request, response)
-    await sessions.begin(wired, response, digest_of(key))
+    await sessions.end(context, request, response)
+    await sessions.begin(context, response, digest_of(key))
     return response
 
 
 @router.post("/console/sign-out", response_model=None)
 @requires(*Scope)
-async def sign_out(request: Request, wired: Context, form: Form) -> Response:
+async def sign_out(request: Request, context: Context, form: Form) -> Response:
     """End the session."""
     response = RedirectResponse("/console/sign-in", 303)
-    await sessions.end(wired, request, response)
+    await sessions.end(context, request, response)
     return response
 
 

@@ -85,7 +85,6 @@ STATUSES = {
     "delivered": Label("Delivered", "good", "Amazon accepted it."),
     "dead": Label("Dead", "bad", "Given up; needs a person."),
     "expired": Label("Expired", "bad", "Became older than Amazon takes before it could be sent."),
-    "suppressed": Label("Suppressed", "quiet", "Stopped after acceptance and never sent."),
     "erased": Label("Erased", "quiet", "The person's data was erased on request."),
 }
 

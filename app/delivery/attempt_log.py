@@ -34,7 +34,7 @@ class AttemptLog:
         if (series := self._attempts.get(outcome)) is None:
             series = self._attempts[outcome] = self._telemetry.attempts.labels(outcome)
         series.inc()
-        self._telemetry.attempt_seconds.observe(sent.took_ms / 1000)
+        self._telemetry.attempt_seconds.observe(sent.duration_ms / 1000)
         self._telemetry.log(
             "amazon.attempted",
             attempt=started.id,
@@ -46,7 +46,7 @@ class AttemptLog:
             settlement=type(settlement).__name__,
             status=sent.status,
             request_id=sent.request_id,
-            took_ms=sent.took_ms,
+            duration_ms=sent.duration_ms,
         )
 
     def settled(self, delta: CountDelta) -> None:

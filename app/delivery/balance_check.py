@@ -14,9 +14,9 @@ from typing import Any
 import asyncpg
 
 from app.domain.balance import Mismatch, MismatchKind, check_accepted, check_batch, check_keys, check_totals
-from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber, ParcelId
+from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.domain.ledger_keys import event_key
-from app.store import RoadConnection, balance
+from app.store import PipelineConnection, balance
 from app.telemetry import Telemetry
 
 EVERY = timedelta(hours=1)
@@ -130,7 +130,7 @@ class BalanceCheck:
                 self._wrong[MismatchKind.ACCEPTED, number, day] += off
 
     async def _read(
-        self, connection: RoadConnection, day: date, ids: Sequence[ParcelId]
+        self, connection: PipelineConnection, day: date, ids: Sequence[BatchId]
     ) -> list[balance.StoredBatchState]:
         """Read these batches; where a page of them is damaged, one by one, leaving out what is on it."""
         try:
@@ -142,7 +142,7 @@ class BalanceCheck:
                 return []
         return [one for id_ in ids for one in await self._read(connection, day, [id_])]
 
-    async def _read_again(self, connection: RoadConnection, day: date, id_: ParcelId) -> None:
+    async def _read_again(self, connection: PipelineConnection, day: date, id_: BatchId) -> None:
         """Note a batch that does not add up, if it still does not: its day may just have been dropped."""
         for stored in await self._read(connection, day, [id_]):
             batch = stored.batch
@@ -151,7 +151,7 @@ class BalanceCheck:
                 self._wrong[kind, batch.destination, day] += events
 
     async def _check_keys(
-        self, connection: RoadConnection, day: date, sound: Sequence[balance.StoredBatchState]
+        self, connection: PipelineConnection, day: date, sound: Sequence[balance.StoredBatchState]
     ) -> None:
         """Look up the events of these batches in the ledger, some thousand at a time."""
         owners = {stored.id: stored.batch.destination for stored in sound}
@@ -165,7 +165,7 @@ class BalanceCheck:
             if len(expected) >= _MOST_KEYS or (nth == len(sound) and expected):
                 found = await balance.ledger_places(connection, expected)
                 for kind, batch in check_keys(expected, found):
-                    self._wrong[kind, owners[ParcelId(batch)], day] += 1
+                    self._wrong[kind, owners[BatchId(batch)], day] += 1
                 expected = {}
 
 

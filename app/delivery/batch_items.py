@@ -7,10 +7,10 @@ from datetime import date, datetime
 import msgspec
 
 from app.delivery.access_tokens import Access
-from app.domain.batch import read_shapes
-from app.domain.ids import ParcelId
+from app.domain.ids import BatchId
 from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.watermarks import Key
+from app.domain.batch import read_shapes
 from app.store import attempts, batches, lanes
 
 QUEUES: Mapping[WorkKind, int] = {
@@ -22,13 +22,13 @@ QUEUES: Mapping[WorkKind, int] = {
 
 
 class BatchSource(msgspec.Struct):
-    """Where items come from, and what holds for all of them: a whole parcel, or one conversion of a parcel.
+    """Where items come from, and what holds for all of them: a whole batch, or one conversion of a batch.
 
     `failing` tells that they are counted as retrying already. Their times are read from the `shapes` when
     somebody asks, which for what is delivered at once nobody does; without them `otherwise` is the time.
     """
 
-    parcel: ParcelId
+    batch: BatchId
     day: date
     tries: int
     failing: bool
@@ -57,19 +57,19 @@ class Item(msgspec.Struct, frozen=True, gc=False):
     __repr__ = object.__repr__
 
     @property
-    def parcel(self) -> ParcelId:
-        """Return the parcel that holds it."""
-        return self.source.parcel
+    def batch(self) -> BatchId:
+        """Return the batch that holds it."""
+        return self.source.batch
 
     @property
     def day(self) -> date:
-        """Return the day of its parcel."""
+        """Return the day of its batch."""
         return self.source.day
 
     @property
-    def key(self) -> tuple[ParcelId, int]:
-        """Return where it lies: its parcel and its place there."""
-        return self.source.parcel, self.place
+    def key(self) -> tuple[BatchId, int]:
+        """Return where it lies: its batch and its place there."""
+        return self.source.batch, self.place
 
     @property
     def tries(self) -> int:
@@ -89,28 +89,28 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class RequestContent:
-    """The conversions of one request, in order. `whole` parcels for a live load, none for a retry.
+    """The conversions of one request, in order. `whole` batches for a live load, none for a retry.
 
-    `late` are those that passed the age limit: they stay behind and expire. `batch` is the half of a
+    `late` are those that passed the age limit: they stay behind and expire. `send_group` is the half of a
     refused request that a retry belongs to. `may_be_more` tells that the store held more than fits.
     """
 
     queue: lanes.DestinationQueue
     items: tuple[Item, ...]
     late: tuple[Item, ...]
-    whole: tuple[ParcelId, ...]
-    batch: int | None
+    whole: tuple[BatchId, ...]
+    send_group: int | None
     may_be_more: bool
     service: WorkKind
 
     @property
     def is_live(self) -> bool:
-        """Tell a load of whole parcels from one of exceptions."""
+        """Tell a load of whole batches from one of exceptions."""
         return bool(self.whole)
 
     @property
     def is_plain(self) -> bool:
-        """Tell a load of whole parcels of which nothing stays behind."""
+        """Tell a load of whole batches of which nothing stays behind."""
         return bool(self.whole) and not self.late
 
     @property
@@ -123,11 +123,11 @@ class RequestContent:
 class Unreadable:
     """Conversions that cannot be opened: their key is gone or not configured, or the row is torn.
 
-    A whole parcel with the wrapped `data_key` that was tried, or one conversion that is retried alone.
+    A whole batch with the wrapped `data_key` that was tried, or one conversion that is retried alone.
     `problem` says why: 'missing', 'not_opened', or the SQLSTATE of the page.
     """
 
-    parcel: ParcelId
+    batch: BatchId
     day: date
     places: tuple[int, ...]
     failing: bool
@@ -138,22 +138,22 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Claim:
-    """What a claim found: perhaps a load, and parcels that must leave the road without one.
+    """What a claim found: perhaps a load, and batches that must leave the road without one.
 
     `erasable` hold what a person asked to have erased; they are rewritten before they are sent.
     """
 
     load: RequestContent | None
-    expired: tuple[batches.DueParcel, ...] = ()
+    expired: tuple[batches.DueBatch, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
-    erasable: tuple[tuple[ParcelId, date], ...] = ()
+    erasable: tuple[tuple[BatchId, date], ...] = ()
 
     @property
-    def ids(self) -> frozenset[ParcelId]:
-        """Return the parcels that it names; the same again means that taking them off had no effect."""
+    def ids(self) -> frozenset[BatchId]:
+        """Return the batches that it names; the same again means that taking them off had no effect."""
         late = self.load.late if self.load is not None else ()
-        unsent = (*(one.id for one in self.expired), *(one.parcel for one in self.unreadable))
-        return frozenset((*unsent, *(parcel for parcel, _ in self.erasable), *(item.parcel for item in late)))
+        unsent = (*(one.id for one in self.expired), *(one.batch for one in self.unreadable))
+        return frozenset((*unsent, *(batch for batch, _ in self.erasable), *(item.batch for item in late)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class Selection:
     queue: lanes.DestinationQueue
     service: WorkKind
     others_due: bool
-    floors: Mapping[Key, datetime]  # where the look began, and so the claim does
+    watermarks: Mapping[Key, datetime]  # where the look began, and so the claim does
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -17,7 +17,7 @@ from app.domain.callback import Acknowledged, FinalState, NotAcknowledged
 from app.domain.ids import MappingNumber
 from app.domain.outcomes.settle import RetryPolicy
 from app.store import callbacks
-from app.store.callbacks import DueCallback, NamedEvent, Notice
+from app.store.callbacks import CallbackEvent, DueCallback, NamedEvent
 from app.telemetry import Telemetry
 
 MOST_EVENTS: Final = 500  # of one callback
@@ -103,15 +103,15 @@ class CallbackSender:
         )
 
 
-def callback_states(owed: tuple[Notice, ...], named: NamedEvent) -> Iterator[FinalState]:
-    """Yield what is told of each event, in order; those whose parcel is gone or damaged are missing."""
+def callback_states(owed: tuple[CallbackEvent, ...], named: NamedEvent) -> Iterator[FinalState]:
+    """Yield what is told of each event, in order; those whose batch is gone or damaged are missing."""
     for one in owed:
         final = one.final
-        found = read_shapes(named.shapes.get(final.parcel))
+        found = read_shapes(named.shapes.get(final.batch))
         if found is None:
             continue
         shapes = {shape.place: shape for shape in found}
-        for place in _places(final.places, shapes, named.excepted.get(final.parcel, frozenset())):
+        for place in _places(final.places, shapes, named.excepted.get(final.batch, frozenset())):
             shape = shapes[place]
             yield FinalState(
                 event_id=shape.event_id,

@@ -9,14 +9,14 @@ from app.delivery.batch_items import QUEUES, BatchSource, Claim, Item, RequestCo
 from app.delivery.lane import Lane
 from app.domain import batch as packing
 from app.domain.erasure import carries_key
-from app.domain.ids import ParcelId
+from app.domain.ids import BatchId
 from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.watermarks import Key
-from app.store import RoadConnection, batches, exceptions, lanes
+from app.store import PipelineConnection, batches, exceptions, lanes
 
 
 async def claim_live(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     lane: Lane,
     queue: lanes.DestinationQueue,
     service: WorkKind,
@@ -25,48 +25,48 @@ async def claim_live(
     max_age: timedelta,
     now: datetime,
     looked_for: frozenset[str],
-    floors: Mapping[Key, datetime],
+    watermarks: Mapping[Key, datetime],
 ) -> Claim:
-    """Read the whole parcels that fill the next request of a queue."""
+    """Read the whole batches that fill the next request of a queue."""
     key = queue.number, QUEUES[service]
     due, more = await batches.due(
         connection,
         queue.number,
         queue=QUEUES[service],
-        in_flight=list(lane.parcels_in_flight),
+        in_flight=list(lane.batches_in_flight),
         max_events=MAX_EVENTS,
         max_bytes=packing.MAX_BYTES,
-        floor=floors.get(key),
+        watermark=watermarks.get(key),
     )
     if not due:
         return Claim(None)
-    lane.floors = lane.floors.found(key, due[0].due_at)
+    lane.watermarks = lane.watermarks.found(key, due[0].due_at)
     items: list[Item] = []
-    whole: list[ParcelId] = []
+    whole: list[BatchId] = []
     expired, unreadable, erasable = [], [], []
-    for parcel in due:
-        if parcel.last_event < now - max_age:
-            expired.append(parcel)
+    for batch in due:
+        if batch.last_event < now - max_age:
+            expired.append(batch)
             continue
-        opened = await _open(connection, parcel, vault)
+        opened = await _open(connection, batch, vault)
         if isinstance(opened, Unreadable):
             unreadable.append(opened)
         elif looked_for and any(carries_key(item.body, looked_for) for item in opened):
-            erasable.append((parcel.id, parcel.day))
+            erasable.append((batch.id, batch.day))
         else:
-            whole.append(parcel.id)
+            whole.append(batch.id)
             items += opened
     load = None
     if whole:
-        # Nearly always none is too old, as the parcels say themselves: then no event is asked for its time.
-        may_be_late = min(parcel.first_event for parcel in due) < now - max_age
+        # Nearly always none is too old, as the batches say themselves: then no event is asked for its time.
+        may_be_late = min(batch.first_event for batch in due) < now - max_age
         fresh, late = _part(items, now - max_age) if may_be_late else (tuple(items), ())
         load = RequestContent(queue, fresh, late, tuple(whole), None, may_be_more=more, service=service)
     return Claim(load, tuple(expired), tuple(unreadable), tuple(erasable))
 
 
 async def claim_retry(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     lane: Lane,
     queue: lanes.DestinationQueue,
     service: WorkKind,
@@ -75,10 +75,10 @@ async def claim_retry(
     max_age: timedelta,
     now: datetime,
     looked_for: frozenset[str],
-    floors: Mapping[Key, datetime],
+    watermarks: Mapping[Key, datetime],
 ) -> Claim:
     """Read the conversions of the next retry request of a queue; they are few, and `floors` is of no use."""
-    del floors
+    del watermarks
     due = await exceptions.due(
         connection,
         queue.number,
@@ -88,27 +88,27 @@ async def claim_retry(
     )
     if not due:
         return Claim(None)
-    contents = await batches.read(connection, {(one.parcel, one.day) for one in due})
+    contents = await batches.read(connection, {(one.batch, one.day) for one in due})
     bodies = {
-        parcel: open_bodies(parcel, data_key, content, vault) or {}
-        for parcel, (data_key, content, _) in contents.items()
+        batch: open_bodies(batch, data_key, content, vault) or {}
+        for batch, (data_key, content, _) in contents.items()
     }
     items: list[Item] = []
     lost: list[exceptions.DueException] = []
-    erasable: set[tuple[ParcelId, date]] = set()
+    erasable: set[tuple[BatchId, date]] = set()
     size = 0
     for one in due:
-        body = bodies.get(one.parcel, {}).get(one.place)
+        body = bodies.get(one.batch, {}).get(one.place)
         if body is None:
             lost.append(one)
             continue
         if looked_for and carries_key(body, looked_for):
-            erasable.add((one.parcel, one.day))
+            erasable.add((one.batch, one.day))
             continue
         size += len(body)
         if items and size > packing.MAX_BYTES:
             break
-        source = BatchSource(one.parcel, one.day, one.tries, failing=True, otherwise=one.event_at)
+        source = BatchSource(one.batch, one.day, one.tries, failing=True, otherwise=one.event_at)
         items.append(Item(source, one.place, body))
     fresh, late = _part(items, now - max_age)
     load = (
@@ -116,60 +116,60 @@ async def claim_retry(
         if items
         else None
     )
-    gone = tuple(Unreadable(one.parcel, one.day, (one.place,), True, one.event_at) for one in lost)
+    gone = tuple(Unreadable(one.batch, one.day, (one.place,), True, one.event_at) for one in lost)
     return Claim(load, (), gone, tuple(sorted(erasable)))
 
 
 async def _open(
-    connection: RoadConnection, parcel: batches.DueParcel, vault: Vault
+    connection: PipelineConnection, batch: batches.DueBatch, vault: Vault
 ) -> list[Item] | Unreadable:
-    bodies = open_bodies(parcel.id, parcel.data_key, parcel.content, vault)
-    if bodies is not None and len(bodies) > parcel.events:
-        # Some left the road on their own before the parcel was sent.
-        gone = await exceptions.places(connection, parcel.id)
+    bodies = open_bodies(batch.id, batch.data_key, batch.content, vault)
+    if bodies is not None and len(bodies) > batch.events:
+        # Some left the road on their own before the batch was sent.
+        gone = await exceptions.places(connection, batch.id)
         bodies = {place: body for place, body in bodies.items() if place not in gone}
-    if bodies is None or len(bodies) != parcel.events:
-        places = await _places_of(connection, parcel)
-        failing = parcel.tries > 0
-        problem = parcel.problem or "not_opened"
-        return Unreadable(parcel.id, parcel.day, places, failing, parcel.last_event, parcel.data_key, problem)
+    if bodies is None or len(bodies) != batch.events:
+        places = await _places_of(connection, batch)
+        failing = batch.tries > 0
+        problem = batch.problem or "not_opened"
+        return Unreadable(batch.id, batch.day, places, failing, batch.last_event, batch.data_key, problem)
     source = BatchSource(
-        parcel.id,
-        parcel.day,
-        parcel.tries,
-        parcel.tries > 0,
-        otherwise=parcel.last_event,
-        shapes=parcel.shapes,
+        batch.id,
+        batch.day,
+        batch.tries,
+        batch.tries > 0,
+        otherwise=batch.last_event,
+        shapes=batch.shapes,
     )
     return [Item(source, place, body) for place, body in bodies.items()]
 
 
-async def _places_of(connection: RoadConnection, parcel: batches.DueParcel) -> tuple[int, ...]:
-    """Return the places of what a parcel that cannot be opened still holds."""
-    gone = await exceptions.places(connection, parcel.id)
-    places = [shape.place for shape in packing.read_shapes(parcel.shapes) or () if shape.place not in gone]
-    if len(places) != parcel.events:
+async def _places_of(connection: PipelineConnection, batch: batches.DueBatch) -> tuple[int, ...]:
+    """Return the places of what a batch that cannot be opened still holds."""
+    gone = await exceptions.places(connection, batch.id)
+    places = [shape.place for shape in packing.read_shapes(batch.shapes) or () if shape.place not in gone]
+    if len(places) != batch.events:
         # The shapes are damaged too: that many events were in it, at places that no other row names.
         places = [place for place in range(packing.MAX_EVENTS + len(gone)) if place not in gone]
-    return tuple(places[: parcel.events])
+    return tuple(places[: batch.events])
 
 
 def open_bodies(
-    parcel: ParcelId, data_key: bytes | None, content: bytes | None, vault: Vault
+    batch: BatchId, data_key: bytes | None, content: bytes | None, vault: Vault
 ) -> dict[int, bytes] | None:
-    """Return the bodies of a parcel by place, or None where it cannot be opened."""
+    """Return the bodies of a batch by place, or None where it cannot be opened."""
     if data_key is None or content is None:
         return None
-    place = batch_place(parcel)
+    place = batch_place(batch)
     try:
         return packing.unpack_content(decrypt(vault.open(data_key, place=place), content, place=place))
     except (CannotDecrypt, ValueError):
         return None
 
 
-def opens_under(vault: Vault, parcel: ParcelId, data_key: bytes, content: bytes) -> bool:
-    """Tell whether a parcel's content opens under its data key."""
-    return open_bodies(parcel, data_key, content, vault) is not None
+def opens_under(vault: Vault, batch: BatchId, data_key: bytes, content: bytes) -> bool:
+    """Tell whether a batch's content opens under its data key."""
+    return open_bodies(batch, data_key, content, vault) is not None
 
 
 def _part(items: Sequence[Item], limit: datetime) -> tuple[tuple[Item, ...], tuple[Item, ...]]:

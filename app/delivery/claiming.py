@@ -16,7 +16,7 @@ from app.delivery.lane import Lane
 from app.delivery.settlement import StaleOwner
 from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.watermarks import Key
-from app.store import RoadConnection, lanes
+from app.store import PipelineConnection, lanes
 from app.store.damage import is_damage
 from app.store.errors import is_passing
 from app.telemetry import Telemetry, describe_exception
@@ -48,11 +48,11 @@ class ClaimStep:
 
     async def claim(
         self,
-        connection: RoadConnection,
+        connection: PipelineConnection,
         lane: Lane,
         queue: lanes.DestinationQueue,
         service: WorkKind,
-        floors: Mapping[Key, datetime],
+        watermarks: Mapping[Key, datetime],
     ) -> RequestContent | None:
         """Return what the next request carries, or None; then the lane's next wake-up is set.
 
@@ -69,7 +69,7 @@ class ClaimStep:
                 max_age=self._max_age,
                 now=self._now(),
                 looked_for=self._erasing.looked_for,
-                floors=floors,
+                watermarks=watermarks,
             )
             await self._settle_unsent(connection, lane, queue, claimed)
         except Exception as error:
@@ -124,12 +124,12 @@ class ClaimStep:
         )
 
     async def _settle_unsent(
-        self, connection: RoadConnection, lane: Lane, queue: lanes.DestinationQueue, claimed: Claim
+        self, connection: PipelineConnection, lane: Lane, queue: lanes.DestinationQueue, claimed: Claim
     ) -> None:
         """Rewrite, expire or close as unreadable what a claim found unfit to be sent."""
-        for parcel, day in claimed.erasable:
-            spared = frozenset(place for one, place in lane.exceptions_in_flight if one == parcel)
-            await self._erasing.rewrite(connection, parcel, day, spared=spared)
+        for batch, day in claimed.erasable:
+            spared = frozenset(place for one, place in lane.exceptions_in_flight if one == batch)
+            await self._erasing.rewrite(connection, batch, day, spared=spared)
         only_late = claimed.load is not None and not claimed.load.items
         if claimed.expired or claimed.unreadable or only_late:
             async with connection.transaction():
@@ -142,7 +142,7 @@ class ClaimStep:
                 self._telemetry.log(
                     "batch.unreadable",
                     level=40,
-                    batch=one.parcel,
+                    batch=one.batch,
                     destination=queue.id,
                     events=len(one.places),
                     reason=one.problem,

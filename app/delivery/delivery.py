@@ -31,7 +31,7 @@ from app.domain.outcomes.outcome import (
 from app.domain.outcomes.settle import Deferred, PerItem, RetryAll, RetryPolicy, Settlement, settle
 from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, Times
-from app.store import RoadConnection, attempts, lanes
+from app.store import PipelineConnection, attempts, lanes
 from app.store.clock import DatabaseClock
 from app.store.errors import DRIVER_TROUBLE
 from app.telemetry import Telemetry
@@ -124,9 +124,9 @@ class Delivery:
             if going is None:
                 return
             lane.requests += 1
-            parcels = set(going.load.whole)
-            items = set() if going.load.is_live else {(i.parcel, i.place) for i in going.load.items}
-            lane.parcels_in_flight |= parcels
+            batches = set(going.load.whole)
+            items = set() if going.load.is_live else {(i.batch, i.place) for i in going.load.items}
+            lane.batches_in_flight |= batches
             lane.exceptions_in_flight |= items
         finally:
             lane.claiming = lane.waits_for_token = False
@@ -138,10 +138,10 @@ class Delivery:
             is_settled = await self._go(lane, going)
         finally:
             if not is_settled:
-                # Its parcels are as due as they were, and may lie before what was found since.
-                lane.floors = lane.floors.forgotten()
+                # Its batches are as due as they were, and may lie before what was found since.
+                lane.watermarks = lane.watermarks.forgotten()
             lane.requests -= 1
-            lane.parcels_in_flight -= parcels
+            lane.batches_in_flight -= batches
             lane.exceptions_in_flight -= items
 
     async def _prepare(self, lane: Lane, place_freed: Callable[[], None]) -> RequestInFlight | None:
@@ -150,7 +150,7 @@ class Delivery:
             now = self._chance.monotonic()
             if (known := lane.known(now)) is not None:
                 turn: Selection | None = Selection(
-                    known, WorkKind.LIVE, others_due=False, floors=lane.floors.at(now)
+                    known, WorkKind.LIVE, others_due=False, watermarks=lane.watermarks.at(now)
                 )
             else:
                 turn = await self._look(connection, lane)
@@ -190,17 +190,17 @@ class Delivery:
                 async with self._pool.acquire() as connection:
                     return await self._start(connection, lane, turn, access)
 
-    async def _look(self, connection: RoadConnection, lane: Lane) -> Selection | None:
+    async def _look(self, connection: PipelineConnection, lane: Lane) -> Selection | None:
         """Choose whose turn it is in a lane; None where nothing is due or may leave yet."""
         began = self._chance.monotonic()
         look = await lanes.poll(
             connection,
             lane.id,
-            parcels_in_flight=list(lane.parcels_in_flight),
+            batches_in_flight=list(lane.batches_in_flight),
             exceptions_in_flight=list(lane.exceptions_in_flight),
-            floors=(floors := lane.floors.at(began)),
+            watermarks=(watermarks := lane.watermarks.at(began)),
         )
-        lane.floors = lane.floors.looked(began, self._chance.monotonic())
+        lane.watermarks = lane.watermarks.looked(began, self._chance.monotonic())
         if look.erasures != lane.erasures:
             await self._erasing.learn(connection)
             lane.erasures = look.erasures
@@ -214,14 +214,14 @@ class Delivery:
         if (ready_at := lane.ready_at(now)) > now:
             lane.wake(ready_at)
             return None
-        return Selection(*chosen, floors)
+        return Selection(*chosen, watermarks)
 
     async def _start(
-        self, connection: RoadConnection, lane: Lane, turn: Selection, access: Access
+        self, connection: PipelineConnection, lane: Lane, turn: Selection, access: Access
     ) -> RequestInFlight | None:
         queue, service = turn.queue, turn.service
         await self._clock.ensure(connection)
-        load = await self._claiming.claim(connection, lane, queue, service, turn.floors)
+        load = await self._claiming.claim(connection, lane, queue, service, turn.watermarks)
         if load is None:
             return None
         # Taken before the attempt is committed, so that our deadline ends before the database's does.
@@ -235,7 +235,7 @@ class Delivery:
             fence=lane.fence,
             destination=queue.number,
             worker=self._worker,
-            parcels=load.whole or [item.parcel for item in load.items],
+            batches=load.whole or [item.batch for item in load.items],
             places=None if load.is_live else [item.place for item in load.items],
             events=len(load.items),
             generation=access.generation,
@@ -363,7 +363,7 @@ class Delivery:
         )
         lane.wake(self._chance.monotonic())
 
-    async def _note(self, connection: RoadConnection, lane: Lane) -> None:
+    async def _note(self, connection: PipelineConnection, lane: Lane) -> None:
         """Tell the lane's row how Amazon was found, where that has changed enough to be of use."""
         rate, state, seen = lane.found(self._chance.monotonic())
         if seen != lane.noted:

@@ -37,7 +37,7 @@ class Dispatcher:
         *,
         delivery: Delivery,
         ownership: LaneLeases,
-        sweeper: Maintenance,
+        maintenance: Maintenance,
         balancing: BalanceJob,
         erasing: ErasureScanner,
         connect: Callable[[], Awaitable[asyncpg.Connection]],
@@ -47,13 +47,13 @@ class Dispatcher:
         merge_window: float,
         capacity: Capacity = CAPACITY,
         times: Times = TIMES,
-        gauges: WaitingGauges | None = None,
+        admission: WaitingGauges | None = None,
         listens: bool = True,
-        telling: CallbackSender | None = None,
+        callback_sender: CallbackSender | None = None,
     ) -> None:
         self._delivery = delivery
         self._ownership = ownership
-        self._sweeper = sweeper
+        self._maintenance = maintenance
         self._balancing = balancing
         self._erasing = erasing
         self._connect = connect
@@ -63,9 +63,9 @@ class Dispatcher:
         self._times = times
         self._outcomes = outcomes
         self._merge_window = merge_window
-        self._gauges = gauges
+        self._admission = admission
         self._listens = listens
-        self._telling = telling
+        self._callback_sender = callback_sender
         self._tasks: dict[asyncio.Task[None], Lane] = {}
         self._something = asyncio.Event()
         self._unknown_lane = asyncio.Event()
@@ -87,22 +87,26 @@ class Dispatcher:
         """Serve until stopped. Trouble with the database is logged and tried again, never fatal."""
         keepers = [
             asyncio.create_task(
-                self._repeat(self._adopt, POLL_EVERY_S, hurried_by=self._unknown_lane, at_most=1 / SHARE)
+                self._repeat(self._adopt, POLL_EVERY_S, hurried_by=self._unknown_lane, limit=1 / SHARE)
             ),
             asyncio.create_task(self._repeat(self._ownership.renew, self._times.renew_every)),
             asyncio.create_task(self._repeat(self._recover, RECOVER_EVERY_S)),
             asyncio.create_task(
-                self._repeat(self._sweeper.sweep, self._sweeper.every_s, hurried_by=self._partition_missing)
+                self._repeat(
+                    self._maintenance.sweep, self._maintenance.every_s, hurried_by=self._partition_missing
+                )
             ),
             asyncio.create_task(self._repeat(self._erasing.scan, POLL_EVERY_S)),
-            asyncio.create_task(self._repeat(self._balancing.advance, self._sweeper.every_s)),
+            asyncio.create_task(self._repeat(self._balancing.advance, self._maintenance.every_s)),
         ]
-        if self._gauges is not None:
+        if self._admission is not None:
             keepers.append(
-                asyncio.create_task(self._repeat(self._gauges.read, READ_EVERY_S, at_most=1 / SHARE))
+                asyncio.create_task(self._repeat(self._admission.read, READ_EVERY_S, limit=1 / SHARE))
             )
-        if self._telling is not None:
-            keepers.append(asyncio.create_task(self._repeat(self._telling.tell, self._telling.every_s)))
+        if self._callback_sender is not None:
+            keepers.append(
+                asyncio.create_task(self._repeat(self._callback_sender.tell, self._callback_sender.every_s))
+            )
         if self._listens:
             keepers.append(asyncio.create_task(self._listen()))
         try:
@@ -199,7 +203,7 @@ class Dispatcher:
                 connection = await self._connect()
                 try:
                     connection.add_termination_listener(lambda _: lost.set())
-                    await connection.add_listener(lanes.NOTICES, self._heard)
+                    await connection.add_listener(lanes.CALLBACK_EVENTS, self._heard)
                     await lost.wait()
                 finally:
                     connection.terminate()
@@ -207,7 +211,7 @@ class Dispatcher:
 
     def _heard(self, *notice: Any) -> None:
         now = self._monotonic()
-        for id, events in lanes.read_notice(str(notice[-1])).items():  # noqa: A001
+        for id, events in lanes.read_notification(str(notice[-1])).items():  # noqa: A001
             lane = self._ownership.owned.get(id)
             if lane is None:
                 self._unknown_lane.set()
@@ -221,11 +225,11 @@ class Dispatcher:
 
     async def _repeat(
         self,
-        act: Callable[[], Coroutine[Any, Any, None]],
+        action: Callable[[], Coroutine[Any, Any, None]],
         every_s: float,
         *,
         hurried_by: asyncio.Event | None = None,
-        at_most: float = 1.0,
+        limit: float = 1.0,
     ) -> None:
         """Do something over and over; trouble is logged and met again at the next turn.
 
@@ -236,14 +240,14 @@ class Dispatcher:
         while not self._stopping.is_set():
             began = self._monotonic()
             try:
-                await act()
+                await action()
             except (*DRIVER_TROUBLE, StaleOwner) as error:
                 self._telemetry.failed("worker.trouble", error, level=logging.WARNING)
             except Exception as error:
                 self._telemetry.failed("worker.defect", error, level=logging.ERROR)
             took = self._monotonic() - began
             # One that hung with the database, or stood still with its process, says nothing about the next.
-            rest = 0.0 if took > LONGEST_REST_S else min(took * (1 / at_most - 1), LONGEST_REST_S)
+            rest = 0.0 if took > LONGEST_REST_S else min(took * (1 / limit - 1), LONGEST_REST_S)
             if rest > every_s:
                 await asyncio.sleep(rest - every_s)
             with suppress(TimeoutError):

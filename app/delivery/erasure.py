@@ -1,7 +1,7 @@
 """Erasing a person: what waits is not sent, what is stored is rewritten without them.
 
 An erasure is committed first, and no attempt starts any more with a load that was not judged by it. What a
-claim finds is rewritten there and then; everything else is found by a scan over all parcels that still
+claim finds is rewritten there and then; everything else is found by a scan over all batches that still
 have a key, by any worker, one at a time.
 """
 
@@ -17,9 +17,9 @@ from app.crypto import CannotDecrypt, Vault, batch_place, encrypt, new_data_key
 from app.delivery.claim_queries import open_bodies
 from app.domain import batch as packing
 from app.domain.erasure import carries_key
-from app.domain.ids import ParcelId
+from app.domain.ids import BatchId
 from app.domain.pacing.lane_limits import TIMES
-from app.store import RoadConnection, callbacks, counts, erasures, silent_sessions
+from app.store import PipelineConnection, callbacks, counts, erasures, silent_sessions
 from app.store.errors import is_passing
 from app.telemetry import Telemetry, describe_exception
 
@@ -45,7 +45,7 @@ class ErasureScanner:
         settled_within: timedelta,
         silent_after: timedelta = timedelta(seconds=TIMES.silent_after),
         monotonic: Callable[[], float] = time.monotonic,
-        tells: bool = False,
+        callbacks_enabled: bool = False,
     ) -> None:
         self._pool = pool
         self._vault = vault
@@ -54,7 +54,7 @@ class ErasureScanner:
         self._settled_within = settled_within
         self._silent_after = silent_after
         self._monotonic = monotonic
-        self._tells = tells
+        self._callbacks_enabled = callbacks_enabled
         self._wanted: dict[str, frozenset[str]] = {}
         self._unreadable: set[str] = set()  # erasures whose own values cannot be opened
 
@@ -63,7 +63,7 @@ class ErasureScanner:
         """Return every value that nothing may be sent with."""
         return frozenset().union(*self._wanted.values())
 
-    async def learn(self, connection: RoadConnection) -> None:
+    async def learn(self, connection: PipelineConnection) -> None:
         """Read the erasures that are under way; those of other workers' scans too."""
         self._wanted = dict(filter(None, map(self._opened, await erasures.pending(connection))))
 
@@ -87,7 +87,7 @@ class ErasureScanner:
             finally:
                 await connection.execute("SELECT pg_advisory_unlock($1)", erasures.ERASER_LOCK)
 
-    async def _scan(self, connection: RoadConnection) -> None:
+    async def _scan(self, connection: PipelineConnection) -> None:
         asked = await erasures.pending(connection)
         self._wanted = dict(filter(None, map(self._opened, asked)))
         asked = [one for one in asked if one.id in self._wanted]
@@ -98,22 +98,22 @@ class ErasureScanner:
         while await erasures.under_way(connection, last, younger_than=self._settled_within):  # noqa: ASYNC110
             await asyncio.sleep(_LOOK_EVERY_S)
         ids, at = [one.id for one in asked], min(one.scanned_to for one in asked)
-        while found := await erasures.next_parcels(connection, after=at, accepted_until=last, limit=_AT_ONCE):
+        while found := await erasures.next_batches(connection, after=at, accepted_until=last, limit=_AT_ONCE):
             unreadable = found.unreadable
-            for parcel, day in found.parcels:
-                unreadable += not await self._try_rewrite(connection, parcel, day)
+            for batch, day in found.batches:
+                unreadable += not await self._try_rewrite(connection, batch, day)
             at = found.to
-            await erasures.advance(connection, ids, to=at, scanned=len(found.parcels), unreadable=unreadable)
+            await erasures.advance(connection, ids, to=at, scanned=len(found.batches), unreadable=unreadable)
         await erasures.finish(connection, ids)
         await self.learn(connection)
         self._telemetry.log("erasures.finished", erasures=ids)
 
-    async def _try_rewrite(self, connection: RoadConnection, parcel: ParcelId, day: date) -> bool:
-        """Rewrite a parcel; report one that cannot be read and return False."""
+    async def _try_rewrite(self, connection: PipelineConnection, batch: BatchId, day: date) -> bool:
+        """Rewrite a batch; report one that cannot be read and return False."""
         problem: str | None = None
         for _ in range(2):  # what is written may meet a damaged page too, and elsewhere the second time
             try:
-                is_read = await self.rewrite(connection, parcel, day)
+                is_read = await self.rewrite(connection, batch, day)
             except Exception as error:
                 if is_passing(error):
                     raise
@@ -123,28 +123,28 @@ class ErasureScanner:
                 break
         if problem is None:
             return True
-        self._telemetry.log("erasure.batch_unreadable", level=40, batch=parcel, reason=problem)
+        self._telemetry.log("erasure.batch_unreadable", level=40, batch=batch, reason=problem)
         return False
 
     async def rewrite(
         self,
-        connection: RoadConnection,
-        parcel: ParcelId,
+        connection: PipelineConnection,
+        batch: BatchId,
         day: date,
         *,
         spared: frozenset[int] = frozenset(),
     ) -> bool:
-        """Take out of a parcel what is looked for; `spared` places are under way and found later.
+        """Take out of a batch what is looked for; `spared` places are under way and found later.
 
-        To be called for parcels only that no started attempt carries. Returns False where it cannot be
+        To be called for batches only that no started attempt carries. Returns False where it cannot be
         opened.
         """
         async with connection.transaction():
-            locked = await erasures.lock(connection, parcel, day)
+            locked = await erasures.lock(connection, batch, day)
             if locked is None:
                 return True
-            place = batch_place(parcel)
-            bodies = open_bodies(parcel, locked.data_key, locked.content, self._vault)
+            place = batch_place(batch)
+            bodies = open_bodies(batch, locked.data_key, locked.content, self._vault)
             if bodies is None:
                 return False  # it is dead as soon as it is claimed
             found = {
@@ -167,7 +167,7 @@ class ErasureScanner:
             rest = {at: body for at, body in bodies.items() if at not in found}
             await erasures.rewrite(
                 connection,
-                parcel,
+                batch,
                 day,
                 locked,
                 content=encrypt(fresh, packing.repack(rest), place=place),
@@ -175,8 +175,10 @@ class ErasureScanner:
                 gone=gone,
             )
             await counts.add(connection, self._writer, {locked.destination: delta})
-            if self._tells and (places := tuple(one.place for one in gone if _newly_erased(one, locked))):
-                final = callbacks.FinalBatch(parcel, day, places, len(places), "erased", None, "erased")
+            if self._callbacks_enabled and (
+                places := tuple(one.place for one in gone if _newly_erased(one, locked))
+            ):
+                final = callbacks.FinalBatch(batch, day, places, len(places), "erased", None, "erased")
                 await callbacks.note(connection, locked.destination, [final])
             for owner, tally in tallies.items():
                 await erasures.add_found(connection, owner, **tally)
@@ -208,11 +210,11 @@ def _gone(
 ) -> tuple[erasures.ErasedEvents, str]:
     """Return what becomes of a conversion that is erased, and under which word its receipt counts it."""
     status = locked.exceptions.get(place)
-    if status in ("delivered", "suppressed", "erased") or (status is None and locked.fate == "sent"):
-        return erasures.ErasedEvents(place, status or "delivered", event_at, left_parcel=False), "delivered"
+    if status in ("delivered", "erased") or (status is None and locked.disposition == "sent"):
+        return erasures.ErasedEvents(place, status or "delivered", event_at, left_batch=False), "delivered"
     delta.erased += 1
-    left_parcel = status is None
-    match status or locked.fate:
+    left_batch = status is None
+    match status or locked.disposition:
         case None:
             delta.retrying -= 1 if locked.tries else 0
             kind = "waiting"
@@ -225,4 +227,4 @@ def _gone(
         case _:
             delta.dead -= 1
             kind = "dead"
-    return erasures.ErasedEvents(place, "erased", event_at, left_parcel=left_parcel), kind
+    return erasures.ErasedEvents(place, "erased", event_at, left_batch=left_batch), kind

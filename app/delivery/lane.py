@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from app.domain.ids import DestinationNumber, LaneId, ParcelId
+from app.domain.ids import BatchId, DestinationNumber, LaneId
 from app.domain.pacing.circuit_breaker import CircuitBreaker
 from app.domain.pacing.fair_queueing import FairQueue, WorkKind
 from app.domain.pacing.token_bucket import LanePace, RateLimit
@@ -36,8 +36,8 @@ class Lane:
     owned_until: float
     limit: RateLimit
     pace: LanePace
-    parcels_in_flight: set[ParcelId] = field(default_factory=set)
-    exceptions_in_flight: set[tuple[ParcelId, int]] = field(default_factory=set)
+    batches_in_flight: set[BatchId] = field(default_factory=set)
+    exceptions_in_flight: set[tuple[BatchId, int]] = field(default_factory=set)
     requests: int = 0
     claiming: bool = False
     waits_for_token: bool = False  # while claiming: the token server is being asked
@@ -47,7 +47,7 @@ class Lane:
     served: dict[DestinationNumber, float] = field(default_factory=dict)
     turns: FairQueue = field(default_factory=FairQueue)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
-    floors: Watermarks = field(default_factory=Watermarks)
+    watermarks: Watermarks = field(default_factory=Watermarks)
     noted: tuple[float | None, str, float] | None = None  # what its row was last told of it
     only: DestinationQueue | None = (
         None  # the one queue that may owe anything, where the last look found but one
@@ -57,7 +57,7 @@ class Lane:
     given_up: bool = False
     backoffs: dict[tuple[DestinationNumber, WorkKind], Backoff] = field(default_factory=dict)
     # Named by the last claim of a queue, where it gave no request.
-    unsent: dict[tuple[DestinationNumber, WorkKind], frozenset[ParcelId]] = field(default_factory=dict)
+    unsent: dict[tuple[DestinationNumber, WorkKind], frozenset[BatchId]] = field(default_factory=dict)
 
     @property
     def id(self) -> LaneId:
@@ -87,7 +87,7 @@ class Lane:
 
     def known(self, now: float) -> DestinationQueue | None:
         """Return whose live events have the turn, where that is known without a look; else None."""
-        is_known = now < self.only_until and now < self.floors.from_start_at and self.ready_at(now) <= now
+        is_known = now < self.only_until and now < self.watermarks.from_start_at and self.ready_at(now) <= now
         return self.only if is_known and not self.backoffs else None
 
     def back_off(self, number: DestinationNumber, service: WorkKind, now: float) -> Backoff:
@@ -99,8 +99,8 @@ class Lane:
         self.only = None
         return made
 
-    def is_progress(self, number: DestinationNumber, service: WorkKind, unsent: frozenset[ParcelId]) -> bool:
-        """Tell whether a claim that gave no request names other parcels than the last one of the queue."""
+    def is_progress(self, number: DestinationNumber, service: WorkKind, unsent: frozenset[BatchId]) -> bool:
+        """Tell whether a claim that gave no request names other batches than the last one of the queue."""
         before, self.unsent[number, service] = self.unsent.get((number, service)), unsent
         return unsent != before
 

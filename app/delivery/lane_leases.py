@@ -153,7 +153,7 @@ class LaneLeases:
         # A former owner may have spent its burst a moment ago: begin with an empty bucket.
         pace = LanePace(
             arrival=before + limit.burst / limit.per_second,
-            gate=before + held.gate_for if held.gate_for else 0.0,
+            gate=before + held.blocked_for if held.blocked_for else 0.0,
             learned=learned,
         )
         lane = Lane(held, before + self._times.lease, limit, pace)
@@ -190,13 +190,13 @@ class LaneLeases:
 
 def _remember(lane: Lane, left: UnsettledAttempt) -> None:
     if left.places is None:
-        lane.parcels_in_flight.update(left.parcels)
+        lane.batches_in_flight.update(left.batches)
     else:
-        lane.exceptions_in_flight.update(zip(left.parcels, left.places, strict=True))
+        lane.exceptions_in_flight.update(zip(left.batches, left.places, strict=True))
 
 
 def _forget(lane: Lane, left: UnsettledAttempt) -> None:
     if left.places is None:
-        lane.parcels_in_flight.difference_update(left.parcels)
+        lane.batches_in_flight.difference_update(left.batches)
     else:
-        lane.exceptions_in_flight.difference_update(zip(left.parcels, left.places, strict=True))
+        lane.exceptions_in_flight.difference_update(zip(left.batches, left.places, strict=True))

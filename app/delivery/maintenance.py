@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 
 from app.domain.ids import DestinationNumber
-from app.store import RoadConnection, audit_head, batches, callbacks, counts, exceptions, partitions
+from app.store import PipelineConnection, audit_head, batches, callbacks, counts, exceptions, partitions
 from app.store.damage import is_damage
 from app.telemetry import Telemetry, describe_exception
 
@@ -21,7 +21,7 @@ _AUDIT_HEAD_EVERY_S = 24 * 3_600.0
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long things are kept. `key_life` runs from a parcel's last final state (engine.md, item 3)."""
+    """How long things are kept. `key_life` runs from a batch's last final state (engine.md, item 3)."""
 
     max_age: timedelta = timedelta(days=21)
     key_life: timedelta = timedelta(hours=24)
@@ -42,14 +42,14 @@ class Maintenance:
         writer: int,
         monotonic: Callable[[], float],
         telemetry: Telemetry,
-        tells: bool = False,
+        callbacks_enabled: bool = False,
     ) -> None:
         self._pool = pool
         self._retention = retention
         self._writer = writer
         self._monotonic = monotonic
         self._telemetry = telemetry
-        self._tells = tells
+        self._callbacks_enabled = callbacks_enabled
         self._partitions_at = self._audit_head_at = float("-inf")
 
     async def sweep(self) -> None:
@@ -65,7 +65,7 @@ class Maintenance:
                 await self.log_audit_head(connection)
                 self._audit_head_at = now
 
-    async def _look_after_partitions(self, connection: RoadConnection) -> None:
+    async def _look_after_partitions(self, connection: PipelineConnection) -> None:
         """Do their maintenance once an hour, and at once where they run out.
 
         An hour of monotonic time can be days of the database's: its clock was set, or the machine suspended.
@@ -80,7 +80,7 @@ class Maintenance:
         self._partitions_at = now
 
     async def _in_turn(
-        self, connection: RoadConnection, step: Callable[[RoadConnection], Coroutine[Any, Any, None]]
+        self, connection: PipelineConnection, step: Callable[[PipelineConnection], Coroutine[Any, Any, None]]
     ) -> bool:
         """Do a step in a transaction of its own; returns False where another worker is at it."""
         try:
@@ -95,17 +95,17 @@ class Maintenance:
             self._telemetry.log("sweep.damaged_data", level=40, step=name, error=describe_exception(error))
         return True
 
-    async def _forget(self, connection: RoadConnection) -> None:
+    async def _forget(self, connection: PipelineConnection) -> None:
         await batches.forget(
             connection, after=self._retention.key_life, dead_after=self._retention.dead_key_life
         )
 
-    async def log_audit_head(self, connection: RoadConnection) -> None:
+    async def log_audit_head(self, connection: PipelineConnection) -> None:
         """Log the newest hash of the audit: kept outside the database, it shows a chain that was cut off."""
         if (head := await audit_head.read(connection)) is not None:
             self._telemetry.log("audit.head", rows=head.rows, hash=head.hash.hex())
 
-    async def keep_partitions(self, connection: RoadConnection) -> None:
+    async def keep_partitions(self, connection: PipelineConnection) -> None:
         """Make partitions ahead, begin the ledger's next generation when it is time, drop what has passed."""
         async with connection.transaction():
             await partitions.create_ahead(connection)
@@ -121,7 +121,7 @@ class Maintenance:
                 "partitions.dropped", days=list(map(str, dropped.days)), generations=list(dropped.generations)
             )
 
-    async def _expire(self, connection: RoadConnection) -> None:
+    async def _expire(self, connection: PipelineConnection) -> None:
         deltas: dict[DestinationNumber, counts.CountDelta] = {}
         for number, events, retrying in await batches.expire(
             connection, older_than=self._retention.max_age, limit=_AT_ONCE
@@ -134,7 +134,7 @@ class Maintenance:
             delta.expired += 1
             delta.retrying -= 1
         await counts.add(connection, self._writer, deltas)
-        if self._tells and deltas:
+        if self._callbacks_enabled and deltas:
             await callbacks.mark_failed(connection, deltas)
         for delta in deltas.values():
             self._telemetry.settled.labels("expired").inc(delta.expired)

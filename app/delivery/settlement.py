@@ -7,14 +7,14 @@ from typing import assert_never
 
 from app.delivery.batch_items import Claim, Item, RequestContent, Unreadable
 from app.delivery.lane import Lane
-from app.domain.ids import AttemptId, DestinationNumber, ParcelId
+from app.domain.ids import AttemptId, BatchId, DestinationNumber
 from app.domain.outcomes.outcome import SentRequest
 from app.domain.outcomes.reasons import REASONS, JourneyCode
 from app.domain.outcomes.settle import (
     Dead,
     Deferred,
     Delivered,
-    Fate,
+    Disposition,
     PerItem,
     Retry,
     RetryAll,
@@ -23,7 +23,7 @@ from app.domain.outcomes.settle import (
     settle,
 )
 from app.domain.outcomes.status import FINAL, Status
-from app.store import RoadConnection, attempts, batches, callbacks, counts, deliveries, exceptions, lanes
+from app.store import PipelineConnection, attempts, batches, callbacks, counts, deliveries, exceptions, lanes
 
 
 class StaleOwner(Exception):
@@ -35,7 +35,7 @@ class CountWriter:
     """Under which number the counts are written, and whether final states are told to the journey engine."""
 
     number: int
-    tells: bool = False
+    callbacks_enabled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class SettlementResult:
 
 
 async def write(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     lane: Lane,
     load: RequestContent,
     started: attempts.StartedAttempt,
@@ -55,11 +55,17 @@ async def write(
     *,
     writer: CountWriter,
 ) -> SettlementResult:
-    """Write a settlement: the attempt's result, every conversion's fate, the counts. Raises StaleOwner.
+    """Write a settlement: the attempt's result, every conversion's disposition, the counts. Raises
+    StaleOwner.
 
     `connection` is in no transaction: what is written here is committed, all of it or none.
     """
-    if isinstance(settlement, PerItem) and settlement.is_delivered and load.is_plain and not writer.tells:
+    if (
+        isinstance(settlement, PerItem)
+        and settlement.is_delivered
+        and load.is_plain
+        and not writer.callbacks_enabled
+    ):
         delta = await _write_delivered(connection, lane, load, started, sent, writer)
         if delta is not None:
             return SettlementResult(delta)
@@ -69,7 +75,7 @@ async def write(
 
 
 async def _write_delivered(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     lane: Lane,
     load: RequestContent,
     started: attempts.StartedAttempt,
@@ -87,20 +93,20 @@ async def _write_delivered(
         lane=lane.id,
         fence=lane.fence,
         destination=load.queue.number,
-        parcels=load.whole,
+        batches=load.whole,
         days=(min(days), max(days)),
         delivered=delta.delivered,
         retrying=delta.retrying,
         writer=writer.number,
         http_status=sent.status,
         request_id=sent.request_id,
-        took_ms=sent.took_ms,
+        duration_ms=sent.duration_ms,
     )
     return delta if is_written else None
 
 
 async def _write_each(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     lane: Lane,
     load: RequestContent,
     started: attempts.StartedAttempt,
@@ -118,7 +124,7 @@ async def _write_each(
         http_status=sent.status,
         request_id=sent.request_id,
         message=getattr(sent.reply, "message", None) or getattr(sent.reply, "why", None),
-        took_ms=sent.took_ms,
+        duration_ms=sent.duration_ms,
         delivered=settlement.delivered if isinstance(settlement, PerItem) else None,
     )
     if settled is attempts.SettledAttempt.STALE:
@@ -127,18 +133,18 @@ async def _write_each(
     if settled is attempts.SettledAttempt.BEFORE:
         return SettlementResult(delta)
     match settlement:
-        case PerItem(fates):
+        case PerItem(dispositions):
             written = [
                 row
-                for item, fate in zip(load.items, fates, strict=True)
-                if (row := _row(item, fate, load, started.id, delta)) is not None
+                for item, disposition in zip(load.items, dispositions, strict=True)
+                if (row := _row(item, disposition, load, started.id, delta)) is not None
             ]
             written += [_expired(item, delta) for item in load.late]
             if load.is_live:
                 await batches.close(connection, load.whole, "sent", started.id)
             await exceptions.write(connection, load.queue.number, started.id, written, queue=load.row_queue)
-            if writer.tells:
-                finals = [*_delivered(load, fates), *_finals(written)]
+            if writer.callbacks_enabled:
+                finals = [*_delivered(load, dispositions), *_finals(written)]
                 await callbacks.note(connection, load.queue.number, finals)
         case RetryAll(reason, wait):
             await _put_back(connection, load, reason, timedelta(seconds=wait), delta)
@@ -151,99 +157,99 @@ async def _write_each(
 
 
 async def write_failed(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     lane: Lane,
     destination: DestinationNumber,
     claimed: Claim,
     *,
     writer: CountWriter,
 ) -> SettlementResult:
-    """Take off the road what cannot be sent: expired parcels, unreadable conversions. Raises StaleOwner."""
+    """Take off the road what cannot be sent: expired batches, unreadable conversions. Raises StaleOwner."""
     if not await lanes.is_ours(connection, lane.id, lane.fence):
         raise StaleOwner
     claimed = await _still_so(connection, claimed)
     delta = counts.CountDelta()
     if claimed.expired:
-        await batches.close(connection, [parcel.id for parcel in claimed.expired], "expired", None)
-        for parcel in claimed.expired:
-            delta.expired += parcel.events
-            delta.retrying -= parcel.events if parcel.tries else 0
-    if closed := [one.parcel for one in claimed.unreadable if one.data_key is not None]:
+        await batches.close(connection, [batch.id for batch in claimed.expired], "expired", None)
+        for batch in claimed.expired:
+            delta.expired += batch.events
+            delta.retrying -= batch.events if batch.tries else 0
+    if closed := [one.batch for one in claimed.unreadable if one.data_key is not None]:
         # Each of its conversions has a row of its own from here on.
         await batches.close(connection, closed, "sent", None)
     rows = [row for one in claimed.unreadable for row in _unreadable(one, delta)]
     if claimed.load is not None and not claimed.load.items:
         rows += [_expired(item, delta) for item in claimed.load.late]
     await exceptions.write(connection, destination, None, rows)
-    if writer.tells:
+    if writer.callbacks_enabled:
         whole = [
             callbacks.FinalBatch(
-                parcel.id, parcel.day, None, parcel.events, "expired", JourneyCode.MISC_ERROR, "expired"
+                batch.id, batch.day, None, batch.events, "expired", JourneyCode.MISC_ERROR, "expired"
             )
-            for parcel in claimed.expired
+            for batch in claimed.expired
         ]
         await callbacks.note(connection, destination, [*whole, *_finals(rows)])
     await counts.add(connection, writer.number, {destination: delta})
     return SettlementResult(delta)
 
 
-async def _still_so(connection: RoadConnection, claimed: Claim) -> Claim:
+async def _still_so(connection: PipelineConnection, claimed: Claim) -> Claim:
     """Return what of a claim is as it was found, locked until the transaction ends.
 
     Between the claim and now it was in nobody's hands: an erasure may have rewritten it, a sweep closed it,
     or somebody given it up. What has changed has its state already, or is found again.
     """
-    seen = {parcel.id: parcel.data_key for parcel in claimed.expired}
-    seen |= {one.parcel: one.data_key for one in claimed.unreadable if one.data_key is not None}
+    seen = {batch.id: batch.data_key for batch in claimed.expired}
+    seen |= {one.batch: one.data_key for one in claimed.unreadable if one.data_key is not None}
     whole = await batches.lock_unchanged(connection, seen)
     load, unreadable = claimed.load, claimed.unreadable
     late = load.late if load is not None and not load.items else ()
-    single = [(one.parcel, place) for one in unreadable if one.data_key is None for place in one.places]
-    retrying = await exceptions.lock_retrying(connection, single + [(one.parcel, one.place) for one in late])
+    single = [(one.batch, place) for one in unreadable if one.data_key is None for place in one.places]
+    retrying = await exceptions.lock_retrying(connection, single + [(one.batch, one.place) for one in late])
     return Claim(
         None if load is None else replace(load, late=tuple(one for one in late if one.key in retrying)),
-        tuple(parcel for parcel in claimed.expired if parcel.id in whole),
+        tuple(batch for batch in claimed.expired if batch.id in whole),
         tuple(
             one
             for one in unreadable
-            if (one.parcel in whole if one.data_key is not None else (one.parcel, one.places[0]) in retrying)
+            if (one.batch in whole if one.data_key is not None else (one.batch, one.places[0]) in retrying)
         ),
     )
 
 
-def _delivered(load: RequestContent, fates: Sequence[Fate]) -> list[callbacks.FinalBatch]:
+def _delivered(load: RequestContent, dispositions: Sequence[Disposition]) -> list[callbacks.FinalBatch]:
     """Return what is told of the conversions that stay on the straight road: delivered, without a row."""
     if not load.is_live:
         return []
-    places: dict[tuple[ParcelId, date], list[int]] = {}
-    for item, fate in zip(load.items, fates, strict=True):
-        if isinstance(fate, Delivered):
-            places.setdefault((item.parcel, item.day), []).append(item.place)
+    places: dict[tuple[BatchId, date], list[int]] = {}
+    for item, disposition in zip(load.items, dispositions, strict=True):
+        if isinstance(disposition, Delivered):
+            places.setdefault((item.batch, item.day), []).append(item.place)
     return [
-        callbacks.FinalBatch(parcel, day, tuple(of), len(of), Status.DELIVERED)
-        for (parcel, day), of in places.items()
+        callbacks.FinalBatch(batch, day, tuple(of), len(of), Status.DELIVERED)
+        for (batch, day), of in places.items()
     ]
 
 
 def _finals(rows: Sequence[exceptions.ExceptionChange]) -> list[callbacks.FinalBatch]:
-    """Return what is told of those that left the road, alike ones of a parcel together."""
-    places: dict[tuple[ParcelId, date, str, str | None, str | None], list[int]] = {}
+    """Return what is told of those that left the road, alike ones of a batch together."""
+    places: dict[tuple[BatchId, date, str, str | None, str | None], list[int]] = {}
     for row in rows:
         if row.status in FINAL:
             reason = None if row.status == Status.DELIVERED else row.reason
-            places.setdefault((row.parcel, row.day, row.status, row.code, reason), []).append(row.place)
+            places.setdefault((row.batch, row.day, row.status, row.code, reason), []).append(row.place)
     return [
-        callbacks.FinalBatch(parcel, day, tuple(of), len(of), status, code, reason)
-        for (parcel, day, status, code, reason), of in places.items()
+        callbacks.FinalBatch(batch, day, tuple(of), len(of), status, code, reason)
+        for (batch, day, status, code, reason), of in places.items()
     ]
 
 
 def _row(
-    item: Item, fate: Fate, load: RequestContent, attempt: AttemptId, delta: counts.CountDelta
+    item: Item, disposition: Disposition, load: RequestContent, attempt: AttemptId, delta: counts.CountDelta
 ) -> exceptions.ExceptionChange | None:
-    """Return the exception's row for one fate, None for what stays on the straight road; count it."""
+    """Return the exception's row for one disposition, None for what stays on the straight road; count it."""
     was = int(item.failing)
-    match fate:
+    match disposition:
         case Delivered():
             delta.delivered += 1
             delta.retrying -= was
@@ -270,7 +276,7 @@ def _row(
                 reason,
                 wait=timedelta(seconds=wait),
                 # A half is named by the attempt that was refused: unique, and the same after a crash.
-                batch=None if half is None else attempt * 2 + half,
+                send_group=None if half is None else attempt * 2 + half,
                 costs_try=costs_try,
                 amazon_code=amazon_code,
                 amazon_message=message,
@@ -278,7 +284,7 @@ def _row(
                 answers_attempt=half is None,
             )
         case _:
-            assert_never(fate)
+            assert_never(disposition)
 
 
 def _written(
@@ -287,14 +293,14 @@ def _written(
     reason: str,
     *,
     wait: timedelta | None = None,
-    batch: int | None = None,
+    send_group: int | None = None,
     costs_try: bool = False,
     amazon_code: str | None = None,
     amazon_message: str | None = None,
     answers_attempt: bool = False,
 ) -> exceptions.ExceptionChange:
     return exceptions.ExceptionChange(
-        parcel=item.parcel,
+        batch=item.batch,
         place=item.place,
         day=item.day,
         status=status,
@@ -302,7 +308,7 @@ def _written(
         reason=reason,
         code=REASONS[reason].code if reason in REASONS else None,
         wait=wait,
-        batch=batch,
+        send_group=send_group,
         costs_try=costs_try,
         amazon_code=amazon_code,
         amazon_message=amazon_message,
@@ -321,14 +327,14 @@ def _unreadable(one: Unreadable, delta: counts.CountDelta) -> Sequence[exception
     delta.retrying -= len(one.places) if one.failing else 0
     return [
         exceptions.ExceptionChange(
-            one.parcel, place, one.day, "dead", one.event_at, "unreadable", REASONS["unreadable"].code
+            one.batch, place, one.day, "dead", one.event_at, "unreadable", REASONS["unreadable"].code
         )
         for place in one.places
     ]
 
 
 async def _put_back(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     load: RequestContent,
     reason: str,
     wait: timedelta,
@@ -336,17 +342,18 @@ async def _put_back(
 ) -> None:
     if load.is_live:
         await batches.put_back(connection, load.whole, wait=wait, reason=reason)
-        # Late ones go back with their parcel and are counted with it.
+        # Late ones go back with their batch and are counted with it.
         delta.retrying += sum(1 for item in (*load.items, *load.late) if not item.failing)
         return
     rows = [
-        _written(item, "retrying", reason, wait=wait, batch=load.batch, costs_try=True) for item in load.items
+        _written(item, "retrying", reason, wait=wait, send_group=load.send_group, costs_try=True)
+        for item in load.items
     ]
     await exceptions.write(connection, load.queue.number, None, rows)
 
 
 async def write_recovered(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     lane: Lane,
     left: attempts.UnsettledAttempt,
     sent: SentRequest,
@@ -369,14 +376,14 @@ async def write_recovered(
     if settled is attempts.SettledAttempt.BEFORE:
         return SettlementResult(delta)
     if left.places is None:
-        for state in await batches.still_open(connection, left.parcels):
+        for state in await batches.still_open(connection, left.batches):
             later = settle(sent.reply, [state.tries], policy=policy, jitter=jitter)
             assert isinstance(later, RetryAll)
             wait = timedelta(seconds=later.wait)
             await batches.put_back(connection, [state.id], wait=wait, reason="outcome_unknown")
             delta.retrying += 0 if state.tries else state.events
     else:
-        pairs = list(zip(left.parcels, left.places, strict=True))
+        pairs = list(zip(left.batches, left.places, strict=True))
         wait = timedelta(seconds=policy.wait(1, jitter=jitter))
         await exceptions.put_back(connection, pairs, wait=wait, reason="outcome_unknown")
     await counts.add(connection, writer.number, {left.destination: delta})

@@ -71,7 +71,7 @@ SHED_SPECS: Final[Mapping[ShedReason, ShedSpec]] = {
 class Limits:
     """What is never exceeded, and the patience that the allowance is learned for."""
 
-    patience_s: float = 3.0
+    target_latency_s: float = 3.0
     body_bytes: int = 24 * MIB
     resident_bytes: int = 192 * MIB
     waiting_events: int = 40_000
@@ -102,13 +102,13 @@ class AdaptiveLimit(msgspec.Struct, frozen=True, gc=False):
     cut_at: float = float("-inf")
 
     def answered(
-        self, *, cost: int, began: float, took_s: float, under_way: float, now: float, patience_s: float
+        self, *, cost: int, began: float, took_s: float, under_way: float, now: float, target_latency_s: float
     ) -> "AdaptiveLimit":
         """Learn from one answer: a late one cuts, a timely one adds where the allowance was in use.
 
         One cut for each round: those that came in before a cut say nothing of what it brought.
         """
-        if took_s > patience_s:
+        if took_s > target_latency_s:
             return AdaptiveLimit(max(_LEAST, self.cost * _CUT), now) if began > self.cut_at else self
         if under_way < self.cost / 2:
             return self  # nobody was kept out: this answer says nothing of a larger allowance

@@ -52,7 +52,7 @@ class BatchBalance:
     ids: int  # rows under this id on any day
     places: int | None
     events: int  # that its state answers for
-    fate: str | None
+    disposition: str | None
     exceptions: int
 
     @property
@@ -74,7 +74,7 @@ def check_batch(batch: BatchBalance) -> tuple[MismatchKind, int] | None:
     if batch.places is None:
         return MismatchKind.UNREADABLE, batch.events
     # Once a batch was sent, what leaves it goes on being counted by its state.
-    most = batch.places if batch.fate == "sent" else batch.places - batch.exceptions
+    most = batch.places if batch.disposition == "sent" else batch.places - batch.exceptions
     least = batch.places - batch.exceptions
     if not least <= batch.events <= most:
         return MismatchKind.BATCH_COUNT, max(least - batch.events, batch.events - most)

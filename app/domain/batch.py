@@ -1,4 +1,4 @@
-"""A parcel: conversions of one destination stored together; content to be sealed, shapes value-free."""
+"""A batch: conversions of one destination stored together; content to be sealed, shapes value-free."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import zstandard
 
-MAX_EVENTS = 500  # P12: what one request may carry, and so what one parcel may
+MAX_EVENTS = 500  # P12: what one request may carry, and so what one batch may
 # P12 caps a request at 1 MB; the envelope {"events":[…]} and the commas between take their share.
 MAX_BYTES = 1_000_000 - 64 - MAX_EVENTS
 _YEAR_9999_MS = 253_370_764_800_000
@@ -39,7 +39,7 @@ def _at(milliseconds: int) -> datetime:
 
 
 class PackedBatch(msgspec.Struct, frozen=True):
-    """A parcel ready to be sealed: `content` is the compressed list of (place, body)."""
+    """A batch ready to be sealed: `content` is the compressed list of (place, body)."""
 
     content: bytes
     shapes: bytes
@@ -56,11 +56,11 @@ _shapes = msgspec.msgpack.Decoder(list[EventMetadata])
 _encoder = msgspec.msgpack.Encoder()
 # Up to so many bytes of shapes (two events or three) a table of their letters saves few bytes and takes 3 µs.
 _LITTLE = 320
-_MAX_PLAIN = 64 * 1024 * 1024  # far above any parcel; bounds what a torn row could ask for
+_MAX_PLAIN = 64 * 1024 * 1024  # far above any batch; bounds what a torn row could ask for
 
 
 def pack(bodies: Sequence[bytes], shapes: Sequence[EventMetadata]) -> PackedBatch:
-    """Return the parcel of these conversions; both sequences are in the same order.
+    """Return the batch of these conversions; both sequences are in the same order.
 
     `bodies` are finished Amazon events as UTF-8 JSON; they are kept to the byte.
     """
@@ -79,12 +79,12 @@ def pack(bodies: Sequence[bytes], shapes: Sequence[EventMetadata]) -> PackedBatc
 
 
 def repack(bodies: Mapping[int, bytes]) -> bytes:
-    """Return the content of a parcel some of whose conversions were erased; the others keep their places."""
+    """Return the content of a batch some of whose conversions were erased; the others keep their places."""
     return _zstd.compress(_encoder.encode(sorted(bodies.items())))
 
 
 def unpack_content(content: bytes) -> dict[int, bytes]:
-    """Return the bodies of a parcel by place. Raises ValueError on a torn one."""
+    """Return the bodies of a batch by place. Raises ValueError on a torn one."""
     return dict(_content.decode(_expand(content)))
 
 

@@ -8,6 +8,6 @@ MappingId = NewType("MappingId", str)  # map_…
 MappingNumber = NewType("MappingNumber", int)
 KeyId = NewType("KeyId", str)  # key_…
 LaneId = NewType("LaneId", int)
-ParcelId = NewType("ParcelId", int)
+BatchId = NewType("BatchId", int)
 AttemptId = NewType("AttemptId", int)
 AdvertiserId = NewType("AdvertiserId", str)

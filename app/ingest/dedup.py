@@ -7,8 +7,8 @@ from enum import StrEnum
 from itertools import chain
 
 from app.domain.event import Rejection
-from app.domain.ids import AdvertiserId, DestinationNumber, LaneId, ParcelId
-from app.ingest.evaluate import Candidate, Judged
+from app.domain.ids import AdvertiserId, BatchId, DestinationNumber, LaneId
+from app.ingest.evaluate import Candidate, Evaluated
 from app.store import counts, ledger
 
 At = tuple[int, int]  # a place in a flush: (post, event)
@@ -28,7 +28,7 @@ class DedupVerdict(StrEnum):
 class FlushBatch:
     """One transaction: the judged events of its posts, and what became of them."""
 
-    posts_judged: Sequence[list[Judged]]
+    evaluated_posts: Sequence[list[Evaluated]]
     generation: int  # of the ledger, that accepts now
     # Whose count a rejection falls under; None where the event names no destination that exists.
     destinations: Sequence[Sequence[DestinationNumber | None]] = ()
@@ -40,12 +40,12 @@ class FlushBatch:
     found: dict[bytes, ledger.LedgerRow] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.verdicts = [[None] * len(judged) for judged in self.posts_judged]
+        self.verdicts = [[None] * len(evaluated) for evaluated in self.evaluated_posts]
 
     def candidates(self) -> Iterator[tuple[At, Candidate]]:
         """Yield each candidate with its place: (post, event)."""
-        for nth, judged in enumerate(self.posts_judged):
-            for index, one in enumerate(judged):
+        for nth, evaluated in enumerate(self.evaluated_posts):
+            for index, one in enumerate(evaluated):
                 if type(one) is Candidate:
                     yield (nth, index), one
 
@@ -84,7 +84,7 @@ def split_duplicates(flush: FlushBatch) -> tuple[list[tuple[At, Candidate]], lis
 def resolve_followers(flush: FlushBatch, followers: Sequence[tuple[At, Candidate, At]]) -> None:
     """Give followers their verdict: by their leader's content when it won, else by what it lost to."""
     for at, candidate, (nth, index) in followers:
-        leader = flush.posts_judged[nth][index]
+        leader = flush.evaluated_posts[nth][index]
         assert isinstance(leader, Candidate)
         if flush.verdicts[nth][index] is DedupVerdict.ACCEPTED:
             same = leader.content == candidate.content
@@ -98,8 +98,8 @@ def mapped_duplicates(
     flush: FlushBatch,
     firsts: Sequence[tuple[At, Candidate]],
     followers: Sequence[tuple[At, Candidate, At]],
-    stored: Mapping[At, tuple[ParcelId, int]],
-) -> list[tuple[bytes, ParcelId, int]]:
+    stored: Mapping[At, tuple[BatchId, int]],
+) -> list[tuple[bytes, BatchId, int]]:
     """Return the duplicates whose own event id is free: their mapped Amazon eventId stands under another.
 
     Each with its own ledger key, and the batch and place of the other event. `stored` holds where the winners
@@ -116,11 +116,11 @@ def mapped_duplicates(
         if event in flush.found:
             continue
         if (held := flush.found.get(amazon)) is not None:
-            made.append((event, held.parcel, held.place))
+            made.append((event, held.batch, held.place))
             continue
         # Nothing stood under its keys before: it follows an event of this very flush.
         nth, index = leaders[at]
-        leader = flush.posts_judged[nth][index]
+        leader = flush.evaluated_posts[nth][index]
         assert isinstance(leader, Candidate)
         if event not in leader.keys:
             made.append((event, *stored[nth, index]))
@@ -166,8 +166,8 @@ def count_results(flush: FlushBatch) -> FlushCounts:
                 made.rejected[number, "BAD_REQUEST", "event_id_conflict"] += events
             case None:
                 delta.rejected += events
-    for judged, owned in zip(flush.posts_judged, flush.destinations, strict=True):
-        for one, owner in zip(judged, owned, strict=True):
+    for evaluated, owned in zip(flush.evaluated_posts, flush.destinations, strict=True):
+        for one, owner in zip(evaluated, owned, strict=True):
             if type(one) is Rejection and owner is not None:
                 made.rejected[owner, one.code.value, one.reason] += 1
                 if one.basis is not None:

@@ -7,13 +7,13 @@ from typing import Any
 
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.conversion.convert import Rules
-from app.domain.conversion.fast_path import Straight, compile_fast_path
+from app.domain.conversion.fast_path import FastPath, compile_fast_path
 from app.domain.destination import Region, State
 from app.domain.identity import Profile
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, LaneId, MappingId, MappingNumber
 from app.domain.mapping.document import Mapping as CompiledMapping
 from app.domain.mapping.document import compile_mapping
-from app.store import RoadConnection
+from app.store import PipelineConnection
 from app.store import targets as store
 
 
@@ -29,7 +29,7 @@ class PublishedMapping:
     version: int
     compiled: CompiledMapping | None
     rules: Rules
-    straight: Straight | None = None
+    fast_path: FastPath | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class DestinationCache:
         target = self._known.get(destination)
         return None if target is None else target.version
 
-    async def refresh(self, connection: RoadConnection, ids: Collection[DestinationId]) -> None:
+    async def refresh(self, connection: PipelineConnection, ids: Collection[DestinationId]) -> None:
         """Read these destinations anew; those that do not exist are forgotten."""
         rows = await store.load(connection, ids)
         for destination in ids:
@@ -129,7 +129,7 @@ class DestinationCache:
             version=mapping.version or 0,
             compiled=compiled,
             rules=rules,
-            straight=None if compiled is None else compile_fast_path(compiled, rules),
+            fast_path=None if compiled is None else compile_fast_path(compiled, rules),
         )
 
 
@@ -142,8 +142,8 @@ def _holding_to(target: CachedDestination, pins: Mapping[str, str]) -> CachedDes
 
 def _held(mapping: PublishedMapping, pins: Mapping[str, str]) -> PublishedMapping:
     rules = replace(mapping.rules, pins=pins)
-    straight = None if mapping.compiled is None else compile_fast_path(mapping.compiled, rules)
-    return replace(mapping, rules=rules, straight=straight)
+    fast_path = None if mapping.compiled is None else compile_fast_path(mapping.compiled, rules)
+    return replace(mapping, rules=rules, fast_path=fast_path)
 
 
 def _compiled(document: dict[str, Any]) -> CompiledMapping | None:

@@ -27,11 +27,11 @@ class Candidate(msgspec.Struct, frozen=True):
     __repr__ = object.__repr__  # holds what a person's event became
 
 
-Judged = Candidate | Rejection
+Evaluated = Candidate | Rejection
 Find = Callable[[DestinationId], CachedDestination | None]
 
 
-def evaluate(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Judged:
+def evaluate(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Evaluated:
     """Match one event to its mapping and convert it, or say why not."""
     matched = match_mapping(event, find)
     if isinstance(matched, Rejection):
@@ -41,8 +41,8 @@ def evaluate(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Judge
     content = content_digest(event.content, pepper)
     event_id = event.event_id if event.event_id is not None else derived_event_id(content)
     conversion: Conversion | Rejection | None = None
-    if mapping.straight is not None:
-        conversion = mapping.straight(event, event_id, now)
+    if mapping.fast_path is not None:
+        conversion = mapping.fast_path(event, event_id, now)
     if conversion is None:
         conversion = convert(event, event_id, mapping.compiled, mapping.rules, now=now)
     if isinstance(conversion, Rejection):

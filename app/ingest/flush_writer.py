@@ -1,4 +1,4 @@
-"""What one flush writes: ledger rows first, then parcels of the events that won, then the counts."""
+"""What one flush writes: ledger rows first, then batches of the events that won, then the counts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ import msgspec
 from app import crypto
 from app.domain import batch as packing
 from app.domain.event import Rejection
-from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, ParcelId
+from app.domain.ids import AdvertiserId, BatchId, DestinationId, DestinationNumber
 from app.ingest.dedup import (
     At,
     DedupVerdict,
@@ -20,8 +20,8 @@ from app.ingest.dedup import (
     verdict_of,
 )
 from app.ingest.evaluate import Candidate
-from app.store import RoadConnection, batches, counts, event_attempts, ledger
-from app.store import flush as at_once
+from app.store import PipelineConnection, batches, counts, event_attempts, ledger
+from app.store import flush as one_round_trip
 from app.store import targets as target_rows
 
 _IDS_AT_ONCE = 256
@@ -31,11 +31,11 @@ CAUTIOUS_FLUSHES = 20
 
 
 class _Positioned(msgspec.Struct, frozen=True):
-    """A candidate that is first of its keys in this flush, with the place it has in a parcel if it wins."""
+    """A candidate that is first of its keys in this flush, with the place it has in a batch if it wins."""
 
     at: At
     candidate: Candidate
-    parcel: ParcelId
+    batch: BatchId
     place: int
     low: bool
 
@@ -49,11 +49,11 @@ class FlushWriter:
         self.pepper = pepper
         self._vault = keys
         self._writer = writer
-        self._ids: list[ParcelId] = []
-        self._ids_from: RoadConnection | None = None  # the session that reserved them
+        self._ids: list[BatchId] = []
+        self._ids_from: PipelineConnection | None = None  # the session that reserved them
         self._cautious = 0  # for how many more flushes every key is asked about by itself
 
-    async def write_at_once(
+    async def write_in_one_round_trip(
         self,
         connection: asyncpg.Connection,
         flush: FlushBatch,
@@ -77,9 +77,9 @@ class FlushWriter:
         if not firsts or moved.rejected:
             return False
         grouped = _grouped(await self._place(connection, firsts, flush.low))
-        outcome = await at_once.store(
+        outcome = await one_round_trip.store(
             connection,
-            [self._seal(parcel, members) for parcel, members in grouped.items()],
+            [self._seal(batch, members) for batch, members in grouped.items()],
             [
                 [(one.candidate.keys[0], one.candidate.content) for one in members]
                 for members in grouped.values()
@@ -89,14 +89,14 @@ class FlushWriter:
             writer=self._writer,
             deltas=moved.deltas,
         )
-        if outcome is at_once.FlushOutcome.HELD:
+        if outcome is one_round_trip.FlushOutcome.HELD:
             self._cautious = CAUTIOUS_FLUSHES
-        if outcome is not at_once.FlushOutcome.STORED:
+        if outcome is not one_round_trip.FlushOutcome.STORED:
             return False
         flush.note_waiting(candidate for _, candidate in firsts)
         return True
 
-    async def write(self, connection: RoadConnection, flush: FlushBatch) -> None:
+    async def write(self, connection: PipelineConnection, flush: FlushBatch) -> None:
         """Write a flush inside the caller's transaction, which holds the flush lock."""
         await self._pin_names(connection, flush)
         firsts, followers = split_duplicates(flush)
@@ -106,12 +106,12 @@ class FlushWriter:
             won = await self._claim(connection, flush, placed)
         resolve_followers(flush, followers)
         if duplicates := mapped_duplicates(
-            flush, firsts, followers, {one.at: (one.parcel, one.place) for one in won} if followers else {}
+            flush, firsts, followers, {one.at: (one.batch, one.place) for one in won} if followers else {}
         ):
             await event_attempts.note_mapped_duplicates(connection, duplicates)
         moved = count_results(flush)
         if won:
-            made = [self._seal(parcel, members) for parcel, members in _grouped(won).items()]
+            made = [self._seal(batch, members) for batch, members in _grouped(won).items()]
             await batches.append(connection, made, writer=self._writer, deltas=moved.deltas)
             flush.note_waiting(one.candidate for one in won)
         else:
@@ -119,7 +119,7 @@ class FlushWriter:
         await counts.add_rejections(connection, self._writer, moved.rejected)
         await counts.add_consent_stops(connection, self._writer, moved.stopped)
 
-    async def read(self, connection: RoadConnection, flush: FlushBatch) -> None:
+    async def read(self, connection: PipelineConnection, flush: FlushBatch) -> None:
         """Fill in the verdicts that `write` would give, and write nothing."""
         await self._pin_names(connection, flush, dry=True)
         firsts, followers = split_duplicates(flush)
@@ -130,7 +130,9 @@ class FlushWriter:
             flush.give(at, verdict_of(candidate, flush.found))
         resolve_followers(flush, followers)
 
-    async def _pin_names(self, connection: RoadConnection, flush: FlushBatch, *, dry: bool = False) -> None:
+    async def _pin_names(
+        self, connection: PipelineConnection, flush: FlushBatch, *, dry: bool = False
+    ) -> None:
         """Pin the names of event types that were read from events, and turn away those that differ (R12).
 
         A `dry` one pins nothing and turns away what would be.
@@ -151,7 +153,7 @@ class FlushWriter:
         for nth, index, key, candidate in asking:
             pinned = flush.pinned[key]
             if pinned != candidate.conversion.event_name:
-                flush.posts_judged[nth][index] = Rejection(
+                flush.evaluated_posts[nth][index] = Rejection(
                     reason="event_name_conflict",
                     field=None,
                     mapping_field="event_name",
@@ -161,25 +163,25 @@ class FlushWriter:
 
     async def _place(
         self,
-        connection: RoadConnection,
+        connection: PipelineConnection,
         firsts: Sequence[tuple[At, Candidate]],
         low: frozenset[int],
     ) -> list[_Positioned]:
-        """Give each candidate a parcel and a place, in order of arrival, parcels no larger than a request."""
+        """Give each candidate a batch and a place, in order of arrival, batches no larger than a request."""
         placed: list[_Positioned] = []
-        # What is live and what is low never share a parcel: a parcel waits in one queue.
-        filling: dict[tuple[DestinationNumber, bool], tuple[ParcelId, int, int]] = {}
+        # What is live and what is low never share a batch: a batch waits in one queue.
+        filling: dict[tuple[DestinationNumber, bool], tuple[BatchId, int, int]] = {}
         for at, candidate in firsts:
             is_low = at[0] in low
             queue, size = (candidate.target.number, is_low), len(candidate.conversion.body)
-            parcel, events, total = filling.get(queue, (None, 0, 0))
-            if parcel is None or events == packing.MAX_EVENTS or total + size > packing.MAX_BYTES:
-                parcel, events, total = await self._next_id(connection), 0, 0
-            placed.append(_Positioned(at, candidate, parcel, events, is_low))
-            filling[queue] = (parcel, events + 1, total + size)
+            batch, events, total = filling.get(queue, (None, 0, 0))
+            if batch is None or events == packing.MAX_EVENTS or total + size > packing.MAX_BYTES:
+                batch, events, total = await self._next_id(connection), 0, 0
+            placed.append(_Positioned(at, candidate, batch, events, is_low))
+            filling[queue] = (batch, events + 1, total + size)
         return placed
 
-    async def _next_id(self, connection: RoadConnection) -> ParcelId:
+    async def _next_id(self, connection: PipelineConnection) -> BatchId:
         """Return an id that this session reserved. Ids never outlive the session that reserved them.
 
         A reservation is on disk no later than the first commit of its session, so a crash can take back only
@@ -191,11 +193,11 @@ class FlushWriter:
         return self._ids.pop()
 
     async def _claim(
-        self, connection: RoadConnection, flush: FlushBatch, placed: Sequence[_Positioned]
+        self, connection: PipelineConnection, flush: FlushBatch, placed: Sequence[_Positioned]
     ) -> list[_Positioned]:
         """Enter the candidates in the ledger; those whose keys were all free have won."""
         entries = [
-            ledger.LedgerEntry(key, one.candidate.content, one.parcel, one.place)
+            ledger.LedgerEntry(key, one.candidate.content, one.batch, one.place)
             for one in placed
             for key in one.candidate.keys
         ]
@@ -215,12 +217,12 @@ class FlushWriter:
             flush.give(one.at, DedupVerdict.ACCEPTED)
         return won
 
-    def _seal(self, parcel: ParcelId, members: Sequence[_Positioned]) -> batches.NewParcel:
+    def _seal(self, batch: BatchId, members: Sequence[_Positioned]) -> batches.NewBatch:
         packed = packing.pack([one.candidate.conversion.body for one in members], list(map(_shape, members)))
         data_key = crypto.new_data_key()
-        place = crypto.batch_place(parcel)
-        return batches.NewParcel(
-            id=parcel,
+        place = crypto.batch_place(batch)
+        return batches.NewBatch(
+            id=batch,
             destination=members[0].candidate.target.number,
             content=crypto.encrypt(data_key, packed.content, place=place),
             shapes=packed.shapes,
@@ -250,11 +252,11 @@ def _shape(one: _Positioned) -> packing.EventMetadata:
     )
 
 
-def _grouped(placed: Sequence[_Positioned]) -> dict[ParcelId, list[_Positioned]]:
-    """Return the members of each parcel, in order of place."""
-    grouped: dict[ParcelId, list[_Positioned]] = {}
+def _grouped(placed: Sequence[_Positioned]) -> dict[BatchId, list[_Positioned]]:
+    """Return the members of each batch, in order of place."""
+    grouped: dict[BatchId, list[_Positioned]] = {}
     for one in placed:
-        grouped.setdefault(one.parcel, []).append(one)
+        grouped.setdefault(one.batch, []).append(one)
     return grouped
 
 

@@ -10,10 +10,10 @@ from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.ingest.dedup import DedupVerdict, FlushBatch
 from app.ingest.destination_cache import DestinationCache
-from app.ingest.evaluate import Judged, evaluate
+from app.ingest.evaluate import Evaluated, evaluate
 from app.ingest.flush_writer import FlushWriter
-from app.store import RoadConnection, flush_transaction
-from app.store import flush as at_once
+from app.store import PipelineConnection, flush_transaction
+from app.store import flush as one_round_trip
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
 from app.telemetry import Telemetry
@@ -33,7 +33,7 @@ WORTH_IT = 24
 class PostResults:
     """One answer per event of a post, in its order: what was judged, and the verdict on a candidate."""
 
-    judged: Sequence[Judged]
+    evaluated: Sequence[Evaluated]
     verdicts: Sequence[DedupVerdict | None]
 
 
@@ -51,7 +51,7 @@ class PendingPost:
     events: Sequence[Event | Rejection]
     allowed: frozenset[DestinationId] | None
     answer: "asyncio.Future[PostResults | NotStored]"
-    judged: list[Judged] = field(default_factory=list)
+    evaluated: list[Evaluated] = field(default_factory=list)
     low: bool = False  # its events wait behind what is live
     offset: float = 0.0  # of the database's clock, by which they were judged
     destinations: list[DestinationNumber | None] = field(default_factory=list)
@@ -90,7 +90,7 @@ class GroupCommit:
         self._arrived = asyncio.Event()
         self._worth_it = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
-        self._may_write_at_once = False
+        self._may_use_one_round_trip = False
         # Asked when somebody looks: to say so with every post costs more than to count it.
         telemetry.waiting_posts.set_function(lambda: self._waiting_events)
         self._generation: int | None = None  # of the ledger, as the last flush found it
@@ -108,7 +108,7 @@ class GroupCommit:
         if self._waiting_events + len(events) > self._max_waiting:
             return NotStored("crowded")
         post = PendingPost(events, allowed, asyncio.get_running_loop().create_future(), low=low)
-        self._judge(post)
+        self._evaluate(post)
         self._queue.append(post)
         self._waiting_events += len(events)
         self._arrived.set()
@@ -155,11 +155,11 @@ class GroupCommit:
         self._worth_it.set()
         self._arrived.set()
 
-    async def judge_freshly(self, connection: RoadConnection, post: PendingPost) -> int:
+    async def evaluate_again(self, connection: PipelineConnection, post: PendingPost) -> int:
         """Judge a post by the current version of everything it names; return the ledger's generation."""
         await self._clock.ensure(connection)
-        self._judge(post)
-        return await self._judge_stale_again(connection, [post])
+        self._evaluate(post)
+        return await self._evaluate_stale_again(connection, [post])
 
     def _take(self) -> list[PendingPost]:
         taken: list[PendingPost] = []
@@ -175,7 +175,7 @@ class GroupCommit:
             self._arrived.clear()
         return taken
 
-    def _judge(self, post: PendingPost) -> None:
+    def _evaluate(self, post: PendingPost) -> None:
         """Judge every event of a post by the targets known now, and note the versions it was judged by."""
         now, post.offset = self._clock.now(), self._clock.offset
         named = {DestinationId(event.destination_id) for event in post.events if isinstance(event, Event)}
@@ -183,7 +183,7 @@ class GroupCommit:
         visible = named if post.allowed is None else named & post.allowed
         post.versions = {one: self._targets.version(one) for one in visible}
         known = {one: target for one in visible if (target := self._targets.known(one)) is not None}
-        post.judged = [
+        post.evaluated = [
             event
             if isinstance(event, Rejection)
             else evaluate(event, known.get, pepper=self._stores.pepper, now=now)
@@ -232,11 +232,11 @@ class GroupCommit:
         await self._clock.ensure(connection)
         for post in posts:
             if self._clock.differs_from(post.offset):
-                self._judge(post)
-        flush = await self._written_at_once(connection, posts)
+                self._evaluate(post)
+        flush = await self._wrote_in_one_round_trip(connection, posts)
         if flush is None:
             async with flush_transaction.transaction(connection):
-                self._generation = await self._judge_stale_again(connection, posts)
+                self._generation = await self._evaluate_stale_again(connection, posts)
                 flush = _flush_of(posts, self._generation)
                 await self._stores.write(connection, flush)
         if flush.pinned:
@@ -245,23 +245,23 @@ class GroupCommit:
             self._stored(flush.waiting)
         for nth, post in enumerate(posts):
             if not post.answer.done():
-                post.answer.set_result(PostResults(flush.posts_judged[nth], flush.verdicts_of(nth)))
+                post.answer.set_result(PostResults(flush.evaluated_posts[nth], flush.verdicts_of(nth)))
 
-    async def _written_at_once(
+    async def _wrote_in_one_round_trip(
         self, connection: asyncpg.Connection, posts: Sequence[PendingPost]
     ) -> FlushBatch | None:
         """Write a group in one round trip, or return None, with nothing written."""
         versions = {one: seen for post in posts for one, seen in post.versions.items()}
         if (
             self._generation is None
-            or not self._may_write_at_once
+            or not self._may_use_one_round_trip
             # One group may have been judged by two versions, of which the older one must be judged again.
             or any(seen != versions[one] for post in posts for one, seen in post.versions.items())
         ):
             return None
         flush = _flush_of(posts, self._generation)
         try:
-            return flush if await self._stores.write_at_once(connection, flush, versions) else None
+            return flush if await self._stores.write_in_one_round_trip(connection, flush, versions) else None
         except (asyncpg.SyntaxOrAccessError, asyncpg.FeatureNotSupportedError) as error:
             # The session has lost its function, or this server cannot plan it.
             self._do_without(error)
@@ -269,10 +269,12 @@ class GroupCommit:
 
     def _do_without(self, error: BaseException) -> None:
         """Write in several round trips from now on, until there is another connection."""
-        self._may_write_at_once = False
+        self._may_use_one_round_trip = False
         self._telemetry.failed("flush.not_at_once", error, level=30)
 
-    async def _judge_stale_again(self, connection: RoadConnection, posts: Sequence[PendingPost]) -> int:
+    async def _evaluate_stale_again(
+        self, connection: PipelineConnection, posts: Sequence[PendingPost]
+    ) -> int:
         """Judge again what was judged by a version that is no longer the current one.
 
         What was published, paused or archived holds from its answer on, in every process; also what was
@@ -285,7 +287,7 @@ class GroupCommit:
             await self._targets.refresh(connection, stale)
         for post in posts:
             if any(seen != self._targets.version(one) for one, seen in post.versions.items()):
-                self._judge(post)
+                self._evaluate(post)
         return current.generation
 
     async def _connected(self) -> asyncpg.Connection:
@@ -293,8 +295,8 @@ class GroupCommit:
             self._connection = None
             connection = await self._connect()
             try:
-                await at_once.prepare(connection)
-                self._may_write_at_once = True
+                await one_round_trip.prepare(connection)
+                self._may_use_one_round_trip = True
             except BaseException as error:
                 if not isinstance(error, asyncpg.PostgresError) or _is_no_posts_fault(error):
                     connection.terminate()
@@ -327,7 +329,7 @@ def _answer_all(posts: Sequence[PendingPost], answer: NotStored) -> None:
 def _flush_of(posts: Sequence[PendingPost], generation: int) -> FlushBatch:
     return FlushBatch(
         # Copies: what a flush turns away by a name that it pins must not stay so where it is rolled back.
-        [list(post.judged) for post in posts],
+        [list(post.evaluated) for post in posts],
         generation,
         [post.destinations for post in posts],
         low=frozenset(nth for nth, post in enumerate(posts) if post.low),

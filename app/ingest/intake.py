@@ -17,7 +17,7 @@ from app.domain.ids import DestinationId
 from app.domain.observed.preview import preview, rejection_view
 from app.ingest.dedup import DedupVerdict, FlushBatch
 from app.ingest.destination_cache import DestinationCache
-from app.ingest.evaluate import Candidate, Judged
+from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.group_commit import GroupCommit, NotStored, PendingPost, PostResults
 from app.store.clock import DatabaseClock
@@ -101,16 +101,16 @@ class Intake:
         post = PendingPost(events, allowed, asyncio.get_running_loop().create_future())
         try:
             async with self._pool.acquire() as connection, connection.transaction(readonly=True):
-                generation = await self._flusher.judge_freshly(connection, post)
-                flush = FlushBatch([post.judged], generation, [post.destinations])
+                generation = await self._flusher.evaluate_again(connection, post)
+                flush = FlushBatch([post.evaluated], generation, [post.destinations])
                 await self._stores.read(connection, flush)
         except DRIVER_TROUBLE:
             return NotStored("database")
-        results = _results(events, PostResults(post.judged, flush.verdicts_of(0)))
+        results = _results(events, PostResults(post.evaluated, flush.verdicts_of(0)))
         now = self._clock.now()
         return [
-            structs.replace(result, preview=_preview(event, judged, result, now))
-            for event, judged, result in zip(events, post.judged, results, strict=True)
+            structs.replace(result, preview=_preview(event, evaluated, result, now))
+            for event, evaluated, result in zip(events, post.evaluated, results, strict=True)
         ]
 
     @property
@@ -128,21 +128,21 @@ class Intake:
 
 
 def _results(events: Sequence[Event | Rejection], answer: PostResults) -> list[EventResult]:
-    assert len(events) == len(answer.judged) == len(answer.verdicts)
-    return list(map(_result, count(), answer.judged, answer.verdicts))
+    assert len(events) == len(answer.evaluated) == len(answer.verdicts)
+    return list(map(_result, count(), answer.evaluated, answer.verdicts))
 
 
-def _result(index: int, judged: Judged, verdict: DedupVerdict | None) -> EventResult:
-    if isinstance(judged, Rejection):
-        return EventResult(index, judged.event_id, "rejected", judged)
-    event_id = judged.conversion.event_id
+def _result(index: int, evaluated: Evaluated, verdict: DedupVerdict | None) -> EventResult:
+    if isinstance(evaluated, Rejection):
+        return EventResult(index, evaluated.event_id, "rejected", evaluated)
+    event_id = evaluated.conversion.event_id
     match verdict:
         case DedupVerdict.ACCEPTED:
-            return EventResult(index, event_id, "accepted", warnings=judged.warnings)
+            return EventResult(index, event_id, "accepted", warnings=evaluated.warnings)
         case DedupVerdict.DUPLICATE:
-            return EventResult(index, event_id, "duplicate", warnings=judged.warnings)
+            return EventResult(index, event_id, "duplicate", warnings=evaluated.warnings)
         case DedupVerdict.CONFLICT:
-            return EventResult(index, event_id, "rejected", _conflict(judged))
+            return EventResult(index, event_id, "rejected", _conflict(evaluated))
         case None:
             raise AssertionError("a candidate left the flush without a verdict")
 
@@ -158,10 +158,14 @@ def _conflict(candidate: Candidate) -> Rejection:
     )
 
 
-def _preview(event: Event | Rejection, judged: Judged, result: EventResult, now: datetime) -> dict[str, Any]:
+def _preview(
+    event: Event | Rejection, evaluated: Evaluated, result: EventResult, now: datetime
+) -> dict[str, Any]:
     if result.rejection is not None:
         return rejection_view(result.rejection)
     assert isinstance(event, Event)
-    assert isinstance(judged, Candidate)
-    assert judged.mapping.compiled is not None
-    return preview(event, judged.conversion.event_id, judged.mapping.compiled, judged.mapping.rules, now=now)
+    assert isinstance(evaluated, Candidate)
+    assert evaluated.mapping.compiled is not None
+    return preview(
+        event, evaluated.conversion.event_id, evaluated.mapping.compiled, evaluated.mapping.rules, now=now
+    )

@@ -13,7 +13,7 @@ import asyncpg
 
 from app.domain.event import Event, Rejection
 from app.domain.ids import MappingNumber
-from app.domain.observed.schema_sample import Outline, take_sample
+from app.domain.observed.schema_sample import SchemaSample, take_sample
 from app.ingest.dedup import DedupVerdict
 from app.ingest.destination_cache import PublishedMapping
 from app.ingest.evaluate import Candidate
@@ -70,7 +70,7 @@ class SchemaSampler:
     monotonic: Callable[[], float]
     telemetry: Telemetry
     _mappings: dict[MappingNumber, _Mapping] = field(default_factory=dict)
-    _seen: dict[MappingNumber, Counter[Outline]] = field(default_factory=dict)
+    _seen: dict[MappingNumber, Counter[SchemaSample]] = field(default_factory=dict)
     _all: SampleBudget = field(default_factory=lambda: SampleBudget(2_000, 100, 0.0, 2_000))
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -80,22 +80,22 @@ class SchemaSampler:
         if not self._all.any(now):
             return  # the usual case under load
         enough: set[MappingNumber] = set()
-        for event, judged, verdict in zip(events, answer.judged, answer.verdicts, strict=True):
+        for event, evaluated, verdict in zip(events, answer.evaluated, answer.verdicts, strict=True):
             if (
                 verdict is not DedupVerdict.ACCEPTED
-                or not isinstance(judged, Candidate)
-                or judged.mapping.number in enough
+                or not isinstance(evaluated, Candidate)
+                or evaluated.mapping.number in enough
             ):
                 continue
-            known = self._known(judged.mapping, now)
+            known = self._known(evaluated.mapping, now)
             if not known.bucket.take(now):
-                enough.add(judged.mapping.number)
+                enough.add(evaluated.mapping.number)
                 continue
             if not self._all.take(now):
                 return
             assert isinstance(event, Event)
             taken = take_sample(event.content, known.paths)
-            self._seen.setdefault(judged.mapping.number, Counter())[taken] += 1
+            self._seen.setdefault(evaluated.mapping.number, Counter())[taken] += 1
 
     def _known(self, mapping: PublishedMapping, now: float) -> _Mapping:
         known = self._mappings.get(mapping.number)

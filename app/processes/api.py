@@ -47,7 +47,7 @@ def serve(settings: Settings, *, sockets: list[socket.socket] | None = None) -> 
 
 
 async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> None:
-    connections = allowed_connections(settings.connections)
+    connections = allowed_connections(settings.max_connections)
     async with AsyncExitStack() as stack:
         own = sockets or _listening(settings)
         resources = await answering(
@@ -60,17 +60,17 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
             application,
             host=settings.host,
             port=settings.port,
-            keep_alive_s=settings.keep_alive_s,
+            keep_alive_seconds=settings.keep_alive_seconds,
             # From a socket that others accept from as well nobody has to be led away.
-            linger_s=0 if sockets else settings.stop_linger_s,
+            shutdown_delay_s=0 if sockets else settings.shutdown_delay_seconds,
             terms=ConnectionLimits(
-                head_s=settings.head_deadline_s,
-                body_s=settings.body_deadline_s,
+                head_s=settings.header_read_timeout_seconds,
+                body_s=settings.body_read_timeout_seconds,
                 body_rate=settings.body_min_bytes_per_second,
                 connections=connections,
             ),
             registry=resources.telemetry.registry,
-            gauges=application.state.gauges,
+            admission=application.state.admission,
             headers=TLS_ONLY if settings.production else (),
         )
         # Readiness turns red by this, and a stream of live updates ends at its next look at it.
@@ -112,16 +112,16 @@ async def build_application(
     client = EventsClient(client_id, settings.amazon_base_url)
     sign_in = amazon_sign_in(settings)
     bootstrap = settings.bootstrap_admin_key
-    wiring = AppContext(
+    context = AppContext(
         engine=resources.engine,
         vault=resources.vault,
         sign_in=sign_in,
         find_advertiser=partial(find_advertiser, client),
-        road=StoreDeliveryControl(
+        delivery_control=StoreDeliveryControl(
             pool=resources.pool,
             writer=resources.writer,
             monotonic=time.monotonic,
-            tells=settings.status_callback_url is not None,
+            callbacks_enabled=settings.status_callback_url is not None,
         ),
         public_url=settings.public_url,
         development=not settings.production,
@@ -140,22 +140,22 @@ async def build_application(
         consent=consent,
         intake=intake,
         bounds=Limits(
-            patience_s=settings.answer_within_ms / 1000,
+            target_latency_s=settings.target_latency_ms / 1000,
             body_bytes=settings.bodies_in_flight_mib * MIB,
             resident_bytes=settings.api_memory_mib * MIB,
-            connections=connections or settings.connections,
+            connections=connections or settings.max_connections,
         ),
         events_waiting=lambda: intake.waiting,
         late=lambda: backlogs.late,
         pool=resources.pool,
-        write_outlines=sampler.write,
+        write_schema_samples=sampler.write,
     )
     flushing = asyncio.create_task(intake.run(), name="flush")
     announcing = asyncio.create_task(announcer.run(), name="announce")
     sampling = asyncio.create_task(sampler.run(), name="sample")
     looking = asyncio.create_task(backlogs.run(), name="backlogs")
     try:
-        yield create_application(wiring)
+        yield create_application(context)
     finally:
         intake.close()
         await flushing

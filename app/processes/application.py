@@ -95,7 +95,7 @@ class Application(FastAPI):
         await super().__call__(scope, receive, send)
 
 
-def create_application(wiring: AppContext) -> Application:
+def create_application(context: AppContext) -> Application:
     """Return the ASGI application. It opens and closes nothing: the root owns what is in `wiring`."""
     app = Application(
         title=TITLE,
@@ -106,41 +106,41 @@ def create_application(wiring: AppContext) -> Application:
         # A redirect would name the host that the client claims to have asked for.
         redirect_slashes=False,
     )
-    app.state.wiring = wiring
+    app.state.context = context
     app.state.key_ring = KeyRing(
-        wiring.engine, bootstrap=wiring.bootstrap_key_digest, monotonic=wiring.monotonic
+        context.engine, bootstrap=context.bootstrap_key_digest, monotonic=context.monotonic
     )
     app.state.readiness = Readiness(
-        wiring.engine, wiring.monotonic, role=API, outcomes=wiring.outcomes, clock=wiring.clock
+        context.engine, context.monotonic, role=API, outcomes=context.outcomes, clock=context.clock
     )
     for router in ROUTERS:
         app.include_router(router)
     errors.install_error_handlers(app)
-    app.state.gauges = AdmissionController(
-        bounds=wiring.bounds,
-        registry=wiring.registry,
-        monotonic=wiring.monotonic,
+    app.state.admission = AdmissionController(
+        bounds=context.bounds,
+        registry=context.registry,
+        monotonic=context.monotonic,
         jitter=random.random,
-        waiting_events=wiring.events_waiting,
+        waiting_events=context.events_waiting,
         resident_bytes=resident_bytes,
     )
-    turnstile = LoopLimiter()
-    envelope = RequestMiddleware(
+    loop_limiter = LoopLimiter()
+    middleware = RequestMiddleware(
         HeadRequests(app.framework),
-        registry=wiring.registry,
-        monotonic=wiring.monotonic,
-        gauges=app.state.gauges,
-        turnstile=turnstile,
+        registry=context.registry,
+        monotonic=context.monotonic,
+        admission=app.state.admission,
+        loop_limiter=loop_limiter,
     )
-    app.state.posting = EventsEndpoint(
-        wiring=wiring,
+    app.state.events_endpoint = EventsEndpoint(
+        context=context,
         key_ring=app.state.key_ring,
-        gauges=app.state.gauges,
-        turnstile=turnstile,
-        envelope=envelope,
-        monotonic=wiring.monotonic,
+        admission=app.state.admission,
+        loop_limiter=loop_limiter,
+        middleware=middleware,
+        monotonic=context.monotonic,
     )
-    app.entrance = Shortcut(app.state.posting, envelope)
+    app.entrance = Shortcut(app.state.events_endpoint, middleware)
     _describe_once(app)
     return app
 

@@ -44,7 +44,7 @@ async def _run(settings: Settings) -> None:
         client = EventsClient(
             settings.amazon_client_id or "",
             settings.amazon_base_url,
-            connections=Capacity(settings.sends_in_flight).connections,
+            connections=Capacity(settings.max_requests_in_flight).connections,
         )
         sign_in = amazon_sign_in(settings)
         journey = callback_client(settings)
@@ -84,10 +84,10 @@ def build_dispatcher(
 ) -> Dispatcher:
     """Put the parts of a worker together. Raises SettingsError where their limits contradict each other."""
     settings, telemetry = resources.settings, resources.telemetry
-    capacity = Capacity(settings.sends_in_flight)
+    capacity = Capacity(settings.max_requests_in_flight)
     if problems := [
         *times.problems(),
-        *(f"SENDS_IN_FLIGHT: {one}" for one in capacity.problems(client.connections)),
+        *(f"MAX_REQUESTS_IN_FLIGHT: {one}" for one in capacity.problems(client.connections)),
     ]:
         raise SettingsError(problems)
     max_age = timedelta(days=settings.max_event_age_days)
@@ -106,7 +106,7 @@ def build_dispatcher(
         telemetry=telemetry,
         settled_within=timedelta(seconds=times.settled_within),
         silent_after=timedelta(seconds=times.silent_after),
-        tells=journey is not None,
+        callbacks_enabled=journey is not None,
     )
     delivery = Delivery(
         pool=resources.pool,
@@ -118,7 +118,7 @@ def build_dispatcher(
         clock=resources.clock,
         telemetry=telemetry,
         worker=resources.name,
-        writer=CountWriter(resources.writer, tells=journey is not None),
+        writer=CountWriter(resources.writer, callbacks_enabled=journey is not None),
         max_age=max_age,
         policy=RetryPolicy(),
         merge_window=settings.merge_window_ms / 1000,
@@ -126,24 +126,24 @@ def build_dispatcher(
         capacity=capacity,
         endpoint=endpoint,
     )
-    sweeper = Maintenance(
+    maintenance = Maintenance(
         pool=resources.pool,
         retention=Retention(
             max_age=max_age,
-            key_life=timedelta(hours=settings.key_life_after_final_hours),
-            days=settings.keep_parcels_days,
+            key_life=timedelta(hours=settings.data_key_retention_hours),
+            days=settings.batch_retention_days,
         ),
         writer=resources.writer,
         monotonic=time.monotonic,
         telemetry=telemetry,
-        tells=journey is not None,
+        callbacks_enabled=journey is not None,
     )
     balancing = BalanceJob(
         pool=resources.pool, owner=resources.name, monotonic=time.monotonic, telemetry=telemetry
     )
-    telling = None
+    callback_sender = None
     if journey is not None:
-        telling = CallbackSender(
+        callback_sender = CallbackSender(
             pool=resources.pool, journey=journey, jitter=random.random, telemetry=telemetry
         )
     return Dispatcher(
@@ -155,9 +155,9 @@ def build_dispatcher(
             telemetry=telemetry,
             times=times,
         ),
-        sweeper=sweeper,
+        maintenance=maintenance,
         balancing=balancing,
-        gauges=None if settings.metrics_port is None else WaitingGauges(resources.pool, telemetry),
+        admission=None if settings.metrics_port is None else WaitingGauges(resources.pool, telemetry),
         erasing=erasing,
         connect=resources.connect,
         monotonic=time.monotonic,
@@ -166,5 +166,5 @@ def build_dispatcher(
         capacity=capacity,
         times=times,
         merge_window=settings.merge_window_ms / 1000,
-        telling=telling,
+        callback_sender=callback_sender,
     )

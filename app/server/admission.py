@@ -44,7 +44,7 @@ _SENTENCES: Final = {
     ShedReason.COMMITS: "The database is slower than the events that come; none of yours was taken.",
     ShedReason.MEMORY: "This process holds as much memory as it may; none of your events was taken.",
     ShedReason.SHARE: "Bodies of this key fill its share of memory or connections; none of yours was taken.",
-    ShedReason.LANE: "The advertiser's queue is longer than its events may grow old; none of yours was taken.",
+    ShedReason.LANE: "The advertiser's backlog cannot meet the age limit; no event was accepted.",
 }
 
 
@@ -121,22 +121,22 @@ class AdmissionController:
         ):
             Gauge(name, told, registry=registry).set_function(read)
 
-    def turned_away(self, told: int | None) -> ShedReason | None:
+    def shed_reason(self, told: int | None) -> ShedReason | None:
         """Return why a post that knocks now would not be let in, and count it; None lets it in so far."""
-        return self._turned_away(told, self._monotonic())
+        return self._shed_reason(told, self._monotonic())
 
-    def let_in(self, told: int | None) -> Permit | ShedReason:
+    def admit(self, told: int | None) -> Permit | ShedReason:
         """Let a post in, or return why not, and count that. `told` is its length, None if chunked."""
         now = self._monotonic()
-        if (cause := self._turned_away(told, now)) is not None:
+        if (cause := self._shed_reason(told, now)) is not None:
             return cause
-        ticket = Permit(True, cost_of(told), reserve_of(told), now, told)
-        self._held += ticket.held
+        permit = Permit(True, cost_of(told), reserve_of(told), now, told)
+        self._held += permit.held
         self._posts += 1
-        self._arriving_cost += ticket.cost
-        return ticket
+        self._arriving_cost += permit.cost
+        return permit
 
-    def _turned_away(self, told: int | None, now: float) -> ShedReason | None:
+    def _shed_reason(self, told: int | None, now: float) -> ShedReason | None:
         cause = shed_reason(self._pressure(now), self._allowance, told, self._bounds)
         if cause is not None:
             self._refused[cause].inc()
@@ -149,107 +149,107 @@ class AdmissionController:
     def enter(self, told: int | None, *, is_post: bool) -> Permit | Problem:
         """Let a request in, or return what it is answered with. `told` is as with `let_in`."""
         if is_post:
-            entered = self.let_in(told)
+            entered = self.admit(told)
             return self._refusal(entered) if isinstance(entered, ShedReason) else entered
         if self._held + reserve_of(told) > self._bounds.body_bytes + _KEPT_FOR_ACTS:
             return self.refusal(ShedReason.BODIES)
-        ticket = Permit(False, cost_of(told), reserve_of(told), self._monotonic(), told)
-        self._held += ticket.held
-        return ticket
+        permit = Permit(False, cost_of(told), reserve_of(told), self._monotonic(), told)
+        self._held += permit.held
+        return permit
 
-    def claim(self, ticket: Permit, owner: str | None) -> Problem | None:
+    def claim(self, permit: Permit, owner: str | None) -> Problem | None:
         """Count a request in the share of its owner; returns what to answer when that is used up.
 
         Called once its caller is known and before its body is read. Bodies without an owner have one share.
         """
-        key = (owner, ticket.is_post)
+        key = (owner, permit.is_post)
         share = self._shares.get(key)
         if share is None:
             share = self._shares[key] = Share(key)
-        ticket.share = share
+        permit.share = share
         share.requests += 1
-        share.held += ticket.held
-        if ticket.told is None or ticket.arrived < ticket.told:
-            ticket.arriving = True
+        share.held += permit.held
+        if permit.told is None or permit.arrived < permit.told:
+            permit.arriving = True
             share.arriving += 1
         return self._over_share(share)
 
-    def arrived(self, ticket: Permit, size: int) -> None:
+    def arrived(self, permit: Permit, size: int) -> None:
         """Charge bytes of a body at the moment they come, before anything reads them."""
-        ticket.arrived += size
-        if ticket.arrived > ticket.held and not ticket.left:
-            self._hold(ticket, ticket.arrived)
+        permit.arrived += size
+        if permit.arrived > permit.held and not permit.left:
+            self._hold(permit, permit.arrived)
 
-    def read(self, ticket: Permit, more: bytes, *, complete: bool) -> Problem | None:
+    def read(self, permit: Permit, more: bytes, *, complete: bool) -> Problem | None:
         """Note bytes that were read; returns what to answer when a body outgrows the room or its share."""
-        ticket.seen += len(more)
-        if ticket.is_post and (ticket.told is None or ticket.told >= _HEAVY):
-            ticket.weight += weight_of(more)
-        if ticket.seen > ticket.held:
-            self._hold(ticket, ticket.seen)
-        if ticket.is_post and (dearer := ticket.seen + POST_COST - ticket.cost) > 0:
-            ticket.cost += dearer
+        permit.seen += len(more)
+        if permit.is_post and (permit.told is None or permit.told >= _HEAVY):
+            permit.weight += weight_of(more)
+        if permit.seen > permit.held:
+            self._hold(permit, permit.seen)
+        if permit.is_post and (dearer := permit.seen + POST_COST - permit.cost) > 0:
+            permit.cost += dearer
             self._arriving_cost += dearer
-        if ticket.share is None:
-            self.claim(ticket, None)
-        assert ticket.share is not None
+        if permit.share is None:
+            self.claim(permit, None)
+        assert permit.share is not None
         if complete:
-            self._completed(ticket, ticket.share)
+            self._completed(permit, permit.share)
             return None  # all of it is here: to refuse it now would only waste it
-        room = self._bounds.body_bytes + (0 if ticket.is_post else _KEPT_FOR_ACTS)
-        return self.refusal(ShedReason.BODIES) if self._held > room else self._over_share(ticket.share)
+        room = self._bounds.body_bytes + (0 if permit.is_post else _KEPT_FOR_ACTS)
+        return self.refusal(ShedReason.BODIES) if self._held > room else self._over_share(permit.share)
 
-    def _completed(self, ticket: Permit, share: Share) -> None:
-        ticket.read_at = self._monotonic()
-        if ticket.arriving:
-            ticket.arriving = False
+    def _completed(self, permit: Permit, share: Share) -> None:
+        permit.read_at = self._monotonic()
+        if permit.arriving:
+            permit.arriving = False
             share.arriving -= 1
-        if ticket.is_post:
-            self._complete[ticket] = None
-            self._arriving_cost -= ticket.cost
-            self._cost += ticket.cost
+        if permit.is_post:
+            self._complete[permit] = None
+            self._arriving_cost -= permit.cost
+            self._cost += permit.cost
 
-    def _hold(self, ticket: Permit, size: int) -> None:
-        grown = size - ticket.held
-        ticket.held = size
+    def _hold(self, permit: Permit, size: int) -> None:
+        grown = size - permit.held
+        permit.held = size
         self._held += grown
-        if ticket.share is not None:
-            ticket.share.held += grown
+        if permit.share is not None:
+            permit.share.held += grown
 
     def _over_share(self, share: Share) -> Problem | None:
         over = over_share(share.held, share.requests, share.arriving, self._bounds)
         return self.refusal(ShedReason.SHARE) if over else None
 
-    def grown(self, ticket: Permit) -> Problem | None:
+    def grown(self, permit: Permit) -> Problem | None:
         """Look at memory again where a large body is about to be read into something far larger.
 
         It must have room for what the body becomes, too: a megabyte of numbers is thirty of objects, which
         stay until they are stored. A lone one is let through: see `turned_away`.
         """
-        if ticket.seen < _LARGE or self._posts <= 1:
+        if permit.seen < _LARGE or self._posts <= 1:
             return None
         self._resident = self._read_resident()
-        needed = self._resident + ticket.weight
+        needed = self._resident + permit.weight
         return self.refusal(ShedReason.MEMORY) if needed > self._bounds.resident_bytes else None
 
-    def leave(self, ticket: Permit, status: int) -> None:
+    def leave(self, permit: Permit, status: int) -> None:
         """Note that a request was answered, or given up by its caller."""
-        ticket.left = True
-        if ticket.is_post:
-            if ticket.read_at is None:
-                self._arriving_cost -= ticket.cost
+        permit.left = True
+        if permit.is_post:
+            if permit.read_at is None:
+                self._arriving_cost -= permit.cost
             else:
-                del self._complete[ticket]
+                del self._complete[permit]
                 # Only what went the whole way says how long the way takes.
                 if status in _STORED:
-                    self._learn(ticket, ticket.read_at)
-                self._cost -= ticket.cost
+                    self._learn(permit, permit.read_at)
+                self._cost -= permit.cost
             self._posts -= 1
-        self._held -= ticket.held
-        if (share := ticket.share) is not None:
-            share.held -= ticket.held
+        self._held -= permit.held
+        if (share := permit.share) is not None:
+            share.held -= permit.held
             share.requests -= 1
-            share.arriving -= ticket.arriving
+            share.arriving -= permit.arriving
             if share.requests == 0:
                 del self._shares[share.key]
 
@@ -261,15 +261,15 @@ class AdmissionController:
     def _refusal(self, cause: ShedReason) -> Problem:
         return replace(shed_problem(cause), retry_after=self.retry_after(cause))
 
-    def _learn(self, ticket: Permit, read_at: float) -> None:
+    def _learn(self, permit: Permit, read_at: float) -> None:
         now = self._monotonic()
         self._allowance = self._allowance.answered(
-            cost=ticket.cost,
-            began=ticket.began,
+            cost=permit.cost,
+            began=permit.began,
             took_s=now - read_at,
             under_way=counted_cost(self._cost, self._arriving_cost, self._allowance),
             now=now,
-            patience_s=self._bounds.patience_s,
+            target_latency_s=self._bounds.target_latency_s,
         )
 
     def _pressure(self, now: float) -> CurrentLoad:

@@ -49,12 +49,12 @@ class HttpConnection(HttpToolsProtocol):
         closing: ShutdownState,
         cut: Callable[[str], None],
         waiting: WaitingConnections,
-        gauges: AdmissionController | None = None,
+        admission: AdmissionController | None = None,
         **more: Any,
     ) -> None:
         super().__init__(*given, **more)
-        self._gauges = gauges
-        self._ticket: Permit | None = None
+        self._admission = admission
+        self._permit: Permit | None = None
         self._terms, self._closing, self._cut, self._waiting = terms, closing, cut, waiting
         self._wait = ConnectionWait(terms)
         self._head_bytes = self._weight = 0  # of this head: as it comes, and as it is read
@@ -79,7 +79,7 @@ class HttpConnection(HttpToolsProtocol):
             self._cut(overdue.value)
             self._end_overdue(overdue)
 
-    def part_politely(self) -> None:
+    def begin_shutdown(self) -> None:
         """Let the answer under way be the last one, and tell the client so."""
         if self._is_under_way():
             self.cycle.keep_alive = False
@@ -177,24 +177,24 @@ class HttpConnection(HttpToolsProtocol):
         if version == "1.0":
             self.expect_100_continue = False
         told = declared_length(self.headers)
-        self._ticket = None
+        self._permit = None
         # Behind another request it is admitted when its turn comes.
-        if self._gauges is not None and posts_events(method, self.url) and not self._is_under_way():
-            admitted = self._gauges.let_in(0 if (told or 0) > max_body_bytes(PATH) else told)
+        if self._admission is not None and posts_events(method, self.url) and not self._is_under_way():
+            admitted = self._admission.admit(0 if (told or 0) > max_body_bytes(PATH) else told)
             if isinstance(admitted, ShedReason):
-                self._shed(self._gauges, admitted)
+                self._shed(self._admission, admitted)
                 return
-            self._ticket = self.scope["state"][TICKET] = admitted
+            self._permit = self.scope["state"][TICKET] = admitted
         try:
             super().on_headers_complete()
         except BaseException:
-            if self._ticket is not None and self._gauges is not None:
-                self._gauges.leave(self._ticket, 0)
+            if self._permit is not None and self._admission is not None:
+                self._admission.leave(self._permit, 0)
             raise
         self._waiting.remove(self)
         self._wait.body(self.loop.time(), behind=bool(self.pipeline))
         self.cycle.transport = self._answers
-        if self._ticket is not None and not self.expect_100_continue:
+        if self._permit is not None and not self.expect_100_continue:
             self._answers.join_two()
         if self._closing.begun or (told or 0) > self._terms.drain_bytes:
             self.cycle.keep_alive = False
@@ -203,8 +203,8 @@ class HttpConnection(HttpToolsProtocol):
         if self._wait.phase is not Phase.BODY:
             return
         self._wait.body_received(len(body))
-        if self._ticket is not None and self._gauges is not None:
-            self._gauges.arrived(self._ticket, len(body))
+        if self._permit is not None and self._admission is not None:
+            self._admission.arrived(self._permit, len(body))
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -313,14 +313,14 @@ class HttpConnection(HttpToolsProtocol):
         else:
             self._part(problem)
 
-    def _shed(self, gauges: AdmissionController, cause: ShedReason) -> None:
+    def _shed(self, admission: AdmissionController, cause: ShedReason) -> None:
         """Answer a post that is not admitted, at the cost of a few lines: no task, and nothing of its body.
 
         When there is ten times too much, what refusing costs is what is left for the rest.
         """
         # With `Expect` it is the client's choice whether the body still comes: what follows is unknown.
         last = self._closing.begun or not self.parser.should_keep_alive() or self.expect_100_continue
-        default, wait_s = self.server_state.default_headers, gauges.retry_after(cause)
+        default, wait_s = self.server_state.default_headers, admission.retry_after(cause)
         self.transport.write(shed_response(cause, wait_s, self.headers, default, last=last))
         if self.expect_100_continue:
             self._linger()

@@ -90,9 +90,9 @@ class ConnectionWait:
         """Wait for the application, for as long as it takes."""
         self.phase, self._due = Phase.OURSELVES, NEVER
 
-    def next(self, now: float, keep_alive_s: float) -> None:
+    def next(self, now: float, keep_alive_seconds: float) -> None:
         """Wait for a next request."""
-        self.phase, self._due = Phase.NEXT, now + keep_alive_s
+        self.phase, self._due = Phase.NEXT, now + keep_alive_seconds
 
     def drain(self, phase: Phase, now: float) -> None:
         """Wait for the end of what is passed over, in one of the two phases for that."""

@@ -45,19 +45,19 @@ class EventsEndpoint:
     def __init__(
         self,
         *,
-        wiring: AppContext,
+        context: AppContext,
         key_ring: KeyRing,
-        gauges: AdmissionController,
-        turnstile: LoopLimiter,
-        envelope: RequestMiddleware,
+        admission: AdmissionController,
+        loop_limiter: LoopLimiter,
+        middleware: RequestMiddleware,
         monotonic: Callable[[], float],
     ) -> None:
-        self._wiring = wiring
+        self._context = context
         self._key_ring = key_ring
-        self._gauges = gauges
-        self._refuse_late = partial(gauges.refusal, ShedReason.LANE)
-        self._turnstile = turnstile
-        self._envelope = envelope
+        self._admission = admission
+        self._refuse_late = partial(admission.refusal, ShedReason.LANE)
+        self._loop_limiter = loop_limiter
+        self._middleware = middleware
         self._monotonic = monotonic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,21 +65,21 @@ class EventsEndpoint:
         headers: RawHeaders = scope["headers"]
         told = declared_length(headers)
         reply: EventsReply | None
-        ticket: Permit | None = scope["state"].get(TICKET) if "state" in scope else None
+        permit: Permit | None = scope["state"].get(TICKET) if "state" in scope else None
         # Before anything is asked of the database, and before the body is read. What is too large anyway is
         # answered 413 and never read.
-        entered = ticket or self._gauges.enter(0 if (told or 0) > _CAP else told, is_post=True)
+        entered = permit or self._admission.enter(0 if (told or 0) > _CAP else told, is_post=True)
         if isinstance(entered, Permit):
             reply = await self._answer(scope, receive, told, entered)
         else:
             reply = _refused(entered, request_id := request_id_of(headers))
-            self._envelope.note("POST", PATH, reply.status, 0.0, request_id, None)
+            self._middleware.note("POST", PATH, reply.status, 0.0, request_id, None)
         if reply is not None:
             await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
             await send({"type": "http.response.body", "body": reply.body})
 
     async def _answer(
-        self, scope: Scope, receive: Receive, told: int | None, ticket: Permit
+        self, scope: Scope, receive: Receive, told: int | None, permit: Permit
     ) -> EventsReply | None:
         """Take a post that was let in and return its answer, once what it says is stored.
 
@@ -97,7 +97,7 @@ class EventsEndpoint:
                 reply = _refused(caller, request_id)
             elif (
                 (told or 0) <= _CAP  # else it is not read at all
-                and (problem := self._gauges.claim(ticket, caller.quota_owner)) is not None
+                and (problem := self._admission.claim(permit, caller.quota_owner)) is not None
             ):
                 reply = _refused(problem, request_id)
             elif isinstance(query := events.read_query(scope), Problem):
@@ -107,12 +107,12 @@ class EventsEndpoint:
                     receive,
                     cap=_CAP,
                     told=told,
-                    ticket=ticket,
-                    gauges=self._gauges,
-                    turnstile=self._turnstile,
+                    permit=permit,
+                    admission=self._admission,
+                    loop_limiter=self._loop_limiter,
                 )
                 stored = await events.accept_events(
-                    headers, body.whole, self._wiring, self._refuse_late, caller, query
+                    headers, body.whole, self._context, self._refuse_late, caller, query
                 )
                 reply = _told(stored, request_id)
         except ClientDisconnect:
@@ -121,10 +121,10 @@ class EventsEndpoint:
             reply = _refused(problem_of(error), request_id)
         finally:
             status = _GIVEN_UP if reply is None else reply.status
-            self._gauges.leave(ticket, status)
+            self._admission.leave(permit, status)
             key = caller.key if isinstance(caller, Caller) else None
-            took = self._monotonic() - ticket.began
-            self._envelope.note("POST", PATH, status, took, request_id, key)
+            took = self._monotonic() - permit.began
+            self._middleware.note("POST", PATH, status, took, request_id, key)
         return reply
 
 

@@ -22,7 +22,7 @@ class LoopLimiter:
         self._spent = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    async def pass_through(self, cost: int) -> None:
+    async def acquire(self, cost: int) -> None:
         """Return when it is the caller's turn; one that is larger than a round has a round of its own."""
         if self._spent >= A_ROUND or self._waiting:
             turn = asyncio.get_running_loop().create_future()

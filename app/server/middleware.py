@@ -47,12 +47,12 @@ class RequestMiddleware:
         *,
         registry: CollectorRegistry,
         monotonic: Callable[[], float],
-        gauges: AdmissionController,
-        turnstile: LoopLimiter,
+        admission: AdmissionController,
+        loop_limiter: LoopLimiter,
     ) -> None:
         self._app = app
-        self._gauges = gauges
-        self._turnstile = turnstile
+        self._admission = admission
+        self._loop_limiter = loop_limiter
         self._monotonic = monotonic
         # Labels hold templates of paths, never paths: there are few, and nobody is named in them.
         self._requests = Counter(
@@ -84,22 +84,27 @@ class RequestMiddleware:
                 ]
             await send(message)
 
-        ticket: Permit | None = None
+        permit: Permit | None = None
         try:
             problem = unreadable_target(scope)
             told, cap = declared_length(scope["headers"]), max_body_bytes(scope["path"])
             if problem is None and told != 0:
                 # Before anything is asked of the database, and before the body is read. One that is too
                 # large anyway is answered 413 and never read.
-                entered = self._gauges.enter(0 if (told or 0) > cap else told, is_post=False)
+                entered = self._admission.enter(0 if (told or 0) > cap else told, is_post=False)
                 if isinstance(entered, Permit):
-                    ticket = scope["state"][TICKET] = entered
-                    scope["state"][CLAIM] = partial(self._gauges.claim, entered)
+                    permit = scope["state"][TICKET] = entered
+                    scope["state"][CLAIM] = partial(self._admission.claim, entered)
                 else:
                     problem = entered
             if problem is None:
                 body = RequestBodyReader(
-                    receive, cap=cap, told=told, ticket=ticket, gauges=self._gauges, turnstile=self._turnstile
+                    receive,
+                    cap=cap,
+                    told=told,
+                    permit=permit,
+                    admission=self._admission,
+                    loop_limiter=self._loop_limiter,
                 )
                 await self._app(scope, body.receive, send_with_headers)
             else:
@@ -111,8 +116,8 @@ class RequestMiddleware:
             if status == 0:
                 await error_response(problem)(scope, receive, send_with_headers)
         finally:
-            if ticket is not None:
-                self._gauges.leave(ticket, status)
+            if permit is not None:
+                self._admission.leave(permit, status)
             route = getattr(scope.get("route"), "path", "unknown")
             method = scope["method"] if scope["method"] in _METHODS else "other"
             key = getattr(scope["state"].get("caller"), "key", None)
@@ -132,7 +137,7 @@ class RequestMiddleware:
         if not logger.isEnabledFor(logging.INFO):
             return
         logger.info(
-            "request id=%s method=%s route=%s status=%d took_ms=%d key=%s",
+            "request id=%s method=%s route=%s status=%d duration_ms=%d key=%s",
             request_id,
             method,
             route,

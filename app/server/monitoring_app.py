@@ -60,8 +60,8 @@ class MonitoringServer(Server):
             application,
             host="",
             port=0,
-            keep_alive_s=5,
-            linger_s=0,
+            keep_alive_seconds=5,
+            shutdown_delay_s=0,
             terms=terms,
             # Who is cut here is of no interest to those who watch the process itself.
             registry=CollectorRegistry(),

@@ -35,7 +35,7 @@ class RequestBodyReader:
     Both ways of bringing raise Refusal for a body that is larger than `cap` or outgrows the room there is.
     """
 
-    __slots__ = ("_cap", "_gauges", "_receive", "_seen", "_ticket", "_told", "_turnstile")
+    __slots__ = ("_admission", "_cap", "_loop_limiter", "_permit", "_receive", "_seen", "_told")
 
     def __init__(
         self,
@@ -43,13 +43,13 @@ class RequestBodyReader:
         *,
         cap: int,
         told: int | None,
-        ticket: Permit | None,
-        gauges: AdmissionController,
-        turnstile: LoopLimiter,
+        permit: Permit | None,
+        admission: AdmissionController,
+        loop_limiter: LoopLimiter,
     ) -> None:
         self._receive = receive
         self._cap, self._told, self._seen = cap, told, 0
-        self._ticket, self._gauges, self._turnstile = ticket, gauges, turnstile
+        self._permit, self._admission, self._loop_limiter = permit, admission, loop_limiter
 
     async def receive(self) -> Message:
         """Return the next message, as ASGI has it."""
@@ -60,9 +60,9 @@ class RequestBodyReader:
         self._seen += len(body)
         if self._seen > self._cap:
             raise Refusal(ErrorCode.TOO_LARGE)
-        if self._ticket is not None and self._ticket.read_at is None:
+        if self._permit is not None and self._permit.read_at is None:
             complete = message["type"] == "http.request" and not message.get("more_body", False)
-            await self._charge(self._ticket, body, complete=complete)
+            await self._charge(self._permit, body, complete=complete)
         return message
 
     async def whole(self) -> bytes:
@@ -76,11 +76,11 @@ class RequestBodyReader:
             if not message.get("more_body", False):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    async def _charge(self, ticket: Permit, body: bytes, *, complete: bool) -> None:
-        problem = self._gauges.read(ticket, body, complete=complete)
-        if problem is None and complete and ticket.is_post:
+    async def _charge(self, permit: Permit, body: bytes, *, complete: bool) -> None:
+        problem = self._admission.read(permit, body, complete=complete)
+        if problem is None and complete and permit.is_post:
             # Behind this the post is read and judged: that is where its time goes.
-            await self._turnstile.pass_through(ticket.cost)
-            problem = self._gauges.grown(ticket)
+            await self._loop_limiter.acquire(permit.cost)
+            problem = self._admission.grown(permit)
         if problem is not None:
             raise Refusal.of(problem)

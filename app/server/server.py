@@ -39,16 +39,16 @@ class Server(uvicorn.Server):
         *,
         host: str,
         port: int,
-        keep_alive_s: int,
-        linger_s: float,
+        keep_alive_seconds: int,
+        shutdown_delay_s: float,
         terms: ConnectionLimits,
         registry: CollectorRegistry,
-        gauges: AdmissionController | None = None,
+        admission: AdmissionController | None = None,
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         cut = Counter("connections_cut", "Connections that were ended", ["why"], registry=registry)
         self._closing = ShutdownState()
-        self._linger_s = linger_s
+        self._shutdown_delay_s = shutdown_delay_s
         self._hurried = asyncio.Event()
         protocol: Any = partial(
             HttpConnection,
@@ -56,7 +56,7 @@ class Server(uvicorn.Server):
             closing=self._closing,
             cut=lambda why: cut.labels(why).inc(),
             waiting=WaitingConnections(),
-            gauges=gauges,
+            admission=admission,
         )
         super().__init__(
             uvicorn.Config(
@@ -72,7 +72,7 @@ class Server(uvicorn.Server):
                 date_header=True,
                 headers=list(headers),
                 proxy_headers=False,
-                timeout_keep_alive=keep_alive_s,
+                timeout_keep_alive=keep_alive_seconds,
                 timeout_graceful_shutdown=GRACE_S,
             )
         )
@@ -90,9 +90,9 @@ class Server(uvicorn.Server):
         await super().main_loop()
         self._closing.begun = True
         for connection in self._connections():
-            connection.part_politely()
+            connection.begin_shutdown()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._hurried.wait(), self._linger_s)
+            await asyncio.wait_for(self._hurried.wait(), self._shutdown_delay_s)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to leave; asked twice, without lingering."""

@@ -8,12 +8,12 @@ from app.server.request_body import PATH
 class Shortcut:
     """ASGI: leaves `POST /events` to `posting`, and everything else to the application behind."""
 
-    def __init__(self, posting: ASGIApp, app: ASGIApp) -> None:
-        self._posting = posting
+    def __init__(self, events_endpoint: ASGIApp, app: ASGIApp) -> None:
+        self._events_endpoint = events_endpoint
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
-            await self._posting(scope, receive, send)
+            await self._events_endpoint(scope, receive, send)
         else:
             await self._app(scope, receive, send)

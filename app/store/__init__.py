@@ -3,7 +3,7 @@
 Two kinds of connection, by what is stored (ADR 0003):
 
 * configuration (destinations, mappings, keys, sign-ins, audit) takes a SQLAlchemy `AsyncConnection`;
-* the road (ledger, parcels, lanes, attempts, exceptions, counts) takes an asyncpg `Connection`,
+* the road (ledger, batches, lanes, attempts, exceptions, counts) takes an asyncpg `Connection`,
   since there a statement carries hundreds of events as arrays and its overhead is paid per flush.
 
 The migrations are the only description of the schema: there is no metadata beside them that could drift.
@@ -18,7 +18,7 @@ from asyncpg.pool import PoolConnectionProxy
 if TYPE_CHECKING:  # the road does without SQLAlchemy, and so does a worker: 20 MB
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-RoadConnection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"
+PipelineConnection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"
 
 
 async def driver_of(connection: "AsyncConnection") -> asyncpg.Connection:

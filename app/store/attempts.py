@@ -7,8 +7,8 @@ from enum import StrEnum
 
 import asyncpg
 
-from app.domain.ids import AttemptId, DestinationNumber, LaneId, ParcelId
-from app.store import RoadConnection
+from app.domain.ids import AttemptId, BatchId, DestinationNumber, LaneId
+from app.store import PipelineConnection
 from app.store.due_heads import PROBE_DUE
 
 
@@ -27,7 +27,7 @@ class UnsettledAttempt:
     id: AttemptId
     day: date
     destination: DestinationNumber
-    parcels: tuple[ParcelId, ...]
+    batches: tuple[BatchId, ...]
     places: tuple[int, ...] | None
     age: timedelta
 
@@ -44,7 +44,7 @@ _START = """
     WITH lane AS (SELECT id FROM lanes WHERE id = $1 AND fence = $2
       AND leased_until > clock_timestamp() AND erasures = $9 FOR SHARE),
     ready AS ({ready})
-    INSERT INTO attempts (id, day, lane, destination, fence, worker, parcels, places, events, generation)
+    INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, places, events, generation)
     SELECT nextval('attempt_ids'), (now() AT TIME ZONE 'UTC')::date, lane.id, ready.number, $2, $4,
       $5, $6, $7, $8
     FROM lane, ready RETURNING id, day
@@ -52,13 +52,13 @@ _START = """
 
 
 async def start(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     *,
     lane: LaneId,
     fence: int,
     destination: DestinationNumber,
     worker: str,
-    parcels: Sequence[ParcelId],
+    batches: Sequence[BatchId],
     places: Sequence[int] | None,
     events: int,
     generation: int,
@@ -80,7 +80,7 @@ async def start(
         fence,
         destination,
         worker,
-        list(parcels),
+        list(batches),
         None if places is None else list(places),
         events,
         generation,
@@ -99,7 +99,7 @@ class SettledAttempt(StrEnum):
 
 
 async def settle(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     started: StartedAttempt,
     *,
     lane: LaneId,
@@ -108,14 +108,14 @@ async def settle(
     http_status: int | None = None,
     request_id: str | None = None,
     message: str | None = None,
-    took_ms: int | None = None,
+    duration_ms: int | None = None,
     delivered: int | None = None,
 ) -> SettledAttempt:
     """Write the result of an attempt, once; `delivered` is how many of its events Amazon accepted."""
     status = await connection.execute(
         """
         UPDATE attempts SET settled_at = clock_timestamp(), outcome = $5, http_status = $6, request_id = $7,
-          message = $8, took_ms = $9, delivered = $10
+          message = $8, duration_ms = $9, delivered = $10
         WHERE id = $1 AND day = $2 AND settled_at IS NULL
         AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR SHARE)
         """,
@@ -127,7 +127,7 @@ async def settle(
         http_status,
         request_id,
         message,
-        took_ms,
+        duration_ms,
         delivered,
     )
     if status == "UPDATE 1":
@@ -144,11 +144,11 @@ async def settle(
     return SettledAttempt.BEFORE if before else SettledAttempt.STALE
 
 
-async def unsettled(connection: RoadConnection, lane: LaneId) -> list[UnsettledAttempt]:
+async def unsettled(connection: PipelineConnection, lane: LaneId) -> list[UnsettledAttempt]:
     """Return the started attempts of a lane that have no result, with their age on the database's clock."""
     rows = await connection.fetch(
         """
-        SELECT id, day, destination, parcels, places, clock_timestamp() - started_at AS age
+        SELECT id, day, destination, batches, places, clock_timestamp() - started_at AS age
         FROM attempts WHERE lane = $1 AND settled_at IS NULL ORDER BY id
         """,
         lane,
@@ -161,19 +161,19 @@ def _unsettled(row: asyncpg.Record) -> UnsettledAttempt:
         id=AttemptId(row["id"]),
         day=row["day"],
         destination=DestinationNumber(row["destination"]),
-        parcels=tuple(map(ParcelId, row["parcels"])),
+        batches=tuple(map(BatchId, row["batches"])),
         places=None if row["places"] is None else tuple(row["places"]),
         age=row["age"],
     )
 
 
 async def overdue(
-    connection: RoadConnection, lanes: Sequence[LaneId], *, older_than: timedelta
+    connection: PipelineConnection, lanes: Sequence[LaneId], *, older_than: timedelta
 ) -> list[tuple[LaneId, UnsettledAttempt]]:
     """Return the unsettled attempts of these lanes whose sender can no longer be at it."""
     rows = await connection.fetch(
         """
-        SELECT lane, id, day, destination, parcels, places, clock_timestamp() - started_at AS age
+        SELECT lane, id, day, destination, batches, places, clock_timestamp() - started_at AS age
           FROM attempts
         WHERE lane = ANY($1::int[]) AND settled_at IS NULL AND started_at < clock_timestamp() - $2::interval
         """,
@@ -184,7 +184,7 @@ async def overdue(
 
 
 async def any_in_flight(
-    connection: RoadConnection, destination: DestinationNumber, *, younger_than: timedelta
+    connection: PipelineConnection, destination: DestinationNumber, *, younger_than: timedelta
 ) -> bool:
     """Tell whether a request of this destination may still be under way."""
     found: bool = await connection.fetchval(

@@ -1,4 +1,4 @@
-"""Who did what to which thing, and how it was before and after: one row for each administrative act."""
+"""Who did what to which thing, and how it was before and after: one row for each administrative action."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from app.domain.audit_chain import ChainRow
 
 
 class AuditAction(StrEnum):
-    """Every administrative act: nothing else is recorded, so that readers can have a sentence for each."""
+    """Every administrative action: nothing else is recorded, so that readers can have a sentence for each."""
 
     DESTINATION_CREATED = "destination.created"
     DESTINATION_CHANGED = "destination.changed"
@@ -42,17 +42,17 @@ class AuditAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One administrative act. `before` and `after` hold what changed, and never a secret."""
+    """One administrative action. `before` and `after` hold what changed, and never a secret."""
 
     id: int
     at: datetime
     actor: str
-    act: str
+    action: str
     subject: str
     destination: str | None
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None
-    link: int | None = None
+    sequence: int | None = None
     prev_hash: bytes | None = None
     hash: bytes | None = None
 
@@ -61,13 +61,13 @@ async def record(
     connection: AsyncConnection,
     *,
     actor: str,
-    act: AuditAction,
+    action: AuditAction,
     subject: str,
     destination: str | None = None,
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write one row, in the transaction of the act itself: the act without its row cannot be committed.
+    """Write one row, in the transaction of the action itself: the action without its row cannot be committed.
 
     Where both `before` and `after` are given, members that did not change are left out of both.
     """
@@ -77,12 +77,12 @@ async def record(
         after = {name: after[name] for name in after if name in changed}
     await connection.execute(
         text(
-            "INSERT INTO audit (actor, act, subject, destination, before, after) VALUES "
-            "(:actor, :act, :subject, :destination, CAST(:before AS jsonb), CAST(:after AS jsonb))"
+            "INSERT INTO audit (actor, action, subject, destination, before, after) VALUES "
+            "(:actor, :action, :subject, :destination, CAST(:before AS jsonb), CAST(:after AS jsonb))"
         ),
         {
             "actor": actor,
-            "act": act,
+            "action": action,
             "subject": subject,
             "destination": destination,
             "before": None if before is None else _dumped(before),
@@ -97,24 +97,26 @@ async def newest(
     limit: int,
     below: int | None = None,
     destination: str | None = None,
-    act: str | None = None,
+    action: str | None = None,
     only: Sequence[str] | None = None,
 ) -> list[AuditEntry]:
-    """Return up to `limit` acts, newest first, under the id `below`; `only` keeps to those destinations."""
+    """Return up to `limit` actions, newest first, under the id `below`; `only` keeps to those
+    destinations.
+    """
     rows = await connection.execute(
         text(
-            "SELECT id, at, actor, act, subject, destination, before, after, link, prev_hash, hash "
+            "SELECT id, at, actor, action, subject, destination, before, after, sequence, prev_hash, hash "
             "FROM audit "
             "WHERE (CAST(:below AS bigint) IS NULL OR id < :below) "
             "AND (CAST(:destination AS text) IS NULL OR destination = :destination) "
-            "AND (CAST(:act AS text) IS NULL OR act = :act) "
+            "AND (CAST(:action AS text) IS NULL OR action = :action) "
             "AND (CAST(:only AS text[]) IS NULL OR destination = ANY (:only)) "
             "ORDER BY id DESC LIMIT :limit"
         ),
         {
             "below": below,
             "destination": destination,
-            "act": act,
+            "action": action,
             "only": None if only is None else list(only),
             "limit": limit,
         },
@@ -124,12 +126,12 @@ async def newest(
             id=row.id,
             at=row.at,
             actor=row.actor,
-            act=row.act,
+            action=row.action,
             subject=row.subject,
             destination=row.destination,
             before=row.before,
             after=row.after,
-            link=row.link,
+            sequence=row.sequence,
             prev_hash=None if row.prev_hash is None else bytes(row.prev_hash),
             hash=None if row.hash is None else bytes(row.hash),
         )
@@ -150,10 +152,10 @@ async def names(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, st
     return {row.id: row.name for row in rows}
 
 
-# The members of a link as the trigger hashes them; the text of a jsonb is the same wherever it is read.
+# The members of a sequence as the trigger hashes them; the text of a jsonb is the same wherever it is read.
 _LINKS = (
-    "SELECT link, id, ARRAY[CAST(link AS text), CAST(id AS text), to_char(at AT TIME ZONE 'UTC', "
-    "'YYYY-MM-DD\"T\"HH24\\:MI\\:SS.US'), actor, act, subject, destination, "
+    "SELECT sequence, id, ARRAY[CAST(sequence AS text), CAST(id AS text), to_char(at AT TIME ZONE 'UTC', "
+    "'YYYY-MM-DD\"T\"HH24\\:MI\\:SS.US'), actor, action, subject, destination, "
     "CAST(before AS text), CAST(after AS text)] AS members, prev_hash, hash FROM audit "
 )
 
@@ -161,7 +163,7 @@ _LINKS = (
 async def chain(connection: AsyncConnection, *, after: int, limit: int) -> list[ChainRow]:
     """Return up to `limit` links of the chain behind the number `after`, in its order."""
     rows = await connection.execute(
-        text(_LINKS + "WHERE link > :after ORDER BY link LIMIT :limit"),
+        text(_LINKS + "WHERE sequence > :after ORDER BY sequence LIMIT :limit"),
         {"after": after, "limit": limit},
     )
     return [_link(row) for row in rows.mappings()]
@@ -169,13 +171,15 @@ async def chain(connection: AsyncConnection, *, after: int, limit: int) -> list[
 
 async def unlinked(connection: AsyncConnection) -> list[ChainRow]:
     """Return the first row that is in no chain, if there is one."""
-    rows = await connection.execute(text(_LINKS + "WHERE link IS NULL OR hash IS NULL ORDER BY id LIMIT 1"))
+    rows = await connection.execute(
+        text(_LINKS + "WHERE sequence IS NULL OR hash IS NULL ORDER BY id LIMIT 1")
+    )
     return [_link(row) for row in rows.mappings()]
 
 
 def _link(row: RowMapping) -> ChainRow:
     return ChainRow(
-        number=row["link"],
+        number=row["sequence"],
         id=row["id"],
         members=tuple(row["members"]),
         prev_hash=None if row["prev_hash"] is None else bytes(row["prev_hash"]),

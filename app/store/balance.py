@@ -8,30 +8,30 @@ from typing import Any
 
 from app.domain import batch as packing
 from app.domain.balance import BalanceTotals, BatchBalance, MismatchKind
-from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber, ParcelId
-from app.store import RoadConnection
+from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
+from app.store import PipelineConnection
 
 # Ids of a day lie close together; what misses its batch is looked for so far around those that have one.
 _MARGIN = 10_000
 
 
-async def days(connection: RoadConnection) -> list[date]:
+async def days(connection: PipelineConnection) -> list[date]:
     """Return the days whose batches are kept, newest first, those to come left out."""
     rows = await connection.fetch(
         """
         SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
-        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'parcels'::regclass
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'batches'::regclass
         """
     )
     today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
     return sorted((row["day"] for row in rows if row["day"] <= today), reverse=True)
 
 
-async def bounds(connection: RoadConnection, day: date) -> tuple[int, int]:
+async def bounds(connection: PipelineConnection, day: date) -> tuple[int, int]:
     """Return the ids between which the batches of a day lie."""
     row = await connection.fetchrow(
-        "SELECT min(id) AS first, max(id) AS last, (SELECT last_value FROM parcel_ids) AS newest "
-        "FROM parcels WHERE day = $1",
+        "SELECT min(id) AS first, max(id) AS last, (SELECT last_value FROM batch_ids) AS newest "
+        "FROM batches WHERE day = $1",
         day,
     )
     assert row is not None
@@ -41,19 +41,19 @@ async def bounds(connection: RoadConnection, day: date) -> tuple[int, int]:
 
 
 async def next_ids(
-    connection: RoadConnection, day: date, *, after: int, last: int, limit: int
-) -> list[ParcelId]:
+    connection: PipelineConnection, day: date, *, after: int, last: int, limit: int
+) -> list[BatchId]:
     """Return the next ids of a day under which anything is stored: a batch, a state or an exception."""
     rows = await connection.fetch(
         """
         SELECT id FROM (
-          (SELECT id FROM parcels WHERE day = $1 AND id > $2 AND id <= $3 ORDER BY id LIMIT $4)
+          (SELECT id FROM batches WHERE day = $1 AND id > $2 AND id <= $3 ORDER BY id LIMIT $4)
           UNION
-          (SELECT parcel FROM parcel_states WHERE day = $1 AND parcel > $2 AND parcel <= $3
-           ORDER BY parcel LIMIT $4)
+          (SELECT batch FROM batch_states WHERE day = $1 AND batch > $2 AND batch <= $3
+           ORDER BY batch LIMIT $4)
           UNION
-          (SELECT DISTINCT parcel FROM exceptions WHERE day = $1 AND parcel > $2 AND parcel <= $3
-           ORDER BY parcel LIMIT $4)
+          (SELECT DISTINCT batch FROM exceptions WHERE day = $1 AND batch > $2 AND batch <= $3
+           ORDER BY batch LIMIT $4)
         ) AS either ORDER BY id LIMIT $4
         """,
         day,
@@ -61,14 +61,14 @@ async def next_ids(
         last,
         limit,
     )
-    return [ParcelId(row["id"]) for row in rows]
+    return [BatchId(row["id"]) for row in rows]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StoredBatchState:
     """A batch as it is stored, with the ids of its events; `accepted_at` is None without a state."""
 
-    id: ParcelId
+    id: BatchId
     batch: BatchBalance
     accepted_at: datetime | None
     shapes: tuple[packing.EventMetadata, ...]
@@ -78,20 +78,20 @@ class StoredBatchState:
         return moment is not None and self.accepted_at is not None and self.accepted_at >= moment
 
 
-async def read(connection: RoadConnection, day: date, ids: Sequence[ParcelId]) -> list[StoredBatchState]:
+async def read(connection: PipelineConnection, day: date, ids: Sequence[BatchId]) -> list[StoredBatchState]:
     """Read what is stored under these ids on a day, in one snapshot."""
     rows = await connection.fetch(
         """
         SELECT asked.id, coalesce(p.destination, s.destination, e.destination, 0) AS destination,
-          p.id IS NOT NULL AS has_batch, p.shapes, s.parcel IS NOT NULL AS has_state,
-          coalesce(s.events, 0) AS events, s.fate, s.accepted_at, coalesce(e.number, 0) AS exceptions,
+          p.id IS NOT NULL AS has_batch, p.shapes, s.batch IS NOT NULL AS has_state,
+          coalesce(s.events, 0) AS events, s.disposition, s.accepted_at, coalesce(e.number, 0) AS exceptions,
           -- A state in each of the partitions that are kept: an id is given once.
-          (SELECT count(*) FROM parcel_states t WHERE t.parcel = asked.id) AS ids
+          (SELECT count(*) FROM batch_states t WHERE t.batch = asked.id) AS ids
         FROM unnest($2::bigint[]) AS asked (id)
-        LEFT JOIN parcels p ON p.id = asked.id AND p.day = $1
-        LEFT JOIN parcel_states s ON s.parcel = asked.id AND s.day = $1
+        LEFT JOIN batches p ON p.id = asked.id AND p.day = $1
+        LEFT JOIN batch_states s ON s.batch = asked.id AND s.day = $1
         LEFT JOIN LATERAL (SELECT count(*) AS number, min(destination) AS destination FROM exceptions
-          WHERE parcel = asked.id AND day = $1) e ON true
+          WHERE batch = asked.id AND day = $1) e ON true
         """,
         day,
         list(ids),
@@ -109,13 +109,13 @@ def _stored(row: dict[str, Any]) -> StoredBatchState:
         ids=row["ids"],
         places=None if shapes is None else len(shapes),
         events=row["events"],
-        fate=row["fate"],
+        disposition=row["disposition"],
         exceptions=row["exceptions"],
     )
-    return StoredBatchState(ParcelId(row["id"]), batch, row["accepted_at"], shapes or ())
+    return StoredBatchState(BatchId(row["id"]), batch, row["accepted_at"], shapes or ())
 
 
-async def accepted(connection: RoadConnection, day: date) -> dict[DestinationNumber, int]:
+async def accepted(connection: PipelineConnection, day: date) -> dict[DestinationNumber, int]:
     """Return how many events were counted as accepted on a day, by destination."""
     rows = await connection.fetch(
         "SELECT destination, sum(accepted)::bigint AS accepted FROM counts WHERE day = $1 "
@@ -125,22 +125,24 @@ async def accepted(connection: RoadConnection, day: date) -> dict[DestinationNum
     return {DestinationNumber(row["destination"]): row["accepted"] for row in rows}
 
 
-async def ledger_places(connection: RoadConnection, keys: Collection[bytes]) -> dict[bytes, tuple[int, int]]:
+async def ledger_places(
+    connection: PipelineConnection, keys: Collection[bytes]
+) -> dict[bytes, tuple[int, int]]:
     """Return (batch, place) under each of these keys that the ledger holds, in all its generations."""
     found: dict[bytes, tuple[int, int]] = {}
     generations = await connection.fetch("SELECT generation FROM ledger_generations ORDER BY generation")
     for row in generations:
         # Each generation by itself: several at once are not looked up by key, but read from end to end.
         rows = await connection.fetch(
-            "SELECT key, parcel, place FROM ledger WHERE generation = $1 AND key = ANY($2)",
+            "SELECT key, batch, place FROM ledger WHERE generation = $1 AND key = ANY($2)",
             row["generation"],
             list(keys),
         )
-        found.update({one["key"]: (one["parcel"], one["place"]) for one in rows})
+        found.update({one["key"]: (one["batch"], one["place"]) for one in rows})
     return found
 
 
-async def ledger_since(connection: RoadConnection) -> datetime | None:
+async def ledger_since(connection: PipelineConnection) -> datetime | None:
     """Return since when the ledger is complete: the start of its oldest generation, and an hour."""
     since: datetime | None = await connection.fetchval(
         # An event may be a little older than the generation it is in; the first ever holds all there are.
@@ -152,19 +154,21 @@ async def ledger_since(connection: RoadConnection) -> datetime | None:
     return since
 
 
-async def destinations(connection: RoadConnection) -> dict[DestinationNumber, DestinationId]:
+async def destinations(connection: PipelineConnection) -> dict[DestinationNumber, DestinationId]:
     """Return the ids of all destinations by their numbers."""
     rows = await connection.fetch("SELECT number, id FROM destinations ORDER BY number")
     return {DestinationNumber(row["number"]): DestinationId(row["id"]) for row in rows}
 
 
-async def mapping_ids(connection: RoadConnection) -> dict[MappingNumber, MappingId]:
+async def mapping_ids(connection: PipelineConnection) -> dict[MappingNumber, MappingId]:
     """Return the ids of all mappings by their numbers."""
     rows = await connection.fetch("SELECT number, id FROM mappings")
     return {MappingNumber(row["number"]): MappingId(row["id"]) for row in rows}
 
 
-async def totals(connection: RoadConnection, number: DestinationNumber, oldest: date | None) -> BalanceTotals:
+async def totals(
+    connection: PipelineConnection, number: DestinationNumber, oldest: date | None
+) -> BalanceTotals:
     """Read the counts of a destination and what they should be. One statement, so one snapshot.
 
     `oldest` is the first day whose batches are kept.
@@ -180,10 +184,10 @@ async def totals(connection: RoadConnection, number: DestinationNumber, oldest: 
           FROM counts WHERE destination = $1) c, (
           SELECT coalesce(sum(events), 0)::bigint AS open,
             coalesce(sum(events) FILTER (WHERE tries > 0), 0)::bigint AS open_failing
-          FROM parcel_states WHERE destination = $1 AND settled_at IS NULL) o, (
-          SELECT coalesce(sum(events) FILTER (WHERE fate = 'discarded'), 0)::bigint AS whole_dead,
-            coalesce(sum(events) FILTER (WHERE fate = 'expired'), 0)::bigint AS whole_expired
-          FROM parcel_states WHERE destination = $1 AND fate IN ('expired', 'discarded')) f, (
+          FROM batch_states WHERE destination = $1 AND settled_at IS NULL) o, (
+          SELECT coalesce(sum(events) FILTER (WHERE disposition = 'discarded'), 0)::bigint AS whole_dead,
+            coalesce(sum(events) FILTER (WHERE disposition = 'expired'), 0)::bigint AS whole_expired
+          FROM batch_states WHERE destination = $1 AND disposition IN ('expired', 'discarded')) f, (
           SELECT count(*) FILTER (WHERE status = 'retrying') AS single_retrying,
             count(*) FILTER (WHERE status = 'dead') AS single_dead,
             count(*) FILTER (WHERE status = 'expired') AS single_expired,
@@ -223,7 +227,7 @@ class BalanceResult:
     mismatches: list[dict[str, Any]]
 
 
-async def begin(connection: RoadConnection, owner: str, *, every: timedelta) -> int | None:
+async def begin(connection: PipelineConnection, owner: str, *, every: timedelta) -> int | None:
     """Take the next check for `owner`; None while the last one began less than `every` ago.
 
     Returns the number of the hour, by which checks that look at a part choose another part each time.
@@ -241,7 +245,7 @@ async def begin(connection: RoadConnection, owner: str, *, every: timedelta) -> 
     return turn
 
 
-async def renew(connection: RoadConnection, owner: str) -> bool:
+async def renew(connection: PipelineConnection, owner: str) -> bool:
     """Keep a check that goes on from being taken by another; False where it was."""
     status: str = await connection.execute(
         "UPDATE balance_checks SET started_at = now() WHERE id = 1 AND owner = $1", owner
@@ -250,7 +254,7 @@ async def renew(connection: RoadConnection, owner: str) -> bool:
 
 
 async def finish(
-    connection: RoadConnection, *, imbalance: int, batches: int, mismatches: Sequence[dict[str, Any]]
+    connection: PipelineConnection, *, imbalance: int, batches: int, mismatches: Sequence[dict[str, Any]]
 ) -> None:
     """Keep the result of a check."""
     await connection.execute(
@@ -265,7 +269,7 @@ async def finish(
     )
 
 
-async def last(connection: RoadConnection) -> BalanceResult | None:
+async def last(connection: PipelineConnection) -> BalanceResult | None:
     """Return the result of the last check that was finished."""
     row = await connection.fetchrow(
         "SELECT finished_at, imbalance, batches, mismatches FROM balance_checks WHERE finished_at IS NOT NULL"

@@ -10,15 +10,15 @@ from datetime import date, datetime, timedelta
 
 import asyncpg
 
-from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber, ParcelId
-from app.store import RoadConnection, damage
+from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
+from app.store import PipelineConnection, damage
 
 
 @dataclass(frozen=True, slots=True)
 class FinalBatch:
-    """Conversions of a parcel that became final alike. `places` is None for all that have no exception."""
+    """Conversions of a batch that became final alike. `places` is None for all that have no exception."""
 
-    parcel: ParcelId
+    batch: BatchId
     day: date
     places: tuple[int, ...] | None
     events: int
@@ -28,8 +28,8 @@ class FinalBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """What is to be told of one parcel, and when it became so."""
+class CallbackEvent:
+    """What is to be told of one batch, and when it became so."""
 
     destination: DestinationNumber
     final: FinalBatch
@@ -44,11 +44,11 @@ class DueCallback:
     made_at: datetime
     tries: int
     age: timedelta
-    notices: tuple[Notice, ...]
+    notices: tuple[CallbackEvent, ...]
 
 
 async def note(
-    connection: RoadConnection, destination: DestinationNumber, finals: Sequence[FinalBatch]
+    connection: PipelineConnection, destination: DestinationNumber, finals: Sequence[FinalBatch]
 ) -> None:
     """Owe these notices, if the destination's states are told; in the transaction that makes them true."""
     if not finals:
@@ -56,14 +56,14 @@ async def note(
     # Arrays within arrays must be of one length, so the places travel as text.
     await connection.execute(
         """
-        INSERT INTO notices (destination, parcel, day, places, events, status, code, reason)
-        SELECT t.destination, f.parcel, f.day, f.places::smallint[], f.events, f.status, f.code, f.reason
-        FROM told_destinations t, unnest($2::bigint[], $3::date[], $4::text[], $5::smallint[], $6::text[],
-          $7::text[], $8::text[]) AS f (parcel, day, places, events, status, code, reason)
+        INSERT INTO callback_events (destination, batch, day, places, events, status, code, reason)
+        SELECT t.destination, f.batch, f.day, f.places::smallint[], f.events, f.status, f.code, f.reason
+        FROM callback_destinations t, unnest($2::bigint[], $3::date[], $4::text[], $5::smallint[], $6::text[],
+          $7::text[], $8::text[]) AS f (batch, day, places, events, status, code, reason)
         WHERE t.destination = $1
         """,
         destination,
-        [one.parcel for one in finals],
+        [one.batch for one in finals],
         [one.day for one in finals],
         [None if one.places is None else "{" + ",".join(map(str, one.places)) + "}" for one in finals],
         [one.events for one in finals],
@@ -73,44 +73,44 @@ async def note(
     )
 
 
-async def mark_failed(connection: RoadConnection, destinations: Collection[DestinationNumber]) -> None:
+async def mark_failed(connection: PipelineConnection, destinations: Collection[DestinationNumber]) -> None:
     """Owe notices of everything of these destinations that this transaction let expire or discarded.
 
     Found by its time: within a transaction now() stands still, and both are written with it.
     """
     await connection.execute(
         """
-        INSERT INTO notices (destination, parcel, day, places, events, status, code, reason)
-        SELECT s.destination, s.parcel, s.day, NULL, s.events,
-          CASE s.fate WHEN 'expired' THEN 'expired' ELSE 'dead' END, 'MISC_ERROR', s.reason
-        FROM parcel_states s JOIN told_destinations t USING (destination)
+        INSERT INTO callback_events (destination, batch, day, places, events, status, code, reason)
+        SELECT s.destination, s.batch, s.day, NULL, s.events,
+          CASE s.disposition WHEN 'expired' THEN 'expired' ELSE 'dead' END, 'MISC_ERROR', s.reason
+        FROM batch_states s JOIN callback_destinations t USING (destination)
         WHERE s.destination = ANY($1::int[]) AND s.settled_at = now() AND s.data_key IS NOT NULL
-          AND s.fate IN ('expired', 'discarded') AND s.events > 0
+          AND s.disposition IN ('expired', 'discarded') AND s.events > 0
         UNION ALL
-        SELECT e.destination, e.parcel, e.day, array_agg(e.place ORDER BY e.place), count(*)::smallint,
+        SELECT e.destination, e.batch, e.day, array_agg(e.place ORDER BY e.place), count(*)::smallint,
           e.status, e.code, e.reason
-        FROM exceptions e JOIN told_destinations t USING (destination)
+        FROM exceptions e JOIN callback_destinations t USING (destination)
         WHERE e.destination = ANY($1::int[]) AND e.status IN ('expired', 'dead') AND e.changed_at = now()
-        GROUP BY e.destination, e.parcel, e.day, e.status, e.code, e.reason
+        GROUP BY e.destination, e.batch, e.day, e.status, e.code, e.reason
         """,
         list(destinations),
     )
 
 
-async def gather(connection: RoadConnection, *, most_events: int, most_callbacks: int) -> int:
+async def gather(connection: PipelineConnection, *, most_events: int, most_callbacks: int) -> int:
     """Put notices that wait into one more callback, oldest first; returns how many notices that were.
 
     Makes none while `most_callbacks` wait to be taken: what comes meanwhile travels together later.
     """
     status: str = await connection.execute(
         """
-        WITH free AS (SELECT id, events FROM notices WHERE callback IS NULL
+        WITH free AS (SELECT id, events FROM callback_events WHERE callback IS NULL
             AND (SELECT count(*) FROM callbacks) < $2
           ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED),
         summed AS (SELECT id, events, sum(events) OVER (ORDER BY id) AS so_far FROM free),
         made AS (INSERT INTO callbacks (tries) SELECT 0 WHERE EXISTS (SELECT FROM free) RETURNING id)
         -- The first is taken along whatever its size.
-        UPDATE notices n SET callback = made.id FROM summed s, made
+        UPDATE callback_events n SET callback = made.id FROM summed s, made
         WHERE n.id = s.id AND (s.so_far <= $1 OR s.so_far = s.events)
         """,
         most_events,
@@ -119,7 +119,7 @@ async def gather(connection: RoadConnection, *, most_events: int, most_callbacks
     return int(status.rpartition(" ")[2])
 
 
-async def claim(connection: RoadConnection, *, lease: timedelta) -> DueCallback | None:
+async def claim(connection: PipelineConnection, *, lease: timedelta) -> DueCallback | None:
     """Take the callback that is due longest, for as long as the lease lasts; None when none is due."""
     row = await connection.fetchrow(
         """
@@ -135,7 +135,7 @@ async def claim(connection: RoadConnection, *, lease: timedelta) -> DueCallback 
         return None
     rows = await connection.fetch(
         """
-        SELECT destination, parcel, day, places, events, status, code, reason, at FROM notices
+        SELECT destination, batch, day, places, events, status, code, reason, at FROM callback_events
         WHERE callback = $1 ORDER BY id
         """,
         row["id"],
@@ -143,9 +143,9 @@ async def claim(connection: RoadConnection, *, lease: timedelta) -> DueCallback 
     return DueCallback(row["id"], row["made_at"], row["tries"], row["age"], tuple(map(_notice, rows)))
 
 
-def _notice(row: asyncpg.Record) -> Notice:
+def _notice(row: asyncpg.Record) -> CallbackEvent:
     final = FinalBatch(
-        parcel=ParcelId(row["parcel"]),
+        batch=BatchId(row["batch"]),
         day=row["day"],
         places=None if row["places"] is None else tuple(row["places"]),
         events=row["events"],
@@ -153,15 +153,15 @@ def _notice(row: asyncpg.Record) -> Notice:
         code=row["code"],
         reason=row["reason"],
     )
-    return Notice(DestinationNumber(row["destination"]), final, row["at"])
+    return CallbackEvent(DestinationNumber(row["destination"]), final, row["at"])
 
 
-async def acknowledge(connection: RoadConnection, callback: int) -> None:
+async def acknowledge(connection: PipelineConnection, callback: int) -> None:
     """Delete a callback that was taken, and what it told."""
     await connection.execute("DELETE FROM callbacks WHERE id = $1", callback)
 
 
-async def reschedule(connection: RoadConnection, callback: int, *, wait: timedelta, problem: str) -> None:
+async def reschedule(connection: PipelineConnection, callback: int, *, wait: timedelta, problem: str) -> None:
     """Let a callback be tried again after `wait`."""
     await connection.execute(
         """
@@ -175,24 +175,24 @@ async def reschedule(connection: RoadConnection, callback: int, *, wait: timedel
 
 @dataclass(frozen=True, slots=True)
 class NamedEvent:
-    """What a notice needs beside its states: shapes by parcel, exceptions by parcel, ids by number."""
+    """What a notice needs beside its states: shapes by batch, exceptions by batch, ids by number."""
 
-    shapes: dict[ParcelId, bytes | None]
-    excepted: dict[ParcelId, frozenset[int]]
+    shapes: dict[BatchId, bytes | None]
+    excepted: dict[BatchId, frozenset[int]]
     destinations: dict[DestinationNumber, DestinationId]
     mappings: dict[MappingNumber, MappingId]
 
 
-async def names(connection: RoadConnection, notices: Sequence[Notice]) -> NamedEvent:
-    """Read the names of what is told; parcels whose day was dropped are missing, damaged ones are None."""
+async def names(connection: PipelineConnection, notices: Sequence[CallbackEvent]) -> NamedEvent:
+    """Read the names of what is told; batches whose day was dropped are missing, damaged ones are None."""
     finals = [one.final for one in notices]
-    shapes = await damage.read_shapes_of(connection, {one.parcel: one.day for one in finals})
+    shapes = await damage.read_shapes_of(connection, {one.batch: one.day for one in finals})
     excepted = await connection.fetch(
         """
-        SELECT parcel, array_agg(place) AS places FROM exceptions
-        WHERE parcel = ANY($1::bigint[]) GROUP BY parcel
+        SELECT batch, array_agg(place) AS places FROM exceptions
+        WHERE batch = ANY($1::bigint[]) GROUP BY batch
         """,
-        [one.parcel for one in finals if one.places is None],
+        [one.batch for one in finals if one.places is None],
     )
     numbers = list({one.destination for one in notices})
     destinations = await connection.fetch(
@@ -207,7 +207,7 @@ async def names(connection: RoadConnection, notices: Sequence[Notice]) -> NamedE
     )
     return NamedEvent(
         shapes=shapes,
-        excepted={ParcelId(row["parcel"]): frozenset(row["places"]) for row in excepted},
+        excepted={BatchId(row["batch"]): frozenset(row["places"]) for row in excepted},
         destinations={DestinationNumber(row["number"]): DestinationId(row["id"]) for row in destinations},
         mappings={MappingNumber(row["number"]): MappingId(row["id"]) for row in mappings},
     )
@@ -223,13 +223,13 @@ class CallbackStatus:
     problem: str | None
 
 
-async def standing(connection: RoadConnection, number: DestinationNumber) -> CallbackStatus:
+async def standing(connection: PipelineConnection, number: DestinationNumber) -> CallbackStatus:
     """Return whether a destination's states are told, and what is owed."""
     row = await connection.fetchrow(
         """
-        SELECT EXISTS (SELECT FROM told_destinations WHERE destination = $1) AS told,
+        SELECT EXISTS (SELECT FROM callback_destinations WHERE destination = $1) AS told,
           coalesce(sum(n.events), 0)::bigint AS waiting, min(n.at) AS oldest, max(c.problem) AS problem
-        FROM notices n LEFT JOIN callbacks c ON c.id = n.callback WHERE n.destination = $1
+        FROM callback_events n LEFT JOIN callbacks c ON c.id = n.callback WHERE n.destination = $1
         """,
         number,
     )
@@ -237,18 +237,18 @@ async def standing(connection: RoadConnection, number: DestinationNumber) -> Cal
     return CallbackStatus(**dict(row))
 
 
-async def enable(connection: RoadConnection, number: DestinationNumber, *, by: str) -> bool:
+async def enable(connection: PipelineConnection, number: DestinationNumber, *, by: str) -> bool:
     """Let a destination's final states be told; returns whether that is new."""
     status: str = await connection.execute(
-        "INSERT INTO told_destinations (destination, by_actor) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        "INSERT INTO callback_destinations (destination, by_actor) VALUES ($1, $2) ON CONFLICT DO NOTHING",
         number,
         by,
     )
     return status.endswith("1")
 
 
-async def disable(connection: RoadConnection, number: DestinationNumber) -> bool:
+async def disable(connection: PipelineConnection, number: DestinationNumber) -> bool:
     """Tell no more of a destination, nor what is still owed; returns whether that is new."""
-    status: str = await connection.execute("DELETE FROM told_destinations WHERE destination = $1", number)
-    await connection.execute("DELETE FROM notices WHERE destination = $1", number)
+    status: str = await connection.execute("DELETE FROM callback_destinations WHERE destination = $1", number)
+    await connection.execute("DELETE FROM callback_events WHERE destination = $1", number)
     return status.endswith("1")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from app.domain.clock_skew import MOST_SKEW_S, NOTICED_S, adjusted_offset
-from app.store import RoadConnection
+from app.store import PipelineConnection
 
 MEASURE_EVERY_S = 10.0
 
@@ -48,12 +48,12 @@ class DatabaseClock:
         now = self._monotonic()
         return now - self._measured_at > MEASURE_EVERY_S or abs(self._wall() - now - self._drift) > NOTICED_S
 
-    async def ensure(self, connection: RoadConnection) -> None:
+    async def ensure(self, connection: PipelineConnection) -> None:
         """Measure the offset if it is stale: one round trip in some seconds, whatever is judged meanwhile."""
         if self.is_stale:
             await self.measure(connection)
 
-    async def measure(self, connection: RoadConnection) -> None:
+    async def measure(self, connection: PipelineConnection) -> None:
         """Measure the offset now."""
         before = self._wall()
         database: float = await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8")

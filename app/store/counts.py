@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 from app.domain.ids import DestinationNumber
-from app.store import RoadConnection
+from app.store import PipelineConnection
 
 
 @dataclass(slots=True)
@@ -20,7 +20,6 @@ class CountDelta:
     delivered: int = 0
     dead: int = 0
     expired: int = 0
-    suppressed: int = 0
     erased: int = 0
 
 
@@ -70,7 +69,7 @@ _VALUES = {kind: attrgetter(*columns(kind)) for kind in (CountDelta, IngestCount
 _ADD = {kind: adding(kind) for kind in (CountDelta, IngestCounts)}
 
 
-async def add(connection: RoadConnection, writer: int, deltas: Moved) -> None:
+async def add(connection: PipelineConnection, writer: int, deltas: Moved) -> None:
     """Add these deltas under `writer` (0 to 32767), a number that few processes share."""
     of_one_kind: list[CountDelta | IngestCounts] = list(deltas.values())
     if of_one_kind:
@@ -87,7 +86,7 @@ def _listed(tally: Mapping[tuple[DestinationNumber, str, str], int]) -> list[lis
 
 
 async def add_rejections(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     writer: int,
     rejected: Mapping[tuple[DestinationNumber, str, str], int],
 ) -> None:
@@ -109,7 +108,7 @@ async def add_rejections(
 
 
 async def add_consent_stops(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     writer: int,
     stopped: Mapping[tuple[DestinationNumber, str, str], int],
 ) -> None:
@@ -139,7 +138,7 @@ class ConsentStops:
     events: int
 
 
-async def consent_stops(connection: RoadConnection, destination: DestinationNumber) -> list[ConsentStops]:
+async def consent_stops(connection: PipelineConnection, destination: DestinationNumber) -> list[ConsentStops]:
     """Return what the consent gate stopped of a destination, most first; in sum its rejections."""
     rows = await connection.fetch(
         """

@@ -13,8 +13,8 @@ from typing import TypeVar
 import asyncpg
 
 from app.domain.batch import read_shapes
-from app.domain.ids import ParcelId
-from app.store import RoadConnection
+from app.domain.ids import BatchId
+from app.store import PipelineConnection
 from app.store.partitions import STORED
 
 _Row = TypeVar("_Row")
@@ -40,7 +40,7 @@ def name_of(error: BaseException) -> str:
 
 
 @asynccontextmanager
-async def savepoint(connection: RoadConnection) -> AsyncIterator[None]:
+async def savepoint(connection: PipelineConnection) -> AsyncIterator[None]:
     """Keep the caller's transaction usable when a statement in the block fails; costs nothing outside one."""
     if connection.is_in_transaction():
         async with connection.transaction():
@@ -59,25 +59,25 @@ class StoredBatchPart:
 
 
 async def read_singly(
-    connection: RoadConnection, places: Sequence[tuple[ParcelId, date]], *, content: bool = True
-) -> dict[ParcelId, StoredBatchPart]:
+    connection: PipelineConnection, places: Sequence[tuple[BatchId, date]], *, content: bool = True
+) -> dict[BatchId, StoredBatchPart]:
     """Read the values of these batches one at a time, each given with its day. Has an entry for each."""
     found = {}
-    for parcel, day in places:
-        shapes, shapes_problem = await _value(connection, "shapes", parcel, day)
-        value, problem = await _value(connection, "content", parcel, day) if content else (None, None)
-        found[parcel] = StoredBatchPart(value, shapes, problem or shapes_problem)
+    for batch, day in places:
+        shapes, shapes_problem = await _value(connection, "shapes", batch, day)
+        value, problem = await _value(connection, "content", batch, day) if content else (None, None)
+        found[batch] = StoredBatchPart(value, shapes, problem or shapes_problem)
     return found
 
 
 async def _value(
-    connection: RoadConnection, column: str, parcel: ParcelId, day: date
+    connection: PipelineConnection, column: str, batch: BatchId, day: date
 ) -> tuple[bytes | None, str | None]:
     """Return one value and None, or None and why it cannot be read."""
     try:
         async with savepoint(connection):
             value = await connection.fetchval(
-                f"SELECT {column} FROM parcels WHERE id = $1 AND day = $2", parcel, day
+                f"SELECT {column} FROM batches WHERE id = $1 AND day = $2", batch, day
             )
     except Exception as error:
         if not is_damage(error):
@@ -87,8 +87,8 @@ async def _value(
 
 
 async def read_shapes_of(
-    connection: RoadConnection, days: Mapping[ParcelId, date]
-) -> dict[ParcelId, bytes | None]:
+    connection: PipelineConnection, days: Mapping[BatchId, date]
+) -> dict[BatchId, bytes | None]:
     """Return the shapes of these batches, each given with its day.
 
     None on a damaged page; without a row no entry.
@@ -97,16 +97,16 @@ async def read_shapes_of(
         async with savepoint(connection):
             rows = await connection.fetch(
                 "SELECT p.id, p.shapes FROM unnest($1::bigint[], $2::date[]) AS asked (id, day) "
-                "JOIN parcels p ON p.id = asked.id AND p.day = asked.day",
+                "JOIN batches p ON p.id = asked.id AND p.day = asked.day",
                 list(days),
                 list(days.values()),
             )
-        return {ParcelId(row["id"]): row["shapes"] for row in rows}
+        return {BatchId(row["id"]): row["shapes"] for row in rows}
     except Exception as error:
         if not is_damage(error):
             raise
     stored = await read_singly(connection, list(days.items()), content=False)
-    return {parcel: one.shapes for parcel, one in stored.items() if one.problem != MISSING}
+    return {batch: one.shapes for batch, one in stored.items() if one.problem != MISSING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +114,13 @@ class Range:
     """What was read of a range of batch ids, and the ids of it whose row raised an error, with its name."""
 
     rows: list[asyncpg.Record]
-    unreadable: dict[ParcelId, str]
+    unreadable: dict[BatchId, str]
 
 
 Read = Callable[[int, int], Awaitable[list[asyncpg.Record]]]
 
 
-async def read_range(read: Read, connection: RoadConnection, first: int, last: int) -> Range:
+async def read_range(read: Read, connection: PipelineConnection, first: int, last: int) -> Range:
     """Read the batches `first` to `last`; on damage halve the range until the ids that raise stand alone."""
     try:
         async with savepoint(connection):
@@ -134,7 +134,7 @@ async def read_range(read: Read, connection: RoadConnection, first: int, last: i
         return await _halved(read, connection, first, last)
 
 
-async def _halved(read: Read, connection: RoadConnection, first: int, last: int) -> Range:
+async def _halved(read: Read, connection: PipelineConnection, first: int, last: int) -> Range:
     try:
         async with savepoint(connection):
             return Range(await read(first, last), {})
@@ -142,7 +142,7 @@ async def _halved(read: Read, connection: RoadConnection, first: int, last: int)
         if not is_damage(error):
             raise
         if first == last:
-            return Range([], {ParcelId(first): name_of(error)})
+            return Range([], {BatchId(first): name_of(error)})
     middle = (first + last) // 2
     lower = await _halved(read, connection, first, middle)
     upper = await _halved(read, connection, middle + 1, last)
@@ -157,7 +157,7 @@ class Damaged:
     stored beside its content; 'not_opened': its content or its data key.
     """
 
-    batch: ParcelId
+    batch: BatchId
     reason: str
 
 
@@ -170,11 +170,11 @@ class Checked:
     damaged: tuple[Damaged, ...]
 
 
-Opens = Callable[[ParcelId, bytes, bytes], bool]
+Opens = Callable[[BatchId, bytes, bytes], bool]
 
 
 async def check(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     *,
     first: int = 1,
     last: int | None = None,
@@ -188,7 +188,7 @@ async def check(
     called outside a transaction: none stays open between two portions.
     """
     if last is None:
-        last = await connection.fetchval("SELECT last_value FROM parcel_ids")
+        last = await connection.fetchval("SELECT last_value FROM batch_ids")
     while first <= last:
         to = min(first + limit - 1, last)
         states = await read_range(_reading(connection, _STATES), connection, first, to)
@@ -196,13 +196,13 @@ async def check(
         found = states.unreadable | alone.unreadable
         found |= {row["id"]: "state_missing" for row in alone.rows if row["id"] not in found}
         found |= {row["id"]: why for row in states.rows if (why := _reason(row, opens)) is not None}
-        damaged = tuple(Damaged(ParcelId(id_), found[id_]) for id_ in sorted(found))
+        damaged = tuple(Damaged(BatchId(id_), found[id_]) for id_ in sorted(found))
         whole = {row["id"] for row in states.rows} | set(found)
         yield Checked(len(whole), to, damaged)
         first = to + 1
 
 
-def _reading(connection: RoadConnection, statement: str) -> Read:
+def _reading(connection: PipelineConnection, statement: str) -> Read:
     async def read(first: int, last: int) -> list[asyncpg.Record]:
         rows: list[asyncpg.Record] = await connection.fetch(statement, first, last)
         return rows
@@ -211,14 +211,14 @@ def _reading(connection: RoadConnection, statement: str) -> Read:
 
 
 _STATES = f"""
-    SELECT s.parcel AS id, s.data_key, p.content, p.shapes
-    FROM parcel_states s LEFT JOIN parcels p ON p.id = s.parcel AND p.day = s.day
-    WHERE s.parcel BETWEEN $1 AND $2 AND {STORED} ORDER BY s.parcel
+    SELECT s.batch AS id, s.data_key, p.content, p.shapes
+    FROM batch_states s LEFT JOIN batches p ON p.id = s.batch AND p.day = s.day
+    WHERE s.batch BETWEEN $1 AND $2 AND {STORED} ORDER BY s.batch
 """
 _WITHOUT_STATE = """
-    SELECT p.id FROM parcels p WHERE p.id BETWEEN $1 AND $2
-    AND NOT EXISTS (SELECT FROM parcel_states s
-      WHERE s.parcel = p.id AND s.day = p.day AND s.parcel BETWEEN $1 AND $2)
+    SELECT p.id FROM batches p WHERE p.id BETWEEN $1 AND $2
+    AND NOT EXISTS (SELECT FROM batch_states s
+      WHERE s.batch = p.id AND s.day = p.day AND s.batch BETWEEN $1 AND $2)
 """
 
 

@@ -5,8 +5,8 @@ from datetime import date
 
 import asyncpg
 
-from app.domain.ids import DestinationNumber, LaneId, ParcelId
-from app.store import RoadConnection
+from app.domain.ids import BatchId, DestinationNumber, LaneId
+from app.store import PipelineConnection
 from app.store.attempts import StartedAttempt
 
 # Either all of it is written or nothing: what follows hangs on the attempt's row, and that on the fence.
@@ -14,44 +14,44 @@ from app.store.attempts import StartedAttempt
 _SETTLE = """
     WITH settled AS (
       UPDATE attempts SET settled_at = clock_timestamp(), outcome = 'answered', http_status = $5,
-        request_id = $6, took_ms = $7, delivered = $13::bigint
+        request_id = $6, duration_ms = $7, delivered = $13::bigint
       WHERE id = $1 AND day = $2 AND settled_at IS NULL
       AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR SHARE) RETURNING id),
     closed AS (
-      UPDATE parcel_states SET fate = 'sent', settled_at = now(), attempts = attempts || $1::bigint
-      WHERE parcel = ANY($8::bigint[]) AND day BETWEEN $9 AND $10 AND settled_at IS NULL
-      AND EXISTS (SELECT FROM settled) RETURNING parcel),
+      UPDATE batch_states SET disposition = 'sent', settled_at = now(), attempts = attempts || $1::bigint
+      WHERE batch = ANY($8::bigint[]) AND day BETWEEN $9 AND $10 AND settled_at IS NULL
+      AND EXISTS (SELECT FROM settled) RETURNING batch),
     counted AS (
       INSERT INTO counts AS c (destination, day, writer, delivered, retrying)
       SELECT $11, (now() AT TIME ZONE 'UTC')::date, $12, $13::bigint, $14::bigint FROM settled
       ON CONFLICT (destination, day, writer) DO UPDATE
       SET delivered = c.delivered + excluded.delivered, retrying = c.retrying + excluded.retrying)
     SELECT CASE WHEN count(*) = 0 THEN false
-      -- Dividing by zero undoes all of it: a parcel that was in flight had been closed by somebody else.
+      -- Dividing by zero undoes all of it: a batch that was in flight had been closed by somebody else.
       ELSE 1 / ((SELECT count(*) FROM closed) = cardinality($8::bigint[]))::int = 1 END
     FROM settled
 """
 
 
 async def settle(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     started: StartedAttempt,
     *,
     lane: LaneId,
     fence: int,
     destination: DestinationNumber,
-    parcels: Sequence[ParcelId],
+    batches: Sequence[BatchId],
     days: tuple[date, date],
     delivered: int,
     retrying: int,
     writer: int,
     http_status: int | None,
     request_id: str | None,
-    took_ms: int,
+    duration_ms: int,
 ) -> bool:
-    """Write that every conversion of these whole parcels was delivered: attempt, parcels and counts.
+    """Write that every conversion of these whole batches was delivered: attempt, batches and counts.
 
-    `days` are the first and last of the parcels'; `delivered` and `retrying` move the counts. Returns False,
+    `days` are the first and last of the batches'; `delivered` and `retrying` move the counts. Returns False,
     with nothing written, where the lane has another owner or the attempt has its result already.
     """
     try:
@@ -63,8 +63,8 @@ async def settle(
             fence,
             http_status,
             request_id,
-            took_ms,
-            list(parcels),
+            duration_ms,
+            list(batches),
             *days,
             destination,
             writer,
@@ -72,5 +72,5 @@ async def settle(
             retrying,
         )
     except asyncpg.DivisionByZeroError:
-        raise AssertionError(f"{len(parcels)} parcels were in flight, not all could be settled") from None
+        raise AssertionError(f"{len(batches)} batches were in flight, not all could be settled") from None
     return settled

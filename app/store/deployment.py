@@ -13,7 +13,7 @@ from app.store.encryption_keys import COLUMNS
 from app.store.partitions import days_ahead
 
 if TYPE_CHECKING:
-    from app.store import RoadConnection
+    from app.store import PipelineConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ GROUP BY 1
 """
 
 
-async def read_deployment(connection: "RoadConnection") -> Deployment:
+async def read_deployment(connection: "PipelineConnection") -> Deployment:
     """Read the facts. Changes nothing."""
     row = await connection.fetchrow(
         "SELECT current_setting('server_version_num')::int AS version, current_setting('fsync') AS fsync, "
@@ -95,7 +95,7 @@ async def read_deployment(connection: "RoadConnection") -> Deployment:
     )
 
 
-async def _sealed(connection: "RoadConnection") -> tuple[frozenset[str], dict[str, int | None]]:
+async def _sealed(connection: "PipelineConnection") -> tuple[frozenset[str], dict[str, int | None]]:
     """Return the ids of the keys that stored values are sealed under, and how many values name none."""
     ids: set[str] = set()
     damaged: dict[str, int | None] = {}

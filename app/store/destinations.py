@@ -63,7 +63,7 @@ _COLUMNS = (
     "id, number, lane, name, advertiser_id, region, currency, identity_profile, dataset_name, "
     "requests_per_second, burst, sign_in, sign_in_reason, paused, published_mappings, state, version, "
     "archived_at, created_at, updated_at, "
-    "EXISTS (SELECT FROM told_destinations t WHERE t.destination = destinations.number) AS told"
+    "EXISTS (SELECT FROM callback_destinations t WHERE t.destination = destinations.number) AS told"
 )
 
 
@@ -352,7 +352,7 @@ async def ever_accepted(connection: AsyncConnection, destination: DestinationNum
             "SELECT EXISTS (SELECT FROM counts WHERE destination = :number AND accepted > 0) "
             # By the index, said so by the order: where one destination has nearly all rows, the planner would
             # rather read them all to find that another has none.
-            "OR (SELECT parcel FROM parcel_states WHERE destination = :number ORDER BY parcel LIMIT 1) "
+            "OR (SELECT batch FROM batch_states WHERE destination = :number ORDER BY batch LIMIT 1) "
             "  IS NOT NULL"
         ),
         {"number": destination},

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from app.domain.ids import DestinationNumber, LaneId
-from app.store import RoadConnection, damage
+from app.store import PipelineConnection, damage
 
 _HEADS = """
     SELECT extract(epoch FROM live - clock_timestamp())::float8 AS live,
@@ -17,16 +17,16 @@ _HEADS = """
       extract(epoch FROM replay_retry - clock_timestamp())::float8 AS replay_retry,
       least(live, retry, replay, replay_retry) AS due_at
     FROM (SELECT
-      (SELECT s.due_at FROM parcel_states s WHERE s.destination = $1 AND s.queue = 0 AND s.settled_at IS NULL
-        AND s.parcel <> ALL($2::bigint[]) ORDER BY s.due_at LIMIT 1) AS live,
+      (SELECT s.due_at FROM batch_states s WHERE s.destination = $1 AND s.queue = 0 AND s.settled_at IS NULL
+        AND s.batch <> ALL($2::bigint[]) ORDER BY s.due_at LIMIT 1) AS live,
       (SELECT e.due_at FROM exceptions e WHERE e.destination = $1 AND e.queue = 0 AND e.status = 'retrying'
-        AND NOT EXISTS (SELECT FROM unnest($3::bigint[], $4::smallint[]) AS f (parcel, place)
-          WHERE f.parcel = e.parcel AND f.place = e.place) ORDER BY e.due_at LIMIT 1) AS retry,
-      (SELECT s.due_at FROM parcel_states s WHERE s.destination = $1 AND s.queue = 2 AND s.settled_at IS NULL
-        AND s.parcel <> ALL($2::bigint[]) ORDER BY s.due_at LIMIT 1) AS replay,
+        AND NOT EXISTS (SELECT FROM unnest($3::bigint[], $4::smallint[]) AS f (batch, place)
+          WHERE f.batch = e.batch AND f.place = e.place) ORDER BY e.due_at LIMIT 1) AS retry,
+      (SELECT s.due_at FROM batch_states s WHERE s.destination = $1 AND s.queue = 2 AND s.settled_at IS NULL
+        AND s.batch <> ALL($2::bigint[]) ORDER BY s.due_at LIMIT 1) AS replay,
       (SELECT e.due_at FROM exceptions e WHERE e.destination = $1 AND e.queue = 2 AND e.status = 'retrying'
-        AND NOT EXISTS (SELECT FROM unnest($3::bigint[], $4::smallint[]) AS f (parcel, place)
-          WHERE f.parcel = e.parcel AND f.place = e.place) ORDER BY e.due_at LIMIT 1) AS replay_retry) heads
+        AND NOT EXISTS (SELECT FROM unnest($3::bigint[], $4::smallint[]) AS f (batch, place)
+          WHERE f.batch = e.batch AND f.place = e.place) ORDER BY e.due_at LIMIT 1) AS replay_retry) heads
 """
 _NOTHING: Mapping[str, Any] = dict.fromkeys(("live", "retry", "replay", "replay_retry", "due_at"))
 
@@ -35,7 +35,7 @@ PROBE_DUE = """(d.state = 'needs_reconnect' AND d.sign_in_reason = 'endpoint_not
             AND d.endpoint_probe_at <= clock_timestamp())"""
 
 
-async def owed_around_damage(connection: RoadConnection) -> dict[LaneId, datetime]:
+async def owed_around_damage(connection: PipelineConnection) -> dict[LaneId, datetime]:
     """Return when each lane next owes something; one whose due work cannot be read owes it now."""
     owed: dict[LaneId, datetime] = {}
     async with connection.transaction():
@@ -49,9 +49,9 @@ async def owed_around_damage(connection: RoadConnection) -> dict[LaneId, datetim
 
 
 async def poll_around_damage(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     lane: LaneId,
-    parcels_in_flight: Sequence[int],
+    batches_in_flight: Sequence[int],
     exceptions_in_flight: Sequence[tuple[int, int]],
 ) -> tuple[list[dict[str, Any]], frozenset[DestinationNumber]]:
     """Return the rows of a lane's look, and the destinations whose due work cannot be read."""
@@ -70,14 +70,14 @@ async def poll_around_damage(
         ):
             heads: Mapping[str, Any] | None = _NOTHING
             if row["is_active"] or row["is_probe"]:
-                heads = await _heads(connection, row["number"], parcels_in_flight, exceptions_in_flight)
+                heads = await _heads(connection, row["number"], batches_in_flight, exceptions_in_flight)
             if heads is None:
                 damaged.add(DestinationNumber(row["number"]))
             rows.append({**dict(row), **dict(heads or _NOTHING)})
     return rows, frozenset(damaged)
 
 
-async def _begin(connection: RoadConnection) -> datetime:
+async def _begin(connection: PipelineConnection) -> datetime:
     # A scan of the whole table would meet the damaged page for every destination.
     await connection.execute("SET LOCAL enable_seqscan = off")
     now: datetime = await connection.fetchval("SELECT now()")
@@ -85,9 +85,9 @@ async def _begin(connection: RoadConnection) -> datetime:
 
 
 async def _heads(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     destination: DestinationNumber,
-    parcels_in_flight: Sequence[int],
+    batches_in_flight: Sequence[int],
     exceptions_in_flight: Sequence[tuple[int, int]],
 ) -> Mapping[str, Any] | None:
     """Return when a destination next owes each kind of request, or None where that cannot be read."""
@@ -96,8 +96,8 @@ async def _heads(
             heads = await connection.fetchrow(
                 _HEADS,
                 destination,
-                list(parcels_in_flight),
-                [parcel for parcel, _ in exceptions_in_flight],
+                list(batches_in_flight),
+                [batch for batch, _ in exceptions_in_flight],
                 [place for _, place in exceptions_in_flight],
             )
     except Exception as error:

@@ -8,7 +8,7 @@ from asyncpg import Record
 
 from app.crypto import batch_place
 from app.domain.ids import DestinationId
-from app.store import RoadConnection, damage
+from app.store import PipelineConnection, damage
 from app.store.oauth_states import verifier_place
 from app.store.token_leases import access_place, refresh_place
 
@@ -37,7 +37,7 @@ COLUMNS = (
         "oauth_states", "code_verifier", "state_hash", "bytea", lambda key: verifier_place(bytes(key))
     ),
     SealedColumn("erasures", "sealed", "id", "text", lambda id_: f"erasure:{id_}"),
-    SealedColumn("parcel_states", "data_key", "parcel", "bigint", batch_place),
+    SealedColumn("batch_states", "data_key", "batch", "bigint", batch_place),
 )
 
 
@@ -53,7 +53,7 @@ class SealedValue:
 _OLDER = "CASE WHEN octet_length({c}) > 1 THEN substring({c} FROM 2 FOR get_byte({c}, 0)) <> $1 ELSE true END"
 
 
-async def count(connection: RoadConnection, of: SealedColumn, writes: str) -> int:
+async def count(connection: PipelineConnection, of: SealedColumn, writes: str) -> int:
     """Return how many values of a column are sealed under another key than `writes`."""
     older = _OLDER.format(c=of.column)
     found: int = await connection.fetchval(
@@ -63,7 +63,7 @@ async def count(connection: RoadConnection, of: SealedColumn, writes: str) -> in
 
 
 async def sealed_under_other_keys(
-    connection: RoadConnection, of: SealedColumn, writes: str, *, after: Any, limit: int
+    connection: PipelineConnection, of: SealedColumn, writes: str, *, after: Any, limit: int
 ) -> list[SealedValue]:
     """Return up to `limit` values sealed under another key, in the order of their rows, behind `after`."""
     rows = await connection.fetch(
@@ -76,7 +76,7 @@ async def sealed_under_other_keys(
 
 
 async def older_between(
-    connection: RoadConnection, of: SealedColumn, writes: str, *, first: int, last: int
+    connection: PipelineConnection, of: SealedColumn, writes: str, *, first: int, last: int
 ) -> tuple[list[SealedValue], int]:
     """Return the same of a range of numbers, and how many rows of it cannot be read."""
 
@@ -98,11 +98,11 @@ def _select(of: SealedColumn) -> str:
 
 
 async def replace(
-    connection: RoadConnection, of: SealedColumn, old: Sequence[SealedValue], new: Sequence[bytes]
+    connection: PipelineConnection, of: SealedColumn, old: Sequence[SealedValue], new: Sequence[bytes]
 ) -> int:
     """Write values back, each only where nobody else wrote meanwhile; return how many were written.
 
-    A token that was refreshed, or a key that was deleted with its parcel, stays as it then is.
+    A token that was refreshed, or a key that was deleted with its batch, stays as it then is.
     """
     done = await connection.fetch(
         f"UPDATE {of.table} AS t SET {of.column} = given.new "

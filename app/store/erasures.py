@@ -6,8 +6,8 @@ from datetime import date, datetime, timedelta
 
 import asyncpg
 
-from app.domain.ids import DestinationNumber, ParcelId
-from app.store import RoadConnection, damage, partitions
+from app.domain.ids import BatchId, DestinationNumber
+from app.store import PipelineConnection, damage, partitions
 
 ERASER_LOCK = 7_304  # one worker scans at a time
 
@@ -41,7 +41,7 @@ class Erasure:
 
 
 async def ask(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     id: str,  # noqa: A002
     *,
     by: str,
@@ -73,7 +73,7 @@ async def ask(
     return requested_at
 
 
-async def under_way(connection: RoadConnection, before: datetime, *, younger_than: timedelta) -> bool:
+async def under_way(connection: PipelineConnection, before: datetime, *, younger_than: timedelta) -> bool:
     """Tell whether an attempt that was started before then may still be under way."""
     found: bool = await connection.fetchval(
         """
@@ -86,7 +86,7 @@ async def under_way(connection: RoadConnection, before: datetime, *, younger_tha
     return found
 
 
-async def pending(connection: RoadConnection) -> list[PendingErasure]:
+async def pending(connection: PipelineConnection) -> list[PendingErasure]:
     """Return the erasures whose scan is not over, oldest first."""
     rows = await connection.fetch(
         """
@@ -97,7 +97,7 @@ async def pending(connection: RoadConnection) -> list[PendingErasure]:
     return [PendingErasure(**dict(row)) for row in rows]
 
 
-async def find(connection: RoadConnection, id: str) -> Erasure | None:  # noqa: A002
+async def find(connection: PipelineConnection, id: str) -> Erasure | None:  # noqa: A002
     """Return an erasure, or None."""
     row = await connection.fetchrow(
         """
@@ -112,23 +112,23 @@ async def find(connection: RoadConnection, id: str) -> Erasure | None:  # noqa: 
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """Parcels of a scan with their days, how many could not be read, and the id up to which it reaches."""
+    """Batches of a scan with their days, how many could not be read, and the id up to which it reaches."""
 
-    parcels: list[tuple[ParcelId, date]]
+    batches: list[tuple[BatchId, date]]
     unreadable: int
     to: int
 
 
-async def next_parcels(
-    connection: RoadConnection, *, after: int, accepted_until: datetime, limit: int
+async def next_batches(
+    connection: PipelineConnection, *, after: int, accepted_until: datetime, limit: int
 ) -> Portion | None:
-    """Return the next parcels that still have a key, in order of their ids; None where there are no more.
+    """Return the next batches that still have a key, in order of their ids; None where there are no more.
 
     Where a page of their states is damaged, the rows on it are left out and counted.
     """
     try:
         rows = await connection.fetch(
-            f"SELECT parcel, day {_KEYED} AND parcel > $2 ORDER BY parcel LIMIT $3",
+            f"SELECT batch, day {_KEYED} AND batch > $2 ORDER BY batch LIMIT $3",
             accepted_until,
             after,
             limit,
@@ -137,37 +137,37 @@ async def next_parcels(
         if not damage.is_damage(error):
             raise
         return await _next_around_damage(connection, after, accepted_until, limit)
-    found = [(ParcelId(row["parcel"]), row["day"]) for row in rows]
+    found = [(BatchId(row["batch"]), row["day"]) for row in rows]
     return Portion(found, 0, found[-1][0]) if found else None
 
 
-_KEYED = "FROM parcel_states WHERE accepted_at <= $1 AND data_key IS NOT NULL"
+_KEYED = "FROM batch_states WHERE accepted_at <= $1 AND data_key IS NOT NULL"
 
 
 async def _next_around_damage(
-    connection: RoadConnection, after: int, accepted_until: datetime, limit: int
+    connection: PipelineConnection, after: int, accepted_until: datetime, limit: int
 ) -> Portion | None:
-    last: int = await connection.fetchval("SELECT last_value FROM parcel_ids")
+    last: int = await connection.fetchval("SELECT last_value FROM batch_ids")
     if after >= last:
         return None
     to = min(after + limit, last)
 
     async def read(first: int, last: int) -> list[asyncpg.Record]:
         return await connection.fetch(
-            f"SELECT parcel, day {_KEYED} AND parcel BETWEEN $2 AND $3 ORDER BY parcel",
+            f"SELECT batch, day {_KEYED} AND batch BETWEEN $2 AND $3 ORDER BY batch",
             accepted_until,
             first,
             last,
         )
 
     found = await damage.read_range(read, connection, after + 1, to)
-    return Portion([(row["parcel"], row["day"]) for row in found.rows], len(found.unreadable), to)
+    return Portion([(row["batch"], row["day"]) for row in found.rows], len(found.unreadable), to)
 
 
 async def advance(
-    connection: RoadConnection, ids: Sequence[str], *, to: int, scanned: int, unreadable: int
+    connection: PipelineConnection, ids: Sequence[str], *, to: int, scanned: int, unreadable: int
 ) -> None:
-    """Note how far a scan has come, and how many of the scanned parcels could not be read."""
+    """Note how far a scan has come, and how many of the scanned batches could not be read."""
     await connection.execute(
         "UPDATE erasures SET scanned_to = $2, scanned = scanned + $3, unreadable = unreadable + $4 "
         "WHERE id = ANY($1)",
@@ -179,7 +179,7 @@ async def advance(
 
 
 async def add_found(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     id: str,  # noqa: A002
     *,
     waiting: int,
@@ -198,7 +198,7 @@ async def add_found(
     )
 
 
-async def finish(connection: RoadConnection, ids: Sequence[str]) -> None:
+async def finish(connection: PipelineConnection, ids: Sequence[str]) -> None:
     """Close these erasures and forget what they looked for."""
     await connection.execute(
         "UPDATE erasures SET finished_at = now(), sealed = NULL WHERE id = ANY($1) AND finished_at IS NULL",
@@ -208,13 +208,13 @@ async def finish(connection: RoadConnection, ids: Sequence[str]) -> None:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LockedBatch:
-    """A parcel whose state is locked until the transaction ends, with the statuses of its exceptions.
+    """A batch whose state is locked until the transaction ends, with the statuses of its exceptions.
 
     `content` is None where its row is missing.
     """
 
     destination: DestinationNumber
-    fate: str | None
+    disposition: str | None
     settled_at: datetime | None
     tries: int
     events: int
@@ -225,37 +225,37 @@ class LockedBatch:
     exceptions: dict[int, str]
 
 
-async def lock(connection: RoadConnection, parcel: ParcelId, day: date) -> LockedBatch | None:
-    """Lock a parcel and read it, or return None when its key is gone by now."""
+async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> LockedBatch | None:
+    """Lock a batch and read it, or return None when its key is gone by now."""
     row = await connection.fetchrow(
         """
-        SELECT s.destination, s.fate, s.settled_at, s.tries, s.events, s.data_key, s.last_event,
+        SELECT s.destination, s.disposition, s.settled_at, s.tries, s.events, s.data_key, s.last_event,
           p.content, p.shapes
-        FROM parcel_states s LEFT JOIN parcels p ON p.id = s.parcel AND p.day = s.day
-        WHERE s.parcel = $1 AND s.day = $2 AND s.data_key IS NOT NULL FOR UPDATE OF s
+        FROM batch_states s LEFT JOIN batches p ON p.id = s.batch AND p.day = s.day
+        WHERE s.batch = $1 AND s.day = $2 AND s.data_key IS NOT NULL FOR UPDATE OF s
         """,
-        parcel,
+        batch,
         day,
     )
     if row is None:
         return None
-    rows = await connection.fetch("SELECT place, status FROM exceptions WHERE parcel = $1 FOR UPDATE", parcel)
+    rows = await connection.fetch("SELECT place, status FROM exceptions WHERE batch = $1 FOR UPDATE", batch)
     return LockedBatch(**dict(row), exceptions={one["place"]: one["status"] for one in rows})
 
 
 @dataclass(frozen=True, slots=True)
 class ErasedEvents:
-    """A conversion whose body is being erased: its new status, and whether the parcel answered for it."""
+    """A conversion whose body is being erased: its new status, and whether the batch answered for it."""
 
     place: int
     status: str
     event_at: datetime
-    left_parcel: bool
+    left_batch: bool
 
 
 async def rewrite(
-    connection: RoadConnection,
-    parcel: ParcelId,
+    connection: PipelineConnection,
+    batch: BatchId,
     day: date,
     locked: LockedBatch,
     *,
@@ -263,37 +263,37 @@ async def rewrite(
     data_key: bytes,
     gone: Sequence[ErasedEvents],
 ) -> None:
-    """Replace a parcel's content under a new key, and note what became of those that are gone."""
+    """Replace a batch's content under a new key, and note what became of those that are gone."""
     await connection.execute(
-        "UPDATE parcels SET content = $3 WHERE id = $1 AND day = $2", parcel, day, content
+        "UPDATE batches SET content = $3 WHERE id = $1 AND day = $2", batch, day, content
     )
-    left = sum(one.left_parcel for one in gone)
+    left = sum(one.left_batch for one in gone)
     await connection.execute(
         """
-        UPDATE parcel_states SET data_key = $2, events = events - $3,
-          -- A parcel that owes nothing any more is closed; each of its conversions has a row of its own.
-          fate = CASE WHEN fate IS NULL AND events = $3 THEN 'sent' ELSE fate END,
-          settled_at = CASE WHEN fate IS NULL AND events = $3 THEN now() ELSE settled_at END
-        WHERE parcel = $1
+        UPDATE batch_states SET data_key = $2, events = events - $3,
+          -- A batch that owes nothing any more is closed; each of its conversions has a row of its own.
+          disposition = CASE WHEN disposition IS NULL AND events = $3 THEN 'sent' ELSE disposition END,
+          settled_at = CASE WHEN disposition IS NULL AND events = $3 THEN now() ELSE settled_at END
+        WHERE batch = $1
         """,
-        parcel,
+        batch,
         data_key,
         left,
     )
     await connection.execute(
         """
-        INSERT INTO exceptions AS e (parcel, place, day, destination, status, event_at, code, reason,
+        INSERT INTO exceptions AS e (batch, place, day, destination, status, event_at, code, reason,
           delivered_at, erased_at)
         SELECT $1, g.place, $2, $3, g.status, g.event_at, NULL,
           CASE g.status WHEN 'erased' THEN 'erased' ELSE 'delivered' END,
-          -- Without a row of its own so far it was delivered with its parcel, and stays so from then on.
+          -- Without a row of its own so far it was delivered with its batch, and stays so from then on.
           CASE g.status WHEN 'delivered' THEN $7::timestamptz END, now()
         FROM unnest($4::smallint[], $5::text[], $6::timestamptz[]) AS g (place, status, event_at)
-        ON CONFLICT (parcel, place) DO UPDATE SET status = excluded.status, erased_at = now(), batch = NULL,
-          reason = CASE excluded.status WHEN 'erased' THEN 'erased' ELSE e.reason END,
+        ON CONFLICT (batch, place) DO UPDATE SET status = excluded.status, erased_at = now(),
+          send_group = NULL, reason = CASE excluded.status WHEN 'erased' THEN 'erased' ELSE e.reason END,
           code = CASE excluded.status WHEN 'erased' THEN NULL ELSE e.code END, changed_at = now()
         """,
-        parcel,
+        batch,
         day,
         locked.destination,
         [one.place for one in gone],

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
-from app.domain.ids import DestinationId, DestinationNumber, ParcelId
+from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.domain.outcomes.event_history import AttemptRecord, ReplayRecord
-from app.store import RoadConnection
+from app.store import PipelineConnection
 
 MOST_ATTEMPTS = 1_000  # of one event; an outage of days makes more
 
@@ -15,29 +15,29 @@ ATTEMPTS: Final = """
     WITH named AS (
       SELECT * FROM attempts WHERE id = ANY($5::bigint[]) AND day >= $4 AND destination = $1),
     off_fast_path AS (
-      SELECT * FROM attempts WHERE parcels @> ARRAY[$2::bigint] AND day >= $4 AND destination = $1
+      SELECT * FROM attempts WHERE batches @> ARRAY[$2::bigint] AND day >= $4 AND destination = $1
         -- As the index says it, so that it is used.
         AND settled_at IS NOT NULL AND (outcome <> 'answered' OR places IS NOT NULL)
         AND outcome <> 'not_sent'),
     in_flight AS (
       SELECT a.* FROM attempts a JOIN destinations d ON d.lane = a.lane AND d.number = a.destination
-      WHERE d.number = $1 AND a.settled_at IS NULL AND a.parcels @> ARRAY[$2::bigint])
+      WHERE d.number = $1 AND a.settled_at IS NULL AND a.batches @> ARRAY[$2::bigint])
     SELECT DISTINCT ON (started_at, id) id, started_at, settled_at, outcome, http_status, request_id,
-      message, took_ms, events, places IS NOT NULL AS is_retry
+      message, duration_ms, events, places IS NOT NULL AS is_retry
     FROM (SELECT * FROM named UNION ALL SELECT * FROM off_fast_path
       UNION ALL SELECT * FROM in_flight) AS carried
     -- A retry names each event by batch and place, two lists side by side.
-    WHERE places IS NULL OR EXISTS (SELECT FROM unnest(parcels, places) AS item (parcel, place)
-      WHERE item.parcel = $2 AND item.place = $3)
+    WHERE places IS NULL OR EXISTS (SELECT FROM unnest(batches, places) AS item (batch, place)
+      WHERE item.batch = $2 AND item.place = $3)
     ORDER BY started_at DESC, id DESC LIMIT $6
 """
 
 
 async def attempts(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     destination: DestinationNumber,
     *,
-    parcel: ParcelId,
+    batch: BatchId,
     place: int,
     day: date,
     ids: Sequence[int],
@@ -54,7 +54,7 @@ async def attempts(
     rows = await connection.fetch(
         ATTEMPTS,
         destination,
-        parcel,
+        batch,
         place,
         day,
         list(ids),
@@ -64,7 +64,7 @@ async def attempts(
     return newest[::-1], len(newest) == len(rows)
 
 
-async def replays(connection: RoadConnection, numbers: Sequence[int]) -> list[ReplayRecord]:
+async def replays(connection: PipelineConnection, numbers: Sequence[int]) -> list[ReplayRecord]:
     """Return these replays in order of their time."""
     rows = await connection.fetch(
         """
@@ -81,36 +81,36 @@ class MappedDuplicate:
     """An event that was answered as a duplicate of another event id: where that one lies, and since when."""
 
     key: bytes
-    parcel: ParcelId
+    batch: BatchId
     place: int
     answered_at: datetime
     destination: DestinationId  # of the other event: an Amazon eventId holds for a whole advertiser
 
 
 async def note_mapped_duplicates(
-    connection: RoadConnection, found: Sequence[tuple[bytes, ParcelId, int]]
+    connection: PipelineConnection, found: Sequence[tuple[bytes, BatchId, int]]
 ) -> None:
     """Record (ledger key, batch and place of the other event) of such duplicates, the first of each key."""
     await connection.execute(
         """
-        INSERT INTO mapped_duplicates (key, day, parcel, place)
-        SELECT key, (now() AT TIME ZONE 'UTC')::date, parcel, place
-        FROM unnest($1::bytea[], $2::bigint[], $3::smallint[]) AS found (key, parcel, place)
+        INSERT INTO mapped_duplicates (key, day, batch, place)
+        SELECT key, (now() AT TIME ZONE 'UTC')::date, batch, place
+        FROM unnest($1::bytea[], $2::bigint[], $3::smallint[]) AS found (key, batch, place)
         -- In order of key, so that two flushes with the same keys never wait in a circle.
         ORDER BY key ON CONFLICT DO NOTHING
         """,
         [key for key, _, _ in found],
-        [parcel for _, parcel, _ in found],
+        [batch for _, batch, _ in found],
         [place for _, _, place in found],
     )
 
 
-async def mapped_duplicates(connection: RoadConnection, keys: Sequence[bytes]) -> list[MappedDuplicate]:
+async def mapped_duplicates(connection: PipelineConnection, keys: Sequence[bytes]) -> list[MappedDuplicate]:
     """Return what these ledger keys are duplicates of, as far as that is still stored."""
     rows = await connection.fetch(
         """
-        SELECT m.key, m.parcel, m.place, m.answered_at, d.id AS destination
-        FROM mapped_duplicates m JOIN parcel_states s ON s.parcel = m.parcel
+        SELECT m.key, m.batch, m.place, m.answered_at, d.id AS destination
+        FROM mapped_duplicates m JOIN batch_states s ON s.batch = m.batch
           JOIN destinations d ON d.number = s.destination
         WHERE m.key = ANY($1::bytea[]) ORDER BY m.answered_at
         """,

@@ -8,9 +8,9 @@ from typing import Any
 
 from asyncpg import Record
 
-from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber, ParcelId
+from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.domain.outcomes.status import CountTotals
-from app.store import RoadConnection, damage
+from app.store import PipelineConnection, damage
 from app.store.partitions import STORED
 
 
@@ -26,16 +26,16 @@ class DestinationRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ParcelRow:
-    """A parcel's state and shapes; nothing of its content. `shapes` is None where they cannot be read."""
+class BatchRow:
+    """A batch's state and shapes; nothing of its content. `shapes` is None where they cannot be read."""
 
-    id: ParcelId
+    id: BatchId
     day: date
     accepted_at: datetime
     due_at: datetime
     tries: int
     first_event: datetime
-    fate: str | None
+    disposition: str | None
     settled_at: datetime | None
     reason: str | None
     attempts: tuple[int, ...]
@@ -47,7 +47,7 @@ class ParcelRow:
 class ExceptionRow:
     """The row of a conversion that left the road on its own."""
 
-    parcel: ParcelId
+    batch: BatchId
     place: int
     day: date
     status: str
@@ -65,16 +65,16 @@ class ExceptionRow:
     erased_at: datetime | None
 
 
-_STATE = """s.parcel AS id, s.day, s.accepted_at, s.due_at, s.tries, s.first_event, s.fate, s.settled_at,
-  s.reason, s.attempts, s.replays"""
+_STATE = """s.batch AS id, s.day, s.accepted_at, s.due_at, s.tries, s.first_event, s.disposition,
+  s.settled_at, s.reason, s.attempts, s.replays"""
 
 
-async def destination(connection: RoadConnection, id: DestinationId) -> DestinationRow | None:  # noqa: A002
+async def destination(connection: PipelineConnection, id: DestinationId) -> DestinationRow | None:  # noqa: A002
     """Return a destination, or None."""
     row = await connection.fetchrow(
         """
         SELECT d.id, d.number, d.state, d.sign_in_reason,
-          CASE WHEN l.gate_until > now() THEN l.gate_until END AS throttled_until
+          CASE WHEN l.blocked_until > now() THEN l.blocked_until END AS throttled_until
         FROM destinations d JOIN lanes l ON l.id = d.lane WHERE d.id = $1
         """,
         id,
@@ -83,7 +83,7 @@ async def destination(connection: RoadConnection, id: DestinationId) -> Destinat
 
 
 async def mappings(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     id: DestinationId,  # noqa: A002
 ) -> dict[MappingNumber, tuple[MappingId, str]]:
     """Return the mappings of a destination, deleted ones too, by number: (id, name)."""
@@ -91,46 +91,46 @@ async def mappings(
     return {MappingNumber(row["number"]): (MappingId(row["id"]), row["name"]) for row in rows}
 
 
-async def parcels(
-    connection: RoadConnection,
+async def batches(
+    connection: PipelineConnection,
     destination: DestinationNumber,
-    id: ParcelId,  # noqa: A002
-) -> list[ParcelRow]:
-    """Return a destination's parcels of this id: one, none where its partition was dropped.
+    id: BatchId,  # noqa: A002
+) -> list[BatchRow]:
+    """Return a destination's batches of this id: one, none where its partition was dropped.
 
     Several where an id was given twice on different days; the caller compares the event's own id.
     """
     rows = await connection.fetch(
-        f"SELECT {_STATE} FROM parcel_states s WHERE s.parcel = $2 AND s.destination = $1 AND {STORED}",
+        f"SELECT {_STATE} FROM batch_states s WHERE s.batch = $2 AND s.destination = $1 AND {STORED}",
         destination,
         id,
     )
     return await _with_shapes(connection, rows)
 
 
-async def has_content(connection: RoadConnection, id: ParcelId) -> bool:  # noqa: A002
-    """Tell whether a parcel's content is stored, whether or not its state is."""
-    found: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM parcels WHERE id = $1)", id)
+async def has_content(connection: PipelineConnection, id: BatchId) -> bool:  # noqa: A002
+    """Tell whether a batch's content is stored, whether or not its state is."""
+    found: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM batches WHERE id = $1)", id)
     return found
 
 
 async def newest(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     destination: DestinationNumber,
     *,
     wanted: str | None,
     since: datetime | None,
-    before: ParcelId | None,
+    before: BatchId | None,
     limit: int,
-) -> list[ParcelRow]:
-    """Return parcels of a destination, newest first, that may hold events of the wanted status."""
+) -> list[BatchRow]:
+    """Return batches of a destination, newest first, that may hold events of the wanted status."""
     rows = await connection.fetch(
         f"""
         WITH candidates AS ({_candidates(wanted)})
         SELECT {_STATE}
         -- The destination is named again: an id that was given twice must not show another's events.
-        FROM candidates c JOIN parcel_states s ON s.parcel = c.parcel AND s.destination = $1 WHERE {STORED}
-        ORDER BY s.parcel DESC LIMIT $4
+        FROM candidates c JOIN batch_states s ON s.batch = c.batch AND s.destination = $1 WHERE {STORED}
+        ORDER BY s.batch DESC LIMIT $4
         """,
         destination,
         before,
@@ -142,9 +142,9 @@ async def newest(
 
 @dataclass(frozen=True, slots=True)
 class StoredMetadata:
-    """A parcel's shapes, whose it is, and since when. `shapes` is None where they cannot be read."""
+    """A batch's shapes, whose it is, and since when. `shapes` is None where they cannot be read."""
 
-    id: ParcelId
+    id: BatchId
     destination: DestinationNumber
     accepted_at: datetime
     events: int
@@ -152,19 +152,19 @@ class StoredMetadata:
 
 
 async def latest(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     destinations: Sequence[DestinationNumber] | None,
     *,
-    before: ParcelId | None,
+    before: BatchId | None,
     limit: int,
 ) -> list[StoredMetadata]:
-    """Return the newest parcels below `before`, of these destinations or of all, newest first."""
+    """Return the newest batches below `before`, of these destinations or of all, newest first."""
     rows = await connection.fetch(
         f"""
-        SELECT s.parcel AS id, s.day, s.destination, s.accepted_at, s.events FROM parcel_states s
-        WHERE ($1::integer[] IS NULL OR s.destination = ANY($1)) AND ($2::bigint IS NULL OR s.parcel < $2)
+        SELECT s.batch AS id, s.day, s.destination, s.accepted_at, s.events FROM batch_states s
+        WHERE ($1::integer[] IS NULL OR s.destination = ANY($1)) AND ($2::bigint IS NULL OR s.batch < $2)
           AND {STORED}
-        ORDER BY s.parcel DESC LIMIT $3
+        ORDER BY s.batch DESC LIMIT $3
         """,
         None if destinations is None else list(destinations),
         before,
@@ -180,14 +180,14 @@ async def latest(
 
 
 async def exceptions(
-    connection: RoadConnection, destination: DestinationNumber, ids: Sequence[ParcelId]
-) -> dict[tuple[ParcelId, int], ExceptionRow]:
-    """Return the exceptions of a destination's parcels by (parcel, place)."""
+    connection: PipelineConnection, destination: DestinationNumber, ids: Sequence[BatchId]
+) -> dict[tuple[BatchId, int], ExceptionRow]:
+    """Return the exceptions of a destination's batches by (batch, place)."""
     rows = await connection.fetch(
         """
-        SELECT parcel, place, day, status, tries, due_at, code, reason, amazon_code, amazon_message,
+        SELECT batch, place, day, status, tries, due_at, code, reason, amazon_code, amazon_message,
           item_outcomes, coalesce(replays, '{}') AS replays, changed_at, event_at, delivered_at, erased_at
-        FROM exceptions WHERE parcel = ANY($1::bigint[]) AND destination = $2
+        FROM exceptions WHERE batch = ANY($1::bigint[]) AND destination = $2
         """,
         list(ids),
         destination,
@@ -199,7 +199,7 @@ async def exceptions(
             "item_outcomes": tuple(row["item_outcomes"]),
             "replays": tuple(row["replays"]),
         }
-        found[ParcelId(row["parcel"]), row["place"]] = ExceptionRow(**values)
+        found[BatchId(row["batch"]), row["place"]] = ExceptionRow(**values)
     return found
 
 
@@ -222,11 +222,11 @@ class DestinationFigures:
 
 
 async def destination_figures(
-    connection: RoadConnection, number: DestinationNumber
+    connection: PipelineConnection, number: DestinationNumber
 ) -> DestinationFigures | None:
     """Read the figures of a destination in one statement, so that they add up.
 
-    Where the states of its parcels cannot be read, it is not known since when they wait.
+    Where the states of its batches cannot be read, it is not known since when they wait.
     """
     try:
         row = await connection.fetchrow(_FIGURES.format(oldest=_OLDEST, eldest=_ELDEST), number)
@@ -239,7 +239,7 @@ async def destination_figures(
 
 _UNKNOWN = "NULL::timestamptz"
 _OLDEST, _ELDEST = (
-    f"""(SELECT min({column}) FROM parcel_states s WHERE s.destination = d.number AND s.settled_at IS NULL)"""
+    f"""(SELECT min({column}) FROM batch_states s WHERE s.destination = d.number AND s.settled_at IS NULL)"""
     for column in ("accepted_at", "first_event")
 )
 _FIGURES = """
@@ -250,7 +250,7 @@ _FIGURES = """
                AS duplicates,
              coalesce(sum(rejected), 0)::bigint AS rejected, coalesce(sum(retrying), 0)::bigint AS retrying,
              coalesce(sum(delivered), 0)::bigint AS delivered, coalesce(sum(dead), 0)::bigint AS dead,
-             coalesce(sum(expired), 0)::bigint AS expired, coalesce(sum(suppressed), 0)::bigint AS suppressed,
+             coalesce(sum(expired), 0)::bigint AS expired,
              coalesce(sum(erased), 0)::bigint AS erased FROM counts WHERE destination = d.number) c)
                AS totals,
           {oldest} AS oldest, {eldest} AS eldest,
@@ -280,11 +280,11 @@ def _figures(row: dict[str, Any]) -> DestinationFigures:
     )
 
 
-async def _with_shapes(connection: RoadConnection, rows: Sequence[Record]) -> list[ParcelRow]:
+async def _with_shapes(connection: PipelineConnection, rows: Sequence[Record]) -> list[BatchRow]:
     """Return these states with their shapes, which are read apart: of a damaged batch the state remains."""
     shapes = await damage.read_shapes_of(connection, {row["id"]: row["day"] for row in rows})
     return [
-        ParcelRow(
+        BatchRow(
             **{
                 **dict(row),
                 "attempts": tuple(row["attempts"]),
@@ -296,41 +296,41 @@ async def _with_shapes(connection: RoadConnection, rows: Sequence[Record]) -> li
     ]
 
 
-# The newest parcels of one kind. A rare kind is found through an index of its own, a frequent one by walking
+# The newest batches of one kind. A rare kind is found through an index of its own, a frequent one by walking
 # from the newest on; which of the two, the planner knows from its statistics, as long as each kind is asked
-# for by itself: with OR between them it would walk past a million parcels to find the three that expired.
-_PARCELS_THAT = """
-  SELECT s.parcel FROM parcel_states s WHERE s.destination = $1 AND {}
-    AND ($2::bigint IS NULL OR s.parcel <= $2) AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
-  ORDER BY s.parcel DESC LIMIT $4
+# for by itself: with OR between them it would walk past a million batches to find the three that expired.
+_BATCHES_THAT = """
+  SELECT s.batch FROM batch_states s WHERE s.destination = $1 AND {}
+    AND ($2::bigint IS NULL OR s.batch <= $2) AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
+  ORDER BY s.batch DESC LIMIT $4
 """
-_PARCELS_WITH = """
-  SELECT e.parcel FROM exceptions e
-    JOIN parcel_states s ON s.parcel = e.parcel AND s.destination = e.destination
+_BATCHES_WITH = """
+  SELECT e.batch FROM exceptions e
+    JOIN batch_states s ON s.batch = e.batch AND s.destination = e.destination
   WHERE e.destination = $1 AND e.status = '{}'
-    AND ($2::bigint IS NULL OR e.parcel <= $2) AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
-  GROUP BY e.parcel ORDER BY e.parcel DESC LIMIT $4
+    AND ($2::bigint IS NULL OR e.batch <= $2) AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
+  GROUP BY e.batch ORDER BY e.batch DESC LIMIT $4
 """
 
 
 def _candidates(status: str | None) -> str:
-    """Return the parcels that may hold events of a status; a fixed text, never the caller's."""
+    """Return the batches that may hold events of a status; a fixed text, never the caller's."""
     match status:
         case "queued":
-            return _PARCELS_THAT.format("s.settled_at IS NULL")
+            return _BATCHES_THAT.format("s.settled_at IS NULL")
         case "retrying" | "held" | "parked":
             return _either("s.settled_at IS NULL", "retrying")
         case "delivered":
-            return _either("s.fate = 'sent'", "delivered")
+            return _either("s.disposition = 'sent'", "delivered")
         case "dead":
-            return _either("s.fate = 'discarded'", "dead")
+            return _either("s.disposition = 'discarded'", "dead")
         case "expired":
-            return _either("s.fate = 'expired'", "expired")
-        case "suppressed" | "erased":
-            return _PARCELS_WITH.format(status)
+            return _either("s.disposition = 'expired'", "expired")
+        case "erased":
+            return _BATCHES_WITH.format(status)
         case _:
-            return _PARCELS_THAT.format("true")
+            return _BATCHES_THAT.format("true")
 
 
 def _either(whole: str, single: str) -> str:
-    return f"({_PARCELS_THAT.format(whole)}) UNION ({_PARCELS_WITH.format(single)})"
+    return f"({_BATCHES_THAT.format(whole)}) UNION ({_BATCHES_WITH.format(single)})"

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from app.domain.ids import AttemptId, DestinationNumber, ParcelId
-from app.store import RoadConnection
+from app.domain.ids import AttemptId, BatchId, DestinationNumber
+from app.store import PipelineConnection
 
 
 @dataclass(frozen=True, slots=True)
 class ExceptionChange:
     """An exception as a settlement writes it. `wait` counts from the database's now; None when final."""
 
-    parcel: ParcelId
+    batch: BatchId
     place: int
     day: date
     status: str
@@ -20,7 +20,7 @@ class ExceptionChange:
     reason: str
     code: str | None = None
     wait: timedelta | None = None
-    batch: int | None = None
+    send_group: int | None = None
     costs_try: bool = False
     amazon_code: str | None = None
     amazon_message: str | None = None
@@ -31,16 +31,16 @@ class ExceptionChange:
 class DueException:
     """A conversion that is retried on its own."""
 
-    parcel: ParcelId
+    batch: BatchId
     place: int
     day: date
     tries: int
-    batch: int | None
+    send_group: int | None
     event_at: datetime
 
 
 async def write(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     destination: DestinationNumber,
     attempt: AttemptId | None,
     written: Sequence[ExceptionChange],
@@ -56,9 +56,9 @@ async def write(
         return
     await connection.execute(
         """
-        INSERT INTO exceptions AS e (parcel, place, day, destination, status, batch, tries, due_at, event_at,
-          code, reason, amazon_code, amazon_message, item_outcomes, delivered_at, queue)
-        SELECT w.parcel, w.place, w.day, $1, w.status, w.batch, w.tried, now() + coalesce(w.wait, '0'),
+        INSERT INTO exceptions AS e (batch, place, day, destination, status, send_group, tries, due_at,
+          event_at, code, reason, amazon_code, amazon_message, item_outcomes, delivered_at, queue)
+        SELECT w.batch, w.place, w.day, $1, w.status, w.send_group, w.tried, now() + coalesce(w.wait, '0'),
           w.event_at, w.code, w.reason, w.amazon_code, w.amazon_message,
           CASE WHEN w.answered THEN ARRAY[jsonb_build_object('attempt', $2::bigint, 'outcome', w.reason,
             'code', w.amazon_code, 'message', w.amazon_message)] ELSE '{}' END,
@@ -66,9 +66,9 @@ async def write(
         FROM unnest($3::bigint[], $4::smallint[], $5::date[], $6::text[], $7::bigint[], $8::smallint[],
           $9::interval[], $10::timestamptz[], $11::text[], $12::text[], $13::text[], $14::text[],
           $15::boolean[])
-          AS w (parcel, place, day, status, batch, tried, wait, event_at, code, reason, amazon_code,
+          AS w (batch, place, day, status, send_group, tried, wait, event_at, code, reason, amazon_code,
             amazon_message, answered)
-        ON CONFLICT (parcel, place) DO UPDATE SET status = excluded.status, batch = excluded.batch,
+        ON CONFLICT (batch, place) DO UPDATE SET status = excluded.status, send_group = excluded.send_group,
           tries = least(e.tries + excluded.tries, 32767), due_at = excluded.due_at, code = excluded.code,
           reason = excluded.reason, amazon_code = excluded.amazon_code,
             amazon_message = excluded.amazon_message, delivered_at = excluded.delivered_at,
@@ -80,11 +80,11 @@ async def write(
         """,
         destination,
         attempt,
-        [row.parcel for row in written],
+        [row.batch for row in written],
         [row.place for row in written],
         [row.day for row in written],
         [row.status for row in written],
-        [row.batch for row in written],
+        [row.send_group for row in written],
         [int(row.costs_try) for row in written],
         [row.wait for row in written],
         [row.event_at for row in written],
@@ -98,40 +98,40 @@ async def write(
 
 
 async def due(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     destination: DestinationNumber,
     *,
     queue: int,
-    in_flight: Sequence[tuple[ParcelId, int]],
+    in_flight: Sequence[tuple[BatchId, int]],
     max_events: int,
 ) -> list[DueException]:
     """Return the conversions of one retry request: one half of a refused request, or loose ones together."""
     rows = await connection.fetch(
         """
-        WITH free AS (SELECT parcel, place, day, tries, batch, event_at, due_at FROM exceptions e
+        WITH free AS (SELECT batch, place, day, tries, send_group, event_at, due_at FROM exceptions e
           WHERE e.destination = $1 AND e.queue = $5 AND e.status = 'retrying' AND e.due_at <= now()
             AND NOT EXISTS
-            (SELECT FROM unnest($2::bigint[], $3::smallint[]) AS f (parcel, place)
-             WHERE f.parcel = e.parcel AND f.place = e.place)
+            (SELECT FROM unnest($2::bigint[], $3::smallint[]) AS f (batch, place)
+             WHERE f.batch = e.batch AND f.place = e.place)
           -- However many wait, a claim reads a few: in the order of the index, so that nothing is sorted.
-          ORDER BY due_at, parcel, place LIMIT $4 * 4),
-        head AS (SELECT batch FROM free ORDER BY due_at, parcel, place LIMIT 1)
-        SELECT free.* FROM free, head WHERE free.batch IS NOT DISTINCT FROM head.batch
-        ORDER BY free.due_at, free.parcel, free.place LIMIT $4
+          ORDER BY due_at, batch, place LIMIT $4 * 4),
+        head AS (SELECT send_group FROM free ORDER BY due_at, batch, place LIMIT 1)
+        SELECT free.* FROM free, head WHERE free.send_group IS NOT DISTINCT FROM head.send_group
+        ORDER BY free.due_at, free.batch, free.place LIMIT $4
         """,
         destination,
-        [parcel for parcel, _ in in_flight],
+        [batch for batch, _ in in_flight],
         [place for _, place in in_flight],
         max_events,
         queue,
     )
     return [
         DueException(
-            parcel=ParcelId(row["parcel"]),
+            batch=BatchId(row["batch"]),
             place=row["place"],
             day=row["day"],
             tries=row["tries"],
-            batch=row["batch"],
+            send_group=row["send_group"],
             event_at=row["event_at"],
         )
         for row in rows
@@ -139,32 +139,32 @@ async def due(
 
 
 async def lock_retrying(
-    connection: RoadConnection, asked: Sequence[tuple[ParcelId, int]]
-) -> set[tuple[ParcelId, int]]:
-    """Lock those of these conversions, each a parcel and a place, that are still to be retried."""
+    connection: PipelineConnection, asked: Sequence[tuple[BatchId, int]]
+) -> set[tuple[BatchId, int]]:
+    """Lock those of these conversions, each a batch and a place, that are still to be retried."""
     if not asked:
         return set()
     rows = await connection.fetch(
         """
-        SELECT e.parcel, e.place FROM exceptions e JOIN unnest($1::bigint[], $2::smallint[])
-          AS asked (parcel, place) ON asked.parcel = e.parcel AND asked.place = e.place
-        WHERE e.status = 'retrying' ORDER BY e.parcel, e.place FOR UPDATE OF e
+        SELECT e.batch, e.place FROM exceptions e JOIN unnest($1::bigint[], $2::smallint[])
+          AS asked (batch, place) ON asked.batch = e.batch AND asked.place = e.place
+        WHERE e.status = 'retrying' ORDER BY e.batch, e.place FOR UPDATE OF e
         """,
-        [parcel for parcel, _ in asked],
+        [batch for batch, _ in asked],
         [place for _, place in asked],
     )
-    return {(ParcelId(row["parcel"]), row["place"]) for row in rows}
+    return {(BatchId(row["batch"]), row["place"]) for row in rows}
 
 
-async def places(connection: RoadConnection, parcel: ParcelId) -> set[int]:
-    """Return the places of a parcel whose conversions left the road on their own."""
-    rows = await connection.fetch("SELECT place FROM exceptions WHERE parcel = $1", parcel)
+async def places(connection: PipelineConnection, batch: BatchId) -> set[int]:
+    """Return the places of a batch whose conversions left the road on their own."""
+    rows = await connection.fetch("SELECT place FROM exceptions WHERE batch = $1", batch)
     return {row["place"] for row in rows}
 
 
 async def put_back(
-    connection: RoadConnection,
-    places: Sequence[tuple[ParcelId, int]],
+    connection: PipelineConnection,
+    places: Sequence[tuple[BatchId, int]],
     *,
     wait: timedelta,
     reason: str,
@@ -174,26 +174,28 @@ async def put_back(
         """
         UPDATE exceptions e SET tries = least(tries + 1, 32767), due_at = now() + $3::interval, reason = $4,
           changed_at = now()
-        FROM unnest($1::bigint[], $2::smallint[]) AS w (parcel, place)
-        WHERE e.parcel = w.parcel AND e.place = w.place AND e.status = 'retrying'
+        FROM unnest($1::bigint[], $2::smallint[]) AS w (batch, place)
+        WHERE e.batch = w.batch AND e.place = w.place AND e.status = 'retrying'
         """,
-        [parcel for parcel, _ in places],
+        [batch for batch, _ in places],
         [place for _, place in places],
         wait,
         reason,
     )
 
 
-async def expire(connection: RoadConnection, *, older_than: timedelta, limit: int) -> list[DestinationNumber]:
+async def expire(
+    connection: PipelineConnection, *, older_than: timedelta, limit: int
+) -> list[DestinationNumber]:
     """Mark retrying conversions expired that passed the age limit; returns a destination for each."""
     rows = await connection.fetch(
         """
-        WITH old AS (SELECT parcel, place FROM exceptions e WHERE status = 'retrying'
+        WITH old AS (SELECT batch, place FROM exceptions e WHERE status = 'retrying'
           AND event_at < now() - $1::interval AND NOT EXISTS (SELECT FROM attempts a
-            WHERE a.settled_at IS NULL AND a.places IS NOT NULL AND e.parcel = ANY(a.parcels))
+            WHERE a.settled_at IS NULL AND a.places IS NOT NULL AND e.batch = ANY(a.batches))
           LIMIT $2 FOR UPDATE SKIP LOCKED)
-        UPDATE exceptions e SET status = 'expired', code = 'MISC_ERROR', reason = 'expired', batch = NULL,
-          changed_at = now() FROM old WHERE e.parcel = old.parcel
+        UPDATE exceptions e SET status = 'expired', code = 'MISC_ERROR', reason = 'expired',
+          send_group = NULL, changed_at = now() FROM old WHERE e.batch = old.batch
             AND e.place = old.place RETURNING e.destination
         """,
         older_than,

@@ -14,7 +14,7 @@ import asyncpg
 
 from app.domain.ids import DestinationId, DestinationNumber
 from app.store import batches, counts
-from app.store.batches import NewParcel
+from app.store.batches import NewBatch
 from app.store.partitions import FLUSH_LOCK
 
 
@@ -26,8 +26,8 @@ class FlushOutcome(StrEnum):
     HELD = "held"
 
 
-# What `parcels.APPEND` takes ($1 to $15); then generation, ids of destinations and their versions; keys and
-# contents in one value each, 16 bytes an event, and where in them each parcel begins.
+# What `batches.APPEND` takes ($1 to $15); then generation, ids of destinations and their versions; keys and
+# contents in one value each, 16 bytes an event, and where in them each batch begins.
 _TYPES: Final = (
     "bigint[]", "integer[]", "bytea[]", "bytea[]", "smallint[]", "integer[]",
     "timestamptz[]", "timestamptz[]", "bytea[]", "smallint[]",
@@ -41,7 +41,7 @@ _ENTER: Final = f"""
         OR EXISTS (SELECT FROM ledger WHERE generation = $16 - 2 AND key = ANY(asked))
       THEN RETURN '{FlushOutcome.HELD}'; END IF;
       -- In order of key: two flushes with the same keys in opposite order would wait for each other.
-      INSERT INTO ledger (generation, key, content, parcel, place)
+      INSERT INTO ledger (generation, key, content, batch, place)
         SELECT $16, substr($19, 16 * (start + place) + 1, 16) AS key,
           substr($20, 16 * (start + place) + 1, 16), p.id, place
         FROM unnest($1, $5, $21) AS p (id, events, start), generate_series(0, events - 1) AS place
@@ -74,7 +74,7 @@ async def prepare(connection: asyncpg.Connection, *, enters: bool = True) -> Non
 
 async def store(
     connection: asyncpg.Connection,
-    parcels_made: Sequence[NewParcel],
+    batches_made: Sequence[NewBatch],
     keys: Sequence[Sequence[tuple[bytes, bytes]]],
     *,
     generation: int,
@@ -84,7 +84,7 @@ async def store(
 ) -> FlushOutcome:
     """Store a flush in a transaction of its own, committed when this returns STORED; otherwise nothing of it.
 
-    `keys` are (key, content) of the events of each parcel, one an event, in order of place. `versions` are
+    `keys` are (key, content) of the events of each batch, one an event, in order of place. `versions` are
     those that its events were judged by, None for what does not exist.
     """
     starts, at = [], 0
@@ -94,7 +94,7 @@ async def store(
     try:
         told = await connection.fetchval(
             _CALL,
-            *batches.appending(parcels_made, writer, deltas),
+            *batches.appending(batches_made, writer, deltas),
             generation,
             list(versions),
             list(versions.values()),

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from app.domain.ids import DestinationId
-from app.store import RoadConnection
+from app.store import PipelineConnection
 from app.store.partitions import FLUSH_LOCK
 
 
@@ -18,7 +18,7 @@ class FlushPreconditions:
 
 
 @asynccontextmanager
-async def transaction(connection: RoadConnection) -> AsyncIterator[None]:
+async def transaction(connection: PipelineConnection) -> AsyncIterator[None]:
     """Hold a transaction and, shared, the flush lock; commit at the end, roll back when anything is raised.
 
     Rotating the ledger and archiving a destination take that lock alone: they wait for flushes, a flush for
@@ -36,7 +36,7 @@ async def transaction(connection: RoadConnection) -> AsyncIterator[None]:
     await connection.execute("COMMIT")
 
 
-async def preconditions(connection: RoadConnection, ids: Collection[DestinationId]) -> FlushPreconditions:
+async def preconditions(connection: PipelineConnection, ids: Collection[DestinationId]) -> FlushPreconditions:
     """Read what holds now for a flush that names these destinations. Must run under the flush lock."""
     rows = await connection.fetch(
         """

@@ -14,26 +14,26 @@ from typing import Any
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.token_bucket import RateLimit
-from app.store import RoadConnection, damage, due_heads, silent_sessions
+from app.store import PipelineConnection, damage, due_heads, silent_sessions
 from app.store.due_heads import PROBE_DUE
 
 LANE_LOCKS = 7_311  # class of the advisory locks, one per lane
 WORKER_LOCKS = 7_312  # each worker holds one, so that workers can be counted
-NOTICES = "parcels_waiting"  # NOTIFY channel: '<lane>:<events>' separated by commas
+CALLBACK_EVENTS = "batches_waiting"  # NOTIFY channel: '<lane>:<events>' separated by commas
 
 
 @dataclass(frozen=True, slots=True)
 class LaneLease:
     """A lane this worker owns: `fence` must be named by every write.
 
-    `gate_for` seconds remain of a 429's window; `learned_rate` is what former owners found out.
+    `blocked_for` seconds remain of a 429's window; `learned_rate` is what former owners found out.
     """
 
     id: LaneId
     fence: int
     region: str
     advertiser_id: str
-    gate_for: float
+    blocked_for: float
     learned_rate: float | None = None
 
 
@@ -87,17 +87,17 @@ class LaneWork:
     is_lapsed: bool = False
 
 
-async def register_worker(connection: RoadConnection) -> None:
+async def register_worker(connection: PipelineConnection) -> None:
     """Make this session count as a worker until its connection ends."""
     await connection.execute("SELECT pg_advisory_lock_shared($1, 0)", WORKER_LOCKS)
 
 
-async def unregister_worker(connection: RoadConnection) -> None:
+async def unregister_worker(connection: PipelineConnection) -> None:
     """Let this session no longer count as a worker; its lanes stay its own until they are released."""
     await connection.execute("SELECT pg_advisory_unlock_shared($1, 0)", WORKER_LOCKS)
 
 
-async def living_workers(connection: RoadConnection, *, silent_after: timedelta) -> int:
+async def living_workers(connection: PipelineConnection, *, silent_after: timedelta) -> int:
     """Return how many workers are alive on this database; end the sessions of those that are not.
 
     A worker whose process is frozen keeps its session, and with it the locks of its lanes. It is not counted
@@ -109,7 +109,7 @@ async def living_workers(connection: RoadConnection, *, silent_after: timedelta)
     return max(1, holders - silent)
 
 
-async def busy_lanes(connection: RoadConnection) -> list[LaneWork]:
+async def busy_lanes(connection: PipelineConnection) -> list[LaneWork]:
     """Return each lane that owes something sendable or is owned; one statement, however many lanes there are.
 
     Free means: no lease, a lapsed one, or an owner whose session (and with it the lock) is gone.
@@ -141,7 +141,7 @@ def _heads(name: str, table: str, open_ones: str) -> str:
             ORDER BY destination, queue, due_at LIMIT 1) n)"""
 
 
-_OWED = f"""RECURSIVE {_heads("whole", "parcel_states", "settled_at IS NULL")},
+_OWED = f"""RECURSIVE {_heads("whole", "batch_states", "settled_at IS NULL")},
     {_heads("single", "exceptions", "status = 'retrying'")},
     owed AS (SELECT d.lane, min(h.due_at) AS due_at
       FROM (SELECT * FROM whole UNION ALL SELECT * FROM single) h
@@ -169,7 +169,9 @@ _BUSY = _busy(_OWED)
 _BUSY_GIVEN = _busy("owed AS (SELECT * FROM unnest($2::int[], $3::timestamptz[]) AS o (lane, due_at))")
 
 
-async def take(connection: RoadConnection, lane: LaneId, owner: str, *, lease: timedelta) -> LaneLease | None:
+async def take(
+    connection: PipelineConnection, lane: LaneId, owner: str, *, lease: timedelta
+) -> LaneLease | None:
     """Take a free lane under the next fence, or return None when somebody else has it.
 
     `connection` is the one that lives as long as the worker: its advisory lock marks us alive.
@@ -181,7 +183,7 @@ async def take(connection: RoadConnection, lane: LaneId, owner: str, *, lease: t
         -- With the lock in hand the former owner's session is over; without it, only a lapsed lease will do.
         WHERE id = $1 AND ($4 OR leased_until < now())
         RETURNING id, fence, region, advertiser_id,
-          coalesce(greatest(extract(epoch FROM gate_until - now()), 0), 0)::float8 AS gate_for,
+          coalesce(greatest(extract(epoch FROM blocked_until - now()), 0), 0)::float8 AS blocked_for,
           learned_rate
         """,
         lane,
@@ -195,7 +197,7 @@ async def take(connection: RoadConnection, lane: LaneId, owner: str, *, lease: t
 
 
 async def renew(
-    connection: RoadConnection, fences: Collection[tuple[LaneId, int]], *, lease: timedelta
+    connection: PipelineConnection, fences: Collection[tuple[LaneId, int]], *, lease: timedelta
 ) -> set[LaneId]:
     """Prolong these leases; returns the lanes that are still ours."""
     rows = await connection.fetch(
@@ -211,7 +213,7 @@ async def renew(
     return {LaneId(row["id"]) for row in rows}
 
 
-async def release(connection: RoadConnection, lane: LaneId, fence: int) -> None:
+async def release(connection: PipelineConnection, lane: LaneId, fence: int) -> None:
     """Give a lane back so that another worker need not wait for the lease."""
     await connection.execute(
         "UPDATE lanes SET leased_until = NULL, owner = NULL WHERE id = $1 AND fence = $2", lane, fence
@@ -219,7 +221,7 @@ async def release(connection: RoadConnection, lane: LaneId, fence: int) -> None:
     await connection.execute("SELECT pg_advisory_unlock($1, $2)", LANE_LOCKS, lane)
 
 
-async def is_ours(connection: RoadConnection, lane: LaneId, fence: int) -> bool:
+async def is_ours(connection: PipelineConnection, lane: LaneId, fence: int) -> bool:
     """Tell whether we still own a lane, and keep it so until this transaction ends."""
     found = await connection.fetchval(
         "SELECT true FROM lanes WHERE id = $1 AND fence = $2 FOR SHARE", lane, fence
@@ -227,14 +229,14 @@ async def is_ours(connection: RoadConnection, lane: LaneId, fence: int) -> bool:
     return bool(found)
 
 
-async def block_until(connection: RoadConnection, lane: LaneId, seconds: float) -> None:
+async def block_until(connection: PipelineConnection, lane: LaneId, seconds: float) -> None:
     """Keep the end of a Retry-After window, for whoever owns the lane then.
 
     Not fenced: a window that a replaced owner read holds for its successor too, and can only grow.
     """
     await connection.execute(
         """
-        UPDATE lanes SET gate_until = greatest(gate_until,
+        UPDATE lanes SET blocked_until = greatest(blocked_until,
           clock_timestamp() + make_interval(secs => $2::float8))
         WHERE id = $1
         """,
@@ -244,7 +246,7 @@ async def block_until(connection: RoadConnection, lane: LaneId, seconds: float) 
 
 
 async def record_state(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     lane: LaneId,
     fence: int,
     *,
@@ -266,38 +268,38 @@ async def record_state(
 
 
 async def poll(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     lane: LaneId,
     *,
-    parcels_in_flight: Sequence[int],
+    batches_in_flight: Sequence[int],
     exceptions_in_flight: Sequence[tuple[int, int]],
-    floors: Mapping[tuple[DestinationNumber, int], datetime],
+    watermarks: Mapping[tuple[DestinationNumber, int], datetime],
 ) -> LanePoll:
     """Return what holds for a lane's next request, and when each active destination next owes something.
 
-    What is in flight is left out, or a lane would look due while it waits for its own answer. Parcels of a
+    What is in flight is left out, or a lane would look due while it waits for its own answer. Batches of a
     (destination, queue) due before its floor are not looked for: see `app.domain.pacing.watermarks`.
     One statement, since every request to Amazon asks it.
     """
-    numbers = sorted({number for number, _ in floors})
+    numbers = sorted({number for number, _ in watermarks})
     rows: list[Any]
     damaged: frozenset[DestinationNumber] = frozenset()
     try:
         rows = await connection.fetch(
             _LOOK,
             lane,
-            list(parcels_in_flight),
-            [parcel for parcel, _ in exceptions_in_flight],
+            list(batches_in_flight),
+            [batch for batch, _ in exceptions_in_flight],
             [place for _, place in exceptions_in_flight],
             numbers,
-            [floors.get((number, 0)) for number in numbers],
-            [floors.get((number, 2)) for number in numbers],
+            [watermarks.get((number, 0)) for number in numbers],
+            [watermarks.get((number, 2)) for number in numbers],
         )
     except Exception as error:
         if not damage.is_damage(error):
             raise
         rows, damaged = await due_heads.poll_around_damage(
-            connection, lane, parcels_in_flight, exceptions_in_flight
+            connection, lane, batches_in_flight, exceptions_in_flight
         )
     limits = [
         RateLimit(row["requests_per_second"], row["burst"]) for row in rows if row["number"] is not None
@@ -327,30 +329,30 @@ _LOOK = f"""
         LEFT JOIN unnest($5::int[], $6::timestamptz[], $7::timestamptz[]) AS floor (number, live, replay)
           ON floor.number = d.number
         LEFT JOIN LATERAL (SELECT
-          (SELECT s.due_at FROM parcel_states s WHERE s.destination = d.number
+          (SELECT s.due_at FROM batch_states s WHERE s.destination = d.number
             AND s.queue = 0 AND s.settled_at IS NULL
-            AND s.due_at >= coalesce(floor.live, '-infinity') AND s.parcel <> ALL($2::bigint[])
+            AND s.due_at >= coalesce(floor.live, '-infinity') AND s.batch <> ALL($2::bigint[])
             ORDER BY s.due_at LIMIT 1) AS live,
           (SELECT e.due_at FROM exceptions e WHERE e.destination = d.number
             AND e.queue = 0 AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
-              $4::smallint[]) AS f (parcel, place)
-              WHERE f.parcel = e.parcel AND f.place = e.place)
+              $4::smallint[]) AS f (batch, place)
+              WHERE f.batch = e.batch AND f.place = e.place)
             ORDER BY e.due_at LIMIT 1) AS retry,
-          (SELECT s.due_at FROM parcel_states s WHERE s.destination = d.number
+          (SELECT s.due_at FROM batch_states s WHERE s.destination = d.number
             AND s.queue = 2 AND s.settled_at IS NULL
-            AND s.due_at >= coalesce(floor.replay, '-infinity') AND s.parcel <> ALL($2::bigint[])
+            AND s.due_at >= coalesce(floor.replay, '-infinity') AND s.batch <> ALL($2::bigint[])
             ORDER BY s.due_at LIMIT 1) AS replay,
           (SELECT e.due_at FROM exceptions e WHERE e.destination = d.number
             AND e.queue = 2 AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
-              $4::smallint[]) AS f (parcel, place)
-              WHERE f.parcel = e.parcel AND f.place = e.place)
+              $4::smallint[]) AS f (batch, place)
+              WHERE f.batch = e.batch AND f.place = e.place)
             ORDER BY e.due_at LIMIT 1) AS replay_retry) q
           ON d.state = 'active' OR {PROBE_DUE}
         WHERE l.id = $1 ORDER BY d.number
         """
 
 
-async def pace_settings(connection: RoadConnection, lane: LaneId) -> PaceSettings:
+async def pace_settings(connection: PipelineConnection, lane: LaneId) -> PaceSettings:
     """Return the lowest limit among all destinations of a lane that are not archived, and what it learned."""
     row = await connection.fetchrow(
         """
@@ -365,15 +367,17 @@ async def pace_settings(connection: RoadConnection, lane: LaneId) -> PaceSetting
     return PaceSettings(limit, row["learned_rate"])
 
 
-async def announce(connection: RoadConnection, waiting: dict[LaneId, int]) -> None:
+async def announce(connection: PipelineConnection, waiting: dict[LaneId, int]) -> None:
     """Tell all workers that events wait; losing the notice costs at most one poll."""
     parts = [f"{lane}:{events}" for lane, events in waiting.items()]
     # A payload is limited to 8,000 bytes; 400 lanes of at most 18 characters fit.
     for start in range(0, len(parts), 400):
-        await connection.execute("SELECT pg_notify($1, $2)", NOTICES, ",".join(parts[start : start + 400]))
+        await connection.execute(
+            "SELECT pg_notify($1, $2)", CALLBACK_EVENTS, ",".join(parts[start : start + 400])
+        )
 
 
-def read_notice(payload: str) -> dict[LaneId, int]:
+def read_notification(payload: str) -> dict[LaneId, int]:
     """Return the lanes and events of a notice; what cannot be read is nobody's loss."""
     waiting: dict[LaneId, int] = {}
     for part in payload.split(","):
@@ -383,16 +387,16 @@ def read_notice(payload: str) -> dict[LaneId, int]:
     return waiting
 
 
-async def longest_waits(connection: RoadConnection) -> dict[str, timedelta]:
+async def longest_waits(connection: PipelineConnection) -> dict[str, timedelta]:
     """Return how long the front of each sendable destination's live queue has waited, by destination.
 
-    One probe of the index of open parcels for each destination and day, whatever waits in it.
+    One probe of the index of open batches for each destination and day, whatever waits in it.
     """
     rows = await connection.fetch(
         """
         SELECT d.id, now() - front.accepted_at AS waited
         FROM destinations d, LATERAL (
-          SELECT accepted_at FROM parcel_states
+          SELECT accepted_at FROM batch_states
           WHERE settled_at IS NULL AND destination = d.number AND queue = 0
           ORDER BY due_at LIMIT 1) front
         WHERE d.state = 'active'

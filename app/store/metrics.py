@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber
-from app.store import RoadConnection, damage
+from app.store import PipelineConnection, damage
 from app.store.partitions import STORED
 
 # An attempt that was given up before anything left is no request (`app.domain.outcomes.outcome.NotSent`).
@@ -27,7 +27,7 @@ class DayCounts:
 
 
 async def days(
-    connection: RoadConnection, numbers: Sequence[DestinationNumber], last: int
+    connection: PipelineConnection, numbers: Sequence[DestinationNumber], last: int
 ) -> list[DayCounts]:
     """Return the counts of these destinations over the last days, today included; idle days are left out."""
     rows = await connection.fetch(
@@ -42,7 +42,7 @@ async def days(
 
 
 async def last_answers(
-    connection: RoadConnection, numbers: Sequence[DestinationNumber]
+    connection: PipelineConnection, numbers: Sequence[DestinationNumber]
 ) -> dict[DestinationNumber, datetime]:
     """Return when Amazon last answered each of these destinations with a 2xx, where it ever did."""
     rows = await connection.fetch(
@@ -70,15 +70,15 @@ class ChartStep:
 
 
 async def minutes(
-    connection: RoadConnection, destination: DestinationNumber, *, span: timedelta, step: timedelta
+    connection: PipelineConnection, destination: DestinationNumber, *, span: timedelta, step: timedelta
 ) -> list[ChartStep]:
     """Return the requests of a destination by step over the last span; steps without any are left out."""
     rows = await connection.fetch(
         "SELECT date_bin($3, started_at, TIMESTAMPTZ '2000-01-01') AS at, count(*) AS requests, "
         "  count(*) FILTER (WHERE outcome <> 'answered') AS failed, "
         "  coalesce(sum(delivered), 0)::bigint AS delivered, "
-        "  percentile_cont(0.5) WITHIN GROUP (ORDER BY took_ms) AS p50_ms, "
-        "  percentile_cont(0.95) WITHIN GROUP (ORDER BY took_ms) AS p95_ms "
+        "  percentile_cont(0.5) WITHIN GROUP (ORDER BY duration_ms) AS p50_ms, "
+        "  percentile_cont(0.95) WITHIN GROUP (ORDER BY duration_ms) AS p95_ms "
         "FROM attempts WHERE destination = $1 AND started_at > now() - $2::interval "
         f"AND {_WAS_SENT} GROUP BY 1 ORDER BY 1",
         destination,
@@ -97,15 +97,15 @@ class RequestRow:
     http_status: int | None
     message: str | None
     events: int
-    took_ms: int | None
+    duration_ms: int | None
 
 
 async def requests(
-    connection: RoadConnection, destination: DestinationNumber, limit: int
+    connection: PipelineConnection, destination: DestinationNumber, limit: int
 ) -> list[RequestRow]:
     """Return the newest settled requests of a destination."""
     rows = await connection.fetch(
-        "SELECT started_at, outcome, http_status, message, events, took_ms FROM attempts "
+        "SELECT started_at, outcome, http_status, message, events, duration_ms FROM attempts "
         f"WHERE destination = $1 AND settled_at IS NOT NULL AND {_WAS_SENT} "
         "ORDER BY started_at DESC LIMIT $2",
         destination,
@@ -114,7 +114,7 @@ async def requests(
     return [RequestRow(**dict(row)) for row in rows]
 
 
-async def first_answer(connection: RoadConnection, destination: DestinationNumber) -> datetime | None:
+async def first_answer(connection: PipelineConnection, destination: DestinationNumber) -> datetime | None:
     """Return when Amazon first accepted something of a destination, as far back as requests are kept."""
     found: datetime | None = await connection.fetchval(
         "SELECT settled_at FROM attempts WHERE destination = $1 AND outcome = 'answered' "
@@ -132,15 +132,17 @@ class ConnectionInfo:
     connected_by: str | None
     key_name: str | None
     access_until: datetime | None
-    gate_until: datetime | None
+    blocked_until: datetime | None
     leased_until: datetime | None
     lane_shared_by: int
 
 
-async def connection_of(connection: RoadConnection, destination: DestinationNumber) -> ConnectionInfo | None:
+async def connection_of(
+    connection: PipelineConnection, destination: DestinationNumber
+) -> ConnectionInfo | None:
     """Return who connected a destination and when, how long its access token lasts, and its lane's gate."""
     row = await connection.fetchrow(
-        "SELECT s.connected_at, s.connected_by, k.name AS key_name, s.access_until, l.gate_until, "
+        "SELECT s.connected_at, s.connected_by, k.name AS key_name, s.access_until, l.blocked_until, "
         "  l.leased_until, (SELECT count(*) FROM destinations o "
         "    WHERE o.lane = d.lane AND o.archived_at IS NULL) AS lane_shared_by "
         "FROM destinations d JOIN lanes l ON l.id = d.lane LEFT JOIN sign_ins s ON s.destination = d.id "
@@ -152,7 +154,7 @@ async def connection_of(connection: RoadConnection, destination: DestinationNumb
 
 @dataclass(frozen=True, slots=True)
 class MetadataSample:
-    """The shapes of one stored parcel: which match keys its events carried, no value of any.
+    """The shapes of one stored batch: which match keys its events carried, no value of any.
 
     None where they cannot be read.
     """
@@ -162,13 +164,13 @@ class MetadataSample:
 
 
 async def samples(
-    connection: RoadConnection, destination: DestinationNumber, limit: int
+    connection: PipelineConnection, destination: DestinationNumber, limit: int
 ) -> list[MetadataSample] | None:
-    """Return the shapes of a destination's newest parcels, newest first; None where they cannot be told."""
+    """Return the shapes of a destination's newest batches, newest first; None where they cannot be told."""
     try:
         rows = await connection.fetch(
-            "SELECT s.parcel, s.day, s.accepted_at FROM parcel_states s "
-            f"WHERE s.destination = $1 AND {STORED} ORDER BY s.parcel DESC LIMIT $2",
+            "SELECT s.batch, s.day, s.accepted_at FROM batch_states s "
+            f"WHERE s.destination = $1 AND {STORED} ORDER BY s.batch DESC LIMIT $2",
             destination,
             limit,
         )
@@ -176,8 +178,8 @@ async def samples(
         if not damage.is_damage(error):
             raise
         return None
-    shapes = await damage.read_shapes_of(connection, {row["parcel"]: row["day"] for row in rows})
-    return [MetadataSample(row["accepted_at"], shapes.get(row["parcel"])) for row in rows]
+    shapes = await damage.read_shapes_of(connection, {row["batch"]: row["day"] for row in rows})
+    return [MetadataSample(row["accepted_at"], shapes.get(row["batch"])) for row in rows]
 
 
 def shapes_in(samples: Sequence[MetadataSample] | None) -> tuple[list[EventMetadata], int]:
@@ -202,11 +204,11 @@ class Rates:
 
 
 async def rates(
-    connection: RoadConnection, destination: DestinationNumber, span: timedelta, *, newest: int = 2_000
+    connection: PipelineConnection, destination: DestinationNumber, span: timedelta, *, newest: int = 2_000
 ) -> Rates:
     """Return how fast events came in and were delivered over the last span, and the requests for it.
 
-    What came in is read from so many of the newest parcels, however many there are.
+    What came in is read from so many of the newest batches, however many there are.
     """
     try:
         row = await connection.fetchrow(_RATES, destination, span, newest)
@@ -220,10 +222,10 @@ async def rates(
 
 _RATES = f"""
         WITH came AS (
-          -- No index by time: the newest parcels, and where all of them are of the span, by what they cover.
+          -- No index by time: the newest batches, and where all of them are of the span, by what they cover.
           SELECT coalesce(sum(events), 0) AS events, count(*) = $3 AS is_part, min(accepted_at) AS since
-          FROM (SELECT events, accepted_at FROM parcel_states WHERE destination = $1
-                ORDER BY parcel DESC LIMIT $3) newest
+          FROM (SELECT events, accepted_at FROM batch_states WHERE destination = $1
+                ORDER BY batch DESC LIMIT $3) newest
           WHERE accepted_at > now() - $2::interval
         ), sent AS (
           SELECT count(*) AS requests, count(*) FILTER (WHERE outcome <> 'answered') AS failed,
@@ -254,7 +256,7 @@ class Mapped:
     destination_name: str
 
 
-async def every_mapping(connection: RoadConnection, only: Sequence[str] | None) -> list[Mapped]:
+async def every_mapping(connection: PipelineConnection, only: Sequence[str] | None) -> list[Mapped]:
     """Return every mapping, deleted ones too; `only` limits them to these destinations."""
     rows = await connection.fetch(
         "SELECT m.number, m.id, m.destination, d.number AS destination_number, d.name AS destination_name "

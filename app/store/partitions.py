@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from app.store import RoadConnection
+from app.store import PipelineConnection
 
 # Every flush holds this lock shared; rotating the ledger and archiving a destination hold it exclusively.
 FLUSH_LOCK = 7_301
@@ -11,25 +11,25 @@ FLUSH_LOCK = 7_301
 MAINTENANCE_LOCK = 7_302
 
 GENERATION = timedelta(days=11)  # three of them cover 22 to 33 days, beyond the age limit of 21
-DAILY = ("parcels", "attempts")
+DAILY = ("batches", "attempts")
 # States are read by destination, over all days: few partitions, each of ten days (adr/0060).
-STATES = "parcel_states"
+STATES = "batch_states"
 SPAN_DAYS = 10
 _EPOCH = date(1970, 1, 1)
-# States outlive their parcels by up to ten days. A state `s` whose day is kept and whose parcel is not there
+# States outlive their batches by up to ten days. A state `s` whose day is kept and whose batch is not there
 # is damage; one whose day was dropped is not.
-STORED = "to_regclass('parcels_p' || to_char(s.day, 'YYYYMMDD')) IS NOT NULL"
+STORED = "to_regclass('batches_p' || to_char(s.day, 'YYYYMMDD')) IS NOT NULL"
 
 
 @dataclass(frozen=True, slots=True)
 class DroppedPartitions:
-    """What a sweep freed: days of parcels and generations of the ledger."""
+    """What a sweep freed: days of batches and generations of the ledger."""
 
     days: tuple[date, ...]
     generations: tuple[int, ...]
 
 
-async def create_ahead(connection: RoadConnection, *, days: int = 7) -> None:
+async def create_ahead(connection: PipelineConnection, *, days: int = 7) -> None:
     """Make the partitions of today and of `days` more, and of this ledger generation and the next."""
     await connection.execute("SELECT pg_advisory_xact_lock($1)", MAINTENANCE_LOCK)
     today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
@@ -61,14 +61,14 @@ def create_states(day: date) -> str:
     )
 
 
-async def days_ahead(connection: RoadConnection) -> int:
+async def days_ahead(connection: PipelineConnection) -> int:
     """Return how many whole days after today have partitions in every table that is cut by days."""
     known = {
         row["name"]
         for row in await connection.fetch(
             """
             SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-            WHERE i.inhparent IN ('parcels'::regclass, 'attempts'::regclass, 'parcel_states'::regclass)
+            WHERE i.inhparent IN ('batches'::regclass, 'attempts'::regclass, 'batch_states'::regclass)
             """
         )
     }
@@ -79,7 +79,7 @@ async def days_ahead(connection: RoadConnection) -> int:
     return ahead
 
 
-async def rotate_ledger(connection: RoadConnection) -> int | None:
+async def rotate_ledger(connection: PipelineConnection) -> int | None:
     """Begin the next generation when the current one is 11 days old. Returns its number, or None.
 
     Holds the flush lock exclusively: no flush can read one generation and write into another.
@@ -99,13 +99,13 @@ async def rotate_ledger(connection: RoadConnection) -> int | None:
     return following
 
 
-async def drop_old(connection: RoadConnection, *, keep_days: int) -> DroppedPartitions:
+async def drop_old(connection: PipelineConnection, *, keep_days: int) -> DroppedPartitions:
     """Drop days older than `keep_days` in which nothing is open, and generations no flush reads any more.
 
     Takes `ACCESS EXCLUSIVE` for a moment: the caller sets a lock timeout and tries again later.
     """
     await connection.execute("SELECT pg_advisory_xact_lock($1)", MAINTENANCE_LOCK)
-    rows = await connection.fetch(_PARTITIONS, "parcels")
+    rows = await connection.fetch(_PARTITIONS, "batches")
     limit: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date - $1::int", keep_days)
     gone: list[date] = []
     for row in rows:
@@ -131,12 +131,12 @@ async def drop_old(connection: RoadConnection, *, keep_days: int) -> DroppedPart
     return DroppedPartitions(tuple(gone), tuple(row["generation"] for row in passed))
 
 
-async def _drop_states(connection: RoadConnection, limit: date) -> None:
+async def _drop_states(connection: PipelineConnection, limit: date) -> None:
     """Drop the states of ten days once the last of these days is gone. Dropping costs nothing, however many.
 
-    Until then the states of days that are gone name parcels that are no more; they hold nothing of a person.
+    Until then the states of days that are gone name batches that are no more; they hold nothing of a person.
     """
-    kept = {_days_of(row["name"]) for row in await connection.fetch(_PARTITIONS, "parcels")}
+    kept = {_days_of(row["name"]) for row in await connection.fetch(_PARTITIONS, "batches")}
     for row in await connection.fetch(_PARTITIONS, STATES):
         start = _days_of(row["name"])
         days = [start + timedelta(days=nth) for nth in range(SPAN_DAYS)]
@@ -150,13 +150,13 @@ _PARTITIONS = """
 """
 
 
-async def _open_in(connection: RoadConnection, day: date) -> bool:
+async def _open_in(connection: PipelineConnection, day: date) -> bool:
     found: bool = await connection.fetchval(
         """
-        -- In the order of the index of open parcels: it is short where a scan of all states would be long.
+        -- In the order of the index of open batches: it is short where a scan of all states would be long.
         -- (EXISTS would leave the order out.)
-        SELECT (SELECT parcel FROM parcel_states WHERE day = $1 AND settled_at IS NULL
-          ORDER BY destination, queue, due_at, parcel LIMIT 1) IS NOT NULL
+        SELECT (SELECT batch FROM batch_states WHERE day = $1 AND settled_at IS NULL
+          ORDER BY destination, queue, due_at, batch LIMIT 1) IS NOT NULL
         OR EXISTS (SELECT FROM exceptions WHERE day = $1 AND status = 'retrying')
         """,
         day,

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationNumber
-from app.store import RoadConnection, batches, counts, ledger, partitions
+from app.store import PipelineConnection, batches, counts, ledger, partitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,35 +58,35 @@ async def seconds_apart(connection: AsyncConnection, now: float) -> float:
 _NOBODY = DestinationNumber(0)  # no destination has this number
 
 
-async def rehearse_flush(connection: RoadConnection) -> None:
+async def rehearse_flush(connection: PipelineConnection) -> None:
     """Write what a flush writes, for the caller to roll back. Raises what a flush would meet."""
     await connection.execute("SET LOCAL lock_timeout = '1s'")
     await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", partitions.FLUSH_LOCK)
     generation = await ledger.current_generation(connection)
-    [parcel] = await batches.reserve_ids(connection, 1)
+    [batch] = await batches.reserve_ids(connection, 1)
     # A key of its own each time, so that it waits for no flush and meets no row.
     await ledger.claim(
-        connection, generation, [ledger.LedgerEntry(secrets.token_bytes(16), bytes(16), parcel, 0)]
+        connection, generation, [ledger.LedgerEntry(secrets.token_bytes(16), bytes(16), batch, 0)]
     )
     at = datetime(2026, 1, 1, tzinfo=UTC)
-    made = batches.NewParcel(parcel, _NOBODY, b"probe", b"probe", 1, 1, at, at, b"probe")
+    made = batches.NewBatch(batch, _NOBODY, b"probe", b"probe", 1, 1, at, at, b"probe")
     await batches.append(connection, [made], deltas={_NOBODY: counts.IngestCounts(accepted=1)})
 
 
-async def rehearse_claim(connection: RoadConnection) -> None:
+async def rehearse_claim(connection: PipelineConnection) -> None:
     """Read and write what a claim does, for the caller to roll back. Raises what a claim would meet."""
     await connection.execute("SET LOCAL lock_timeout = '1s'")
     await connection.fetch(
         """
-        (SELECT parcel FROM parcel_states WHERE settled_at IS NULL
-         ORDER BY destination, queue, due_at, parcel LIMIT 1)
-        UNION ALL (SELECT parcel FROM exceptions WHERE status = 'retrying'
-         ORDER BY destination, queue, due_at, parcel, place LIMIT 1)
+        (SELECT batch FROM batch_states WHERE settled_at IS NULL
+         ORDER BY destination, queue, due_at, batch LIMIT 1)
+        UNION ALL (SELECT batch FROM exceptions WHERE status = 'retrying'
+         ORDER BY destination, queue, due_at, batch, place LIMIT 1)
         """
     )
     await connection.execute(
         """
-        INSERT INTO attempts (id, day, lane, destination, fence, worker, parcels, events, generation)
+        INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation)
         VALUES (nextval('attempt_ids'), (now() AT TIME ZONE 'UTC')::date, 0, 0, 0, 'probe', '{}', 1, 0)
         """
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from app.domain.ids import DestinationNumber, LaneId
-from app.store import RoadConnection, batches, counts
+from app.store import PipelineConnection, batches, counts
 
 QUEUE = batches.LOW
 
@@ -29,22 +29,22 @@ class ReplayCount:
     forgotten: int
 
 
-# What left the road on its own, and whole parcels that never went out. The fates of parcels are read as the
-# statuses of their events; what a parcel does not answer for any more has a row of its own.
+# What left the road on its own, and whole batches that never went out. The fates of batches are read as the
+# statuses of their events; what a batch does not answer for any more has a row of its own.
 _FOUND = """
-  WITH singles AS (SELECT e.parcel, e.place, e.event_at >= now() - $5::interval AS young,
+  WITH singles AS (SELECT e.batch, e.place, e.event_at >= now() - $5::interval AS young,
       s.data_key IS NOT NULL AND e.erased_at IS NULL AS kept
-    FROM exceptions e JOIN parcel_states s ON s.parcel = e.parcel
+    FROM exceptions e JOIN batch_states s ON s.batch = e.batch
     WHERE e.destination = $1 AND e.status = $2 AND ($6::text IS NULL OR e.reason = $6)
       AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
       AND ($4::timestamptz IS NULL OR s.accepted_at < $4)),
-  wholes AS (SELECT s.parcel, s.events, s.tries, s.last_event >= now() - $5::interval AS young,
+  wholes AS (SELECT s.batch, s.events, s.tries, s.last_event >= now() - $5::interval AS young,
       s.data_key IS NOT NULL AS kept
-    FROM parcel_states s
+    FROM batch_states s
     WHERE s.destination = $1 AND s.events > 0
       -- Said although it follows, so that the index over these few is seen to suffice.
-      AND s.fate IN ('discarded', 'expired')
-      AND s.fate = CASE $2::text WHEN 'dead' THEN 'discarded' WHEN 'expired' THEN 'expired' END
+      AND s.disposition IN ('discarded', 'expired')
+      AND s.disposition = CASE $2::text WHEN 'dead' THEN 'discarded' WHEN 'expired' THEN 'expired' END
       AND ($6::text IS NULL OR s.reason = $6)
       AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
       AND ($4::timestamptz IS NULL OR s.accepted_at < $4))
@@ -58,7 +58,7 @@ def _remembered(table: str) -> str:
 
 
 async def begin(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     id: str,  # noqa: A002
     number: DestinationNumber,
     wanted: ReplayFilter,
@@ -82,13 +82,13 @@ async def begin(
     return replay
 
 
-async def finish(connection: RoadConnection, replay: int, replayed: int) -> None:
+async def finish(connection: PipelineConnection, replay: int, replayed: int) -> None:
     """Record how many events a replay put back."""
     await connection.execute("UPDATE replays SET replayed = $2 WHERE number = $1", replay, replayed)
 
 
 async def count(
-    connection: RoadConnection, number: DestinationNumber, wanted: ReplayFilter, *, max_age: timedelta
+    connection: PipelineConnection, number: DestinationNumber, wanted: ReplayFilter, *, max_age: timedelta
 ) -> ReplayCount:
     """Return how many events a filter names."""
     row = await connection.fetchrow(
@@ -108,7 +108,7 @@ async def count(
 
 
 async def requeue(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     number: DestinationNumber,
     wanted: ReplayFilter,
     *,
@@ -124,13 +124,13 @@ async def requeue(
         f"""
         {_FOUND},
         -- A row that another replay holds is that one's.
-        free AS (SELECT s.parcel, s.events FROM parcel_states s JOIN wholes w USING (parcel)
-          WHERE w.young AND w.kept ORDER BY s.parcel FOR UPDATE OF s SKIP LOCKED),
-        summed AS (SELECT parcel, sum(events) OVER (ORDER BY parcel) AS so_far FROM free),
-        taken AS (SELECT parcel FROM summed WHERE so_far <= $7)
-        UPDATE parcel_states s SET fate = NULL, settled_at = NULL, queue = {QUEUE}, due_at = now(),
+        free AS (SELECT s.batch, s.events FROM batch_states s JOIN wholes w USING (batch)
+          WHERE w.young AND w.kept ORDER BY s.batch FOR UPDATE OF s SKIP LOCKED),
+        summed AS (SELECT batch, sum(events) OVER (ORDER BY batch) AS so_far FROM free),
+        taken AS (SELECT batch FROM summed WHERE so_far <= $7)
+        UPDATE batch_states s SET disposition = NULL, settled_at = NULL, queue = {QUEUE}, due_at = now(),
           reason = 'replayed', replays = {_remembered("s")}
-        FROM taken t WHERE s.parcel = t.parcel AND s.settled_at IS NOT NULL
+        FROM taken t WHERE s.batch = t.batch AND s.settled_at IS NOT NULL
         RETURNING s.events, s.tries > 0 AS failing
         """,
         *_arguments(number, wanted, max_age),
@@ -141,15 +141,15 @@ async def requeue(
     status: str = await connection.execute(
         f"""
         {_FOUND},
-        free AS (SELECT e.parcel, e.place FROM exceptions e JOIN singles USING (parcel, place)
-          JOIN parcel_states s ON s.parcel = e.parcel
+        free AS (SELECT e.batch, e.place FROM exceptions e JOIN singles USING (batch, place)
+          JOIN batch_states s ON s.batch = e.batch
           -- The share keeps the key from being deleted meanwhile.
-          WHERE young AND kept ORDER BY e.parcel, e.place LIMIT $7
+          WHERE young AND kept ORDER BY e.batch, e.place LIMIT $7
           FOR UPDATE OF e SKIP LOCKED FOR SHARE OF s SKIP LOCKED)
-        UPDATE exceptions e SET status = 'retrying', queue = {QUEUE}, due_at = now(), batch = NULL, tries = 0,
-          reason = 'replayed', code = NULL,
+        UPDATE exceptions e SET status = 'retrying', queue = {QUEUE}, due_at = now(), send_group = NULL,
+          tries = 0, reason = 'replayed', code = NULL,
           replays = {_remembered("e")}, changed_at = now()
-        FROM free f WHERE e.parcel = f.parcel AND e.place = f.place AND e.status = $2
+        FROM free f WHERE e.batch = f.batch AND e.place = f.place AND e.status = $2
         """,
         *_arguments(number, wanted, max_age),
         most - whole,
@@ -161,11 +161,11 @@ async def requeue(
     return whole + single, delta
 
 
-async def waiting(connection: RoadConnection, number: DestinationNumber) -> int:
+async def waiting(connection: PipelineConnection, number: DestinationNumber) -> int:
     """Return how many replayed events wait already."""
     found: int = await connection.fetchval(
         f"""
-        SELECT ((SELECT coalesce(sum(events), 0) FROM parcel_states
+        SELECT ((SELECT coalesce(sum(events), 0) FROM batch_states
                  WHERE destination = $1 AND queue = {QUEUE} AND settled_at IS NULL)
               + (SELECT count(*) FROM exceptions
                  WHERE destination = $1 AND queue = {QUEUE} AND status = 'retrying'))::bigint
@@ -179,6 +179,6 @@ def _arguments(number: DestinationNumber, wanted: ReplayFilter, max_age: timedel
     return number, wanted.status, wanted.since, wanted.until, max_age, wanted.reason
 
 
-async def lane_of(connection: RoadConnection, number: DestinationNumber) -> LaneId:
+async def lane_of(connection: PipelineConnection, number: DestinationNumber) -> LaneId:
     """Return the lane of a destination."""
     return LaneId(await connection.fetchval("SELECT lane FROM destinations WHERE number = $1", number))

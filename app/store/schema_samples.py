@@ -8,28 +8,30 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import MappingNumber
-from app.domain.observed.schema_sample import Outline, pack, read
-from app.store import RoadConnection, damage
+from app.domain.observed.schema_sample import SchemaSample, pack, read
+from app.store import PipelineConnection, damage
 
 RING = 1_000
 """How many of a mapping's events are looked back at."""
 
 
-async def add(connection: RoadConnection, seen: MappingOf[MappingNumber, MappingOf[Outline, int]]) -> None:
+async def add(
+    connection: PipelineConnection, seen: MappingOf[MappingNumber, MappingOf[SchemaSample, int]]
+) -> None:
     """Write what was seen of each mapping's events, one row a mapping."""
     await connection.executemany(
-        "INSERT INTO outlines (mapping, events, content) VALUES ($1, $2, $3)",
+        "INSERT INTO schema_samples (mapping, events, content) VALUES ($1, $2, $3)",
         [(mapping, sum(counted.values()), pack(counted)) for mapping, counted in seen.items()],
     )
 
 
-async def trim(connection: RoadConnection, mappings: Sequence[MappingNumber]) -> None:
+async def trim(connection: PipelineConnection, mappings: Sequence[MappingNumber]) -> None:
     """Forget what lies beyond each ring. Two that trim at once delete the same rows, which is harmless."""
     await connection.execute(
-        "DELETE FROM outlines WHERE id IN ("
+        "DELETE FROM schema_samples WHERE id IN ("
         "  SELECT id FROM ("
         "    SELECT id, sum(events) OVER (PARTITION BY mapping ORDER BY id DESC) - events AS newer"
-        "    FROM outlines WHERE mapping = ANY ($1)"
+        "    FROM schema_samples WHERE mapping = ANY ($1)"
         "  ) AS counted WHERE newer >= $2)",
         list(mappings),
         RING,
@@ -38,24 +40,24 @@ async def trim(connection: RoadConnection, mappings: Sequence[MappingNumber]) ->
 
 async def recent(
     connection: AsyncConnection, mapping: str, *, limit: int = RING
-) -> list[tuple[Outline, int]]:
+) -> list[tuple[SchemaSample, int]]:
     """Return outlines of a mapping's newest events with how often each was seen, `limit` events at most."""
     return await _newest(connection, "m.id = :of", {"of": mapping, "rows": limit})
 
 
 async def of_destination(
     connection: AsyncConnection, destination: str, *, limit: int = RING
-) -> list[tuple[Outline, int]]:
+) -> list[tuple[SchemaSample, int]]:
     """Return the same over all mappings of a destination, archived ones too."""
     return await _newest(connection, "m.destination = :of", {"of": destination, "rows": limit})
 
 
 async def _newest(
     connection: AsyncConnection, which: str, values: MappingOf[str, str | int]
-) -> list[tuple[Outline, int]]:
+) -> list[tuple[SchemaSample, int]]:
     """Return outlines of the newest events, without those of rows that cannot be read."""
     chosen = (
-        "FROM outlines o JOIN mappings m ON m.number = o.mapping "
+        "FROM schema_samples o JOIN mappings m ON m.number = o.mapping "
         f"WHERE {which} ORDER BY o.id DESC LIMIT :rows"
     )
     try:
@@ -74,7 +76,7 @@ async def _content(connection: AsyncConnection, id_: int) -> bytes | None:
     try:
         async with connection.begin_nested():
             content = await connection.scalar(
-                text("SELECT content FROM outlines WHERE id = :id"), {"id": id_}
+                text("SELECT content FROM schema_samples WHERE id = :id"), {"id": id_}
             )
     except DBAPIError as error:
         if not damage.is_damage(error):
@@ -83,8 +85,8 @@ async def _content(connection: AsyncConnection, id_: int) -> bytes | None:
     return None if content is None else bytes(content)
 
 
-def _up_to(limit: int, newest_first: Sequence[bytes]) -> list[tuple[Outline, int]]:
-    found: list[tuple[Outline, int]] = []
+def _up_to(limit: int, newest_first: Sequence[bytes]) -> list[tuple[SchemaSample, int]]:
+    found: list[tuple[SchemaSample, int]] = []
     for kept in newest_first:
         for shape, times in read(kept) or ():
             if limit <= 0:

@@ -1,9 +1,9 @@
 """Secrets that the service makes for itself, sealed; each is made once."""
 
-from app.store import RoadConnection
+from app.store import PipelineConnection
 
 
-async def keep_first(connection: RoadConnection, name: str, sealed: bytes) -> bytes:
+async def keep_first(connection: PipelineConnection, name: str, sealed: bytes) -> bytes:
     """Keep `sealed` under `name` unless something is kept there already; return what is kept."""
     await connection.execute(
         "INSERT INTO secrets (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING", name, sealed

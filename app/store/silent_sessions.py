@@ -6,7 +6,7 @@ Ending it is the fence too: a process that wakes finds its connection closed and
 
 from datetime import timedelta
 
-from app.store import RoadConnection
+from app.store import PipelineConnection
 
 # A session of the same account can always be ended, and its last statement seen.
 _HOLDERS = """
@@ -21,7 +21,7 @@ _HOLDERS = """
 
 
 async def end_silent(
-    connection: RoadConnection, classid: int, objid: int, *, silent_after: timedelta
+    connection: PipelineConnection, classid: int, objid: int, *, silent_after: timedelta
 ) -> list[int]:
     """End the sessions that hold this lock and have been silent for so long; return their process ids.
 
@@ -38,7 +38,7 @@ async def end_silent(
 
 
 async def speaking(
-    connection: RoadConnection, classid: int, objid: int, *, silent_after: timedelta
+    connection: PipelineConnection, classid: int, objid: int, *, silent_after: timedelta
 ) -> tuple[int, int]:
     """Return how many sessions hold this lock, and how many of them have been silent for so long."""
     row = await connection.fetchrow(

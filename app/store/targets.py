@@ -8,7 +8,7 @@ import asyncpg
 import msgspec
 
 from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, LaneId, MappingId, MappingNumber
-from app.store import RoadConnection
+from app.store import PipelineConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,9 @@ class TargetRow:
     pins: dict[str, str]
 
 
-async def load(connection: RoadConnection, ids: Collection[DestinationId]) -> dict[DestinationId, TargetRow]:
+async def load(
+    connection: PipelineConnection, ids: Collection[DestinationId]
+) -> dict[DestinationId, TargetRow]:
     """Return these destinations with their mappings and pins; those that do not exist are missing.
 
     One statement, so that facts, mappings and pins are of one moment.
@@ -84,7 +86,7 @@ def _target(row: asyncpg.Record) -> TargetRow:
 
 
 async def pin_names(
-    connection: RoadConnection, wanted: dict[tuple[AdvertiserId, str], str]
+    connection: PipelineConnection, wanted: dict[tuple[AdvertiserId, str], str]
 ) -> dict[tuple[AdvertiserId, str], str]:
     """Pin these event names where nothing is pinned, and return what is pinned now for each.
 
@@ -104,7 +106,7 @@ async def pin_names(
 
 
 async def pinned_names(
-    connection: RoadConnection, wanted: Collection[tuple[AdvertiserId, str]]
+    connection: PipelineConnection, wanted: Collection[tuple[AdvertiserId, str]]
 ) -> dict[tuple[AdvertiserId, str], str]:
     """Return the names that are pinned for these (advertiser, event type), where one is."""
     rows = await connection.fetch(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from app.domain.ids import DestinationId
-from app.store import RoadConnection
+from app.store import PipelineConnection
 
 
 def refresh_place(destination: DestinationId) -> str:
@@ -28,7 +28,7 @@ class SignInRow:
     forced: bool
 
 
-async def read(connection: RoadConnection, destination: DestinationId) -> SignInRow | None:
+async def read(connection: PipelineConnection, destination: DestinationId) -> SignInRow | None:
     """Return the sign-in of a destination, or None where there is none."""
     row = await connection.fetchrow(
         """
@@ -42,7 +42,7 @@ async def read(connection: RoadConnection, destination: DestinationId) -> SignIn
 
 
 async def take(
-    connection: RoadConnection, destination: DestinationId, generation: int, owner: str, *, seconds: float
+    connection: PipelineConnection, destination: DestinationId, generation: int, owner: str, *, seconds: float
 ) -> bool:
     """Take the right to refresh this generation; False while another process has it or it is past."""
     status = await connection.execute(
@@ -61,7 +61,7 @@ async def take(
 
 
 async def release(
-    connection: RoadConnection, destination: DestinationId, owner: str, *, pause: float
+    connection: PipelineConnection, destination: DestinationId, owner: str, *, pause: float
 ) -> None:
     """End a lease without new tokens; nobody tries again for `pause` seconds."""
     await connection.execute(
@@ -77,7 +77,7 @@ async def release(
 
 
 async def store_tokens(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     destination: DestinationId,
     generation: int,
     owner: str,
@@ -104,7 +104,7 @@ async def store_tokens(
     return status == "UPDATE 1"
 
 
-async def record_refusal(connection: RoadConnection, destination: DestinationId, generation: int) -> bool:
+async def record_refusal(connection: PipelineConnection, destination: DestinationId, generation: int) -> bool:
     """Take note of a 401 for a token. Returns True when a fresh token did not cure it either.
 
     The first 401 ends the token's life, so that the next use refreshes it; a second one, for the token
@@ -125,7 +125,7 @@ async def record_refusal(connection: RoadConnection, destination: DestinationId,
     return row is not None and bool(row["incurable"])
 
 
-async def confirm_token(connection: RoadConnection, destination: DestinationId, generation: int) -> None:
+async def confirm_token(connection: PipelineConnection, destination: DestinationId, generation: int) -> None:
     """Take note that a token obtained because of a 401 is good."""
     await connection.execute(
         "UPDATE sign_ins SET forced_at = NULL WHERE destination = $1 AND generation = $2",
@@ -135,7 +135,7 @@ async def confirm_token(connection: RoadConnection, destination: DestinationId, 
 
 
 async def park(
-    connection: RoadConnection,
+    connection: PipelineConnection,
     destination: DestinationId,
     generation: int,
     reason: str,
@@ -162,7 +162,7 @@ async def park(
     return status == "UPDATE 1"
 
 
-async def endpoint_found(connection: RoadConnection, destination: DestinationId) -> bool:
+async def endpoint_found(connection: PipelineConnection, destination: DestinationId) -> bool:
     """Let a destination go on whose endpoint was not found, since Amazon has answered a probe."""
     status = await connection.execute(
         """

@@ -57,7 +57,7 @@ DURABLE: Mapping[str, str] = {
     "fsync": "on",
     "synchronous_commit": "on",
     "full_page_writes": "on",
-    # Sized for a laptop: parcels are appended and read once, so a larger cache gains nothing.
+    # Sized for a laptop: batches are appended and read once, so a larger cache gains nothing.
     "shared_buffers": "192MB",
     # Fewer checkpoints, hence fewer full page images, under a steady append.
     "max_wal_size": "2GB",

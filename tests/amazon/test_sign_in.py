@@ -32,14 +32,16 @@ GOOD = {"access_token": "Atza|a", "refresh_token": "Atzr|r", "token_type": "bear
 REDIRECT = "https://conversions.example/oauth/amazon/callback"
 
 
-async def at_once(_: float) -> None:
+async def one_round_trip(_: float) -> None:
     """Wait no time between tries."""
 
 
 def sign_in(
     transport: httpx.AsyncBaseTransport | None = None, base_url: str | None = None, **more: Any
 ) -> SignIn:
-    return SignIn("client-1", SecretStr("s&cret="), REDIRECT, base_url, transport, pause=at_once, **more)
+    return SignIn(
+        "client-1", SecretStr("s&cret="), REDIRECT, base_url, transport, pause=one_round_trip, **more
+    )
 
 
 def answering(*answers: httpx.Response | Exception) -> tuple[httpx.MockTransport, list[httpx.Request]]:

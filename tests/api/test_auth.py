@@ -89,7 +89,7 @@ async def test_a_revoked_key_is_refused_here_at_once(world: World) -> None:
         answer = await world.call("DELETE", f"/keys/{listed['id']}")
         assert (answer.status_code, bool(answer.json()["revoked_at"])) == (200, True)
     assert (await world.call("GET", "/destinations", key=key)).status_code == 401
-    assert (await world.acts()).count("key.revoked") == 1
+    assert (await world.actions()).count("key.revoked") == 1
 
 
 async def test_a_key_revoked_elsewhere_is_refused_within_three_seconds(world: World) -> None:

@@ -22,7 +22,7 @@ async def test_a_post_that_creates_answers_201_with_id_and_state(world: World) -
     assert made["warnings"] == []
     assert answer.headers["etag"] == '"1"'
     assert answer.headers["location"] == f"/destinations/{made['id']}"
-    assert await world.acts() == ["destination.created"]
+    assert await world.actions() == ["destination.created"]
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ async def test_a_change_that_changes_nothing_leaves_version_and_audit(world: Wor
     for body in ({}, {"name": made["name"]}):
         answer = await world.call("PATCH", f"/destinations/{made['id']}", body)
         assert answer.headers["etag"] == '"1"'
-    assert await world.acts() == ["destination.created"]
+    assert await world.actions() == ["destination.created"]
 
 
 async def test_null_is_refused_where_a_value_is_needed(world: World) -> None:

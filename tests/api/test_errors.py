@@ -161,7 +161,7 @@ async def test_the_unforeseen_is_500_without_a_trace_and_logged_without_values(
         raise ValueError("ada@example.com")
 
     made = await world.made()
-    world.road.quiesce = broken  # type: ignore[method-assign]
+    world.delivery_control.quiesce = broken  # type: ignore[method-assign]
     with caplog.at_level(logging.INFO):
         answer = await world.call("POST", f"/destinations/{made['id']}/pause")
     assert (answer.status_code, answer.json()["error"]) == (500, "internal")
@@ -180,7 +180,7 @@ async def test_a_database_that_is_away_is_503_with_retry_after(world: World) -> 
             raise raised
 
         made = await world.made()
-        world.road.quiesce = away  # type: ignore[method-assign]
+        world.delivery_control.quiesce = away  # type: ignore[method-assign]
         answer = await world.call("POST", f"/destinations/{made['id']}/pause")
         assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
         assert answer.headers["retry-after"]
@@ -211,7 +211,7 @@ async def test_every_answer_has_safe_headers_and_a_request_id(world: World) -> N
 
 async def test_every_route_answers_a_wrong_key_in_the_one_shape(world: World) -> None:
     """Walked over the application itself, so that a new route is covered on the day it is made."""
-    for path, method, _ in routes_of(create_application(world.wiring.__class__(**_fields(world)))):
+    for path, method, _ in routes_of(create_application(world.context.__class__(**_fields(world)))):
         url = path.replace("{destination_id}", "dst_00000000000000000000")
         answer = await world.call(method, url.replace("{", "x").replace("}", ""), key="wrong")
         if answer.status_code >= 400:
@@ -221,5 +221,5 @@ async def test_every_route_answers_a_wrong_key_in_the_one_shape(world: World) ->
 def _fields(world: World) -> dict[str, Any]:
     from prometheus_client import CollectorRegistry
 
-    names = world.wiring.__dataclass_fields__
-    return {name: getattr(world.wiring, name) for name in names} | {"registry": CollectorRegistry()}
+    names = world.context.__dataclass_fields__
+    return {name: getattr(world.context, name) for name in names} | {"registry": CollectorRegistry()}

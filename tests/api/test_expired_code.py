@@ -61,5 +61,5 @@ async def test_a_code_is_good_for_five_minutes(engine: AsyncEngine, minutes: flo
 def over(engine: AsyncEngine, sign_in: SignIn) -> World:
     """Return a world whose sign-in is Amazon's client itself."""
     world = make_world(engine)
-    world.client._transport.app.state.wiring = replace(world.wiring, sign_in=sign_in)  # type: ignore[attr-defined]
+    world.client._transport.app.state.context = replace(world.context, sign_in=sign_in)  # type: ignore[attr-defined]
     return world

@@ -58,4 +58,4 @@ async def test_nothing_of_the_value_is_kept_or_repeated(
     assert wrong.status_code == 422
     assert value not in wrong.text
     assert value not in caplog.text
-    assert await world.acts() == []
+    assert await world.actions() == []

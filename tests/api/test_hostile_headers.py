@@ -45,7 +45,7 @@ async def test_no_route_breaks_on_a_hostile_header(world: World, database_url: s
     application = application_of(world)
     tried = 0
     async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1, max_size=2) as pool:
-        application.state.wiring = dataclasses.replace(world.wiring, pool=pool)
+        application.state.context = dataclasses.replace(world.context, pool=pool)
         for method, address, route in routes(world):
             for name, headers in SETS.items():
                 answer = await world.client.request(
@@ -78,7 +78,7 @@ async def test_no_route_breaks_on_a_hostile_query_or_path(world: World, database
     application = application_of(world)
     tried = 0
     async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1, max_size=2) as pool:
-        application.state.wiring = dataclasses.replace(world.wiring, pool=pool)
+        application.state.context = dataclasses.replace(world.context, pool=pool)
         for method, address, route in routes(world):
             if route.path == "/health/ready":
                 continue

@@ -300,12 +300,12 @@ async def test_a_body_that_breaks_after_its_refusal_gets_no_second_answer(port: 
 async def test_memory_that_runs_out_while_a_body_is_received_is_503(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = create_application(replace(world.wiring, intake=TakesAll(), registry=CollectorRegistry()))
+    app = create_application(replace(world.context, intake=TakesAll(), registry=CollectorRegistry()))
 
     def no_memory(*_: Any) -> None:
         raise MemoryError
 
-    app.state.gauges.arrived = no_memory
+    app.state.admission.arrived = no_memory
     async with served(app) as port:
         got = await exchanged(port, post(EVENT % 1))
     assert (statuses(got), error_of(got)["error"]) == ([503], "unavailable")
@@ -313,7 +313,9 @@ async def test_memory_that_runs_out_while_a_body_is_received_is_503(
 
 
 def test_what_is_used_of_uvicorn_is_there() -> None:
-    """Its protocol has no public interface: this is what `app.server.connection` relies on, in this version."""
+    """Its protocol has no public interface: this is what `app.server.connection` relies on, in this
+    version.
+    """
     assert uvicorn.__version__.startswith("0.54.")
     cycle = inspect.getsource(RequestResponseCycle)
     for name in ("transport", "keep_alive", "disconnected", "message_event", "body"):

@@ -79,7 +79,7 @@ async def test_a_rotation_is_audited_without_the_key(world: World) -> None:
     old = await made(world)
     new = (await world.call("POST", f"/keys/{old['id']}/rotate")).json()
     (rotated, created, _) = (await world.call("GET", "/audit")).json()["items"]
-    assert (rotated["act"], created["act"]) == ("key.rotated", "key.created")
+    assert (rotated["action"], created["action"]) == ("key.rotated", "key.created")
     assert rotated["after"]["replaced_by"] == new["id"]
     assert new["key"] not in str((rotated, created))
 

@@ -5,7 +5,7 @@ from typing import Any
 import jsonschema
 
 from app.api.response_schemas import SHAPES
-from app.domain.observed.schema_sample import Outline, pack, take_sample
+from app.domain.observed.schema_sample import SchemaSample, pack, take_sample
 from tests.api.world import EVENT, MAPPING, World
 
 PHONE = {**MAPPING["fields"], "phone": {"path": "user.phone"}}
@@ -13,12 +13,12 @@ WITH = take_sample({**EVENT, "user": {**EVENT["user"], "phone": "+12025550173"}}
 WITHOUT = take_sample(EVENT)
 
 
-async def saw(world: World, mapping: str, *seen: tuple[Outline, int]) -> None:
+async def saw(world: World, mapping: str, *seen: tuple[SchemaSample, int]) -> None:
     """Let a mapping have seen events of these outlines."""
     ((number,),) = await world.sql("SELECT number FROM mappings WHERE id = :id", id=mapping)
     for shape, times in seen:
         await world.sql(
-            "INSERT INTO outlines (mapping, events, content) VALUES (:mapping, :events, :content)",
+            "INSERT INTO schema_samples (mapping, events, content) VALUES (:mapping, :events, :content)",
             mapping=number,
             events=times,
             content=pack({shape: times}),
@@ -112,7 +112,7 @@ async def test_the_catalogue_type_offers_twelve_presets(world: World) -> None:
 async def test_a_damaged_outline_is_left_out(world: World) -> None:
     """Of the catalogue and of a backtest; the rest of the ring is read."""
     destination, mapping = await ready(world)
-    await world.sql("UPDATE outlines SET content = substring(content FOR 9) WHERE events = 6")
+    await world.sql("UPDATE schema_samples SET content = substring(content FOR 9) WHERE events = 6")
     assert (await world.call("GET", f"{destination}/catalogue")).json()["events"] == 4
     await world.call("PATCH", mapping, {"fields": MAPPING["fields"]})
     answer = await world.call("POST", f"{mapping}/backtest")

@@ -23,13 +23,13 @@ async def test_a_pause_answers_only_after_started_requests_have_settled(world: W
     """The fact is committed first, then the road is waited for."""
     made = await world.made()
     seen: list[bool] = []
-    quiesce = world.road.quiesce
+    quiesce = world.delivery_control.quiesce
 
     async def look(destination: object) -> None:
         seen.append((await world.sql("SELECT paused FROM destinations"))[0].paused)
         await quiesce(destination)  # type: ignore[arg-type]
 
-    world.road.quiesce = look  # type: ignore[method-assign]
+    world.delivery_control.quiesce = look  # type: ignore[method-assign]
     answer = await world.call("POST", f"/destinations/{made['id']}/pause")
     assert answer.status_code == 200
     assert seen == [True]
@@ -40,8 +40,8 @@ async def test_pausing_twice_is_one_act(world: World) -> None:
     made = await world.made()
     await world.call("POST", f"/destinations/{made['id']}/pause")
     await world.call("POST", f"/destinations/{made['id']}/pause")
-    assert await world.acts() == ["destination.created", "destination.paused"]
-    assert [asked for asked, _ in world.road.asked] == ["quiesce", "quiesce"]
+    assert await world.actions() == ["destination.created", "destination.paused"]
+    assert [asked for asked, _ in world.delivery_control.asked] == ["quiesce", "quiesce"]
 
 
 async def test_a_pause_survives_a_reconnect(world: World) -> None:
@@ -76,7 +76,7 @@ async def test_disconnect_gives_needs_reconnect_when_events_wait(world: World) -
     """They are kept, and reconnecting releases them."""
     made = await world.made()
     await world.connected(made)
-    world.road.owed[1] = 3
+    world.delivery_control.owed[1] = 3
     answer = await world.call("POST", f"/destinations/{made['id']}/disconnect")
     assert (answer.json()["state"], answer.json()["reason"]) == ("needs_reconnect", "disconnected")
     assert (await world.connected(made))["state"] == "connected"
@@ -86,7 +86,7 @@ async def test_disconnecting_a_draft_changes_nothing(world: World) -> None:
     """200, no act."""
     made = await world.made()
     assert (await world.call("POST", f"/destinations/{made['id']}/disconnect")).json()["state"] == "draft"
-    assert await world.acts() == ["destination.created"]
+    assert await world.actions() == ["destination.created"]
 
 
 async def test_delete_archives(world: World) -> None:
@@ -124,7 +124,7 @@ async def test_an_archived_destination_does_not_change(
 async def test_delete_is_refused_while_events_wait(world: World) -> None:
     """409 with the number, and the destination stays as it was."""
     made = await world.made()
-    world.road.owed[1] = 7
+    world.delivery_control.owed[1] = 7
     answer = await world.call("DELETE", f"/destinations/{made['id']}")
     assert (answer.status_code, answer.json()["error"], answer.json()["waiting"]) == (
         409,
@@ -137,17 +137,17 @@ async def test_delete_is_refused_while_events_wait(world: World) -> None:
 async def test_delete_with_discard_gives_up_what_waits_after_started_requests_settled(world: World) -> None:
     """Archived, waited for, discarded: in this order."""
     made = await world.made()
-    world.road.owed[1] = 7
+    world.delivery_control.owed[1] = 7
     answer = await world.call("DELETE", f"/destinations/{made['id']}?discard=true")
     assert (answer.status_code, answer.json()["discarded"]) == (200, 7)
-    assert [asked for asked, _ in world.road.asked] == ["waiting", "quiesce", "discard"]
+    assert [asked for asked, _ in world.delivery_control.asked] == ["waiting", "quiesce", "discard"]
 
 
 async def test_deleting_again_finishes_a_discard_that_was_cut_short(world: World) -> None:
     """An archived destination still owing events gives them up on the second try."""
     made = await world.made()
     await world.call("DELETE", f"/destinations/{made['id']}")
-    world.road.owed[1] = 2
+    world.delivery_control.owed[1] = 2
     answer = await world.call("DELETE", f"/destinations/{made['id']}?discard=true")
     assert (answer.status_code, answer.json()["discarded"]) == (200, 2)
 
@@ -167,6 +167,6 @@ async def test_a_notice_that_gets_lost_costs_nothing_but_a_moment(world: World) 
         raise ConnectionResetError
 
     made = await world.made()
-    world.road.wake = lost  # type: ignore[method-assign]
+    world.delivery_control.wake = lost  # type: ignore[method-assign]
     answer = await world.call("POST", f"/destinations/{made['id']}/resume")
     assert answer.status_code == 200

@@ -162,7 +162,7 @@ async def test_publishing_twice_is_one_act(world: World) -> None:
     mapping = await world.published(made["id"])
     answer = await world.call("POST", f"/destinations/{made['id']}/mappings/{mapping['id']}/publish")
     assert (answer.status_code, answer.json()["published_version"]) == (200, 1)
-    assert (await world.acts()).count("mapping.published") == 1
+    assert (await world.actions()).count("mapping.published") == 1
 
 
 async def test_publishing_makes_cached_configurations_stale(world: World) -> None:
@@ -250,8 +250,8 @@ async def test_rename_changes_the_pin_and_published_mappings_follow(world: World
     assert after["unpublished_changes"] is False
     pins = (await world.call("GET", "/advertisers/580123456789/event-names")).json()["items"]
     assert [(pin["event_type"], pin["name"]) for pin in pins] == [("ADD_TO_SHOPPING_CART", "In the cart")]
-    (act,) = (await world.call("GET", "/audit?act=event_name.renamed")).json()["items"]
-    assert (act["before"]["name"], act["after"]["name"]) == ("Added to cart", "In the cart")
+    (action,) = (await world.call("GET", "/audit?action=event_name.renamed")).json()["items"]
+    assert (action["before"]["name"], action["after"]["name"]) == ("Added to cart", "In the cart")
 
 
 async def test_rename_names_the_mappings_that_cannot_follow(world: World) -> None:

@@ -115,13 +115,13 @@ def test_only_changes_that_exist_are_excused_from_etags() -> None:
 @pytest.mark.parametrize(("path", "method"), CHANGES, ids=[f"{m} {p}" for p, m in CHANGES])
 async def test_with_a_stale_etag_412_and_nothing_changes(world: World, path: str, method: str) -> None:
     """On every route that changes what the caller had looked at."""
-    url, before = await address(world, path), await world.acts()
+    url, before = await address(world, path), await world.actions()
     answer = await world.call(method, url, BODIES.get((method, path)), headers={"If-Match": '"999999"'})
     if (method, path) in WITHOUT_ETAG:
         assert answer.status_code < 300, answer.text
     else:
         assert (answer.status_code, answer.json()["error"]) == (412, "stale")
-        assert await world.acts() == before
+        assert await world.actions() == before
 
 
 def test_only_the_interfaces_open_routes_are_open() -> None:
@@ -171,7 +171,7 @@ async def test_with_a_foreign_destinations_key_nothing_is_seen(
     url = await address(world, path)
     foreign = await world.made(name="Foreign", advertiser_id="42")
     key = await world.key(*scopes, destination_ids=[foreign["id"]])
-    before = await world.acts()
+    before = await world.actions()
     answer = await world.call(method, url, BODIES.get((method, path)), key=key)
     if "{" in path:
         assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
@@ -183,7 +183,7 @@ async def test_with_a_foreign_destinations_key_nothing_is_seen(
         own = {foreign["id"]}
         for item in answer.json()["items"]:
             assert {item.get("id"), item.get("destination_id"), *(item.get("destination_ids") or ())} & own
-    assert await world.acts() == before
+    assert await world.actions() == before
 
 
 ROAD = [route for route in LOCKED if route not in ADMIN and "{destination_id}" in route[0]]
@@ -201,7 +201,7 @@ async def test_events_of_a_foreign_destination_are_not_seen(
     key = await world.key(*scopes, destination_ids=[foreign["id"]])
     application = world.client._transport.app  # type: ignore[attr-defined]
     async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1, max_size=2) as pool:
-        application.state.wiring = replace(world.wiring, pool=pool)
+        application.state.context = replace(world.context, pool=pool)
         answer = await world.call(method, url, ROAD_BODIES.get((method, path)), key=key)
     assert (answer.status_code, answer.json()["error"]) == (404, "not_found"), answer.text
 
@@ -212,7 +212,7 @@ async def test_an_event_of_a_foreign_destination_is_not_seen(world: World, datab
     key = await world.key(Scope.EVENTS_READ, destination_ids=[foreign["id"]])
     application = world.client._transport.app  # type: ignore[attr-defined]
     async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1, max_size=2) as pool:
-        application.state.wiring = replace(world.wiring, pool=pool)
+        application.state.context = replace(world.context, pool=pool)
         answer = await world.call("GET", f"/events/e?destination_id={made['id']}", key=key)
     assert answer.status_code == 404
 

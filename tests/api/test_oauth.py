@@ -43,13 +43,13 @@ async def test_the_browser_comes_back_to_the_destinations_page(world: World) -> 
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert answer.headers["cache-control"] == "no-store"
     (row,) = await world.sql("SELECT * FROM sign_ins")
-    vault = world.wiring.vault
+    vault = world.context.vault
     assert vault.open(row.refresh_token, place=refresh_place(made["id"])).decode() == REFRESH  # type: ignore[arg-type]
     assert vault.open(row.access_token, place=access_place(made["id"])).decode() == ACCESS  # type: ignore[arg-type]
     assert row.lifetime_s == 3600
     now = (await world.call("GET", f"/destinations/{made['id']}")).json()
     assert (now["state"], now["connected"]) == ("connected", True)
-    assert "destination.connected" in await world.acts()
+    assert "destination.connected" in await world.actions()
 
 
 async def test_a_client_that_asks_for_json_gets_json(world: World) -> None:
@@ -219,14 +219,14 @@ async def test_a_token_that_amazon_does_not_take_back_asks_for_a_new_sign_in(wor
 async def test_tokens_are_kept_only_for_what_amazon_was_asked_about(world: World) -> None:
     """The advertiser id changed while Amazon was asked: 409, nothing kept."""
     made, state = await ready(world)
-    find = world.wiring.find_advertiser
+    find = world.context.find_advertiser
     moved = []
 
     async def move_first(*given: object, **named: object) -> object:
         moved.append(await world.call("PATCH", f"/destinations/{made['id']}", {"advertiser_id": "42"}))
         return await find(*given, **named)  # type: ignore[arg-type]
 
-    object.__setattr__(world.wiring, "find_advertiser", move_first)
+    object.__setattr__(world.context, "find_advertiser", move_first)
     answer = await world.back(state=state, code="abc")
     assert moved[0].status_code == 200
     assert (answer.status_code, answer.json()["error"]) == (409, "destination_changed")
@@ -245,7 +245,7 @@ async def test_reconnecting_heals_needs_reconnect(world: World, reason: str) -> 
     now = await world.connected(made)
     assert (now["state"], now["reason"]) == ("connected", None)
     assert (await world.sql("SELECT generation FROM sign_ins"))[0].generation > before
-    assert world.road.asked[-1] == ("wake", 1)
+    assert world.delivery_control.asked[-1] == ("wake", 1)
 
 
 @pytest.mark.parametrize("target", ["https://evil.example", "/\\evil.example", "//evil.example"])

@@ -17,7 +17,8 @@ AT = datetime(2026, 11, 24, tzinfo=UTC)
 
 def known(*, reason: str | None = None, sign_in: str = "valid", **changes: Any) -> PreflightFacts:
     destination: Any = Destination(
-        "dst_1", 1, 1, "Acme", "580123456789", Region.NA, "USD", "amazon", None, ConfiguredRate(), sign_in, reason,  # type: ignore[arg-type]
+        "dst_1", 1, 1, "Acme", "580123456789", Region.NA, "USD", "amazon", None, ConfiguredRate(), sign_in,
+        reason,  # type: ignore[arg-type]
         False, 1, State.ACTIVE, 1, None, AT, AT,
     )  # fmt: skip
     told: dict[str, Any] = {
@@ -130,7 +131,7 @@ async def test_a_confirmation_is_recorded_once_and_can_be_taken_back(world: Worl
     assert terms["detail"].startswith("bootstrap confirmed on")
     await world.call("POST", f"{path}/preflight", {"check": "terms", "confirmed": False})
     assert (await lines(world, path))["terms"] == "unknown"
-    assert (await world.acts())[-2:] == ["preflight.confirmed", "preflight.withdrawn"]
+    assert (await world.actions())[-2:] == ["preflight.confirmed", "preflight.withdrawn"]
     wrong = await world.call("POST", f"{path}/preflight", {"check": "clock"})
     assert wrong.status_code == 422
 

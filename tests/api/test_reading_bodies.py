@@ -14,7 +14,7 @@ async def test_the_audit_shows_what_changed_newest_first(world: World) -> None:
     made = await world.made()
     await world.call("PATCH", f"/destinations/{made['id']}", {"currency": "EUR"})
     items = (await world.call("GET", "/audit")).json()["items"]
-    assert [item["act"] for item in items] == ["destination.changed", "destination.created"]
+    assert [item["action"] for item in items] == ["destination.changed", "destination.created"]
     assert (items[0]["before"], items[0]["after"]) == ({"currency": "USD"}, {"currency": "EUR"})
     assert (items[0]["actor"], items[0]["destination_id"]) == ("bootstrap", made["id"])
 
@@ -34,8 +34,8 @@ async def test_the_audit_is_read_in_pages_and_by_destination_and_act(world: Worl
         path = f"/audit?limit=2&cursor={answer['next_cursor']}"
     assert len(found) == len(set(found)) == 6
     mine = (await world.call("GET", f"/audit?destination_id={second['id']}")).json()["items"]
-    assert [item["act"] for item in mine] == ["destination.created"]
-    paused = (await world.call("GET", "/audit?act=destination.paused")).json()["items"]
+    assert [item["action"] for item in mine] == ["destination.created"]
+    paused = (await world.call("GET", "/audit?action=destination.paused")).json()["items"]
     assert len(paused) == 2
 
 

@@ -23,9 +23,9 @@ from app.server.connection_limits import ConnectionLimits
 from app.server.server import Server
 
 TERMS = ConnectionLimits(head_s=0.4, body_s=0.6, read_s=0.5, drain_s=0.6, head_bytes=8 * 1024, connections=20)
-KEEP_ALIVE_S = 1
+KEEP_ALIVE_SECONDS = 1
 SWEEP_S = 0.5
-SLOW_S = {"/slow": 1.2, "/slower": KEEP_ALIVE_S + 2 * SWEEP_S}
+SLOW_S = {"/slow": 1.2, "/slower": KEEP_ALIVE_SECONDS + 2 * SWEEP_S}
 SLACK_S = 1.5  # for a machine that is busy with something else
 
 
@@ -58,13 +58,13 @@ class Running:
 
 
 @asynccontextmanager
-async def running(linger_s: float = 0, bounds: Limits | None = None) -> AsyncIterator[Running]:
+async def running(shutdown_delay_s: float = 0, bounds: Limits | None = None) -> AsyncIterator[Running]:
     """Serve `application` on a port of its own; with bounds, turned away at the door of the server."""
     listener = socket.create_server(("127.0.0.1", 0))
     registry = CollectorRegistry()
-    gauges = None
+    admission = None
     if bounds is not None:
-        gauges = AdmissionController(
+        admission = AdmissionController(
             bounds=bounds,
             registry=registry,
             monotonic=time.monotonic,
@@ -72,16 +72,16 @@ async def running(linger_s: float = 0, bounds: Limits | None = None) -> AsyncIte
             waiting_events=lambda: 0,
             resident_bytes=lambda: 0,
         )
-        assert isinstance(gauges.enter(1_000, is_post=True), Permit)  # somebody else's, still under way
+        assert isinstance(admission.enter(1_000, is_post=True), Permit)  # somebody else's, still under way
     server = Server(
         application,
         host="127.0.0.1",
         port=0,
-        keep_alive_s=KEEP_ALIVE_S,
-        linger_s=linger_s,
+        keep_alive_seconds=KEEP_ALIVE_SECONDS,
+        shutdown_delay_s=shutdown_delay_s,
         terms=TERMS,
         registry=registry,
-        gauges=gauges,
+        admission=admission,
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
@@ -187,7 +187,7 @@ async def sends_empty_lines_after_a_request(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("act", "within_s", "status", "why"),
+    ("action", "within_s", "status", "why"),
     [
         pytest.param(drips_its_head, TERMS.head_s, 408, "head", id="a head that drips"),
         pytest.param(drips_its_body, TERMS.body_s, 408, "body", id="a body that drips"),
@@ -207,11 +207,15 @@ async def sends_empty_lines_after_a_request(client: Client) -> None:
     ],
 )
 async def test_a_slow_client_is_cut_in_the_stated_time(
-    server: Running, act: Callable[[Client], Awaitable[None]], within_s: float, status: int | None, why: str
+    server: Running,
+    action: Callable[[Client], Awaitable[None]],
+    within_s: float,
+    status: int | None,
+    why: str,
 ) -> None:
     """Neither before its time nor long after it; a healthy client beside it is served throughout."""
     client = await Client.of(server)
-    acting = asyncio.create_task(act(client))
+    acting = asyncio.create_task(action(client))
     ending = asyncio.create_task(client.ended())
     healthy = await ask_meanwhile(server, ending)
     answer, took = await ending
@@ -305,7 +309,7 @@ async def test_an_idle_connection_is_kept_for_its_time(server: Running) -> None:
     answer, took = await client.ended()
     client.writer.close()
     assert status_of(answer) == 200
-    assert KEEP_ALIVE_S <= took <= KEEP_ALIVE_S + SLACK_S
+    assert KEEP_ALIVE_SECONDS <= took <= KEEP_ALIVE_SECONDS + SLACK_S
 
 
 async def test_requests_sent_ahead_are_answered_in_turn(server: Running) -> None:
@@ -365,7 +369,7 @@ async def test_a_connection_whose_last_answer_nobody_reads_ends_all_the_same(ser
         while not connection.transport.get_write_buffer_size():  # too little of it to be told to pause
             await loop.sock_sendall(client, b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
             await asyncio.sleep(0.01)
-        until = time.monotonic() + KEEP_ALIVE_S + TERMS.read_s + 2 * SWEEP_S + SLACK_S
+        until = time.monotonic() + KEEP_ALIVE_SECONDS + TERMS.read_s + 2 * SWEEP_S + SLACK_S
         while server.server.server_state.connections:
             assert time.monotonic() < until
             await asyncio.sleep(0.05)
@@ -437,7 +441,7 @@ async def test_where_every_connection_waits_for_an_answer_one_more_is_told_so(se
 
 async def test_leaving_ends_every_connection_with_an_answer() -> None:
     """Told to stop while requests are under way and come: all are answered, each the last of its line."""
-    async with running(linger_s=1.0) as leaving, httpx.AsyncClient() as client:
+    async with running(shutdown_delay_s=1.0) as leaving, httpx.AsyncClient() as client:
         address = f"http://127.0.0.1:{leaving.port}"
         assert "connection" not in (await client.get(address)).headers
         slow = asyncio.create_task(client.get(address + "/slow"))
@@ -528,4 +532,4 @@ async def test_a_body_that_ends_after_its_answer_leaves_no_connection_behind(ser
     await client.say("POST /quick HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab")
     assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
     await client.say("cd")
-    await asyncio.wait_for(client.ended(), KEEP_ALIVE_S + SLACK_S)
+    await asyncio.wait_for(client.ended(), KEEP_ALIVE_SECONDS + SLACK_S)

@@ -17,7 +17,7 @@ async def test_it_is_off_until_switched_on_and_twice_is_once(world: World) -> No
         answer = (await world.call("POST", path, {"enabled": enabled})).json()
         assert answer["enabled"] is enabled
         assert (await world.call("GET", path)).json() == answer
-    assert (await world.acts())[-2:] == ["destination.callback_changed"] * 2
+    assert (await world.actions())[-2:] == ["destination.callback_changed"] * 2
 
 
 @pytest.mark.parametrize("name", ["url", "address", "STATUS_CALLBACK_URL"])

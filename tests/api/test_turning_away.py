@@ -113,7 +113,7 @@ class Crowd:
         self.intake.go.set()
         return [sender.status for sender in await asyncio.gather(*self.under_way)]
 
-    def turned_away(self, cause: str) -> float:
+    def shed_reason(self, cause: str) -> float:
         return self.registry.get_sample_value("turned_away_total", {"cause": cause}) or 0.0
 
     def gauge(self, name: str) -> float:
@@ -124,15 +124,15 @@ class Crowd:
 def crowd(world: World) -> Callable[..., Crowd]:
     def make(*, monotonic: Callable[[], float] | None = None, **bounds: Any) -> Crowd:
         intake, registry = HoldsUntilTold(), CollectorRegistry()
-        wiring = replace(
-            world.wiring,
+        context = replace(
+            world.context,
             intake=intake,
             registry=registry,
             bounds=replace(Limits(resident_bytes=4096 * MIB), **bounds),
             events_waiting=lambda: intake.waiting,
-            monotonic=monotonic or world.wiring.monotonic,
+            monotonic=monotonic or world.context.monotonic,
         )
-        return Crowd(create_application(wiring), intake, registry)
+        return Crowd(create_application(context), intake, registry)
 
     return make
 
@@ -153,7 +153,7 @@ async def test_a_post_that_is_turned_away_is_told_when_to_return_and_its_body_is
     assert (told["error"], told["code"], told["fields"]) == ("unavailable", "SERVICE_UNAVAILABLE", [])
     assert re.fullmatch(r"[1-5]", away.answer.headers["retry-after"])
     assert away.answer.headers["x-request-id"]
-    assert crowded.turned_away("bodies") == 1
+    assert crowded.shed_reason("bodies") == 1
     assert await crowded.let_go() == [202]
 
 
@@ -184,7 +184,7 @@ async def test_a_full_commit_queue_turns_away(crowd: Callable[..., Crowd]) -> No
     crowded.intake.waiting = 101
     away = await Sender(crowded.app).post()
     assert (away.status, away.read) == (503, 0)
-    assert crowded.turned_away("commits") == 1
+    assert crowded.shed_reason("commits") == 1
     await crowded.let_go()
 
 
@@ -198,7 +198,7 @@ async def test_a_commit_that_hangs_turns_away(crowd: Callable[..., Crowd]) -> No
     now[0] += 2
     away = await Sender(crowded.app).post()
     assert (away.status, away.read) == (503, 0)
-    assert crowded.turned_away("commits") == 1
+    assert crowded.shed_reason("commits") == 1
     await crowded.let_go()
 
 
@@ -208,7 +208,7 @@ async def test_short_memory_lets_posts_in_one_at_a_time(crowd: Callable[..., Cro
     await crowded.hold(of_size(100))
     away = await Sender(crowded.app).post()
     assert (away.status, away.read) == (503, 0)
-    assert crowded.turned_away("memory") == 1
+    assert crowded.shed_reason("memory") == 1
     assert await crowded.let_go() == [202]
     assert (await Sender(crowded.app).post()).status == 202
 
@@ -223,7 +223,7 @@ async def test_a_body_must_have_room_for_what_it_becomes(
     numbers = b'{"destination_id": "d", "x": [' + b"1.5," * 300_000 + b"1.5]}"
     away = await Sender(crowded.app).post(numbers, told=told, chunks=4)
     assert away.status == 503
-    assert crowded.turned_away("memory") == 1
+    assert crowded.shed_reason("memory") == 1
     await crowded.hold(of_size(len(numbers)))  # as long a text becomes nothing larger
     assert await crowded.let_go() == [202, 202]
     assert (await Sender(crowded.app).post(numbers)).status == 202  # a lone one is taken
@@ -232,7 +232,7 @@ async def test_a_body_must_have_room_for_what_it_becomes(
 async def test_more_than_is_answered_in_time_is_turned_away(crowd: Callable[..., Crowd]) -> None:
     """Late answers shrink what may be under way; after one late round 2.8 MiB are left of 4."""
     now = [1000.0]
-    crowded = crowd(monotonic=lambda: now[0], patience_s=3)
+    crowded = crowd(monotonic=lambda: now[0], target_latency_s=3)
     await crowded.hold(of_size(MIB // 3), posts=10)
     now[0] += 4
     assert set(await crowded.let_go()) == {202}
@@ -241,7 +241,7 @@ async def test_more_than_is_answered_in_time_is_turned_away(crowd: Callable[...,
     await crowded.hold(of_size(MIB // 3), posts=8)
     away = await Sender(crowded.app).post(of_size(MIB // 3))
     assert (away.status, away.read) == (503, 0)
-    assert crowded.turned_away("crowded") == 1
+    assert crowded.shed_reason("crowded") == 1
     await crowded.let_go()
 
 
@@ -256,7 +256,7 @@ async def test_a_body_is_charged_as_it_comes(
     away = await Sender(crowded.app, key=other).post(of_size(4 * MIB), told=told, chunks=8)
     assert away.status == 503
     assert 1 <= away.read <= 3
-    assert crowded.turned_away("bodies") == 1
+    assert crowded.shed_reason("bodies") == 1
     await crowded.let_go()
     assert crowded.gauge("post_bytes_held") == 0
 
@@ -270,13 +270,13 @@ async def test_bodies_of_one_key_have_a_third_of_the_room(crowd: Callable[..., C
     assert (away.status, away.read) == (429, 0)
     assert (away.answer.json()["error"], away.answer.json()["code"]) == ("too_many_requests", "RATE_LIMIT")
     assert re.fullmatch(r"[1-5]", away.answer.headers["retry-after"])
-    assert crowded.turned_away("share") == 1
+    assert crowded.shed_reason("share") == 1
     await crowded.hold(of_size(3 * MIB), key=other)
-    act = await Sender(crowded.app, key=one).post(b'{"name": 1}', path="/destinations")
-    assert act.status == 422
+    action = await Sender(crowded.app, key=one).post(b'{"name": 1}', path="/destinations")
+    assert action.status == 422
     assert await crowded.let_go() == [202, 202]
     assert (await Sender(crowded.app, key=one).post(of_size(3 * MIB))).status == 202
-    assert crowded.app.state.gauges._shares == {}
+    assert crowded.app.state.admission._shares == {}
 
 
 async def test_a_body_that_outgrows_the_share_of_its_key_is_not_read_on(
@@ -312,8 +312,8 @@ async def test_acts_of_an_operator_still_come_in(crowd: Callable[..., Crowd]) ->
     """What posts may not fill is kept for them: pausing must work just then."""
     crowded = crowd(body_bytes=5 * MIB, resident_bytes=1)
     await crowded.hold(of_size(5 * MIB))
-    act = await Sender(crowded.app).post(b'{"name": 1}', path="/destinations")
-    assert act.status == 422
+    action = await Sender(crowded.app).post(b'{"name": 1}', path="/destinations")
+    assert action.status == 422
     await crowded.let_go()
 
 
@@ -333,7 +333,7 @@ def with_late(world: World, late: str) -> Any:
     intake = HoldsUntilTold()
     intake.go.set()
     return create_application(
-        replace(world.wiring, intake=intake, registry=CollectorRegistry(), late=lambda: frozenset({late}))
+        replace(world.context, intake=intake, registry=CollectorRegistry(), late=lambda: frozenset({late}))
     )
 
 
@@ -370,11 +370,11 @@ async def test_in_a_mixed_post_only_its_events_are_rejected(world: World) -> Non
             seen.extend(events)
             return [EventResult(n, None, "accepted") for n, _ in enumerate(events)]
 
-    wiring = replace(
-        world.wiring, intake=Notes(), registry=CollectorRegistry(), late=lambda: frozenset({LATE})
+    context = replace(
+        world.context, intake=Notes(), registry=CollectorRegistry(), late=lambda: frozenset({LATE})
     )
     both = b'[{"destination_id": "dst_late"}, {"destination_id": "d"}]'
-    await Sender(create_application(wiring)).post(both)
+    await Sender(create_application(context)).post(both)
     assert isinstance(seen[0], Rejection)
     assert (seen[0].reason, seen[0].code.value) == ("backlog_too_long", "RATE_LIMIT")
     assert isinstance(seen[1], Event)

@@ -37,7 +37,7 @@ class TakesAll:
 
 def application(world: World, registry: CollectorRegistry | None = None) -> Any:
     return create_application(
-        replace(world.wiring, intake=TakesAll(), registry=registry or CollectorRegistry())
+        replace(world.context, intake=TakesAll(), registry=registry or CollectorRegistry())
     )
 
 
@@ -49,11 +49,11 @@ async def served(app: Any, *headers: tuple[str, str]) -> AsyncIterator[int]:
             app,
             host="127.0.0.1",
             port=0,
-            keep_alive_s=5,
-            linger_s=0,
+            keep_alive_seconds=5,
+            shutdown_delay_s=0,
             terms=ConnectionLimits(),
             registry=CollectorRegistry(),
-            gauges=app.state.gauges if hasattr(app, "state") else None,
+            admission=app.state.admission if hasattr(app, "state") else None,
             headers=headers,
         )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -198,7 +198,7 @@ async def test_a_body_may_come_in_pieces_and_unannounced(world: World) -> None:
 
 async def test_a_defect_is_answered_and_the_connection_goes_on(world: World) -> None:
     """500 in the one shape, with nothing of the event in it."""
-    app = create_application(replace(world.wiring, intake=Breaks(), registry=CollectorRegistry()))
+    app = create_application(replace(world.context, intake=Breaks(), registry=CollectorRegistry()))
     async with served(app) as port:
         got = await exchanged(port, post(EVENT % 1), post(EVENT % 2, CLOSE))
     assert got.count(b"HTTP/1.1 500") == 2
@@ -216,9 +216,9 @@ async def test_a_caller_that_hangs_up_harms_nobody(world: World) -> None:
             await writer.drain()
             writer.transport.abort()
         until = time.monotonic() + 5
-        while app.state.gauges._posts and time.monotonic() < until:
+        while app.state.admission._posts and time.monotonic() < until:
             await asyncio.sleep(0)
-        assert app.state.gauges._posts == 0
+        assert app.state.admission._posts == 0
         assert b"HTTP/1.1 202" in await exchanged(port, post(EVENT % 2, CLOSE))
 
 
@@ -231,13 +231,13 @@ async def test_a_length_is_charged_however_it_is_spelt(world: World, told: str) 
         _, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(head)
         until = time.monotonic() + 5
-        while not app.state.gauges._posts and time.monotonic() < until:
+        while not app.state.admission._posts and time.monotonic() < until:
             await asyncio.sleep(0)
-        assert app.state.gauges._held == 1000  # what is declared, as it is less than the reserve
+        assert app.state.admission._held == 1000  # what is declared, as it is less than the reserve
         writer.transport.abort()
-        while app.state.gauges._posts and time.monotonic() < until:
+        while app.state.admission._posts and time.monotonic() < until:
             await asyncio.sleep(0)
-        assert app.state.gauges._held == 0
+        assert app.state.admission._held == 0
         too_large = told % (5 * 1024 * 1024 + 1)
         got = await exchanged(port, head.replace((told % 1000).encode(), f"{too_large}\r\n{CLOSE}".encode()))
         assert got.startswith(b"HTTP/1.1 413")
@@ -287,7 +287,7 @@ async def test_a_query_sets_what_events_leave_out(world: World) -> None:
             came.append((events[0].destination_id, events[0].mapping_id, low))
             return await super().receive(events, allowed=allowed, low=low)
 
-    app = create_application(replace(world.wiring, intake=Notes(), registry=CollectorRegistry()))
+    app = create_application(replace(world.context, intake=Notes(), registry=CollectorRegistry()))
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
         answer = await client.post(
@@ -310,7 +310,7 @@ class OutOfMemory(TakesAll):
 
 async def test_a_request_for_which_memory_runs_out_is_to_be_sent_again(world: World) -> None:
     """503 with a time to return: a journey takes 500 for a defect of its event."""
-    app = create_application(replace(world.wiring, intake=OutOfMemory(), registry=CollectorRegistry()))
+    app = create_application(replace(world.context, intake=OutOfMemory(), registry=CollectorRegistry()))
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
         answer = await client.post(PLAIN, content=EVENT % 1, headers={**JSON, "X-Api-Key": BOOTSTRAP})

@@ -108,8 +108,8 @@ class World:
     engine: AsyncEngine
     sign_in: FakeSignIn
     advertisers: FakeAdvertisers
-    road: FakeRoad
-    wiring: AppContext
+    delivery_control: FakeRoad
+    context: AppContext
     client: httpx.AsyncClient
     now: datetime = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
     elapsed: float = 1000.0
@@ -189,9 +189,9 @@ class World:
             found = await connection.execute(text(statement), values)
             return found.all() if found.returns_rows else None
 
-    async def acts(self) -> list[str]:
+    async def actions(self) -> list[str]:
         """Return what the audit says was done, oldest first."""
-        return [row.act for row in await self.sql("SELECT act FROM audit ORDER BY id")]
+        return [row.action for row in await self.sql("SELECT action FROM audit ORDER BY id")]
 
 
 DESTINATION = {"name": "Acme US", "advertiser_id": "580123456789", "region": "NA", "currency": "USD"}
@@ -215,13 +215,13 @@ EVENT = {
 
 def make_world(engine: AsyncEngine) -> World:
     """Return a world on an engine."""
-    sign_in, advertisers, road = FakeSignIn(), FakeAdvertisers(), FakeRoad()
-    wiring = AppContext(
+    sign_in, advertisers, delivery_control = FakeSignIn(), FakeAdvertisers(), FakeRoad()
+    context = AppContext(
         engine=engine,
         vault=Vault([NamedKey("test", b"k" * 32)]),
         sign_in=sign_in,
         find_advertiser=advertisers,
-        road=road,
+        delivery_control=delivery_control,
         public_url=PUBLIC,
         development=True,
         bootstrap_key_digest=hashlib.sha256(BOOTSTRAP.encode()).digest(),
@@ -229,7 +229,7 @@ def make_world(engine: AsyncEngine) -> World:
         now=lambda: world.now,
         monotonic=lambda: world.elapsed,
     )
-    transport = httpx.ASGITransport(create_application(wiring), raise_app_exceptions=True)
+    transport = httpx.ASGITransport(create_application(context), raise_app_exceptions=True)
     client = httpx.AsyncClient(transport=transport, base_url="http://testserver")
-    world = World(engine, sign_in, advertisers, road, wiring, client)
+    world = World(engine, sign_in, advertisers, delivery_control, context, client)
     return world

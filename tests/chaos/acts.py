@@ -36,7 +36,7 @@ class Troubles:
 
     async def do(self, step: Step) -> None:
         """Do one act; returns when it is over."""
-        await ACTS[step.act](self, step)
+        await ACTS[step.action](self, step)
 
     async def end(self) -> None:
         """Let every destination send again."""
@@ -138,9 +138,9 @@ class Troubles:
         if answer.status_code == 200:
             self.stops.append(Stop("a pause", destination.advertiser, self.ids[nth], since, until))
 
-    def _turn(self, act: str, nth: int) -> asyncio.Lock:
+    def _turn(self, action: str, nth: int) -> asyncio.Lock:
         """Return what keeps an act on a destination from ending another one of its kind before its time."""
-        return self.turns.setdefault((act, nth), asyncio.Lock())
+        return self.turns.setdefault((action, nth), asyncio.Lock())
 
     async def disconnect(self, step: Step) -> None:
         nth = step.which % len(self.destinations)

@@ -83,12 +83,12 @@ BROKEN: Mapping[str, Build] = {
         "test_a_207_that_names_nobody_delivers_nobody",
         "delivered_was_taken",
     ),
-    "reads parcels forward only": Build(
+    "reads batches forward only": Build(
         "app/store/batches.py",
-        "AND parcel <> ALL($2::bigint[]) ORDER BY due_at, parcel LIMIT $3),",
-        "AND parcel <> ALL($2::bigint[]) AND parcel > coalesce((SELECT max(b.parcel) FROM parcel_states b "
-        "WHERE b.destination = $1 AND b.settled_at IS NOT NULL), 0) ORDER BY due_at, parcel LIMIT $3),",
-        "test_a_parcel_that_commits_late_is_not_passed_by",
+        "AND batch <> ALL($2::bigint[]) ORDER BY due_at, batch LIMIT $3),",
+        "AND batch <> ALL($2::bigint[]) AND batch > coalesce((SELECT max(b.batch) FROM batch_states b "
+        "WHERE b.destination = $1 AND b.settled_at IS NOT NULL), 0) ORDER BY due_at, batch LIMIT $3),",
+        "test_a_batch_that_commits_late_is_not_passed_by",
         "everything_ends",
     ),
 }

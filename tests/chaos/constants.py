@@ -78,8 +78,8 @@ CONSTANTS: Mapping[str, Constant] = {
 SETTINGS: Mapping[str, tuple[int, ...]] = {
     "FLUSH_WAIT_MS": (0, 1, 3, 20),
     "MERGE_WINDOW_MS": (0, 10, 100, 400),
-    "SENDS_IN_FLIGHT": (4, 6, 16, 64),
-    "CONNECTIONS": (80, 300, 900),
+    "MAX_REQUESTS_IN_FLIGHT": (4, 6, 16, 64),
+    "MAX_CONNECTIONS": (80, 300, 900),
 }
 
 

@@ -1,7 +1,7 @@
 """Storage faults: one stored batch of events is damaged, and what the service must make of it is known.
 
-A batch is a row of `parcels` with its row of `parcel_states`. Values are flipped, torn and emptied by SQL,
-rows are deleted, and a page of the TOAST table of `parcels` gets one wrong bit in its file while the server
+A batch is a row of `batches` with its row of `batch_states`. Values are flipped, torn and emptied by SQL,
+rows are deleted, and a page of the TOAST table of `batches` gets one wrong bit in its file while the server
 is stopped, so that the checksum of the page no longer fits.
 """
 
@@ -32,37 +32,37 @@ class Expected(StrEnum):
 # SQL on one batch (`$1`), and what must become of its events. `?` stands for a seeded position.
 VALUES: Mapping[str, tuple[str, Expected]] = {
     "content flipped": (
-        "UPDATE parcels SET content = set_byte(content, ? % length(content), "
+        "UPDATE batches SET content = set_byte(content, ? % length(content), "
         "get_byte(content, ? % length(content)) # 4) WHERE id = $1",
         Expected.UNREADABLE,
     ),
     "content torn": (
-        "UPDATE parcels SET content = substring(content, 1, length(content) / 2) WHERE id = $1",
+        "UPDATE batches SET content = substring(content, 1, length(content) / 2) WHERE id = $1",
         Expected.UNREADABLE,
     ),
-    "content empty": ("UPDATE parcels SET content = '' WHERE id = $1", Expected.UNREADABLE),
+    "content empty": ("UPDATE batches SET content = '' WHERE id = $1", Expected.UNREADABLE),
     "data key flipped": (
-        "UPDATE parcel_states SET data_key = set_byte(data_key, length(data_key) - 1 - ? % 16, "
-        "get_byte(data_key, length(data_key) - 1 - ? % 16) # 1) WHERE parcel = $1",
+        "UPDATE batch_states SET data_key = set_byte(data_key, length(data_key) - 1 - ? % 16, "
+        "get_byte(data_key, length(data_key) - 1 - ? % 16) # 1) WHERE batch = $1",
         Expected.UNREADABLE,
     ),
     "data key torn": (
-        "UPDATE parcel_states SET data_key = substring(data_key, 1, 3) WHERE parcel = $1",
+        "UPDATE batch_states SET data_key = substring(data_key, 1, 3) WHERE batch = $1",
         Expected.UNREADABLE,
     ),
-    "data key empty": ("UPDATE parcel_states SET data_key = '' WHERE parcel = $1", Expected.UNREADABLE),
+    "data key empty": ("UPDATE batch_states SET data_key = '' WHERE batch = $1", Expected.UNREADABLE),
     "shapes flipped": (
-        "UPDATE parcels SET shapes = set_byte(shapes, ? % length(shapes), "
+        "UPDATE batches SET shapes = set_byte(shapes, ? % length(shapes), "
         "get_byte(shapes, ? % length(shapes)) # 16) WHERE id = $1",
         Expected.SENT_OR_UNREADABLE,
     ),
-    "shapes torn": (r"UPDATE parcels SET shapes = '\x0102' WHERE id = $1", Expected.SENT_OR_UNREADABLE),
-    "shapes empty": ("UPDATE parcels SET shapes = '' WHERE id = $1", Expected.SENT_OR_UNREADABLE),
-    "batch row missing": ("DELETE FROM parcels WHERE id = $1", Expected.UNREADABLE),
-    "state row missing": ("DELETE FROM parcel_states WHERE parcel = $1", Expected.DECLARED),
+    "shapes torn": (r"UPDATE batches SET shapes = '\x0102' WHERE id = $1", Expected.SENT_OR_UNREADABLE),
+    "shapes empty": ("UPDATE batches SET shapes = '' WHERE id = $1", Expected.SENT_OR_UNREADABLE),
+    "batch row missing": ("DELETE FROM batches WHERE id = $1", Expected.UNREADABLE),
+    "state row missing": ("DELETE FROM batch_states WHERE batch = $1", Expected.DECLARED),
     "exception row missing": (
-        "DELETE FROM exceptions WHERE parcel = $1 AND place = "
-        "(SELECT min(place) FROM exceptions WHERE parcel = $1 AND status = 'retrying')",
+        "DELETE FROM exceptions WHERE batch = $1 AND place = "
+        "(SELECT min(place) FROM exceptions WHERE batch = $1 AND status = 'retrying')",
         Expected.DECLARED,
     ),
 }
@@ -106,9 +106,9 @@ class Damage:
 
 
 _EVENTS = (
-    "SELECT p.id, p.shapes, d.id AS destination FROM parcels p JOIN parcel_states s ON s.parcel = p.id "
+    "SELECT p.id, p.shapes, d.id AS destination FROM batches p JOIN batch_states s ON s.batch = p.id "
     "AND s.day = p.day JOIN destinations d ON d.number = p.destination WHERE (s.settled_at IS NULL OR EXISTS "
-    "(SELECT FROM exceptions e WHERE e.parcel = p.id AND e.status = 'retrying')) AND "
+    "(SELECT FROM exceptions e WHERE e.batch = p.id AND e.status = 'retrying')) AND "
 )
 
 
@@ -144,12 +144,12 @@ async def _value(connection: asyncpg.Connection, kind: str, destination: str, lu
     waiting = await open_batches(connection, destination)
     if kind == RETRIED:
         row = await connection.fetchrow(
-            "SELECT e.parcel, e.place FROM exceptions e JOIN destinations d ON d.number = e.destination "
-            "WHERE d.id = $1 AND e.status = 'retrying' ORDER BY e.parcel, e.place LIMIT 1",
+            "SELECT e.batch, e.place FROM exceptions e JOIN destinations d ON d.number = e.destination "
+            "WHERE d.id = $1 AND e.status = 'retrying' ORDER BY e.batch, e.place LIMIT 1",
             destination,
         )
         assert row is not None, f"no event of {destination} is retried"
-        batch = row["parcel"]
+        batch = row["batch"]
         places = {row["place"]: waiting[batch][row["place"]]}
     else:
         assert waiting, f"nothing waits in {destination} that could be damaged"
@@ -175,7 +175,7 @@ async def _page(
     """Choose a page that holds a part of a waiting batch; return it with the ids of all its batches."""
     rows = await connection.fetch(
         "SELECT p.id, p.tableoid::int8 AS relation, pg_column_toast_chunk_id(p.content)::int8 AS chunk "
-        "FROM parcels p JOIN parcel_states s ON s.parcel = p.id AND s.day = p.day "
+        "FROM batches p JOIN batch_states s ON s.batch = p.id AND s.day = p.day "
         "JOIN destinations d ON d.number = p.destination WHERE d.id = $1 AND s.settled_at IS NULL "
         "AND pg_column_toast_chunk_id(p.content) IS NOT NULL ORDER BY p.id",
         destination,
@@ -201,7 +201,7 @@ async def _page(
         f"({block + 1},0)",
     )
     holders = await connection.fetch(
-        "SELECT id FROM parcels WHERE pg_column_toast_chunk_id(content)::int8 = ANY($1::int8[])",
+        "SELECT id FROM batches WHERE pg_column_toast_chunk_id(content)::int8 = ANY($1::int8[])",
         [one["chunk"] for one in on_page],
     )
     file = await connection.fetchval("SELECT pg_relation_filepath($1::text::regclass)", toast)

@@ -7,7 +7,7 @@ its caller gave it; ids are unique within a run.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-FINAL = frozenset({"delivered", "dead", "expired", "suppressed", "erased"})
+FINAL = frozenset({"delivered", "dead", "expired", "erased"})
 STATES = FINAL | {"queued", "retrying", "held", "parked"}
 
 
@@ -47,7 +47,7 @@ class Attempt:
 class Stop:
     """From `since`, when an act was answered, until `until`, when its end was asked for, nothing is sent."""
 
-    act: str
+    action: str
     advertiser: str
     ids: frozenset[str] | None
     since: float

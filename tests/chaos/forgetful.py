@@ -36,9 +36,9 @@ class Forgetful(mfusepy.Operations):
 
     def _commit_names(self) -> None:
         """Do to SAFE, in order, what was done to names since the last fsync."""
-        for act, path, *more in self._journal:
+        for action, path, *more in self._journal:
             at = str(self._safe) + path
-            match act:
+            match action:
                 case "create":
                     os.close(os.open(at, os.O_CREAT | os.O_WRONLY, more[0]))
                     os.chown(at, more[1], more[2])

@@ -9,7 +9,7 @@ import asyncio
 import signal
 import sys
 
-from tests.chaos.liveness import judged, loaded, percentile, told
+from tests.chaos.liveness import evaluated, loaded, percentile, told
 
 MOST_S = 75.0
 
@@ -38,7 +38,7 @@ async def measure(seconds: float) -> int:
         for name, waits in (("before", before), ("while frozen", during), ("after the thaw", after)):
             theirs, others = told(_all(waits, moved)), told(_all(waits, stayed))
             print(f"  {name}: lanes of the frozen worker {theirs}; others {others}")
-        print(judged(seen))
+        print(evaluated(seen))
         longest = max(_all(during, moved), default=0.0)
         ratio = percentile(_all(during, stayed), 0.99) / percentile(_all(before, stayed), 0.99)
         everything = [one for waits in (before, during, after) for one in _all(waits, range(6))]

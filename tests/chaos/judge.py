@@ -140,7 +140,7 @@ def stops_hold(seen: Evidence) -> Iterator[str]:
             ):
                 continue
             if stop.ids is None or stop.ids.intersection(request.ids):
-                yield f"request {request.number} came {request.began - stop.since:.3f} s after {stop.act}"
+                yield f"request {request.number} came {request.began - stop.since:.3f} s after {stop.action}"
 
 
 def only_the_guilty_die(seen: Evidence) -> Iterator[str]:
@@ -148,8 +148,8 @@ def only_the_guilty_die(seen: Evidence) -> Iterator[str]:
     yield from _some("dead without a cause", _in_state(seen, "dead") - seen.guilty)
     yield from _some("expired within minutes", _in_state(seen, "expired"))
     yield from _some(
-        "erased or suppressed unasked",
-        _in_state(seen, "erased") - seen.erasable | _in_state(seen, "suppressed"),
+        "erased unasked",
+        _in_state(seen, "erased") - seen.erasable,
     )
 
 

@@ -107,7 +107,7 @@ def told(waits: Sequence[float]) -> str:
     return " / ".join(f"{percentile(waits, share):.3f}" for share in (0.5, 0.99, 1.0))
 
 
-def judged(seen: Sequence[Request]) -> str:
+def evaluated(seen: Sequence[Request]) -> str:
     """Return how many ids were taken more than once, and how many with different bytes."""
     times: dict[str, int] = {}
     hashes: dict[str, set[str]] = {}

@@ -69,21 +69,21 @@ async def look(run: "Run") -> None:
 
 async def _record(run: "Run", connection: Any, one: Damage, taken: dict[str, float]) -> DamageRecord:
     rows = await connection.fetch(
-        "SELECT parcel, place, status, reason FROM exceptions WHERE parcel = ANY($1::bigint[])",
+        "SELECT batch, place, status, reason FROM exceptions WHERE batch = ANY($1::bigint[])",
         list(one.batches),
     )
-    alone = {(row["parcel"], row["place"]): f"{row['status']} {row['reason'] or ''}".strip() for row in rows}
-    fates = {
-        row["parcel"]: row["fate"] or "waiting"
+    alone = {(row["batch"], row["place"]): f"{row['status']} {row['reason'] or ''}".strip() for row in rows}
+    dispositions = {
+        row["batch"]: row["disposition"] or "waiting"
         for row in await connection.fetch(
-            "SELECT parcel, fate FROM parcel_states WHERE parcel = ANY($1::bigint[])", list(one.batches)
+            "SELECT batch, disposition FROM batch_states WHERE batch = ANY($1::bigint[])", list(one.batches)
         )
     }
     declared = one.expected is Expected.DECLARED and await rare_states.imbalance(run.stage, one.destination)
     states = {}
     for batch, places in one.batches.items():
         for place, event in places.items():
-            state = alone.get((batch, place)) or fates.get(batch, "no state row")
+            state = alone.get((batch, place)) or dispositions.get(batch, "no state row")
             if state in {"sent", "delivered"} or state.startswith("delivered"):
                 state = "delivered" if event in taken else "called delivered, never taken"
             if declared and state in {"no state row", "called delivered, never taken"}:
@@ -99,12 +99,12 @@ async def _record(run: "Run", connection: Any, one: Damage, taken: dict[str, flo
 
 async def _unreadable_elsewhere(run: "Run", connection: Any) -> set[str]:
     rows = await connection.fetch(
-        "SELECT e.parcel, e.place FROM exceptions e JOIN destinations d ON d.number = e.destination "
+        "SELECT e.batch, e.place FROM exceptions e JOIN destinations d ON d.number = e.destination "
         "WHERE d.id = ANY($1) AND e.reason = 'unreadable'",
         [one.number for one in run.destinations],
     )
     damaged = {batch for one in run.damages for batch in one.batches}
-    return {f"{row['parcel']}/{row['place']}" for row in rows if row["parcel"] not in damaged}
+    return {f"{row['batch']}/{row['place']}" for row in rows if row["batch"] not in damaged}
 
 
 async def _ask_about_damage(run: "Run") -> None:

@@ -120,14 +120,14 @@ def draw(seed: int) -> LivenessSchedule:
     drawn = sorted(PASSING) if "half-open" not in broken else ["Amazon", "reset Amazon's connections"]
     if workers == 1:
         # The start of a process takes as long as the machine likes, and nobody else could go on meanwhile.
-        drawn = [act for act in drawn if "a worker" not in act]
+        drawn = [action for action in drawn if "a worker" not in action]
     for _ in range(luck.randint(0, 2)):
-        act = luck.choice(drawn)
-        more = dict(PASSING[act])
-        if act == "Amazon":
+        action = luck.choice(drawn)
+        more = dict(PASSING[action])
+        if action == "Amazon":
             more["how"] = luck.choice(AMAZON)
         at = round(luck.uniform(0.0, STORM_S - 1.0), 2)
-        steps.append(Step(at, act, luck.randrange(12), **more))
+        steps.append(Step(at, action, luck.randrange(12), **more))
     return LivenessSchedule(
         seed=seed,
         advertisers=luck.randint(6, 10),

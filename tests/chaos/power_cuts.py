@@ -168,7 +168,7 @@ async def cut_power(
             verdict.cuts += 1
             async with rehearse(machine.cluster.url, amazon) as stage:
                 stage.evidence, stage.destinations = seen, destinations
-                stored = (await stage.judged()).stored
+                stored = (await stage.evaluated()).stored
             verdict.lost = len(seen.acknowledged - stored.keys())
             if stop_at_loss and verdict.lost:
                 verdict.acknowledged = len(seen.acknowledged)
@@ -182,7 +182,7 @@ async def cut_power(
                 for names in unsure:
                     await life.post(destinations[0], *names)
                 await life.deliver(steps=2_000)
-            verdict.objections = judge(await stage.judged())
+            verdict.objections = judge(await stage.evaluated())
         verdict.acknowledged = len(seen.acknowledged)
         await asyncio.to_thread(machine.stop)
     finally:

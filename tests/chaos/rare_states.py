@@ -87,7 +87,7 @@ def _settled_late(facts: Facts) -> bool:
     return any(
         line.get("event") == "amazon.attempted"
         and line.get("outcome") == "lost"
-        and line.get("took_ms", 0) > 1_500
+        and line.get("duration_ms", 0) > 1_500
         for line in facts.logs
     )
 

@@ -161,12 +161,12 @@ class Rehearsal:
         clock = Clock()
         # Time passes for it as for the rest of the life, so that it is asked for at the same calls each time.
         given |= {"clock": DatabaseClock(clock, clock), "outcomes": DatabaseResults(clock)}
-        wired = _Wired(
+        context = _Wired(
             **{**given, "pool": pool, "name": f"life-{id(fuse)}", "writer": writer},
             fuse=fuse,
             session=session,
         )
-        life = Life(self, wired, fuse, clock)
+        life = Life(self, context, fuse, clock)
         try:
             with suppress(Died):
                 yield life
@@ -176,7 +176,7 @@ class Rehearsal:
     async def time_passes(self, *, leases: bool = False) -> None:
         """Move into the past whatever is waited for: retries, attempts without a result, token leases."""
         await self.office.execute(
-            "UPDATE parcel_states SET due_at = now() - interval '1 s' WHERE settled_at IS NULL"
+            "UPDATE batch_states SET due_at = now() - interval '1 s' WHERE settled_at IS NULL"
         )
         await self.office.execute(
             "UPDATE exceptions SET due_at = now() - interval '1 s' WHERE status = 'retrying'"
@@ -185,11 +185,11 @@ class Rehearsal:
             "UPDATE attempts SET started_at = started_at - interval '31 s' WHERE settled_at IS NULL"
         )
         await self.office.execute("UPDATE sign_ins SET refresh_until = NULL")
-        await self.office.execute("UPDATE lanes SET gate_until = NULL")
+        await self.office.execute("UPDATE lanes SET blocked_until = NULL")
         if leases:
             await self.office.execute("UPDATE lanes SET leased_until = now() - interval '1 s'")
 
-    async def judged(self) -> Evidence:
+    async def evaluated(self) -> Evidence:
         """Return the evidence, with what the database and the stand-in hold now."""
         seen = self.evidence
         seen.stored = await stored.places(self.office, self.destinations)

@@ -42,14 +42,14 @@ class Step:
     """Something that goes wrong `at` seconds after the beginning, for `lasts` seconds where it lasts."""
 
     at: float
-    act: str
+    action: str
     which: int = 0
     lasts: float = 0.0
     how: str = ""
 
     def __str__(self) -> str:
         lasting = f" for {self.lasts:.1f} s" if self.lasts else ""
-        return f"{self.at:.1f} s: {self.act}{f' ({self.how})' if self.how else ''} #{self.which}{lasting}"
+        return f"{self.at:.1f} s: {self.action}{f' ({self.how})' if self.how else ''} #{self.which}{lasting}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +146,9 @@ def draw(seed: int, events: int) -> Schedule:
     luck = random.Random(f"schedule {seed}")
     lasts = round(4.0 + events / 600, 1)
     names = sorted(ACTS)
-    acts = luck.choices(names, weights=[ACTS[name][0] for name in names], k=luck.randint(3, 7))
+    actions = luck.choices(names, weights=[ACTS[name][0] for name in names], k=luck.randint(3, 7))
     steps = [
-        Step(round(luck.uniform(0.3, lasts), 2), act, luck.randrange(12), **ACTS[act][1](luck))
-        for act in acts
+        Step(round(luck.uniform(0.3, lasts), 2), action, luck.randrange(12), **ACTS[action][1](luck))
+        for action in actions
     ]
     return Schedule(seed, events, lasts, tuple(sorted(steps, key=lambda step: step.at)))

@@ -19,33 +19,33 @@ _WAITING = {"paused": "held", "needs_reconnect": "parked", "draft": "parked"}
 async def places(
     connection: asyncpg.Connection, destinations: Sequence[str], *, without: Collection[int] = ()
 ) -> dict[str, list[str]]:
-    """Return, by event id, the state of each place in which a ledger or a parcel holds it.
+    """Return, by event id, the state of each place in which a ledger or a batch holds it.
 
     Batches `without` are left out: the run damaged them, and what became of them is read elsewhere.
 
-    A parcel without its ledger row, or a row without its parcel, shows as a state that nobody knows.
+    A batch without its ledger row, or a row without its batch, shows as a state that nobody knows.
     """
-    parcels = await connection.fetch(
-        "SELECT p.id, p.shapes, s.fate, s.tries, d.state, s.events FROM parcels p "
-        "LEFT JOIN parcel_states s ON s.parcel = p.id AND s.day = p.day "
+    batches = await connection.fetch(
+        "SELECT p.id, p.shapes, s.disposition, s.tries, d.state, s.events FROM batches p "
+        "LEFT JOIN batch_states s ON s.batch = p.id AND s.day = p.day "
         "JOIN destinations d ON d.number = p.destination WHERE d.id = ANY($1) AND p.id <> ALL($2::bigint[])",
         destinations,
         list(without),
     )
-    ids = [row["id"] for row in parcels]
+    ids = [row["id"] for row in batches]
     alone = {
-        (row["parcel"], row["place"]): row["status"]
+        (row["batch"], row["place"]): row["status"]
         for row in await connection.fetch(
-            "SELECT parcel, place, status FROM exceptions WHERE parcel = ANY($1)", ids
+            "SELECT batch, place, status FROM exceptions WHERE batch = ANY($1)", ids
         )
     }
     entered = {
-        (row["parcel"], row["place"])
-        for row in await connection.fetch("SELECT parcel, place FROM ledger WHERE parcel = ANY($1)", ids)
+        (row["batch"], row["place"])
+        for row in await connection.fetch("SELECT batch, place FROM ledger WHERE batch = ANY($1)", ids)
     }
     found: dict[str, list[str]] = defaultdict(list)
     lonely = set(entered)
-    for row in parcels:
+    for row in batches:
         shapes = read_shapes(row["shapes"])
         # What was erased while it waited is no longer one of the batch's events.
         erased = sum(alone.get((row["id"], shape.place)) == "erased" for shape in shapes)
@@ -57,20 +57,20 @@ async def places(
                 state = f"{state} without its ledger row"
             found[shape.event_id].append(state)
     orphans = await connection.fetch(
-        "SELECT parcel, place FROM ledger l WHERE parcel <> ALL($1::bigint[]) "
-        "AND NOT EXISTS (SELECT FROM parcels p WHERE p.id = l.parcel)",
+        "SELECT batch, place FROM ledger l WHERE batch <> ALL($1::bigint[]) "
+        "AND NOT EXISTS (SELECT FROM batches p WHERE p.id = l.batch)",
         list(without),
     )
-    for parcel, number in lonely | {(row["parcel"], row["place"]) for row in orphans}:
-        found[f"ledger row {parcel}/{number}"].append("in the ledger only")
+    for batch, number in lonely | {(row["batch"], row["place"]) for row in orphans}:
+        found[f"ledger row {batch}/{number}"].append("in the ledger only")
     return dict(found)
 
 
 def _state(row: asyncpg.Record, alone: str | None) -> str:
     if alone is not None and alone != "retrying":
         return alone
-    if alone is None and row["fate"] is not None:
-        return _FATES[row["fate"]]
+    if alone is None and row["disposition"] is not None:
+        return _FATES[row["disposition"]]
     if row["state"] in _WAITING:
         return _WAITING[row["state"]]
     return "retrying" if alone is not None or row["tries"] else "queued"
@@ -105,9 +105,9 @@ def _number(request_id: str | None) -> int | None:
 
 
 async def waiting(connection: asyncpg.Connection, destinations: Sequence[str]) -> int:
-    """Return how much is still open: parcels, retries, and attempts without a result."""
+    """Return how much is still open: batches, retries, and attempts without a result."""
     number: int = await connection.fetchval(
-        "SELECT (SELECT count(*) FROM parcel_states s JOIN destinations d ON d.number = s.destination "
+        "SELECT (SELECT count(*) FROM batch_states s JOIN destinations d ON d.number = s.destination "
         "          WHERE d.id = ANY($1) AND s.settled_at IS NULL) "
         "     + (SELECT count(*) FROM exceptions e JOIN destinations d ON d.number = e.destination "
         "          WHERE d.id = ANY($1) AND e.status = 'retrying') "
@@ -124,13 +124,13 @@ async def counts(connection: asyncpg.Connection, destinations: Sequence[str]) ->
         "SELECT coalesce(sum(accepted), 0)::bigint AS accepted, "
         "coalesce(sum(retrying), 0)::bigint AS retrying, "
         "coalesce(sum(delivered), 0)::bigint AS delivered, coalesce(sum(dead), 0)::bigint AS dead, "
-        "coalesce(sum(expired), 0)::bigint AS expired, coalesce(sum(suppressed), 0)::bigint AS suppressed, "
+        "coalesce(sum(expired), 0)::bigint AS expired, "
         "coalesce(sum(erased), 0)::bigint AS erased "
         "FROM counts c JOIN destinations d ON d.number = c.destination WHERE d.id = ANY($1)",
         destinations,
     )
     assert row is not None
     told = {**dict(row), "held": 0, "parked": 0}
-    final = ("delivered", "dead", "expired", "suppressed", "erased")
+    final = ("delivered", "dead", "expired", "erased")
     told["queued"] = told["accepted"] - told["retrying"] - sum(told[name] for name in final)
     return told

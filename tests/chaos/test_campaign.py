@@ -7,7 +7,8 @@ import asyncio
 from datetime import date
 from pathlib import Path
 
-from tests.chaos.acts import ACTS as DONE
+from tests.chaos.actions import ACTS as DONE
+
 from tests.chaos.campaign import REGRESSIONS, keep, played, shrink, staged
 from tests.chaos.schedule import ACTS as DRAWN
 from tests.chaos.schedule import Schedule, Step, draw
@@ -53,16 +54,18 @@ def test_a_kept_schedule_is_read_as_it_was(tmp_path: Path) -> None:
 async def test_a_failing_schedule_is_made_as_small_as_it_still_fails() -> None:
     """Steps that do not matter are dropped, and events halved."""
     needed = {"kill a worker", "lose a COMMIT's answer"}
-    others = [Step(float(n), act) for n, act in enumerate(("kill an API", "Amazon", "pause and resume"))]
+    others = [
+        Step(float(n), action) for n, action in enumerate(("kill an API", "Amazon", "pause and resume"))
+    ]
     steps = (others[0], Step(3.0, "kill a worker"), *others[1:], Step(6.0, "lose a COMMIT's answer"))
     tried = []
 
     async def fails(schedule: Schedule) -> bool:
         await asyncio.sleep(0)
         tried.append(schedule)
-        return needed <= {step.act for step in schedule.steps} and schedule.events >= 100
+        return needed <= {step.action for step in schedule.steps} and schedule.events >= 100
 
     smallest = await shrink(Schedule(1, 1_000, 5.0, steps), fails)
-    assert {step.act for step in smallest.steps} == needed
+    assert {step.action for step in smallest.steps} == needed
     assert 100 <= smallest.events < 200
     assert len(tried) < 30

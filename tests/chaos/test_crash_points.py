@@ -74,7 +74,7 @@ async def test_nothing_is_lost_whichever_call_is_the_last(database_url: str, how
     async with rehearse(database_url, StandIn(moody)) as stage:
         uncut = Fuse()
         await perform(stage, await stage.destination(), uncut)
-        assert judge(await stage.judged()) == []
+        assert judge(await stage.evaluated()) == []
         calls = len(uncut.calls)
         assert calls > 60
         failed = []
@@ -84,5 +84,5 @@ async def test_nothing_is_lost_whichever_call_is_the_last(database_url: str, how
             await perform(stage, await stage.destination(), fuse)
             assert fuse.blown, f"call {n} was never made"
             where = f"{how.value}, call {n} ({fuse.calls[n - 1]})"
-            failed += [f"{where}: {objection}" for objection in judge(await stage.judged())]
+            failed += [f"{where}: {objection}" for objection in judge(await stage.evaluated())]
         assert failed == []

@@ -125,7 +125,7 @@ async def road(disk: SmallDisk) -> AsyncIterator[tuple[World, FastAPI]]:
         open_resources(settings, role="test", pool_size=10) as resources,
         api.build_application(resources) as application,
     ):
-        made = World(resources, FakeAmazon(), application.state.wiring.intake, disk.cluster.url)
+        made = World(resources, FakeAmazon(), application.state.context.intake, disk.cluster.url)
         try:
             yield made, application
         finally:

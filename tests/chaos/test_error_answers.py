@@ -54,7 +54,7 @@ async def test_nothing_is_lost_whichever_call_answers_with_an_error(database_url
     async with rehearse(database_url, StandIn(moody)) as stage:
         uncut = Fuse()
         await perform(stage, await stage.destination(), uncut)
-        assert judge(await stage.judged()) == []
+        assert judge(await stage.evaluated()) == []
         calls = [n for n, call in enumerate(uncut.calls, start=1) if not call.startswith("POST /")]
         assert len(calls) > 60
         failed, met = [], 0
@@ -69,7 +69,7 @@ async def test_nothing_is_lost_whichever_call_answers_with_an_error(database_url
                 continue
             met += fuse.blown  # what is asked in the background differs from run to run
             where = f"{where} ({fuse.calls[min(n, len(fuse.calls)) - 1]})"
-            failed += [f"{where}: {objection}" for objection in judge(await stage.judged())]
+            failed += [f"{where}: {objection}" for objection in judge(await stage.evaluated())]
             if steps > MOST_STEPS:
                 failed.append(f"{where}: {steps} steps until everything was delivered")
         assert failed == []

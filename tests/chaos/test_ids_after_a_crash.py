@@ -56,7 +56,7 @@ async def is_back(url: str) -> bool:
 
 
 async def ids_of(world: World) -> list[int]:
-    return [row["parcel"] for row in await world.fetch("SELECT parcel FROM parcel_states ORDER BY parcel")]
+    return [row["batch"] for row in await world.fetch("SELECT batch FROM batch_states ORDER BY batch")]
 
 
 async def test_ids_reserved_before_a_crash_are_not_used_after_it(own_cluster: Cluster) -> None:
@@ -90,7 +90,7 @@ async def test_ids_of_one_session_are_not_used_by_the_next(own_cluster: Cluster)
         dst = await survivor.destination()
         await survivor.post(dst, event(0))
         # As after a failover: the sequence is behind, and every session of the old server has ended.
-        await survivor.fetch("SELECT setval('parcel_ids', 1)")
+        await survivor.fetch("SELECT setval('batch_ids', 1)")
         await survivor.fetch(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE application_name = 'conversions-own'"

@@ -79,7 +79,7 @@ FORGED = {
     "sent without being stored": ("nothing_is_invented", _more(request(6, "x", began=30.0))),
     "rejected, yet stored": ("refused_stays_out", lambda s: s.stored.update(bad=["delivered"])),
     "rejected after it was acknowledged": ("refused_stays_out", lambda s: s.refused.add("a")),
-    "in two parcels": ("one_state_each", lambda s: s.stored.update(a=["delivered", "queued"])),
+    "in two batches": ("one_state_each", lambda s: s.stored.update(a=["delivered", "queued"])),
     "in a state without a name": ("one_state_each", lambda s: s.stored.update(a=["limbo"])),
     "told otherwise by the API": ("one_state_each", lambda s: s.listed.update(a=["queued"])),
     "missing from the API's lists": ("one_state_each", lambda s: s.listed.pop("a")),

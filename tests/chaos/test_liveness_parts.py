@@ -193,7 +193,7 @@ MET = {
         requests=[_request(status=429)], merge_window_s=0.4, accepted={"7": [1.2]}
     ),
     "5xx from Amazon": _facts(requests=[_request(status=503)]),
-    "a request reached its deadline": _log("amazon.attempted", outcome="lost", took_ms=2_000),
+    "a request reached its deadline": _log("amazon.attempted", outcome="lost", duration_ms=2_000),
     "an answer was lost after acceptance": _facts(requests=[_request(clear=False, status=None)]),
     "the same events were sent again": _facts(requests=[_request(), _request(number=2)]),
     "a part of a request was refused for now": _facts(requests=[_request(taken=(True, False))]),

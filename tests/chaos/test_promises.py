@@ -14,7 +14,7 @@ from tests.chaos.rehearsal import Rehearsal, rehearse
 
 
 async def verdict(stage: Rehearsal) -> list[str]:
-    return [str(objection) for objection in judge(await stage.judged())]
+    return [str(objection) for objection in judge(await stage.evaluated())]
 
 
 async def dying_at(stage: Rehearsal, call: str, *names: str) -> None:
@@ -83,7 +83,7 @@ async def test_a_worker_that_wakes_after_its_lease_changes_nothing(database_url:
 
 async def everything(office: asyncpg.Connection) -> dict[str, list[tuple[object, ...]]]:
     """Return every row that a worker may write."""
-    tables = ("attempts", "parcel_states", "exceptions", "counts", "lanes", "destinations", "sign_ins")
+    tables = ("attempts", "batch_states", "exceptions", "counts", "lanes", "destinations", "sign_ins")
     return {
         table: [tuple(row) for row in await office.fetch(f"SELECT * FROM {table} ORDER BY 1, 2")]
         for table in tables
@@ -128,13 +128,13 @@ async def test_a_207_that_names_nobody_delivers_nobody(database_url: str) -> Non
         assert len(stage.amazon.requests) == 2
 
 
-async def test_a_parcel_that_commits_late_is_not_passed_by(database_url: str) -> None:
+async def test_a_batch_that_commits_late_is_not_passed_by(database_url: str) -> None:
     """Its number is lower than that of one that was sent while its own transaction was still open."""
     async with rehearse(database_url) as stage:
         dst = await stage.destination()
         async with stage.life(writer=1) as slow, stage.life(writer=2) as quick:
             assert await slow.post(dst, "e-0")
-            # The slow one's flush will wait here, after its parcel was written and before its commit.
+            # The slow one's flush will wait here, after its batch was written and before its commit.
             holding = stage.office.transaction()
             await holding.start()
             await stage.office.execute("SELECT FROM counts WHERE writer = 1 FOR UPDATE")
@@ -156,15 +156,15 @@ async def test_a_parcel_that_commits_late_is_not_passed_by(database_url: str) ->
 
 @pytest.mark.parametrize("how", [Break.DIE_BEFORE, Break.DIE_AFTER], ids=lambda how: how.name.lower())
 async def test_a_rehearsal_that_loses_an_event_is_found_out(database_url: str, how: Break) -> None:
-    """The stage itself can fail: take a parcel away behind the engine's back, and the judge objects."""
+    """The stage itself can fail: take a batch away behind the engine's back, and the judge objects."""
     async with rehearse(database_url) as stage:
         dst = await stage.destination()
         async with stage.life() as life:
             assert await life.post(dst, "e-1", "e-2")
             if how is Break.DIE_AFTER:
                 await life.deliver()
-        await stage.office.execute("DELETE FROM parcels")
-        rules = {objection.rule for objection in judge(await stage.judged())}
+        await stage.office.execute("DELETE FROM batches")
+        rules = {objection.rule for objection in judge(await stage.evaluated())}
         assert "acknowledged_is_stored" in rules
 
 
@@ -176,4 +176,4 @@ async def test_a_stand_in_that_forgets_is_found_out(database_url: str) -> None:
             assert await life.post(dst, "e-1")
             await life.deliver()
         stage.amazon.requests = [replace(one, taken=(False,)) for one in stage.amazon.requests]
-        assert [objection.rule for objection in judge(await stage.judged())] == ["delivered_was_taken"]
+        assert [objection.rule for objection in judge(await stage.evaluated())] == ["delivered_was_taken"]

@@ -71,7 +71,7 @@ def sandbox(tmp_path: Path) -> ASGIApp:
     return create_sandbox(state_dir=tmp_path)
 
 
-def judged(url: str, region: str = "na", **more: Any) -> list[Line]:
+def evaluated(url: str, region: str = "na", **more: Any) -> list[Line]:
     with httpx.Client(timeout=20, trust_env=False) as http:
         return list(lines(Caller(http, url, region, "sandbox-client", "sandbox-client", **more)))
 
@@ -84,7 +84,7 @@ def failed(found: list[Line]) -> set[str]:
 def test_our_sandbox_keeps_the_contract(sandbox: ASGIApp, region: str) -> None:
     """Every case passes; the one that differs is the one the documentation names."""
     with served(sandbox) as url:
-        found = judged(url, region)
+        found = evaluated(url, region)
     assert len(found) > 110
     assert {line.case.id for line in found if line.word != "pass"} == {"oauth-client"}
 
@@ -182,14 +182,14 @@ def token_of_any_grant(scope: Scope, status: int, body: bytes) -> tuple[int, byt
 def test_a_broken_stand_in_fails_by_name(sandbox: ASGIApp, rewrite: Rewrite, names: set[str]) -> None:
     """Each fault turns the cases red that speak of it, and leaves the sign-in alone."""
     with served(Altered(sandbox, rewrite)) as url:
-        found = judged(url)
+        found = evaluated(url)
     assert failed(found) >= names
     assert found[0].word == "pass"
 
 
 def test_without_a_sign_in_nothing_else_is_claimed() -> None:
     """Where nobody listens, the sign-in fails and all others are not run."""
-    found = judged(f"http://127.0.0.1:{free_port()}")
+    found = evaluated(f"http://127.0.0.1:{free_port()}")
     assert failed(found) == {"sign-in"}
     assert {line.word for line in found[1:]} == {"not run"}
 

@@ -75,8 +75,8 @@ def test_a_healthy_production_has_nothing_to_say() -> None:
         ("key_ids", frozenset({"lost"}), "ENCRYPTION_KEYS", Grade.FAILURE),
         ("checksums", False, "data checksums", Grade.WARNING),
         ("checksum_failures", 2, "data checksums", Grade.FAILURE),
-        ("damaged", {"parcel_states.data_key": 1}, "damaged rows", Grade.FAILURE),
-        ("damaged", {"parcel_states.data_key": None}, "damaged rows", Grade.FAILURE),
+        ("damaged", {"batch_states.data_key": 1}, "damaged rows", Grade.FAILURE),
+        ("damaged", {"batch_states.data_key": None}, "damaged rows", Grade.FAILURE),
         ("balance", checked(imbalance=3), "balance", Grade.FAILURE),
         ("balance", checked(hours=7), "balance", Grade.WARNING),
         ("seals", {"new": 2**31, "old": 0}, "ENCRYPTION_KEYS", Grade.WARNING),
@@ -130,15 +130,15 @@ async def test_the_facts_are_read_from_a_real_database(database_url: str) -> Non
     assert facts.fsync == "off"
 
 
-async def test_seals_are_bounded_by_the_parcels_since_a_key_was_first_used(database_url: str) -> None:
-    """A key that comes later counts from the oldest parcel that is still stored."""
+async def test_seals_are_bounded_by_the_batches_since_a_key_was_first_used(database_url: str) -> None:
+    """A key that comes later counts from the oldest batch that is still stored."""
     connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     try:
         await key_usage.note(connection, "first")
-        await connection.execute("SELECT setval('parcel_ids', 5000)")
+        await connection.execute("SELECT setval('batch_ids', 5000)")
         await key_usage.note(connection, "first")
         await key_usage.note(connection, "second")
-        await connection.execute("SELECT setval('parcel_ids', 5007)")
+        await connection.execute("SELECT setval('batch_ids', 5007)")
         facts = await read_deployment(connection)
     finally:
         await connection.close()

@@ -27,7 +27,7 @@ def dsn(url: str) -> str:
     return url.replace("+asyncpg", "")
 
 
-async def furnish(connection: asyncpg.Connection, seal: Callable[..., bytes], parcels: int) -> None:
+async def furnish(connection: asyncpg.Connection, seal: Callable[..., bytes], batches: int) -> None:
     """Put a sealed value into every column that takes one."""
     destination = "dst_0123456789abcdefghij"
     await connection.execute("INSERT INTO lanes (region, advertiser_id) VALUES ('NA', '1')")
@@ -58,11 +58,11 @@ async def furnish(connection: asyncpg.Connection, seal: Callable[..., bytes], pa
         seal(b"values", place=place["erasures.sealed"](era)),
     )
     await connection.executemany(
-        "INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, "
+        "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event, "
         "data_key) VALUES ($1, current_date, 1, 1, 1, now(), now(), $2)",
         [
-            (number, seal(b"d" * 32, place=place["parcel_states.data_key"](number)))
-            for number in range(1, parcels + 1)
+            (number, seal(b"d" * 32, place=place["batch_states.data_key"](number)))
+            for number in range(1, batches + 1)
         ],
     )
 
@@ -90,7 +90,7 @@ async def test_everything_is_sealed_anew_and_the_old_key_can_go(database_url: st
         settings = settings_of(database_url, NEW, OLD)
         async with open_resources(settings, role="test", pool_size=1) as resources:
             async for progress in rotate(resources):
-                if progress.column.table == "parcel_states" and progress.done:
+                if progress.column.table == "batch_states" and progress.done:
                     break
             done = 0
             async for progress in rotate(resources):
@@ -107,13 +107,13 @@ async def test_what_does_not_open_is_left_and_named(database_url: str) -> None:
     connection = await asyncpg.connect(dsn(database_url))
     try:
         await furnish(connection, Vault([OLD]).seal, 3)
-        stray = Vault([LOST]).seal(b"d" * 32, place="parcel:2")
-        await connection.execute("UPDATE parcel_states SET data_key = $1 WHERE parcel = 2", stray)
+        stray = Vault([LOST]).seal(b"d" * 32, place="batch:2")
+        await connection.execute("UPDATE batch_states SET data_key = $1 WHERE batch = 2", stray)
         async with open_resources(settings_of(database_url, NEW, OLD), role="test", pool_size=1) as resources:
             lost = {one for progress in [p async for p in rotate(resources)] for one in progress.lost}
-        assert lost == {"parcel_states under lost"}
+        assert lost == {"batch_states under lost"}
         assert (await read_deployment(connection)).key_ids == {"new", "lost"}
-        kept = await connection.fetchval("SELECT data_key FROM parcel_states WHERE parcel = 2")
+        kept = await connection.fetchval("SELECT data_key FROM batch_states WHERE batch = 2")
         assert kept == stray
     finally:
         await connection.close()
@@ -124,11 +124,11 @@ async def test_damaged_values_are_named_and_the_others_sealed_anew(database_url:
     connection = await asyncpg.connect(dsn(database_url))
     try:
         await furnish(connection, Vault([OLD]).seal, 6)
-        await connection.execute("UPDATE parcel_states SET data_key = '\\x03ff' WHERE parcel = 2")
-        await connection.execute("UPDATE parcel_states SET data_key = '' WHERE parcel = 3")
+        await connection.execute("UPDATE batch_states SET data_key = '\\x03ff' WHERE batch = 2")
+        await connection.execute("UPDATE batch_states SET data_key = '' WHERE batch = 3")
         async with open_resources(settings_of(database_url, NEW, OLD), role="test", pool_size=1) as resources:
             lost = {one for progress in [p async for p in rotate(resources)] for one in progress.lost}
-        assert lost == {"parcel_states under a damaged name"}
+        assert lost == {"batch_states under a damaged name"}
         facts = await read_deployment(connection)
         assert (facts.key_ids, facts.damaged_keys) == ({"new"}, 2)
     finally:
@@ -140,8 +140,8 @@ async def test_no_sealed_column_is_forgotten(database_url: str) -> None:
     plain = {
         ("api_keys", "digest"), ("audit", "hash"), ("audit", "prev_hash"), ("console_sessions", "digest"),
         ("console_sessions", "key_digest"), ("ledger", "content"), ("ledger", "key"),
-        ("oauth_states", "state_hash"), ("outlines", "content"), ("parcels", "content"),
-        ("parcels", "shapes"),
+        ("oauth_states", "state_hash"), ("outlines", "content"), ("batches", "content"),
+        ("batches", "shapes"),
     }  # fmt: skip
     connection = await asyncpg.connect(dsn(database_url))
     try:

@@ -28,28 +28,28 @@ async def test_applying_makes_publishes_and_pins_as_the_api_does(world: World) -
     assert (mapping["published_version"], mapping["unpublished_changes"]) == (1, False)
     (pin,) = (await world.call("GET", "/advertisers/580123456789/event-names")).json()["items"]
     assert pin["name"] == MAPPING["event_name"]
-    assert await world.acts() == ["destination.created", "mapping.created", "mapping.published"]
-    assert {act["actor"] for act in (await world.call("GET", "/audit")).json()["items"]} == {BY}
+    assert await world.actions() == ["destination.created", "mapping.created", "mapping.published"]
+    assert {action["actor"] for action in (await world.call("GET", "/audit")).json()["items"]} == {BY}
 
 
 async def test_applying_twice_changes_nothing(world: World) -> None:
     """No version, no edit, no audit row."""
     text = file(acme(), acme(**EU))
     await apply(world.engine, text)
-    before = await exported(world.engine), await world.acts()
-    assert (await apply(world.engine, text)).plan.acts == []
-    assert (await plan(world.engine, text)).plan.acts == []
-    assert (await exported(world.engine), await world.acts()) == before
+    before = await exported(world.engine), await world.actions()
+    assert (await apply(world.engine, text)).plan.actions == []
+    assert (await plan(world.engine, text)).plan.actions == []
+    assert (await exported(world.engine), await world.actions()) == before
 
 
 async def test_a_plan_says_what_an_apply_would_do_and_does_nothing(world: World) -> None:
     """The same acts, the same members; nothing is left of it."""
     await apply(world.engine, file(acme()))
-    before = await exported(world.engine), await world.acts()
+    before = await exported(world.engine), await world.actions()
     changed = {**MAPPING, "fields": {**MAPPING["fields"], "phone": "user.phone"}}
     text = file(acme(changed, currency="EUR"), acme(**EU))
     planned = await plan(world.engine, text)
-    assert planned.plan.acts == [
+    assert planned.plan.actions == [
         PlannedAction.CHANGE,
         PlannedAction.CHANGE,
         PlannedAction.MAKE,
@@ -58,8 +58,8 @@ async def test_a_plan_says_what_an_apply_would_do_and_does_nothing(world: World)
     (step, _) = planned.plan.steps
     assert [tuple(one) for one in step.changes] == [("currency", "USD", "EUR")]
     assert [tuple(one) for one in step.mappings[0].changes] == [("fields.phone", None, "user.phone")]
-    assert (await exported(world.engine), await world.acts()) == before
-    assert (await apply(world.engine, text)).plan.acts == planned.plan.acts
+    assert (await exported(world.engine), await world.actions()) == before
+    assert (await apply(world.engine, text)).plan.actions == planned.plan.actions
 
 
 async def test_one_refusal_leaves_nothing_of_the_whole_file(world: World) -> None:
@@ -71,7 +71,7 @@ async def test_one_refusal_leaves_nothing_of_the_whole_file(world: World) -> Non
     assert "'Added to cart'" in found.wrong[0].sentence
     assert "not_publishable" in found.wrong[1].sentence
     assert await world.sql("SELECT 1 FROM destinations") == []
-    assert await world.acts() == []
+    assert await world.actions() == []
 
 
 async def test_an_export_applied_to_an_empty_instance_exports_the_same(
@@ -91,7 +91,7 @@ async def test_an_export_applied_to_an_empty_instance_exports_the_same(
     text = await exported(world.engine)
     await apply(empty_instance, text)
     assert await exported(empty_instance) == text
-    assert (await plan(world.engine, text)).plan.acts == []
+    assert (await plan(world.engine, text)).plan.actions == []
 
 
 async def test_things_of_one_name_are_told_apart_by_their_ids(
@@ -102,7 +102,7 @@ async def test_things_of_one_name_are_told_apart_by_their_ids(
     for _ in range(2):
         await world.mapped(one["id"], name="Cart")
     text = await exported(world.engine)
-    assert (await plan(world.engine, text)).plan.acts == []
+    assert (await plan(world.engine, text)).plan.actions == []
     await apply(empty_instance, text)
     assert await exported(empty_instance) == text
     # One without an id could be either, now or at the next apply.
@@ -123,9 +123,9 @@ async def test_a_file_says_whether_the_journey_engine_is_told(
         return bool((await world.call("GET", path)).json()["enabled"])
 
     assert await told()
-    assert (await world.acts()).count("destination.callback_changed") == 1
-    assert (await plan(world.engine, file(acme(status_callback=True)))).plan.acts == []
-    assert (await apply(world.engine, file(acme()))).plan.acts == []
+    assert (await world.actions()).count("destination.callback_changed") == 1
+    assert (await plan(world.engine, file(acme(status_callback=True)))).plan.actions == []
+    assert (await apply(world.engine, file(acme()))).plan.actions == []
     assert await told()
     text = await exported(world.engine)
     await apply(empty_instance, text)
@@ -137,7 +137,7 @@ async def test_a_file_says_whether_the_journey_engine_is_told(
     assert await told()
     await apply(world.engine, off)
     assert not await told()
-    assert (await world.acts()).count("destination.callback_changed") == 2
+    assert (await world.actions()).count("destination.callback_changed") == 2
     assert "status_callback: false" in await exported(world.engine)
 
 
@@ -170,7 +170,7 @@ async def test_what_the_file_does_not_name_is_left_alone(world: World) -> None:
     assert one.id == by_hand["id"]
     acme_id = (await plan(world.engine, file(acme()))).destinations[0].id
     extra = await world.published(acme_id, name="Extra")
-    assert (await plan(world.engine, file(acme()))).plan.acts == []
+    assert (await plan(world.engine, file(acme()))).plan.actions == []
     await apply(world.engine, file(acme()), prune=True)
     path = f"/destinations/{acme_id}/mappings/{extra['id']}"
     assert (await world.call("GET", path)).json()["state"] == "archived"
@@ -184,7 +184,7 @@ async def test_somebodys_unpublished_edit_is_no_drift(world: World) -> None:
     (mapping,) = (await world.call("GET", f"/destinations/{destination}/mappings")).json()["items"]
     path = f"/destinations/{destination}/mappings/{mapping['id']}"
     await world.call("PATCH", path, {"custom_data": None})
-    assert (await apply(world.engine, file(acme()))).plan.acts == []
+    assert (await apply(world.engine, file(acme()))).plan.actions == []
     assert (await world.call("GET", path)).json()["unpublished_changes"] is True
 
 
@@ -193,7 +193,7 @@ async def test_a_rename_in_the_file_needs_an_id(world: World) -> None:
     done = await apply(world.engine, file(acme()))
     id_ = done.destinations[0].id
     renamed = await apply(world.engine, file(acme(id=id_, name="Acme USA")))
-    assert renamed.plan.acts == [PlannedAction.CHANGE]
+    assert renamed.plan.actions == [PlannedAction.CHANGE]
     assert [one.id for one in renamed.destinations] == [id_]
 
 
@@ -221,7 +221,9 @@ async def test_two_applies_at_once_take_turns(world: World) -> None:
         *(applying.apply(world.engine, wanted(text), SharedSettings(BY)) for _ in range(8))
     )
     assert all(isinstance(one, AppliedPlan) for one in done)
-    assert sorted(len(one.plan.acts) for one in done if not isinstance(one, UnreadableFile)) == [0] * 7 + [4]
+    assert sorted(len(one.plan.actions) for one in done if not isinstance(one, UnreadableFile)) == [0] * 7 + [
+        4
+    ]
     assert len(await world.sql("SELECT 1 FROM destinations")) == 2
 
 
@@ -236,9 +238,9 @@ async def test_a_plan_backtests_each_change_and_fails_beyond_the_most_loss(world
     planned = await plan(world.engine, file(acme(broken)))
     assert "Of the last 10: 6 lose PHONE." in "\n".join(lines(planned.plan, planned.backtests))
     strict = SharedSettings(BY, max_loss=Fraction(1, 100))
-    for act in (applying.rehearse, applying.apply):
-        found = await act(world.engine, wanted(file(acme(broken))), strict)
+    for action in (applying.rehearse, applying.apply):
+        found = await action(world.engine, wanted(file(acme(broken))), strict)
         assert isinstance(found, UnreadableFile)
         assert "6 lose PHONE" in found.wrong[0].sentence
-    assert await act(world.engine, wanted(file(acme(phone))), strict)
-    assert (await plan(world.engine, file(acme(phone)))).plan.acts == []
+    assert await action(world.engine, wanted(file(acme(phone))), strict)
+    assert (await plan(world.engine, file(acme(phone)))).plan.actions == []

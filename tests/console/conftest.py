@@ -27,10 +27,10 @@ async def _execute(address: str, statement: str) -> None:
         await connection.close()
 
 
-def _run(act: Coroutine[Any, Any, None]) -> None:
+def _run(action: Coroutine[Any, Any, None]) -> None:
     """Run in a thread: the browser's driver keeps a loop running in this one."""
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, act).result()
+        thread.submit(asyncio.run, action).result()
 
 
 @pytest.fixture(scope="module")

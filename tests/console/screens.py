@@ -143,9 +143,9 @@ def photograph(site: Site, file: Path) -> None:
 def make_the_ten(browser: Browser, product: Product, cast: Cast) -> None:
     """Write docs/screens anew."""
     SCREENS.mkdir(parents=True, exist_ok=True)
-    for name, act, size, scheme in TEN:
+    for name, action, size, scheme in TEN:
         with window(browser, product, size, scheme) as site:
-            act(site, cast)
+            action(site, cast)
             settled(site.page)
             photograph(site, SCREENS / f"{name}.webp")
             print(f"{name}.webp {(SCREENS / f'{name}.webp').stat().st_size:,} bytes", flush=True)

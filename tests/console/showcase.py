@@ -199,7 +199,7 @@ class Cast:
 
 
 def furnish(product: Product, dsn: str) -> Cast:
-    """Fill an instance: four destinations, each in another state, events of every fate."""
+    """Fill an instance: four destinations, each in another state, events of every disposition."""
     case = opened(product)
     shop = case.destination("Acme Shop", "580123456789", "NA", "USD")
     case.connect(shop)
@@ -258,7 +258,7 @@ async def spread(dsn: str, luck: random.Random) -> None:
         back = sorted((luck.uniform(60, 3500) for _ in rows), reverse=True)
         await connection.executemany(
             "UPDATE attempts SET started_at = started_at - $2::interval, "
-            "settled_at = settled_at - $2::interval, took_ms = $3 WHERE id = $1",
+            "settled_at = settled_at - $2::interval, duration_ms = $3 WHERE id = $1",
             [
                 (row["id"], timedelta(seconds=seconds), int(luck.lognormvariate(4.6, 0.5)))
                 for row, seconds in zip(rows, back, strict=True)

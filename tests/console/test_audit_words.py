@@ -6,11 +6,11 @@ from app.console.audit_view import ACTS, sentence
 from app.store.audit import AuditAction
 
 
-@pytest.mark.parametrize("act", list(AuditAction))
-def test_every_act_has_a_sentence(act: AuditAction) -> None:
+@pytest.mark.parametrize("action", list(AuditAction))
+def test_every_act_has_a_sentence(action: AuditAction) -> None:
     """Not the act's own word, which is for machines."""
-    assert act in ACTS, f"say in present_audit.ACTS what {act} did"
-    assert "." not in sentence(act)
+    assert action in ACTS, f"say in present_audit.ACTS what {action} did"
+    assert "." not in sentence(action)
 
 
 def test_no_sentence_is_left_of_an_act_that_is_gone() -> None:

@@ -14,9 +14,9 @@ from tests.pipeline.processes import Product
 EVENTS = 60_000
 
 
-def run(act: Coroutine[Any, Any, None]) -> None:
+def run(action: Coroutine[Any, Any, None]) -> None:
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, act).result()
+        thread.submit(asyncio.run, action).result()
 
 
 @pytest.fixture(scope="module")

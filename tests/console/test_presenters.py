@@ -29,7 +29,6 @@ ZERO = dict.fromkeys(
         "delivered",
         "dead",
         "expired",
-        "suppressed",
         "erased",
     ),
     0,
@@ -144,7 +143,7 @@ REJECTED = {
 
 
 @pytest.mark.parametrize(
-    ("destination", "stats", "requests", "headline", "remedy", "act"),
+    ("destination", "stats", "requests", "headline", "remedy", "action"),
     [
         ({"state": "draft", "connected": False}, {}, [], "not connected", "click Allow", "connect"),
         (
@@ -250,13 +249,13 @@ def test_the_diagnosis_names_cause_and_remedy(
     requests: list[RequestRow],
     headline: str,
     remedy: str,
-    act: str | None,
+    action: str | None,
 ) -> None:
     """One sentence each, and the button that belongs to it."""
     found = diagnose(DiagnosisInput({**DESTINATION, **destination}, {**STATS, **stats}, requests, None, NOW))
     assert headline in found.headline
     assert remedy in found.remedy
-    assert found.act == act
+    assert found.action == action
 
 
 def test_a_run_of_failures_began_with_its_first() -> None:
@@ -277,11 +276,11 @@ def test_the_lane_tells_what_is_out_of_the_ordinary() -> None:
         NOW, "bootstrap", None, NOW + timedelta(hours=1), NOW + timedelta(seconds=30), NOW, 2
     )
     stats = {**STATS, **WAITING, "learned_rate": 1.5, "earliest_expiry_at": "2026-11-25T12:00:00Z"}
-    gauges = {one.label: one for one in present.lane(stats, about, NOW)}
-    assert (gauges["Gate"].value, gauges["Gate"].at) == ("shut", about.gate_until)
-    assert (gauges["Rate"].value, gauges["Rate"].tone) == ("1.5 / s", "warn")
-    assert "1 more destination of this advertiser" in gauges["Rate"].meaning
-    assert gauges["First to expire"].tone == "bad"
+    admission = {one.label: one for one in present.lane(stats, about, NOW)}
+    assert (admission["Gate"].value, admission["Gate"].at) == ("shut", about.blocked_until)
+    assert (admission["Rate"].value, admission["Rate"].tone) == ("1.5 / s", "warn")
+    assert "1 more destination of this advertiser" in admission["Rate"].meaning
+    assert admission["First to expire"].tone == "bad"
 
 
 def test_a_minute_without_requests_is_a_nought_of_events_and_no_latency() -> None:

@@ -61,7 +61,7 @@ def test_no_act_escapes_the_table() -> None:
 async def test_each_role_reaches_what_it_may_and_nothing_else(world: World, role: str) -> None:
     """403 below the least role, whatever is asked for, and nothing done; from it on anything but that."""
     await sign_in(world, await world.key(*SCOPES[role]))
-    token, before, wrong = await csrf(world), await world.acts(), []
+    token, before, wrong = await csrf(world), await world.actions(), []
     # A stream has no end to wait for (its scope is its page's), and signing out comes last.
     tried = [(method, path) for method, path in ROUTES if "/live" not in path]
     for method, path in sorted(tried, key=lambda one: one[1] == "/console/sign-out"):
@@ -75,4 +75,4 @@ async def test_each_role_reaches_what_it_may_and_nothing_else(world: World, role
             if ("Shown to an admin" in answer.text) is not (ORDER.index(role) < shown_to):
                 wrong.append((method, path, answer.status_code))
     assert wrong == []
-    assert await world.acts() == before
+    assert await world.actions() == before

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from app.console import search
 from app.domain.batch import EventMetadata, pack
-from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingNumber, ParcelId
+from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store.event_history import StoredMetadata
 from app.store.metrics import Mapped
 from tests.console.test_seeded_faults import connected, read
@@ -98,9 +98,9 @@ async def test_a_key_limited_to_destinations_finds_nothing_of_others(product: Pr
 
 @pytest.mark.parametrize("found", [True, False], ids=["a match", "no match"])
 def test_an_id_that_stands_elsewhere_in_a_shape_is_turned_away(found: bool) -> None:
-    """The bytes only say which parcels to read."""
+    """The bytes only say which batches to read."""
     shape = EventMetadata(0, "x1", 1, 1, "OTHER", 0, ("EMAIL",), (), None, "x1" if found else None)
     number = DestinationNumber(1)
-    parcel = StoredMetadata(ParcelId(1), number, datetime.now(UTC), 1, pack([b"{}"], [shape]).shapes)
+    batch = StoredMetadata(BatchId(1), number, datetime.now(UTC), 1, pack([b"{}"], [shape]).shapes)
     known = Mapped(MappingNumber(1), MappingId("map_1"), DestinationId("dst_1"), number, "Acme")
-    assert bool(search.matching_events(parcel, "x1", {known.number: known})) is found
+    assert bool(search.matching_events(batch, "x1", {known.number: known})) is found

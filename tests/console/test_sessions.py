@@ -155,7 +155,7 @@ async def test_no_act_without_the_sessions_token_or_from_elsewhere(
     ):
         answer = await world.client.post(url, data=data, headers={"Origin": origin})
         assert answer.status_code == 403, (data, origin)
-    assert await world.acts() == []
+    assert await world.actions() == []
 
 
 @pytest.mark.parametrize(
@@ -164,10 +164,10 @@ async def test_no_act_without_the_sessions_token_or_from_elsewhere(
 async def test_a_viewer_changes_nothing(world: World, path: str) -> None:
     """Whatever form is sent, with a good token."""
     await sign_in(world, await world.key(*ROLES[0][1]))
-    before = await world.acts()
+    before = await world.actions()
     answer = await world.client.post(re.sub(r"[{}]", "", path), data={"csrf": await csrf(world)})
     assert answer.status_code == 403
-    assert await world.acts() == before
+    assert await world.actions() == before
 
 
 @pytest.mark.parametrize(

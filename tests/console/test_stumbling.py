@@ -90,10 +90,10 @@ async def test_a_form_of_the_session_before_is_done_after_one_question(world: Wo
     await sign_in(world)
     name = 'Söhne "<b>&'
     form = {"csrf": stale, "name": name, "advertiser_id": "42", "region": "NA", "currency": "USD"}
-    before = await world.acts()
+    before = await world.actions()
     asked = await world.client.post("/console/destinations/new", data=form)
     assert asked.status_code == 403
-    assert await world.acts() == before
+    assert await world.actions() == before
     assert "<b>" not in asked.text
     hidden = {
         html.unescape(found[1]): html.unescape(found[2])

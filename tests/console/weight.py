@@ -1,7 +1,7 @@
 """What the console's pages weigh and cost with much stored.
 
-    python -m tests.console.weight                     # a million events in full parcels
-    python -m tests.console.weight --parcel-size 1     # a million posted one by one
+    python -m tests.console.weight                     # a million events in full batches
+    python -m tests.console.weight --batch-size 1     # a million posted one by one
     python -m tests.console.weight --events 100000
 
 It starts an instance of its own, fills it by SQL with what such a past leaves behind, and opens every page.
@@ -40,10 +40,10 @@ class Weighed:
     worst_ms: float
 
 
-async def make_room(dsn: str, parcels: int) -> None:
+async def make_room(dsn: str, batches: int) -> None:
     """Let what is accepted from now on have ids above those of the past to come."""
     connection = await asyncpg.connect(dsn)
-    await connection.execute("SELECT setval('parcel_ids', $1)", parcels + 100)
+    await connection.execute("SELECT setval('batch_ids', $1)", batches + 100)
     await connection.close()
 
 
@@ -58,7 +58,7 @@ async def fill(dsn: str, cast: Cast, *, events: int, size: int) -> None:
 
 
 async def _fill(connection: asyncpg.Connection, cast: Cast, *, events: int, size: int) -> None:
-    parcels = events // size
+    batches = events // size
     number, lane = await connection.fetchrow("SELECT number, lane FROM destinations WHERE id = $1", cast.shop)
     mapping = await connection.fetchval("SELECT number FROM mappings WHERE id = $1", cast.mapping)
     now = int(time.time() * 1000)
@@ -79,22 +79,22 @@ async def _fill(connection: asyncpg.Connection, cast: Cast, *, events: int, size
     ]
     packed = pack([b"{}"] * size, shapes).shapes
     await connection.execute(
-        "INSERT INTO parcels (day, id, destination, content, shapes) "
+        "INSERT INTO batches (day, id, destination, content, shapes) "
         "SELECT (now() AT TIME ZONE 'UTC')::date, n, $2, $3, $4 FROM generate_series(1, $1::int) n",
-        parcels, number, os.urandom(_CONTENT * size), packed,
+        batches, number, os.urandom(_CONTENT * size), packed,
     )  # fmt: skip
     await connection.execute(
-        "INSERT INTO parcel_states (parcel, day, destination, events, bytes, accepted_at, due_at, "
-        "  first_event, last_event, fate, settled_at, attempts) "
+        "INSERT INTO batch_states (batch, day, destination, events, bytes, accepted_at, due_at, "
+        "  first_event, last_event, disposition, settled_at, attempts) "
         "SELECT n, (now() AT TIME ZONE 'UTC')::date, $2, $3::int, $3::int * 900, at, at, at, at, 'sent', at, "
         "  ARRAY[1000000000 + n * $3 / 500] "
         "FROM generate_series(1, $1::int) n, LATERAL (SELECT now() - (($1 - n) * 3500.0 / $1 + 60) "
         "  * interval '1 s' AS at) x",
-        parcels, number, size,
+        batches, number, size,
     )  # fmt: skip
     await connection.execute(
-        "INSERT INTO attempts (id, day, lane, destination, fence, worker, parcels, events, generation, "
-        "  started_at, settled_at, outcome, http_status, took_ms, delivered) "
+        "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation, "
+        "  started_at, settled_at, outcome, http_status, duration_ms, delivered) "
         "SELECT 1000000000 + n, (now() AT TIME ZONE 'UTC')::date, $2, $3, 1, 'w', ARRAY[n], 500, 1, at, at, "
         "  'answered', 207, 80 + n % 97, 500 "
         "FROM generate_series(0, $1::int) n, LATERAL (SELECT now() - (($1 - n) * 3500.0 / $1 + 60) "
@@ -102,13 +102,13 @@ async def _fill(connection: asyncpg.Connection, cast: Cast, *, events: int, size
         events // 500, lane, number,
     )  # fmt: skip
     await connection.execute(
-        "INSERT INTO ledger (generation, key, content, parcel, place) "
+        "INSERT INTO ledger (generation, key, content, batch, place) "
         "SELECT (SELECT max(generation) FROM ledger_generations), decode(md5(n::text), 'hex'), "
         "  decode(md5('c' || n), 'hex'), 1 + n / $2, n % $2 FROM generate_series(0, $1::int - 1) n",
         events, size,
     )  # fmt: skip
     await connection.execute(
-        "INSERT INTO exceptions (parcel, place, day, destination, status, event_at, code, reason, "
+        "INSERT INTO exceptions (batch, place, day, destination, status, event_at, code, reason, "
         "  amazon_message, changed_at) "
         "SELECT 1 + (n * 100) / $3, (n * 100) % $3, (now() AT TIME ZONE 'UTC')::date, $2, 'dead', now(), "
         "  'BAD_REQUEST', 'amazon_refused', 'No.', now() FROM generate_series(0, $1::int - 1) n",
@@ -130,7 +130,7 @@ async def _fill(connection: asyncpg.Connection, cast: Cast, *, events: int, size
         "WHERE advertiser_id LIKE '6000000%'"
     )
     await connection.execute(
-        "INSERT INTO audit (actor, act, subject, destination, before, after) "
+        "INSERT INTO audit (actor, action, subject, destination, before, after) "
         "SELECT 'key_1', 'destination.changed', $1, $1, '{\"name\": \"a\"}', '{\"name\": \"b\"}' "
         "FROM generate_series(1, 20000)",
         cast.shop,
@@ -163,14 +163,14 @@ def main() -> None:
     """Fill, weigh, and print a table; ends with 1 where a page is too heavy, or too slow at its best."""
     asked = argparse.ArgumentParser(prog="python -m tests.console.weight", description=__doc__)
     asked.add_argument("--events", type=int, default=1_000_000)
-    asked.add_argument("--parcel-size", type=int, default=500)
+    asked.add_argument("--batch-size", type=int, default=500)
     chosen = asked.parse_args()
     with instance() as (product, dsn):
-        asyncio.run(make_room(dsn, chosen.events // chosen.parcel_size))
+        asyncio.run(make_room(dsn, chosen.events // chosen.batch_size))
         cast = furnish(product, dsn)
-        asyncio.run(fill(dsn, cast, events=chosen.events, size=chosen.parcel_size))
+        asyncio.run(fill(dsn, cast, events=chosen.events, size=chosen.batch_size))
         weighed = weigh(product, cast)
-    print(f"{chosen.events:,} events in parcels of {chosen.parcel_size}\n")
+    print(f"{chosen.events:,} events in batches of {chosen.batch_size}\n")
     print("| page | kB, page | kB, with style and scripts | ms, best of 7 | ms, median | ms, worst |")
     print("|---|---|---|---|---|---|")
     for one in sorted(weighed, key=lambda one: -one.best_ms):

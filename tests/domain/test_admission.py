@@ -20,7 +20,7 @@ from app.domain.admission import (
 )
 
 BOUNDS = Limits(
-    patience_s=3, body_bytes=32 * MIB, resident_bytes=256 * MIB, waiting_events=40_000, oldest_s=10
+    target_latency_s=3, body_bytes=32 * MIB, resident_bytes=256 * MIB, waiting_events=40_000, oldest_s=10
 )
 EASY = CurrentLoad(
     posts=9,
@@ -100,7 +100,7 @@ def learn(
         took_s=took_s,
         under_way=round(allowance.cost * share),
         now=now,
-        patience_s=3,
+        target_latency_s=3,
     )
 
 

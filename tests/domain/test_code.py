@@ -27,9 +27,9 @@ def test_no_text_of_a_mapping_reaches_the_source() -> None:
         maid={"path": "zebra.maid", "default": "zebra"},
     )
     rules = Rules(**{**RULES, "dataset_name": HOSTILE, "destination_id": HOSTILE, "currency": "EUR"})
-    straight = compile_fast_path(compiled(written), rules)
-    assert straight is not None
-    source = " ".join([*map(str, straight.__code__.co_consts), *straight.__code__.co_names])
+    fast_path = compile_fast_path(compiled(written), rules)
+    assert fast_path is not None
+    source = " ".join([*map(str, fast_path.__code__.co_consts), *fast_path.__code__.co_names])
     assert "hexdigest" in source
     for text in ("ebra", "stripes", "import", "EUR", "email", "EMAIL", "timestamp"):
         assert text not in source

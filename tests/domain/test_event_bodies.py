@@ -169,8 +169,8 @@ def test_the_execution_id_that_an_event_is_found_by(journey: Any, kept: str | No
     assert execution_id_of({**A, "journey": journey}) == kept
 
 
-def test_parcels_are_passed_over_by_their_bytes() -> None:
-    """An execution id in none of a parcel's shapes is not looked for one by one."""
+def test_batches_are_passed_over_by_their_bytes() -> None:
+    """An execution id in none of a batch's shapes is not looked for one by one."""
     shapes = [
         EventMetadata(n, f"ord-{n}", 1, 1, "OTHER", 0, ("EMAIL",), (), None, f"läuft-{n}") for n in range(5)
     ]

@@ -14,17 +14,17 @@ AT = datetime(2026, 11, 24, tzinfo=UTC)
 
 def test_the_first_look_begins_at_the_start_and_the_next_where_something_was_found() -> None:
     """Nothing is known at first."""
-    floors = Watermarks()
-    assert floors.at(100.0) == {}
-    floors = floors.looked(100.0, 100.001).found(KEY, AT)
-    assert floors.at(100.1) == {KEY: AT}
-    assert floors.at(100.002 + EVERY_S) == {}
+    watermarks = Watermarks()
+    assert watermarks.at(100.0) == {}
+    watermarks = watermarks.looked(100.0, 100.001).found(KEY, AT)
+    assert watermarks.at(100.1) == {KEY: AT}
+    assert watermarks.at(100.002 + EVERY_S) == {}
 
 
 def test_what_is_open_again_as_due_as_it_was_is_looked_for_from_the_start() -> None:
     """After a 429, or where nobody knows what was written."""
-    floors = Watermarks().looked(100.0, 100.001).found(KEY, AT).forgotten()
-    assert floors.at(100.1) == {}
+    watermarks = Watermarks().looked(100.0, 100.001).found(KEY, AT).forgotten()
+    assert watermarks.at(100.1) == {}
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.floats(0, 2)), max_size=60))
@@ -32,20 +32,20 @@ def test_looks_from_the_start_come_always_again_and_never_take_more_than_their_s
     steps: list[tuple[float, float]],
 ) -> None:
     """However long one takes; a look with floors is taken to cost nothing."""
-    floors, now, spent, longest = Watermarks(), 0.0, 0.0, 0.0
+    watermarks, now, spent, longest = Watermarks(), 0.0, 0.0, 0.0
     for pause, cost in steps:
         now += pause
-        if floors.at(now) or now < floors.from_start_at:
-            assert floors.from_start_at - now <= max(EVERY_S, SHARE * longest) + 1e-6
-            floors = floors.looked(now, now)
+        if watermarks.at(now) or now < watermarks.from_start_at:
+            assert watermarks.from_start_at - now <= max(EVERY_S, SHARE * longest) + 1e-6
+            watermarks = watermarks.looked(now, now)
             continue
-        floors = floors.looked(now, now + cost).found(KEY, AT)
+        watermarks = watermarks.looked(now, now + cost).found(KEY, AT)
         now, spent, longest = now + cost, spent + cost, max(longest, cost)
         # Its share of the time until the next one may begin.
-        assert spent <= floors.from_start_at / SHARE + 1e-6
+        assert spent <= watermarks.from_start_at / SHARE + 1e-6
 
 
 def test_a_look_that_hung_with_its_database_does_not_put_off_the_next_for_long() -> None:
     """A database that stood still for half a minute is back; what lies before the floors is found soon."""
-    floors = Watermarks().looked(100.0, 130.0)
-    assert floors.from_start_at == 130.0 + LONGEST_REST_S
+    watermarks = Watermarks().looked(100.0, 130.0)
+    assert watermarks.from_start_at == 130.0 + LONGEST_REST_S

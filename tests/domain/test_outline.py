@@ -21,7 +21,7 @@ from app.domain.observed.event_schema import merge_samples, schema_mismatches, s
 from app.domain.observed.schema_sample import (
     MAX_PATHS,
     TYPES,
-    Outline,
+    SchemaSample,
     ValueKind,
     kind_of,
     pack,
@@ -171,7 +171,7 @@ def test_a_real_event_and_its_stand_in_carry_the_same_keys() -> None:
 
 # --- Backtest -------------------------------------------------------------------------------------
 
-SEEN: list[tuple[Outline, int]] = [(take_sample(EVENT), 8), (take_sample(without("phone")), 2)]
+SEEN: list[tuple[SchemaSample, int]] = [(take_sample(EVENT), 8), (take_sample(without("phone")), 2)]
 
 
 def tried(**changes: Any) -> Backtest:
@@ -235,7 +235,7 @@ def test_consent_strings_and_epochs_can_be_stood_in_for() -> None:
         "consent": {"mode": "tcf", "string": "consent.tcf"},
         "fields": {"event_timestamp": {"path": "ts", "pipe": ["epoch_s"]}, "email": "user.email"},
     }
-    seen: list[tuple[Outline, int]] = [
+    seen: list[tuple[SchemaSample, int]] = [
         (
             (
                 ("ts", ValueKind.EPOCH_SECONDS),

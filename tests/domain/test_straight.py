@@ -42,11 +42,11 @@ def test_the_straight_way_gives_what_the_long_way_gives(
     """Whatever the event, the mapping and the id: the same conversion, or none."""
     mapping = compile_mapping(straightened(written, event_type))
     assert isinstance(mapping, Mapping), mapping
-    straight = compile_fast_path(mapping, rules)
-    assert straight is not None
+    fast_path = compile_fast_path(mapping, rules)
+    assert fast_path is not None
     event = Event(0, event_id, "dst_1", "map_1", content)
 
-    quick = straight(event, event_id, NOW)
+    quick = fast_path(event, event_id, NOW)
 
     seen("straight" if quick else "long")
     if quick is not None:
@@ -71,10 +71,10 @@ def test_a_usual_event_goes_straight(paths: dict[str, Any], written: dict[str, A
     """The straight way is taken, so that the law above is not about nothing."""
     content = made(**{"user__phone": "+4930901820123", **paths})
     mapping, rules = compiled(document(written, **KEYS)), Rules(**RULES)
-    straight = compile_fast_path(mapping, rules)
-    assert straight is not None
+    fast_path = compile_fast_path(mapping, rules)
+    assert fast_path is not None
     event = Event(0, "e:1", "dst_1", "map_1", content)
-    quick = straight(event, "e:1", NOW)
+    quick = fast_path(event, "e:1", NOW)
     assert isinstance(quick, Conversion)
     assert quick == convert(event, "e:1", mapping, rules, now=NOW)
 
@@ -93,9 +93,9 @@ def test_a_usual_event_goes_straight(paths: dict[str, Any], written: dict[str, A
 )
 def test_an_event_with_which_something_is_wrong_takes_the_long_way(paths: dict[str, Any]) -> None:
     """Only there it is said what is wrong."""
-    straight = compile_fast_path(compiled(document(None, **KEYS)), Rules(**RULES))
-    assert straight is not None
-    assert straight(Event(0, "e", "dst_1", "map_1", made(**paths)), "e", NOW) is None
+    fast_path = compile_fast_path(compiled(document(None, **KEYS)), Rules(**RULES))
+    assert fast_path is not None
+    assert fast_path(Event(0, "e", "dst_1", "map_1", made(**paths)), "e", NOW) is None
 
 
 @pytest.mark.parametrize(

@@ -413,9 +413,9 @@ def reconcile(service: Service, ledger: Ledger, seed: int) -> dict[str, int]:
             ledger.object(f"{caller.destination}: is {state}")
         stored_total, accepted_total = stored_total + len(stored), accepted_total + len(accepted)
         unknown += len(stored - accepted)
-    acts = Counter(
-        item.get("action") or item.get("act") for item in service.call("GET", "/audit?limit=200")["items"]
+    actions = Counter(
+        item.get("action") or item.get("action") for item in service.call("GET", "/audit?limit=200")["items"]
     )
-    if changed := {act for act in acts if act and act.startswith("destination.")}:
+    if changed := {action for action in actions if action and action.startswith("destination.")}:
         ledger.object(f"the audit shows {changed}")
     return {"accepted": accepted_total, "stored": stored_total, "stored, response not waited for": unknown}

@@ -228,7 +228,7 @@ class Driver:
                 row["id"],
             )
             await self.world.resources.pool.execute(
-                "SELECT pg_notify('parcels_waiting', lane || ':1') FROM destinations WHERE id = $1", row["id"]
+                "SELECT pg_notify('batches_waiting', lane || ':1') FROM destinations WHERE id = $1", row["id"]
             )
 
     async def _settled(self, *, seconds: float = 120) -> None:
@@ -371,7 +371,7 @@ async def compare(database_url: str, *, events: int, seed: int) -> Report:
         open_resources(settings, role="test", pool_size=10) as resources,
         api.build_application(resources) as application,
     ):
-        world = World(resources, amazon.fake, application.state.wiring.intake, database_url)
+        world = World(resources, amazon.fake, application.state.context.intake, database_url)
         world.amazon.script = amazon.answer
         transport = httpx.ASGITransport(app=application)
         headers = {"X-Api-Key": ADMIN}

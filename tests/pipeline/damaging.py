@@ -10,16 +10,16 @@ Damage = Callable[[asyncpg.Connection, int], Awaitable[Any]]
 
 
 def spoiled(statement: str) -> Damage:
-    """A damage that one statement does to the parcel in $1."""
+    """A damage that one statement does to the batch in $1."""
 
-    async def do(connection: asyncpg.Connection, parcel: int) -> None:
-        status = await connection.execute(statement, parcel)
+    async def do(connection: asyncpg.Connection, batch: int) -> None:
+        status = await connection.execute(statement, batch)
         assert status.endswith(" 1"), status
 
     return do
 
 
-def flipped(table: str, column: str, key: str = "parcel") -> Damage:
+def flipped(table: str, column: str, key: str = "batch") -> Damage:
     """A bit in the middle of a value."""
     where = f"WHERE {key} = $1"
     return spoiled(
@@ -28,7 +28,7 @@ def flipped(table: str, column: str, key: str = "parcel") -> Damage:
     )
 
 
-async def lose_toasted(connection: asyncpg.Connection, parcel: int) -> None:
+async def lose_toasted(connection: asyncpg.Connection, batch: int) -> None:
     """Take the chunks of a large value away: reading it raises XX001, as from a damaged page.
 
     Real damage: Postgres itself misses the chunks. Only a batch of many events is stored in chunks, and those
@@ -36,8 +36,8 @@ async def lose_toasted(connection: asyncpg.Connection, parcel: int) -> None:
     """
     toast = await connection.fetchrow(
         "SELECT c.reltoastrelid AS id, c.reltoastrelid::regclass::text AS name "
-        "FROM parcels p JOIN pg_class c ON c.oid = p.tableoid WHERE p.id = $1",
-        parcel,
+        "FROM batches p JOIN pg_class c ON c.oid = p.tableoid WHERE p.id = $1",
+        batch,
     )
     assert toast is not None
     async with connection.transaction():
@@ -46,11 +46,11 @@ async def lose_toasted(connection: asyncpg.Connection, parcel: int) -> None:
         await connection.execute(f"TRUNCATE {toast['name']}")
         await connection.execute("UPDATE pg_class SET relkind = 't' WHERE oid = $1", toast["id"])
     with pytest.raises(asyncpg.DataCorruptedError):
-        await connection.fetchval("SELECT length(content || '') FROM parcels WHERE id = $1", parcel)
+        await connection.fetchval("SELECT length(content || '') FROM batches WHERE id = $1", batch)
 
 
-async def raise_on_update(connection: asyncpg.Connection, parcel: int) -> None:
-    """Let every update of the parcel's state fail with XX001, as where its row lies on a damaged page."""
+async def raise_on_update(connection: asyncpg.Connection, batch: int) -> None:
+    """Let every update of the batch's state fail with XX001, as where its row lies on a damaged page."""
     await connection.execute(
         """
         CREATE OR REPLACE FUNCTION damaged_page() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -58,38 +58,36 @@ async def raise_on_update(connection: asyncpg.Connection, parcel: int) -> None:
         """
     )
     await connection.execute(
-        "CREATE TRIGGER damaged_page BEFORE UPDATE ON parcel_states FOR EACH ROW "
-        f"WHEN (OLD.parcel = {parcel:d}) EXECUTE FUNCTION damaged_page()"
+        "CREATE TRIGGER damaged_page BEFORE UPDATE ON batch_states FOR EACH ROW "
+        f"WHEN (OLD.batch = {batch:d}) EXECUTE FUNCTION damaged_page()"
     )
 
 
 async def heal_updates(connection: asyncpg.Connection) -> None:
     """Take the trigger of `raise_on_update` away."""
-    await connection.execute("DROP TRIGGER damaged_page ON parcel_states")
+    await connection.execute("DROP TRIGGER damaged_page ON batch_states")
 
 
 UNREADABLE: dict[str, Damage] = {
-    "content: a flipped bit": flipped("parcels", "content", "id"),
-    "content: cut short": spoiled("UPDATE parcels SET content = substring(content FOR 20) WHERE id = $1"),
-    "content: empty": spoiled("UPDATE parcels SET content = '' WHERE id = $1"),
-    "data key: a flipped bit": flipped("parcel_states", "data_key"),
+    "content: a flipped bit": flipped("batches", "content", "id"),
+    "content: cut short": spoiled("UPDATE batches SET content = substring(content FOR 20) WHERE id = $1"),
+    "content: empty": spoiled("UPDATE batches SET content = '' WHERE id = $1"),
+    "data key: a flipped bit": flipped("batch_states", "data_key"),
     "data key: cut short": spoiled(
-        "UPDATE parcel_states SET data_key = substring(data_key FOR 5) WHERE parcel = $1"
+        "UPDATE batch_states SET data_key = substring(data_key FOR 5) WHERE batch = $1"
     ),
-    "data key: empty": spoiled("UPDATE parcel_states SET data_key = '' WHERE parcel = $1"),
-    "parcels: row missing": spoiled("DELETE FROM parcels WHERE id = $1"),
-    "number of events: one too many": spoiled(
-        "UPDATE parcel_states SET events = events + 1 WHERE parcel = $1"
-    ),
-    "content and shapes: both empty": spoiled("UPDATE parcels SET content = '', shapes = '' WHERE id = $1"),
+    "data key: empty": spoiled("UPDATE batch_states SET data_key = '' WHERE batch = $1"),
+    "batches: row missing": spoiled("DELETE FROM batches WHERE id = $1"),
+    "number of events: one too many": spoiled("UPDATE batch_states SET events = events + 1 WHERE batch = $1"),
+    "content and shapes: both empty": spoiled("UPDATE batches SET content = '', shapes = '' WHERE id = $1"),
     "page: chunks missing (XX001)": lose_toasted,
 }
 """What makes exactly that batch unreadable."""
 
 HARMLESS: dict[str, Damage] = {
-    "shapes: a flipped bit": flipped("parcels", "shapes", "id"),
-    "shapes: cut short": spoiled("UPDATE parcels SET shapes = substring(shapes FOR 5) WHERE id = $1"),
-    "shapes: empty": spoiled("UPDATE parcels SET shapes = '' WHERE id = $1"),
-    "size: far too large": spoiled("UPDATE parcel_states SET bytes = 2000000000 WHERE parcel = $1"),
+    "shapes: a flipped bit": flipped("batches", "shapes", "id"),
+    "shapes: cut short": spoiled("UPDATE batches SET shapes = substring(shapes FOR 5) WHERE id = $1"),
+    "shapes: empty": spoiled("UPDATE batches SET shapes = '' WHERE id = $1"),
+    "size: far too large": spoiled("UPDATE batch_states SET bytes = 2000000000 WHERE batch = $1"),
 }
 """What delivery does without: the batch is sent all the same."""

@@ -1,8 +1,9 @@
 """A sender in a process of its own: a closed loop that finds the peak, or an open loop that does not wait.
 
-`python -m tests.pipeline.flood PORT DESTINATION KEY SEED SECONDS CONNECTIONS [RATE]` prints one JSON object:
-what was answered within SECONDS, by status, once the first two are over, and how long answers took. With RATE
-(posts a second) posts leave on time whatever happened to those before, as long as a connection is free.
+`python -m tests.pipeline.flood PORT DESTINATION KEY SEED SECONDS MAX_CONNECTIONS [RATE]` prints one JSON
+object: what was answered within SECONDS, by status, once the first two are over, and how long answers took.
+With RATE (posts a second) posts leave on time whatever happened to those before, as long as a connection is
+free.
 """
 
 import asyncio

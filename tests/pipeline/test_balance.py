@@ -70,25 +70,25 @@ async def test_what_adds_up_is_not_reported(world: World) -> None:
     assert await found(world) == {}
 
 
-OPEN = "(SELECT min(parcel) FROM parcel_states WHERE settled_at IS NULL AND events = 10)"
-SENT = "(SELECT min(parcel) FROM parcel_states WHERE fate = 'sent')"
+OPEN = "(SELECT min(batch) FROM batch_states WHERE settled_at IS NULL AND events = 10)"
+SENT = "(SELECT min(batch) FROM batch_states WHERE disposition = 'sent')"
 
 DAMAGES: list[tuple[str, str, dict[str, int]]] = [
-    ("a state that waits", f"DELETE FROM parcel_states WHERE parcel = {OPEN}",
+    ("a state that waits", f"DELETE FROM batch_states WHERE batch = {OPEN}",
      {"state_missing": 10, "waiting_count": 10}),
-    ("a state that was sent", f"DELETE FROM parcel_states WHERE parcel = {SENT}", {"state_missing": 10}),
-    ("a batch that waits", f"DELETE FROM parcels WHERE id = {OPEN}", {"batch_missing": 10}),
+    ("a state that was sent", f"DELETE FROM batch_states WHERE batch = {SENT}", {"state_missing": 10}),
+    ("a batch that waits", f"DELETE FROM batches WHERE id = {OPEN}", {"batch_missing": 10}),
     ("a batch with its state",
-     f"WITH gone AS (DELETE FROM parcels WHERE id = {OPEN}) DELETE FROM parcel_states WHERE parcel = {OPEN}",
+     f"WITH gone AS (DELETE FROM batches WHERE id = {OPEN}) DELETE FROM batch_states WHERE batch = {OPEN}",
      {"accepted_count": 10, "waiting_count": 10}),
     ("a row of the ledger",
-     f"DELETE FROM ledger WHERE parcel = {SENT} AND place < 3", {"ledger_missing": 3}),
+     f"DELETE FROM ledger WHERE batch = {SENT} AND place < 3", {"ledger_missing": 3}),
     ("a row of the ledger that names another place",
-     f"UPDATE ledger SET place = place + 100 WHERE parcel = {SENT} AND place < 2", {"ledger_elsewhere": 2}),
+     f"UPDATE ledger SET place = place + 100 WHERE batch = {SENT} AND place < 2", {"ledger_elsewhere": 2}),
     ("an exception that is dead", "DELETE FROM exceptions WHERE status = 'dead'", {"dead_count": 4}),
     ("an exception that is retried", "DELETE FROM exceptions WHERE status = 'retrying'",
      {"waiting_count": 4, "retrying_count": 4}),
-    ("a state of another size", f"UPDATE parcel_states SET events = 8 WHERE parcel = {OPEN}",
+    ("a state of another size", f"UPDATE batch_states SET events = 8 WHERE batch = {OPEN}",
      {"batch_count": 2, "waiting_count": 2}),
     ("a count of accepted events", "UPDATE counts SET accepted = accepted + 7 WHERE accepted > 0",
      {"accepted_count": 7, "waiting_count": 7}),
@@ -133,8 +133,8 @@ async def test_what_does_not_add_up_is_found(world: World) -> None:
 async def test_an_exception_without_its_batch_is_found(world: World) -> None:
     """And what it was an exception of."""
     await lived(world)
-    await world.fetch(f"DELETE FROM parcels WHERE id = {SENT}")
-    await world.fetch(f"DELETE FROM parcel_states WHERE parcel = {SENT}")
+    await world.fetch(f"DELETE FROM batches WHERE id = {SENT}")
+    await world.fetch(f"DELETE FROM batch_states WHERE batch = {SENT}")
     assert await found(world) == {"exception_without_batch": 2, "accepted_count": 10}
 
 
@@ -142,8 +142,8 @@ async def test_two_batches_under_one_id_are_found_across_midnight(world: World) 
     """The primary key sees them on one day only."""
     await lived(world)
     await world.fetch(
-        "INSERT INTO parcel_states SELECT (jsonb_populate_record(s, jsonb_build_object('day', "
-        f"s.day + 1))).* FROM parcel_states s WHERE parcel = {SENT}"
+        "INSERT INTO batch_states SELECT (jsonb_populate_record(s, jsonb_build_object('day', "
+        f"s.day + 1))).* FROM batch_states s WHERE batch = {SENT}"
     )
     kinds = await found(world)
     assert kinds.pop("twin") == 10
@@ -181,11 +181,11 @@ async def test_the_gauges_of_what_waits_tell_statuses_and_ages(world: World) -> 
     dst = await lived(world)
     other = await world.destination()
     await world.post(other, event(1), event(2))
-    gauges = WaitingGauges(world.resources.pool, world.resources.telemetry)
+    admission = WaitingGauges(world.resources.pool, world.resources.telemetry)
     value = world.resources.telemetry.registry.get_sample_value
 
     async def shown() -> dict[str, float]:
-        await gauges.read()
+        await admission.read()
         statuses = ("queued", "retrying", "held", "parked")
         names = ("amazon_conversions_waiting_events", "amazon_conversions_oldest_waiting_age_seconds")
         for status in statuses:
@@ -193,7 +193,7 @@ async def test_the_gauges_of_what_waits_tell_statuses_and_ages(world: World) -> 
             assert (events or 0) > 0 or age == 0
         return {one: number for one in statuses if (number := value(names[0], {"status": one}))}
 
-    await world.fetch("UPDATE parcel_states SET accepted_at = accepted_at - interval '1 hour'")
+    await world.fetch("UPDATE batch_states SET accepted_at = accepted_at - interval '1 hour'")
     assert await shown() == {"queued": 13, "retrying": 4}
     oldest = value("amazon_conversions_oldest_waiting_age_seconds", {"status": "queued"})
     assert oldest == pytest.approx(3600, abs=60)
@@ -215,7 +215,7 @@ async def test_one_worker_checks_once_an_hour_and_all_show_the_result(world: Wor
     """In moments between which others have their turn; the result is kept, and is the metric."""
     dst = await lived(world)
     await world.fetch("DELETE FROM balance_checks")
-    await world.fetch(f"DELETE FROM parcel_states WHERE parcel = {OPEN}")
+    await world.fetch(f"DELETE FROM batch_states WHERE batch = {OPEN}")
     telemetry = world.resources.telemetry
 
     def shown() -> float | None:

@@ -173,7 +173,7 @@ async def _page(operator: Operator, path: str) -> str:
     return answer.text
 
 
-def test_a_parcel_from_before_the_records_can_still_be_read() -> None:
+def test_a_batch_from_before_the_records_can_still_be_read() -> None:
     """An older shape has no such member; it counts as one that said nothing itself."""
     import msgspec
     import zstandard

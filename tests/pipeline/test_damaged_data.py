@@ -28,24 +28,24 @@ async def api(world: World, engine: AsyncEngine) -> AsyncIterator[web.World]:
     made = web.make_world(engine)
     application = made.client._transport.app  # type: ignore[attr-defined]
     resources = world.resources
-    application.state.wiring = replace(made.wiring, pool=resources.pool, vault=resources.vault)
+    application.state.context = replace(made.context, pool=resources.pool, vault=resources.vault)
     yield made
     await made.client.aclose()
 
 
-async def newest_parcel(world: World, destination: str) -> int:
+async def newest_batch(world: World, destination: str) -> int:
     rows = await world.fetch(
-        "SELECT max(parcel) FROM parcel_states WHERE destination = $1", await world.number(destination)
+        "SELECT max(batch) FROM batch_states WHERE destination = $1", await world.number(destination)
     )
     return int(rows[0][0])
 
 
 async def spoil(world: World, destination: str, damage: Damage) -> int:
     """Spoil the newest batch of a destination."""
-    parcel = await newest_parcel(world, destination)
+    batch = await newest_batch(world, destination)
     async with world.resources.pool.acquire() as c:
-        await damage(c, parcel)
-    return parcel
+        await damage(c, batch)
+    return batch
 
 
 def sample(world: World, name: str, **labels: str) -> float:
@@ -64,10 +64,10 @@ async def test_a_damaged_batch_is_dead_and_its_neighbours_are_delivered(
     """Counts add up; the sister destination on the same lane has its turn; every view answers."""
     sick, sister = await world.destination(advertiser="77"), await world.destination(advertiser="77")
     await world.post(sick, *(event(n) for n in range(MANY)))
-    parcel = await spoil(world, sick, damage)
+    batch = await spoil(world, sick, damage)
     await world.post(sick, event(1001), event(1002))
     await world.post(sister, event(2001))
-    (state,) = await world.fetch("SELECT events FROM parcel_states WHERE parcel = $1", parcel)
+    (state,) = await world.fetch("SELECT events FROM batch_states WHERE batch = $1", batch)
     extra = state["events"] - MANY
     if extra:  # so that the sums can add up to what the row claims
         await world.fetch("UPDATE counts SET accepted = accepted + 1 WHERE accepted > 70")
@@ -101,13 +101,13 @@ async def test_what_delivery_does_without_is_delivered(world: World, api: web.Wo
     """Where its shapes are damaged, lists say so and the history still tells the status."""
     dst = await world.destination()
     await world.post(dst, event(1), event(2))
-    parcel = await spoil(world, dst, damage)
+    batch = await spoil(world, dst, damage)
     await world.post(dst, event(3))
     world.work()
     await world.until(dst, seconds=5, delivered=3)
     await every_view_answers(api, dst)
     (row,) = await world.fetch(
-        "SELECT bytes > 1000000000 AS is_size FROM parcel_states WHERE parcel = $1", parcel
+        "SELECT bytes > 1000000000 AS is_size FROM batch_states WHERE batch = $1", batch
     )
     listed = (await api.call("GET", f"/destinations/{dst}/events")).json()
     history = (await api.call("GET", f"/events/ord-1?destination_id={dst}")).json()
@@ -147,13 +147,13 @@ async def test_a_damaged_batch_is_delivered_when_it_is_healed_and_replayed(world
     """It is a dead letter like others; before it is healed a replay leaves it dead."""
     dst = await world.destination()
     await world.post(dst, event(1), event(2))
-    (row,) = await world.fetch("SELECT id, content FROM parcels")
+    (row,) = await world.fetch("SELECT id, content FROM batches")
     await spoil(world, dst, UNREADABLE["content: a flipped bit"])
     world.work()
     await world.until(dst, dead=2)
     assert (await replay(world, dst)).replayed == 2
     await world.until(dst, dead=2)
-    await world.fetch("UPDATE parcels SET content = $2 WHERE id = $1", row["id"], row["content"])
+    await world.fetch("UPDATE batches SET content = $2 WHERE id = $1", row["id"], row["content"])
     assert (await replay(world, dst)).replayed == 2
     await world.until(dst, delivered=2)
 
@@ -161,7 +161,7 @@ async def test_a_damaged_batch_is_delivered_when_it_is_healed_and_replayed(world
 RETRIED = (
     "content: a flipped bit",
     "data key: empty",
-    "parcels: row missing",
+    "batches: row missing",
     "page: chunks missing (XX001)",
 )
 
@@ -206,7 +206,7 @@ async def test_erasures_pass_over_damaged_batches_and_their_receipts_count_them(
     await world.until(dst, erased=3, dead=2 * len(ERASED_AROUND) + MANY, delivered=1)
 
 
-ERASED_AROUND = (UNREADABLE["content: a flipped bit"], UNREADABLE["parcels: row missing"])
+ERASED_AROUND = (UNREADABLE["content: a flipped bit"], UNREADABLE["batches: row missing"])
 
 
 async def test_an_erasure_that_is_itself_damaged_stops_no_other(world: World) -> None:
@@ -248,22 +248,23 @@ async def test_the_check_names_every_damaged_batch_and_why(world: World) -> None
     dst = await world.destination()
     for n in range(7):
         await world.post(dst, event(n))
-    ids = [row["parcel"] for row in await world.fetch("SELECT parcel FROM parcel_states ORDER BY parcel")]
+    ids = [row["batch"] for row in await world.fetch("SELECT batch FROM batch_states ORDER BY batch")]
     await world.post(dst, *(event(n) for n in range(200, 200 + MANY)))
     on_page = await spoil(world, dst, lose_toasted)
-    for parcel, statement in zip(
+    for batch, statement in zip(
         ids,
         (
-            "DELETE FROM parcels WHERE id = $1",
-            "DELETE FROM parcel_states WHERE parcel = $1",
-            "UPDATE parcels SET shapes = '' WHERE id = $1",
-            "UPDATE parcels SET content = '' WHERE id = $1",
-            "UPDATE parcel_states SET data_key = '' WHERE parcel = $1",
-            "UPDATE parcel_states SET data_key = NULL, fate = 'sent', settled_at = now() WHERE parcel = $1",
+            "DELETE FROM batches WHERE id = $1",
+            "DELETE FROM batch_states WHERE batch = $1",
+            "UPDATE batches SET shapes = '' WHERE id = $1",
+            "UPDATE batches SET content = '' WHERE id = $1",
+            "UPDATE batch_states SET data_key = '' WHERE batch = $1",
+            "UPDATE batch_states SET data_key = NULL, disposition = 'sent', settled_at = now() "
+            "WHERE batch = $1",
         ),
         strict=False,
     ):
-        await world.fetch(statement, parcel)
+        await world.fetch(statement, batch)
     opens = partial(opens_under, world.resources.vault)
     async with world.resources.pool.acquire() as c:
         portions = [one async for one in check(c, limit=3, opens=opens)]
@@ -284,7 +285,7 @@ async def test_a_missing_state_is_said_to_be_damage(world: World, api: web.World
     """And not that the event was dropped with its age."""
     dst = await world.destination()
     await world.post(dst, event(1))
-    await world.fetch("DELETE FROM parcel_states")
+    await world.fetch("DELETE FROM batch_states")
     answer = await api.call("GET", f"/events/ord-1?destination_id={dst}")
     assert answer.status_code == 404
     assert "damaged" in answer.json()["detail"]
@@ -296,15 +297,15 @@ async def test_a_damaged_row_does_not_stop_maintenance(world: World) -> None:
     dst = await world.destination()
     for n in range(3):
         await world.post(dst, event(n))
-    await world.fetch("UPDATE parcel_states SET fate = 'sent', settled_at = now() - interval '3 days'")
+    await world.fetch("UPDATE batch_states SET disposition = 'sent', settled_at = now() - interval '3 days'")
     await spoil(world, dst, raise_on_update)
-    await world.fetch(f"DROP TABLE parcels_p{datetime.now(UTC) + timedelta(days=7):%Y%m%d}")
+    await world.fetch(f"DROP TABLE batches_p{datetime.now(UTC) + timedelta(days=7):%Y%m%d}")
     world.work()
 
     async def is_done() -> bool:
         (row,) = await world.fetch(
-            "SELECT count(data_key) = 1 AND to_regclass($1) IS NOT NULL AS done FROM parcel_states",
-            f"parcels_p{datetime.now(UTC) + timedelta(days=7):%Y%m%d}",
+            "SELECT count(data_key) = 1 AND to_regclass($1) IS NOT NULL AS done FROM batch_states",
+            f"batches_p{datetime.now(UTC) + timedelta(days=7):%Y%m%d}",
         )
         return bool(row["done"])
 

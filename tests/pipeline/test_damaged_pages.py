@@ -69,7 +69,7 @@ async def test_a_damaged_page_of_contents_costs_the_batches_on_it(disk: Disk) ->
             await world.post(sick, *(event(n) for n in range(first, first + MANY)))
         await world.post(sister, event(1))
         amazon = world.amazon
-    toast = "(SELECT reltoastrelid FROM pg_class WHERE oid = (SELECT tableoid FROM parcels LIMIT 1))"
+    toast = "(SELECT reltoastrelid FROM pg_class WHERE oid = (SELECT tableoid FROM batches LIMIT 1))"
     await disk.damage(toast, 1)
     async with make_world(disk.cluster.url, amazon) as world:
         erasure = await erase(world, email=f"person{6 * MANY - 1}@example.com")
@@ -94,7 +94,7 @@ async def test_a_damaged_page_of_states_holds_one_destination_up_and_is_named(di
             for n in range(first, first + number):
                 await world.post(destination, event(n))
         amazon = world.amazon
-    await disk.damage("(SELECT tableoid FROM parcel_states LIMIT 1)", 0)
+    await disk.damage("(SELECT tableoid FROM batch_states LIMIT 1)", 0)
     async with make_world(disk.cluster.url, amazon) as world:
         erasure = await erase(world, email="person219@example.com")
         world.work()

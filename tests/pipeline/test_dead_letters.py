@@ -14,7 +14,7 @@ from app.domain.outcomes.outcome import (
     Unexpected,
 )
 from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
-from app.domain.outcomes.settle import Dead, Fate, PerItem, RetryPolicy, settle
+from app.domain.outcomes.settle import Dead, Disposition, PerItem, RetryPolicy, settle
 from app.processes import api
 from app.processes.resources import open_resources
 from tests.pipeline.amazon import FakeAmazon
@@ -27,7 +27,7 @@ REFUSED = {"index": 0, "errors": [{"code": "FIELD_VALUE_IS_INVALID", "message": 
 def test_every_reason_of_a_death_has_a_class() -> None:
     """Whatever Amazon answers; and no class is of a reason that does not exist."""
     assert DEAD_LETTERS.keys() <= REASONS.keys()
-    assert Dead in get_args(Fate)
+    assert Dead in get_args(Disposition)
     replies = (
         Divisible("c", "m"),
         Unexpected(418, "c", "m"),
@@ -38,9 +38,9 @@ def test_every_reason_of_a_death_has_a_class() -> None:
     for reply in replies:
         settled = settle(reply, [1_000], policy=RetryPolicy(), jitter=0.5)  # it was tried often enough
         assert isinstance(settled, PerItem)
-        (fate,) = settled.fates
-        assert isinstance(fate, Dead)
-        assert fate.reason in DEAD_LETTERS
+        (disposition,) = settled.dispositions
+        assert isinstance(disposition, Dead)
+        assert disposition.reason in DEAD_LETTERS
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ async def test_figures_and_trace_tell_the_class(
         open_resources(settings, role="test", pool_size=10) as resources,
         api.build_application(resources) as application,
     ):
-        world = World(resources, FakeAmazon(), application.state.wiring.intake, database_url)
+        world = World(resources, FakeAmazon(), application.state.context.intake, database_url)
         world.amazon.script = lambda _: answer
         dst = await world.destination()
         await world.post(dst, event(1))

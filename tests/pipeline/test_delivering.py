@@ -302,33 +302,33 @@ async def test_two_destinations_of_one_advertiser_share_its_lane_and_its_lowest_
     assert (await world.fetch("SELECT count(*) FROM lanes"))[0][0] == 1
 
 
-async def test_a_parcel_that_commits_late_is_not_skipped(world: World) -> None:
+async def test_a_batch_that_commits_late_is_not_skipped(world: World) -> None:
     """There is no forward-only cursor: a transaction held open for long is found when it commits."""
     dst = await world.destination()
     world.work()
     await world.post(dst, event(1))
     await world.until(dst, delivered=1)
-    # Take a stored parcel out of sight, as an uncommitted one would be, and let later ones pass it.
+    # Take a stored batch out of sight, as an uncommitted one would be, and let later ones pass it.
     await world.fetch("UPDATE destinations SET paused = true, version = version + 1")
     await world.post(dst, event(2))
     async with world.resources.pool.acquire() as c:
-        hidden = await c.fetchrow("DELETE FROM parcel_states WHERE settled_at IS NULL RETURNING *")
+        hidden = await c.fetchrow("DELETE FROM batch_states WHERE settled_at IS NULL RETURNING *")
         await c.execute("UPDATE destinations SET paused = false, version = version + 1")
         await world.post(dst, event(3))
         await eventually(lambda: _value(len(world.amazon.times) == 2))
         names = ", ".join(hidden.keys())
         slots = ", ".join(f"${n}" for n in range(1, len(hidden) + 1))
-        await c.execute(f"INSERT INTO parcel_states ({names}) VALUES ({slots})", *hidden.values())
+        await c.execute(f"INSERT INTO batch_states ({names}) VALUES ({slots})", *hidden.values())
     await world.until(dst, delivered=3)
 
 
 async def test_events_that_pass_the_age_limit_while_they_wait_expire(world: World) -> None:
-    """A parcel whose youngest event is too old becomes expired; one that is not is delivered."""
+    """A batch whose youngest event is too old becomes expired; one that is not is delivered."""
     late, fresh = await world.destination(), await world.destination()
     await world.post(late, event(1), event(2))
     await world.post(fresh, event(3))
     await world.fetch(
-        "UPDATE parcel_states SET first_event = now() - interval '22 days', last_event = now() "
+        "UPDATE batch_states SET first_event = now() - interval '22 days', last_event = now() "
         "- interval '22 days' "
         "WHERE destination = $1",
         await world.number(late),
@@ -339,11 +339,11 @@ async def test_events_that_pass_the_age_limit_while_they_wait_expire(world: Worl
     assert all(":ord-3" in eid for r in world.amazon.requests for eid in r.ids)
 
 
-async def test_a_parcel_that_cannot_be_opened_harms_nobody_else(world: World) -> None:
+async def test_a_batch_that_cannot_be_opened_harms_nobody_else(world: World) -> None:
     """It is dead with reason unreadable; the next one is delivered."""
     dst = await world.destination()
     await world.post(dst, event(1), event(2))
-    await world.fetch("UPDATE parcels SET content = '\\x00'")
+    await world.fetch("UPDATE batches SET content = '\\x00'")
     await world.post(dst, event(3))
     world.work()
     await world.until(dst, dead=2, delivered=1)
@@ -353,7 +353,7 @@ async def test_a_parcel_that_cannot_be_opened_harms_nobody_else(world: World) ->
 async def test_a_started_attempt_that_nobody_settled_is_sent_again_only_after_its_deadline(
     world: World,
 ) -> None:
-    """A crashed worker's request may still be under way: its parcels wait, then go again, byte for byte."""
+    """A crashed worker's request may still be under way: its batches wait, then go again, byte for byte."""
     dst = await world.destination()
     await world.post(dst, event(1))
     entered = asyncio.Event()
@@ -473,7 +473,9 @@ async def test_a_window_read_by_a_replaced_owner_holds_for_its_successor(
     await entered.wait()
     await world.fetch("UPDATE lanes SET fence = fence + 1, leased_until = now() + interval '1 hour'")
     release.set()
-    await eventually(lambda: world.fetch("SELECT 1 FROM lanes WHERE gate_until > now() + interval '500 s'"))
+    await eventually(
+        lambda: world.fetch("SELECT 1 FROM lanes WHERE blocked_until > now() + interval '500 s'")
+    )
 
 
 async def test_a_database_that_stood_still_is_worked_on_soon_after(world: World) -> None:

@@ -15,7 +15,7 @@ from app.delivery.batch_items import Claim, Unreadable
 from app.delivery.lane import Lane
 from app.domain import batch as packing
 from app.domain.erasure import carries_key, erasure_keys
-from app.domain.ids import LaneId, ParcelId
+from app.domain.ids import BatchId, LaneId
 from app.domain.pacing.token_bucket import LanePace, RateLimit
 from app.store import batches, erasures
 from app.store.lanes import LaneLease
@@ -51,7 +51,7 @@ async def finished(world: World, id: str) -> erasures.Erasure:  # noqa: A002
 async def stored_bodies(world: World) -> list[bytes]:
     """Open everything that still has a key."""
     rows = await world.fetch(
-        "SELECT p.id, p.content, s.data_key FROM parcels p JOIN parcel_states s ON s.parcel = p.id "
+        "SELECT p.id, p.content, s.data_key FROM batches p JOIN batch_states s ON s.batch = p.id "
         "WHERE s.data_key IS NOT NULL"
     )
     bodies: list[bytes] = []
@@ -71,7 +71,7 @@ def sent_ids(world: World) -> set[str]:
 
 
 async def test_what_waits_is_never_sent_and_its_neighbours_are(world: World) -> None:
-    """The event becomes erased; the rest of its parcel is delivered from the rewritten content."""
+    """The event becomes erased; the rest of its batch is delivered from the rewritten content."""
     dst = await world.destination()
     await world.post(dst, *(event(n) for n in range(6)))
     id = await erase(world)  # noqa: A001
@@ -83,7 +83,7 @@ async def test_what_waits_is_never_sent_and_its_neighbours_are(world: World) -> 
     assert len(persons(await stored_bodies(world))) == 0
 
 
-async def test_a_parcel_of_one_person_is_closed_by_its_erasure(world: World) -> None:
+async def test_a_batch_of_one_person_is_closed_by_its_erasure(world: World) -> None:
     """Nothing is owed any more, and no empty request leaves."""
     dst = await world.destination()
     await world.post(dst, event(3))
@@ -92,7 +92,7 @@ async def test_a_parcel_of_one_person_is_closed_by_its_erasure(world: World) -> 
     await world.until(dst, erased=1)
     await finished(world, id)
     assert not world.amazon.requests
-    assert not await world.fetch("SELECT 1 FROM parcel_states WHERE settled_at IS NULL")
+    assert not await world.fetch("SELECT 1 FROM batch_states WHERE settled_at IS NULL")
 
 
 async def test_what_was_delivered_keeps_its_state_and_loses_its_content(world: World) -> None:
@@ -162,8 +162,8 @@ async def take_off(world: World, dst: str, claimed: Claim) -> None:
 async def test_what_was_erased_after_it_was_claimed_does_not_die_as_well(world: World) -> None:
     """A claim reads in steps: between them the scan may take out what the next one then does not find."""
     dst = await retried_alone(world)
-    (row,) = await world.fetch("SELECT parcel, place, day, event_at FROM exceptions")
-    lost = Unreadable(ParcelId(row["parcel"]), row["day"], (row["place"],), True, row["event_at"])
+    (row,) = await world.fetch("SELECT batch, place, day, event_at FROM exceptions")
+    lost = Unreadable(BatchId(row["batch"]), row["day"], (row["place"],), True, row["event_at"])
     await erase(world)
     world.work()
     await world.until(dst, erased=1)
@@ -177,7 +177,7 @@ async def test_what_was_erased_after_it_was_claimed_does_not_die_as_well(world: 
     assert row["status"] == "erased"
 
 
-async def test_a_parcel_that_was_rewritten_after_it_was_claimed_is_left_on_the_road(world: World) -> None:
+async def test_a_batch_that_was_rewritten_after_it_was_claimed_is_left_on_the_road(world: World) -> None:
     """Neither expired nor dead, by what was seen of it before: its events wait, all but the erased one."""
     dst = await world.destination()
     await world.post(dst, event(3), event(4))
@@ -187,7 +187,7 @@ async def test_a_parcel_that_was_rewritten_after_it_was_claimed_is_left_on_the_r
         )
     dead = Unreadable(seen.id, seen.day, (0, 1), False, seen.last_event, seen.data_key)
     await erase(world)
-    await world.fetch("UPDATE parcel_states SET due_at = now() + interval '1 hour'")
+    await world.fetch("UPDATE batch_states SET due_at = now() + interval '1 hour'")
     world.work()
     await world.until(dst, erased=1, queued=1)
     await world.stop_workers()

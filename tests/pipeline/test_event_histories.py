@@ -86,7 +86,7 @@ async def _service(url: str) -> AsyncIterator[Service]:
         open_resources(settings, role="test", pool_size=10) as resources,
         api.build_application(resources) as application,
     ):
-        world = World(resources, FakeAmazon(), application.state.wiring.intake, url)
+        world = World(resources, FakeAmazon(), application.state.context.intake, url)
         transport = httpx.ASGITransport(app=application)
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
             try:
@@ -194,7 +194,7 @@ async def test_an_erasure_changes_no_other_moment(service: Service) -> None:
         before = await service.history(dst, f"ord-{number}")
         # Moved back, so that the moment of the erasure is another one.
         await world.fetch(
-            "UPDATE parcel_states SET settled_at = settled_at - interval '1 hour', "
+            "UPDATE batch_states SET settled_at = settled_at - interval '1 hour', "
             "accepted_at = accepted_at - interval '2 hours'"
         )
         await world.fetch(
@@ -269,7 +269,9 @@ async def test_batches_that_never_left_remember_their_replay(service: Service) -
     world = service.world
     dst = await world.destination()
     await world.post(dst, event(1), event(2))
-    await world.fetch("UPDATE parcel_states SET fate = 'expired', settled_at = now(), reason = 'expired'")
+    await world.fetch(
+        "UPDATE batch_states SET disposition = 'expired', settled_at = now(), reason = 'expired'"
+    )
     done = await service.do(f"/destinations/{dst}/replay", {"status": "expired"})
     world.work()
 
@@ -385,9 +387,9 @@ async def test_a_history_never_shows_the_event_of_another_destination(service: S
     await world.until(second, delivered=1)
     await world.stop_workers()
     (twin,) = await world.fetch(
-        "SELECT parcel FROM parcel_states WHERE destination = $1", await world.number(first)
+        "SELECT batch FROM batch_states WHERE destination = $1", await world.number(first)
     )
-    await _give_id(world, second, twin["parcel"])
+    await _give_id(world, second, twin["batch"])
     one, two = await service.history(first, "ord-1"), await service.history(second, "ord-2")
     assert (one["event_id"], one["status"], one["amazon_code"]) == (
         "ord-1",
@@ -402,18 +404,16 @@ async def test_a_history_never_shows_the_event_of_another_destination(service: S
             assert [item["event_id"] for item in items] == [name]
 
 
-async def _give_id(world: World, dst: str, parcel: int) -> None:
+async def _give_id(world: World, dst: str, batch: int) -> None:
     """Give a destination's only batch this id, on the day before."""
     number = await world.number(dst)
-    (row,) = await world.fetch("SELECT parcel FROM parcel_states WHERE destination = $1", number)
-    for table, column in (("parcels", "id"), ("parcel_states", "parcel")):
+    (row,) = await world.fetch("SELECT batch FROM batch_states WHERE destination = $1", number)
+    for table, column in (("batches", "id"), ("batch_states", "batch")):
         await world.fetch(
-            f"UPDATE {table} SET {column} = $2, day = day - 1 WHERE destination = $1", number, parcel
+            f"UPDATE {table} SET {column} = $2, day = day - 1 WHERE destination = $1", number, batch
         )
-    await world.fetch("UPDATE ledger SET parcel = $2 WHERE parcel = $1", row["parcel"], parcel)
-    await world.fetch(
-        "UPDATE attempts SET parcels = ARRAY[$2::bigint] WHERE destination = $1", number, parcel
-    )
+    await world.fetch("UPDATE ledger SET batch = $2 WHERE batch = $1", row["batch"], batch)
+    await world.fetch("UPDATE attempts SET batches = ARRAY[$2::bigint] WHERE destination = $1", number, batch)
 
 
 async def test_answers_have_the_shapes_they_are_described_with(service: Service) -> None:
@@ -450,7 +450,7 @@ async def test_rates_count_delivered_events_and_requests_that_were_sent(service:
     world.work()
     await world.until(dst, delivered=30, dead=30)
     await world.fetch(
-        "INSERT INTO attempts (id, day, lane, destination, fence, worker, parcels, events, generation, "
+        "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation, "
         "settled_at, outcome) "
         "SELECT 999999, current_date, lane, number, 0, 'w', '{}', 1, 1, now(), 'not_sent' "
         "FROM destinations WHERE id = $1",

@@ -44,7 +44,7 @@ async def test_a_broken_lane_opens_its_breaker_probes_rarely_and_heals(world: Wo
     await asyncio.sleep(2)
     assert len(world.amazon.requests) - before <= 4
     world.amazon.script = None
-    await world.fetch("UPDATE parcel_states SET due_at = now()")
+    await world.fetch("UPDATE batch_states SET due_at = now()")
     await world.until(dst, delivered=20, seconds=60)
     await eventually(lambda: world.fetch("SELECT 1 FROM lanes WHERE breaker = 'closed'"))
 
@@ -68,11 +68,11 @@ async def test_hostile_lanes_take_no_send_slots_from_the_others(world: World) ->
     # Copies that cannot be opened would die at once; these differ in their due time alone and wait.
     await world.fetch(
         """
-        INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, data_key,
+        INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event, data_key,
           due_at)
         SELECT 1000000 + n, s.day, s.destination, 1, s.bytes, s.first_event, s.last_event, s.data_key,
           now() + interval '1 hour'
-        FROM parcel_states s, generate_series(1, 1000000) AS n WHERE s.destination = $1
+        FROM batch_states s, generate_series(1, 1000000) AS n WHERE s.destination = $1
         """,
         await world.number(crowded),
     )

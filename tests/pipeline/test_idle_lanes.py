@@ -23,7 +23,7 @@ async def own(world: World, number: int) -> None:
     dispatcher = world.work(listens=False)
 
     async def dry() -> bool:
-        (row,) = await world.fetch("SELECT count(*) AS n FROM parcel_states WHERE settled_at IS NULL")
+        (row,) = await world.fetch("SELECT count(*) AS n FROM batch_states WHERE settled_at IS NULL")
         owned = dispatcher._ownership.owned
         asleep = not dispatcher._tasks and all(lane.wake_at is None for lane in owned.values())
         return row["n"] == 0 and len(owned) == number and asleep
@@ -65,11 +65,11 @@ async def test_a_retry_that_is_due_later_does_not_hide_a_live_event(world: World
     world.work(listens=False)
     await world.until(dst, delivered=1)
     await world.fetch(
-        "UPDATE parcel_states SET fate = NULL, settled_at = NULL, due_at = now() + interval '1 hour'"
+        "UPDATE batch_states SET disposition = NULL, settled_at = NULL, due_at = now() + interval '1 hour'"
     )
     await asyncio.sleep(1.2)  # the poll has seen the later one
     await world.post(dst, event(2))
     (row,) = await eventually(
-        lambda: world.fetch("SELECT 1 FROM parcel_states WHERE settled_at IS NOT NULL"), seconds=5
+        lambda: world.fetch("SELECT 1 FROM batch_states WHERE settled_at IS NOT NULL"), seconds=5
     )
     assert row

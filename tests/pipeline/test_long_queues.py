@@ -12,7 +12,7 @@ async def test_only_a_queue_that_is_sent_and_has_waited_too_long_is_late(world: 
     for number, (dst, days) in enumerate(((late, 16), (long, 15), (paused, 16))):
         await world.post(dst, event(number))
         await world.fetch(
-            "UPDATE parcel_states SET accepted_at = now() - $1::interval WHERE destination = $2",
+            "UPDATE batch_states SET accepted_at = now() - $1::interval WHERE destination = $2",
             timedelta(days=days),
             await world.number(dst),
         )

@@ -21,7 +21,7 @@ NOW = 100.0
 def lane(*, gate: float = 0.0, from_start_at: float = 1e9) -> Lane:
     held = LaneLease(LaneId(1), 1, "NA", "1", 0.0)
     return Lane(
-        held, 1e9, RateLimit(10, 10), LanePace(gate=gate), floors=Watermarks(from_start_at=from_start_at)
+        held, 1e9, RateLimit(10, 10), LanePace(gate=gate), watermarks=Watermarks(from_start_at=from_start_at)
     )
 
 

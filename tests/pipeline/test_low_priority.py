@@ -27,12 +27,12 @@ async def test_what_is_live_leaves_first_however_much_was_filled_in_before(world
     assert sorted(sizes) == [10, 500, 500, 500]
 
 
-async def test_low_and_live_share_one_commit_and_no_parcel(world: World) -> None:
-    """A parcel waits in one queue; what came with `low` stands in the one for replays."""
+async def test_low_and_live_share_one_commit_and_no_batch(world: World) -> None:
+    """A batch waits in one queue; what came with `low` stands in the one for replays."""
     dst = await world.destination()
     await post_low(world, dst, 1, 2)
     await world.post(dst, event(3))
-    rows = await world.fetch("SELECT queue, events FROM parcel_states ORDER BY queue")
+    rows = await world.fetch("SELECT queue, events FROM batch_states ORDER BY queue")
     assert [(row["queue"], row["events"]) for row in rows] == [(0, 1), (2, 2)]
 
 

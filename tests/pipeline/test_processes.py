@@ -91,8 +91,8 @@ async def test_ten_thousand_events_arrive_exactly_once_and_once_more_with_a_work
             await asyncio.sleep(1)
             product.work("worker-1")
 
-        acts = [client() for _ in range(CLIENTS)] + ([kill_in_the_middle()] if turn else [])
-        await asyncio.gather(*acts)
+        actions = [client() for _ in range(CLIENTS)] + ([kill_in_the_middle()] if turn else [])
+        await asyncio.gather(*actions)
         wanted = EVENTS // DESTINATIONS * (turn + 1)
 
         async def all_there() -> bool:

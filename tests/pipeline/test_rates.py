@@ -25,11 +25,11 @@ async def test_rates_are_of_the_last_span(world: World) -> None:
     assert (told.accepted_per_second, told.delivered_per_second) == (0.2, 0.2)
     assert told.requests_per_second > 0 == told.failed_requests_per_second
     await world.stop_workers()
-    await world.fetch("UPDATE parcel_states SET accepted_at = accepted_at - interval '6 minutes'")
+    await world.fetch("UPDATE batch_states SET accepted_at = accepted_at - interval '6 minutes'")
     assert (await _rates(world, dst)).accepted_per_second == 0
 
 
-async def test_of_very_many_parcels_the_newest_tell(world: World) -> None:
+async def test_of_very_many_batches_the_newest_tell(world: World) -> None:
     """Where those that are read are all of the span, the rate is by the time they cover, not by the span."""
     dst = await world.destination()
     for n in range(6):

@@ -69,9 +69,9 @@ CREATE TRIGGER refuse BEFORE {act} ON {table} FOR EACH ROW EXECUTE FUNCTION refu
 """
 
 
-async def break_(world: World, table: str, act: str = "INSERT") -> None:
+async def break_(world: World, table: str, action: str = "INSERT") -> None:
     async with world.resources.pool.acquire() as c:
-        await c.execute(REFUSE.format(act=act, table=table))
+        await c.execute(REFUSE.format(action=action, table=table))
 
 
 async def mend(world: World, table: str) -> None:
@@ -79,7 +79,7 @@ async def mend(world: World, table: str) -> None:
         await c.execute(f"DROP TRIGGER refuse ON {table}")
 
 
-@pytest.mark.parametrize("table", ["ledger", "parcels", "parcel_states"])
+@pytest.mark.parametrize("table", ["ledger", "batches", "batch_states"])
 async def test_an_api_whose_flushes_are_all_refused_is_not_ready_until_a_probe_passes(
     world: World, table: str
 ) -> None:
@@ -100,7 +100,7 @@ async def test_an_api_whose_flushes_are_all_refused_is_not_ready_until_a_probe_p
         await mend(world, table)
         assert await seen.reasons() == set()
         assert [one.status for one in await world.post(dst, event(1))] == ["accepted"]
-        rows = await world.fetch("SELECT destination FROM parcel_states WHERE destination = 0")
+        rows = await world.fetch("SELECT destination FROM batch_states WHERE destination = 0")
         assert rows == []  # the probe left nothing behind
 
 

@@ -99,7 +99,7 @@ async def test_what_is_too_old_or_forgotten_is_refused_and_counted(world: World)
     await world.fetch("UPDATE exceptions SET event_at = now() - interval '22 days' WHERE place < 2")
     told = await ask(world, dst, dry_run=True)
     assert (told.matched, told.replayed, told.too_old) == (6, 4, 2)
-    await world.fetch("UPDATE parcel_states SET data_key = NULL")
+    await world.fetch("UPDATE batch_states SET data_key = NULL")
     told = await ask(world, dst)
     assert (told.matched, told.replayed, told.too_old, told.forgotten) == (6, 0, 2, 4)
     assert (await world.counts(dst))["dead"] == 6
@@ -110,21 +110,22 @@ async def test_a_filter_by_reason_and_time_is_kept(world: World) -> None:
     dst = await dead(world, 3)
     assert (await ask(world, dst, dry_run=True, reason="gave_up")).matched == 0
     assert (await ask(world, dst, dry_run=True, reason="amazon_refused")).matched == 3
-    (row,) = await world.fetch("SELECT min(accepted_at) AS at FROM parcel_states")
+    (row,) = await world.fetch("SELECT min(accepted_at) AS at FROM batch_states")
     assert (await ask(world, dst, dry_run=True, until=row["at"])).matched == 0
     assert (await ask(world, dst, dry_run=True, since=row["at"])).matched == 3
 
 
-async def test_whole_parcels_that_were_discarded_or_expired_go_back_too(world: World) -> None:
-    """A discarded parcel is dead, an expired one expired; both return, with their counts."""
+async def test_whole_batches_that_were_discarded_or_expired_go_back_too(world: World) -> None:
+    """A discarded batch is dead, an expired one expired; both return, with their counts."""
     gone, late = await world.destination(), await world.destination()
     await world.post(gone, *(event(n) for n in range(4)))
     await world.post(late, *(event(n) for n in range(3)))
-    for dst, fate, column, n in ((gone, "discarded", "dead", 4), (late, "expired", "expired", 3)):
+    for dst, disposition, column, n in ((gone, "discarded", "dead", 4), (late, "expired", "expired", 3)):
         await world.fetch(
-            "UPDATE parcel_states SET fate = $2, settled_at = now(), reason = $2 WHERE destination = $1",
+            "UPDATE batch_states SET disposition = $2, settled_at = now(), reason = $2 "
+            "WHERE destination = $1",
             await world.number(dst),
-            fate,
+            disposition,
         )
         await world.fetch(
             f"INSERT INTO counts (destination, day, writer, {column}) VALUES ($1, current_date, 9, $2)",
@@ -174,12 +175,13 @@ async def test_one_call_replays_all_that_match_however_many(database_url: str) -
         open_resources(settings, role="test", pool_size=4) as resources,
         api.build_application(resources) as application,
     ):
-        world = World(resources, FakeAmazon(), application.state.wiring.intake, database_url)
+        world = World(resources, FakeAmazon(), application.state.context.intake, database_url)
         dst = await world.destination()
         events = 250 * 500
         await world.fetch(
-            "INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, "
-            "data_key, fate, reason, settled_at) SELECT n, current_date, $1, 500, 1, now(), now(), 'key', "
+            "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event, "
+            "data_key, disposition, reason, settled_at) "
+            "SELECT n, current_date, $1, 500, 1, now(), now(), 'key', "
             "'discarded', 'discarded', now() FROM generate_series(1, 250) AS n",
             await world.number(dst),
         )

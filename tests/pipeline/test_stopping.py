@@ -108,7 +108,7 @@ async def product(database_url: str, tmp_path: Path) -> AsyncIterator[Product]:
         made.ports = {"api-1": made.api_port, "api-2": free_port()}
         made.start("sandbox", "sandbox")
         for name, port in made.ports.items():
-            made.start(name, "serve", PORT=str(port), STOP_LINGER_S="1")
+            made.start(name, "serve", PORT=str(port), SHUTDOWN_DELAY_SECONDS="1")
         made.work("worker-1")
         made.work("worker-2")
         addresses = [f"http://127.0.0.1:{port}/health/live" for port in made.ports.values()]
@@ -155,7 +155,7 @@ async def test_a_rolling_restart_of_everything_fails_no_request(product: Product
                 product.children[name].send_signal(signal.SIGTERM)
             for name in pair:
                 assert await asyncio.to_thread(product.children[name].wait, 40) == 0, name
-            product.start(pair[0], "serve", PORT=str(product.ports[pair[0]]), STOP_LINGER_S="1")
+            product.start(pair[0], "serve", PORT=str(product.ports[pair[0]]), SHUTDOWN_DELAY_SECONDS="1")
             product.work(pair[1])
             await eventually(lambda: _are(balancer, 2), seconds=30)
         done.set()

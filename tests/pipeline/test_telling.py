@@ -146,7 +146,9 @@ async def test_what_became_final_is_told_in_batches_and_verifies(world: World, r
 
 async def nothing_owed(world: World) -> bool:
     async def none() -> bool:
-        rows = await world.fetch("SELECT (SELECT count(*) FROM notices), (SELECT count(*) FROM callbacks)")
+        rows = await world.fetch(
+            "SELECT (SELECT count(*) FROM callback_events), (SELECT count(*) FROM callbacks)"
+        )
         return tuple(rows[0]) == (0, 0)
 
     return bool(await eventually(none))
@@ -168,15 +170,15 @@ async def test_a_notice_that_is_refused_comes_again_under_its_id_with_its_bytes(
     assert await nothing_owed(world)
 
 
-@pytest.mark.parametrize("name", ["shapes: empty", "parcels: row missing", "page: chunks missing (XX001)"])
+@pytest.mark.parametrize("name", ["shapes: empty", "batches: row missing", "page: chunks missing (XX001)"])
 async def test_a_damaged_batch_holds_no_other_notice_up(world: World, receiver: Receiver, name: str) -> None:
     """Nothing can be told of a batch whose event ids cannot be read; the others are told once."""
     dst = await world.destination()
     await tell(world, dst)
     await world.post(dst, *(event(n) for n in range(80)))
-    (row,) = await world.fetch("SELECT parcel FROM parcel_states")
+    (row,) = await world.fetch("SELECT batch FROM batch_states")
     async with world.resources.pool.acquire() as c:
-        await (UNREADABLE | HARMLESS)[name](c, row["parcel"])
+        await (UNREADABLE | HARMLESS)[name](c, row["batch"])
     await world.post(dst, event(1001))
     world.work(journey=engine_of(receiver))
 
@@ -186,7 +188,7 @@ async def test_a_damaged_batch_holds_no_other_notice_up(world: World, receiver: 
     await eventually(is_told)
 
     async def is_done() -> bool:
-        return not await world.fetch("SELECT FROM notices UNION ALL SELECT FROM callbacks")
+        return not await world.fetch("SELECT FROM callback_events UNION ALL SELECT FROM callbacks")
 
     await eventually(is_done)
 
@@ -216,11 +218,11 @@ async def test_nothing_is_written_where_nobody_is_told(world: World, receiver: R
     await world.post(spoken, event(1))
     await world.until(spoken, delivered=1)
     await world.stop_workers()
-    assert await world.fetch("SELECT FROM notices") == []
+    assert await world.fetch("SELECT FROM callback_events") == []
     world.work(journey=engine_of(receiver))
     await world.post(silent, event(1))
     await world.until(silent, delivered=1)
-    assert await world.fetch("SELECT FROM notices") == []
+    assert await world.fetch("SELECT FROM callback_events") == []
     await world.post(spoken, event(2))
     assert [one["event_id"] for one in await told(receiver, 1)] == ["ord-2"]
 
@@ -233,7 +235,7 @@ async def test_expiry_and_discarding_are_told_too(world: World, receiver: Receiv
     await world.fetch("UPDATE destinations SET paused = true")
     long_ago = timedelta(days=22)
     await world.fetch(
-        "UPDATE parcel_states SET first_event = first_event - $1::interval, "
+        "UPDATE batch_states SET first_event = first_event - $1::interval, "
         "last_event = last_event - $1::interval",
         long_ago,
     )
@@ -243,7 +245,7 @@ async def test_expiry_and_discarding_are_told_too(world: World, receiver: Receiv
     assert {(one["code"], one["reason"]) for one in receiver.taken} == {("MISC_ERROR", "expired")}
 
     await world.post(dst, event(3), event(4))
-    holding = world.holding(tells=True)
+    holding = world.holding(callbacks_enabled=True)
     async with world.resources.engine.begin() as connection:
         await holding.discard(connection, await world.number(dst))
     await told(receiver, 4)
@@ -279,9 +281,9 @@ async def test_a_notice_whose_commit_was_undone_is_never_told(world: World) -> N
     await world.post(dst, event(1))
     with pytest.raises(ZeroDivisionError):
         async with world.resources.engine.begin() as connection:
-            await world.holding(tells=True).discard(connection, await world.number(dst))
+            await world.holding(callbacks_enabled=True).discard(connection, await world.number(dst))
             raise ZeroDivisionError
-    assert await world.fetch("SELECT FROM notices") == []
+    assert await world.fetch("SELECT FROM callback_events") == []
 
 
 async def test_a_notice_that_commits_late_is_not_passed_by(world: World, receiver: Receiver) -> None:
@@ -296,9 +298,9 @@ async def test_a_notice_that_commits_late_is_not_passed_by(world: World, receive
     await transaction.start()
     final = callbacks.FinalBatch(1, datetime.now(UTC).date(), (0,), 1, "erased")
     rows = await held.fetch(
-        "SELECT parcel, day FROM parcel_states WHERE destination = $1", await world.number(first)
+        "SELECT batch, day FROM batch_states WHERE destination = $1", await world.number(first)
     )
-    final = callbacks.FinalBatch(rows[0]["parcel"], rows[0]["day"], (0,), 1, "erased")
+    final = callbacks.FinalBatch(rows[0]["batch"], rows[0]["day"], (0,), 1, "erased")
     await callbacks.note(held, await world.number(first), [final])
     world.work(journey=engine_of(receiver))
     await told(receiver, 2)

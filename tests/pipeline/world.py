@@ -222,9 +222,11 @@ class World:
             (await self.fetch("SELECT number FROM destinations WHERE id = $1", destination))[0][0]
         )
 
-    def holding(self, *, tells: bool = False) -> StoreDeliveryControl:
+    def holding(self, *, callbacks_enabled: bool = False) -> StoreDeliveryControl:
         clock = asyncio.get_running_loop().time
-        return StoreDeliveryControl(pool=self.resources.pool, writer=1, monotonic=clock, tells=tells)
+        return StoreDeliveryControl(
+            pool=self.resources.pool, writer=1, monotonic=clock, callbacks_enabled=callbacks_enabled
+        )
 
 
 def event(number: int, **more: Any) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def test_the_image_runs_unprivileged_installs_by_hash_and_watches_its_health() -
 def test_the_image_holds_no_secret_and_only_what_it_names() -> None:
     """No secret in a layer; .dockerignore lets in what is copied and shuts out the rest."""
     assert not re.search(r"(?m)^(ENV|ARG) .*(KEY|SECRET|PASSWORD|TOKEN)", DOCKERFILE)
-    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    admit = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = re.findall(r"(?m)^COPY (?!--from)(.+) \S+$", DOCKERFILE)
-    assert {name for line in copied for name in line.split()} == let_in
+    assert {name for line in copied for name in line.split()} == admit
     assert "*" in (ROOT / ".dockerignore").read_text().splitlines()

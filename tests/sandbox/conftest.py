@@ -199,7 +199,7 @@ def served(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-async def wired(served: str) -> AsyncIterator[Caller]:
+async def context(served: str) -> AsyncIterator[Caller]:
     """Someone signed in over real connections."""
     async with httpx.AsyncClient(base_url=served, timeout=5) as client:
         yield await Caller(client).sign_in()

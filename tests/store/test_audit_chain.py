@@ -17,14 +17,14 @@ from app.telemetry import Telemetry
 ACTS = 12
 
 
-async def acts(engine: AsyncEngine, number: int = ACTS) -> None:
+async def actions(engine: AsyncEngine, number: int = ACTS) -> None:
     """Do some acts, one a transaction, with words that a careless hash would mix up."""
     for place in range(number):
         async with engine.begin() as connection:
             await audit.record(
                 connection,
                 actor="key_1",
-                act=audit.AuditAction.DESTINATION_CHANGED,
+                action=audit.AuditAction.DESTINATION_CHANGED,
                 subject=f"dst_{place}",
                 destination=None if place % 2 else f"dst_{place}",
                 before={"name": 'a "quoted" ü\n', "rate": 1.5},
@@ -40,7 +40,7 @@ async def execute(engine: AsyncEngine, *statements: str) -> None:
 
 async def test_what_was_written_holds(engine: AsyncEngine) -> None:
     """Recomputed outside the database, to the same head."""
-    await acts(engine)
+    await actions(engine)
     told, _ = await followed(engine)
     assert isinstance(told, ChainHead)
     assert told.rows == ACTS
@@ -53,20 +53,20 @@ async def test_the_head_is_logged_daily(
     elapsed = 0.0
     caplog.set_level(logging.INFO)
     async with asyncpg.create_pool(database_url.replace("+asyncpg", ""), min_size=1, max_size=1) as pool:
-        sweeper = Maintenance(
+        maintenance = Maintenance(
             pool=pool,
             retention=Retention(),
             writer=1,
             monotonic=lambda: elapsed,
             telemetry=Telemetry(),
         )
-        await sweeper.sweep()  # an audit without rows has no head
+        await maintenance.sweep()  # an audit without rows has no head
         elapsed += 24 * 3600
-        await acts(engine, 3)
-        await sweeper.sweep()
-        await sweeper.sweep()
+        await actions(engine, 3)
+        await maintenance.sweep()
+        await maintenance.sweep()
         elapsed += 24 * 3600
-        await sweeper.sweep()
+        await maintenance.sweep()
     told, _ = await followed(engine)
     assert isinstance(told, ChainHead)
     facts = [vars(one)["facts"] for one in caplog.records if one.message == "audit.head"]
@@ -85,7 +85,7 @@ async def test_fifty_at_once_make_one_chain(engine: AsyncEngine) -> None:
         async with engine.connect() as connection:
             await connection.begin()
             for _ in range(3):
-                await audit.record(connection, actor="a", act="x", subject=str(number))
+                await audit.record(connection, actor="a", action="x", subject=str(number))
             if number % 5:
                 await connection.commit()
             else:
@@ -110,7 +110,7 @@ async def test_fifty_at_once_make_one_chain(engine: AsyncEngine) -> None:
         pytest.param("DELETE FROM audit WHERE id = 1", 2, "1 is missing", id="the first row taken out"),
         pytest.param(
             "UPDATE audit SET actor = 'key_2' WHERE id = 5;"
-            "UPDATE audit SET hash = sha256(prev_hash || convert_to(audit_words(audit), 'UTF8'))"
+            "UPDATE audit SET hash = sha256(prev_hash || convert_to(audit_text(audit), 'UTF8'))"
             " WHERE id = 5",
             6,
             "does not follow",
@@ -118,7 +118,7 @@ async def test_fifty_at_once_make_one_chain(engine: AsyncEngine) -> None:
         ),
         pytest.param(
             "ALTER TABLE audit DISABLE TRIGGER audit_sealed;"
-            "INSERT INTO audit (actor, act, subject) VALUES ('x', 'y', 'z');"
+            "INSERT INTO audit (actor, action, subject) VALUES ('x', 'y', 'z');"
             "ALTER TABLE audit ENABLE TRIGGER audit_sealed",
             13,
             "never linked",
@@ -128,7 +128,7 @@ async def test_fifty_at_once_make_one_chain(engine: AsyncEngine) -> None:
 )
 async def test_a_tampered_row_is_named(engine: AsyncEngine, tamper: str, row: int, word: str) -> None:
     """The first one at which the chain does not hold."""
-    await acts(engine)
+    await actions(engine)
     await execute(engine, *tamper.split(";"))
     told, _ = await followed(engine)
     assert isinstance(told, ChainBroken)
@@ -138,7 +138,7 @@ async def test_a_tampered_row_is_named(engine: AsyncEngine, tamper: str, row: in
 
 async def test_a_chain_that_was_cut_off_is_found_by_an_earlier_head(engine: AsyncEngine) -> None:
     """What no chain can show by itself."""
-    await acts(engine)
+    await actions(engine)
     head, _ = await followed(engine)
     assert isinstance(head, ChainHead)
     await execute(engine, "DELETE FROM audit WHERE id > 10")

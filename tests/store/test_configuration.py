@@ -216,12 +216,12 @@ async def test_the_audit_keeps_what_changed(engine: AsyncEngine) -> None:
         await audit.record(
             connection,
             actor="k",
-            act="a",
+            action="a",
             subject="s",
             before={"x": 1, "y": 2, "z": 0},
             after={"x": 1, "y": 3},
         )
-        await audit.record(connection, actor="k", act="b", subject="s", after={"x": 1})
+        await audit.record(connection, actor="k", action="b", subject="s", after={"x": 1})
         newest, oldest = await audit.newest(connection, limit=10)
     assert (oldest.before, oldest.after) == ({"y": 2, "z": 0}, {"y": 3})
     assert (newest.before, newest.after) == (None, {"x": 1})
@@ -231,7 +231,7 @@ async def test_an_act_that_fails_leaves_no_audit(engine: AsyncEngine) -> None:
     """The row is part of the act's own transaction."""
     with pytest.raises(RuntimeError):
         async with engine.begin() as connection:
-            await audit.record(connection, actor="k", act="a", subject="s")
+            await audit.record(connection, actor="k", action="a", subject="s")
             raise RuntimeError
     assert await one(engine, "SELECT count(*) FROM audit") == 0
 

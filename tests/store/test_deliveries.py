@@ -7,16 +7,16 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from app.domain.ids import AttemptId, DestinationNumber, LaneId, ParcelId
+from app.domain.ids import AttemptId, BatchId, DestinationNumber, LaneId
 from app.store import deliveries
 from app.store.attempts import StartedAttempt
 
-PARCELS = [ParcelId(1), ParcelId(2)]
+BATCHES = [BatchId(1), BatchId(2)]
 
 
 @pytest_asyncio.fixture
 async def c(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """A lane of ours by fence 7, an attempt that was sent, and the two parcels that it carries."""
+    """A lane of ours by fence 7, an attempt that was sent, and the two batches that it carries."""
     connection = await asyncpg.connect(
         database_url.replace("+asyncpg", ""), server_settings={"timezone": "UTC"}
     )
@@ -25,11 +25,11 @@ async def c(database_url: str) -> AsyncIterator[asyncpg.Connection]:
         "VALUES (1, 'NA', '1', 7)"
     )
     await connection.execute(
-        "INSERT INTO attempts (id, day, lane, destination, fence, worker, parcels, events, generation) "
+        "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation) "
         "VALUES (5, current_date, 1, 1, 7, 'w', '{1,2}', 3, 1)"
     )
     await connection.execute(
-        "INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, "
+        "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event, "
         "data_key) SELECT n, current_date, 1, n, 1, now(), now(), 'k' FROM generate_series(1, 3) n"
     )
     yield connection
@@ -47,22 +47,22 @@ async def settle(c: asyncpg.Connection, *, fence: int = 7) -> bool:
         lane=LaneId(1),
         fence=fence,
         destination=DestinationNumber(1),
-        parcels=PARCELS,
+        batches=BATCHES,
         days=(today(), today()),
         delivered=3,
         retrying=-1,
         writer=4,
         http_status=207,
         request_id="r-1",
-        took_ms=12,
+        duration_ms=12,
     )
 
 
 async def written(c: asyncpg.Connection) -> tuple[object, ...]:
-    """Return what stands of attempt, parcels and counts."""
-    attempt = await c.fetchrow("SELECT outcome, http_status, request_id, took_ms FROM attempts")
+    """Return what stands of attempt, batches and counts."""
+    attempt = await c.fetchrow("SELECT outcome, http_status, request_id, duration_ms FROM attempts")
     states = await c.fetch(
-        "SELECT parcel, fate, attempts FROM parcel_states WHERE fate IS NOT NULL ORDER BY 1"
+        "SELECT batch, disposition, attempts FROM batch_states WHERE disposition IS NOT NULL ORDER BY 1"
     )
     counted = await c.fetch("SELECT writer, delivered, retrying FROM counts")
     return tuple(attempt), [tuple(row) for row in states], [tuple(row) for row in counted]
@@ -72,7 +72,7 @@ NOTHING = ((None,) * 4, [], [])
 
 
 async def test_a_delivered_request_is_written_once(c: asyncpg.Connection) -> None:
-    """The parcel beside them stays open; written again, nothing changes, and that is said."""
+    """The batch beside them stays open; written again, nothing changes, and that is said."""
     assert await settle(c)
     once = await written(c)
     assert once == (("answered", 207, "r-1", 12), [(1, "sent", [5]), (2, "sent", [5])], [(4, 3, -1)])
@@ -86,10 +86,10 @@ async def test_who_no_longer_owns_the_lane_writes_nothing(c: asyncpg.Connection)
     assert await written(c) == NOTHING
 
 
-async def test_a_parcel_that_somebody_else_closed_undoes_all_of_it(c: asyncpg.Connection) -> None:
+async def test_a_batch_that_somebody_else_closed_undoes_all_of_it(c: asyncpg.Connection) -> None:
     """Two of two are closed by this attempt or none: the attempt is left to be recovered."""
-    await c.execute("UPDATE parcel_states SET settled_at = now(), fate = 'expired' WHERE parcel = 2")
-    with pytest.raises(AssertionError, match="2 parcels"):
+    await c.execute("UPDATE batch_states SET settled_at = now(), disposition = 'expired' WHERE batch = 2")
+    with pytest.raises(AssertionError, match="2 batches"):
         await settle(c)
     assert await written(c) == ((None,) * 4, [(2, "expired", [])], [])
 

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from app.domain.ids import DestinationNumber, ParcelId
+from app.domain.ids import BatchId, DestinationNumber
 from app.store import batches, counts, event_attempts, flush_transaction, ledger, migrate, partitions
 
 NOW = datetime.now(UTC)
@@ -23,13 +23,13 @@ async def c(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-def entry(key: int, *, content: int = 0, parcel: int = 1, place: int = 0) -> ledger.LedgerEntry:
-    return ledger.LedgerEntry(key.to_bytes(16), content.to_bytes(16), ParcelId(parcel), place)
+def entry(key: int, *, content: int = 0, batch: int = 1, place: int = 0) -> ledger.LedgerEntry:
+    return ledger.LedgerEntry(key.to_bytes(16), content.to_bytes(16), BatchId(batch), place)
 
 
-def parcel(number: int, *, event_at: datetime = NOW, events: int = 2) -> batches.NewParcel:
-    return batches.NewParcel(
-        id=ParcelId(number),
+def batch(number: int, *, event_at: datetime = NOW, events: int = 2) -> batches.NewBatch:
+    return batches.NewBatch(
+        id=BatchId(number),
         destination=DestinationNumber(1),
         content=b"c",
         shapes=b"s",
@@ -52,21 +52,21 @@ async def test_a_key_is_won_once_over_three_generations(c: asyncpg.Connection) -
     for generation in (2, 3):
         await age_ledger(c)
         assert await partitions.rotate_ledger(c) == generation
-        held = await ledger.claim(c, generation, [entry(7, content=2, parcel=2)])
-        assert held == {key: ledger.LedgerRow((1).to_bytes(16), ParcelId(1), 0)}
+        held = await ledger.claim(c, generation, [entry(7, content=2, batch=2)])
+        assert held == {key: ledger.LedgerRow((1).to_bytes(16), BatchId(1), 0)}
         assert (await ledger.find(c, generation, [key])).keys() == {key}
     await age_ledger(c)
     assert await partitions.rotate_ledger(c) == 4
-    assert await ledger.claim(c, 4, [entry(7, parcel=2)]) == {}
+    assert await ledger.claim(c, 4, [entry(7, batch=2)]) == {}
 
 
 async def test_of_keys_asked_for_together_those_are_told_that_somebody_holds(c: asyncpg.Connection) -> None:
     """Whatever the holder's place; those that were free are ours from then on."""
     assert await ledger.claim(c, 1, [entry(1), entry(2, place=1)]) == {}
-    held = await ledger.claim(c, 1, [entry(n, parcel=2, place=n) for n in (3, 2, 0, 1)])
+    held = await ledger.claim(c, 1, [entry(n, batch=2, place=n) for n in (3, 2, 0, 1)])
     assert held.keys() == {(1).to_bytes(16), (2).to_bytes(16)}
-    again = await ledger.claim(c, 1, [entry(0, parcel=3), entry(3, parcel=3)])
-    assert {found.parcel for found in again.values()} == {2}
+    again = await ledger.claim(c, 1, [entry(0, batch=3), entry(3, batch=3)])
+    assert {found.batch for found in again.values()} == {2}
 
 
 async def test_a_young_generation_is_not_rotated(c: asyncpg.Connection) -> None:
@@ -112,20 +112,20 @@ async def test_partitions_are_made_ahead_and_counted(c: asyncpg.Connection) -> N
 
 
 async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncpg.Connection) -> None:
-    """Parcels, states, exceptions, attempts, duplicates and replays of the day go together."""
+    """Batches, states, exceptions, attempts, duplicates and replays of the day go together."""
     day = datetime.now(UTC).date() - timedelta(days=40)
-    for table in ("parcels", "attempts"):
+    for table in ("batches", "attempts"):
         await c.execute(
             f"CREATE TABLE {table}_p{day:%Y%m%d} PARTITION OF {table} "
             f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
         )
     await c.execute(partitions.create_states(day))
-    await batches.append(c, [parcel(1)])
-    await c.execute("UPDATE parcels SET day = $1", day)
-    await c.execute("UPDATE parcel_states SET day = $1", day)
+    await batches.append(c, [batch(1)])
+    await c.execute("UPDATE batches SET day = $1", day)
+    await c.execute("UPDATE batch_states SET day = $1", day)
     assert (await partitions.drop_old(c, keep_days=30)).days == ()
-    await c.execute("UPDATE parcel_states SET fate = 'sent', settled_at = now()")
-    await event_attempts.note_mapped_duplicates(c, [((n).to_bytes(16), ParcelId(1), 0) for n in (1, 2)])
+    await c.execute("UPDATE batch_states SET disposition = 'sent', settled_at = now()")
+    await event_attempts.note_mapped_duplicates(c, [((n).to_bytes(16), BatchId(1), 0) for n in (1, 2)])
     await c.execute("UPDATE mapped_duplicates SET day = $1 WHERE key = $2", day, (1).to_bytes(16))
     for n, days_ago in ((1, 41), (2, 39)):
         await c.execute(
@@ -135,14 +135,14 @@ async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncp
             timedelta(days=days_ago),
         )
     assert (await partitions.drop_old(c, keep_days=30)).days == (day,)
-    for table, left in (("parcels", 0), ("mapped_duplicates", 1), ("replays", 1)):
+    for table, left in (("batches", 0), ("mapped_duplicates", 1), ("replays", 1)):
         assert await c.fetchval(f"SELECT count(*) FROM {table}") == left, table
 
 
 async def test_attempts_off_the_fast_path_are_found_by_index(c: asyncpg.Connection) -> None:
     """Among many that were delivered at the first attempt, which that index does not hold."""
     await c.execute(
-        "INSERT INTO attempts (id, day, lane, destination, fence, worker, parcels, events, generation, "
+        "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation, "
         "settled_at, outcome) "
         "SELECT n, (now() AT TIME ZONE 'UTC')::date, 1, 1, 1, 'w', ARRAY[n], 1, 1, now(), "
         "CASE WHEN n % 100 = 0 THEN 'throttled' ELSE 'answered' END FROM generate_series(1, 20000) n"
@@ -151,28 +151,28 @@ async def test_attempts_off_the_fast_path_are_found_by_index(c: asyncpg.Connecti
     today = await c.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
     plan = await c.fetch(f"EXPLAIN {event_attempts.ATTEMPTS}", 1, 700, 0, today, [], 10)
     lines = "\n".join(row[0] for row in plan)
-    assert "_parcels_idx" in lines
+    assert "_batches_idx" in lines
     assert "Seq Scan on attempts_p" + f"{today:%Y%m%d}" not in lines
     found, are_all = await event_attempts.attempts(
-        c, DestinationNumber(1), parcel=ParcelId(700), place=0, day=today, ids=[]
+        c, DestinationNumber(1), batch=BatchId(700), place=0, day=today, ids=[]
     )
     assert ([one.id for one in found], are_all) == ([700], True)
 
 
 async def test_a_million_states_are_dropped_without_being_deleted(c: asyncpg.Connection) -> None:
-    """Ten days of lone parcels go with their partition: next to nothing is written ahead for it."""
+    """Ten days of lone batches go with their partition: next to nothing is written ahead for it."""
 
     async def written() -> int:
         await partitions.create_ahead(c)
         await c.execute(
-            "INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, "
-            "fate, settled_at) "
+            "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event, "
+            "disposition, settled_at) "
             "SELECT n, $1, 1, 1, 1, now(), now(), 'sent', now() FROM generate_series(1, 100000) n",
             datetime.now(UTC).date(),
         )
         before = await c.fetchval("SELECT pg_current_wal_insert_lsn()")
         await partitions.drop_old(c, keep_days=-30)
-        assert await c.fetchval("SELECT count(*) FROM parcel_states") == 0
+        assert await c.fetchval("SELECT count(*) FROM batch_states") == 0
         return int(await c.fetchval("SELECT pg_current_wal_insert_lsn() - $1::pg_lsn", before))
 
     # Deleting would write ten times as much, every time. The server's log is that of all tests that run now.
@@ -184,12 +184,12 @@ async def test_a_million_states_are_dropped_without_being_deleted(c: asyncpg.Con
 
 async def test_states_stay_until_the_last_of_their_ten_days_is_gone(c: asyncpg.Connection) -> None:
     """A day of it in which something is open keeps the partition."""
-    await batches.append(c, [parcel(1)])
+    await batches.append(c, [batch(1)])
     assert (await partitions.drop_old(c, keep_days=-30)).days != ()
-    assert await c.fetchval("SELECT count(*) FROM parcel_states") == 1
-    await c.execute("UPDATE parcel_states SET fate = 'sent', settled_at = now()")
+    assert await c.fetchval("SELECT count(*) FROM batch_states") == 1
+    await c.execute("UPDATE batch_states SET disposition = 'sent', settled_at = now()")
     await partitions.drop_old(c, keep_days=-30)
-    assert await c.fetchval("SELECT count(*) FROM parcel_states") == 0
+    assert await c.fetchval("SELECT count(*) FROM batch_states") == 0
 
 
 async def test_states_of_before_are_cut_into_spans_and_back(empty_database_url: str) -> None:
@@ -197,12 +197,12 @@ async def test_states_of_before_are_cut_into_spans_and_back(empty_database_url: 
     await asyncio.to_thread(migrate.upgrade, empty_database_url, "0005_preflight")
     c = await asyncpg.connect(empty_database_url.replace("+asyncpg", ""))
     await c.execute(
-        "INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, "
+        "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event, "
         "data_key) SELECT n, current_date - n, 1, 1, 1, now(), now(), 'k' FROM generate_series(1, 40) n"
     )
-    rows = await c.fetch("SELECT * FROM parcel_states ORDER BY parcel")
+    rows = await c.fetch("SELECT * FROM batch_states ORDER BY batch")
     # Later migrations add columns of their own.
-    stored = f"SELECT {', '.join(rows[0].keys())} FROM parcel_states ORDER BY parcel"
+    stored = f"SELECT {', '.join(rows[0].keys())} FROM batch_states ORDER BY batch"
     await asyncio.to_thread(migrate.upgrade, empty_database_url)
     assert await c.fetch(stored) == rows
     assert await partitions.days_ahead(c) == 7
@@ -214,29 +214,31 @@ async def test_states_of_before_are_cut_into_spans_and_back(empty_database_url: 
 async def test_a_claim_beside_an_old_snapshot_begins_where_the_last_one_found_something(
     c: asyncpg.Connection, database_url: str
 ) -> None:
-    """Settled parcels that no vacuum may remove are walked over once, not at every claim."""
+    """Settled batches that no vacuum may remove are walked over once, not at every claim."""
     number, queue = DestinationNumber(1), 0
     await c.execute(
-        "INSERT INTO parcel_states (parcel, day, destination, events, bytes, first_event, last_event, "
+        "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event, "
         "data_key, due_at) SELECT n, current_date, 1, 1, 1, now(), now(), 'k', now() - interval '1 hour' "
         "+ n * interval '1 ms' FROM generate_series(1, 40001) n"
     )
     await c.execute(
-        "INSERT INTO parcels (day, id, destination, content, shapes) "
-        "SELECT day, parcel, destination, 'c', 's' FROM parcel_states"
+        "INSERT INTO batches (day, id, destination, content, shapes) "
+        "SELECT day, batch, destination, 'c', 's' FROM batch_states"
     )
-    await c.execute("ANALYZE parcel_states, parcels")
+    await c.execute("ANALYZE batch_states, batches")
     other = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     async with other.transaction(isolation="repeatable_read"):
-        await other.fetchval("SELECT count(*) FROM parcel_states")
-        await c.execute("UPDATE parcel_states SET fate = 'sent', settled_at = now() WHERE parcel <= 40000")
+        await other.fetchval("SELECT count(*) FROM batch_states")
+        await c.execute(
+            "UPDATE batch_states SET disposition = 'sent', settled_at = now() WHERE batch <= 40000"
+        )
 
-        async def claim(floor: datetime | None) -> tuple[float, list[batches.DueParcel]]:
+        async def claim(watermark: datetime | None) -> tuple[float, list[batches.DueBatch]]:
             took = []
             for _ in range(5):
                 began = time.perf_counter()
                 due, _ = await batches.due(
-                    c, number, queue=queue, in_flight=[], max_events=1, max_bytes=10**6, floor=floor
+                    c, number, queue=queue, in_flight=[], max_events=1, max_bytes=10**6, watermark=watermark
                 )
                 took.append(time.perf_counter() - began)
             return min(took), due
@@ -249,28 +251,29 @@ async def test_a_claim_beside_an_old_snapshot_begins_where_the_last_one_found_so
     await other.close()
 
 
-async def test_a_settled_parcels_key_goes_and_a_dead_letters_stays_longer(c: asyncpg.Connection) -> None:
+async def test_a_settled_batches_key_goes_and_a_dead_letters_stays_longer(c: asyncpg.Connection) -> None:
     """24 hours after the last final state; seven days with a dead letter; never while one is retried."""
-    await batches.append(c, [parcel(number) for number in (1, 2, 3, 4)])
+    await batches.append(c, [batch(number) for number in (1, 2, 3, 4)])
     await c.execute(
-        "UPDATE parcel_states SET fate = 'sent', settled_at = now() - interval '25 hours' WHERE parcel < 4"
+        "UPDATE batch_states SET disposition = 'sent', settled_at = now() - interval '25 hours' "
+        "WHERE batch < 4"
     )
     await c.execute(
-        "INSERT INTO exceptions (parcel, place, day, destination, status, event_at, reason, changed_at) "
+        "INSERT INTO exceptions (batch, place, day, destination, status, event_at, reason, changed_at) "
         "VALUES (2, 0, current_date, 1, 'dead', now(), 'amazon_refused', now() - interval '25 hours'), "
         "(3, 0, current_date, 1, 'retrying', now(), 'amazon_item_failed', now() - interval '25 hours')"
     )
     assert await batches.forget(c, after=timedelta(hours=24), dead_after=timedelta(days=7)) == 1
-    left = await c.fetch("SELECT parcel FROM parcel_states WHERE data_key IS NOT NULL ORDER BY parcel")
-    assert [row["parcel"] for row in left] == [2, 3, 4]
+    left = await c.fetch("SELECT batch FROM batch_states WHERE data_key IS NOT NULL ORDER BY batch")
+    assert [row["batch"] for row in left] == [2, 3, 4]
 
 
 async def test_settling_what_is_settled_is_a_defect_and_says_so(c: asyncpg.Connection) -> None:
-    """n parcels in, n states written, or nothing."""
-    await batches.append(c, [parcel(1)])
-    await batches.close(c, [ParcelId(1)], "sent", None)
+    """n batches in, n states written, or nothing."""
+    await batches.append(c, [batch(1)])
+    await batches.close(c, [BatchId(1)], "sent", None)
     with pytest.raises(AssertionError):
-        await batches.close(c, [ParcelId(1)], "sent", None)
+        await batches.close(c, [BatchId(1)], "sent", None)
 
 
 async def test_counts_of_many_writers_add_up(c: asyncpg.Connection, database_url: str) -> None:
@@ -293,16 +296,19 @@ async def _add(connection: asyncpg.Connection, deltas: counts.Moved) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        pytest.param("UPDATE parcel_states SET fate = 'sent'", id="a fate without its time"),
-        pytest.param("UPDATE parcel_states SET data_key = NULL", id="an open parcel without its key"),
-        pytest.param("UPDATE parcel_states SET fate = 'lost', settled_at = now()", id="a fate nobody knows"),
-        pytest.param("UPDATE parcel_states SET due_at = 'infinity'", id="a time that Python cannot read"),
-        pytest.param("UPDATE parcel_states SET events = 501", id="more events than a request takes"),
+        pytest.param("UPDATE batch_states SET disposition = 'sent'", id="a disposition without its time"),
+        pytest.param("UPDATE batch_states SET data_key = NULL", id="an open batch without its key"),
+        pytest.param(
+            "UPDATE batch_states SET disposition = 'lost', settled_at = now()",
+            id="a disposition nobody knows",
+        ),
+        pytest.param("UPDATE batch_states SET due_at = 'infinity'", id="a time that Python cannot read"),
+        pytest.param("UPDATE batch_states SET events = 501", id="more events than a request takes"),
     ],
 )
 async def test_the_database_defends_the_state_machine(c: asyncpg.Connection, statement: str) -> None:
     """Wrong writes are refused, whoever makes them."""
-    await batches.append(c, [parcel(1)])
+    await batches.append(c, [batch(1)])
     with pytest.raises(asyncpg.CheckViolationError):
         await c.execute(statement)
 

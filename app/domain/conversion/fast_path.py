@@ -33,7 +33,7 @@ from app.domain.mapping.document import CustomField, KeyField, Mapping
 from app.domain.mapping.sources import Source
 
 # The finished conversion, or None for an event that takes the long way. Arguments: event, its id, now.
-Straight = Callable[[Event, str, datetime], Conversion | None]
+FastPath = Callable[[Event, str, datetime], Conversion | None]
 
 _NEEDS_NO_ESCAPE: Final = re.compile(r"[A-Za-z0-9 ._:-]*", re.ASCII).fullmatch
 _JSON: Final = msgspec.json.Encoder(decimal_format="number")
@@ -42,7 +42,7 @@ _PLAIN_FIELDS: Final = frozenset({"value"})
 _PURCHASE_FIELDS: Final = frozenset({"value", "currency", "units_sold"})
 
 
-def compile_fast_path(mapping: Mapping, rules: Rules) -> Straight | None:
+def compile_fast_path(mapping: Mapping, rules: Rules) -> FastPath | None:
     """Compile the straight way for a mapping of a destination, or return None where it has none.
 
     It has one when type, source and consent are the same for all events, the name is the pinned one, and of
@@ -95,7 +95,7 @@ def compile_fast_path(mapping: Mapping, rules: Rules) -> Straight | None:
         f"return Conversion(event_id, amazon_id, {code.name(event_type)}, {code.name(mapping.event_name)},",
         "                  moment.at, body.encode(), kinds, tuple(warnings))",
     )
-    straight: Straight = code.compile(
+    fast_path: FastPath = code.compile(
         CUSTOM='"customData":[',
         TIME='","eventTime":"',
         KEYS='","matchKeys":[',
@@ -107,7 +107,7 @@ def compile_fast_path(mapping: Mapping, rules: Rules) -> Straight | None:
         sha256=sha256,
         is_usual=values.is_usual,
     )
-    return straight
+    return fast_path
 
 
 def _write_country(code: FunctionBuilder, source: Source) -> None:

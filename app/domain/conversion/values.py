@@ -95,8 +95,8 @@ def read_ip_address(value: Any) -> str | SourceFailed:
         address = ipaddress.ip_address(value.strip())
     except ValueError:
         return SourceFailed("ip_address_invalid", "is no IP address")
-    judged = getattr(address, "ipv4_mapped", None) or address
-    if not judged.is_global or judged.is_multicast:
+    evaluated = getattr(address, "ipv4_mapped", None) or address
+    if not evaluated.is_global or evaluated.is_multicast:
         return SourceFailed("ip_address_invalid", "is no public address")
     return str(address)
 

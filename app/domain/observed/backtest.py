@@ -15,7 +15,7 @@ from typing import Final
 from app.domain.conversion.convert import Rules, convert
 from app.domain.event import Event, Rejection
 from app.domain.mapping.document import Mapping
-from app.domain.observed.schema_sample import Outline, synthetic_event
+from app.domain.observed.schema_sample import SchemaSample, synthetic_event
 
 # Functions that look at the letters of a value: with a made-up one they may give another answer.
 _LOOKS_CLOSELY: Final = frozenset({"split", "substring", "replace", "map", "first", "last", "join"})
@@ -40,17 +40,22 @@ class Backtest:
     @property
     def loss(self) -> Fraction:
         """Return the largest share of the judged events that lose one match key or are newly refused."""
-        judged = self.events - self.unclear
+        evaluated = self.events - self.unclear
         worst = max([*self.lost.values(), self.rejected.total()], default=0)
-        return Fraction(worst, judged) if judged else Fraction(0)
+        return Fraction(worst, evaluated) if evaluated else Fraction(0)
 
 
 def backtest(
-    seen: Iterable[tuple[Outline, int]], published: Mapping, draft: Mapping, rules: Rules, *, now: datetime
+    seen: Iterable[tuple[SchemaSample, int]],
+    published: Mapping,
+    draft: Mapping,
+    rules: Rules,
+    *,
+    now: datetime,
 ) -> Backtest:
     """Convert a stand-in of every outline both ways and count what differs; each outline is tried once."""
     told = Backtest(uncertain=_uncertain(published, draft))
-    together: Counter[Outline] = Counter()
+    together: Counter[SchemaSample] = Counter()
     for shape, times in seen:
         together[shape] += times
     for shape, times in together.items():

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.paths import last_name, parse_path
-from app.domain.observed.schema_sample import TYPES, Outline, ValueKind
+from app.domain.observed.schema_sample import TYPES, SchemaSample, ValueKind
 
 MOST_SUGGESTED: Final = 3
 _EMPTY: Final = frozenset({ValueKind.NULL, ValueKind.BLANK, ValueKind.OBJECT, ValueKind.LIST})
@@ -44,7 +44,7 @@ class EventSchema:
     entries: Mapping[str, SchemaEntry]
 
 
-def merge_samples(seen: Iterable[tuple[Outline, int]]) -> EventSchema:
+def merge_samples(seen: Iterable[tuple[SchemaSample, int]]) -> EventSchema:
     """Add up outlines."""
     events = 0
     kinds: dict[str, Counter[ValueKind]] = {}

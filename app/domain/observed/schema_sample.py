@@ -93,10 +93,10 @@ TYPES: Final[Mapping[ValueKind, str]] = {
 }
 """The JSON type of each kind."""
 
-Outline = tuple[tuple[str, ValueKind], ...]
+SchemaSample = tuple[tuple[str, ValueKind], ...]
 
 
-def take_sample(content: dict[str, Any], mapped: Iterable[str] = ()) -> Outline:
+def take_sample(content: dict[str, Any], mapped: Iterable[str] = ()) -> SchemaSample:
     """Return the outline of an event. Paths that a mapping reads are in it whatever their names look like.
 
     What is absent is not in it. Linear in the event, at most 200 paths beside the mapped ones.
@@ -262,7 +262,7 @@ _STAND_INS: Final[Mapping[ValueKind, Any]] = {
 }
 
 
-def synthetic_event(shape: Outline, now: datetime) -> dict[str, Any]:
+def synthetic_event(shape: SchemaSample, now: datetime) -> dict[str, Any]:
     """Return an event of this outline whose values are made up, times being now; of no person at all."""
     moment = {
         ValueKind.TIME: now.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -300,7 +300,7 @@ _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(tuple[list[str], list[tuple[int, list[int]]]])
 
 
-def pack(counted: Mapping[Outline, int]) -> bytes:
+def pack(counted: Mapping[SchemaSample, int]) -> bytes:
     """Return outlines with how often each was seen, small enough to keep."""
     words: dict[str, int] = {}
 
@@ -316,7 +316,7 @@ def pack(counted: Mapping[Outline, int]) -> bytes:
     )
 
 
-def read(kept: bytes) -> list[tuple[Outline, int]] | None:
+def read(kept: bytes) -> list[tuple[SchemaSample, int]] | None:
     """Return what was packed, or None where the value is damaged."""
     try:
         if zstandard.frame_content_size(kept) > _MOST_PLAIN:

@@ -22,7 +22,7 @@ class AttemptRecord:
     http_status: int | None
     request_id: str | None
     message: str | None
-    took_ms: int | None
+    duration_ms: int | None
     events: int
     is_retry: bool
 

@@ -46,8 +46,8 @@ def explain(standing: EventState) -> str:
         case Status.HELD:
             return f"The destination is paused; the event waits until it is resumed. {_deadline(standing)}"
         case Status.PARKED:
-            why, act = _PARKED.get(standing.reason or "", _PARKED["sign_in_revoked"])
-            return f"{why}; the event waits until {act}. {_deadline(standing)}"
+            why, action = _PARKED.get(standing.reason or "", _PARKED["sign_in_revoked"])
+            return f"{why}; the event waits until {action}. {_deadline(standing)}"
         case Status.DELIVERED:
             if standing.erased_at is not None:
                 return (
@@ -63,8 +63,6 @@ def explain(standing: EventState) -> str:
         case Status.EXPIRED:
             days = standing.max_age.days
             return f"It became older than the {days} days that Amazon takes before it could be sent."
-        case Status.SUPPRESSED:
-            return f"Stopped after acceptance and never sent. {_remedy(standing.reason)}"
         case Status.ERASED:
             return f"The person's data was erased on request{_at(standing.erased_at)}; the event is not sent."
         case _:

@@ -132,7 +132,7 @@ class SentRequest:
     reply: Reply
     status: int | None
     request_id: str | None
-    took_ms: int
+    duration_ms: int
 
     @property
     def outcome(self) -> str:

@@ -73,25 +73,25 @@ class Retry:
     amazon_message: str | None = None
 
 
-Fate = Delivered | Dead | Retry
+Disposition = Delivered | Dead | Retry
 _DELIVERED = Delivered()
 
 
 @dataclass(frozen=True, slots=True)
 class PerItem:
-    """One fate per conversion, in the order sent."""
+    """One disposition per conversion, in the order sent."""
 
-    fates: tuple[Fate, ...]
+    dispositions: tuple[Disposition, ...]
 
     @property
     def delivered(self) -> int:
         """Return how many of them were delivered."""
-        return self.fates.count(_DELIVERED)
+        return self.dispositions.count(_DELIVERED)
 
     @property
     def is_delivered(self) -> bool:
         """Tell whether all of them were delivered: nearly every request's are."""
-        return self.delivered == len(self.fates)
+        return self.delivered == len(self.dispositions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def settle(reply: Reply, tries: Sequence[int], *, policy: RetryPolicy, jitter: f
             return PerItem((_DELIVERED,) * len(tries))
         case PerItemReply(outcomes):
             paired = zip(outcomes, tries, strict=True)
-            return PerItem(tuple(_fate(outcome, n, policy, jitter) for outcome, n in paired))
+            return PerItem(tuple(_disposition(outcome, n, policy, jitter) for outcome, n in paired))
         case Throttled() | NotSent():
             return Deferred("throttled")
         case Unauthorized():
@@ -152,7 +152,7 @@ def settle(reply: Reply, tries: Sequence[int], *, policy: RetryPolicy, jitter: f
             assert_never(reply)
 
 
-def _fate(outcome: Outcome, tries: int, policy: RetryPolicy, jitter: float) -> Fate:
+def _disposition(outcome: Outcome, tries: int, policy: RetryPolicy, jitter: float) -> Disposition:
     match outcome:
         case ItemAccepted():
             return _DELIVERED

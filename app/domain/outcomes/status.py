@@ -1,4 +1,4 @@
-"""Where an event stands: derived from its parcel, its exception if any, and its destination's state."""
+"""Where an event stands: derived from its batch, its exception if any, and its destination's state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,13 +17,12 @@ class Status(StrEnum):
     DELIVERED = "delivered"
     DEAD = "dead"
     EXPIRED = "expired"
-    SUPPRESSED = "suppressed"
     ERASED = "erased"
 
 
-FINAL = frozenset({Status.DELIVERED, Status.DEAD, Status.EXPIRED, Status.SUPPRESSED, Status.ERASED})
+FINAL = frozenset({Status.DELIVERED, Status.DEAD, Status.EXPIRED, Status.ERASED})
 
-# What a whole parcel's fate means for the conversions that have no exception of their own.
+# What a whole batch's disposition means for the conversions that have no exception of their own.
 _FATES: Mapping[str, Status] = {
     "sent": Status.DELIVERED,
     "expired": Status.EXPIRED,
@@ -31,16 +30,17 @@ _FATES: Mapping[str, Status] = {
 }
 
 
-def status_of(*, fate: str | None, tries: int, exception: str | None, state: State) -> Status:
+def status_of(*, disposition: str | None, tries: int, exception: str | None, state: State) -> Status:
     """Return an event's status.
 
-    `fate` and `tries` are its parcel's; `exception` is the status of its own row where it left the road.
-    What waits for a paused destination is held, for a broken sign-in parked, whatever it waited for before.
+    `disposition` and `tries` are its batch's; `exception` is the status of its own row where it left the
+    road. What waits for a paused destination is held, for a broken sign-in parked, whatever it waited for
+    before.
     """
     if exception is not None and exception != "retrying":
         return Status(exception)
-    if exception is None and fate is not None:
-        return _FATES[fate]
+    if exception is None and disposition is not None:
+        return _FATES[disposition]
     return waiting_status(state, failing=exception is not None or tries > 0)
 
 
@@ -64,21 +64,19 @@ class CountTotals:
     delivered: int = 0
     dead: int = 0
     expired: int = 0
-    suppressed: int = 0
     erased: int = 0
 
 
 def tally(totals: CountTotals, state: State) -> dict[str, int]:
     """Return the counts by status: every status present, adding up to `accepted`.
 
-    `accepted = delivered + queued + retrying + held + parked + dead + expired + suppressed + erased`;
+    `accepted = delivered + queued + retrying + held + parked + dead + expired + erased`;
     duplicates and rejections stand beside them.
     """
     final = {
         Status.DELIVERED: totals.delivered,
         Status.DEAD: totals.dead,
         Status.EXPIRED: totals.expired,
-        Status.SUPPRESSED: totals.suppressed,
         Status.ERASED: totals.erased,
     }
     waiting = totals.accepted - sum(final.values())

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-WINDOW: Final = 20  # requests whose fate is remembered
+WINDOW: Final = 20  # requests whose disposition is remembered
 FEWEST: Final = 3  # before so many have failed in it nothing opens
 SHARE: Final = 0.5  # of the window failed: open
 FIRST_WAIT_S: Final = 1.0

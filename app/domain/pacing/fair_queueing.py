@@ -10,7 +10,7 @@ REPLAY_SHARE: Final = 5  # every so many-th request of a lane may be one of repl
 
 
 class WorkKind(StrEnum):
-    """What a request carries. Replayed events travel as whole parcels, or one by one as retries do."""
+    """What a request carries. Replayed events travel as whole batches, or one by one as retries do."""
 
     LIVE = "live"
     RETRY = "retry"
@@ -37,7 +37,7 @@ class FairQueue:
         replays = [one for one in (WorkKind.REPLAY, WorkKind.REPLAY_RETRY) if one in due]
         others = [one for one in (WorkKind.LIVE, WorkKind.RETRY) if one in due]
         if replays and now >= self.replay_at and (not others or self.since_replay >= REPLAY_SHARE - 1):
-            # Whole parcels and single events of a replay take turns.
+            # Whole batches and single events of a replay take turns.
             return next((one for one in replays if one is not self.last_replay), replays[0])
         if len(others) == 2:
             return WorkKind.RETRY if self.since_retry >= LIVE_BEFORE_RETRY else WorkKind.LIVE

@@ -64,7 +64,7 @@ class InFlight:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How many requests to Amazon a worker has under way: `total` (SENDS_IN_FLIGHT) and its shares."""
+    """How many requests to Amazon a worker has under way: `total` (MAX_REQUESTS_IN_FLIGHT) and its shares."""
 
     total: int = 16
 

@@ -1,8 +1,8 @@
 """Where to begin looking for what is due: past what is settled, but never for long. Pure.
 
-An index keeps an entry for each parcel that was settled until a vacuum removes it, and no vacuum may while
+An index keeps an entry for each batch that was settled until a vacuum removes it, and no vacuum may while
 anybody holds an old snapshot open. A look from the start then walks over all of them: 76 ms after 100,000
-lone parcels. So a lane remembers, for each of its queues, when the parcel that it found last was due, and
+lone batches. So a lane remembers, for each of its queues, when the batch that it found last was due, and
 begins there. What commits late may lie before it: now and then a look begins at the start, more rarely the
 longer such a look takes.
 """
@@ -18,7 +18,7 @@ EVERY_S: Final = 1.0  # a look from the start, where it costs nothing to speak o
 SHARE: Final = 20  # looks from the start take at most one part in so many of the time
 LONGEST_REST_S: Final = 60.0  # a look that hung with its database says nothing about the next one
 
-Key = tuple[DestinationNumber, int]  # a destination and one of its queues of whole parcels
+Key = tuple[DestinationNumber, int]  # a destination and one of its queues of whole batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Watermarks:
         return replace(self, from_start_at=ended + rest)
 
     def found(self, key: Key, due_at: datetime) -> "Watermarks":
-        """Return the floors after a queue's first open parcel, none under way, was due at `due_at`."""
+        """Return the floors after a queue's first open batch, none under way, was due at `due_at`."""
         return replace(self, known={**self.known, key: due_at})
 
     def forgotten(self) -> "Watermarks":

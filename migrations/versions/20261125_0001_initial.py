@@ -1,0 +1,584 @@
+"""The whole schema of the first release.
+
+Every table whose rows belong to a customer has `organisation_id`; a fresh database has one organisation,
+`default`. Tables of the event pipeline (batches, batch_states, exceptions, attempts, ledger, callback_events)
+name the destination by its number, which belongs to one organisation.
+
+Revision ID: 0001
+Revises:
+"""
+
+import re
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+UP = r"""
+-- Years beyond 9999 and 'infinity' are legal in Postgres and unreadable in Python.
+CREATE DOMAIN instant AS timestamptz CHECK (VALUE >= '2000-01-01+00' AND VALUE < '9999-01-01+00');
+
+-- Trigger for rows that must not change: TG_ARGV[0] names what they are.
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION '% cannot be changed', TG_ARGV[0] USING ERRCODE = 'check_violation'; END $$;
+
+-- Deployment -----------------------------------------------------------------------------------------------
+
+CREATE TABLE secrets (
+  name   text PRIMARY KEY,
+  sealed bytea NOT NULL
+);
+
+-- One row, written by readiness checks: its commit proves that the database takes writes.
+CREATE TABLE readiness (
+  id smallint PRIMARY KEY CHECK (id = 1),
+  at instant NOT NULL
+);
+
+-- Since which batch each encryption key writes: bounds how often it has sealed.
+CREATE TABLE encryption_keys (
+  id            text PRIMARY KEY,
+  first_batch   bigint NOT NULL,
+  first_used_at instant NOT NULL DEFAULT now()
+);
+
+-- One row: the result of the last balance check.
+CREATE TABLE balance_checks (
+  id          smallint PRIMARY KEY CHECK (id = 1),
+  owner       text NOT NULL,
+  started_at  instant NOT NULL,
+  finished_at instant,
+  imbalance   bigint CHECK (imbalance >= 0),
+  batches     bigint,
+  -- [{"destination_id", "day", "kind", "events"}], the first hundred.
+  mismatches  jsonb,
+  CHECK ((finished_at IS NULL) = (imbalance IS NULL))
+);
+
+CREATE TABLE organisations (
+  id         text PRIMARY KEY CHECK (id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'),
+  name       text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
+  created_at instant NOT NULL DEFAULT now()
+);
+INSERT INTO organisations (id, name) VALUES ('default', 'Default');
+
+-- Configuration --------------------------------------------------------------------------------------------
+
+-- One lane per (region, advertiser): its owner, pace and circuit breaker. Organisations may share one.
+CREATE TABLE lanes (
+  id            integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  region        text NOT NULL CHECK (region IN ('NA', 'EU', 'FE')),
+  advertiser_id text NOT NULL,
+  fence         bigint NOT NULL DEFAULT 0,
+  owner         text,
+  leased_until  instant,
+  blocked_until instant,
+  learned_rate  double precision CHECK (learned_rate > 0),
+  breaker       text NOT NULL DEFAULT 'closed' CHECK (breaker IN ('closed', 'open', 'half_open')),
+  error_rate    double precision NOT NULL DEFAULT 0 CHECK (error_rate BETWEEN 0 AND 1),
+  -- The number of the newest erasure that the owner has applied.
+  erasures      bigint NOT NULL DEFAULT 0,
+  UNIQUE (region, advertiser_id)
+);
+
+CREATE TABLE destinations (
+  organisation_id     text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
+  id                  text PRIMARY KEY CHECK (id ~ '^dst_[0-9a-z]{16,32}$'),
+  number              integer GENERATED ALWAYS AS IDENTITY UNIQUE,
+  lane                integer NOT NULL REFERENCES lanes (id),
+  name                text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
+  advertiser_id       text NOT NULL
+    CHECK (advertiser_id ~ '^([0-9]{1,32}|amzn1\.ads-account\.g\.[A-Za-z0-9]{1,100})$'),
+  region              text NOT NULL CHECK (region IN ('NA', 'EU', 'FE')),
+  currency            text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+  identity_profile    text NOT NULL DEFAULT 'amazon' CHECK (identity_profile IN ('amazon', 'segment', 'amazon_gtm')),
+  dataset_name        text CHECK (dataset_name ~ '^[A-Za-z][A-Za-z0-9_-]{4,99}$'),
+  requests_per_second double precision NOT NULL DEFAULT 5 CHECK (requests_per_second BETWEEN 0.1 AND 1000),
+  burst               integer NOT NULL DEFAULT 5 CHECK (burst BETWEEN 1 AND 1000),
+  -- Facts; the state is derived from them, so that no transition can be written that the facts do not support.
+  sign_in             text NOT NULL DEFAULT 'none' CHECK (sign_in IN ('none', 'valid', 'broken')),
+  sign_in_reason      text
+    CHECK (sign_in_reason IN ('revoked', 'unauthorized', 'forbidden', 'disconnected', 'endpoint_not_found')),
+  -- When a destination with reason endpoint_not_found is tried again.
+  endpoint_probe_at   instant,
+  paused              boolean NOT NULL DEFAULT false,
+  published_mappings  integer NOT NULL DEFAULT 0 CHECK (published_mappings >= 0),
+  archived_at         instant,
+  state               text NOT NULL GENERATED ALWAYS AS (
+    CASE WHEN archived_at IS NOT NULL THEN 'archived'
+         WHEN paused THEN 'paused'
+         WHEN sign_in = 'broken' THEN 'needs_reconnect'
+         WHEN sign_in = 'none' THEN 'draft'
+         WHEN published_mappings > 0 THEN 'active'
+         ELSE 'connected' END) STORED,
+  version             bigint NOT NULL DEFAULT 1,
+  created_at          instant NOT NULL DEFAULT now(),
+  updated_at          instant NOT NULL DEFAULT now(),
+  CHECK ((sign_in = 'broken') = (sign_in_reason IS NOT NULL)),
+  UNIQUE (organisation_id, id),
+  UNIQUE (organisation_id, number)
+);
+CREATE INDEX destinations_lane ON destinations (lane);
+CREATE TRIGGER destinations_stay_archived BEFORE UPDATE OF archived_at ON destinations FOR EACH ROW
+  WHEN (OLD.archived_at IS NOT NULL AND NEW.archived_at IS DISTINCT FROM OLD.archived_at)
+  EXECUTE FUNCTION refuse_change('an archived destination');
+
+CREATE TABLE sign_ins (
+  organisation_id text NOT NULL DEFAULT 'default',
+  destination     text PRIMARY KEY,
+  refresh_token   bytea NOT NULL,
+  access_token    bytea,
+  access_until    instant,
+  issued_at       instant,
+  lifetime_s      integer,
+  generation      bigint NOT NULL DEFAULT 1,
+  -- Set when a 401 requested this token, cleared by the first success: a second 401 means reconnect.
+  forced_at       instant,
+  refresh_owner   text,
+  refresh_until   instant,
+  connected_at    instant NOT NULL DEFAULT now(),
+  connected_by    text NOT NULL,
+  FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, id)
+);
+
+CREATE TABLE oauth_states (
+  organisation_id text NOT NULL DEFAULT 'default',
+  state_hash      bytea PRIMARY KEY,
+  destination     text NOT NULL,
+  key_id          text NOT NULL,
+  code_verifier   bytea NOT NULL,
+  created_at      instant NOT NULL DEFAULT now(),
+  expires_at      instant NOT NULL,
+  used_at         instant,
+  FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, id)
+);
+
+-- The advertiser as Amazon showed it to the signed-in user.
+CREATE TABLE amazon_accounts (
+  organisation_id text NOT NULL DEFAULT 'default',
+  destination     text PRIMARY KEY,
+  name            text,
+  currency        text CHECK (currency ~ '^[A-Z]{3}$'),
+  seen_at         instant NOT NULL DEFAULT now(),
+  FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, id)
+);
+
+-- Preflight checks that a person has confirmed.
+CREATE TABLE confirmations (
+  organisation_id text NOT NULL DEFAULT 'default',
+  destination     text NOT NULL,
+  what            text NOT NULL CHECK (what IN ('permission', 'terms')),
+  confirmed_by    text NOT NULL,
+  confirmed_at    instant NOT NULL DEFAULT now(),
+  PRIMARY KEY (destination, what),
+  FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, id)
+);
+
+CREATE TABLE mappings (
+  organisation_id   text NOT NULL DEFAULT 'default',
+  id                text PRIMARY KEY CHECK (id ~ '^map_[0-9a-z]{16,32}$'),
+  number            integer GENERATED ALWAYS AS IDENTITY UNIQUE,
+  destination       text NOT NULL,
+  name              text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
+  draft             jsonb NOT NULL,
+  published_version integer,
+  version           bigint NOT NULL DEFAULT 1,
+  archived_at       instant,
+  created_at        instant NOT NULL DEFAULT now(),
+  updated_at        instant NOT NULL DEFAULT now(),
+  UNIQUE (organisation_id, id),
+  FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, id)
+);
+CREATE INDEX mappings_destination ON mappings (destination);
+CREATE TRIGGER mappings_stay_archived BEFORE UPDATE OF archived_at ON mappings FOR EACH ROW
+  WHEN (OLD.archived_at IS NOT NULL AND NEW.archived_at IS DISTINCT FROM OLD.archived_at)
+  EXECUTE FUNCTION refuse_change('an archived mapping');
+
+-- Immutable: the events of a version keep it.
+CREATE TABLE mapping_versions (
+  organisation_id text NOT NULL DEFAULT 'default',
+  mapping         text NOT NULL,
+  version         integer NOT NULL CHECK (version > 0),
+  document        jsonb NOT NULL,
+  published_by    text NOT NULL,
+  published_at    instant NOT NULL DEFAULT now(),
+  PRIMARY KEY (mapping, version),
+  FOREIGN KEY (organisation_id, mapping) REFERENCES mappings (organisation_id, id)
+);
+CREATE TRIGGER mapping_versions_immutable BEFORE UPDATE OR DELETE ON mapping_versions FOR EACH ROW
+  EXECUTE FUNCTION refuse_change('a published version');
+ALTER TABLE mappings ADD CONSTRAINT mappings_published
+  FOREIGN KEY (id, published_version) REFERENCES mapping_versions (mapping, version) DEFERRABLE INITIALLY DEFERRED;
+
+-- One event name per (advertiser, event type).
+CREATE TABLE event_names (
+  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
+  advertiser_id   text NOT NULL,
+  event_type      text NOT NULL,
+  name            text NOT NULL CHECK (length(name) BETWEEN 1 AND 256),
+  pinned_at       instant NOT NULL DEFAULT now(),
+  PRIMARY KEY (advertiser_id, event_type, organisation_id),
+  UNIQUE (advertiser_id, event_type)
+);
+
+CREATE TABLE api_keys (
+  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
+  id              text PRIMARY KEY CHECK (id ~ '^key_[0-9a-z]{16,32}$'),
+  name            text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
+  hint            text NOT NULL,
+  digest          bytea NOT NULL UNIQUE CHECK (length(digest) = 32),
+  scopes          text[] NOT NULL CHECK (cardinality(scopes) > 0),
+  destination_ids text[],
+  created_at      instant NOT NULL DEFAULT now(),
+  created_by      text NOT NULL,
+  expires_at      instant,
+  revoked_at      instant,
+  last_used_at    instant,
+  replaces        text,
+  UNIQUE (organisation_id, id)
+);
+
+-- The cookie holds a random token, this table its digest. A session can do what its key can do now.
+CREATE TABLE console_sessions (
+  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
+  digest          bytea PRIMARY KEY CHECK (length(digest) = 32),
+  key_digest      bytea NOT NULL CHECK (length(key_digest) = 32),
+  created_at      instant NOT NULL DEFAULT now(),
+  seen_at         instant NOT NULL DEFAULT now(),
+  CHECK (created_at <= seen_at)
+);
+
+-- A hash chain. Rows are linked at commit, in the order of commits.
+CREATE TABLE audit (
+  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
+  id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  at              instant NOT NULL DEFAULT now(),
+  actor           text NOT NULL,
+  action          text NOT NULL,
+  subject         text NOT NULL,
+  destination     text,
+  before          jsonb,
+  after           jsonb,
+  sequence        bigint,
+  prev_hash       bytea,
+  hash            bytea
+);
+CREATE INDEX audit_destination ON audit (destination, id);
+CREATE UNIQUE INDEX audit_sequence ON audit (sequence);
+
+-- The hashed text of a row: each member preceded by its length in bytes, `-` for NULL.
+CREATE FUNCTION audit_text(audit) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT string_agg(coalesce(octet_length(word) || ':' || word, '-'), '' ORDER BY place)
+  FROM unnest(ARRAY[
+    $1.sequence::text, $1.id::text, to_char($1.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'),
+    $1.actor, $1.action, $1.subject, $1.destination, $1.before::text, $1.after::text
+  ]) WITH ORDINALITY AS members (word, place)
+$$;
+
+CREATE FUNCTION audit_seal() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE last audit; sealed audit; BEGIN
+  PERFORM pg_advisory_xact_lock(7305);
+  SELECT * INTO last FROM audit WHERE sequence IS NOT NULL ORDER BY sequence DESC LIMIT 1;
+  SELECT * INTO sealed FROM audit WHERE id = NEW.id;
+  sealed.sequence := coalesce(last.sequence, 0) + 1;
+  sealed.prev_hash := coalesce(last.hash, decode(repeat('00', 32), 'hex'));
+  UPDATE audit SET sequence = sealed.sequence, prev_hash = sealed.prev_hash,
+    hash = sha256(sealed.prev_hash || convert_to(audit_text(sealed), 'UTF8'))
+  WHERE id = NEW.id;
+  RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER audit_sealed AFTER INSERT ON audit DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW EXECUTE FUNCTION audit_seal();
+
+CREATE TABLE erasures (
+  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
+  id              text PRIMARY KEY CHECK (id ~ '^era_[0-9a-z]{16,32}$'),
+  number          bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+  requested_at    instant NOT NULL DEFAULT now(),
+  requested_by    text NOT NULL,
+  kinds           text[] NOT NULL CHECK (cardinality(kinds) > 0),
+  -- What to look for; deleted when the erasure is finished.
+  sealed          bytea,
+  scanned_to      bigint NOT NULL DEFAULT 0,
+  scanned         bigint NOT NULL DEFAULT 0,
+  waiting         bigint NOT NULL DEFAULT 0,
+  dead            bigint NOT NULL DEFAULT 0,
+  delivered       bigint NOT NULL DEFAULT 0,
+  -- Batches that could not be read.
+  unreadable      bigint NOT NULL DEFAULT 0,
+  finished_at     instant,
+  CHECK ((finished_at IS NULL) = (sealed IS NOT NULL))
+);
+CREATE INDEX erasures_pending ON erasures (number) WHERE finished_at IS NULL;
+
+-- Schema samples of accepted events: paths, types and fill rates, never a value.
+CREATE TABLE schema_samples (
+  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
+  id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  mapping         integer NOT NULL,
+  at              instant NOT NULL DEFAULT now(),
+  events          integer NOT NULL CHECK (events > 0),
+  content         bytea NOT NULL
+);
+CREATE INDEX schema_samples_mapping ON schema_samples (mapping, id);
+
+-- Events ---------------------------------------------------------------------------------------------------
+
+-- Generations of acceptance by the database's clock, 11 days each; a key is looked up in three of them.
+CREATE TABLE ledger_generations (
+  generation integer PRIMARY KEY,
+  began_at   instant NOT NULL DEFAULT now()
+);
+INSERT INTO ledger_generations (generation) VALUES (1);
+
+CREATE TABLE ledger (
+  generation integer NOT NULL,
+  key        bytea NOT NULL,
+  content    bytea NOT NULL,
+  batch      bigint NOT NULL,
+  place      smallint NOT NULL,
+  PRIMARY KEY (generation, key)
+) PARTITION BY LIST (generation);
+
+-- An event that was answered as a duplicate because its mapped Amazon eventId was taken by another event id.
+-- `key` is the ledger key that the event would have had; batch and place are those of the other event.
+CREATE TABLE mapped_duplicates (
+  key         bytea PRIMARY KEY CHECK (length(key) = 16),
+  day         date NOT NULL,
+  batch       bigint NOT NULL,
+  place       smallint NOT NULL,
+  answered_at instant NOT NULL DEFAULT now()
+);
+
+CREATE SEQUENCE batch_ids AS bigint CACHE 16;
+
+-- Append-only: up to 500 finished conversions of one destination, encrypted under a data key of their own.
+CREATE TABLE batches (
+  day         date NOT NULL,
+  id          bigint NOT NULL,
+  destination integer NOT NULL,
+  content     bytea NOT NULL,
+  -- Ids, kinds and times of the events, without values.
+  shapes      bytea NOT NULL,
+  PRIMARY KEY (id, day)
+) PARTITION BY RANGE (day);
+
+-- Everything about a batch that changes. A batch without settled_at is due as a whole.
+CREATE TABLE batch_states (
+  batch       bigint NOT NULL,
+  day         date NOT NULL,
+  destination integer NOT NULL,
+  -- 0 live, 1 retries, 2 replays and low priority.
+  queue       smallint NOT NULL DEFAULT 0 CHECK (queue BETWEEN 0 AND 2),
+  events      smallint NOT NULL CHECK (events BETWEEN 0 AND 500),
+  bytes       integer NOT NULL CHECK (bytes > 0),
+  accepted_at instant NOT NULL DEFAULT now(),
+  due_at      instant NOT NULL DEFAULT now(),
+  tries       smallint NOT NULL DEFAULT 0,
+  first_event instant NOT NULL,
+  last_event  instant NOT NULL,
+  data_key    bytea,
+  attempts    bigint[] NOT NULL DEFAULT '{}',
+  reason      text,
+  disposition text CHECK (disposition IN ('sent', 'expired', 'discarded')),
+  settled_at  instant,
+  replays     integer[],
+  PRIMARY KEY (batch, day),
+  CHECK ((disposition IS NULL) = (settled_at IS NULL)),
+  CHECK (disposition IS NOT NULL OR data_key IS NOT NULL),
+  CHECK (first_event <= last_event)
+) PARTITION BY RANGE (day);
+CREATE INDEX batch_states_open ON batch_states (destination, queue, due_at, batch) WHERE settled_at IS NULL;
+CREATE INDEX batch_states_newest ON batch_states (destination, batch);
+CREATE INDEX batch_states_keyed ON batch_states (settled_at) WHERE settled_at IS NOT NULL AND data_key IS NOT NULL;
+CREATE INDEX batch_states_aging ON batch_states (last_event) WHERE settled_at IS NULL;
+CREATE INDEX batch_states_never_sent ON batch_states (destination, batch)
+  WHERE disposition IN ('expired', 'discarded');
+
+-- A conversion that left the fast path: retrying, dead, expired, erased, or delivered after a retry.
+CREATE TABLE exceptions (
+  batch          bigint NOT NULL,
+  place          smallint NOT NULL,
+  day            date NOT NULL,
+  destination    integer NOT NULL,
+  status         text NOT NULL CHECK (status IN ('retrying', 'delivered', 'dead', 'expired', 'erased')),
+  -- Conversions that are sent together while a refused request is being halved.
+  send_group     bigint,
+  tries          smallint NOT NULL DEFAULT 0,
+  due_at         instant NOT NULL DEFAULT now(),
+  event_at       instant NOT NULL,
+  code           text,
+  reason         text NOT NULL,
+  amazon_code    text,
+  amazon_message text,
+  -- What Amazon answered for this conversion, one entry an attempt; bounded by the writer.
+  item_outcomes  jsonb[] NOT NULL DEFAULT '{}',
+  changed_at     instant NOT NULL DEFAULT now(),
+  delivered_at   instant,
+  erased_at      instant,
+  replays        integer[],
+  queue          smallint NOT NULL DEFAULT 0 CHECK (queue BETWEEN 0 AND 2),
+  PRIMARY KEY (batch, place)
+);
+CREATE INDEX exceptions_due ON exceptions (destination, queue, due_at, batch, place) WHERE status = 'retrying';
+CREATE INDEX exceptions_status ON exceptions (destination, status, changed_at);
+
+CREATE SEQUENCE attempt_ids AS bigint CACHE 8;
+
+-- One row per request to Amazon, committed before it is sent; its result is written once.
+CREATE TABLE attempts (
+  id          bigint NOT NULL,
+  day         date NOT NULL,
+  lane        integer NOT NULL,
+  destination integer NOT NULL,
+  fence       bigint NOT NULL,
+  worker      text NOT NULL,
+  batches     bigint[] NOT NULL,
+  -- The conversions of a retry, by batch and place; NULL when whole batches are sent.
+  places      smallint[],
+  events      smallint NOT NULL,
+  generation  bigint NOT NULL,
+  started_at  instant NOT NULL DEFAULT clock_timestamp(),
+  settled_at  instant,
+  outcome     text,
+  http_status smallint,
+  request_id  text,
+  message     text,
+  duration_ms integer,
+  -- How many events of an answered request Amazon accepted.
+  delivered   smallint,
+  PRIMARY KEY (id, day),
+  CHECK ((settled_at IS NULL) = (outcome IS NULL))
+) PARTITION BY RANGE (day);
+CREATE INDEX attempts_started ON attempts (lane) WHERE settled_at IS NULL;
+CREATE INDEX attempts_recent ON attempts (destination, started_at);
+-- Finds the attempts of an event. A request on the fast path is named by batch_states instead, so that a
+-- request which Amazon accepts at the first attempt writes no entry here.
+CREATE INDEX attempts_off_fast_path ON attempts USING gin (batches)
+  WHERE settled_at IS NOT NULL AND (outcome <> 'answered' OR places IS NOT NULL);
+
+CREATE TABLE replays (
+  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
+  id              text PRIMARY KEY CHECK (id ~ '^rpl_[0-9a-z]{16,32}$'),
+  number          integer GENERATED ALWAYS AS IDENTITY UNIQUE,
+  destination     integer NOT NULL,
+  requested_at    instant NOT NULL DEFAULT now(),
+  requested_by    text NOT NULL,
+  status          text NOT NULL CHECK (status IN ('dead', 'expired')),
+  reason          text,
+  since           instant,
+  until           instant,
+  replayed        integer NOT NULL DEFAULT 0
+);
+
+-- Counts ---------------------------------------------------------------------------------------------------
+
+-- Deltas per writer, so that writers do not wait for each other's fsync; the sum over writers is the count.
+CREATE TABLE counts (
+  organisation_id text NOT NULL DEFAULT 'default',
+  destination     integer NOT NULL,
+  day             date NOT NULL,
+  writer          smallint NOT NULL,
+  accepted        bigint NOT NULL DEFAULT 0,
+  duplicates      bigint NOT NULL DEFAULT 0,
+  rejected        bigint NOT NULL DEFAULT 0,
+  retrying        bigint NOT NULL DEFAULT 0,
+  delivered       bigint NOT NULL DEFAULT 0,
+  dead            bigint NOT NULL DEFAULT 0,
+  expired         bigint NOT NULL DEFAULT 0,
+  erased          bigint NOT NULL DEFAULT 0,
+  PRIMARY KEY (destination, day, writer)
+) WITH (fillfactor = 70);
+
+CREATE TABLE rejections (
+  organisation_id text NOT NULL DEFAULT 'default',
+  destination     integer NOT NULL,
+  day             date NOT NULL,
+  writer          smallint NOT NULL,
+  code            text NOT NULL,
+  reason          text NOT NULL,
+  rejected        bigint NOT NULL DEFAULT 0,
+  last_at         instant NOT NULL DEFAULT now(),
+  PRIMARY KEY (destination, day, writer, code, reason)
+) WITH (fillfactor = 70);
+
+-- Events that the consent check rejected, by reason and by the basis of consent of each event.
+CREATE TABLE consent_stops (
+  organisation_id text NOT NULL DEFAULT 'default',
+  destination     integer NOT NULL,
+  day             date NOT NULL,
+  writer          smallint NOT NULL,
+  reason          text NOT NULL,
+  basis           text NOT NULL CHECK (basis IN ('granted', 'amazon', 'tcf', 'gpp', 'none')),
+  events          bigint NOT NULL DEFAULT 0,
+  PRIMARY KEY (destination, day, writer, reason, basis)
+) WITH (fillfactor = 70);
+
+-- Status callbacks -----------------------------------------------------------------------------------------
+
+-- Destinations whose final states are reported to the journey engine.
+CREATE TABLE callback_destinations (
+  organisation_id text NOT NULL DEFAULT 'default',
+  destination     integer PRIMARY KEY,
+  since           instant NOT NULL DEFAULT now(),
+  by_actor        text NOT NULL,
+  FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, number)
+);
+
+-- One request to the journey engine.
+CREATE TABLE callbacks (
+  id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  made_at      instant NOT NULL DEFAULT now(),
+  due_at       instant NOT NULL DEFAULT now(),
+  leased_until instant,
+  tries        integer NOT NULL DEFAULT 0,
+  problem      text
+);
+
+-- Final states that are still to be reported; `callback` is the request that carries them.
+CREATE TABLE callback_events (
+  id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  destination integer NOT NULL,
+  batch       bigint NOT NULL,
+  day         date NOT NULL,
+  places      smallint[],
+  events      smallint NOT NULL CHECK (events > 0),
+  status      text NOT NULL CHECK (status IN ('delivered', 'dead', 'expired', 'erased')),
+  code        text,
+  reason      text,
+  at          instant NOT NULL DEFAULT now(),
+  callback    bigint REFERENCES callbacks (id) ON DELETE CASCADE
+);
+CREATE INDEX callback_events_callback ON callback_events (callback) WHERE callback IS NOT NULL;
+CREATE INDEX callback_events_destination ON callback_events (destination);
+CREATE INDEX callback_events_open ON callback_events (id) WHERE callback IS NULL;
+"""
+
+TABLES = """
+callback_events callbacks callback_destinations consent_stops rejections counts replays attempts exceptions
+batch_states batches mapped_duplicates ledger ledger_generations schema_samples erasures console_sessions api_keys
+event_names
+"""
+
+
+def upgrade() -> None:
+    # A statement begins at the margin; the lines of a function's body do not.
+    for statement in re.split(r";\n(?=[A-Z\n-])", UP):
+        if re.sub(r"--.*", "", statement).strip():
+            op.execute(statement)
+
+
+def downgrade() -> None:
+    op.execute(f"DROP TABLE {', '.join(TABLES.split())}")
+    op.execute("DROP TABLE audit CASCADE")
+    op.execute("DROP FUNCTION audit_seal")
+    op.execute("ALTER TABLE mappings DROP CONSTRAINT mappings_published")
+    op.execute(
+        "DROP TABLE mapping_versions, mappings, confirmations, amazon_accounts, oauth_states, sign_ins, "
+        "destinations, lanes, organisations, encryption_keys, balance_checks, readiness, secrets"
+    )
+    op.execute("DROP FUNCTION refuse_change")
+    op.execute("DROP SEQUENCE batch_ids, attempt_ids")
+    op.execute("DROP DOMAIN instant")
