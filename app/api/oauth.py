@@ -209,11 +209,13 @@ async def _keep(
 # What to do next, beside what went wrong: in the console's words, since a person at a browser reads it.
 _NEXT = {
     ErrorCode.ACCESS_DENIED: "Deny was clicked. Begin again and click Allow; nothing else is missing.",
-    ErrorCode.SIGN_IN_FAILED: "Amazon's code works once and for five minutes. Begin again, and click Allow in that time.",
-    ErrorCode.INVALID_STATE: "This page may have been opened twice: check the destination, it may be connected. "
+    ErrorCode.SIGN_IN_FAILED: "Amazon's code works once and for five minutes. "
+    "Begin again, and click Allow in that time.",
+    ErrorCode.INVALID_STATE: "This page may have been opened twice: check the destination, "
+    "it may be connected. "
     "Otherwise begin again there.",
-    ErrorCode.ADVERTISER_NOT_VISIBLE: "Sign in as a user of this advertiser's account, or correct the advertiser "
-    "id or the region under Settings.",
+    ErrorCode.ADVERTISER_NOT_VISIBLE: "Sign in as a user of this advertiser's account, "
+    "or correct the advertiser id or the region under Settings.",
     ErrorCode.AMAZON_UNAVAILABLE: "Wait a minute and begin again.",
 }
 

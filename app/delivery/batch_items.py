@@ -7,10 +7,10 @@ from datetime import date, datetime
 import msgspec
 
 from app.delivery.access_tokens import Access
+from app.domain.batch import read_shapes
 from app.domain.ids import BatchId
 from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.watermarks import Key
-from app.domain.batch import read_shapes
 from app.store import attempts, batches, lanes
 
 QUEUES: Mapping[WorkKind, int] = {

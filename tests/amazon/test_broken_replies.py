@@ -19,13 +19,13 @@ class _Break(NamedTuple):
 BREAKS = (
     _Break(
         "an empty 207 is taken as success",
-        'return Unknown("missing_index")',
-        "return Accepted()",
+        'return ItemUnknown("missing_index")',
+        "return ItemAccepted()",
     ),
     _Break(
         "an index in both lists is taken as success",
-        'case True, True:\n            return Unknown("contradictory")',
-        "case True, True:\n            return Accepted()",
+        'case True, True:\n            return ItemUnknown("contradictory")',
+        "case True, True:\n            return ItemAccepted()",
     ),
     _Break(
         "413 is not divided",
@@ -64,7 +64,7 @@ BREAKS = (
     ),
     _Break(
         "an unreadable body is read as an empty one",
-        'return Broken("amazon_unreadable")',
+        'return ServerError("amazon_unreadable")',
         "reply = {}",
     ),
     _Break(

@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.chaos.lent_cluster import ADDRESS
 
 ROOT = Path(__file__).resolve().parents[2]
-TAKEN_ALONG = ("app", "tests/chaos", "pyproject.toml")
+TAKEN_ALONG = ("app", "dev", "sandbox", "tests/chaos", "pyproject.toml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Build:
 
 _ANSWERS = """        for nth, post in enumerate(posts):
             if not post.answer.done():
-                post.answer.set_result(Answer(flush.posts_judged[nth], flush.verdicts_of(nth)))
+                post.answer.set_result(PostResults(flush.evaluated_posts[nth], flush.verdicts_of(nth)))
 """
 
 BROKEN: Mapping[str, Build] = {
@@ -45,9 +45,9 @@ BROKEN: Mapping[str, Build] = {
     ),
     "acknowledges before the one call ended": Build(
         "app/ingest/group_commit.py",
-        "            return flush if await self._stores.write_at_once(connection, flush, versions) "
+        "            return flush if await self._stores.write_in_one_round_trip(connection, flush, versions) "
         "else None\n",
-        "            writing = asyncio.create_task(self._stores.write_at_once(connection, flush, versions))\n"
+        "            writing = asyncio.create_task(self._stores.write_in_one_round_trip(connection, flush, versions))\n"
         "            await asyncio.sleep(0)\n"
         + "".join(f"    {line}\n" for line in _ANSWERS.splitlines())
         + "            await asyncio.sleep(0.02)\n            return flush if await writing else None\n",
@@ -78,8 +78,8 @@ BROKEN: Mapping[str, Build] = {
     ),
     "takes an empty 207 for success": Build(
         "app/amazon/wire.py",
-        'return Unknown("missing_index")',
-        "return Accepted()",
+        'return ItemUnknown("missing_index")',
+        "return ItemAccepted()",
         "test_a_207_that_names_nobody_delivers_nobody",
         "delivered_was_taken",
     ),

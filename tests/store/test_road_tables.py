@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from app.domain.ids import BatchId, DestinationNumber
-from app.store import batches, counts, event_attempts, flush_transaction, ledger, migrate, partitions
+from app.store import batches, counts, event_attempts, flush_transaction, ledger, partitions
 
 NOW = datetime.now(UTC)
 
@@ -190,25 +190,6 @@ async def test_states_stay_until_the_last_of_their_ten_days_is_gone(c: asyncpg.C
     await c.execute("UPDATE batch_states SET disposition = 'sent', settled_at = now()")
     await partitions.drop_old(c, keep_days=-30)
     assert await c.fetchval("SELECT count(*) FROM batch_states") == 0
-
-
-async def test_states_of_before_are_cut_into_spans_and_back(empty_database_url: str) -> None:
-    """The migration moves every row, whatever its day, up and down."""
-    await asyncio.to_thread(migrate.upgrade, empty_database_url, "0005_preflight")
-    c = await asyncpg.connect(empty_database_url.replace("+asyncpg", ""))
-    await c.execute(
-        "INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event, "
-        "data_key) SELECT n, current_date - n, 1, 1, 1, now(), now(), 'k' FROM generate_series(1, 40) n"
-    )
-    rows = await c.fetch("SELECT * FROM batch_states ORDER BY batch")
-    # Later migrations add columns of their own.
-    stored = f"SELECT {', '.join(rows[0].keys())} FROM batch_states ORDER BY batch"
-    await asyncio.to_thread(migrate.upgrade, empty_database_url)
-    assert await c.fetch(stored) == rows
-    assert await partitions.days_ahead(c) == 7
-    await asyncio.to_thread(migrate.downgrade, empty_database_url, "0005_preflight")
-    assert await c.fetch(stored) == rows
-    await c.close()
 
 
 async def test_a_claim_beside_an_old_snapshot_begins_where_the_last_one_found_something(

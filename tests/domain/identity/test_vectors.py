@@ -241,4 +241,4 @@ def test_the_fifteen_keys_stand_in_the_order_in_which_an_event_carries_them() ->
 
 def test_a_key_does_not_show_its_value() -> None:
     """A key in a log line or traceback tells its rule alone."""
-    assert repr(MatchKey("203.0.113.7", "amazon.fip")) == "Key(rule='amazon.fip')"
+    assert repr(MatchKey("203.0.113.7", "amazon.fip")) == "MatchKey(rule='amazon.fip')"
