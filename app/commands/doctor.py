@@ -11,15 +11,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from urllib.parse import urlsplit
 
 import asyncpg
 
 from app.commands.balance import sentence
 from app.crypto import Vault
+from app.delivery.claim_queries import opens_under
 from app.domain.clock_skew import MOST_SKEW_S
 from app.settings import Settings, is_weak_admin_key, weak_key_ids
 from app.store import migrate
+from app.store.damage import Damaged, check
 from app.store.deployment import Deployment, read_deployment
 
 OLDEST_POSTGRES = 150_000
@@ -28,6 +31,8 @@ FEWEST_DAYS_AHEAD = 2
 """The same bound at which `/health/ready` turns red."""
 CONNECTIONS_A_PROCESS = 12
 OLDEST_BALANCE = timedelta(hours=6)
+CHECKED_BATCHES = 2_000
+MOST_NAMED = 5
 MOST_SEALS = 2**31
 """Seals of one key, then a warning. NIST SP 800-38D allows 2^32 with random nonces; at 300 batches a
 second the other half lasts 80 days."""
@@ -47,6 +52,8 @@ class Facts:
     database: Deployment
     lag: timedelta
     newest: str | None
+    damaged_batches: Sequence[Damaged] = ()
+    checked_batches: int = 0
 
 
 Finding = tuple[Grade, str]
@@ -151,6 +158,18 @@ def _checksums(facts: Facts) -> Finding:
     return Grade.OK, "are on and none has failed" if facts.database.checksums else "are off"
 
 
+def _stored_batches(facts: Facts) -> Finding:
+    damaged = facts.damaged_batches
+    if not damaged:
+        return Grade.OK, f"can be read: checked the {facts.checked_batches:,} newest"
+    named = ", ".join(f"{each.batch} ({each.reason})" for each in damaged[:MOST_NAMED])
+    more = f" and {len(damaged) - MOST_NAMED:,} more" if len(damaged) > MOST_NAMED else ""
+    return Grade.FAILURE, (
+        f"are damaged, {len(damaged):,} of the {facts.checked_batches:,} newest: {named}{more}; "
+        "see Damaged data in docs/operations.md"
+    )
+
+
 def _damaged(facts: Facts) -> Finding:
     if not facts.database.damaged:
         return Grade.OK, "were not found among sealed values"
@@ -225,6 +244,7 @@ CHECKS: Sequence[tuple[str, Check]] = (
     ("data checksums", _checksums),
     ("damaged rows", _damaged),
     ("balance", _balance),
+    ("stored batches", _stored_batches),
     ("ENCRYPTION_KEYS", _keys),
     ("Amazon", _amazon),
     ("PUBLIC_URL", _public_url),
@@ -240,17 +260,17 @@ def examine(facts: Facts) -> list[tuple[Grade, str, str]]:
 def run(settings: Settings, _asked: argparse.Namespace) -> int:
     """Print every finding; return 1 when one is a failure."""
     try:
-        database, lag = asyncio.run(_read(settings))
+        facts = asyncio.run(_read(settings))
     except (OSError, asyncpg.PostgresError, TimeoutError) as problem:
         sys.stdout.write(f"FAILURE  database: cannot be reached ({type(problem).__name__})\n")
         return 1
-    found = examine(Facts(settings, database, lag, migrate.newest()))
+    found = examine(facts)
     for grade, words, subject in found:
         sys.stdout.write(f"{grade:<8} {subject} {words}\n")
     return int(any(grade is Grade.FAILURE for grade, _, _ in found))
 
 
-async def _read(settings: Settings) -> tuple[Deployment, timedelta]:
+async def _read(settings: Settings) -> Facts:
     assert settings.database_url is not None
     address = settings.database_url.get_secret_value().replace("+asyncpg", "", 1)
     connection = await asyncpg.connect(address, timeout=10)
@@ -258,8 +278,22 @@ async def _read(settings: Settings) -> tuple[Deployment, timedelta]:
         before = datetime.now(UTC)
         database = await read_deployment(connection)
         after = datetime.now(UTC)
+        damaged, checked = await _read_batches(connection, settings) if database.days_ahead else ([], 0)
     finally:
         await connection.close(timeout=5)
     # The database read its clock between our two readings: only what lies outside them is skew.
     lag = max(before - database.now, timedelta()) + min(after - database.now, timedelta())
-    return database, lag
+    return Facts(settings, database, lag, migrate.newest(), damaged, checked)
+
+
+async def _read_batches(connection: asyncpg.Connection, settings: Settings) -> tuple[list[Damaged], int]:
+    """Return which of the newest batches cannot be read, and how many were checked."""
+    vault = Vault(settings.named_keys) if settings.named_keys else None
+    newest: int = await connection.fetchval("SELECT last_value FROM batch_ids")
+    opens = None if vault is None else partial(opens_under, vault)
+    damaged: list[Damaged] = []
+    checked = 0
+    async for portion in check(connection, first=max(1, newest - CHECKED_BATCHES + 1), opens=opens):
+        damaged += portion.damaged
+        checked += portion.batches
+    return damaged, checked

@@ -7,7 +7,7 @@ from datetime import timedelta
 import asyncpg
 
 from app.domain.admission import backlog_too_old
-from app.store import lanes
+from app.store import waiting_events
 from app.store.errors import DRIVER_TROUBLE
 from app.telemetry import Telemetry
 
@@ -37,7 +37,7 @@ class QueueAgeMonitor:
     async def look(self) -> None:
         """Look once, at what is being sent; what is paused or parked waits on purpose."""
         async with self._pool.acquire() as connection:
-            waits = await lanes.longest_waits(connection)
+            waits = await waiting_events.longest_waits(connection)
         late = frozenset(one for one, wait in waits.items() if backlog_too_old(wait, self._max_age))
         if late - self.late:
             self._telemetry.log("backlog.late", level=30, destinations=sorted(late - self.late)[:20])

@@ -1,9 +1,8 @@
-"""One connection of the server: HTTP/1.1 read strictly, with a limit for each thing that a client may take.
+"""One HTTP/1.1 connection: parsed strictly, with limits on time, sizes and rates.
 
-uvicorn's protocol waits for ever: for the head of a request, for its body, for a client to read its answer.
-Here each phase has a time, heads have a size, bodies a minimum rate, and connections a number. What exceeds
-a limit is answered where that is still possible, and closed. No timer is set for a request: the server
-checks all connections twice a second. All uses of the internals of uvicorn's HTTP protocol are here.
+uvicorn's protocol has no such limits. A request beyond a limit is answered if possible and the connection
+closed. Deadlines need no timers: the server checks all connections twice a second. All uses of uvicorn's
+HTTP protocol internals are in this module.
 """
 
 import asyncio
@@ -30,8 +29,7 @@ from app.server.middleware import declared_length
 from app.server.raw_errors import last_response, shed_response
 from app.server.request_body import PATH, max_body_bytes, posts_events
 
-# What a header weighs beside its bytes, as HTTP/2 counts (RFC 9113 §6.5.2): ten thousand of one letter each
-# cost more to keep than to send.
+# The overhead of a header field, as in HTTP/2 (RFC 9113 §6.5.2): small fields cost more to hold than to send.
 _HEADER_BYTES: Final = 32
 # How long, when we leave, a connection may still bring a request that is on its way, or be drained.
 _FAREWELL_S: Final = 0.5
@@ -159,9 +157,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._weigh(len(name) + len(value) + _HEADER_BYTES)
-        if (
-            self._wait.phase is Phase.HEAD
-        ):  # after it there are trailers, which are no headers (RFC 9110 §6.5.1)
+        if self._wait.phase is Phase.HEAD:  # trailers are no headers (RFC 9110 §6.5.1)
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -261,8 +257,8 @@ class HttpConnection(HttpToolsProtocol):
     def _feed(self, data: bytes) -> None:
         """Let the parser read. Raises HttpParserError for what it cannot.
 
-        At an offer of another protocol (Upgrade) it stops, and takes the request for one without a body. So
-        the request goes to a fresh parser without the offer, and what came behind its head after it.
+        At an Upgrade offer the parser stops and assumes that there is no body. A fresh parser then gets the
+        head without the offer, and the bytes that followed it.
         """
         rest: bytes | memoryview = data
         while True:
@@ -314,10 +310,7 @@ class HttpConnection(HttpToolsProtocol):
             self._part(problem)
 
     def _shed(self, admission: AdmissionController, cause: ShedReason) -> None:
-        """Answer a post that is not admitted, at the cost of a few lines: no task, and nothing of its body.
-
-        When there is ten times too much, what refusing costs is what is left for the rest.
-        """
+        """Answer a post that is not admitted: without a task, and without reading its body."""
         # With `Expect` it is the client's choice whether the body still comes: what follows is unknown.
         last = self._closing.begun or not self.parser.should_keep_alive() or self.expect_100_continue
         default, wait_s = self.server_state.default_headers, admission.retry_after(cause)
@@ -328,8 +321,7 @@ class HttpConnection(HttpToolsProtocol):
             self._drain(last=last)
 
     def _begin_head(self) -> None:
-        if self._wait.phase is not Phase.HEAD:
-            self._head_bytes = 0
+        self._head_bytes = self._head_bytes if self._wait.phase is Phase.HEAD else 0
         self._weight = 0
         self._wait.head(self.loop.time(), behind=self._is_under_way())
 
@@ -385,7 +377,7 @@ class HttpConnection(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def _linger(self) -> None:
-        """Send no more, and pass over what still comes: unread, it would reset the answer."""
+        """Send no more, and discard what still arrives: unread, it would reset the response."""
         self._deaf = True
         self._wait.drain(Phase.PARTING, self.loop.time())
         if self.transport.can_write_eof():

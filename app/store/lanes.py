@@ -180,8 +180,10 @@ async def take(
     row = await connection.fetchrow(
         """
         UPDATE lanes SET fence = fence + 1, owner = $2, leased_until = now() + $3::interval
-        -- With the lock in hand the former owner's session is over; without it, only a lapsed lease will do.
-        WHERE id = $1 AND ($4 OR leased_until < now())
+        WHERE id = (
+          -- With the advisory lock the former owner's session is over; without it, only a lapsed lease counts.
+          -- A frozen owner can hold the row in a transaction: skip it now, and take the other lanes.
+          SELECT id FROM lanes WHERE id = $1 AND ($4 OR leased_until < now()) FOR UPDATE SKIP LOCKED)
         RETURNING id, fence, region, advertiser_id,
           coalesce(greatest(extract(epoch FROM blocked_until - now()), 0), 0)::float8 AS blocked_for,
           learned_rate
@@ -385,21 +387,3 @@ def read_notification(payload: str) -> dict[LaneId, int]:
         if lane.isdecimal() and events.isdecimal():
             waiting[LaneId(int(lane))] = int(events)
     return waiting
-
-
-async def longest_waits(connection: PipelineConnection) -> dict[str, timedelta]:
-    """Return how long the front of each sendable destination's live queue has waited, by destination.
-
-    One probe of the index of open batches for each destination and day, whatever waits in it.
-    """
-    rows = await connection.fetch(
-        """
-        SELECT d.id, now() - front.accepted_at AS waited
-        FROM destinations d, LATERAL (
-          SELECT accepted_at FROM batch_states
-          WHERE settled_at IS NULL AND destination = d.number AND queue = 0
-          ORDER BY due_at LIMIT 1) front
-        WHERE d.state = 'active'
-        """
-    )
-    return {row["id"]: row["waited"] for row in rows}

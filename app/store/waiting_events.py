@@ -1,6 +1,7 @@
 """How much waits, and since when, over all destinations: for the gauges of a worker."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from app.store import PipelineConnection
 
@@ -35,3 +36,21 @@ async def read(connection: PipelineConnection) -> list[WaitingCounts]:
         """
     )
     return [WaitingCounts(**dict(row)) for row in rows]
+
+
+async def longest_waits(connection: PipelineConnection) -> dict[str, timedelta]:
+    """Return how long the front of each sendable destination's live queue has waited, by destination.
+
+    One probe of the index of open batches for each destination and day, whatever waits in it.
+    """
+    rows = await connection.fetch(
+        """
+        SELECT d.id, now() - front.accepted_at AS waited
+        FROM destinations d, LATERAL (
+          SELECT accepted_at FROM batch_states
+          WHERE settled_at IS NULL AND destination = d.number AND queue = 0
+          ORDER BY due_at LIMIT 1) front
+        WHERE d.state = 'active'
+        """
+    )
+    return {row["id"]: row["waited"] for row in rows}

@@ -76,6 +76,8 @@ async def twice(stage: Stage, schedule: LivenessSchedule, say: Callable[[str], N
 def _is_starved(report: LivenessReport) -> bool:
     """Tell whether only bounds on time were broken, on a machine that had no core to spare."""
     broken = {objection.rule for objection in report.objections}
+    if report.standstill > 2 * report.allowed:
+        return False  # no machine is that busy: something waits for what never comes
     return bool(broken) and broken <= liveness_judge.TIMED and report.stretch > CALM
 
 

@@ -50,6 +50,7 @@ class LivenessReport:
     p99: float = 0.0
     paced: int = 0  # advertisers whose p99 had a bound
     standstill: float = 0.0
+    allowed: float = 0.0  # standstill, at most
     noise: float = 0.0
     stretch: float = 1.0
     replays: int = 0
@@ -86,7 +87,10 @@ class Run:
         self.erasures: dict[str, float | None] = {}
         self.erased: set[str] = set()
         self.moving: set[str] = set()
-        self.seen = LivenessEvidence(lease_s=schedule.constants["lease_s"])
+        self.seen = LivenessEvidence(
+            lease_s=schedule.constants["lease_s"],
+            request_deadline_s=schedule.constants["request_deadline_s"],
+        )
         self.samples: list[Sample] = []
         self.errors: list[str] = []
         self.transit = 0.0
@@ -170,6 +174,7 @@ class Run:
             await self._erase(0)
             await self._damage()
             await self._erase(1)
+            broke = time.time()
             await self._break()
             troubles = Troubles(
                 self.stage, self.operator, self.healthy, [frozenset[str]() for _ in self.healthy], {}
@@ -185,7 +190,7 @@ class Run:
             await asyncio.sleep(QUIET_AFTER_S)
             healed = time.time()
             await self.caller.run(after, numbers, deadline=schedule.lasts + 20)
-            self.seen.quiet = (healed, time.time())
+            self.seen.quiet = (broke if schedule.broken == HANGING else healed, time.time())
             self.seen.stretch = self.stage.stretch()
             await self._until_delivered()
             self.seen.ended = time.time()
@@ -368,6 +373,7 @@ async def play(stage: Stage, schedule: LivenessSchedule) -> LivenessReport:
     report.acknowledged = sum(len(lane.accepted) for lane in run.seen.lanes)
     report.delivered = sum(len(lane.delivered) for lane in run.seen.lanes)
     report.damaged = sum(len(one.events) for one in run.damages)
+    report.allowed = run.seen.longest_standstill
     report.standstill = max(
         (liveness_judge.standstill(lane, run.seen.ended, run.seen.declared)[0] for lane in lanes), default=0.0
     )

@@ -24,6 +24,7 @@ HANGING = "an advertiser never answers"
 HALF_OPEN_OWN = "the lease connection of a worker is half-open"
 HALF_OPEN_WORKER = "a pooled connection of a worker is half-open"
 HALF_OPEN_API = "a connection of an API is half-open"
+SICK_POSTS_A_SECOND = 20.0
 NOTHING = "only the damaged batches"
 SHARED_BY = 4  # seeds that run with the same constants, settings and number of workers
 # How often each is drawn.
@@ -79,14 +80,17 @@ class LivenessSchedule:
         """Return the posts to the healthy destinations, evenly mixed over the whole time."""
         luck = random.Random(f"liveness posts {self.seed}")
         found, made = [], 0
+        sick = self.which % self.advertisers if self.broken == HANGING else None
         for destination in range(self.advertisers):
-            at = luck.uniform(0, 1 / self.posts_a_second)
+            # Many requests of the one that never answers must be under way, or they take no room from others.
+            rate = SICK_POSTS_A_SECOND if destination == sick else self.posts_a_second
+            at = luck.uniform(0, 1 / rate)
             while at < self.lasts:
                 size = luck.choice((1, 1, 1, 2, 5, 20))
                 names = tuple(f"ev-{self.seed}-{made + n}" for n in range(size))
                 found.append(Post(at, destination, names))
                 made += size
-                at += luck.uniform(0.4, 1.6) / self.posts_a_second
+                at += luck.uniform(0.4, 1.6) / rate
         return sorted(found, key=lambda post: post.at)
 
     def parts(self) -> tuple[list[Post], list[Post]]:
@@ -121,7 +125,8 @@ def draw(seed: int) -> LivenessSchedule:
     if workers == 1:
         # The start of a process takes as long as the machine likes, and nobody else could go on meanwhile.
         drawn = [action for action in drawn if "a worker" not in action]
-    for _ in range(luck.randint(0, 2)):
+    # An advertiser that begins to hang is worst until its breaker opens: nothing else may disturb that time.
+    for _ in range(0 if broken == HANGING else luck.randint(0, 2)):
         action = luck.choice(drawn)
         more = dict(PASSING[action])
         if action == "Amazon":

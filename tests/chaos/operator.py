@@ -158,9 +158,18 @@ class Operator:
 
     async def faults(self, advertiser: str, faults: list[dict[str, Any]]) -> None:
         """Replace the faults of an advertiser, or of everyone (`*`)."""
-        if faults:
-            body = {"advertiser_id": advertiser, "faults": faults}
-            answer = await self._sandbox.post("/_sandbox/faults", json=body)
-        else:
-            answer = await self._sandbox.delete("/_sandbox/faults", params={"advertiser_id": advertiser})
+        for again in (True, True, False):
+            try:
+                if faults:
+                    body = {"advertiser_id": advertiser, "faults": faults}
+                    answer = await self._sandbox.post("/_sandbox/faults", json=body)
+                else:
+                    answer = await self._sandbox.delete(
+                        "/_sandbox/faults", params={"advertiser_id": advertiser}
+                    )
+                break
+            except httpx.RemoteProtocolError:
+                # A kept connection that the stand-in closed in the same moment.
+                if not again:
+                    raise
         assert answer.is_success, answer.text

@@ -311,10 +311,10 @@ class Life:
     async def end(self) -> None:
         """Leave nothing behind on the machine; in the database a dead process leaves what it left."""
         self._intake.close()
-        with suppress(Died, *DRIVER_TROUBLE):
+        with suppress(Died, MemoryError, *DRIVER_TROUBLE):
             await asyncio.wait_for(self._flushing, 10)
         if not self._fuse.dead:
-            with suppress(Died, *DRIVER_TROUBLE):
+            with suppress(Died, MemoryError, *DRIVER_TROUBLE):
                 await self.ownership.close()
         self._resources.pool.terminate()
         await self._client.close()

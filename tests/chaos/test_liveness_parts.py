@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -157,7 +158,6 @@ def test_a_clock_that_is_off_by_forty_days_leaves_the_monotonic_one_alone() -> N
     wall, monotonic = map(float, ran.stdout.split())
     ahead = datetime.fromtimestamp(wall, UTC) - datetime.now(UTC)
     assert abs(ahead - timedelta(days=40)) < timedelta(minutes=1)
-    import time
 
     assert abs(monotonic - time.monotonic()) < 60
 
