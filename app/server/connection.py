@@ -1,8 +1,7 @@
 """One HTTP/1.1 connection: parsed strictly, with limits on time, sizes and rates.
 
 uvicorn's protocol has no such limits. A request beyond a limit is answered if possible and the connection
-closed. Deadlines need no timers: the server checks all connections twice a second. All uses of uvicorn's
-HTTP protocol internals are in this module.
+closed. The server checks all deadlines twice a second. This module holds all uses of uvicorn's protocol.
 """
 
 import asyncio

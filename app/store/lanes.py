@@ -181,7 +181,7 @@ async def take(
         """
         UPDATE lanes SET fence = fence + 1, owner = $2, leased_until = now() + $3::interval
         WHERE id = (
-          -- With the advisory lock the former owner's session is over; without it, only a lapsed lease counts.
+          -- With the advisory lock, the former owner's session is over; without it, the lease must be over.
           -- A frozen owner can hold the row in a transaction: skip it now, and take the other lanes.
           SELECT id FROM lanes WHERE id = $1 AND ($4 OR leased_until < now()) FOR UPDATE SKIP LOCKED)
         RETURNING id, fence, region, advertiser_id,

@@ -47,7 +47,8 @@ BROKEN: Mapping[str, Build] = {
         "app/ingest/group_commit.py",
         "            return flush if await self._stores.write_in_one_round_trip(connection, flush, versions) "
         "else None\n",
-        "            writing = asyncio.create_task(self._stores.write_in_one_round_trip(connection, flush, versions))\n"
+        "            writing = asyncio.create_task("
+        "self._stores.write_in_one_round_trip(connection, flush, versions))\n"
         "            await asyncio.sleep(0)\n"
         + "".join(f"    {line}\n" for line in _ANSWERS.splitlines())
         + "            await asyncio.sleep(0.02)\n            return flush if await writing else None\n",
