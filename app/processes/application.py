@@ -1,6 +1,7 @@
 """The web, assembled: every route behind its door, inside one envelope."""
 
 import random
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -34,6 +35,7 @@ from app.api import (
 )
 from app.api.auth import KeyRing
 from app.api.health import API, Readiness
+from app.console import pages
 from app.console.router import router as console_router
 from app.server.admission import AdmissionController, resident_bytes
 from app.server.fast_events import EventsEndpoint
@@ -110,6 +112,8 @@ def create_application(context: AppContext) -> Application:
     app.state.key_ring = KeyRing(
         context.engine, bootstrap=context.bootstrap_key_digest, monotonic=context.monotonic
     )
+    # The API renders no HTML; a browser that comes back from Amazon gets the page of the console.
+    app.state.not_connected_page = partial(pages.show, template="not_connected.html")
     app.state.readiness = Readiness(
         context.engine, context.monotonic, role=API, outcomes=context.outcomes, clock=context.clock
     )

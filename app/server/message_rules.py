@@ -15,7 +15,7 @@ _VERSIONS: Final = frozenset({"1.0", "1.1"})
 _HOST: Final = re.compile(rb"(\[[0-9A-Za-z:.%_~-]*\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(:[0-9]*)?")
 # The parser takes request lines of these protocols too, for some methods.
 _FIRST_LINE: Final = re.compile(rb"[\r\n]*[A-Z_-]+ +[^ \r\n]+ +(?:RTSP|ICE)/")
-_ANY_LINE: Final = re.compile(rb"(?<![A-Z_-])([A-Z_-]+) +([^ \r\n]+) +(?:RTSP|ICE)/")
+_ANY_LINE: Final = re.compile(rb"(?:^|\n)([A-Z_-]+) +([^ \r\n]+) +(?:RTSP|ICE)/")
 
 UNREADABLE: Final = Problem(ErrorCode.MALFORMED, "This is not HTTP/1.1.")
 _HOSTS: Final = Problem(ErrorCode.MALFORMED, "Send exactly one Host field, with a host and maybe a port.")

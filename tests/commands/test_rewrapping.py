@@ -130,7 +130,7 @@ async def test_damaged_values_are_named_and_the_others_sealed_anew(database_url:
             lost = {one for progress in [p async for p in rotate(resources)] for one in progress.lost}
         assert lost == {"batch_states under a damaged name"}
         facts = await read_deployment(connection)
-        assert (facts.key_ids, facts.damaged_keys) == ({"new"}, 2)
+        assert (facts.key_ids, facts.damaged) == ({"new"}, {"batch_states.data_key": 2})
     finally:
         await connection.close()
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import httpx
 import pytest
 
-from app.delivery.lane import BELIEVED_S, LONGEST_BACK_OFF_S, Lane
+from app.delivery.lane import BELIEVED_S, Lane
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.token_bucket import LanePace, RateLimit
@@ -87,16 +87,3 @@ async def test_a_retry_has_its_turn_in_a_stream_of_live_events(world: World) -> 
     else:
         raise AssertionError("the retry waited for the stream to end")
     await world.until(dst, delivered=number + 1)
-
-
-def test_a_lane_that_cannot_take_what_is_due_looks_ever_more_rarely() -> None:
-    """At once after the first time, then later and later, up to some seconds; not at full speed for ever."""
-    one, waits = lane(), []
-    for _ in range(15):
-        one.wake_at = None
-        waits.append(one.back_off(NOW))
-        assert one.wake_at == NOW + waits[-1]
-    assert waits[0] == 0
-    assert waits[1:9] == sorted(waits[1:9])
-    assert waits[-1] == LONGEST_BACK_OFF_S
-    assert sum(waits) > 15

@@ -65,7 +65,7 @@ async def watched(world: World, role: object = API) -> AsyncIterator[Watched]:
 REFUSE = """
 CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN RAISE 'invalid page in block 7' USING ERRCODE = 'XX001'; END $$;
-CREATE TRIGGER refuse BEFORE {act} ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()
+CREATE TRIGGER refuse BEFORE {action} ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()
 """
 
 
