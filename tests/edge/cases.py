@@ -279,7 +279,7 @@ OFFERS = [
         "HEAD with an offer and a body",
         HTTP,
         get(*H2C, f"Content-Length: {len(SMUGGLED)}", method="HEAD") + SMUGGLED,
-        (200, 405),
+        (200, 405, 415),
         EITHER,
         head=True,
     ),

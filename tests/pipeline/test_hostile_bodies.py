@@ -68,7 +68,8 @@ async def test_bodies_made_to_fill_memory_do_not(product: Product) -> None:
                     *(hostile(f"{shape} {turn} {number}", padding) for number in range(8))
                 )
             ]
-            assert set(statuses) <= {202, 503}
+            # 429 where the share of one key is full, 503 where all are.
+            assert set(statuses) <= {202, 429, 503}
             assert 202 in statuses
         assert (await client.get(product.api + "/health/live")).status_code == 200
         harmless = {"destination_id": destination, "event_id": "ok", "event": {"timestamp": stamp()}}
