@@ -21,7 +21,7 @@ from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.group_commit import GroupCommit, NotStored, PendingPost, PostResults
 from app.store.clock import DatabaseClock
-from app.store.errors import DRIVER_TROUBLE
+from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
 
@@ -104,7 +104,7 @@ class Intake:
                 generation = await self._flusher.evaluate_again(connection, post)
                 flush = FlushBatch([post.evaluated], generation, [post.destinations])
                 await self._stores.read(connection, flush)
-        except DRIVER_TROUBLE:
+        except DRIVER_ERRORS:
             return NotStored("database")
         results = _results(events, PostResults(post.evaluated, flush.verdicts_of(0)))
         now = self._clock.now()

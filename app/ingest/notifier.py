@@ -6,7 +6,7 @@ import asyncpg
 
 from app.domain.ids import LaneId
 from app.store import lanes
-from app.store.errors import DRIVER_TROUBLE
+from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
 
@@ -35,6 +35,6 @@ class Notifier:
             try:
                 async with self._pool.acquire() as connection:
                     await lanes.announce(connection, waiting)
-            except DRIVER_TROUBLE as error:
+            except DRIVER_ERRORS as error:
                 self._telemetry.failed("notice.failed", error, level=30)
             await asyncio.sleep(self._every)

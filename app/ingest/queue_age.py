@@ -8,7 +8,7 @@ import asyncpg
 
 from app.domain.admission import backlog_too_old
 from app.store import waiting_events
-from app.store.errors import DRIVER_TROUBLE
+from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
 LOOK_EVERY_S = 30.0
@@ -49,5 +49,5 @@ class QueueAgeMonitor:
             await asyncio.sleep(LOOK_EVERY_S * (0.5 + self._jitter()))
             try:
                 await self.look()
-            except DRIVER_TROUBLE as error:
+            except DRIVER_ERRORS as error:
                 self._telemetry.failed("backlog.unseen", error, level=30)

@@ -19,7 +19,7 @@ from app.ingest.destination_cache import PublishedMapping
 from app.ingest.evaluate import Candidate
 from app.ingest.group_commit import PostResults
 from app.store import schema_samples
-from app.store.errors import DRIVER_TROUBLE
+from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
 WRITE_EVERY_S = 1.0
@@ -131,7 +131,7 @@ class SchemaSampler:
                     await schema_samples.add(connection, seen)
                     if full := [number for number in seen if self._is_full(number)]:
                         await schema_samples.trim(connection, full)
-            except DRIVER_TROUBLE as error:
+            except DRIVER_ERRORS as error:
                 self.telemetry.failed("outlines.lost", error, level=30, mappings=len(seen))
 
     def _is_full(self, number: MappingNumber) -> bool:
