@@ -8,14 +8,12 @@ batches would have to offer.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from types import MappingProxyType
-from typing import Any
 
 import asyncpg
 import msgspec
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
-from app.store import PipelineConnection, counts, damage
+from app.store import PipelineConnection, damage
 
 LIVE, LOW = 0, 2  # queues: what was replayed or filled in afterwards stands behind everything live
 
@@ -59,53 +57,6 @@ async def reserve_ids(connection: PipelineConnection, number: int) -> list[Batch
     """Return that many fresh batch ids; unused ones leave harmless gaps."""
     rows = await connection.fetch("SELECT nextval('batch_ids') AS id FROM generate_series(1, $1)", number)
     return [BatchId(row["id"]) for row in rows]
-
-
-APPEND = f"""
-    WITH new AS (SELECT (now() AT TIME ZONE 'UTC')::date AS day, n.* FROM unnest($1::bigint[], $2::int[],
-      $3::bytea[], $4::bytea[], $5::smallint[], $6::int[], $7::timestamptz[], $8::timestamptz[],
-        $9::bytea[], $10::smallint[])
-      AS n (id, destination, content, shapes, events, bytes, first_event, last_event, data_key, queue)),
-    kept AS (INSERT INTO batches (day, id, destination, content, shapes)
-      SELECT day, id, destination, content, shapes FROM new),
-    open AS (INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event,
-      data_key, queue)
-      SELECT id, day, destination, events, bytes, first_event, last_event, data_key, queue FROM new)
-    {counts.adding(counts.IngestCounts, first=11)}
-"""
-
-
-async def append(
-    connection: PipelineConnection,
-    batches: Sequence[NewBatch],
-    *,
-    writer: int = 0,
-    deltas: Mapping[DestinationNumber, counts.IngestCounts] = MappingProxyType({}),
-) -> None:
-    """Store these batches and their open states, due now, under today's partition, and count them.
-
-    One statement for all three, since every flush waits for it; `writer` and `deltas` are `counts.add`'s.
-    """
-    await connection.execute(APPEND, *appending(batches, writer, deltas))
-
-
-def appending(
-    batches: Sequence[NewBatch], writer: int, deltas: Mapping[DestinationNumber, counts.IngestCounts]
-) -> list[Any]:
-    """Return the parameters of `APPEND`."""
-    return [
-        [batch.id for batch in batches],
-        [batch.destination for batch in batches],
-        [batch.content for batch in batches],
-        [batch.shapes for batch in batches],
-        [batch.events for batch in batches],
-        [batch.size for batch in batches],
-        [batch.first_event for batch in batches],
-        [batch.last_event for batch in batches],
-        [batch.data_key for batch in batches],
-        [batch.queue for batch in batches],
-        *counts.moves(counts.IngestCounts, writer, deltas),
-    ]
 
 
 async def due(

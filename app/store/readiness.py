@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationNumber
-from app.store import PipelineConnection, batches, counts, ledger, partitions
+from app.store import PipelineConnection, batches, counts, flush, ledger, partitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ async def rehearse_flush(connection: PipelineConnection) -> None:
     )
     at = datetime(2026, 1, 1, tzinfo=UTC)
     made = batches.NewBatch(batch, _NOBODY, b"probe", b"probe", 1, 1, at, at, b"probe")
-    await batches.append(connection, [made], deltas={_NOBODY: counts.IngestCounts(accepted=1)})
+    await flush.append(connection, [made], deltas={_NOBODY: counts.IngestCounts(accepted=1)})
 
 
 async def rehearse_claim(connection: PipelineConnection) -> None:
