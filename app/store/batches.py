@@ -1,8 +1,7 @@
-"""Batches and their states: append, read what is due, settle, let the personal data go.
+"""Batches and their states: read what is due, settle, delete personal data. `app.store.flush` appends them.
 
-The content of a batch is written once (erasure alone rewrites it). All that changes is in its one
-narrow `batch_states` row. Keep append, read and drop together here: they are what another store of
-batches would have to offer.
+The content of a batch is written once; only erasure rewrites it. All that changes is in its narrow
+`batch_states` row. To store batches elsewhere, replace this module and `flush`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -15,11 +14,11 @@ import msgspec
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
 from app.store import PipelineConnection, damage
 
-LIVE, LOW = 0, 2  # queues: what was replayed or filled in afterwards stands behind everything live
+LIVE, LOW = 0, 2  # queues: replayed, backfilled and low-priority batches are sent after all live ones
 
 
 class NewBatch(msgspec.Struct, frozen=True):
-    """A sealed batch to append. `data_key` is wrapped; `content` is locked under it."""
+    """A sealed batch to append. `data_key` is wrapped; `content` is encrypted under it."""
 
     id: BatchId
     destination: DestinationNumber
@@ -36,7 +35,7 @@ class NewBatch(msgspec.Struct, frozen=True):
 
 
 class DueBatch(msgspec.Struct, frozen=True, gc=False):
-    """A batch that the straight road owes and whose time has come. Its fields are the columns of `due`."""
+    """A batch on the fast path that is due. Its fields are the columns of `due`."""
 
     id: BatchId
     day: date
@@ -46,7 +45,7 @@ class DueBatch(msgspec.Struct, frozen=True, gc=False):
     first_event: datetime
     last_event: datetime
     data_key: bytes | None
-    content: bytes | None  # None where it cannot be read, then `problem` says why
+    content: bytes | None  # None when it cannot be read; `problem` gives the reason
     shapes: bytes | None
     problem: str | None = None
 
@@ -54,7 +53,7 @@ class DueBatch(msgspec.Struct, frozen=True, gc=False):
 
 
 async def reserve_ids(connection: PipelineConnection, number: int) -> list[BatchId]:
-    """Return that many fresh batch ids; unused ones leave harmless gaps."""
+    """Return that many new batch ids. Unused ones leave harmless gaps."""
     rows = await connection.fetch("SELECT nextval('batch_ids') AS id FROM generate_series(1, $1)", number)
     return [BatchId(row["id"]) for row in rows]
 
@@ -69,14 +68,12 @@ async def due(
     max_bytes: int,
     watermark: datetime | None = None,
 ) -> tuple[list[DueBatch], bool]:
-    """Return the whole batches that fill one request, oldest due first, none of those in flight.
+    """Return the batches that fill one request, oldest due first, and whether more are due.
 
-    Beside them stands whether more are due than these.
-
-    Reads by position through the index of open batches. With a `floor` it begins there instead of at the
-    start, for as long as the caller may rely on it (`app.domain.pacing.watermarks`); there is no forward-only
-    cursor, or a batch whose transaction commits late would be passed by. A batch whose row is missing from
-    `batches`, or lies on a damaged page, is returned without its content.
+    Batches in flight are left out. The scan of the index of open batches starts at `watermark` when there is
+    one (`app.domain.pacing.watermarks`). There is no forward-only cursor: it would skip a batch whose
+    transaction commits late. A batch whose row is missing or on a damaged page is returned without its
+    content.
     """
     arguments = (destination, list(in_flight), max_events, max_bytes, queue, watermark)
     try:
@@ -89,7 +86,7 @@ async def due(
         found = [_due(row, stored[row["batch"]]) for row in rows]
     else:
         found = [DueBatch(*(*row[:-1], damage.MISSING if row["content"] is None else None)) for row in rows]
-    # As many as were looked for at most: there may be further ones.
+    # The row limit was reached, so there may be more.
     more = bool(rows) and not len(rows) == rows[0]["found"] < max_events
     return found, more
 
@@ -126,7 +123,7 @@ async def read(
 ) -> dict[BatchId, tuple[bytes | None, bytes | None, bytes | None]]:
     """Return (wrapped data key or None, content, shapes) of these batches, each given with its day.
 
-    Batches whose rows are missing are missing; values on a damaged page are None.
+    Batches without a row are left out; values on a damaged page are None.
     """
     arguments = [batch for batch, _ in places], [day for _, day in places]
     try:
@@ -154,7 +151,7 @@ _READ_KEYS = """
 async def close(
     connection: PipelineConnection, batches: Sequence[BatchId], disposition: str, attempt: AttemptId | None
 ) -> None:
-    """Close these batches as 'sent' or 'expired'; what left the road on its own has an exception row."""
+    """Close these batches as 'sent' or 'expired'. Events that left the fast path have exception rows."""
     status = await connection.execute(
         """
         UPDATE batch_states SET disposition = $3, settled_at = now(),
@@ -170,7 +167,7 @@ async def close(
 
 @dataclass(frozen=True, slots=True)
 class OpenState:
-    """What a recovery needs to know of a batch that is still open."""
+    """The state of a batch that is still open, for recovery."""
 
     id: BatchId
     events: int
@@ -190,7 +187,7 @@ async def still_open(connection: PipelineConnection, batches: Sequence[BatchId])
 async def lock_unchanged(
     connection: PipelineConnection, seen: Mapping[BatchId, bytes | None]
 ) -> set[BatchId]:
-    """Lock those of these batches that are open and have the wrapped data key they were seen with."""
+    """Lock those of these batches that are open and still have the given wrapped data key."""
     if not seen:
         return set()
     rows = await connection.fetch(
@@ -212,7 +209,7 @@ async def put_back(
     wait: timedelta,
     reason: str,
 ) -> None:
-    """Put these batches back whole: one try the poorer, due again after `wait` on the database's clock."""
+    """Requeue these batches: increment their tries; due again after `wait` on the database's clock."""
     status = await connection.execute(
         """
         UPDATE batch_states SET tries = least(tries + 1, 32767), due_at = now() + $2, reason = $3
@@ -228,7 +225,7 @@ async def put_back(
 async def expire(
     connection: PipelineConnection, *, older_than: timedelta, limit: int
 ) -> list[tuple[DestinationNumber, int, bool]]:
-    """Mark open batches expired whose youngest event passed the age limit; none that is in flight.
+    """Expire open batches whose newest event passed the age limit and that are not in flight.
 
     Returns (destination, events, was retrying) for each, for the counts.
     """
@@ -248,7 +245,7 @@ async def expire(
 
 
 async def waiting(connection: PipelineConnection, destination: DestinationNumber) -> int:
-    """Return how many events a destination still owes to Amazon."""
+    """Return how many events of a destination are still to be sent."""
     number: int = await connection.fetchval(
         """
         SELECT (SELECT coalesce(sum(events), 0) FROM batch_states
@@ -261,7 +258,7 @@ async def waiting(connection: PipelineConnection, destination: DestinationNumber
 
 
 async def discard(connection: PipelineConnection, destination: DestinationNumber) -> tuple[int, int]:
-    """Close everything a destination still holds as discarded. Returns (events, of them retrying)."""
+    """Close everything a destination still has to send as discarded. Return (events, of them retrying)."""
     batches = await connection.fetch(
         """
         UPDATE batch_states SET disposition = 'discarded', settled_at = now(), reason = 'discarded'
@@ -281,10 +278,11 @@ async def discard(connection: PipelineConnection, destination: DestinationNumber
 
 
 async def forget(connection: PipelineConnection, *, after: timedelta, dead_after: timedelta) -> int:
-    """Delete the data keys of batches whose last final state is `after` ago: their content is gone at once.
+    """Delete the data keys of batches whose last final state is `after` ago, which makes their content
+    unreadable.
 
-    Batches with a conversion that is retried keep theirs; with a dead one, until `dead_after`. Rows on a
-    damaged page are passed over. Returns how many keys went.
+    Batches with a retrying conversion keep theirs; those with a dead one keep it until `dead_after`. Rows on
+    a damaged page are skipped. Returns how many keys were deleted.
     """
 
     try:

@@ -1,4 +1,4 @@
-"""Counts per destination, day and writer: deltas written in the transaction that makes them true."""
+"""Counts per destination, day and writer: deltas, written in the transaction that makes them true."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -11,7 +11,7 @@ from app.store import PipelineConnection
 
 @dataclass(slots=True)
 class CountDelta:
-    """How much one transaction moves the counts of one destination; `retrying` goes up and down."""
+    """The changes of one transaction to the counts of one destination. `retrying` goes up and down."""
 
     accepted: int = 0
     duplicates: int = 0
@@ -25,7 +25,9 @@ class CountDelta:
 
 @dataclass(slots=True)
 class IngestCounts:
-    """How much a flush moves the counts of one destination. It moves no others: each costs, even by zero."""
+    """The changes of a flush to the counts of one destination. Other columns are left out: each costs
+    time.
+    """
 
     accepted: int = 0
     duplicates: int = 0
@@ -77,7 +79,7 @@ async def add(connection: PipelineConnection, writer: int, deltas: CountDeltas) 
 
 
 def _listed(tally: Mapping[tuple[DestinationNumber, str, str], int]) -> list[list[Any]]:
-    # In order of the keys, so that two writers who share rows never wait in a circle.
+    # In order of the keys, so that writers that share rows cannot deadlock.
     rows = [(*key, number) for key, number in sorted(tally.items())]
     return [list(column) for column in zip(*rows, strict=True)]
 
@@ -87,7 +89,7 @@ async def add_rejections(
     writer: int,
     rejected: Mapping[tuple[DestinationNumber, str, str], int],
 ) -> None:
-    """Add to the tally of rejections at the door; keys are (destination, code, reason)."""
+    """Count rejections on receipt; keys are (destination, code, reason)."""
     if not rejected:
         return
     await connection.execute(
@@ -109,7 +111,7 @@ async def add_consent_stops(
     writer: int,
     stopped: Mapping[tuple[DestinationNumber, str, str], int],
 ) -> None:
-    """Add to the tally of events that the consent gate stopped; keys are (destination, reason, basis)."""
+    """Count events that the consent check rejected; keys are (destination, reason, basis)."""
     if not stopped:
         return
     await connection.execute(
@@ -128,7 +130,7 @@ async def add_consent_stops(
 
 @dataclass(frozen=True, slots=True)
 class ConsentStops:
-    """How many events the gate stopped for one reason on one basis; `basis` is None where none was kept."""
+    """Events rejected by the consent check for one reason on one basis. `basis` is None when not recorded."""
 
     reason: str
     basis: str | None
@@ -136,7 +138,7 @@ class ConsentStops:
 
 
 async def consent_stops(connection: PipelineConnection, destination: DestinationNumber) -> list[ConsentStops]:
-    """Return what the consent gate stopped of a destination, most first; in sum its rejections."""
+    """Return the consent rejections of a destination, most frequent first. They add up to its rejections."""
     rows = await connection.fetch(
         """
         WITH by_basis AS (
