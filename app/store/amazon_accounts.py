@@ -54,14 +54,14 @@ async def find(connection: AsyncConnection, destination: str) -> AmazonAccount |
 
 async def confirm(connection: AsyncConnection, destination: DestinationId, what: str, by: str) -> bool:
     """Record a confirmation. Return False when it exists, and leave it unchanged."""
-    made = await connection.execute(
+    result = await connection.execute(
         text(
             "INSERT INTO confirmations (destination, what, confirmed_by) VALUES (:destination, :what, :by) "
             "ON CONFLICT DO NOTHING"
         ),
         {"destination": destination, "what": what, "by": by},
     )
-    return made.rowcount == 1
+    return result.rowcount == 1
 
 
 async def withdraw(connection: AsyncConnection, destination: DestinationId, what: str) -> bool:

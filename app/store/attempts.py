@@ -75,7 +75,7 @@ async def start(
     Both rows are share-locked: pausing, parking and taking over wait for this commit and then see the
     attempt, or this statement sees them.
     """
-    more = () if probe_again_in is None else (probe_again_in,)
+    probe_arguments = () if probe_again_in is None else (probe_again_in,)
     row = await connection.fetchrow(
         _START.format(ready=_IS_ACTIVE if probe_again_in is None else _IS_PROBED),
         lane,
@@ -87,7 +87,7 @@ async def start(
         events,
         generation,
         erasures,
-        *more,
+        *probe_arguments,
     )
     return None if row is None else StartedAttempt(AttemptId(row["id"]), row["day"])
 

@@ -85,8 +85,8 @@ async def record(
             "action": action,
             "subject": subject,
             "destination": destination,
-            "before": None if before is None else _dumped(before),
-            "after": None if after is None else _dumped(after),
+            "before": None if before is None else _encode(before),
+            "after": None if after is None else _encode(after),
         },
     )
 
@@ -166,7 +166,7 @@ async def chain(connection: AsyncConnection, *, after: int, limit: int) -> list[
         text(_LINKS + "WHERE sequence > :after ORDER BY sequence LIMIT :limit"),
         {"after": after, "limit": limit},
     )
-    return [_link(row) for row in rows.mappings()]
+    return [_chain_row(row) for row in rows.mappings()]
 
 
 async def unlinked(connection: AsyncConnection) -> list[ChainRow]:
@@ -174,10 +174,10 @@ async def unlinked(connection: AsyncConnection) -> list[ChainRow]:
     rows = await connection.execute(
         text(_LINKS + "WHERE sequence IS NULL OR hash IS NULL ORDER BY id LIMIT 1")
     )
-    return [_link(row) for row in rows.mappings()]
+    return [_chain_row(row) for row in rows.mappings()]
 
 
-def _link(row: RowMapping) -> ChainRow:
+def _chain_row(row: RowMapping) -> ChainRow:
     return ChainRow(
         number=row["sequence"],
         id=row["id"],
@@ -190,5 +190,5 @@ def _link(row: RowMapping) -> ChainRow:
 _ENCODER = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
 
-def _dumped(said: Mapping[str, Any]) -> str:
-    return _ENCODER.encode(said).decode()
+def _encode(values: Mapping[str, Any]) -> str:
+    return _ENCODER.encode(values).decode()

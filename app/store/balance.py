@@ -82,16 +82,16 @@ async def read(connection: PipelineConnection, day: date, ids: Sequence[BatchId]
     """Read what is stored under these ids on a day, in one snapshot."""
     rows = await connection.fetch(
         """
-        SELECT asked.id, coalesce(p.destination, s.destination, e.destination, 0) AS destination,
+        SELECT page.id, coalesce(p.destination, s.destination, e.destination, 0) AS destination,
           p.id IS NOT NULL AS has_batch, p.shapes, s.batch IS NOT NULL AS has_state,
           coalesce(s.events, 0) AS events, s.disposition, s.accepted_at, coalesce(e.number, 0) AS exceptions,
           -- A state in each of the partitions that are kept: an id is given once.
-          (SELECT count(*) FROM batch_states t WHERE t.batch = asked.id) AS ids
-        FROM unnest($2::bigint[]) AS asked (id)
-        LEFT JOIN batches p ON p.id = asked.id AND p.day = $1
-        LEFT JOIN batch_states s ON s.batch = asked.id AND s.day = $1
+          (SELECT count(*) FROM batch_states t WHERE t.batch = page.id) AS ids
+        FROM unnest($2::bigint[]) AS page (id)
+        LEFT JOIN batches p ON p.id = page.id AND p.day = $1
+        LEFT JOIN batch_states s ON s.batch = page.id AND s.day = $1
         LEFT JOIN LATERAL (SELECT count(*) AS number, min(destination) AS destination FROM exceptions
-          WHERE batch = asked.id AND day = $1) e ON true
+          WHERE batch = page.id AND day = $1) e ON true
         """,
         day,
         list(ids),
@@ -138,7 +138,7 @@ async def ledger_places(
             row["generation"],
             list(keys),
         )
-        found.update({one["key"]: (one["batch"], one["place"]) for one in rows})
+        found.update({row["key"]: (row["batch"], row["place"]) for row in rows})
     return found
 
 

@@ -87,8 +87,8 @@ async def due(
     else:
         found = [DueBatch(*(*row[:-1], damage.MISSING if row["content"] is None else None)) for row in rows]
     # The row limit was reached, so there may be more.
-    more = bool(rows) and not len(rows) == rows[0]["found"] < max_events
-    return found, more
+    has_more = bool(rows) and not len(rows) == rows[0]["found"] < max_events
+    return found, has_more
 
 
 def _due(row: asyncpg.Record, stored: damage.StoredBatchPart) -> DueBatch:
@@ -97,17 +97,19 @@ def _due(row: asyncpg.Record, stored: damage.StoredBatchPart) -> DueBatch:
 
 def _due_statement(values: str, source: str) -> str:
     return f"""
+        -- The oldest due batches that are not in flight.
         WITH due AS (SELECT batch, day, events, bytes, tries, first_event, last_event, data_key, due_at
           FROM batch_states WHERE destination = $1 AND queue = $5 AND settled_at IS NULL AND due_at <= now()
           AND due_at >= coalesce($6::timestamptz, '-infinity')
           AND batch <> ALL($2::bigint[]) ORDER BY due_at, batch LIMIT $3),
+        -- Events and bytes added up, to end where the request is full.
         filled AS (SELECT *, sum(events) OVER w AS events_so_far, sum(bytes) OVER w AS bytes_so_far,
             count(*) OVER () AS found
           FROM due WINDOW w AS (ORDER BY due_at, batch))
         SELECT f.batch, f.day, f.events, f.tries, f.due_at, f.first_event, f.last_event, f.data_key,
           {values}, f.found
         FROM filled f {source}
-        -- The first is returned whatever its numbers say: what no claim returns would block its queue.
+        -- The first is returned whatever its size: a batch that no claim returns would block its queue.
         WHERE (f.events_so_far <= $3 AND f.bytes_so_far <= $4) OR f.events_so_far = f.events
         ORDER BY f.due_at, f.batch
         """
@@ -134,17 +136,17 @@ async def read(
             raise
     keys = {row["batch"]: row["data_key"] for row in await connection.fetch(_READ_KEYS, *arguments)}
     stored = await damage.read_singly(connection, sorted(places))
-    return {batch: (keys.get(batch), one.content, one.shapes) for batch, one in stored.items()}
+    return {batch: (keys.get(batch), part.content, part.shapes) for batch, part in stored.items()}
 
 
 _READ = """
-    SELECT p.id, s.data_key, p.content, p.shapes FROM unnest($1::bigint[], $2::date[]) AS asked (id, day)
-    JOIN batches p ON p.id = asked.id AND p.day = asked.day
-    JOIN batch_states s ON s.batch = asked.id AND s.day = asked.day
+    SELECT p.id, s.data_key, p.content, p.shapes FROM unnest($1::bigint[], $2::date[]) AS requested (id, day)
+    JOIN batches p ON p.id = requested.id AND p.day = requested.day
+    JOIN batch_states s ON s.batch = requested.id AND s.day = requested.day
 """
 _READ_KEYS = """
-    SELECT s.batch, s.data_key FROM unnest($1::bigint[], $2::date[]) AS asked (id, day)
-    JOIN batch_states s ON s.batch = asked.id AND s.day = asked.day
+    SELECT s.batch, s.data_key FROM unnest($1::bigint[], $2::date[]) AS requested (id, day)
+    JOIN batch_states s ON s.batch = requested.id AND s.day = requested.day
 """
 
 
@@ -185,19 +187,19 @@ async def still_open(connection: PipelineConnection, batches: Sequence[BatchId])
 
 
 async def lock_unchanged(
-    connection: PipelineConnection, seen: Mapping[BatchId, bytes | None]
+    connection: PipelineConnection, data_keys: Mapping[BatchId, bytes | None]
 ) -> set[BatchId]:
     """Lock those of these batches that are open and still have the given wrapped data key."""
-    if not seen:
+    if not data_keys:
         return set()
     rows = await connection.fetch(
         """
-        SELECT s.batch FROM batch_states s JOIN unnest($1::bigint[], $2::bytea[]) AS seen (batch, data_key)
-          ON seen.batch = s.batch AND seen.data_key = s.data_key
+        SELECT s.batch FROM batch_states s JOIN unnest($1::bigint[], $2::bytea[]) AS read (batch, data_key)
+          ON read.batch = s.batch AND read.data_key = s.data_key
         WHERE s.settled_at IS NULL ORDER BY s.batch FOR UPDATE OF s
         """,
-        list(seen),
-        list(seen.values()),
+        list(data_keys),
+        list(data_keys.values()),
     )
     return {BatchId(row["batch"]) for row in rows}
 
@@ -231,6 +233,7 @@ async def expire(
     """
     rows = await connection.fetch(
         """
+        -- Open batches beyond the age limit, without those of an attempt in flight.
         WITH old AS (SELECT batch FROM batch_states s WHERE settled_at IS NULL
           AND last_event < now() - $1::interval AND NOT EXISTS (SELECT FROM attempts a
             WHERE a.settled_at IS NULL AND s.batch = ANY(a.batches))

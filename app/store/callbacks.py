@@ -68,13 +68,13 @@ async def note(
         WHERE t.destination = $1
         """,
         destination,
-        [one.batch for one in finals],
-        [one.day for one in finals],
-        [None if one.places is None else "{" + ",".join(map(str, one.places)) + "}" for one in finals],
-        [one.events for one in finals],
-        [one.status for one in finals],
-        [one.code for one in finals],
-        [one.reason for one in finals],
+        [final.batch for final in finals],
+        [final.day for final in finals],
+        [None if final.places is None else "{" + ",".join(map(str, final.places)) + "}" for final in finals],
+        [final.events for final in finals],
+        [final.status for final in finals],
+        [final.code for final in finals],
+        [final.reason for final in finals],
     )
 
 
@@ -109,13 +109,15 @@ async def gather(connection: PipelineConnection, *, most_events: int, most_callb
     """
     status: str = await connection.execute(
         """
+        -- The oldest final states without a callback, unless enough callbacks wait.
         WITH free AS (SELECT id, events FROM callback_events WHERE callback IS NULL
             AND (SELECT count(*) FROM callbacks) < $2
           ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED),
+        -- How many events they carry, added up.
         summed AS (SELECT id, events, sum(events) OVER (ORDER BY id) AS so_far FROM free),
-        made AS (INSERT INTO callbacks (tries) SELECT 0 WHERE EXISTS (SELECT FROM free) RETURNING id)
-        -- The first is taken along whatever its size.
-        UPDATE callback_events n SET callback = made.id FROM summed s, made
+        new_callback AS (INSERT INTO callbacks (tries) SELECT 0 WHERE EXISTS (SELECT FROM free) RETURNING id)
+        -- The first is included whatever its size.
+        UPDATE callback_events n SET callback = new_callback.id FROM summed s, new_callback
         WHERE n.id = s.id AND (s.so_far <= $1 OR s.so_far = s.events)
         """,
         most_events,
@@ -188,20 +190,20 @@ class NamedEvent:
     mappings: dict[MappingNumber, MappingId]
 
 
-async def names(connection: PipelineConnection, notices: Sequence[CallbackEvent]) -> NamedEvent:
+async def names(connection: PipelineConnection, events: Sequence[CallbackEvent]) -> NamedEvent:
     """Read the names for these final states. Batches whose day was dropped are missing; damaged ones are
     None.
     """
-    finals = [one.final for one in notices]
-    shapes = await damage.read_shapes_of(connection, {one.batch: one.day for one in finals})
+    finals = [event.final for event in events]
+    shapes = await damage.read_shapes_of(connection, {final.batch: final.day for final in finals})
     excepted = await connection.fetch(
         """
         SELECT batch, array_agg(place) AS places FROM exceptions
         WHERE batch = ANY($1::bigint[]) GROUP BY batch
         """,
-        [one.batch for one in finals if one.places is None],
+        [final.batch for final in finals if final.places is None],
     )
-    numbers = list({one.destination for one in notices})
+    numbers = list({event.destination for event in events})
     destinations = await connection.fetch(
         "SELECT number, id FROM destinations WHERE number = ANY($1::int[])", numbers
     )
@@ -224,7 +226,7 @@ async def names(connection: PipelineConnection, notices: Sequence[CallbackEvent]
 class CallbackStatus:
     """The callback status of a destination. `problem` names the last failure."""
 
-    told: bool
+    enabled: bool
     waiting: int
     oldest: datetime | None
     problem: str | None
@@ -234,7 +236,7 @@ async def standing(connection: PipelineConnection, number: DestinationNumber) ->
     """Return whether a destination reports its final states, and how many are waiting."""
     row = await connection.fetchrow(
         """
-        SELECT EXISTS (SELECT FROM callback_destinations WHERE destination = $1) AS told,
+        SELECT EXISTS (SELECT FROM callback_destinations WHERE destination = $1) AS enabled,
           coalesce(sum(n.events), 0)::bigint AS waiting, min(n.at) AS oldest, max(c.problem) AS problem
         FROM callback_events n LEFT JOIN callbacks c ON c.id = n.callback WHERE n.destination = $1
         """,

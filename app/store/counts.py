@@ -150,7 +150,7 @@ async def consent_stops(connection: PipelineConnection, destination: Destination
         )
         SELECT reason, basis, events FROM by_basis
         UNION ALL
-        -- What was stopped before the basis was counted has none, and is not lost for that.
+        -- Rejections without a recorded basis: the rest of each reason.
         SELECT reason, NULL, rest FROM by_reason r CROSS JOIN LATERAL (
           SELECT (r.events - coalesce(sum(b.events), 0))::bigint AS rest FROM by_basis b
           WHERE b.reason = r.reason

@@ -98,8 +98,8 @@ async def read_shapes_of(
     try:
         async with savepoint(connection):
             rows = await connection.fetch(
-                "SELECT p.id, p.shapes FROM unnest($1::bigint[], $2::date[]) AS asked (id, day) "
-                "JOIN batches p ON p.id = asked.id AND p.day = asked.day",
+                "SELECT p.id, p.shapes FROM unnest($1::bigint[], $2::date[]) AS requested (id, day) "
+                "JOIN batches p ON p.id = requested.id AND p.day = requested.day",
                 list(days),
                 list(days.values()),
             )
@@ -108,7 +108,7 @@ async def read_shapes_of(
         if not is_damage(error):
             raise
     stored = await read_singly(connection, list(days.items()), content=False)
-    return {batch: one.shapes for batch, one in stored.items() if one.problem != MISSING}
+    return {batch: part.shapes for batch, part in stored.items() if part.problem != MISSING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +201,8 @@ async def check(
         found |= {row["id"]: "state_missing" for row in alone.rows if row["id"] not in found}
         found |= {row["id"]: why for row in states.rows if (why := _reason(row, opens)) is not None}
         damaged = tuple(Damaged(BatchId(id_), found[id_]) for id_ in sorted(found))
-        whole = {row["id"] for row in states.rows} | set(found)
-        yield Checked(len(whole), to, damaged)
+        checked = {row["id"] for row in states.rows} | set(found)
+        yield Checked(len(checked), to, damaged)
         first = to + 1
 
 

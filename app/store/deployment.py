@@ -99,10 +99,10 @@ async def _sealed(connection: "PipelineConnection") -> tuple[frozenset[str], dic
     """Return the key ids of sealed values, and how many values have none."""
     ids: set[str] = set()
     damaged: dict[str, int | None] = {}
-    for one in COLUMNS:
-        name = f"{one.table}.{one.column}"
+    for column in COLUMNS:
+        name = f"{column.table}.{column.column}"
         try:
-            rows = await connection.fetch(_KEY_IDS.format(table=one.table, column=one.column))
+            rows = await connection.fetch(_KEY_IDS.format(table=column.table, column=column.column))
         except asyncpg.PostgresError as error:
             if not str(error.sqlstate).startswith("XX"):
                 raise

@@ -56,14 +56,15 @@ class Destination:
     archived_at: datetime | None
     created_at: datetime
     updated_at: datetime
-    told: bool = False  # whether final states are reported to the journey engine
+    status_callback: bool = False  # whether final states are reported to the journey engine
 
 
 _COLUMNS = (
     "id, number, lane, name, advertiser_id, region, currency, identity_profile, dataset_name, "
     "requests_per_second, burst, sign_in, sign_in_reason, paused, published_mappings, state, version, "
     "archived_at, created_at, updated_at, "
-    "EXISTS (SELECT FROM callback_destinations t WHERE t.destination = destinations.number) AS told"
+    "EXISTS (SELECT FROM callback_destinations c WHERE c.destination = destinations.number) "
+    "AS status_callback"
 )
 
 
@@ -88,7 +89,7 @@ def _read(row: RowMapping) -> Destination:
         archived_at=row["archived_at"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
-        told=row["told"],
+        status_callback=row["status_callback"],
     )
 
 
@@ -124,7 +125,7 @@ async def create(
     connection: AsyncConnection, destination: DestinationId, draft: DestinationDraft
 ) -> Destination:
     """Write a new destination in its advertiser's lane; create the lane if there is none."""
-    made = await _one(
+    created = await _one(
         connection,
         "INSERT INTO destinations (id, lane, name, advertiser_id, region, currency, identity_profile, "
         "dataset_name, requests_per_second, burst) VALUES (:id, :lane, :name, :advertiser_id, :region, "
@@ -133,8 +134,8 @@ async def create(
         lane=await _lane(connection, draft.region, draft.advertiser_id),
         **_values(draft),
     )
-    assert made is not None
-    return made
+    assert created is not None
+    return created
 
 
 async def change(
@@ -177,14 +178,14 @@ async def _lane(connection: AsyncConnection, region: Region, advertiser: Adverti
     found = "SELECT id FROM lanes WHERE region = :region AND advertiser_id = :advertiser"
     lane = (await connection.execute(text(found), values)).scalar_one_or_none()
     if lane is None:
-        made = await connection.execute(
+        created = await connection.execute(
             text(
                 "INSERT INTO lanes (region, advertiser_id) VALUES (:region, :advertiser) "
                 "ON CONFLICT (region, advertiser_id) DO NOTHING RETURNING id"
             ),
             values,
         )
-        lane = made.scalar_one_or_none()
+        lane = created.scalar_one_or_none()
     if lane is None:  # another transaction created it and has committed
         lane = (await connection.execute(text(found), values)).scalar_one()
     return LaneId(lane)

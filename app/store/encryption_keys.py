@@ -105,11 +105,11 @@ async def replace(
     A token that was refreshed, and a key that was deleted with its batch, are not overwritten.
     """
     done = await connection.fetch(
-        f"UPDATE {of.table} AS t SET {of.column} = given.new "
-        f"FROM unnest($1::{of.kind}[], $2::bytea[], $3::bytea[]) AS given (key, old, new) "
-        f"WHERE t.{of.key} = given.key AND t.{of.column} = given.old RETURNING 1",
-        [one.key for one in old],
-        [one.value for one in old],
+        f"UPDATE {of.table} AS t SET {of.column} = changed.new "
+        f"FROM unnest($1::{of.kind}[], $2::bytea[], $3::bytea[]) AS changed (key, old, new) "
+        f"WHERE t.{of.key} = changed.key AND t.{of.column} = changed.old RETURNING 1",
+        [value.key for value in old],
+        [value.value for value in old],
         list(new),
     )
     return len(done)

@@ -240,7 +240,9 @@ async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> Loc
     if row is None:
         return None
     rows = await connection.fetch("SELECT place, status FROM exceptions WHERE batch = $1 FOR UPDATE", batch)
-    return LockedBatch(**dict(row), exceptions={one["place"]: one["status"] for one in rows})
+    return LockedBatch(
+        **dict(row), exceptions={exception["place"]: exception["status"] for exception in rows}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +269,7 @@ async def rewrite(
     await connection.execute(
         "UPDATE batches SET content = $3 WHERE id = $1 AND day = $2", batch, day, content
     )
-    left = sum(one.left_batch for one in gone)
+    left = sum(erased.left_batch for erased in gone)
     await connection.execute(
         """
         UPDATE batch_states SET data_key = $2, events = events - $3,
@@ -296,8 +298,8 @@ async def rewrite(
         batch,
         day,
         locked.destination,
-        [one.place for one in gone],
-        [one.status for one in gone],
-        [one.event_at for one in gone],
+        [erased.place for erased in gone],
+        [erased.status for erased in gone],
+        [erased.event_at for erased in gone],
         locked.settled_at,
     )

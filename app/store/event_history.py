@@ -275,8 +275,8 @@ def _figures(row: dict[str, Any]) -> DestinationFigures:
         requests_per_second=row["requests_per_second"],
         burst=row["burst"],
         lane_owned=row["owned"],
-        rejected=tuple((one["code"], one["reason"], one["n"]) for one in json.loads(row["rejected"])),
-        dead=tuple((one["reason"], one["n"]) for one in json.loads(row["dead"])),
+        rejected=tuple((entry["code"], entry["reason"], entry["n"]) for entry in json.loads(row["rejected"])),
+        dead=tuple((entry["reason"], entry["n"]) for entry in json.loads(row["dead"])),
     )
 
 

@@ -27,7 +27,7 @@ async def pin(connection: AsyncConnection, advertiser: str, event_type: str, nam
     locked against renaming until the transaction ends.
     """
     values = {"advertiser": advertiser, "event_type": event_type}
-    made = await connection.execute(
+    result = await connection.execute(
         text(
             "INSERT INTO event_names (advertiser_id, event_type, name) "
             "VALUES (:advertiser, :event_type, :name) ON CONFLICT DO NOTHING"
@@ -42,7 +42,7 @@ async def pin(connection: AsyncConnection, advertiser: str, event_type: str, nam
         ),
         values,
     )
-    return Pin(**row.mappings().one()), made.rowcount == 1
+    return Pin(**row.mappings().one()), result.rowcount == 1
 
 
 async def lock(connection: AsyncConnection, advertiser: str, event_type: str) -> Pin | None:

@@ -141,19 +141,19 @@ async def due(
 
 
 async def lock_retrying(
-    connection: PipelineConnection, asked: Sequence[tuple[BatchId, int]]
+    connection: PipelineConnection, conversions: Sequence[tuple[BatchId, int]]
 ) -> set[tuple[BatchId, int]]:
     """Lock those of these conversions (batch, place) that are still retrying."""
-    if not asked:
+    if not conversions:
         return set()
     rows = await connection.fetch(
         """
         SELECT e.batch, e.place FROM exceptions e JOIN unnest($1::bigint[], $2::smallint[])
-          AS asked (batch, place) ON asked.batch = e.batch AND asked.place = e.place
+          AS requested (batch, place) ON requested.batch = e.batch AND requested.place = e.place
         WHERE e.status = 'retrying' ORDER BY e.batch, e.place FOR UPDATE OF e
         """,
-        [batch for batch, _ in asked],
-        [place for _, place in asked],
+        [batch for batch, _ in conversions],
+        [place for _, place in conversions],
     )
     return {(BatchId(row["batch"]), row["place"]) for row in rows}
 

@@ -39,10 +39,10 @@ async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
     return connection
 
 
-def _watch(held: socket.socket) -> None:
-    if held.family not in (socket.AF_INET, socket.AF_INET6):
+def _watch(sock: socket.socket) -> None:
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
         ("TCP_KEEPIDLE", IDLE_S),
         ("TCP_KEEPINTVL", INTERVAL_S),
@@ -51,4 +51,4 @@ def _watch(held: socket.socket) -> None:
     ):
         # Not every system has all of them.
         with contextlib.suppress(AttributeError, OSError):
-            held.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -120,7 +120,7 @@ async def busy_lanes(connection: PipelineConnection) -> list[LaneWork]:
         if not damage.is_damage(error):
             raise
         owed = await due_heads.owed_around_damage(connection)
-        rows = await connection.fetch(_BUSY_GIVEN, LANE_LOCKS, list(owed), list(owed.values()))
+        rows = await connection.fetch(_BUSY_AROUND_DAMAGE, LANE_LOCKS, list(owed), list(owed.values()))
     return [LaneWork(LaneId(row["id"]), row["owner"], row["due_in"], row["is_lapsed"]) for row in rows]
 
 
@@ -131,19 +131,22 @@ def _heads(name: str, table: str, open_ones: str) -> str:
     """
     return f"""
         {name} AS (
+          -- The first row of the index.
           (SELECT destination, queue, due_at FROM {table} WHERE {open_ones}
            ORDER BY destination, queue, due_at LIMIT 1)
           UNION ALL
+          -- The first row behind the (destination, queue) found last.
           SELECT n.destination, n.queue, n.due_at FROM {name} h, LATERAL (
             SELECT destination, queue, due_at FROM {table}
             WHERE {open_ones} AND (destination, queue) > (h.destination, h.queue)
             ORDER BY destination, queue, due_at LIMIT 1) n)"""
 
 
-_OWED = f"""RECURSIVE {_heads("whole", "batch_states", "settled_at IS NULL")},
-    {_heads("single", "exceptions", "status = 'retrying'")},
+_OWED = f"""RECURSIVE {_heads("batch_heads", "batch_states", "settled_at IS NULL")},
+    {_heads("exception_heads", "exceptions", "status = 'retrying'")},
+    -- When each lane is next due, by destinations that may send or probe.
     owed AS (SELECT d.lane, min(h.due_at) AS due_at
-      FROM (SELECT * FROM whole UNION ALL SELECT * FROM single) h
+      FROM (SELECT * FROM batch_heads UNION ALL SELECT * FROM exception_heads) h
       JOIN destinations d ON d.number = h.destination AND (d.state = 'active' OR {PROBE_DUE})
       GROUP BY d.lane)"""
 
@@ -151,21 +154,26 @@ _OWED = f"""RECURSIVE {_heads("whole", "batch_states", "settled_at IS NULL")},
 def _busy(owed: str) -> str:
     return f"""
     WITH {owed},
-    held AS (
+    -- Lanes whose owner's session is alive: it holds the advisory lock.
+    locked AS (
       SELECT objid::bigint AS lane FROM pg_locks
       WHERE locktype = 'advisory' AND classid::bigint = $1 AND granted
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())),
-    known AS (
-      SELECT l.id, CASE WHEN l.leased_until > now() AND l.id IN (SELECT lane FROM held)
+    -- An owner counts while its lease and its session last.
+    lane_work AS (
+      SELECT l.id, CASE WHEN l.leased_until > now() AND l.id IN (SELECT lane FROM locked)
         THEN l.owner END AS owner, extract(epoch FROM o.due_at - clock_timestamp())::float8 AS due_in,
         coalesce(l.owner IS NOT NULL AND l.leased_until <= now(), false) AS is_lapsed
       FROM lanes l LEFT JOIN owed o ON o.lane = l.id)
-    SELECT id, owner, due_in, is_lapsed FROM known WHERE owner IS NOT NULL OR due_in IS NOT NULL ORDER BY id
+    SELECT id, owner, due_in, is_lapsed FROM lane_work
+    WHERE owner IS NOT NULL OR due_in IS NOT NULL ORDER BY id
 """
 
 
 _BUSY = _busy(_OWED)
-_BUSY_GIVEN = _busy("owed AS (SELECT * FROM unnest($2::int[], $3::timestamptz[]) AS o (lane, due_at))")
+_BUSY_AROUND_DAMAGE = _busy(
+    "owed AS (SELECT * FROM unnest($2::int[], $3::timestamptz[]) AS o (lane, due_at))"
+)
 
 
 async def take(
@@ -287,7 +295,7 @@ async def poll(
     damaged: frozenset[DestinationNumber] = frozenset()
     try:
         rows = await connection.fetch(
-            _LOOK,
+            _POLL,
             lane,
             list(batches_in_flight),
             [batch for batch, _ in exceptions_in_flight],
@@ -319,20 +327,22 @@ async def poll(
     return LanePoll(reduce(RateLimit.lowest, limits) if limits else None, rows[0]["erasures"], queues, unread)
 
 
-_LOOK = f"""
+_POLL = f"""
         SELECT l.erasures, d.number, d.id, d.requests_per_second, d.burst, d.state = 'active' AS is_active,
           {PROBE_DUE} AS is_probe,
           extract(epoch FROM q.live - clock_timestamp())::float8 AS live,
           extract(epoch FROM q.retry - clock_timestamp())::float8 AS retry,
           extract(epoch FROM q.replay - clock_timestamp())::float8 AS replay,
           extract(epoch FROM q.replay_retry - clock_timestamp())::float8 AS replay_retry
+        -- Left: a lane without destinations still has its erasures.
         FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND d.archived_at IS NULL
-        LEFT JOIN unnest($5::int[], $6::timestamptz[], $7::timestamptz[]) AS floor (number, live, replay)
-          ON floor.number = d.number
+        LEFT JOIN unnest($5::int[], $6::timestamptz[], $7::timestamptz[]) AS watermark (number, live, replay)
+          ON watermark.number = d.number
+        -- The earliest due time of each queue, without what is in flight: one index probe each.
         LEFT JOIN LATERAL (SELECT
           (SELECT s.due_at FROM batch_states s WHERE s.destination = d.number
             AND s.queue = 0 AND s.settled_at IS NULL
-            AND s.due_at >= coalesce(floor.live, '-infinity') AND s.batch <> ALL($2::bigint[])
+            AND s.due_at >= coalesce(watermark.live, '-infinity') AND s.batch <> ALL($2::bigint[])
             ORDER BY s.due_at LIMIT 1) AS live,
           (SELECT e.due_at FROM exceptions e WHERE e.destination = d.number
             AND e.queue = 0 AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
@@ -341,13 +351,14 @@ _LOOK = f"""
             ORDER BY e.due_at LIMIT 1) AS retry,
           (SELECT s.due_at FROM batch_states s WHERE s.destination = d.number
             AND s.queue = 2 AND s.settled_at IS NULL
-            AND s.due_at >= coalesce(floor.replay, '-infinity') AND s.batch <> ALL($2::bigint[])
+            AND s.due_at >= coalesce(watermark.replay, '-infinity') AND s.batch <> ALL($2::bigint[])
             ORDER BY s.due_at LIMIT 1) AS replay,
           (SELECT e.due_at FROM exceptions e WHERE e.destination = d.number
             AND e.queue = 2 AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
               $4::smallint[]) AS f (batch, place)
               WHERE f.batch = e.batch AND f.place = e.place)
             ORDER BY e.due_at LIMIT 1) AS replay_retry) q
+          -- A destination that may not send has no due times.
           ON d.state = 'active' OR {PROBE_DUE}
         WHERE l.id = $1 ORDER BY d.number
         """
@@ -358,6 +369,7 @@ async def pace_settings(connection: PipelineConnection, lane: LaneId) -> PaceSet
     row = await connection.fetchrow(
         """
         SELECT l.learned_rate, min(d.requests_per_second) AS rate, min(d.burst) AS burst
+        -- Left: a lane without destinations still has its erasures.
         FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND d.archived_at IS NULL
         WHERE l.id = $1 GROUP BY l.id
         """,
