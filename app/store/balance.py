@@ -176,7 +176,7 @@ async def totals(
     row = await connection.fetchrow(
         """
         SELECT c.*, o.*, f.*, e.* FROM (
-          SELECT coalesce(sum(accepted - delivered - dead - expired - suppressed - erased), 0)::bigint
+          SELECT coalesce(sum(accepted - delivered - dead - expired - erased), 0)::bigint
               AS waiting, coalesce(sum(retrying), 0)::bigint AS retrying,
             coalesce(sum(dead), 0)::bigint AS dead, coalesce(sum(expired), 0)::bigint AS expired,
             coalesce(sum(erased), 0)::bigint AS erased,
