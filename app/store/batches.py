@@ -271,7 +271,7 @@ async def discard(connection: PipelineConnection, destination: DestinationNumber
     )
     exceptions = await connection.fetch(
         """
-        UPDATE exceptions SET status = 'dead', code = 'MISC_ERROR', reason = 'discarded', batch = NULL,
+        UPDATE exceptions SET status = 'dead', code = 'MISC_ERROR', reason = 'discarded', send_group = NULL,
         changed_at = now() WHERE destination = $1 AND status = 'retrying' RETURNING place
         """,
         destination,
