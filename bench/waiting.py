@@ -13,7 +13,7 @@ import asyncpg
 
 from app.crypto import Vault, batch_place, decrypt, encrypt, new_data_key
 from app.domain.ids import BatchId
-from app.store import PipelineConnection, batches
+from app.store import PipelineConnection, batches, flush
 from bench.report import MIB, table
 from bench.road import Road
 from bench.stage import Stage
@@ -119,7 +119,7 @@ async def multiply(connection: PipelineConnection, vault: Vault, destination: in
     plain = decrypt(vault.open(made["data_key"], place=place), made["content"], place=place)
     for start in range(1, times, AT_ONCE):
         ids = await batches.reserve_ids(connection, min(AT_ONCE, times - start))
-        await batches.append(connection, [_again(vault, made, plain, one) for one in ids])
+        await flush.append(connection, [_again(vault, made, plain, one) for one in ids])
 
 
 def _again(vault: Vault, made: asyncpg.Record, plain: bytes, batch: BatchId) -> batches.NewBatch:

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from app.admin.field_problems import field_problems, own_sentences
 from app.admin.refusals import ErrorCode, Problem, Refusal, error_body
 from app.domain import strict_json
-from app.store.availability import is_unavailable
+from app.store.errors import is_unavailable
 
 logger = logging.getLogger("app.api.errors")
 

@@ -138,9 +138,9 @@ async def accept_events(
     )
     intake = _intake(context)
     if query.dry_run:
-        results = await intake.rehearse(events, allowed=allowed)
+        results = await intake.dry_run(events, allowed=allowed)
     else:
-        results = await intake.receive(events, allowed=allowed, low=query.priority is Priority.LOW)
+        results = await intake.receive(events, allowed=allowed, low_priority=query.priority is Priority.LOW)
     if isinstance(results, NotStored):
         raise Refusal(
             ErrorCode.UNAVAILABLE,

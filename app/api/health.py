@@ -12,9 +12,9 @@ from starlette.responses import JSONResponse, Response
 
 from app.api.secured_route import Context, SecuredRoute, public
 from app.store import PipelineConnection, driver_of, readiness
-from app.store.availability import is_unavailable
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
+from app.store.errors import is_unavailable
 
 router = APIRouter(route_class=SecuredRoute, tags=["health"])
 

@@ -49,7 +49,7 @@ async def _shown(
 ) -> dict[str, Any]:
     standing = await callbacks.standing(await driver_of(connection), number)
     return {
-        "enabled": standing.told,
+        "enabled": standing.enabled,
         "configured": context.callback_configured,
         "waiting": standing.waiting,
         "oldest_waiting": standing.oldest,

@@ -163,7 +163,7 @@ async def _destination(connection: AsyncConnection, step: DestinationStep, by: s
         assert before is not None
         after = await destination_use_cases.change_destination(connection, before, step.draft, by=by)
     told = step.wanted.destination.status_callback
-    if told is not None and told != after.told:
+    if told is not None and told != after.status_callback:
         await destination_use_cases.set_status_callback(connection, after, told, by=by)
     return after
 

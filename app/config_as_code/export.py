@@ -61,7 +61,7 @@ def _destination(one: Destination, mappings: Sequence[StoredMapping], *, ids: bo
             "requests_per_second": int(rate) if rate == int(rate) else rate,
             "burst": one.rate.burst,
         },
-        "status_callback": one.told,
+        "status_callback": one.status_callback,
         "mappings": [_mapping(each, ids=ids) for each in mappings if each.archived_at is None],
     }
     return {name: value for name, value in said.items() if value is not None}

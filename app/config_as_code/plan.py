@@ -156,8 +156,8 @@ def _step(
     draft = _draft(wanted)
     changes = () if found is None else tuple(differences(_said(draft_of(found)), _said(draft)))
     told = wanted.destination.status_callback
-    if found is not None and told is not None and told != found.told:
-        changes += (Difference("status_callback", found.told, told),)
+    if found is not None and told is not None and told != found.status_callback:
+        changes += (Difference("status_callback", found.status_callback, told),)
     action = (
         PlannedAction.MAKE if found is None else PlannedAction.CHANGE if changes else PlannedAction.NOTHING
     )

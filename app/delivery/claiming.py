@@ -18,7 +18,7 @@ from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.watermarks import Key
 from app.store import PipelineConnection, lanes
 from app.store.damage import is_damage
-from app.store.errors import is_passing
+from app.store.errors import is_transient
 from app.telemetry import Telemetry, describe_exception
 
 
@@ -73,7 +73,7 @@ class ClaimStep:
             )
             await self._settle_unsent(connection, lane, queue, claimed)
         except Exception as error:
-            if isinstance(error, StaleOwner) or is_passing(error):
+            if isinstance(error, StaleOwner) or is_transient(error):
                 raise
             reason = "damaged_data" if is_damage(error) else "defect"
             self.back_off(lane, queue, service, reason, describe_exception(error))

@@ -33,7 +33,7 @@ from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, Times
 from app.store import PipelineConnection, attempts, lanes
 from app.store.clock import DatabaseClock
-from app.store.errors import DRIVER_TROUBLE
+from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
 # A started attempt without a result may still be under way until then; only later is it sent again.
@@ -334,7 +334,7 @@ class Delivery:
                     return await settlements.write(
                         connection, lane, going.load, going.started, sent, settlement, writer=self._writer
                     )
-            except DRIVER_TROUBLE as error:
+            except DRIVER_ERRORS as error:
                 self._telemetry.failed(
                     "settle.failed", error, level=40, attempt=going.started.id, again=pause is not None
                 )

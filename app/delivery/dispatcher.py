@@ -22,7 +22,7 @@ from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, InFlight, T
 from app.domain.pacing.watermarks import SHARE
 from app.store import lanes
 from app.store.database_results import DatabaseResults
-from app.store.errors import DRIVER_TROUBLE
+from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
 _LONGEST_SLEEP_S = 1.0
@@ -123,11 +123,11 @@ class Dispatcher:
             await asyncio.gather(*keepers, return_exceptions=True)
             while self._tasks:
                 # What nothing was sent of is another worker's at once; the rest as soon as it is settled.
-                with suppress(*DRIVER_TROUBLE):
+                with suppress(*DRIVER_ERRORS):
                     await self._ownership.leave()
                 if self._tasks:  # the last may have ended meanwhile
                     await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-            with suppress(*DRIVER_TROUBLE):
+            with suppress(*DRIVER_ERRORS):
                 await self._ownership.close()
 
     def _serve_ready(self) -> float:
@@ -166,7 +166,7 @@ class Dispatcher:
             self._outcomes.succeeded()
         except StaleOwner:
             self._ownership.lose(lane)
-        except DRIVER_TROUBLE as error:
+        except DRIVER_ERRORS as error:
             self._telemetry.failed("lane.trouble", error, level=logging.WARNING, lane=lane.id)
             self._telemetry.lane_errors.labels("database").inc()
             self._outcomes.refused(error)
@@ -199,7 +199,7 @@ class Dispatcher:
         lost = asyncio.Event()
         while not self._stopping.is_set():
             lost.clear()
-            with suppress(*DRIVER_TROUBLE):
+            with suppress(*DRIVER_ERRORS):
                 connection = await self._connect()
                 try:
                     connection.add_termination_listener(lambda _: lost.set())
@@ -241,7 +241,7 @@ class Dispatcher:
             began = self._monotonic()
             try:
                 await action()
-            except (*DRIVER_TROUBLE, StaleOwner) as error:
+            except (*DRIVER_ERRORS, StaleOwner) as error:
                 self._telemetry.failed("worker.trouble", error, level=logging.WARNING)
             except Exception as error:
                 self._telemetry.failed("worker.defect", error, level=logging.ERROR)

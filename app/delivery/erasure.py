@@ -20,7 +20,7 @@ from app.domain.erasure import carries_key
 from app.domain.ids import BatchId
 from app.domain.pacing.lane_limits import TIMES
 from app.store import PipelineConnection, callbacks, counts, erasures, silent_sessions
-from app.store.errors import is_passing
+from app.store.errors import is_transient
 from app.telemetry import Telemetry, describe_exception
 
 _AT_ONCE = 200
@@ -115,7 +115,7 @@ class ErasureScanner:
             try:
                 is_read = await self.rewrite(connection, batch, day)
             except Exception as error:
-                if is_passing(error):
+                if is_transient(error):
                     raise
                 problem = describe_exception(error)
             else:

@@ -1,8 +1,8 @@
-"""Whether ledger, batches, states, exceptions and counts say the same. Pure: the facts are given.
+"""Check that ledger, batches, states, exceptions and counts agree. Pure.
 
-An accepted event has one row in the ledger and one place in a batch; its batch has one state; what left the
-batch has an exception row; and the counts are the sums of all that. Counts are derived, and so are never
-compared with counts.
+An accepted event has one row in the ledger and one place in a batch; its batch has one state; an event that
+left the batch has an exception row; and the counts are the sums of these. Counts are compared with the rows,
+never with other counts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,16 +14,16 @@ from app.domain.ids import DestinationNumber
 
 
 class MismatchKind(StrEnum):
-    """What does not add up."""
+    """The kinds of mismatch."""
 
     STATE_MISSING = "state_missing"  # a batch without a state: nothing sends it
     BATCH_MISSING = "batch_missing"  # a state without its batch: nothing can be sent
     EXCEPTION_WITHOUT_BATCH = "exception_without_batch"
     LEDGER_MISSING = "ledger_missing"  # an event that would be accepted again
-    LEDGER_ELSEWHERE = "ledger_elsewhere"  # an event whose id the ledger gives to another place
+    LEDGER_ELSEWHERE = "ledger_elsewhere"  # an event whose ledger row names another place
     TWIN = "twin"  # two batches under one id
-    BATCH_COUNT = "batch_count"  # a state that answers for another number of events than its batch holds
-    UNREADABLE = "unreadable"  # a batch that cannot be read, so nothing is known of it
+    BATCH_COUNT = "batch_count"  # a state that counts another number of events than its batch holds
+    UNREADABLE = "unreadable"  # a batch that cannot be read
     ACCEPTED = "accepted_count"
     WAITING = "waiting_count"
     RETRYING = "retrying_count"
@@ -34,7 +34,7 @@ class MismatchKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """Something that does not add up, and for how many events. `day` is None where it is not of one day."""
+    """A mismatch and the number of its events. `day` is None when it does not concern one day."""
 
     kind: MismatchKind
     destination: DestinationNumber
@@ -44,25 +44,25 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class BatchBalance:
-    """What is stored of one batch id on one day. `places` is None without a batch, or with a torn one."""
+    """The stored rows of one batch id on one day. `places` is None without a batch, or with a damaged one."""
 
     destination: DestinationNumber
     has_batch: bool
     states: int  # rows under this id on this day
     ids: int  # rows under this id on any day
     places: int | None
-    events: int  # that its state answers for
+    events: int  # that its state counts
     disposition: str | None
     exceptions: int
 
     @property
     def accepted(self) -> int:
-        """Return how many events were accepted into it."""
+        """How many events were accepted into it."""
         return self.places if self.places is not None else self.events + self.exceptions
 
 
 def check_batch(batch: BatchBalance) -> tuple[MismatchKind, int] | None:
-    """Return what does not add up in one batch, and for how many events."""
+    """Return the mismatch of one batch and the number of its events, or None."""
     if not batch.has_batch and not batch.states:
         return MismatchKind.EXCEPTION_WITHOUT_BATCH, batch.exceptions
     if not batch.states:
@@ -73,7 +73,7 @@ def check_batch(batch: BatchBalance) -> tuple[MismatchKind, int] | None:
         return MismatchKind.TWIN, batch.accepted
     if batch.places is None:
         return MismatchKind.UNREADABLE, batch.events
-    # Once a batch was sent, what leaves it goes on being counted by its state.
+    # After a batch was sent, its state still counts the events that left it.
     most = batch.places if batch.disposition == "sent" else batch.places - batch.exceptions
     least = batch.places - batch.exceptions
     if not least <= batch.events <= most:
@@ -83,9 +83,9 @@ def check_batch(batch: BatchBalance) -> tuple[MismatchKind, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class BalanceTotals:
-    """The counts of one destination beside what is stored of it, read in one snapshot.
+    """The counts and the stored sums of one destination, read in one snapshot.
 
-    `is_complete` tells that nothing it ever accepted has been dropped with its day.
+    With `is_complete`, no day with its events has been dropped.
     """
 
     counted: Mapping[MismatchKind, int]
@@ -93,23 +93,23 @@ class BalanceTotals:
     is_complete: bool
 
 
-# Of what waits everything is there, however old; of what is final the days that were dropped are missing.
+# Waiting events are all stored, however old; of final ones, those of dropped days are missing.
 _EXACT = (MismatchKind.WAITING, MismatchKind.RETRYING)
 _FINAL = (MismatchKind.DEAD, MismatchKind.EXPIRED, MismatchKind.ERASED)
 
 
 def check_totals(totals: BalanceTotals) -> Iterator[tuple[MismatchKind, int]]:
-    """Yield which sums of a destination are wrong, and by how many events."""
+    """Yield the wrong sums of a destination, and by how many events."""
     for kind in (*_EXACT, *_FINAL):
-        off = totals.counted[kind] - totals.stored[kind]
-        if off < 0 or (off > 0 and (kind in _EXACT or totals.is_complete)):
-            yield kind, abs(off)
+        difference = totals.counted[kind] - totals.stored[kind]
+        if difference < 0 or (difference > 0 and (kind in _EXACT or totals.is_complete)):
+            yield kind, abs(difference)
 
 
 def check_accepted(stored: int, *, before: int, after: int) -> int:
-    """Return by how many events the count of what a day accepted is wrong.
+    """Return by how many events the accepted count of a day is wrong.
 
-    The count was read before and after its batches were: what was accepted meanwhile may be among them.
+    The count was read before and after the batches: events accepted meanwhile may be among them.
     """
     return max(before - stored, stored - after, 0)
 
@@ -117,7 +117,7 @@ def check_accepted(stored: int, *, before: int, after: int) -> int:
 def check_keys(
     expected: Mapping[bytes, tuple[int, int]], found: Mapping[bytes, tuple[int, int]]
 ) -> Sequence[tuple[MismatchKind, int]]:
-    """Return for each key of the ledger that is missing or names another (batch, place): kind and batch."""
+    """Return (kind, batch) for each ledger key that is missing or names another (batch, place)."""
     wrong = []
     for key, place in expected.items():
         if key not in found:

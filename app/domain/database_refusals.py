@@ -1,14 +1,14 @@
-"""Whether the database refuses all that is asked of it, judged by results. Pure: times are arguments.
+"""Detect that the database refuses every statement. Pure: times are arguments.
 
-One refused statement says little. Refusals that last, with no success between them, say that this process
-cannot do its work. A process that is not ready may get no work to succeed with, so a probe can clear it; a
-probe that was wrong is trusted later and later, so that readiness does not flap.
+Lasting refusals without a success between them mean that this process cannot do its work. A process that is
+not ready may get no work to succeed with, so a successful probe clears its refusals. When refusals return
+after a probe, the next probe counts later, so that readiness does not flap.
 """
 
 from dataclasses import dataclass, replace
 
-LASTING_S = 5.0  # refusals without a success between them last when they span this long
-FEWEST = 3  # and are at least so many
+LASTING_S = 5.0  # refusals without a success between them are lasting when they span this long
+MIN_REFUSALS = 3  # and are at least this many
 FIRST_HOLD_S = 10.0
 LONGEST_HOLD_S = 60.0
 
@@ -21,26 +21,30 @@ class Refusals:
     first: float = 0.0
     last: float = 0.0
     lasting_from: float | None = None
-    hold: float = 0.0  # how long a probe is not trusted after refusals began to last
+    hold: float = 0.0  # how long after `lasting_from` a probe does not count
 
     def refused(self, now: float) -> "Refusals":
-        """Return these with one more, at `now`."""
-        more = replace(self, number=self.number + 1, first=self.first if self.number else now, last=now)
-        if more.lasting_from is None and more.number >= FEWEST and now - more.first >= LASTING_S:
-            return replace(more, lasting_from=now)
-        return more
+        """Return the refusals with one more, at `now`."""
+        refusals = replace(self, number=self.number + 1, first=self.first if self.number else now, last=now)
+        if (
+            refusals.lasting_from is None
+            and refusals.number >= MIN_REFUSALS
+            and now - refusals.first >= LASTING_S
+        ):
+            return replace(refusals, lasting_from=now)
+        return refusals
 
     def probed(self) -> "Refusals":
-        """Return what remains after a probe succeeded: a longer hold, should they begin to last again."""
+        """Return the state after a successful probe: no refusals, and a longer hold for the next ones."""
         return Refusals(hold=min(LONGEST_HOLD_S, max(FIRST_HOLD_S, self.hold * 2)))
 
     @property
     def are_lasting(self) -> bool:
-        """Tell whether everything has been refused for some time."""
+        """Return whether everything has been refused for some time."""
         return self.lasting_from is not None
 
     def may_probe(self, now: float) -> bool:
-        """Tell whether a probe may clear them now."""
+        """Return whether a probe may clear the refusals now."""
         return self.lasting_from is not None and now >= self.lasting_from + self.hold
 
 

@@ -1,4 +1,4 @@
-"""What a caller sent: the events in a body, each with the ids that route it or the reason it was not taken.
+"""Read the events of a request body: each with the ids that route it, or the reason why it is rejected.
 
 Everything in an event but its three ids is catalogue data, which only mappings read. Source: interface §2.
 """
@@ -17,17 +17,17 @@ from app.domain.outcomes.reasons import REASONS, JourneyCode
 MAX_EVENTS: Final = 5000
 MAX_EVENT_ID_LENGTH: Final = 256
 
-# The envelope's own members. They say where an event goes, not what happened, so no content hash covers them.
+# Routing members: where an event goes, not what happened, so the content digest leaves them out.
 ROUTING: Final = frozenset({"event_id", "destination_id", "mapping_id"})
 
 CONTROL_CHARACTER: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
-# What `amazon_event_id` begins with; nobody else may send an id of this shape.
+# The prefix of `amazon_event_id`; callers must not send ids with it.
 DERIVED_SHAPE: Final = re.compile(r"[0-9a-f]{16}:", re.ASCII)
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One event as sent. `content` is the whole object; `index` its place. Personal: no repr."""
+    """One event as sent. `content` is the whole object, `index` its position. Personal data: no repr."""
 
     index: int
     event_id: str | None
@@ -40,11 +40,11 @@ class Event(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why an event was not taken: a word of `REASONS`, where, and a sentence. Holds no value of the event's.
+    """Why an event is rejected: a word of `REASONS`, the field, and a sentence without any value of the
+    event.
 
-    `field` is the source path, `mapping_field` the destination field. `event_id` is None where the caller
-    sent none or where the id itself was refused. `basis` is the consent mode that the event was judged by,
-    where it is consent that is lacking.
+    `field` is the source path, `mapping_field` the destination field. `event_id` is None when the caller sent
+    none or when the id itself is invalid. `basis` is the consent mode that applied, when consent is missing.
     """
 
     reason: str
@@ -62,7 +62,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class BodyProblem:
-    """Why no event at all was read from a body: 'malformed_body', 'empty_batch' or 'too_many_events'."""
+    """Why no event was read from a body: 'malformed_body', 'empty_batch' or 'too_many_events'."""
 
     problem: str
     detail: str
@@ -76,10 +76,11 @@ _TOO_MANY: Final = BodyProblem("too_many_events", f"A request takes at most {MAX
 def read_events(
     body: Any, *, default_destination: str | None, default_mapping: str | None
 ) -> list[Read] | BodyProblem:
-    """Take the events out of a parsed body: one event, an array, or a list under `events` or `rows`.
+    """Read the events of a parsed body: one event, an array, or a list under `events` or `rows`.
 
-    A member that is no object is rejected alone. An event's own ids win over those beside the list, and these
-    over the defaults, which come from the query. `events` or `rows` that is no list is catalogue data.
+    A member that is not an object is rejected alone. An event's own ids override those beside the list, and
+    these override the defaults, which come from the query. `events` or `rows` that is no list is catalogue
+    data.
     """
     if type(body) is list:
         return _read_batch(body, (), default_destination, default_mapping)
@@ -96,7 +97,9 @@ def read_events(
 def read_lines(
     body: bytes, *, default_destination: str | None, default_mapping: str | None
 ) -> list[Read] | BodyProblem:
-    """Take the events out of NDJSON, one a line. Blank lines do not count; a bad line is rejected alone."""
+    """Read the events of NDJSON, one per line. Blank lines do not count; an invalid line is rejected
+    alone.
+    """
     lines = [(number, line) for number, line in enumerate(body.split(b"\n"), start=1) if line.strip()]
     if not lines:
         return _EMPTY
@@ -166,7 +169,7 @@ def _routed(name: str, content: dict[str, Any], envelope: tuple[dict[str, Any], 
 
 
 def check_event_id(event_id: Any) -> Rejection | None:
-    """Say why a caller's id cannot be an event's id, or None where it can."""
+    """Return why a caller's id is not a valid event id, or None when it is valid."""
     if type(event_id) is not str:
         return Rejection("event_id_invalid", "event_id", None, "event_id is not a text.", None)
     if not 1 <= len(event_id) <= MAX_EVENT_ID_LENGTH:
@@ -184,22 +187,22 @@ _PHONE_NUMBER: Final = re.compile(r"\+[0-9]{8,15}", re.ASCII)
 
 
 def is_personal_id(text: str) -> bool:
-    """Return whether an id holds `@`, as e-mail addresses do, or is a phone number: `+` and 8 to 15 digits.
+    """Return whether an id contains `@`, like an e-mail address, or is a phone number: `+` and 8 to 15
+    digits.
 
-    A mobile advertising id has the form of a random UUID, which is the usual form of an id: it cannot be
-    told apart and is taken.
+    A mobile advertising id looks like a random UUID, the usual form of an id, so it is accepted.
     """
     return "@" in text or (text[:1] == "+" and _PHONE_NUMBER.fullmatch(text) is not None)
 
 
-# The same rule and no control character, in one pass: it is asked for with every event.
+# The same rule without control characters, in one pass, because it runs for every event.
 _JOURNEY_ID: Final = re.compile(r"(?!\+[0-9]{8,15}\Z)[^\x00-\x1f\x7f-\x9f@]{1,128}", re.ASCII)
 
 
 def journey_id(found: Any) -> str | None:
-    """Return an id of a journey, node or execution that may be stored and shown, else None.
+    """Return the id of a journey, node or execution if it may be stored and shown, else None.
 
-    The rule of event ids. Such an id never rejects its event: only searches and filters read it.
+    The rule is that of event ids. An invalid id does not reject its event: only searches and filters read it.
     """
     if type(found) is int:
         found = str(found)
@@ -207,7 +210,7 @@ def journey_id(found: Any) -> str | None:
 
 
 def execution_id_of(content: dict[str, Any]) -> str | None:
-    """Return the id of the journey run that sent an event, where it has one that may be stored and shown.
+    """Return the id of the journey run that sent an event, if it may be stored and shown.
 
     Source: interface §2, `journey.execution_id`.
     """
@@ -219,11 +222,12 @@ _CANONICAL: Final = msgspec.json.Encoder(order="sorted", decimal_format="number"
 
 
 def content_digest(content: dict[str, Any], pepper: bytes) -> bytes:
-    """Hash what an event says in 16 bytes: keyed BLAKE2b over its JSON, keys sorted, routing ids left out.
+    """Hash the content of an event to 16 bytes: keyed BLAKE2b over its JSON, keys sorted, routing ids left
+    out.
 
-    Two tries of one event agree, however their members were ordered or spaced. Numbers count as written: `1`
-    and `1.0` differ, `1e3` and `1E+3` do not. Without the pepper, which is never rotated, nobody can try
-    guesses of a person's traits against a digest.
+    Retries of one event match, whatever the order and spacing of their members. Numbers count as written: `1`
+    and `1.0` differ, `1e3` and `1E+3` do not. Without the pepper, which is never rotated, a digest cannot be
+    tested against guesses of a person's traits.
     """
     said = content.copy()
     for name in ROUTING:
@@ -235,26 +239,26 @@ def content_digest(content: dict[str, Any], pepper: bytes) -> bytes:
 
 @lru_cache(maxsize=8)
 def _keyed(pepper: bytes) -> "hashlib.blake2b":
-    # BLAKE2b takes a key of at most 64 bytes; a longer pepper is cut to size by hashing.
+    # BLAKE2b takes a key of at most 64 bytes; a longer pepper is hashed first.
     return hashlib.blake2b(
         digest_size=16, key=pepper if len(pepper) <= 64 else hashlib.blake2b(pepper).digest()
     )
 
 
 def derived_event_id(digest: bytes) -> str:
-    """Name an event that came without an id after its content, so that a second try has the same name."""
+    """Derive the id of an event without one from its content, so that a retry has the same id."""
     return f"derived-{digest.hex()}"
 
 
 def amazon_event_id(destination_id: str, mapping_id: str, event_type: str, event_id: str) -> str:
-    """Make the id that Amazon dedupes by, for an event whose mapping maps none.
+    """Build the id that Amazon deduplicates by, for an event whose mapping maps none.
 
-    The event type takes part, since Amazon dedupes across types. Source: P5 and interface §2.
+    It includes the event type, since Amazon deduplicates across types. Source: P5 and interface §2.
     """
     return f"{_id_scope(destination_id, mapping_id, event_type)}:{event_id}"
 
 
 @lru_cache(maxsize=4096)
 def _id_scope(destination_id: str, mapping_id: str, event_type: str) -> str:
-    # The same for every event of a mapping and type, so it is remembered.
+    # Cached: it is the same for every event of a mapping and type.
     return hashlib.sha256(f"{destination_id}\n{mapping_id}\n{event_type}".encode()).hexdigest()[:16]

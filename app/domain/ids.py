@@ -1,9 +1,9 @@
-"""Names for the ids that travel through the road, so that one cannot be passed for another."""
+"""Types for the ids of the pipeline, so that one cannot be passed for another."""
 
 from typing import NewType
 
-DestinationId = NewType("DestinationId", str)  # dst_…, what callers see
-DestinationNumber = NewType("DestinationNumber", int)  # what hot tables store
+DestinationId = NewType("DestinationId", str)  # dst_…, public
+DestinationNumber = NewType("DestinationNumber", int)  # in tables of the pipeline
 MappingId = NewType("MappingId", str)  # map_…
 MappingNumber = NewType("MappingNumber", int)
 KeyId = NewType("KeyId", str)  # key_…

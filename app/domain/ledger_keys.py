@@ -1,4 +1,4 @@
-"""The keys under which the ledger holds event ids: 16 bytes each, computed from ids alone. Pure."""
+"""Ledger keys of event ids: 16 bytes each, computed from ids alone. Pure."""
 
 from functools import lru_cache
 from hashlib import blake2b
@@ -14,12 +14,12 @@ def event_key(destination: DestinationId, mapping: MappingId, event_id: str) -> 
 
 
 def amazon_key(region: str, advertiser: AdvertiserId, amazon_event_id: str) -> bytes:
-    """Return the ledger key of an event id that a mapping names for Amazon."""
+    """Return the ledger key of a mapped Amazon eventId."""
     return _key(("amazon", region, advertiser), amazon_event_id)
 
 
 def _key(scope: tuple[str, ...], last: str) -> bytes:
-    # Length-prefixed, so that no two different lists of parts read alike.
+    # Parts are length-prefixed, so that different lists of parts never have the same bytes.
     digest = _scope(scope).copy()
     digest.update(_prefixed(last))
     return digest.digest()
@@ -27,7 +27,7 @@ def _key(scope: tuple[str, ...], last: str) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _scope(parts: tuple[str, ...]) -> blake2b:
-    # The same for every event of a mapping, so it is hashed once.
+    # The same for every event of a mapping, so it is cached.
     return blake2b(b"".join(map(_prefixed, parts)), digest_size=KEY_BYTES)
 
 

@@ -1,8 +1,8 @@
-"""The one JSON parser, for the doors and for Amazon's replies: what it takes has one reading only.
+"""The one JSON parser, for request bodies and Amazon's replies: it accepts only what has a single reading.
 
-Every reader of a body must see the same thing, or a check and a send may disagree. So what readers differ on
-is refused: duplicate keys, NaN and infinities, a byte order mark, lone surrogates, NUL, numbers that a double
-cannot hold, and nesting without bound. Numbers stay exact: integers as `int`, all others as `Decimal`.
+Every reader of a body must read the same, or a check and a send may disagree. What readers differ on is
+refused: duplicate keys, NaN and infinities, a byte order mark, lone surrogates, NUL, numbers that a double
+cannot hold, and unlimited nesting. Numbers stay exact: integers as `int`, all others as `Decimal`.
 """
 
 import json
@@ -20,13 +20,13 @@ MAX_NUMBER_LENGTH: Final = 4300  # CPython's own limit on the digits of an int; 
 
 @dataclass(frozen=True, slots=True)
 class MalformedJson:
-    """Why a body has no reading: a stable word and, where known, at which byte. Never a value."""
+    """Why a body has no single reading: a stable word and, where known, the byte offset. Never a value."""
 
     why: str
     offset: int | None = None
 
 
-# A sentence for each word, to be shown to the caller.
+# A sentence for each word, shown to the caller.
 SENTENCES: Final = {
     "not_json": "The body is not JSON (RFC 8259).",
     "not_utf8": "The body is not UTF-8.",
@@ -47,16 +47,16 @@ class _NumberOutOfRangeError(Exception):
 
 
 def _exact(text: str) -> Decimal:
-    """Keep a fraction or an exponent exactly, refusing what a double would turn into infinity or zero."""
+    """Convert a fraction or an exponent exactly; refuse what a double would turn into infinity or zero."""
     if len(text) < 64 and "e" not in text and "E" not in text:
-        return Decimal(text)  # neither too large nor too small for a double: what prices look like
+        return Decimal(text)  # neither too large nor too small for a double: the usual case
     if len(text) > MAX_NUMBER_LENGTH:
         raise _NumberOutOfRangeError
     approximate = float(text)
     if not -_INFINITY < approximate < _INFINITY:
         raise _NumberOutOfRangeError
     if approximate == 0.0 and any(digit in "123456789" for digit in text.lower().partition("e")[0]):
-        raise _NumberOutOfRangeError  # underflow: something would be read as nothing
+        raise _NumberOutOfRangeError  # underflow: the number would become zero
     try:
         return Decimal(text)
     except InvalidOperation:  # `0e9999999999` is zero, though Decimal cannot hold its exponent
@@ -72,10 +72,10 @@ _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:
-    """Read a body as JSON, or say in one word why it has no single reading.
+    """Parse a body as JSON, or return why it has no single reading.
 
     The result holds only dict, list, str, int, Decimal, bool and None; `Malformed` is never part of a value.
-    Linear in the length of the body. `max_depth` counts nested arrays and objects, the outermost being one.
+    Linear in the length of the body. `max_depth` counts nested arrays and objects, the outermost included.
     """
     if body.startswith(_BYTE_ORDER_MARKS):
         return MalformedJson("byte_order_mark", 0)
@@ -83,7 +83,7 @@ def parse(body: bytes, *, max_depth: int = MAX_DEPTH) -> Any | MalformedJson:
         value = _DECODER.decode(body)
     except _NumberOutOfRangeError:
         return MalformedJson("number_out_of_range")
-    except msgspec.ValidationError:  # the one thing the decoder validates by itself is an integer's length
+    except msgspec.ValidationError:  # the decoder itself validates only the length of an integer
         return MalformedJson("number_out_of_range")
     except msgspec.DecodeError as error:
         return _not_json(body, str(error))
@@ -115,7 +115,8 @@ def _not_json(body: bytes, message: str) -> MalformedJson:
 
 
 def _deeper_than(limit: int, value: Any, body: bytes) -> bool:
-    # Most single events hold fewer brackets than the limit, in all. To count them takes a nanosecond a byte.
+    # Most single events have fewer brackets in total than the limit. Counting them takes a nanosecond per
+    # byte.
     if len(body) <= _A_FEW_EVENTS and body.count(b"{") + body.count(b"[") <= limit:
         return False
     level, depth = [value], 0
@@ -131,13 +132,13 @@ def _deeper_than(limit: int, value: Any, body: bytes) -> bool:
 
 
 def _names_a_key_twice(value: Any, body: bytes) -> bool:
-    """Tell whether decoding lost a member of some object.
+    """Return whether decoding lost a member of an object.
 
-    A colon stands once for each member and otherwise only within strings. The value written out again holds
-    as many colons as the body did, unless a member was overwritten: then at least the member's own is
-    missing. A colon that was written as an escape would upset the sum, so such a body is read a second time
-    by a parser that shows every member. Ten times cheaper than letting Python see each object. Where the
-    value written out is the body to the byte, as with most callers, there is nothing to count.
+    There is one colon per member, and otherwise colons only within strings. The value encoded again has as
+    many colons as the body, unless a member was overwritten: then at least the member's own is missing. A
+    colon written as an escape would change the sum, so such a body is parsed again by a parser that shows
+    every member. This is ten times cheaper than passing each object to Python. When the encoded value equals
+    the body to the byte, as with most callers, nothing is counted.
     """
     written = _ENCODER.encode(value)
     if written == body:
@@ -156,7 +157,7 @@ def _names_a_key_twice_slowly(body: bytes) -> bool:
         twice = twice or len(read) != len(members)
         return read
 
-    # Numbers were judged already; here they only must not raise.
+    # Numbers were checked before; here they only must not raise.
     json.loads(body, object_pairs_hook=note, parse_int=str, parse_float=str)
     return twice
 

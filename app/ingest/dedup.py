@@ -1,4 +1,4 @@
-"""One flush, and the verdict on each of its candidates. Pure: what the ledger holds is given."""
+"""Deduplicate the events of one flush, against each other and against the ledger. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,165 +11,166 @@ from app.domain.ids import AdvertiserId, BatchId, DestinationNumber, LaneId
 from app.ingest.evaluate import Candidate, Evaluated
 from app.store import counts, ledger
 
-At = tuple[int, int]  # a place in a flush: (post, event)
+EventIndex = tuple[int, int]  # an event of a flush: (request, event in the request)
 
 
-class DedupVerdict(StrEnum):
-    """What the ledger says of a candidate."""
+class DedupResult(StrEnum):
+    """Whether an event is new, repeats an accepted one, or uses its id with other content."""
 
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
 
-    __hash__ = str.__hash__  # an enum's own is written in Python, and every event asks for it
+    __hash__ = str.__hash__  # Enum's own is written in Python and is called for every event
 
 
 @dataclass(slots=True, repr=False)
-class FlushBatch:
-    """One transaction: the judged events of its posts, and what became of them."""
+class Flush:
+    """The evaluated events of the requests of one transaction, and the results of storing them.
 
-    evaluated_posts: Sequence[list[Evaluated]]
-    generation: int  # of the ledger, that accepts now
-    # Whose count a rejection falls under; None where the event names no destination that exists.
+    `results` has one entry per event, None for those that were rejected before.
+    """
+
+    evaluated: Sequence[list[Evaluated]]
+    generation: int  # the current one of the ledger
+    # The destination that a rejection is counted under; None when the event names no existing one.
     destinations: Sequence[Sequence[DestinationNumber | None]] = ()
-    # Posts whose events wait behind what is live.
-    low: frozenset[int] = frozenset()
-    verdicts: list[list[DedupVerdict | None]] = field(init=False)
+    # Indexes of the requests whose events are sent after live ones.
+    low_priority: frozenset[int] = frozenset()
+    results: list[list[DedupResult | None]] = field(init=False)
     waiting: dict[LaneId, int] = field(default_factory=dict)
-    pinned: dict[tuple[AdvertiserId, str], str] = field(default_factory=dict)
-    found: dict[bytes, ledger.LedgerRow] = field(default_factory=dict)
+    pinned_names: dict[tuple[AdvertiserId, str], str] = field(default_factory=dict)
+    ledger_rows: dict[bytes, ledger.LedgerRow] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.verdicts = [[None] * len(evaluated) for evaluated in self.evaluated_posts]
+        self.results = [[None] * len(evaluated) for evaluated in self.evaluated]
 
-    def candidates(self) -> Iterator[tuple[At, Candidate]]:
-        """Yield each candidate with its place: (post, event)."""
-        for nth, evaluated in enumerate(self.evaluated_posts):
-            for index, one in enumerate(evaluated):
-                if type(one) is Candidate:
-                    yield (nth, index), one
+    def candidates(self) -> Iterator[tuple[EventIndex, Candidate]]:
+        """Yield each candidate with its index."""
+        for request, evaluated in enumerate(self.evaluated):
+            for event, result in enumerate(evaluated):
+                if type(result) is Candidate:
+                    yield (request, event), result
 
-    def verdicts_of(self, nth: int) -> list[DedupVerdict | None]:
-        """Return the verdicts on one post's events, None for those that were no candidates."""
-        return self.verdicts[nth]
-
-    def note_waiting(self, stored: Iterable[Candidate]) -> None:
-        """Note whose lanes now owe an event to Amazon."""
+    def add_waiting(self, stored: Iterable[Candidate]) -> None:
+        """Count stored events by the lane that must send them."""
         for candidate in stored:
-            lane = candidate.target.lane
+            lane = candidate.destination.lane
             self.waiting[lane] = self.waiting.get(lane, 0) + 1
 
-    def give(self, at: At, verdict: DedupVerdict) -> None:
-        """Note the verdict on one candidate."""
-        self.verdicts[at[0]][at[1]] = verdict
+    def set_result(self, index: EventIndex, result: DedupResult) -> None:
+        """Set the result of one candidate."""
+        self.results[index[0]][index[1]] = result
 
 
-def split_duplicates(flush: FlushBatch) -> tuple[list[tuple[At, Candidate]], list[tuple[At, Candidate, At]]]:
-    """Part the candidates into the first of each key and those that follow one within the flush."""
-    holders: dict[bytes, At] = {}
+def split_duplicates(
+    flush: Flush,
+) -> tuple[list[tuple[EventIndex, Candidate]], list[tuple[EventIndex, Candidate, EventIndex]]]:
+    """Split candidates into the first of each key and its followers, each with the index of its leader."""
+    first_of_key: dict[bytes, EventIndex] = {}
     firsts, followers = [], []
-    for at, candidate in flush.candidates():
+    for index, candidate in flush.candidates():
         leader = None
         for key in candidate.keys:
-            leader = leader or holders.get(key)
+            leader = leader or first_of_key.get(key)
         if leader is None:
-            firsts.append((at, candidate))
+            firsts.append((index, candidate))
             for key in candidate.keys:
-                holders[key] = at
+                first_of_key[key] = index
         else:
-            followers.append((at, candidate, leader))
+            followers.append((index, candidate, leader))
     return firsts, followers
 
 
-def resolve_followers(flush: FlushBatch, followers: Sequence[tuple[At, Candidate, At]]) -> None:
-    """Give followers their verdict: by their leader's content when it won, else by what it lost to."""
-    for at, candidate, (nth, index) in followers:
-        leader = flush.evaluated_posts[nth][index]
+def resolve_followers(flush: Flush, followers: Sequence[tuple[EventIndex, Candidate, EventIndex]]) -> None:
+    """Set the result of each follower: compare it with its accepted leader, else with the ledger."""
+    for index, candidate, (request, event) in followers:
+        leader = flush.evaluated[request][event]
         assert isinstance(leader, Candidate)
-        if flush.verdicts[nth][index] is DedupVerdict.ACCEPTED:
+        if flush.results[request][event] is DedupResult.ACCEPTED:
             same = leader.content == candidate.content
         else:
-            # Nothing of a follower was written: with no row under its keys it must not count as accepted.
-            same = verdict_of(candidate, flush.found) is DedupVerdict.DUPLICATE
-        flush.give(at, DedupVerdict.DUPLICATE if same else DedupVerdict.CONFLICT)
+            # Nothing of a follower is written, so it must not be accepted when the ledger has no row for it.
+            same = compare_with_ledger(candidate, flush.ledger_rows) is DedupResult.DUPLICATE
+        flush.set_result(index, DedupResult.DUPLICATE if same else DedupResult.CONFLICT)
 
 
 def mapped_duplicates(
-    flush: FlushBatch,
-    firsts: Sequence[tuple[At, Candidate]],
-    followers: Sequence[tuple[At, Candidate, At]],
-    stored: Mapping[At, tuple[BatchId, int]],
+    flush: Flush,
+    firsts: Sequence[tuple[EventIndex, Candidate]],
+    followers: Sequence[tuple[EventIndex, Candidate, EventIndex]],
+    stored: Mapping[EventIndex, tuple[BatchId, int]],
 ) -> list[tuple[bytes, BatchId, int]]:
-    """Return the duplicates whose own event id is free: their mapped Amazon eventId stands under another.
+    """Return the duplicates whose mapped Amazon eventId was used by an event with another event id.
 
-    Each with its own ledger key, and the batch and place of the other event. `stored` holds where the winners
-    of this flush lie.
+    Each is the event's own ledger key, and the batch and position of the other event. `stored` holds the
+    batch and position of the events that this flush accepted.
     """
-    if not flush.found and not followers:
+    if not flush.ledger_rows and not followers:
         return []
-    made = []
-    leaders = {at: leader for at, _, leader in followers}
-    for at, candidate in chain(firsts, ((at, one) for at, one, _ in followers)):
-        if len(candidate.keys) == 1 or flush.verdicts[at[0]][at[1]] is not DedupVerdict.DUPLICATE:
+    duplicates = []
+    leaders = {index: leader for index, _, leader in followers}
+    for index, candidate in chain(firsts, ((index, follower) for index, follower, _ in followers)):
+        if len(candidate.keys) == 1 or flush.results[index[0]][index[1]] is not DedupResult.DUPLICATE:
             continue
-        event, amazon = candidate.keys
-        if event in flush.found:
+        own_key, amazon_key = candidate.keys
+        if own_key in flush.ledger_rows:
             continue
-        if (held := flush.found.get(amazon)) is not None:
-            made.append((event, held.batch, held.place))
+        if (row := flush.ledger_rows.get(amazon_key)) is not None:
+            duplicates.append((own_key, row.batch, row.place))
             continue
-        # Nothing stood under its keys before: it follows an event of this very flush.
-        nth, index = leaders[at]
-        leader = flush.evaluated_posts[nth][index]
+        # Neither key was in the ledger before: it follows an event of this flush.
+        request, event = leaders[index]
+        leader = flush.evaluated[request][event]
         assert isinstance(leader, Candidate)
-        if event not in leader.keys:
-            made.append((event, *stored[nth, index]))
-    return made
+        if own_key not in leader.keys:
+            duplicates.append((own_key, *stored[request, event]))
+    return duplicates
 
 
-def verdict_of(candidate: Candidate, found: dict[bytes, ledger.LedgerRow]) -> DedupVerdict:
-    """Judge a candidate by what stands under its keys: nothing, the same content, or other content."""
-    held = [found[key] for key in candidate.keys if key in found]
-    if not held:
-        return DedupVerdict.ACCEPTED
-    same = all(one.content == candidate.content for one in held)
-    return DedupVerdict.DUPLICATE if same else DedupVerdict.CONFLICT
+def compare_with_ledger(candidate: Candidate, ledger_rows: dict[bytes, ledger.LedgerRow]) -> DedupResult:
+    """Compare a candidate with the ledger rows of its keys: none, the same content, or other content."""
+    rows = [ledger_rows[key] for key in candidate.keys if key in ledger_rows]
+    if not rows:
+        return DedupResult.ACCEPTED
+    same = all(row.content == candidate.content for row in rows)
+    return DedupResult.DUPLICATE if same else DedupResult.CONFLICT
 
 
 @dataclass(frozen=True, slots=True)
 class FlushCounts:
-    """What a flush moves: counts, rejections by code and reason, consent stops by reason and basis."""
+    """The changes of counts, of rejections by code and reason, of consent stops by reason and basis."""
 
     deltas: dict[DestinationNumber, counts.IngestCounts]
     rejected: Counter[tuple[DestinationNumber, str, str]]
     stopped: Counter[tuple[DestinationNumber, str, str]]
 
 
-def count_results(flush: FlushBatch) -> FlushCounts:
-    """Count every verdict, and every rejection that has a destination to be counted under."""
-    made = FlushCounts({}, Counter(), Counter())
-    # One step a destination and verdict of the whole flush, not one an event or post.
-    owners = chain.from_iterable(flush.destinations)
-    for (number, verdict), events in Counter(
-        zip(owners, chain.from_iterable(flush.verdicts), strict=True)
+def count_results(flush: Flush) -> FlushCounts:
+    """Count every result, and every rejection that has a destination."""
+    flush_counts = FlushCounts({}, Counter(), Counter())
+    # One step per destination and result of the whole flush, not one per event.
+    destinations = chain.from_iterable(flush.destinations)
+    for (number, result), events in Counter(
+        zip(destinations, chain.from_iterable(flush.results), strict=True)
     ).items():
         if number is None:
             continue
-        delta = made.deltas.setdefault(number, counts.IngestCounts())
-        match verdict:
-            case DedupVerdict.ACCEPTED:
+        delta = flush_counts.deltas.setdefault(number, counts.IngestCounts())
+        match result:
+            case DedupResult.ACCEPTED:
                 delta.accepted += events
-            case DedupVerdict.DUPLICATE:
+            case DedupResult.DUPLICATE:
                 delta.duplicates += events
-            case DedupVerdict.CONFLICT:
+            case DedupResult.CONFLICT:
                 delta.rejected += events
-                made.rejected[number, "BAD_REQUEST", "event_id_conflict"] += events
+                flush_counts.rejected[number, "BAD_REQUEST", "event_id_conflict"] += events
             case None:
                 delta.rejected += events
-    for evaluated, owned in zip(flush.evaluated_posts, flush.destinations, strict=True):
-        for one, owner in zip(evaluated, owned, strict=True):
-            if type(one) is Rejection and owner is not None:
-                made.rejected[owner, one.code.value, one.reason] += 1
-                if one.basis is not None:
-                    made.stopped[owner, one.reason, one.basis] += 1
-    return made
+    for evaluated, numbers in zip(flush.evaluated, flush.destinations, strict=True):
+        for rejection, number in zip(evaluated, numbers, strict=True):
+            if type(rejection) is Rejection and number is not None:
+                flush_counts.rejected[number, rejection.code.value, rejection.reason] += 1
+                if rejection.basis is not None:
+                    flush_counts.stopped[number, rejection.reason, rejection.basis] += 1
+    return flush_counts

@@ -1,4 +1,4 @@
-"""Targets: destinations as the door judges by them, compiled once per configuration version."""
+"""Cache destinations and their compiled mappings, per configuration version."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -14,14 +14,14 @@ from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, LaneI
 from app.domain.mapping.document import Mapping as CompiledMapping
 from app.domain.mapping.document import compile_mapping
 from app.store import PipelineConnection
-from app.store import targets as store
+from app.store import cached_destinations as store
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedMapping:
-    """A mapping as events are converted by it; `compiled` is None where nothing is published.
+    """A mapping, ready to convert events. `compiled` is None when nothing is published.
 
-    `straight` is the quick way through a conversion, for a mapping that has one.
+    `fast_path` is None for a mapping that it does not support.
     """
 
     id: MappingId
@@ -34,7 +34,7 @@ class PublishedMapping:
 
 @dataclass(frozen=True, slots=True)
 class CachedDestination:
-    """A destination at one configuration version, ready to judge events."""
+    """A destination at one configuration version, ready to evaluate events."""
 
     id: DestinationId
     number: DestinationNumber
@@ -46,53 +46,55 @@ class CachedDestination:
     advertiser_id: AdvertiserId
     mappings: Mapping[MappingId, PublishedMapping]
     pins: Mapping[str, str]
-    taking: tuple[PublishedMapping, ...]  # those of the mappings that take events
+    published: tuple[PublishedMapping, ...]  # those of `mappings` that have a published version
 
 
 @dataclass(frozen=True, slots=True)
 class AgeLimits:
-    """How old an event may be: `refused` beyond it, `warned` beyond that (P6)."""
+    """The event ages beyond which an event is refused, or accepted with a warning (P6)."""
 
     refused: timedelta = timedelta(days=21)
     warned: timedelta = timedelta(days=7)
 
 
 class DestinationCache:
-    """Keeps targets by id; the flush compares versions in its transaction, so that none is ever stale."""
+    """Destinations by id. Flushes compare the versions in their transactions: no stale one is used."""
 
     def __init__(self, ages: AgeLimits, consent: ConsentSettings) -> None:
         self._ages = ages
         self._consent = consent
-        self._known: dict[DestinationId, CachedDestination] = {}
+        self._cached: dict[DestinationId, CachedDestination] = {}
 
-    def known(self, destination: DestinationId) -> CachedDestination | None:
-        """Return what is known of a destination, or None: the flush will tell whether it exists."""
-        return self._known.get(destination)
+    def get(self, id_: DestinationId) -> CachedDestination | None:
+        """Return a cached destination, or None. The flush then finds out whether it exists."""
+        return self._cached.get(id_)
 
-    def version(self, destination: DestinationId) -> int | None:
-        """Return the version that events are judged by now."""
-        target = self._known.get(destination)
-        return None if target is None else target.version
+    def version(self, id_: DestinationId) -> int | None:
+        """Return the cached configuration version of a destination."""
+        destination = self._cached.get(id_)
+        return None if destination is None else destination.version
 
     async def refresh(self, connection: PipelineConnection, ids: Collection[DestinationId]) -> None:
-        """Read these destinations anew; those that do not exist are forgotten."""
+        """Read these destinations again; remove those that do not exist."""
         rows = await store.load(connection, ids)
-        for destination in ids:
-            if destination in rows:
-                self._known[destination] = self._compile(rows[destination])
+        for id_ in ids:
+            if id_ in rows:
+                self._cached[id_] = self._compile(rows[id_])
             else:
-                self._known.pop(destination, None)
+                self._cached.pop(id_, None)
 
-    def pinned(self, names: Mapping[tuple[AdvertiserId, str], str]) -> None:
-        """Remember names that a flush pinned, so that every mapping is held to them without asking."""
-        for destination, target in self._known.items():
-            fresh = {
-                kind: name for (advertiser, kind), name in names.items() if advertiser == target.advertiser_id
+    def add_pins(self, names: Mapping[tuple[AdvertiserId, str], str]) -> None:
+        """Add names that a flush pinned to every destination of their advertiser."""
+        for id_, destination in self._cached.items():
+            new_pins = {
+                event_type: name
+                for (advertiser, event_type), name in names.items()
+                if advertiser == destination.advertiser_id
             }
-            if fresh.keys() - target.pins.keys():
-                self._known[destination] = _holding_to(target, {**target.pins, **fresh})
+            if new_pins.keys() - destination.pins.keys():
+                self._cached[id_] = _with_pins(destination, {**destination.pins, **new_pins})
 
-    def _compile(self, row: store.TargetRow) -> CachedDestination:
+    def _compile(self, row: store.DestinationRow) -> CachedDestination:
         mappings = {mapping.id: self._compile_mapping(row, mapping) for mapping in row.mappings}
         return CachedDestination(
             id=row.id,
@@ -105,10 +107,10 @@ class DestinationCache:
             advertiser_id=row.advertiser_id,
             mappings=mappings,
             pins=row.pins,
-            taking=tuple(mapping for mapping in mappings.values() if mapping.compiled is not None),
+            published=tuple(mapping for mapping in mappings.values() if mapping.compiled is not None),
         )
 
-    def _compile_mapping(self, row: store.TargetRow, mapping: store.MappingRow) -> PublishedMapping:
+    def _compile_mapping(self, row: store.DestinationRow, mapping: store.MappingRow) -> PublishedMapping:
         compiled = None if mapping.document is None else _compiled(mapping.document)
         rules = Rules(
             destination_id=row.id,
@@ -133,20 +135,19 @@ class DestinationCache:
         )
 
 
-def _holding_to(target: CachedDestination, pins: Mapping[str, str]) -> CachedDestination:
-    """Return a target whose mappings are judged by these names."""
-    mappings = {id_: _held(mapping, pins) for id_, mapping in target.mappings.items()}
-    taking = tuple(mapping for mapping in mappings.values() if mapping.compiled is not None)
-    return replace(target, pins=pins, mappings=mappings, taking=taking)
+def _with_pins(destination: CachedDestination, pins: Mapping[str, str]) -> CachedDestination:
+    mappings = {id_: _mapping_with_pins(mapping, pins) for id_, mapping in destination.mappings.items()}
+    published = tuple(mapping for mapping in mappings.values() if mapping.compiled is not None)
+    return replace(destination, pins=pins, mappings=mappings, published=published)
 
 
-def _held(mapping: PublishedMapping, pins: Mapping[str, str]) -> PublishedMapping:
+def _mapping_with_pins(mapping: PublishedMapping, pins: Mapping[str, str]) -> PublishedMapping:
     rules = replace(mapping.rules, pins=pins)
     fast_path = None if mapping.compiled is None else compile_fast_path(mapping.compiled, rules)
     return replace(mapping, rules=rules, fast_path=fast_path)
 
 
 def _compiled(document: dict[str, Any]) -> CompiledMapping | None:
-    """Compile a published document. One that no longer compiles takes no events, as if unpublished."""
+    """Compile a published document. One that no longer compiles counts as not published."""
     compiled = compile_mapping(document)
     return compiled if isinstance(compiled, CompiledMapping) else None

@@ -1,4 +1,4 @@
-"""What one flush writes: ledger rows first, then batches of the events that won, then the counts."""
+"""Write one flush: ledger rows first, then batches of the accepted events, then the counts."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,220 +10,220 @@ from app.domain import batch as packing
 from app.domain.event import Rejection
 from app.domain.ids import AdvertiserId, BatchId, DestinationId, DestinationNumber
 from app.ingest.dedup import (
-    At,
-    DedupVerdict,
-    FlushBatch,
+    DedupResult,
+    EventIndex,
+    Flush,
+    compare_with_ledger,
     count_results,
     mapped_duplicates,
     resolve_followers,
     split_duplicates,
-    verdict_of,
 )
 from app.ingest.evaluate import Candidate
-from app.store import PipelineConnection, batches, counts, event_attempts, ledger
-from app.store import flush as one_round_trip
-from app.store import targets as target_rows
+from app.store import PipelineConnection, batches, cached_destinations, counts, event_attempts, ledger
+from app.store import flush as flush_store
 
-_IDS_AT_ONCE = 256
+_RESERVED_IDS = 256
 
-# How many flushes ask about every key after one that met a repeat: where there is one, more follow.
+# After a duplicate, so many flushes check every key separately: duplicates come in series.
 CAUTIOUS_FLUSHES = 20
 
 
-class _Positioned(msgspec.Struct, frozen=True):
-    """A candidate that is first of its keys in this flush, with the place it has in a batch if it wins."""
+class _BatchMember(msgspec.Struct, frozen=True):
+    """A candidate with its batch and its position there, which it gets if its keys are free."""
 
-    at: At
+    index: EventIndex
     candidate: Candidate
     batch: BatchId
-    place: int
-    low: bool
+    position: int
+    low_priority: bool
 
     __repr__ = object.__repr__
 
 
 class FlushWriter:
-    """Writes flushes. `pepper` keys the content hash and never rotates; `writer` names our count rows."""
+    """Writes flushes. `pepper` keys the content digests and never changes; `writer` names our count rows."""
 
     def __init__(self, *, keys: crypto.Vault, pepper: bytes, writer: int) -> None:
         self.pepper = pepper
         self._vault = keys
         self._writer = writer
         self._ids: list[BatchId] = []
-        self._ids_from: PipelineConnection | None = None  # the session that reserved them
-        self._cautious = 0  # for how many more flushes every key is asked about by itself
+        self._ids_session: PipelineConnection | None = None  # the session that reserved them
+        self._cautious_flushes = 0  # how many more flushes check every key separately
 
     async def write_in_one_round_trip(
         self,
         connection: asyncpg.Connection,
-        flush: FlushBatch,
+        flush: Flush,
         versions: Mapping[DestinationId, int | None],
     ) -> bool:
-        """Write a flush in one round trip and a transaction of its own; return False where it cannot.
+        """Write a flush in one round trip and its own transaction, or write nothing and return False.
 
-        Then nothing is written. It can where everything is as usual: no name to pin, nothing rejected, one
-        key an event, none of them held. After a repeat it is not tried for a while.
+        Requires the usual case: no name to pin, no rejection, one free key per event.
         """
-        if self._cautious:
-            self._cautious -= 1
+        if self._cautious_flushes:
+            self._cautious_flushes -= 1
             return False
         firsts, followers = split_duplicates(flush)
-        if not all(_is_usual(candidate) for _, candidate in firsts):
+        if not all(_has_one_key_and_pin(candidate) for _, candidate in firsts):
             return False
-        for at, _ in firsts:
-            flush.give(at, DedupVerdict.ACCEPTED)
+        for index, _ in firsts:
+            flush.set_result(index, DedupResult.ACCEPTED)
         resolve_followers(flush, followers)
-        moved = count_results(flush)
-        if not firsts or moved.rejected:
+        flush_counts = count_results(flush)
+        if not firsts or flush_counts.rejected:
             return False
-        grouped = _grouped(await self._place(connection, firsts, flush.low))
-        outcome = await one_round_trip.store(
+        members_of = _by_batch(await self._assign_batches(connection, firsts, flush.low_priority))
+        outcome = await flush_store.store_in_one_round_trip(
             connection,
-            [self._seal(batch, members) for batch, members in grouped.items()],
+            [self._seal(batch, members) for batch, members in members_of.items()],
             [
-                [(one.candidate.keys[0], one.candidate.content) for one in members]
-                for members in grouped.values()
+                [(member.candidate.keys[0], member.candidate.content) for member in members]
+                for members in members_of.values()
             ],
             generation=flush.generation,
             versions=versions,
             writer=self._writer,
-            deltas=moved.deltas,
+            deltas=flush_counts.deltas,
         )
-        if outcome is one_round_trip.FlushOutcome.HELD:
-            self._cautious = CAUTIOUS_FLUSHES
-        if outcome is not one_round_trip.FlushOutcome.STORED:
+        if outcome is flush_store.FlushOutcome.DUPLICATE:
+            self._cautious_flushes = CAUTIOUS_FLUSHES
+        if outcome is not flush_store.FlushOutcome.STORED:
             return False
-        flush.note_waiting(candidate for _, candidate in firsts)
+        flush.add_waiting(candidate for _, candidate in firsts)
         return True
 
-    async def write(self, connection: PipelineConnection, flush: FlushBatch) -> None:
+    async def write(self, connection: PipelineConnection, flush: Flush) -> None:
         """Write a flush inside the caller's transaction, which holds the flush lock."""
         await self._pin_names(connection, flush)
         firsts, followers = split_duplicates(flush)
-        won: list[_Positioned] = []
+        accepted: list[_BatchMember] = []
         if firsts:
-            placed = await self._place(connection, firsts, flush.low)
-            won = await self._claim(connection, flush, placed)
+            members = await self._assign_batches(connection, firsts, flush.low_priority)
+            accepted = await self._claim_keys(connection, flush, members)
         resolve_followers(flush, followers)
-        if duplicates := mapped_duplicates(
-            flush, firsts, followers, {one.at: (one.batch, one.place) for one in won} if followers else {}
-        ):
+        stored = {member.index: (member.batch, member.position) for member in accepted} if followers else {}
+        if duplicates := mapped_duplicates(flush, firsts, followers, stored):
             await event_attempts.note_mapped_duplicates(connection, duplicates)
-        moved = count_results(flush)
-        if won:
-            made = [self._seal(batch, members) for batch, members in _grouped(won).items()]
-            await batches.append(connection, made, writer=self._writer, deltas=moved.deltas)
-            flush.note_waiting(one.candidate for one in won)
+        flush_counts = count_results(flush)
+        if accepted:
+            sealed = [self._seal(batch, members) for batch, members in _by_batch(accepted).items()]
+            await flush_store.append(connection, sealed, writer=self._writer, deltas=flush_counts.deltas)
+            flush.add_waiting(member.candidate for member in accepted)
         else:
-            await counts.add(connection, self._writer, moved.deltas)
-        await counts.add_rejections(connection, self._writer, moved.rejected)
-        await counts.add_consent_stops(connection, self._writer, moved.stopped)
+            await counts.add(connection, self._writer, flush_counts.deltas)
+        await counts.add_rejections(connection, self._writer, flush_counts.rejected)
+        await counts.add_consent_stops(connection, self._writer, flush_counts.stopped)
 
-    async def read(self, connection: PipelineConnection, flush: FlushBatch) -> None:
-        """Fill in the verdicts that `write` would give, and write nothing."""
-        await self._pin_names(connection, flush, dry=True)
+    async def read(self, connection: PipelineConnection, flush: Flush) -> None:
+        """Set the results that `write` would set, and write nothing."""
+        await self._pin_names(connection, flush, dry_run=True)
         firsts, followers = split_duplicates(flush)
         keys = [key for _, candidate in firsts for key in candidate.keys]
         if keys:
-            flush.found = await ledger.find(connection, flush.generation, keys)
-        for at, candidate in firsts:
-            flush.give(at, verdict_of(candidate, flush.found))
+            flush.ledger_rows = await ledger.find(connection, flush.generation, keys)
+        for index, candidate in firsts:
+            flush.set_result(index, compare_with_ledger(candidate, flush.ledger_rows))
         resolve_followers(flush, followers)
 
     async def _pin_names(
-        self, connection: PipelineConnection, flush: FlushBatch, *, dry: bool = False
+        self, connection: PipelineConnection, flush: Flush, *, dry_run: bool = False
     ) -> None:
-        """Pin the names of event types that were read from events, and turn away those that differ (R12).
+        """Pin names of event types that were read from events; reject events with another name (R12).
 
-        A `dry` one pins nothing and turns away what would be.
+        A `dry_run` pins nothing.
         """
-        wanted: dict[tuple[AdvertiserId, str], str] = {}
-        asking = []
-        for (nth, index), candidate in flush.candidates():
-            if candidate.conversion.event_type not in candidate.target.pins:
-                key = (candidate.target.advertiser_id, candidate.conversion.event_type)
-                wanted.setdefault(key, candidate.conversion.event_name)
-                asking.append((nth, index, key, candidate))
-        if not wanted:
+        names: dict[tuple[AdvertiserId, str], str] = {}
+        unpinned = []
+        for (request, event), candidate in flush.candidates():
+            if candidate.conversion.event_type not in candidate.destination.pins:
+                event_type = (candidate.destination.advertiser_id, candidate.conversion.event_type)
+                names.setdefault(event_type, candidate.conversion.event_name)
+                unpinned.append((request, event, event_type, candidate))
+        if not names:
             return
-        if dry:
-            flush.pinned = {**wanted, **await target_rows.pinned_names(connection, wanted)}
+        if dry_run:
+            flush.pinned_names = {**names, **await cached_destinations.pinned_names(connection, names)}
         else:
-            flush.pinned = await target_rows.pin_names(connection, wanted)
-        for nth, index, key, candidate in asking:
-            pinned = flush.pinned[key]
+            flush.pinned_names = await cached_destinations.pin_names(connection, names)
+        for request, event, event_type, candidate in unpinned:
+            pinned = flush.pinned_names[event_type]
             if pinned != candidate.conversion.event_name:
-                flush.evaluated_posts[nth][index] = Rejection(
+                flush.evaluated[request][event] = Rejection(
                     reason="event_name_conflict",
                     field=None,
                     mapping_field="event_name",
-                    detail=f"The name pinned for {key[1]} is {pinned!r}.",
+                    detail=f"The name pinned for {event_type[1]} is {pinned!r}.",
                     event_id=candidate.conversion.event_id,
                 )
 
-    async def _place(
+    async def _assign_batches(
         self,
         connection: PipelineConnection,
-        firsts: Sequence[tuple[At, Candidate]],
-        low: frozenset[int],
-    ) -> list[_Positioned]:
-        """Give each candidate a batch and a place, in order of arrival, batches no larger than a request."""
-        placed: list[_Positioned] = []
-        # What is live and what is low never share a batch: a batch waits in one queue.
+        firsts: Sequence[tuple[EventIndex, Candidate]],
+        low_priority_requests: frozenset[int],
+    ) -> list[_BatchMember]:
+        """Assign each candidate a batch and a position, in order of arrival; a batch fits one request."""
+        members: list[_BatchMember] = []
+        # Live and low-priority events never share a batch: a batch waits in one queue.
         filling: dict[tuple[DestinationNumber, bool], tuple[BatchId, int, int]] = {}
-        for at, candidate in firsts:
-            is_low = at[0] in low
-            queue, size = (candidate.target.number, is_low), len(candidate.conversion.body)
+        for index, candidate in firsts:
+            low_priority = index[0] in low_priority_requests
+            queue, size = (candidate.destination.number, low_priority), len(candidate.conversion.body)
             batch, events, total = filling.get(queue, (None, 0, 0))
             if batch is None or events == packing.MAX_EVENTS or total + size > packing.MAX_BYTES:
                 batch, events, total = await self._next_id(connection), 0, 0
-            placed.append(_Positioned(at, candidate, batch, events, is_low))
+            members.append(_BatchMember(index, candidate, batch, events, low_priority))
             filling[queue] = (batch, events + 1, total + size)
-        return placed
+        return members
 
     async def _next_id(self, connection: PipelineConnection) -> BatchId:
-        """Return an id that this session reserved. Ids never outlive the session that reserved them.
+        """Return an id that this session reserved. Ids are never used in another session.
 
-        A reservation is on disk no later than the first commit of its session, so a crash can take back only
-        what that session never used; and a crash, like a failover, ends the session.
+        A reservation is on disk with the first commit of its session at the latest. A crash or a failover can
+        only undo a reservation that was not used, and both end the session.
         """
-        if not self._ids or self._ids_from is not connection:
-            self._ids = (await batches.reserve_ids(connection, _IDS_AT_ONCE))[::-1]
-            self._ids_from = connection
+        if not self._ids or self._ids_session is not connection:
+            self._ids = (await batches.reserve_ids(connection, _RESERVED_IDS))[::-1]
+            self._ids_session = connection
         return self._ids.pop()
 
-    async def _claim(
-        self, connection: PipelineConnection, flush: FlushBatch, placed: Sequence[_Positioned]
-    ) -> list[_Positioned]:
-        """Enter the candidates in the ledger; those whose keys were all free have won."""
+    async def _claim_keys(
+        self, connection: PipelineConnection, flush: Flush, members: Sequence[_BatchMember]
+    ) -> list[_BatchMember]:
+        """Enter the candidates in the ledger; return those whose keys were all free."""
         entries = [
-            ledger.LedgerEntry(key, one.candidate.content, one.batch, one.place)
-            for one in placed
-            for key in one.candidate.keys
+            ledger.LedgerEntry(key, member.candidate.content, member.batch, member.position)
+            for member in members
+            for key in member.candidate.keys
         ]
-        flush.found = await ledger.claim(connection, flush.generation, entries)
-        won = list(placed)
-        if flush.found:
-            self._cautious = CAUTIOUS_FLUSHES
-            taken = flush.found.keys()
-            won = [one for one in placed if taken.isdisjoint(one.candidate.keys)]
-            lost = [one for one in placed if not taken.isdisjoint(one.candidate.keys)]
-            halves = [key for one in lost for key in one.candidate.keys if key not in taken]
-            if halves:
-                await ledger.release(connection, flush.generation, halves)
-            for one in lost:
-                flush.give(one.at, verdict_of(one.candidate, flush.found))
-        for one in won:
-            flush.give(one.at, DedupVerdict.ACCEPTED)
-        return won
+        flush.ledger_rows = await ledger.claim(connection, flush.generation, entries)
+        accepted = list(members)
+        if flush.ledger_rows:
+            self._cautious_flushes = CAUTIOUS_FLUSHES
+            used = flush.ledger_rows.keys()
+            accepted = [member for member in members if used.isdisjoint(member.candidate.keys)]
+            duplicates = [member for member in members if not used.isdisjoint(member.candidate.keys)]
+            # Of an event with two keys, the free one was entered although the other is a duplicate.
+            partial = [key for member in duplicates for key in member.candidate.keys if key not in used]
+            if partial:
+                await ledger.release(connection, flush.generation, partial)
+            for member in duplicates:
+                flush.set_result(member.index, compare_with_ledger(member.candidate, flush.ledger_rows))
+        for member in accepted:
+            flush.set_result(member.index, DedupResult.ACCEPTED)
+        return accepted
 
-    def _seal(self, batch: BatchId, members: Sequence[_Positioned]) -> batches.NewBatch:
-        packed = packing.pack([one.candidate.conversion.body for one in members], list(map(_shape, members)))
+    def _seal(self, batch: BatchId, members: Sequence[_BatchMember]) -> batches.NewBatch:
+        packed = packing.pack(
+            [member.candidate.conversion.body for member in members], list(map(_metadata, members))
+        )
         data_key = crypto.new_data_key()
         place = crypto.batch_place(batch)
         return batches.NewBatch(
             id=batch,
-            destination=members[0].candidate.target.number,
+            destination=members[0].candidate.destination.number,
             content=crypto.encrypt(data_key, packed.content, place=place),
             shapes=packed.shapes,
             events=packed.events,
@@ -231,15 +231,15 @@ class FlushWriter:
             first_event=packed.first_event,
             last_event=packed.last_event,
             data_key=self._vault.seal(data_key, place=place),
-            queue=batches.LOW if members[0].low else batches.LIVE,
+            queue=batches.LOW if members[0].low_priority else batches.LIVE,
         )
 
 
-def _shape(one: _Positioned) -> packing.EventMetadata:
-    candidate = one.candidate
+def _metadata(member: _BatchMember) -> packing.EventMetadata:
+    candidate = member.candidate
     conversion = candidate.conversion
     return packing.EventMetadata(
-        place=one.place,
+        place=member.position,
         event_id=conversion.event_id,
         mapping=candidate.mapping.number,
         mapping_version=candidate.mapping.version,
@@ -252,13 +252,13 @@ def _shape(one: _Positioned) -> packing.EventMetadata:
     )
 
 
-def _grouped(placed: Sequence[_Positioned]) -> dict[BatchId, list[_Positioned]]:
-    """Return the members of each batch, in order of place."""
-    grouped: dict[BatchId, list[_Positioned]] = {}
-    for one in placed:
-        grouped.setdefault(one.batch, []).append(one)
-    return grouped
+def _by_batch(members: Sequence[_BatchMember]) -> dict[BatchId, list[_BatchMember]]:
+    """Group members by batch, in order of position."""
+    groups: dict[BatchId, list[_BatchMember]] = {}
+    for member in members:
+        groups.setdefault(member.batch, []).append(member)
+    return groups
 
 
-def _is_usual(candidate: Candidate) -> bool:
-    return len(candidate.keys) == 1 and candidate.conversion.event_type in candidate.target.pins
+def _has_one_key_and_pin(candidate: Candidate) -> bool:
+    return len(candidate.keys) == 1 and candidate.conversion.event_type in candidate.destination.pins

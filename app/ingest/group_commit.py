@@ -1,4 +1,4 @@
-"""Stored: concurrent posts share one transaction, are committed with fsync, and only then answered."""
+"""Group commit: concurrent requests share one transaction and are answered after its commit."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -8,113 +8,118 @@ import asyncpg
 
 from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
-from app.ingest.dedup import DedupVerdict, FlushBatch
+from app.ingest.dedup import DedupResult, Flush
 from app.ingest.destination_cache import DestinationCache
 from app.ingest.evaluate import Evaluated, evaluate
 from app.ingest.flush_writer import FlushWriter
-from app.store import PipelineConnection, flush_transaction
-from app.store import flush as one_round_trip
+from app.store import PipelineConnection
+from app.store import flush as flush_store
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
 from app.telemetry import Telemetry
 
-# Of these classes the transaction as a whole is at fault, never one of its posts: connection lost,
-# rolled back for concurrency, out of resources, shut down; and a state in which nothing can be written: a
-# server that has become read-only, a transaction that failed before.
-_NOT_A_POSTS_FAULT = ("08", "40", "53", "57", "25")
-_WORTH_ANOTHER_TRY = ("40001", "40P01")
+# SQLSTATE classes that concern the whole transaction and never one of its requests: connection lost, rolled
+# back for concurrency, out of resources, shutting down, and invalid transaction state (a read-only server).
+_TRANSACTION_ERRORS = ("08", "40", "53", "57", "25")
+_RETRYABLE_ERRORS = ("40001", "40P01")  # serialization failure, deadlock
 
-# So many posts make a flush worth its while without waiting for more: with the others still being read and
-# judged, the database and this process are busy at the same time.
-WORTH_IT = 24
+# A flush of so many requests starts without waiting for more. While the database writes it, this process
+# reads and evaluates the next ones.
+FLUSH_MIN_REQUESTS = 24
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class PostResults:
-    """One answer per event of a post, in its order: what was judged, and the verdict on a candidate."""
+class RequestResults:
+    """The results of one request, one entry per event in order: its evaluation and its dedup result."""
 
     evaluated: Sequence[Evaluated]
-    verdicts: Sequence[DedupVerdict | None]
+    dedup: Sequence[DedupResult | None]
 
 
 @dataclass(frozen=True, slots=True)
 class NotStored:
-    """Nothing of the post was acknowledged; the caller may send it again. `why` is a word for the log."""
+    """Nothing of the request was acknowledged; the caller may send it again. `reason` is for the log."""
 
-    why: str
+    reason: str
 
 
 @dataclass(slots=True, repr=False, eq=False)
-class PendingPost:
-    """The events of one request on their way into a flush. Holds traits: lives as long as its request."""
+class PendingRequest:
+    """The events of one request before their flush. Holds personal data; lives as long as its request."""
 
     events: Sequence[Event | Rejection]
     allowed: frozenset[DestinationId] | None
-    answer: "asyncio.Future[PostResults | NotStored]"
+    response: "asyncio.Future[RequestResults | NotStored]"
+    low_priority: bool = False  # its events are sent after live ones
+    # Set by evaluation: one entry per event, and what the evaluation depended on.
     evaluated: list[Evaluated] = field(default_factory=list)
-    low: bool = False  # its events wait behind what is live
-    offset: float = 0.0  # of the database's clock, by which they were judged
     destinations: list[DestinationNumber | None] = field(default_factory=list)
     versions: dict[DestinationId, int | None] = field(default_factory=dict)
+    clock_offset: float = 0.0
 
 
 class GroupCommit:
-    """Gathers posts and writes them group by group, on one connection of its own."""
+    """Collects requests and writes them group by group, on a connection of its own."""
 
     def __init__(
         self,
         *,
         connect: Callable[[], Awaitable[asyncpg.Connection]],
-        targets: DestinationCache,
-        stores: FlushWriter,
-        gather: float,
+        destinations: DestinationCache,
+        writer: FlushWriter,
+        linger_s: float,
         clock: DatabaseClock,
-        stored: Callable[[dict[LaneId, int]], None],
+        notify: Callable[[dict[LaneId, int]], None],
         telemetry: Telemetry,
-        outcomes: DatabaseResults,
+        database_results: DatabaseResults,
         max_events: int = 5_000,
         max_waiting: int = 50_000,
     ) -> None:
         self._connect = connect
-        self._targets = targets
-        self._stores = stores
-        self._gather = gather
+        self._destinations = destinations
+        self._writer = writer
+        self._linger_s = linger_s
         self._clock = clock
-        self._stored = stored
+        self._notify = notify
         self._telemetry = telemetry
-        self._outcomes = outcomes
+        self._database_results = database_results
         self._max_events = max_events
         self._max_waiting = max_waiting
-        self._queue: list[PendingPost] = []
+        self._queue: list[PendingRequest] = []
         self._waiting_events = 0
-        self._arrived = asyncio.Event()
-        self._worth_it = asyncio.Event()
+        self._has_requests = asyncio.Event()
+        self._may_flush = asyncio.Event()
         self._connection: asyncpg.Connection | None = None
         self._may_use_one_round_trip = False
-        # Asked when somebody looks: to say so with every post costs more than to count it.
+        # Read when metrics are scraped: setting the gauge with every request costs more.
         telemetry.waiting_posts.set_function(lambda: self._waiting_events)
-        self._generation: int | None = None  # of the ledger, as the last flush found it
+        self._generation: int | None = None  # of the ledger, as of the last flush
         self._closing = False
 
     async def store(
-        self, events: Sequence[Event | Rejection], allowed: frozenset[DestinationId] | None, *, low: bool
-    ) -> PostResults | NotStored:
-        """Judge and store the events of one request; returns after the commit that holds them.
+        self,
+        events: Sequence[Event | Rejection],
+        allowed: frozenset[DestinationId] | None,
+        *,
+        low_priority: bool,
+    ) -> RequestResults | NotStored:
+        """Evaluate and store the events of one request; return after their commit.
 
-        Cancelling the caller does not cancel the flush: what was gathered is written all the same.
+        Cancelling the caller does not cancel the flush.
         """
         if self._closing:
             return NotStored("closing")
         if self._waiting_events + len(events) > self._max_waiting:
             return NotStored("crowded")
-        post = PendingPost(events, allowed, asyncio.get_running_loop().create_future(), low=low)
-        self._evaluate(post)
-        self._queue.append(post)
+        response: asyncio.Future[RequestResults | NotStored] = asyncio.get_running_loop().create_future()
+        request = PendingRequest(events, allowed, response, low_priority)
+        self._evaluate(request)
+        self._queue.append(request)
         self._waiting_events += len(events)
-        self._arrived.set()
-        if self._is_worth_it():
-            self._worth_it.set()
-        return await post.answer
+        self._has_requests.set()
+        if self._is_large_enough():
+            self._may_flush.set()
+        return await response
 
     @property
     def waiting(self) -> int:
@@ -123,171 +128,183 @@ class GroupCommit:
 
     async def run(self) -> None:
         """Flush until closed and empty. Runs as one task of the process."""
-        crowded = False
+        shared = False
         while not (self._closing and not self._queue):
-            await self._arrived.wait()
-            if crowded:
-                # Where posts came together before, more will join; a lone one is not kept waiting.
-                await self._gathered()
-            posts = self._take()
-            crowded = len(posts) > 1
-            if posts:
-                await self._flush(posts)
-            posts = []  # or the last ones stayed in memory until the next come
+            await self._has_requests.wait()
+            if shared:
+                # Requests came together last time, so more will join. A lone request does not wait.
+                await self._linger()
+            requests = self._take_group()
+            shared = len(requests) > 1
+            if requests:
+                await self._flush(requests)
+            requests = []  # frees their memory while waiting
         if self._connection is not None and not self._connection.is_closed():
             await self._connection.close()
 
-    async def _gathered(self) -> None:
-        """Return when so many posts wait that a flush is worth its while, or the time for that is over."""
-        if self._is_worth_it():
+    async def _linger(self) -> None:
+        """Wait until the queue is large enough for a flush, for `linger_s` at most."""
+        if self._is_large_enough():
             return
-        self._worth_it.clear()
-        timer = asyncio.get_running_loop().call_later(self._gather, self._worth_it.set)
-        await self._worth_it.wait()
+        self._may_flush.clear()
+        timer = asyncio.get_running_loop().call_later(self._linger_s, self._may_flush.set)
+        await self._may_flush.wait()
         timer.cancel()
 
-    def _is_worth_it(self) -> bool:
-        return self._closing or len(self._queue) >= WORTH_IT or self._waiting_events >= self._max_events
+    def _is_large_enough(self) -> bool:
+        return (
+            self._closing
+            or len(self._queue) >= FLUSH_MIN_REQUESTS
+            or self._waiting_events >= self._max_events
+        )
 
     def close(self) -> None:
-        """Take no more posts; `run` ends once those taken are answered."""
+        """Accept no more requests; `run` ends when the queued ones are answered."""
         self._closing = True
-        self._worth_it.set()
-        self._arrived.set()
+        self._may_flush.set()
+        self._has_requests.set()
 
-    async def evaluate_again(self, connection: PipelineConnection, post: PendingPost) -> int:
-        """Judge a post by the current version of everything it names; return the ledger's generation."""
+    async def evaluate_current(self, connection: PipelineConnection, request: PendingRequest) -> int:
+        """Evaluate a request with current configuration versions; return the ledger generation."""
         await self._clock.ensure(connection)
-        self._evaluate(post)
-        return await self._evaluate_stale_again(connection, [post])
+        self._evaluate(request)
+        return await self._reevaluate_stale(connection, [request])
 
-    def _take(self) -> list[PendingPost]:
-        taken: list[PendingPost] = []
+    def _take_group(self) -> list[PendingRequest]:
+        """Remove the oldest requests from the queue, up to `max_events` events but one request at least."""
+        group: list[PendingRequest] = []
         events = 0
-        for post in self._queue:
-            if taken and events + len(post.events) > self._max_events:
+        for request in self._queue:
+            if group and events + len(request.events) > self._max_events:
                 break
-            taken.append(post)
-            events += len(post.events)
-        del self._queue[: len(taken)]
+            group.append(request)
+            events += len(request.events)
+        del self._queue[: len(group)]
         self._waiting_events -= events
         if not self._queue and not self._closing:
-            self._arrived.clear()
-        return taken
+            self._has_requests.clear()
+        return group
 
-    def _evaluate(self, post: PendingPost) -> None:
-        """Judge every event of a post by the targets known now, and note the versions it was judged by."""
-        now, post.offset = self._clock.now(), self._clock.offset
-        named = {DestinationId(event.destination_id) for event in post.events if isinstance(event, Event)}
-        # A key that is limited to other destinations is told that there is none.
-        visible = named if post.allowed is None else named & post.allowed
-        post.versions = {one: self._targets.version(one) for one in visible}
-        known = {one: target for one in visible if (target := self._targets.known(one)) is not None}
-        post.evaluated = [
+    def _evaluate(self, request: PendingRequest) -> None:
+        """Evaluate the events of a request with the cached destinations and record their versions."""
+        now, request.clock_offset = self._clock.now(), self._clock.offset
+        named = {DestinationId(event.destination_id) for event in request.events if isinstance(event, Event)}
+        # To a key that is limited to other destinations, these do not exist.
+        visible = named if request.allowed is None else named & request.allowed
+        request.versions = {id_: self._destinations.version(id_) for id_ in visible}
+        cached = {
+            id_: destination for id_ in visible if (destination := self._destinations.get(id_)) is not None
+        }
+        request.evaluated = [
             event
             if isinstance(event, Rejection)
-            else evaluate(event, known.get, pepper=self._stores.pepper, now=now)
-            for event in post.events
+            else evaluate(event, cached.get, pepper=self._writer.pepper, now=now)
+            for event in request.events
         ]
-        numbers: dict[str, DestinationNumber] = {one: target.number for one, target in known.items()}
-        post.destinations = [
-            numbers.get(event.destination_id) if isinstance(event, Event) else None for event in post.events
+        numbers: dict[str, DestinationNumber] = {
+            id_: destination.number for id_, destination in cached.items()
+        }
+        request.destinations = [
+            numbers.get(event.destination_id) if isinstance(event, Event) else None
+            for event in request.events
         ]
 
-    async def _flush(self, posts: Sequence[PendingPost]) -> None:
-        """Write one group and answer it; never raises, whatever the database does."""
+    async def _flush(self, requests: Sequence[PendingRequest]) -> None:
+        """Write one group and answer it; never raises."""
         try:
             with self._telemetry.flush_seconds.time():
-                await self._write_with_retries(posts)
+                await self._write_with_retries(requests)
             self._telemetry.flushes.labels("stored").inc()
-            self._outcomes.succeeded()
+            self._database_results.succeeded()
         except asyncpg.PostgresError as error:
-            if _is_no_posts_fault(error):
-                await self._refuse(posts, error)
-            elif len(posts) == 1:
-                # A post that cannot be written is a defect of ours; it is told so and harms nobody else.
-                self._telemetry.failed("flush.post_failed", error, level=40)
-                self._outcomes.refused(error)
+            if _concerns_transaction(error):
+                await self._refuse(requests, error)
+            elif len(requests) == 1:
+                # A request that cannot be written is a bug of ours; it must not fail other requests.
+                self._telemetry.failed("flush.request_failed", error, level=40)
+                self._database_results.refused(error)
                 self._telemetry.flushes.labels("failed").inc()
-                _answer_all(posts, NotStored("unwritable"))
+                _answer_all(requests, NotStored("unwritable"))
             else:
-                for post in posts:
-                    await self._flush([post])
-        except Exception as error:  # the connection died, or a defect: nothing of the group is acknowledged
-            await self._refuse(posts, error)
+                for request in requests:
+                    await self._flush([request])
+        except Exception as error:  # the connection is lost, or a bug: nothing of the group is acknowledged
+            await self._refuse(requests, error)
 
-    async def _write_with_retries(self, posts: Sequence[PendingPost]) -> None:
+    async def _write_with_retries(self, requests: Sequence[PendingRequest]) -> None:
         for _ in range(2):
             try:
-                await self._write(posts)
+                await self._write(requests)
             except asyncpg.PostgresError as error:
-                if not str(error.sqlstate).startswith(_WORTH_ANOTHER_TRY):
+                if not str(error.sqlstate).startswith(_RETRYABLE_ERRORS):
                     raise
             else:
                 return
-        await self._write(posts)
+        await self._write(requests)
 
-    async def _write(self, posts: Sequence[PendingPost]) -> None:
+    async def _write(self, requests: Sequence[PendingRequest]) -> None:
         connection = await self._connected()
         await self._clock.ensure(connection)
-        for post in posts:
-            if self._clock.differs_from(post.offset):
-                self._evaluate(post)
-        flush = await self._wrote_in_one_round_trip(connection, posts)
+        for request in requests:
+            if self._clock.differs_from(request.clock_offset):
+                self._evaluate(request)
+        flush = await self._write_in_one_round_trip(connection, requests)
         if flush is None:
-            async with flush_transaction.transaction(connection):
-                self._generation = await self._evaluate_stale_again(connection, posts)
-                flush = _flush_of(posts, self._generation)
-                await self._stores.write(connection, flush)
-        if flush.pinned:
-            self._targets.pinned(flush.pinned)
+            async with flush_store.transaction(connection):
+                self._generation = await self._reevaluate_stale(connection, requests)
+                flush = _flush_of(requests, self._generation)
+                await self._writer.write(connection, flush)
+        if flush.pinned_names:
+            self._destinations.add_pins(flush.pinned_names)
         if flush.waiting:
-            self._stored(flush.waiting)
-        for nth, post in enumerate(posts):
-            if not post.answer.done():
-                post.answer.set_result(PostResults(flush.evaluated_posts[nth], flush.verdicts_of(nth)))
+            self._notify(flush.waiting)
+        for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True):
+            if not request.response.done():
+                request.response.set_result(RequestResults(evaluated, results))
 
-    async def _wrote_in_one_round_trip(
-        self, connection: asyncpg.Connection, posts: Sequence[PendingPost]
-    ) -> FlushBatch | None:
-        """Write a group in one round trip, or return None, with nothing written."""
-        versions = {one: seen for post in posts for one, seen in post.versions.items()}
+    async def _write_in_one_round_trip(
+        self, connection: asyncpg.Connection, requests: Sequence[PendingRequest]
+    ) -> Flush | None:
+        """Write a group in one round trip, or write nothing and return None."""
+        versions = {id_: version for request in requests for id_, version in request.versions.items()}
         if (
             self._generation is None
             or not self._may_use_one_round_trip
-            # One group may have been judged by two versions, of which the older one must be judged again.
-            or any(seen != versions[one] for post in posts for one, seen in post.versions.items())
+            # Requests of one group can have used two versions; the older one must be evaluated again.
+            or any(
+                version != versions[id_] for request in requests for id_, version in request.versions.items()
+            )
         ):
             return None
-        flush = _flush_of(posts, self._generation)
+        flush = _flush_of(requests, self._generation)
         try:
-            return flush if await self._stores.write_in_one_round_trip(connection, flush, versions) else None
+            return flush if await self._writer.write_in_one_round_trip(connection, flush, versions) else None
         except (asyncpg.SyntaxOrAccessError, asyncpg.FeatureNotSupportedError) as error:
-            # The session has lost its function, or this server cannot plan it.
-            self._do_without(error)
+            # The session lost its function, or this server cannot plan it.
+            self._disable_one_round_trip(error)
             return None
 
-    def _do_without(self, error: BaseException) -> None:
-        """Write in several round trips from now on, until there is another connection."""
+    def _disable_one_round_trip(self, error: BaseException) -> None:
+        """Write in several round trips until the next connection."""
         self._may_use_one_round_trip = False
-        self._telemetry.failed("flush.not_at_once", error, level=30)
+        self._telemetry.failed("flush.single_round_trip_unavailable", error, level=30)
 
-    async def _evaluate_stale_again(
-        self, connection: PipelineConnection, posts: Sequence[PendingPost]
+    async def _reevaluate_stale(
+        self, connection: PipelineConnection, requests: Sequence[PendingRequest]
     ) -> int:
-        """Judge again what was judged by a version that is no longer the current one.
+        """Evaluate requests again that used a version which is no longer current.
 
-        What was published, paused or archived holds from its answer on, in every process; also what was
-        refused is refused by the current version only. Returns the ledger's generation.
+        A configuration change takes effect in every process as soon as it is acknowledged, for rejections
+        too. Returns the ledger generation.
         """
-        used = {destination for post in posts for destination in post.versions}
-        current = await flush_transaction.preconditions(connection, used)
-        stale = {one for one in used if current.versions.get(one) != self._targets.version(one)}
+        used = {id_ for request in requests for id_ in request.versions}
+        current = await flush_store.read_preconditions(connection, used)
+        stale = {id_ for id_ in used if current.versions.get(id_) != self._destinations.version(id_)}
         if stale:
-            await self._targets.refresh(connection, stale)
-        for post in posts:
-            if any(seen != self._targets.version(one) for one, seen in post.versions.items()):
-                self._evaluate(post)
+            await self._destinations.refresh(connection, stale)
+        for request in requests:
+            if any(version != self._destinations.version(id_) for id_, version in request.versions.items()):
+                self._evaluate(request)
         return current.generation
 
     async def _connected(self) -> asyncpg.Connection:
@@ -295,46 +312,46 @@ class GroupCommit:
             self._connection = None
             connection = await self._connect()
             try:
-                await one_round_trip.prepare(connection)
+                await flush_store.create_function(connection)
                 self._may_use_one_round_trip = True
             except BaseException as error:
-                if not isinstance(error, asyncpg.PostgresError) or _is_no_posts_fault(error):
+                if not isinstance(error, asyncpg.PostgresError) or _concerns_transaction(error):
                     connection.terminate()
                     raise
-                self._do_without(error)
+                self._disable_one_round_trip(error)
             self._connection = connection
         return self._connection
 
-    async def _refuse(self, posts: Sequence[PendingPost], error: Exception) -> None:
-        self._telemetry.failed("flush.refused", error, level=30, posts=len(posts))
-        self._outcomes.refused(error)
+    async def _refuse(self, requests: Sequence[PendingRequest], error: Exception) -> None:
+        self._telemetry.failed("flush.refused", error, level=30, posts=len(requests))
+        self._database_results.refused(error)
         self._telemetry.flushes.labels("refused").inc()
-        _answer_all(posts, NotStored("database"))
+        _answer_all(requests, NotStored("database"))
         if self._connection is None:
-            # There is none to be had: what has come in meanwhile is not kept waiting for the same answer.
+            # No connection can be opened: queued requests get the same answer without waiting.
             while self._queue:
-                _answer_all(self._take(), NotStored("database"))
+                _answer_all(self._take_group(), NotStored("database"))
         else:
-            # Whatever state it is in, the next flush begins on a fresh one.
+            # The state of the session is unknown: the next flush opens a new one.
             self._connection.terminate()
             self._connection = None
 
 
-def _answer_all(posts: Sequence[PendingPost], answer: NotStored) -> None:
-    for post in posts:
-        if not post.answer.done():
-            post.answer.set_result(answer)
+def _answer_all(requests: Sequence[PendingRequest], response: NotStored) -> None:
+    for request in requests:
+        if not request.response.done():
+            request.response.set_result(response)
 
 
-def _flush_of(posts: Sequence[PendingPost], generation: int) -> FlushBatch:
-    return FlushBatch(
-        # Copies: what a flush turns away by a name that it pins must not stay so where it is rolled back.
-        [list(post.evaluated) for post in posts],
+def _flush_of(requests: Sequence[PendingRequest], generation: int) -> Flush:
+    return Flush(
+        # Copies: the flush may replace entries by rejections, which must not survive a rollback.
+        [list(request.evaluated) for request in requests],
         generation,
-        [post.destinations for post in posts],
-        low=frozenset(nth for nth, post in enumerate(posts) if post.low),
+        [request.destinations for request in requests],
+        low_priority=frozenset(n for n, request in enumerate(requests) if request.low_priority),
     )
 
 
-def _is_no_posts_fault(error: asyncpg.PostgresError) -> bool:
-    return str(error.sqlstate).startswith(_NOT_A_POSTS_FAULT)
+def _concerns_transaction(error: asyncpg.PostgresError) -> bool:
+    return str(error.sqlstate).startswith(_TRANSACTION_ERRORS)

@@ -1,4 +1,4 @@
-"""The first half of the road: received → matched → converted and hashed → stored."""
+"""The first half of the pipeline: received → matched → converted → stored."""
 
 import asyncio
 from collections import Counter
@@ -15,18 +15,17 @@ from app.domain.conversion.convert import EventWarning
 from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId
 from app.domain.observed.preview import preview, rejection_view
-from app.ingest.dedup import DedupVerdict, FlushBatch
-from app.ingest.destination_cache import DestinationCache
+from app.ingest.dedup import DedupResult, Flush
 from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.flush_writer import FlushWriter
-from app.ingest.group_commit import GroupCommit, NotStored, PendingPost, PostResults
+from app.ingest.group_commit import GroupCommit, NotStored, PendingRequest, RequestResults
 from app.store.clock import DatabaseClock
-from app.store.errors import DRIVER_TROUBLE
+from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
 
 class EventResult(msgspec.Struct, frozen=True):
-    """What the door says of one event: accepted, duplicate or rejected. Holds no value of the event's."""
+    """The response for one event: accepted, duplicate or rejected. Holds no value of the event."""
 
     index: int
     event_id: str | None
@@ -37,27 +36,25 @@ class EventResult(msgspec.Struct, frozen=True):
 
 
 class Intake:
-    """Takes events in. One per API process; `run` must be running for `receive` to return."""
+    """Receives events. One per API process; `receive` returns only while `run` is running."""
 
     def __init__(
         self,
         *,
-        flusher: GroupCommit,
-        targets: DestinationCache,
-        stores: FlushWriter,
+        group_commit: GroupCommit,
+        writer: FlushWriter,
         pool: asyncpg.Pool,
         clock: DatabaseClock,
         telemetry: Telemetry,
-        observe: Callable[[Sequence[Event | Rejection], PostResults], None] | None = None,
+        observe: Callable[[Sequence[Event | Rejection], RequestResults], None] | None = None,
     ) -> None:
         self._observe = observe
-        self._flusher = flusher
-        self._targets = targets
-        self._stores = stores
+        self._group_commit = group_commit
+        self._writer = writer
         self._pool = pool
         self._clock = clock
         self._telemetry = telemetry
-        # Finding a series by its label costs more than counting.
+        # Looking a series up by its label costs more than counting.
         self._received = {
             status: telemetry.received.labels(status) for status in ("accepted", "duplicate", "rejected")
         }
@@ -67,21 +64,21 @@ class Intake:
         events: Sequence[Event | Rejection],
         *,
         allowed: frozenset[DestinationId] | None,
-        low: bool = False,
+        low_priority: bool = False,
     ) -> list[EventResult] | NotStored:
-        """Judge, convert and store these events; return one result for each, in order, once committed.
+        """Match, convert and store these events; return one result per event, in order, after the commit.
 
-        `allowed` limits the caller to some destinations, None to none. What is `low` waits behind what is
-        live, as replays do. NotStored means that nothing was
-        acknowledged and that the same request may be sent again.
+        `allowed` limits the caller to these destinations; None allows all. `low_priority` events are sent
+        after live ones, as replays are. NotStored means that nothing was acknowledged and that the same
+        request may be sent again.
         """
-        answer = await self._flusher.store(events, allowed, low=low)
-        if isinstance(answer, NotStored):
-            return answer
-        results = _results(events, answer)
+        response = await self._group_commit.store(events, allowed, low_priority=low_priority)
+        if isinstance(response, NotStored):
+            return response
+        results = _results(events, response)
         self._count(results)
         if self._observe is not None:
-            self._observe(events, answer)
+            self._observe(events, response)
         return results
 
     def _count(self, results: Sequence[EventResult]) -> None:
@@ -90,61 +87,61 @@ class Intake:
             if number := statuses.count(status):
                 received.inc(number)
         if "rejected" in statuses:
-            reasons = Counter([one.rejection.reason for one in results if one.rejection is not None])
+            reasons = Counter([result.rejection.reason for result in results if result.rejection is not None])
             for reason, number in reasons.items():
                 self._telemetry.rejected.labels(reason).inc(number)
 
-    async def rehearse(
+    async def dry_run(
         self, events: Sequence[Event | Rejection], *, allowed: frozenset[DestinationId] | None
     ) -> list[EventResult] | NotStored:
-        """Answer as `receive` would, with a preview of each event; nothing is stored (dry run)."""
-        post = PendingPost(events, allowed, asyncio.get_running_loop().create_future())
+        """Return the results of `receive`, with a preview of each event, and store nothing."""
+        request = PendingRequest(events, allowed, asyncio.get_running_loop().create_future())
         try:
             async with self._pool.acquire() as connection, connection.transaction(readonly=True):
-                generation = await self._flusher.evaluate_again(connection, post)
-                flush = FlushBatch([post.evaluated], generation, [post.destinations])
-                await self._stores.read(connection, flush)
-        except DRIVER_TROUBLE:
+                generation = await self._group_commit.evaluate_current(connection, request)
+                flush = Flush([request.evaluated], generation, [request.destinations])
+                await self._writer.read(connection, flush)
+        except DRIVER_ERRORS:
             return NotStored("database")
-        results = _results(events, PostResults(post.evaluated, flush.verdicts_of(0)))
+        results = _results(events, RequestResults(request.evaluated, flush.results[0]))
         now = self._clock.now()
         return [
             structs.replace(result, preview=_preview(event, evaluated, result, now))
-            for event, evaluated, result in zip(events, post.evaluated, results, strict=True)
+            for event, evaluated, result in zip(events, request.evaluated, results, strict=True)
         ]
 
     @property
     def waiting(self) -> int:
         """How many events wait for a commit."""
-        return self._flusher.waiting
+        return self._group_commit.waiting
 
     async def run(self) -> None:
-        """Flush until closed; the task that `receive` depends on."""
-        await self._flusher.run()
+        """Flush until closed. `receive` depends on this task."""
+        await self._group_commit.run()
 
     def close(self) -> None:
-        """Take no more events; those taken are still stored and answered."""
-        self._flusher.close()
+        """Accept no more events; queued ones are still stored and answered."""
+        self._group_commit.close()
 
 
-def _results(events: Sequence[Event | Rejection], answer: PostResults) -> list[EventResult]:
-    assert len(events) == len(answer.evaluated) == len(answer.verdicts)
-    return list(map(_result, count(), answer.evaluated, answer.verdicts))
+def _results(events: Sequence[Event | Rejection], response: RequestResults) -> list[EventResult]:
+    assert len(events) == len(response.evaluated) == len(response.dedup)
+    return list(map(_result, count(), response.evaluated, response.dedup))
 
 
-def _result(index: int, evaluated: Evaluated, verdict: DedupVerdict | None) -> EventResult:
+def _result(index: int, evaluated: Evaluated, dedup_result: DedupResult | None) -> EventResult:
     if isinstance(evaluated, Rejection):
         return EventResult(index, evaluated.event_id, "rejected", evaluated)
     event_id = evaluated.conversion.event_id
-    match verdict:
-        case DedupVerdict.ACCEPTED:
+    match dedup_result:
+        case DedupResult.ACCEPTED:
             return EventResult(index, event_id, "accepted", warnings=evaluated.warnings)
-        case DedupVerdict.DUPLICATE:
+        case DedupResult.DUPLICATE:
             return EventResult(index, event_id, "duplicate", warnings=evaluated.warnings)
-        case DedupVerdict.CONFLICT:
+        case DedupResult.CONFLICT:
             return EventResult(index, event_id, "rejected", _conflict(evaluated))
         case None:
-            raise AssertionError("a candidate left the flush without a verdict")
+            raise AssertionError("a candidate left the flush without a dedup result")
 
 
 def _conflict(candidate: Candidate) -> Rejection:

@@ -1,4 +1,4 @@
-"""Telling workers that events wait: after the commit, from another connection, some times a second."""
+"""Notify workers of stored events: after the commit, on another connection, a few times a second."""
 
 import asyncio
 
@@ -6,35 +6,35 @@ import asyncpg
 
 from app.domain.ids import LaneId
 from app.store import lanes
-from app.store.errors import DRIVER_TROUBLE
+from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
 
 class Notifier:
-    """Gathers what flushes stored and tells it in one notice; a lost notice costs one poll."""
+    """Collects the lanes of stored events into one notification. A lost one costs one poll."""
 
-    def __init__(self, *, pool: asyncpg.Pool, every: float, telemetry: Telemetry) -> None:
+    def __init__(self, *, pool: asyncpg.Pool, interval_s: float, telemetry: Telemetry) -> None:
         self._pool = pool
-        self._every = every
+        self._interval_s = interval_s
         self._telemetry = telemetry
         self._waiting: dict[LaneId, int] = {}
-        self._something = asyncio.Event()
+        self._has_events = asyncio.Event()
 
-    def stored(self, waiting: dict[LaneId, int]) -> None:
-        """Take note of events that were committed, by lane."""
+    def add(self, waiting: dict[LaneId, int]) -> None:
+        """Add committed events, counted by lane."""
         for lane, events in waiting.items():
             self._waiting[lane] = self._waiting.get(lane, 0) + events
-        self._something.set()
+        self._has_events.set()
 
     async def run(self) -> None:
-        """Announce until cancelled."""
+        """Send notifications until cancelled."""
         while True:
-            await self._something.wait()
-            self._something.clear()
+            await self._has_events.wait()
+            self._has_events.clear()
             waiting, self._waiting = self._waiting, {}
             try:
                 async with self._pool.acquire() as connection:
                     await lanes.announce(connection, waiting)
-            except DRIVER_TROUBLE as error:
-                self._telemetry.failed("notice.failed", error, level=30)
-            await asyncio.sleep(self._every)
+            except DRIVER_ERRORS as error:
+                self._telemetry.failed("notify.failed", error, level=30)
+            await asyncio.sleep(self._interval_s)

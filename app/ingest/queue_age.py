@@ -1,4 +1,4 @@
-"""Which destinations' queues are so long that what comes now might grow too old in them."""
+"""Monitor queue ages: in which destinations new events could expire before they are sent."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,16 +8,16 @@ import asyncpg
 
 from app.domain.admission import backlog_too_old
 from app.store import waiting_events
-from app.store.errors import DRIVER_TROUBLE
+from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
-LOOK_EVERY_S = 30.0
+CHECK_EVERY_S = 30.0
 
 
 class QueueAgeMonitor:
-    """Looks at the front of every queue twice a minute; `late` is what was found last.
+    """Checks the oldest event of every queue twice a minute. `overdue` is the result of the last check.
 
-    `jitter` in [0, 1) keeps the looks of several processes apart.
+    `jitter` in [0, 1) spreads the checks of several processes.
     """
 
     def __init__(
@@ -32,22 +32,24 @@ class QueueAgeMonitor:
         self._max_age = max_age
         self._jitter = jitter
         self._telemetry = telemetry
-        self.late: frozenset[str] = frozenset()
+        self.overdue: frozenset[str] = frozenset()
 
-    async def look(self) -> None:
-        """Look once, at what is being sent; what is paused or parked waits on purpose."""
+    async def check(self) -> None:
+        """Check once. Paused and parked destinations do not count: they wait on purpose."""
         async with self._pool.acquire() as connection:
             waits = await waiting_events.longest_waits(connection)
-        late = frozenset(one for one, wait in waits.items() if backlog_too_old(wait, self._max_age))
-        if late - self.late:
-            self._telemetry.log("backlog.late", level=30, destinations=sorted(late - self.late)[:20])
-        self.late = late
+        overdue = frozenset(id_ for id_, wait in waits.items() if backlog_too_old(wait, self._max_age))
+        if overdue - self.overdue:
+            self._telemetry.log(
+                "queue_age.overdue", level=30, destinations=sorted(overdue - self.overdue)[:20]
+            )
+        self.overdue = overdue
 
     async def run(self) -> None:
-        """Look until cancelled; trouble with the database leaves what was found last."""
+        """Check until cancelled. A database error keeps the last result."""
         while True:
-            await asyncio.sleep(LOOK_EVERY_S * (0.5 + self._jitter()))
+            await asyncio.sleep(CHECK_EVERY_S * (0.5 + self._jitter()))
             try:
-                await self.look()
-            except DRIVER_TROUBLE as error:
-                self._telemetry.failed("backlog.unseen", error, level=30)
+                await self.check()
+            except DRIVER_ERRORS as error:
+                self._telemetry.failed("queue_age.check_failed", error, level=30)

@@ -1,7 +1,7 @@
-"""Learning from accepted events: a few outlines a second, gathered and written beside the road.
+"""Sample the schema of accepted events: a few samples a second, collected and written in the background.
 
-An outline holds no value, so it may outlive its request. Losing some costs nothing: whatever goes wrong here
-is logged and forgotten, and no event waits for it.
+A sample holds no value, so it may outlive its request. A lost sample costs nothing: errors are logged, and no
+event waits for one.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ import asyncpg
 from app.domain.event import Event, Rejection
 from app.domain.ids import MappingNumber
 from app.domain.observed.schema_sample import SchemaSample, take_sample
-from app.ingest.dedup import DedupVerdict
+from app.ingest.dedup import DedupResult
 from app.ingest.destination_cache import PublishedMapping
 from app.ingest.evaluate import Candidate
-from app.ingest.group_commit import PostResults
+from app.ingest.group_commit import RequestResults
 from app.store import schema_samples
-from app.store.errors import DRIVER_TROUBLE
+from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
 WRITE_EVERY_S = 1.0
@@ -28,115 +28,115 @@ _TRIM_EVERY = 20
 
 @dataclass(slots=True)
 class SampleBudget:
-    """How many may still be taken; fills up with time."""
+    """A token bucket: how many samples may still be taken."""
 
-    most: float
-    a_second: float
-    filled_at: float
-    left: float
+    capacity: float
+    per_second: float
+    updated_at: float
+    tokens: float
 
-    def any(self, now: float) -> bool:
-        """Tell whether there is one to take."""
-        self.left = min(self.most, self.left + (now - self.filled_at) * self.a_second)
-        self.filled_at = now
-        return self.left >= 1
+    def is_available(self, now: float) -> bool:
+        """Return whether a token is left."""
+        self.tokens = min(self.capacity, self.tokens + (now - self.updated_at) * self.per_second)
+        self.updated_at = now
+        return self.tokens >= 1
 
     def take(self, now: float) -> bool:
-        """Take one, if there is one."""
-        if not self.any(now):
+        """Take a token, if one is left."""
+        if not self.is_available(now):
             return False
-        self.left -= 1
+        self.tokens -= 1
         return True
 
 
 @dataclass(slots=True)
-class _Mapping:
-    """What is known of a mapping while its events come."""
+class _SampledMapping:
+    """The paths and the budget of a mapping whose events are sampled."""
 
     version: int
     paths: tuple[str, ...]
-    bucket: SampleBudget
-    written: int = 0
+    budget: SampleBudget
+    writes: int = 0
 
 
 @dataclass(slots=True)
 class SchemaSampler:
-    """Takes outlines of accepted events: the first thousand of a mapping, then ten a second.
+    """Samples accepted events: the first thousand of a mapping, then ten a second.
 
-    All mappings of a process share two thousand at first, then a hundred a second: some 70 µs each.
+    All mappings of a process share two thousand at first, then a hundred a second; each costs some 70 µs.
     """
 
     pool: asyncpg.Pool
     monotonic: Callable[[], float]
     telemetry: Telemetry
-    _mappings: dict[MappingNumber, _Mapping] = field(default_factory=dict)
-    _seen: dict[MappingNumber, Counter[SchemaSample]] = field(default_factory=dict)
-    _all: SampleBudget = field(default_factory=lambda: SampleBudget(2_000, 100, 0.0, 2_000))
-    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _mappings: dict[MappingNumber, _SampledMapping] = field(default_factory=dict)
+    _samples: dict[MappingNumber, Counter[SchemaSample]] = field(default_factory=dict)
+    _process_budget: SampleBudget = field(default_factory=lambda: SampleBudget(2_000, 100, 0.0, 2_000))
+    _write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def observe(self, events: Sequence[Event | Rejection], answer: PostResults) -> None:
-        """Take the outlines of the accepted ones, as far as the buckets last."""
+    def observe(self, events: Sequence[Event | Rejection], results: RequestResults) -> None:
+        """Sample accepted events, as far as the budgets allow."""
         now = self.monotonic()
-        if not self._all.any(now):
+        if not self._process_budget.is_available(now):
             return  # the usual case under load
-        enough: set[MappingNumber] = set()
-        for event, evaluated, verdict in zip(events, answer.evaluated, answer.verdicts, strict=True):
+        exhausted: set[MappingNumber] = set()
+        for event, evaluated, dedup_result in zip(events, results.evaluated, results.dedup, strict=True):
             if (
-                verdict is not DedupVerdict.ACCEPTED
+                dedup_result is not DedupResult.ACCEPTED
                 or not isinstance(evaluated, Candidate)
-                or evaluated.mapping.number in enough
+                or evaluated.mapping.number in exhausted
             ):
                 continue
-            known = self._known(evaluated.mapping, now)
-            if not known.bucket.take(now):
-                enough.add(evaluated.mapping.number)
+            mapping = self._sampled_mapping(evaluated.mapping, now)
+            if not mapping.budget.take(now):
+                exhausted.add(evaluated.mapping.number)
                 continue
-            if not self._all.take(now):
+            if not self._process_budget.take(now):
                 return
             assert isinstance(event, Event)
-            taken = take_sample(event.content, known.paths)
-            self._seen.setdefault(evaluated.mapping.number, Counter())[taken] += 1
+            sample = take_sample(event.content, mapping.paths)
+            self._samples.setdefault(evaluated.mapping.number, Counter())[sample] += 1
 
-    def _known(self, mapping: PublishedMapping, now: float) -> _Mapping:
-        known = self._mappings.get(mapping.number)
-        if known is None or known.version != mapping.version:
-            assert mapping.compiled is not None
-            paths = tuple(path for _, path in mapping.compiled.paths)
-            bucket = (
+    def _sampled_mapping(self, published: PublishedMapping, now: float) -> _SampledMapping:
+        mapping = self._mappings.get(published.number)
+        if mapping is None or mapping.version != published.version:
+            assert published.compiled is not None
+            paths = tuple(path for _, path in published.compiled.paths)
+            budget = (
                 SampleBudget(schema_samples.RING, 10, now, schema_samples.RING)
-                if known is None
-                else known.bucket
+                if mapping is None
+                else mapping.budget
             )
             if len(self._mappings) >= 10_000:
                 self._mappings.clear()
-            known = self._mappings[mapping.number] = _Mapping(mapping.version, paths, bucket)
-        return known
+            mapping = self._mappings[published.number] = _SampledMapping(published.version, paths, budget)
+        return mapping
 
     async def run(self) -> None:
-        """Write what was seen, once a second, until cancelled."""
+        """Write the collected samples once a second, until cancelled."""
         while True:
             await asyncio.sleep(WRITE_EVERY_S)
             await self.write()
 
     async def write(self) -> None:
-        """Write what was seen until now; returns when it can be read."""
-        async with self._writing:
-            seen, self._seen = self._seen, {}
-            if not seen:
+        """Write the samples collected so far; return when they can be read."""
+        async with self._write_lock:
+            samples, self._samples = self._samples, {}
+            if not samples:
                 return
             try:
                 async with self.pool.acquire() as connection, connection.transaction():
-                    # Losing it in a crash is harmless, so its commit does not wait for the disk.
+                    # Losing samples in a crash is harmless, so this commit does not wait for the disk.
                     await connection.execute("SET LOCAL synchronous_commit = off")
-                    await schema_samples.add(connection, seen)
-                    if full := [number for number in seen if self._is_full(number)]:
-                        await schema_samples.trim(connection, full)
-            except DRIVER_TROUBLE as error:
-                self.telemetry.failed("outlines.lost", error, level=30, mappings=len(seen))
+                    await schema_samples.add(connection, samples)
+                    if due := [number for number in samples if self._is_trim_due(number)]:
+                        await schema_samples.trim(connection, due)
+            except DRIVER_ERRORS as error:
+                self.telemetry.failed("schema_samples.write_failed", error, level=30, mappings=len(samples))
 
-    def _is_full(self, number: MappingNumber) -> bool:
-        known = self._mappings.get(number)
-        if known is None:
+    def _is_trim_due(self, number: MappingNumber) -> bool:
+        mapping = self._mappings.get(number)
+        if mapping is None:
             return True
-        known.written += 1
-        return known.written % _TRIM_EVERY == 0
+        mapping.writes += 1
+        return mapping.writes % _TRIM_EVERY == 0

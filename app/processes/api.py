@@ -146,7 +146,7 @@ async def build_application(
             connections=connections or settings.max_connections,
         ),
         events_waiting=lambda: intake.waiting,
-        late=lambda: backlogs.late,
+        late=lambda: backlogs.overdue,
         pool=resources.pool,
         write_schema_samples=sampler.write,
     )
@@ -170,25 +170,24 @@ def build_ingest(
     resources: Resources, ages: AgeLimits, consent: ConsentSettings, sampler: SchemaSampler | None = None
 ) -> tuple[Intake, Notifier]:
     """Put the parts of the first half of the road together; both must be run."""
-    settings, targets = resources.settings, DestinationCache(ages, consent)
+    settings = resources.settings
     announcer = Notifier(
-        pool=resources.pool, every=settings.merge_window_ms / 4_000, telemetry=resources.telemetry
+        pool=resources.pool, interval_s=settings.merge_window_ms / 4_000, telemetry=resources.telemetry
     )
-    stores = FlushWriter(keys=resources.vault, pepper=resources.pepper, writer=resources.writer)
-    flusher = GroupCommit(
+    writer = FlushWriter(keys=resources.vault, pepper=resources.pepper, writer=resources.writer)
+    group_commit = GroupCommit(
         connect=resources.connect,
-        targets=targets,
-        stores=stores,
-        gather=settings.flush_wait_ms / 1000,
+        destinations=DestinationCache(ages, consent),
+        writer=writer,
+        linger_s=settings.flush_wait_ms / 1000,
         clock=resources.clock,
-        stored=announcer.stored,
+        notify=announcer.add,
         telemetry=resources.telemetry,
-        outcomes=resources.outcomes,
+        database_results=resources.outcomes,
     )
     intake = Intake(
-        flusher=flusher,
-        targets=targets,
-        stores=stores,
+        group_commit=group_commit,
+        writer=writer,
         pool=resources.pool,
         clock=resources.clock,
         telemetry=resources.telemetry,

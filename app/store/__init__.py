@@ -1,13 +1,13 @@
-"""All SQL, one file per noun that is stored. Functions take a connection and never commit.
+"""All SQL, one file per stored noun. Functions take a connection and never commit.
 
-Two kinds of connection, by what is stored (ADR 0003):
+Two kinds of connection (ADR 0003):
 
-* configuration (destinations, mappings, keys, sign-ins, audit) takes a SQLAlchemy `AsyncConnection`;
-* the road (ledger, batches, lanes, attempts, exceptions, counts) takes an asyncpg `Connection`,
-  since there a statement carries hundreds of events as arrays and its overhead is paid per flush.
+* configuration (destinations, mappings, keys, sign-ins, audit) uses a SQLAlchemy `AsyncConnection`;
+* the event pipeline (ledger, batches, lanes, attempts, exceptions, counts) uses an asyncpg `Connection`:
+  its statements carry hundreds of events as arrays, and every flush pays their overhead.
 
-The migrations are the only description of the schema: there is no metadata beside them that could drift.
-A migration is checked by comparing the schema after *up* with the schema after *up, down, up*.
+The migrations alone describe the schema; no metadata beside them can drift. Tests compare the schema after
+*up* with the schema after *up, down, up*.
 """
 
 from typing import TYPE_CHECKING, TypeAlias
@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-if TYPE_CHECKING:  # the road does without SQLAlchemy, and so does a worker: 20 MB
+if TYPE_CHECKING:  # workers run without SQLAlchemy, which takes 20 MB
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 PipelineConnection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"
 
 
 async def driver_of(connection: "AsyncConnection") -> asyncpg.Connection:
-    """Return the driver's own connection, in the same transaction: for SQL of the road."""
-    # Through SQLAlchemy first: it begins the transaction with its first statement.
+    """Return the asyncpg connection of the same transaction, for SQL of the event pipeline."""
+    # A statement through SQLAlchemy first: it begins the transaction.
     await connection.exec_driver_sql("SELECT 1")
     driver: asyncpg.Connection = (await connection.get_raw_connection()).driver_connection  # type: ignore[assignment]
     return driver

@@ -1,4 +1,4 @@
-"""What is known of a destination's account at Amazon: what Amazon showed, and what people confirmed."""
+"""Store what Amazon reported about a destination's account, and what users confirmed about it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from app.domain.ids import DestinationId
 
 @dataclass(frozen=True, slots=True)
 class AmazonAccount:
-    """The advertiser as Amazon showed it to the signed-in user; what Amazon did not say is None."""
+    """The advertiser as Amazon reported it to the signed-in user. None where Amazon reported nothing."""
 
     name: str | None
     currency: str | None
@@ -20,7 +20,7 @@ class AmazonAccount:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """Somebody says that something at Amazon is as it must be."""
+    """A user's statement that something at Amazon is set up."""
 
     what: str
     by: str
@@ -30,7 +30,7 @@ class Confirmation:
 async def save(
     connection: AsyncConnection, destination: DestinationId, *, name: str | None, currency: str | None
 ) -> None:
-    """Keep what Amazon showed, in place of what it showed before."""
+    """Replace what Amazon reported."""
     await connection.execute(
         text(
             "INSERT INTO amazon_accounts (destination, name, currency) "
@@ -43,7 +43,7 @@ async def save(
 
 
 async def find(connection: AsyncConnection, destination: str) -> AmazonAccount | None:
-    """Return what Amazon last showed, or None before the first sign-in."""
+    """Return what Amazon last reported, or None before the first sign-in."""
     row = await connection.execute(
         text("SELECT name, currency, seen_at FROM amazon_accounts WHERE destination = :destination"),
         {"destination": destination},
@@ -53,19 +53,19 @@ async def find(connection: AsyncConnection, destination: str) -> AmazonAccount |
 
 
 async def confirm(connection: AsyncConnection, destination: DestinationId, what: str, by: str) -> bool:
-    """Record a confirmation; False when it was there already and stays as it is."""
-    made = await connection.execute(
+    """Record a confirmation. Return False when it exists, and leave it unchanged."""
+    result = await connection.execute(
         text(
             "INSERT INTO confirmations (destination, what, confirmed_by) VALUES (:destination, :what, :by) "
             "ON CONFLICT DO NOTHING"
         ),
         {"destination": destination, "what": what, "by": by},
     )
-    return made.rowcount == 1
+    return result.rowcount == 1
 
 
 async def withdraw(connection: AsyncConnection, destination: DestinationId, what: str) -> bool:
-    """Take a confirmation back; False when there was none."""
+    """Delete a confirmation. Return False when there is none."""
     gone = await connection.execute(
         text("DELETE FROM confirmations WHERE destination = :destination AND what = :what"),
         {"destination": destination, "what": what},
@@ -74,7 +74,7 @@ async def withdraw(connection: AsyncConnection, destination: DestinationId, what
 
 
 async def confirmations(connection: AsyncConnection, destination: str) -> dict[str, Confirmation]:
-    """Return what was confirmed, by what."""
+    """Return the confirmations by name."""
     rows = await connection.execute(
         text("SELECT what, confirmed_by, confirmed_at FROM confirmations WHERE destination = :destination"),
         {"destination": destination},

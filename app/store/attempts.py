@@ -1,4 +1,6 @@
-"""Attempts: one row per request to Amazon, committed as started before it is sent; its result comes once."""
+"""Attempts: one row per request to Amazon, committed before the request is sent. Its result is written
+once.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from app.store.due_heads import PROBE_DUE
 
 @dataclass(frozen=True, slots=True)
 class StartedAttempt:
-    """An attempt that may be sent now: nothing had paused, parked or fenced it when it was committed."""
+    """A committed attempt whose request may be sent: the destination was active and the lane still ours."""
 
     id: AttemptId
     day: date
@@ -22,7 +24,7 @@ class StartedAttempt:
 
 @dataclass(frozen=True, slots=True)
 class UnsettledAttempt:
-    """A started attempt whose result was never written: its sender died, hangs, or is still at it."""
+    """A started attempt without a result: its sender died, hangs, or is still sending."""
 
     id: AttemptId
     day: date
@@ -32,10 +34,10 @@ class UnsettledAttempt:
     age: timedelta
 
 
-# The sign-in must be the one whose token is about to be used, or a reconnect would go unnoticed.
+# The sign-in must be the one whose token will be used, or a reconnect would go unnoticed.
 _IS_ACTIVE = """SELECT d.number FROM destinations d JOIN sign_ins s ON s.destination = d.id
           WHERE d.number = $3 AND d.state = 'active' AND s.generation = $8 FOR SHARE OF d"""
-# Written here, so that one probe is sent whatever number of workers think that it is due.
+# Written here, so that only one probe is sent when several workers find it due.
 _IS_PROBED = f"""UPDATE destinations d SET endpoint_probe_at = clock_timestamp()
             + make_interval(secs => $10::float8)
           FROM sign_ins s, lane WHERE s.destination = d.id AND d.number = $3 AND {PROBE_DUE}
@@ -65,15 +67,15 @@ async def start(
     erasures: int,
     probe_again_in: float | None = None,
 ) -> StartedAttempt | None:
-    """Record that a request is about to be sent, or return None when it must not be.
+    """Record that a request will be sent, or return None when it must not be sent.
 
-    One conditional insert: the lane must still be ours by fence and lease, no erasure asked for since the
-    load was read, and the destination active. With `probe_again_in` it must instead be one whose endpoint was
-    not found and is to be tried again; the next probe is due that many seconds later.
-    Both rows are share-locked, so that pausing, parking or taking over waits for this commit and then
-    sees the attempt, or is seen by it.
+    One conditional insert. Conditions: the lane is ours by fence and lease, no erasure was requested since
+    the batches were read, and the destination is active. With `probe_again_in`, the destination must instead
+    wait for a probe because Amazon does not know its endpoint; the next probe is due after that many seconds.
+    Both rows are share-locked: pausing, parking and taking over wait for this commit and then see the
+    attempt, or this statement sees them.
     """
-    more = () if probe_again_in is None else (probe_again_in,)
+    probe_arguments = () if probe_again_in is None else (probe_again_in,)
     row = await connection.fetchrow(
         _START.format(ready=_IS_ACTIVE if probe_again_in is None else _IS_PROBED),
         lane,
@@ -85,17 +87,17 @@ async def start(
         events,
         generation,
         erasures,
-        *more,
+        *probe_arguments,
     )
     return None if row is None else StartedAttempt(AttemptId(row["id"]), row["day"])
 
 
 class SettledAttempt(StrEnum):
-    """What became of writing an attempt's result."""
+    """The result of writing an attempt's outcome."""
 
-    NOW = "now"  # written, and everything that follows from it may be
-    BEFORE = "before"  # under our own fence already: the answer to an earlier commit was lost
-    STALE = "stale"  # the lane has another owner; nothing of ours may be written
+    NOW = "now"  # written; what follows from it may be written
+    BEFORE = "before"  # written before under our fence: the reply to that commit was lost
+    STALE = "stale"  # the lane has another owner; nothing may be written
 
 
 async def settle(
@@ -111,7 +113,7 @@ async def settle(
     duration_ms: int | None = None,
     delivered: int | None = None,
 ) -> SettledAttempt:
-    """Write the result of an attempt, once; `delivered` is how many of its events Amazon accepted."""
+    """Write the outcome of an attempt, once. `delivered` is how many of its events Amazon accepted."""
     status = await connection.execute(
         """
         UPDATE attempts SET settled_at = clock_timestamp(), outcome = $5, http_status = $6, request_id = $7,
@@ -145,7 +147,7 @@ async def settle(
 
 
 async def unsettled(connection: PipelineConnection, lane: LaneId) -> list[UnsettledAttempt]:
-    """Return the started attempts of a lane that have no result, with their age on the database's clock."""
+    """Return the attempts of a lane without a result, with their age on the database's clock."""
     rows = await connection.fetch(
         """
         SELECT id, day, destination, batches, places, clock_timestamp() - started_at AS age
@@ -170,7 +172,7 @@ def _unsettled(row: asyncpg.Record) -> UnsettledAttempt:
 async def overdue(
     connection: PipelineConnection, lanes: Sequence[LaneId], *, older_than: timedelta
 ) -> list[tuple[LaneId, UnsettledAttempt]]:
-    """Return the unsettled attempts of these lanes whose sender can no longer be at it."""
+    """Return the attempts of these lanes without a result whose sender must have stopped."""
     rows = await connection.fetch(
         """
         SELECT lane, id, day, destination, batches, places, clock_timestamp() - started_at AS age
@@ -186,7 +188,7 @@ async def overdue(
 async def any_in_flight(
     connection: PipelineConnection, destination: DestinationNumber, *, younger_than: timedelta
 ) -> bool:
-    """Tell whether a request of this destination may still be under way."""
+    """Return whether a request of this destination may be in flight."""
     found: bool = await connection.fetchval(
         """
         SELECT EXISTS (SELECT FROM destinations d JOIN attempts a ON a.lane = d.lane

@@ -1,4 +1,4 @@
-"""Who did what to which thing, and how it was before and after: one row for each administrative action."""
+"""Audit: one row per administrative action, with its actor, its subject, and the values before and after."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from app.domain.audit_chain import ChainRow
 
 
 class AuditAction(StrEnum):
-    """Every administrative action: nothing else is recorded, so that readers can have a sentence for each."""
+    """Every administrative action. Nothing else is recorded, so that readers have a sentence for each."""
 
     DESTINATION_CREATED = "destination.created"
     DESTINATION_CHANGED = "destination.changed"
@@ -67,9 +67,9 @@ async def record(
     before: Mapping[str, Any] | None = None,
     after: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write one row, in the transaction of the action itself: the action without its row cannot be committed.
+    """Write one row, in the transaction of the action: neither is committed without the other.
 
-    Where both `before` and `after` are given, members that did not change are left out of both.
+    When both `before` and `after` are given, members that did not change are left out of both.
     """
     if before is not None and after is not None:
         changed = {name for name in {*before, *after} if before.get(name) != after.get(name)}
@@ -85,8 +85,8 @@ async def record(
             "action": action,
             "subject": subject,
             "destination": destination,
-            "before": None if before is None else _dumped(before),
-            "after": None if after is None else _dumped(after),
+            "before": None if before is None else _encode(before),
+            "after": None if after is None else _encode(after),
         },
     )
 
@@ -100,7 +100,7 @@ async def newest(
     action: str | None = None,
     only: Sequence[str] | None = None,
 ) -> list[AuditEntry]:
-    """Return up to `limit` actions, newest first, under the id `below`; `only` keeps to those
+    """Return up to `limit` actions, newest first, with ids below `below`; `only` limits them to
     destinations.
     """
     rows = await connection.execute(
@@ -140,7 +140,7 @@ async def newest(
 
 
 async def names(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, str]:
-    """Return what the destinations, mappings and keys among these ids are called, deleted ones too."""
+    """Return the names of the destinations, mappings and keys among these ids, deleted ones included."""
     rows = await connection.execute(
         text(
             "SELECT id, name FROM destinations WHERE id = ANY(CAST(:ids AS text[])) "
@@ -152,7 +152,7 @@ async def names(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, st
     return {row.id: row.name for row in rows}
 
 
-# The members of a sequence as the trigger hashes them; the text of a jsonb is the same wherever it is read.
+# The members of a row as the trigger hashes them. The text of a jsonb is the same in every session.
 _LINKS = (
     "SELECT sequence, id, ARRAY[CAST(sequence AS text), CAST(id AS text), to_char(at AT TIME ZONE 'UTC', "
     "'YYYY-MM-DD\"T\"HH24\\:MI\\:SS.US'), actor, action, subject, destination, "
@@ -161,23 +161,23 @@ _LINKS = (
 
 
 async def chain(connection: AsyncConnection, *, after: int, limit: int) -> list[ChainRow]:
-    """Return up to `limit` links of the chain behind the number `after`, in its order."""
+    """Return up to `limit` rows of the chain after the sequence `after`, in order."""
     rows = await connection.execute(
         text(_LINKS + "WHERE sequence > :after ORDER BY sequence LIMIT :limit"),
         {"after": after, "limit": limit},
     )
-    return [_link(row) for row in rows.mappings()]
+    return [_chain_row(row) for row in rows.mappings()]
 
 
 async def unlinked(connection: AsyncConnection) -> list[ChainRow]:
-    """Return the first row that is in no chain, if there is one."""
+    """Return the first row that is not in the chain, if there is one."""
     rows = await connection.execute(
         text(_LINKS + "WHERE sequence IS NULL OR hash IS NULL ORDER BY id LIMIT 1")
     )
-    return [_link(row) for row in rows.mappings()]
+    return [_chain_row(row) for row in rows.mappings()]
 
 
-def _link(row: RowMapping) -> ChainRow:
+def _chain_row(row: RowMapping) -> ChainRow:
     return ChainRow(
         number=row["sequence"],
         id=row["id"],
@@ -190,5 +190,5 @@ def _link(row: RowMapping) -> ChainRow:
 _ENCODER = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
 
-def _dumped(said: Mapping[str, Any]) -> str:
-    return _ENCODER.encode(said).decode()
+def _encode(values: Mapping[str, Any]) -> str:
+    return _ENCODER.encode(values).decode()

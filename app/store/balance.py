@@ -1,4 +1,4 @@
-"""What the balance check reads: batches of a day page by page, sums by destination, each in one snapshot."""
+"""Read what the balance check compares: batches of a day page by page, and sums by destination."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -11,12 +11,12 @@ from app.domain.balance import BalanceTotals, BatchBalance, MismatchKind
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store import PipelineConnection
 
-# Ids of a day lie close together; what misses its batch is looked for so far around those that have one.
+# Ids of one day are close together: rows without a batch are searched this far around the ids of batches.
 _MARGIN = 10_000
 
 
 async def days(connection: PipelineConnection) -> list[date]:
-    """Return the days whose batches are kept, newest first, those to come left out."""
+    """Return the days whose batches are stored, newest first, without future days."""
     rows = await connection.fetch(
         """
         SELECT to_date(right(c.relname, 8), 'YYYYMMDD') AS day
@@ -28,7 +28,7 @@ async def days(connection: PipelineConnection) -> list[date]:
 
 
 async def bounds(connection: PipelineConnection, day: date) -> tuple[int, int]:
-    """Return the ids between which the batches of a day lie."""
+    """Return the lowest and highest id of the batches of a day."""
     row = await connection.fetchrow(
         "SELECT min(id) AS first, max(id) AS last, (SELECT last_value FROM batch_ids) AS newest "
         "FROM batches WHERE day = $1",
@@ -43,7 +43,7 @@ async def bounds(connection: PipelineConnection, day: date) -> tuple[int, int]:
 async def next_ids(
     connection: PipelineConnection, day: date, *, after: int, last: int, limit: int
 ) -> list[BatchId]:
-    """Return the next ids of a day under which anything is stored: a batch, a state or an exception."""
+    """Return the next ids of a day that have a batch, a state or an exception."""
     rows = await connection.fetch(
         """
         SELECT id FROM (
@@ -66,7 +66,7 @@ async def next_ids(
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StoredBatchState:
-    """A batch as it is stored, with the ids of its events; `accepted_at` is None without a state."""
+    """A stored batch with the ids of its events. `accepted_at` is None without a state."""
 
     id: BatchId
     batch: BatchBalance
@@ -74,7 +74,7 @@ class StoredBatchState:
     shapes: tuple[packing.EventMetadata, ...]
 
     def is_since(self, moment: datetime | None) -> bool:
-        """Tell whether it was accepted since then."""
+        """Return whether it was accepted since this time."""
         return moment is not None and self.accepted_at is not None and self.accepted_at >= moment
 
 
@@ -82,16 +82,16 @@ async def read(connection: PipelineConnection, day: date, ids: Sequence[BatchId]
     """Read what is stored under these ids on a day, in one snapshot."""
     rows = await connection.fetch(
         """
-        SELECT asked.id, coalesce(p.destination, s.destination, e.destination, 0) AS destination,
+        SELECT page.id, coalesce(p.destination, s.destination, e.destination, 0) AS destination,
           p.id IS NOT NULL AS has_batch, p.shapes, s.batch IS NOT NULL AS has_state,
           coalesce(s.events, 0) AS events, s.disposition, s.accepted_at, coalesce(e.number, 0) AS exceptions,
           -- A state in each of the partitions that are kept: an id is given once.
-          (SELECT count(*) FROM batch_states t WHERE t.batch = asked.id) AS ids
-        FROM unnest($2::bigint[]) AS asked (id)
-        LEFT JOIN batches p ON p.id = asked.id AND p.day = $1
-        LEFT JOIN batch_states s ON s.batch = asked.id AND s.day = $1
+          (SELECT count(*) FROM batch_states t WHERE t.batch = page.id) AS ids
+        FROM unnest($2::bigint[]) AS page (id)
+        LEFT JOIN batches p ON p.id = page.id AND p.day = $1
+        LEFT JOIN batch_states s ON s.batch = page.id AND s.day = $1
         LEFT JOIN LATERAL (SELECT count(*) AS number, min(destination) AS destination FROM exceptions
-          WHERE batch = asked.id AND day = $1) e ON true
+          WHERE batch = page.id AND day = $1) e ON true
         """,
         day,
         list(ids),
@@ -128,24 +128,24 @@ async def accepted(connection: PipelineConnection, day: date) -> dict[Destinatio
 async def ledger_places(
     connection: PipelineConnection, keys: Collection[bytes]
 ) -> dict[bytes, tuple[int, int]]:
-    """Return (batch, place) under each of these keys that the ledger holds, in all its generations."""
+    """Return (batch, place) of each of these keys in the ledger, over all its generations."""
     found: dict[bytes, tuple[int, int]] = {}
     generations = await connection.fetch("SELECT generation FROM ledger_generations ORDER BY generation")
     for row in generations:
-        # Each generation by itself: several at once are not looked up by key, but read from end to end.
+        # One query per generation: Postgres would scan several of them instead of looking keys up.
         rows = await connection.fetch(
             "SELECT key, batch, place FROM ledger WHERE generation = $1 AND key = ANY($2)",
             row["generation"],
             list(keys),
         )
-        found.update({one["key"]: (one["batch"], one["place"]) for one in rows})
+        found.update({row["key"]: (row["batch"], row["place"]) for row in rows})
     return found
 
 
 async def ledger_since(connection: PipelineConnection) -> datetime | None:
-    """Return since when the ledger is complete: the start of its oldest generation, and an hour."""
+    """Return since when the ledger is complete: one hour after its oldest generation began."""
     since: datetime | None = await connection.fetchval(
-        # An event may be a little older than the generation it is in; the first ever holds all there are.
+        # An event can be a little older than its generation. The first generation holds all events there are.
         """
         SELECT CASE WHEN min(generation) = 1 THEN '2000-01-01'::timestamptz
           ELSE min(began_at) + interval '1 hour' END FROM ledger_generations
@@ -169,9 +169,9 @@ async def mapping_ids(connection: PipelineConnection) -> dict[MappingNumber, Map
 async def totals(
     connection: PipelineConnection, number: DestinationNumber, oldest: date | None
 ) -> BalanceTotals:
-    """Read the counts of a destination and what they should be. One statement, so one snapshot.
+    """Return the counts of a destination and the stored sums that they must equal, from one snapshot.
 
-    `oldest` is the first day whose batches are kept.
+    `oldest` is the first day whose batches are stored.
     """
     row = await connection.fetchrow(
         """
@@ -219,7 +219,7 @@ async def totals(
 
 @dataclass(frozen=True, slots=True)
 class BalanceResult:
-    """The last check that was finished. `mismatches` are its first ones, as the command prints them."""
+    """The last finished check. `mismatches` are the first ones, as the command prints them."""
 
     finished_at: datetime
     imbalance: int
@@ -228,9 +228,9 @@ class BalanceResult:
 
 
 async def begin(connection: PipelineConnection, owner: str, *, every: timedelta) -> int | None:
-    """Take the next check for `owner`; None while the last one began less than `every` ago.
+    """Start the next check for `owner`, or return None when the last one began less than `every` ago.
 
-    Returns the number of the hour, by which checks that look at a part choose another part each time.
+    Returns the number of the hour, by which partial checks select another part each time.
     """
     turn: int | None = await connection.fetchval(
         """
@@ -246,7 +246,7 @@ async def begin(connection: PipelineConnection, owner: str, *, every: timedelta)
 
 
 async def renew(connection: PipelineConnection, owner: str) -> bool:
-    """Keep a check that goes on from being taken by another; False where it was."""
+    """Prolong a running check, so that no other process starts one. Return False when another one did."""
     status: str = await connection.execute(
         "UPDATE balance_checks SET started_at = now() WHERE id = 1 AND owner = $1", owner
     )
@@ -256,7 +256,7 @@ async def renew(connection: PipelineConnection, owner: str) -> bool:
 async def finish(
     connection: PipelineConnection, *, imbalance: int, batches: int, mismatches: Sequence[dict[str, Any]]
 ) -> None:
-    """Keep the result of a check."""
+    """Store the result of a check."""
     await connection.execute(
         """
         INSERT INTO balance_checks AS b (id, owner, started_at, finished_at, imbalance, batches, mismatches)
@@ -270,7 +270,7 @@ async def finish(
 
 
 async def last(connection: PipelineConnection) -> BalanceResult | None:
-    """Return the result of the last check that was finished."""
+    """Return the result of the last finished check."""
     row = await connection.fetchrow(
         "SELECT finished_at, imbalance, batches, mismatches FROM balance_checks WHERE finished_at IS NOT NULL"
     )

@@ -1,27 +1,24 @@
-"""Batches and their states: append, read what is due, settle, let the personal data go.
+"""Batches and their states: read what is due, settle, delete personal data. `app.store.flush` appends them.
 
-The content of a batch is written once (erasure alone rewrites it). All that changes is in its one
-narrow `batch_states` row. Keep append, read and drop together here: they are what another store of
-batches would have to offer.
+The content of a batch is written once; only erasure rewrites it. All that changes is in its narrow
+`batch_states` row. To store batches elsewhere, replace this module and `flush`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from types import MappingProxyType
-from typing import Any
 
 import asyncpg
 import msgspec
 
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
-from app.store import PipelineConnection, counts, damage
+from app.store import PipelineConnection, damage
 
-LIVE, LOW = 0, 2  # queues: what was replayed or filled in afterwards stands behind everything live
+LIVE, LOW = 0, 2  # queues: replayed, backfilled and low-priority batches are sent after all live ones
 
 
 class NewBatch(msgspec.Struct, frozen=True):
-    """A sealed batch to append. `data_key` is wrapped; `content` is locked under it."""
+    """A sealed batch to append. `data_key` is wrapped; `content` is encrypted under it."""
 
     id: BatchId
     destination: DestinationNumber
@@ -38,7 +35,7 @@ class NewBatch(msgspec.Struct, frozen=True):
 
 
 class DueBatch(msgspec.Struct, frozen=True, gc=False):
-    """A batch that the straight road owes and whose time has come. Its fields are the columns of `due`."""
+    """A batch on the fast path that is due. Its fields are the columns of `due`."""
 
     id: BatchId
     day: date
@@ -48,7 +45,7 @@ class DueBatch(msgspec.Struct, frozen=True, gc=False):
     first_event: datetime
     last_event: datetime
     data_key: bytes | None
-    content: bytes | None  # None where it cannot be read, then `problem` says why
+    content: bytes | None  # None when it cannot be read; `problem` gives the reason
     shapes: bytes | None
     problem: str | None = None
 
@@ -56,56 +53,9 @@ class DueBatch(msgspec.Struct, frozen=True, gc=False):
 
 
 async def reserve_ids(connection: PipelineConnection, number: int) -> list[BatchId]:
-    """Return that many fresh batch ids; unused ones leave harmless gaps."""
+    """Return that many new batch ids. Unused ones leave harmless gaps."""
     rows = await connection.fetch("SELECT nextval('batch_ids') AS id FROM generate_series(1, $1)", number)
     return [BatchId(row["id"]) for row in rows]
-
-
-APPEND = f"""
-    WITH new AS (SELECT (now() AT TIME ZONE 'UTC')::date AS day, n.* FROM unnest($1::bigint[], $2::int[],
-      $3::bytea[], $4::bytea[], $5::smallint[], $6::int[], $7::timestamptz[], $8::timestamptz[],
-        $9::bytea[], $10::smallint[])
-      AS n (id, destination, content, shapes, events, bytes, first_event, last_event, data_key, queue)),
-    kept AS (INSERT INTO batches (day, id, destination, content, shapes)
-      SELECT day, id, destination, content, shapes FROM new),
-    open AS (INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event,
-      data_key, queue)
-      SELECT id, day, destination, events, bytes, first_event, last_event, data_key, queue FROM new)
-    {counts.adding(counts.IngestCounts, first=11)}
-"""
-
-
-async def append(
-    connection: PipelineConnection,
-    batches: Sequence[NewBatch],
-    *,
-    writer: int = 0,
-    deltas: Mapping[DestinationNumber, counts.IngestCounts] = MappingProxyType({}),
-) -> None:
-    """Store these batches and their open states, due now, under today's partition, and count them.
-
-    One statement for all three, since every flush waits for it; `writer` and `deltas` are `counts.add`'s.
-    """
-    await connection.execute(APPEND, *appending(batches, writer, deltas))
-
-
-def appending(
-    batches: Sequence[NewBatch], writer: int, deltas: Mapping[DestinationNumber, counts.IngestCounts]
-) -> list[Any]:
-    """Return the parameters of `APPEND`."""
-    return [
-        [batch.id for batch in batches],
-        [batch.destination for batch in batches],
-        [batch.content for batch in batches],
-        [batch.shapes for batch in batches],
-        [batch.events for batch in batches],
-        [batch.size for batch in batches],
-        [batch.first_event for batch in batches],
-        [batch.last_event for batch in batches],
-        [batch.data_key for batch in batches],
-        [batch.queue for batch in batches],
-        *counts.moves(counts.IngestCounts, writer, deltas),
-    ]
 
 
 async def due(
@@ -118,14 +68,12 @@ async def due(
     max_bytes: int,
     watermark: datetime | None = None,
 ) -> tuple[list[DueBatch], bool]:
-    """Return the whole batches that fill one request, oldest due first, none of those in flight.
+    """Return the batches that fill one request, oldest due first, and whether more are due.
 
-    Beside them stands whether more are due than these.
-
-    Reads by position through the index of open batches. With a `floor` it begins there instead of at the
-    start, for as long as the caller may rely on it (`app.domain.pacing.watermarks`); there is no forward-only
-    cursor, or a batch whose transaction commits late would be passed by. A batch whose row is missing from
-    `batches`, or lies on a damaged page, is returned without its content.
+    Batches in flight are left out. The scan of the index of open batches starts at `watermark` when there is
+    one (`app.domain.pacing.watermarks`). There is no forward-only cursor: it would skip a batch whose
+    transaction commits late. A batch whose row is missing or on a damaged page is returned without its
+    content.
     """
     arguments = (destination, list(in_flight), max_events, max_bytes, queue, watermark)
     try:
@@ -138,9 +86,9 @@ async def due(
         found = [_due(row, stored[row["batch"]]) for row in rows]
     else:
         found = [DueBatch(*(*row[:-1], damage.MISSING if row["content"] is None else None)) for row in rows]
-    # As many as were looked for at most: there may be further ones.
-    more = bool(rows) and not len(rows) == rows[0]["found"] < max_events
-    return found, more
+    # The row limit was reached, so there may be more.
+    has_more = bool(rows) and not len(rows) == rows[0]["found"] < max_events
+    return found, has_more
 
 
 def _due(row: asyncpg.Record, stored: damage.StoredBatchPart) -> DueBatch:
@@ -149,17 +97,19 @@ def _due(row: asyncpg.Record, stored: damage.StoredBatchPart) -> DueBatch:
 
 def _due_statement(values: str, source: str) -> str:
     return f"""
+        -- The oldest due batches that are not in flight.
         WITH due AS (SELECT batch, day, events, bytes, tries, first_event, last_event, data_key, due_at
           FROM batch_states WHERE destination = $1 AND queue = $5 AND settled_at IS NULL AND due_at <= now()
           AND due_at >= coalesce($6::timestamptz, '-infinity')
           AND batch <> ALL($2::bigint[]) ORDER BY due_at, batch LIMIT $3),
+        -- Events and bytes added up, to end where the request is full.
         filled AS (SELECT *, sum(events) OVER w AS events_so_far, sum(bytes) OVER w AS bytes_so_far,
             count(*) OVER () AS found
           FROM due WINDOW w AS (ORDER BY due_at, batch))
         SELECT f.batch, f.day, f.events, f.tries, f.due_at, f.first_event, f.last_event, f.data_key,
           {values}, f.found
         FROM filled f {source}
-        -- The first is returned whatever its numbers say: what no claim returns would block its queue.
+        -- The first is returned whatever its size: a batch that no claim returns would block its queue.
         WHERE (f.events_so_far <= $3 AND f.bytes_so_far <= $4) OR f.events_so_far = f.events
         ORDER BY f.due_at, f.batch
         """
@@ -175,7 +125,7 @@ async def read(
 ) -> dict[BatchId, tuple[bytes | None, bytes | None, bytes | None]]:
     """Return (wrapped data key or None, content, shapes) of these batches, each given with its day.
 
-    Batches whose rows are missing are missing; values on a damaged page are None.
+    Batches without a row are left out; values on a damaged page are None.
     """
     arguments = [batch for batch, _ in places], [day for _, day in places]
     try:
@@ -186,24 +136,24 @@ async def read(
             raise
     keys = {row["batch"]: row["data_key"] for row in await connection.fetch(_READ_KEYS, *arguments)}
     stored = await damage.read_singly(connection, sorted(places))
-    return {batch: (keys.get(batch), one.content, one.shapes) for batch, one in stored.items()}
+    return {batch: (keys.get(batch), part.content, part.shapes) for batch, part in stored.items()}
 
 
 _READ = """
-    SELECT p.id, s.data_key, p.content, p.shapes FROM unnest($1::bigint[], $2::date[]) AS asked (id, day)
-    JOIN batches p ON p.id = asked.id AND p.day = asked.day
-    JOIN batch_states s ON s.batch = asked.id AND s.day = asked.day
+    SELECT p.id, s.data_key, p.content, p.shapes FROM unnest($1::bigint[], $2::date[]) AS requested (id, day)
+    JOIN batches p ON p.id = requested.id AND p.day = requested.day
+    JOIN batch_states s ON s.batch = requested.id AND s.day = requested.day
 """
 _READ_KEYS = """
-    SELECT s.batch, s.data_key FROM unnest($1::bigint[], $2::date[]) AS asked (id, day)
-    JOIN batch_states s ON s.batch = asked.id AND s.day = asked.day
+    SELECT s.batch, s.data_key FROM unnest($1::bigint[], $2::date[]) AS requested (id, day)
+    JOIN batch_states s ON s.batch = requested.id AND s.day = requested.day
 """
 
 
 async def close(
     connection: PipelineConnection, batches: Sequence[BatchId], disposition: str, attempt: AttemptId | None
 ) -> None:
-    """Close these batches as 'sent' or 'expired'; what left the road on its own has an exception row."""
+    """Close these batches as 'sent' or 'expired'. Events that left the fast path have exception rows."""
     status = await connection.execute(
         """
         UPDATE batch_states SET disposition = $3, settled_at = now(),
@@ -219,7 +169,7 @@ async def close(
 
 @dataclass(frozen=True, slots=True)
 class OpenState:
-    """What a recovery needs to know of a batch that is still open."""
+    """The state of a batch that is still open, for recovery."""
 
     id: BatchId
     events: int
@@ -237,19 +187,19 @@ async def still_open(connection: PipelineConnection, batches: Sequence[BatchId])
 
 
 async def lock_unchanged(
-    connection: PipelineConnection, seen: Mapping[BatchId, bytes | None]
+    connection: PipelineConnection, data_keys: Mapping[BatchId, bytes | None]
 ) -> set[BatchId]:
-    """Lock those of these batches that are open and have the wrapped data key they were seen with."""
-    if not seen:
+    """Lock those of these batches that are open and still have the given wrapped data key."""
+    if not data_keys:
         return set()
     rows = await connection.fetch(
         """
-        SELECT s.batch FROM batch_states s JOIN unnest($1::bigint[], $2::bytea[]) AS seen (batch, data_key)
-          ON seen.batch = s.batch AND seen.data_key = s.data_key
+        SELECT s.batch FROM batch_states s JOIN unnest($1::bigint[], $2::bytea[]) AS read (batch, data_key)
+          ON read.batch = s.batch AND read.data_key = s.data_key
         WHERE s.settled_at IS NULL ORDER BY s.batch FOR UPDATE OF s
         """,
-        list(seen),
-        list(seen.values()),
+        list(data_keys),
+        list(data_keys.values()),
     )
     return {BatchId(row["batch"]) for row in rows}
 
@@ -261,7 +211,7 @@ async def put_back(
     wait: timedelta,
     reason: str,
 ) -> None:
-    """Put these batches back whole: one try the poorer, due again after `wait` on the database's clock."""
+    """Requeue these batches: increment their tries; due again after `wait` on the database's clock."""
     status = await connection.execute(
         """
         UPDATE batch_states SET tries = least(tries + 1, 32767), due_at = now() + $2, reason = $3
@@ -277,12 +227,13 @@ async def put_back(
 async def expire(
     connection: PipelineConnection, *, older_than: timedelta, limit: int
 ) -> list[tuple[DestinationNumber, int, bool]]:
-    """Mark open batches expired whose youngest event passed the age limit; none that is in flight.
+    """Expire open batches whose newest event passed the age limit and that are not in flight.
 
     Returns (destination, events, was retrying) for each, for the counts.
     """
     rows = await connection.fetch(
         """
+        -- Open batches beyond the age limit, without those of an attempt in flight.
         WITH old AS (SELECT batch FROM batch_states s WHERE settled_at IS NULL
           AND last_event < now() - $1::interval AND NOT EXISTS (SELECT FROM attempts a
             WHERE a.settled_at IS NULL AND s.batch = ANY(a.batches))
@@ -297,7 +248,7 @@ async def expire(
 
 
 async def waiting(connection: PipelineConnection, destination: DestinationNumber) -> int:
-    """Return how many events a destination still owes to Amazon."""
+    """Return how many events of a destination are still to be sent."""
     number: int = await connection.fetchval(
         """
         SELECT (SELECT coalesce(sum(events), 0) FROM batch_states
@@ -310,7 +261,7 @@ async def waiting(connection: PipelineConnection, destination: DestinationNumber
 
 
 async def discard(connection: PipelineConnection, destination: DestinationNumber) -> tuple[int, int]:
-    """Close everything a destination still holds as discarded. Returns (events, of them retrying)."""
+    """Close everything a destination still has to send as discarded. Return (events, of them retrying)."""
     batches = await connection.fetch(
         """
         UPDATE batch_states SET disposition = 'discarded', settled_at = now(), reason = 'discarded'
@@ -320,7 +271,7 @@ async def discard(connection: PipelineConnection, destination: DestinationNumber
     )
     exceptions = await connection.fetch(
         """
-        UPDATE exceptions SET status = 'dead', code = 'MISC_ERROR', reason = 'discarded', batch = NULL,
+        UPDATE exceptions SET status = 'dead', code = 'MISC_ERROR', reason = 'discarded', send_group = NULL,
         changed_at = now() WHERE destination = $1 AND status = 'retrying' RETURNING place
         """,
         destination,
@@ -330,10 +281,11 @@ async def discard(connection: PipelineConnection, destination: DestinationNumber
 
 
 async def forget(connection: PipelineConnection, *, after: timedelta, dead_after: timedelta) -> int:
-    """Delete the data keys of batches whose last final state is `after` ago: their content is gone at once.
+    """Delete the data keys of batches whose last final state is `after` ago, which makes their content
+    unreadable.
 
-    Batches with a conversion that is retried keep theirs; with a dead one, until `dead_after`. Rows on a
-    damaged page are passed over. Returns how many keys went.
+    Batches with a retrying conversion keep theirs; those with a dead one keep it until `dead_after`. Rows on
+    a damaged page are skipped. Returns how many keys were deleted.
     """
 
     try:

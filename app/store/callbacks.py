@@ -1,7 +1,8 @@
-"""Notices of final states: owed from the commit that makes a state final until the journey engine took them.
+"""Callbacks: an outbox of final states, written with the state and deleted when the journey engine accepted
+it.
 
-An outbox without a cursor: a notice is written in the transaction it tells of, is read by position as long as
-it exists, and is deleted when it was taken. One that commits late is found by the next reading.
+There is no cursor: rows are read by position as long as they exist, so one that commits late is found by the
+next read.
 """
 
 from collections.abc import Collection, Sequence
@@ -16,7 +17,9 @@ from app.store import PipelineConnection, damage
 
 @dataclass(frozen=True, slots=True)
 class FinalBatch:
-    """Conversions of a batch that became final alike. `places` is None for all that have no exception."""
+    """Conversions of a batch that became final in the same way. `places` is None for all without an
+    exception.
+    """
 
     batch: BatchId
     day: date
@@ -29,7 +32,7 @@ class FinalBatch:
 
 @dataclass(frozen=True, slots=True)
 class CallbackEvent:
-    """What is to be told of one batch, and when it became so."""
+    """A final state of one batch to report, and its time."""
 
     destination: DestinationNumber
     final: FinalBatch
@@ -38,7 +41,7 @@ class CallbackEvent:
 
 @dataclass(frozen=True, slots=True)
 class DueCallback:
-    """A callback whose time has come, ours until `lease` has passed. `tries` counts this one."""
+    """A due callback, leased to us. `tries` includes this one."""
 
     id: int
     made_at: datetime
@@ -50,10 +53,12 @@ class DueCallback:
 async def note(
     connection: PipelineConnection, destination: DestinationNumber, finals: Sequence[FinalBatch]
 ) -> None:
-    """Owe these notices, if the destination's states are told; in the transaction that makes them true."""
+    """Enqueue these final states if the destination reports them; in the transaction that makes them
+    final.
+    """
     if not finals:
         return
-    # Arrays within arrays must be of one length, so the places travel as text.
+    # Nested arrays must have one length, so the places are passed as text.
     await connection.execute(
         """
         INSERT INTO callback_events (destination, batch, day, places, events, status, code, reason)
@@ -63,20 +68,20 @@ async def note(
         WHERE t.destination = $1
         """,
         destination,
-        [one.batch for one in finals],
-        [one.day for one in finals],
-        [None if one.places is None else "{" + ",".join(map(str, one.places)) + "}" for one in finals],
-        [one.events for one in finals],
-        [one.status for one in finals],
-        [one.code for one in finals],
-        [one.reason for one in finals],
+        [final.batch for final in finals],
+        [final.day for final in finals],
+        [None if final.places is None else "{" + ",".join(map(str, final.places)) + "}" for final in finals],
+        [final.events for final in finals],
+        [final.status for final in finals],
+        [final.code for final in finals],
+        [final.reason for final in finals],
     )
 
 
 async def mark_failed(connection: PipelineConnection, destinations: Collection[DestinationNumber]) -> None:
-    """Owe notices of everything of these destinations that this transaction let expire or discarded.
+    """Enqueue everything of these destinations that this transaction expired or discarded.
 
-    Found by its time: within a transaction now() stands still, and both are written with it.
+    The rows are found by their time: now() is constant within a transaction.
     """
     await connection.execute(
         """
@@ -98,19 +103,21 @@ async def mark_failed(connection: PipelineConnection, destinations: Collection[D
 
 
 async def gather(connection: PipelineConnection, *, most_events: int, most_callbacks: int) -> int:
-    """Put notices that wait into one more callback, oldest first; returns how many notices that were.
+    """Bundle waiting final states into one more callback, oldest first; return how many.
 
-    Makes none while `most_callbacks` wait to be taken: what comes meanwhile travels together later.
+    Creates none while `most_callbacks` callbacks wait: later states are then bundled together.
     """
     status: str = await connection.execute(
         """
+        -- The oldest final states without a callback, unless enough callbacks wait.
         WITH free AS (SELECT id, events FROM callback_events WHERE callback IS NULL
             AND (SELECT count(*) FROM callbacks) < $2
           ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED),
+        -- How many events they carry, added up.
         summed AS (SELECT id, events, sum(events) OVER (ORDER BY id) AS so_far FROM free),
-        made AS (INSERT INTO callbacks (tries) SELECT 0 WHERE EXISTS (SELECT FROM free) RETURNING id)
-        -- The first is taken along whatever its size.
-        UPDATE callback_events n SET callback = made.id FROM summed s, made
+        new_callback AS (INSERT INTO callbacks (tries) SELECT 0 WHERE EXISTS (SELECT FROM free) RETURNING id)
+        -- The first is included whatever its size.
+        UPDATE callback_events n SET callback = new_callback.id FROM summed s, new_callback
         WHERE n.id = s.id AND (s.so_far <= $1 OR s.so_far = s.events)
         """,
         most_events,
@@ -120,7 +127,7 @@ async def gather(connection: PipelineConnection, *, most_events: int, most_callb
 
 
 async def claim(connection: PipelineConnection, *, lease: timedelta) -> DueCallback | None:
-    """Take the callback that is due longest, for as long as the lease lasts; None when none is due."""
+    """Lease the callback that is due longest; None when none is due."""
     row = await connection.fetchrow(
         """
         UPDATE callbacks SET leased_until = now() + $1::interval, tries = tries + 1
@@ -157,12 +164,12 @@ def _notice(row: asyncpg.Record) -> CallbackEvent:
 
 
 async def acknowledge(connection: PipelineConnection, callback: int) -> None:
-    """Delete a callback that was taken, and what it told."""
+    """Delete an acknowledged callback and its final states."""
     await connection.execute("DELETE FROM callbacks WHERE id = $1", callback)
 
 
 async def reschedule(connection: PipelineConnection, callback: int, *, wait: timedelta, problem: str) -> None:
-    """Let a callback be tried again after `wait`."""
+    """Retry a callback after `wait`."""
     await connection.execute(
         """
         UPDATE callbacks SET due_at = now() + $2::interval, leased_until = NULL, problem = $3 WHERE id = $1
@@ -175,7 +182,7 @@ async def reschedule(connection: PipelineConnection, callback: int, *, wait: tim
 
 @dataclass(frozen=True, slots=True)
 class NamedEvent:
-    """What a notice needs beside its states: shapes by batch, exceptions by batch, ids by number."""
+    """What a report needs beside the states: shapes by batch, exceptions by batch, ids by number."""
 
     shapes: dict[BatchId, bytes | None]
     excepted: dict[BatchId, frozenset[int]]
@@ -183,18 +190,20 @@ class NamedEvent:
     mappings: dict[MappingNumber, MappingId]
 
 
-async def names(connection: PipelineConnection, notices: Sequence[CallbackEvent]) -> NamedEvent:
-    """Read the names of what is told; batches whose day was dropped are missing, damaged ones are None."""
-    finals = [one.final for one in notices]
-    shapes = await damage.read_shapes_of(connection, {one.batch: one.day for one in finals})
+async def names(connection: PipelineConnection, events: Sequence[CallbackEvent]) -> NamedEvent:
+    """Read the names for these final states. Batches whose day was dropped are missing; damaged ones are
+    None.
+    """
+    finals = [event.final for event in events]
+    shapes = await damage.read_shapes_of(connection, {final.batch: final.day for final in finals})
     excepted = await connection.fetch(
         """
         SELECT batch, array_agg(place) AS places FROM exceptions
         WHERE batch = ANY($1::bigint[]) GROUP BY batch
         """,
-        [one.batch for one in finals if one.places is None],
+        [final.batch for final in finals if final.places is None],
     )
-    numbers = list({one.destination for one in notices})
+    numbers = list({event.destination for event in events})
     destinations = await connection.fetch(
         "SELECT number, id FROM destinations WHERE number = ANY($1::int[])", numbers
     )
@@ -215,19 +224,19 @@ async def names(connection: PipelineConnection, notices: Sequence[CallbackEvent]
 
 @dataclass(frozen=True, slots=True)
 class CallbackStatus:
-    """How the notices of a destination stand. `problem` is a word for the last try that failed."""
+    """The callback status of a destination. `problem` names the last failure."""
 
-    told: bool
+    enabled: bool
     waiting: int
     oldest: datetime | None
     problem: str | None
 
 
 async def standing(connection: PipelineConnection, number: DestinationNumber) -> CallbackStatus:
-    """Return whether a destination's states are told, and what is owed."""
+    """Return whether a destination reports its final states, and how many are waiting."""
     row = await connection.fetchrow(
         """
-        SELECT EXISTS (SELECT FROM callback_destinations WHERE destination = $1) AS told,
+        SELECT EXISTS (SELECT FROM callback_destinations WHERE destination = $1) AS enabled,
           coalesce(sum(n.events), 0)::bigint AS waiting, min(n.at) AS oldest, max(c.problem) AS problem
         FROM callback_events n LEFT JOIN callbacks c ON c.id = n.callback WHERE n.destination = $1
         """,
@@ -238,7 +247,7 @@ async def standing(connection: PipelineConnection, number: DestinationNumber) ->
 
 
 async def enable(connection: PipelineConnection, number: DestinationNumber, *, by: str) -> bool:
-    """Let a destination's final states be told; returns whether that is new."""
+    """Enable callbacks for a destination; return whether that is a change."""
     status: str = await connection.execute(
         "INSERT INTO callback_destinations (destination, by_actor) VALUES ($1, $2) ON CONFLICT DO NOTHING",
         number,
@@ -248,7 +257,7 @@ async def enable(connection: PipelineConnection, number: DestinationNumber, *, b
 
 
 async def disable(connection: PipelineConnection, number: DestinationNumber) -> bool:
-    """Tell no more of a destination, nor what is still owed; returns whether that is new."""
+    """Disable callbacks for a destination and drop waiting ones; return whether that is a change."""
     status: str = await connection.execute("DELETE FROM callback_destinations WHERE destination = $1", number)
     await connection.execute("DELETE FROM callback_events WHERE destination = $1", number)
     return status.endswith("1")

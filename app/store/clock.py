@@ -1,8 +1,7 @@
-"""The database's clock, as far as a process can know it without asking for every event.
+"""The database's clock, without a query per event.
 
-Ages are judged by one clock, the database's, whatever the clock of this machine says. Its distance from ours
-is measured on a connection that is at hand, again after some seconds, and at once after our clock was set or
-the machine was suspended: then wall time and monotonic time no longer move together.
+All ages are measured by the database's clock. Its offset from ours is measured every few seconds, and again
+after our clock was set or the machine was suspended: wall and monotonic time then no longer move together.
 """
 
 import time
@@ -16,7 +15,7 @@ MEASURE_EVERY_S = 10.0
 
 
 class DatabaseClock:
-    """Tells the time on the database's clock. One per process; `wall` is in seconds since 1970."""
+    """The time on the database's clock. One per process; `wall` is in seconds since 1970."""
 
     def __init__(
         self,
@@ -26,7 +25,7 @@ class DatabaseClock:
         self._wall = wall
         self._monotonic = monotonic
         self._measured_at = float("-inf")
-        self._drift = 0.0  # of wall from monotonic time, when it was measured
+        self._drift = 0.0  # wall minus monotonic time, when the offset was measured
         self.offset = 0.0  # seconds to add to our clock
 
     def now(self) -> datetime:
@@ -34,22 +33,22 @@ class DatabaseClock:
         return datetime.fromtimestamp(self._wall() + self.offset, UTC)
 
     def differs_from(self, offset: float) -> bool:
-        """Tell whether what was judged by an offset must be judged again by the present one."""
+        """Return whether events evaluated with this offset must be evaluated again with the present one."""
         return abs(self.offset - offset) > NOTICED_S
 
     @property
     def is_off(self) -> bool:
-        """Tell whether our clock is further from the database's than a healthy machine's is."""
+        """Return whether our clock is further from the database's than the limit for readiness."""
         return abs(self.offset) > MOST_SKEW_S
 
     @property
     def is_stale(self) -> bool:
-        """Tell whether the offset must be measured before anything is judged by it."""
+        """Return whether the offset must be measured before it is used."""
         now = self._monotonic()
         return now - self._measured_at > MEASURE_EVERY_S or abs(self._wall() - now - self._drift) > NOTICED_S
 
     async def ensure(self, connection: PipelineConnection) -> None:
-        """Measure the offset if it is stale: one round trip in some seconds, whatever is judged meanwhile."""
+        """Measure the offset if it is stale: one round trip every few seconds."""
         if self.is_stale:
             await self.measure(connection)
 

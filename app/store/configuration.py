@@ -1,4 +1,4 @@
-"""The configuration as a whole: held by one who compares it with a file and changes it to agree."""
+"""Lock the whole configuration while it is compared with a file and changed."""
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -7,12 +7,12 @@ _TURNS = 7_304
 
 
 async def hold(connection: AsyncConnection) -> None:
-    """Keep every other change of destinations and mappings out until the transaction ends.
+    """Block every other change of destinations and mappings until the transaction ends.
 
-    Every act on a destination or one of its mappings holds the destination's row. Always in the order of
-    the numbers, as `of_advertiser` takes them, so that nobody waits in a circle.
+    Every change of a destination or its mappings locks the destination's row. Rows are locked in order of
+    their numbers, as `of_advertiser` does, so that callers cannot deadlock.
     """
-    # Two that hold everything take turns here, new rows included, which row locks would not see.
+    # An exclusive lock between two callers: row locks would not cover new rows.
     await connection.execute(text("SELECT pg_advisory_xact_lock(:turns)"), {"turns": _TURNS})
     await connection.execute(
         text("SELECT id FROM destinations WHERE archived_at IS NULL ORDER BY number FOR UPDATE")

@@ -1,4 +1,4 @@
-"""Counts per destination, day and writer: deltas written in the transaction that makes them true."""
+"""Counts per destination, day and writer: deltas, written in the transaction that makes them true."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -11,7 +11,7 @@ from app.store import PipelineConnection
 
 @dataclass(slots=True)
 class CountDelta:
-    """How much one transaction moves the counts of one destination; `retrying` goes up and down."""
+    """The changes of one transaction to the counts of one destination. `retrying` goes up and down."""
 
     accepted: int = 0
     duplicates: int = 0
@@ -25,62 +25,61 @@ class CountDelta:
 
 @dataclass(slots=True)
 class IngestCounts:
-    """How much a flush moves the counts of one destination. It moves no others: each costs, even by zero."""
+    """The changes of a flush to the counts of one destination. Other columns are left out: each costs
+    time.
+    """
 
     accepted: int = 0
     duplicates: int = 0
     rejected: int = 0
 
 
-Moved = Mapping[DestinationNumber, CountDelta] | Mapping[DestinationNumber, IngestCounts]
+CountDeltas = Mapping[DestinationNumber, CountDelta] | Mapping[DestinationNumber, IngestCounts]
 
 
-def columns(kind: type[CountDelta] | type[IngestCounts]) -> Sequence[str]:
-    """Return the columns that a kind of delta moves."""
+def _columns(kind: type[CountDelta] | type[IngestCounts]) -> Sequence[str]:
     return tuple(field.name for field in fields(kind))
 
 
-def adding(kind: type[CountDelta] | type[IngestCounts], *, first: int = 1) -> str:
-    """Return the statement that adds such deltas; its parameters, those of `moves`, begin at `first`."""
-    names = columns(kind)
-    numbers = range(first + 2, first + 2 + len(names))
+def _add_statement(kind: type[CountDelta] | type[IngestCounts]) -> str:
+    """Return the statement that adds deltas of a kind; `arguments` returns its parameters."""
+    names = _columns(kind)
     return f"""
         INSERT INTO counts AS c (destination, day, writer, {", ".join(names)})
-        SELECT d.destination, (now() AT TIME ZONE 'UTC')::date, ${first},
-          {", ".join(f"d.{name}" for name in names)}
-        FROM unnest(${first + 1}::int[], {", ".join(f"${n}::bigint[]" for n in numbers)})
+        SELECT d.destination, (now() AT TIME ZONE 'UTC')::date, $1, {", ".join(f"d.{name}" for name in names)}
+        FROM unnest($2::int[], {", ".join(f"${n}::bigint[]" for n in range(3, 3 + len(names)))})
           AS d (destination, {", ".join(names)})
-        -- In order of destination, so that two writers who share a row never wait in a circle.
+        -- In order of destination: two writers that share rows cannot deadlock.
         ORDER BY d.destination
         ON CONFLICT (destination, day, writer) DO UPDATE
         SET {", ".join(f"{name} = c.{name} + excluded.{name}" for name in names)}
     """
 
 
-def moves(kind: type[CountDelta] | type[IngestCounts], writer: int, deltas: Moved) -> list[Any]:
-    """Return the parameters of `adding`: the writer, the destinations that move, and a list a column."""
+_VALUES = {kind: attrgetter(*_columns(kind)) for kind in (CountDelta, IngestCounts)}
+_ADD = {kind: _add_statement(kind) for kind in (CountDelta, IngestCounts)}
+
+
+def arguments(kind: type[CountDelta] | type[IngestCounts], writer: int, deltas: CountDeltas) -> list[Any]:
+    """Return the writer, the destinations whose counts change, and one list per column of `kind`."""
     values = _VALUES[kind]
-    moved = {number: row for number, delta in deltas.items() if any(row := values(delta))}
-    lists = [list(column) for column in zip(*moved.values(), strict=True)]
-    return [writer, list(moved), *(lists or [[] for _ in columns(kind)])]
+    changed = {number: row for number, delta in deltas.items() if any(row := values(delta))}
+    lists = [list(column) for column in zip(*changed.values(), strict=True)]
+    return [writer, list(changed), *(lists or [[] for _ in _columns(kind)])]
 
 
-_VALUES = {kind: attrgetter(*columns(kind)) for kind in (CountDelta, IngestCounts)}
-_ADD = {kind: adding(kind) for kind in (CountDelta, IngestCounts)}
-
-
-async def add(connection: PipelineConnection, writer: int, deltas: Moved) -> None:
+async def add(connection: PipelineConnection, writer: int, deltas: CountDeltas) -> None:
     """Add these deltas under `writer` (0 to 32767), a number that few processes share."""
-    of_one_kind: list[CountDelta | IngestCounts] = list(deltas.values())
-    if of_one_kind:
-        kind = type(of_one_kind[0])
-        arguments = moves(kind, writer, deltas)
-        if arguments[1]:
-            await connection.execute(_ADD[kind], *arguments)
+    same_kind: list[CountDelta | IngestCounts] = list(deltas.values())
+    if same_kind:
+        kind = type(same_kind[0])
+        parameters = arguments(kind, writer, deltas)
+        if parameters[1]:
+            await connection.execute(_ADD[kind], *parameters)
 
 
 def _listed(tally: Mapping[tuple[DestinationNumber, str, str], int]) -> list[list[Any]]:
-    # In order of the keys, so that two writers who share rows never wait in a circle.
+    # In order of the keys, so that writers that share rows cannot deadlock.
     rows = [(*key, number) for key, number in sorted(tally.items())]
     return [list(column) for column in zip(*rows, strict=True)]
 
@@ -90,7 +89,7 @@ async def add_rejections(
     writer: int,
     rejected: Mapping[tuple[DestinationNumber, str, str], int],
 ) -> None:
-    """Add to the tally of rejections at the door; keys are (destination, code, reason)."""
+    """Count rejections on receipt; keys are (destination, code, reason)."""
     if not rejected:
         return
     await connection.execute(
@@ -112,7 +111,7 @@ async def add_consent_stops(
     writer: int,
     stopped: Mapping[tuple[DestinationNumber, str, str], int],
 ) -> None:
-    """Add to the tally of events that the consent gate stopped; keys are (destination, reason, basis)."""
+    """Count events that the consent check rejected; keys are (destination, reason, basis)."""
     if not stopped:
         return
     await connection.execute(
@@ -131,7 +130,7 @@ async def add_consent_stops(
 
 @dataclass(frozen=True, slots=True)
 class ConsentStops:
-    """How many events the gate stopped for one reason on one basis; `basis` is None where none was kept."""
+    """Events rejected by the consent check for one reason on one basis. `basis` is None when not recorded."""
 
     reason: str
     basis: str | None
@@ -139,7 +138,7 @@ class ConsentStops:
 
 
 async def consent_stops(connection: PipelineConnection, destination: DestinationNumber) -> list[ConsentStops]:
-    """Return what the consent gate stopped of a destination, most first; in sum its rejections."""
+    """Return the consent rejections of a destination, most frequent first. They add up to its rejections."""
     rows = await connection.fetch(
         """
         WITH by_basis AS (
@@ -151,7 +150,7 @@ async def consent_stops(connection: PipelineConnection, destination: Destination
         )
         SELECT reason, basis, events FROM by_basis
         UNION ALL
-        -- What was stopped before the basis was counted has none, and is not lost for that.
+        -- Rejections without a recorded basis: the rest of each reason.
         SELECT reason, NULL, rest FROM by_reason r CROSS JOIN LATERAL (
           SELECT (r.events - coalesce(sum(b.events), 0))::bigint AS rest FROM by_basis b
           WHERE b.reason = r.reason

@@ -1,7 +1,7 @@
-"""Damaged data: what an error of a damaged page looks like, and how to read around one.
+"""Read around damaged pages: recognise their errors and find the batches that cannot be read.
 
-A statement that reads many batches fails as a whole when one page cannot be read. Readers therefore try the
-one statement first and, on damage alone, read batch by batch: what cannot be read then is known by its id.
+One unreadable page fails a statement that reads many batches. Readers try the one statement first and, on
+damage only, read batch by batch, so that the unreadable ones are known by id.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -19,13 +19,13 @@ from app.store.partitions import STORED
 
 _Row = TypeVar("_Row")
 
-# An I/O error while reading, and a missing file. Class XX is corruption and Postgres' own inconsistencies.
+# I/O error and missing file. Class XX is corruption and internal errors.
 _FILE_ERRORS = ("58030", "58P01")
 MISSING = "missing"
 
 
 def is_damage(error: BaseException) -> bool:
-    """Return whether a statement failed because of stored data that cannot be read."""
+    """Return whether a statement failed because stored data cannot be read."""
     # SQLAlchemy wraps the driver's error.
     state = getattr(getattr(error, "orig", error), "sqlstate", None)
     if isinstance(state, str):
@@ -41,7 +41,9 @@ def name_of(error: BaseException) -> str:
 
 @asynccontextmanager
 async def savepoint(connection: PipelineConnection) -> AsyncIterator[None]:
-    """Keep the caller's transaction usable when a statement in the block fails; costs nothing outside one."""
+    """Keep the caller's transaction usable when a statement in the block fails. Free outside a
+    transaction.
+    """
     if connection.is_in_transaction():
         async with connection.transaction():
             yield
@@ -51,7 +53,7 @@ async def savepoint(connection: PipelineConnection) -> AsyncIterator[None]:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StoredBatchPart:
-    """The stored values of one batch. None where a value cannot be read; `problem` then says why."""
+    """The stored values of one batch. None where a value cannot be read; `problem` gives the reason."""
 
     content: bytes | None
     shapes: bytes | None
@@ -73,7 +75,7 @@ async def read_singly(
 async def _value(
     connection: PipelineConnection, column: str, batch: BatchId, day: date
 ) -> tuple[bytes | None, str | None]:
-    """Return one value and None, or None and why it cannot be read."""
+    """Return one value and None, or None and the reason why it cannot be read."""
     try:
         async with savepoint(connection):
             value = await connection.fetchval(
@@ -91,13 +93,13 @@ async def read_shapes_of(
 ) -> dict[BatchId, bytes | None]:
     """Return the shapes of these batches, each given with its day.
 
-    None on a damaged page; without a row no entry.
+    None on a damaged page; no entry without a row.
     """
     try:
         async with savepoint(connection):
             rows = await connection.fetch(
-                "SELECT p.id, p.shapes FROM unnest($1::bigint[], $2::date[]) AS asked (id, day) "
-                "JOIN batches p ON p.id = asked.id AND p.day = asked.day",
+                "SELECT p.id, p.shapes FROM unnest($1::bigint[], $2::date[]) AS requested (id, day) "
+                "JOIN batches p ON p.id = requested.id AND p.day = requested.day",
                 list(days),
                 list(days.values()),
             )
@@ -106,12 +108,12 @@ async def read_shapes_of(
         if not is_damage(error):
             raise
     stored = await read_singly(connection, list(days.items()), content=False)
-    return {batch: one.shapes for batch, one in stored.items() if one.problem != MISSING}
+    return {batch: part.shapes for batch, part in stored.items() if part.problem != MISSING}
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What was read of a range of batch ids, and the ids of it whose row raised an error, with its name."""
+    """The rows of a range of batch ids, and the unreadable ids with the name of their error."""
 
     rows: list[asyncpg.Record]
     unreadable: dict[BatchId, str]
@@ -121,7 +123,9 @@ Read = Callable[[int, int], Awaitable[list[asyncpg.Record]]]
 
 
 async def read_range(read: Read, connection: PipelineConnection, first: int, last: int) -> Range:
-    """Read the batches `first` to `last`; on damage halve the range until the ids that raise stand alone."""
+    """Read the batches `first` to `last`; on damage, halve the range until the unreadable ids are
+    isolated.
+    """
     try:
         async with savepoint(connection):
             return Range(await read(first, last), {})
@@ -129,7 +133,7 @@ async def read_range(read: Read, connection: PipelineConnection, first: int, las
         if not is_damage(error):
             raise
     async with connection.transaction():
-        # A scan of the whole table would meet the damaged page for every id.
+        # A sequential scan would meet the damaged page for every id.
         await connection.execute("SET LOCAL enable_seqscan = off")
         return await _halved(read, connection, first, last)
 
@@ -151,10 +155,10 @@ async def _halved(read: Read, connection: PipelineConnection, first: int, last: 
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """A batch that cannot be read. `reason` is one of the words below, or the SQLSTATE that its row raised.
+    """A batch that cannot be read. `reason` is one of these words, or the SQLSTATE of reading its row.
 
-    'missing': its state is stored and its content is not; 'state_missing': the reverse; 'shapes': what is
-    stored beside its content; 'not_opened': its content or its data key.
+    'missing': it has a state and no content; 'state_missing': the reverse; 'shapes': its event metadata is
+    invalid; 'not_opened': its content or its data key cannot be decrypted.
     """
 
     batch: BatchId
@@ -163,7 +167,7 @@ class Damaged:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """How many batches a portion of a check read, the id it reached, and those that cannot be read."""
+    """The progress of a check: how many batches it read, the last id, and the unreadable batches."""
 
     batches: int
     to: int
@@ -181,11 +185,11 @@ async def check(
     limit: int = 100,
     opens: Opens | None = None,
 ) -> AsyncIterator[Checked]:
-    """Read every stored batch with an id from `first` to `last`, `limit` ids a statement.
+    """Read every stored batch with an id from `first` to `last`, `limit` ids per statement.
 
-    Yields after each statement, so that the caller may stop, pause, or go on later from `to`. `opens` tells
-    whether a content opens under its wrapped data key; without it contents are read and not opened. To be
-    called outside a transaction: none stays open between two portions.
+    Yields after each statement, so that the caller may pause, stop, or resume later from `to`. `opens`
+    returns whether a content can be decrypted with its wrapped data key; without it, contents are only read.
+    Call it outside a transaction: none stays open between two statements.
     """
     if last is None:
         last = await connection.fetchval("SELECT last_value FROM batch_ids")
@@ -197,8 +201,8 @@ async def check(
         found |= {row["id"]: "state_missing" for row in alone.rows if row["id"] not in found}
         found |= {row["id"]: why for row in states.rows if (why := _reason(row, opens)) is not None}
         damaged = tuple(Damaged(BatchId(id_), found[id_]) for id_ in sorted(found))
-        whole = {row["id"] for row in states.rows} | set(found)
-        yield Checked(len(whole), to, damaged)
+        checked = {row["id"] for row in states.rows} | set(found)
+        yield Checked(len(checked), to, damaged)
         first = to + 1
 
 
@@ -227,6 +231,6 @@ def _reason(row: asyncpg.Record, opens: Opens | None) -> str | None:
         return MISSING
     if read_shapes(row["shapes"]) is None:
         return "shapes"
-    # Without a data key the content has been forgotten, as it should be.
+    # Without a data key the content was deleted as it should be.
     is_open = row["data_key"] is None or opens is None or opens(row["id"], row["data_key"], row["content"])
     return None if is_open else "not_opened"

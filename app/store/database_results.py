@@ -1,4 +1,4 @@
-"""How the flushes or claims of this process end: readiness follows them, not a row of its own alone."""
+"""Track the results of flushes or claims in this process, so that readiness follows them."""
 
 from collections.abc import Callable
 
@@ -8,41 +8,41 @@ from app.domain.database_refusals import NONE, Refusals
 
 
 class DatabaseResults:
-    """What the database answered lately. Written where events are stored or claimed, read by readiness."""
+    """The latest database results. Written where events are stored or claimed, read by readiness."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._refusals: Refusals = NONE
-        self._is_proven = False  # whether anything succeeded since the process began
+        self._is_proven = False  # whether anything succeeded since the process started
 
     def succeeded(self) -> None:
-        """Note that the database did what was asked."""
+        """Record a success."""
         self._refusals, self._is_proven = NONE, True
 
     def refused(self, error: BaseException) -> None:
-        """Note that the database did not do what was asked, unless what was asked is at fault."""
+        """Record a failure, unless the written values caused it."""
         if not _is_at_fault(error):
             self._refusals = self._refusals.refused(self._monotonic())
 
     @property
     def are_refused(self) -> bool:
-        """Tell whether the database has refused everything for some time."""
+        """Return whether the database has refused everything for some time."""
         return self._refusals.are_lasting
 
     @property
     def want_probe(self) -> bool:
-        """Tell whether a probe should find out now if the database does what is asked."""
+        """Return whether a probe should test the database now."""
         return not self._is_proven or self._refusals.may_probe(self._monotonic())
 
     def probed(self) -> None:
-        """Note that a probe succeeded."""
+        """Record that a probe succeeded."""
         self._is_proven = True
         if self._refusals.are_lasting:
             self._refusals = self._refusals.probed()
 
 
 def _is_at_fault(error: BaseException) -> bool:
-    """Tell whether the values that were written are to blame, so that others may be stored."""
+    """Return whether the written values caused the error, so that others can be stored."""
     state = str(getattr(error, "sqlstate", None) or "")
-    # A missing partition is a check violation, and no post's fault.
+    # A missing partition is a check violation, and no request causes it.
     return state.startswith(("22", "23")) and state != asyncpg.CheckViolationError.sqlstate

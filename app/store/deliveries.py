@@ -1,4 +1,4 @@
-"""A request that Amazon took whole, settled by one statement: what nearly every settlement is."""
+"""Settle a request that Amazon accepted as a whole, in one statement: the usual case."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -9,8 +9,8 @@ from app.domain.ids import BatchId, DestinationNumber, LaneId
 from app.store import PipelineConnection
 from app.store.attempts import StartedAttempt
 
-# Either all of it is written or nothing: what follows hangs on the attempt's row, and that on the fence.
-# `settled` locks the lane's row, so that a new owner waits for this commit, or is seen.
+# All or nothing: everything depends on the attempt's row, and that on the fence. `settled` locks the
+# lane's row, so that a new owner waits for this commit, or this statement sees the new owner.
 _SETTLE = """
     WITH settled AS (
       UPDATE attempts SET settled_at = clock_timestamp(), outcome = 'answered', http_status = $5,
@@ -49,10 +49,10 @@ async def settle(
     request_id: str | None,
     duration_ms: int,
 ) -> bool:
-    """Write that every conversion of these whole batches was delivered: attempt, batches and counts.
+    """Record that every conversion of these batches was delivered: attempt, batches and counts.
 
-    `days` are the first and last of the batches'; `delivered` and `retrying` move the counts. Returns False,
-    with nothing written, where the lane has another owner or the attempt has its result already.
+    `days` are the first and last day of the batches; `delivered` and `retrying` change the counts. Returns
+    False, with nothing written, when the lane has another owner or the attempt already has a result.
     """
     try:
         settled: bool = await connection.fetchval(

@@ -1,4 +1,4 @@
-"""What the database says of itself: the facts that `doctor` judges."""
+"""Read the facts about the database that `doctor` checks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Deployment:
     """Facts about one database. `days_ahead` and `key_ids` are None before the first migration.
 
-    `seals` is how many values each encryption key has sealed at most.
+    `seals` is an upper bound of how many values each encryption key has sealed.
     """
 
     version: int
@@ -35,14 +35,14 @@ class Deployment:
     key_ids: frozenset[str] | None
     checksums: bool = True
     checksum_failures: int = 0
-    # Rows that hold no sealed value where there should be one, by `table.column`; None where a page of that
-    # table cannot be read. A reader of damaged batches adds what it finds.
+    # Rows whose sealed value is malformed, by `table.column`; None where a page of that table is damaged.
+    # The reader of damaged batches adds those that it finds.
     damaged: Mapping[str, int | None] = field(default_factory=dict)
     balance: BalanceResult | None = None
     seals: Mapping[str, int] = field(default_factory=dict)
 
 
-# Sealed values name the key they are sealed under in clear: its length (1 byte), then the id.
+# A sealed value starts with the id of its key: the length (1 byte), then the id.
 _KEY_IDS = """
 SELECT CASE WHEN name ~ '^[A-Za-z0-9_.-]{{1,32}}$' THEN name END AS id, count(*) AS rows FROM (
   -- Escaped, since a damaged value may begin with any bytes; an empty one has no first byte to ask for.
@@ -64,7 +64,7 @@ async def read_deployment(connection: "PipelineConnection") -> Deployment:
         "current_setting('max_connections')::int AS max_connections, "
         "(SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser, "
         "current_setting('data_checksums') = 'on' AS checksums, "
-        # Of the objects that all databases share as well.
+        # Including objects that all databases share.
         "coalesce((SELECT sum(checksum_failures) FROM pg_stat_database "
         "WHERE datname = current_database() OR datname IS NULL), 0)::bigint AS checksum_failures, "
         "clock_timestamp() AS now, to_regclass('alembic_version') IS NOT NULL AS migrated"
@@ -79,7 +79,7 @@ async def read_deployment(connection: "PipelineConnection") -> Deployment:
     if revision is not None:
         ahead = await days_ahead(connection)
         key_ids, damaged = await _sealed(connection)
-        # A database that waits for its migrations may lack a table; doctor says that it waits.
+        # Before its migrations a database can lack a table; doctor reports the missing migrations.
         if await connection.fetchval("SELECT to_regclass('balance_checks') IS NOT NULL"):
             last = await balance.last(connection)
         if await connection.fetchval("SELECT to_regclass('encryption_keys') IS NOT NULL"):
@@ -96,13 +96,13 @@ async def read_deployment(connection: "PipelineConnection") -> Deployment:
 
 
 async def _sealed(connection: "PipelineConnection") -> tuple[frozenset[str], dict[str, int | None]]:
-    """Return the ids of the keys that stored values are sealed under, and how many values name none."""
+    """Return the key ids of sealed values, and how many values have none."""
     ids: set[str] = set()
     damaged: dict[str, int | None] = {}
-    for one in COLUMNS:
-        name = f"{one.table}.{one.column}"
+    for column in COLUMNS:
+        name = f"{column.table}.{column.column}"
         try:
-            rows = await connection.fetch(_KEY_IDS.format(table=one.table, column=one.column))
+            rows = await connection.fetch(_KEY_IDS.format(table=column.table, column=column.column))
         except asyncpg.PostgresError as error:
             if not str(error.sqlstate).startswith("XX"):
                 raise

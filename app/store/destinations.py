@@ -1,4 +1,4 @@
-"""Destinations as they are kept: facts are written, the state follows from them in the database."""
+"""Destinations: the service writes facts; the database derives the state from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from app.store.partitions import FLUSH_LOCK
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredRate:
-    """How fast an advertiser may be sent to: requests a second, and how many at once."""
+    """The rate limit of an advertiser: requests per second, and burst."""
 
     requests_per_second: float = 5.0
     burst: int = 5
@@ -22,7 +22,7 @@ class ConfiguredRate:
 
 @dataclass(frozen=True, slots=True)
 class DestinationDraft:
-    """What a caller says of a destination; everything else about it is the service's own."""
+    """The settings that a caller provides; the service derives everything else."""
 
     name: str
     advertiser_id: AdvertiserId
@@ -35,7 +35,7 @@ class DestinationDraft:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """One row. `version` grows with every change that intake or a reader could notice: it is the ETag too."""
+    """One row. `version` grows with every change that is visible to ingest or to a reader; it is the ETag."""
 
     id: DestinationId
     number: DestinationNumber
@@ -56,14 +56,15 @@ class Destination:
     archived_at: datetime | None
     created_at: datetime
     updated_at: datetime
-    told: bool = False  # whether the journey engine is told of final states
+    status_callback: bool = False  # whether final states are reported to the journey engine
 
 
 _COLUMNS = (
     "id, number, lane, name, advertiser_id, region, currency, identity_profile, dataset_name, "
     "requests_per_second, burst, sign_in, sign_in_reason, paused, published_mappings, state, version, "
     "archived_at, created_at, updated_at, "
-    "EXISTS (SELECT FROM callback_destinations t WHERE t.destination = destinations.number) AS told"
+    "EXISTS (SELECT FROM callback_destinations c WHERE c.destination = destinations.number) "
+    "AS status_callback"
 )
 
 
@@ -88,7 +89,7 @@ def _read(row: RowMapping) -> Destination:
         archived_at=row["archived_at"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
-        told=row["told"],
+        status_callback=row["status_callback"],
     )
 
 
@@ -98,24 +99,24 @@ async def _one(connection: AsyncConnection, statement: str, **values: object) ->
 
 
 async def find(connection: AsyncConnection, destination: str) -> Destination | None:
-    """Return a destination, archived ones too."""
+    """Return a destination, archived ones included."""
     return await _one(connection, f"SELECT {_COLUMNS} FROM destinations WHERE id = :id", id=destination)
 
 
 async def lock(connection: AsyncConnection, destination: str) -> Destination | None:
-    """Return a destination whose row nobody else changes until the transaction ends."""
+    """Return a destination and lock its row until the transaction ends."""
     return await _one(
         connection, f"SELECT {_COLUMNS} FROM destinations WHERE id = :id FOR UPDATE", id=destination
     )
 
 
 async def hold_flushes(connection: AsyncConnection) -> None:
-    """Wait for running flushes and keep new ones out until the transaction ends.
+    """Wait for running flushes and block new ones until the transaction ends.
 
-    For the few acts that must know that nothing waits. Take it before any row lock: a flush holds
-    it shared while it reads destinations.
+    For actions that must know that nothing is waiting. Call it before taking any row lock: a flush holds the
+    lock shared while it reads destinations.
     """
-    # While this waits, new flushes queue behind it: better to give up than to hold up every event.
+    # New flushes queue behind this wait: failing early is better than delaying every event.
     await connection.execute(text("SET LOCAL lock_timeout = '5s'"))
     await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": FLUSH_LOCK})
 
@@ -123,8 +124,8 @@ async def hold_flushes(connection: AsyncConnection) -> None:
 async def create(
     connection: AsyncConnection, destination: DestinationId, draft: DestinationDraft
 ) -> Destination:
-    """Write a new destination in its advertiser's lane, making the lane when it is the first there."""
-    made = await _one(
+    """Write a new destination in its advertiser's lane; create the lane if there is none."""
+    created = await _one(
         connection,
         "INSERT INTO destinations (id, lane, name, advertiser_id, region, currency, identity_profile, "
         "dataset_name, requests_per_second, burst) VALUES (:id, :lane, :name, :advertiser_id, :region, "
@@ -133,14 +134,14 @@ async def create(
         lane=await _lane(connection, draft.region, draft.advertiser_id),
         **_values(draft),
     )
-    assert made is not None
-    return made
+    assert created is not None
+    return created
 
 
 async def change(
     connection: AsyncConnection, destination: DestinationId, draft: DestinationDraft
 ) -> Destination:
-    """Write what a caller says of a destination, and move it to the lane that it now belongs to."""
+    """Write the caller's settings, and move the destination to the lane that they determine."""
     changed = await _one(
         connection,
         "UPDATE destinations SET lane = :lane, name = :name, advertiser_id = :advertiser_id, "
@@ -169,23 +170,23 @@ def _values(draft: DestinationDraft) -> dict[str, object]:
 
 
 async def _lane(connection: AsyncConnection, region: Region, advertiser: AdvertiserId) -> LaneId:
-    """Return the lane of (region, advertiser), made if it is not there yet.
+    """Return the lane of (region, advertiser); create it if there is none.
 
-    Read first: an upsert would burn an identity value and lock the lane's row on every call.
+    Reads first: an upsert would use up an identity value and lock the lane's row on every call.
     """
     values = {"region": region.value, "advertiser": advertiser}
     found = "SELECT id FROM lanes WHERE region = :region AND advertiser_id = :advertiser"
     lane = (await connection.execute(text(found), values)).scalar_one_or_none()
     if lane is None:
-        made = await connection.execute(
+        created = await connection.execute(
             text(
                 "INSERT INTO lanes (region, advertiser_id) VALUES (:region, :advertiser) "
                 "ON CONFLICT (region, advertiser_id) DO NOTHING RETURNING id"
             ),
             values,
         )
-        lane = made.scalar_one_or_none()
-    if lane is None:  # another transaction made it meanwhile and has committed
+        lane = created.scalar_one_or_none()
+    if lane is None:  # another transaction created it and has committed
         lane = (await connection.execute(text(found), values)).scalar_one()
     return LaneId(lane)
 
@@ -199,17 +200,17 @@ async def page(
     state: State | None = None,
     only: Sequence[str] | None = None,
 ) -> list[Destination]:
-    """Return up to `limit` destinations in the order they were made, after the number `after`.
+    """Return up to `limit` destinations in order of creation, after the number `after`.
 
-    `search` looks for its words in name, advertiser id and id, in any case. Archived ones appear
-    only when asked for by `state`. `only` keeps to those ids.
+    `search` finds its words in name, advertiser id and id, ignoring case. Archived ones are returned only
+    when `state` asks for them. `only` limits the result to these ids.
     """
     rows = await connection.execute(
         text(
             f"SELECT {_COLUMNS} FROM destinations "
             "WHERE (CAST(:after AS integer) IS NULL OR number > :after) "
             "AND (CASE WHEN CAST(:state AS text) IS NULL THEN archived_at IS NULL ELSE state = :state END) "
-            # strpos, not LIKE: what people type holds % and _, and none of it is a pattern.
+            # strpos, not LIKE: in a search, % and _ are not patterns.
             "AND (CAST(:search AS text) IS NULL "
             "  OR strpos(lower(name), lower(:search)) > 0 "
             "  OR strpos(lower(advertiser_id), lower(:search)) > 0 OR id = :search) "
@@ -230,7 +231,7 @@ async def page(
 async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[Destination]:
     """Return and lock the destinations of an advertiser that are not archived, in all regions.
 
-    Always in the order of their numbers, so that two callers cannot wait for each other.
+    In order of their numbers, so that two callers cannot deadlock.
     """
     rows = await connection.execute(
         text(
@@ -243,7 +244,7 @@ async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[De
 
 
 async def ids_of_advertiser(connection: AsyncConnection, advertiser: str) -> list[str]:
-    """Return the ids of an advertiser's destinations that are not archived, without holding them."""
+    """Return the ids of an advertiser's destinations that are not archived, without locking them."""
     rows = await connection.execute(
         text("SELECT id FROM destinations WHERE advertiser_id = :advertiser AND archived_at IS NULL"),
         {"advertiser": advertiser},
@@ -252,7 +253,7 @@ async def ids_of_advertiser(connection: AsyncConnection, advertiser: str) -> lis
 
 
 async def names(connection: AsyncConnection, *, only: Sequence[str] | None = None) -> list[tuple[str, str]]:
-    """Return (id, name) of every destination that is not archived; for telling look-alikes apart."""
+    """Return (id, name) of every destination that is not archived, to find similar names."""
     rows = await connection.execute(
         text(
             "SELECT id, name FROM destinations WHERE archived_at IS NULL "
@@ -264,7 +265,7 @@ async def names(connection: AsyncConnection, *, only: Sequence[str] | None = Non
 
 
 async def everything(connection: AsyncConnection) -> list[Destination]:
-    """Return every destination, archived ones too, in the order they were made."""
+    """Return every destination, archived ones included, in order of creation."""
     rows = await connection.execute(text(f"SELECT {_COLUMNS} FROM destinations ORDER BY number"))
     return [_read(row) for row in rows.mappings()]
 
@@ -278,14 +279,14 @@ async def missing(connection: AsyncConnection, destinations: Sequence[str]) -> s
 
 
 async def set_paused(connection: AsyncConnection, destination: DestinationId, paused: bool) -> Destination:
-    """Hold or let go. The sign-in and the mappings stay as they are."""
+    """Pause or resume. The sign-in and the mappings stay unchanged."""
     return await _fact(connection, destination, "paused = :paused", paused=paused)
 
 
 async def set_sign_in(
     connection: AsyncConnection, destination: DestinationId, sign_in: str, reason: str | None = None
 ) -> Destination:
-    """Write how the sign-in stands: `none`, `valid`, or `broken` with its reason."""
+    """Write the state of the sign-in: `none`, `valid`, or `broken` with its reason."""
     return await _fact(
         connection,
         destination,
@@ -296,12 +297,12 @@ async def set_sign_in(
 
 
 async def archive(connection: AsyncConnection, destination: DestinationId) -> Destination:
-    """Put a destination away for good. Its events and its history stay readable."""
+    """Archive a destination permanently. Its events and its history stay readable."""
     return await _fact(connection, destination, "archived_at = now()")
 
 
 async def count_published(connection: AsyncConnection, destination: DestinationId) -> Destination:
-    """Bring the count of published mappings, and with it the state, in line with the mappings."""
+    """Update the number of published mappings, and with it the state."""
     return await _fact(
         connection,
         destination,
@@ -325,7 +326,7 @@ async def _fact(
 
 
 async def touch_advertiser(connection: AsyncConnection, advertiser: str) -> None:
-    """Make every cached configuration of an advertiser stale: one of its pinned names has changed."""
+    """Increment the version of every destination of an advertiser, because a pinned name changed."""
     await connection.execute(
         text(
             "UPDATE destinations SET version = version + 1, updated_at = now() "
@@ -337,7 +338,7 @@ async def touch_advertiser(connection: AsyncConnection, advertiser: str) -> None
 
 
 async def delivered(connection: AsyncConnection, destination: DestinationNumber) -> int:
-    """Return how many events Amazon took."""
+    """Return how many events Amazon accepted."""
     found = await connection.execute(
         text("SELECT coalesce(sum(delivered), 0) FROM counts WHERE destination = :number"),
         {"number": destination},
@@ -346,12 +347,12 @@ async def delivered(connection: AsyncConnection, destination: DestinationNumber)
 
 
 async def ever_accepted(connection: AsyncConnection, destination: DestinationNumber) -> bool:
-    """Return whether any event was ever accepted; from then on advertiser and region are fixed."""
+    """Return whether any event was ever accepted. From then on, advertiser and region are fixed."""
     found = await connection.execute(
         text(
             "SELECT EXISTS (SELECT FROM counts WHERE destination = :number AND accepted > 0) "
-            # By the index, said so by the order: where one destination has nearly all rows, the planner would
-            # rather read them all to find that another has none.
+            # The ORDER BY makes the planner use the index. When one destination has nearly all rows, it would
+            # otherwise scan all of them to find that another destination has none.
             "OR (SELECT batch FROM batch_states WHERE destination = :number ORDER BY batch LIMIT 1) "
             "  IS NOT NULL"
         ),

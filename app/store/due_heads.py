@@ -1,6 +1,6 @@
-"""What each destination owes next, read one destination at a time: for when a page of it is damaged.
+"""Read the next due work one destination at a time, when the page of a destination is damaged.
 
-`app.store.lanes` reads all destinations in one statement, which fails as a whole.
+`app.store.lanes` reads all destinations in one statement, which then fails as a whole.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,13 +30,13 @@ _HEADS = """
 """
 _NOTHING: Mapping[str, Any] = dict.fromkeys(("live", "retry", "replay", "replay_retry", "due_at"))
 
-# Of a destination `d`: it waits since Amazon does not know its endpoint, and a probe is due.
+# Condition on a destination `d`: Amazon does not know its endpoint, and a probe is due.
 PROBE_DUE = """(d.state = 'needs_reconnect' AND d.sign_in_reason = 'endpoint_not_found'
             AND d.endpoint_probe_at <= clock_timestamp())"""
 
 
 async def owed_around_damage(connection: PipelineConnection) -> dict[LaneId, datetime]:
-    """Return when each lane next owes something; one whose due work cannot be read owes it now."""
+    """Return when each lane next has due work. Work that cannot be read counts as due now."""
     owed: dict[LaneId, datetime] = {}
     async with connection.transaction():
         now: datetime = await _begin(connection)
@@ -54,7 +54,7 @@ async def poll_around_damage(
     batches_in_flight: Sequence[int],
     exceptions_in_flight: Sequence[tuple[int, int]],
 ) -> tuple[list[dict[str, Any]], frozenset[DestinationNumber]]:
-    """Return the rows of a lane's look, and the destinations whose due work cannot be read."""
+    """Return the rows of a lane's poll, and the destinations whose due work cannot be read."""
     rows: list[dict[str, Any]] = []
     damaged: set[DestinationNumber] = set()
     async with connection.transaction():
@@ -78,7 +78,7 @@ async def poll_around_damage(
 
 
 async def _begin(connection: PipelineConnection) -> datetime:
-    # A scan of the whole table would meet the damaged page for every destination.
+    # A sequential scan would meet the damaged page for every destination.
     await connection.execute("SET LOCAL enable_seqscan = off")
     now: datetime = await connection.fetchval("SELECT now()")
     return now
@@ -90,7 +90,7 @@ async def _heads(
     batches_in_flight: Sequence[int],
     exceptions_in_flight: Sequence[tuple[int, int]],
 ) -> Mapping[str, Any] | None:
-    """Return when a destination next owes each kind of request, or None where that cannot be read."""
+    """Return when each kind of request of a destination is due, or None when that cannot be read."""
     try:
         async with damage.savepoint(connection):
             heads = await connection.fetchrow(

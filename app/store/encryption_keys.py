@@ -1,4 +1,4 @@
-"""What is sealed under encryption keys: found under an older one, and written back under another."""
+"""Find values sealed under an older encryption key and write them back under another."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class SealedColumn:
     place: Callable[[Any], str]
 
 
-# Every column that holds what `Vault.seal` gave; a test compares this with what doctor finds.
+# Every column that holds sealed values. A test compares this with what doctor finds.
 COLUMNS = (
     SealedColumn("secrets", "sealed", "name", "text", lambda name: f"secrets/{name}"),
     SealedColumn(
@@ -43,13 +43,13 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SealedValue:
-    """One sealed value: the key of its row, and itself."""
+    """A sealed value and the key of its row."""
 
     key: Any
     value: bytes
 
 
-# A sealed value begins with the length of its key's id (1 byte) and the id.
+# A sealed value starts with the length of its key's id (1 byte) and the id.
 _OLDER = "CASE WHEN octet_length({c}) > 1 THEN substring({c} FROM 2 FOR get_byte({c}, 0)) <> $1 ELSE true END"
 
 
@@ -65,7 +65,7 @@ async def count(connection: PipelineConnection, of: SealedColumn, writes: str) -
 async def sealed_under_other_keys(
     connection: PipelineConnection, of: SealedColumn, writes: str, *, after: Any, limit: int
 ) -> list[SealedValue]:
-    """Return up to `limit` values sealed under another key, in the order of their rows, behind `after`."""
+    """Return up to `limit` values sealed under another key, in order of their rows, after `after`."""
     rows = await connection.fetch(
         f"{_select(of)} AND ($2::{of.kind} IS NULL OR {of.key} > $2::{of.kind}) ORDER BY {of.key} LIMIT $3",
         writes.encode(),
@@ -78,7 +78,7 @@ async def sealed_under_other_keys(
 async def older_between(
     connection: PipelineConnection, of: SealedColumn, writes: str, *, first: int, last: int
 ) -> tuple[list[SealedValue], int]:
-    """Return the same of a range of numbers, and how many rows of it cannot be read."""
+    """Return the values of a range of numbers, and how many rows of it cannot be read."""
 
     async def read(first: int, last: int) -> list[Record]:
         statement = f"{_select(of)} AND {of.key} BETWEEN $2 AND $3 ORDER BY {of.key}"
@@ -100,16 +100,16 @@ def _select(of: SealedColumn) -> str:
 async def replace(
     connection: PipelineConnection, of: SealedColumn, old: Sequence[SealedValue], new: Sequence[bytes]
 ) -> int:
-    """Write values back, each only where nobody else wrote meanwhile; return how many were written.
+    """Write values back, each only if unchanged since it was read; return how many were written.
 
-    A token that was refreshed, or a key that was deleted with its batch, stays as it then is.
+    A token that was refreshed, and a key that was deleted with its batch, are not overwritten.
     """
     done = await connection.fetch(
-        f"UPDATE {of.table} AS t SET {of.column} = given.new "
-        f"FROM unnest($1::{of.kind}[], $2::bytea[], $3::bytea[]) AS given (key, old, new) "
-        f"WHERE t.{of.key} = given.key AND t.{of.column} = given.old RETURNING 1",
-        [one.key for one in old],
-        [one.value for one in old],
+        f"UPDATE {of.table} AS t SET {of.column} = changed.new "
+        f"FROM unnest($1::{of.kind}[], $2::bytea[], $3::bytea[]) AS changed (key, old, new) "
+        f"WHERE t.{of.key} = changed.key AND t.{of.column} = changed.old RETURNING 1",
+        [value.key for value in old],
+        [value.value for value in old],
         list(new),
     )
     return len(done)

@@ -1,4 +1,4 @@
-"""Erasures: what was asked for, sealed while it is looked for, and what came of it, which names nobody."""
+"""Erasures: sealed search values until the scan ends, and a receipt that identifies no person."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ ERASER_LOCK = 7_304  # one worker scans at a time
 
 @dataclass(frozen=True, slots=True)
 class PendingErasure:
-    """An erasure whose scan is not over. `sealed` holds the values looked for."""
+    """An unfinished erasure. `sealed` holds the values to search for."""
 
     id: str
     number: int
@@ -25,7 +25,7 @@ class PendingErasure:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """An erasure as its receipt tells it."""
+    """An erasure as reported by its receipt."""
 
     id: str
     requested_at: datetime
@@ -48,9 +48,9 @@ async def ask(
     kinds: Sequence[str],
     sealed: bytes,
 ) -> datetime:
-    """Enter an erasure; from the commit on no attempt starts with a load that was not judged by it.
+    """Create an erasure. After the commit, no attempt starts with batches read before it.
 
-    Flushes are kept out for the moment, so that everything acknowledged before is found by the scan.
+    Flushes are blocked meanwhile, so that the scan finds everything acknowledged before.
     """
     await connection.execute("SELECT pg_advisory_xact_lock($1)", partitions.FLUSH_LOCK)
     requested_at: datetime = await connection.fetchval(
@@ -63,7 +63,7 @@ async def ask(
         list(kinds),
         sealed,
     )
-    # In order, so that two erasures at once never wait in a circle.
+    # In order, so that two concurrent erasures cannot deadlock.
     await connection.execute(
         """
         UPDATE lanes SET erasures = erasures + 1
@@ -74,7 +74,7 @@ async def ask(
 
 
 async def under_way(connection: PipelineConnection, before: datetime, *, younger_than: timedelta) -> bool:
-    """Tell whether an attempt that was started before then may still be under way."""
+    """Return whether an attempt started before this time may still be in flight."""
     found: bool = await connection.fetchval(
         """
         SELECT EXISTS (SELECT FROM attempts WHERE settled_at IS NULL AND started_at <= $1
@@ -87,7 +87,7 @@ async def under_way(connection: PipelineConnection, before: datetime, *, younger
 
 
 async def pending(connection: PipelineConnection) -> list[PendingErasure]:
-    """Return the erasures whose scan is not over, oldest first."""
+    """Return the unfinished erasures, oldest first."""
     rows = await connection.fetch(
         """
         SELECT id, number, requested_at, sealed, scanned_to FROM erasures
@@ -112,7 +112,7 @@ async def find(connection: PipelineConnection, id: str) -> Erasure | None:  # no
 
 @dataclass(frozen=True, slots=True)
 class Portion:
-    """Batches of a scan with their days, how many could not be read, and the id up to which it reaches."""
+    """Batches of a scan with their days, how many could not be read, and the last id scanned."""
 
     batches: list[tuple[BatchId, date]]
     unreadable: int
@@ -122,9 +122,9 @@ class Portion:
 async def next_batches(
     connection: PipelineConnection, *, after: int, accepted_until: datetime, limit: int
 ) -> Portion | None:
-    """Return the next batches that still have a key, in order of their ids; None where there are no more.
+    """Return the next batches that still have a key, in order of id; None at the end.
 
-    Where a page of their states is damaged, the rows on it are left out and counted.
+    Rows of states on a damaged page are left out and counted.
     """
     try:
         rows = await connection.fetch(
@@ -167,7 +167,7 @@ async def _next_around_damage(
 async def advance(
     connection: PipelineConnection, ids: Sequence[str], *, to: int, scanned: int, unreadable: int
 ) -> None:
-    """Note how far a scan has come, and how many of the scanned batches could not be read."""
+    """Record the progress of a scan, and how many of the scanned batches could not be read."""
     await connection.execute(
         "UPDATE erasures SET scanned_to = $2, scanned = scanned + $3, unreadable = unreadable + $4 "
         "WHERE id = ANY($1)",
@@ -186,7 +186,7 @@ async def add_found(
     dead: int,
     delivered: int,
 ) -> None:
-    """Add to what an erasure has found."""
+    """Add to the findings of an erasure."""
     await connection.execute(
         """
         UPDATE erasures SET waiting = waiting + $2, dead = dead + $3, delivered = delivered + $4 WHERE id = $1
@@ -199,7 +199,7 @@ async def add_found(
 
 
 async def finish(connection: PipelineConnection, ids: Sequence[str]) -> None:
-    """Close these erasures and forget what they looked for."""
+    """Finish these erasures and delete their search values."""
     await connection.execute(
         "UPDATE erasures SET finished_at = now(), sealed = NULL WHERE id = ANY($1) AND finished_at IS NULL",
         list(ids),
@@ -210,7 +210,7 @@ async def finish(connection: PipelineConnection, ids: Sequence[str]) -> None:
 class LockedBatch:
     """A batch whose state is locked until the transaction ends, with the statuses of its exceptions.
 
-    `content` is None where its row is missing.
+    `content` is None when its row is missing.
     """
 
     destination: DestinationNumber
@@ -226,7 +226,7 @@ class LockedBatch:
 
 
 async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> LockedBatch | None:
-    """Lock a batch and read it, or return None when its key is gone by now."""
+    """Lock a batch and read it, or return None when its key is gone."""
     row = await connection.fetchrow(
         """
         SELECT s.destination, s.disposition, s.settled_at, s.tries, s.events, s.data_key, s.last_event,
@@ -240,12 +240,14 @@ async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> Loc
     if row is None:
         return None
     rows = await connection.fetch("SELECT place, status FROM exceptions WHERE batch = $1 FOR UPDATE", batch)
-    return LockedBatch(**dict(row), exceptions={one["place"]: one["status"] for one in rows})
+    return LockedBatch(
+        **dict(row), exceptions={exception["place"]: exception["status"] for exception in rows}
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class ErasedEvents:
-    """A conversion whose body is being erased: its new status, and whether the batch answered for it."""
+    """A conversion to erase: its new status, and whether the batch's state still counts it."""
 
     place: int
     status: str
@@ -263,11 +265,11 @@ async def rewrite(
     data_key: bytes,
     gone: Sequence[ErasedEvents],
 ) -> None:
-    """Replace a batch's content under a new key, and note what became of those that are gone."""
+    """Replace a batch's content under a new key, and record the new status of erased conversions."""
     await connection.execute(
         "UPDATE batches SET content = $3 WHERE id = $1 AND day = $2", batch, day, content
     )
-    left = sum(one.left_batch for one in gone)
+    left = sum(erased.left_batch for erased in gone)
     await connection.execute(
         """
         UPDATE batch_states SET data_key = $2, events = events - $3,
@@ -296,8 +298,8 @@ async def rewrite(
         batch,
         day,
         locked.destination,
-        [one.place for one in gone],
-        [one.status for one in gone],
-        [one.event_at for one in gone],
+        [erased.place for erased in gone],
+        [erased.status for erased in gone],
+        [erased.event_at for erased in gone],
         locked.settled_at,
     )

@@ -1,17 +1,43 @@
-"""What the driver raises when the database is away or refuses. The road's: it knows no SQLAlchemy."""
+"""Classify errors of the database: unavailable now, or a statement that is wrong.
+
+Both drivers meet here: asyncpg in the event pipeline, SQLAlchemy in the configuration. SQLAlchemy is imported
+on use only, because a worker runs without it.
+"""
 
 import asyncpg
 
-# All that the driver raises when a statement cannot be carried out. The last is its own confusion, when the
-# server ends a session between two statements: neither of the others is its parent.
-DRIVER_TROUBLE = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+# Every error that asyncpg raises when it cannot carry out a statement. InternalClientError is raised when
+# the server ends a session between two statements; neither of the others is its parent.
+DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
-# Connection lost, rolled back for another's sake, out of resources, not granted in time, shutting down.
-_PASSING = ("08", "40", "53", "55", "57")
+# SQLSTATE classes: connection lost, transaction rolled back, out of resources, not ready, shutting down.
+_TRANSIENT_CLASSES = ("08", "40", "53", "55", "57")
+# SQLSTATE classes and codes on which a request may be sent again: connection lost, out of resources,
+# shutting down; lock timeout, serialization failure, deadlock.
+_RETRYABLE = ("08", "53", "57", "55P03", "40001", "40P01")
 
 
-def is_passing(error: BaseException) -> bool:
-    """Return whether an error concerns the database as a whole, and not what a statement asked for."""
+def is_transient(error: BaseException) -> bool:
+    """Return whether an asyncpg error concerns the whole database rather than the statement."""
     if isinstance(error, asyncpg.PostgresError):
-        return (error.sqlstate or "").startswith(_PASSING)
-    return isinstance(error, DRIVER_TROUBLE)
+        return (error.sqlstate or "").startswith(_TRANSIENT_CLASSES)
+    return isinstance(error, DRIVER_ERRORS)
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Return whether nothing was written and the same request may succeed later.
+
+    asyncpg's InterfaceError does not count: it also reports values of the wrong type.
+    """
+    from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+    if isinstance(error, OSError | TimeoutError | PoolTimeout):
+        return True
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    # While connecting, the driver's own errors arrive unwrapped.
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, OSError | asyncpg.InternalClientError):
+        return True
+    return (getattr(cause, "sqlstate", None) or "").startswith(_RETRYABLE)

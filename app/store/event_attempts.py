@@ -1,4 +1,4 @@
-"""Reading the history of one event: the attempts that carried it, its replays, and what it duplicates."""
+"""Read the history of one event: its attempts, its replays, and the event that it duplicates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.domain.outcomes.event_history import AttemptRecord, ReplayRecord
 from app.store import PipelineConnection
 
-MOST_ATTEMPTS = 1_000  # of one event; an outage of days makes more
+MOST_ATTEMPTS = 1_000  # per event; an outage of days causes more
 
 ATTEMPTS: Final = """
     WITH named AS (
@@ -42,14 +42,12 @@ async def attempts(
     day: date,
     ids: Sequence[int],
 ) -> tuple[list[AttemptRecord], bool]:
-    """Return the newest attempts that carried an event's batch, or the event alone, in order of their start.
+    """Return the newest attempts that carried an event or its batch, in order of start, and whether these are
+    all.
 
-    Beside them stands whether these are all.
-
-    `day` is the batch's: no attempt is older. `ids` are those that its state names: on the fast path the one
-    attempt there is. All others are found through the index over what settled attempts off the fast path
-    carried, those without a result through the index over what is in flight. Attempts whose partition was
-    dropped are missing.
+    `day` is the batch's: no attempt is older. `ids` are the attempts named by its state, on the fast path the
+    only one. All others are found by two indexes: settled attempts off the fast path, and attempts in flight.
+    Attempts whose partition was dropped are missing.
     """
     rows = await connection.fetch(
         ATTEMPTS,
@@ -65,7 +63,7 @@ async def attempts(
 
 
 async def replays(connection: PipelineConnection, numbers: Sequence[int]) -> list[ReplayRecord]:
-    """Return these replays in order of their time."""
+    """Return these replays in order of time."""
     rows = await connection.fetch(
         """
         SELECT id, requested_at AS at, requested_by AS by FROM replays WHERE number = ANY($1::integer[])
@@ -78,19 +76,19 @@ async def replays(connection: PipelineConnection, numbers: Sequence[int]) -> lis
 
 @dataclass(frozen=True, slots=True)
 class MappedDuplicate:
-    """An event that was answered as a duplicate of another event id: where that one lies, and since when."""
+    """An event that was answered as a duplicate: the position of the accepted event, and the time."""
 
     key: bytes
     batch: BatchId
     place: int
     answered_at: datetime
-    destination: DestinationId  # of the other event: an Amazon eventId holds for a whole advertiser
+    destination: DestinationId  # of the other event: an Amazon eventId is unique per advertiser
 
 
 async def note_mapped_duplicates(
     connection: PipelineConnection, found: Sequence[tuple[bytes, BatchId, int]]
 ) -> None:
-    """Record (ledger key, batch and place of the other event) of such duplicates, the first of each key."""
+    """Record duplicates: (ledger key, batch and place of the other event). The first of each key is kept."""
     await connection.execute(
         """
         INSERT INTO mapped_duplicates (key, day, batch, place)
@@ -106,7 +104,7 @@ async def note_mapped_duplicates(
 
 
 async def mapped_duplicates(connection: PipelineConnection, keys: Sequence[bytes]) -> list[MappedDuplicate]:
-    """Return what these ledger keys are duplicates of, as far as that is still stored."""
+    """Return the stored duplicates with these ledger keys."""
     rows = await connection.fetch(
         """
         SELECT m.key, m.batch, m.place, m.answered_at, d.id AS destination

@@ -1,4 +1,4 @@
-"""Reading what became of events: the trace of one, and lists by destination, newest first."""
+"""Read the history of one event, and lists of events by destination, newest first."""
 
 import json
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ from app.store.partitions import STORED
 
 @dataclass(frozen=True, slots=True)
 class DestinationRow:
-    """What a trace needs of a destination."""
+    """The destination of an event history."""
 
     id: DestinationId
     number: DestinationNumber
     state: str
     sign_in_reason: str | None
-    throttled_until: datetime | None  # while its lane waits after a 429
+    throttled_until: datetime | None  # until when a 429 blocks its lane
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRow:
-    """A batch's state and shapes; nothing of its content. `shapes` is None where they cannot be read."""
+    """A batch's state and shapes, without its content. `shapes` is None when unreadable."""
 
     id: BatchId
     day: date
@@ -45,7 +45,7 @@ class BatchRow:
 
 @dataclass(frozen=True, slots=True)
 class ExceptionRow:
-    """The row of a conversion that left the road on its own."""
+    """The row of a conversion that left the fast path."""
 
     batch: BatchId
     place: int
@@ -86,7 +86,7 @@ async def mappings(
     connection: PipelineConnection,
     id: DestinationId,  # noqa: A002
 ) -> dict[MappingNumber, tuple[MappingId, str]]:
-    """Return the mappings of a destination, deleted ones too, by number: (id, name)."""
+    """Return (id, name) of a destination's mappings by number, deleted ones included."""
     rows = await connection.fetch("SELECT number, id, name FROM mappings WHERE destination = $1", id)
     return {MappingNumber(row["number"]): (MappingId(row["id"]), row["name"]) for row in rows}
 
@@ -96,9 +96,9 @@ async def batches(
     destination: DestinationNumber,
     id: BatchId,  # noqa: A002
 ) -> list[BatchRow]:
-    """Return a destination's batches of this id: one, none where its partition was dropped.
+    """Return a destination's batches with this id; none when the partition was dropped.
 
-    Several where an id was given twice on different days; the caller compares the event's own id.
+    Several when an id was used on different days; the caller compares the event's own id.
     """
     rows = await connection.fetch(
         f"SELECT {_STATE} FROM batch_states s WHERE s.batch = $2 AND s.destination = $1 AND {STORED}",
@@ -109,7 +109,7 @@ async def batches(
 
 
 async def has_content(connection: PipelineConnection, id: BatchId) -> bool:  # noqa: A002
-    """Tell whether a batch's content is stored, whether or not its state is."""
+    """Return whether a batch's content is stored, with or without a state."""
     found: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM batches WHERE id = $1)", id)
     return found
 
@@ -142,7 +142,7 @@ async def newest(
 
 @dataclass(frozen=True, slots=True)
 class StoredMetadata:
-    """A batch's shapes, whose it is, and since when. `shapes` is None where they cannot be read."""
+    """A batch's shapes, its destination and its time. `shapes` is None when unreadable."""
 
     id: BatchId
     destination: DestinationNumber
@@ -205,7 +205,7 @@ async def exceptions(
 
 @dataclass(frozen=True, slots=True)
 class DestinationFigures:
-    """What the stats of a destination are made of, read in one snapshot."""
+    """The figures of a destination, read in one snapshot."""
 
     state: str
     totals: CountTotals
@@ -226,7 +226,7 @@ async def destination_figures(
 ) -> DestinationFigures | None:
     """Read the figures of a destination in one statement, so that they add up.
 
-    Where the states of its batches cannot be read, it is not known since when they wait.
+    The age of waiting events is None when the states of its batches cannot be read.
     """
     try:
         row = await connection.fetchrow(_FIGURES.format(oldest=_OLDEST, eldest=_ELDEST), number)
@@ -275,13 +275,13 @@ def _figures(row: dict[str, Any]) -> DestinationFigures:
         requests_per_second=row["requests_per_second"],
         burst=row["burst"],
         lane_owned=row["owned"],
-        rejected=tuple((one["code"], one["reason"], one["n"]) for one in json.loads(row["rejected"])),
-        dead=tuple((one["reason"], one["n"]) for one in json.loads(row["dead"])),
+        rejected=tuple((entry["code"], entry["reason"], entry["n"]) for entry in json.loads(row["rejected"])),
+        dead=tuple((entry["reason"], entry["n"]) for entry in json.loads(row["dead"])),
     )
 
 
 async def _with_shapes(connection: PipelineConnection, rows: Sequence[Record]) -> list[BatchRow]:
-    """Return these states with their shapes, which are read apart: of a damaged batch the state remains."""
+    """Return these states with their shapes, which are read separately: a damaged batch keeps its state."""
     shapes = await damage.read_shapes_of(connection, {row["id"]: row["day"] for row in rows})
     return [
         BatchRow(
@@ -296,9 +296,9 @@ async def _with_shapes(connection: PipelineConnection, rows: Sequence[Record]) -
     ]
 
 
-# The newest batches of one kind. A rare kind is found through an index of its own, a frequent one by walking
-# from the newest on; which of the two, the planner knows from its statistics, as long as each kind is asked
-# for by itself: with OR between them it would walk past a million batches to find the three that expired.
+# The newest batches of one kind. An index of its own finds a rare kind; a walk from the newest on finds a
+# frequent one. The planner chooses by its statistics, if each kind is a query of its own: with OR it would
+# walk past a million batches to find three expired ones.
 _BATCHES_THAT = """
   SELECT s.batch FROM batch_states s WHERE s.destination = $1 AND {}
     AND ($2::bigint IS NULL OR s.batch <= $2) AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
@@ -314,7 +314,7 @@ _BATCHES_WITH = """
 
 
 def _candidates(status: str | None) -> str:
-    """Return the batches that may hold events of a status; a fixed text, never the caller's."""
+    """Return the SQL that selects batches which may hold events of a status; never the caller's text."""
     match status:
         case "queued":
             return _BATCHES_THAT.format("s.settled_at IS NULL")

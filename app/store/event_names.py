@@ -1,4 +1,4 @@
-"""The name rule: the first event name pinned for (advertiser, event type) is the only one."""
+"""Pinned event names: the first name of (advertiser, event type) is the only one."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """The name that all conversions of a type carry for an advertiser, in every region."""
+    """The name that all conversions of an event type have for an advertiser, in every region."""
 
     advertiser_id: str
     event_type: str
@@ -21,20 +21,20 @@ _COLUMNS = "advertiser_id, event_type, name, pinned_at"
 
 
 async def pin(connection: AsyncConnection, advertiser: str, event_type: str, name: str) -> tuple[Pin, bool]:
-    """Pin `name` when nothing is pinned yet. Returns what is pinned now, and whether that is new.
+    """Pin `name` when nothing is pinned. Return the pinned name, and whether it is new.
 
-    Two that pin at once: the second waits for the first's commit and then reads its name. The row
-    stays locked against renaming until the transaction ends.
+    Of two concurrent calls, the second waits for the first's commit and returns its name. The row stays
+    locked against renaming until the transaction ends.
     """
     values = {"advertiser": advertiser, "event_type": event_type}
-    made = await connection.execute(
+    result = await connection.execute(
         text(
             "INSERT INTO event_names (advertiser_id, event_type, name) "
             "VALUES (:advertiser, :event_type, :name) ON CONFLICT DO NOTHING"
         ),
         {**values, "name": name},
     )
-    # A statement of its own: the insert's snapshot cannot see the row that it lost to.
+    # A statement of its own: the snapshot of the insert cannot see the row that it conflicted with.
     row = await connection.execute(
         text(
             f"SELECT {_COLUMNS} FROM event_names "
@@ -42,11 +42,11 @@ async def pin(connection: AsyncConnection, advertiser: str, event_type: str, nam
         ),
         values,
     )
-    return Pin(**row.mappings().one()), made.rowcount == 1
+    return Pin(**row.mappings().one()), result.rowcount == 1
 
 
 async def lock(connection: AsyncConnection, advertiser: str, event_type: str) -> Pin | None:
-    """Return a pin that nobody else changes or relies on anew until the transaction ends."""
+    """Return a pin and lock it until the transaction ends."""
     row = await connection.execute(
         text(
             f"SELECT {_COLUMNS} FROM event_names "
@@ -59,7 +59,7 @@ async def lock(connection: AsyncConnection, advertiser: str, event_type: str) ->
 
 
 async def rename(connection: AsyncConnection, advertiser: str, event_type: str, to: str) -> Pin:
-    """Change a pinned name. An explicit act: the caller audits it and touches the advertiser."""
+    """Change a pinned name. The caller audits it and increments the versions of the advertiser."""
     row = await connection.execute(
         text(
             "UPDATE event_names SET name = :to, pinned_at = now() "
@@ -71,7 +71,7 @@ async def rename(connection: AsyncConnection, advertiser: str, event_type: str, 
 
 
 async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[Pin]:
-    """Return what is pinned for an advertiser, by event type."""
+    """Return the pinned names of an advertiser by event type."""
     rows = await connection.execute(
         text(f"SELECT {_COLUMNS} FROM event_names WHERE advertiser_id = :advertiser ORDER BY event_type"),
         {"advertiser": advertiser},

@@ -1,4 +1,4 @@
-"""Exceptions: conversions that left the straight road on their own, one row each."""
+"""Exceptions: conversions that left the fast path, one row each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from app.store import PipelineConnection
 
 @dataclass(frozen=True, slots=True)
 class ExceptionChange:
-    """An exception as a settlement writes it. `wait` counts from the database's now; None when final."""
+    """An exception to write. `wait` counts from the database's now; None when final."""
 
     batch: BatchId
     place: int
@@ -24,12 +24,12 @@ class ExceptionChange:
     costs_try: bool = False
     amazon_code: str | None = None
     amazon_message: str | None = None
-    answers_attempt: bool = False  # reason, code and message are what this attempt's answer was for it
+    answers_attempt: bool = False  # reason, code and message come from this attempt's reply to the conversion
 
 
 @dataclass(frozen=True, slots=True)
 class DueException:
-    """A conversion that is retried on its own."""
+    """A conversion that is retried separately from its batch."""
 
     batch: BatchId
     place: int
@@ -47,10 +47,10 @@ async def write(
     *,
     queue: int = 0,
 ) -> None:
-    """Insert or update these exceptions, each with one more item outcome where the attempt had one for it.
+    """Insert or update these exceptions, each with one more item outcome when the attempt had one for it.
 
-    A new one stands in `queue`; one that is known stays in its own. The first item outcome and the latest
-    thirty are kept.
+    A new one is put in `queue`; an existing one stays in its own. The first item outcome and the latest
+    thirty are stored.
     """
     if not written:
         return
@@ -105,7 +105,9 @@ async def due(
     in_flight: Sequence[tuple[BatchId, int]],
     max_events: int,
 ) -> list[DueException]:
-    """Return the conversions of one retry request: one half of a refused request, or loose ones together."""
+    """Return the conversions of one retry request: one half of a refused request, or separate ones
+    together.
+    """
     rows = await connection.fetch(
         """
         WITH free AS (SELECT batch, place, day, tries, send_group, event_at, due_at FROM exceptions e
@@ -139,25 +141,25 @@ async def due(
 
 
 async def lock_retrying(
-    connection: PipelineConnection, asked: Sequence[tuple[BatchId, int]]
+    connection: PipelineConnection, conversions: Sequence[tuple[BatchId, int]]
 ) -> set[tuple[BatchId, int]]:
-    """Lock those of these conversions, each a batch and a place, that are still to be retried."""
-    if not asked:
+    """Lock those of these conversions (batch, place) that are still retrying."""
+    if not conversions:
         return set()
     rows = await connection.fetch(
         """
         SELECT e.batch, e.place FROM exceptions e JOIN unnest($1::bigint[], $2::smallint[])
-          AS asked (batch, place) ON asked.batch = e.batch AND asked.place = e.place
+          AS requested (batch, place) ON requested.batch = e.batch AND requested.place = e.place
         WHERE e.status = 'retrying' ORDER BY e.batch, e.place FOR UPDATE OF e
         """,
-        [batch for batch, _ in asked],
-        [place for _, place in asked],
+        [batch for batch, _ in conversions],
+        [place for _, place in conversions],
     )
     return {(BatchId(row["batch"]), row["place"]) for row in rows}
 
 
 async def places(connection: PipelineConnection, batch: BatchId) -> set[int]:
-    """Return the places of a batch whose conversions left the road on their own."""
+    """Return the places of a batch that have exceptions."""
     rows = await connection.fetch("SELECT place FROM exceptions WHERE batch = $1", batch)
     return {row["place"] for row in rows}
 
@@ -169,7 +171,7 @@ async def put_back(
     wait: timedelta,
     reason: str,
 ) -> None:
-    """Put retrying conversions back whose request ended unknown; their halves stay together."""
+    """Requeue retrying conversions whose request had an unknown outcome; halves stay together."""
     await connection.execute(
         """
         UPDATE exceptions e SET tries = least(tries + 1, 32767), due_at = now() + $3::interval, reason = $4,
@@ -187,7 +189,7 @@ async def put_back(
 async def expire(
     connection: PipelineConnection, *, older_than: timedelta, limit: int
 ) -> list[DestinationNumber]:
-    """Mark retrying conversions expired that passed the age limit; returns a destination for each."""
+    """Expire retrying conversions that passed the age limit; return a destination for each."""
     rows = await connection.fetch(
         """
         WITH old AS (SELECT batch, place FROM exceptions e WHERE status = 'retrying'

@@ -1,80 +1,206 @@
-"""A flush in one round trip, for the usual case: what it was judged by still holds, and its keys are free.
+"""Flush: one transaction that stores the events of many requests.
 
-A flush takes several statements, each of which must see what was committed before it. One by one they cost a
-round trip each, and on a busy event loop each answer waits for its turn. So they stand in a function, which
-the session that flushes makes for itself: it is written beside the other SQL, and two versions of the program
-that share a database never share it (ADR 0072).
+Two ways to the same rows. `transaction`, `read_preconditions`, the ledger and `append` are separate
+statements. `store_in_one_round_trip` is one call of a function that each flushing session creates for itself
+(ADR 0072), for the usual case: configuration versions unchanged and no duplicate keys.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 import asyncpg
 
 from app.domain.ids import DestinationId, DestinationNumber
-from app.store import batches, counts
+from app.store import PipelineConnection, counts
 from app.store.batches import NewBatch
 from app.store.partitions import FLUSH_LOCK
 
+# The parameters of both statements, in order: `append` takes the first part, the function takes all.
+_APPEND_PARAMETERS: Final = {
+    "ids": "bigint[]",
+    "destinations": "integer[]",
+    "contents": "bytea[]",
+    "shapes": "bytea[]",
+    "events": "smallint[]",
+    "sizes": "integer[]",
+    "first_events": "timestamptz[]",
+    "last_events": "timestamptz[]",
+    "data_keys": "bytea[]",
+    "queues": "smallint[]",
+    # Counts: one row per destination.
+    "writer": "smallint",
+    "counted": "integer[]",
+    "accepted": "bigint[]",
+    "duplicates": "bigint[]",
+    "rejected": "bigint[]",
+}
+_FUNCTION_PARAMETERS: Final = _APPEND_PARAMETERS | {
+    "generation": "integer",
+    "used_destinations": "text[]",
+    "used_versions": "bigint[]",
+    # Ledger keys and content digests of all events, 16 bytes each, and where each batch begins in them.
+    "keys": "bytea",
+    "digests": "bytea",
+    "starts": "integer[]",
+}
+
+_APPEND_SQL: Final = """
+    WITH new AS (
+      -- One row per batch. Days are UTC: they name the partitions.
+      SELECT (now() AT TIME ZONE 'UTC')::date AS day, n.*
+      FROM unnest(:ids, :destinations, :contents, :shapes, :events, :sizes, :first_events, :last_events,
+        :data_keys, :queues)
+        AS n (id, destination, content, shapes, events, bytes, first_event, last_event, data_key, queue)
+    ), new_batches AS (
+      -- What never changes.
+      INSERT INTO batches (day, id, destination, content, shapes)
+      SELECT day, id, destination, content, shapes FROM new
+    ), new_states AS (
+      -- What changes: open and due now, by the defaults of the table.
+      INSERT INTO batch_states (batch, day, destination, events, bytes, first_event, last_event,
+        data_key, queue)
+      SELECT id, day, destination, events, bytes, first_event, last_event, data_key, queue FROM new
+    )
+    INSERT INTO counts AS c (destination, day, writer, accepted, duplicates, rejected)
+    SELECT d.destination, (now() AT TIME ZONE 'UTC')::date, :writer, d.accepted, d.duplicates, d.rejected
+    FROM unnest(:counted, :accepted, :duplicates, :rejected)
+      AS d (destination, accepted, duplicates, rejected)
+    -- In order of destination: two writers that share rows cannot deadlock.
+    ORDER BY d.destination
+    ON CONFLICT (destination, day, writer) DO UPDATE SET accepted = c.accepted + excluded.accepted,
+      duplicates = c.duplicates + excluded.duplicates, rejected = c.rejected + excluded.rejected
+"""
+
+_LOCK: Final = f"SELECT pg_advisory_xact_lock_shared({FLUSH_LOCK})"
+
 
 class FlushOutcome(StrEnum):
-    """What became of a flush: stored, or nothing of it, since a version is old or since a key is held."""
+    """The result of a flush: stored, or not written because of a stale version or a duplicate key."""
 
     STORED = "stored"
     STALE = "stale"
-    HELD = "held"
+    DUPLICATE = "duplicate"
 
 
-# What `batches.APPEND` takes ($1 to $15); then generation, ids of destinations and their versions; keys and
-# contents in one value each, 16 bytes an event, and where in them each batch begins.
-_TYPES: Final = (
-    "bigint[]", "integer[]", "bytea[]", "bytea[]", "smallint[]", "integer[]",
-    "timestamptz[]", "timestamptz[]", "bytea[]", "smallint[]",
-    "smallint", "integer[]", *["bigint[]"] * len(counts.columns(counts.IngestCounts)),
-    "integer", "text[]", "bigint[]", "bytea", "bytea", "integer[]",
-)  # fmt: skip
-
-_ENTER: Final = f"""
-      asked := ARRAY(SELECT substr($19, 16 * n + 1, 16) FROM generate_series(0, length($19) / 16 - 1) AS n);
-      IF EXISTS (SELECT FROM ledger WHERE generation = $16 - 1 AND key = ANY(asked))
-        OR EXISTS (SELECT FROM ledger WHERE generation = $16 - 2 AND key = ANY(asked))
-      THEN RETURN '{FlushOutcome.HELD}'; END IF;
-      -- In order of key: two flushes with the same keys in opposite order would wait for each other.
-      INSERT INTO ledger (generation, key, content, batch, place)
-        SELECT $16, substr($19, 16 * (start + place) + 1, 16) AS key,
-          substr($20, 16 * (start + place) + 1, 16), p.id, place
-        FROM unnest($1, $5, $21) AS p (id, events, start), generate_series(0, events - 1) AS place
-        ORDER BY key;
-"""
-_MAKE: Final = f"""
-    CREATE OR REPLACE FUNCTION pg_temp.store_flush({", ".join(_TYPES)})
+_FUNCTION_SQL: Final = f"""
+    CREATE OR REPLACE FUNCTION pg_temp.store_flush({", ".join(_FUNCTION_PARAMETERS.values())})
     RETURNS text LANGUAGE plpgsql AS $body$
-    DECLARE asked bytea[];
+    DECLARE new_keys bytea[];
     BEGIN
+      -- A statement of its own: the snapshots of the following ones must not be older than the lock.
       PERFORM pg_advisory_xact_lock_shared({FLUSH_LOCK});
-      IF (SELECT max(generation) FROM ledger_generations) <> $16 OR EXISTS (
-        SELECT FROM unnest($17, $18) AS judged (id, version) LEFT JOIN destinations d ON d.id = judged.id
-        WHERE d.version IS DISTINCT FROM judged.version)
+      -- The ledger generation and the configuration versions that the events were evaluated with.
+      IF (SELECT max(generation) FROM ledger_generations) <> :generation OR EXISTS (
+        SELECT FROM unnest(:used_destinations, :used_versions) AS used (id, version)
+        LEFT JOIN destinations d ON d.id = used.id
+        -- NULL stands for a destination that does not exist.
+        WHERE d.version IS DISTINCT FROM used.version)
       THEN RETURN '{FlushOutcome.STALE}'; END IF;
-{_ENTER}      {batches.APPEND};
+      -- Duplicates in the two earlier generations; the INSERT below finds those in the current one.
+      new_keys := ARRAY(
+        SELECT substr(:keys, 16 * n + 1, 16) FROM generate_series(0, length(:keys) / 16 - 1) AS n);
+      IF EXISTS (SELECT FROM ledger WHERE generation = :generation - 1 AND key = ANY(new_keys))
+        OR EXISTS (SELECT FROM ledger WHERE generation = :generation - 2 AND key = ANY(new_keys))
+      THEN RETURN '{FlushOutcome.DUPLICATE}'; END IF;
+      INSERT INTO ledger (generation, key, content, batch, place)
+        SELECT :generation, substr(:keys, 16 * (start + place) + 1, 16) AS key,
+          substr(:digests, 16 * (start + place) + 1, 16), p.id, place
+        FROM unnest(:ids, :events, :starts) AS p (id, events, start), generate_series(0, events - 1) AS place
+        -- In order of key: two flushes with the same keys in opposite order would deadlock.
+        ORDER BY key;
+{_APPEND_SQL};
       RETURN '{FlushOutcome.STORED}';
     END $body$
 """
-_CALL: Final = f"SELECT pg_temp.store_flush({', '.join(f'${n}' for n in range(1, len(_TYPES) + 1))})"
 
 
-async def prepare(connection: asyncpg.Connection, *, enters: bool = True) -> None:
-    """Make the function in this session. Raises PostgresError, as where the account lacks TEMPORARY.
+def _numbered(sql: str) -> str:
+    """Replace each `:name` by its number and type: Postgres has no named parameters."""
+    numbers = {name: n for n, name in enumerate(_FUNCTION_PARAMETERS, start=1)}
+    return re.sub(r"(?<!:):([a-z]\w*)", lambda m: f"${numbers[m[1]]}::{_FUNCTION_PARAMETERS[m[1]]}", sql)
 
-    One that `enters` nothing into the ledger is there to measure by.
+
+_APPEND: Final = _numbered(_APPEND_SQL)
+_CREATE: Final = _numbered(_FUNCTION_SQL)
+_CALL: Final = (
+    f"SELECT pg_temp.store_flush({', '.join(f'${n + 1}' for n in range(len(_FUNCTION_PARAMETERS)))})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FlushPreconditions:
+    """The current ledger generation, and the version of each destination that exists."""
+
+    generation: int
+    versions: dict[DestinationId, int]
+
+
+@asynccontextmanager
+async def transaction(connection: PipelineConnection) -> AsyncIterator[None]:
+    """Hold a transaction and the shared flush lock; commit at the end, roll back on an exception.
+
+    Rotating the ledger and archiving a destination take the lock exclusively, so they wait for flushes, and
+    flushes wait only for them. Locking is a statement of its own, or the next one's snapshot could be older
+    than the lock; it travels in one message with BEGIN.
     """
-    await connection.execute(_MAKE if enters else _MAKE.replace(_ENTER, ""))
+    try:
+        # Inside the try block: when the lock fails, the transaction has begun all the same.
+        await connection.execute(f"BEGIN; {_LOCK}")
+        yield
+    except BaseException:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK")
+        raise
+    await connection.execute("COMMIT")
 
 
-async def store(
+async def read_preconditions(
+    connection: PipelineConnection, ids: Collection[DestinationId]
+) -> FlushPreconditions:
+    """Read the preconditions of a flush that names these destinations. Requires the flush lock."""
+    rows = await connection.fetch(
+        """
+        SELECT g.generation, d.id, d.version
+        FROM (SELECT max(generation) AS generation FROM ledger_generations) g
+        -- Left: the generation is needed even when no destination exists.
+        LEFT JOIN destinations d ON d.id = ANY($1)
+        """,
+        list(ids),
+    )
+    versions = {DestinationId(row["id"]): row["version"] for row in rows if row["id"] is not None}
+    return FlushPreconditions(rows[0]["generation"], versions)
+
+
+async def append(
+    connection: PipelineConnection,
+    batches: Sequence[NewBatch],
+    *,
+    writer: int = 0,
+    deltas: Mapping[DestinationNumber, counts.IngestCounts] = MappingProxyType({}),
+) -> None:
+    """Store these batches in today's partition, open and due now, and add `deltas` to the counts of `writer`.
+
+    One statement, because every flush waits for it.
+    """
+    await connection.execute(_APPEND, *_append_arguments(batches, writer, deltas))
+
+
+async def create_function(connection: asyncpg.Connection) -> None:
+    """Create the function of `store_in_one_round_trip` in this session.
+
+    Raises PostgresError, for example when the role lacks the TEMPORARY privilege.
+    """
+    await connection.execute(_CREATE)
+
+
+async def store_in_one_round_trip(
     connection: asyncpg.Connection,
-    batches_made: Sequence[NewBatch],
+    batches: Sequence[NewBatch],
     keys: Sequence[Sequence[tuple[bytes, bytes]]],
     *,
     generation: int,
@@ -82,28 +208,47 @@ async def store(
     writer: int,
     deltas: Mapping[DestinationNumber, counts.IngestCounts],
 ) -> FlushOutcome:
-    """Store a flush in a transaction of its own, committed when this returns STORED; otherwise nothing of it.
+    """Store a flush in a transaction of its own. It is committed when this returns STORED, else unwritten.
 
-    `keys` are (key, content) of the events of each batch, one an event, in order of place. `versions` are
-    those that its events were judged by, None for what does not exist.
+    `keys` holds one (ledger key, content digest) per event of each batch, in order of position. `versions`
+    holds the versions that the events were evaluated with, None for a destination that does not exist.
     """
-    starts, at = [], 0
-    for members in keys:
-        starts.append(at)
-        at += len(members)
+    starts, start = [], 0
+    for batch_keys in keys:
+        starts.append(start)
+        start += len(batch_keys)
     try:
-        told = await connection.fetchval(
+        outcome = await connection.fetchval(
             _CALL,
-            *batches.appending(batches_made, writer, deltas),
+            *_append_arguments(batches, writer, deltas),
             generation,
             list(versions),
             list(versions.values()),
-            b"".join([key for members in keys for key, _ in members]),
-            b"".join([content for members in keys for _, content in members]),
+            b"".join([key for batch_keys in keys for key, _ in batch_keys]),
+            b"".join([digest for batch_keys in keys for _, digest in batch_keys]),
             starts,
         )
     except asyncpg.UniqueViolationError as error:
         if not str(error.table_name).startswith("ledger"):
             raise
-        return FlushOutcome.HELD
-    return FlushOutcome(told)
+        return FlushOutcome.DUPLICATE
+    return FlushOutcome(outcome)
+
+
+def _append_arguments(
+    batches: Sequence[NewBatch], writer: int, deltas: Mapping[DestinationNumber, counts.IngestCounts]
+) -> list[Any]:
+    """Return the values of `_APPEND_PARAMETERS`, in order."""
+    return [
+        [batch.id for batch in batches],
+        [batch.destination for batch in batches],
+        [batch.content for batch in batches],
+        [batch.shapes for batch in batches],
+        [batch.events for batch in batches],
+        [batch.size for batch in batches],
+        [batch.first_event for batch in batches],
+        [batch.last_event for batch in batches],
+        [batch.data_key for batch in batches],
+        [batch.queue for batch in batches],
+        *counts.arguments(counts.IngestCounts, writer, deltas),
+    ]

@@ -1,6 +1,6 @@
-"""Connections to Postgres that notice when the other end is gone: half-open ones would wait for ever.
+"""Connections to Postgres with TCP keepalive, so that a half-open connection is noticed.
 
-The only user of asyncpg's transport, which it offers no way to. `tests/commands/test_database_sessions.py`
+The only user of asyncpg's transport, which has no public access. `tests/commands/test_database_sessions.py`
 holds it to the pinned version.
 """
 
@@ -11,17 +11,17 @@ from typing import Any, Final
 
 import asyncpg
 
-IDLE_S: Final = 10  # without a word from the other end, before it is asked
-INTERVAL_S: Final = 5  # from one such question to the next
-COUNT: Final = 3  # unanswered ones end the connection
-UNACKNOWLEDGED_S: Final = 20  # what was sent and is not acknowledged for so long ends it as well
-# Of one statement, as the client counts: longer than the server's statement_timeout, which ends it with an
-# error that says more. Where something in between acknowledges everything and passes nothing on, TCP sees no
-# fault, and only this ends the wait.
+IDLE_S: Final = 10  # silence before the first keepalive probe
+INTERVAL_S: Final = 5  # between two probes
+COUNT: Final = 3  # unanswered probes end the connection
+UNACKNOWLEDGED_S: Final = 20  # unacknowledged data ends the connection after this time
+# Client-side timeout of one statement: longer than the server's statement_timeout, whose error says more.
+# When a middlebox acknowledges everything and forwards nothing, TCP sees no fault and only this ends the
+# wait.
 COMMAND_TIMEOUT_S: Final = 35.0
 
-# The same for the server's end of a session, so that its locks end with a client that is out of reach.
-# Ignored for a Unix socket, and where the server's system does not know one of them.
+# The same for the server's end of a session, so that its locks end with an unreachable client. Ignored on a
+# Unix socket, and where the server's system does not support one of them.
 SERVER_SETTINGS: Final[Mapping[str, str]] = {
     "tcp_keepalives_idle": str(IDLE_S),
     "tcp_keepalives_interval": str(INTERVAL_S),
@@ -31,7 +31,7 @@ SERVER_SETTINGS: Final[Mapping[str, str]] = {
 
 
 async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
-    """Connect as `asyncpg.connect` does, and have the system watch over the connection."""
+    """Connect as `asyncpg.connect` does, with TCP keepalive."""
     connection: asyncpg.Connection = await asyncpg.connect(
         *arguments, command_timeout=COMMAND_TIMEOUT_S, **options
     )
@@ -39,16 +39,16 @@ async def connect(*arguments: Any, **options: Any) -> asyncpg.Connection:
     return connection
 
 
-def _watch(held: socket.socket) -> None:
-    if held.family not in (socket.AF_INET, socket.AF_INET6):
+def _watch(sock: socket.socket) -> None:
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
         ("TCP_KEEPIDLE", IDLE_S),
         ("TCP_KEEPINTVL", INTERVAL_S),
         ("TCP_KEEPCNT", COUNT),
         ("TCP_USER_TIMEOUT", UNACKNOWLEDGED_S * 1000),
     ):
-        # Not every system knows each of them.
+        # Not every system has all of them.
         with contextlib.suppress(AttributeError, OSError):
-            held.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -1,4 +1,4 @@
-"""API keys: kept as digests only, so that reading this table lets nobody in."""
+"""API keys, stored as digests: reading this table gives no access."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from app.domain.ids import KeyId
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What is known of a key. `hint` is its first characters, enough to tell it from others and no more."""
+    """An API key. `hint` is its first characters, enough to recognise it and no more."""
 
     id: KeyId
     name: str
@@ -63,7 +63,7 @@ async def create(
     created_by: str,
     replaces: KeyId | None = None,
 ) -> ApiKey:
-    """Write a key. `digest` is the SHA-256 of the whole key, which nobody keeps."""
+    """Write a key. `digest` is the SHA-256 of the whole key, which is not stored."""
     row = await connection.execute(
         text(
             "INSERT INTO api_keys (id, name, hint, digest, scopes, destination_ids, expires_at, created_by, "
@@ -96,15 +96,15 @@ async def find_alive(connection: AsyncConnection, digest: bytes) -> ApiKey | Non
 
 
 async def is_alive(connection: AsyncConnection, key: str) -> bool:
-    """Return whether a key, named by its id, may still act."""
+    """Return whether the key with this id is still valid."""
     row = await connection.execute(text(f"SELECT 1 FROM api_keys WHERE id = :id AND {_ALIVE}"), {"id": key})
     return row.scalar_one_or_none() is not None
 
 
 async def note_use(connection: AsyncConnection, key: KeyId) -> None:
-    """Note that a key was used, at most once a minute: who reads it wants days, not seconds.
+    """Record the use of a key, at most once a minute: readers need days, not seconds.
 
-    Losing the note in a crash is harmless, so its commit does not wait for the disk.
+    Losing the record in a crash is harmless, so its commit does not wait for the disk.
     """
     await connection.execute(text("SET LOCAL synchronous_commit = off"))
     await connection.execute(
@@ -123,9 +123,9 @@ async def page(
     after: tuple[datetime, str] | None = None,
     only: Sequence[str] | None = None,
 ) -> list[ApiKey]:
-    """Return up to `limit` keys in the order they were made, revoked ones too.
+    """Return up to `limit` keys in order of creation, revoked ones included.
 
-    `only` keeps to keys that are limited to some of those destinations.
+    `only` limits the result to keys that are limited to some of those destinations.
     """
     at, key = after or (None, None)
     rows = await connection.execute(
@@ -141,14 +141,14 @@ async def page(
 
 
 async def find(connection: AsyncConnection, key: str) -> ApiKey | None:
-    """Return a key, revoked ones too."""
+    """Return a key, revoked ones included."""
     row = await connection.execute(text(f"SELECT {_COLUMNS} FROM api_keys WHERE id = :id"), {"id": key})
     found = row.mappings().one_or_none()
     return None if found is None else _read(found)
 
 
 async def lock(connection: AsyncConnection, key: str) -> ApiKey | None:
-    """Return a key that nobody else changes until the transaction ends, unless it is revoked or expired."""
+    """Return a key and lock it until the transaction ends, unless it is revoked or expired."""
     row = await connection.execute(
         text(f"SELECT {_COLUMNS} FROM api_keys WHERE id = :id AND {_ALIVE} FOR UPDATE"), {"id": key}
     )
@@ -157,7 +157,7 @@ async def lock(connection: AsyncConnection, key: str) -> ApiKey | None:
 
 
 async def has_successor(connection: AsyncConnection, key: KeyId) -> bool:
-    """Return whether a key that replaces this one may still act."""
+    """Return whether a key that replaces this one is still valid."""
     row = await connection.execute(
         text(f"SELECT 1 FROM api_keys WHERE replaces = :id AND {_ALIVE} LIMIT 1"), {"id": key}
     )
@@ -165,7 +165,7 @@ async def has_successor(connection: AsyncConnection, key: KeyId) -> bool:
 
 
 async def set_expiry(connection: AsyncConnection, key: KeyId, *, seconds: int) -> ApiKey:
-    """Let a key end this many seconds from now, on the database's clock, or earlier where it would anyway."""
+    """Let a key expire after this many seconds on the database's clock, never later than it would anyway."""
     row = await connection.execute(
         text(
             "UPDATE api_keys SET expires_at = "
@@ -178,7 +178,7 @@ async def set_expiry(connection: AsyncConnection, key: KeyId, *, seconds: int) -
 
 
 async def revoke(connection: AsyncConnection, key: KeyId) -> ApiKey | None:
-    """Revoke a key for good, or return None when it already was."""
+    """Revoke a key permanently. Return None when it was revoked before."""
     row = await connection.execute(
         text(
             "UPDATE api_keys SET revoked_at = now() WHERE id = :id AND revoked_at IS NULL "

@@ -1,8 +1,8 @@
-"""Lanes: who may send for an advertiser, fenced; which of them have work.
+"""Lanes: which worker may send for an advertiser, and which lanes have due work.
 
-Ownership is a timed lease with a fencing number, which every write of results names. A session advisory
-lock beside it dies with its connection, so that a crashed owner's lanes are free at once. An owner that hangs
-loses its session to another worker (`living_workers`), and its lanes when the lease lapses at the latest.
+Ownership is a timed lease with a fencing number; every write of results names the fence. A session advisory
+lock ends with its connection, so the lanes of a crashed owner are free at once. A hanging owner loses its
+session to another worker (`living_workers`), and its lanes when the lease expires at the latest.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,9 +24,9 @@ CALLBACK_EVENTS = "batches_waiting"  # NOTIFY channel: '<lane>:<events>' separat
 
 @dataclass(frozen=True, slots=True)
 class LaneLease:
-    """A lane this worker owns: `fence` must be named by every write.
+    """A lane that this worker owns. Every write names `fence`.
 
-    `blocked_for` seconds remain of a 429's window; `learned_rate` is what former owners found out.
+    `blocked_for` seconds of a 429's window remain; `learned_rate` is the estimate of former owners.
     """
 
     id: LaneId
@@ -41,8 +41,8 @@ class LaneLease:
 class DestinationQueue:
     """A destination of a lane whose events may be sent.
 
-    `due_in` holds, for each kind of request that something waits for, the seconds until it is due (≤ 0: now).
-    With `is_probe` one request alone may be sent: the destination waits because Amazon answered 404.
+    `due_in` holds the seconds until each waiting kind of request is due (≤ 0: now). With `is_probe`, only one
+    request may be sent: the destination waits because Amazon answered 404.
     """
 
     number: DestinationNumber
@@ -53,9 +53,9 @@ class DestinationQueue:
 
 @dataclass(frozen=True, slots=True)
 class LanePoll:
-    """What the owner of a lane sees before its next request.
+    """What the owner of a lane reads before its next request.
 
-    `limit` is the lowest of all its destinations, None without any; `erasures` counts those asked for.
+    `limit` is the lowest of all destinations, None without any. `erasures` counts the requested erasures.
     `damaged` are destinations whose due work cannot be read.
     """
 
@@ -67,7 +67,7 @@ class LanePoll:
 
 @dataclass(frozen=True, slots=True)
 class PaceSettings:
-    """The pace of a lane: the lowest limit, and what its owner last said it had learned."""
+    """The pace of a lane: the lowest limit, and the rate that its owner last reported."""
 
     limit: RateLimit | None
     learned_rate: float | None
@@ -75,10 +75,10 @@ class PaceSettings:
 
 @dataclass(frozen=True, slots=True)
 class LaneWork:
-    """A lane that owes something sendable or is owned.
+    """A lane that has sendable work or an owner.
 
-    `owner` is None when it is free; `due_in` are the seconds until it owes something (≤ 0: now), None
-    where nothing waits. `is_lapsed` marks a free lane whose owner neither renewed its lease nor gave it back.
+    `owner` is None when it is free. `due_in` is the seconds until work is due (≤ 0: now), None without work.
+    `is_lapsed` marks a free lane whose owner neither renewed nor released its lease.
     """
 
     lane: LaneId
@@ -88,20 +88,20 @@ class LaneWork:
 
 
 async def register_worker(connection: PipelineConnection) -> None:
-    """Make this session count as a worker until its connection ends."""
+    """Count this session as a worker until its connection ends."""
     await connection.execute("SELECT pg_advisory_lock_shared($1, 0)", WORKER_LOCKS)
 
 
 async def unregister_worker(connection: PipelineConnection) -> None:
-    """Let this session no longer count as a worker; its lanes stay its own until they are released."""
+    """Stop counting this session as a worker. It keeps its lanes until they are released."""
     await connection.execute("SELECT pg_advisory_unlock_shared($1, 0)", WORKER_LOCKS)
 
 
 async def living_workers(connection: PipelineConnection, *, silent_after: timedelta) -> int:
-    """Return how many workers are alive on this database; end the sessions of those that are not.
+    """Return how many workers are alive on this database, and end the sessions of silent ones.
 
-    A worker whose process is frozen keeps its session, and with it the locks of its lanes. It is not counted
-    once it has said nothing for `silent_after`, and its session is ended.
+    A frozen worker keeps its session, and with it the locks of its lanes. A worker that was silent for
+    `silent_after` is not counted, and its session is ended.
     """
     holders, silent = await silent_sessions.speaking(connection, WORKER_LOCKS, 0, silent_after=silent_after)
     if silent:
@@ -110,9 +110,9 @@ async def living_workers(connection: PipelineConnection, *, silent_after: timede
 
 
 async def busy_lanes(connection: PipelineConnection) -> list[LaneWork]:
-    """Return each lane that owes something sendable or is owned; one statement, however many lanes there are.
+    """Return each lane that has sendable work or an owner, in one statement for any number of lanes.
 
-    Free means: no lease, a lapsed one, or an owner whose session (and with it the lock) is gone.
+    A lane is free without a lease, with an expired one, or when its owner's session is gone.
     """
     try:
         rows = await connection.fetch(_BUSY, LANE_LOCKS)
@@ -120,31 +120,33 @@ async def busy_lanes(connection: PipelineConnection) -> list[LaneWork]:
         if not damage.is_damage(error):
             raise
         owed = await due_heads.owed_around_damage(connection)
-        rows = await connection.fetch(_BUSY_GIVEN, LANE_LOCKS, list(owed), list(owed.values()))
+        rows = await connection.fetch(_BUSY_AROUND_DAMAGE, LANE_LOCKS, list(owed), list(owed.values()))
     return [LaneWork(LaneId(row["id"]), row["owner"], row["due_in"], row["is_lapsed"]) for row in rows]
 
 
 def _heads(name: str, table: str, open_ones: str) -> str:
-    """Read the first of each (destination, queue) by hopping through the index of what is open.
+    """Read the first row of each (destination, queue) by hopping through the index of open rows.
 
-    Postgres has no such scan of its own. It costs a step for each queue that something waits in and
-    nothing for those that are empty, however many there are and however much waits.
+    Postgres has no such scan (loose index scan). It costs one step per non-empty queue, whatever waits in it.
     """
     return f"""
         {name} AS (
+          -- The first row of the index.
           (SELECT destination, queue, due_at FROM {table} WHERE {open_ones}
            ORDER BY destination, queue, due_at LIMIT 1)
           UNION ALL
+          -- The first row behind the (destination, queue) found last.
           SELECT n.destination, n.queue, n.due_at FROM {name} h, LATERAL (
             SELECT destination, queue, due_at FROM {table}
             WHERE {open_ones} AND (destination, queue) > (h.destination, h.queue)
             ORDER BY destination, queue, due_at LIMIT 1) n)"""
 
 
-_OWED = f"""RECURSIVE {_heads("whole", "batch_states", "settled_at IS NULL")},
-    {_heads("single", "exceptions", "status = 'retrying'")},
+_OWED = f"""RECURSIVE {_heads("batch_heads", "batch_states", "settled_at IS NULL")},
+    {_heads("exception_heads", "exceptions", "status = 'retrying'")},
+    -- When each lane is next due, by destinations that may send or probe.
     owed AS (SELECT d.lane, min(h.due_at) AS due_at
-      FROM (SELECT * FROM whole UNION ALL SELECT * FROM single) h
+      FROM (SELECT * FROM batch_heads UNION ALL SELECT * FROM exception_heads) h
       JOIN destinations d ON d.number = h.destination AND (d.state = 'active' OR {PROBE_DUE})
       GROUP BY d.lane)"""
 
@@ -152,29 +154,34 @@ _OWED = f"""RECURSIVE {_heads("whole", "batch_states", "settled_at IS NULL")},
 def _busy(owed: str) -> str:
     return f"""
     WITH {owed},
-    held AS (
+    -- Lanes whose owner's session is alive: it holds the advisory lock.
+    locked AS (
       SELECT objid::bigint AS lane FROM pg_locks
       WHERE locktype = 'advisory' AND classid::bigint = $1 AND granted
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())),
-    known AS (
-      SELECT l.id, CASE WHEN l.leased_until > now() AND l.id IN (SELECT lane FROM held)
+    -- An owner counts while its lease and its session last.
+    lane_work AS (
+      SELECT l.id, CASE WHEN l.leased_until > now() AND l.id IN (SELECT lane FROM locked)
         THEN l.owner END AS owner, extract(epoch FROM o.due_at - clock_timestamp())::float8 AS due_in,
         coalesce(l.owner IS NOT NULL AND l.leased_until <= now(), false) AS is_lapsed
       FROM lanes l LEFT JOIN owed o ON o.lane = l.id)
-    SELECT id, owner, due_in, is_lapsed FROM known WHERE owner IS NOT NULL OR due_in IS NOT NULL ORDER BY id
+    SELECT id, owner, due_in, is_lapsed FROM lane_work
+    WHERE owner IS NOT NULL OR due_in IS NOT NULL ORDER BY id
 """
 
 
 _BUSY = _busy(_OWED)
-_BUSY_GIVEN = _busy("owed AS (SELECT * FROM unnest($2::int[], $3::timestamptz[]) AS o (lane, due_at))")
+_BUSY_AROUND_DAMAGE = _busy(
+    "owed AS (SELECT * FROM unnest($2::int[], $3::timestamptz[]) AS o (lane, due_at))"
+)
 
 
 async def take(
     connection: PipelineConnection, lane: LaneId, owner: str, *, lease: timedelta
 ) -> LaneLease | None:
-    """Take a free lane under the next fence, or return None when somebody else has it.
+    """Take a free lane under the next fence, or return None when another worker has it.
 
-    `connection` is the one that lives as long as the worker: its advisory lock marks us alive.
+    `connection` lives as long as the worker: its advisory lock marks the worker as alive.
     """
     locked: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", LANE_LOCKS, lane)
     row = await connection.fetchrow(
@@ -201,7 +208,7 @@ async def take(
 async def renew(
     connection: PipelineConnection, fences: Collection[tuple[LaneId, int]], *, lease: timedelta
 ) -> set[LaneId]:
-    """Prolong these leases; returns the lanes that are still ours."""
+    """Renew these leases; return the lanes that are still ours."""
     rows = await connection.fetch(
         """
         UPDATE lanes l SET leased_until = now() + $3::interval FROM unnest($1::int[], $2::bigint[])
@@ -216,7 +223,7 @@ async def renew(
 
 
 async def release(connection: PipelineConnection, lane: LaneId, fence: int) -> None:
-    """Give a lane back so that another worker need not wait for the lease."""
+    """Release a lane, so that another worker need not wait for the lease to expire."""
     await connection.execute(
         "UPDATE lanes SET leased_until = NULL, owner = NULL WHERE id = $1 AND fence = $2", lane, fence
     )
@@ -224,7 +231,7 @@ async def release(connection: PipelineConnection, lane: LaneId, fence: int) -> N
 
 
 async def is_ours(connection: PipelineConnection, lane: LaneId, fence: int) -> bool:
-    """Tell whether we still own a lane, and keep it so until this transaction ends."""
+    """Return whether we still own a lane, and keep it until this transaction ends."""
     found = await connection.fetchval(
         "SELECT true FROM lanes WHERE id = $1 AND fence = $2 FOR SHARE", lane, fence
     )
@@ -232,9 +239,9 @@ async def is_ours(connection: PipelineConnection, lane: LaneId, fence: int) -> b
 
 
 async def block_until(connection: PipelineConnection, lane: LaneId, seconds: float) -> None:
-    """Keep the end of a Retry-After window, for whoever owns the lane then.
+    """Record the end of a Retry-After window, for any owner of the lane.
 
-    Not fenced: a window that a replaced owner read holds for its successor too, and can only grow.
+    Not fenced: a window that a former owner received holds for its successor, and the end only moves later.
     """
     await connection.execute(
         """
@@ -256,7 +263,7 @@ async def record_state(
     breaker: str,
     error_rate: float,
 ) -> None:
-    """Keep how the lane's owner found Amazon, for people and for its successor."""
+    """Record the owner's view of Amazon, for the console and for the next owner."""
     await connection.execute(
         """
         UPDATE lanes SET learned_rate = $3, breaker = $4, error_rate = $5 WHERE id = $1 AND fence = $2
@@ -277,18 +284,18 @@ async def poll(
     exceptions_in_flight: Sequence[tuple[int, int]],
     watermarks: Mapping[tuple[DestinationNumber, int], datetime],
 ) -> LanePoll:
-    """Return what holds for a lane's next request, and when each active destination next owes something.
+    """Return the limits and the due work of a lane before its next request.
 
-    What is in flight is left out, or a lane would look due while it waits for its own answer. Batches of a
-    (destination, queue) due before its floor are not looked for: see `app.domain.pacing.watermarks`.
-    One statement, since every request to Amazon asks it.
+    Work in flight is left out, or a lane would look due while it waits for a reply. Batches of a
+    (destination, queue) due before its watermark are not searched: see `app.domain.pacing.watermarks`. One
+    statement, because it runs before every request to Amazon.
     """
     numbers = sorted({number for number, _ in watermarks})
     rows: list[Any]
     damaged: frozenset[DestinationNumber] = frozenset()
     try:
         rows = await connection.fetch(
-            _LOOK,
+            _POLL,
             lane,
             list(batches_in_flight),
             [batch for batch, _ in exceptions_in_flight],
@@ -320,20 +327,22 @@ async def poll(
     return LanePoll(reduce(RateLimit.lowest, limits) if limits else None, rows[0]["erasures"], queues, unread)
 
 
-_LOOK = f"""
+_POLL = f"""
         SELECT l.erasures, d.number, d.id, d.requests_per_second, d.burst, d.state = 'active' AS is_active,
           {PROBE_DUE} AS is_probe,
           extract(epoch FROM q.live - clock_timestamp())::float8 AS live,
           extract(epoch FROM q.retry - clock_timestamp())::float8 AS retry,
           extract(epoch FROM q.replay - clock_timestamp())::float8 AS replay,
           extract(epoch FROM q.replay_retry - clock_timestamp())::float8 AS replay_retry
+        -- Left: a lane without destinations still has its erasures.
         FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND d.archived_at IS NULL
-        LEFT JOIN unnest($5::int[], $6::timestamptz[], $7::timestamptz[]) AS floor (number, live, replay)
-          ON floor.number = d.number
+        LEFT JOIN unnest($5::int[], $6::timestamptz[], $7::timestamptz[]) AS watermark (number, live, replay)
+          ON watermark.number = d.number
+        -- The earliest due time of each queue, without what is in flight: one index probe each.
         LEFT JOIN LATERAL (SELECT
           (SELECT s.due_at FROM batch_states s WHERE s.destination = d.number
             AND s.queue = 0 AND s.settled_at IS NULL
-            AND s.due_at >= coalesce(floor.live, '-infinity') AND s.batch <> ALL($2::bigint[])
+            AND s.due_at >= coalesce(watermark.live, '-infinity') AND s.batch <> ALL($2::bigint[])
             ORDER BY s.due_at LIMIT 1) AS live,
           (SELECT e.due_at FROM exceptions e WHERE e.destination = d.number
             AND e.queue = 0 AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
@@ -342,23 +351,25 @@ _LOOK = f"""
             ORDER BY e.due_at LIMIT 1) AS retry,
           (SELECT s.due_at FROM batch_states s WHERE s.destination = d.number
             AND s.queue = 2 AND s.settled_at IS NULL
-            AND s.due_at >= coalesce(floor.replay, '-infinity') AND s.batch <> ALL($2::bigint[])
+            AND s.due_at >= coalesce(watermark.replay, '-infinity') AND s.batch <> ALL($2::bigint[])
             ORDER BY s.due_at LIMIT 1) AS replay,
           (SELECT e.due_at FROM exceptions e WHERE e.destination = d.number
             AND e.queue = 2 AND e.status = 'retrying' AND NOT EXISTS (SELECT FROM unnest($3::bigint[],
               $4::smallint[]) AS f (batch, place)
               WHERE f.batch = e.batch AND f.place = e.place)
             ORDER BY e.due_at LIMIT 1) AS replay_retry) q
+          -- A destination that may not send has no due times.
           ON d.state = 'active' OR {PROBE_DUE}
         WHERE l.id = $1 ORDER BY d.number
         """
 
 
 async def pace_settings(connection: PipelineConnection, lane: LaneId) -> PaceSettings:
-    """Return the lowest limit among all destinations of a lane that are not archived, and what it learned."""
+    """Return the lowest limit among a lane's destinations that are not archived, and its learned rate."""
     row = await connection.fetchrow(
         """
         SELECT l.learned_rate, min(d.requests_per_second) AS rate, min(d.burst) AS burst
+        -- Left: a lane without destinations still has its erasures.
         FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND d.archived_at IS NULL
         WHERE l.id = $1 GROUP BY l.id
         """,
@@ -370,7 +381,7 @@ async def pace_settings(connection: PipelineConnection, lane: LaneId) -> PaceSet
 
 
 async def announce(connection: PipelineConnection, waiting: dict[LaneId, int]) -> None:
-    """Tell all workers that events wait; losing the notice costs at most one poll."""
+    """Notify all workers of waiting events. A lost notification costs one poll at most."""
     parts = [f"{lane}:{events}" for lane, events in waiting.items()]
     # A payload is limited to 8,000 bytes; 400 lanes of at most 18 characters fit.
     for start in range(0, len(parts), 400):
@@ -380,7 +391,7 @@ async def announce(connection: PipelineConnection, waiting: dict[LaneId, int]) -
 
 
 def read_notification(payload: str) -> dict[LaneId, int]:
-    """Return the lanes and events of a notice; what cannot be read is nobody's loss."""
+    """Return the lanes and events of a notification; malformed entries are ignored."""
     waiting: dict[LaneId, int] = {}
     for part in payload.split(","):
         lane, _, events = part.partition(":")

@@ -1,7 +1,7 @@
-"""The ledger: which ids were accepted, with what content, and where they lie.
+"""The ledger: the idempotency keys of accepted events, with a content digest and the event's position.
 
-A key is a 16-byte digest. Its generation is that of acceptance on the database's clock, never of the
-caller's event time: an id sent again with another time must meet its first row.
+A key is a 16-byte digest. Its generation is the time of acceptance on the database's clock, never the
+caller's event time: an event sent again with another time must find its first row.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from app.store import PipelineConnection
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, gc=False):
-    """One row asked for: `key` and `content` are 16 bytes each; `place` counts within the batch."""
+    """A row to insert: `key` and `content` are 16 bytes each; `place` is the position within the batch."""
 
     key: bytes
     content: bytes
@@ -25,7 +25,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """What the ledger already holds under a key."""
+    """A stored row of the ledger."""
 
     content: bytes
     batch: BatchId
@@ -35,14 +35,14 @@ class LedgerRow:
 async def claim(
     connection: PipelineConnection, generation: int, entries: Sequence[LedgerEntry]
 ) -> dict[bytes, LedgerRow]:
-    """Insert the keys that nobody holds, in order of key; return what stands under those that somebody does.
+    """Insert the keys that are free, in order of key; return the rows of those that are not.
 
-    Must run under the flush lock. The keys of `entries` are distinct. Sorting keeps two flushes with
-    the same keys in opposite order from waiting for each other.
+    Requires the flush lock and distinct keys. Sorting keeps two flushes with the same keys in opposite order
+    from deadlocking.
     """
     ordered = sorted(entries, key=_key)
     status = await connection.execute(
-        # The two generations before this one are only read; a conflict can arise in this one alone.
+        # The two earlier generations are only read; conflicts can arise in the current one alone.
         """
         INSERT INTO ledger (generation, key, content, batch, place)
         SELECT $1, c.key, c.content, c.batch, c.place
@@ -59,9 +59,9 @@ async def claim(
         [entry.place for entry in ordered],
     )
     if int(status.rpartition(" ")[2]) == len(ordered):
-        return {}  # the usual case: every key was free, and only their number travels
+        return {}  # the usual case: every key was free, and only the number of rows is returned
     found = await find(connection, generation, [entry.key for entry in ordered])
-    # A batch has one flush, and a place in it one event: what stands there as we wrote it is ours.
+    # A batch belongs to one flush and a place to one event: rows exactly as we wrote them are ours.
     return {
         entry.key: held
         for entry in ordered
@@ -75,12 +75,12 @@ _key = attrgetter("key")
 async def find(
     connection: PipelineConnection, generation: int, keys: Sequence[bytes]
 ) -> dict[bytes, LedgerRow]:
-    """Return what stands under `keys` in this generation and the two before.
+    """Return the rows of `keys` in this generation and the two before.
 
-    A statement of its own: the snapshot of `claim` cannot see the row that it lost to.
+    A statement of its own: the snapshot of `claim` cannot see the row that it conflicted with.
     """
     rows = await connection.fetch(
-        # Each generation by itself: a range of them could not be looked up by key (Postgres 16 and before).
+        # One query per generation: Postgres 16 and before cannot look keys up in a range of them.
         """
         SELECT key, content, batch, place FROM ledger WHERE generation = $1 AND key = ANY($2)
         UNION ALL
@@ -95,13 +95,13 @@ async def find(
 
 
 async def release(connection: PipelineConnection, generation: int, keys: Sequence[bytes]) -> None:
-    """Take back keys that were won in this very transaction by an event that lost its other key."""
+    """Delete keys that this transaction inserted for events whose other key was not free."""
     await connection.execute(
         "DELETE FROM ledger WHERE generation = $1 AND key = ANY($2)", generation, list(keys)
     )
 
 
 async def current_generation(connection: PipelineConnection) -> int:
-    """Return the generation that accepts now."""
+    """Return the current generation."""
     generation: int = await connection.fetchval("SELECT max(generation) FROM ledger_generations")
     return generation

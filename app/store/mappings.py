@@ -1,4 +1,4 @@
-"""Mappings as they are kept: a draft that changes, and published versions that never do."""
+"""Mappings: an editable draft, and immutable published versions."""
 
 import json
 from collections.abc import Mapping as MappingOf
@@ -19,7 +19,7 @@ Document = MappingOf[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class StoredMapping:
-    """One mapping: `draft` is its document as last edited, `published` the one that events use now."""
+    """One mapping: `draft` is the document as last edited, `published` the one that events use now."""
 
     id: MappingId
     number: MappingNumber
@@ -36,7 +36,7 @@ class StoredMapping:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A published version: written once, never changed, since the events of a version keep it."""
+    """A published version: written once and never changed, because events refer to it."""
 
     version: int
     document: Document
@@ -75,7 +75,7 @@ def _read(row: RowMapping) -> StoredMapping:
 
 
 async def find(connection: AsyncConnection, destination: str, mapping: str) -> StoredMapping | None:
-    """Return a mapping of a destination, archived ones too."""
+    """Return a mapping of a destination, archived ones included."""
     row = await connection.execute(
         text(_SELECT + "WHERE m.id = :id AND m.destination = :destination"),
         {"id": mapping, "destination": destination},
@@ -85,7 +85,7 @@ async def find(connection: AsyncConnection, destination: str, mapping: str) -> S
 
 
 async def lock(connection: AsyncConnection, destination: str, mapping: str) -> StoredMapping | None:
-    """Return a mapping that nobody else changes until the transaction ends."""
+    """Return a mapping and lock it until the transaction ends."""
     await connection.execute(
         text("SELECT 1 FROM mappings WHERE id = :id AND destination = :destination FOR UPDATE"),
         {"id": mapping, "destination": destination},
@@ -97,7 +97,7 @@ async def lock(connection: AsyncConnection, destination: str, mapping: str) -> S
 async def page(
     connection: AsyncConnection, destination: str, *, limit: int, after: int | None = None
 ) -> list[StoredMapping]:
-    """Return up to `limit` mappings of a destination in the order they were made, without archived ones."""
+    """Return up to `limit` mappings of a destination in order of creation, without archived ones."""
     rows = await connection.execute(
         text(
             _SELECT + "WHERE m.destination = :destination AND m.archived_at IS NULL "
@@ -109,7 +109,7 @@ async def page(
 
 
 async def everything(connection: AsyncConnection) -> list[StoredMapping]:
-    """Return every mapping of every destination, archived ones too, in the order they were made."""
+    """Return every mapping of every destination, archived ones included, in order of creation."""
     rows = await connection.execute(text(_SELECT + "ORDER BY m.number"))
     return [_read(row) for row in rows.mappings()]
 
@@ -128,7 +128,7 @@ async def create(
 
 
 async def change_draft(connection: AsyncConnection, mapping: MappingId, draft: Document) -> None:
-    """Write an edited draft. What is published, and every event, stays as it is."""
+    """Write an edited draft. Published versions and events are not affected."""
     await connection.execute(
         text(
             "UPDATE mappings SET name = :name, draft = CAST(:draft AS jsonb), version = version + 1, "
@@ -139,9 +139,9 @@ async def change_draft(connection: AsyncConnection, mapping: MappingId, draft: D
 
 
 async def publish(connection: AsyncConnection, mapping: MappingId, document: Document, by: str) -> int:
-    """Write `document` as the next version, let events use it from now on, and return its number.
+    """Publish `document` as the next version and return its number.
 
-    The caller holds the mapping's row, so that two publishes cannot take the same number.
+    The caller locks the mapping's row, so that two publishes cannot use one number.
     """
     row = await connection.execute(
         text(
@@ -157,7 +157,7 @@ async def publish(connection: AsyncConnection, mapping: MappingId, document: Doc
 
 
 async def point_at(connection: AsyncConnection, mapping: MappingId, version: int) -> None:
-    """Let events use a version that exists, from now on."""
+    """Publish an existing version."""
     await connection.execute(
         text(
             "UPDATE mappings SET published_version = :published, version = version + 1, "
@@ -168,7 +168,7 @@ async def point_at(connection: AsyncConnection, mapping: MappingId, version: int
 
 
 async def archive(connection: AsyncConnection, mapping: MappingId) -> None:
-    """Put a mapping away for good. Its versions stay, since events refer to them."""
+    """Archive a mapping permanently. Its versions stay, because events refer to them."""
     await connection.execute(
         text(
             "UPDATE mappings SET archived_at = now(), version = version + 1, updated_at = now() "
@@ -181,7 +181,7 @@ async def archive(connection: AsyncConnection, mapping: MappingId) -> None:
 async def versions(
     connection: AsyncConnection, mapping: MappingId, *, limit: int, below: int | None = None
 ) -> list[Version]:
-    """Return up to `limit` published versions, newest first, under the number `below`."""
+    """Return up to `limit` published versions, newest first, below the number `below`."""
     rows = await connection.execute(
         text(
             _VERSIONS + "WHERE mapping = :mapping AND (CAST(:below AS integer) IS NULL OR version < :below) "
@@ -208,7 +208,7 @@ async def version(connection: AsyncConnection, mapping: MappingId, number: int) 
 async def published_of(
     connection: AsyncConnection, destinations: Sequence[str], *, lock_rows: bool = False
 ) -> list[StoredMapping]:
-    """Return the published mappings of some destinations, in the order they were made."""
+    """Return the published mappings of these destinations, in order of creation."""
     rows = await connection.execute(
         text(
             _SELECT + "WHERE m.destination = ANY (:destinations) AND m.published_version IS NOT NULL "
@@ -227,6 +227,6 @@ def _dumped(document: Document) -> str:
 
 
 def _loaded(stored: str) -> Document:
-    # Numbers as the strict parser gives them, so that a stored document compiles like a sent one.
+    # Parse numbers as the strict parser does, so that a stored document compiles like a received one.
     document: Document = json.loads(stored, parse_float=Decimal)
     return document

@@ -1,4 +1,4 @@
-"""What a console looks at beside the figures: days, minutes, requests, sign-ins. Reads only."""
+"""Read what the console shows beside the figures: days, minutes, requests, sign-ins."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from app.domain.ids import DestinationId, DestinationNumber, MappingId, MappingN
 from app.store import PipelineConnection, damage
 from app.store.partitions import STORED
 
-# An attempt that was given up before anything left is no request (`app.domain.outcomes.outcome.NotSent`).
+# An attempt that failed before anything was sent is no request (`app.domain.outcomes.outcome.NotSent`).
 _WAS_SENT = "outcome IS DISTINCT FROM 'not_sent'"
 
 
@@ -29,7 +29,7 @@ class DayCounts:
 async def days(
     connection: PipelineConnection, numbers: Sequence[DestinationNumber], last: int
 ) -> list[DayCounts]:
-    """Return the counts of these destinations over the last days, today included; idle days are left out."""
+    """Return the counts of these destinations over the last days, today included, without idle days."""
     rows = await connection.fetch(
         "SELECT destination, day, sum(accepted)::bigint AS accepted, sum(rejected)::bigint AS rejected, "
         "  sum(delivered)::bigint AS delivered, sum(dead)::bigint AS dead, sum(expired)::bigint AS expired "
@@ -44,7 +44,9 @@ async def days(
 async def last_answers(
     connection: PipelineConnection, numbers: Sequence[DestinationNumber]
 ) -> dict[DestinationNumber, datetime]:
-    """Return when Amazon last answered each of these destinations with a 2xx, where it ever did."""
+    """Return when Amazon last answered each of these destinations with a 2xx; destinations without one are
+    missing.
+    """
     rows = await connection.fetch(
         "SELECT n AS number, a.settled_at FROM unnest($1::int[]) AS n, LATERAL ("
         "  SELECT settled_at FROM attempts WHERE destination = n AND outcome = 'answered' "
@@ -56,7 +58,7 @@ async def last_answers(
 
 @dataclass(frozen=True, slots=True)
 class ChartStep:
-    """The requests to Amazon that were started within one step of a chart; times in milliseconds.
+    """The requests to Amazon started within one step of a chart; times in milliseconds.
 
     `delivered` counts the events that Amazon accepted in them.
     """
@@ -72,7 +74,7 @@ class ChartStep:
 async def minutes(
     connection: PipelineConnection, destination: DestinationNumber, *, span: timedelta, step: timedelta
 ) -> list[ChartStep]:
-    """Return the requests of a destination by step over the last span; steps without any are left out."""
+    """Return the requests of a destination by step over the last span, without empty steps."""
     rows = await connection.fetch(
         "SELECT date_bin($3, started_at, TIMESTAMPTZ '2000-01-01') AS at, count(*) AS requests, "
         "  count(*) FILTER (WHERE outcome <> 'answered') AS failed, "
@@ -90,7 +92,7 @@ async def minutes(
 
 @dataclass(frozen=True, slots=True)
 class RequestRow:
-    """One settled request to Amazon, newest first among others."""
+    """One settled request to Amazon."""
 
     started_at: datetime
     outcome: str
@@ -103,7 +105,7 @@ class RequestRow:
 async def requests(
     connection: PipelineConnection, destination: DestinationNumber, limit: int
 ) -> list[RequestRow]:
-    """Return the newest settled requests of a destination."""
+    """Return the newest settled requests of a destination, newest first."""
     rows = await connection.fetch(
         "SELECT started_at, outcome, http_status, message, events, duration_ms FROM attempts "
         f"WHERE destination = $1 AND settled_at IS NOT NULL AND {_WAS_SENT} "
@@ -115,7 +117,7 @@ async def requests(
 
 
 async def first_answer(connection: PipelineConnection, destination: DestinationNumber) -> datetime | None:
-    """Return when Amazon first accepted something of a destination, as far back as requests are kept."""
+    """Return when Amazon first accepted an event of a destination, as far back as requests are stored."""
     found: datetime | None = await connection.fetchval(
         "SELECT settled_at FROM attempts WHERE destination = $1 AND outcome = 'answered' "
         "ORDER BY started_at LIMIT 1",
@@ -126,7 +128,7 @@ async def first_answer(connection: PipelineConnection, destination: DestinationN
 
 @dataclass(frozen=True, slots=True)
 class ConnectionInfo:
-    """How a destination's sign-in came about, and the lane that it sends through."""
+    """How a destination was signed in, and the lane that it sends through."""
 
     connected_at: datetime | None
     connected_by: str | None
@@ -140,7 +142,9 @@ class ConnectionInfo:
 async def connection_of(
     connection: PipelineConnection, destination: DestinationNumber
 ) -> ConnectionInfo | None:
-    """Return who connected a destination and when, how long its access token lasts, and its lane's gate."""
+    """Return who connected a destination and when, the end of its access token, and until when its lane is
+    blocked.
+    """
     row = await connection.fetchrow(
         "SELECT s.connected_at, s.connected_by, k.name AS key_name, s.access_until, l.blocked_until, "
         "  l.leased_until, (SELECT count(*) FROM destinations o "
@@ -154,10 +158,7 @@ async def connection_of(
 
 @dataclass(frozen=True, slots=True)
 class MetadataSample:
-    """The shapes of one stored batch: which match keys its events carried, no value of any.
-
-    None where they cannot be read.
-    """
+    """The event metadata of one stored batch, without any value. None when unreadable."""
 
     accepted_at: datetime
     shapes: bytes | None
@@ -166,7 +167,7 @@ class MetadataSample:
 async def samples(
     connection: PipelineConnection, destination: DestinationNumber, limit: int
 ) -> list[MetadataSample] | None:
-    """Return the shapes of a destination's newest batches, newest first; None where they cannot be told."""
+    """Return the metadata of a destination's newest batches, newest first; None when unreadable."""
     try:
         rows = await connection.fetch(
             "SELECT s.batch, s.day, s.accepted_at FROM batch_states s "
@@ -183,7 +184,7 @@ async def samples(
 
 
 def shapes_in(samples: Sequence[MetadataSample] | None) -> tuple[list[EventMetadata], int]:
-    """Return the shapes of all samples, newest first, and how many samples cannot be read."""
+    """Return all schema samples, newest first, and how many cannot be read."""
     if samples is None:
         return [], 1
     found = [read_shapes(sample.shapes) for sample in samples]
@@ -192,9 +193,8 @@ def shapes_in(samples: Sequence[MetadataSample] | None) -> tuple[list[EventMetad
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Events accepted, events delivered, requests and failed requests a second, lately.
-
-    None where stored data is damaged.
+    """Events accepted, events delivered, requests and failed requests per second. None where data is
+    damaged.
     """
 
     accepted_per_second: float | None
@@ -206,9 +206,9 @@ class Rates:
 async def rates(
     connection: PipelineConnection, destination: DestinationNumber, span: timedelta, *, newest: int = 2_000
 ) -> Rates:
-    """Return how fast events came in and were delivered over the last span, and the requests for it.
+    """Return the rates of accepted and delivered events, and of requests, over the last span.
 
-    What came in is read from so many of the newest batches, however many there are.
+    Accepted events are read from a limited number of the newest batches.
     """
     try:
         row = await connection.fetchrow(_RATES, destination, span, newest)
@@ -247,7 +247,7 @@ _RATES = f"""
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """A mapping, and the destination that it belongs to."""
+    """A mapping and its destination."""
 
     number: MappingNumber
     id: MappingId
@@ -257,7 +257,7 @@ class Mapped:
 
 
 async def every_mapping(connection: PipelineConnection, only: Sequence[str] | None) -> list[Mapped]:
-    """Return every mapping, deleted ones too; `only` limits them to these destinations."""
+    """Return every mapping, deleted ones included; `only` limits them to these destinations."""
     rows = await connection.fetch(
         "SELECT m.number, m.id, m.destination, d.number AS destination_number, d.name AS destination_name "
         "FROM mappings m JOIN destinations d ON d.id = m.destination "

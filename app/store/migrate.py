@@ -1,4 +1,4 @@
-"""Bring a database to the newest schema; for the launcher, the command line and the tests."""
+"""Migrate a database to the newest schema; for the launcher, the command line and the tests."""
 
 import asyncio
 import io
@@ -15,14 +15,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Run every migration up to `revision` that the database has not had yet.
+    """Run every outstanding migration up to `revision`.
 
-    Safe to call from several processes at once: they take turns. Blocks, and runs an event loop of its
-    own: from a coroutine, call it in a thread.
+    Several processes may call it at once: they take turns. It blocks and runs an event loop of its own; from
+    a coroutine, call it in a thread.
     """
     command.upgrade(configured(url), revision)
     if revision == "head":
-        # A fresh database takes events at once, before a worker has made its first round.
+        # A new database accepts events before a worker has run its first maintenance job.
         asyncio.run(_make_partitions(url))
 
 
@@ -41,7 +41,7 @@ def downgrade(url: str, revision: str = "base") -> None:
 
 
 def as_sql() -> str:
-    """Return every migration as the statements it would run, without a database."""
+    """Return the SQL of every migration, without a database."""
     config = Config(ROOT / "alembic.ini", output_buffer=(written := io.StringIO()))
     command.upgrade(config, "head", sql=True)
     return written.getvalue()
@@ -53,7 +53,7 @@ def newest() -> str | None:
 
 
 def configured(url: str) -> Config:
-    """Alembic's configuration for one database; the address stays out of its files and messages."""
+    """Alembic's configuration for one database. Its files and messages do not contain the address."""
     config = Config(ROOT / "alembic.ini")
     config.attributes["url"] = url
     return config

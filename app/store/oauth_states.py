@@ -1,4 +1,4 @@
-"""States of sign-ins under way: each works once, for ten minutes, for one destination and one key."""
+"""OAuth states: each is valid once, for ten minutes, for one destination and one key."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from app.domain.ids import DestinationId, KeyId
 
 @dataclass(frozen=True, slots=True)
 class PendingSignIn:
-    """A sign-in that has come back: what it was begun for, and the sealed verifier that its code needs."""
+    """A sign-in that returned: its destination and key, and the sealed code verifier."""
 
     destination: DestinationId
     key: KeyId
@@ -18,7 +18,7 @@ class PendingSignIn:
 
 
 def verifier_place(state_hash: bytes) -> str:
-    """Name where a code verifier is kept, for sealing."""
+    """Return the sealing context of a code verifier."""
     return f"oauth_states.code_verifier/{state_hash.hex()}"
 
 
@@ -30,7 +30,7 @@ async def begin(
     key: KeyId,
     sealed_verifier: bytes,
 ) -> None:
-    """Write a state good for ten minutes on the database's clock, and forget those of days past."""
+    """Write a state, valid for ten minutes on the database's clock; delete expired ones."""
     await connection.execute(text("DELETE FROM oauth_states WHERE expires_at < now() - interval '1 day'"))
     await connection.execute(
         text(
@@ -42,10 +42,10 @@ async def begin(
 
 
 async def spend(connection: AsyncConnection, state_hash: bytes) -> PendingSignIn | None:
-    """Spend a state, or return None when it is unknown, spent or expired.
+    """Use a state up, or return None when it is unknown, used or expired.
 
-    Commit before the code is exchanged: of callers that come at once, one alone gets the row, and
-    a code that is asked for twice may be revoked at Amazon.
+    Commit before the code is exchanged: of concurrent callers only one gets the row, and Amazon may revoke a
+    code that is exchanged twice.
     """
     row = (
         await connection.execute(

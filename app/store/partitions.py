@@ -1,4 +1,4 @@
-"""Partitions by day and generations of the ledger: made ahead, dropped when nothing in them is open."""
+"""Partitions by day and ledger generations: created ahead, dropped when nothing in them is open."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -7,30 +7,30 @@ from app.store import PipelineConnection
 
 # Every flush holds this lock shared; rotating the ledger and archiving a destination hold it exclusively.
 FLUSH_LOCK = 7_301
-# Makers and droppers of partitions take turns.
+# Creating and dropping partitions exclude each other.
 MAINTENANCE_LOCK = 7_302
 
 GENERATION = timedelta(days=11)  # three of them cover 22 to 33 days, beyond the age limit of 21
 DAILY = ("batches", "attempts")
-# States are read by destination, over all days: few partitions, each of ten days (adr/0060).
+# States are read by destination over all days, so they have few partitions of ten days each (adr/0060).
 STATES = "batch_states"
 SPAN_DAYS = 10
 _EPOCH = date(1970, 1, 1)
-# States outlive their batches by up to ten days. A state `s` whose day is kept and whose batch is not there
-# is damage; one whose day was dropped is not.
+# States outlive their batches by up to ten days. A state `s` of a stored day without its batch is damage;
+# one of a dropped day is not.
 STORED = "to_regclass('batches_p' || to_char(s.day, 'YYYYMMDD')) IS NOT NULL"
 
 
 @dataclass(frozen=True, slots=True)
 class DroppedPartitions:
-    """What a sweep freed: days of batches and generations of the ledger."""
+    """What a maintenance job dropped: days of batches and generations of the ledger."""
 
     days: tuple[date, ...]
     generations: tuple[int, ...]
 
 
 async def create_ahead(connection: PipelineConnection, *, days: int = 7) -> None:
-    """Make the partitions of today and of `days` more, and of this ledger generation and the next."""
+    """Create the partitions of today and of `days` more, and of this ledger generation and the next."""
     await connection.execute("SELECT pg_advisory_xact_lock($1)", MAINTENANCE_LOCK)
     today: date = await connection.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
     # Yesterday too: a transaction that began before midnight may still write into it.
@@ -52,9 +52,9 @@ async def create_ahead(connection: PipelineConnection, *, days: int = 7) -> None
 
 
 def create_states(day: date) -> str:
-    """Return the statement that makes the partition of states in which a day lies."""
+    """Return the statement that creates the partition of states for a day."""
     start = _span(day)
-    # A state is updated once or twice in place: room on its page keeps its indexes out of it.
+    # A state is updated once or twice in place: free space on its page avoids index updates.
     return (
         f"CREATE TABLE IF NOT EXISTS {_daily(STATES, start)} PARTITION OF {STATES} "
         f"FOR VALUES FROM ('{start}') TO ('{start + timedelta(days=SPAN_DAYS)}') WITH (fillfactor = 80)"
@@ -62,7 +62,7 @@ def create_states(day: date) -> str:
 
 
 async def days_ahead(connection: PipelineConnection) -> int:
-    """Return how many whole days after today have partitions in every table that is cut by days."""
+    """Return how many whole days after today have partitions in every table partitioned by day."""
     known = {
         row["name"]
         for row in await connection.fetch(
@@ -80,7 +80,7 @@ async def days_ahead(connection: PipelineConnection) -> int:
 
 
 async def rotate_ledger(connection: PipelineConnection) -> int | None:
-    """Begin the next generation when the current one is 11 days old. Returns its number, or None.
+    """Start the next generation when the current one is 11 days old. Return its number, or None.
 
     Holds the flush lock exclusively: no flush can read one generation and write into another.
     """
@@ -100,9 +100,9 @@ async def rotate_ledger(connection: PipelineConnection) -> int | None:
 
 
 async def drop_old(connection: PipelineConnection, *, keep_days: int) -> DroppedPartitions:
-    """Drop days older than `keep_days` in which nothing is open, and generations no flush reads any more.
+    """Drop days older than `keep_days` without open batches, and generations that no flush reads any more.
 
-    Takes `ACCESS EXCLUSIVE` for a moment: the caller sets a lock timeout and tries again later.
+    Takes `ACCESS EXCLUSIVE` briefly: the caller sets a lock timeout and retries later.
     """
     await connection.execute("SELECT pg_advisory_xact_lock($1)", MAINTENANCE_LOCK)
     rows = await connection.fetch(_PARTITIONS, "batches")
@@ -114,7 +114,7 @@ async def drop_old(connection: PipelineConnection, *, keep_days: int) -> Dropped
             continue
         for table in ("exceptions", "mapped_duplicates"):
             await connection.execute(f"DELETE FROM {table} WHERE day = $1", day)
-        # No event that is kept was accepted by then, so none was replayed by then.
+        # No stored event was accepted by then, so none was replayed by then.
         await connection.execute("DELETE FROM replays WHERE requested_at < $1::date", day)
         for table in DAILY:
             await connection.execute(f"DROP TABLE IF EXISTS {_daily(table, day)}")
@@ -132,9 +132,9 @@ async def drop_old(connection: PipelineConnection, *, keep_days: int) -> Dropped
 
 
 async def _drop_states(connection: PipelineConnection, limit: date) -> None:
-    """Drop the states of ten days once the last of these days is gone. Dropping costs nothing, however many.
+    """Drop the states of ten days when the last of these days is gone. Dropping a partition costs little.
 
-    Until then the states of days that are gone name batches that are no more; they hold nothing of a person.
+    Until then, states of dropped days refer to missing batches; they contain no personal data.
     """
     kept = {_days_of(row["name"]) for row in await connection.fetch(_PARTITIONS, "batches")}
     for row in await connection.fetch(_PARTITIONS, STATES):
@@ -169,7 +169,7 @@ def _names(day: date) -> set[str]:
 
 
 def _span(day: date) -> date:
-    """Return the first of the ten days among which a day lies."""
+    """Return the first of the ten days that contain a day."""
     return day - timedelta(days=(day - _EPOCH).days % SPAN_DAYS)
 
 

@@ -1,4 +1,4 @@
-"""Whether the database takes and keeps what it is given: found out by giving it something."""
+"""Test whether the database accepts and keeps writes, by writing."""
 
 import secrets
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.domain.ids import DestinationNumber
-from app.store import PipelineConnection, batches, counts, ledger, partitions
+from app.store import PipelineConnection, batches, counts, flush, ledger, partitions
 
 
 @dataclass(frozen=True, slots=True)
 class Durability:
-    """Postgres's own settings on which the promise of a 202 rests, as this session has them."""
+    """The Postgres settings of this session that the promise of a 202 depends on."""
 
     fsync: bool
     synchronous_commit: bool
@@ -21,7 +21,7 @@ class Durability:
 
 
 async def write(connection: AsyncConnection) -> None:
-    """Write a row; committing it proves that the database takes writes and that the disk follows."""
+    """Write a row. Its commit proves that the database takes writes and that they reach the disk."""
     await connection.execute(text("SET LOCAL lock_timeout = '1s'"))
     await connection.execute(
         text("INSERT INTO readiness (id, at) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET at = now()")
@@ -59,22 +59,22 @@ _NOBODY = DestinationNumber(0)  # no destination has this number
 
 
 async def rehearse_flush(connection: PipelineConnection) -> None:
-    """Write what a flush writes, for the caller to roll back. Raises what a flush would meet."""
+    """Write what a flush writes, for the caller to roll back. Raises what a flush would raise."""
     await connection.execute("SET LOCAL lock_timeout = '1s'")
     await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", partitions.FLUSH_LOCK)
     generation = await ledger.current_generation(connection)
     [batch] = await batches.reserve_ids(connection, 1)
-    # A key of its own each time, so that it waits for no flush and meets no row.
+    # A random key: it waits for no flush and finds no row.
     await ledger.claim(
         connection, generation, [ledger.LedgerEntry(secrets.token_bytes(16), bytes(16), batch, 0)]
     )
     at = datetime(2026, 1, 1, tzinfo=UTC)
     made = batches.NewBatch(batch, _NOBODY, b"probe", b"probe", 1, 1, at, at, b"probe")
-    await batches.append(connection, [made], deltas={_NOBODY: counts.IngestCounts(accepted=1)})
+    await flush.append(connection, [made], deltas={_NOBODY: counts.IngestCounts(accepted=1)})
 
 
 async def rehearse_claim(connection: PipelineConnection) -> None:
-    """Read and write what a claim does, for the caller to roll back. Raises what a claim would meet."""
+    """Read and write what a claim does, for the caller to roll back. Raises what a claim would raise."""
     await connection.execute("SET LOCAL lock_timeout = '1s'")
     await connection.fetch(
         """

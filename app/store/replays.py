@@ -1,4 +1,4 @@
-"""Replay: what is dead, or expired by our fault, goes back on the road under low priority."""
+"""Replay: requeue dead events, and events that expired in our queue, at low priority."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,7 +21,9 @@ class ReplayFilter:
 
 @dataclass(frozen=True, slots=True)
 class ReplayCount:
-    """How many events a filter names; those too old for Amazon, and those whose data is deleted, stay."""
+    """How many events match a filter. Events too old for Amazon, or without personal data, are not
+    replayed.
+    """
 
     matched: int
     ready: int
@@ -29,8 +31,8 @@ class ReplayCount:
     forgotten: int
 
 
-# What left the road on its own, and whole batches that never went out. The fates of batches are read as the
-# statuses of their events; what a batch does not answer for any more has a row of its own.
+# Events with an exception row, and whole batches that were never sent. The disposition of a batch stands for
+# the status of its events; events that it no longer counts have exception rows.
 _FOUND = """
   WITH singles AS (SELECT e.batch, e.place, e.event_at >= now() - $5::interval AS young,
       s.data_key IS NOT NULL AND e.erased_at IS NULL AS kept
@@ -52,7 +54,7 @@ _FOUND = """
 
 
 def _remembered(table: str) -> str:
-    """Return the numbers of the replays of a row, this one ($8) added, the latest thirty of them."""
+    """Return the replay numbers of a row with this one ($8) added, the latest thirty of them."""
     numbers = f"coalesce({table}.replays, '{{}}')"
     return f"({numbers} || $8::integer)[greatest(1, cardinality({numbers}) - 28):]"
 
@@ -65,7 +67,7 @@ async def begin(
     *,
     by: str,
 ) -> int:
-    """Record a replay, who asked for it and for what; returns its number."""
+    """Record a replay with its actor and its filter; return its number."""
     replay: int = await connection.fetchval(
         """
         INSERT INTO replays (id, destination, requested_by, status, reason, since, until)
@@ -83,14 +85,14 @@ async def begin(
 
 
 async def finish(connection: PipelineConnection, replay: int, replayed: int) -> None:
-    """Record how many events a replay put back."""
+    """Record how many events a replay requeued."""
     await connection.execute("UPDATE replays SET replayed = $2 WHERE number = $1", replay, replayed)
 
 
 async def count(
     connection: PipelineConnection, number: DestinationNumber, wanted: ReplayFilter, *, max_age: timedelta
 ) -> ReplayCount:
-    """Return how many events a filter names."""
+    """Return how many events match a filter."""
     row = await connection.fetchrow(
         f"""
         {_FOUND}
@@ -116,9 +118,9 @@ async def requeue(
     most: int,
     replay: int,
 ) -> tuple[int, counts.CountDelta]:
-    """Put at most `most` events back, those accepted first first. Returns how many, and how counts move.
+    """Requeue at most `most` events in order of acceptance. Return how many, and the changes of the counts.
 
-    Each remembers the number of this `replay`, the latest thirty of them. What Amazon last answered stays.
+    Each stores the number of this `replay`, the latest thirty of them. Amazon's last reply is kept.
     """
     wholes = await connection.fetch(
         f"""
@@ -162,7 +164,7 @@ async def requeue(
 
 
 async def waiting(connection: PipelineConnection, number: DestinationNumber) -> int:
-    """Return how many replayed events wait already."""
+    """Return how many replayed events are waiting."""
     found: int = await connection.fetchval(
         f"""
         SELECT ((SELECT coalesce(sum(events), 0) FROM batch_states

@@ -1,4 +1,4 @@
-"""Outlines of recent events, a bounded ring for each mapping: forms only, never a value."""
+"""Schema samples of recent events, a bounded ring per mapping: paths and types, never a value."""
 
 from collections.abc import Mapping as MappingOf
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ RING = 1_000
 async def add(
     connection: PipelineConnection, seen: MappingOf[MappingNumber, MappingOf[SchemaSample, int]]
 ) -> None:
-    """Write what was seen of each mapping's events, one row a mapping."""
+    """Write the samples of each mapping, one row per mapping."""
     await connection.executemany(
         "INSERT INTO schema_samples (mapping, events, content) VALUES ($1, $2, $3)",
         [(mapping, sum(counted.values()), pack(counted)) for mapping, counted in seen.items()],
@@ -26,7 +26,7 @@ async def add(
 
 
 async def trim(connection: PipelineConnection, mappings: Sequence[MappingNumber]) -> None:
-    """Forget what lies beyond each ring. Two that trim at once delete the same rows, which is harmless."""
+    """Delete samples beyond each ring. Concurrent calls delete the same rows, which is harmless."""
     await connection.execute(
         "DELETE FROM schema_samples WHERE id IN ("
         "  SELECT id FROM ("
@@ -41,21 +41,21 @@ async def trim(connection: PipelineConnection, mappings: Sequence[MappingNumber]
 async def recent(
     connection: AsyncConnection, mapping: str, *, limit: int = RING
 ) -> list[tuple[SchemaSample, int]]:
-    """Return outlines of a mapping's newest events with how often each was seen, `limit` events at most."""
+    """Return the newest samples of a mapping with their frequency, `limit` events at most."""
     return await _newest(connection, "m.id = :of", {"of": mapping, "rows": limit})
 
 
 async def of_destination(
     connection: AsyncConnection, destination: str, *, limit: int = RING
 ) -> list[tuple[SchemaSample, int]]:
-    """Return the same over all mappings of a destination, archived ones too."""
+    """Return the newest samples over all mappings of a destination, archived ones included."""
     return await _newest(connection, "m.destination = :of", {"of": destination, "rows": limit})
 
 
 async def _newest(
     connection: AsyncConnection, which: str, values: MappingOf[str, str | int]
 ) -> list[tuple[SchemaSample, int]]:
-    """Return outlines of the newest events, without those of rows that cannot be read."""
+    """Return the newest samples, without those of rows that cannot be read."""
     chosen = (
         "FROM schema_samples o JOIN mappings m ON m.number = o.mapping "
         f"WHERE {which} ORDER BY o.id DESC LIMIT :rows"

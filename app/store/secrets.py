@@ -1,10 +1,10 @@
-"""Secrets that the service makes for itself, sealed; each is made once."""
+"""Sealed secrets that the service generates for itself, each once."""
 
 from app.store import PipelineConnection
 
 
 async def keep_first(connection: PipelineConnection, name: str, sealed: bytes) -> bytes:
-    """Keep `sealed` under `name` unless something is kept there already; return what is kept."""
+    """Store `sealed` under `name` unless there is a value already; return the stored value."""
     await connection.execute(
         "INSERT INTO secrets (name, sealed) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING", name, sealed
     )

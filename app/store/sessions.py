@@ -1,4 +1,4 @@
-"""Sessions of the console: digests only, so that reading this table lets nobody in."""
+"""Console sessions, stored as digests: reading this table gives no access."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ _NOTED_EVERY = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class StoredSession:
-    """A session within its limits. `key` is None where its key is not, or no longer, among the API keys."""
+    """A session within its limits. `key` is None when its key is not an API key, or no longer one."""
 
     key_digest: bytes
     created_at: datetime
@@ -25,7 +25,7 @@ class StoredSession:
 
 
 async def begin(connection: AsyncConnection, digest: bytes, key_digest: bytes) -> None:
-    """Write a new session, and sweep away those that are past their limits."""
+    """Write a new session and delete expired ones."""
     await connection.execute(
         text(
             "DELETE FROM console_sessions WHERE seen_at < now() - CAST(:idle AS interval) "
@@ -40,9 +40,9 @@ async def begin(connection: AsyncConnection, digest: bytes, key_digest: bytes) -
 
 
 async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True) -> StoredSession | None:
-    """Return a session that is within its limits, with what its key may do now; note that it was used.
+    """Return a session within its limits, with the current rights of its key; record its use.
 
-    The limits are judged on the database's clock. The note is written at most once a minute, and its commit
+    The limits are checked on the database's clock. The use is recorded at most once a minute, and its commit
     does not wait for the disk: losing it in a crash ends a session a minute early.
     """
     row = (
@@ -76,5 +76,5 @@ async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True)
 
 
 async def end(connection: AsyncConnection, digest: bytes) -> None:
-    """Delete a session; its cookie opens nothing any more."""
+    """Delete a session; its cookie becomes invalid."""
     await connection.execute(text("DELETE FROM console_sessions WHERE digest = :digest"), {"digest": digest})

@@ -1,4 +1,4 @@
-"""Sign-ins as they are kept: tokens sealed, one row for each connected destination."""
+"""Sign-ins: sealed tokens, one row per connected destination."""
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,11 +15,11 @@ async def store_connection(
     lifetime_s: int,
     connected_by: str,
 ) -> None:
-    """Keep the tokens of a finished sign-in in place of any older ones.
+    """Store the tokens of a completed sign-in in place of older ones.
 
-    The generation grows, so that a refresh begun with the old token cannot overwrite the new one; a first
-    one starts at the seconds since 1970, so that it grows across a disconnect too. The access token's end
-    counts from now on the database's clock: seconds late, which the early refresh covers.
+    The generation grows, so that a refresh with the old token cannot overwrite the new one. The first one is
+    the seconds since 1970, so that it grows across a disconnect too. The access token's life counts from now
+    on the database's clock: seconds late, which the early refresh covers.
     """
     await connection.execute(
         text(
@@ -45,7 +45,7 @@ async def store_connection(
 
 
 async def access_token(connection: AsyncConnection, destination: DestinationId) -> bytes | None:
-    """Return the sealed access token, or None where there is none that lives another minute."""
+    """Return the sealed access token, or None when none is valid for another minute."""
     row = await connection.execute(
         text(
             "SELECT access_token FROM sign_ins WHERE destination = :destination "

@@ -1,14 +1,14 @@
-"""Sessions that hold an advisory lock and say nothing any more: their process is frozen or out of reach.
+"""Sessions that hold an advisory lock and are silent: their process is frozen or unreachable.
 
-Such a session would keep its lock until its process wakes or its connection breaks, which may be never.
-Ending it is the fence too: a process that wakes finds its connection closed and can finish nothing on it.
+Such a session keeps its lock until its process wakes or its connection breaks, possibly never. Ending it is a
+fence too: a process that wakes finds its connection closed and can commit nothing on it.
 """
 
 from datetime import timedelta
 
 from app.store import PipelineConnection
 
-# A session of the same account can always be ended, and its last statement seen.
+# A session of the same role can always be ended, and its last statement read.
 _HOLDERS = """
     FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
     WHERE l.locktype = 'advisory' AND l.classid::bigint = $1 AND l.objid::bigint = $2 AND l.granted
@@ -23,12 +23,12 @@ _HOLDERS = """
 async def end_silent(
     connection: PipelineConnection, classid: int, objid: int, *, silent_after: timedelta
 ) -> list[int]:
-    """End the sessions that hold this lock and have been silent for so long; return their process ids.
+    """End the sessions that hold this lock and were silent for this long; return their process ids.
 
     For a lock on one number, `classid` is 0.
     """
     rows = await connection.fetch(
-        # The time-out waits for the session's end, so that its locks are free when this returns.
+        # The timeout waits for the session to end, so that its locks are free when this returns.
         f"SELECT l.pid, pg_terminate_backend(l.pid, 1000) AS is_over {_HOLDERS}",
         classid,
         objid,
@@ -40,7 +40,7 @@ async def end_silent(
 async def speaking(
     connection: PipelineConnection, classid: int, objid: int, *, silent_after: timedelta
 ) -> tuple[int, int]:
-    """Return how many sessions hold this lock, and how many of them have been silent for so long."""
+    """Return how many sessions hold this lock, and how many of them were silent for this long."""
     row = await connection.fetchrow(
         f"""
         SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid::bigint = $1

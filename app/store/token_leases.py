@@ -1,4 +1,4 @@
-"""One refresh per destination and expiry over all processes: a lease on the sign-in's row."""
+"""One token refresh per destination and expiry over all processes: a lease on the sign-in's row."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ from app.store import PipelineConnection
 
 
 def refresh_place(destination: DestinationId) -> str:
-    """Name where a refresh token is kept, for sealing."""
+    """Return the sealing context of a refresh token."""
     return f"sign_ins.refresh_token/{destination}"
 
 
 def access_place(destination: DestinationId) -> str:
-    """Name where an access token is kept, for sealing."""
+    """Return the sealing context of an access token."""
     return f"sign_ins.access_token/{destination}"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class SignInRow:
-    """A sign-in as stored, tokens sealed. `left_s` may be negative; `forced` marks one a 401 asked for."""
+    """A stored sign-in with sealed tokens. `left_s` may be negative; `forced` is true after a 401."""
 
     refresh_token: bytes
     access_token: bytes | None
@@ -29,7 +29,7 @@ class SignInRow:
 
 
 async def read(connection: PipelineConnection, destination: DestinationId) -> SignInRow | None:
-    """Return the sign-in of a destination, or None where there is none."""
+    """Return the sign-in of a destination, or None."""
     row = await connection.fetchrow(
         """
         SELECT refresh_token, access_token, generation, coalesce(lifetime_s, 0) AS lifetime_s,
@@ -44,7 +44,9 @@ async def read(connection: PipelineConnection, destination: DestinationId) -> Si
 async def take(
     connection: PipelineConnection, destination: DestinationId, generation: int, owner: str, *, seconds: float
 ) -> bool:
-    """Take the right to refresh this generation; False while another process has it or it is past."""
+    """Lease the refresh of this generation. Return False when another process has it or the generation is
+    past.
+    """
     status = await connection.execute(
         """
         UPDATE sign_ins SET refresh_owner = $3,
@@ -63,7 +65,7 @@ async def take(
 async def release(
     connection: PipelineConnection, destination: DestinationId, owner: str, *, pause: float
 ) -> None:
-    """End a lease without new tokens; nobody tries again for `pause` seconds."""
+    """End a lease without new tokens; no process refreshes for `pause` seconds."""
     await connection.execute(
         """
         UPDATE sign_ins SET refresh_owner = NULL,
@@ -86,7 +88,9 @@ async def store_tokens(
     refresh_token: bytes | None,
     lifetime_s: int,
 ) -> bool:
-    """Store refreshed tokens as the next generation; False when the lease or the generation was lost."""
+    """Store refreshed tokens as the next generation. Return False when the lease or the generation was
+    lost.
+    """
     status = await connection.execute(
         """
         UPDATE sign_ins SET access_token = $4, refresh_token = coalesce($5, refresh_token), lifetime_s = $6,
@@ -105,10 +109,10 @@ async def store_tokens(
 
 
 async def record_refusal(connection: PipelineConnection, destination: DestinationId, generation: int) -> bool:
-    """Take note of a 401 for a token. Returns True when a fresh token did not cure it either.
+    """Record a 401 for a token. Return True when the token was already refreshed because of a 401.
 
-    The first 401 ends the token's life, so that the next use refreshes it; a second one, for the token
-    that came of that, means that the sign-in is no good. A 401 for an older generation says nothing.
+    The first 401 ends the token's life, so that the next use refreshes it. A second one, for the refreshed
+    token, means that the sign-in is invalid. A 401 for an older generation is ignored.
     """
     row = await connection.fetchrow(
         """
@@ -126,7 +130,7 @@ async def record_refusal(connection: PipelineConnection, destination: Destinatio
 
 
 async def confirm_token(connection: PipelineConnection, destination: DestinationId, generation: int) -> None:
-    """Take note that a token obtained because of a 401 is good."""
+    """Record that a token refreshed because of a 401 works."""
     await connection.execute(
         "UPDATE sign_ins SET forced_at = NULL WHERE destination = $1 AND generation = $2",
         destination,
@@ -142,10 +146,10 @@ async def park(
     *,
     probe_in: float | None = None,
 ) -> bool:
-    """Park a destination: its sign-in is broken for `reason`. Nothing of it is sent until it is reconnected.
+    """Park a destination: its sign-in is broken for `reason`. Nothing is sent until it is reconnected.
 
-    For the reason `endpoint_not_found` one request is tried in `probe_in` seconds. False when the sign-in is
-    no longer the one that failed, for then the user has reconnected.
+    For the reason `endpoint_not_found`, one request is sent as a probe in `probe_in` seconds. Returns False
+    when the user has reconnected meanwhile.
     """
     status = await connection.execute(
         """
@@ -163,7 +167,7 @@ async def park(
 
 
 async def endpoint_found(connection: PipelineConnection, destination: DestinationId) -> bool:
-    """Let a destination go on whose endpoint was not found, since Amazon has answered a probe."""
+    """Reactivate a destination whose endpoint was not found, because Amazon answered a probe."""
     status = await connection.execute(
         """
         UPDATE destinations SET sign_in = 'valid', sign_in_reason = NULL, endpoint_probe_at = NULL,

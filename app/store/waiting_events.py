@@ -1,4 +1,4 @@
-"""How much waits, and since when, over all destinations: for the gauges of a worker."""
+"""How many events wait, and for how long, over all destinations: for the gauges of a worker."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,7 +8,7 @@ from app.store import PipelineConnection
 
 @dataclass(frozen=True, slots=True)
 class WaitingCounts:
-    """Events that wait for Amazon in destinations of one state; `age_s` is the oldest one's."""
+    """Events waiting for Amazon in destinations of one state; `age_s` is that of the oldest."""
 
     state: str
     failing: bool
@@ -17,9 +17,9 @@ class WaitingCounts:
 
 
 async def read(connection: PipelineConnection) -> list[WaitingCounts]:
-    """Return what waits, by the destination's state and whether a first attempt failed.
+    """Return waiting events by the destination's state and whether a first attempt failed.
 
-    It reads the index of what is open, so its cost grows with what waits; the caller bounds its time.
+    It reads the index of open batches, so its cost grows with what waits; the caller limits its time.
     """
     rows = await connection.fetch(
         """
@@ -39,9 +39,9 @@ async def read(connection: PipelineConnection) -> list[WaitingCounts]:
 
 
 async def longest_waits(connection: PipelineConnection) -> dict[str, timedelta]:
-    """Return how long the front of each sendable destination's live queue has waited, by destination.
+    """Return how long the oldest live batch of each sendable destination has waited, by destination.
 
-    One probe of the index of open batches for each destination and day, whatever waits in it.
+    One index probe per destination and day, however much waits.
     """
     rows = await connection.fetch(
         """

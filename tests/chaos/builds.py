@@ -28,16 +28,17 @@ class Build:
     says: str
 
 
-_ANSWERS = """        for nth, post in enumerate(posts):
-            if not post.answer.done():
-                post.answer.set_result(PostResults(flush.evaluated_posts[nth], flush.verdicts_of(nth)))
+_ANSWERS = """\
+        for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True):
+            if not request.response.done():
+                request.response.set_result(RequestResults(evaluated, results))
 """
 
 BROKEN: Mapping[str, Build] = {
     "acknowledges before the commit": Build(
         "app/ingest/group_commit.py",
-        "                await self._stores.write(connection, flush)\n",
-        "                await self._stores.write(connection, flush)\n"
+        "                await self._writer.write(connection, flush)\n",
+        "                await self._writer.write(connection, flush)\n"
         + "".join(f"        {line}\n" for line in _ANSWERS.splitlines())
         + "                await asyncio.sleep(0.02)\n",
         "test_what_was_acknowledged_before_the_commit_failed_is_stored",
@@ -45,10 +46,10 @@ BROKEN: Mapping[str, Build] = {
     ),
     "acknowledges before the one call ended": Build(
         "app/ingest/group_commit.py",
-        "            return flush if await self._stores.write_in_one_round_trip(connection, flush, versions) "
+        "            return flush if await self._writer.write_in_one_round_trip(connection, flush, versions) "
         "else None\n",
         "            writing = asyncio.create_task("
-        "self._stores.write_in_one_round_trip(connection, flush, versions))\n"
+        "self._writer.write_in_one_round_trip(connection, flush, versions))\n"
         "            await asyncio.sleep(0)\n"
         + "".join(f"    {line}\n" for line in _ANSWERS.splitlines())
         + "            await asyncio.sleep(0.02)\n            return flush if await writing else None\n",

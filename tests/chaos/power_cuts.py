@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.store import migrate
-from app.store.errors import DRIVER_TROUBLE
+from app.store.errors import DRIVER_ERRORS
 from dev.postgres.cluster import Cluster
 from dev.postgres.postmaster import is_of_cluster
 from tests.chaos.amazon import StandIn
@@ -203,7 +203,7 @@ async def _call(life: Life, stage: Rehearsal, name: str, unsure: list[tuple[str,
         turn += 1
         try:
             answered = await life.post(stage.destinations[0], *names)
-        except DRIVER_TROUBLE:
+        except DRIVER_ERRORS:
             answered = False
         if not answered:
             unsure.append(names)

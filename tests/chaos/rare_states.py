@@ -151,7 +151,7 @@ STATES: Mapping[str, Detector] = {
     ),
     # On receipt
     "a flush was refused": lambda f: f.logged("flush.refused"),
-    "a single-round-trip flush fell back": lambda f: f.logged("flush.not_at_once"),
+    "a single-round-trip flush fell back": lambda f: f.logged("flush.single_round_trip_unavailable"),
     "a post was answered 503": lambda f: f.answers.get("503", 0) > 0,
     "a caller got no answer and repeated": lambda f: any(key.startswith("lost") for key in f.answers),
     "a repeated event was a duplicate": lambda f: f.metric("events_received_total", "duplicate"),

@@ -35,7 +35,7 @@ from app.processes.resources import Resources, open_resources, session_settings
 from app.settings import Settings
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
-from app.store.errors import DRIVER_TROUBLE
+from app.store.errors import DRIVER_ERRORS
 from app.store.token_leases import refresh_place
 from tests.chaos import stored
 from tests.chaos.amazon import StandIn
@@ -283,7 +283,7 @@ class Life:
             self.steps += 1
             # A worker that lost its lanes, or a dead one's leases: some steps are a minute long.
             await self._stage.time_passes(leases=not self.ownership.owned and step % 2 == 1)
-            with suppress(*DRIVER_TROUBLE, StaleOwner, MemoryError):
+            with suppress(*DRIVER_ERRORS, StaleOwner, MemoryError):
                 await self.ownership.adopt()
                 await self.ownership.renew()
                 for lane, left in await self.ownership.overdue():
@@ -305,16 +305,16 @@ class Life:
                 await self.delivery.serve(lane)
         except StaleOwner:
             self.ownership.lose(lane)
-        except (*DRIVER_TROUBLE, MemoryError):
+        except (*DRIVER_ERRORS, MemoryError):
             pass
 
     async def end(self) -> None:
         """Leave nothing behind on the machine; in the database a dead process leaves what it left."""
         self._intake.close()
-        with suppress(Died, MemoryError, *DRIVER_TROUBLE):
+        with suppress(Died, MemoryError, *DRIVER_ERRORS):
             await asyncio.wait_for(self._flushing, 10)
         if not self._fuse.dead:
-            with suppress(Died, MemoryError, *DRIVER_TROUBLE):
+            with suppress(Died, MemoryError, *DRIVER_ERRORS):
                 await self.ownership.close()
         self._resources.pool.terminate()
         await self._client.close()

@@ -24,7 +24,7 @@ import asyncpg
 
 from app.processes.resources import session_settings
 from app.store import keepalive
-from app.store.errors import DRIVER_TROUBLE
+from app.store.errors import DRIVER_ERRORS
 from dev.postgres.cluster import Cluster
 from tests.chaos.proxy import Proxy
 from tests.chaos.stage import POSTGRES
@@ -52,7 +52,7 @@ async def client(dsn: str) -> dict[str, float | None]:
 async def _refused(connection: asyncpg.Connection, began: float) -> float | None:
     try:
         await connection.fetchval(STATEMENT)
-    except DRIVER_TROUBLE:
+    except DRIVER_ERRORS:
         return round(time.monotonic() - began, 1)
     return None
 

@@ -25,7 +25,7 @@ import httpx
 
 from app.processes import parent_watch
 from app.store import migrate
-from app.store.errors import DRIVER_TROUBLE
+from app.store.errors import DRIVER_ERRORS
 from dev.postgres.cluster import DURABLE, Cluster, EmbeddedError
 from dev.postgres.postmaster import PidFile, free_port
 from tests.chaos import clocks, constants
@@ -240,7 +240,7 @@ class Stage:
                     dsn, timeout=5, server_settings={"application_name": "judge"}
                 )
                 break
-            except DRIVER_TROUBLE:
+            except DRIVER_ERRORS:
                 if asyncio.get_running_loop().time() > until:
                     raise
                 await asyncio.sleep(0.1)

@@ -2,7 +2,7 @@
 
 import asyncpg
 
-from app.store.availability import is_unavailable
+from app.store.errors import is_unavailable
 
 
 def test_a_session_that_the_server_ended_between_two_statements_is_trouble_that_passes() -> None:

@@ -216,7 +216,7 @@ MET = {
     "an erasure took an event that was delivered": _facts(rows={"erased delivered": 1}),
     "one scan finished several erasures": _log("erasures.finished", erasures=["a", "b"]),
     "a flush was refused": _log("flush.refused"),
-    "a single-round-trip flush fell back": _log("flush.not_at_once"),
+    "a single-round-trip flush fell back": _log("flush.single_round_trip_unavailable"),
     "a post was answered 503": _facts(answers={"503": 1}),
     "a caller got no answer and repeated": _facts(answers={"lost: ReadError": 1}),
     "a repeated event was a duplicate": _facts(metrics={'events_received_total{status="duplicate"}': 1.0}),

@@ -33,7 +33,7 @@ def set_worker(dispatcher: Dispatcher, by: timedelta) -> None:
 
 def set_door(world: World, by: timedelta) -> None:
     """Set the wall clock of the API off."""
-    world.intake._clock = world.intake._flusher._clock = off(by)
+    world.intake._clock = world.intake._group_commit._clock = off(by)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ async def test_a_clock_that_is_set_or_stood_still_is_noticed_before_anything_is_
     dst = await world.destination()
     off_by = [0.0]
     clock = DatabaseClock(lambda: time.time() + off_by[0])
-    world.intake._clock = world.intake._flusher._clock = clock
+    world.intake._clock = world.intake._group_commit._clock = clock
     await world.post(dst, event(1))
     assert not clock.is_stale
     off_by[0] = -3600.0

@@ -11,7 +11,7 @@ import pytest
 from app.domain.conversion.consent import ConsentSettings
 from app.ingest.destination_cache import AgeLimits
 from app.ingest.flush_writer import CAUTIOUS_FLUSHES
-from app.ingest.group_commit import WORTH_IT
+from app.ingest.group_commit import FLUSH_MIN_REQUESTS
 from app.processes import api
 from app.processes.resources import open_resources
 from app.store import partitions
@@ -235,8 +235,10 @@ async def test_so_many_posts_as_are_worth_a_flush_do_not_wait_for_more(world: Wo
         road = World(resources, world.amazon, intake, world.url)
         async with asyncio.timeout(30):
             await asyncio.gather(*(road.post(dst, event(n)) for n in range(3)))  # they came together
-            posting = [asyncio.create_task(road.post(dst, event(10 + n))) for n in range(WORTH_IT - 1)]
-            while intake.waiting < WORTH_IT - 1:
+            posting = [
+                asyncio.create_task(road.post(dst, event(10 + n))) for n in range(FLUSH_MIN_REQUESTS - 1)
+            ]
+            while intake.waiting < FLUSH_MIN_REQUESTS - 1:
                 await asyncio.sleep(0)
             assert not any(one.done() for one in posting)
             await road.post(dst, event(1_000))

@@ -23,10 +23,10 @@ async def test_only_a_queue_that_is_sent_and_has_waited_too_long_is_late(world: 
         jitter=lambda: 0.0,
         telemetry=world.resources.telemetry,
     )
-    await backlogs.look()
-    assert backlogs.late == {late}
+    await backlogs.check()
+    assert backlogs.overdue == {late}
 
     world.work()
     await world.until(late, delivered=1)
-    await backlogs.look()
-    assert backlogs.late == frozenset()
+    await backlogs.check()
+    assert backlogs.overdue == frozenset()

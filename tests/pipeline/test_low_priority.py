@@ -9,7 +9,7 @@ from tests.pipeline.world import World, event
 async def post_low(world: World, dst: str, *numbers: int) -> list[EventResult]:
     read = read_events([event(n) for n in numbers], default_destination=dst, default_mapping=None)
     assert isinstance(read, list)
-    results = await world.intake.receive(read, allowed=None, low=True)
+    results = await world.intake.receive(read, allowed=None, low_priority=True)
     assert not isinstance(results, NotStored)
     return results
 

@@ -51,7 +51,7 @@ class Watched:
 async def watched(world: World, role: object = API) -> AsyncIterator[Watched]:
     clock = Clock()
     outcomes = DatabaseResults(clock)
-    world.intake._flusher._outcomes = outcomes
+    world.intake._group_commit._database_results = outcomes
     readiness = Readiness(
         world.resources.engine,
         clock,

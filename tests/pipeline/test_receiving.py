@@ -202,7 +202,7 @@ async def test_a_rehearsal_answers_as_the_call_would_and_stores_nothing(world: W
     await world.post(dst, event(1))
     read = read_events([event(1), event(2), event(1, user={})], default_destination=dst, default_mapping=None)
     assert isinstance(read, list)
-    results = await world.intake.rehearse(read, allowed=None)
+    results = await world.intake.dry_run(read, allowed=None)
     assert not isinstance(results, NotStored)
     assert [r.status for r in results] == ["duplicate", "accepted", "rejected"]
     assert results[1].preview is not None
@@ -274,7 +274,7 @@ async def test_a_rehearsal_is_held_to_the_names_that_another_process_pinned(worl
     assert isinstance(read, list)
 
     async def rehearsed() -> str:
-        results = await world.intake.rehearse(read, allowed=None)
+        results = await world.intake.dry_run(read, allowed=None)
         assert isinstance(results, list)
         return results[0].status
 

@@ -160,7 +160,7 @@ class World:
         """Post these events as a dry run."""
         read = read_events(list(events), default_destination=destination, default_mapping=None)
         assert isinstance(read, list), read
-        results = await self.intake.rehearse(read, allowed=None)
+        results = await self.intake.dry_run(read, allowed=None)
         assert not isinstance(results, NotStored), results
         return results
 

@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from app.domain.destination import Region, State
 from app.domain.ids import AdvertiserId, DestinationId, KeyId, MappingId
 from app.store import audit, destinations, event_names, keys, mappings, oauth_states, sign_ins
-from app.store.availability import is_unavailable
 from app.store.destinations import ConfiguredRate, Destination, DestinationDraft
+from app.store.errors import is_unavailable
 
 DRAFT = DestinationDraft("Acme", AdvertiserId("58"), Region.NA, "USD", "amazon", None, ConfiguredRate())
 FIRST = DestinationId("dst_aaaaaaaaaaaaaaaaaaaa")

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from app.domain.ids import BatchId, DestinationNumber
-from app.store import batches, counts, event_attempts, flush_transaction, ledger, partitions
+from app.store import batches, counts, event_attempts, flush, ledger, partitions
 
 NOW = datetime.now(UTC)
 
@@ -86,11 +86,11 @@ async def test_rotation_waits_for_flushes_and_flushes_for_rotation(
         async with other.transaction():
             return await partitions.rotate_ledger(other)
 
-    async with flush_transaction.transaction(c):
+    async with flush.transaction(c):
         rotating = asyncio.create_task(rotate())
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(rotating), 0.3)
-        assert (await flush_transaction.preconditions(c, [])).generation == 1
+        assert (await flush.read_preconditions(c, [])).generation == 1
     assert await asyncio.wait_for(rotating, 5) == 2
     await other.close()
 
@@ -120,7 +120,7 @@ async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncp
             f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
         )
     await c.execute(partitions.create_states(day))
-    await batches.append(c, [batch(1)])
+    await flush.append(c, [batch(1)])
     await c.execute("UPDATE batches SET day = $1", day)
     await c.execute("UPDATE batch_states SET day = $1", day)
     assert (await partitions.drop_old(c, keep_days=30)).days == ()
@@ -184,7 +184,7 @@ async def test_a_million_states_are_dropped_without_being_deleted(c: asyncpg.Con
 
 async def test_states_stay_until_the_last_of_their_ten_days_is_gone(c: asyncpg.Connection) -> None:
     """A day of it in which something is open keeps the partition."""
-    await batches.append(c, [batch(1)])
+    await flush.append(c, [batch(1)])
     assert (await partitions.drop_old(c, keep_days=-30)).days != ()
     assert await c.fetchval("SELECT count(*) FROM batch_states") == 1
     await c.execute("UPDATE batch_states SET disposition = 'sent', settled_at = now()")
@@ -234,7 +234,7 @@ async def test_a_claim_beside_an_old_snapshot_begins_where_the_last_one_found_so
 
 async def test_a_settled_batches_key_goes_and_a_dead_letters_stays_longer(c: asyncpg.Connection) -> None:
     """24 hours after the last final state; seven days with a dead letter; never while one is retried."""
-    await batches.append(c, [batch(number) for number in (1, 2, 3, 4)])
+    await flush.append(c, [batch(number) for number in (1, 2, 3, 4)])
     await c.execute(
         "UPDATE batch_states SET disposition = 'sent', settled_at = now() - interval '25 hours' "
         "WHERE batch < 4"
@@ -251,7 +251,7 @@ async def test_a_settled_batches_key_goes_and_a_dead_letters_stays_longer(c: asy
 
 async def test_settling_what_is_settled_is_a_defect_and_says_so(c: asyncpg.Connection) -> None:
     """n batches in, n states written, or nothing."""
-    await batches.append(c, [batch(1)])
+    await flush.append(c, [batch(1)])
     await batches.close(c, [BatchId(1)], "sent", None)
     with pytest.raises(AssertionError):
         await batches.close(c, [BatchId(1)], "sent", None)
@@ -268,7 +268,7 @@ async def test_counts_of_many_writers_add_up(c: asyncpg.Connection, database_url
     await other.close()
 
 
-async def _add(connection: asyncpg.Connection, deltas: counts.Moved) -> None:
+async def _add(connection: asyncpg.Connection, deltas: counts.CountDeltas) -> None:
     for _ in range(10):
         async with connection.transaction():
             await counts.add(connection, 1, deltas)
@@ -289,7 +289,7 @@ async def _add(connection: asyncpg.Connection, deltas: counts.Moved) -> None:
 )
 async def test_the_database_defends_the_state_machine(c: asyncpg.Connection, statement: str) -> None:
     """Wrong writes are refused, whoever makes them."""
-    await batches.append(c, [batch(1)])
+    await flush.append(c, [batch(1)])
     with pytest.raises(asyncpg.CheckViolationError):
         await c.execute(statement)
 
@@ -297,13 +297,13 @@ async def test_the_database_defends_the_state_machine(c: asyncpg.Connection, sta
 async def test_a_flush_that_fails_leaves_no_transaction_behind(c: asyncpg.Connection) -> None:
     """The connection takes the next flush, and what the failed one wrote is gone."""
     with pytest.raises(asyncpg.DivisionByZeroError):
-        async with flush_transaction.transaction(c):
+        async with flush.transaction(c):
             await c.execute("INSERT INTO ledger_generations (generation) VALUES (99)")
             await c.execute("SELECT 1 / 0")
     assert not c.is_in_transaction()
-    async with flush_transaction.transaction(c):
+    async with flush.transaction(c):
         assert c.is_in_transaction()
-        assert (await flush_transaction.preconditions(c, [])).generation == 1
+        assert (await flush.read_preconditions(c, [])).generation == 1
     held = await c.fetchval(
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
     )
@@ -318,7 +318,7 @@ async def test_a_flush_whose_lock_fails_leaves_no_transaction_open(
     await holder.execute(f"SELECT pg_advisory_lock({partitions.FLUSH_LOCK})")
     await c.execute("SET lock_timeout = '10ms'")
     with pytest.raises(asyncpg.LockNotAvailableError):
-        async with flush_transaction.transaction(c):
+        async with flush.transaction(c):
             pass
     await holder.close()
     assert not c.is_in_transaction()

@@ -4,8 +4,7 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from app.store.availability import is_unavailable
-from app.store.errors import DRIVER_TROUBLE
+from app.store.errors import DRIVER_ERRORS, is_unavailable
 
 AWAY = [
     pytest.param(ConnectionRefusedError(), id="nobody listens"),
@@ -20,7 +19,7 @@ def test_what_passes_is_called_unavailable(error: Exception) -> None:
     """Bare or wrapped by SQLAlchemy; and the driver's own loops know it, too."""
     assert is_unavailable(error)
     assert is_unavailable(DBAPIError("SELECT 1", None, error))
-    assert isinstance(error, DRIVER_TROUBLE)
+    assert isinstance(error, DRIVER_ERRORS)
 
 
 @pytest.mark.parametrize("error", [ValueError(), asyncpg.UndefinedTableError(), asyncpg.InterfaceError("x")])

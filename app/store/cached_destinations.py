@@ -1,4 +1,4 @@
-"""What the door needs to know of a destination to judge an event: its facts, published mappings, pins."""
+"""Read what ingest caches of a destination: settings, published mappings and pinned names."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class MappingRow:
 
 
 @dataclass(frozen=True, slots=True)
-class TargetRow:
+class DestinationRow:
     """A destination as stored, at one configuration version."""
 
     id: DestinationId
@@ -42,17 +42,19 @@ class TargetRow:
 
 async def load(
     connection: PipelineConnection, ids: Collection[DestinationId]
-) -> dict[DestinationId, TargetRow]:
+) -> dict[DestinationId, DestinationRow]:
     """Return these destinations with their mappings and pins; those that do not exist are missing.
 
-    One statement, so that facts, mappings and pins are of one moment.
+    One statement, so that all is read in one snapshot.
     """
     rows = await connection.fetch(
         """
         SELECT d.*,
+          -- JSON, because one row carries all mappings.
           (SELECT coalesce(json_agg(json_build_object('id', m.id, 'number', m.number,
                   'version', m.published_version, 'document', v.document) ORDER BY m.number), '[]')
            FROM mappings m
+           -- Left: a mapping without a published version has no document.
            LEFT JOIN mapping_versions v ON v.mapping = m.id AND v.version = m.published_version
            WHERE m.destination = d.id AND m.archived_at IS NULL)::text AS mappings,
           (SELECT coalesce(json_object_agg(n.event_type, n.name), '{}')
@@ -61,11 +63,11 @@ async def load(
         """,
         list(ids),
     )
-    return {DestinationId(row["id"]): _target(row) for row in rows}
+    return {DestinationId(row["id"]): _destination_row(row) for row in rows}
 
 
-def _target(row: asyncpg.Record) -> TargetRow:
-    return TargetRow(
+def _destination_row(row: asyncpg.Record) -> DestinationRow:
+    return DestinationRow(
         id=DestinationId(row["id"]),
         number=DestinationNumber(row["number"]),
         lane=LaneId(row["lane"]),
@@ -86,35 +88,37 @@ def _target(row: asyncpg.Record) -> TargetRow:
 
 
 async def pin_names(
-    connection: PipelineConnection, wanted: dict[tuple[AdvertiserId, str], str]
+    connection: PipelineConnection, names: dict[tuple[AdvertiserId, str], str]
 ) -> dict[tuple[AdvertiserId, str], str]:
-    """Pin these event names where nothing is pinned, and return what is pinned now for each.
+    """Pin these names for event types that have none; return the pinned name of each.
 
-    For event types that a mapping reads from the event: their first name is pinned as they are stored.
+    For event types that a mapping reads from the event: the first stored event pins the name.
     """
-    ordered = sorted(wanted.items())
+    ordered = sorted(names.items())
     await connection.execute(
         """
         INSERT INTO event_names (advertiser_id, event_type, name)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[]) ON CONFLICT DO NOTHING
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
+        -- The first name wins, across concurrent transactions too.
+        ON CONFLICT DO NOTHING
         """,
         [advertiser for (advertiser, _), _ in ordered],
-        [kind for (_, kind), _ in ordered],
+        [event_type for (_, event_type), _ in ordered],
         [name for _, name in ordered],
     )
-    return await pinned_names(connection, wanted)
+    return await pinned_names(connection, names)
 
 
 async def pinned_names(
-    connection: PipelineConnection, wanted: Collection[tuple[AdvertiserId, str]]
+    connection: PipelineConnection, event_types: Collection[tuple[AdvertiserId, str]]
 ) -> dict[tuple[AdvertiserId, str], str]:
-    """Return the names that are pinned for these (advertiser, event type), where one is."""
+    """Return the pinned names of these (advertiser, event type), where one is pinned."""
     rows = await connection.fetch(
         """
         SELECT n.advertiser_id, n.event_type, n.name FROM event_names n
         JOIN unnest($1::text[], $2::text[]) AS w (advertiser_id, event_type) USING (advertiser_id, event_type)
         """,
-        [advertiser for advertiser, _ in wanted],
-        [kind for _, kind in wanted],
+        [advertiser for advertiser, _ in event_types],
+        [event_type for _, event_type in event_types],
     )
     return {(AdvertiserId(row["advertiser_id"]), row["event_type"]): row["name"] for row in rows}
