@@ -25,9 +25,9 @@ async def test_a_learned_rate_is_kept_and_held_by_the_next_owner(world: World) -
     dispatcher = world.work()
     await world.post(dst, event(2))
     await world.until(dst, delivered=2)
-    (lane,) = dispatcher._ownership.owned.values()
-    assert lane.pace.learned.rate is not None
-    assert lane.pace.learned.rate < 50
+    (lane,) = dispatcher._leases.owned.values()
+    assert lane.pace.estimate.rate is not None
+    assert lane.pace.estimate.rate < 50
 
 
 async def test_a_broken_lane_opens_its_breaker_probes_rarely_and_heals(world: World) -> None:

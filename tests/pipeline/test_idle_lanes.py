@@ -24,7 +24,7 @@ async def own(world: World, number: int) -> None:
 
     async def dry() -> bool:
         (row,) = await world.fetch("SELECT count(*) AS n FROM batch_states WHERE settled_at IS NULL")
-        owned = dispatcher._ownership.owned
+        owned = dispatcher._leases.owned
         asleep = not dispatcher._tasks and all(lane.wake_at is None for lane in owned.values())
         return row["n"] == 0 and len(owned) == number and asleep
 

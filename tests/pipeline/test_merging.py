@@ -27,7 +27,7 @@ async def test_the_first_after_a_rest_leaves_at_once_and_what_follows_shares_the
     dispatcher = world.work()
 
     async def owned() -> bool:
-        return len(dispatcher._ownership.owned) == 1
+        return len(dispatcher._leases.owned) == 1
 
     await world.post(dst, event(0))
     await world.until(dst, delivered=1)
@@ -69,7 +69,7 @@ async def test_a_lane_whose_request_was_taken_whole_is_not_looked_at_again(mergi
     await world.until(dst, delivered=1)
 
     async def asleep() -> bool:
-        lanes = dispatcher._ownership.owned.values()
+        lanes = dispatcher._leases.owned.values()
         return len(lanes) == 1 and not dispatcher._tasks and all(lane.wake_at is None for lane in lanes)
 
     await eventually(asleep)
