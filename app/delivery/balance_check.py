@@ -148,7 +148,7 @@ class BalanceCheck:
         return [stored for id_ in ids for stored in await self._read(connection, day, [id_])]
 
     async def _read_again(self, connection: PipelineConnection, day: date, id_: BatchId) -> None:
-        """Read a batch again and record a mismatch that remains; the day may have been dropped meanwhile."""
+        """Read a batch again and record a mismatch that remains; its day may have been dropped."""
         for stored in await self._read(connection, day, [id_]):
             batch = stored.batch
             if (wrong := check_batch(batch)) is not None and (batch.has_batch or batch.states or wrong[1]):

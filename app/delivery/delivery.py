@@ -143,7 +143,7 @@ class Delivery:
             is_settled = await self._settle(lane, request, sent, settlement)
         finally:
             if not is_settled:
-                # The batches are due as before, and may be due earlier than the watermark set meanwhile.
+                # The batches are due as before, and may be due earlier than the new watermark.
                 lane.watermarks = lane.watermarks.reset()
             lane.requests -= 1
             lane.batches_in_flight -= batches
