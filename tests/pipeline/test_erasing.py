@@ -229,12 +229,12 @@ async def test_no_attempt_starts_with_a_load_that_was_read_before_the_erasure(wo
     delivery = dispatcher._delivery
     access = delivery._tokens.access
 
-    async def late(*args: Any) -> Any:
+    async def late(*args: Any, **options: Any) -> Any:
         """Erase after the lane's number was read and before the attempt is started."""
         if not asked.is_set():
             asked.set()
             await erase(world)
-        return await access(*args)
+        return await access(*args, **options)
 
     delivery._tokens.access = late  # type: ignore[method-assign]
     await world.until(dst, delivered=1, erased=1)
