@@ -38,7 +38,7 @@ class CallbackClient:
             limits=httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS),
         )
 
-    async def tell(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
+    async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
         """Send one notice, signed anew for this moment; any 2xx takes it."""
         signed = callback.headers(self._secrets, id=id, at=self._now(), body=body)
         told = {"content-type": "application/json", "user-agent": AGENT, **signed}

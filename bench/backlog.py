@@ -176,15 +176,15 @@ async def _claims(connection: asyncpg.Connection, lanes_: int, *, claims: int = 
         )
         known = watermarks.get(number, Watermarks())
         began = time.perf_counter()
-        skipped = known.at(began)
+        skipped = known.usable(began)
         await lanes.poll(connection, lane, batches_in_flight=[], exceptions_in_flight=[], watermarks=skipped)
-        known = known.looked(began, time.perf_counter())
+        known = known.after_poll(began, time.perf_counter())
         due, _ = await batches.due(
             connection, number, queue=0, in_flight=[], max_events=FULL, max_bytes=MAX_BYTES,
             watermark=skipped.get((number, 0)),
         )  # fmt: skip
         if due:
-            watermarks[number] = known.found((number, 0), due[0].due_at)
+            watermarks[number] = known.advanced((number, 0), due[0].due_at)
         ids = [BatchId(one.id) for one in due]
         if not ids:
             continue

@@ -1,7 +1,7 @@
-"""Whether a sign-in sees an advertiser: asked once, when a destination is connected (contract §5.1).
+"""Find an advertiser among those that a sign-in has access to (contract §5.1).
 
-Two ways lead to the answer. The account query is the current one; where it gives no list, the older profile
-and DSP calls do, under the client header's older name (contract §8.4). No other path of Amazon's is called.
+The account query is the current call. The older profile and DSP calls, with the client header's older name
+(contract §8.4), find accounts that it does not list. No other path of Amazon is called.
 """
 
 import json
@@ -21,16 +21,16 @@ QUERY_PATH = "/adsApi/v1/query/advertiserAccounts"
 PROFILES_PATH = "/v2/profiles"
 ADVERTISERS_PATH = "/dsp/advertisers"
 
-_DEADLINE_S = 10.0  # of one call; a person waits at the browser
+_DEADLINE_S = 10.0  # of one call; a user waits in the browser
 _PAGE = 100
 _MAX_PAGES = 50  # 5,000 accounts: the schema's own bound on profiles
 _MAX_PROFILES = 50
-_SHOWN = 20  # ids shown to someone who chose the wrong one
+_MAX_IDS = 20  # suggested to a user who chose the wrong one
 
 
 @dataclass(frozen=True, slots=True)
 class Visible:
-    """The sign-in sees the advertiser; what Amazon says of it."""
+    """The sign-in has access to the advertiser; its currency and name, as Amazon reports them."""
 
     currency: str | None
     name: str | None
@@ -38,14 +38,14 @@ class Visible:
 
 @dataclass(frozen=True, slots=True)
 class NotVisible:
-    """The sign-in sees other advertisers, of which these are the first, or none (then `ids` is empty)."""
+    """The sign-in has access to other advertisers only: the first of their ids, or none."""
 
     ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CannotTell:
-    """Amazon gave no list to look in. `why` is a machine word."""
+    """Amazon returned no complete list. `why` is a machine word."""
 
     # 'connect' | 'timeout' | 'cut' | 'too_long' | 'forbidden' | 'throttled' | 'amazon_error' |
     # 'unreadable' | 'too_many' | 'unexpected'
@@ -54,7 +54,7 @@ class CannotTell:
 
 @dataclass(frozen=True, slots=True)
 class _Account:
-    """An advertiser under all its ids."""
+    """An advertiser with all its ids."""
 
     ids: tuple[str, ...]
     name: str | None
@@ -63,13 +63,13 @@ class _Account:
 
 @dataclass(slots=True)
 class _AccountList:
-    """The accounts of a list so far, and whether the list came to its end."""
+    """The accounts read so far, and whether that is the complete list."""
 
     accounts: list[_Account] = field(default_factory=list)
-    whole: bool = True
+    is_complete: bool = True
 
     def find(self, advertiser_id: str) -> Visible | None:
-        """Return the advertiser under any of its ids."""
+        """Return the advertiser with this id, which may be any of its ids."""
         for account in self.accounts:
             if advertiser_id in account.ids:
                 return Visible(account.currency, account.name)
@@ -82,10 +82,10 @@ _Missing = CannotTell | Unauthorized
 async def find_advertiser(
     client: EventsClient, region: Region, access_token: str, advertiser_id: str
 ) -> Visible | NotVisible | CannotTell | Unauthorized:
-    """Look for the advertiser among those that this sign-in sees in this region.
+    """Find the advertiser among those that this sign-in has access to in this region.
 
-    What the account query lacks is asked of the older calls too, since accounts made before it may be missing
-    there. Lists that were read to their end and lack the id are `NotVisible`.
+    An advertiser that the account query does not list is looked up with the older calls: older accounts may
+    be missing in the query. Returns `NotVisible` only where complete lists do not contain the id.
     """
     if not usable_token(access_token):
         return Unauthorized()
@@ -99,10 +99,10 @@ async def find_advertiser(
                 return found
             if isinstance(queried, _AccountList):
                 listed.accounts = [*queried.accounts, *listed.accounts]
-                listed.whole = listed.whole and queried.whole
-            return NotVisible(_ids(listed)) if listed.whole else CannotTell("too_many")
+                listed.is_complete = listed.is_complete and queried.is_complete
+            return NotVisible(_ids(listed)) if listed.is_complete else CannotTell("too_many")
         case _ if isinstance(queried, _AccountList):
-            return NotVisible(_ids(queried)) if queried.whole else CannotTell("too_many")
+            return NotVisible(_ids(queried)) if queried.is_complete else CannotTell("too_many")
         case _:
             return listed
 
@@ -110,11 +110,11 @@ async def find_advertiser(
 async def _query_accounts(
     client: EventsClient, region: Region, access_token: str, wanted: str
 ) -> _AccountList | _Missing:
-    """Read the account query page by page until the advertiser is found or the list ends."""
-    seen, token, tokens = _AccountList(), None, set[str]()
+    """Read the pages of the account query until the advertiser is found or the list ends."""
+    listing, token, tokens = _AccountList(), None, set[str]()
     for _ in range(_MAX_PAGES):
         body = {"maxResults": _PAGE} | ({"nextToken": token} if token else {})
-        answer = await client.ask(
+        response = await client.call(
             region,
             "POST",
             QUERY_PATH,
@@ -122,55 +122,55 @@ async def _query_accounts(
             content=json.dumps(body).encode(),
             deadline_s=_DEADLINE_S,
         )
-        page = _read(answer)
+        page = _read(response)
         if not isinstance(page, dict):
             return page if isinstance(page, CannotTell | Unauthorized) else CannotTell("unreadable")
         rows = page.get("advertiserAccounts")
         if not isinstance(rows, list):
             return CannotTell("unreadable")
-        seen.accounts += [_account(row) for row in _objects(rows)]
+        listing.accounts += [_account(row) for row in _objects(rows)]
         token = page.get("nextToken")
-        if seen.find(wanted) or not token:
-            return seen
+        if listing.find(wanted) or not token:
+            return listing
         if not isinstance(token, str) or token in tokens:
-            break  # a list that leads back into itself has no end to reach
+            break  # a repeated token: the pages form a loop
         tokens.add(token)
-    seen.whole = False
-    return seen
+    listing.is_complete = False
+    return listing
 
 
 async def _list_by_profile(
     client: EventsClient, region: Region, access_token: str, wanted: str
 ) -> _AccountList | _Missing:
-    """Read the DSP advertisers of every agency profile; a profile that fails leaves the list unfinished."""
+    """Read the DSP advertisers of every agency profile; return the failure if a profile fails."""
     headers = client.headers(access_token, name="Amazon-Advertising-API-ClientId")
-    profiles = _read(await client.ask(region, "GET", PROFILES_PATH, headers=headers, deadline_s=_DEADLINE_S))
+    profiles = _read(await client.call(region, "GET", PROFILES_PATH, headers=headers, deadline_s=_DEADLINE_S))
     if not isinstance(profiles, list):
         return profiles if isinstance(profiles, CannotTell | Unauthorized) else CannotTell("unreadable")
     agencies = list(_agencies(profiles))
-    seen = _AccountList(whole=len(agencies) <= _MAX_PROFILES)
+    listing = _AccountList(is_complete=len(agencies) <= _MAX_PROFILES)
     failed: _Missing | None = None
     for profile in agencies[:_MAX_PROFILES]:
         scoped = {**headers, "Amazon-Advertising-API-Scope": profile}
-        missing = await _list_advertisers(client, region, scoped, wanted, seen)
-        if seen.find(wanted):
-            return seen
+        missing = await _list_advertisers(client, region, scoped, wanted, listing)
+        if listing.find(wanted):
+            return listing
         failed = missing or failed
-    return failed or seen
+    return failed or listing
 
 
 async def _list_advertisers(
-    client: EventsClient, region: Region, headers: dict[str, str], wanted: str, seen: _AccountList
+    client: EventsClient, region: Region, headers: dict[str, str], wanted: str, listing: _AccountList
 ) -> _Missing | None:
-    """Add one profile's advertisers to `seen`, or return why they could not be read.
+    """Add one profile's advertisers to `listing`, or return why they could not be read.
 
-    First the one that is wanted is asked for by its id; the whole list is read for who has to choose another.
+    The first request filters by the wanted id. Without a match the whole list is read, for the suggestions.
     """
     start, filters = 0, {"advertiserIdFilter": wanted}
     for _ in range(_MAX_PAGES):
         params = {"startIndex": str(start), "count": str(_PAGE), **filters}
         page = _read(
-            await client.ask(
+            await client.call(
                 region, "GET", ADVERTISERS_PATH, headers=headers, params=params, deadline_s=_DEADLINE_S
             )
         )
@@ -179,23 +179,23 @@ async def _list_advertisers(
         rows, total = _rows(page)
         if rows is None:
             return CannotTell("unreadable")
-        found = [one for row in _objects(rows) if (one := _account(row)) not in seen.accounts]
+        found = [account for row in _objects(rows) if (account := _account(row)) not in listing.accounts]
         if filters:
             filters = {}
             if not _AccountList(found).find(wanted):
                 continue
-        known = len(seen.accounts)
-        seen.accounts += found
+        before = len(listing.accounts)
+        listing.accounts += found
         start += len(rows)
-        # A stand-in may ignore startIndex: a page with nothing new ends the list too.
-        if seen.find(wanted) or not rows or len(seen.accounts) == known or start >= total:
+        # A server may ignore startIndex: a page without a new account ends the list too.
+        if listing.find(wanted) or not rows or len(listing.accounts) == before or start >= total:
             return None
-    seen.whole = False
+    listing.is_complete = False
     return None
 
 
 def _rows(page: Any) -> tuple[list[Any] | None, int]:
-    """Return the rows of a page and how many there are in all; sources differ on the member's name (§5.1)."""
+    """Return the rows of a page and the total; sources differ on the member's name (§5.1)."""
     if isinstance(page, list):
         return page, len(page)
     if not isinstance(page, dict):
@@ -217,20 +217,20 @@ def _agencies(profiles: list[Any]) -> Iterator[str]:
 
 
 def _account(row: dict[str, Any]) -> _Account:
-    """Return an advertiser of either call; ids are text or numbers."""
+    """Return the advertiser of a row of either call; ids are text or numbers."""
     found = [row.get("advertiserAccountId"), row.get("advertiserId")]
     found += [other.get("dspAdvertiserId") for other in _objects(row.get("alternateIds"))]
     name = messages.scrub(row.get("displayName") or row.get("name"), limit=200)
     currency = row.get("currencyCode") or row.get("currency")
     return _Account(
-        tuple(dict.fromkeys(text for one in found if (text := _id(one)))),
+        tuple(dict.fromkeys(text for value in found if (text := _id(value)))),
         name or None,
         currency if isinstance(currency, str) and re.fullmatch("[A-Z]{3}", currency) else None,
     )
 
 
 def _id(value: object) -> str | None:
-    """Return an id as text that may stand in a header, or None."""
+    """Return an id as text that is valid in a header, or None."""
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     return text if re.fullmatch(r"[A-Za-z0-9._-]{1,128}", text, re.ASCII) else None
 
@@ -239,17 +239,17 @@ def _objects(rows: Any) -> list[dict[str, Any]]:
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
-def _ids(seen: _AccountList) -> tuple[str, ...]:
-    """Return the ids that a destination can be given, the DSP number before the global id."""
-    return tuple(dict.fromkeys(account.ids[-1] for account in seen.accounts if account.ids))[:_SHOWN]
+def _ids(listing: _AccountList) -> tuple[str, ...]:
+    """Return the ids to suggest for a destination: of each account the DSP number, else the global id."""
+    return tuple(dict.fromkeys(account.ids[-1] for account in listing.accounts if account.ids))[:_MAX_IDS]
 
 
-_MEANS = {403: "forbidden", 429: "throttled"}
+_WHY = {403: "forbidden", 429: "throttled"}
 
 
-def _read(answer: HttpAnswer | TransportError) -> Any:
-    """Return what an answer holds, or why it holds nothing."""
-    match answer:
+def _read(response: HttpAnswer | TransportError) -> Any:
+    """Return the JSON of a response, or why it has none."""
+    match response:
         case TransportError(why):
             return CannotTell(why)
         case HttpAnswer(status=200, body=body):
@@ -258,4 +258,4 @@ def _read(answer: HttpAnswer | TransportError) -> Any:
         case HttpAnswer(status=401):
             return Unauthorized()
         case HttpAnswer(status=status):
-            return CannotTell(_MEANS.get(status, "amazon_error" if status >= 500 else "unexpected"))
+            return CannotTell(_WHY.get(status, "amazon_error" if status >= 500 else "unexpected"))

@@ -1,4 +1,4 @@
-"""The connections to Amazon's API: one client a region, a total deadline a call, every ending a value."""
+"""The client of Amazon's API: one connection pool per region, one deadline per call, failures as values."""
 
 import asyncio
 import math
@@ -18,14 +18,14 @@ from app.amazon.transport import CONNECTIONS, BoundedTransport
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import SentRequest, TransportError, Unauthorized
 
-DEADLINE_S = 25.0  # of a whole call, connecting and reading to the last byte included
+DEADLINE_S = 25.0  # of a whole call, from connecting to the last byte of the response
 _CONNECT_S = 5.0
 _USER_AGENT = f"python-httpx/{httpx.__version__}"
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """A whole answer of Amazon's. Its body may echo personal data and stays out of `repr`."""
+    """A complete HTTP response. Its body may echo personal data and is hidden from `repr`."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -33,11 +33,11 @@ class HttpAnswer:
 
 
 class EventsClient:
-    """Sends conversions, and asks the few other things that the contract names (§5.1).
+    """Sends conversions, and makes the few other calls that the contract names (§5.1).
 
-    `base_url` names a stand-in for Amazon; `transport` takes the network's place in tests. A call is one
-    request to httpx's transport: redirects are not followed, cookies not kept, the environment's proxies and
-    .netrc not read, certificates always verified.
+    `base_url` replaces Amazon's hosts; `transport` replaces the network in tests. A call is one request to
+    httpx's transport: without redirects, cookies, proxies of the environment or .netrc, and always with
+    certificate verification.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class EventsClient:
         *,
         connections: int = CONNECTIONS,
     ) -> None:
-        self.connections: float = connections if transport is None else math.inf  # a region
+        self.connections: float = connections if transport is None else math.inf  # per region
         self._client_id = client_id
         self._base_url = base_url
         self._transports = {
@@ -65,23 +65,23 @@ class EventsClient:
         conversions: Sequence[bytes],
         deadline_s: float = DEADLINE_S,
     ) -> SentRequest:
-        """Send these conversions in one request and return what came of it, within `deadline_s` seconds.
+        """Send conversions in one request and return its reply, within `deadline_s` seconds.
 
-        Raises only for what a caller must not do (none or more than 500 conversions), and when cancelled.
+        Raises ValueError for none or more than 500 conversions, and when cancelled; nothing else.
         """
         body = wire.request_body(conversions)
         started = time.monotonic()
         if not usable_token(access_token):
-            # It could not travel in a header; a fresh one can.
+            # It cannot be sent in a header. A refresh gives another one.
             return SentRequest(Unauthorized(), None, None, 0)
         headers = wire.event_headers(access_token, self._client_id, advertiser_id)
-        answer = await self.ask(
+        response = await self.call(
             region, "POST", wire.EVENTS_PATH, headers=headers, content=body, deadline_s=deadline_s
         )
         duration_ms = round((time.monotonic() - started) * 1000)
-        match answer:
+        match response:
             case TransportError():
-                return SentRequest(answer, None, None, duration_ms)
+                return SentRequest(response, None, None, duration_ms)
             case HttpAnswer(status, reply_headers, reply_body):
                 reply = wire.read_reply(
                     status,
@@ -93,7 +93,7 @@ class EventsClient:
                 )
                 return SentRequest(reply, status, wire.request_id(reply_headers), duration_ms)
 
-    async def ask(
+    async def call(
         self,
         region: Region,
         method: str,
@@ -104,34 +104,33 @@ class EventsClient:
         params: Mapping[str, str] | None = None,
         deadline_s: float = DEADLINE_S,
     ) -> HttpAnswer | TransportError:
-        """Make one call of the API and return its whole answer, or how it was lost; never retries."""
+        """Make one call and return its complete response, or why there is none; never retries."""
         request = httpx.Request(
             method,
-            _address(wire.endpoints(region, self._base_url).api, path),
+            _url(wire.endpoints(region, self._base_url).api, path),
             params=params,
             headers={"User-Agent": _USER_AGENT, **headers},
             content=content,
-            # No timeout of its own for the answer: the one below is for the whole call.
+            # No read timeout: the timeout below covers the whole call.
             extensions={"timeout": {"connect": min(_CONNECT_S, deadline_s), "pool": deadline_s}},
         )
         try:
-            # Straight to the transport: what httpx's client adds is all switched off here, and costs as much.
+            # Without httpx's client: its features are all switched off here, and it doubles the cost.
             async with asyncio.timeout(deadline_s):
                 response = await self._transports[region].handle_async_request(request)
         except BodyTooLong:
             return TransportError("too_long")
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
-            return TransportError(
-                "connect"
-            )  # refused, unknown host, bad certificate, no free connection: nothing was sent
+            # Refused, unknown host, invalid certificate, no free connection: nothing was sent.
+            return TransportError("connect")
         except (TimeoutError, httpx.TimeoutException):
             return TransportError("timeout")
         except (httpx.NetworkError, httpx.RemoteProtocolError):
-            return TransportError("cut")  # reset, or ended before its announced length
+            return TransportError("cut")  # reset, or closed before the end of the body
         return HttpAnswer(response.status_code, response.headers, response.content)
 
     def headers(self, access_token: str, *, name: str = "Amazon-Ads-ClientId") -> dict[str, str]:
-        """Return the headers of every call but the events call; older calls name the client otherwise."""
+        """Return the headers of all calls but the events call; older calls name the client otherwise."""
         return {
             "Authorization": f"Bearer {access_token}",
             name: self._client_id,
@@ -151,14 +150,16 @@ class EventsClient:
 
 
 @lru_cache(maxsize=64)
-def _address(api: str, path: str) -> httpx.URL:
-    """Return an address, taken apart once: there are three hosts and a handful of paths."""
+def _url(api: str, path: str) -> httpx.URL:
+    """Return a parsed URL, cached: there are three hosts and a handful of paths."""
     return httpx.URL(api + path)
 
 
-def _transports(given: httpx.AsyncBaseTransport | None, connections: int) -> list[httpx.AsyncBaseTransport]:
-    """Return a transport for each region: the one given, or a pool each, sharing the trusted roots."""
-    if given is not None:
-        return [given for _ in Region]
+def _transports(
+    transport: httpx.AsyncBaseTransport | None, connections: int
+) -> list[httpx.AsyncBaseTransport]:
+    """Return a transport for each region: `transport`, or one pool each with shared trusted roots."""
+    if transport is not None:
+        return [transport for _ in Region]
     tls = httpx.create_ssl_context(trust_env=False)
     return [PooledTransport(tls, connections=connections) for _ in Region]

@@ -1,14 +1,12 @@
-"""What a token of Amazon's may look like before it is trusted near a header or a table."""
+"""The syntax that a token of Amazon must have before it is stored or sent in a header."""
 
 import re
 from typing import TypeGuard
 
-MAX_TOKEN_BYTES = 2_048  # contract §5
-
-# Printable ASCII without a space: nothing that could end a header line or be trimmed from its edge.
+# Printable ASCII without spaces, which cannot end a header line; at most 2,048 bytes (contract §5).
 _TOKEN = re.compile(r"[!-~]{1,2048}", re.ASCII)
 
 
 def usable_token(token: object) -> TypeGuard[str]:
-    """Tell whether this is a token that may be stored and placed in a header (contract §5)."""
+    """Tell whether a token may be stored and sent in a header (contract §5)."""
     return isinstance(token, str) and _TOKEN.fullmatch(token) is not None

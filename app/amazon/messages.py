@@ -1,9 +1,8 @@
-"""Amazon's words, made fit to keep: bounded, printable, and without anything of a person's.
+"""Redact Amazon's messages before they are stored: bounded, printable, without personal data.
 
-Amazon may echo the event it complains about. An event carries raw ids (MAID, RAMP_ID, an IP address) and
-custom data, and its hashes are still personal data. So a message is kept only after all that may be an
-echo was taken out, first by value (what was sent is known exactly), then by shape (for what was changed on
-the way).
+Amazon may echo the event that it rejects. An event carries raw ids (MAID, RAMP_ID, an IP address) and custom
+data, and its hashes are personal data too. So every possible echo is removed: first the values that were
+sent, then text in the shape of such a value, which Amazon may have changed.
 """
 
 import re
@@ -11,10 +10,10 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 MAX_MESSAGE = 300
-_READ_AT_MOST = 1_000  # keeps the patterns below cheap whatever Amazon writes, as does _LONG
-_GONE = "***"
+_MAX_INPUT = 1_000  # bounds the cost of the patterns below, as _LONG does
+_REDACTED = "***"
 
-# What may stand between quotes, being a word of Amazon's schema and not a value of the event's (contract §2).
+# Words of Amazon's schema, which may stay between quotes: they are no values of an event (contract §2).
 _WORDS = (
     "events eventDescription name conversionType eventSource eventIngestionMethod dataSetName "
     "countryCode eventTime matchKeys type values value currencyCode unitsSold eventId consent geo "
@@ -28,13 +27,13 @@ _WORDS = (
 )
 SCHEMA_WORDS = frozenset(_WORDS.split())
 
-# Control, format, surrogate and separator characters: they forge log lines and hide text.
+# Control, format, surrogate and separator characters: they can forge log lines and hide text.
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]+"
 )
 _SPACES = re.compile(r"\s+")
 
-# A piece of the event's JSON, to its last bracket or, cut off, to the end.
+# A part of the event's JSON, up to its last bracket, or to the end where it is truncated.
 _JSON = re.compile(r"(?:\{|\[(?=\s*[\"{\[]))(?:.*[}\]]|.*)")
 _QUOTED = tuple(
     re.compile(pattern)
@@ -47,9 +46,9 @@ _QUOTED = tuple(
         r"‘(.*?)(?:’(?!\w)|$)",
     )
 )
-# No word of Amazon's is as long; a path in the event is the longest.
+# Longer than any word of Amazon; the longest is a path in the event.
 _LONG = re.compile(r"\S{100,}")
-# Shapes that a value may take outside quotes.
+# Shapes of values outside quotes.
 _SHAPES = tuple(
     re.compile(pattern)
     for pattern in (
@@ -57,7 +56,7 @@ _SHAPES = tuple(
         r"Atz[a-z]\|\S*",  # an Amazon token
         r"(?i:bearer)\s+\S+",
         r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}",  # a MAID
-        r"[0-9A-Fa-f]{24,}",  # a digest, whole or cut
+        r"[0-9A-Fa-f]{24,}",  # a digest, complete or truncated
         r"(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,}[0-9A-Fa-f.]*",  # an IPv6 address
         r"\+?\d(?:[\s().+/-]{0,3}\d){5,}",  # a phone number, an IPv4 address, any long number
         r"\d{1,3}(?:\.\d{1,3}){3}",  # a short IPv4 address
@@ -65,47 +64,47 @@ _SHAPES = tuple(
     )
 )
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{0,79}", re.ASCII)
-_PLACE = re.compile(r"[$./A-Za-z0-9_\[\]-]{1,200}", re.ASCII)
+_PATH = re.compile(r"[$./A-Za-z0-9_\[\]-]{1,200}", re.ASCII)
 
 
 def scrub(text: object, *, sent: Collection[str] = (), limit: int = MAX_MESSAGE) -> str:
-    """Return Amazon's sentence without what may be the event's, at most `limit` characters; "" for no text.
+    """Return Amazon's message without values of the event, at most `limit` characters; "" for no text.
 
-    `sent` are the values that went out (`values_sent`); each is taken out wherever it stands.
+    `sent` are the values of the request (`values_sent`); each is removed wherever it occurs.
     """
     if not isinstance(text, str):
         return ""
-    clean = _SPACES.sub(" ", _UNPRINTABLE.sub(" ", _cut(text))).strip()
-    clean = _JSON.sub(_GONE, _without(clean, sent))
+    clean = _SPACES.sub(" ", _UNPRINTABLE.sub(" ", _truncate(text))).strip()
+    clean = _JSON.sub(_REDACTED, _remove_values(clean, sent))
     for quoted in _QUOTED:
-        clean = quoted.sub(lambda found: found[0] if found[1] in SCHEMA_WORDS else _GONE, clean)
-    clean = _LONG.sub(_GONE, clean)
+        clean = quoted.sub(lambda match: match[0] if match[1] in SCHEMA_WORDS else _REDACTED, clean)
+    clean = _LONG.sub(_REDACTED, clean)
     for shape in _SHAPES:
-        clean = shape.sub(_GONE, clean)
+        clean = shape.sub(_REDACTED, clean)
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 
-def error_code(text: object, *, otherwise: str) -> str:
-    """Return Amazon's error code, or `otherwise` where it does not look like one."""
+def error_code(text: object, *, default: str) -> str:
+    """Return Amazon's error code, or `default` where the text is not a code."""
     if isinstance(text, str) and _CODE.fullmatch(text) and scrub(text) == text:
         return text
-    return otherwise
+    return default
 
 
 def field_path(text: object, *, sent: Collection[str] = ()) -> str | None:
-    """Return where in the event Amazon points to, or None where it does not look like a place."""
-    if isinstance(text, str) and _PLACE.fullmatch(text) and scrub(text, sent=sent) == text:
+    """Return the path in the event that Amazon names, or None where the text is not a path."""
+    if isinstance(text, str) and _PATH.fullmatch(text) and scrub(text, sent=sent) == text:
         return text
     return None
 
 
 def values_sent(events: Iterable[Any]) -> frozenset[str]:
-    """Return every value of these events that may be a person's or the caller's: never to be repeated."""
+    """Return every value of these events that may be personal or the caller's data."""
     return frozenset(value for event in events for value in _leaves(_personal(event)) if value)
 
 
 def _personal(event: Any) -> Any:
-    """Return the members of an event that hold values of a person's or the caller's (contract §2.1)."""
+    """Return the members of an event with personal or the caller's data (contract §2.1)."""
     if not isinstance(event, dict):
         return []
     members = ("eventId", "consent", "deviceInfo", "arefMeasurementTokens", "amazonAdEventKey")
@@ -133,19 +132,19 @@ def _leaves(node: Any) -> Iterator[str]:
             return
 
 
-def _cut(text: str) -> str:
-    """Return the beginning, without the word that was cut: half an address no longer looks like one."""
-    return text if len(text) <= _READ_AT_MOST else text[:_READ_AT_MOST].rpartition(" ")[0]
+def _truncate(text: str) -> str:
+    """Truncate a text before its last word: half an address no longer has the shape of one."""
+    return text if len(text) <= _MAX_INPUT else text[:_MAX_INPUT].rpartition(" ")[0]
 
 
-def _without(text: str, sent: Collection[str]) -> str:
-    """Take each sent value out: a short one only as a word of its own, or every 'a' would go."""
+def _remove_values(text: str, sent: Collection[str]) -> str:
+    """Remove each sent value; a short one only as a separate word, or every 'a' would be removed."""
     lowered = text.lower()
     for value in sorted(sent, key=len, reverse=True):
-        spoken = _SPACES.sub(" ", _UNPRINTABLE.sub(" ", value)).strip().lower()
-        if not spoken or spoken not in lowered:
+        printable = _SPACES.sub(" ", _UNPRINTABLE.sub(" ", value)).strip().lower()
+        if not printable or printable not in lowered:
             continue
-        pattern = re.escape(spoken) if len(spoken) >= 6 else rf"(?<!\w){re.escape(spoken)}(?!\w)"
-        text = re.sub(pattern, _GONE, text, flags=re.IGNORECASE)
+        pattern = re.escape(printable) if len(printable) >= 6 else rf"(?<!\w){re.escape(printable)}(?!\w)"
+        text = re.sub(pattern, _REDACTED, text, flags=re.IGNORECASE)
         lowered = text.lower()
     return text

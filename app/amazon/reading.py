@@ -1,4 +1,4 @@
-"""Amazon's JSON, read by the project's one strict parser."""
+"""Parse Amazon's JSON with the project's strict parser."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ _MAX_DEPTH = 32  # the contract's deepest reply has nine levels
 
 
 def read_json(body: bytes) -> Any:
-    """Return the value, or None where the text is not strict JSON (or is `null`, which says as little)."""
+    """Return the value, or None where the text is not strict JSON or is `null`."""
     match parse(body, max_depth=_MAX_DEPTH):
         case MalformedJson():
             return None

@@ -1,7 +1,6 @@
-"""Signing in at Amazon: the page to open, the code exchanged, the token refreshed (contract §5, P14)."""
+"""OAuth sign-in at Amazon: authorization page, code exchange, token refresh (contract §5, P14)."""
 
 import asyncio
-import secrets
 import warnings
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -19,13 +18,13 @@ from app.amazon.wire import endpoints
 from app.domain.destination import Region
 
 with warnings.catch_warnings(record=True):
-    # Authlib says at every import that it would rather have httpx2; pyproject.toml says why it shall not. It
-    # also puts its own filter first, so that the warning has to be recorded rather than ignored.
+    # Authlib warns at import that it prefers httpx2 (pyproject.toml says why we use httpx). It installs its
+    # own warning filter first, so the warning is recorded instead of ignored.
     from authlib.integrations.httpx_client import AsyncOAuth2Client
 
 SCOPE = "advertising::campaign_management"
 MAX_LIFETIME_S = 86_400
-# Where Amazon names none: far below its usual hour, so that no token is used past its end.
+# Used where Amazon sends none: far below the usual hour, so that no token is used after its expiry.
 DEFAULT_LIFETIME_S = 600
 _MAX_TOKEN_REPLY = 65_536
 _TRIES = 3
@@ -34,7 +33,7 @@ _DEADLINE_S = 20.0  # of all calls and the waits between them
 
 
 class Secret(Protocol):
-    """A secret that has to be asked for (pydantic's SecretStr)."""
+    """A secret that `repr` hides (pydantic's SecretStr)."""
 
     def get_secret_value(self) -> str:
         """Return the secret itself."""
@@ -42,7 +41,7 @@ class Secret(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a sign-in or a refresh gave. A refresh token that comes back replaces the stored one (P14)."""
+    """The result of a sign-in or a refresh. A returned refresh token replaces the stored one (P14)."""
 
     access_token: str = field(repr=False)
     refresh_token: str | None = field(repr=False)
@@ -51,12 +50,12 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """`invalid_grant` on a refresh: the user must sign in again. Nothing else says so (P14)."""
+    """`invalid_grant` on a refresh: the user must sign in again. No other error means that (P14)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignInRefused:
-    """Amazon refused the code: used, older than five minutes, or made for another address."""
+    """Amazon refused the code: used, older than five minutes, or issued for another redirect URI."""
 
     error: str
     description: str
@@ -64,12 +63,12 @@ class SignInRefused:
 
 @dataclass(frozen=True, slots=True)
 class InvalidClient:
-    """Amazon does not know this application or its secret: AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET."""
+    """Amazon does not know this application: check AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """No usable answer; says nothing of the sign-in. `why` is a machine word, never Amazon's text."""
+    """No usable reply; the sign-in may be valid. `why` is a machine word, never Amazon's text."""
 
     # 'connect' | 'timeout' | 'cut' | 'amazon_error' | 'throttled' | 'unreadable' | 'unusable_token' |
     # 'no_refresh_token' | 'unexpected', or another word of RFC 6749 §5.2
@@ -78,7 +77,7 @@ class Unavailable:
 
 @dataclass(frozen=True, slots=True)
 class _GrantRefused:
-    """`invalid_grant` or another refusal of this one request, before it is known what it refused."""
+    """`invalid_grant` or another error of RFC 6749 §5.2; the caller knows what was refused."""
 
     error: str
     description: str
@@ -86,33 +85,28 @@ class _GrantRefused:
 
 _Reply = Tokens | _GrantRefused | InvalidClient | Unavailable
 
-# What may be better a moment later. A throttled server is not asked again from here.
-_WORTH_ANOTHER_TRY = frozenset({"connect", "timeout", "cut", "amazon_error"})
+# Retried within one call. A throttled server is not retried here.
+_RETRYABLE = frozenset({"connect", "timeout", "cut", "amazon_error"})
 
-# RFC 6749 §5.2. Of these only invalid_grant speaks of the user's consent (P14).
-_OF_THE_CLIENT = frozenset({"invalid_client", "unauthorized_client"})
-_OF_THE_REQUEST = frozenset(
+# RFC 6749 §5.2. Of these only invalid_grant is about the user's consent (P14).
+_CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client"})
+_GRANT_ERRORS = frozenset(
     {"invalid_grant", "invalid_request", "unsupported_grant_type", "invalid_scope", "access_denied"}
 )
 
 
-def new_state_and_verifier() -> tuple[str, str]:
-    """Draw a one-time state and a PKCE verifier (RFC 7636: 43 to 128 characters)."""
-    return secrets.token_urlsafe(32), secrets.token_urlsafe(64)
-
-
 class _TokenClient(AsyncOAuth2Client):  # type: ignore[misc]  # Authlib carries no types
-    """Authlib's client, reading answers with our parser and keeping no token on itself."""
+    """Authlib's client with our reply parser; it stores no token."""
 
     def parse_response_token(self, resp: httpx.Response) -> _Reply:
-        """Return what the answer means, for Authlib to hand through."""
+        """Return the parsed reply; Authlib passes it on."""
         return read_token_reply(resp.status_code, resp.content)
 
 
 class SignIn:
-    """Talks to Amazon's sign-in of every region on behalf of one application.
+    """Amazon's sign-in in every region, for one application.
 
-    `transport` takes the network's place in tests, `pause` the waiting between tries.
+    `transport` replaces the network in tests, `pause` the wait between tries.
     """
 
     def __init__(
@@ -129,7 +123,7 @@ class SignIn:
         self._base_url = base_url
         self._deadline_s = deadline_s
         self._pause = pause
-        # The secret travels in the form: the token server fails a call that has an Authorization header.
+        # The secret is sent in the form: the token server rejects a call with an Authorization header.
         self._clients = {
             region: _TokenClient(
                 client_id=client_id,
@@ -146,7 +140,7 @@ class SignIn:
         }
 
     def authorize_url(self, region: Region, *, state: str, code_verifier: str) -> str:
-        """Return the page where the user clicks Allow, with PKCE by S256."""
+        """Return the address of the page where the user clicks Allow, with PKCE (S256)."""
         url, _ = self._clients[region].create_authorization_url(
             endpoints(region, self._base_url).authorize, state=state, code_verifier=code_verifier, scope=SCOPE
         )
@@ -155,13 +149,13 @@ class SignIn:
     async def exchange(
         self, region: Region, *, code: str, code_verifier: str
     ) -> Tokens | SignInRefused | InvalidClient | Unavailable:
-        """Exchange the code of a sign-in, once, for tokens; it lives five minutes."""
-        reply = await self._ask(region, "authorization_code", code=code, code_verifier=code_verifier)
+        """Exchange the code of a sign-in for tokens; a code is valid once, for five minutes."""
+        reply = await self._call(region, "authorization_code", code=code, code_verifier=code_verifier)
         match reply:
             case _GrantRefused(error, description):
                 return SignInRefused(error, description)
             case Tokens(refresh_token=None):
-                # Without one the destination would fall silent within the hour.
+                # Without a refresh token deliveries would stop within the hour.
                 return Unavailable("no_refresh_token")
             case _:
                 return reply
@@ -169,8 +163,8 @@ class SignIn:
     async def refresh(
         self, region: Region, refresh_token: str
     ) -> Tokens | Revoked | InvalidClient | Unavailable:
-        """Fetch a fresh access token; only `invalid_grant` means that the user's consent is gone."""
-        reply = await self._ask(region, "refresh_token", refresh_token=refresh_token)
+        """Refresh an access token; only `invalid_grant` means that the user's consent was withdrawn."""
+        reply = await self._call(region, "refresh_token", refresh_token=refresh_token)
         match reply:
             case _GrantRefused("invalid_grant"):
                 return Revoked()
@@ -184,11 +178,11 @@ class SignIn:
         for client in self._clients.values():
             await client.aclose()
 
-    async def _ask(self, region: Region, grant_type: str, **form: str) -> _Reply:
-        """Ask a few times within one deadline; the last answer counts."""
+    async def _call(self, region: Region, grant_type: str, **form: str) -> _Reply:
+        """Call the token server, with a few retries within one deadline; return the last reply."""
         url = endpoints(region, self._base_url).token
-        asking = AsyncRetrying(
-            retry=retry_if_result(_may_pass),
+        retrying = AsyncRetrying(
+            retry=retry_if_result(_is_retryable),
             stop=stop_after_attempt(_TRIES),
             wait=wait_random_exponential(multiplier=0.25, max=3),
             sleep=self._pause,
@@ -196,12 +190,12 @@ class SignIn:
         )
         try:
             async with asyncio.timeout(self._deadline_s):
-                reply: _Reply = await asking(self._ask_once, self._clients[region], url, grant_type, form)
+                reply: _Reply = await retrying(self._call_once, self._clients[region], url, grant_type, form)
         except TimeoutError:
             return Unavailable("timeout")
         return reply
 
-    async def _ask_once(
+    async def _call_once(
         self, client: _TokenClient, url: str, grant_type: str, form: dict[str, str]
     ) -> _Reply:
         try:
@@ -216,20 +210,20 @@ class SignIn:
         return reply
 
 
-def _transports(given: httpx.AsyncBaseTransport | None) -> dict[Region, httpx.AsyncBaseTransport]:
-    """Return connections of its own for each region: one that hangs takes none from the others."""
-    if given is not None:
-        return dict.fromkeys(Region, given)
+def _transports(transport: httpx.AsyncBaseTransport | None) -> dict[Region, httpx.AsyncBaseTransport]:
+    """Return one pool per region: a region that hangs uses no connection of another."""
+    if transport is not None:
+        return dict.fromkeys(Region, transport)
     tls = httpx.create_ssl_context(trust_env=False)
     return {region: open_transport(tls) for region in Region}
 
 
-def _may_pass(reply: _Reply) -> bool:
-    return isinstance(reply, Unavailable) and reply.why in _WORTH_ANOTHER_TRY
+def _is_retryable(reply: _Reply) -> bool:
+    return isinstance(reply, Unavailable) and reply.why in _RETRYABLE
 
 
 def read_token_reply(status: int, body: bytes) -> _Reply:
-    """Return what the token server's answer means; a page of HTML with status 200 is no token."""
+    """Parse a reply of the token server; an HTML page with status 200 is no token."""
     if status >= 500 or status == 408:
         return Unavailable("amazon_error")
     if status == 429:
@@ -251,15 +245,15 @@ def _read_refusal(reply: dict[str, Any]) -> _Reply:
     error = reply["error"]
     if not isinstance(error, str):
         return Unavailable("unexpected")
-    if error in _OF_THE_CLIENT:
+    if error in _CLIENT_ERRORS:
         return InvalidClient()
-    if error in _OF_THE_REQUEST:
+    if error in _GRANT_ERRORS:
         return _GrantRefused(error, messages.scrub(reply.get("error_description")))
     return Unavailable("unexpected")
 
 
 def _lifetime(stated: object) -> int:
-    """Return seconds, a safe few where none are stated; numbers in quotes are read too."""
+    """Return a lifetime in seconds, DEFAULT_LIFETIME_S where none is stated; quoted numbers are read too."""
     if isinstance(stated, str) and stated.isascii() and stated.isdigit() and len(stated) <= 9:
         stated = int(stated)
     if isinstance(stated, Decimal) and stated < 1_000_000_000:  # `3600.0`

@@ -1,21 +1,21 @@
-"""What may come in from the network: whole, bounded answers that carry no state."""
+"""Bounded responses without state: a size limit, no compression, no cookies."""
 
 import ssl
 
 import httpx
 
-from app.amazon.http_connection import LONGEST, BodyTooLong
+from app.amazon.http_connection import MAX_BODY, BodyTooLong
 
 MAX_REPLY_BYTES = 1_048_576
-CONNECTIONS = 12  # a region, where no worker's capacity says otherwise: for account calls and tokens
+CONNECTIONS = 12  # per region, for account and token calls; a worker sets its own
 
 
 class BoundedTransport(httpx.AsyncBaseTransport):
-    """Hands on answers read whole and at most `limit` bytes long.
+    """Returns complete responses of at most `limit` bytes.
 
-    Undecoded: a megabyte of gzip unpacks to a gigabyte, so none is asked for and one that comes all the
-    same fails as unreadable. Without Set-Cookie: one advertiser's cookie must never travel with another's
-    request.
+    Bodies are not decompressed: a megabyte of gzip expands to a gigabyte. The request asks for no
+    compression, and a compressed body fails as unreadable. Set-Cookie is removed: a cookie of one advertiser
+    must never be sent with a request of another.
     """
 
     def __init__(self, inner: httpx.AsyncBaseTransport, *, limit: int = MAX_REPLY_BYTES) -> None:
@@ -23,17 +23,21 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         self._limit = limit
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Return the whole answer; raises `BodyTooLong` past the bound, and what `inner` raises."""
+        """Return the complete response; raises `BodyTooLong` above the limit, and what `inner` raises."""
         request.headers["Accept-Encoding"] = "identity"
-        limit = request.extensions[LONGEST] = max(self._limit, _echo_of(request))
-        answer = await self._inner.handle_async_request(request)
+        limit = request.extensions[MAX_BODY] = max(self._limit, _max_echo(request))
+        response = await self._inner.handle_async_request(request)
         try:
-            body = await self._read(answer, limit)
+            body = await self._read(response, limit)
         finally:
-            await answer.aclose()
-        kept = [(name, value) for name, value in answer.headers.raw if name.lower() not in _LEFT_OUT]
+            await response.aclose()
+        headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _REMOVED]
         return httpx.Response(
-            answer.status_code, headers=kept, content=body, extensions=answer.extensions, request=request
+            response.status_code,
+            headers=headers,
+            content=body,
+            extensions=response.extensions,
+            request=request,
         )
 
     async def aclose(self) -> None:
@@ -41,29 +45,29 @@ class BoundedTransport(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
     @staticmethod
-    async def _read(answer: httpx.Response, limit: int) -> bytes:
-        assert isinstance(answer.stream, httpx.AsyncByteStream)
+    async def _read(response: httpx.Response, limit: int) -> bytes:
+        assert isinstance(response.stream, httpx.AsyncByteStream)
         body = bytearray()
-        async for chunk in answer.stream:
+        async for chunk in response.stream:
             body += chunk
             if len(body) > limit:
-                raise BodyTooLong(f"an answer longer than {limit} bytes")
+                raise BodyTooLong(f"a response longer than {limit} bytes")
         return bytes(body)
 
 
-_LEFT_OUT = frozenset({b"set-cookie", b"content-encoding", b"transfer-encoding", b"content-length"})
+_REMOVED = frozenset({b"set-cookie", b"content-encoding", b"transfer-encoding", b"content-length"})
 
 
-def _echo_of(request: httpx.Request) -> int:
-    """Return how long an honest answer can be: Amazon echoes every event that it took (contract §4.1).
+def _max_echo(request: httpx.Request) -> int:
+    """Return the length of a response that echoes every event of the request (contract §4.1).
 
-    A bound below the echo of a full request would cut off each of its answers, and it would be sent for ever.
+    With a lower limit every response to a full request would fail, and the request would be retried forever.
     """
     return 2 * int(request.headers.get("Content-Length", "0"))
 
 
 def open_transport(tls: ssl.SSLContext, *, connections: int = CONNECTIONS) -> httpx.AsyncBaseTransport:
-    """Open httpx's own pool of verified connections, as many kept alive as opened, that never retries."""
+    """Open httpx's connection pool with TLS verification and without retries; all connections stay alive."""
     limits = httpx.Limits(
         max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=20.0
     )

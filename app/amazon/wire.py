@@ -1,11 +1,11 @@
-"""Amazon's Events API, generation 2, without I/O: where it is, what is sent, how it answers (P1, P3, P4).
+"""Amazon's Events API, generation 2, without I/O: endpoints, requests, replies (P1, P3, P4).
 
 The next generation of the API is a new module beside this one. Nothing here opens a connection or reads a
 clock.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -34,16 +34,16 @@ from app.domain.outcomes.outcome import (
     Unexpected,
 )
 
-MAX_EVENTS = 500  # P12; the schema's own bound
-MAX_BYTES = 1_000_000  # P12; Amazon publishes none, so the cap is ours
-MAX_RETRY_AFTER_S = 3_600.0  # a gate shut for longer than this is a mistake of somebody's
+MAX_EVENTS = 500  # P12; the schema's limit
+MAX_BYTES = 1_000_000  # P12; Amazon publishes no limit, this one is ours
+MAX_RETRY_AFTER_S = 3_600.0  # a longer Retry-After is assumed to be a mistake
 
 EVENTS_PATH = "/adsApi/v1/create/events"
 
-# P4. By their descriptions in Amazon's schema these pass by themselves; every other code is for good.
+# P4. Temporary by their descriptions in Amazon's schema; every other code is permanent.
 RETRYABLE_CODES = frozenset({"CONFLICT", "INTERNAL_ERROR", "TOO_MANY_REQUESTS"})
 
-# Headers in which Amazon's front ends name a request (contract §4.1), the documented one first.
+# Headers with the id of a request (contract §4.1), the documented one first.
 REQUEST_ID_HEADERS = ("amazon-advertising-api-requestid", "x-amzn-requestid", "x-amz-request-id", "x-amz-rid")
 
 
@@ -56,8 +56,7 @@ class Endpoints:
     token: str
 
 
-# Contract §1 (hosts) and §5 (sign-in). The region is the advertiser account's, never the event's country.
-# In the order of the fields of Endpoints.
+# Contract §1 (hosts) and §5 (sign-in), by the region of the advertiser's account.
 _AMAZON: Mapping[Region, Endpoints] = {
     Region.NA: Endpoints(
         "https://advertising-api.amazon.com",
@@ -78,7 +77,7 @@ _AMAZON: Mapping[Region, Endpoints] = {
 
 
 def endpoints(region: Region, base_url: str | None) -> Endpoints:
-    """Return where a region's calls go; all under `base_url` where that names a stand-in for Amazon."""
+    """Return a region's addresses; all below `base_url` where that replaces Amazon's hosts."""
     if base_url is None:
         return _AMAZON[region]
     root = f"{base_url.rstrip('/')}/{region.value.lower()}"
@@ -89,25 +88,17 @@ _OPEN, _CLOSE = b'{"events":[', b"]}"
 
 
 def request_body(conversions: Sequence[bytes]) -> bytes:
-    """Return the request that carries these conversions: their frozen bytes, joined and untouched (P5).
+    """Return the body of a request: the stored bytes of the conversions, joined and unchanged (P5).
 
-    Raises ValueError for none or more than `MAX_EVENTS`: who builds a request counts first.
+    Raises ValueError for none or more than `MAX_EVENTS` conversions.
     """
     if not 1 <= len(conversions) <= MAX_EVENTS:
         raise ValueError(f"a request carries 1 to {MAX_EVENTS} conversions, not {len(conversions)}")
     return _OPEN + b",".join(conversions) + _CLOSE
 
 
-def body_size(sizes: Iterable[int]) -> int:
-    """Return the length of `request_body` for conversions of these lengths, in bytes."""
-    count = total = 0
-    for size in sizes:
-        count, total = count + 1, total + size
-    return len(_OPEN) + total + max(count - 1, 0) + len(_CLOSE)
-
-
 def event_headers(access_token: str, client_id: str, advertiser_id: str) -> dict[str, str]:
-    """Return the headers of the events call (P1). No profile scope: that belongs to older calls."""
+    """Return the headers of the events call (P1). The profile scope belongs to older calls only."""
     return {
         "Authorization": f"Bearer {access_token}",
         "Amazon-Ads-ClientId": client_id,
@@ -126,18 +117,18 @@ def read_reply(
     conversions: Sequence[bytes] = (),
     now: datetime | None = None,
 ) -> Reply:
-    """Return what an answer means for the `sent` conversions of its request; a 2xx by itself means little.
+    """Parse the reply to a request of `sent` conversions.
 
-    Every 2xx is read to its body (P3): its outcomes are exactly `sent`, in the order sent. `conversions`,
-    where given, are the bytes that went out, so that no value of theirs can come back in a message. `now`
-    serves a Retry-After that is a date in an answer without a Date header.
+    The body of every 2xx is read (P3): a PerItemReply has exactly `sent` outcomes, in the order sent.
+    `conversions` are the bytes of the request: their values are redacted from messages. `now` is used for a
+    Retry-After date in a reply without a Date header.
     """
     match status:
         case _ if 200 <= status <= 299:
             return _read_outcomes(body, sent, conversions)
         case 400 | 413:
             default = "BAD_REQUEST" if status == 400 else "CONTENT_TOO_LARGE"
-            return Divisible(*_whole_error(body, default, conversions))
+            return Divisible(*_request_error(body, default, conversions))
         case 401:
             return Unauthorized()
         case 403:
@@ -146,16 +137,16 @@ def read_reply(
             return Throttled(retry_after(headers, now))
         case _ if status == 408 or 500 <= status <= 599:
             return ServerError("amazon_error", retry_after(headers, now))
-        case 404 | 301 | 302 | 307 | 308:  # a redirect of a POST says as little of the events
-            return Missing(*_whole_error(body, f"HTTP_{status}", conversions))
+        case 404 | 301 | 302 | 307 | 308:  # a redirected POST says nothing about the events either
+            return Missing(*_request_error(body, f"HTTP_{status}", conversions))
         case _:
-            return Unexpected(status, *_whole_error(body, f"HTTP_{status}", conversions))
+            return Unexpected(status, *_request_error(body, f"HTTP_{status}", conversions))
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Return the seconds Amazon asks to wait, 0 to `MAX_RETRY_AFTER_S`, or None where it names none.
+    """Return the seconds of a Retry-After header, 0 to `MAX_RETRY_AFTER_S`, or None.
 
-    A date is measured from the answer's own Date header, so that no clock but Amazon's matters.
+    A date counts from the reply's Date header, so that only Amazon's clock matters.
     """
     text = _header(headers, "retry-after")
     if text is None:
@@ -169,7 +160,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
-    """Return Amazon's id of the request, printable ASCII of at most 128 characters, or None."""
+    """Return Amazon's id of the request, at most 128 printable ASCII characters, or None."""
     for name in REQUEST_ID_HEADERS:
         clean = "".join(letter for letter in _header(headers, name) or "" if " " <= letter <= "~").strip()
         if clean:
@@ -196,7 +187,7 @@ def _http_date(text: str | None) -> datetime | None:
 
 @dataclass(slots=True)
 class _IndexEntries:
-    """What the reply says of one index."""
+    """The entries of a reply for one index."""
 
     accepted: bool = False
     errors: list[Any] = field(default_factory=list)
@@ -204,9 +195,9 @@ class _IndexEntries:
 
 
 def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Reply:
-    """Return an outcome for each conversion sent; what the reply does not name is unknown, never a success.
+    """Return an outcome for each conversion; one that the reply does not name is unknown, never a success.
 
-    An empty body and an object without the two lists name nobody; any other body is not the contract's.
+    An empty body and an object without the two lists name no conversion; any other body is unreadable.
     """
     if _all_accepted(body, sent):
         return PerItemReply((ACCEPTED,) * sent)
@@ -225,45 +216,47 @@ def _read_outcomes(body: bytes, sent: int, conversions: Sequence[bytes]) -> Repl
             named[index].refused = True
             named[index].errors += _list(entry.get("errors"))
     if sent in indexes and 0 not in indexes and sent > 1:
-        # Older generations count from one (contract §8.2). Believing such a reply would give every
-        # conversion its neighbour's outcome, so it is not believed.
+        # Older generations count from one (contract §8.2). Their indexes would give every conversion the
+        # outcome of its neighbour.
         return PerItemReply(tuple(ItemUnknown("contradictory") for _ in named))
-    return PerItemReply(tuple(_outcome(one, conversions[at : at + 1]) for at, one in enumerate(named)))
+    return PerItemReply(
+        tuple(_outcome(entries, conversions[index : index + 1]) for index, entries in enumerate(named))
+    )
 
 
 class _SuccessRow(msgspec.Struct, gc=False):
-    """An entry under `success`. The event's echo beside it decides nothing and is passed over."""
+    """An entry under `success`. The echo of the event in it is ignored."""
 
     index: int
 
 
 class _SuccessReply(msgspec.Struct, forbid_unknown_fields=True):
-    """The reply as nearly every one is."""
+    """The usual reply: every conversion accepted."""
 
     success: list[_SuccessRow]
     error: tuple[()] | None = None
 
 
-_taken = msgspec.json.Decoder(_SuccessReply)
+_success_reply = msgspec.json.Decoder(_SuccessReply)
 
 
 def _all_accepted(body: bytes, sent: int) -> bool:
-    """Tell whether a reply names every index once, in order, as a success, and in one reading only.
+    """Tell whether a reply lists every index once, in order, as a success: the fast path.
 
-    A glance: what it does not see, the long way may. An index that is named beside these, or could be by an
-    escape, is the long way's to judge.
+    False means only that the reply needs the full parser: also where it may name another index, or may spell
+    a member's name with an escape.
     """
     if body.count(b'"index"') != sent or b"\\u00" in body:
         return False
     try:
-        reply = _taken.decode(body)
+        reply = _success_reply.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     return [row.index for row in reply.success] == list(range(sent))
 
 
 def _entries(rows: Any) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the entries whose index is a whole number; `true` and `"0"` are not."""
+    """Yield the entries whose index is an integer; `true` and `"0"` are not."""
     for row in _list(rows):
         if isinstance(row, dict) and type(index := row.get("index")) is int:
             yield index, row
@@ -273,38 +266,38 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _outcome(one: _IndexEntries, conversion: Sequence[bytes]) -> Outcome:
-    match one.accepted, one.refused:
+def _outcome(entries: _IndexEntries, conversion: Sequence[bytes]) -> Outcome:
+    match entries.accepted, entries.refused:
         case True, True:
             return ItemUnknown("contradictory")
         case True, False:
             return ItemAccepted()
         case False, True:
-            return _worst(one.errors, _values(conversion))
+            return _refusal(entries.errors, _values(conversion))
         case _:
             return ItemUnknown("missing_index")
 
 
-def _worst(errors: Sequence[Any], values: Collection[str]) -> ItemRefused | ItemFailed:
-    """Return what a conversion's errors come to: one that is for good outweighs all that may pass (P4)."""
-    spoken = [error for error in errors if isinstance(error, dict)]
-    codes = [messages.error_code(error.get("code"), otherwise="UNSPECIFIED") for error in spoken]
-    for name, error in zip(codes, spoken, strict=True):
-        if name not in RETRYABLE_CODES:
+def _refusal(errors: Sequence[Any], values: Collection[str]) -> ItemRefused | ItemFailed:
+    """Return the outcome of a conversion's errors: a permanent one outweighs temporary ones (P4)."""
+    readable = [error for error in errors if isinstance(error, dict)]
+    codes = [messages.error_code(error.get("code"), default="UNSPECIFIED") for error in readable]
+    for code, error in zip(codes, readable, strict=True):
+        if code not in RETRYABLE_CODES:
             message = messages.scrub(error.get("message"), sent=values)
-            return ItemRefused(name, message, messages.field_path(error.get("fieldLocation"), sent=values))
-    if not spoken:
+            return ItemRefused(code, message, messages.field_path(error.get("fieldLocation"), sent=values))
+    if not readable:
         return ItemRefused("UNSPECIFIED", "Amazon listed the event as an error and gave no reason.")
-    return ItemFailed(codes[0], messages.scrub(spoken[0].get("message"), sent=values))
+    return ItemFailed(codes[0], messages.scrub(readable[0].get("message"), sent=values))
 
 
-def _whole_error(body: bytes, default: str, conversions: Sequence[bytes]) -> tuple[str, str]:
-    """Return the code and the message of an error that speaks of the whole request: `{"code", "message"}`."""
+def _request_error(body: bytes, default: str, conversions: Sequence[bytes]) -> tuple[str, str]:
+    """Return the code and the message of an error about the whole request: `{"code", "message"}`."""
     error = read_json(body)
     if not isinstance(error, dict):
         return default, ""
     message = error.get("message") or error.get("details") or error.get("Message")
-    return messages.error_code(error.get("code"), otherwise=default), messages.scrub(
+    return messages.error_code(error.get("code"), default=default), messages.scrub(
         message, sent=_values(conversions)
     )
 

@@ -18,7 +18,7 @@ import asyncpg
 
 from app.commands.balance import sentence
 from app.crypto import Vault
-from app.delivery.claim_queries import opens_under
+from app.delivery.due_work import opens_under
 from app.domain.clock_skew import MOST_SKEW_S
 from app.settings import Settings, is_weak_admin_key, weak_key_ids
 from app.store import migrate

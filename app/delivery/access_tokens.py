@@ -1,7 +1,7 @@
-"""A fresh access token for each destination: kept in memory, refreshed early, once over all processes.
+"""A fresh access token for each destination: cached in memory, refreshed early by one of all processes.
 
-The network is asked between two transactions, never within one; the lease row keeps others from asking
-the same meanwhile, who go on with the old token while it lives.
+No transaction is open during a call of the token server. A lease on the sign-in's row makes one process
+refresh; the others use the old token until it expires.
 """
 
 from collections.abc import Callable
@@ -20,13 +20,13 @@ from app.telemetry import Telemetry
 
 REFRESH_EARLY_S = 300.0  # or a fifth of the token's life, whichever is shorter (interface §3)
 _LEASE_S = 30.0  # longer than the token call's own deadline
-_REREAD_S = 15.0  # how long a kept token is believed without a look at its row
-_LAST_MOMENT_S = 5.0  # a token this close to its end may die on the way
+_REREAD_S = 15.0  # how long a cached token is used before its row is read again
+_EXPIRY_MARGIN_S = 5.0  # a token this close to its end may expire during the request
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Access:
-    """An access token and the generation of the sign-in that it belongs to."""
+    """An access token and the generation of its sign-in. `forced`: it was refreshed because of a 401."""
 
     token: str
     generation: int
@@ -35,21 +35,21 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class SignInLost:
-    """The sign-in is no good; the destination was parked and waits for a person."""
+    """The sign-in is not valid: the destination is parked until a user signs in again."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class TokenUnavailable:
-    """No token can be had now; ask again in `seconds`."""
+    """No token is available now; try again in `retry_in_s` seconds."""
 
-    why: str
-    seconds: float
+    reason: str
+    retry_in_s: float
 
 
 class Refresher(Protocol):
-    """Amazon's token server, as far as a refresh needs it."""
+    """The refresh call of Amazon's token server."""
 
     async def refresh(
         self, region: Region, refresh_token: str
@@ -60,12 +60,12 @@ class Refresher(Protocol):
 class _CachedToken:
     access: Access
     refresh_at: float
-    dies_at: float
+    expires_at: float
     reread_at: float
 
 
 class AccessTokens:
-    """Hands out access tokens by destination. One per worker process."""
+    """Returns access tokens by destination. One per worker process."""
 
     def __init__(
         self,
@@ -83,34 +83,34 @@ class AccessTokens:
         self._owner = owner
         self._monotonic = monotonic
         self._telemetry = telemetry
-        self._kept: dict[DestinationId, _CachedToken] = {}
+        self._cache: dict[DestinationId, _CachedToken] = {}
 
     async def access(
         self,
         destination: DestinationId,
         region: Region,
         *,
-        begins_refresh: Callable[[], None] = lambda: None,
+        on_refresh: Callable[[], None] = lambda: None,
     ) -> Access | SignInLost | TokenUnavailable:
-        """Return a token that lives long enough to be used now.
+        """Return a token that is valid long enough for a request now.
 
-        Calls `begins_refresh` before the token server is asked, which may take long.
+        Calls `on_refresh` before a call of the token server, which may take long.
         """
-        return self.kept(destination) or await self._from_row(destination, region, begins_refresh)
+        return self.cached(destination) or await self._from_row(destination, region, on_refresh)
 
-    def kept(self, destination: DestinationId) -> Access | None:
-        """Return the token that may be used without looking at anything; None where there is none."""
-        kept = self._kept.get(destination)
-        if kept is None or self._monotonic() >= min(kept.refresh_at, kept.dies_at, kept.reread_at):
+    def cached(self, destination: DestinationId) -> Access | None:
+        """Return the cached token; None where it must be read or refreshed first."""
+        cached = self._cache.get(destination)
+        if cached is None or self._monotonic() >= min(cached.refresh_at, cached.expires_at, cached.reread_at):
             return None
-        return kept.access
+        return cached.access
 
     def forget(self, destination: DestinationId) -> None:
-        """Look at the row before the next use: the kept token was refused, or something changed."""
-        self._kept.pop(destination, None)
+        """Drop the cached token: Amazon refused it, or the destination has changed."""
+        self._cache.pop(destination, None)
 
-    async def refused(self, destination: DestinationId, access: Access) -> bool:
-        """Take note of a 401. Returns True when the destination had to be parked."""
+    async def unauthorized(self, destination: DestinationId, access: Access) -> bool:
+        """Handle a 401: force a refresh, or park the destination; returns True when it was parked."""
         self.forget(destination)
         async with self._pool.acquire() as connection, connection.transaction():
             if not await token_leases.record_refusal(connection, destination, access.generation):
@@ -118,7 +118,7 @@ class AccessTokens:
             return await token_leases.park(connection, destination, access.generation, "unauthorized")
 
     async def forbidden(self, destination: DestinationId, access: Access) -> bool:
-        """Take note of a 403: the destination is parked."""
+        """Handle a 403: park the destination; returns True when it was parked."""
         self.forget(destination)
         async with self._pool.acquire() as connection, connection.transaction():
             return await token_leases.park(connection, destination, access.generation, "forbidden")
@@ -126,7 +126,7 @@ class AccessTokens:
     async def endpoint_not_found(
         self, destination: DestinationId, access: Access, *, probe_in: float
     ) -> bool:
-        """Park a destination whose requests are answered 404; returns True when it was."""
+        """Park a destination that Amazon answers with 404; returns True when it was parked."""
         self.forget(destination)
         async with self._pool.acquire() as connection:
             return await token_leases.park(
@@ -134,37 +134,37 @@ class AccessTokens:
             )
 
     async def endpoint_found(self, destination: DestinationId) -> bool:
-        """Let such a destination go on; returns True when it was waiting."""
+        """Resume a destination that was parked because of a 404; returns True when it was parked."""
         async with self._pool.acquire() as connection:
             return await token_leases.endpoint_found(connection, destination)
 
-    async def worked(self, destination: DestinationId, access: Access) -> None:
-        """Take note of a good answer, where the token came of a 401."""
+    async def confirm(self, destination: DestinationId, access: Access) -> None:
+        """Handle a successful request: a token that a 401 forced is valid."""
         if access.forced:
             self.forget(destination)
             async with self._pool.acquire() as connection:
                 await token_leases.confirm_token(connection, destination, access.generation)
 
     async def _from_row(
-        self, destination: DestinationId, region: Region, begins_refresh: Callable[[], None]
+        self, destination: DestinationId, region: Region, on_refresh: Callable[[], None]
     ) -> Access | SignInLost | TokenUnavailable:
         async with self._pool.acquire() as connection:
             row = await token_leases.read(connection, destination)
         if row is None:
             return SignInLost("disconnected")
         if row.left_s > _early(row.lifetime_s) and row.access_token is not None:
-            kept = self._keep(destination, row)
-            if isinstance(kept, Access):
-                return kept
-            # The stored access token is damaged: the refresh token gives another.
-        refreshed = await self._refresh(destination, region, row, begins_refresh)
+            stored = self._open_and_cache(destination, row)
+            if isinstance(stored, Access):
+                return stored
+            # The stored access token is damaged: refresh it.
+        refreshed = await self._refresh(destination, region, row, on_refresh)
         if (
             isinstance(refreshed, TokenUnavailable)
             and row.access_token is not None
-            and row.left_s > _LAST_MOMENT_S
+            and row.left_s > _EXPIRY_MARGIN_S
         ):
-            # Somebody else refreshes, or Amazon's token server is away: the old token still lives.
-            return self._keep(destination, row)
+            # Another process refreshes, or the token server is down: the old token is still valid.
+            return self._open_and_cache(destination, row)
         return refreshed
 
     async def _refresh(
@@ -172,7 +172,7 @@ class AccessTokens:
         destination: DestinationId,
         region: Region,
         row: token_leases.SignInRow,
-        begins_refresh: Callable[[], None],
+        on_refresh: Callable[[], None],
     ) -> Access | SignInLost | TokenUnavailable:
         async with self._pool.acquire() as connection:
             if not await token_leases.take(
@@ -182,26 +182,26 @@ class AccessTokens:
         try:
             refresh_token = self._vault.open(row.refresh_token, place=refresh_place(destination)).decode()
         except CannotDecrypt:
-            return await self._give_up(destination, "unopenable", 30.0)
-        begins_refresh()
-        answer = await self._amazon.refresh(region, refresh_token)
+            return await self._release(destination, "unopenable", 30.0)
+        on_refresh()
+        reply = await self._amazon.refresh(region, refresh_token)
         self._telemetry.log(
             "token.refreshed",
             destination=destination,
             generation=row.generation,
-            answer=type(answer).__name__,
+            result=type(reply).__name__,
         )
-        match answer:
+        match reply:
             case Tokens():
-                return await self._store(destination, row, answer)
+                return await self._store(destination, row, reply)
             case Revoked():
                 return await self._park(destination, row.generation, "revoked")
             case InvalidClient():
-                return await self._give_up(destination, "invalid_client", 30.0)
+                return await self._release(destination, "invalid_client", 30.0)
             case Unavailable(why):
-                return await self._give_up(destination, why, 2.0)
+                return await self._release(destination, why, 2.0)
             case _:
-                assert_never(answer)
+                assert_never(reply)
 
     async def _store(
         self, destination: DestinationId, row: token_leases.SignInRow, tokens: Tokens
@@ -211,7 +211,7 @@ class AccessTokens:
             tokens.refresh_token.encode(), place=refresh_place(destination)
         )
         async with self._pool.acquire() as connection:
-            kept = await token_leases.store_tokens(
+            is_stored = await token_leases.store_tokens(
                 connection,
                 destination,
                 row.generation,
@@ -221,9 +221,9 @@ class AccessTokens:
                 lifetime_s=tokens.lifetime_s,
             )
             fresh = await token_leases.read(connection, destination)
-        if not kept or fresh is None:
+        if not is_stored or fresh is None:
             return TokenUnavailable("reconnected", 0.05)
-        return self._keep(destination, fresh)
+        return self._open_and_cache(destination, fresh)
 
     async def _park(
         self, destination: DestinationId, generation: int, reason: str
@@ -234,27 +234,31 @@ class AccessTokens:
             parked = await token_leases.park(connection, destination, generation, reason)
         return SignInLost(reason) if parked else TokenUnavailable("reconnected", 0.05)
 
-    async def _give_up(self, destination: DestinationId, why: str, pause: float) -> TokenUnavailable:
+    async def _release(self, destination: DestinationId, reason: str, pause: float) -> TokenUnavailable:
+        """End the refresh lease without a new token; no process refreshes for `pause` seconds."""
         async with self._pool.acquire() as connection:
             await token_leases.release(connection, destination, self._owner, pause=pause)
-        return TokenUnavailable(why, pause)
+        return TokenUnavailable(reason, pause)
 
-    def _keep(self, destination: DestinationId, row: token_leases.SignInRow) -> Access | TokenUnavailable:
+    def _open_and_cache(
+        self, destination: DestinationId, row: token_leases.SignInRow
+    ) -> Access | TokenUnavailable:
         assert row.access_token is not None
         try:
             token = self._vault.open(row.access_token, place=access_place(destination)).decode()
         except CannotDecrypt:
             return TokenUnavailable("unopenable", 30.0)
         access, now = Access(token, row.generation, row.forced), self._monotonic()
-        self._kept[destination] = _CachedToken(
+        self._cache[destination] = _CachedToken(
             access,
             refresh_at=now + max(row.left_s - _early(row.lifetime_s), _REREAD_S / 3),
-            # One that lives for moments only is used all the same: the lane comes back for it.
-            dies_at=now + max(row.left_s - _LAST_MOMENT_S, row.left_s / 2),
+            # A token with a very short life is used too: half of what is left.
+            expires_at=now + max(row.left_s - _EXPIRY_MARGIN_S, row.left_s / 2),
             reread_at=now + _REREAD_S,
         )
         return access
 
 
 def _early(lifetime_s: int) -> float:
+    """Return how many seconds before its expiry a token is refreshed."""
     return min(REFRESH_EARLY_S, lifetime_s / 5)

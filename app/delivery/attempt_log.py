@@ -1,9 +1,9 @@
-"""What telemetry is told of requests and of what they settled: ids, words and numbers."""
+"""Logs and metrics of requests to Amazon and their settlements: ids, words and numbers only."""
 
 from typing import Any
 
-from app.delivery.batch_items import RequestContent
 from app.delivery.lane import Lane
+from app.delivery.request_content import RequestContent
 from app.domain.outcomes.outcome import SentRequest
 from app.domain.outcomes.settle import Settlement
 from app.store.attempts import StartedAttempt
@@ -12,7 +12,7 @@ from app.telemetry import Telemetry
 
 
 class AttemptLog:
-    """Writes one line a request and counts; a series is looked up once, not at every request."""
+    """Writes one log line and the metrics of each request. Looks up each metric series once."""
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
@@ -21,27 +21,27 @@ class AttemptLog:
             status: telemetry.settled.labels(status) for status in ("delivered", "dead", "expired")
         }
 
-    def attempted(
+    def record_attempt(
         self,
         lane: Lane,
-        load: RequestContent,
-        started: StartedAttempt,
+        content: RequestContent,
+        attempt: StartedAttempt,
         sent: SentRequest,
         settlement: Settlement,
     ) -> None:
-        """Tell of a request and its answer."""
+        """Log a request with its reply and settlement."""
         outcome = sent.outcome
         if (series := self._attempts.get(outcome)) is None:
             series = self._attempts[outcome] = self._telemetry.attempts.labels(outcome)
         series.inc()
         self._telemetry.attempt_seconds.observe(sent.duration_ms / 1000)
         self._telemetry.log(
-            "amazon.attempted",
-            attempt=started.id,
-            destination=load.queue.id,
+            "attempt.finished",
+            attempt=attempt.id,
+            destination=content.queue.id,
             lane=lane.id,
-            events=len(load.items),
-            kind=load.service.value,
+            events=len(content.items),
+            kind=content.kind.value,
             outcome=outcome,
             settlement=type(settlement).__name__,
             status=sent.status,
@@ -49,8 +49,8 @@ class AttemptLog:
             duration_ms=sent.duration_ms,
         )
 
-    def settled(self, delta: CountDelta) -> None:
-        """Count what reached a final state."""
+    def count_final(self, delta: CountDelta) -> None:
+        """Count the events that reached a final state."""
         for status, series in self._final.items():
             if number := getattr(delta, status):
                 series.inc(number)

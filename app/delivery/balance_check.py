@@ -1,7 +1,7 @@
-"""The balance check: do ledger, batches, states, exceptions and counts say the same?
+"""The balance check: ledger, batches, states, exceptions and counts must agree.
 
-It reads a page at a time, each in one snapshot and no transaction over several, and rests between them. What
-looks wrong is read once more, so that nothing is reported that only moved meanwhile.
+It reads one page at a time, each in one snapshot, and rests between pages. A page that does not agree is read
+again before it is reported, since events may have moved during the read.
 """
 
 from collections import Counter
@@ -24,23 +24,23 @@ _PAGE = 200  # batches: up to 100,000 events
 _MOST_KEYS = 5_000  # of the ledger, in one statement
 _MOST_REPORTED = 100
 _DAMAGED = "XX"  # the class of a page that cannot be read
-_KEYS_A_DAY = 200_000  # that the hourly check looks up; the command looks up all
-_MOMENT_S = 0.5  # of five seconds: a tenth of one core, however much there is
-_LOOK_EVERY_S = 60.0
+_KEYS_A_DAY = 200_000  # sampled by the hourly check; the command looks up all
+_SLICE_S = 0.5  # of every five seconds: a tenth of one core, whatever the amount of data
+_CHECK_DUE_EVERY_S = 60.0
 NO_DESTINATION = DestinationNumber(0)
 
 
 @dataclass(frozen=True, slots=True)
 class BalanceScope:
-    """What a check looks at: all days that are kept or some, and how many keys of the ledger a day."""
+    """The scope of a check: which of the stored days, and how many ledger keys a day."""
 
     days: Callable[[Sequence[date]], Sequence[date]] = tuple
     keys_a_day: int | None = None
-    turn: int = 0  # where only some keys are looked up, other ones each turn
+    turn: int = 0  # selects the sample of keys, another one each turn
 
 
 class BalanceCheck:
-    """One check. Drive `pages` to its end; then `mismatches` holds what does not add up."""
+    """One check. Iterate over `pages` to the end; then read `mismatches`."""
 
     def __init__(self, pool: asyncpg.Pool, scope: BalanceScope) -> None:
         self._pool = pool
@@ -53,37 +53,40 @@ class BalanceCheck:
     async def pages(self) -> AsyncIterator[None]:
         """Check everything, yielding after each page so that the caller may rest."""
         async with self._pool.acquire() as connection:
-            kept = await balance.days(connection)
+            days = await balance.days(connection)
             self._destinations = await balance.destinations(connection)
             self._mappings = await balance.mapping_ids(connection)
-        oldest = min(kept, default=None)
+        oldest = min(days, default=None)
         for number in self._destinations:
             await self._check_totals(number, oldest)
             yield
-        for day in self._scope.days(kept):
+        for day in self._scope.days(days):
             async for _ in self._check_day(day):
                 yield
 
     @property
     def mismatches(self) -> list[Mismatch]:
-        """Return what does not add up, the most events first."""
-        return [Mismatch(kind, of, day, events) for (kind, of, day), events in self._wrong.most_common()]
+        """Return the mismatches, the most events first."""
+        return [
+            Mismatch(kind, destination, day, events)
+            for (kind, destination, day), events in self._wrong.most_common()
+        ]
 
     def report(self) -> list[dict[str, Any]]:
-        """Return the first mismatches as they are kept and printed: ids and words, nothing of a person."""
+        """Return the first mismatches as stored and printed: ids and words, no personal data."""
         return [
             {
-                "destination_id": self._destinations.get(one.destination),
-                "day": one.day and one.day.isoformat(),
-                "kind": one.kind.value,
-                "events": one.events,
+                "destination_id": self._destinations.get(mismatch.destination),
+                "day": mismatch.day and mismatch.day.isoformat(),
+                "kind": mismatch.kind.value,
+                "events": mismatch.events,
             }
-            for one in self.mismatches[:_MOST_REPORTED]
+            for mismatch in self.mismatches[:_MOST_REPORTED]
         ]
 
     @property
     def imbalance(self) -> int:
-        """Return for how many events something does not add up."""
+        """Return the number of events with a mismatch."""
         return sum(self._wrong.values())
 
     async def _check_totals(self, number: DestinationNumber, oldest: date | None) -> None:
@@ -94,14 +97,14 @@ class BalanceCheck:
     async def _check_day(self, day: date) -> AsyncIterator[None]:
         async with self._pool.acquire() as connection:
             before = await balance.accepted(connection, day)
-            at, last = await balance.bounds(connection, day)
+            position, last = await balance.bounds(connection, day)
             since = await balance.ledger_since(connection)
         stride = ceil(sum(before.values()) / self._scope.keys_a_day) if self._scope.keys_a_day else 1
         found: Counter[DestinationNumber] = Counter()
         unreadable = 0
         while True:
             async with self._pool.acquire() as connection:
-                ids = await balance.next_ids(connection, day, after=at, last=last, limit=_PAGE)
+                ids = await balance.next_ids(connection, day, after=position, last=last, limit=_PAGE)
                 page = await self._read(connection, day, ids)
                 unreadable += len(ids) - len(page)
                 sound = []
@@ -117,22 +120,24 @@ class BalanceCheck:
             yield
             if len(ids) < _PAGE:
                 break
-            at = ids[-1]
+            position = ids[-1]
         if unreadable:
-            # How many events they hold is not known, and so neither what the day's sums should be.
+            # Their number of events is unknown, so the sums of the day cannot be checked.
             self._wrong[MismatchKind.UNREADABLE, NO_DESTINATION, day] += unreadable
             return
         async with self._pool.acquire() as connection:
             after = await balance.accepted(connection, day)
         for number in before.keys() | after.keys() | found.keys():
-            off = check_accepted(found[number], before=before.get(number, 0), after=after.get(number, 0))
-            if off:
-                self._wrong[MismatchKind.ACCEPTED, number, day] += off
+            difference = check_accepted(
+                found[number], before=before.get(number, 0), after=after.get(number, 0)
+            )
+            if difference:
+                self._wrong[MismatchKind.ACCEPTED, number, day] += difference
 
     async def _read(
         self, connection: PipelineConnection, day: date, ids: Sequence[BatchId]
     ) -> list[balance.StoredBatchState]:
-        """Read these batches; where a page of them is damaged, one by one, leaving out what is on it."""
+        """Read these batches; where a page is damaged, one by one, without those on it."""
         try:
             return await balance.read(connection, day, ids)
         except asyncpg.PostgresError as error:
@@ -140,10 +145,10 @@ class BalanceCheck:
                 raise
             if len(ids) == 1:
                 return []
-        return [one for id_ in ids for one in await self._read(connection, day, [id_])]
+        return [stored for id_ in ids for stored in await self._read(connection, day, [id_])]
 
     async def _read_again(self, connection: PipelineConnection, day: date, id_: BatchId) -> None:
-        """Note a batch that does not add up, if it still does not: its day may just have been dropped."""
+        """Read a batch again and record a mismatch that remains; its day may have been dropped."""
         for stored in await self._read(connection, day, [id_]):
             batch = stored.batch
             if (wrong := check_batch(batch)) is not None and (batch.has_batch or batch.states or wrong[1]):
@@ -153,16 +158,16 @@ class BalanceCheck:
     async def _check_keys(
         self, connection: PipelineConnection, day: date, sound: Sequence[balance.StoredBatchState]
     ) -> None:
-        """Look up the events of these batches in the ledger, some thousand at a time."""
+        """Look up the events of these batches in the ledger, a few thousand at a time."""
         owners = {stored.id: stored.batch.destination for stored in sound}
         expected: dict[bytes, tuple[int, int]] = {}
-        for nth, stored in enumerate(sound, 1):
-            of = self._destinations.get(stored.batch.destination)
-            for shape in stored.shapes if of is not None else ():
+        for count, stored in enumerate(sound, 1):
+            destination = self._destinations.get(stored.batch.destination)
+            for shape in stored.shapes if destination is not None else ():
                 if (mapping := self._mappings.get(MappingNumber(shape.mapping))) is not None:
-                    assert of is not None
-                    expected[event_key(of, mapping, shape.event_id)] = (stored.id, shape.place)
-            if len(expected) >= _MOST_KEYS or (nth == len(sound) and expected):
+                    assert destination is not None
+                    expected[event_key(destination, mapping, shape.event_id)] = (stored.id, shape.place)
+            if len(expected) >= _MOST_KEYS or (count == len(sound) and expected):
                 found = await balance.ledger_places(connection, expected)
                 for kind, batch in check_keys(expected, found):
                     self._wrong[kind, owners[BatchId(batch)], day] += 1
@@ -170,17 +175,17 @@ class BalanceCheck:
 
 
 def recent(turn: int) -> Callable[[Sequence[date]], Sequence[date]]:
-    """Return a choice among the days kept: today, yesterday, and one older day, another one each turn."""
+    """Return a function that selects days: today, yesterday, and one older day, another one each turn."""
 
-    def choose(kept: Sequence[date]) -> Sequence[date]:
-        older = kept[2:]
-        return [*kept[:2], *([older[turn % len(older)]] if older else [])]
+    def choose(days: Sequence[date]) -> Sequence[date]:
+        older = days[2:]
+        return [*days[:2], *([older[turn % len(older)]] if older else [])]
 
     return choose
 
 
 class BalanceJob:
-    """Checks once an hour in the background, one worker of all, and keeps the metric of every worker."""
+    """Runs one check an hour in the background, in one worker; sets the metric in every worker."""
 
     def __init__(
         self,
@@ -199,18 +204,17 @@ class BalanceJob:
         self._idle_until = float("-inf")
 
     async def advance(self) -> None:
-        """Go on with the check for a moment; begin one where an hour has passed since the last began."""
-        began = self._monotonic()
-        if began >= self._idle_until:
-            self._idle_until = began + _LOOK_EVERY_S
-            await self._look()
+        """Continue the check for a short time; start one an hour after the last start."""
+        started_at = self._monotonic()
+        if started_at >= self._idle_until:
+            self._idle_until = started_at + _CHECK_DUE_EVERY_S
+            await self._start_if_due()
         if self._pages is None:
             return
-        assert self._pages is not None
         assert self._check is not None
         try:
             async for _ in self._pages:
-                if self._monotonic() - began > _MOMENT_S:
+                if self._monotonic() - started_at > _SLICE_S:
                     return
         except BaseException:
             self._pages = None
@@ -224,12 +228,12 @@ class BalanceJob:
                 mismatches=self._check.report(),
             )
         self._telemetry.imbalance.set(self._check.imbalance)
-        for one in self._check.report()[:20]:
-            self._telemetry.log("balance.mismatch", level=40, **one)
+        for mismatch in self._check.report()[:20]:
+            self._telemetry.log("balance.mismatch", level=40, **mismatch)
         self._telemetry.log("balance.checked", batches=self._check.batches, imbalance=self._check.imbalance)
 
-    async def _look(self) -> None:
-        """Show the last result; keep the check that goes on, or begin one where it is time."""
+    async def _start_if_due(self) -> None:
+        """Set the metric from the last result; renew the lease of a running check, or start one if due."""
         async with self._pool.acquire() as connection:
             last = await balance.last(connection)
             if last is not None:

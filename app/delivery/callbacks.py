@@ -1,7 +1,7 @@
-"""Telling the journey engine what became final: gathered, signed and sent until it is taken.
+"""Deliver callbacks about final states to the journey engine: an outbox, sent until it is acknowledged.
 
-Beside the road, never on it: what is owed was written with the state it tells of. No transaction is open
-while the journey engine is asked; a worker that dies meanwhile leaves a lease that lapses, and the notice is
+A settlement writes its callback events in its own transaction; this job groups, signs and sends them. No
+transaction is open during a call. When a worker dies, its lease on the callback lapses, and the callback is
 sent again under the same id.
 """
 
@@ -21,23 +21,23 @@ from app.store.callbacks import CallbackEvent, DueCallback, NamedEvent
 from app.telemetry import Telemetry
 
 MOST_EVENTS: Final = 500  # of one callback
-MOST_CALLBACKS: Final = 4  # waiting at once; what comes meanwhile travels together later
+MOST_CALLBACKS: Final = 4  # unsent at a time; later events are grouped into the next ones
 LEASE: Final = timedelta(seconds=60)  # longer than a request may take
-GIVEN_UP_AFTER: Final = timedelta(days=7)
+FAILED_AFTER: Final = timedelta(days=7)
 LONGEST_PAUSE_S: Final = 3_600.0
 _WAITS: Final = RetryPolicy(first_wait=2.0, longest_wait=900.0)
 
 
 class CallbackReceiver(Protocol):
-    """The journey engine, as far as it is told something."""
+    """The callback endpoint of the journey engine."""
 
-    async def tell(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
-        """Send one notice and return whether it was taken. Never raises for the network's sake."""
+    async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
+        """Send one callback and return whether it was acknowledged. Does not raise network errors."""
         ...
 
 
 class CallbackSender:
-    """Tells what is owed. One per worker process; several share the work."""
+    """Sends due callbacks. One per worker process; several share the work."""
 
     every_s = 1.0
 
@@ -54,12 +54,13 @@ class CallbackSender:
         self._jitter = jitter
         self._telemetry = telemetry
 
-    async def tell(self) -> None:
-        """Tell everything that is due; ends at the first notice that is not taken."""
-        while await self._tell_one():
+    async def send_due(self) -> None:
+        """Send all due callbacks; stop at the first that is not acknowledged."""
+        while await self._send_next():
             pass
 
-    async def _tell_one(self) -> bool:
+    async def _send_next(self) -> bool:
+        """Send the next due callback; False where none is due or it was not acknowledged."""
         async with self._pool.acquire() as connection:
             async with connection.transaction():
                 await callbacks.gather(connection, most_events=MOST_EVENTS, most_callbacks=MOST_CALLBACKS)
@@ -68,65 +69,72 @@ class CallbackSender:
                 return False
             named = await callbacks.names(connection, due.notices)
         events = list(callback_states(due.notices, named))
-        if len(events) < sum(one.final.events for one in due.notices):
+        if len(events) < sum(event.final.events for event in due.notices):
             self._telemetry.log("callback.incomplete", level=30, callback=due.id, events=len(events))
-        answer: Acknowledged | NotAcknowledged = Acknowledged()
+        reply: Acknowledged | NotAcknowledged = Acknowledged()
         if events:
             body = callback.render(events, made_at=due.made_at)
-            # The moment is in it, so that a database that begins anew never repeats an id.
-            name = f"ntc_{int(due.made_at.timestamp()):x}_{due.id}"
-            answer = await self._journey.tell(name, body)
+            # With the time, so that a new database does not repeat an id.
+            callback_id = f"ntc_{int(due.made_at.timestamp()):x}_{due.id}"
+            reply = await self._journey.deliver(callback_id, body)
         async with self._pool.acquire() as connection:
-            if isinstance(answer, Acknowledged):
+            if isinstance(reply, Acknowledged):
                 await callbacks.acknowledge(connection, due.id)
             else:
-                await self._again(connection, due, answer)
-        word = "taken" if isinstance(answer, Acknowledged) else "not_taken"
-        self._telemetry.callbacks.labels(word).inc()
-        return isinstance(answer, Acknowledged)
+                await self._reschedule(connection, due, reply)
+        result = "taken" if isinstance(reply, Acknowledged) else "not_taken"
+        self._telemetry.callbacks.labels(result).inc()
+        return isinstance(reply, Acknowledged)
 
-    async def _again(
-        self, connection: asyncpg.pool.PoolConnectionProxy, due: DueCallback, answer: NotAcknowledged
+    async def _reschedule(
+        self, connection: asyncpg.pool.PoolConnectionProxy, due: DueCallback, reply: NotAcknowledged
     ) -> None:
-        if due.age > GIVEN_UP_AFTER:
+        """Retry a callback later with backoff, or drop it after FAILED_AFTER."""
+        if due.age > FAILED_AFTER:
             await callbacks.acknowledge(connection, due.id)
             self._telemetry.callbacks.labels("given_up").inc()
             self._telemetry.log(
-                "callback.given_up", level=40, callback=due.id, tries=due.tries, why=answer.why
+                "callback.failed_permanently", level=40, callback=due.id, tries=due.tries, reason=reply.why
             )
             return
         wait = _WAITS.wait(due.tries, jitter=self._jitter())
-        wait = max(wait, min(answer.retry_after or 0.0, LONGEST_PAUSE_S))
-        await callbacks.reschedule(connection, due.id, wait=timedelta(seconds=wait), problem=answer.why)
+        wait = max(wait, min(reply.retry_after or 0.0, LONGEST_PAUSE_S))
+        await callbacks.reschedule(connection, due.id, wait=timedelta(seconds=wait), problem=reply.why)
         self._telemetry.log(
-            "callback.not_taken", level=30, callback=due.id, tries=due.tries, why=answer.why, again_in_s=wait
+            "callback.rescheduled",
+            level=30,
+            callback=due.id,
+            tries=due.tries,
+            reason=reply.why,
+            retry_in_s=wait,
         )
 
 
-def callback_states(owed: tuple[CallbackEvent, ...], named: NamedEvent) -> Iterator[FinalState]:
-    """Yield what is told of each event, in order; those whose batch is gone or damaged are missing."""
-    for one in owed:
-        final = one.final
-        found = read_shapes(named.shapes.get(final.batch))
-        if found is None:
+def callback_states(events: tuple[CallbackEvent, ...], named: NamedEvent) -> Iterator[FinalState]:
+    """Yield the final state of each event, in order; skip events whose batch is dropped or damaged."""
+    for event in events:
+        final = event.final
+        stored = read_shapes(named.shapes.get(final.batch))
+        if stored is None:
             continue
-        shapes = {shape.place: shape for shape in found}
+        shapes = {shape.place: shape for shape in stored}
         for place in _places(final.places, shapes, named.excepted.get(final.batch, frozenset())):
             shape = shapes[place]
             yield FinalState(
                 event_id=shape.event_id,
-                destination_id=named.destinations[one.destination],
+                destination_id=named.destinations[event.destination],
                 mapping_id=named.mappings.get(MappingNumber(shape.mapping)),
                 state=final.status,
                 code=final.code,
                 reason=final.reason,
-                at=one.at,
+                at=event.at,
             )
 
 
 def _places(
     places: tuple[int, ...] | None, shapes: dict[int, EventMetadata], excepted: frozenset[int]
 ) -> list[int]:
+    """Return the places of a callback; None stands for all of a batch without an exception row."""
     if places is None:
         return [place for place in shapes if place not in excepted]
     return [place for place in places if place in shapes]

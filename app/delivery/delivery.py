@@ -1,4 +1,4 @@
-"""The second half of the road: claimed → paced → sent → settled. One call serves one lane once."""
+"""The second half of the pipeline: claimed → paced → sent → settled. One call sends one request of a lane."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,15 +9,15 @@ from typing import Protocol
 import asyncpg
 
 from app.crypto import Vault
-from app.delivery import settlement as settlements
 from app.delivery.access_tokens import Access, AccessTokens, SignInLost, TokenUnavailable
 from app.delivery.attempt_log import AttemptLog
-from app.delivery.batch_items import RequestInFlight, Selection
-from app.delivery.claiming import ClaimStep
+from app.delivery.claim import ClaimStep
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import Lane
-from app.delivery.lane_selection import choose
+from app.delivery.lane_selection import select
 from app.delivery.missing_endpoints import MissingEndpoints
+from app.delivery.request_content import RequestInFlight, Selection
+from app.delivery.settlement import CountWriter, write_recovered, write_settlement
 from app.domain.destination import Region
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.outcomes.outcome import (
@@ -33,10 +33,11 @@ from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, Times
 from app.store import PipelineConnection, attempts, lanes
 from app.store.clock import DatabaseClock
+from app.store.counts import CountDelta
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
-# A started attempt without a result may still be under way until then; only later is it sent again.
+# A started attempt without a result may still be running until then. After that it is sent again.
 SETTLED_WITHIN = timedelta(seconds=TIMES.settled_within)
 
 
@@ -56,14 +57,14 @@ class EventsApi(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Time and luck, as arguments: monotonic seconds, jitter in [0, 1)."""
+    """Clock and random source, as arguments: monotonic seconds, jitter in [0, 1)."""
 
     monotonic: Callable[[], float]
     jitter: Callable[[], float]
 
 
 class Delivery:
-    """Serves lanes. Holds no transaction and no lock while Amazon or its token server is asked."""
+    """Sends the requests of lanes. Holds no transaction and no lock during a network call."""
 
     def __init__(
         self,
@@ -73,11 +74,11 @@ class Delivery:
         tokens: AccessTokens,
         vault: Vault,
         erasing: ErasureScanner,
-        chance: Environment,
+        environment: Environment,
         clock: DatabaseClock,
         telemetry: Telemetry,
         worker: str,
-        writer: settlements.CountWriter,
+        writer: CountWriter,
         max_age: timedelta,
         policy: RetryPolicy,
         merge_window: float = 0.0,
@@ -93,203 +94,214 @@ class Delivery:
         self._amazon = amazon
         self._tokens = tokens
         self._erasing = erasing
-        self._chance = chance
+        self._environment = environment
         self._clock = clock
         self._telemetry = telemetry
-        self._logbook = AttemptLog(telemetry)
+        self._log = AttemptLog(telemetry)
         self._worker = worker
         self._writer = writer
         self._policy = policy
-        self._claiming = ClaimStep(
+        self._claims = ClaimStep(
             vault=vault,
             erasing=erasing,
             now=clock.now,
-            monotonic=chance.monotonic,
+            monotonic=environment.monotonic,
             telemetry=telemetry,
-            logbook=self._logbook,
+            log=self._log,
             writer=writer,
             max_age=max_age,
         )
 
-    async def serve(self, lane: Lane, *, place_freed: Callable[[], None] = lambda: None) -> None:
-        """Send one request of a lane, if anything is due, and settle it.
+    async def serve(self, lane: Lane, *, release_slot: Callable[[], None] = lambda: None) -> None:
+        """Send and settle one request of a lane, if one is due; set when the lane is served next.
 
-        Sets when the lane wants to be looked at next. Raises StaleOwner when it has another owner. The
-        caller has set `claiming`, so that no second claim begins before this one is in flight. `place_freed`
-        is called when the lane must wait for the token server: it counts as no request meanwhile.
+        Raises StaleOwner when the lane has another owner. The caller has set `lane.claiming`, so that no
+        second claim begins before this one is in flight. `release_slot` is called when the lane must wait for
+        the token server: the lane then holds no request slot.
         """
-        lane.announced = 0
+        lane.announced_events = 0
         try:
-            going = await self._prepare(lane, place_freed)
-            if going is None:
+            request = await self._prepare(lane, release_slot)
+            if request is None:
                 return
+            content = request.content
+            batches = set(content.batches)
+            exceptions = set() if content.is_live else {item.key for item in content.items}
             lane.requests += 1
-            batches = set(going.load.whole)
-            items = set() if going.load.is_live else {(i.batch, i.place) for i in going.load.items}
             lane.batches_in_flight |= batches
-            lane.exceptions_in_flight |= items
+            lane.exceptions_in_flight |= exceptions
         finally:
             lane.claiming = lane.waits_for_token = False
-        lane.claimed_at = self._chance.monotonic()
-        if going.may_be_more:
+        lane.claimed_at = self._environment.monotonic()
+        if request.has_more:
             lane.wake(lane.ready_at(lane.claimed_at))
         is_settled = False
         try:
-            is_settled = await self._go(lane, going)
+            sent_at = self._environment.monotonic()
+            sent = await self._send(lane, request, sent_at)
+            settlement = await self._evaluate(lane, request, sent, sent_at)
+            is_settled = await self._settle(lane, request, sent, settlement)
         finally:
             if not is_settled:
-                # Its batches are as due as they were, and may lie before what was found since.
-                lane.watermarks = lane.watermarks.forgotten()
+                # The batches are due as before, and may be due earlier than the new watermark.
+                lane.watermarks = lane.watermarks.reset()
             lane.requests -= 1
             lane.batches_in_flight -= batches
-            lane.exceptions_in_flight -= items
+            lane.exceptions_in_flight -= exceptions
 
-    async def _prepare(self, lane: Lane, place_freed: Callable[[], None]) -> RequestInFlight | None:
-        """Claimed and paced: choose a load, find a token, commit the attempt as started."""
+    async def _prepare(self, lane: Lane, release_slot: Callable[[], None]) -> RequestInFlight | None:
+        """Select a queue, get its access token and claim; None where no request can start now."""
         async with self._pool.acquire() as connection:
-            now = self._chance.monotonic()
-            if (known := lane.known(now)) is not None:
-                turn: Selection | None = Selection(
-                    known, WorkKind.LIVE, others_due=False, watermarks=lane.watermarks.at(now)
-                )
-            else:
-                turn = await self._look(connection, lane)
-            if turn is None:
+            selection = await self._select(connection, lane)
+            if selection is None:
                 return None
-            if (kept := self._tokens.kept(turn.queue.id)) is not None:
-                return await self._start(connection, lane, turn, kept)
+            if (access := self._tokens.cached(selection.queue.id)) is not None:
+                return await self._claim(connection, lane, selection, access)
+        # A token server may hang: wait for it without a database connection.
+        fetched = await self._fetch_token(lane, selection, release_slot)
+        if fetched is None:
+            return None
+        async with self._pool.acquire() as connection:
+            return await self._claim(connection, lane, selection, fetched)
 
-        def begins_refresh() -> None:
-            lane.waits_for_token = True
-            place_freed()
+    async def _select(self, connection: PipelineConnection, lane: Lane) -> Selection | None:
+        """Select the queue to serve: from the cached poll result, or by a new poll."""
+        now = self._environment.monotonic()
+        if (queue := lane.cached_queue(now)) is not None:
+            return Selection(queue, WorkKind.LIVE, others_due=False, watermarks=lane.watermarks.usable(now))
+        return await self._poll(connection, lane)
 
-        # The token server may have to be asked: the connection is others' meanwhile, and the place among the
-        # requests under way too, since a token server may hang for as long as it likes.
-        access = await self._tokens.access(
-            turn.queue.id, Region(lane.held.region), begins_refresh=begins_refresh
-        )
-        now = self._chance.monotonic()
-        match access:
-            case SignInLost(reason):
-                self._telemetry.log("destination.parked", destination=turn.queue.id, reason=reason)
-                lane.leave_out(turn.queue.number, now + 1)
-                lane.wake(now)
-                return None
-            case TokenUnavailable(why, seconds):
-                level = 40 if why == "unopenable" else 20
-                self._telemetry.log(
-                    "token.not_yet", level=level, destination=turn.queue.id, why=why, seconds=seconds
-                )
-                lane.leave_out(turn.queue.number, now + seconds)
-                lane.wake(now)
-                return None
-            case Access() if lane.waits_for_token:
-                lane.wake(now)  # for a place
-                return None
-            case Access():
-                async with self._pool.acquire() as connection:
-                    return await self._start(connection, lane, turn, access)
-
-    async def _look(self, connection: PipelineConnection, lane: Lane) -> Selection | None:
-        """Choose whose turn it is in a lane; None where nothing is due or may leave yet."""
-        began = self._chance.monotonic()
-        look = await lanes.poll(
+    async def _poll(self, connection: PipelineConnection, lane: Lane) -> Selection | None:
+        """Read a lane's due times and select a queue; None where nothing is due or the pace forbids it."""
+        started_at = self._environment.monotonic()
+        watermarks = lane.watermarks.usable(started_at)
+        poll = await lanes.poll(
             connection,
             lane.id,
             batches_in_flight=list(lane.batches_in_flight),
             exceptions_in_flight=list(lane.exceptions_in_flight),
-            watermarks=(watermarks := lane.watermarks.at(began)),
+            watermarks=watermarks,
         )
-        lane.watermarks = lane.watermarks.looked(began, self._chance.monotonic())
-        if look.erasures != lane.erasures:
-            await self._erasing.learn(connection)
-            lane.erasures = look.erasures
-        lane.limit = look.limit or lane.limit
-        lane.looked(look.queues, began)
-        now = self._chance.monotonic()
-        self._claiming.note_damaged(lane, look.damaged, now)
-        chosen = choose(lane, look.queues, now)
-        if chosen is None:
+        lane.watermarks = lane.watermarks.after_poll(started_at, self._environment.monotonic())
+        if poll.erasures != lane.erasures:
+            await self._erasing.refresh(connection)
+            lane.erasures = poll.erasures
+        lane.limit = poll.limit or lane.limit
+        lane.cache_poll(poll.queues, started_at)
+        now = self._environment.monotonic()
+        self._claims.note_damaged(lane, poll.damaged, now)
+        selected = select(lane, poll.queues, now)
+        if selected is None:
             return None
         if (ready_at := lane.ready_at(now)) > now:
             lane.wake(ready_at)
             return None
-        return Selection(*chosen, watermarks)
+        return Selection(*selected, watermarks)
 
-    async def _start(
-        self, connection: PipelineConnection, lane: Lane, turn: Selection, access: Access
+    async def _fetch_token(
+        self, lane: Lane, selection: Selection, release_slot: Callable[[], None]
+    ) -> Access | None:
+        """Return the access token of a destination, refreshed if need be; None where the lane waits."""
+
+        def on_refresh() -> None:
+            lane.waits_for_token = True
+            release_slot()
+
+        queue = selection.queue
+        access = await self._tokens.access(queue.id, Region(lane.lease.region), on_refresh=on_refresh)
+        now = self._environment.monotonic()
+        match access:
+            case SignInLost(reason):
+                self._telemetry.log("destination.parked", destination=queue.id, reason=reason)
+                lane.exclude(queue.number, now + 1)
+            case TokenUnavailable(reason, retry_in_s):
+                self._telemetry.log(
+                    "token.unavailable",
+                    level=40 if reason == "unopenable" else 20,
+                    destination=queue.id,
+                    reason=reason,
+                    retry_in_s=retry_in_s,
+                )
+                lane.exclude(queue.number, now + retry_in_s)
+            case Access() if not lane.waits_for_token:
+                return access
+            case Access():
+                pass  # The slot was released: queue for another one. The token is cached.
+        lane.wake(now)
+        return None
+
+    async def _claim(
+        self, connection: PipelineConnection, lane: Lane, selection: Selection, access: Access
     ) -> RequestInFlight | None:
-        queue, service = turn.queue, turn.service
+        """Claim the content of the next request and commit its attempt as started."""
+        queue, kind = selection.queue, selection.kind
         await self._clock.ensure(connection)
-        load = await self._claiming.claim(connection, lane, queue, service, turn.watermarks)
-        if load is None:
+        content = await self._claims.claim(connection, lane, selection)
+        if content is None:
             return None
-        # Taken before the attempt is committed, so that our deadline ends before the database's does.
-        until = self._chance.monotonic() + self._times.request
-        if lane.owned_until <= until:
-            # The lease could lapse under the request; the poll will wake us after its renewal.
+        # Read before the attempt is committed, so that our deadline ends before the database's does.
+        deadline = self._environment.monotonic() + self._times.request
+        if lane.owned_until <= deadline:
+            # The lease could lapse during the request. The next poll after its renewal wakes the lane.
             return None
-        started = await attempts.start(
+        attempt = await attempts.start(
             connection,
             lane=lane.id,
             fence=lane.fence,
             destination=queue.number,
             worker=self._worker,
-            batches=load.whole or [item.batch for item in load.items],
-            places=None if load.is_live else [item.place for item in load.items],
-            events=len(load.items),
+            batches=content.batches or [item.batch for item in content.items],
+            places=None if content.is_live else [item.place for item in content.items],
+            events=len(content.items),
             generation=access.generation,
             erasures=lane.erasures,
             probe_again_in=self._endpoints.policy.probe_every if queue.is_probe else None,
         )
-        if started is None:
-            # Paused, parked, reconnected, taken over or asked to erase between our reading and now.
+        if attempt is None:
+            # Since the poll: paused, parked, reconnected, taken over, or an erasure was requested.
             self._tokens.forget(queue.id)
-            lane.only = None
-            self._claiming.back_off(lane, queue, service, "not_startable")
+            lane.only_queue = None
+            self._claims.back_off(lane, queue, kind, "not_startable")
             return None
-        now = self._chance.monotonic()
-        lane.served[queue.number] = now
-        lane.turns = lane.turns.served(service, now, lane.pace.allowed(lane.limit, now).per_second)
-        return RequestInFlight(load, started, access, until, load.may_be_more or turn.others_due)
+        now = self._environment.monotonic()
+        lane.served_at[queue.number] = now
+        rate = lane.pace.allowed(lane.limit, now).per_second
+        lane.fair_queue = lane.fair_queue.served(kind, now, rate)
+        return RequestInFlight(
+            content, attempt, access, deadline, has_more=content.has_more or selection.others_due
+        )
 
-    async def _go(self, lane: Lane, going: RequestInFlight) -> bool:
-        """Sent and settled. Returns whether what it carried was moved on: delivered, dead or due later."""
-        now = self._chance.monotonic()
-        settlement: Settlement
-        left = going.until - now
-        probing = lane.breaker.opened > 0 and lane.requests > 1
-        if lane.ready_gate > now or probing or left < self._times.least or lane.owned_until <= going.until:
-            # A 429 was read, or the breaker opened, while this request was being prepared, and nothing
-            # leaves inside that window; or we were held up for so long that others may soon count it as over.
-            sent, settlement = SentRequest(NotSent(), None, None, 0), Deferred("throttled")
-        else:
-            lane.pace = lane.pace.sent(lane.limit, now)
-            sent = await self._amazon.send(
-                Region(lane.held.region),
-                access_token=going.access.token,
-                advertiser_id=lane.held.advertiser_id,
-                conversions=[item.body for item in going.load.items],
-                deadline_s=left,
-            )
-            settlement = await self._judge(lane, going, sent, now)
-        written = await self._settle(lane, going, sent, settlement)
-        self._logbook.attempted(lane, going.load, going.started, sent, settlement)
-        if written is not None:
-            self._logbook.settled(written.delta)
-        if not (isinstance(settlement, PerItem) and settlement.is_delivered):
-            # Of what it carried something is due again, now or soon. What has come in since is told by its
-            # own notice, and what the claim left behind has woken the lane already.
-            lane.only = None
-            lane.wake(max(self._chance.monotonic(), lane.ready_gate, lane.claimed_at + self._merge_window))
-        return written is not None and not isinstance(settlement, Deferred)
+    async def _send(self, lane: Lane, request: RequestInFlight, now: float) -> SentRequest:
+        """Send a request within its deadline; NotSent where the lane may no longer send at `now`."""
+        left = request.deadline - now
+        is_second_probe = lane.breaker.opened > 0 and lane.requests > 1
+        if (
+            # A 429 or an open breaker came in while this request was prepared.
+            lane.blocked_until > now
+            or is_second_probe
+            # The preparation took too long: another worker may soon treat the attempt as over.
+            or left < self._times.least
+            or lane.owned_until <= request.deadline
+        ):
+            return SentRequest(NotSent(), None, None, 0)
+        lane.pace = lane.pace.sent(lane.limit, now)
+        return await self._amazon.send(
+            Region(lane.lease.region),
+            access_token=request.access.token,
+            advertiser_id=lane.lease.advertiser_id,
+            conversions=[item.body for item in request.content.items],
+            deadline_s=left,
+        )
 
-    async def _judge(
-        self, lane: Lane, going: RequestInFlight, sent: SentRequest, sent_at: float
+    async def _evaluate(
+        self, lane: Lane, request: RequestInFlight, sent: SentRequest, sent_at: float
     ) -> Settlement:
-        """Draw the consequences of a reply for the lane's pace and the destination's sign-in."""
-        now, jitter = self._chance.monotonic(), self._chance.jitter()
-        if await self._endpoints.waits(going.load.queue, going.access, sent.reply, now):
+        """Decide the settlement of a reply; update the lane's pace and breaker and the sign-in's state."""
+        now, jitter = self._environment.monotonic(), self._environment.jitter()
+        queue, access = request.content.queue, request.access
+        if isinstance(sent.reply, NotSent):
+            return Deferred("throttled")
+        if await self._endpoints.waits(queue, access, sent.reply, now):
             return Deferred("endpoint_not_found")
         match sent.reply:
             case Throttled(retry_after):
@@ -297,12 +309,12 @@ class Delivery:
                     lane.limit, now, sent_at=sent_at, retry_after=retry_after, jitter=jitter
                 )
             case Unauthorized():
-                await self._tokens.refused(going.load.queue.id, going.access)
+                await self._tokens.unauthorized(queue.id, access)
             case Forbidden():
-                await self._tokens.forbidden(going.load.queue.id, going.access)
+                await self._tokens.forbidden(queue.id, access)
             case _:
                 pass
-        tries = [item.source.tries for item in going.load.items]
+        tries = [item.source.tries for item in request.content.items]
         settlement = settle(sent.reply, tries, policy=self._policy, jitter=jitter)
         match settlement:
             case RetryAll():
@@ -313,30 +325,55 @@ class Delivery:
             case _:
                 lane.pace = lane.pace.succeeded(lane.limit, now, sent_at=sent_at, cap=self._capacity.lane)
                 lane.breaker = lane.breaker.succeeded()
-                await self._tokens.worked(going.load.queue.id, going.access)
+                await self._tokens.confirm(queue.id, access)
         return settlement
 
     async def _settle(
-        self, lane: Lane, going: RequestInFlight, sent: SentRequest, settlement: Settlement
-    ) -> settlements.SettlementResult | None:
-        """Write the settlement, trying again while the database is away and the lane is ours.
+        self, lane: Lane, request: RequestInFlight, sent: SentRequest, settlement: Settlement
+    ) -> bool:
+        """Write and log a settlement. Returns whether the content moved on: delivered, dead or due later."""
+        delta = await self._write(lane, request, sent, settlement)
+        self._log.record_attempt(lane, request.content, request.attempt, sent, settlement)
+        if delta is not None:
+            self._log.count_final(delta)
+        if not (isinstance(settlement, PerItem) and settlement.is_delivered):
+            # Some of the content is due again, now or soon. New events are announced by NOTIFY, and what the
+            # claim left behind has already woken the lane.
+            lane.only_queue = None
+            now = self._environment.monotonic()
+            lane.wake(max(now, lane.blocked_until, lane.claimed_at + self._merge_window))
+        return delta is not None and not isinstance(settlement, Deferred)
 
-        What cannot be written stays a started attempt without a result, and is recovered as unknown.
+    async def _write(
+        self, lane: Lane, request: RequestInFlight, sent: SentRequest, settlement: Settlement
+    ) -> CountDelta | None:
+        """Write the settlement; retry while the database is unreachable and the lane is ours.
+
+        Returns None where every try failed: the attempt stays without a result and is recovered as unknown.
         """
         for pause in (0.1, 0.4, 1.6, 5.0, None):
             try:
                 async with self._pool.acquire() as connection:
-                    if (left := lane.pace.gate - self._chance.monotonic()) > 0 and isinstance(
-                        sent.reply, Throttled
-                    ):
+                    left = lane.pace.blocked_until - self._environment.monotonic()
+                    if left > 0 and isinstance(sent.reply, Throttled):
                         await lanes.block_until(connection, lane.id, left)
-                    await self._note(connection, lane)
-                    return await settlements.write(
-                        connection, lane, going.load, going.started, sent, settlement, writer=self._writer
+                    await self._record_state(connection, lane)
+                    return await write_settlement(
+                        connection,
+                        lane,
+                        request.content,
+                        request.attempt,
+                        sent,
+                        settlement,
+                        writer=self._writer,
                     )
             except DRIVER_ERRORS as error:
                 self._telemetry.failed(
-                    "settle.failed", error, level=40, attempt=going.started.id, again=pause is not None
+                    "settlement.write_failed",
+                    error,
+                    level=40,
+                    attempt=request.attempt.id,
+                    will_retry=pause is not None,
                 )
                 self._telemetry.lane_errors.labels("unsettled").inc()
                 if pause is None:
@@ -344,35 +381,35 @@ class Delivery:
                 await asyncio.sleep(pause)
         return None
 
-    async def recover(self, lane: Lane, left: attempts.UnsettledAttempt) -> None:
-        """Settle an attempt whose sender is gone: nobody knows what came of it, so it is sent again."""
+    async def recover(self, lane: Lane, attempt: attempts.UnsettledAttempt) -> None:
+        """Settle an attempt whose sender is gone: its outcome is unknown, so its events are sent again."""
         sent = SentRequest(TransportError("cut"), None, None, 0)
         async with self._pool.acquire() as connection, connection.transaction():
-            written = await settlements.write_recovered(
+            delta = await write_recovered(
                 connection,
                 lane,
-                left,
+                attempt,
                 sent,
                 policy=self._policy,
-                jitter=self._chance.jitter(),
+                jitter=self._environment.jitter(),
                 writer=self._writer,
             )
-        self._logbook.settled(written.delta)
+        self._log.count_final(delta)
         self._telemetry.log(
-            "attempt.recovered", attempt=left.id, lane=lane.id, events_age_s=left.age.total_seconds()
+            "attempt.recovered", attempt=attempt.id, lane=lane.id, events_age_s=attempt.age.total_seconds()
         )
-        lane.wake(self._chance.monotonic())
+        lane.wake(self._environment.monotonic())
 
-    async def _note(self, connection: PipelineConnection, lane: Lane) -> None:
-        """Tell the lane's row how Amazon was found, where that has changed enough to be of use."""
-        rate, state, seen = lane.found(self._chance.monotonic())
-        if seen != lane.noted:
+    async def _record_state(self, connection: PipelineConnection, lane: Lane) -> None:
+        """Write a lane's estimated rate and breaker state to its row, where they have changed noticeably."""
+        rate, breaker, rounded = lane.observed_state(self._environment.monotonic())
+        if rounded != lane.recorded_state:
             await lanes.record_state(
                 connection,
                 lane.id,
                 lane.fence,
                 learned_rate=rate,
-                breaker=state,
+                breaker=breaker,
                 error_rate=lane.breaker.error_rate,
             )
-            lane.noted = seen
+            lane.recorded_state = rounded

@@ -1,4 +1,4 @@
-"""The worker's loop: lanes that are ready are served first come, first served, one request each."""
+"""The worker's loop: serve ready lanes in the order they became ready, one request each."""
 
 import asyncio
 import logging
@@ -19,24 +19,24 @@ from app.delivery.maintenance import Maintenance
 from app.delivery.settlement import StaleOwner
 from app.delivery.waiting_gauges import READ_EVERY_S, WaitingGauges
 from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, InFlight, Times
-from app.domain.pacing.watermarks import SHARE
+from app.domain.pacing.watermarks import FULL_SCAN_SHARE
 from app.store import lanes
 from app.store.database_results import DatabaseResults
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
 
 _LONGEST_SLEEP_S = 1.0
-LONGEST_REST_S = 10.0  # of what takes more than its share of the time
+LONGEST_REST_S = 10.0  # of a job that takes more than its share of the time
 
 
 class Dispatcher:
-    """Runs one worker: owns lanes, serves them, recovers and sweeps, until told to stop."""
+    """Runs one worker: acquires and serves lanes and runs the background jobs, until `stop`."""
 
     def __init__(
         self,
         *,
         delivery: Delivery,
-        ownership: LaneLeases,
+        leases: LaneLeases,
         maintenance: Maintenance,
         balancing: BalanceJob,
         erasing: ErasureScanner,
@@ -47,12 +47,12 @@ class Dispatcher:
         merge_window: float,
         capacity: Capacity = CAPACITY,
         times: Times = TIMES,
-        admission: WaitingGauges | None = None,
+        waiting_gauges: WaitingGauges | None = None,
         listens: bool = True,
         callback_sender: CallbackSender | None = None,
     ) -> None:
         self._delivery = delivery
-        self._ownership = ownership
+        self._leases = leases
         self._maintenance = maintenance
         self._balancing = balancing
         self._erasing = erasing
@@ -63,139 +63,143 @@ class Dispatcher:
         self._times = times
         self._outcomes = outcomes
         self._merge_window = merge_window
-        self._admission = admission
+        self._waiting_gauges = waiting_gauges
         self._listens = listens
         self._callback_sender = callback_sender
         self._tasks: dict[asyncio.Task[None], Lane] = {}
-        self._something = asyncio.Event()
+        self._wake_up = asyncio.Event()
         self._unknown_lane = asyncio.Event()
         self._partition_missing = asyncio.Event()
         self._stopping = asyncio.Event()
 
     @property
     def leaving(self) -> bool:
-        """Whether it was told to stop."""
+        """Whether `stop` was called."""
         return self._stopping.is_set()
 
     def stop(self) -> None:
-        """Start no more requests, and give lanes without one back; `run` ends once the others are settled."""
+        """Start no more requests and release idle lanes; `run` returns when the others are settled."""
         self._stopping.set()
-        self._something.set()
+        self._wake_up.set()
         self._unknown_lane.set()
 
     async def run(self) -> None:
-        """Serve until stopped. Trouble with the database is logged and tried again, never fatal."""
-        keepers = [
+        """Serve until stopped. Database errors are logged and retried, never fatal."""
+        jobs = [
             asyncio.create_task(
-                self._repeat(self._adopt, POLL_EVERY_S, hurried_by=self._unknown_lane, limit=1 / SHARE)
+                self._repeat(self._adopt, POLL_EVERY_S, run_now=self._unknown_lane, share=1 / FULL_SCAN_SHARE)
             ),
-            asyncio.create_task(self._repeat(self._ownership.renew, self._times.renew_every)),
+            asyncio.create_task(self._repeat(self._leases.renew, self._times.renew_every)),
             asyncio.create_task(self._repeat(self._recover, RECOVER_EVERY_S)),
             asyncio.create_task(
                 self._repeat(
-                    self._maintenance.sweep, self._maintenance.every_s, hurried_by=self._partition_missing
+                    self._maintenance.run, self._maintenance.every_s, run_now=self._partition_missing
                 )
             ),
             asyncio.create_task(self._repeat(self._erasing.scan, POLL_EVERY_S)),
             asyncio.create_task(self._repeat(self._balancing.advance, self._maintenance.every_s)),
         ]
-        if self._admission is not None:
-            keepers.append(
-                asyncio.create_task(self._repeat(self._admission.read, READ_EVERY_S, limit=1 / SHARE))
+        if self._waiting_gauges is not None:
+            jobs.append(
+                asyncio.create_task(
+                    self._repeat(self._waiting_gauges.read, READ_EVERY_S, share=1 / FULL_SCAN_SHARE)
+                )
             )
         if self._callback_sender is not None:
-            keepers.append(
-                asyncio.create_task(self._repeat(self._callback_sender.tell, self._callback_sender.every_s))
+            jobs.append(
+                asyncio.create_task(
+                    self._repeat(self._callback_sender.send_due, self._callback_sender.every_s)
+                )
             )
         if self._listens:
-            keepers.append(asyncio.create_task(self._listen()))
+            jobs.append(asyncio.create_task(self._listen()))
         try:
             while not self._stopping.is_set():
                 wait = self._serve_ready()
                 with suppress(TimeoutError):
-                    # Not `wait_for`, which makes it a task each time: this turns several times a request.
+                    # Not `wait_for`, which creates a task: this loop runs several times a request.
                     async with asyncio.timeout(wait):
-                        await self._something.wait()
-                self._something.clear()
+                        await self._wake_up.wait()
+                self._wake_up.clear()
         finally:
-            for keeper in keepers:
-                keeper.cancel()
-            await asyncio.gather(*keepers, return_exceptions=True)
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
             while self._tasks:
-                # What nothing was sent of is another worker's at once; the rest as soon as it is settled.
+                # Release idle lanes now, and the others as soon as their requests are settled.
                 with suppress(*DRIVER_ERRORS):
-                    await self._ownership.leave()
-                if self._tasks:  # the last may have ended meanwhile
+                    await self._leases.leave()
+                if self._tasks:  # the last may have ended during `leave`
                     await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
             with suppress(*DRIVER_ERRORS):
-                await self._ownership.close()
+                await self._leases.close()
 
     def _serve_ready(self) -> float:
-        """Start serving every lane that is ready and finds a place; return the seconds to sleep."""
+        """Start serving every lane that is ready and gets a request slot; return the seconds to sleep."""
         now = self._monotonic()
-        asking = [
-            lane for lane in self._ownership.owned.values() if lane.wake_at is not None and lane.may_claim()
+        waiting = [
+            lane for lane in self._leases.owned.values() if lane.wake_at is not None and lane.may_claim()
         ]
-        # First come, first served: a lane that has waited longest for its turn goes first.
-        asking.sort(key=lambda lane: lane.wake_at or 0.0)
-        for lane in asking:
+        # The lane that has waited longest goes first.
+        waiting.sort(key=lambda lane: lane.wake_at or 0.0)
+        for lane in waiting:
             assert lane.wake_at is not None
             if lane.wake_at > now:
                 return min(lane.wake_at - now, _LONGEST_SLEEP_S)
             if not self._capacity.admits(self._in_flight(lane), is_failing=lane.breaker.is_failing):
-                continue  # keeps its turn; a request that ends wakes us
+                continue  # It stays in the queue: the end of another request wakes the loop.
             lane.wake_at, lane.claiming = None, True
             task = asyncio.create_task(self._serve(lane))
             self._tasks[task] = lane
             task.add_done_callback(self._done)
         return _LONGEST_SLEEP_S
 
-    def _in_flight(self, asking: Lane) -> InFlight:
-        """Count the requests under way. Lanes that were lost count too, until theirs have ended."""
-        lanes_at_it = set(self._tasks.values())
+    def _in_flight(self, candidate: Lane) -> InFlight:
+        """Count the requests in flight, those of lost lanes included."""
+        serving = set(self._tasks.values())
         return InFlight(
-            total=sum([lane.in_flight for lane in lanes_at_it]),
-            region=sum([lane.in_flight for lane in lanes_at_it if lane.held.region == asking.held.region]),
-            lane=asking.in_flight,
-            failing=sum([lane.in_flight for lane in lanes_at_it if lane.breaker.is_failing]),
+            total=sum([lane.in_flight for lane in serving]),
+            region=sum([lane.in_flight for lane in serving if lane.lease.region == candidate.lease.region]),
+            lane=candidate.in_flight,
+            failing=sum([lane.in_flight for lane in serving if lane.breaker.is_failing]),
         )
 
     async def _serve(self, lane: Lane) -> None:
         try:
-            await self._delivery.serve(lane, place_freed=self._something.set)
+            await self._delivery.serve(lane, release_slot=self._wake_up.set)
             self._outcomes.succeeded()
         except StaleOwner:
-            self._ownership.lose(lane)
+            self._leases.lose(lane)
         except DRIVER_ERRORS as error:
-            self._telemetry.failed("lane.trouble", error, level=logging.WARNING, lane=lane.id)
+            self._telemetry.failed("lane.database_error", error, level=logging.WARNING, lane=lane.id)
             self._telemetry.lane_errors.labels("database").inc()
             self._outcomes.refused(error)
             if isinstance(error, asyncpg.CheckViolationError):
-                # An attempt of today has no partition; what makes them need not wait for its time.
+                # Today's partition of attempts is missing: run maintenance now.
                 self._partition_missing.set()
             lane.wake(self._monotonic() + 1)
         except Exception as error:
-            # A defect of ours in one lane must not stop the others; the lane is tried again, slowly.
-            self._telemetry.failed("lane.defect", error, level=logging.ERROR, lane=lane.id)
+            # A bug in one lane must not stop the others: retry the lane slowly.
+            self._telemetry.failed("lane.failed", error, level=logging.ERROR, lane=lane.id)
             self._telemetry.lane_errors.labels("defect").inc()
             lane.wake(self._monotonic() + 5)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.pop(task, None)
-        self._something.set()
+        self._wake_up.set()
 
     async def _adopt(self) -> None:
-        await self._ownership.adopt()
-        self._something.set()
+        await self._leases.adopt()
+        self._wake_up.set()
 
     async def _recover(self) -> None:
-        for lane, left in await self._ownership.overdue():
-            await self._delivery.recover(lane, left)
-            self._ownership.recovered(lane, left)
-            self._something.set()
+        for lane, attempt in await self._leases.overdue():
+            await self._delivery.recover(lane, attempt)
+            self._leases.recovered(lane, attempt)
+            self._wake_up.set()
 
     async def _listen(self) -> None:
-        """Hear notices of waiting events until stopped; a lost connection is made anew."""
+        """Receive notifications of waiting events until stopped; reconnect when the connection is lost."""
         lost = asyncio.Event()
         while not self._stopping.is_set():
             lost.clear()
@@ -203,53 +207,54 @@ class Dispatcher:
                 connection = await self._connect()
                 try:
                     connection.add_termination_listener(lambda _: lost.set())
-                    await connection.add_listener(lanes.CALLBACK_EVENTS, self._heard)
+                    await connection.add_listener(lanes.CALLBACK_EVENTS, self._on_notification)
                     await lost.wait()
                 finally:
                     connection.terminate()
             await asyncio.sleep(POLL_EVERY_S)
 
-    def _heard(self, *notice: Any) -> None:
+    def _on_notification(self, *arguments: Any) -> None:
+        """Wake the lanes that a notification names. `arguments` are asyncpg's; the payload is the last."""
         now = self._monotonic()
-        for id, events in lanes.read_notification(str(notice[-1])).items():  # noqa: A001
-            lane = self._ownership.owned.get(id)
+        for id, events in lanes.read_notification(str(arguments[-1])).items():  # noqa: A001
+            lane = self._leases.owned.get(id)
             if lane is None:
                 self._unknown_lane.set()
                 continue
-            lane.announced += events
-            # A full request leaves at once, and so does the first after a rest; a part-full one otherwise
-            # waits for company, so that a lane sends at most one a window.
-            full = lane.announced >= MAX_EVENTS
-            lane.wake(now if full else max(now, lane.claimed_at + self._merge_window))
-            self._something.set()
+            lane.announced_events += events
+            # A full request is sent now, and so is the first after an idle time. Otherwise wait for more
+            # events, so that a lane sends at most one partial request a merge window.
+            is_full = lane.announced_events >= MAX_EVENTS
+            lane.wake(now if is_full else max(now, lane.claimed_at + self._merge_window))
+            self._wake_up.set()
 
     async def _repeat(
         self,
         action: Callable[[], Coroutine[Any, Any, None]],
         every_s: float,
         *,
-        hurried_by: asyncio.Event | None = None,
-        limit: float = 1.0,
+        run_now: asyncio.Event | None = None,
+        share: float = 1.0,
     ) -> None:
-        """Do something over and over; trouble is logged and met again at the next turn.
+        """Run a job every `every_s` seconds, and when `run_now` is set; errors are logged.
 
-        `at_most` is the share of the time it may take: what has become slow is done more rarely.
+        `share` is the part of the time that the job may take: a slow job runs more rarely.
         """
-        hurry = hurried_by or asyncio.Event()
-        # Not `while True`: before Python 3.12 `wait_for` swallows a cancellation that meets its own end.
+        trigger = run_now or asyncio.Event()
+        # Not `while True`: before Python 3.12 `wait_for` can swallow a cancellation.
         while not self._stopping.is_set():
-            began = self._monotonic()
+            started_at = self._monotonic()
             try:
                 await action()
             except (*DRIVER_ERRORS, StaleOwner) as error:
-                self._telemetry.failed("worker.trouble", error, level=logging.WARNING)
+                self._telemetry.failed("worker.database_error", error, level=logging.WARNING)
             except Exception as error:
-                self._telemetry.failed("worker.defect", error, level=logging.ERROR)
-            took = self._monotonic() - began
-            # One that hung with the database, or stood still with its process, says nothing about the next.
-            rest = 0.0 if took > LONGEST_REST_S else min(took * (1 / limit - 1), LONGEST_REST_S)
+                self._telemetry.failed("worker.failed", error, level=logging.ERROR)
+            took = self._monotonic() - started_at
+            # A run that hung with the database or its process does not predict the next.
+            rest = 0.0 if took > LONGEST_REST_S else min(took * (1 / share - 1), LONGEST_REST_S)
             if rest > every_s:
                 await asyncio.sleep(rest - every_s)
             with suppress(TimeoutError):
-                await asyncio.wait_for(hurry.wait(), every_s)
-            hurry.clear()
+                await asyncio.wait_for(trigger.wait(), every_s)
+            trigger.clear()

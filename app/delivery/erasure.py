@@ -1,8 +1,8 @@
-"""Erasing a person: what waits is not sent, what is stored is rewritten without them.
+"""Erase a person: do not send their waiting events, and rewrite stored batches without them.
 
-An erasure is committed first, and no attempt starts any more with a load that was not judged by it. What a
-claim finds is rewritten there and then; everything else is found by a scan over all batches that still
-have a key, by any worker, one at a time.
+An erasure is committed first. From then on no attempt starts with content that was not checked against it.
+Batches that a claim finds are rewritten before they are sent. A scan finds the others: it reads all batches
+that still have a data key, in one worker at a time.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import asyncpg
 import msgspec
 
 from app.crypto import CannotDecrypt, Vault, batch_place, encrypt, new_data_key
-from app.delivery.claim_queries import open_bodies
+from app.delivery.due_work import open_bodies
 from app.domain import batch as packing
 from app.domain.erasure import carries_key
 from app.domain.ids import BatchId
@@ -23,17 +23,17 @@ from app.store import PipelineConnection, callbacks, counts, erasures, silent_se
 from app.store.errors import is_transient
 from app.telemetry import Telemetry, describe_exception
 
-_AT_ONCE = 200
-_LOOK_EVERY_S = 0.1
+_SCAN_LIMIT = 200
+_CHECK_EVERY_S = 0.1
 
 
 def erasure_place(id: str) -> str:  # noqa: A002
-    """Return the place that an erasure's values are bound to."""
+    """Return the encryption context of an erasure's values."""
     return f"erasure:{id}"
 
 
 class ErasureScanner:
-    """Looks for the persons whose erasure was asked for. One per worker process."""
+    """Finds and erases the events of requested erasures. One per worker process."""
 
     def __init__(
         self,
@@ -55,32 +55,32 @@ class ErasureScanner:
         self._silent_after = silent_after
         self._monotonic = monotonic
         self._callbacks_enabled = callbacks_enabled
-        self._wanted: dict[str, frozenset[str]] = {}
-        self._unreadable: set[str] = set()  # erasures whose own values cannot be opened
+        self._erasures: dict[str, frozenset[str]] = {}
+        self._unreadable: set[str] = set()  # erasures whose own values cannot be decrypted
 
     @property
-    def looked_for(self) -> frozenset[str]:
-        """Return every value that nothing may be sent with."""
-        return frozenset().union(*self._wanted.values())
+    def erased_values(self) -> frozenset[str]:
+        """Return the match key values of erased persons: no event with one of them may be sent."""
+        return frozenset().union(*self._erasures.values())
 
-    async def learn(self, connection: PipelineConnection) -> None:
-        """Read the erasures that are under way; those of other workers' scans too."""
-        self._wanted = dict(filter(None, map(self._opened, await erasures.pending(connection))))
+    async def refresh(self, connection: PipelineConnection) -> None:
+        """Read the pending erasures, those that other workers scan for included."""
+        self._erasures = dict(filter(None, map(self._opened, await erasures.pending(connection))))
 
     async def scan(self) -> None:
-        """Carry out what was asked for, unless another worker is at it. Can be cut short at any point."""
+        """Carry out the pending erasures, unless another worker does. May be cancelled at any point."""
         async with self._pool.acquire() as connection:
-            await self.learn(connection)
-            if not self._wanted:
+            await self.refresh(connection)
+            if not self._erasures:
                 return
             if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", erasures.ERASER_LOCK):
-                # A scan speaks to the database all the time. One that does not is frozen: its session is
-                # ended, and the next turn of any worker goes on from where it was.
+                # A running scan queries the database all the time. A silent one is frozen: end its session.
+                # The next run of any worker continues from its position.
                 ended = await silent_sessions.end_silent(
                     connection, 0, erasures.ERASER_LOCK, silent_after=self._silent_after
                 )
                 if ended:
-                    self._telemetry.log("erasures.scan_taken_over", level=30, sessions=ended)
+                    self._telemetry.log("erasure.scan_taken_over", level=30, sessions=ended)
                 return
             try:
                 await self._scan(connection)
@@ -88,30 +88,35 @@ class ErasureScanner:
                 await connection.execute("SELECT pg_advisory_unlock($1)", erasures.ERASER_LOCK)
 
     async def _scan(self, connection: PipelineConnection) -> None:
-        asked = await erasures.pending(connection)
-        self._wanted = dict(filter(None, map(self._opened, asked)))
-        asked = [one for one in asked if one.id in self._wanted]
-        if not asked:
+        pending = await erasures.pending(connection)
+        self._erasures = dict(filter(None, map(self._opened, pending)))
+        pending = [erasure for erasure in pending if erasure.id in self._erasures]
+        if not pending:
             return
-        last = max(one.requested_at for one in asked)
-        # Asked again and again: what is awaited happens in other processes.
-        while await erasures.under_way(connection, last, younger_than=self._settled_within):  # noqa: ASYNC110
-            await asyncio.sleep(_LOOK_EVERY_S)
-        ids, at = [one.id for one in asked], min(one.scanned_to for one in asked)
-        while found := await erasures.next_batches(connection, after=at, accepted_until=last, limit=_AT_ONCE):
-            unreadable = found.unreadable
-            for batch, day in found.batches:
+        requested_until = max(erasure.requested_at for erasure in pending)
+        # Requests that started before the erasure end in other processes: poll for them.
+        while await erasures.under_way(connection, requested_until, younger_than=self._settled_within):  # noqa: ASYNC110
+            await asyncio.sleep(_CHECK_EVERY_S)
+        ids = [erasure.id for erasure in pending]
+        position = min(erasure.scanned_to for erasure in pending)
+        while page := await erasures.next_batches(
+            connection, after=position, accepted_until=requested_until, limit=_SCAN_LIMIT
+        ):
+            unreadable = page.unreadable
+            for batch, day in page.batches:
                 unreadable += not await self._try_rewrite(connection, batch, day)
-            at = found.to
-            await erasures.advance(connection, ids, to=at, scanned=len(found.batches), unreadable=unreadable)
+            position = page.to
+            await erasures.advance(
+                connection, ids, to=position, scanned=len(page.batches), unreadable=unreadable
+            )
         await erasures.finish(connection, ids)
-        await self.learn(connection)
-        self._telemetry.log("erasures.finished", erasures=ids)
+        await self.refresh(connection)
+        self._telemetry.log("erasure.finished", erasures=ids)
 
     async def _try_rewrite(self, connection: PipelineConnection, batch: BatchId, day: date) -> bool:
-        """Rewrite a batch; report one that cannot be read and return False."""
+        """Rewrite a batch; log one that cannot be read and return False."""
         problem: str | None = None
-        for _ in range(2):  # what is written may meet a damaged page too, and elsewhere the second time
+        for _ in range(2):  # a write may hit a damaged page too, and another page the second time
             try:
                 is_read = await self.rewrite(connection, batch, day)
             except Exception as error:
@@ -132,12 +137,11 @@ class ErasureScanner:
         batch: BatchId,
         day: date,
         *,
-        spared: frozenset[int] = frozenset(),
+        in_flight: frozenset[int] = frozenset(),
     ) -> bool:
-        """Take out of a batch what is looked for; `spared` places are under way and found later.
+        """Remove the erased events from a batch; returns False where the batch cannot be decrypted.
 
-        To be called for batches only that no started attempt carries. Returns False where it cannot be
-        opened.
+        No started attempt may carry the batch. Places `in_flight` are skipped: the scan finds them later.
         """
         async with connection.transaction():
             locked = await erasures.lock(connection, batch, day)
@@ -146,69 +150,70 @@ class ErasureScanner:
             place = batch_place(batch)
             bodies = open_bodies(batch, locked.data_key, locked.content, self._vault)
             if bodies is None:
-                return False  # it is dead as soon as it is claimed
-            found = {
-                at: owner
-                for at, body in bodies.items()
-                if at not in spared and (owner := self._owner(body)) is not None
+                return False  # the next claim settles it as unreadable
+            erased = {
+                position: erasure
+                for position, body in bodies.items()
+                if position not in in_flight and (erasure := self._erasure_of(body)) is not None
             }
-            if not found:
+            if not erased:
                 return True
             times = {shape.place: shape.event_at for shape in packing.read_shapes(locked.shapes) or ()}
             delta = counts.CountDelta()
-            gone = []
+            removed = []
             tallies: dict[str, dict[str, int]] = {}
-            for at, owner in sorted(found.items()):
-                one, kind = _gone(at, locked, times.get(at, locked.last_event), delta)
-                gone.append(one)
-                tally = tallies.setdefault(owner, {"waiting": 0, "dead": 0, "delivered": 0})
-                tally[kind] += 1
-            fresh = new_data_key()
-            rest = {at: body for at, body in bodies.items() if at not in found}
+            for position, erasure in sorted(erased.items()):
+                event, state = _erase(position, locked, times.get(position, locked.last_event), delta)
+                removed.append(event)
+                tally = tallies.setdefault(erasure, {"waiting": 0, "dead": 0, "delivered": 0})
+                tally[state] += 1
+            new_key = new_data_key()
+            rest = {position: body for position, body in bodies.items() if position not in erased}
             await erasures.rewrite(
                 connection,
                 batch,
                 day,
                 locked,
-                content=encrypt(fresh, packing.repack(rest), place=place),
-                data_key=self._vault.seal(fresh, place=place),
-                gone=gone,
+                content=encrypt(new_key, packing.repack(rest), place=place),
+                data_key=self._vault.seal(new_key, place=place),
+                gone=removed,
             )
             await counts.add(connection, self._writer, {locked.destination: delta})
             if self._callbacks_enabled and (
-                places := tuple(one.place for one in gone if _newly_erased(one, locked))
+                places := tuple(event.place for event in removed if _newly_erased(event, locked))
             ):
                 final = callbacks.FinalBatch(batch, day, places, len(places), "erased", None, "erased")
                 await callbacks.note(connection, locked.destination, [final])
-            for owner, tally in tallies.items():
-                await erasures.add_found(connection, owner, **tally)
+            for erasure, tally in tallies.items():
+                await erasures.add_found(connection, erasure, **tally)
         return True
 
-    def _owner(self, body: bytes) -> str | None:
-        return next((id for id, values in self._wanted.items() if carries_key(body, values)), None)  # noqa: A001
+    def _erasure_of(self, body: bytes) -> str | None:
+        """Return the id of the erasure that a conversion falls under, or None."""
+        return next((id for id, values in self._erasures.items() if carries_key(body, values)), None)  # noqa: A001
 
-    def _opened(self, one: erasures.PendingErasure) -> tuple[str, frozenset[str]] | None:
-        """Return an erasure's id and the values it looks for; log one whose values cannot be opened."""
+    def _opened(self, erasure: erasures.PendingErasure) -> tuple[str, frozenset[str]] | None:
+        """Return an erasure's id and its match key values; log one whose values cannot be decrypted."""
         try:
-            values = self._vault.open(one.sealed, place=erasure_place(one.id))
+            values = self._vault.open(erasure.sealed, place=erasure_place(erasure.id))
         except CannotDecrypt as error:
-            if one.id not in self._unreadable:
-                self._unreadable.add(one.id)
+            if erasure.id not in self._unreadable:
+                self._unreadable.add(erasure.id)
                 self._telemetry.log(
-                    "erasure.unreadable", level=40, erasure=one.id, error=describe_exception(error)
+                    "erasure.unreadable", level=40, erasure=erasure.id, error=describe_exception(error)
                 )
             return None
-        return one.id, frozenset(msgspec.json.decode(values, type=list[str]))
+        return erasure.id, frozenset(msgspec.json.decode(values, type=list[str]))
 
 
-def _newly_erased(one: erasures.ErasedEvents, locked: erasures.LockedBatch) -> bool:
-    return one.status == "erased" and locked.exceptions.get(one.place) != "erased"
+def _newly_erased(event: erasures.ErasedEvents, locked: erasures.LockedBatch) -> bool:
+    return event.status == "erased" and locked.exceptions.get(event.place) != "erased"
 
 
-def _gone(
+def _erase(
     place: int, locked: erasures.LockedBatch, event_at: datetime, delta: counts.CountDelta
 ) -> tuple[erasures.ErasedEvents, str]:
-    """Return what becomes of a conversion that is erased, and under which word its receipt counts it."""
+    """Return an erased conversion's new state, and the word that the erasure's receipt counts it under."""
     status = locked.exceptions.get(place)
     if status in ("delivered", "erased") or (status is None and locked.disposition == "sent"):
         return erasures.ErasedEvents(place, status or "delivered", event_at, left_batch=False), "delivered"
@@ -217,14 +222,14 @@ def _gone(
     match status or locked.disposition:
         case None:
             delta.retrying -= 1 if locked.tries else 0
-            kind = "waiting"
+            state = "waiting"
         case "retrying":
             delta.retrying -= 1
-            kind = "waiting"
+            state = "waiting"
         case "expired":
             delta.expired -= 1
-            kind = "dead"
+            state = "dead"
         case _:
             delta.dead -= 1
-            kind = "dead"
-    return erasures.ErasedEvents(place, "erased", event_at, left_batch=left_batch), kind
+            state = "dead"
+    return erasures.ErasedEvents(place, "erased", event_at, left_batch=left_batch), state

@@ -1,4 +1,4 @@
-"""Which lanes this worker owns: taken when free, renewed in time, given back; what former owners left."""
+"""The lanes that this worker owns: acquire, renew and release their leases; recover unsettled attempts."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ import asyncpg
 
 from app.delivery.lane import POLL_EVERY_S, Lane
 from app.domain.ids import LaneId
-from app.domain.pacing.lane_limits import TIMES, Times, fair_share, may_take
+from app.domain.pacing.lane_limits import TIMES, Times, fair_share, may_acquire
 from app.domain.pacing.rate_estimator import RateEstimate
 from app.domain.pacing.token_bucket import LanePace, RateLimit
 from app.store import attempts, lanes
@@ -19,8 +19,11 @@ RECOVER_EVERY_S = 2.0
 
 
 class LaneLeases:
-    """Keeps the lanes of one worker. `session` is a connection that lives as long as the worker does:
-    its advisory locks mark the lanes' owner as alive."""
+    """The lane leases of one worker.
+
+    Its session is one connection for the worker's whole life. The session's advisory locks show that the
+    owner is alive.
+    """
 
     def __init__(
         self,
@@ -39,90 +42,90 @@ class LaneLeases:
         self._telemetry = telemetry
         self._session: asyncpg.Connection | None = None
         self._leaving = False
-        self._taking_turns = asyncio.Lock()  # a connection carries one statement at a time
+        self._session_lock = asyncio.Lock()  # a connection carries one statement at a time
         self.owned: dict[LaneId, Lane] = {}
-        self._lost: list[
-            Lane
-        ] = []  # to be let go of in the session too: its locks count how often they were taken
+        # Lost lanes whose advisory lock the session still holds; the locks are counted.
+        self._lost: list[Lane] = []
 
     async def adopt(self) -> list[Lane]:
-        """Wake the owned lanes that owe something, and take free ones that do, up to a fair share among the
-        living workers. Returns the new ones.
+        """Wake the owned lanes with due work and acquire free ones, up to a fair share; return the new lanes.
 
-        A worker that owns more than its share gives idle lanes back, for those that own fewer. A lane that
-        owes nothing is neither woken nor asked about: it costs nothing until something waits in it.
+        A worker that owns more than its share releases idle lanes. A lane without waiting events is not read
+        at all and costs nothing.
         """
-        async with self._taking_turns:
-            session = await self._alive()
-            await self._let_go(session)
+        async with self._session_lock:
+            session = await self._live_session()
+            await self._release_lost(session)
             silent_after = timedelta(seconds=self._times.silent_after)
-            # First, since it frees the lanes of workers that hang.
+            # First: this frees the lanes of workers that hang.
             workers = await lanes.living_workers(session, silent_after=silent_after)
             busy = await lanes.busy_lanes(session)
             now = self._monotonic()
             share = fair_share(len({work.lane for work in busy} | set(self.owned)), workers)
-            taken = []
+            acquired = []
             for work in busy:
-                if (mine := self.owned.get(work.lane)) is not None:
+                if (owned := self.owned.get(work.lane)) is not None:
                     if work.due_in is not None and work.due_in <= POLL_EVERY_S:
-                        mine.owes(now + max(0.0, work.due_in))
+                        owned.schedule(now + max(0.0, work.due_in))
                     continue
-                if work.owner is not None or not may_take(len(self.owned), share, is_lapsed=work.is_lapsed):
+                if work.owner is not None or not may_acquire(
+                    len(self.owned), share, is_lapsed=work.is_lapsed
+                ):
                     continue
-                if (adopted := await self._take(session, work.lane)) is not None:
-                    taken.append(adopted)
-            surplus = [lane for lane in self.owned.values() if not lane.requests and not lane.claiming]
-            for idle in surplus[: max(0, len(self.owned) - share)]:
-                await self._release(session, idle)
+                if (lane := await self._acquire(session, work.lane)) is not None:
+                    acquired.append(lane)
+            idle = [lane for lane in self.owned.values() if not lane.requests and not lane.claiming]
+            for surplus in idle[: max(0, len(self.owned) - share)]:
+                await self._release(session, surplus)
         self._telemetry.lanes.set(len(self.owned))
-        return taken
+        return acquired
 
     async def renew(self) -> None:
-        """Prolong the leases of all owned lanes, and let go of those that are no longer ours."""
-        before = self._monotonic()
+        """Renew the leases of all owned lanes; drop the lanes that have another owner."""
+        renewed_at = self._monotonic()
         fences = [(lane.id, lane.fence) for lane in self.owned.values()]
         if not fences:
             return
-        async with self._taking_turns:
-            kept = await lanes.renew(await self._alive(), fences, lease=self._lease)
+        async with self._session_lock:
+            renewed = await lanes.renew(await self._live_session(), fences, lease=self._lease)
         for lane in list(self.owned.values()):
-            if lane.id in kept:
-                lane.owned_until = before + self._times.lease
+            if lane.id in renewed:
+                lane.owned_until = renewed_at + self._times.lease
             elif (lane.id, lane.fence) in fences:
                 self.lose(lane)
 
     async def overdue(self) -> list[tuple[Lane, UnsettledAttempt]]:
-        """Return attempts of our lanes that have no result and whose sender can no longer be at it."""
+        """Return attempts of owned lanes without a result whose sender must have ended by now."""
         if not self.owned:
             return []
-        async with self._taking_turns:
-            found = await attempts.overdue(
-                await self._alive(),
+        async with self._session_lock:
+            overdue = await attempts.overdue(
+                await self._live_session(),
                 list(self.owned),
                 older_than=timedelta(seconds=self._times.settled_within),
             )
-        return [(self.owned[lane], left) for lane, left in found if lane in self.owned]
+        return [(self.owned[lane], attempt) for lane, attempt in overdue if lane in self.owned]
 
-    def recovered(self, lane: Lane, left: UnsettledAttempt) -> None:
-        """Note that what an attempt carried may be sent again."""
-        _forget(lane, left)
+    def recovered(self, lane: Lane, attempt: UnsettledAttempt) -> None:
+        """Mark the content of a recovered attempt as no longer in flight: it may be sent again."""
+        _unmark_in_flight(lane, attempt)
 
     def lose(self, lane: Lane) -> None:
-        """Stop touching a lane that has another owner. Once: its lock must not be given back twice."""
-        if lane.given_up:
+        """Drop a lane that has another owner; a second call does nothing, since its lock is released once."""
+        if lane.is_lost:
             return
-        lane.given_up = True
+        lane.is_lost = True
         if self.owned.get(lane.id) is lane:
             del self.owned[lane.id]
         self._lost.append(lane)
         self._telemetry.log("lane.lost", level=30, lane=lane.id, fence=lane.fence)
 
     async def leave(self) -> None:
-        """Give back every lane that has no request under way, and count no longer among the living workers.
+        """Release every lane without a request in flight; leave the set of live workers.
 
-        Those who share the lanes among themselves would otherwise leave us our share.
+        Otherwise the other workers would leave this one its share of the lanes.
         """
-        async with self._taking_turns:
+        async with self._session_lock:
             if self._session is None or self._session.is_closed():
                 return
             if not self._leaving:
@@ -133,54 +136,56 @@ class LaneLeases:
                     await self._release(self._session, lane)
 
     async def close(self) -> None:
-        """Give all lanes back and end the session."""
-        async with self._taking_turns:
+        """Release all lanes and end the session."""
+        async with self._session_lock:
             if self._session is not None and not self._session.is_closed():
-                await self._let_go(self._session)
+                await self._release_lost(self._session)
                 for lane in list(self.owned.values()):
                     await self._release(self._session, lane)
                 await self._session.close()
 
-    async def _take(self, session: asyncpg.Connection, id: LaneId) -> Lane | None:  # noqa: A002
-        before = self._monotonic()
-        held = await lanes.take(session, id, self._owner, lease=self._lease)
-        if held is None:
+    async def _acquire(self, session: asyncpg.Connection, id: LaneId) -> Lane | None:  # noqa: A002
+        acquired_at = self._monotonic()
+        lease = await lanes.take(session, id, self._owner, lease=self._lease)
+        if lease is None:
             return None
         limit = (await lanes.pace_settings(session, id)).limit or RateLimit(1, 1)
-        learned = (
-            RateEstimate() if held.learned_rate is None else RateEstimate.kept(held.learned_rate, before)
+        estimate = (
+            RateEstimate()
+            if lease.learned_rate is None
+            else RateEstimate.from_former_owner(lease.learned_rate, acquired_at)
         )
-        # A former owner may have spent its burst a moment ago: begin with an empty bucket.
+        # The former owner may have used its burst a moment ago: start with an empty bucket.
         pace = LanePace(
-            arrival=before + limit.burst / limit.per_second,
-            gate=before + held.blocked_for if held.blocked_for else 0.0,
-            learned=learned,
+            arrival=acquired_at + limit.burst / limit.per_second,
+            blocked_until=acquired_at + lease.blocked_for if lease.blocked_for else 0.0,
+            estimate=estimate,
         )
-        lane = Lane(held, before + self._times.lease, limit, pace)
-        for left in await attempts.unsettled(session, id):
-            # Perhaps still under way in the hands of the former owner: not ours to send yet.
-            _remember(lane, left)
-        lane.wake(before)
+        lane = Lane(lease, acquired_at + self._times.lease, limit, pace)
+        for attempt in await attempts.unsettled(session, id):
+            # The former owner may still be sending it: do not send its content yet.
+            _mark_in_flight(lane, attempt)
+        lane.wake(acquired_at)
         self.owned[id] = lane
-        self._telemetry.log("lane.taken", lane=id, fence=held.fence)
+        self._telemetry.log("lane.acquired", lane=id, fence=lease.fence)
         return lane
 
-    async def _let_go(self, session: asyncpg.Connection) -> None:
-        """Free lost lanes: our lock on them, and the lease where the fence is still ours after all."""
+    async def _release_lost(self, session: asyncpg.Connection) -> None:
+        """Release the locks of lost lanes, and their leases where the fence has not changed."""
         while self._lost:
             lane = self._lost[-1]
             await lanes.release(session, lane.id, lane.fence)
             self._lost.pop()
 
     async def _release(self, session: asyncpg.Connection, lane: Lane) -> None:
-        lane.given_up = True
+        lane.is_lost = True
         self.owned.pop(lane.id, None)
         await lanes.release(session, lane.id, lane.fence)
         self._telemetry.log("lane.released", lane=lane.id, fence=lane.fence)
 
-    async def _alive(self) -> asyncpg.Connection:
+    async def _live_session(self) -> asyncpg.Connection:
         if self._session is None or self._session.is_closed():
-            # The old session's locks are gone: whoever saw that may have taken the lanes by now.
+            # The old session's locks are gone: other workers may have acquired the lanes.
             for lane in list(self.owned.values()):
                 self.lose(lane)
             self._session = await self._connect()
@@ -188,15 +193,15 @@ class LaneLeases:
         return self._session
 
 
-def _remember(lane: Lane, left: UnsettledAttempt) -> None:
-    if left.places is None:
-        lane.batches_in_flight.update(left.batches)
+def _mark_in_flight(lane: Lane, attempt: UnsettledAttempt) -> None:
+    if attempt.places is None:
+        lane.batches_in_flight.update(attempt.batches)
     else:
-        lane.exceptions_in_flight.update(zip(left.batches, left.places, strict=True))
+        lane.exceptions_in_flight.update(zip(attempt.batches, attempt.places, strict=True))
 
 
-def _forget(lane: Lane, left: UnsettledAttempt) -> None:
-    if left.places is None:
-        lane.batches_in_flight.difference_update(left.batches)
+def _unmark_in_flight(lane: Lane, attempt: UnsettledAttempt) -> None:
+    if attempt.places is None:
+        lane.batches_in_flight.difference_update(attempt.batches)
     else:
-        lane.exceptions_in_flight.difference_update(zip(left.batches, left.places, strict=True))
+        lane.exceptions_in_flight.difference_update(zip(attempt.batches, attempt.places, strict=True))

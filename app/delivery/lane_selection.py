@@ -1,4 +1,4 @@
-"""Which of a lane's queues has its turn."""
+"""Select which queue of a lane is served next."""
 
 from collections.abc import Sequence
 
@@ -7,27 +7,27 @@ from app.domain.pacing.fair_queueing import WorkKind
 from app.store import lanes
 
 
-def choose(
+def select(
     lane: Lane, queues: Sequence[lanes.DestinationQueue], now: float
 ) -> tuple[lanes.DestinationQueue, WorkKind, bool] | None:
-    """Choose what kind of request has its turn, and of which destination: the one served longest ago.
+    """Select the kind of work to send next, and the destination that was served longest ago.
 
-    The last of the three tells whether something else is due as well. Sets the next look where something
-    is due soon; what is due later, the poll finds in time. `now` is on this process's monotonic clock.
+    The third value tells whether other work is due as well. Wakes the lane when work becomes due before the
+    next poll. `now` is on this process's monotonic clock.
     """
     due_in = {queue.number: lane.due_in(queue, now) for queue in queues}
-    dues = [when for of_queue in due_in.values() for when in of_queue.values()]
-    if not dues:
+    waits = [seconds for by_kind in due_in.values() for seconds in by_kind.values()]
+    if not waits:
         return None
-    if (soonest := min(dues)) > 0:
+    if (soonest := min(waits)) > 0:
         if soonest <= POLL_EVERY_S:
             lane.wake(now + soonest)
         return None
-    due = [service for of_queue in due_in.values() for service, when in of_queue.items() if when <= 0]
-    service = lane.turns.choose(set(due), now)
-    if service is None:
-        lane.wake(lane.turns.replay_at)
+    due = [kind for by_kind in due_in.values() for kind, seconds in by_kind.items() if seconds <= 0]
+    kind = lane.fair_queue.choose(set(due), now)
+    if kind is None:
+        lane.wake(lane.fair_queue.replay_at)
         return None
-    ready = [queue for queue in queues if due_in[queue.number].get(service, 1.0) <= 0]
-    chosen = min(ready, key=lambda one: lane.served.get(one.number, float("-inf")))
-    return chosen, service, len(due) > 1
+    ready = [queue for queue in queues if due_in[queue.number].get(kind, 1.0) <= 0]
+    selected = min(ready, key=lambda queue: lane.served_at.get(queue.number, float("-inf")))
+    return selected, kind, len(due) > 1

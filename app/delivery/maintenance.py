@@ -1,4 +1,7 @@
-"""Housekeeping that any worker may do: expiry, forgetting, partitions, the ledger's next generation."""
+"""Maintenance jobs: expire events, delete data keys, create and drop partitions, rotate the ledger.
+
+Any worker may run them; an advisory lock lets one at a time.
+"""
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -12,16 +15,16 @@ from app.store import PipelineConnection, audit_head, batches, callbacks, counts
 from app.store.damage import is_damage
 from app.telemetry import Telemetry, describe_exception
 
-_AT_ONCE = 500
-_SWEEP_LOCK = 7_303  # one worker sweeps at a time; the others skip their turn
+_EXPIRE_LIMIT = 500  # batches, and exceptions, of one run
+_MAINTENANCE_LOCK = 7_303  # a worker that does not get it skips this run
 _PARTITIONS_EVERY_S = 3_600.0
-FEWEST_DAYS_AHEAD = 3  # one more than readiness asks for
+FEWEST_DAYS_AHEAD = 3  # one more than readiness requires
 _AUDIT_HEAD_EVERY_S = 24 * 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """How long things are kept. `key_life` runs from a batch's last final state (engine.md, item 3)."""
+    """How long data is stored. `key_life` runs from a batch's last final state (engine.md, item 3)."""
 
     max_age: timedelta = timedelta(days=21)
     key_life: timedelta = timedelta(hours=24)
@@ -30,7 +33,7 @@ class Retention:
 
 
 class Maintenance:
-    """Sweeps every few seconds; the partitions once an hour, or when they run out."""
+    """Runs every few seconds; maintains the partitions once an hour, and when they run out."""
 
     every_s = 5.0
 
@@ -52,61 +55,63 @@ class Maintenance:
         self._callbacks_enabled = callbacks_enabled
         self._partitions_at = self._audit_head_at = float("-inf")
 
-    async def sweep(self) -> None:
-        """Do one round, unless another worker is at it. Damaged rows in one step do not stop the others."""
+    async def run(self) -> None:
+        """Run all jobs once, unless another worker does. Damaged rows in one job do not stop the others."""
         async with self._pool.acquire() as connection:
-            # First, and whatever becomes of the rest: without partitions nothing can be stored.
-            await self._look_after_partitions(connection)
-            if not await self._in_turn(connection, self._expire):
+            # First, and whether or not the rest succeeds: without partitions nothing can be stored.
+            await self._maintain_partitions(connection)
+            if not await self._run_job(connection, self._expire):
                 return
-            await self._in_turn(connection, self._forget)
+            await self._run_job(connection, self._delete_keys)
             now = self._monotonic()
             if now - self._audit_head_at >= _AUDIT_HEAD_EVERY_S:
                 await self.log_audit_head(connection)
                 self._audit_head_at = now
 
-    async def _look_after_partitions(self, connection: PipelineConnection) -> None:
-        """Do their maintenance once an hour, and at once where they run out.
+    async def _maintain_partitions(self, connection: PipelineConnection) -> None:
+        """Create and drop partitions once an hour, and immediately where they run out.
 
-        An hour of monotonic time can be days of the database's: its clock was set, or the machine suspended.
+        One hour of monotonic time can be days for the database: after a clock change or a suspended machine.
         """
         now = self._monotonic()
         if now - self._partitions_at < _PARTITIONS_EVERY_S:
             ahead = await partitions.days_ahead(connection)
             if ahead >= FEWEST_DAYS_AHEAD:
                 return
-            self._telemetry.log("partitions.short", level=30, days_ahead=ahead)
-        await self.keep_partitions(connection)
+            self._telemetry.log("partitions.running_out", level=30, days_ahead=ahead)
+        await self.rotate_partitions(connection)
         self._partitions_at = now
 
-    async def _in_turn(
-        self, connection: PipelineConnection, step: Callable[[PipelineConnection], Coroutine[Any, Any, None]]
+    async def _run_job(
+        self, connection: PipelineConnection, job: Callable[[PipelineConnection], Coroutine[Any, Any, None]]
     ) -> bool:
-        """Do a step in a transaction of its own; returns False where another worker is at it."""
+        """Run a job in a transaction of its own; returns False where another worker holds the lock."""
         try:
             async with connection.transaction():
-                if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _SWEEP_LOCK):
+                if not await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _MAINTENANCE_LOCK):
                     return False
-                await step(connection)
+                await job(connection)
         except Exception as error:
             if not is_damage(error):
                 raise
-            name = step.__name__.removeprefix("_")
-            self._telemetry.log("sweep.damaged_data", level=40, step=name, error=describe_exception(error))
+            name = job.__name__.removeprefix("_")
+            self._telemetry.log(
+                "maintenance.damaged_data", level=40, job=name, error=describe_exception(error)
+            )
         return True
 
-    async def _forget(self, connection: PipelineConnection) -> None:
+    async def _delete_keys(self, connection: PipelineConnection) -> None:
         await batches.forget(
             connection, after=self._retention.key_life, dead_after=self._retention.dead_key_life
         )
 
     async def log_audit_head(self, connection: PipelineConnection) -> None:
-        """Log the newest hash of the audit: kept outside the database, it shows a chain that was cut off."""
+        """Log the newest hash of the audit chain: outside the database it proves a truncated chain."""
         if (head := await audit_head.read(connection)) is not None:
             self._telemetry.log("audit.head", rows=head.rows, hash=head.hash.hex())
 
-    async def keep_partitions(self, connection: PipelineConnection) -> None:
-        """Make partitions ahead, begin the ledger's next generation when it is time, drop what has passed."""
+    async def rotate_partitions(self, connection: PipelineConnection) -> None:
+        """Create partitions ahead, start the ledger's next generation when it is due, drop old partitions."""
         async with connection.transaction():
             await partitions.create_ahead(connection)
         async with connection.transaction():
@@ -124,12 +129,14 @@ class Maintenance:
     async def _expire(self, connection: PipelineConnection) -> None:
         deltas: dict[DestinationNumber, counts.CountDelta] = {}
         for number, events, retrying in await batches.expire(
-            connection, older_than=self._retention.max_age, limit=_AT_ONCE
+            connection, older_than=self._retention.max_age, limit=_EXPIRE_LIMIT
         ):
             delta = deltas.setdefault(number, counts.CountDelta())
             delta.expired += events
             delta.retrying -= events if retrying else 0
-        for number in await exceptions.expire(connection, older_than=self._retention.max_age, limit=_AT_ONCE):
+        for number in await exceptions.expire(
+            connection, older_than=self._retention.max_age, limit=_EXPIRE_LIMIT
+        ):
             delta = deltas.setdefault(number, counts.CountDelta())
             delta.expired += 1
             delta.retrying -= 1

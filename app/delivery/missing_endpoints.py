@@ -1,4 +1,4 @@
-"""Destinations whose requests Amazon answers with 404: parked after some in a row, and tried now and then."""
+"""Park destinations that Amazon answers with 404 several times in a row, and probe them from time to time."""
 
 from app.delivery.access_tokens import Access, AccessTokens
 from app.domain.ids import DestinationId
@@ -9,30 +9,30 @@ from app.telemetry import Telemetry
 
 
 class MissingEndpoints:
-    """Counts the 404s in a row of each destination of this worker; another worker begins anew."""
+    """Counts the 404s in a row of each destination, per worker."""
 
     def __init__(self, *, tokens: AccessTokens, policy: EndpointPolicy, telemetry: Telemetry) -> None:
         self.policy = policy
         self._tokens = tokens
         self._telemetry = telemetry
-        self._missing: dict[DestinationId, MissingRun] = {}
+        self._runs: dict[DestinationId, MissingRun] = {}
 
     async def waits(self, queue: DestinationQueue, access: Access, reply: Reply, now: float) -> bool:
-        """Note what a reply says of the endpoint; return whether the destination waits because of it."""
+        """Count a reply; return whether the destination now waits because of its endpoint."""
         if queue.is_probe:
             if has_answered(reply) and await self._tokens.endpoint_found(queue.id):
                 self._telemetry.log("destination.endpoint_found", destination=queue.id)
             return isinstance(reply, Missing)
-        if queue.id not in self._missing and not isinstance(reply, Missing):
+        if queue.id not in self._runs and not isinstance(reply, Missing):
             return False
-        run = self._missing.pop(queue.id, MissingRun(now)).after(reply, now)
-        if not run.is_over(self.policy, now):
+        run = self._runs.pop(queue.id, MissingRun(now)).after(reply, now)
+        if not run.is_too_long(self.policy, now):
             if run.times:
-                self._missing[queue.id] = run
+                self._runs[queue.id] = run
             return False
         is_parked = await self._tokens.endpoint_not_found(queue.id, access, probe_in=self.policy.probe_every)
         if is_parked:
             self._telemetry.log(
-                "destination.endpoint_not_found", level=30, destination=queue.id, times=run.times
+                "destination.endpoint_not_found", level=30, destination=queue.id, replies=run.times
             )
         return is_parked

@@ -1,12 +1,12 @@
-"""Settled: what one settlement writes, in one transaction or one statement that names the fence."""
+"""Write settlements: each in one transaction, or in one statement, that checks the lane's fence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import assert_never
 
-from app.delivery.batch_items import Claim, Item, RequestContent, Unreadable
 from app.delivery.lane import Lane
+from app.delivery.request_content import Claim, Item, RequestContent, Unreadable
 from app.domain.ids import AttemptId, BatchId, DestinationNumber
 from app.domain.outcomes.outcome import SentRequest
 from app.domain.outcomes.reasons import REASONS, JourneyCode
@@ -27,73 +27,65 @@ from app.store import PipelineConnection, attempts, batches, callbacks, counts, 
 
 
 class StaleOwner(Exception):
-    """The lane has another owner now: nothing of ours may be written."""
+    """The lane has another owner now: this worker must not write."""
 
 
 @dataclass(frozen=True, slots=True)
 class CountWriter:
-    """Under which number the counts are written, and whether final states are told to the journey engine."""
+    """The number that counts are written under, and whether final states are queued as callbacks."""
 
     number: int
     callbacks_enabled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SettlementResult:
-    """How a settlement moved the counts; for telemetry."""
-
-    delta: counts.CountDelta
-
-
-async def write(
+async def write_settlement(
     connection: PipelineConnection,
     lane: Lane,
-    load: RequestContent,
-    started: attempts.StartedAttempt,
+    content: RequestContent,
+    attempt: attempts.StartedAttempt,
     sent: SentRequest,
     settlement: Settlement,
     *,
     writer: CountWriter,
-) -> SettlementResult:
-    """Write a settlement: the attempt's result, every conversion's disposition, the counts. Raises
-    StaleOwner.
+) -> counts.CountDelta:
+    """Write the attempt's result, every conversion's disposition and the counts; return the counts' change.
 
-    `connection` is in no transaction: what is written here is committed, all of it or none.
+    `connection` is in no transaction: everything is committed here, or nothing. Raises StaleOwner.
     """
     if (
         isinstance(settlement, PerItem)
         and settlement.is_delivered
-        and load.is_plain
+        and content.is_complete
         and not writer.callbacks_enabled
     ):
-        delta = await _write_delivered(connection, lane, load, started, sent, writer)
+        delta = await _write_delivered(connection, lane, content, attempt, sent, writer)
         if delta is not None:
-            return SettlementResult(delta)
-        # Another owner, or the answer to an earlier commit was lost: below it is found out which.
+            return delta
+        # The lane has another owner, or an earlier commit succeeded and its answer was lost.
     async with connection.transaction():
-        return await _write_each(connection, lane, load, started, sent, settlement, writer=writer)
+        return await _write_each(connection, lane, content, attempt, sent, settlement, writer=writer)
 
 
 async def _write_delivered(
     connection: PipelineConnection,
     lane: Lane,
-    load: RequestContent,
-    started: attempts.StartedAttempt,
+    content: RequestContent,
+    attempt: attempts.StartedAttempt,
     sent: SentRequest,
     writer: CountWriter,
 ) -> counts.CountDelta | None:
-    """Write at one stroke that all of a load was delivered; None where nothing could be written."""
-    days = {item.source.day for item in load.items}
+    """Write in one statement that a whole request was delivered; None where nothing was written."""
+    days = {item.source.day for item in content.items}
     delta = counts.CountDelta(
-        delivered=len(load.items), retrying=-sum([item.source.failing for item in load.items])
+        delivered=len(content.items), retrying=-sum([item.source.failing for item in content.items])
     )
     is_written = await deliveries.settle(
         connection,
-        started,
+        attempt,
         lane=lane.id,
         fence=lane.fence,
-        destination=load.queue.number,
-        batches=load.whole,
+        destination=content.queue.number,
+        batches=content.batches,
         days=(min(days), max(days)),
         delivered=delta.delivered,
         retrying=delta.retrying,
@@ -108,16 +100,17 @@ async def _write_delivered(
 async def _write_each(
     connection: PipelineConnection,
     lane: Lane,
-    load: RequestContent,
-    started: attempts.StartedAttempt,
+    content: RequestContent,
+    attempt: attempts.StartedAttempt,
     sent: SentRequest,
     settlement: Settlement,
     *,
     writer: CountWriter,
-) -> SettlementResult:
+) -> counts.CountDelta:
+    """Write the disposition of each conversion, in the caller's transaction."""
     settled = await attempts.settle(
         connection,
-        started,
+        attempt,
         lane=lane.id,
         fence=lane.fence,
         outcome=sent.outcome,
@@ -131,134 +124,144 @@ async def _write_each(
         raise StaleOwner
     delta = counts.CountDelta()
     if settled is attempts.SettledAttempt.BEFORE:
-        return SettlementResult(delta)
+        return delta
     match settlement:
         case PerItem(dispositions):
             written = [
                 row
-                for item, disposition in zip(load.items, dispositions, strict=True)
-                if (row := _row(item, disposition, load, started.id, delta)) is not None
+                for item, disposition in zip(content.items, dispositions, strict=True)
+                if (row := _row(item, disposition, content, attempt.id, delta)) is not None
             ]
-            written += [_expired(item, delta) for item in load.late]
-            if load.is_live:
-                await batches.close(connection, load.whole, "sent", started.id)
-            await exceptions.write(connection, load.queue.number, started.id, written, queue=load.row_queue)
+            written += [_expired(item, delta) for item in content.too_old]
+            if content.is_live:
+                await batches.close(connection, content.batches, "sent", attempt.id)
+            await exceptions.write(
+                connection, content.queue.number, attempt.id, written, queue=content.row_queue
+            )
             if writer.callbacks_enabled:
-                finals = [*_delivered(load, dispositions), *_finals(written)]
-                await callbacks.note(connection, load.queue.number, finals)
+                finals = [*_delivered(content, dispositions), *_finals(written)]
+                await callbacks.note(connection, content.queue.number, finals)
         case RetryAll(reason, wait):
-            await _put_back(connection, load, reason, timedelta(seconds=wait), delta)
+            await _put_back(connection, content, reason, timedelta(seconds=wait), delta)
         case Deferred():
             pass
         case _:
             assert_never(settlement)
-    await counts.add(connection, writer.number, {load.queue.number: delta})
-    return SettlementResult(delta)
+    await counts.add(connection, writer.number, {content.queue.number: delta})
+    return delta
 
 
-async def write_failed(
+async def write_unsent(
     connection: PipelineConnection,
     lane: Lane,
     destination: DestinationNumber,
-    claimed: Claim,
+    claim: Claim,
     *,
     writer: CountWriter,
-) -> SettlementResult:
-    """Take off the road what cannot be sent: expired batches, unreadable conversions. Raises StaleOwner."""
+) -> counts.CountDelta:
+    """Settle due work that cannot be sent: expired batches, unreadable conversions. Raises StaleOwner."""
     if not await lanes.is_ours(connection, lane.id, lane.fence):
         raise StaleOwner
-    claimed = await _still_so(connection, claimed)
+    claim = await _lock_unchanged(connection, claim)
     delta = counts.CountDelta()
-    if claimed.expired:
-        await batches.close(connection, [batch.id for batch in claimed.expired], "expired", None)
-        for batch in claimed.expired:
+    if claim.expired:
+        await batches.close(connection, [batch.id for batch in claim.expired], "expired", None)
+        for batch in claim.expired:
             delta.expired += batch.events
             delta.retrying -= batch.events if batch.tries else 0
-    if closed := [one.batch for one in claimed.unreadable if one.data_key is not None]:
-        # Each of its conversions has a row of its own from here on.
+    if closed := [row.batch for row in claim.unreadable if row.data_key is not None]:
+        # Each of its conversions gets an exception row below.
         await batches.close(connection, closed, "sent", None)
-    rows = [row for one in claimed.unreadable for row in _unreadable(one, delta)]
-    if claimed.load is not None and not claimed.load.items:
-        rows += [_expired(item, delta) for item in claimed.load.late]
+    rows = [row for unreadable in claim.unreadable for row in _unreadable(unreadable, delta)]
+    if claim.content is not None and not claim.content.items:
+        rows += [_expired(item, delta) for item in claim.content.too_old]
     await exceptions.write(connection, destination, None, rows)
     if writer.callbacks_enabled:
-        whole = [
+        expired = [
             callbacks.FinalBatch(
                 batch.id, batch.day, None, batch.events, "expired", JourneyCode.MISC_ERROR, "expired"
             )
-            for batch in claimed.expired
+            for batch in claim.expired
         ]
-        await callbacks.note(connection, destination, [*whole, *_finals(rows)])
+        await callbacks.note(connection, destination, [*expired, *_finals(rows)])
     await counts.add(connection, writer.number, {destination: delta})
-    return SettlementResult(delta)
+    return delta
 
 
-async def _still_so(connection: PipelineConnection, claimed: Claim) -> Claim:
-    """Return what of a claim is as it was found, locked until the transaction ends.
+async def _lock_unchanged(connection: PipelineConnection, claim: Claim) -> Claim:
+    """Return the part of a claim that has not changed since, locked until the transaction ends.
 
-    Between the claim and now it was in nobody's hands: an erasure may have rewritten it, a sweep closed it,
-    or somebody given it up. What has changed has its state already, or is found again.
+    Between the claim and this lock an erasure may have rewritten a batch, maintenance may have expired it, or
+    an operator may have discarded it. Work that has changed is settled already, or is claim again.
     """
-    seen = {batch.id: batch.data_key for batch in claimed.expired}
-    seen |= {one.batch: one.data_key for one in claimed.unreadable if one.data_key is not None}
-    whole = await batches.lock_unchanged(connection, seen)
-    load, unreadable = claimed.load, claimed.unreadable
-    late = load.late if load is not None and not load.items else ()
-    single = [(one.batch, place) for one in unreadable if one.data_key is None for place in one.places]
-    retrying = await exceptions.lock_retrying(connection, single + [(one.batch, one.place) for one in late])
+    data_keys = {batch.id: batch.data_key for batch in claim.expired}
+    data_keys |= {row.batch: row.data_key for row in claim.unreadable if row.data_key is not None}
+    unchanged = await batches.lock_unchanged(connection, data_keys)
+    content = claim.content
+    too_old = content.too_old if content is not None and not content.items else ()
+    single = [(row.batch, place) for row in claim.unreadable if row.data_key is None for place in row.places]
+    retrying = await exceptions.lock_retrying(connection, single + [item.key for item in too_old])
     return Claim(
-        None if load is None else replace(load, late=tuple(one for one in late if one.key in retrying)),
-        tuple(batch for batch in claimed.expired if batch.id in whole),
+        None
+        if content is None
+        else replace(content, too_old=tuple(item for item in too_old if item.key in retrying)),
+        tuple(batch for batch in claim.expired if batch.id in unchanged),
         tuple(
-            one
-            for one in unreadable
-            if (one.batch in whole if one.data_key is not None else (one.batch, one.places[0]) in retrying)
+            row
+            for row in claim.unreadable
+            if (
+                row.batch in unchanged if row.data_key is not None else (row.batch, row.places[0]) in retrying
+            )
         ),
     )
 
 
-def _delivered(load: RequestContent, dispositions: Sequence[Disposition]) -> list[callbacks.FinalBatch]:
-    """Return what is told of the conversions that stay on the straight road: delivered, without a row."""
-    if not load.is_live:
+def _delivered(content: RequestContent, dispositions: Sequence[Disposition]) -> list[callbacks.FinalBatch]:
+    """Return the callbacks of delivered conversions that have no exception row."""
+    if not content.is_live:
         return []
     places: dict[tuple[BatchId, date], list[int]] = {}
-    for item, disposition in zip(load.items, dispositions, strict=True):
+    for item, disposition in zip(content.items, dispositions, strict=True):
         if isinstance(disposition, Delivered):
             places.setdefault((item.batch, item.day), []).append(item.place)
     return [
-        callbacks.FinalBatch(batch, day, tuple(of), len(of), Status.DELIVERED)
-        for (batch, day), of in places.items()
+        callbacks.FinalBatch(batch, day, tuple(placed), len(placed), Status.DELIVERED)
+        for (batch, day), placed in places.items()
     ]
 
 
 def _finals(rows: Sequence[exceptions.ExceptionChange]) -> list[callbacks.FinalBatch]:
-    """Return what is told of those that left the road, alike ones of a batch together."""
+    """Return the callbacks of exceptions that became final, one for equal states of a batch."""
     places: dict[tuple[BatchId, date, str, str | None, str | None], list[int]] = {}
     for row in rows:
         if row.status in FINAL:
             reason = None if row.status == Status.DELIVERED else row.reason
             places.setdefault((row.batch, row.day, row.status, row.code, reason), []).append(row.place)
     return [
-        callbacks.FinalBatch(batch, day, tuple(of), len(of), status, code, reason)
-        for (batch, day, status, code, reason), of in places.items()
+        callbacks.FinalBatch(batch, day, tuple(placed), len(placed), status, code, reason)
+        for (batch, day, status, code, reason), placed in places.items()
     ]
 
 
 def _row(
-    item: Item, disposition: Disposition, load: RequestContent, attempt: AttemptId, delta: counts.CountDelta
+    item: Item,
+    disposition: Disposition,
+    content: RequestContent,
+    attempt: AttemptId,
+    delta: counts.CountDelta,
 ) -> exceptions.ExceptionChange | None:
-    """Return the exception's row for one disposition, None for what stays on the straight road; count it."""
-    was = int(item.failing)
+    """Count one disposition; return its exception row, None for a conversion delivered with its batch."""
+    was_retrying = int(item.failing)
     match disposition:
         case Delivered():
             delta.delivered += 1
-            delta.retrying -= was
-            if load.is_live:
+            delta.retrying -= was_retrying
+            if content.is_live:
                 return None
             return _written(item, "delivered", "delivered")
         case Dead(reason, amazon_code, message):
             delta.dead += 1
-            delta.retrying -= was
+            delta.retrying -= was_retrying
             return _written(
                 item,
                 "dead",
@@ -269,18 +272,18 @@ def _row(
                 answers_attempt=True,
             )
         case Retry(reason, wait, half, costs_try, amazon_code, message):
-            delta.retrying += 1 - was
+            delta.retrying += 1 - was_retrying
             return _written(
                 item,
                 "retrying",
                 reason,
                 wait=timedelta(seconds=wait),
-                # A half is named by the attempt that was refused: unique, and the same after a crash.
+                # Derived from the refused attempt: unique, and the same after a crash.
                 send_group=None if half is None else attempt * 2 + half,
                 costs_try=costs_try,
                 amazon_code=amazon_code,
                 amazon_message=message,
-                # A request that is halved was refused as a whole; nothing was said of this conversion.
+                # Amazon refused the request as a whole: its answer is not about this conversion.
                 answers_attempt=half is None,
             )
         case _:
@@ -322,51 +325,55 @@ def _expired(item: Item, delta: counts.CountDelta) -> exceptions.ExceptionChange
     return _written(item, "expired", "expired")
 
 
-def _unreadable(one: Unreadable, delta: counts.CountDelta) -> Sequence[exceptions.ExceptionChange]:
-    delta.dead += len(one.places)
-    delta.retrying -= len(one.places) if one.failing else 0
+def _unreadable(unreadable: Unreadable, delta: counts.CountDelta) -> Sequence[exceptions.ExceptionChange]:
+    delta.dead += len(unreadable.places)
+    delta.retrying -= len(unreadable.places) if unreadable.failing else 0
     return [
         exceptions.ExceptionChange(
-            one.batch, place, one.day, "dead", one.event_at, "unreadable", REASONS["unreadable"].code
+            unreadable.batch,
+            place,
+            unreadable.day,
+            "dead",
+            unreadable.event_at,
+            "unreadable",
+            REASONS["unreadable"].code,
         )
-        for place in one.places
+        for place in unreadable.places
     ]
 
 
 async def _put_back(
     connection: PipelineConnection,
-    load: RequestContent,
+    content: RequestContent,
     reason: str,
     wait: timedelta,
     delta: counts.CountDelta,
 ) -> None:
-    if load.is_live:
-        await batches.put_back(connection, load.whole, wait=wait, reason=reason)
-        # Late ones go back with their batch and are counted with it.
-        delta.retrying += sum(1 for item in (*load.items, *load.late) if not item.failing)
+    """Make a request that failed as a whole due again after `wait`."""
+    if content.is_live:
+        await batches.put_back(connection, content.batches, wait=wait, reason=reason)
+        # Conversions past the age limit stay in their batch and are counted with it.
+        delta.retrying += sum(1 for item in (*content.items, *content.too_old) if not item.failing)
         return
     rows = [
-        _written(item, "retrying", reason, wait=wait, send_group=load.send_group, costs_try=True)
-        for item in load.items
+        _written(item, "retrying", reason, wait=wait, send_group=content.send_group, costs_try=True)
+        for item in content.items
     ]
-    await exceptions.write(connection, load.queue.number, None, rows)
+    await exceptions.write(connection, content.queue.number, None, rows)
 
 
 async def write_recovered(
     connection: PipelineConnection,
     lane: Lane,
-    left: attempts.UnsettledAttempt,
+    attempt: attempts.UnsettledAttempt,
     sent: SentRequest,
     *,
     policy: RetryPolicy,
     jitter: float,
     writer: CountWriter,
-) -> SettlementResult:
-    """Settle an attempt whose result nobody knows: what it carried and is still owed is due again.
-
-    Raises StaleOwner.
-    """
-    started = attempts.StartedAttempt(left.id, left.day)
+) -> counts.CountDelta:
+    """Settle an attempt whose outcome is unknown: make its unfinished events due again. Raises StaleOwner."""
+    started = attempts.StartedAttempt(attempt.id, attempt.day)
     settled = await attempts.settle(
         connection, started, lane=lane.id, fence=lane.fence, outcome="lost", message="interrupted"
     )
@@ -374,17 +381,17 @@ async def write_recovered(
         raise StaleOwner
     delta = counts.CountDelta()
     if settled is attempts.SettledAttempt.BEFORE:
-        return SettlementResult(delta)
-    if left.places is None:
-        for state in await batches.still_open(connection, left.batches):
-            later = settle(sent.reply, [state.tries], policy=policy, jitter=jitter)
-            assert isinstance(later, RetryAll)
-            wait = timedelta(seconds=later.wait)
+        return delta
+    if attempt.places is None:
+        for state in await batches.still_open(connection, attempt.batches):
+            retry = settle(sent.reply, [state.tries], policy=policy, jitter=jitter)
+            assert isinstance(retry, RetryAll)
+            wait = timedelta(seconds=retry.wait)
             await batches.put_back(connection, [state.id], wait=wait, reason="outcome_unknown")
             delta.retrying += 0 if state.tries else state.events
     else:
-        pairs = list(zip(left.batches, left.places, strict=True))
+        pairs = list(zip(attempt.batches, attempt.places, strict=True))
         wait = timedelta(seconds=policy.wait(1, jitter=jitter))
         await exceptions.put_back(connection, pairs, wait=wait, reason="outcome_unknown")
-    await counts.add(connection, writer.number, {left.destination: delta})
-    return SettlementResult(delta)
+    await counts.add(connection, writer.number, {attempt.destination: delta})
+    return delta

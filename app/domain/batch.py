@@ -1,4 +1,7 @@
-"""A batch: conversions of one destination stored together; content to be sealed, shapes value-free."""
+"""A batch: conversions of one destination that are stored together.
+
+Its content is encrypted before it is stored; its shapes are event metadata without values.
+"""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -8,14 +11,14 @@ from typing import Annotated
 import msgspec
 import zstandard
 
-MAX_EVENTS = 500  # P12: what one request may carry, and so what one batch may
-# P12 caps a request at 1 MB; the envelope {"events":[…]} and the commas between take their share.
+MAX_EVENTS = 500  # P12: the limit of a request, and so of a batch
+# P12 limits a request to 1 MB, of which {"events":[…]} and the commas take a part.
 MAX_BYTES = 1_000_000 - 64 - MAX_EVENTS
 _YEAR_9999_MS = 253_370_764_800_000
 
 
 class EventMetadata(msgspec.Struct, array_like=True, frozen=True):
-    """What may be said of a stored event for as long as its partition lives: ids and kinds, never values."""
+    """The metadata of a stored event, readable as long as its partition exists: ids and kinds, no values."""
 
     place: Annotated[int, msgspec.Meta(ge=0, lt=MAX_EVENTS)]
     event_id: str
@@ -25,21 +28,21 @@ class EventMetadata(msgspec.Struct, array_like=True, frozen=True):
     event_at_ms: Annotated[int, msgspec.Meta(ge=0, lt=_YEAR_9999_MS)]
     match_keys: tuple[str, ...]
     warnings: tuple[tuple[str, str | None], ...]
-    consent: str | None = None  # the pair an event gave, or the hash of its consent string
-    execution_id: str | None = None  # of the journey run that sent it
+    consent: str | None = None  # the consent pair of the event, or the hash of its consent string
+    execution_id: str | None = None  # of the journey run that sent the event
 
     @property
     def event_at(self) -> datetime:
         """Return the event's own time, UTC, to the millisecond."""
-        return _at(self.event_at_ms)
+        return _utc(self.event_at_ms)
 
 
-def _at(milliseconds: int) -> datetime:
+def _utc(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 class PackedBatch(msgspec.Struct, frozen=True):
-    """A batch ready to be sealed: `content` is the compressed list of (place, body)."""
+    """A batch ready to be encrypted: `content` is the compressed list of (place, body)."""
 
     content: bytes
     shapes: bytes
@@ -54,15 +57,15 @@ class PackedBatch(msgspec.Struct, frozen=True):
 _content = msgspec.msgpack.Decoder(list[tuple[int, bytes]])
 _shapes = msgspec.msgpack.Decoder(list[EventMetadata])
 _encoder = msgspec.msgpack.Encoder()
-# Up to so many bytes of shapes (two events or three) a table of their letters saves few bytes and takes 3 µs.
-_LITTLE = 320
-_MAX_PLAIN = 64 * 1024 * 1024  # far above any batch; bounds what a torn row could ask for
+# Up to this size (two or three events) entropy coding of the shapes saves few bytes and takes 3 µs.
+_SMALL_SHAPES = 320
+_MAX_PLAIN = 64 * 1024 * 1024  # far above any batch; bounds the memory for a damaged row
 
 
 def pack(bodies: Sequence[bytes], shapes: Sequence[EventMetadata]) -> PackedBatch:
     """Return the batch of these conversions; both sequences are in the same order.
 
-    `bodies` are finished Amazon events as UTF-8 JSON; they are kept to the byte.
+    `bodies` are finished Amazon events as UTF-8 JSON; they are stored unchanged.
     """
     assert 0 < len(bodies) == len(shapes) <= MAX_EVENTS
     placed = [(shape.place, body) for shape, body in zip(shapes, bodies, strict=True)]
@@ -70,21 +73,21 @@ def pack(bodies: Sequence[bytes], shapes: Sequence[EventMetadata]) -> PackedBatc
     written = _encoder.encode(shapes)
     return PackedBatch(
         content=_zstd.compress(_encoder.encode(placed)),
-        shapes=(_zstd.compress_little if len(written) <= _LITTLE else _zstd.compress)(written),
+        shapes=(_zstd.compress_fast if len(written) <= _SMALL_SHAPES else _zstd.compress)(written),
         events=len(bodies),
         size=sum(map(len, bodies)),
-        first_event=_at(min(times)),
-        last_event=_at(max(times)),
+        first_event=_utc(min(times)),
+        last_event=_utc(max(times)),
     )
 
 
 def repack(bodies: Mapping[int, bytes]) -> bytes:
-    """Return the content of a batch some of whose conversions were erased; the others keep their places."""
+    """Return the content of a batch without its erased conversions; the others keep their places."""
     return _zstd.compress(_encoder.encode(sorted(bodies.items())))
 
 
 def unpack_content(content: bytes) -> dict[int, bytes]:
-    """Return the bodies of a batch by place. Raises ValueError on a torn one."""
+    """Return the bodies of a batch by place. Raises ValueError when it is damaged."""
     return dict(_content.decode(_expand(content)))
 
 
@@ -97,10 +100,10 @@ def read_shapes(packed: bytes | None) -> list[EventMetadata] | None:
 
 
 def may_hold_execution(packed: bytes | None, execution_id: str) -> bool:
-    """Return whether the shapes of a batch can hold this execution id, without reading them one by one.
+    """Return whether the shapes of a batch can hold this execution id, without decoding them.
 
-    Texts stand in the shapes as they are, so that looking for the bytes costs a tenth of decoding. True also
-    where another text holds them and where the value is damaged: the caller then reads the shapes.
+    MessagePack stores texts as they are, so searching for the bytes costs a tenth of decoding. Also true
+    where another text contains them and where the value is damaged: the caller then reads the shapes.
     """
     try:
         return packed is None or execution_id.encode() in _expand(packed)
@@ -109,12 +112,12 @@ def may_hold_execution(packed: bytes | None, execution_id: str) -> bool:
 
 
 class _Zstd(threading.local):
-    """Compressors and their reverse a thread: to make one takes longer than what it does for a lone event."""
+    """One set of (de)compressors per thread: creating one takes longer than compressing one event."""
 
     def __init__(self) -> None:
-        # With a checksum (4 bytes): without it most flipped bits expand to other values unnoticed.
+        # With a checksum (4 bytes): without it most flipped bits decompress to other values unnoticed.
         self.compress = zstandard.ZstdCompressor(level=1, write_checksum=True).compress
-        self.compress_little = zstandard.ZstdCompressor(level=-1, write_checksum=True).compress
+        self.compress_fast = zstandard.ZstdCompressor(level=-1, write_checksum=True).compress
         self.decompress = zstandard.ZstdDecompressor().decompress
 
 
@@ -123,7 +126,7 @@ _zstd = _Zstd()
 
 def _expand(compressed: bytes) -> bytes:
     try:
-        # The size that a frame states is allocated at once, whatever `max_output_size` says.
+        # zstandard allocates the frame's declared size whatever `max_output_size` is.
         if zstandard.frame_content_size(compressed) > _MAX_PLAIN:
             raise ValueError("too large for a batch")
         return _zstd.decompress(compressed, max_output_size=_MAX_PLAIN)

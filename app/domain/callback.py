@@ -1,7 +1,7 @@
-"""What the journey engine is told of final states, and how a notice is signed. Pure.
+"""The body and the signature of a callback to the journey engine. Pure.
 
 Headers and signature follow Standard Webhooks: HMAC-SHA256 over `id.timestamp.body`, one signature for each
-secret in force, so that a secret can be changed without a notice that nobody can verify.
+configured secret, so that a receiver can verify every callback during a rotation.
 """
 
 import base64
@@ -22,7 +22,7 @@ SECRET_BYTES: Final = range(24, 65)
 
 @dataclass(frozen=True, slots=True)
 class FinalState:
-    """One event's final state: ids, words and a time, nothing of a person's."""
+    """One event's final state: ids, words and a time, no personal data."""
 
     event_id: str
     destination_id: str
@@ -35,39 +35,39 @@ class FinalState:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """The journey engine answered 2xx: it has the notice."""
+    """The journey engine answered 2xx."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotAcknowledged:
-    """It did not; `why` is a word or a status, `retry_after` in seconds where it asked for a pause."""
+    """It did not answer 2xx. `why` is a word or a status; `retry_after` is in seconds, where it sent one."""
 
     why: str
     retry_after: float | None = None
 
 
 def render(events: Sequence[FinalState], *, made_at: datetime) -> bytes:
-    """Return a notice's body: the same bytes for the same events, however often it is tried."""
+    """Return a callback's body: the same bytes for the same events at every try."""
     return msgspec.json.encode({"type": TYPE, "timestamp": made_at, "data": {"events": events}})
 
 
 def headers(secrets: Sequence[bytes], *, id: str, at: datetime, body: bytes) -> Mapping[str, str]:  # noqa: A002
-    """Return the headers that tell a notice's id, when it was sent, and that it came from here."""
-    moment = str(int(at.timestamp()))
-    signed = b".".join((id.encode(), moment.encode(), body))
+    """Return the headers with a callback's id, the time it is sent, and the signatures."""
+    timestamp = str(int(at.timestamp()))
+    signed = b".".join((id.encode(), timestamp.encode(), body))
     signatures = [
         base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)).decode() for secret in secrets
     ]
     return {
         "webhook-id": id,
-        "webhook-timestamp": moment,
-        "webhook-signature": " ".join(f"v1,{one}" for one in signatures),
+        "webhook-timestamp": timestamp,
+        "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
     }
 
 
 def read_secrets(text: str) -> tuple[bytes, ...]:
     """Read `whsec_BASE64,…`. Raises ValueError with a sentence that names no secret."""
-    found = []
+    secrets = []
     for position, part in enumerate(text.split(","), start=1):
         try:
             secret = base64.b64decode(part.strip().removeprefix(SECRET_PREFIX), validate=True)
@@ -77,5 +77,5 @@ def read_secrets(text: str) -> tuple[bytes, ...]:
             raise ValueError(
                 f"entry {position} must hold {SECRET_BYTES[0]} to {SECRET_BYTES[-1]} bytes, not {len(secret)}"
             )
-        found.append(secret)
-    return tuple(found)
+        secrets.append(secret)
+    return tuple(secrets)

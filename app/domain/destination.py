@@ -1,4 +1,4 @@
-"""A destination: an advertiser's account at Amazon, and what its facts make of it."""
+"""A destination: an advertiser's account at Amazon, its region and its state."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Region(StrEnum):
-    """Where the DSP account operates; the host follows it, never the event's country (contract §1)."""
+    """The region of the DSP account. It decides the host; the event's country does not (contract §1)."""
 
     NA = "NA"
     EU = "EU"
@@ -21,7 +21,7 @@ REGION_NAMES: Mapping[Region, str] = {
 
 
 class State(StrEnum):
-    """Derived by the database from facts (sign-in, paused, published, archived); never written."""
+    """Derived by the database from the sign-in, paused, published and archived; never written."""
 
     DRAFT = "draft"
     CONNECTED = "connected"

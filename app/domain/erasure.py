@@ -1,4 +1,4 @@
-"""Finding a person in finished conversions: what was said, as every identity profile writes it."""
+"""Find a person's conversions: the match key values that each identity profile makes of an identifier."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,15 +10,25 @@ from app.domain.conversion.countries import COUNTRIES
 from app.domain.identity import MATCH_KEYS, MatchKey, Profile, match_key
 
 HASH: Final = "hash"
-# What one person has for themselves. A name, a city or a postal code is many people's, so it finds nobody.
-FINDING: Final = ("email", "phone", "maid", "ramp_id", "match_id", "real_id", "merkle_id", "kantar_id", "fip")
+# Fields that identify one person. A name, a city or a postal code belongs to many people.
+IDENTIFYING_FIELDS: Final = (
+    "email",
+    "phone",
+    "maid",
+    "ramp_id",
+    "match_id",
+    "real_id",
+    "merkle_id",
+    "kantar_id",
+    "fip",
+)
 
 _RULES: Final = {rule.field: rule for rule in MATCH_KEYS}
 
 
 @dataclass(frozen=True, slots=True)
 class ErasureKeys:
-    """Values that a match key of the person may have, hashed where Amazon wants them hashed."""
+    """The values that a match key of the person can have, hashed where Amazon requires a hash."""
 
     values: frozenset[str] = field(repr=False)
 
@@ -34,14 +44,15 @@ class _Body(msgspec.Struct):
 _bodies = msgspec.json.Decoder(_Body)
 
 
-def erasure_keys(said: Mapping[str, str]) -> ErasureKeys:
-    """Return what to look for. `said` maps fields of FINDING, or `hash`, to values in clear or hashed.
+def erasure_keys(identifiers: Mapping[str, str]) -> ErasureKeys:
+    """Return the match key values of a person.
 
-    A phone number without its country may be anybody's country's: all of them are tried.
+    `identifiers` maps IDENTIFYING_FIELDS, or `hash`, to values in clear text or hashed. A phone number
+    without a country code is tried in every country.
     """
     values: set[str] = set()
-    for name, text in said.items():
-        # A digest or an identifier was perhaps given to the mapping as it is, and taken so.
+    for name, text in identifiers.items():
+        # The mapping may pass a digest or an identifier on unchanged.
         values |= {text.strip(), text.strip().lower()}
         if name == HASH:
             continue
@@ -54,6 +65,6 @@ def erasure_keys(said: Mapping[str, str]) -> ErasureKeys:
     return ErasureKeys(frozenset(values))
 
 
-def carries_key(body: bytes, looked_for: frozenset[str]) -> bool:
+def carries_key(body: bytes, values: frozenset[str]) -> bool:
     """Tell whether a conversion carries one of these values as a match key."""
-    return any(not looked_for.isdisjoint(key.values) for key in _bodies.decode(body).matchKeys)
+    return any(not values.isdisjoint(key.values) for key in _bodies.decode(body).matchKeys)

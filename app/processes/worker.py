@@ -114,7 +114,7 @@ def build_dispatcher(
         tokens=tokens,
         vault=resources.vault,
         erasing=erasing,
-        chance=Environment(monotonic=time.monotonic, jitter=random.random),
+        environment=Environment(monotonic=time.monotonic, jitter=random.random),
         clock=resources.clock,
         telemetry=telemetry,
         worker=resources.name,
@@ -148,7 +148,7 @@ def build_dispatcher(
         )
     return Dispatcher(
         delivery=delivery,
-        ownership=LaneLeases(
+        leases=LaneLeases(
             connect=resources.connect,
             owner=resources.name,
             monotonic=time.monotonic,
@@ -157,7 +157,7 @@ def build_dispatcher(
         ),
         maintenance=maintenance,
         balancing=balancing,
-        admission=None if settings.metrics_port is None else WaitingGauges(resources.pool, telemetry),
+        waiting_gauges=None if settings.metrics_port is None else WaitingGauges(resources.pool, telemetry),
         erasing=erasing,
         connect=resources.connect,
         monotonic=time.monotonic,

@@ -110,7 +110,7 @@ def test_no_value_that_was_sent_is_repeated(value: str, rest: str) -> None:
 )
 def test_a_code_is_a_code_or_none(code: object, kept: str) -> None:
     """Nothing but a word in capitals passes for one, and no digest does."""
-    assert messages.error_code(code, otherwise="?") == kept
+    assert messages.error_code(code, default="?") == kept
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ BREAKS = (
     ),
     _Break(
         "every item error is retried",
-        "if name not in RETRYABLE_CODES:",
+        "if code not in RETRYABLE_CODES:",
         "if False:",
     ),
     _Break(

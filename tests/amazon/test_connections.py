@@ -9,14 +9,14 @@ import httpx
 import pytest
 from listening import Heard, Listen, whole
 
-from app.amazon.http_connection import LONGEST, BodyTooLong, PooledTransport
+from app.amazon.http_connection import MAX_BODY, BodyTooLong, PooledTransport
 
 BODY = b'{"success":[]}'
 
 
 @asynccontextmanager
-async def transport(*, connections: int = 8, keep_s: float = 20.0) -> AsyncIterator[PooledTransport]:
-    made = PooledTransport(ssl.create_default_context(), connections=connections, keep_s=keep_s)
+async def transport(*, connections: int = 8, keep_alive_s: float = 20.0) -> AsyncIterator[PooledTransport]:
+    made = PooledTransport(ssl.create_default_context(), connections=connections, keep_alive_s=keep_alive_s)
     try:
         yield made
     finally:
@@ -24,11 +24,11 @@ async def transport(*, connections: int = 8, keep_s: float = 20.0) -> AsyncItera
 
 
 async def ask(
-    over: PooledTransport, url: str, body: bytes = b"x", longest: int = 1000, **timeouts: float
+    over: PooledTransport, url: str, body: bytes = b"x", max_body: int = 1000, **timeouts: float
 ) -> tuple[int, bytes, set[str]]:
     async with asyncio.timeout(5):
         request = httpx.Request(
-            "POST", url, content=body, extensions={LONGEST: longest, "timeout": {"read": 2.0, **timeouts}}
+            "POST", url, content=body, extensions={MAX_BODY: max_body, "timeout": {"read": 2.0, **timeouts}}
         )
         answer = await over.handle_async_request(request)
         return answer.status_code, await answer.aread(), set(answer.headers)
@@ -115,7 +115,7 @@ async def test_an_answer_before_the_whole_request_was_read_is_heard(listen: List
 async def test_a_connection_that_rested_too_long_is_not_used(listen: Listen) -> None:
     """The other side is about to close it, or has."""
     server = await listen(answer_well)
-    async with transport(keep_s=0.0) as over:
+    async with transport(keep_alive_s=0.0) as over:
         await ask(over, server.url)
         await ask(over, server.url)
     assert server.connections == 2

@@ -59,14 +59,14 @@ CONSTANTS: Mapping[str, Constant] = {
     "statement_deadline_s": Constant("app/store/keepalive.py", "COMMAND_TIMEOUT_S", ()),
     "recover_every_s": Constant("app/delivery/lane_leases.py", "RECOVER_EVERY_S", (0.3, 1.0, 2.0)),
     "poll_every_s": Constant("app/delivery/lane.py", "POLL_EVERY_S", (0.2, 0.5, 1.0)),
-    "single_queue_cache_s": Constant("app/delivery/lane.py", "BELIEVED_S", (0.0, 0.05, 0.5, 2.0)),
+    "single_queue_cache_s": Constant("app/delivery/lane.py", "POLL_CACHE_S", (0.0, 0.05, 0.5, 2.0)),
     "worker_pool": Constant("app/processes/worker.py", "POOL_SIZE", (3, 4, 6, 10)),
     "api_pool": Constant("app/processes/api.py", "POOL_SIZE", (2, 3, 6)),
     "flush_worth_posts": Constant("app/ingest/group_commit.py", "FLUSH_MIN_REQUESTS", (1, 2, 7, 24, 100)),
     "cautious_flushes": Constant("app/ingest/flush_writer.py", "CAUTIOUS_FLUSHES", (0, 1, 5, 20)),
     "reserved_ids": Constant("app/ingest/flush_writer.py", "_RESERVED_IDS", (1, 2, 17, 256)),
-    "erasure_page": Constant("app/delivery/erasure.py", "_AT_ONCE", (7, 20, 50, 200)),
-    "maintenance_page": Constant("app/delivery/maintenance.py", "_AT_ONCE", (1, 20, 500)),
+    "erasure_page": Constant("app/delivery/erasure.py", "_SCAN_LIMIT", (7, 20, 50, 200)),
+    "maintenance_page": Constant("app/delivery/maintenance.py", "_EXPIRE_LIMIT", (1, 20, 500)),
     "breaker_longest_wait_s": Constant(
         "app/domain/pacing/circuit_breaker.py", "LONGEST_WAIT_S", (1.0, 3.0, 6.0)
     ),

@@ -85,7 +85,7 @@ def _throttled_in_a_merge_window(facts: Facts) -> bool:
 
 def _settled_late(facts: Facts) -> bool:
     return any(
-        line.get("event") == "amazon.attempted"
+        line.get("event") == "attempt.finished"
         and line.get("outcome") == "lost"
         and line.get("duration_ms", 0) > 1_500
         for line in facts.logs
@@ -96,11 +96,11 @@ def _settled_late(facts: Facts) -> bool:
 STATES: Mapping[str, Detector] = {
     # Ownership
     "a lane was taken under a second fence": lambda f: any(
-        line.get("event") == "lane.taken" and line.get("fence", 0) > 1 for line in f.logs
+        line.get("event") == "lane.acquired" and line.get("fence", 0) > 1 for line in f.logs
     ),
     "a lease lapsed with a frozen owner": lambda f: (
         f.broken == FROZEN_WORKER
-        and any(line.get("event") == "lane.taken" and line.get("fence", 0) > 1 for line in f.logs)
+        and any(line.get("event") == "lane.acquired" and line.get("fence", 0) > 1 for line in f.logs)
     ),
     "a worker lost a lane that it held": lambda f: f.logged("lane.lost"),
     "a worker gave back lanes beyond its share": lambda f: f.logged("lane.released"),
@@ -125,7 +125,9 @@ STATES: Mapping[str, Detector] = {
     ),
     "an access token was refused": lambda f: any(r.status == 401 for r in f.requests),
     "a token was refreshed": lambda f: f.logged("token.refreshed"),
-    "a token was being refreshed by another worker": lambda f: f.logged("token.not_yet", why="refreshing"),
+    "a token was being refreshed by another worker": lambda f: f.logged(
+        "token.unavailable", reason="refreshing"
+    ),
     "a breaker opened": lambda f: f.rows.get("breaker open", 0) > 0,
     "a breaker let a probe through": lambda f: f.rows.get("breaker half_open", 0) > 0,
     "events were retried one by one": lambda f: (
@@ -147,7 +149,7 @@ STATES: Mapping[str, Detector] = {
     "an erasure took an event that waited": lambda f: f.rows.get("erased waiting", 0) > 0,
     "an erasure took an event that was delivered": lambda f: f.rows.get("erased delivered", 0) > 0,
     "one scan finished several erasures": lambda f: any(
-        line.get("event") == "erasures.finished" and len(line.get("erasures", ())) > 1 for line in f.logs
+        line.get("event") == "erasure.finished" and len(line.get("erasures", ())) > 1 for line in f.logs
     ),
     # On receipt
     "a flush was refused": lambda f: f.logged("flush.refused"),
@@ -160,13 +162,15 @@ STATES: Mapping[str, Detector] = {
     ),
     "a process was not ready": lambda f: 503 in f.readiness,
     # The database
-    "a settlement failed and was written again": lambda f: f.logged("settle.failed", again=True),
+    "a settlement failed and was written again": lambda f: f.logged(
+        "settlement.write_failed", will_retry=True
+    ),
     "a statement reached its deadline on a half-open connection": lambda f: (
         f.broken in {HALF_OPEN_OWN, HALF_OPEN_WORKER} and f.in_error("TimeoutError")
     ),
     "sessions ended with a restart of Postgres": lambda f: f.in_error("57P0"),
     "a COMMIT or its answer was lost": lambda f: f.rows.get("cuts", 0) > 0,
-    "a worker could not reach the database": lambda f: f.logged("worker.trouble"),
+    "a worker could not reach the database": lambda f: f.logged("worker.database_error"),
     # Processes
     "a process was killed and started again": lambda f: f.starts > 0,
 }

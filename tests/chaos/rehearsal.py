@@ -235,7 +235,7 @@ class Life:
                 telemetry=resources.telemetry,
                 settled_within=SETTLED_WITHIN,
             ),
-            chance=Environment(monotonic=clock, jitter=lambda: 0.5),
+            environment=Environment(monotonic=clock, jitter=lambda: 0.5),
             clock=resources.clock,
             telemetry=resources.telemetry,
             worker=resources.name,
@@ -299,7 +299,7 @@ class Life:
         lane.wake_at, lane.claiming = None, True
         asked: list[bool] = []
         try:
-            await self.delivery.serve(lane, place_freed=lambda: asked.append(True))
+            await self.delivery.serve(lane, release_slot=lambda: asked.append(True))
             if asked:  # the token server: with a token in hand it asks for its place again
                 lane.wake_at, lane.claiming = None, True
                 await self.delivery.serve(lane)

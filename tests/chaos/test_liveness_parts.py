@@ -177,8 +177,8 @@ def _log(event: str, **fields: object) -> rare_states.Facts:
 
 # For each state, facts in which it was met; nothing in them is met without them.
 MET = {
-    "a lane was taken under a second fence": _log("lane.taken", fence=2),
-    "a lease lapsed with a frozen owner": replace(_log("lane.taken", fence=2), broken=FROZEN_WORKER),
+    "a lane was taken under a second fence": _log("lane.acquired", fence=2),
+    "a lease lapsed with a frozen owner": replace(_log("lane.acquired", fence=2), broken=FROZEN_WORKER),
     "a worker lost a lane that it held": _log("lane.lost"),
     "a worker gave back lanes beyond its share": _log("lane.released"),
     "a silent session was ended by another worker": _facts(
@@ -193,13 +193,13 @@ MET = {
         requests=[_request(status=429)], merge_window_s=0.4, accepted={"7": [1.2]}
     ),
     "5xx from Amazon": _facts(requests=[_request(status=503)]),
-    "a request reached its deadline": _log("amazon.attempted", outcome="lost", duration_ms=2_000),
+    "a request reached its deadline": _log("attempt.finished", outcome="lost", duration_ms=2_000),
     "an answer was lost after acceptance": _facts(requests=[_request(clear=False, status=None)]),
     "the same events were sent again": _facts(requests=[_request(), _request(number=2)]),
     "a part of a request was refused for now": _facts(requests=[_request(taken=(True, False))]),
     "an access token was refused": _facts(requests=[_request(status=401)]),
     "a token was refreshed": _log("token.refreshed"),
-    "a token was being refreshed by another worker": _log("token.not_yet", why="refreshing"),
+    "a token was being refreshed by another worker": _log("token.unavailable", reason="refreshing"),
     "a breaker opened": _facts(rows={"breaker open": 1}),
     "a breaker let a probe through": _facts(rows={"breaker half_open": 1}),
     "events were retried one by one": _facts(rows={"retried exceptions": 1}),
@@ -214,7 +214,7 @@ MET = {
     "an erasure passed over a damaged batch": _log("erasure.batch_unreadable"),
     "an erasure took an event that waited": _facts(rows={"erased waiting": 1}),
     "an erasure took an event that was delivered": _facts(rows={"erased delivered": 1}),
-    "one scan finished several erasures": _log("erasures.finished", erasures=["a", "b"]),
+    "one scan finished several erasures": _log("erasure.finished", erasures=["a", "b"]),
     "a flush was refused": _log("flush.refused"),
     "a single-round-trip flush fell back": _log("flush.single_round_trip_unavailable"),
     "a post was answered 503": _facts(answers={"503": 1}),
@@ -222,13 +222,13 @@ MET = {
     "a repeated event was a duplicate": _facts(metrics={'events_received_total{status="duplicate"}': 1.0}),
     "a post ran into a frozen API": _facts(broken=FROZEN_API, answers={"lost: ReadTimeout": 1}),
     "a process was not ready": _facts(readiness=frozenset({503})),
-    "a settlement failed and was written again": _log("settle.failed", again=True),
+    "a settlement failed and was written again": _log("settlement.write_failed", will_retry=True),
     "a statement reached its deadline on a half-open connection": replace(
-        _log("worker.trouble", error="TimeoutError at x"), broken=HALF_OPEN_OWN
+        _log("worker.database_error", error="TimeoutError at x"), broken=HALF_OPEN_OWN
     ),
-    "sessions ended with a restart of Postgres": _log("worker.trouble", error="X[57P01] at y"),
+    "sessions ended with a restart of Postgres": _log("worker.database_error", error="X[57P01] at y"),
     "a COMMIT or its answer was lost": _facts(rows={"cuts": 1}),
-    "a worker could not reach the database": _log("worker.trouble"),
+    "a worker could not reach the database": _log("worker.database_error"),
     "a process was killed and started again": _facts(starts=1),
 }
 

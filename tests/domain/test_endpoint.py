@@ -48,7 +48,7 @@ def run_of(*replies: tuple[float, Reply]) -> MissingRun:
 )
 def test_when_a_destination_waits(replies: list[tuple[float, Reply]], is_over: bool) -> None:
     """The policy of interface §3."""
-    assert run_of(*replies).is_over(ENDPOINT_POLICY, replies[-1][0]) is is_over
+    assert run_of(*replies).is_too_long(ENDPOINT_POLICY, replies[-1][0]) is is_over
 
 
 def test_the_times_that_are_in_force() -> None:

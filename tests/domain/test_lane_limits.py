@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.pacing.lane_limits import LEAST_IN_FLIGHT, Capacity, InFlight, Times, fair_share, may_take
+from app.domain.pacing.lane_limits import MIN_IN_FLIGHT, Capacity, InFlight, Times, fair_share, may_acquire
 
-totals = st.integers(LEAST_IN_FLIGHT, 256)
+totals = st.integers(MIN_IN_FLIGHT, 256)
 
 
 def fill(capacity: Capacity, hanging: int, *, regions: int = 1, failing: bool = False) -> list[int]:
@@ -115,6 +115,6 @@ def test_every_lane_has_an_owner(lanes: int, workers: int) -> None:
 
 def test_a_lapsed_lane_is_taken_beyond_the_share() -> None:
     """Its owner hangs, however many workers are counted."""
-    assert may_take(2, 3, is_lapsed=False)
-    assert not may_take(3, 3, is_lapsed=False)
-    assert may_take(3, 3, is_lapsed=True)
+    assert may_acquire(2, 3, is_lapsed=False)
+    assert not may_acquire(3, 3, is_lapsed=False)
+    assert may_acquire(3, 3, is_lapsed=True)

@@ -143,8 +143,8 @@ def test_a_request_behind_a_good_one_gets_the_same(desk: Desk, case: Case) -> No
         desk.note(first, None)
     desk.note(second, got.statuses[0] if got.statuses else None)
     if case.name.startswith("RTSP/1.0"):
-        # The parser names the version of the first request for all requests of one segment, so this one is served
-        # as HTTP/1.0. Its framing is the same in both protocols: nothing is smuggled.
+        # The parser takes the version of the first request of a segment for all of them, so this one is
+        # served as HTTP. Its framing is the same in both protocols: nothing is smuggled.
         case = dataclasses.replace(case, status=case.status | {200, 202})
     judge(case, second, got, "behind a good one")
 

@@ -35,7 +35,7 @@ class FreezableWorker(threading.Thread):
     @property
     def lanes(self) -> int:
         """How many lanes it believes that it owns."""
-        return len(self.world.workers[0][0]._ownership.owned)
+        return len(self.world.workers[0][0]._leases.owned)
 
     def freeze(self) -> None:
         """Let nothing of it run until it is thawed."""

@@ -10,7 +10,7 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin import erasure
-from app.delivery.claim_queries import opens_under
+from app.delivery.due_work import opens_under
 from app.store import erasures
 from app.store.damage import check
 from tests.api import world as web

@@ -67,7 +67,7 @@ async def test_a_request_never_holds_more_than_500_events(world: World) -> None:
         ),
     ],
 )
-async def test_what_is_not_known_to_be_taken_is_sent_again_to_the_byte(
+async def test_events_that_amazon_did_not_confirm_are_sent_again_with_the_same_bytes(
     world: World, failure: httpx.Response | Exception
 ) -> None:
     """The second request holds the same events, each with the same bytes."""
@@ -443,7 +443,7 @@ async def test_a_lane_that_was_lost_and_taken_again_can_be_given_to_another_work
     world.work()
     await world.post(dst, event(1))
     await world.until(dst, delivered=1)
-    ownership = world.workers[0][0]._ownership
+    ownership = world.workers[0][0]._leases
     for lane in list(ownership.owned.values()):
         ownership.lose(lane)
     await world.post(dst, event(2))

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from app.admin import erasure
 from app.crypto import batch_place, decrypt
 from app.delivery import settlement
-from app.delivery.batch_items import Claim, Unreadable
 from app.delivery.lane import Lane
+from app.delivery.request_content import Claim, Unreadable
 from app.domain import batch as packing
 from app.domain.erasure import carries_key, erasure_keys
 from app.domain.ids import BatchId, LaneId
@@ -156,7 +156,7 @@ async def owned(world: World) -> Lane:
 async def take_off(world: World, dst: str, claimed: Claim) -> None:
     async with world.resources.pool.acquire() as c, c.transaction():
         writer = settlement.CountWriter(1)
-        await settlement.write_failed(c, await owned(world), await world.number(dst), claimed, writer=writer)
+        await settlement.write_unsent(c, await owned(world), await world.number(dst), claimed, writer=writer)
 
 
 async def test_what_was_erased_after_it_was_claimed_does_not_die_as_well(world: World) -> None:
@@ -229,12 +229,12 @@ async def test_no_attempt_starts_with_a_load_that_was_read_before_the_erasure(wo
     delivery = dispatcher._delivery
     access = delivery._tokens.access
 
-    async def late(*args: Any, **named: Any) -> Any:
+    async def late(*args: Any, **options: Any) -> Any:
         """Erase after the lane's number was read and before the attempt is started."""
         if not asked.is_set():
             asked.set()
             await erase(world)
-        return await access(*args, **named)
+        return await access(*args, **options)
 
     delivery._tokens.access = late  # type: ignore[method-assign]
     await world.until(dst, delivered=1, erased=1)

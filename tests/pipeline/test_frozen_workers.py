@@ -31,7 +31,7 @@ async def test_the_lanes_of_a_frozen_worker_move_though_there_are_more_lanes_tha
         async def both_own() -> bool:
             for dst in made:
                 await world.post(dst, event(1))
-            mine = len(world.workers[0][0]._ownership.owned)
+            mine = len(world.workers[0][0]._leases.owned)
             return (mine, frozen.lanes) == (LANES // 2, LANES // 2)
 
         await eventually(both_own, every=0.2)

@@ -85,7 +85,7 @@ async def test_four_workers_follow_a_hidden_limit_that_falls_and_rises(worlds: l
             began = asyncio.get_running_loop().time()
             await asyncio.sleep(SETTLES_IN / 2)
             if limit == 3.0:
-                owner = next(one for one in worlds if one.workers[0][0]._ownership.owned)
+                owner = next(one for one in worlds if one.workers[0][0]._leases.owned)
                 await owner.stop_workers()
             await asyncio.sleep(seconds - SETTLES_IN / 2)
             taken = sum(taken for at, taken in bucket.log if at >= began + SETTLES_IN and taken)
@@ -117,7 +117,7 @@ async def test_nothing_leaves_inside_a_window_whoever_owns_the_lane(worlds: list
             while sum(not taken for _, taken in bucket.log) == before:
                 await asyncio.sleep(0.02)
             await asyncio.sleep(0.1)  # its 429 was read and the window is kept
-            owner = next((one for one in worlds if one.workers and one.workers[0][0]._ownership.owned), None)
+            owner = next((one for one in worlds if one.workers and one.workers[0][0]._leases.owned), None)
             if owner is not None:
                 await owner.stop_workers()
             await asyncio.sleep(2)

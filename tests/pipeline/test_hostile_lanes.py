@@ -1,4 +1,4 @@
-"""Lanes under trouble: what they learn is kept, a broken one probes, and a hostile one harms nobody."""
+"""Lanes under stress: estimates are stored, a failing lane probes, a hostile lane delays no other lane."""
 
 import asyncio
 
@@ -9,8 +9,8 @@ from tests.pipeline.amazon import Request
 from tests.pipeline.world import World, event, eventually
 
 
-async def test_a_learned_rate_is_kept_and_held_by_the_next_owner(world: World) -> None:
-    """A 429 lowers it, the row shows it, and a new worker begins there."""
+async def test_an_estimated_rate_is_stored_and_used_by_the_next_owner(world: World) -> None:
+    """A 429 lowers the rate; it is in the lane's row, and a new worker starts with it."""
     dst = await world.destination(rate=50, burst=1)
     left = [httpx.Response(429, headers={"Retry-After": "0"})]
     world.amazon.script = lambda request: left.pop() if left else None
@@ -25,9 +25,9 @@ async def test_a_learned_rate_is_kept_and_held_by_the_next_owner(world: World) -
     dispatcher = world.work()
     await world.post(dst, event(2))
     await world.until(dst, delivered=2)
-    (lane,) = dispatcher._ownership.owned.values()
-    assert lane.pace.learned.rate is not None
-    assert lane.pace.learned.rate < 50
+    (lane,) = dispatcher._leases.owned.values()
+    assert lane.pace.estimate.rate is not None
+    assert lane.pace.estimate.rate < 50
 
 
 async def test_a_broken_lane_opens_its_breaker_probes_rarely_and_heals(world: World) -> None:

@@ -1,4 +1,4 @@
-"""A lane that waits costs nothing, and yet nothing that waits in it is overlooked."""
+"""An idle lane costs no statements, and its events are still found in time."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ async def transactions(world: World) -> int:
 
 
 async def own(world: World, number: int) -> None:
-    """Let a worker own that many lanes, and let them run dry."""
+    """Let a worker own that many lanes and deliver everything in them."""
     destinations = [await world.destination() for _ in range(number)]
     for dst in destinations:
         await world.post(dst, event(1))
@@ -24,7 +24,7 @@ async def own(world: World, number: int) -> None:
 
     async def dry() -> bool:
         (row,) = await world.fetch("SELECT count(*) AS n FROM batch_states WHERE settled_at IS NULL")
-        owned = dispatcher._ownership.owned
+        owned = dispatcher._leases.owned
         asleep = not dispatcher._tasks and all(lane.wake_at is None for lane in owned.values())
         return row["n"] == 0 and len(owned) == number and asleep
 
@@ -32,7 +32,7 @@ async def own(world: World, number: int) -> None:
 
 
 async def test_idle_lanes_cost_no_statements(world: World) -> None:
-    """Three hundred that wait ask the database as little as one does: its owner's few rounds a second."""
+    """Three hundred idle lanes cost as few statements as one: the worker's background jobs."""
     await own(world, IDLE)
 
     async def watched() -> int:
@@ -40,16 +40,16 @@ async def test_idle_lanes_cost_no_statements(world: World) -> None:
         await asyncio.sleep(WATCHED_S)
         return await transactions(world) - before
 
-    # Some five a second for ownership, erasures, what is overdue and sweeps; one statement a lane and second
-    # would be 900. A session tells of its transactions up to ten seconds late: those of the time before are
-    # waited for, and may still be among the first.
+    # About five a second for leases, erasures, overdue attempts and maintenance; one statement per lane and
+    # second would be 900. Postgres reports the transactions of a session up to ten seconds late: wait for
+    # the earlier ones, which may still be in the first count.
     await asyncio.sleep(LATE_S)
     asked = [await watched() for _ in range(4)]
     assert min(asked) <= 60, f"{asked} transactions in {WATCHED_S} s each with {IDLE} idle lanes"
 
 
 async def test_what_comes_due_in_an_idle_lane_is_found_by_the_poll(world: World) -> None:
-    """No notice is heard: among many idle lanes the one that is owed an event is woken within seconds."""
+    """Without notifications: among many idle lanes the one with a due event is woken within seconds."""
     await own(world, 30)
     dst = await world.destination()
     await world.post(dst, event(1), event(2))

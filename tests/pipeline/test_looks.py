@@ -1,4 +1,4 @@
-"""How long a look at a lane is believed, and what ends the belief (ADR 0064)."""
+"""How long a lane's poll result is cached, and what ends the cache (ADR 0064)."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import httpx
 import pytest
 
-from app.delivery.lane import BELIEVED_S, Lane
+from app.delivery.lane import LONGEST_BACKOFF_S, POLL_CACHE_S, Lane
 from app.domain.ids import DestinationId, DestinationNumber, LaneId
 from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.token_bucket import LanePace, RateLimit
@@ -18,10 +18,13 @@ from tests.pipeline.world import World, event
 NOW = 100.0
 
 
-def lane(*, gate: float = 0.0, from_start_at: float = 1e9) -> Lane:
-    held = LaneLease(LaneId(1), 1, "NA", "1", 0.0)
+def lane(*, blocked_until: float = 0.0, full_scan_at: float = 1e9) -> Lane:
     return Lane(
-        held, 1e9, RateLimit(10, 10), LanePace(gate=gate), watermarks=Watermarks(from_start_at=from_start_at)
+        LaneLease(LaneId(1), 1, "NA", "1", 0.0),
+        1e9,
+        RateLimit(10, 10),
+        LanePace(blocked_until=blocked_until),
+        watermarks=Watermarks(full_scan_at=full_scan_at),
     )
 
 
@@ -32,48 +35,48 @@ def queue(number: int, due_in: Mapping[WorkKind, float]) -> DestinationQueue:
 LIVE = queue(1, {WorkKind.LIVE: -1.0})
 
 
-def test_one_destination_with_live_events_alone_is_believed_for_half_a_second() -> None:
-    """And then looked at anew."""
-    one = lane()
-    one.looked([LIVE], NOW)
-    assert one.known(NOW + BELIEVED_S * 0.9) == LIVE
-    assert one.known(NOW + BELIEVED_S) is None
+def test_a_poll_that_found_one_live_queue_is_cached_for_half_a_second() -> None:
+    """Then the lane is polled again."""
+    owned = lane()
+    owned.cache_poll([LIVE], NOW)
+    assert owned.cached_queue(NOW + POLL_CACHE_S * 0.9) == LIVE
+    assert owned.cached_queue(NOW + POLL_CACHE_S) is None
 
 
 @pytest.mark.parametrize(
     "queues",
     [
         pytest.param([], id="nothing active"),
-        pytest.param([LIVE, queue(2, {})], id="two destinations, one of which owes nothing"),
+        pytest.param([LIVE, queue(2, {})], id="two destinations, one without due work"),
         pytest.param([queue(1, {WorkKind.LIVE: -1.0, WorkKind.RETRY: 9.0})], id="a retry that is due later"),
         pytest.param([queue(1, {WorkKind.LIVE: -1.0, WorkKind.REPLAY: -1.0})], id="a replay"),
         pytest.param([queue(1, {WorkKind.REPLAY_RETRY: -1.0})], id="a retry of a replay"),
     ],
 )
-def test_what_may_have_another_turn_is_looked_at_each_time(queues: Sequence[DestinationQueue]) -> None:
-    """A belief from before does not outlive such a look."""
-    one = lane()
-    one.looked([LIVE], NOW)
-    one.looked(queues, NOW)
-    assert one.known(NOW) is None
+def test_a_poll_with_any_other_due_work_is_not_cached(queues: Sequence[DestinationQueue]) -> None:
+    """Such a poll also ends the cache of the one before."""
+    owned = lane()
+    owned.cache_poll([LIVE], NOW)
+    owned.cache_poll(queues, NOW)
+    assert owned.cached_queue(NOW) is None
 
 
-def test_a_look_from_the_start_and_a_shut_gate_are_not_passed_over() -> None:
-    """What committed late lies before the floor; who may not send yet asks when."""
-    for one in (lane(from_start_at=NOW), lane(gate=NOW + 1)):
-        one.looked([LIVE], NOW)
-        assert one.known(NOW) is None
+def test_the_cache_hides_neither_a_full_scan_nor_a_blocked_lane() -> None:
+    """Batches that committed late lie below the watermark; a blocked lane must set its wake-up."""
+    for owned in (lane(full_scan_at=NOW), lane(blocked_until=NOW + 1)):
+        owned.cache_poll([LIVE], NOW)
+        assert owned.cached_queue(NOW) is None
 
 
-async def test_a_retry_has_its_turn_in_a_stream_of_live_events(world: World) -> None:
-    """The settlement that made it ends the belief that only live events wait."""
+async def test_a_retry_is_sent_amid_a_stream_of_live_events(world: World) -> None:
+    """The settlement that made the retry ends the cache of a live queue."""
 
     def fail_one(request: Request) -> httpx.Response | None:
         if request.number != 3:
             return None
         failed = {"index": 0, "errors": [{"code": "INTERNAL_ERROR", "message": "later"}]}
-        taken = [{"index": index} for index in range(1, len(request.events))]
-        return httpx.Response(207, json={"success": taken, "error": [failed]})
+        accepted = [{"index": index} for index in range(1, len(request.events))]
+        return httpx.Response(207, json={"success": accepted, "error": [failed]})
 
     world.amazon.script = fail_one
     dst = await world.destination()
@@ -87,3 +90,14 @@ async def test_a_retry_has_its_turn_in_a_stream_of_live_events(world: World) -> 
     else:
         raise AssertionError("the retry waited for the stream to end")
     await world.until(dst, delivered=number + 1)
+
+
+def test_a_queue_that_cannot_be_claimed_backs_off_longer_each_time() -> None:
+    """Almost no wait after the first failure, then twice as long each time, up to half a minute."""
+    owned = lane()
+    waits = [owned.back_off(DestinationNumber(1), WorkKind.LIVE, NOW).until - NOW for _ in range(15)]
+    assert waits[0] <= 0.1
+    assert waits == sorted(waits)
+    assert waits[8] > 10
+    assert waits[-1] == LONGEST_BACKOFF_S
+    assert owned.due_in(LIVE, NOW) == {WorkKind.LIVE: LONGEST_BACKOFF_S}

@@ -25,10 +25,10 @@ async def test_a_sweep_makes_the_partitions_that_are_missing(world: World) -> No
     dst = await world.destination()
     maintenance = world.work()._maintenance
     await world.stop_workers()
-    await maintenance.sweep()
+    await maintenance.run()
     await drop_partitions(world, "batches", "attempts", "batch_states")
     assert isinstance(await world.try_post(dst, event(1)), NotStored)
-    await maintenance.sweep()
+    await maintenance.run()
     assert [one.status for one in await world.post(dst, event(1))] == ["accepted"]
 
 
@@ -37,11 +37,11 @@ async def test_a_sweep_that_meets_a_damaged_page_makes_them_all_the_same(world: 
     dst = await world.destination()
     maintenance = world.work()._maintenance
     await world.stop_workers()
-    await maintenance.sweep()
+    await maintenance.run()
     await drop_partitions(world, "batches", "attempts", "batch_states")
     await world.fetch("ALTER TABLE exceptions RENAME TO exceptions_lost")
     with pytest.raises(asyncpg.UndefinedTableError):
-        await maintenance.sweep()
+        await maintenance.run()
     assert [one.status for one in await world.post(dst, event(1))] == ["accepted"]
 
 

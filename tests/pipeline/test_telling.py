@@ -317,8 +317,8 @@ class DyingJourney:
         self._receiver = receiver
         self._deaths = deaths
 
-    async def tell(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
-        answer = await self._receiver.tell(id, body)
+    async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
+        answer = await self._receiver.deliver(id, body)
         self._deaths -= 1
         if self._deaths >= 0:
             raise asyncio.CancelledError

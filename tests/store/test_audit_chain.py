@@ -60,13 +60,13 @@ async def test_the_head_is_logged_daily(
             monotonic=lambda: elapsed,
             telemetry=Telemetry(),
         )
-        await maintenance.sweep()  # an audit without rows has no head
+        await maintenance.run()  # an audit without rows has no head
         elapsed += 24 * 3600
         await actions(engine, 3)
-        await maintenance.sweep()
-        await maintenance.sweep()
+        await maintenance.run()
+        await maintenance.run()
         elapsed += 24 * 3600
-        await maintenance.sweep()
+        await maintenance.run()
     told, _ = await followed(engine)
     assert isinstance(told, ChainHead)
     facts = [vars(one)["facts"] for one in caplog.records if one.message == "audit.head"]

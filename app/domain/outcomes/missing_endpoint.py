@@ -1,7 +1,7 @@
-"""A 404 for a whole request: when a destination stops being tried with every event. Pure; times in seconds.
+"""A 404 for a whole request: when to park the destination. Pure; times in seconds.
 
-Amazon's contract names no cause; an unknown path or account is inferred. No event is to blame, so none dies
-of it: they wait, and one request is tried now and then until Amazon answers.
+Amazon's contract names no cause; an unknown path or account is inferred. The events are not the cause, so
+they wait, and one probe request is sent from time to time until Amazon answers.
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from app.domain.outcomes.outcome import Missing, Reply, ServerError, TransportEr
 
 @dataclass(frozen=True, slots=True)
 class EndpointPolicy:
-    """After `times` 404s in a row over `over` seconds the destination waits; `probe_every` one is tried."""
+    """Park a destination after `times` 404s in a row over `over` seconds; probe it every `probe_every`."""
 
     times: int = 3
     over: float = 60.0
@@ -24,13 +24,13 @@ ENDPOINT_POLICY: Final = EndpointPolicy()
 
 @dataclass(frozen=True, slots=True)
 class MissingRun:
-    """The 404s in a row of one destination, `since` the first of them."""
+    """The number of 404s in a row of one destination, and the time of the first."""
 
     since: float
     times: int = 0
 
     def after(self, reply: Reply, now: float) -> "MissingRun":
-        """Return the run after another reply. What says nothing of the endpoint neither adds nor ends."""
+        """Return the run after another reply; a failure that is not about the endpoint changes nothing."""
         match reply:
             case Missing():
                 return replace(self, times=self.times + 1) if self.times else MissingRun(now, 1)
@@ -39,8 +39,8 @@ class MissingRun:
             case _:
                 return MissingRun(now)
 
-    def is_over(self, policy: EndpointPolicy, now: float) -> bool:
-        """Tell whether the destination should wait from now on."""
+    def is_too_long(self, policy: EndpointPolicy, now: float) -> bool:
+        """Tell whether the destination should be parked now."""
         return self.times >= policy.times and now - self.since >= policy.over
 
 

@@ -1,4 +1,7 @@
-"""What came of a request to Amazon, as values: a reply for the whole, an outcome for each conversion."""
+"""The result of a request to Amazon, as values: one reply, and an outcome for each conversion.
+
+Every member of `Reply` and of `Outcome` says which answer it stands for; `settle` says what follows.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +14,7 @@ class ItemAccepted:
 
 @dataclass(frozen=True, slots=True)
 class ItemRefused:
-    """Amazon refused this conversion for good (P4: any item code that is not retried)."""
+    """Amazon rejected this conversion permanently (P4: any item code that is not retried)."""
 
     code: str
     message: str
@@ -28,15 +31,14 @@ class ItemFailed:
 
 @dataclass(frozen=True, slots=True)
 class ItemUnknown:
-    """In neither list or in both (P3): the same bytes are sent again."""
+    """Listed in neither list or in both (P3): the same bytes are sent again."""
 
     why: str  # 'missing_index' | 'contradictory'
 
 
 Outcome = ItemAccepted | ItemRefused | ItemFailed | ItemUnknown
-ACCEPTED = (
-    ItemAccepted()
-)  # one for all: nearly every outcome is it, and what is one object is compared at once
+# One shared object, since nearly every outcome is this one: comparing it is an identity check.
+ACCEPTED = ItemAccepted()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +57,17 @@ class Throttled:
 
 @dataclass(frozen=True, slots=True)
 class Unauthorized:
-    """401: the access token used was not good."""
+    """401: Amazon did not accept the access token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forbidden:
-    """403: this sign-in may not send for this advertiser."""
+    """403: this sign-in has no permission for this advertiser."""
 
 
 @dataclass(frozen=True, slots=True)
 class Divisible:
-    """400 or 413: some conversion, or their sum, is unacceptable; halve until it stands alone (P4)."""
+    """400 or 413: a conversion, or the request's size, is invalid. Divide it until one is left (P4)."""
 
     code: str
     message: str
@@ -73,7 +75,7 @@ class Divisible:
 
 @dataclass(frozen=True, slots=True)
 class ServerError:
-    """408 or 5xx, or a 2xx whose body cannot be read: whether anything was taken is unknown; send again."""
+    """408, 5xx, or a 2xx whose body cannot be read: it is unknown what was accepted. Send again."""
 
     reason: str  # 'amazon_error' | 'amazon_unreadable'
     retry_after: float | None = None
@@ -81,14 +83,14 @@ class ServerError:
 
 @dataclass(frozen=True, slots=True)
 class TransportError:
-    """No whole answer: not connected, timed out, cut off."""
+    """No complete answer: no connection, a timeout, or a closed connection."""
 
     why: str  # 'connect' | 'timeout' | 'cut' | 'too_long'
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """404, or a redirect: Amazon does not know this path or account. Says nothing of what was sent."""
+    """404 or a redirect: Amazon does not know this path or account. Says nothing about the conversions."""
 
     code: str
     message: str
@@ -96,7 +98,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Unexpected:
-    """A status that the contract does not name (other 3xx and 4xx): permanent for all that was sent."""
+    """A status that the contract does not name (other 3xx and 4xx): permanent for every conversion."""
 
     status: int
     code: str
@@ -105,9 +107,9 @@ class Unexpected:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """Nothing left: a 429 window or the breaker began while it was prepared, or too little time remained.
+    """The request was not sent: a Retry-After window or an open breaker began, or too little time was left.
 
-    The attempt is settled so that others need not wait for it. No history and no figure counts it.
+    Its attempt is settled so that no worker waits for it. No history and no metric counts it.
     """
 
 
@@ -127,7 +129,7 @@ Reply = (
 
 @dataclass(frozen=True, slots=True)
 class SentRequest:
-    """One request and its reply, with what the attempt's row records. No personal data."""
+    """One request and its reply, with the values that the attempt's row stores. No personal data."""
 
     reply: Reply
     status: int | None
@@ -136,7 +138,7 @@ class SentRequest:
 
     @property
     def outcome(self) -> str:
-        """Return the word for the reply, as an attempt's row and the metrics hold it."""
+        """Return the word for the reply in the attempt's row and in metrics."""
         return OUTCOMES[type(self.reply)]
 
 

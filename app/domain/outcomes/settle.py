@@ -1,4 +1,7 @@
-"""What becomes of the conversions of one request: a pure function from Amazon's reply."""
+"""Decide what happens to the conversions of a request: a pure function of Amazon's reply.
+
+Reply → Settlement → Disposition of each conversion → Status (`status`).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,10 +30,10 @@ from app.domain.outcomes.outcome import (
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Full jitter: a wait is drawn from zero up to `first_wait` doubled per try, at most `longest_wait`.
+    """Exponential backoff with full jitter: from zero up to `first_wait` doubled per try, in seconds.
 
-    Seconds. `item_tries` bounds how often one conversion is sent again at Amazon's own request;
-    what fails together with its request is bounded by the age limit alone.
+    `longest_wait` bounds it. `item_tries` bounds the tries of a conversion that Amazon asks for again. A
+    conversion that fails with its whole request is retried until the age limit.
     """
 
     first_wait: float = 2.0
@@ -45,12 +48,12 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Amazon has it."""
+    """Amazon accepted it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dead:
-    """It needs a person. `reason` is a word of ROAD_REASONS."""
+    """It failed permanently; an operator may replay it. `reason` is a key of REASONS."""
 
     reason: str
     amazon_code: str | None = None
@@ -59,10 +62,10 @@ class Dead:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """It is sent again by itself in `wait` seconds.
+    """It is sent again automatically in `wait` seconds.
 
-    `half` is 0 or 1 where its request is being halved: conversions of one half travel together.
-    `costs_try` is false where nothing was learned about this conversion.
+    `half` is 0 or 1 where its request is divided: the conversions of one half are sent together.
+    `costs_try` is false where the reply was not about this conversion.
     """
 
     reason: str
@@ -90,13 +93,13 @@ class PerItem:
 
     @property
     def is_delivered(self) -> bool:
-        """Tell whether all of them were delivered: nearly every request's are."""
+        """Tell whether all of them were delivered, as in nearly every request."""
         return self.delivered == len(self.dispositions)
 
 
 @dataclass(frozen=True, slots=True)
 class RetryAll:
-    """The request failed as a whole: everything in it waits `wait` seconds, one try the poorer."""
+    """The request failed as a whole: everything in it waits `wait` seconds; increments the try counts."""
 
     reason: str
     wait: float
@@ -104,7 +107,7 @@ class RetryAll:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """Nothing was tried: 429 or a sign-in that is not good. Costs no attempt; lane or destination wait."""
+    """A 429 or an invalid sign-in: the lane or the destination waits. Costs no try."""
 
     reason: str
 
@@ -113,16 +116,16 @@ Settlement = PerItem | RetryAll | Deferred
 
 
 def settle(reply: Reply, tries: Sequence[int], *, policy: RetryPolicy, jitter: float) -> Settlement:
-    """Decide what becomes of each conversion of a request.
+    """Decide the settlement of a request.
 
-    `tries` holds, in the order sent, how often each has failed before this request. `jitter` is in [0, 1).
+    `tries` holds, in the order sent, how many times each conversion has failed before. `jitter` is in [0, 1).
     """
     match reply:
         case PerItemReply(outcomes) if outcomes.count(ACCEPTED) == len(outcomes) == len(tries):
             return PerItem((_DELIVERED,) * len(tries))
         case PerItemReply(outcomes):
             paired = zip(outcomes, tries, strict=True)
-            return PerItem(tuple(_disposition(outcome, n, policy, jitter) for outcome, n in paired))
+            return PerItem(tuple(_disposition(outcome, failed, policy, jitter) for outcome, failed in paired))
         case Throttled() | NotSent():
             return Deferred("throttled")
         case Unauthorized():
@@ -135,17 +138,17 @@ def settle(reply: Reply, tries: Sequence[int], *, policy: RetryPolicy, jitter: f
             middle = len(tries) // 2
             return PerItem(
                 tuple(
-                    Retry("amazon_request_refused", 0.0, int(nth >= middle), False, code, message)
-                    for nth in range(len(tries))
+                    Retry("amazon_request_refused", 0.0, int(index >= middle), False, code, message)
+                    for index in range(len(tries))
                 )
             )
         case ServerError(reason, retry_after):
-            return RetryAll(reason, max(retry_after or 0.0, _wait_of(tries, policy, jitter)))
+            return RetryAll(reason, max(retry_after or 0.0, _shared_wait(tries, policy, jitter)))
         case TransportError(why):
             reason = "amazon_unreachable" if why == "connect" else "outcome_unknown"
-            return RetryAll(reason, _wait_of(tries, policy, jitter))
+            return RetryAll(reason, _shared_wait(tries, policy, jitter))
         case Missing():
-            return RetryAll("endpoint_not_found", _wait_of(tries, policy, jitter))
+            return RetryAll("endpoint_not_found", _shared_wait(tries, policy, jitter))
         case Unexpected(_, code, message):
             return PerItem(tuple(Dead("amazon_unexpected", code, message) for _ in tries))
         case _:
@@ -171,5 +174,6 @@ def _disposition(outcome: Outcome, tries: int, policy: RetryPolicy, jitter: floa
             assert_never(outcome)
 
 
-def _wait_of(tries: Sequence[int], policy: RetryPolicy, jitter: float) -> float:
+def _shared_wait(tries: Sequence[int], policy: RetryPolicy, jitter: float) -> float:
+    """Return the wait of a whole request: that of its conversion with the fewest tries."""
     return policy.wait(min(tries) + 1, jitter=jitter)

@@ -1,4 +1,14 @@
-"""Where an event stands: derived from its batch, its exception if any, and its destination's state."""
+"""The state machine of an accepted event. An event's status is derived, never stored.
+
+It follows from three rows: its batch's state (disposition, tries), its exception row if it has one (status),
+and its destination's state.
+
+    accepted → QUEUED ⇄ RETRYING → DELIVERED | DEAD | EXPIRED
+    QUEUED, RETRYING → HELD              while the destination is paused
+    QUEUED, RETRYING → PARKED            while the destination has no valid sign-in
+    DEAD, EXPIRED → QUEUED or RETRYING   by a replay: whole batches, or single events
+    any but DELIVERED → ERASED           by an erasure request
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,22 +18,41 @@ from app.domain.destination import State
 
 
 class Status(StrEnum):
-    """What callers are told of an event (interface §2). Counts add up: accepted is the sum of all of them."""
+    """The status that the API reports for an event (interface §2). `accepted` is the sum of all of them."""
 
+    # Waits for its first attempt. An event gets here when it is accepted, and when its batch is replayed.
     QUEUED = "queued"
+
+    # At least one attempt failed and another one follows automatically, until the age limit. An event gets
+    # here when its request fails as a whole, when Amazon asks for it again, when its outcome is unknown, or
+    # when it is replayed alone.
     RETRYING = "retrying"
+
+    # Waits because an operator paused its destination. It is queued or retrying again after the resume.
     HELD = "held"
+
+    # Waits because its destination has no valid sign-in, or because Amazon answers its requests with 404. It
+    # is queued or retrying again after a user signs in, or after a probe request finds the endpoint.
     PARKED = "parked"
+
+    # Final. Amazon listed the event under `success`.
     DELIVERED = "delivered"
+
+    # Final until an operator replays it: a dead letter. An event gets here when Amazon rejects it, when its
+    # tries are used up, when it cannot be decrypted, or when an operator discards it.
     DEAD = "dead"
+
+    # Final until an operator replays it. The event passed the age limit before Amazon accepted it.
     EXPIRED = "expired"
+
+    # Final. An erasure request removed its content before Amazon accepted it.
     ERASED = "erased"
 
 
 FINAL = frozenset({Status.DELIVERED, Status.DEAD, Status.EXPIRED, Status.ERASED})
 
-# What a whole batch's disposition means for the conversions that have no exception of their own.
-_FATES: Mapping[str, Status] = {
+# The status that a batch's disposition gives to its events without an exception row.
+_BY_DISPOSITION: Mapping[str, Status] = {
     "sent": Status.DELIVERED,
     "expired": Status.EXPIRED,
     "discarded": Status.DEAD,
@@ -33,19 +62,18 @@ _FATES: Mapping[str, Status] = {
 def status_of(*, disposition: str | None, tries: int, exception: str | None, state: State) -> Status:
     """Return an event's status.
 
-    `disposition` and `tries` are its batch's; `exception` is the status of its own row where it left the
-    road. What waits for a paused destination is held, for a broken sign-in parked, whatever it waited for
-    before.
+    `disposition` and `tries` are its batch's; `exception` is the status of its exception row, if it has one.
+    A waiting event of a paused destination is held, of one without a valid sign-in parked.
     """
     if exception is not None and exception != "retrying":
         return Status(exception)
     if exception is None and disposition is not None:
-        return _FATES[disposition]
+        return _BY_DISPOSITION[disposition]
     return waiting_status(state, failing=exception is not None or tries > 0)
 
 
 def waiting_status(state: State, *, failing: bool) -> Status:
-    """Return the status of an event that is owed to Amazon; `failing` after a first attempt that failed."""
+    """Return the status of an event that is not final; `failing` after its first failed attempt."""
     if state is State.PAUSED:
         return Status.HELD
     if state in {State.NEEDS_RECONNECT, State.DRAFT}:
@@ -68,10 +96,10 @@ class CountTotals:
 
 
 def tally(totals: CountTotals, state: State) -> dict[str, int]:
-    """Return the counts by status: every status present, adding up to `accepted`.
+    """Return the counts by status, zeros included; they add up to `accepted`.
 
     `accepted = delivered + queued + retrying + held + parked + dead + expired + erased`;
-    duplicates and rejections stand beside them.
+    duplicates and rejected events are counted apart.
     """
     final = {
         Status.DELIVERED: totals.delivered,
@@ -80,12 +108,12 @@ def tally(totals: CountTotals, state: State) -> dict[str, int]:
         Status.ERASED: totals.erased,
     }
     waiting = totals.accepted - sum(final.values())
-    open_ones = dict.fromkeys((Status.QUEUED, Status.RETRYING, Status.HELD, Status.PARKED), 0)
-    open_ones[waiting_status(state, failing=True)] += totals.retrying
-    open_ones[waiting_status(state, failing=False)] += waiting - totals.retrying
+    open_counts = dict.fromkeys((Status.QUEUED, Status.RETRYING, Status.HELD, Status.PARKED), 0)
+    open_counts[waiting_status(state, failing=True)] += totals.retrying
+    open_counts[waiting_status(state, failing=False)] += waiting - totals.retrying
     return {
         "accepted": totals.accepted,
         "duplicates": totals.duplicates,
         "rejected": totals.rejected,
-        **{status.value: number for status, number in (open_ones | final).items()},
+        **{status.value: number for status, number in (open_counts | final).items()},
     }

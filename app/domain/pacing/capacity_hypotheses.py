@@ -1,13 +1,21 @@
-"""Which limit would have answered as Amazon did? All that might be are kept in mind, and doubted by error.
+"""A weighted grid of candidate token buckets: which limit would have answered as Amazon did?
 
-Amazon is taken to keep a token bucket: so many requests a second, and so many at once. Each pair of a grid
-is a belief. Every request is poured through all of them, and one that would have answered otherwise loses
-weight, by how much its bucket was too empty for a request that was taken, or too full for one that was
-refused. How full a bucket is, is known between bounds only: a refusal says that less than one request was
-there.
+Amazon is modelled as a token bucket with a rate r and a burst b. Each pair (r, b) of a grid is a hypothesis
+with a weight; the weights are the posterior probabilities and sum to 1. Every request updates all hypotheses:
 
-So nothing that was seen is lost: a look, a fall, what flowed in during a window and what many 429s add up to
-are all weighed in one way. Pure; times are seconds on one monotonic clock.
+    fill        x' = min(b, x + r·Δt), known only between two bounds, low ≤ x ≤ high, since a refusal says
+                no more than "less than one token was there"
+    accepted    L = exp(-max(0, 1 - high') * ACCEPTED_PENALTY): a bucket too empty to accept is unlikely;
+                then low = max(0, low' - 1), high = max(0, high' - 1)
+    refused     L = exp(-max(0, low' - NEAR_ONE) * REFUSED_PENALTY): a bucket too full to refuse is unlikely;
+                then low = 0, high = 1
+    posterior   w ← w·L / Σ w·L, with log L ≥ -MAX_PENALTY, so that one odd answer decides nothing
+    transition  w(r, b) ← (1 - CHANGE)·w(r, b) + CHANGE·mean of w(·, b): with probability CHANGE the limit has
+                moved to any rate of the grid, with the same burst. Applied only when a change is in question:
+                before a probe and at a 429 outside one
+
+So no observation is lost: probes, drops of the limit, tokens that accumulate in a Retry-After window and many
+429s in a row are all weighed in one way. Pure; times are seconds on one monotonic clock.
 """
 
 from array import array
@@ -16,27 +24,27 @@ from functools import lru_cache
 from math import exp, log
 from typing import Final
 
-STEP: Final = 1.04  # from one rate of the grid to the next
-SPAN: Final = 64.0  # of the grid: the configured limit over the lowest that is believed in
-# Requests at once, and how far each is believed in at first. A bucket of one looks like any other whose
-# requests come a little early, and explains too much.
+STEP: Final = 1.04  # ratio of one rate of the grid to the next
+SPAN: Final = 64.0  # ratio of the configured limit to the lowest rate of the grid
+# Bursts of the grid and their prior weights. A bucket of one is consistent with any other whose requests come
+# a little early, so it explains too much: its prior is low.
 BURSTS: Final = (1.0, 2.0, 3.0, 5.0, 8.0)
-AT_FIRST: Final = (0.1, 0.3, 0.2, 0.2, 0.2)
-# An error of a whole request makes a belief so many times e less likely. Few requests are late by much, and
-# each is late by itself, so a full bucket that refused is a worse sign than a grid's rounding, which adds up.
-DOUBT_TAKEN: Final = 8.0
-DOUBT_REFUSED: Final = 60.0
-NEARLY: Final = 0.97  # so much of a request may be there where one is refused that came a moment early
-MOST_DOUBT: Final = 4.0  # from one answer: whatever happened once may have been an accident
-ROOMY: Final = 0.25  # with less than this chance of a bucket of one, requests need not be spread evenly
-MOVED: Final = 0.03  # the chance that the limit moved meanwhile, wherever that is in question
+BURST_PRIOR: Final = (0.1, 0.3, 0.2, 0.2, 0.2)
+# Log-likelihood per token of error. A bucket that refused while full is a worse sign than one that accepted
+# while short: the errors of the grid's rounding add up over accepted requests.
+ACCEPTED_PENALTY: Final = 8.0
+REFUSED_PENALTY: Final = 60.0
+NEAR_ONE: Final = 0.97  # tokens that may be there at a refusal: the request came a moment early
+MAX_PENALTY: Final = 4.0  # bound of the log-likelihood of one answer
+SINGLE_BURST_CHANCE: Final = 0.25  # below this posterior of a burst of one, requests need not be even
+CHANGE: Final = 0.03  # probability that the limit has changed, per transition
 
 
 @dataclass(frozen=True, slots=True)
 class CapacityHypotheses:
-    """Beliefs, by burst and then by rate: bounds of the tokens in each, and its weight; weights are 1 in all.
+    """The hypotheses, by burst and then by rate: bounds of the tokens in each bucket, and its weight.
 
-    `limit` is the highest rate believed in, `at` the moment of the last request.
+    `limit` is the highest rate of the grid, `at` the time of the last request.
     """
 
     limit: float
@@ -46,84 +54,84 @@ class CapacityHypotheses:
     at: float
 
     @classmethod
-    def below(cls, limit: float, at: float) -> "CapacityHypotheses":
-        """Return what is believed where nothing is known but that `limit` is too much: all rates alike."""
+    def uniform(cls, limit: float, at: float) -> "CapacityHypotheses":
+        """Return the prior where nothing is known but that `limit` is too high: all rates alike."""
         count = len(rates_below(limit))
         return cls(
             limit,
             low=array("d", [0.0] * count * len(BURSTS)),
             high=array("d", [burst for burst in BURSTS for _ in range(count)]),
-            weight=array("d", [share / count for share in AT_FIRST for _ in range(count)]),
+            weight=array("d", [share / count for share in BURST_PRIOR for _ in range(count)]),
             at=at,
         )
 
     @classmethod
     def around(cls, rate: float, limit: float, at: float) -> "CapacityHypotheses":
-        """Return what is believed where somebody else had found `rate`, of whatever burst."""
+        """Return the prior where a former owner estimated `rate`, of any burst."""
         rates = rates_below(limit)
-        nearest = min(rates, key=lambda one: abs(log(one / rate)))
-        told = array("d", [share * (one == nearest) for share in AT_FIRST for one in rates])
-        return replace(cls.below(limit, at), weight=told).questioned()
+        nearest = min(rates, key=lambda candidate: abs(log(candidate / rate)))
+        weight = array("d", [share * (candidate == nearest) for share in BURST_PRIOR for candidate in rates])
+        return replace(cls.uniform(limit, at), weight=weight).after_possible_change()
 
-    def questioned(self) -> "CapacityHypotheses":
-        """Return them where the limit may have moved: to any rate, hardly to another burst."""
+    def after_possible_change(self) -> "CapacityHypotheses":
+        """Apply the transition: the limit may have moved to any rate, with the same burst."""
         count, weight = len(rates_below(self.limit)), array("d")
         for start in range(0, len(self.weight), count):
             part = self.weight[start : start + count]
-            share = sum(part) * MOVED / count
-            weight.extend([one * (1 - MOVED) + share for one in part])
+            share = sum(part) * CHANGE / count
+            weight.extend([old * (1 - CHANGE) + share for old in part])
         return replace(self, weight=weight)
 
-    def taken(self, at: float) -> "CapacityHypotheses":
-        """Return them after a request of that moment was taken: one was there, and is gone."""
-        passed, rates = max(0.0, at - self.at), rates_below(self.limit)
-        flows, count = [rate * passed for rate in rates], len(rates)
+    def accepted(self, at: float) -> "CapacityHypotheses":
+        """Return the posterior after a request of that time was accepted: it used one token."""
+        elapsed, rates = max(0.0, at - self.at), rates_below(self.limit)
+        inflows, count = [rate * elapsed for rate in rates], len(rates)
         low, high, weight = array("d"), array("d"), array("d")
-        for nth, burst in enumerate(BURSTS):
-            part = slice(nth * count, (nth + 1) * count)
-            for flow, least, most, likely in zip(
-                flows, self.low[part], self.high[part], self.weight[part], strict=True
+        for row, burst in enumerate(BURSTS):
+            part = slice(row * count, (row + 1) * count)
+            for inflow, least, most, prior in zip(
+                inflows, self.low[part], self.high[part], self.weight[part], strict=True
             ):
-                filled = least + flow
+                filled = least + inflow
                 low.append((burst if filled > burst else filled) - 1 if filled > 1 else 0.0)
-                filled = most + flow
+                filled = most + inflow
                 if filled > burst:
                     filled = burst
                 elif filled < 1:
-                    weight.append(likely * exp(max(-MOST_DOUBT, DOUBT_TAKEN * (filled - 1))))
+                    weight.append(prior * exp(max(-MAX_PENALTY, ACCEPTED_PENALTY * (filled - 1))))
                     high.append(0.0)
                     continue
-                weight.append(likely)
+                weight.append(prior)
                 high.append(filled - 1)
-        return self._weighed(low, high, weight, at)
+        return self._normalized(low, high, weight, at)
 
     def refused(self, at: float) -> "CapacityHypotheses":
-        """Return them after a request of that moment was refused: less than one was there."""
-        passed, rates = max(0.0, at - self.at), rates_below(self.limit)
-        flows, weight = [rate * passed for rate in rates] * len(BURSTS), array("d")
-        for flow, least, likely in zip(flows, self.low, self.weight, strict=True):
-            over = least + flow - NEARLY
-            weight.append(likely * exp(max(-MOST_DOUBT, -DOUBT_REFUSED * over)) if over > 0 else likely)
-        return self._weighed(array("d", [0.0] * len(weight)), array("d", [1.0] * len(weight)), weight, at)
+        """Return the posterior after a request of that time was refused: less than one token was there."""
+        elapsed, rates = max(0.0, at - self.at), rates_below(self.limit)
+        inflows, weight = [rate * elapsed for rate in rates] * len(BURSTS), array("d")
+        for inflow, least, prior in zip(inflows, self.low, self.weight, strict=True):
+            excess = least + inflow - NEAR_ONE
+            weight.append(prior * exp(max(-MAX_PENALTY, -REFUSED_PENALTY * excess)) if excess > 0 else prior)
+        return self._normalized(array("d", [0.0] * len(weight)), array("d", [1.0] * len(weight)), weight, at)
 
-    def _weighed(
+    def _normalized(
         self, low: "array[float]", high: "array[float]", weight: "array[float]", at: float
     ) -> "CapacityHypotheses":
         total = sum(weight)
-        shares = array("d", [one / total for one in weight])
-        return CapacityHypotheses(self.limit, low, high, shares, max(at, self.at))
+        posterior = array("d", [product / total for product in weight])
+        return CapacityHypotheses(self.limit, low, high, posterior, max(at, self.at))
 
     @property
-    def is_roomy(self) -> bool:
-        """Tell whether more than one request at once is taken, as far as is known."""
-        return sum(self.weight[: len(rates_below(self.limit))]) < ROOMY
+    def allows_bursts(self) -> bool:
+        """Tell whether Amazon probably accepts more than one request at once."""
+        return sum(self.weight[: len(rates_below(self.limit))]) < SINGLE_BURST_CHANCE
 
-    def reached(self, chance: float = 0.5) -> float:
-        """Return the highest rate that the true limit reaches with this chance."""
-        rates, missed = rates_below(self.limit), 0.0
-        for nth, rate in enumerate(rates):
-            missed += sum(self.weight[nth :: len(rates)])
-            if missed > 1 - chance:
+    def rate_reached(self, probability: float = 0.5) -> float:
+        """Return the highest rate that the true limit reaches with this probability; 0.5: the median."""
+        rates, below = rates_below(self.limit), 0.0
+        for column, rate in enumerate(rates):
+            below += sum(self.weight[column :: len(rates)])
+            if below > 1 - probability:
                 return rate
         return self.limit
 
@@ -132,4 +140,4 @@ class CapacityHypotheses:
 def rates_below(limit: float) -> tuple[float, ...]:
     """Return the rates of the grid, rising, up to `limit`."""
     steps = round(log(SPAN) / log(STEP))
-    return tuple(limit / STEP**nth for nth in range(steps, -1, -1))
+    return tuple(limit / STEP**step for step in range(steps, -1, -1))

@@ -1,19 +1,19 @@
-"""The breaker of a lane: after too many failures nothing is sent but a probe now and then. Pure."""
+"""The circuit breaker of a lane: after too many failures only a probe is sent from time to time. Pure."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-WINDOW: Final = 20  # requests whose disposition is remembered
-FEWEST: Final = 3  # before so many have failed in it nothing opens
-SHARE: Final = 0.5  # of the window failed: open
+WINDOW: Final = 20  # requests that the error rate counts
+MIN_FAILURES: Final = 3  # in the window before the breaker may open
+OPEN_ABOVE: Final = 0.5  # error rate at which the breaker opens
 FIRST_WAIT_S: Final = 1.0
 LONGEST_WAIT_S: Final = 30.0
-STUMBLE_S: Final = 0.25  # after a single failure
+SINGLE_FAILURE_WAIT_S: Final = 0.25  # after a failure that does not open the breaker
 
 
 class BreakerState(StrEnum):
-    """What a lane's stats tell of it."""
+    """The breaker's state, as a lane's statistics report it."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -22,17 +22,17 @@ class BreakerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
-    """How a lane's last requests went; `until` is when an open breaker lets a probe through.
+    """The outcomes of a lane's last requests; `until` is when an open breaker allows a probe.
 
     `recent` holds one flag a request, newest last, True for a failure. Times are monotonic seconds.
     """
 
     recent: tuple[bool, ...] = ()
-    opened: int = 0  # times in a row
+    opened: int = 0  # times in a row without a success
     until: float = 0.0
 
     def state(self, now: float) -> BreakerState:
-        """Return whether requests may leave, none may, or one to see whether Amazon is well again."""
+        """Return closed (requests may be sent), open (none may) or half open (one probe may)."""
         if not self.opened:
             return BreakerState.CLOSED
         return BreakerState.OPEN if now < self.until else BreakerState.HALF_OPEN
@@ -44,15 +44,15 @@ class CircuitBreaker:
 
     @property
     def error_rate(self) -> float:
-        """Return the share of failures among the requests remembered."""
+        """Return the share of failures among the requests in the window."""
         return sum(self.recent) / len(self.recent) if self.recent else 0.0
 
     def in_flight(self, limit: int) -> int:
-        """Return how many requests may be under way at once: an unproven lane sends one probe."""
+        """Return how many requests may be in flight: one probe until the breaker is closed again."""
         return 1 if self.opened else limit
 
     def succeeded(self) -> "CircuitBreaker":
-        """Return the breaker after an answer: it closes, and an old outage is forgotten."""
+        """Return the breaker after a success: it closes, and the failures before are forgotten."""
         if self.opened:
             return CircuitBreaker((False,))
         return replace(self, recent=(*self.recent[1 - WINDOW :], False))
@@ -63,7 +63,7 @@ class CircuitBreaker:
         `jitter` is in [0, 1).
         """
         recent = (*self.recent[1 - WINDOW :], True)
-        if not self.opened and (sum(recent) < FEWEST or sum(recent) < SHARE * len(recent)):
-            return replace(self, recent=recent, until=now + STUMBLE_S * (0.5 + jitter / 2))
+        if not self.opened and (sum(recent) < MIN_FAILURES or sum(recent) < OPEN_ABOVE * len(recent)):
+            return replace(self, recent=recent, until=now + SINGLE_FAILURE_WAIT_S * (0.5 + jitter / 2))
         wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(self.opened, 6)) * (0.5 + jitter / 2)
         return CircuitBreaker(recent, self.opened + 1, max(self.until, now + wait))

@@ -1,4 +1,4 @@
-"""Times, shares and in-flight limits of delivery: derived from the few that are chosen, checked at start.
+"""Timeouts, shares and in-flight limits of delivery, derived from a few settings and checked at start.
 
 Pure. All times are seconds.
 """
@@ -7,41 +7,41 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-LEAST_IN_FLIGHT: Final = 4  # with fewer, half of a worker's requests and one advertiser's share are the same
+MIN_IN_FLIGHT: Final = 4  # below it the share of one lane equals half of the worker's requests
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """How long a lane stays with a worker that does not renew (`lease`), and a request to Amazon may take."""
+    """The lease of a lane without renewal (`lease`), and the timeout of a request to Amazon (`request`)."""
 
     lease: float = 60.0
     request: float = 25.0
 
     @property
     def renew_every(self) -> float:
-        """Return how often leases are renewed: six times a lease, so that single failures do no harm."""
+        """Return the renewal interval: a sixth of the lease, so that single failures do no harm."""
         return self.lease / 6
 
     @property
     def silent_after(self) -> float:
-        """Return how long a worker's session may say nothing before other workers end it.
+        """Return how long a worker's session may be silent before other workers end it.
 
-        A worker speaks every second. Shorter than the lease, so that its lanes are free when that ends.
+        A worker queries every second. Shorter than the lease, so that the lanes are free when the lease ends.
         """
         return self.lease - self.renew_every
 
     @property
     def least(self) -> float:
-        """Return the time that must be left for a request: with less it is not begun."""
+        """Return the time that must be left before the deadline to start a request."""
         return self.request / 5
 
     @property
     def settled_within(self) -> float:
-        """Return after which time a started attempt without a result is over, whoever sent it."""
+        """Return the time after which a started attempt without a result is over."""
         return self.request + self.least
 
     def problems(self) -> Iterator[str]:
-        """Yield a sentence for each way in which these times contradict each other."""
+        """Yield a sentence for each contradiction between these times."""
         if self.lease - 2 * self.renew_every <= self.request:
             yield (
                 f"A lane's lease of {self.lease:g} s is too short for requests of {self.request:g} s: after "
@@ -51,7 +51,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class InFlight:
-    """How many requests to Amazon are under way in a worker when another one is about to begin.
+    """The requests to Amazon in flight in a worker when another one is about to start.
 
     `failing` counts those of lanes whose last request failed.
     """
@@ -64,44 +64,44 @@ class InFlight:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How many requests to Amazon a worker has under way: `total` (MAX_REQUESTS_IN_FLIGHT) and its shares."""
+    """The limits of a worker's requests in flight: `total` (MAX_REQUESTS_IN_FLIGHT) and its shares."""
 
     total: int = 16
 
     @property
     def lane(self) -> int:
-        """Return the share of one lane: half of its region's, and less while others use theirs."""
+        """Return the share of one lane: half of its region's, less while other lanes use theirs."""
         return self.region // 2
 
     @property
     def region(self) -> int:
-        """Return the share of one region: three quarters, so that another one always finds room."""
+        """Return the share of one region: three quarters, so that another region always has some."""
         return self.total - self.total // 4
 
     @property
     def failing(self) -> int:
-        """Return the share of all lanes together whose last request failed: they may hang again."""
+        """Return the share of all lanes whose last request failed: they may hang again."""
         return self.total // 2
 
     @property
     def connections(self) -> int:
-        """Return how many connections a region needs: one for each request that may begin there."""
+        """Return how many connections a region needs: one for each request that may start there."""
         return self.region
 
     def admits(self, now: InFlight, *, is_failing: bool) -> bool:
-        """Tell whether a lane may begin another request.
+        """Tell whether a lane may start another request.
 
-        A lane may hold no more than what it leaves free in its region. So one that hangs takes a half, two
-        take three quarters together, and some room stays for the next.
+        A lane may use as much as it leaves free in its region. So one lane that hangs takes a half, two take
+        three quarters together, and there is room for a third.
         """
         free = min(self.total - now.total, self.region - now.region)
         return now.lane < min(free, self.lane) and not (is_failing and now.failing >= self.failing)
 
     def problems(self, connections: float | None = None) -> Iterator[str]:
-        """Yield a sentence for each way in which these numbers, and a region's connections, do not fit."""
-        if self.total < LEAST_IN_FLIGHT:
+        """Yield a sentence for each contradiction between these limits and a region's connections."""
+        if self.total < MIN_IN_FLIGHT:
             yield (
-                f"must be {LEAST_IN_FLIGHT} or more, so that an advertiser whose requests hang leaves room "
+                f"must be {MIN_IN_FLIGHT} or more, so that an advertiser whose requests hang leaves room "
                 "for others."
             )
         if connections is not None and connections < self.connections:
@@ -116,13 +116,13 @@ CAPACITY: Final = Capacity()
 
 
 def fair_share(lanes: int, workers: int) -> int:
-    """Return how many of these lanes each of the living workers may own."""
+    """Return how many of these lanes each live worker may own."""
     return -(-lanes // max(1, workers))
 
 
-def may_take(owned: int, share: int, *, is_lapsed: bool) -> bool:
-    """Tell whether a free lane may be taken: up to the fair share, or beyond it where its lease lapsed.
+def may_acquire(owned: int, share: int, *, is_lapsed: bool) -> bool:
+    """Tell whether a free lane may be acquired: up to the fair share, or above it where its lease lapsed.
 
-    A lapsed lease means that its owner hangs. Whoever is counted among the living, the lane must move.
+    A lapsed lease means that its owner hangs. It may still count as a live worker, but its lanes must move.
     """
     return owned < share or is_lapsed

@@ -1,10 +1,10 @@
-"""Where to begin looking for what is due: past what is settled, but never for long. Pure.
+"""Low watermarks for the due-scan, reset periodically. Pure.
 
-An index keeps an entry for each batch that was settled until a vacuum removes it, and no vacuum may while
-anybody holds an old snapshot open. A look from the start then walks over all of them: 76 ms after 100,000
-lone batches. So a lane remembers, for each of its queues, when the batch that it found last was due, and
-begins there. What commits late may lie before it: now and then a look begins at the start, more rarely the
-longer such a look takes.
+A Postgres index keeps an entry for each settled batch until a vacuum removes it, and an old snapshot anywhere
+stops the vacuum. A scan from the start then reads all of those entries: 76 ms after 100,000 small batches. So
+a lane keeps, for each of its queues, the due time of the first open batch that its last claim found, and
+starts the next scan there. A transaction that commits late may add a batch below the watermark, so from time
+to time a poll scans from the start: more rarely the longer that takes.
 """
 
 from collections.abc import Mapping
@@ -14,35 +14,38 @@ from typing import Final
 
 from app.domain.ids import DestinationNumber
 
-EVERY_S: Final = 1.0  # a look from the start, where it costs nothing to speak of
-SHARE: Final = 20  # looks from the start take at most one part in so many of the time
-LONGEST_REST_S: Final = 60.0  # a look that hung with its database says nothing about the next one
+FULL_SCAN_EVERY_S: Final = 1.0  # where a full scan takes next to no time
+FULL_SCAN_SHARE: Final = 20  # full scans take at most one part in so many of the time
+LONGEST_REST_S: Final = 60.0  # bounds the effect of one scan that hung with its database
 
 Key = tuple[DestinationNumber, int]  # a destination and one of its queues of whole batches
 
 
 @dataclass(frozen=True, slots=True)
 class Watermarks:
-    """What a lane may skip. Times in seconds are monotonic; `known` holds the database's."""
+    """What a lane's scans may skip. Times in seconds are monotonic; `due_at` holds the database's."""
 
-    known: Mapping[Key, datetime] = field(default_factory=dict)
-    from_start_at: float = 0.0
+    due_at: Mapping[Key, datetime] = field(default_factory=dict)
+    full_scan_at: float = 0.0
 
-    def at(self, now: float) -> Mapping[Key, datetime]:
-        """Return what may be relied on now: nothing, where a look from the start has its turn."""
-        return {} if now >= self.from_start_at else self.known
+    def usable(self, now: float) -> Mapping[Key, datetime]:
+        """Return the watermarks for a scan that starts now: none where a full scan is due."""
+        return {} if now >= self.full_scan_at else self.due_at
 
-    def looked(self, began: float, ended: float) -> "Watermarks":
-        """Return the floors after a look; one that began at the start says when the next must."""
-        if began < self.from_start_at:
+    def after_poll(self, started_at: float, ended_at: float) -> "Watermarks":
+        """Return the watermarks after a poll; a full scan sets when the next one is due."""
+        if started_at < self.full_scan_at:
             return self
-        rest = min(max(EVERY_S, SHARE * (ended - began)), LONGEST_REST_S)
-        return replace(self, from_start_at=ended + rest)
+        rest = min(max(FULL_SCAN_EVERY_S, FULL_SCAN_SHARE * (ended_at - started_at)), LONGEST_REST_S)
+        return replace(self, full_scan_at=ended_at + rest)
 
-    def found(self, key: Key, due_at: datetime) -> "Watermarks":
-        """Return the floors after a queue's first open batch, none under way, was due at `due_at`."""
-        return replace(self, known={**self.known, key: due_at})
+    def advanced(self, key: Key, due_at: datetime) -> "Watermarks":
+        """Return the watermarks after a claim found the first open batch of a queue due at `due_at`.
 
-    def forgotten(self) -> "Watermarks":
-        """Return no floors: something that was under way is open again, as due as it was."""
+        Batches in flight are not open.
+        """
+        return replace(self, due_at={**self.due_at, key: due_at})
+
+    def reset(self) -> "Watermarks":
+        """Return no watermarks: a batch that was in flight is open again with its old due time."""
         return Watermarks()

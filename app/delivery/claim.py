@@ -1,0 +1,132 @@
+"""Claim the content of a lane's next request, and settle due work that cannot be sent.
+
+A queue whose due work cannot be claimed backs off with a log line; the other queues of its lane continue.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from app.crypto import Vault
+from app.delivery.attempt_log import AttemptLog
+from app.delivery.due_work import ClaimRules, read_due_batches, read_due_exceptions
+from app.delivery.erasure import ErasureScanner
+from app.delivery.lane import Lane
+from app.delivery.request_content import Claim, RequestContent, Selection
+from app.delivery.settlement import CountWriter, StaleOwner, write_unsent
+from app.domain.pacing.fair_queueing import WorkKind
+from app.store import PipelineConnection, lanes
+from app.store.damage import is_damage
+from app.store.errors import is_transient
+from app.telemetry import Telemetry, describe_exception
+
+
+class ClaimStep:
+    """Claims for the lanes of a worker. `now` is wall time, `monotonic` the clock of lanes."""
+
+    def __init__(
+        self,
+        *,
+        vault: Vault,
+        erasing: ErasureScanner,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+        telemetry: Telemetry,
+        log: AttemptLog,
+        writer: CountWriter,
+        max_age: timedelta,
+    ) -> None:
+        self._vault = vault
+        self._erasing = erasing
+        self._now = now
+        self._monotonic = monotonic
+        self._telemetry = telemetry
+        self._log = log
+        self._writer = writer
+        self._max_age = max_age
+
+    async def claim(
+        self, connection: PipelineConnection, lane: Lane, selection: Selection
+    ) -> RequestContent | None:
+        """Return the content of the next request; or None, after the lane's next wake-up is set.
+
+        Raises StaleOwner, and the driver's exceptions when the database is unreachable.
+        """
+        queue, kind = selection.queue, selection.kind
+        read = read_due_batches if kind in (WorkKind.LIVE, WorkKind.REPLAY) else read_due_exceptions
+        rules = ClaimRules(self._vault, self._now() - self._max_age, self._erasing.erased_values)
+        try:
+            claim = await read(connection, lane, selection, rules)
+            await self._settle_unsent(connection, lane, queue, claim)
+        except Exception as error:
+            if isinstance(error, StaleOwner) or is_transient(error):
+                raise
+            reason = "damaged_data" if is_damage(error) else "defect"
+            self.back_off(lane, queue, kind, reason, describe_exception(error))
+            return None
+        if claim.content is not None and claim.content.items:
+            lane.clear_backoff(queue.number, kind)
+            return claim.content
+        if claim == Claim(None) and lane.only_queue is not None:
+            # Nothing is due: an earlier claim took the events that the notification announced.
+            return None
+        if claim == Claim(None) or not lane.is_progress(queue.number, kind, claim.unsent_batches):
+            self.back_off(lane, queue, kind, "nothing_claimed")
+        lane.wake(self._monotonic())
+        return None
+
+    def note_damaged(self, lane: Lane, damaged: Sequence[lanes.DestinationQueue], now: float) -> None:
+        """Log the destinations whose due work cannot be read, as rarely as it would be claimed."""
+        for queue in damaged:
+            previous = lane.backoffs.get((queue.number, WorkKind.LIVE))
+            if previous is None or previous.until <= now:
+                self.back_off(lane, queue, WorkKind.LIVE, "damaged_data", "their states cannot be read")
+
+    def back_off(
+        self,
+        lane: Lane,
+        queue: lanes.DestinationQueue,
+        kind: WorkKind,
+        reason: str,
+        error: str | None = None,
+    ) -> None:
+        """Skip a queue whose due work cannot be claimed for a while; the lane's other queues continue."""
+        now = self._monotonic()
+        backoff = lane.back_off(queue.number, kind, now)
+        lane.wake(now)
+        if error is None and backoff.failures == 1:
+            return  # The due work was settled, paused or discarded between the poll and the claim.
+        self._telemetry.claims_failed.labels(reason).inc()
+        self._telemetry.log(
+            "claim.failed",
+            level=40,
+            lane=lane.id,
+            destination=queue.id,
+            kind=kind.value,
+            reason=reason,
+            failures=backoff.failures,
+            retry_in_s=round(backoff.until - now, 3),
+            error=error,
+        )
+
+    async def _settle_unsent(
+        self, connection: PipelineConnection, lane: Lane, queue: lanes.DestinationQueue, claim: Claim
+    ) -> None:
+        """Rewrite batches with erased events; settle expired and unreadable ones."""
+        for batch, day in claim.erasable:
+            in_flight = frozenset(place for other, place in lane.exceptions_in_flight if other == batch)
+            await self._erasing.rewrite(connection, batch, day, in_flight=in_flight)
+        only_too_old = claim.content is not None and not claim.content.items
+        if claim.expired or claim.unreadable or only_too_old:
+            async with connection.transaction():
+                delta = await write_unsent(connection, lane, queue.number, claim, writer=self._writer)
+            self._log.count_final(delta)
+            for unreadable in claim.unreadable:
+                self._telemetry.unreadable_batches.labels(unreadable.problem).inc()
+                self._telemetry.log(
+                    "batch.unreadable",
+                    level=40,
+                    batch=unreadable.batch,
+                    destination=queue.id,
+                    events=len(unreadable.places),
+                    reason=unreadable.problem,
+                )

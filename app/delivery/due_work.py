@@ -1,0 +1,183 @@
+"""Read a queue's due work from the store and decrypt it: whole batches, or the exceptions of a retry."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from app.amazon.wire import MAX_EVENTS
+from app.crypto import CannotDecrypt, Vault, batch_place, decrypt
+from app.delivery.lane import Lane
+from app.delivery.request_content import (
+    QUEUES,
+    BatchSource,
+    Claim,
+    Item,
+    RequestContent,
+    Selection,
+    Unreadable,
+)
+from app.domain import batch as packing
+from app.domain.erasure import carries_key
+from app.domain.ids import BatchId
+from app.store import PipelineConnection, batches, exceptions
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRules:
+    """What a claim decides by: events before `oldest` expire, `erased_values` are not sent."""
+
+    vault: Vault
+    oldest: datetime
+    erased_values: frozenset[str]
+
+
+async def read_due_batches(
+    connection: PipelineConnection, lane: Lane, selection: Selection, rules: ClaimRules
+) -> Claim:
+    """Read the due batches that fill one request; advance the lane's watermark to the first of them."""
+    queue = selection.queue
+    key = queue.number, QUEUES[selection.kind]
+    due, has_more = await batches.due(
+        connection,
+        queue.number,
+        queue=QUEUES[selection.kind],
+        in_flight=list(lane.batches_in_flight),
+        max_events=MAX_EVENTS,
+        max_bytes=packing.MAX_BYTES,
+        watermark=selection.watermarks.get(key),
+    )
+    if not due:
+        return Claim(None)
+    lane.watermarks = lane.watermarks.advanced(key, due[0].due_at)
+    items: list[Item] = []
+    sendable: list[BatchId] = []
+    expired, unreadable, erasable = [], [], []
+    for batch in due:
+        if batch.last_event < rules.oldest:
+            expired.append(batch)
+            continue
+        opened = await _open(connection, batch, rules.vault)
+        if isinstance(opened, Unreadable):
+            unreadable.append(opened)
+        elif rules.erased_values and any(carries_key(item.body, rules.erased_values) for item in opened):
+            erasable.append((batch.id, batch.day))
+        else:
+            sendable.append(batch.id)
+            items += opened
+    content = None
+    if sendable:
+        # The batches know the time of their first event: mostly no event's own time must be decoded.
+        may_be_too_old = min(batch.first_event for batch in due) < rules.oldest
+        current, too_old = _split_by_age(items, rules.oldest) if may_be_too_old else (tuple(items), ())
+        content = RequestContent(
+            queue, current, too_old, tuple(sendable), None, has_more=has_more, kind=selection.kind
+        )
+    return Claim(content, tuple(expired), tuple(unreadable), tuple(erasable))
+
+
+async def read_due_exceptions(
+    connection: PipelineConnection, lane: Lane, selection: Selection, rules: ClaimRules
+) -> Claim:
+    """Read the due exceptions that fill one retry request. They are few and need no watermark."""
+    due = await exceptions.due(
+        connection,
+        selection.queue.number,
+        queue=QUEUES[selection.kind],
+        in_flight=list(lane.exceptions_in_flight),
+        max_events=MAX_EVENTS,
+    )
+    if not due:
+        return Claim(None)
+    contents = await batches.read(connection, {(row.batch, row.day) for row in due})
+    bodies = {
+        batch: open_bodies(batch, data_key, content, rules.vault) or {}
+        for batch, (data_key, content, _) in contents.items()
+    }
+    items: list[Item] = []
+    missing: list[exceptions.DueException] = []
+    erasable: set[tuple[BatchId, date]] = set()
+    size = 0
+    for row in due:
+        body = bodies.get(row.batch, {}).get(row.place)
+        if body is None:
+            missing.append(row)
+            continue
+        if rules.erased_values and carries_key(body, rules.erased_values):
+            erasable.add((row.batch, row.day))
+            continue
+        size += len(body)
+        if items and size > packing.MAX_BYTES:
+            break
+        source = BatchSource(row.batch, row.day, row.tries, failing=True, default_event_at=row.event_at)
+        items.append(Item(source, row.place, body))
+    current, too_old = _split_by_age(items, rules.oldest)
+    content = (
+        RequestContent(
+            selection.queue, current, too_old, (), due[0].batch, has_more=True, kind=selection.kind
+        )
+        if items
+        else None
+    )
+    unreadable = tuple(Unreadable(row.batch, row.day, (row.place,), True, row.event_at) for row in missing)
+    return Claim(content, (), unreadable, tuple(sorted(erasable)))
+
+
+async def _open(
+    connection: PipelineConnection, batch: batches.DueBatch, vault: Vault
+) -> list[Item] | Unreadable:
+    """Decrypt a due batch into its conversions, without those that have an exception row."""
+    bodies = open_bodies(batch.id, batch.data_key, batch.content, vault)
+    if bodies is not None and len(bodies) > batch.events:
+        excepted = await exceptions.places(connection, batch.id)
+        bodies = {place: body for place, body in bodies.items() if place not in excepted}
+    if bodies is None or len(bodies) != batch.events:
+        places = await _remaining_places(connection, batch)
+        failing = batch.tries > 0
+        problem = batch.problem or "not_opened"
+        return Unreadable(batch.id, batch.day, places, failing, batch.last_event, batch.data_key, problem)
+    source = BatchSource(
+        batch.id,
+        batch.day,
+        batch.tries,
+        batch.tries > 0,
+        default_event_at=batch.last_event,
+        shapes=batch.shapes,
+    )
+    return [Item(source, place, body) for place, body in bodies.items()]
+
+
+async def _remaining_places(connection: PipelineConnection, batch: batches.DueBatch) -> tuple[int, ...]:
+    """Return the places of the events that a batch that cannot be decrypted still holds."""
+    excepted = await exceptions.places(connection, batch.id)
+    shapes = packing.read_shapes(batch.shapes) or ()
+    places = [shape.place for shape in shapes if shape.place not in excepted]
+    if len(places) != batch.events:
+        # The shapes are damaged too: use that many places that have no exception row.
+        places = [place for place in range(packing.MAX_EVENTS + len(excepted)) if place not in excepted]
+    return tuple(places[: batch.events])
+
+
+def open_bodies(
+    batch: BatchId, data_key: bytes | None, content: bytes | None, vault: Vault
+) -> dict[int, bytes] | None:
+    """Return the bodies of a batch by place, or None where it cannot be decrypted."""
+    if data_key is None or content is None:
+        return None
+    place = batch_place(batch)
+    try:
+        return packing.unpack_content(decrypt(vault.open(data_key, place=place), content, place=place))
+    except (CannotDecrypt, ValueError):
+        return None
+
+
+def opens_under(vault: Vault, batch: BatchId, data_key: bytes, content: bytes) -> bool:
+    """Tell whether a batch's content can be decrypted with its data key."""
+    return open_bodies(batch, data_key, content, vault) is not None
+
+
+def _split_by_age(items: Sequence[Item], oldest: datetime) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """Return the items to send and those past the age limit."""
+    current = tuple(item for item in items if item.event_at >= oldest)
+    if len(current) == len(items):
+        return current, ()
+    return current, tuple(item for item in items if item.event_at < oldest)

@@ -1,0 +1,184 @@
+"""What a claim finds and what a request carries: conversions, where they come from, what cannot be sent."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import msgspec
+
+from app.delivery.access_tokens import Access
+from app.domain.batch import read_shapes
+from app.domain.ids import BatchId
+from app.domain.pacing.fair_queueing import WorkKind
+from app.domain.pacing.watermarks import Key
+from app.store import attempts, batches, lanes
+
+QUEUES: Mapping[WorkKind, int] = {
+    WorkKind.LIVE: batches.LIVE,
+    WorkKind.RETRY: batches.LIVE,
+    WorkKind.REPLAY: batches.LOW,
+    WorkKind.REPLAY_RETRY: batches.LOW,
+}
+
+
+class BatchSource(msgspec.Struct):
+    """The batch that conversions come from, and what holds for all of them.
+
+    `failing`: they are counted as retrying already. Event times are decoded from `shapes` on first use,
+    which a request that is delivered never needs. Without `shapes` every event has `default_event_at`.
+    """
+
+    batch: BatchId
+    day: date
+    tries: int
+    failing: bool
+    default_event_at: datetime
+    shapes: bytes | None = None
+    event_times: dict[int, datetime] | None = None
+
+    __repr__ = object.__repr__
+
+    def event_at(self, place: int) -> datetime:
+        """Return an event's own time, UTC, to the millisecond."""
+        if not self.shapes:
+            return self.default_event_at
+        if self.event_times is None:
+            self.event_times = {shape.place: shape.event_at for shape in read_shapes(self.shapes) or ()}
+        return self.event_times.get(place, self.default_event_at)
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """One conversion of a request."""
+
+    source: BatchSource
+    place: int
+    body: bytes
+
+    __repr__ = object.__repr__
+
+    @property
+    def batch(self) -> BatchId:
+        """Return the batch that holds it."""
+        return self.source.batch
+
+    @property
+    def day(self) -> date:
+        """Return the day of its batch."""
+        return self.source.day
+
+    @property
+    def key(self) -> tuple[BatchId, int]:
+        """Return its batch and its place there."""
+        return self.source.batch, self.place
+
+    @property
+    def tries(self) -> int:
+        """Return how many times it has failed."""
+        return self.source.tries
+
+    @property
+    def failing(self) -> bool:
+        """Tell whether it is counted as retrying already."""
+        return self.source.failing
+
+    @property
+    def event_at(self) -> datetime:
+        """Return the event's own time, UTC, to the millisecond."""
+        return self.source.event_at(self.place)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RequestContent:
+    """The conversions of one request, in order.
+
+    `batches`: the whole batches that it carries, none for a retry. `too_old`: conversions past the age limit;
+    they are not sent and expire. `send_group`: the half of a divided request that a retry belongs to.
+    `has_more`: the store holds more due work than fits.
+    """
+
+    queue: lanes.DestinationQueue
+    items: tuple[Item, ...]
+    too_old: tuple[Item, ...]
+    batches: tuple[BatchId, ...]
+    send_group: int | None
+    has_more: bool
+    kind: WorkKind
+
+    @property
+    def is_live(self) -> bool:
+        """Tell whether it carries whole batches, not single exceptions."""
+        return bool(self.batches)
+
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether it carries whole batches and every one of their conversions."""
+        return bool(self.batches) and not self.too_old
+
+    @property
+    def row_queue(self) -> int:
+        """Return the queue of the exception rows that its conversions get."""
+        return QUEUES[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Conversions that cannot be decrypted: their key is gone or not configured, or the row is damaged.
+
+    A whole batch, with the wrapped `data_key` that was tried, or one conversion that is retried alone.
+    `problem` is 'missing', 'not_opened', or the SQLSTATE of the damaged page.
+    """
+
+    batch: BatchId
+    day: date
+    places: tuple[int, ...]
+    failing: bool
+    event_at: datetime
+    data_key: bytes | None = None
+    problem: str = "not_opened"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Claim:
+    """The result of a claim: the content of a request, if any, and batches that leave the queue unsent.
+
+    `erasable`: batches that hold events of an erased person. They are rewritten before they are sent.
+    """
+
+    content: RequestContent | None
+    expired: tuple[batches.DueBatch, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
+    erasable: tuple[tuple[BatchId, date], ...] = ()
+
+    @property
+    def unsent_batches(self) -> frozenset[BatchId]:
+        """Return the batches to settle unsent. The same set twice means that settling had no effect."""
+        too_old = self.content.too_old if self.content is not None else ()
+        return frozenset(
+            (
+                *(batch.id for batch in self.expired),
+                *(batch.batch for batch in self.unreadable),
+                *(batch for batch, _ in self.erasable),
+                *(item.batch for item in too_old),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The destination and the kind of work that a lane sends next."""
+
+    queue: lanes.DestinationQueue
+    kind: WorkKind
+    others_due: bool
+    watermarks: Mapping[Key, datetime]  # that the poll started from; the claim starts there too
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class RequestInFlight:
+    """A request whose attempt is committed as started: its outcome must be settled from here on."""
+
+    content: RequestContent
+    attempt: attempts.StartedAttempt
+    access: Access
+    deadline: float  # monotonic; other workers count from the attempt's start
+    has_more: bool  # the lane has more due work than this request carries
