@@ -1,7 +1,6 @@
 """One HTTP/1.1 connection: strict parsing, with limits on time, sizes and rates.
 
-uvicorn's protocol has no such limits. Beyond a limit the request is answered if possible and the connection
-closed. The server checks all deadlines twice a second. All uses of uvicorn's protocol are in this module.
+Holds all uses of uvicorn's protocol, which has no such limits. Above one, it answers if possible and closes.
 """
 
 import asyncio
@@ -352,8 +351,6 @@ class HttpConnection(HttpToolsProtocol):
             self.transport.abort()
         else:
             self.transport.close()
-
-    # Closing
 
     def _close_after_answer(self) -> None:
         """Close after the last response; drain what the client still sends."""

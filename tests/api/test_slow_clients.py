@@ -393,7 +393,7 @@ async def test_a_defect_in_the_look_at_one_connection_ends_that_one_and_no_deadl
     while not server.server.server_state.connections:
         await asyncio.sleep(0)
     (connection,) = server.server.server_state.connections
-    connection.look = defect  # type: ignore[union-attr, method-assign]
+    connection.check_deadlines = defect  # type: ignore[union-attr, method-assign]
     other = await Client.of(server)
     for client in (broken, other):
         await asyncio.wait_for(client.ended(), LIMITS.head_s + 2 * SWEEP_S + SLACK_S)
