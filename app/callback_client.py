@@ -1,4 +1,4 @@
-"""The journey engine as a receiver of notices: one address from the settings, nothing that a caller named."""
+"""Sends status callbacks to the journey engine, at the one URL from the settings."""
 
 import ssl
 from collections.abc import Callable, Sequence
@@ -12,11 +12,11 @@ from app.domain.callback import Acknowledged, NotAcknowledged
 
 TIMEOUT_S: Final = 15.0
 CONNECTIONS: Final = 2
-AGENT: Final = "amazon-conversions-destination"
+USER_AGENT: Final = "amazon-conversions-destination"
 
 
 class CallbackClient:
-    """Posts signed notices to one address. Follows no redirect, uses no proxy, reads no answer's body."""
+    """Posts signed callbacks to one URL. Follows no redirect, uses no proxy, reads no response body."""
 
     def __init__(
         self,
@@ -39,15 +39,15 @@ class CallbackClient:
         )
 
     async def deliver(self, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
-        """Send one notice, signed anew for this moment; any 2xx takes it."""
+        """Send one callback, signed with the current time; any 2xx acknowledges it."""
         signed = callback.headers(self._secrets, id=id, at=self._now(), body=body)
-        told = {"content-type": "application/json", "user-agent": AGENT, **signed}
+        headers = {"content-type": "application/json", "user-agent": USER_AGENT, **signed}
         try:
-            # Only the head of the answer is read: its body says nothing to us and may have no end.
-            async with self._client.stream("POST", self._url, content=body, headers=told) as answer:
-                if answer.is_success:
+            # The response body is not read: it is not needed and may be endless.
+            async with self._client.stream("POST", self._url, content=body, headers=headers) as response:
+                if response.is_success:
                     return Acknowledged()
-                return NotAcknowledged(f"status_{answer.status_code}", _retry_after(answer))
+                return NotAcknowledged(f"status_{response.status_code}", _retry_after(response))
         except httpx.TimeoutException:
             return NotAcknowledged("timeout")
         except httpx.HTTPError:
@@ -58,6 +58,6 @@ class CallbackClient:
         await self._client.aclose()
 
 
-def _retry_after(answer: httpx.Response) -> float | None:
-    text = answer.headers.get("retry-after", "")
+def _retry_after(response: httpx.Response) -> float | None:
+    text = response.headers.get("retry-after", "")
     return float(text) if text.isdecimal() and len(text) < 10 else None

@@ -1,7 +1,7 @@
-"""What an operator can set, read once by a root and handed down as one frozen value.
+"""Settings from the environment, read once at process start and passed down as one frozen value.
 
-Every field is an environment variable of the same name in capitals. A wrong one is answered with the
-variable and what is wrong with it, never with its value: an address of a database holds a password.
+Each field is an environment variable of the same name in capitals. Errors name the variable and the problem,
+never the value: a database URL holds a password.
 """
 
 import base64
@@ -16,24 +16,25 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.crypto import KEY_BYTES, NamedKey
+from app.domain.admission import MIB
 from app.domain.callback import read_secrets
 from app.domain.pacing.lane_limits import Capacity
 
 ROOT = Path(__file__).resolve().parent.parent
-SHORTEST_ADMIN_KEY = 32
-FEWEST_CHARACTERS = 10  # different ones, in a BOOTSTRAP_ADMIN_KEY for production
-FEWEST_BYTES = 8  # different ones, in an encryption key: random keys of 32 bytes have about 30
+MIN_ADMIN_KEY_LENGTH = 32
+MIN_ADMIN_KEY_CHARACTERS = 10  # distinct, in production
+MIN_KEY_BYTES = 8  # distinct, in an encryption key: 32 random bytes have about 30
 
 
 class SettingsError(Exception):
-    """The environment cannot be used; `problems` are sentences that each begin with a variable's name."""
+    """Invalid settings; each of `problems` is a sentence that begins with the variable's name."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
 
 
-def _database(value: SecretStr) -> SecretStr:
+def _database_url(value: SecretStr) -> SecretStr:
     address = re.sub(r"^postgres(ql)?(\+asyncpg)?://", "postgresql+asyncpg://", value.get_secret_value())
     parts = urlsplit(address)
     if parts.scheme != "postgresql+asyncpg" or not parts.path.strip("/"):
@@ -41,7 +42,7 @@ def _database(value: SecretStr) -> SecretStr:
     return SecretStr(address)
 
 
-def _keys(value: SecretStr) -> SecretStr:
+def _encryption_keys(value: SecretStr) -> SecretStr:
     named_keys(value)
     return value
 
@@ -60,9 +61,9 @@ def _web_address(value: str) -> str:
     return value.rstrip("/")
 
 
-def _long(value: SecretStr) -> SecretStr:
-    if len(value.get_secret_value()) < SHORTEST_ADMIN_KEY:
-        raise ValueError(f"must have {SHORTEST_ADMIN_KEY} characters or more")
+def _admin_key(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < MIN_ADMIN_KEY_LENGTH:
+        raise ValueError(f"must have {MIN_ADMIN_KEY_LENGTH} characters or more")
     return value
 
 
@@ -77,7 +78,7 @@ PortNumber = Annotated[int, Field(ge=1, le=65_535)]
 
 
 class Settings(BaseSettings):
-    """Every setting of the service, its tools and its launcher; `.env.example` explains each."""
+    """Settings of the service, its commands and its launcher; `.env.example` explains each."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -89,7 +90,7 @@ class Settings(BaseSettings):
     app_env: Literal["development", "production"] = "development"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    # Where it listens and keeps things
+    # Addresses, database, processes
     host: str = "127.0.0.1"
     port: PortNumber = 8000
     sandbox_port: PortNumber = 8001
@@ -98,42 +99,42 @@ class Settings(BaseSettings):
         default_factory=lambda known: f"http://localhost:{known.get('port', 8000)}"
     )
     data_dir: Path = ROOT / ".data"
-    database_url: Annotated[SecretStr, AfterValidator(_database)] | None = None
+    database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = None
     api_processes: Count = 1
     worker_processes: Count = 1
 
     # Secrets
-    encryption_keys: Annotated[SecretStr, AfterValidator(_keys)] | None = None
-    bootstrap_admin_key: Annotated[SecretStr, AfterValidator(_long)] | None = None
+    encryption_keys: Annotated[SecretStr, AfterValidator(_encryption_keys)] | None = None
+    bootstrap_admin_key: Annotated[SecretStr, AfterValidator(_admin_key)] | None = None
 
     # Amazon
     amazon_client_id: str | None = None
     amazon_client_secret: SecretStr | None = None
     amazon_base_url: WebAddress | None = None
 
-    # Telling the journey engine of final states
+    # Status callbacks to the journey engine
     status_callback_url: WebAddress | None = None
     status_callback_secrets: Annotated[SecretStr, AfterValidator(_callback_secrets)] | None = None
 
-    # Consent strings: whose bits of a TCF string are asked for
+    # Consent: vendor and purposes required in a TCF string
     tcf_vendor_id: int = Field(default=793, ge=1, le=65_535)
     tcf_purposes: Purposes = (1, 7)
 
-    # Age of an event: Amazon refuses older ones; a late one is worth a warning
+    # Age of an event: older events are rejected, or get a warning
     max_event_age_days: int = Field(default=21, ge=1, le=21)
     warn_event_age_days: int = Field(default=7, ge=1, le=21)
 
-    # Pace and memory
+    # Batching and concurrency
     flush_wait_ms: int = Field(default=3, ge=0, le=100)
     merge_window_ms: int = Field(default=100, ge=0, le=10_000)
     max_requests_in_flight: int = Field(default=16, ge=1, le=256)
 
-    # When requests are turned away unread
+    # Admission control
     target_latency_ms: int = Field(default=3_000, ge=100, le=60_000)
-    bodies_in_flight_mib: int = Field(default=24, ge=5, le=1_024)
-    api_memory_mib: int = Field(default=192, ge=128, le=65_536)
+    max_body_bytes_in_flight: int = Field(default=24 * MIB, ge=5 * MIB, le=1_024 * MIB)
+    api_memory_bytes: int = Field(default=192 * MIB, ge=128 * MIB, le=65_536 * MIB)
 
-    # Slow clients, and leaving
+    # Connections and shutdown
     max_connections: int = Field(default=900, ge=10, le=100_000)
     header_read_timeout_seconds: int = Field(default=10, ge=1, le=300)
     body_read_timeout_seconds: int = Field(default=30, ge=1, le=600)
@@ -154,46 +155,46 @@ class Settings(BaseSettings):
 
     @property
     def production(self) -> bool:
-        """Whether real people's events are at stake."""
+        """Whether APP_ENV is production."""
         return self.app_env == "production"
 
     @property
     def is_complete(self) -> bool:
-        """Return whether nothing is left that a development machine would fill in."""
+        """Whether no development defaults are needed."""
         needed = (self.database_url, self.encryption_keys, self.bootstrap_admin_key, self.amazon_client_id)
         return self.production or None not in needed
 
     def local_url(self, port: int) -> str:
-        """How a process of this machine reaches a listener of ours."""
+        """Return the URL by which a process on this machine reaches one of our listeners."""
         host = "127.0.0.1" if self.host in {"0.0.0.0", "::", "localhost"} else self.host  # noqa: S104
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     @property
     def callback_secrets(self) -> tuple[bytes, ...]:
-        """The secrets that notices are signed with, all of them; empty when none is set."""
+        """The secrets that sign status callbacks; empty if unset."""
         secrets = self.status_callback_secrets
         return () if secrets is None else read_secrets(secrets.get_secret_value())
 
     @property
     def named_keys(self) -> tuple[NamedKey, ...]:
-        """The encryption keys, the writing one first; empty when none is set."""
+        """The encryption keys, the active one first; empty if unset."""
         return named_keys(self.encryption_keys) if self.encryption_keys else ()
 
 
 def weak_key_ids(keys: Iterable[NamedKey]) -> list[str]:
-    """Return the ids of encryption keys that were not drawn at random, such as 32 zero bytes."""
-    return [key.id for key in keys if len(set(key.key)) < FEWEST_BYTES]
+    """Return the ids of encryption keys that are evidently not random, such as 32 zero bytes."""
+    return [key.id for key in keys if len(set(key.key)) < MIN_KEY_BYTES]
 
 
 def is_weak_admin_key(key: SecretStr) -> bool:
-    """Return whether a bootstrap key is too short or too uniform to be a secret."""
+    """Return whether a bootstrap key is too short or has too few distinct characters."""
     text = key.get_secret_value()
-    return len(text) < SHORTEST_ADMIN_KEY or len(set(text)) < FEWEST_CHARACTERS
+    return len(text) < MIN_ADMIN_KEY_LENGTH or len(set(text)) < MIN_ADMIN_KEY_CHARACTERS
 
 
 def named_keys(setting: SecretStr) -> tuple[NamedKey, ...]:
-    """Read `id:base64key,id:base64key`; raises ValueError with a sentence that names no key."""
-    found: list[NamedKey] = []
+    """Parse `id:base64key,id:base64key`. Raises ValueError with a sentence that contains no key."""
+    keys: list[NamedKey] = []
     for position, part in enumerate(setting.get_secret_value().split(","), start=1):
         name, colon, encoded = part.strip().partition(":")
         if not colon or not re.fullmatch(r"[A-Za-z0-9_.-]{1,32}", name):
@@ -206,18 +207,18 @@ def named_keys(setting: SecretStr) -> tuple[NamedKey, ...]:
             raise ValueError(f"entry {position}: the key is not base64") from None
         if len(key) != KEY_BYTES:
             raise ValueError(f"entry {position}: the key must be {KEY_BYTES} bytes long, not {len(key)}")
-        found.append(NamedKey(name, key))
-    if len({key.id for key in found}) != len(found):
+        keys.append(NamedKey(name, key))
+    if len({key.id for key in keys}) != len(keys):
         raise ValueError("two entries have the same id")
-    return tuple(found)
+    return tuple(keys)
 
 
 def read_settings(env_file: Path = ROOT / ".env") -> Settings:
-    """Read the environment, and `.env` beside the program for what it leaves out; raises SettingsError."""
+    """Read the environment, then `.env` for unset variables. Raises SettingsError."""
     try:
-        # By name in a dictionary: type checkers see the fields of Settings, not this argument of its base.
-        where: dict[str, Any] = {"_env_file": env_file}
-        return Settings(**where)
+        # A dictionary, because type checkers do not know this parameter of the base class.
+        options: dict[str, Any] = {"_env_file": env_file}
+        return Settings(**options)
     except ValidationError as error:
         raise SettingsError(_sentences(error)) from None
 
@@ -225,7 +226,7 @@ def read_settings(env_file: Path = ROOT / ".env") -> Settings:
 def _sentences(error: ValidationError) -> Iterable[str]:
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         if problem["type"] == "default_factory_not_called":
-            continue  # a default that follows from a setting that is itself wrong
+            continue  # a default that depends on an invalid setting
         text = problem["msg"].removeprefix("Value error, ")
         if not problem["loc"]:
             yield from text.split("\n")
@@ -245,14 +246,15 @@ def _contradictions(settings: Settings) -> Iterable[str]:
         )
         if ports[-1] > 65_535 or settings.port in ports or settings.sandbox_port in ports:
             yield (
-                "METRICS_PORT: one port for each process is counted on from it; "
+                "METRICS_PORT: each process uses one port, counting from this one; "
                 "PORT and SANDBOX_PORT must not be among them."
             )
     yield from (
-        f"MAX_REQUESTS_IN_FLIGHT: {one}" for one in Capacity(settings.max_requests_in_flight).problems()
+        f"MAX_REQUESTS_IN_FLIGHT: {problem}"
+        for problem in Capacity(settings.max_requests_in_flight).problems()
     )
     if (settings.status_callback_url is None) is not (settings.status_callback_secrets is None):
-        yield "STATUS_CALLBACK_SECRETS: and STATUS_CALLBACK_URL are set together or not at all."
+        yield "STATUS_CALLBACK_SECRETS: must be set together with STATUS_CALLBACK_URL."
     if not settings.production:
         return
     if settings.status_callback_url is not None and not settings.status_callback_url.startswith("https://"):
@@ -263,13 +265,13 @@ def _contradictions(settings: Settings) -> Iterable[str]:
         yield "ENCRYPTION_KEYS: is required when APP_ENV is production."
     if weak := weak_key_ids(settings.named_keys):
         yield (
-            f"ENCRYPTION_KEYS: {', '.join(weak)}: fewer than {FEWEST_BYTES} different byte values; "
-            "make a key with `openssl rand -base64 32`."
+            f"ENCRYPTION_KEYS: {', '.join(weak)}: fewer than {MIN_KEY_BYTES} distinct byte values; "
+            "create a key with `openssl rand -base64 32`."
         )
     if settings.bootstrap_admin_key is not None and is_weak_admin_key(settings.bootstrap_admin_key):
         yield (
-            f"BOOTSTRAP_ADMIN_KEY: must have {SHORTEST_ADMIN_KEY} characters or more, at least "
-            f"{FEWEST_CHARACTERS} different ones, when APP_ENV is production."
+            f"BOOTSTRAP_ADMIN_KEY: must have {MIN_ADMIN_KEY_LENGTH} characters or more, at least "
+            f"{MIN_ADMIN_KEY_CHARACTERS} distinct ones, when APP_ENV is production."
         )
     if settings.amazon_base_url is not None:
         yield "AMAZON_BASE_URL: replaces Amazon and is refused when APP_ENV is production."

@@ -1,4 +1,4 @@
-"""Counters with bounded labels, and log lines that hold ids and words, never a person's value."""
+"""Metrics with bounded labels, and JSON log lines of ids, codes and numbers; never personal data."""
 
 import json
 import logging
@@ -6,49 +6,75 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_road = logging.getLogger("road")
+VERSION = "0.1.0"
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_log = logging.getLogger("app")
 
 
 class Telemetry:
-    """The road's counters, all on one registry that `/metrics` shows.
+    """The metrics of one process, on the registry that `/metrics` serves.
 
-    Labels are words from closed tables (reasons, outcomes), never ids of callers: the number of series
-    is bounded whatever is sent.
+    Label values come from closed tables (reasons, outcomes), never from callers: the number of series is
+    bounded.
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry if registry is not None else CollectorRegistry()
         ProcessCollector(registry=self.registry)  # memory, CPU, open files
+        Info("amazon_conversions_build", "Version of the program", registry=self.registry).info(
+            {"version": VERSION}
+        )
         self.received = Counter(
-            "events_received", "Events judged at the door", ["status"], registry=self.registry
+            "amazon_conversions_events_received",
+            "Events received, by result: accepted, duplicate, rejected",
+            ["result"],
+            registry=self.registry,
         )
         self.rejected = Counter(
-            "events_rejected", "Events rejected at the door", ["reason"], registry=self.registry
+            "amazon_conversions_events_rejected",
+            "Events rejected on receipt, by reason",
+            ["reason"],
+            registry=self.registry,
         )
-        self.flushes = Counter("flushes", "Group commits", ["result"], registry=self.registry)
+        self.flushes = Counter(
+            "amazon_conversions_flushes", "Group commits, by result", ["result"], registry=self.registry
+        )
         self.flush_seconds = Histogram(
-            "flush_seconds", "Time of one group commit", buckets=_SECONDS, registry=self.registry
+            "amazon_conversions_flush_duration_seconds",
+            "Duration of a group commit",
+            buckets=_BUCKETS,
+            registry=self.registry,
         )
         self.waiting_posts = Gauge(
-            "flush_waiting_events", "Events waiting for a commit", registry=self.registry
+            "amazon_conversions_flush_queue_events",
+            "Events that wait for a group commit",
+            registry=self.registry,
         )
         self.attempts = Counter(
-            "amazon_attempts", "Requests to Amazon by outcome", ["outcome"], registry=self.registry
+            "amazon_conversions_attempts",
+            "Requests to Amazon, by outcome",
+            ["outcome"],
+            registry=self.registry,
         )
         self.attempt_seconds = Histogram(
-            "amazon_attempt_seconds", "Time until Amazon's answer", buckets=_SECONDS, registry=self.registry
+            "amazon_conversions_request_duration_seconds",
+            "Duration of a request to Amazon",
+            buckets=_BUCKETS,
+            registry=self.registry,
         )
         self.settled = Counter(
-            "events_settled",
-            "Events that reached a final or retrying state",
+            "amazon_conversions_events_settled",
+            "Events that reached a final status, by status",
             ["status"],
             registry=self.registry,
         )
         self.callbacks = Counter(
-            "status_callbacks", "Requests to the journey engine", ["result"], registry=self.registry
+            "amazon_conversions_status_callbacks",
+            "Status callbacks to the journey engine, by result",
+            ["result"],
+            registry=self.registry,
         )
         self.unreadable_batches = Counter(
             "amazon_conversions_unreadable_batches",
@@ -58,33 +84,34 @@ class Telemetry:
         )
         self.claims_failed = Counter(
             "amazon_conversions_claims_failed",
-            "Claims of due work that gave no request, by reason; the queue backs off",
+            "Claims of due events that yielded no request, by reason; the queue backs off",
             ["reason"],
             registry=self.registry,
         )
-        self.lanes = Gauge("lanes_owned", "Lanes this worker owns", registry=self.registry)
-        # Not a number until a check has finished: nothing is said before something is known.
+        self.lanes = Gauge(
+            "amazon_conversions_lanes_owned", "Lanes that this worker owns", registry=self.registry
+        )
         self.imbalance = Gauge(
             "amazon_conversions_event_count_imbalance",
-            "Events for which ledger, batches, states, exceptions and counts disagree; 0 when all adds up",
+            "Events for which ledger, batches, states, exceptions and counts disagree; expected to be 0",
             registry=self.registry,
         )
-        self.imbalance.set(float("nan"))
+        self.imbalance.set(float("nan"))  # unknown until the first check is complete
         self.waiting = Gauge(
             "amazon_conversions_waiting_events",
-            "Accepted events that wait for Amazon, of all destinations; the same in every worker",
+            "Accepted events of all destinations that wait for Amazon; the same in every worker",
             ["status"],
             registry=self.registry,
         )
         self.oldest_waiting = Gauge(
             "amazon_conversions_oldest_waiting_age_seconds",
-            "Age of the oldest of them since it was accepted; 0 when none waits",
+            "Age of the oldest waiting event since its acceptance; 0 when none waits",
             ["status"],
             registry=self.registry,
         )
         self.database_errors = Counter(
             "amazon_conversions_database_errors",
-            "Statements and connections that the database refused, by SQLSTATE class",
+            "Database errors, by SQLSTATE class",
             ["class"],
             registry=self.registry,
         )
@@ -97,23 +124,23 @@ class Telemetry:
         for kind in ("database", "defect", "unreadable", "unsettled"):
             self.lane_errors.labels(kind)
 
-    def log(self, happening: str, *, level: int = logging.INFO, **facts: Any) -> None:
-        """Write one wide line; `facts` are ids, words and numbers."""
-        _road.log(level, happening, extra={"facts": facts})
+    def log(self, event: str, /, *, level: int = logging.INFO, **fields: Any) -> None:
+        """Log one event (`area.event`); `fields` are ids, codes and numbers."""
+        _log.log(level, event, extra={"fields": fields})
 
-    def failed(self, happening: str, error: BaseException, *, level: int, **facts: Any) -> None:
-        """Count an error by its class where the database raised it, and write a line that names it."""
+    def failed(self, event: str, error: BaseException, /, *, level: int, **fields: Any) -> None:
+        """Log an error, and count it if the database raised it."""
         self.count_database_error(error)
-        self.log(happening, level=level, **facts, error=describe_exception(error), **_fields_of(error))
+        self.log(event, level=level, **fields, error=describe_exception(error), **_sqlstate_fields(error))
 
     def count_database_error(self, error: BaseException) -> None:
-        """Count an error by its class, where the database raised it or could not be reached."""
-        if (kind := class_of(error)) is not None:
-            self.database_errors.labels(kind).inc()
+        """Count an error by its class if the database raised it or was unreachable."""
+        if (error_class := class_of(error)) is not None:
+            self.database_errors.labels(error_class).inc()
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line. An exception is told by its type and place, never by its text or values."""
+    """Format a record as one JSON object. Exceptions appear by type and place: their text may hold values."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -121,7 +148,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),
-            **getattr(record, "facts", {}),
+            **getattr(record, "fields", {}),
         }
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = describe_exception(record.exc_info[1])
@@ -129,7 +156,7 @@ class JsonLines(logging.Formatter):
 
 
 def describe_exception(error: BaseException | None) -> str:
-    """Return an exception's type and the places it passed, innermost last; its text may hold values."""
+    """Return an exception's type and call path, innermost last; not its text, which may hold values."""
     if error is None:
         return "none"
     places = []
@@ -142,7 +169,7 @@ def describe_exception(error: BaseException | None) -> str:
     return f"{type(error).__name__}{f'[{state}]' if state else ''} at {' > '.join(places[-8:])}"
 
 
-# The classes of SQLSTATE that a server may answer with, by the names that Postgres gives them.
+# SQLSTATE classes that a server may return, with the names from the Postgres manual.
 _CLASSES = {
     "08": "connection_exception",
     "0A": "feature_not_supported",
@@ -164,26 +191,26 @@ UNREACHABLE = "unreachable"
 
 
 def class_of(error: BaseException) -> str | None:
-    """Return the class of a database's error, `unreachable` without an answer, None for any other error."""
-    # An error that SQLAlchemy wraps carries the driver's own.
+    """Return the SQLSTATE class of a database error, `unreachable` without one, None for other errors."""
+    # SQLAlchemy keeps the driver's error in `orig`.
     cause = getattr(error, "orig", None) or error
     state = getattr(cause, "sqlstate", None)
     if state:
         return state[:2] if state[:2] in _CLASSES else "other"
-    is_drivers = type(cause).__module__.partition(".")[0] in {"asyncpg", "sqlalchemy"}
-    return UNREACHABLE if is_drivers or isinstance(cause, OSError) else None
+    from_driver = type(cause).__module__.partition(".")[0] in {"asyncpg", "sqlalchemy"}
+    return UNREACHABLE if from_driver or isinstance(cause, OSError) else None
 
 
-def _fields_of(error: BaseException) -> dict[str, str]:
+def _sqlstate_fields(error: BaseException) -> dict[str, str]:
     state = getattr(getattr(error, "orig", None) or error, "sqlstate", None)
     return {"sqlstate": state, "sqlstate_class": _CLASSES.get(state[:2], "other")} if state else {}
 
 
 def configure_logging(level: str) -> None:
-    """Send all log lines to standard error in the one form; called by the roots."""
+    """Log JSON lines to standard error. Called once per process."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # httpx logs every URL, sqlalchemy and asyncpg may log parameters: personal data has no business there.
+    # httpx logs every URL; sqlalchemy and asyncpg may log parameters, which can be personal data.
     for noisy in ("httpx", "httpcore", "asyncpg", "sqlalchemy"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""The API process: reads settings, opens resources, wires the road's first half to the web, serves."""
+"""The API process: opens resources, builds ingest and the application, serves until shutdown."""
 
 import asyncio
 import hashlib
@@ -17,7 +17,7 @@ from app.admin.context import AppContext
 from app.admin.delivery_control import StoreDeliveryControl
 from app.amazon.accounts import find_advertiser
 from app.amazon.client import EventsClient
-from app.domain.admission import MIB, Limits
+from app.domain.admission import Limits
 from app.domain.conversion.consent import ConsentSettings
 from app.ingest.destination_cache import AgeLimits, DestinationCache
 from app.ingest.flush_writer import FlushWriter
@@ -30,10 +30,10 @@ from app.processes import gc_tuning, parent_watch
 from app.processes.application import create_application
 from app.processes.monitoring_port import monitoring_port
 from app.processes.resources import Resources, amazon_sign_in, open_resources
-from app.processes.startup_responder import answering
+from app.processes.startup_responder import respond_while_starting
 from app.server.connection_eviction import allowed_connections
 from app.server.connection_limits import ConnectionLimits
-from app.server.server import TLS_ONLY, Server
+from app.server.server import HSTS_HEADERS, Server
 from app.settings import Settings
 from app.telemetry import configure_logging
 
@@ -41,7 +41,7 @@ POOL_SIZE = 6
 
 
 def serve(settings: Settings, *, sockets: list[socket.socket] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way are finished first."""
+    """Serve until SIGTERM or SIGINT; answer requests in progress before returning."""
     configure_logging(settings.log_level)
     uvloop.run(_serve(settings, sockets))
 
@@ -49,10 +49,10 @@ def serve(settings: Settings, *, sockets: list[socket.socket] | None = None) -> 
 async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> None:
     connections = allowed_connections(settings.max_connections)
     async with AsyncExitStack() as stack:
-        own = sockets or _listening(settings)
-        resources = await answering(
+        listeners = sockets or _listen(settings)
+        resources = await respond_while_starting(
             stack.enter_async_context(open_resources(settings, role="api", pool_size=POOL_SIZE)),
-            sockets=own,
+            sockets=listeners,
             connections=connections,
         )
         application = await stack.enter_async_context(build_application(resources, connections=connections))
@@ -61,9 +61,9 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
             host=settings.host,
             port=settings.port,
             keep_alive_seconds=settings.keep_alive_seconds,
-            # From a socket that others accept from as well nobody has to be led away.
+            # On a shared socket the other processes accept the connections: no delay needed.
             shutdown_delay_s=0 if sockets else settings.shutdown_delay_seconds,
-            terms=ConnectionLimits(
+            limits=ConnectionLimits(
                 head_s=settings.header_read_timeout_seconds,
                 body_s=settings.body_read_timeout_seconds,
                 body_rate=settings.body_min_bytes_per_second,
@@ -71,18 +71,18 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
             ),
             registry=resources.telemetry.registry,
             admission=application.state.admission,
-            headers=TLS_ONLY if settings.production else (),
+            headers=HSTS_HEADERS if settings.production else (),
         )
-        # Readiness turns red by this, and a stream of live updates ends at its next look at it.
-        application.state.stopping = lambda: server.leaving
+        # Readiness fails by this, and streams of live updates end at their next poll.
+        application.state.stopping = lambda: server.stopping
         gc_tuning.freeze_and_relax()
         parent_watch.exit_with_parent()
-        async with monitoring_port(resources, stopping=lambda: server.leaving):
-            await server.serve(sockets=own or None)
+        async with monitoring_port(resources, stopping=lambda: server.stopping):
+            await server.serve(sockets=listeners or None)
 
 
-def _listening(settings: Settings) -> list[socket.socket]:
-    """Open HOST and PORT; where that fails, leave it to the server to say so."""
+def _listen(settings: Settings) -> list[socket.socket]:
+    """Open HOST and PORT; return nothing on failure, which the server then reports."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
         return [socket.create_server((settings.host, settings.port), family=family, backlog=2048)]
@@ -94,9 +94,9 @@ def _listening(settings: Settings) -> list[socket.socket]:
 async def build_application(
     resources: Resources, *, connections: int | None = None
 ) -> AsyncIterator[FastAPI]:
-    """Run the road's first half and yield the application that feeds it.
+    """Run ingest and yield the application.
 
-    `connections` is how many the process may have; by default what the setting says.
+    `connections` is the connection limit of the process; by default MAX_CONNECTIONS.
     """
     settings = resources.settings
     consent = ConsentSettings(settings.tcf_vendor_id, frozenset(settings.tcf_purposes))
@@ -104,8 +104,8 @@ async def build_application(
         timedelta(days=settings.max_event_age_days), timedelta(days=settings.warn_event_age_days)
     )
     sampler = SchemaSampler(resources.pool, time.monotonic, resources.telemetry)
-    intake, announcer = build_ingest(resources, ages, consent, sampler)
-    backlogs = QueueAgeMonitor(
+    intake, notifier = build_ingest(resources, ages, consent, sampler)
+    queue_ages = QueueAgeMonitor(
         pool=resources.pool, max_age=ages.refused, jitter=random.random, telemetry=resources.telemetry
     )
     client_id = settings.amazon_client_id or ""
@@ -141,27 +141,27 @@ async def build_application(
         intake=intake,
         bounds=Limits(
             target_latency_s=settings.target_latency_ms / 1000,
-            body_bytes=settings.bodies_in_flight_mib * MIB,
-            resident_bytes=settings.api_memory_mib * MIB,
+            body_bytes=settings.max_body_bytes_in_flight,
+            resident_bytes=settings.api_memory_bytes,
             connections=connections or settings.max_connections,
         ),
         events_waiting=lambda: intake.waiting,
-        late=lambda: backlogs.overdue,
+        late=lambda: queue_ages.overdue,
         pool=resources.pool,
         write_schema_samples=sampler.write,
     )
-    flushing = asyncio.create_task(intake.run(), name="flush")
-    announcing = asyncio.create_task(announcer.run(), name="announce")
-    sampling = asyncio.create_task(sampler.run(), name="sample")
-    looking = asyncio.create_task(backlogs.run(), name="backlogs")
+    flush_task = asyncio.create_task(intake.run(), name="flush")
+    notify_task = asyncio.create_task(notifier.run(), name="notify")
+    sample_task = asyncio.create_task(sampler.run(), name="sample")
+    queue_age_task = asyncio.create_task(queue_ages.run(), name="queue_age")
     try:
         yield create_application(context)
     finally:
         intake.close()
-        await flushing
-        announcing.cancel()
-        sampling.cancel()
-        looking.cancel()
+        await flush_task
+        notify_task.cancel()
+        sample_task.cancel()
+        queue_age_task.cancel()
         await client.close()
         await sign_in.close()
 
@@ -171,7 +171,7 @@ def build_ingest(
 ) -> tuple[Intake, Notifier]:
     """Put the parts of the first half of the road together; both must be run."""
     settings = resources.settings
-    announcer = Notifier(
+    notifier = Notifier(
         pool=resources.pool, interval_s=settings.merge_window_ms / 4_000, telemetry=resources.telemetry
     )
     writer = FlushWriter(keys=resources.vault, pepper=resources.pepper, writer=resources.writer)
@@ -181,7 +181,7 @@ def build_ingest(
         writer=writer,
         linger_s=settings.flush_wait_ms / 1000,
         clock=resources.clock,
-        notify=announcer.add,
+        notify=notifier.add,
         telemetry=resources.telemetry,
         database_results=resources.outcomes,
     )
@@ -193,4 +193,4 @@ def build_ingest(
         telemetry=resources.telemetry,
         observe=None if sampler is None else sampler.observe,
     )
-    return intake, announcer
+    return intake, notifier

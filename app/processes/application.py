@@ -1,4 +1,4 @@
-"""The web, assembled: every route behind its door, inside one envelope."""
+"""Builds the ASGI application from the routers, the request middleware and the events endpoint."""
 
 import random
 from functools import partial
@@ -43,11 +43,11 @@ from app.server.head_requests import HeadRequests
 from app.server.loop_limiter import LoopLimiter
 from app.server.middleware import RequestMiddleware
 from app.server.shortcut import Shortcut
+from app.telemetry import VERSION
 
 TITLE = "Amazon Conversions destination"
-VERSION = "0.1.0"
 
-# One line for each resource. A router added here is in the application, the description and the tests.
+# One line per resource. Adding a router here adds it to the application, the description and the tests.
 ROUTERS: tuple[APIRouter, ...] = (
     destinations.router,
     destination_actions.router,
@@ -74,10 +74,10 @@ ROUTERS: tuple[APIRouter, ...] = (
 
 
 class Application(FastAPI):
-    """The framework's application behind an entrance of its own.
+    """FastAPI with an entrance of our own.
 
-    The framework puts three layers around all that is added to it, and `POST /events` needs none of them:
-    the envelope answers whatever breaks, and caps bodies.
+    FastAPI wraps three middlewares around every route. `POST /events` needs none of them: the request
+    middleware answers exceptions and caps bodies.
     """
 
     entrance: ASGIApp
@@ -87,25 +87,25 @@ class Application(FastAPI):
         await self.entrance(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Leave out the outermost layer, which would answer what is unforeseen; the envelope does that."""
-        outermost = super().build_middleware_stack()
-        assert isinstance(outermost, ServerErrorMiddleware)
-        return outermost.app
+        """Leave out ServerErrorMiddleware: the request middleware answers unexpected exceptions."""
+        error_middleware = super().build_middleware_stack()
+        assert isinstance(error_middleware, ServerErrorMiddleware)
+        return error_middleware.app
 
     async def framework(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as the framework does."""
+        """Answer through FastAPI's own stack."""
         await super().__call__(scope, receive, send)
 
 
 def create_application(context: AppContext) -> Application:
-    """Return the ASGI application. It opens and closes nothing: the root owns what is in `wiring`."""
+    """Return the ASGI application. It opens and closes nothing: the process owns what is in `context`."""
     app = Application(
         title=TITLE,
         version=VERSION,
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        # A redirect would name the host that the client claims to have asked for.
+        # A redirect would repeat the client's Host field.
         redirect_slashes=False,
     )
     app.state.context = context
@@ -145,16 +145,16 @@ def create_application(context: AppContext) -> Application:
         monotonic=context.monotonic,
     )
     app.entrance = Shortcut(app.state.events_endpoint, middleware)
-    _describe_once(app)
+    _cache_description(app)
     return app
 
 
-def _describe_once(app: FastAPI) -> None:
-    described: dict[str, Any] = {}
+def _cache_description(app: FastAPI) -> None:
+    description: dict[str, Any] = {}
 
     def describe() -> dict[str, Any]:
-        if not described:
-            described.update(openapi.describe(app))
-        return described
+        if not description:
+            description.update(openapi.describe(app))
+        return description
 
     app.openapi = describe  # type: ignore[method-assign]

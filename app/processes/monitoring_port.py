@@ -1,4 +1,4 @@
-"""A process that can be watched: health and metrics on a port of its own, where METRICS_PORT names one."""
+"""Serves health and metrics of a process on METRICS_PORT."""
 
 import asyncio
 import socket
@@ -12,7 +12,7 @@ from app.settings import SettingsError
 
 @asynccontextmanager
 async def monitoring_port(resources: Resources, *, stopping: Callable[[], bool]) -> AsyncIterator[None]:
-    """Show this process for as long as the block runs; do nothing where no port is set.
+    """Serve the monitoring port during the block; do nothing if METRICS_PORT is unset.
 
     Raises SettingsError when the port cannot be opened.
     """
@@ -20,7 +20,7 @@ async def monitoring_port(resources: Resources, *, stopping: Callable[[], bool])
     if settings.metrics_port is None:
         yield
         return
-    # Imported here: they bring the web framework along, 10 MB of memory that a worker unwatched does without.
+    # Imported here: they load the web framework, 10 MB that a worker without the port does not need.
     from app.api.health import API, WORKER, Readiness
     from app.server.monitoring_app import MonitoringApp, MonitoringServer
 
@@ -31,19 +31,19 @@ async def monitoring_port(resources: Resources, *, stopping: Callable[[], bool])
         outcomes=resources.outcomes,
         clock=resources.clock,
     )
-    shown = MonitoringApp(registry=resources.telemetry.registry, readiness=readiness, stopping=stopping)
-    with _door(settings.host, settings.metrics_port) as door:
-        server = MonitoringServer(shown)
-        serving = asyncio.create_task(server.serve(sockets=[door]), name="watched")
+    application = MonitoringApp(registry=resources.telemetry.registry, readiness=readiness, stopping=stopping)
+    with _listen(settings.host, settings.metrics_port) as listener:
+        server = MonitoringServer(application)
+        serving = asyncio.create_task(server.serve(sockets=[listener]), name="monitoring")
         try:
             yield
         finally:
-            server.end()
+            server.stop()
             await serving
 
 
-def _door(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError:
-        raise SettingsError([f"METRICS_PORT: port {port} is in use or may not be opened."]) from None
+        raise SettingsError([f"METRICS_PORT: port {port} is in use or not permitted."]) from None

@@ -1,8 +1,7 @@
-"""The two lines between a launcher and its children: when to begin, and when to end.
+"""Starts and ends a child process with its launcher.
 
-The launcher holds one end of a pipe and hands the other to its children; a closed end is the message.
-A child that outlived its launcher would be in the way of the next one: however a launcher ends, the
-kernel closes its end, and each child then stops as if it had been asked to.
+The launcher passes the read ends of two pipes to its children. However the launcher ends, the kernel closes
+its write ends, and each child then shuts down: a surviving child would block the next start.
 """
 
 import os
@@ -16,16 +15,16 @@ DRAIN_SECONDS = 45.0
 
 
 def exit_with_parent() -> None:
-    """Stop this process when its launcher is gone; does nothing without a launcher."""
+    """Shut this process down when its launcher ends; do nothing without a launcher."""
     descriptor = os.environ.pop(VARIABLE, "")
     if descriptor.isdigit():
-        threading.Thread(target=_watch, args=(int(descriptor),), name="lifeline", daemon=True).start()
+        threading.Thread(target=_watch, args=(int(descriptor),), name="parent-watch", daemon=True).start()
 
 
 def wait_for_start() -> None:
-    """Return when the launcher says so; at once without a launcher.
+    """Wait for the launcher's start signal; return immediately without a launcher.
 
-    A child loads its modules while the launcher still migrates the database: half of a start.
+    A child imports its modules while the launcher migrates the database, which halves the startup time.
     """
     descriptor = os.environ.pop(GO_VARIABLE, "")
     if descriptor.isdigit():

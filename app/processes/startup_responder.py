@@ -1,6 +1,6 @@
-"""What an API process answers while it waits for the database to start with: 503, at once.
+"""Answers 503 while an API process waits for its database at startup.
 
-Its listener may be open already, and callers who find nobody behind it would hang until they give up.
+The listener may be open already; without a response callers would wait until their timeout.
 """
 
 import asyncio
@@ -18,38 +18,38 @@ from app.server.connection_limits import ConnectionLimits
 from app.server.middleware import HEADERS
 from app.server.monitoring_app import MonitoringServer
 
-Opened = TypeVar("Opened")
-PATIENCE_S: Final = 1.0  # a start that is quicker than this answers nobody before it is over
-_SENTENCE: Final = "The service is starting and waits for its database. Send the same request again."
+Result = TypeVar("Result")
+_START_AFTER_S: Final = 1.0  # a faster startup runs without it
+_SENTENCE: Final = "The service is starting and waits for its database. Retry the request."
 
 
-async def answering(
-    opening: Coroutine[Any, Any, Opened], *, sockets: list[socket.socket], connections: int
-) -> Opened:
-    """Return what `opening` returns; answer 503 on `sockets` meanwhile. They stay open and listening."""
-    task = asyncio.ensure_future(opening)
+async def respond_while_starting(
+    startup: Coroutine[Any, Any, Result], *, sockets: list[socket.socket], connections: int
+) -> Result:
+    """Await `startup` and return its result; answer 503 on `sockets` meanwhile. They stay open."""
+    task = asyncio.ensure_future(startup)
     try:
-        await asyncio.wait({task}, timeout=PATIENCE_S)
+        await asyncio.wait({task}, timeout=_START_AFTER_S)
         if task.done():
             return task.result()
         server = MonitoringServer(
-            _starting, terms=ConnectionLimits(head_s=5, body_s=5, connections=connections)
+            _unavailable, limits=ConnectionLimits(head_s=5, body_s=5, connections=connections)
         )
-        serving = asyncio.create_task(server.serve(sockets=[one.dup() for one in sockets]))
+        serving = asyncio.create_task(server.serve(sockets=[listener.dup() for listener in sockets]))
         try:
             return await task
         finally:
-            server.end()
+            server.stop()
             await serving
     finally:
         task.cancel()
 
 
-async def _starting(scope: Scope, receive: Receive, send: Send) -> None:
+async def _unavailable(scope: Scope, receive: Receive, send: Send) -> None:
     assert scope["type"] == "http"
     response = _answer(scope["path"])
     response.headers.update(HEADERS)
-    # The next request belongs to the service itself.
+    # The next request must reach the application.
     response.headers["Connection"] = "close"
     await response(scope, receive, send)
 

@@ -1,4 +1,4 @@
-"""The delivery worker: reads settings, opens resources, runs the road's second half until told to stop."""
+"""The delivery worker process: opens resources, builds the dispatcher, runs it until shutdown."""
 
 import asyncio
 import random
@@ -34,7 +34,7 @@ POOL_SIZE = 10
 
 
 def run(settings: Settings) -> None:
-    """Deliver until SIGTERM or SIGINT; requests under way are settled first."""
+    """Deliver until SIGTERM or SIGINT; settle requests in flight before returning."""
     configure_logging(settings.log_level)
     uvloop.run(_run(settings))
 
@@ -47,8 +47,8 @@ async def _run(settings: Settings) -> None:
             connections=Capacity(settings.max_requests_in_flight).connections,
         )
         sign_in = amazon_sign_in(settings)
-        journey = callback_client(settings)
-        dispatcher = build_dispatcher(resources, client, sign_in, journey)
+        receiver = callback_client(settings)
+        dispatcher = build_dispatcher(resources, client, sign_in, receiver)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, dispatcher.stop)
@@ -60,12 +60,12 @@ async def _run(settings: Settings) -> None:
         finally:
             await client.close()
             await sign_in.close()
-            if journey is not None:
-                await journey.close()
+            if receiver is not None:
+                await receiver.close()
 
 
 def callback_client(settings: Settings) -> CallbackClient | None:
-    """Return who is told of final states, None where nobody is; the caller closes it."""
+    """Return the client for status callbacks, None if none is configured; the caller closes it."""
     if settings.status_callback_url is None:
         return None
     return CallbackClient(
@@ -77,17 +77,17 @@ def build_dispatcher(
     resources: Resources,
     client: EventsClient,
     sign_in: SignIn,
-    journey: CallbackReceiver | None = None,
+    receiver: CallbackReceiver | None = None,
     *,
     times: Times = TIMES,
     endpoint: EndpointPolicy = ENDPOINT_POLICY,
 ) -> Dispatcher:
-    """Put the parts of a worker together. Raises SettingsError where their limits contradict each other."""
+    """Build a worker's dispatcher. Raises SettingsError if its limits contradict each other."""
     settings, telemetry = resources.settings, resources.telemetry
     capacity = Capacity(settings.max_requests_in_flight)
     if problems := [
         *times.problems(),
-        *(f"MAX_REQUESTS_IN_FLIGHT: {one}" for one in capacity.problems(client.connections)),
+        *(f"MAX_REQUESTS_IN_FLIGHT: {problem}" for problem in capacity.problems(client.connections)),
     ]:
         raise SettingsError(problems)
     max_age = timedelta(days=settings.max_event_age_days)
@@ -106,7 +106,7 @@ def build_dispatcher(
         telemetry=telemetry,
         settled_within=timedelta(seconds=times.settled_within),
         silent_after=timedelta(seconds=times.silent_after),
-        callbacks_enabled=journey is not None,
+        callbacks_enabled=receiver is not None,
     )
     delivery = Delivery(
         pool=resources.pool,
@@ -118,7 +118,7 @@ def build_dispatcher(
         clock=resources.clock,
         telemetry=telemetry,
         worker=resources.name,
-        writer=CountWriter(resources.writer, callbacks_enabled=journey is not None),
+        writer=CountWriter(resources.writer, callbacks_enabled=receiver is not None),
         max_age=max_age,
         policy=RetryPolicy(),
         merge_window=settings.merge_window_ms / 1000,
@@ -136,15 +136,15 @@ def build_dispatcher(
         writer=resources.writer,
         monotonic=time.monotonic,
         telemetry=telemetry,
-        callbacks_enabled=journey is not None,
+        callbacks_enabled=receiver is not None,
     )
     balancing = BalanceJob(
         pool=resources.pool, owner=resources.name, monotonic=time.monotonic, telemetry=telemetry
     )
     callback_sender = None
-    if journey is not None:
+    if receiver is not None:
         callback_sender = CallbackSender(
-            pool=resources.pool, journey=journey, jitter=random.random, telemetry=telemetry
+            pool=resources.pool, journey=receiver, jitter=random.random, telemetry=telemetry
         )
     return Dispatcher(
         delivery=delivery,

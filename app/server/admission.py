@@ -1,7 +1,7 @@
-"""What is under way at the door of this process, and whether one more may come in.
+"""Admission control: counts requests in progress and decides whether to admit one more.
 
-The decision is pure (`app.domain.admission`); here are its gauges. A ticket stands for a request with a
-body from before the body is read until it is answered.
+The decision is pure (`app.domain.admission`); this module measures the load. A permit stands for one request
+with a body, from before the body is read until the response.
 """
 
 import os
@@ -29,68 +29,69 @@ from app.domain.admission import (
 )
 from app.domain.outcomes.reasons import JourneyCode
 
-TICKET: Final = "ticket"  # where the scope's state holds the Ticket of a request
-_LOOK_AT_MEMORY_EVERY_S: Final = 0.25
-# Administrative requests keep a little room when posts have taken all of theirs: somebody must be able to
-# pause a destination just then.
-_KEPT_FOR_ACTS: Final = 4 * 1024 * 1024
-_LARGE: Final = 256 * 1024
-_HEAVY: Final = 1024 * 1024
-_STORED: Final = frozenset({202, 207, 422})
+PERMIT: Final = "permit"  # key of the request's Permit in the scope's state
+_MEMORY_SAMPLE_INTERVAL_S: Final = 0.25
+# Body bytes for administrative requests beyond the limit: an operator must be able to pause a destination
+# while posts of events use all of theirs.
+_ADMIN_RESERVE_BYTES: Final = 4 * 1024 * 1024
+_MEMORY_CHECK_BYTES: Final = 256 * 1024
+_ESTIMATE_PARSED_SIZE_FROM: Final = 1024 * 1024
+_COMPLETED_STATUSES: Final = frozenset({202, 207, 422})
 
 _SENTENCES: Final = {
-    ShedReason.CROWDED: "More events are under way here than can be stored in time; none of yours was taken.",
-    ShedReason.BODIES: "The bodies being read fill the room kept for them; nothing of yours was taken.",
-    ShedReason.COMMITS: "The database is slower than the events that come; none of yours was taken.",
-    ShedReason.MEMORY: "This process holds as much memory as it may; none of your events was taken.",
-    ShedReason.SHARE: "Bodies of this key fill its share of memory or connections; none of yours was taken.",
-    ShedReason.LANE: "The advertiser's backlog cannot meet the age limit; no event was accepted.",
+    ShedReason.CROWDED: "The service is overloaded. None of these events was accepted.",
+    ShedReason.BODIES: "Request bodies fill the memory reserved for them. Nothing was accepted.",
+    ShedReason.COMMITS: "The database is slower than the incoming events. None of these was accepted.",
+    ShedReason.MEMORY: "The service is at its memory limit. None of these events was accepted.",
+    ShedReason.SHARE: "This key uses its share of memory or connections. Nothing was accepted.",
+    ShedReason.LANE: "The advertiser's backlog cannot meet the age limit. No event was accepted.",
 }
 
 
-def shed_problem(cause: ShedReason) -> Problem:
-    """Return what a cause is answered with, still without the time to come back."""
-    code = SHED_SPECS[cause].code
-    word = ErrorCode.TOO_MANY_REQUESTS if code is JourneyCode.RATE_LIMIT else ErrorCode.UNAVAILABLE
-    return Problem(word, _SENTENCES[cause], extra={"code": code.value})
+def shed_problem(reason: ShedReason) -> Problem:
+    """Return the error response for a shed request, without `Retry-After`."""
+    journey_code = SHED_SPECS[reason].code
+    error = ErrorCode.TOO_MANY_REQUESTS if journey_code is JourneyCode.RATE_LIMIT else ErrorCode.UNAVAILABLE
+    return Problem(error, _SENTENCES[reason], extra={"code": journey_code.value})
 
 
 @dataclass(slots=True)
 class Share:
-    """What the admitted requests of one owner use at this moment: bytes of bodies, and bodies to come.
+    """What the admitted requests of one owner use: body bytes, requests, and bodies that still arrive.
 
-    Posts and administrative requests have shares apart, named by `key`.
+    `key` is the owner, and whether the requests are posts of events: those have a share of their own.
     """
 
     key: tuple[str | None, bool]
-    held: int = 0
+    reserved: int = 0
     requests: int = 0
     arriving: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class Permit:
-    """One request that was let in. Times are monotonic; `read_at` is set once its body is complete.
+    """One admitted request. Times are monotonic; `read_at` is set when its body is complete.
 
-    `held` is what it is charged with, `arrived` what the connection received, `seen` what was read of that.
+    Sizes in bytes: `reserved` is the charge, `received` what the connection received, `read` what the
+    endpoint read of it, `parsed_size` an estimate of what the body becomes in memory.
     """
 
-    is_post: bool
+    is_events: bool
     cost: int
-    held: int
-    began: float
-    told: int | None
+    reserved: int
+    started_at: float
+    declared_length: int | None
     read_at: float | None = None
-    seen: int = 0
-    weight: int = 0  # bytes of objects that its body becomes, where that may be much
-    arrived: int = 0
-    arriving: bool = False  # counted among the bodies to come of its share
+    read: int = 0
+    parsed_size: int = 0
+    received: int = 0
+    arriving: bool = False  # counted in `Share.arriving`
     share: Share | None = None
-    left: bool = False
+    released: bool = False
 
 
 class AdmissionController:
-    """Counts what is under way, and lets in or turns away. One per process; `monotonic` is in seconds."""
+    """Admits or sheds the requests of one process. `monotonic` is in seconds."""
 
     def __init__(
         self,
@@ -102,208 +103,216 @@ class AdmissionController:
         waiting_events: Callable[[], int],
         resident_bytes: Callable[[], int],
     ) -> None:
-        self._bounds = bounds
+        self._limits = bounds
         self._monotonic = monotonic
         self._jitter = jitter
         self._waiting_events = waiting_events
-        self._read_resident = resident_bytes
-        self._resident, self._resident_until = 0, float("-inf")
-        self._allowance = AdaptiveLimit()
-        self._posts = self._cost = self._arriving_cost = self._held = 0
+        self._read_resident_bytes = resident_bytes
+        self._resident_bytes, self._resident_until = 0, float("-inf")
+        self._adaptive_limit = AdaptiveLimit()
+        self._posts = self._cost = self._arriving_cost = self._body_bytes = 0
         self._shares: dict[tuple[str | None, bool], Share] = {}
-        self._complete: dict[Permit, None] = {}  # in the order in which their bodies were complete
-        refused = Counter("turned_away", "Requests turned away unread", ["cause"], registry=registry)
-        self._refused = {cause: refused.labels(cause.value) for cause in ShedReason}
-        for name, told, read in (
-            ("post_bytes_held", "Bytes of bodies under way", lambda: float(self._held)),
-            ("posts_under_way", "Posts let in and not answered yet", lambda: float(self._posts)),
-            ("post_allowance_bytes", "How much may be under way", lambda: self._allowance.cost),
-        ):
-            Gauge(name, told, registry=registry).set_function(read)
+        self._complete: dict[Permit, None] = {}  # ordered by `read_at`
+        shed = Counter(
+            "amazon_conversions_requests_shed",
+            "Requests shed by admission control, by reason",
+            ["reason"],
+            registry=registry,
+        )
+        self._shed = {reason: shed.labels(reason.value) for reason in ShedReason}
+        Gauge(
+            "amazon_conversions_request_body_bytes_in_flight",
+            "Bytes of request bodies in progress",
+            registry=registry,
+        ).set_function(lambda: self._body_bytes)
+        Gauge(
+            "amazon_conversions_event_requests_in_flight",
+            "Posts of events admitted and not yet answered",
+            registry=registry,
+        ).set_function(lambda: self._posts)
+        Gauge(
+            "amazon_conversions_concurrency_limit_bytes",
+            "Adaptive limit on the cost of posts in progress",
+            registry=registry,
+        ).set_function(lambda: self._adaptive_limit.cost)
 
-    def shed_reason(self, told: int | None) -> ShedReason | None:
-        """Return why a post that knocks now would not be let in, and count it; None lets it in so far."""
-        return self._shed_reason(told, self._monotonic())
-
-    def admit(self, told: int | None) -> Permit | ShedReason:
-        """Let a post in, or return why not, and count that. `told` is its length, None if chunked."""
+    def admit(self, length: int | None) -> Permit | ShedReason:
+        """Admit a post of events, or count and return the shed reason. `length` is None if chunked."""
         now = self._monotonic()
-        if (cause := self._shed_reason(told, now)) is not None:
-            return cause
-        permit = Permit(True, cost_of(told), reserve_of(told), now, told)
-        self._held += permit.held
+        reason = shed_reason(self._load(now), self._adaptive_limit, length, self._limits)
+        if reason is not None:
+            self._shed[reason].inc()
+            return reason
+        permit = Permit(True, cost_of(length), reserve_of(length), now, length)
+        self._body_bytes += permit.reserved
         self._posts += 1
         self._arriving_cost += permit.cost
         return permit
 
-    def _shed_reason(self, told: int | None, now: float) -> ShedReason | None:
-        cause = shed_reason(self._pressure(now), self._allowance, told, self._bounds)
-        if cause is not None:
-            self._refused[cause].inc()
-        return cause
+    def retry_after(self, reason: ShedReason) -> int:
+        """Return seconds for `Retry-After`, with jitter."""
+        return retry_after(reason, self._jitter())
 
-    def retry_after(self, cause: ShedReason) -> int:
-        """Return the seconds after which to come back, spread anew for each that asks."""
-        return retry_after(cause, self._jitter())
-
-    def enter(self, told: int | None, *, is_post: bool) -> Permit | Problem:
-        """Let a request in, or return what it is answered with. `told` is as with `let_in`."""
-        if is_post:
-            entered = self.admit(told)
-            return self._refusal(entered) if isinstance(entered, ShedReason) else entered
-        if self._held + reserve_of(told) > self._bounds.body_bytes + _KEPT_FOR_ACTS:
+    def enter(self, length: int | None, *, is_events: bool) -> Permit | Problem:
+        """Admit a request, or return the error response. `length` is None if chunked."""
+        if is_events:
+            admitted = self.admit(length)
+            return self._shed_problem(admitted) if isinstance(admitted, ShedReason) else admitted
+        if self._body_bytes + reserve_of(length) > self._limits.body_bytes + _ADMIN_RESERVE_BYTES:
             return self.refusal(ShedReason.BODIES)
-        permit = Permit(False, cost_of(told), reserve_of(told), self._monotonic(), told)
-        self._held += permit.held
+        permit = Permit(False, cost_of(length), reserve_of(length), self._monotonic(), length)
+        self._body_bytes += permit.reserved
         return permit
 
-    def claim(self, permit: Permit, owner: str | None) -> Problem | None:
-        """Count a request in the share of its owner; returns what to answer when that is used up.
+    def charge_owner(self, permit: Permit, owner: str | None) -> Problem | None:
+        """Charge a request to its owner's share; return the error response if the share is exceeded.
 
-        Called once its caller is known and before its body is read. Bodies without an owner have one share.
+        Called after authentication and before the body is read. Requests without an owner have one share.
         """
-        key = (owner, permit.is_post)
+        key = (owner, permit.is_events)
         share = self._shares.get(key)
         if share is None:
             share = self._shares[key] = Share(key)
         permit.share = share
         share.requests += 1
-        share.held += permit.held
-        if permit.told is None or permit.arrived < permit.told:
+        share.reserved += permit.reserved
+        if permit.declared_length is None or permit.received < permit.declared_length:
             permit.arriving = True
             share.arriving += 1
         return self._over_share(share)
 
-    def arrived(self, permit: Permit, size: int) -> None:
-        """Charge bytes of a body at the moment they come, before anything reads them."""
-        permit.arrived += size
-        if permit.arrived > permit.held and not permit.left:
-            self._hold(permit, permit.arrived)
+    def record_received(self, permit: Permit, size: int) -> None:
+        """Charge body bytes when the connection receives them, before the endpoint reads them."""
+        permit.received += size
+        if permit.received > permit.reserved and not permit.released:
+            self._reserve(permit, permit.received)
 
-    def read(self, permit: Permit, more: bytes, *, complete: bool) -> Problem | None:
-        """Note bytes that were read; returns what to answer when a body outgrows the room or its share."""
-        permit.seen += len(more)
-        if permit.is_post and (permit.told is None or permit.told >= _HEAVY):
-            permit.weight += weight_of(more)
-        if permit.seen > permit.held:
-            self._hold(permit, permit.seen)
-        if permit.is_post and (dearer := permit.seen + POST_COST - permit.cost) > 0:
-            permit.cost += dearer
-            self._arriving_cost += dearer
+    def record_read(self, permit: Permit, chunk: bytes, *, complete: bool) -> Problem | None:
+        """Charge body bytes that the endpoint read; return the error response if a limit is exceeded."""
+        permit.read += len(chunk)
+        length = permit.declared_length
+        if permit.is_events and (length is None or length >= _ESTIMATE_PARSED_SIZE_FROM):
+            permit.parsed_size += parsed_size_of(chunk)
+        if permit.read > permit.reserved:
+            self._reserve(permit, permit.read)
+        if permit.is_events and (extra_cost := permit.read + POST_COST - permit.cost) > 0:
+            permit.cost += extra_cost
+            self._arriving_cost += extra_cost
         if permit.share is None:
-            self.claim(permit, None)
+            self.charge_owner(permit, None)
         assert permit.share is not None
         if complete:
-            self._completed(permit, permit.share)
-            return None  # all of it is here: to refuse it now would only waste it
-        room = self._bounds.body_bytes + (0 if permit.is_post else _KEPT_FOR_ACTS)
-        return self.refusal(ShedReason.BODIES) if self._held > room else self._over_share(permit.share)
+            self._record_complete(permit, permit.share)
+            return None  # the body is in memory already: a refusal would save nothing
+        limit = self._limits.body_bytes + (0 if permit.is_events else _ADMIN_RESERVE_BYTES)
+        return self.refusal(ShedReason.BODIES) if self._body_bytes > limit else self._over_share(permit.share)
 
-    def _completed(self, permit: Permit, share: Share) -> None:
+    def _record_complete(self, permit: Permit, share: Share) -> None:
         permit.read_at = self._monotonic()
         if permit.arriving:
             permit.arriving = False
             share.arriving -= 1
-        if permit.is_post:
+        if permit.is_events:
             self._complete[permit] = None
             self._arriving_cost -= permit.cost
             self._cost += permit.cost
 
-    def _hold(self, permit: Permit, size: int) -> None:
-        grown = size - permit.held
-        permit.held = size
-        self._held += grown
+    def _reserve(self, permit: Permit, size: int) -> None:
+        growth = size - permit.reserved
+        permit.reserved = size
+        self._body_bytes += growth
         if permit.share is not None:
-            permit.share.held += grown
+            permit.share.reserved += growth
 
     def _over_share(self, share: Share) -> Problem | None:
-        over = over_share(share.held, share.requests, share.arriving, self._bounds)
+        over = over_share(share.reserved, share.requests, share.arriving, self._limits)
         return self.refusal(ShedReason.SHARE) if over else None
 
-    def grown(self, permit: Permit) -> Problem | None:
-        """Look at memory again where a large body is about to be read into something far larger.
+    def memory_problem(self, permit: Permit) -> Problem | None:
+        """Return the error response if a large body, once parsed, would exceed the memory limit.
 
-        It must have room for what the body becomes, too: a megabyte of numbers is thirty of objects, which
-        stay until they are stored. A lone one is let through: see `turned_away`.
+        A megabyte of numbers becomes thirty of objects, which stay until the events are stored. The only
+        post in progress always passes, as in `shed_reason`.
         """
-        if permit.seen < _LARGE or self._posts <= 1:
+        if permit.read < _MEMORY_CHECK_BYTES or self._posts <= 1:
             return None
-        self._resident = self._read_resident()
-        needed = self._resident + permit.weight
-        return self.refusal(ShedReason.MEMORY) if needed > self._bounds.resident_bytes else None
+        self._resident_bytes = self._read_resident_bytes()
+        needed = self._resident_bytes + permit.parsed_size
+        return self.refusal(ShedReason.MEMORY) if needed > self._limits.resident_bytes else None
 
-    def leave(self, permit: Permit, status: int) -> None:
-        """Note that a request was answered, or given up by its caller."""
-        permit.left = True
-        if permit.is_post:
+    def release(self, permit: Permit, status: int) -> None:
+        """End a request, answered with this status or abandoned by its client."""
+        permit.released = True
+        if permit.is_events:
             if permit.read_at is None:
                 self._arriving_cost -= permit.cost
             else:
                 del self._complete[permit]
-                # Only what went the whole way says how long the way takes.
-                if status in _STORED:
-                    self._learn(permit, permit.read_at)
+                # Only requests that were processed completely tell how long processing takes.
+                if status in _COMPLETED_STATUSES:
+                    self._adapt_limit(permit, permit.read_at)
                 self._cost -= permit.cost
             self._posts -= 1
-        self._held -= permit.held
+        self._body_bytes -= permit.reserved
         if (share := permit.share) is not None:
-            share.held -= permit.held
+            share.reserved -= permit.reserved
             share.requests -= 1
             share.arriving -= permit.arriving
             if share.requests == 0:
                 del self._shares[share.key]
 
-    def refusal(self, cause: ShedReason) -> Problem:
-        """Return what a request that is turned away is answered with, and count it."""
-        self._refused[cause].inc()
-        return self._refusal(cause)
+    def refusal(self, reason: ShedReason) -> Problem:
+        """Count a shed request and return its error response."""
+        self._shed[reason].inc()
+        return self._shed_problem(reason)
 
-    def _refusal(self, cause: ShedReason) -> Problem:
-        return replace(shed_problem(cause), retry_after=self.retry_after(cause))
+    def _shed_problem(self, reason: ShedReason) -> Problem:
+        return replace(shed_problem(reason), retry_after=self.retry_after(reason))
 
-    def _learn(self, permit: Permit, read_at: float) -> None:
+    def _adapt_limit(self, permit: Permit, read_at: float) -> None:
         now = self._monotonic()
-        self._allowance = self._allowance.answered(
+        self._adaptive_limit = self._adaptive_limit.answered(
             cost=permit.cost,
-            began=permit.began,
+            began=permit.started_at,
             took_s=now - read_at,
-            under_way=counted_cost(self._cost, self._arriving_cost, self._allowance),
+            under_way=counted_cost(self._cost, self._arriving_cost, self._adaptive_limit),
             now=now,
-            target_latency_s=self._bounds.target_latency_s,
+            target_latency_s=self._limits.target_latency_s,
         )
 
-    def _pressure(self, now: float) -> CurrentLoad:
+    def _load(self, now: float) -> CurrentLoad:
         if now >= self._resident_until:
-            self._resident, self._resident_until = self._read_resident(), now + _LOOK_AT_MEMORY_EVERY_S
+            self._resident_bytes = self._read_resident_bytes()
+            self._resident_until = now + _MEMORY_SAMPLE_INTERVAL_S
         oldest = next(iter(self._complete), None)
         return CurrentLoad(
             posts=self._posts,
             complete=len(self._complete),
             cost=self._cost,
             arriving_cost=self._arriving_cost,
-            body_bytes=self._held,
+            body_bytes=self._body_bytes,
             waiting_events=self._waiting_events(),
             oldest_s=0.0 if oldest is None or oldest.read_at is None else now - oldest.read_at,
-            resident_bytes=self._resident,
+            resident_bytes=self._resident_bytes,
         )
 
 
-def weight_of(body: bytes) -> int:
-    """Return the most memory that the values of a body will take beside its text, in bytes.
+def parsed_size_of(body: bytes) -> int:
+    """Return an upper estimate of the memory that parsed JSON takes beside its text, in bytes.
 
-    Measured on CPython 3.11: a decimal takes 104 bytes and its place in a list eight, an empty list 64 and
-    an object with one member 232.
+    Measured on CPython 3.11: a decimal takes 104 bytes and its list slot 8, an empty list 64, an object with
+    one member 232.
     """
     return 112 * body.count(b",") + 72 * body.count(b"[") + 240 * body.count(b"{")
 
 
 _STATM: Final = Path("/proc/self/statm")
-_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident_bytes() -> int:
-    """Return the memory this process holds, in bytes; 0 where the system does not tell."""
+    """Return the resident memory of this process in bytes; 0 where the system does not report it."""
     try:
-        return int(_STATM.read_bytes().split()[1]) * _PAGE
+        return int(_STATM.read_bytes().split()[1]) * _PAGE_BYTES
     except (OSError, IndexError, ValueError):
         return 0

@@ -1,7 +1,6 @@
-"""One HTTP/1.1 connection: parsed strictly, with limits on time, sizes and rates.
+"""One HTTP/1.1 connection: strict parsing, with limits on time, sizes and rates.
 
-uvicorn's protocol has no such limits. A request beyond a limit is answered if possible and the connection
-closed. The server checks all deadlines twice a second. This module holds all uses of uvicorn's protocol.
+Holds all uses of uvicorn's protocol, which has no such limits. Above one, it answers if possible and closes.
 """
 
 import asyncio
@@ -15,7 +14,7 @@ from app.admin.refusals import ErrorCode, Problem
 from app.api.errors import problem_of
 from app.domain.admission import ShedReason
 from app.server import message_rules
-from app.server.admission import TICKET, AdmissionController, Permit
+from app.server.admission import PERMIT, AdmissionController, Permit
 from app.server.connection_eviction import WaitingConnections
 from app.server.connection_limits import (
     AnswerTransport,
@@ -28,135 +27,137 @@ from app.server.middleware import declared_length
 from app.server.raw_errors import last_response, shed_response
 from app.server.request_body import PATH, max_body_bytes, posts_events
 
-# The overhead of a header field, as in HTTP/2 (RFC 9113 §6.5.2): small fields cost more to hold than to send.
+# Overhead of a header field, as in HTTP/2 (RFC 9113 §6.5.2): a small field uses more memory than bytes.
 _HEADER_BYTES: Final = 32
-# How long, when we leave, a connection may still bring a request that is on its way, or be drained.
-_FAREWELL_S: Final = 0.5
+# At shutdown, the time for requests in transit to arrive and for connections to drain.
+_SHUTDOWN_GRACE_S: Final = 0.5
 
-_CROWD: Final = Problem(ErrorCode.UNAVAILABLE, "Too many connections; use fewer, and keep them open.")
+_CONNECTION_LIMIT: Final = Problem(
+    ErrorCode.UNAVAILABLE, "Too many connections. Use fewer and keep them open."
+)
 
 
 class HttpConnection(HttpToolsProtocol):
-    """A connection on terms. `cut` counts why one was ended: a phase, `head_bytes`, `crowd`, `evicted`."""
+    """A connection with limits. `closed` counts by reason: a phase, `head_bytes`, `crowd`, `evicted`."""
 
     def __init__(
         self,
-        *given: Any,
-        terms: ConnectionLimits,
-        closing: ShutdownState,
-        cut: Callable[[str], None],
+        *args: Any,
+        limits: ConnectionLimits,
+        shutdown_state: ShutdownState,
+        closed: Callable[[str], None],
         waiting: WaitingConnections,
         admission: AdmissionController | None = None,
-        **more: Any,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(*given, **more)
+        super().__init__(*args, **kwargs)
         self._admission = admission
         self._permit: Permit | None = None
-        self._terms, self._closing, self._cut, self._waiting = terms, closing, cut, waiting
-        self._wait = ConnectionWait(terms)
-        self._head_bytes = self._weight = 0  # of this head: as it comes, and as it is read
+        self._limits, self._shutdown_state, self._closed = limits, shutdown_state, closed
+        self._waiting, self._wait = waiting, ConnectionWait(limits)
+        self._head_bytes = self._parsed_head_bytes = 0  # of this head: received, and parsed
         self._lines = message_rules.RequestLines()
-        self._offered = False  # this head offers another protocol: see _feed
-        self._last = False  # the answer that was given ends the connection
-        self._deaf = False  # nothing more is read: the last request of this connection has come
-        self._unread = False  # something came nevertheless
-        self._ended = False  # the client sends nothing more
+        self._upgrade_offered = False  # see _feed_parser
+        self._close_after_drain = False
+        self._input_ended = False  # the last request was received; further input is ignored
+        self._ignored_input = False  # input came after the last request
+        self._eof = False  # the client closed its side
         self._refusal = message_rules.UNREADABLE
-        self._deferred: Problem | None = None  # to be answered after the requests before it
+        self._deferred: Problem | None = None  # answered after the pipelined requests before it
 
-    def look(self, now: float) -> None:
-        """End the connection when what it waits for is overdue."""
+    def check_deadlines(self, now: float) -> None:
+        """Close the connection if its current phase missed its deadline."""
         paused = self.flow.read_paused or bool(self.pipeline)
         overdue = self._wait.overdue(now, closing=self.transport.is_closing(), paused=paused)
         if overdue is Phase.NEXT:
-            self.transport.close()  # nobody waits for anything
-        elif overdue is Phase.PARTING:
+            self.transport.close()  # no response is due
+        elif overdue is Phase.LINGERING:
             self.transport.abort()
         elif overdue is not None:
-            self._cut(overdue.value)
-            self._end_overdue(overdue)
+            self._closed(overdue.value)
+            self._close_overdue(overdue)
 
     def begin_shutdown(self) -> None:
-        """Let the answer under way be the last one, and tell the client so."""
-        if self._is_under_way():
+        """Close after the current response, with `Connection: close`."""
+        if self._is_answering():
             self.cycle.keep_alive = False
 
     def evict(self) -> None:
-        """End a connection that owes no answer, to make room for another."""
-        self._cut("evicted")
+        """Close the connection, which owes no response, to admit another."""
+        self._closed("evicted")
         self.transport.close()
 
-    # What the server calls
+    # Callbacks from uvicorn and asyncio
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._answers: Any = AnswerTransport(transport, self._end_after_answer)
+        self._answer_transport: Any = AnswerTransport(transport, self._close_after_answer)
         self._wait.opened(self.loop.time())
         self._waiting.opened(self)
-        if len(self.connections) > self._terms.connections and not self._waiting.make_room(self):
-            self._cut("crowd")
-            self._part(_CROWD)
+        if len(self.connections) > self._limits.connections and not self._waiting.make_room(self):
+            self._closed("crowd")
+            self._answer_and_close(_CONNECTION_LIMIT)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._waiting.remove(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._wait.phase in (Phase.DRAINING, Phase.PARTING) and not self._wait.drained(len(data)):
+        if self._wait.phase in (Phase.DRAINING, Phase.LINGERING) and not self._wait.discarded(len(data)):
             self.transport.abort()
             return
-        if self._deaf:
-            self._unread = True
+        if self._input_ended:
+            self._ignored_input = True
             return
         if self._wait.phase is Phase.NEXT:
-            # Also what begins no request, such as empty lines, must end in one within the time.
+            # Input that begins no request, such as empty lines, has the deadline of a head too.
             self._begin_head()
         self._lines.received(data, boundary=self._wait.phase is Phase.HEAD and not self._head_bytes)
         if self._wait.phase is Phase.HEAD:
             self._head_bytes += len(data)
         try:
-            self._feed(data)
+            self._feed_parser(data)
         except httptools.HttpParserError as error:
             self._refuse_unreadable(error)
             return
-        if self._wait.phase is Phase.HEAD and not self._deaf:
-            self._lines.head_goes_on()
-            if self._head_bytes > self._terms.head_bytes:
-                self._cut("head_bytes")
+        if self._wait.phase is Phase.HEAD and not self._input_ended:
+            self._lines.keep_segment()
+            if self._head_bytes > self._limits.head_bytes:
+                self._closed("head_bytes")
                 self._refuse(Problem(ErrorCode.HEAD_TOO_LARGE))
             elif self._head_bytes == len(data) and message_rules.names_no_version(data):
-                self._refuse(message_rules.UNREADABLE)  # its request line may be all that ever comes
+                self._refuse(message_rules.UNREADABLE)  # HTTP/0.9: nothing more may follow
         else:
-            self._lines.head_ended()
+            self._lines.discard_before()
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Answer what was asked completely, and end. False closes the connection at once."""
-        self._ended = self._deaf = True
-        if self._wait.phase in (Phase.BODY, Phase.DRAINING, Phase.PARTING) or not self._is_under_way():
+        """Answer complete requests, then close. Returning False closes the connection now."""
+        self._eof = self._input_ended = True
+        if self._wait.phase in (Phase.BODY, Phase.DRAINING, Phase.LINGERING) or not self._is_answering():
             return False
         if self._deferred is None:
             self.cycle.keep_alive = False
-        # Of an answer that was begun the client may have gone away in the middle.
+        # If a response has started, the client may be gone.
         return bool(self.pipeline) or not self.cycle.response_started
 
     def on_message_begin(self) -> None:
-        if self._deaf or (self._is_under_way() and not self.cycle.keep_alive):
-            self._deaf = True
-            raise ValueError("nothing is read after the last request")  # ends the parser
+        if self._input_ended or (self._is_answering() and not self.cycle.keep_alive):
+            self._input_ended = True
+            raise ValueError("input after the last request")  # stops the parser
         super().on_message_begin()
         self._lines.head_begins()
-        behind_another = self._wait.phase is not Phase.HEAD
+        pipelined = self._wait.phase is not Phase.HEAD
         self._begin_head()
-        if behind_another:
-            self._head_bytes = 1  # or more, that came with the end of the other
+        if pipelined:
+            self._head_bytes = 1  # at least: it began in the segment of the request before it
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
-        self._weigh(len(self.url))
+        self._count_head(len(self.url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._weigh(len(name) + len(value) + _HEADER_BYTES)
-        if self._wait.phase is Phase.HEAD:  # trailers are no headers (RFC 9110 §6.5.1)
+        self._count_head(len(name) + len(value) + _HEADER_BYTES)
+        if self._wait.phase is Phase.HEAD:  # not a trailer (RFC 9110 §6.5.1)
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -165,33 +166,33 @@ class HttpConnection(HttpToolsProtocol):
         problem = message_rules.problem_of_head(method, version, self.url, self.headers, foreign=foreign)
         if problem is not None:
             self._refusal = problem
-            raise ValueError("a head is refused")  # ends the parser
+            raise ValueError("head refused")  # stops the parser
         if self.parser.should_upgrade():
-            self._offered = True  # the parser stops behind this head
+            self._upgrade_offered = True  # the parser stops after this head
             return
         if version == "1.0":
             self.expect_100_continue = False
-        told = declared_length(self.headers)
+        length = declared_length(self.headers)
         self._permit = None
-        # Behind another request it is admitted when its turn comes.
-        if self._admission is not None and posts_events(method, self.url) and not self._is_under_way():
-            admitted = self._admission.admit(0 if (told or 0) > max_body_bytes(PATH) else told)
+        # A pipelined post is admitted later, by the endpoint.
+        if self._admission is not None and posts_events(method, self.url) and not self._is_answering():
+            admitted = self._admission.admit(0 if (length or 0) > max_body_bytes(PATH) else length)
             if isinstance(admitted, ShedReason):
                 self._shed(self._admission, admitted)
                 return
-            self._permit = self.scope["state"][TICKET] = admitted
+            self._permit = self.scope["state"][PERMIT] = admitted
         try:
             super().on_headers_complete()
         except BaseException:
             if self._permit is not None and self._admission is not None:
-                self._admission.leave(self._permit, 0)
+                self._admission.release(self._permit, 0)
             raise
         self._waiting.remove(self)
-        self._wait.body(self.loop.time(), behind=bool(self.pipeline))
-        self.cycle.transport = self._answers
+        self._wait.await_body(self.loop.time(), pipelined=bool(self.pipeline))
+        self.cycle.transport = self._answer_transport
         if self._permit is not None and not self.expect_100_continue:
-            self._answers.join_two()
-        if self._closing.begun or (told or 0) > self._terms.drain_bytes:
+            self._answer_transport.join_head_and_body()
+        if self._shutdown_state.begun or (length or 0) > self._limits.drain_bytes:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
@@ -199,65 +200,65 @@ class HttpConnection(HttpToolsProtocol):
             return
         self._wait.body_received(len(body))
         if self._permit is not None and self._admission is not None:
-            self._admission.arrived(self._permit, len(body))
+            self._admission.record_received(self._permit, len(body))
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        # A trailer may say `Connection: close`; the parser reads nothing after that, so neither does this.
+        # After `Connection: close` in a trailer the parser stops, so this is the last request.
         keep_alive = self.parser.should_keep_alive()
         if self._wait.phase is Phase.BODY:
-            self._wait.ourselves()
+            self._wait.await_response()
             self.cycle.keep_alive = self.cycle.keep_alive and keep_alive
-            self._deaf = not self.cycle.keep_alive
+            self._input_ended = not self.cycle.keep_alive
             super().on_message_complete()
         elif self._wait.phase is Phase.DRAINING:
-            if self._last or self._closing.begun or not keep_alive:
-                self._deaf = True
+            if self._close_after_drain or self._shutdown_state.begun or not keep_alive:
+                self._input_ended = True
                 self.transport.close()
             else:
                 self._await_next()
 
     def on_response_complete(self) -> None:
-        # What the server does here, but for the timer of an idle connection.
+        # As uvicorn does it, without its keep-alive timer.
         self.server_state.total_requests += 1
-        if self.transport.is_closing() or self._wait.phase in (Phase.DRAINING, Phase.PARTING):
+        if self.transport.is_closing() or self._wait.phase in (Phase.DRAINING, Phase.LINGERING):
             return
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif self._deferred is not None:
-            self._part(self._deferred)
-        elif self._wait.phase is Phase.OURSELVES:
+            self._answer_and_close(self._deferred)
+        elif self._wait.phase is Phase.PROCESSING:
             self._await_next()
-        # A request that began before this answer has its time from now on.
+        # The deadline of a pipelined request starts now.
         if self._wait.phase is Phase.BODY:
             if self.cycle.response_complete:
                 self._drain(last=False)
             else:
-                self._wait.body(self.loop.time(), behind=bool(self.pipeline))
+                self._wait.await_body(self.loop.time(), pipelined=bool(self.pipeline))
         elif self._wait.phase is Phase.HEAD:
-            self._wait.head(self.loop.time(), behind=self._is_under_way())
+            self._wait.await_head(self.loop.time(), pipelined=self._is_answering())
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._wait.reading(self.loop.time())
+        self._wait.write_paused(self.loop.time())
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._wait.read()
+        self._wait.write_resumed()
 
     def shutdown(self) -> None:
-        """End after the answer under way; one without a request a moment later, for what is on its way."""
-        if self._is_under_way() and self._wait.phase is not Phase.PARTING:
+        """Close after the current response; without a request, after a moment for one in transit."""
+        if self._is_answering() and self._wait.phase is not Phase.LINGERING:
             self.cycle.keep_alive = False
         else:
-            self.loop.call_later(_FAREWELL_S, self._end_idle)
+            self.loop.call_later(_SHUTDOWN_GRACE_S, self._close_idle)
 
-    def _feed(self, data: bytes) -> None:
-        """Let the parser read. Raises HttpParserError for what it cannot.
+    def _feed_parser(self, data: bytes) -> None:
+        """Feed the parser. Raises HttpParserError for malformed input.
 
-        At an Upgrade offer the parser stops and assumes that there is no body. A fresh parser then gets the
-        head without the offer, and the bytes that followed it.
+        At an Upgrade offer the parser stops and assumes that there is no body. A new parser then gets the
+        head without the offer, and the bytes after it.
         """
         rest: bytes | memoryview = data
         while True:
@@ -266,7 +267,7 @@ class HttpConnection(HttpToolsProtocol):
                 return
             except httptools.HttpParserUpgrade as stopped:
                 rest = memoryview(rest)[stopped.args[0] :]
-            self._offered = False
+            self._upgrade_offered = False
             head = message_rules.without_upgrade(
                 self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers
             )
@@ -275,9 +276,9 @@ class HttpConnection(HttpToolsProtocol):
             self.parser.feed_data(head)
 
     def _refuse_unreadable(self, error: httptools.HttpParserError) -> None:
-        """Answer what the parser could not take, or what one of the methods above refused."""
-        if self._deaf:
-            self._unread = True
+        """Answer malformed input, or a refusal of a parser callback."""
+        if self._input_ended:
+            self._ignored_input = True
         elif isinstance(error.__context__, MemoryError):
             self._refuse(problem_of(error.__context__))
         elif self._wait.phase is Phase.HEAD and self._refusal is message_rules.UNREADABLE:
@@ -286,34 +287,34 @@ class HttpConnection(HttpToolsProtocol):
             self._refuse(self._refusal)
 
     def _refuse(self, problem: Problem) -> None:
-        """Refuse the request that is being read, after the answers of those before it, and end."""
-        self._deaf = True
+        """Refuse the current request, after the responses to those before it, and close."""
+        self._input_ended = True
         if self._wait.phase is Phase.DRAINING:
-            self.transport.close()  # it has its answer
+            self.transport.close()  # already answered
             return
-        behind = self._is_under_way()
+        pipelined = self._is_answering()
         if self._wait.phase is Phase.BODY:
-            # The request is with the application already, or waits for its turn.
+            # The application has the request already, or it is in the pipeline.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-            behind = bool(self.pipeline)
-            if behind:
+            pipelined = bool(self.pipeline)
+            if pipelined:
                 self.pipeline.popleft()
             elif self.cycle.response_started:
                 self.transport.close()
                 return
-        if behind:
-            self._wait.ourselves()
+        if pipelined:
+            self._wait.await_response()
             self._deferred = problem
         else:
-            self._part(problem)
+            self._answer_and_close(problem)
 
-    def _shed(self, admission: AdmissionController, cause: ShedReason) -> None:
-        """Answer a post that is not admitted: without a task, and without reading its body."""
-        # With `Expect` it is the client's choice whether the body still comes: what follows is unknown.
-        last = self._closing.begun or not self.parser.should_keep_alive() or self.expect_100_continue
-        default, wait_s = self.server_state.default_headers, admission.retry_after(cause)
-        self.transport.write(shed_response(cause, wait_s, self.headers, default, last=last))
+    def _shed(self, admission: AdmissionController, reason: ShedReason) -> None:
+        """Answer a shed post without a task and without reading its body."""
+        # With `Expect` the client may or may not send the body, so what follows is ambiguous.
+        last = self._shutdown_state.begun or not self.parser.should_keep_alive() or self.expect_100_continue
+        default, wait_s = self.server_state.default_headers, admission.retry_after(reason)
+        self.transport.write(shed_response(reason, wait_s, self.headers, default, last=last))
         if self.expect_100_continue:
             self._linger()
         else:
@@ -321,52 +322,50 @@ class HttpConnection(HttpToolsProtocol):
 
     def _begin_head(self) -> None:
         self._head_bytes = self._head_bytes if self._wait.phase is Phase.HEAD else 0
-        self._weight = 0
-        self._wait.head(self.loop.time(), behind=self._is_under_way())
+        self._parsed_head_bytes = 0
+        self._wait.await_head(self.loop.time(), pipelined=self._is_answering())
 
-    def _weigh(self, more: int) -> None:
-        """Count parts of a head as they are read: one chunk may bring all of it."""
-        self._weight += more
-        if self._weight > self._terms.head_bytes:
-            self._cut("head_bytes")
+    def _count_head(self, size: int) -> None:
+        """Count the parsed head; one segment may hold all of it."""
+        self._parsed_head_bytes += size
+        if self._parsed_head_bytes > self._limits.head_bytes:
+            self._closed("head_bytes")
             self._refusal = Problem(ErrorCode.HEAD_TOO_LARGE)
-            raise ValueError("the head is too large")  # ends the parser
+            raise ValueError("head too large")  # stops the parser
 
-    def _is_under_way(self) -> bool:
+    def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _await_next(self) -> None:
-        """Begin the wait for a next request."""
-        self._wait.next(self.loop.time(), self.timeout_keep_alive)
+        """Start waiting for another request."""
+        self._wait.await_next(self.loop.time(), self.timeout_keep_alive)
         self._waiting.idle(self)
 
-    def _end_overdue(self, overdue: Phase) -> None:
-        under_way = self._is_under_way()
-        in_body = overdue is Phase.BODY and under_way and not self.cycle.response_started
-        in_head = overdue is Phase.HEAD and self._head_bytes and not under_way
+    def _close_overdue(self, overdue: Phase) -> None:
+        answering = self._is_answering()
+        in_body = overdue is Phase.BODY and answering and not self.cycle.response_started
+        in_head = overdue is Phase.HEAD and self._head_bytes and not answering
         if in_body or in_head:
             self._refuse(Problem(ErrorCode.TOO_SLOW))
-        elif under_way or overdue is Phase.READING:
+        elif answering or overdue is Phase.READING:
             self.transport.abort()
         else:
             self.transport.close()
 
-    # Ending
-
-    def _end_after_answer(self) -> None:
-        """End because an answer was the last one; what the client still sends is drained."""
-        if self._ended or not self.cycle.response_complete:
+    def _close_after_answer(self) -> None:
+        """Close after the last response; drain what the client still sends."""
+        if self._eof or not self.cycle.response_complete:
             self.transport.close()
         elif self._wait.phase is Phase.BODY:
             self._drain(last=True)
-        elif self._unread or self._wait.phase is Phase.HEAD:
+        elif self._ignored_input or self._wait.phase is Phase.HEAD:
             self._linger()
         else:
             self.transport.close()
 
     def _drain(self, *, last: bool) -> None:
-        """Pass over the rest of a body whose request was answered, so that the client can read the answer."""
-        self._last = last
+        """Discard the rest of a body whose request was answered, so that the client can read the response."""
+        self._close_after_drain = last
         self._wait.drain(Phase.DRAINING, self.loop.time())
         if last and self.transport.can_write_eof():
             self.transport.write_eof()
@@ -376,25 +375,25 @@ class HttpConnection(HttpToolsProtocol):
         self.flow.resume_reading()
 
     def _linger(self) -> None:
-        """Send no more, and discard what still arrives: unread, it would reset the response."""
-        self._deaf = True
-        self._wait.drain(Phase.PARTING, self.loop.time())
+        """Send no more and discard input; unread input would reset the connection and lose the response."""
+        self._input_ended = True
+        self._wait.drain(Phase.LINGERING, self.loop.time())
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._waiting.idle(self)
         self.flow.resume_reading()
 
-    def _part(self, problem: Problem) -> None:
-        """Answer and end; the socket stays for a moment, so that the client can read what it was told."""
+    def _answer_and_close(self, problem: Problem) -> None:
+        """Send an error response and close, lingering so that the client can read it."""
         if self.transport.is_closing():
             return
         self.transport.write(last_response(problem, self.server_state.default_headers))
-        if self._ended:
+        if self._eof:
             self.transport.close()
         else:
             self._linger()
 
-    def _end_idle(self) -> None:
+    def _close_idle(self) -> None:
         in_head = self._wait.phase is Phase.HEAD and self._head_bytes
-        if not in_head and self._wait.phase not in (Phase.BODY, Phase.OURSELVES):
+        if not in_head and self._wait.phase not in (Phase.BODY, Phase.PROCESSING):
             self.transport.close()

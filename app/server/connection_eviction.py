@@ -1,4 +1,4 @@
-"""How many connections a process may have, and which of them ends when one more comes."""
+"""The connection limit of a process, and eviction of waiting connections at the limit."""
 
 import logging
 import resource
@@ -6,25 +6,25 @@ from typing import Any, Final, Protocol
 
 _log = logging.getLogger(__name__)
 
-# Files that are no connections: the database's, the listeners, the log, what starting opens for a moment,
-# and what is accepted in one round before the oldest are closed.
+# File descriptors for other uses: database, listeners, log, startup, and connections that are accepted in one
+# event-loop iteration before the oldest are closed.
 RESERVED_FILES: Final = 100
-LEAST: Final = 10
+_MIN_CONNECTIONS: Final = 10
 
 
 class Evictable(Protocol):
     """A connection that can be closed to make room for another."""
 
     def evict(self) -> None:
-        """End it; nothing that a client asked for is lost."""
+        """Close the connection, which owes no response."""
         ...
 
 
 class WaitingConnections:
-    """The connections of one server that owe no answer, in the order in which they began to wait.
+    """The connections of one server that owe no response, oldest first.
 
-    Those that never sent a complete request head come first, then those between two requests and those
-    whose last answer was sent. A peer's address plays no part: many clients may stand behind one.
+    Connections that never sent a complete request head are evicted first, then idle ones. Peer addresses are
+    not considered: many clients may share one.
     """
 
     def __init__(self) -> None:
@@ -32,21 +32,21 @@ class WaitingConnections:
         self._idle: dict[Evictable, None] = {}
 
     def opened(self, connection: Evictable) -> None:
-        """Note a new connection."""
+        """Add a new connection."""
         self._silent[connection] = None
 
     def idle(self, connection: Evictable) -> None:
-        """Note that a connection owes no answer any more."""
+        """Add a connection whose last request was answered."""
         self.remove(connection)
         self._idle[connection] = None
 
     def remove(self, connection: Evictable) -> None:
-        """Note that a connection sent a complete head, or is closed."""
+        """Remove a connection that sent a complete head or closed."""
         self._silent.pop(connection, None)
         self._idle.pop(connection, None)
 
     def make_room(self, newest: Evictable) -> bool:
-        """Close the connection that waits longest; False where there is none but the newest."""
+        """Evict the connection that waits longest; return False if only the newest waits."""
         for waiting in (self._silent, self._idle):
             for connection in waiting:
                 if connection is not newest:
@@ -57,9 +57,10 @@ class WaitingConnections:
 
 
 def allowed_connections(wanted: int, *, files: Any = resource) -> int:
-    """Return how many connections the limit for open files allows, `wanted` at most.
+    """Return how many connections the open-files limit allows, `wanted` at most.
 
-    Raises the soft limit as far as needed and permitted; says so in the log where that does not suffice.
+    Raises the soft limit as far as the hard limit permits, and logs `connections.capped` if that is not
+    enough.
     """
     soft: int
     hard: int
@@ -74,7 +75,7 @@ def allowed_connections(wanted: int, *, files: Any = resource) -> int:
             pass
     if soft == files.RLIM_INFINITY or soft >= needed:
         return wanted
-    allowed = max(LEAST, min(wanted, soft - RESERVED_FILES))
-    facts = {"setting": wanted, "limit": allowed, "open_files": soft}
-    _log.warning("connections.capped", extra={"facts": facts})
+    allowed = max(_MIN_CONNECTIONS, min(wanted, soft - RESERVED_FILES))
+    fields = {"setting": wanted, "limit": allowed, "open_files": soft}
+    _log.warning("connections.capped", extra={"fields": fields})
     return allowed

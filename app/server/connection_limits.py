@@ -1,4 +1,4 @@
-"""The limits of a connection, and the phases that they hold in."""
+"""Limits of one connection, and the deadlines of its phases."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,17 +13,17 @@ NEVER: Final = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """What a client must keep to; times in seconds, `head_bytes` over request line and headers together.
+    """Limits for a client; times in seconds, `head_bytes` for request line and headers together.
 
-    A body must come with `body_rate` bytes a second on average, once `body_grace_s` have passed. What comes
-    of a request that was answered already is drained, up to `drain_s` and `drain_bytes`.
+    After `body_grace_s` a body must arrive at `body_rate` bytes a second on average. The rest of a body
+    whose request was answered is drained, up to `drain_s` and `drain_bytes`.
     """
 
     head_s: float = 10.0
     body_s: float = 30.0
     body_rate: int = 1_024
     body_grace_s: float = 5.0
-    read_s: float = 30.0  # for reading an answer that fills our buffers
+    read_s: float = 30.0  # for a client to read a response that fills our buffers
     drain_s: float = 10.0
     drain_bytes: int = 16 * MIB
     head_bytes: int = 64 * 1024
@@ -32,111 +32,112 @@ class ConnectionLimits:
 
 @dataclass(slots=True)
 class ShutdownState:
-    """Whether the process is about to leave: each connection then ends with the answer it waits for."""
+    """Whether shutdown has begun: each connection then closes after its current response."""
 
     begun: bool = False
 
 
 class Phase(StrEnum):
-    """What a connection waits for."""
+    """What a connection waits for. The values of overdue phases are labels of a metric."""
 
     HEAD = "head"
     BODY = "body"
-    OURSELVES = "ourselves"  # the answer of the application
-    NEXT = "next"
+    PROCESSING = "processing"  # the application's response
+    NEXT = "next"  # another request
     DRAINING = "draining"  # the end of a body whose request was answered
-    PARTING = "parting"  # the client's end, after the last answer
-    READING = "reading"  # only in `Wait.overdue`: the client reads its answer too slowly
+    LINGERING = "lingering"  # the client's close, after the last response
+    READING = "reading"  # returned by `ConnectionWait.overdue` only: the client reads too slowly
 
 
 class ConnectionWait:
-    """What one connection waits for, and until when. Times are monotonic; the clock is handed in."""
+    """The phase of one connection and its deadline. Times are monotonic, passed by the caller."""
 
     __slots__ = (
-        "_body_began",
+        "_body_began_at",
         "_body_bytes",
-        "_checked",
+        "_checked_at",
+        "_deadline",
         "_drain_left",
-        "_due",
-        "_read_due",
-        "_terms",
+        "_limits",
+        "_read_deadline",
         "phase",
     )
 
-    def __init__(self, terms: ConnectionLimits) -> None:
-        self._terms, self.phase = terms, Phase.HEAD
-        self._due = self._read_due = NEVER
-        self._body_began = self._checked = 0.0
+    def __init__(self, limits: ConnectionLimits) -> None:
+        self._limits, self.phase = limits, Phase.HEAD
+        self._deadline = self._read_deadline = NEVER
+        self._body_began_at = self._checked_at = 0.0
         self._body_bytes = self._drain_left = 0
 
     def opened(self, now: float) -> None:
-        """Begin with the wait for a first head."""
-        self._checked, self._due = now, now + self._terms.head_s
+        """Start waiting for the first request head."""
+        self._checked_at, self._deadline = now, now + self._limits.head_s
 
-    def head(self, now: float, *, behind: bool) -> None:
-        """Wait for the rest of a head. `behind` an unanswered request it has no deadline."""
-        self.phase, self._due = Phase.HEAD, NEVER if behind else now + self._terms.head_s
+    def await_head(self, now: float, *, pipelined: bool) -> None:
+        """Start waiting for a head; `pipelined` behind an unanswered request it has no deadline."""
+        self.phase, self._deadline = Phase.HEAD, NEVER if pipelined else now + self._limits.head_s
 
-    def body(self, now: float, *, behind: bool) -> None:
-        """Wait for a body, and count it anew; `behind` as above."""
-        self.phase, self._body_began, self._body_bytes = Phase.BODY, now, 0
-        self._due = NEVER if behind else now + self._terms.body_s
+    def await_body(self, now: float, *, pipelined: bool) -> None:
+        """Start waiting for a body and reset its count; `pipelined` as in `await_head`."""
+        self.phase, self._body_began_at, self._body_bytes = Phase.BODY, now, 0
+        self._deadline = NEVER if pipelined else now + self._limits.body_s
 
     def body_received(self, size: int) -> None:
         """Count bytes of the body."""
         self._body_bytes += size
 
-    def ourselves(self) -> None:
-        """Wait for the application, for as long as it takes."""
-        self.phase, self._due = Phase.OURSELVES, NEVER
+    def await_response(self) -> None:
+        """Start waiting for the application, without a deadline."""
+        self.phase, self._deadline = Phase.PROCESSING, NEVER
 
-    def next(self, now: float, keep_alive_seconds: float) -> None:
-        """Wait for a next request."""
-        self.phase, self._due = Phase.NEXT, now + keep_alive_seconds
+    def await_next(self, now: float, keep_alive_seconds: float) -> None:
+        """Start waiting for another request."""
+        self.phase, self._deadline = Phase.NEXT, now + keep_alive_seconds
 
     def drain(self, phase: Phase, now: float) -> None:
-        """Wait for the end of what is passed over, in one of the two phases for that."""
-        self.phase, self._due = phase, now + self._terms.drain_s
-        self._drain_left = self._terms.drain_bytes
+        """Start discarding input, in phase DRAINING or LINGERING."""
+        self.phase, self._deadline = phase, now + self._limits.drain_s
+        self._drain_left = self._limits.drain_bytes
 
-    def drained(self, size: int) -> bool:
-        """Count bytes that are passed over; False once they are too many."""
+    def discarded(self, size: int) -> bool:
+        """Count discarded bytes; return False above the limit."""
         self._drain_left -= size
         return self._drain_left >= 0
 
-    def reading(self, now: float) -> None:
-        """Wait for the client to read, beside all else."""
-        self._read_due = now + self._terms.read_s
+    def write_paused(self, now: float) -> None:
+        """Set the deadline for the client to read, beside the phase's own."""
+        self._read_deadline = now + self._limits.read_s
 
-    def read(self) -> None:
-        """Note that the client reads again."""
-        self._read_due = NEVER
+    def write_resumed(self) -> None:
+        """Clear the deadline for the client to read."""
+        self._read_deadline = NEVER
 
     def overdue(self, now: float, *, closing: bool, paused: bool) -> Phase | None:
-        """Return the phase that took too long, or None.
+        """Return the phase that missed its deadline, or None.
 
-        `closing`: the connection ends once its last answer is read. `paused`: it is we who do not read.
+        `closing`: the transport closes once the last response is read. `paused`: the server has paused
+        reading, so the time does not count for the body rate.
         """
-        since, self._checked = now - self._checked, now
-        if now >= self._read_due:
+        elapsed, self._checked_at = now - self._checked_at, now
+        if now >= self._read_deadline:
             return Phase.READING
         if closing:
-            # There may be too little of the answer for the transport to report that nobody reads it.
-            self._read_due = min(self._read_due, now + self._terms.read_s)
+            # A short response may fit the buffer, and then the transport never calls `pause_writing`.
+            self._read_deadline = min(self._read_deadline, now + self._limits.read_s)
             return None
-        if now >= self._due:
+        if now >= self._deadline:
             return self.phase
         if self.phase is Phase.BODY and paused:
-            self._body_began += since
+            self._body_began_at += elapsed
         elif self.phase is Phase.BODY:
-            took = now - self._body_began
-            if took > self._terms.body_grace_s and self._body_bytes < self._terms.body_rate * took:
+            duration = now - self._body_began_at
+            if duration > self._limits.body_grace_s and self._body_bytes < self._limits.body_rate * duration:
                 return Phase.BODY
         return None
 
 
 class AnswerTransport:
-    """What the application's answer is written to: closing it leaves time to read the answer."""
+    """The transport for the application's responses; `close` leaves the client time to read."""
 
     __slots__ = ("_head", "_transport", "close", "is_closing", "write")
 
@@ -145,16 +146,13 @@ class AnswerTransport:
         self.write: Callable[[bytes], None] = transport.write
         self.is_closing, self.close = transport.is_closing, close
 
-    def join_two(self) -> None:
-        """Send what is written next, a head, together with what is written after it, its body.
+    def join_head_and_body(self) -> None:
+        """Send the next two writes, head and body, as one: one system call, and one wake-up of the client."""
+        self.write = self._buffer_head
 
-        Two packets cost two system calls, and wake a client twice.
-        """
-        self.write = self._hold
+    def _buffer_head(self, head: bytes) -> None:
+        self._head, self.write = head, self._write_joined
 
-    def _hold(self, head: bytes) -> None:
-        self._head, self.write = head, self._send_both
-
-    def _send_both(self, body: bytes) -> None:
+    def _write_joined(self, body: bytes) -> None:
         self.write = self._transport.write
         self._transport.write(self._head + body)

@@ -1,7 +1,7 @@
-"""The endpoint of `POST /events`, in front of the framework: from the headers of a post to its answer.
+"""The endpoint of `POST /events`, before the framework: from the request headers to the response.
 
-What the framework and its layers do around a route costs twice what storing one event costs. The framework
-only describes this address (`app.api.events.post_events`).
+The framework's work around a route costs twice what storing one event costs. Its own route for this path
+(`app.api.events.post_events`) only serves the OpenAPI description.
 """
 
 from collections.abc import Callable
@@ -21,18 +21,18 @@ from app.api.errors import error_response, problem_of
 from app.api.headers import RawHeaders
 from app.api.secured_route import authorize, scopes_of
 from app.domain.admission import ShedReason
-from app.server.admission import TICKET, AdmissionController, Permit
+from app.server.admission import PERMIT, AdmissionController, Permit
 from app.server.loop_limiter import LoopLimiter
 from app.server.middleware import FIXED_HEADERS, REQUEST_ID, RequestMiddleware, declared_length, request_id_of
 from app.server.request_body import PATH, RequestBodyReader, max_body_bytes
 
 _CAP: Final = max_body_bytes(PATH)
 _SCOPES: Final = scopes_of(events.post_events)
-_GIVEN_UP: Final = 499  # noted where nobody is left to be answered
+_CLIENT_CLOSED_REQUEST: Final = 499
 
 
 class EventsReply(msgspec.Struct, frozen=True):
-    """An answer, ready to be sent."""
+    """A complete response."""
 
     status: int
     headers: list[tuple[bytes, bytes]]
@@ -40,7 +40,7 @@ class EventsReply(msgspec.Struct, frozen=True):
 
 
 class EventsEndpoint:
-    """Answers posts of events. One per process; `monotonic` is in seconds."""
+    """Serves posts of events for one process. `monotonic` is in seconds."""
 
     def __init__(
         self,
@@ -55,37 +55,36 @@ class EventsEndpoint:
         self._context = context
         self._key_ring = key_ring
         self._admission = admission
-        self._refuse_late = partial(admission.refusal, ShedReason.LANE)
+        self._backlog_refusal = partial(admission.refusal, ShedReason.LANE)
         self._loop_limiter = loop_limiter
         self._middleware = middleware
         self._monotonic = monotonic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a post (ASGI). A server that admitted it by its head left the ticket in the scope."""
+        """Serve a post (ASGI). If the server admitted it by its head, the permit is in the scope's state."""
         headers: RawHeaders = scope["headers"]
-        told = declared_length(headers)
+        length = declared_length(headers)
         reply: EventsReply | None
-        permit: Permit | None = scope["state"].get(TICKET) if "state" in scope else None
-        # Before anything is asked of the database, and before the body is read. What is too large anyway is
-        # answered 413 and never read.
-        entered = permit or self._admission.enter(0 if (told or 0) > _CAP else told, is_post=True)
-        if isinstance(entered, Permit):
-            reply = await self._answer(scope, receive, told, entered)
+        permit: Permit | None = scope["state"].get(PERMIT) if "state" in scope else None
+        # Before any database query, and before the body is read. A body over the cap is answered 413
+        # unread, so it reserves nothing.
+        admitted = permit or self._admission.enter(0 if (length or 0) > _CAP else length, is_events=True)
+        if isinstance(admitted, Permit):
+            reply = await self._accept(scope, receive, length, admitted)
         else:
-            reply = _refused(entered, request_id := request_id_of(headers))
-            self._middleware.note("POST", PATH, reply.status, 0.0, request_id, None)
+            reply = _refused(admitted, request_id := request_id_of(headers))
+            self._middleware.record("POST", PATH, reply.status, 0.0, request_id, None)
         if reply is not None:
             await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
             await send({"type": "http.response.body", "body": reply.body})
 
-    async def _answer(
-        self, scope: Scope, receive: Receive, told: int | None, permit: Permit
+    async def _accept(
+        self, scope: Scope, receive: Receive, length: int | None, permit: Permit
     ) -> EventsReply | None:
-        """Take a post that was let in and return its answer, once what it says is stored.
+        """Store the events of an admitted post and return the response; None if the client disconnected.
 
-        None when its caller hung up. `told` is the length of its body as told beforehand, None where it was
-        not. Gives the ticket back, unless it is cancelled before its first step, which happens to a process
-        that leaves only.
+        `length` is the declared length, None if chunked. Releases the permit, except on cancellation before
+        the first step, which only happens at shutdown.
         """
         headers: RawHeaders = scope["headers"]
         request_id = request_id_of(headers)
@@ -96,8 +95,8 @@ class EventsEndpoint:
             if isinstance(caller, Problem):
                 reply = _refused(caller, request_id)
             elif (
-                (told or 0) <= _CAP  # else it is not read at all
-                and (problem := self._admission.claim(permit, caller.quota_owner)) is not None
+                (length or 0) <= _CAP  # a larger body is answered 413 below, unread
+                and (problem := self._admission.charge_owner(permit, caller.quota_owner)) is not None
             ):
                 reply = _refused(problem, request_id)
             elif isinstance(query := events.read_query(scope), Problem):
@@ -106,36 +105,36 @@ class EventsEndpoint:
                 body = RequestBodyReader(
                     receive,
                     cap=_CAP,
-                    told=told,
+                    declared_length=length,
                     permit=permit,
                     admission=self._admission,
                     loop_limiter=self._loop_limiter,
                 )
                 stored = await events.accept_events(
-                    headers, body.whole, self._context, self._refuse_late, caller, query
+                    headers, body.read, self._context, self._backlog_refusal, caller, query
                 )
-                reply = _told(stored, request_id)
+                reply = _stored(stored, request_id)
         except ClientDisconnect:
             pass
-        except Exception as error:  # a refusal from further down, or what nobody foresaw
+        except Exception as error:  # a Refusal, or a defect
             reply = _refused(problem_of(error), request_id)
         finally:
-            status = _GIVEN_UP if reply is None else reply.status
-            self._admission.leave(permit, status)
+            status = _CLIENT_CLOSED_REQUEST if reply is None else reply.status
+            self._admission.release(permit, status)
             key = caller.key if isinstance(caller, Caller) else None
-            took = self._monotonic() - permit.began
-            self._middleware.note("POST", PATH, status, took, request_id, key)
+            duration_s = self._monotonic() - permit.started_at
+            self._middleware.record("POST", PATH, status, duration_s, request_id, key)
         return reply
 
 
-def _told(told: events.EventsResponse, request_id: str) -> EventsReply:
+def _stored(response: events.EventsResponse, request_id: str) -> EventsReply:
     headers = [
-        (b"content-length", b"%d" % len(told.body)),
+        (b"content-length", b"%d" % len(response.body)),
         (b"content-type", b"application/json"),
         (REQUEST_ID, request_id.encode()),
         *FIXED_HEADERS,
     ]
-    return EventsReply(told.status, headers, told.body)
+    return EventsReply(response.status, headers, response.body)
 
 
 def _refused(problem: Problem, request_id: str) -> EventsReply:

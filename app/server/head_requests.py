@@ -1,11 +1,11 @@
-"""HEAD: answered wherever GET is, with the same status and headers and no body (RFC 9110 §9.3.2)."""
+"""HEAD on every GET route: the same status and headers, no body (RFC 9110 §9.3.2)."""
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadRequests:
-    """ASGI: runs the GET route for a HEAD request and drops the body; no route knows of HEAD."""
+    """ASGI: runs the GET route for a HEAD request and drops the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -21,11 +21,11 @@ class HeadRequests:
                 return
             await send({"type": "http.response.body", "body": b""})
             if message.get("more_body", False):
-                raise ClientDisconnect  # ends a stream that nobody reads
+                raise ClientDisconnect  # ends a streamed response
 
-        within = {**scope, "method": "GET"}
+        get_scope = {**scope, "method": "GET"}
         try:
-            await self._app(within, receive, send_without_body)
+            await self._app(get_scope, receive, send_without_body)
         finally:
-            if "route" in within:
-                scope["route"] = within["route"]  # for the metrics
+            if "route" in get_scope:
+                scope["route"] = get_scope["route"]  # for the metrics

@@ -1,7 +1,7 @@
-"""What a request's head must keep to before anything is done with it (RFC 9112, RFC 9110). Pure.
+"""Rules for request heads beyond the parser's (RFC 9112, RFC 9110). Pure.
 
-The parser reads more than one meaning out of some heads, and a proxy in front might read another: whatever
-has no single meaning is refused, and its connection ends.
+A proxy could read an ambiguous head differently than this server (request smuggling), so ambiguous heads are
+refused and the connection closes.
 """
 
 import re
@@ -11,22 +11,20 @@ from typing import Final
 from app.admin.refusals import ErrorCode, Problem
 
 _VERSIONS: Final = frozenset({"1.0", "1.1"})
-# RFC 3986 §3.2.2 and §3.2.3: a host, which may be empty, and a port.
+# RFC 3986 §3.2.2 and §3.2.3: an optional host and an optional port.
 _HOST: Final = re.compile(rb"(\[[0-9A-Za-z:.%_~-]*\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(:[0-9]*)?")
-# The parser takes request lines of these protocols too, for some methods.
+# Request lines that the parser accepts for some methods although they are not HTTP.
 _FIRST_LINE: Final = re.compile(rb"[\r\n]*[A-Z_-]+ +[^ \r\n]+ +(?:RTSP|ICE)/")
 _ANY_LINE: Final = re.compile(rb"(?:^|\n)([A-Z_-]+) +([^ \r\n]+) +(?:RTSP|ICE)/")
 
 UNREADABLE: Final = Problem(ErrorCode.MALFORMED, "This is not HTTP/1.1.")
-_HOSTS: Final = Problem(ErrorCode.MALFORMED, "Send exactly one Host field, with a host and maybe a port.")
+_HOSTS: Final = Problem(ErrorCode.MALFORMED, "Send exactly one Host field: a host and an optional port.")
 _FRAGMENT: Final = Problem(ErrorCode.MALFORMED, "The request target holds a fragment (#).")
 _OLD_CHUNKED: Final = Problem(
     ErrorCode.MALFORMED, "HTTP/1.0 has no Transfer-Encoding: the length is ambiguous."
 )
-_CODING: Final = Problem(
-    ErrorCode.NOT_IMPLEMENTED, "The only transfer coding that is taken is chunked, once."
-)
-_CONNECT: Final = Problem(ErrorCode.NOT_IMPLEMENTED, "This is no proxy: CONNECT is not taken.")
+_CODING: Final = Problem(ErrorCode.NOT_IMPLEMENTED, "The only supported transfer coding is chunked, once.")
+_CONNECT: Final = Problem(ErrorCode.NOT_IMPLEMENTED, "CONNECT is not supported.")
 _VERSION: Final = Problem(ErrorCode.HTTP_VERSION_NOT_SUPPORTED)
 _EXPECTATION: Final = Problem(ErrorCode.EXPECTATION_FAILED)
 
@@ -34,9 +32,9 @@ _EXPECTATION: Final = Problem(ErrorCode.EXPECTATION_FAILED)
 def problem_of_head(
     method: bytes, version: str, target: bytes, headers: Sequence[tuple[bytes, bytes]], *, foreign: bool
 ) -> Problem | None:
-    """Return why a head is refused, or None. Names of headers are in lower case, values as they came.
+    """Return the refusal of a head, or None. Header names are in lower case, values as received.
 
-    `foreign` says that its request line was one of another protocol.
+    `foreign`: its request line names another protocol.
     """
     if foreign or version not in _VERSIONS:
         return _VERSION
@@ -62,15 +60,15 @@ def problem_of_head(
 
 
 def problem_of_version(version: str) -> Problem | None:
-    """Return the refusal of the version at which the parser stopped; 0.0 stands for none yet."""
+    """Return the refusal of an HTTP version, or None; 0.0 means that none was parsed yet."""
     return None if version in _VERSIONS or version == "0.0" else _VERSION
 
 
 class RequestLines:
-    """Finds the request lines of other protocols in what a connection received.
+    """Detects request lines of other protocols in the received bytes.
 
-    The parser takes RTSP and ICE for some methods and does not tell. Each segment is noted before it is
-    parsed, the beginning of each head while it is. A request line is found where a segment or a line begins.
+    The parser accepts RTSP and ICE for some methods and does not report it. Call `received` before a segment
+    is parsed and `head_begins` at each head.
     """
 
     __slots__ = ("_at_start", "_before", "_boundary", "_found", "_segment")
@@ -81,27 +79,27 @@ class RequestLines:
         self._found: frozenset[tuple[bytes, bytes]] | None = None
 
     def received(self, segment: bytes, *, boundary: bool) -> None:
-        """Note what is parsed next; `boundary` says that a head begins with its first byte."""
+        """Record the next segment; `boundary`: a head begins with its first byte."""
         self._segment, self._boundary, self._found = segment, boundary, None
 
     def head_begins(self) -> None:
-        """Note that the parser met the beginning of a head."""
+        """Record that the parser reached the start of a head."""
         self._at_start, self._boundary = self._boundary, False
 
-    def head_goes_on(self) -> None:
-        """Keep what was parsed last: its head is not complete yet."""
+    def keep_segment(self) -> None:
+        """Keep the last segment: its head is incomplete."""
         self._before += self._segment
 
-    def head_ended(self) -> None:
-        """Forget what came before this segment."""
+    def discard_before(self) -> None:
+        """Discard the bytes before this segment."""
         self._before = b""
 
     def is_foreign(self, method: bytes, target: bytes) -> bool:
-        """Tell whether the request line with this method and target was one of another protocol."""
+        """Return whether the request line with this method and target names another protocol."""
         raw = self._before + self._segment
         if self._at_start:
             return _FIRST_LINE.match(raw) is not None
-        if self._found is None:  # once for all the heads of a segment
+        if self._found is None:  # cached for all heads of a segment
             self._found = frozenset(_ANY_LINE.findall(raw)) if _mentions_foreign(raw) else frozenset()
         return (method, target) in self._found
 
@@ -111,7 +109,7 @@ def _mentions_foreign(raw: bytes) -> bool:
 
 
 def names_no_version(head: bytes) -> bool:
-    """Tell whether what begins a head is a whole request line without a version (HTTP of 1991)."""
+    """Return whether a head begins with a complete request line without a version (HTTP/0.9)."""
     line, ended, _ = head.lstrip(b"\r\n").partition(b"\n")
     return bool(ended) and b" HTTP/" not in line and _FIRST_LINE.match(line) is None
 
@@ -119,19 +117,19 @@ def names_no_version(head: bytes) -> bool:
 def without_upgrade(
     method: bytes, target: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]
 ) -> bytes:
-    """Return a head that asks the same, but offers no other protocol."""
+    """Return the same head without its offer of another protocol."""
     lines = [method, b" ", target, b" HTTP/", version.encode(), b"\r\n"]
     for name, value in headers:
-        kept = value
+        remaining = value
         if name in (b"upgrade", b"http2-settings"):
             continue
         if name == b"connection":
             options = [option.strip(b" \t") for option in value.split(b",")]
-            kept = b", ".join(
+            remaining = b", ".join(
                 option for option in options if option.lower() not in (b"upgrade", b"http2-settings")
             )
-            if not kept:
+            if not remaining:
                 continue
-        lines += (name, b": ", kept, b"\r\n")
+        lines += (name, b": ", remaining, b"\r\n")
     lines.append(b"\r\n")
     return b"".join(lines)

@@ -1,6 +1,6 @@
-"""What surrounds every request: an id, a size limit, safe headers, a log line, an answer when all breaks.
+"""Request middleware: request id, admission control, body size limit, headers, metrics, log line, errors.
 
-Plain ASGI: the framework's own middleware class costs two thirds of the requests a second.
+Plain ASGI: starlette's `BaseHTTPMiddleware` costs two thirds of the requests a second.
 """
 
 import logging
@@ -16,13 +16,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.errors import error_response, problem_of
 from app.api.query_parameters import unreadable_target
 from app.api.secured_route import CLAIM
-from app.server.admission import TICKET, AdmissionController, Permit
+from app.server.admission import PERMIT, AdmissionController, Permit
 from app.server.loop_limiter import LoopLimiter
 from app.server.request_body import RequestBodyReader, max_body_bytes
 
-logger = logging.getLogger("app.requests")
+_log = logging.getLogger("app.requests")
 
-# A page brings its own policy; everything else is never rendered, framed or kept.
+# Defaults for responses that are never rendered, framed or cached. Console pages set their own.
 HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
@@ -30,16 +30,20 @@ HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
 }
 
-# As the server takes them; starlette writes names of headers in lower case.
+# The same in ASGI form, with lower-case names as starlette writes them.
 FIXED_HEADERS = tuple((name.lower().encode(), value.encode()) for name, value in HEADERS.items())
 REQUEST_ID = b"x-request-id"
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_CLIENT_CLOSED_REQUEST = 499
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+Headers = Iterable[tuple[bytes, bytes]]
 
 
 class RequestMiddleware:
-    """Wraps the whole application. `monotonic` is in seconds."""
+    """Wraps the framework's application. `monotonic` is in seconds."""
 
     def __init__(
         self,
@@ -54,12 +58,19 @@ class RequestMiddleware:
         self._admission = admission
         self._loop_limiter = loop_limiter
         self._monotonic = monotonic
-        # Labels hold templates of paths, never paths: there are few, and nobody is named in them.
-        self._requests = Counter(
-            "http_requests", "Requests answered", ("method", "route", "status"), registry=registry
+        # `route` is the path template: bounded, and free of personal data.
+        self._request_count = Counter(
+            "amazon_conversions_http_requests",
+            "HTTP requests answered",
+            ("method", "route", "status"),
+            registry=registry,
         )
-        self._seconds = Histogram(
-            "http_request_seconds", "Time to answer", ("route",), buckets=_BUCKETS, registry=registry
+        self._request_duration = Histogram(
+            "amazon_conversions_http_request_duration_seconds",
+            "Duration of an HTTP request",
+            ("route",),
+            buckets=_BUCKETS,
+            registry=registry,
         )
         self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
@@ -87,21 +98,21 @@ class RequestMiddleware:
         permit: Permit | None = None
         try:
             problem = unreadable_target(scope)
-            told, cap = declared_length(scope["headers"]), max_body_bytes(scope["path"])
-            if problem is None and told != 0:
-                # Before anything is asked of the database, and before the body is read. One that is too
-                # large anyway is answered 413 and never read.
-                entered = self._admission.enter(0 if (told or 0) > cap else told, is_post=False)
-                if isinstance(entered, Permit):
-                    permit = scope["state"][TICKET] = entered
-                    scope["state"][CLAIM] = partial(self._admission.claim, entered)
+            length, cap = declared_length(scope["headers"]), max_body_bytes(scope["path"])
+            if problem is None and length != 0:
+                # Before any database query, and before the body is read. A body over the cap is answered
+                # 413 unread, so it reserves nothing.
+                admitted = self._admission.enter(0 if (length or 0) > cap else length, is_events=False)
+                if isinstance(admitted, Permit):
+                    permit = scope["state"][PERMIT] = admitted
+                    scope["state"][CLAIM] = partial(self._admission.charge_owner, admitted)
                 else:
-                    problem = entered
+                    problem = admitted
             if problem is None:
                 body = RequestBodyReader(
                     receive,
                     cap=cap,
-                    told=told,
+                    declared_length=length,
                     permit=permit,
                     admission=self._admission,
                     loop_limiter=self._loop_limiter,
@@ -110,59 +121,57 @@ class RequestMiddleware:
             else:
                 await error_response(problem)(scope, receive, send_with_headers)
         except ClientDisconnect:
-            status = status or 499  # nobody is left to be answered
+            status = status or _CLIENT_CLOSED_REQUEST
         except Exception as error:
             problem = problem_of(error)
             if status == 0:
                 await error_response(problem)(scope, receive, send_with_headers)
         finally:
             if permit is not None:
-                self._admission.leave(permit, status)
+                self._admission.release(permit, status)
             route = getattr(scope.get("route"), "path", "unknown")
-            method = scope["method"] if scope["method"] in _METHODS else "other"
+            method = scope["method"] if scope["method"] in _METHODS else "other"  # bounded labels
             key = getattr(scope["state"].get("caller"), "key", None)
-            self.note(method, route, status, self._monotonic() - began, request_id, key)
+            self.record(method, route, status, self._monotonic() - began, request_id, key)
 
-    def note(
-        self, method: str, route: str, status: int, took: float, request_id: str, key: str | None
+    def record(
+        self, method: str, route: str, status: int, duration_s: float, request_id: str, key: str | None
     ) -> None:
-        """Count a request that was answered, and write its line; `took` is in seconds."""
-        counted = self._series.get((method, route, status))
-        if counted is None:
-            # Finding a series by its labels costs more than counting.
-            counted = self._requests.labels(method, route, str(status)), self._seconds.labels(route)
-            self._series[method, route, status] = counted
-        counted[0].inc()
-        counted[1].observe(took)
-        if not logger.isEnabledFor(logging.INFO):
-            return
-        logger.info(
-            "request id=%s method=%s route=%s status=%d duration_ms=%d key=%s",
-            request_id,
-            method,
-            route,
-            status,
-            round(took * 1000),
-            key or "-",
-        )
-
-
-Headers = Iterable[tuple[bytes, bytes]]
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+        """Count an answered request and log it as `http.request`."""
+        series = self._series.get((method, route, status))
+        if series is None:
+            # Cached: finding a series by its labels costs more than counting.
+            series = (
+                self._request_count.labels(method, route, str(status)),
+                self._request_duration.labels(route),
+            )
+            self._series[method, route, status] = series
+        series[0].inc()
+        series[1].observe(duration_s)
+        if _log.isEnabledFor(logging.INFO):
+            fields = {
+                "method": method,
+                "route": route,
+                "status": status,
+                "duration_ms": round(duration_s * 1000),
+                "request_id": request_id,
+                "key": key,
+            }
+            _log.info("http.request", extra={"fields": fields})
 
 
 def request_id_of(headers: Headers) -> str:
-    """Return the caller's own request id when it is harmless in a log line, or a new one."""
+    """Return the caller's `X-Request-Id` if it is safe in a log line, else a new id."""
     for name, value in headers:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value.decode("latin-1")):
-            return str(value.decode("latin-1"))
-    return f"{random.getrandbits(64):016x}"  # no secret, and asked for with every post
+        if name == REQUEST_ID and _REQUEST_ID.fullmatch(text := value.decode("latin-1")):
+            return text
+    return f"{random.getrandbits(64):016x}"  # not a secret
 
 
 def declared_length(headers: Headers) -> int | None:
-    """Return the length of the body as told beforehand; 0 where there is none, None where nobody told.
+    """Return the declared length of the body: 0 without a body, None if chunked or not a number.
 
-    The server's parser takes blanks around a length and zeros before it. What is no number is not told.
+    Like the server's parser, it accepts blanks around a length and leading zeros.
     """
     for name, value in headers:
         if name == b"content-length":

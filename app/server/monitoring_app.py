@@ -1,7 +1,7 @@
-"""What a process shows on a port of its own: health and metrics, for whoever watches this one process.
+"""Health and metrics of one process, for its monitoring port.
 
-Several API processes answer on one port and workers on none; only here does a question reach the process that
-it is about. Nothing else is served, and nothing that is served names a person or an event.
+API processes share their own port and workers have none, so each process needs a port of its own for these.
+Apart from `app.processes.monitoring_port`, because a worker without the port does not load the web framework.
 """
 
 import contextlib
@@ -18,11 +18,11 @@ from app.server.connection_limits import ConnectionLimits
 from app.server.middleware import HEADERS
 from app.server.server import Server
 
-_TERMS = ConnectionLimits(head_s=5, body_s=5, connections=32)
+_LIMITS = ConnectionLimits(head_s=5, body_s=5, connections=32)
 
 
 class MonitoringApp:
-    """The application of that port. `stopping` tells whether the process was told to end."""
+    """The ASGI application of the monitoring port. `stopping` returns whether shutdown was requested."""
 
     def __init__(
         self, *, registry: CollectorRegistry, readiness: Readiness, stopping: Callable[[], bool]
@@ -53,25 +53,24 @@ class MonitoringApp:
 
 
 class MonitoringServer(Server):
-    """A server beside what the process is for: it leaves signals alone and ends when it is told to."""
+    """A secondary server of a process: handles no signals and ends by `stop`."""
 
-    def __init__(self, application: ASGIApp, *, terms: ConnectionLimits = _TERMS) -> None:
+    def __init__(self, application: ASGIApp, *, limits: ConnectionLimits = _LIMITS) -> None:
         super().__init__(
             application,
             host="",
             port=0,
             keep_alive_seconds=5,
             shutdown_delay_s=0,
-            terms=terms,
-            # Who is cut here is of no interest to those who watch the process itself.
-            registry=CollectorRegistry(),
+            limits=limits,
+            registry=CollectorRegistry(),  # its closed connections are not part of the metrics
         )
 
-    def end(self) -> None:
-        """Accept nothing more; `serve` returns once what is under way is answered."""
+    def stop(self) -> None:
+        """Request shutdown; `serve` returns when requests in progress are answered."""
         self.should_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Take no signal: they are the process's own."""
+        """Handle no signals: the process does."""
         yield

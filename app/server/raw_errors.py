@@ -1,4 +1,4 @@
-"""Answers that a connection writes itself, before or instead of the application: errors in the one shape."""
+"""Error responses that the connection writes itself, without the application."""
 
 import secrets
 from collections.abc import Sequence
@@ -17,23 +17,26 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 def last_response(problem: Problem, headers: Headers) -> bytes:
-    """Return a response, as the application would have sent it; the last one of its connection."""
+    """Return an error response with `Connection: close`, in the form of the application's own."""
     head, body = _prepared(problem)
-    more = [(b"connection", b"close"), (b"x-request-id", secrets.token_hex(8).encode())]
+    extra = [(b"connection", b"close"), (b"x-request-id", secrets.token_hex(8).encode())]
     if status_of(problem) in (429, 503):
-        more.append((b"retry-after", b"%d" % (1 + secrets.randbelow(5))))
-    return head + _lines([*headers, *more]) + body
+        extra.append((b"retry-after", b"%d" % (1 + secrets.randbelow(5))))
+    return head + _lines([*headers, *extra]) + body
 
 
 def shed_response(
-    cause: ShedReason, retry_after: int, asked: Headers, headers: Headers, *, last: bool
+    reason: ShedReason, retry_after: int, request_headers: Headers, headers: Headers, *, last: bool
 ) -> bytes:
-    """Return the response to a post that was shed by its head. `asked` are the request's own headers."""
-    head, body = _SHED[cause]
-    more = [(b"retry-after", b"%d" % retry_after), (b"x-request-id", request_id_of(asked).encode())]
+    """Return the response to a post that was shed by its head. `headers` are the server's defaults."""
+    head, body = _SHED[reason]
+    extra = [
+        (b"retry-after", b"%d" % retry_after),
+        (b"x-request-id", request_id_of(request_headers).encode()),
+    ]
     if last:
-        more.append((b"connection", b"close"))
-    return head + _lines([*headers, *more]) + body
+        extra.append((b"connection", b"close"))
+    return head + _lines([*headers, *extra]) + body
 
 
 def _lines(headers: Headers) -> bytes:
@@ -41,11 +44,11 @@ def _lines(headers: Headers) -> bytes:
 
 
 def _prepared(problem: Problem) -> tuple[bytes, bytes]:
-    """Return what is the same in every answer of a problem: what stands before and after the rest."""
+    """Return the constant parts of a problem's response: before and after the variable headers."""
     response = JSONResponse(error_body(problem), status_of(problem))
     status = HTTPStatus(response.status_code)
     line = f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
     return line + _lines([*response.raw_headers, *FIXED_HEADERS]), b"\r\n" + bytes(response.body)
 
 
-_SHED: Final = {cause: _prepared(shed_problem(cause)) for cause in ShedReason}
+_SHED: Final = {reason: _prepared(shed_problem(reason)) for reason in ShedReason}

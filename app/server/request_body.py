@@ -1,4 +1,4 @@
-"""The body of a request on its way in: capped, charged to the request's ticket, and behind the turnstile."""
+"""Request bodies: size cap, admission charge, loop limiter."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -11,62 +11,62 @@ from app.server.admission import AdmissionController, Permit
 from app.server.loop_limiter import LoopLimiter
 
 MIB: Final = 1024 * 1024
-PATH: Final = "/events"  # where posts of events go
+PATH: Final = "/events"
 _PATH: Final = PATH.encode()
 _PATH_AND_QUERY: Final = _PATH + b"?"
 BODY_CAP: Final = MIB
-# Where more is taken than of an administrative body.
-LARGER_BODIES: Final[Mapping[str, int]] = {PATH: 5 * MIB}
+# Paths that accept more than an administrative body.
+_LARGER_CAPS: Final[Mapping[str, int]] = {PATH: 5 * MIB}
 
 
 def max_body_bytes(path: str) -> int:
-    """Return the longest body that an address takes, in bytes."""
-    return LARGER_BODIES.get(path, BODY_CAP)
+    """Return the largest body that a path accepts, in bytes."""
+    return _LARGER_CAPS.get(path, BODY_CAP)
 
 
 def posts_events(method: bytes, target: bytes) -> bool:
-    """Tell whether a request line posts events, in the usual spelling of the address."""
+    """Return whether a request line is `POST /events`, with or without a query."""
     return method == b"POST" and (target == _PATH or target.startswith(_PATH_AND_QUERY))
 
 
 class RequestBodyReader:
-    """Brings the messages of one body. `told` is its length as told beforehand, None where it was not.
+    """Reads one request body. `declared_length` is None if the body is chunked.
 
-    Both ways of bringing raise Refusal for a body that is larger than `cap` or outgrows the room there is.
+    Reading raises Refusal for a body over `cap` or over a limit of admission control.
     """
 
-    __slots__ = ("_admission", "_cap", "_loop_limiter", "_permit", "_receive", "_seen", "_told")
+    __slots__ = ("_admission", "_cap", "_declared_length", "_loop_limiter", "_permit", "_receive", "_size")
 
     def __init__(
         self,
         receive: Receive,
         *,
         cap: int,
-        told: int | None,
+        declared_length: int | None,
         permit: Permit | None,
         admission: AdmissionController,
         loop_limiter: LoopLimiter,
     ) -> None:
         self._receive = receive
-        self._cap, self._told, self._seen = cap, told, 0
+        self._cap, self._declared_length, self._size = cap, declared_length, 0
         self._permit, self._admission, self._loop_limiter = permit, admission, loop_limiter
 
     async def receive(self) -> Message:
-        """Return the next message, as ASGI has it."""
-        if (self._told or 0) > self._cap:
+        """Return the next ASGI message."""
+        if (self._declared_length or 0) > self._cap:
             raise Refusal(ErrorCode.TOO_LARGE)
         message = await self._receive()
         body = message.get("body", b"")
-        self._seen += len(body)
-        if self._seen > self._cap:
+        self._size += len(body)
+        if self._size > self._cap:
             raise Refusal(ErrorCode.TOO_LARGE)
         if self._permit is not None and self._permit.read_at is None:
             complete = message["type"] == "http.request" and not message.get("more_body", False)
             await self._charge(self._permit, body, complete=complete)
         return message
 
-    async def whole(self) -> bytes:
-        """Return the whole body. Raises ClientDisconnect when the caller hangs up before its end."""
+    async def read(self) -> bytes:
+        """Return the body. Raises ClientDisconnect if the client closes before its end."""
         chunks = []
         while True:
             message = await self.receive()
@@ -77,10 +77,10 @@ class RequestBodyReader:
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     async def _charge(self, permit: Permit, body: bytes, *, complete: bool) -> None:
-        problem = self._admission.read(permit, body, complete=complete)
-        if problem is None and complete and permit.is_post:
-            # Behind this the post is read and judged: that is where its time goes.
+        problem = self._admission.record_read(permit, body, complete=complete)
+        if problem is None and complete and permit.is_events:
+            # Parsing and evaluation follow: the CPU-heavy part.
             await self._loop_limiter.acquire(permit.cost)
-            problem = self._admission.grown(permit)
+            problem = self._admission.memory_problem(permit)
         if problem is not None:
             raise Refusal.of(problem)

@@ -1,8 +1,8 @@
-"""The server around the application: it cuts slow clients, and leaves without dropping anybody.
+"""The HTTP server: checks connection deadlines and shuts down gracefully.
 
-Leaving, step by step: readiness turns red; for a while requests are still taken, each answered with
-`Connection: close`, until whoever spreads the requests has noticed; then nothing new is accepted, what is
-under way is answered, and the process ends.
+Shutdown: readiness fails; for the shutdown delay requests are still served, with `Connection: close`, so that
+the load balancer can notice; then no connection is accepted, requests in progress are answered, and `serve`
+returns.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from app.server.connection_eviction import WaitingConnections
 from app.server.connection_limits import ConnectionLimits, ShutdownState
 
 _log = logging.getLogger(__name__)
-_SWEEP_EVERY_S: Final = 0.5
-# For browsers, which must never speak to the console in clear; sent where PUBLIC_URL must be https.
-TLS_ONLY: Final = (("Strict-Transport-Security", "max-age=31536000"),)
-GRACE_S: Final = 30  # for requests under way when the process is told to stop
+_DEADLINE_CHECK_INTERVAL_S: Final = 0.5
+# HSTS for browsers; sent in production, where PUBLIC_URL is https.
+HSTS_HEADERS: Final = (("Strict-Transport-Security", "max-age=31536000"),)
+_GRACE_S: Final = 30  # for requests in progress at shutdown
 
 
 class Server(uvicorn.Server):
@@ -41,20 +41,25 @@ class Server(uvicorn.Server):
         port: int,
         keep_alive_seconds: int,
         shutdown_delay_s: float,
-        terms: ConnectionLimits,
+        limits: ConnectionLimits,
         registry: CollectorRegistry,
         admission: AdmissionController | None = None,
         headers: Sequence[tuple[str, str]] = (),
     ) -> None:
-        cut = Counter("connections_cut", "Connections that were ended", ["why"], registry=registry)
-        self._closing = ShutdownState()
+        closed = Counter(
+            "amazon_conversions_connections_closed",
+            "Connections that the server closed, by reason",
+            ["reason"],
+            registry=registry,
+        )
+        self._shutdown_state = ShutdownState()
         self._shutdown_delay_s = shutdown_delay_s
-        self._hurried = asyncio.Event()
+        self._skip_delay = asyncio.Event()
         protocol: Any = partial(
             HttpConnection,
-            terms=terms,
-            closing=self._closing,
-            cut=lambda why: cut.labels(why).inc(),
+            limits=limits,
+            shutdown_state=self._shutdown_state,
+            closed=lambda reason: closed.labels(reason).inc(),
             waiting=WaitingConnections(),
             admission=admission,
         )
@@ -73,65 +78,69 @@ class Server(uvicorn.Server):
                 headers=list(headers),
                 proxy_headers=False,
                 timeout_keep_alive=keep_alive_seconds,
-                timeout_graceful_shutdown=GRACE_S,
+                timeout_graceful_shutdown=_GRACE_S,
             )
         )
 
     @property
-    def leaving(self) -> bool:
-        """Whether the process was told to stop."""
+    def stopping(self) -> bool:
+        """Whether shutdown was requested."""
         return self.should_exit
 
     async def main_loop(self) -> None:
-        """Serve until told to stop, then linger: nothing is refused yet, and no connection is kept."""
-        sweeping = asyncio.create_task(self._sweep(), name="sweep")
-        sweeping.add_done_callback(lambda task: task.cancelled() or task.exception())
-        self._sweeping = sweeping  # also while the last requests are read
+        """Serve until shutdown is requested, and then for the shutdown delay."""
+        checks = asyncio.create_task(self._check_deadlines(), name="deadlines")
+        checks.add_done_callback(lambda task: task.cancelled() or task.exception())
+        self._deadline_checks = checks  # runs until `shutdown` returns
         await super().main_loop()
-        self._closing.begun = True
+        self._shutdown_state.begun = True
         for connection in self._connections():
             connection.begin_shutdown()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._hurried.wait(), self._shutdown_delay_s)
+            await asyncio.wait_for(self._skip_delay.wait(), self._shutdown_delay_s)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to leave; asked twice, without lingering."""
+        """Request shutdown; a second signal skips the shutdown delay."""
         if self.should_exit:
-            self._hurried.set()
+            self._skip_delay.set()
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: Any = None) -> None:
-        """Accept nothing more, and return once what is under way is answered."""
+        """Close the listeners and return when requests in progress are answered."""
         await super().shutdown(sockets)
-        self._sweeping.cancel()
+        self._deadline_checks.cancel()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Take the signals for the time of serving; they end the serving, not the process.
+        """Handle signals while serving; they end `serve`, not the process.
 
-        The server's own way raises them again at the end, and what the process still has to close is lost.
+        uvicorn's own version raises them again at the end, before the process closes its resources.
         """
         loop = asyncio.get_running_loop()
-        asked = (signal.SIGTERM, signal.SIGINT)
-        for number in asked:
+        signals = (signal.SIGTERM, signal.SIGINT)
+        for number in signals:
             loop.add_signal_handler(number, self.handle_exit, number, None)
         try:
             yield
         finally:
-            for number in asked:
+            for number in signals:
                 loop.remove_signal_handler(number)
 
-    async def _sweep(self) -> None:
+    async def _check_deadlines(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(_SWEEP_EVERY_S)
+            await asyncio.sleep(_DEADLINE_CHECK_INTERVAL_S)
             now = loop.time()
             for connection in self._connections():
                 try:
-                    connection.look(now)
-                except Exception:  # nothing else looks after the others
+                    connection.check_deadlines(now)
+                except Exception:  # the other connections still need their checks
                     _log.exception("connection.defect")
                     connection.transport.abort()
 
     def _connections(self) -> list[HttpConnection]:
-        return [one for one in self.server_state.connections if isinstance(one, HttpConnection)]
+        return [
+            connection
+            for connection in self.server_state.connections
+            if isinstance(connection, HttpConnection)
+        ]

@@ -1,4 +1,4 @@
-"""The application's entrance: posts of events go to their own endpoint, everything else to the framework."""
+"""Routes `POST /events` to its own endpoint and everything else to the framework."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -6,7 +6,7 @@ from app.server.request_body import PATH
 
 
 class Shortcut:
-    """ASGI: leaves `POST /events` to `posting`, and everything else to the application behind."""
+    """ASGI: sends `POST /events` to the fast endpoint, everything else to the application."""
 
     def __init__(self, events_endpoint: ASGIApp, app: ASGIApp) -> None:
         self._events_endpoint = events_endpoint

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import logging
 import re
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import event
 
 from app.admin.keys import new_key
+from app.telemetry import JsonLines
 from tests.api.world import BOOTSTRAP, World
 
 
@@ -229,9 +231,12 @@ async def test_the_log_names_the_key_by_id_and_neither_key_nor_path(
     key = await world.key("destinations:read")
     with caplog.at_level(logging.INFO, "app.requests"):
         await world.call("GET", "/destinations/ada@example.com", key=key, params={"q": "ada@example.com"})
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "app.requests"]
-    assert "route=/destinations/{destination_id}" in line
-    assert "status=422" in line
-    assert "key=key_" in line
+    (record,) = [record for record in caplog.records if record.name == "app.requests"]
+    line = JsonLines().format(record)
+    fields = json.loads(line)
+    assert fields["event"] == "http.request"
+    assert fields["route"] == "/destinations/{destination_id}"
+    assert fields["status"] == 422
+    assert fields["key"].startswith("key_")
     assert "ada@example.com" not in line
     assert key not in line

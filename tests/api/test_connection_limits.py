@@ -52,9 +52,9 @@ def test_connections_follow_the_limit_for_open_files(
     with caplog.at_level(logging.WARNING):
         assert allowed_connections(900, files=files) == allowed
     assert files.raised == raised
-    logged = [(one.message, one.facts) for one in caplog.records]  # type: ignore[attr-defined]
-    facts = {"setting": 900, "limit": allowed, "open_files": (raised or [0])[0]}
-    assert logged == ([("connections.capped", facts)] if allowed < 900 else [])
+    logged = [(one.message, one.fields) for one in caplog.records]  # type: ignore[attr-defined]
+    fields = {"setting": 900, "limit": allowed, "open_files": (raised or [0])[0]}
+    assert logged == ([("connections.capped", fields)] if allowed < 900 else [])
 
 
 @dataclass(eq=False)
@@ -82,14 +82,14 @@ def test_room_is_made_by_whoever_waits_longest_without_a_complete_head() -> None
     assert evicted == ["silent", "later", "idle"]
 
 
-TERMS = ConnectionLimits(body_s=30, body_rate=1_000, body_grace_s=5)
+LIMITS = ConnectionLimits(body_s=30, body_rate=1_000, body_grace_s=5)
 
 
 def body_of(received: list[int], **paused: Any) -> list[Phase | None]:
     """Return what is overdue each second while so many bytes are received in it."""
-    wait = ConnectionWait(TERMS)
+    wait = ConnectionWait(LIMITS)
     wait.opened(100.0)
-    wait.body(100.0, behind=False)
+    wait.await_body(100.0, pipelined=False)
     found = []
     for second, size in enumerate(received, 1):
         wait.body_received(size)
@@ -113,6 +113,6 @@ def test_a_body_that_we_do_not_read_is_not_too_slow() -> None:
 def test_what_is_drained_is_bounded() -> None:
     wait = ConnectionWait(ConnectionLimits(drain_bytes=10, drain_s=2))
     wait.drain(Phase.DRAINING, 100.0)
-    assert [wait.drained(size) for size in (6, 4, 1)] == [True, True, False]
+    assert [wait.discarded(size) for size in (6, 4, 1)] == [True, True, False]
     assert wait.overdue(101.9, closing=False, paused=False) is None
     assert wait.overdue(102.0, closing=False, paused=False) is Phase.DRAINING

@@ -305,7 +305,7 @@ async def test_memory_that_runs_out_while_a_body_is_received_is_503(
     def no_memory(*_: Any) -> None:
         raise MemoryError
 
-    app.state.admission.arrived = no_memory
+    app.state.admission.record_received = no_memory
     async with served(app) as port:
         got = await exchanged(port, post(EVENT % 1))
     assert (statuses(got), error_of(got)["error"]) == ([503], "unavailable")

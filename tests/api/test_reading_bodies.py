@@ -167,8 +167,9 @@ async def test_metrics_count_by_route_template(world: World) -> None:
     await world.call("GET", "/ada@example.com")
     await world.call("GET", "/ada2@example.com")
     text = (await world.call("GET", "/metrics", key=None)).text
-    assert 'http_requests_total{method="GET",route="/destinations/{destination_id}",status="200"} 1.0' in text
-    assert 'http_requests_total{method="GET",route="unknown",status="404"} 2.0' in text
+    requests = 'amazon_conversions_http_requests_total{method="GET"'
+    assert f'{requests},route="/destinations/{{destination_id}}",status="200"}} 1.0' in text
+    assert f'{requests},route="unknown",status="404"}} 2.0' in text
     assert made["id"] not in text
     assert "ada" not in text
 

@@ -22,7 +22,9 @@ from app.server.admission import AdmissionController, Permit
 from app.server.connection_limits import ConnectionLimits
 from app.server.server import Server
 
-TERMS = ConnectionLimits(head_s=0.4, body_s=0.6, read_s=0.5, drain_s=0.6, head_bytes=8 * 1024, connections=20)
+LIMITS = ConnectionLimits(
+    head_s=0.4, body_s=0.6, read_s=0.5, drain_s=0.6, head_bytes=8 * 1024, connections=20
+)
 KEEP_ALIVE_SECONDS = 1
 SWEEP_S = 0.5
 SLOW_S = {"/slow": 1.2, "/slower": KEEP_ALIVE_SECONDS + 2 * SWEEP_S}
@@ -53,8 +55,11 @@ class Running:
     port: int
     registry: CollectorRegistry
 
-    def cut(self, why: str) -> float:
-        return self.registry.get_sample_value("connections_cut_total", {"why": why}) or 0.0
+    def closed(self, reason: str) -> float:
+        return (
+            self.registry.get_sample_value("amazon_conversions_connections_closed_total", {"reason": reason})
+            or 0.0
+        )
 
 
 @asynccontextmanager
@@ -72,14 +77,14 @@ async def running(shutdown_delay_s: float = 0, bounds: Limits | None = None) -> 
             waiting_events=lambda: 0,
             resident_bytes=lambda: 0,
         )
-        assert isinstance(admission.enter(1_000, is_post=True), Permit)  # somebody else's, still under way
+        assert isinstance(admission.enter(1_000, is_events=True), Permit)  # somebody else's, still under way
     server = Server(
         application,
         host="127.0.0.1",
         port=0,
         keep_alive_seconds=KEEP_ALIVE_SECONDS,
         shutdown_delay_s=shutdown_delay_s,
-        terms=TERMS,
+        limits=LIMITS,
         registry=registry,
         admission=admission,
     )
@@ -189,17 +194,17 @@ async def sends_empty_lines_after_a_request(client: Client) -> None:
 @pytest.mark.parametrize(
     ("action", "within_s", "status", "why"),
     [
-        pytest.param(drips_its_head, TERMS.head_s, 408, "head", id="a head that drips"),
-        pytest.param(drips_its_body, TERMS.body_s, 408, "body", id="a body that drips"),
-        pytest.param(drips_chunks, TERMS.body_s, 408, "body", id="chunks that drip"),
-        pytest.param(says_nothing, TERMS.head_s, None, "head", id="a connection without a word"),
-        pytest.param(stops_in_its_head, TERMS.head_s, 408, "head", id="a head that stops"),
+        pytest.param(drips_its_head, LIMITS.head_s, 408, "head", id="a head that drips"),
+        pytest.param(drips_its_body, LIMITS.body_s, 408, "body", id="a body that drips"),
+        pytest.param(drips_chunks, LIMITS.body_s, 408, "body", id="chunks that drip"),
+        pytest.param(says_nothing, LIMITS.head_s, None, "head", id="a connection without a word"),
+        pytest.param(stops_in_its_head, LIMITS.head_s, 408, "head", id="a head that stops"),
         pytest.param(
-            stops_in_its_body, TERMS.body_s, 408, "body", id="a body that stops, the socket half open"
+            stops_in_its_body, LIMITS.body_s, 408, "body", id="a body that stops, the socket half open"
         ),
         pytest.param(
             sends_empty_lines_after_a_request,
-            TERMS.head_s,
+            LIMITS.head_s,
             200,
             "head",
             id="empty lines instead of a request",
@@ -229,7 +234,7 @@ async def test_a_slow_client_is_cut_in_the_stated_time(
     if status == 408:
         assert error_of(answer)["error"] == "too_slow"
         assert b"connection: close" in answer.lower()
-    assert server.cut(why) == 1
+    assert server.closed(why) == 1
     assert set(healthy) == {200}
     assert len(healthy) > 3
 
@@ -254,8 +259,8 @@ async def test_a_huge_head_is_refused_at_once(server: Running, head: str) -> Non
     client.writer.close()
     assert status_of(answer) == 431
     assert error_of(answer)["error"] == "head_too_large"
-    assert took < TERMS.head_s + SLACK_S
-    assert server.cut("head_bytes") == 1
+    assert took < LIMITS.head_s + SLACK_S
+    assert server.closed("head_bytes") == 1
 
 
 @pytest.mark.parametrize(
@@ -279,7 +284,7 @@ async def test_what_is_no_http_is_told_so_in_the_one_shape(
     client.writer.close()
     assert (status_of(answer), error_of(answer)["error"]) == (400, "malformed")
     assert answer.count(b"HTTP/1.1 ") == 1
-    assert took < TERMS.head_s
+    assert took < LIMITS.head_s
     assert [one for one in caplog.records if one.levelname == "ERROR"] == []
 
 
@@ -288,8 +293,8 @@ async def test_a_client_that_does_not_read_its_answer_is_cut(server: Running) ->
     client = await Client.of(server)
     await client.say("GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
 
-    until = time.monotonic() + TERMS.read_s + SWEEP_S + SLACK_S + 1
-    while server.cut("reading") != 1:
+    until = time.monotonic() + LIMITS.read_s + SWEEP_S + SLACK_S + 1
+    while server.closed("reading") != 1:
         assert time.monotonic() < until
         await asyncio.sleep(0.02)
     client.writer.close()
@@ -353,7 +358,7 @@ async def test_a_head_sent_ahead_has_its_time_from_the_answer_before_it(server: 
     client.writer.close()
     assert answer.startswith(b"HTTP/1.1 200")
     assert answer.count(b"HTTP/1.1 408") == 1
-    assert SLOW_S["/slow"] + TERMS.head_s <= took <= SLOW_S["/slow"] + TERMS.head_s + SLACK_S
+    assert SLOW_S["/slow"] + LIMITS.head_s <= took <= SLOW_S["/slow"] + LIMITS.head_s + SLACK_S
 
 
 async def test_a_connection_whose_last_answer_nobody_reads_ends_all_the_same(server: Running) -> None:
@@ -369,11 +374,11 @@ async def test_a_connection_whose_last_answer_nobody_reads_ends_all_the_same(ser
         while not connection.transport.get_write_buffer_size():  # too little of it to be told to pause
             await loop.sock_sendall(client, b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
             await asyncio.sleep(0.01)
-        until = time.monotonic() + KEEP_ALIVE_SECONDS + TERMS.read_s + 2 * SWEEP_S + SLACK_S
+        until = time.monotonic() + KEEP_ALIVE_SECONDS + LIMITS.read_s + 2 * SWEEP_S + SLACK_S
         while server.server.server_state.connections:
             assert time.monotonic() < until
             await asyncio.sleep(0.05)
-    assert server.cut("reading") == 1
+    assert server.closed("reading") == 1
 
 
 async def test_a_defect_in_the_look_at_one_connection_ends_that_one_and_no_deadline_of_others(
@@ -388,12 +393,12 @@ async def test_a_defect_in_the_look_at_one_connection_ends_that_one_and_no_deadl
     while not server.server.server_state.connections:
         await asyncio.sleep(0)
     (connection,) = server.server.server_state.connections
-    connection.look = defect  # type: ignore[union-attr, method-assign]
+    connection.check_deadlines = defect  # type: ignore[union-attr, method-assign]
     other = await Client.of(server)
     for client in (broken, other):
-        await asyncio.wait_for(client.ended(), TERMS.head_s + 2 * SWEEP_S + SLACK_S)
+        await asyncio.wait_for(client.ended(), LIMITS.head_s + 2 * SWEEP_S + SLACK_S)
         client.writer.close()
-    assert server.cut("head") == 1
+    assert server.closed("head") == 1
     assert "connection.defect" in caplog.text
 
 
@@ -410,25 +415,25 @@ async def test_one_connection_too_many_ends_the_oldest_that_sent_no_complete_hea
     served, silent = await Client.of(server), await Client.of(server)
     await served.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     await served.reader.readuntil(b"\r\n\r\n0")
-    others = [await Client.of(server) for _ in range(TERMS.connections - 2)]
-    await until(lambda: len(server.server.server_state.connections) == TERMS.connections)
+    others = [await Client.of(server) for _ in range(LIMITS.connections - 2)]
+    await until(lambda: len(server.server.server_state.connections) == LIMITS.connections)
     await silent.say("GET / HT")
     extra = await Client.of(server)
-    assert await asyncio.wait_for(silent.reader.read(), TERMS.head_s) == b""
+    assert await asyncio.wait_for(silent.reader.read(), LIMITS.head_s) == b""
     for client in (served, extra):
         await client.say("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert status_of((await client.ended())[0]) == 200
-    assert server.cut("evicted") == 1
+    assert server.closed("evicted") == 1
     for client in (served, silent, extra, *others):
         client.writer.close()
 
 
 async def test_where_every_connection_waits_for_an_answer_one_more_is_told_so(server: Running) -> None:
     """503 with a time to return: nothing can be closed without losing what was asked."""
-    busy = [await Client.of(server) for _ in range(TERMS.connections)]
+    busy = [await Client.of(server) for _ in range(LIMITS.connections)]
     for client in busy:
         await client.say("GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    await until(lambda: len(server.server.server_state.tasks) == TERMS.connections)
+    await until(lambda: len(server.server.server_state.tasks) == LIMITS.connections)
     extra = await Client.of(server)
     answer, _ = await extra.ended()
     extra.writer.close()
@@ -500,7 +505,10 @@ async def test_a_post_that_does_not_fit_is_answered_before_its_body_and_the_conn
         assert status_of(head) == 200
         assert await client.reader.readexactly(3) == b"900"
         client.writer.close()
-        assert crowded.registry.get_sample_value("turned_away_total", {"cause": "bodies"}) == 1
+        assert (
+            crowded.registry.get_sample_value("amazon_conversions_requests_shed_total", {"reason": "bodies"})
+            == 1
+        )
 
 
 async def test_a_post_that_asks_first_whether_to_send_is_told_no_and_the_connection_ends() -> None:
@@ -523,7 +531,7 @@ async def test_a_post_that_was_turned_away_and_then_drips_its_body_is_cut_all_th
         answer, took = await client.ended()
         client.writer.close()
         assert status_of(answer) == 503
-        assert TERMS.drain_s <= took <= TERMS.drain_s + SWEEP_S + SLACK_S
+        assert LIMITS.drain_s <= took <= LIMITS.drain_s + SWEEP_S + SLACK_S
 
 
 async def test_a_body_that_ends_after_its_answer_leaves_no_connection_behind(server: Running) -> None:

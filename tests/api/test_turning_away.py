@@ -113,8 +113,11 @@ class Crowd:
         self.intake.go.set()
         return [sender.status for sender in await asyncio.gather(*self.under_way)]
 
-    def shed_reason(self, cause: str) -> float:
-        return self.registry.get_sample_value("turned_away_total", {"cause": cause}) or 0.0
+    def shed(self, reason: str) -> float:
+        return (
+            self.registry.get_sample_value("amazon_conversions_requests_shed_total", {"reason": reason})
+            or 0.0
+        )
 
     def gauge(self, name: str) -> float:
         return self.registry.get_sample_value(name) or 0.0
@@ -153,7 +156,7 @@ async def test_a_post_that_is_turned_away_is_told_when_to_return_and_its_body_is
     assert (told["error"], told["code"], told["fields"]) == ("unavailable", "SERVICE_UNAVAILABLE", [])
     assert re.fullmatch(r"[1-5]", away.answer.headers["retry-after"])
     assert away.answer.headers["x-request-id"]
-    assert crowded.shed_reason("bodies") == 1
+    assert crowded.shed("bodies") == 1
     assert await crowded.let_go() == [202]
 
 
@@ -164,7 +167,11 @@ async def test_when_the_crowd_is_gone_posts_come_in_again(crowd: Callable[..., C
     assert (await Sender(crowded.app).post(of_size(3 * MIB))).status == 503
     await crowded.let_go()
     assert (await Sender(crowded.app).post(of_size(3 * MIB))).status == 202
-    assert crowded.gauge("post_bytes_held") == crowded.gauge("posts_under_way") == 0
+    assert (
+        crowded.gauge("amazon_conversions_request_body_bytes_in_flight")
+        == crowded.gauge("amazon_conversions_event_requests_in_flight")
+        == 0
+    )
 
 
 async def test_retry_after_is_spread(crowd: Callable[..., Crowd]) -> None:
@@ -184,7 +191,7 @@ async def test_a_full_commit_queue_turns_away(crowd: Callable[..., Crowd]) -> No
     crowded.intake.waiting = 101
     away = await Sender(crowded.app).post()
     assert (away.status, away.read) == (503, 0)
-    assert crowded.shed_reason("commits") == 1
+    assert crowded.shed("commits") == 1
     await crowded.let_go()
 
 
@@ -198,7 +205,7 @@ async def test_a_commit_that_hangs_turns_away(crowd: Callable[..., Crowd]) -> No
     now[0] += 2
     away = await Sender(crowded.app).post()
     assert (away.status, away.read) == (503, 0)
-    assert crowded.shed_reason("commits") == 1
+    assert crowded.shed("commits") == 1
     await crowded.let_go()
 
 
@@ -208,7 +215,7 @@ async def test_short_memory_lets_posts_in_one_at_a_time(crowd: Callable[..., Cro
     await crowded.hold(of_size(100))
     away = await Sender(crowded.app).post()
     assert (away.status, away.read) == (503, 0)
-    assert crowded.shed_reason("memory") == 1
+    assert crowded.shed("memory") == 1
     assert await crowded.let_go() == [202]
     assert (await Sender(crowded.app).post()).status == 202
 
@@ -223,7 +230,7 @@ async def test_a_body_must_have_room_for_what_it_becomes(
     numbers = b'{"destination_id": "d", "x": [' + b"1.5," * 300_000 + b"1.5]}"
     away = await Sender(crowded.app).post(numbers, told=told, chunks=4)
     assert away.status == 503
-    assert crowded.shed_reason("memory") == 1
+    assert crowded.shed("memory") == 1
     await crowded.hold(of_size(len(numbers)))  # as long a text becomes nothing larger
     assert await crowded.let_go() == [202, 202]
     assert (await Sender(crowded.app).post(numbers)).status == 202  # a lone one is taken
@@ -241,7 +248,7 @@ async def test_more_than_is_answered_in_time_is_turned_away(crowd: Callable[...,
     await crowded.hold(of_size(MIB // 3), posts=8)
     away = await Sender(crowded.app).post(of_size(MIB // 3))
     assert (away.status, away.read) == (503, 0)
-    assert crowded.shed_reason("crowded") == 1
+    assert crowded.shed("crowded") == 1
     await crowded.let_go()
 
 
@@ -256,9 +263,9 @@ async def test_a_body_is_charged_as_it_comes(
     away = await Sender(crowded.app, key=other).post(of_size(4 * MIB), told=told, chunks=8)
     assert away.status == 503
     assert 1 <= away.read <= 3
-    assert crowded.shed_reason("bodies") == 1
+    assert crowded.shed("bodies") == 1
     await crowded.let_go()
-    assert crowded.gauge("post_bytes_held") == 0
+    assert crowded.gauge("amazon_conversions_request_body_bytes_in_flight") == 0
 
 
 async def test_bodies_of_one_key_have_a_third_of_the_room(crowd: Callable[..., Crowd], world: World) -> None:
@@ -270,7 +277,7 @@ async def test_bodies_of_one_key_have_a_third_of_the_room(crowd: Callable[..., C
     assert (away.status, away.read) == (429, 0)
     assert (away.answer.json()["error"], away.answer.json()["code"]) == ("too_many_requests", "RATE_LIMIT")
     assert re.fullmatch(r"[1-5]", away.answer.headers["retry-after"])
-    assert crowded.shed_reason("share") == 1
+    assert crowded.shed("share") == 1
     await crowded.hold(of_size(3 * MIB), key=other)
     action = await Sender(crowded.app, key=one).post(b'{"name": 1}', path="/destinations")
     assert action.status == 422
@@ -289,14 +296,14 @@ async def test_a_body_that_outgrows_the_share_of_its_key_is_not_read_on(
     assert away.status == 429
     assert away.read == 3
     assert await crowded.let_go() == [202]
-    assert crowded.gauge("post_bytes_held") == 0
+    assert crowded.gauge("amazon_conversions_request_body_bytes_in_flight") == 0
 
 
 async def test_declared_lengths_alone_keep_nobody_out(crowd: Callable[..., Crowd], world: World) -> None:
     """Sixty posts that declare 5 MiB each and send nothing: another key's are taken as ever."""
     crowded = crowd()
     stalling = [asyncio.create_task(Sender(crowded.app).post(b"", told=5 * MIB, chunks=0)) for _ in range(60)]
-    while crowded.gauge("posts_under_way") < 60:
+    while crowded.gauge("amazon_conversions_event_requests_in_flight") < 60:
         await asyncio.sleep(0)
     other = await world.key("events:write")
     crowded.intake.go.set()
@@ -305,7 +312,11 @@ async def test_declared_lengths_alone_keep_nobody_out(crowd: Callable[..., Crowd
     for task in stalling:
         task.cancel()
     await asyncio.gather(*stalling, return_exceptions=True)
-    assert crowded.gauge("post_bytes_held") == crowded.gauge("posts_under_way") == 0
+    assert (
+        crowded.gauge("amazon_conversions_request_body_bytes_in_flight")
+        == crowded.gauge("amazon_conversions_event_requests_in_flight")
+        == 0
+    )
 
 
 async def test_acts_of_an_operator_still_come_in(crowd: Callable[..., Crowd]) -> None:

@@ -16,7 +16,7 @@ from app.domain.event import Event, Rejection
 from app.ingest.intake import EventResult
 from app.processes.application import create_application
 from app.server.connection_limits import ConnectionLimits
-from app.server.server import TLS_ONLY, Server
+from app.server.server import HSTS_HEADERS, Server
 from tests.api.world import BOOTSTRAP, World
 
 # With and without a query, which here says what holds anyway.
@@ -51,7 +51,7 @@ async def served(app: Any, *headers: tuple[str, str]) -> AsyncIterator[int]:
             port=0,
             keep_alive_seconds=5,
             shutdown_delay_s=0,
-            terms=ConnectionLimits(),
+            limits=ConnectionLimits(),
             registry=CollectorRegistry(),
             admission=app.state.admission if hasattr(app, "state") else None,
             headers=headers,
@@ -125,7 +125,7 @@ async def test_all_ways_are_counted_under_one_route(world: World) -> None:
         sample.value
         for metric in registry.collect()
         for sample in metric.samples
-        if sample.name == "http_requests_total" and sample.labels.get("route") == "/events"
+        if sample.name == "amazon_conversions_http_requests_total" and sample.labels.get("route") == "/events"
     ]
     assert samples == [3.0]
 
@@ -233,11 +233,11 @@ async def test_a_length_is_charged_however_it_is_spelt(world: World, told: str) 
         until = time.monotonic() + 5
         while not app.state.admission._posts and time.monotonic() < until:
             await asyncio.sleep(0)
-        assert app.state.admission._held == 1000  # what is declared, as it is less than the reserve
+        assert app.state.admission._body_bytes == 1000  # what is declared, as it is less than the reserve
         writer.transport.abort()
         while app.state.admission._posts and time.monotonic() < until:
             await asyncio.sleep(0)
-        assert app.state.admission._held == 0
+        assert app.state.admission._body_bytes == 0
         too_large = told % (5 * 1024 * 1024 + 1)
         got = await exchanged(port, head.replace((told % 1000).encode(), f"{too_large}\r\n{CLOSE}".encode()))
         assert got.startswith(b"HTTP/1.1 413")
@@ -245,7 +245,7 @@ async def test_a_length_is_charged_however_it_is_spelt(world: World, told: str) 
 
 async def test_browsers_are_kept_to_tls_where_it_is_required(world: World) -> None:
     """On every answer: a post's, a page's, the server's own."""
-    async with served(application(world), *TLS_ONLY) as port:
+    async with served(application(world), *HSTS_HEADERS) as port:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             for answer in (await client.post("/events", json={}), await client.get("/console/sign-in")):
                 assert answer.headers["strict-transport-security"] == "max-age=31536000"

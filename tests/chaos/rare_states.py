@@ -156,7 +156,9 @@ STATES: Mapping[str, Detector] = {
     "a single-round-trip flush fell back": lambda f: f.logged("flush.single_round_trip_unavailable"),
     "a post was answered 503": lambda f: f.answers.get("503", 0) > 0,
     "a caller got no answer and repeated": lambda f: any(key.startswith("lost") for key in f.answers),
-    "a repeated event was a duplicate": lambda f: f.metric("events_received_total", "duplicate"),
+    "a repeated event was a duplicate": lambda f: f.metric(
+        "amazon_conversions_events_received_total", "duplicate"
+    ),
     "a post ran into a frozen API": lambda f: (
         f.broken == FROZEN_API and any("Timeout" in key for key in f.answers)
     ),

@@ -219,7 +219,9 @@ MET = {
     "a single-round-trip flush fell back": _log("flush.single_round_trip_unavailable"),
     "a post was answered 503": _facts(answers={"503": 1}),
     "a caller got no answer and repeated": _facts(answers={"lost: ReadError": 1}),
-    "a repeated event was a duplicate": _facts(metrics={'events_received_total{status="duplicate"}': 1.0}),
+    "a repeated event was a duplicate": _facts(
+        metrics={'amazon_conversions_events_received_total{result="duplicate"}': 1.0}
+    ),
     "a post ran into a frozen API": _facts(broken=FROZEN_API, answers={"lost: ReadTimeout": 1}),
     "a process was not ready": _facts(readiness=frozenset({503})),
     "a settlement failed and was written again": _log("settlement.write_failed", will_retry=True),

@@ -140,7 +140,8 @@ async def test_no_sealed_column_is_forgotten(database_url: str) -> None:
     plain = {
         ("api_keys", "digest"), ("audit", "hash"), ("audit", "prev_hash"), ("console_sessions", "digest"),
         ("console_sessions", "key_digest"), ("ledger", "content"), ("ledger", "key"),
-        ("mapped_duplicates", "key"), ("oauth_states", "state_hash"), ("schema_samples", "content"), ("batches", "content"),
+        ("mapped_duplicates", "key"), ("oauth_states", "state_hash"), ("schema_samples", "content"),
+        ("batches", "content"),
         ("batches", "shapes"),
     }  # fmt: skip
     connection = await asyncpg.connect(dsn(database_url))

@@ -79,10 +79,10 @@ def test_a_wrong_value_is_named_and_not_shown(
             },
             "STATUS_CALLBACK_URL: must be https",
         ),
-        ({"STATUS_CALLBACK_URL": "https://journeys.example.com"}, "STATUS_CALLBACK_SECRETS: and"),
+        ({"STATUS_CALLBACK_URL": "https://journeys.example.com"}, "STATUS_CALLBACK_SECRETS: must be set"),
         ({"ENCRYPTION_KEYS": f"k1:{KEY},k2:{'A' * 43}="}, "ENCRYPTION_KEYS: k2"),
         ({"BOOTSTRAP_ADMIN_KEY": "abcdefghi" * 8}, "BOOTSTRAP_ADMIN_KEY: must have"),
-        ({"METRICS_PORT": "7999"}, "METRICS_PORT: one port for each"),
+        ({"METRICS_PORT": "7999"}, "METRICS_PORT: each process uses"),
     ],
 )
 def test_production_refuses_what_only_a_developer_may_do(

@@ -60,8 +60,8 @@ def test_each_process_shows_its_health_and_its_numbers(product: Product, command
         "amazon_conversions_lane_errors_total",
         "amazon_conversions_oldest_waiting_age_seconds",
         "amazon_conversions_waiting_events",
-        "lanes_owned",
-        "events_settled",
+        "amazon_conversions_lanes_owned",
+        "amazon_conversions_events_settled",
         "process_resident_memory_bytes",
     ):
         assert re.search(rf"(?m)^# TYPE {name}", numbers), name

@@ -56,13 +56,18 @@ class Meter:
     client: httpx.AsyncClient
 
     async def settled(self) -> bool:
-        return "posts_under_way 0.0" in (await self.client.get(self.product.api + "/metrics")).text
+        return (
+            "amazon_conversions_event_requests_in_flight 0.0"
+            in (await self.client.get(self.product.api + "/metrics")).text
+        )
 
     async def read(self) -> tuple[float, float]:
         """Return events stored and CPU seconds so far, once nothing is under way."""
         await eventually(self.settled)
         metrics = (await self.client.get(self.product.api + "/metrics")).text
-        stored = re.search(r'(?m)^events_received_total\{status="accepted"\} (\S+)', metrics)
+        stored = re.search(
+            r'(?m)^amazon_conversions_events_received_total\{result="accepted"\} (\S+)', metrics
+        )
         stat = Path(f"/proc/{self.product.children['api'].pid}/stat").read_text().rpartition(")")[2].split()
         ticks = int(stat[11]) + int(stat[12])
         return float(stored[1]) if stored else 0.0, ticks / os.sysconf("SC_CLK_TCK")
@@ -97,6 +102,6 @@ async def test_goodput_at_ten_times_the_capacity_is_that_of_the_peak(product: Pr
     assert all(set(one["statuses"]) == {"202"} for one in seen["peak"]), report
     assert all(set(one["statuses"]) <= {"202", "503"} for one in seen["flood"]), report
     assert any(one["statuses"].get("503", 0) > one["statuses"]["202"] for one in seen["flood"]), report
-    assert 'turned_away_total{cause="crowded"}' in metrics
+    assert 'amazon_conversions_requests_shed_total{reason="crowded"}' in metrics
     assert a_cpu_second >= 0.7, report
     assert goodput >= 0.4, report

@@ -69,7 +69,7 @@ async def test_the_head_is_logged_daily(
         await maintenance.run()
     told, _ = await followed(engine)
     assert isinstance(told, ChainHead)
-    facts = [vars(one)["facts"] for one in caplog.records if one.message == "audit.head"]
+    facts = [vars(one)["fields"] for one in caplog.records if one.message == "audit.head"]
     assert facts == [{"rows": 3, "hash": told.hash.hex()}] * 2
 
 
