@@ -1,8 +1,8 @@
-"""The mapping: a document that says how an event becomes a conversion, checked and compiled at publish time.
+"""The mapping document: how an event becomes a conversion, checked and compiled at publish time.
 
-`check_draft` takes a document that may lack things, `check_publishable` one that may not, and
-`compile_mapping` turns a publishable one into closures. Documents are written by people: every problem found
-is listed, with its place. Source: interface §4; docs/mapping-language.md explains the language to its users.
+`check_draft` accepts a document that lacks members, `check_publishable` does not, and `compile_mapping` turns
+a publishable one into closures. All problems are reported, each with its path. Source: interface §4;
+docs/mapping-language.md explains the language to its users.
 """
 
 import re
@@ -39,13 +39,13 @@ MAX_EVENT_NAME_LENGTH: Final = 256  # P13
 _EVENT_NAME_TABOO: Final = re.compile(r"[!@#$%^&*|+=(){}\[\]<>?\\/~;]")  # P13
 _CUSTOM_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,256}", re.ASCII)  # P10
 
-# Traits that name a person by themselves. They leave hashed or not at all, so custom data must not read them.
+# Traits that identify a person. They are sent hashed or not at all, so custom data must not read their paths.
 NAMING_TRAITS: Final = ("email", "phone", "first_name", "last_name", "address")
 
 
 @dataclass(frozen=True, slots=True)
 class CustomField:
-    """A row of custom data: the name Amazon is told, the destination field, and its source."""
+    """A row of custom data: the name sent to Amazon, the destination field, and the source."""
 
     name: str
     field: str  # custom_data.<name>
@@ -54,7 +54,7 @@ class CustomField:
 
 @dataclass(frozen=True, slots=True)
 class KeyField:
-    """A match key that is mapped: its rule, its name on the wire, and where the trait comes from."""
+    """A mapped match key: its rule, its name on the wire, and the source of the trait."""
 
     rule: MatchKeyRule
     wire_type: str
@@ -77,17 +77,17 @@ class Mapping:
 
     @property
     def uses_event_id_field(self) -> bool:
-        """Whether the Amazon eventId is mapped, so that it may differ from the one derived."""
+        """Return whether the Amazon eventId is mapped, and may differ from the derived one."""
         return "event_id" in self.fields
 
     @property
     def constant_event_type(self) -> str | None:
-        """The event type where it is the same for every event, else None."""
+        """Return the event type where it is the same for every event, else None."""
         return None if self.event_type.path is not None else str(self.event_type.const)
 
     @property
     def paths(self) -> tuple[tuple[str, str], ...]:
-        """Each destination field that reads the event, with the source path it reads."""
+        """Return each destination field that reads the event, with its source path."""
         named = [
             ("event_type", self.event_type),
             ("event_source", self.event_source),
@@ -104,24 +104,24 @@ class Mapping:
 
 
 def check_draft(document: Any) -> list[MappingProblem]:
-    """List what is wrong with what a document says; what it does not say yet is no problem."""
+    """Return the problems of a document; missing members are no problem."""
     return _Reading(document).wrong
 
 
 def check_publishable(document: Any) -> list[MappingProblem]:
-    """List what keeps a document from being published: what is wrong with it, and what is missing."""
+    """Return what keeps a document from being published: its problems and its missing members."""
     reading = _Reading(document)
     return reading.wrong + reading.lacking
 
 
 def compile_mapping(document: Any) -> Mapping | list[MappingProblem]:
-    """Compile a publishable document, or list what keeps it from being one."""
+    """Compile a publishable document, or return its problems."""
     reading = _Reading(document)
     return reading.wrong + reading.lacking or reading.compiled()
 
 
 def event_name_problem(name: Any) -> str | None:
-    """Say in a sentence what is wrong with an event name, or return None (P13)."""
+    """Return a sentence on what is wrong with an event name, or None (P13)."""
     if not isinstance(name, str):
         return "An event name is a text; it is the same for every event."
     if not name.strip() or len(name) > MAX_EVENT_NAME_LENGTH:
@@ -132,7 +132,7 @@ def event_name_problem(name: Any) -> str | None:
 
 
 class _Reading:
-    """One pass over a document: collects what is wrong, what is lacking, and the compiled parts."""
+    """One pass over a document: collects problems, missing members and compiled parts."""
 
     def __init__(self, document: Any) -> None:
         self.wrong: list[MappingProblem] = []
@@ -155,7 +155,7 @@ class _Reading:
         self._keep_traits_out_of_custom_data()
 
     def compiled(self) -> Mapping:
-        """Give the mapping; only when there is no problem."""
+        """Return the mapping; call it only when there is no problem."""
         assert self._consent is not None
         taken = dict(self._sources)
         return Mapping(
@@ -183,7 +183,7 @@ class _Reading:
     def _refuse_unknown(self, members: dict[str, Any], known: tuple[str, ...], at: str) -> None:
         for name in members:
             if name not in known:
-                # The name is not repeated when it is no plain word: it may be anything, of any length.
+                # The name is not repeated unless it is a plain word: it can be anything, of any length.
                 shown = name if _CUSTOM_NAME.fullmatch(name) and len(name) <= 64 else "?"
                 self._problem(f"{at}{shown}", "unknown_member", f"Known here are {', '.join(known)}.")
 
@@ -234,7 +234,7 @@ class _Reading:
             self._event_name = written
 
     def _constants_are(self, at: str, source: Source | None, good: Callable[[Any], bool], what: str) -> None:
-        """Judge a constant or a default now, where the author sees it, rather than with every event."""
+        """Check a constant or a default now, so that its author sees the problem, not every event."""
         for part, value in (("const", source and source.const), ("default", source and source.default)):
             if value is not None and not good(value):
                 self._problem(
@@ -327,11 +327,11 @@ class _Reading:
 
 
 def _is_currency(value: Any) -> bool:
-    """Tell whether a constant is one of Amazon's currencies."""
+    """Return whether a constant is one of Amazon's currencies."""
     return value in CURRENCIES
 
 
-# What a constant or a default must be to serve a field, by what the field takes.
+# What a constant or a default must be, by the type that the field takes.
 _CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "time": (lambda v: isinstance(v, str) and read_time(v) is not None, "an ISO 8601 time with a zone"),
     "text": (lambda v: isinstance(v, str), "a text"),
@@ -340,7 +340,7 @@ _CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "boolean": (lambda v: type(v) is bool, "true or false"),
 }
 
-# Which sources each mode of consent reads, and whether it cannot do without.
+# Which sources each consent mode reads, and whether it requires them.
 _CONSENT_PARTS: Final[dict[str, dict[str, bool]]] = {
     Mode.GRANTED: {},
     Mode.AMAZON: {"user_data": True, "ad_storage": False},

@@ -1,4 +1,4 @@
-"""Names that are nearly the same: a second name for an event type is mostly the first one, misspelt."""
+"""Near matches of event names: a second name for an event type is usually the first one, misspelt."""
 
 import re
 import unicodedata
@@ -8,10 +8,10 @@ _BETWEEN: Final = re.compile(r"[\s_-]+")
 
 
 def near_miss(name: str, other: str) -> str | None:
-    """Return how two names nearly agree: `case`, `spaces` or `one_letter`; None where they agree or do not.
+    """Return how two names nearly match: `case`, `spaces` or `one_letter`; None where they are equal or
+    unrelated.
 
-    `spaces` covers what people put between words, and `one_letter` one that is wrong, missing, too many, or
-    swapped with the next.
+    `spaces` covers separators between words; `one_letter` a wrong, missing, extra or transposed letter.
     """
     if name == other:
         return None
