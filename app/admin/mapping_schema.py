@@ -5,6 +5,7 @@ from typing import Any
 from app.admin.inputs import name_problem_code
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.destination import Region
+from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.lint import lint
 from app.domain.observed.event_schema import EventSchema, schema_mismatches
@@ -35,18 +36,6 @@ _SOURCE: dict[str, Any] = {
 def _choice(values: list[str]) -> dict[str, Any]:
     return {"anyOf": [{"type": "string", "enum": values}, *_SOURCE["anyOf"][1:]]}
 
-
-EXAMPLE: dict[str, Any] = {
-    "name": "Cart",
-    "action": "send_events",
-    "event_type": "ADD_TO_SHOPPING_CART",
-    "event_source": "WEBSITE",
-    "event_name": "Added to cart",
-    "country_code": {"path": "user.country", "default": "US"},
-    "fields": {"event_timestamp": {"path": "event.timestamp"}, "email": {"path": "user.email"}},
-    "custom_data": [{"name": "brand", "path": "event.properties.brand"}],
-    "consent": {"mode": "granted"},
-}
 
 DOCUMENT_SCHEMA: dict[str, Any] = {
     "title": "MappingDocument",
@@ -79,7 +68,7 @@ DOCUMENT_SCHEMA: dict[str, Any] = {
             },
         },
     },
-    "example": EXAMPLE,
+    "example": EXAMPLE_MAPPING,
 }
 
 

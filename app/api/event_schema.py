@@ -21,7 +21,7 @@ from app.store import schema_samples
 router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
 
 
-@router.get("/destinations/{destination_id}/catalogue", summary="Which paths do events have?")
+@router.get("/destinations/{destination_id}/event-schema", summary="Read the event schema")
 @requires(Scope.DESTINATIONS_READ)
 async def read_event_schema(
     destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
@@ -30,11 +30,11 @@ async def read_event_schema(
 
     Learned from a sample; never a value.
     """
-    complete = await catalogue_of(destination_id, caller, context)
+    complete = await event_schema_of(destination_id, caller, context)
     return {**complete, **page_from(complete["items"], limit, cursor)}
 
 
-async def catalogue_of(destination_id: str, caller: Caller, context: AppContext) -> dict[str, Any]:
+async def event_schema_of(destination_id: str, caller: Caller, context: AppContext) -> dict[str, Any]:
     """Return all paths of a destination's newest accepted events at once, and what to map them to."""
     await context.write_schema_samples()
     async with context.engine.connect() as connection:

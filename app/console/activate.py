@@ -17,10 +17,10 @@ from app.api.secured_route import Context, requires
 from app.console import pages
 from app.console.activate_view import forms
 from app.console.destination import PAGE, content_of
-from app.console.mapping_editor import sample
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import Visitor
 from app.domain.ids import DestinationId
+from app.domain.mapping.example import example_event
 from app.ingest.group_commit import NotStored
 from app.store import destinations as stored
 
@@ -47,13 +47,16 @@ async def page(request: Request, destination_id: str, context: Context, visitor:
         **content_of(context, found, visitor, "activate"),
         url=f"{context.public_url}/events",
         forms=forms(
-            f"{context.public_url}/events", found.id, named, {**sample(context.now()), "journey": JOURNEY}
+            f"{context.public_url}/events",
+            found.id,
+            named,
+            {**example_event(context.now()), "journey": JOURNEY},
         ),
         mappings=published,
         keys=await _keys(context, visitor, found),
         may_make_keys=visitor.caller.may(Scope.KEYS_ADMIN),
         may_send=visitor.caller.may(Scope.EVENTS_WRITE) and context.development,
-        sample=json.dumps(sample(context.now()), indent=2),
+        sample=json.dumps(example_event(context.now()), indent=2),
     )
 
 
@@ -85,7 +88,7 @@ async def test(
         )
     async with context.engine.connect() as connection:
         await find_visible(connection, visitor.caller, destination_id)
-    event = {**sample(context.now()), "event_id": f"console-test-{secrets.token_hex(5)}"}
+    event = {**example_event(context.now()), "event_id": f"console-test-{secrets.token_hex(5)}"}
     body = json.dumps(event).encode()
     read = events.read_body(body, "application/json", destination_id, form_text(form, "mapping_id") or None)
     allowed = visitor.caller.destination_ids

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -31,6 +30,7 @@ from app.console.sessions import Visitor
 from app.domain import strict_json
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.mapping.document import MAX_CUSTOM_FIELDS, MappingProblem, check_draft, check_publishable
+from app.domain.mapping.example import EXAMPLE_MAPPING, example_event
 from app.store import event_names
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
@@ -38,39 +38,8 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 MAPPINGS = PAGE + "/mappings"
 MAPPING = MAPPINGS + "/{mapping_id}"
 
-# Where a new mapping begins: the fields that a journey's events usually have.
-BEGINNING: dict[str, Any] = {
-    "event_source": "WEBSITE",
-    "country_code": {"path": "user.country", "default": "US"},
-    "fields": {
-        "event_timestamp": {"path": "event.timestamp"},
-        "email": {"path": "user.email"},
-        "phone": {"path": "user.phone"},
-        "maid": {"path": "user.maid"},
-        "first_name": {"path": "user.first_name"},
-        "last_name": {"path": "user.last_name"},
-    },
-}
-
-
-def sample(now: datetime) -> dict[str, Any]:
-    """Return the event that a preview begins with: nobody's, and just now."""
-    return {
-        "event_id": "order-1001",
-        "event": {
-            "name": "addToCart",
-            "timestamp": f"{now:%Y-%m-%dT%H:%M:%SZ}",
-            "properties": {"brand": "acme", "sku": "A17", "quantity": 1, "total": 129.5},
-        },
-        "user": {
-            "email": "ada@example.com",
-            "phone": "+1 555 010 0199",
-            "first_name": "Ada",
-            "last_name": "Lovelace",
-            "country": "US",
-        },
-        "consent": {"ad_storage": "GRANTED", "user_data": "GRANTED"},
-    }
+# The members that a new mapping starts with.
+_PREFILLED = {name: EXAMPLE_MAPPING[name] for name in ("event_source", "country_code", "fields")}
 
 
 @router.get(MAPPINGS, response_model=None)
@@ -107,7 +76,7 @@ async def create(
 ) -> Response:
     """Make a draft and go on to its fields."""
     name = form_text(form, "name")
-    draft = {"name": name, "action": form_text(form, "action") or None, **BEGINNING}
+    draft = {"name": name, "action": form_text(form, "action") or None, **_PREFILLED}
     try:
         made = pages.plain(await mappings.create(destination_id, draft, visitor.caller, context))
     except Refusal as refusal:
@@ -292,7 +261,7 @@ async def _editor(
     learned = (await catalogues.read_event_schema(content["destination"]["id"], visitor.caller, context))[
         "items"
     ]
-    event = sample(context.now())
+    event = example_event(context.now())
     wrong = check_draft(document)
     kind = catalog.amazon()
     shown = None

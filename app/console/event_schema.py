@@ -18,13 +18,13 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 _MOST = 500
 
 
-@router.get(PAGE + "/catalogue", response_model=None)
+@router.get(PAGE + "/event-schema", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def page(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
     """List the paths of recent events: how often each is filled, with what, and what to map it to."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    told = await event_schema.catalogue_of(destination_id, visitor.caller, context)
+    told = await event_schema.event_schema_of(destination_id, visitor.caller, context)
     rows = [
         {
             "path": one["path"],
@@ -38,7 +38,7 @@ async def page(request: Request, destination_id: str, context: Context, visitor:
     ]
     return pages.show(
         request,
-        "catalogue.html",
+        "event_schema.html",
         **content_of(context, found, visitor, "mappings"),
         rows=rows[:_MOST],
         left_off=max(0, len(rows) - _MOST),
