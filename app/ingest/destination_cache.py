@@ -21,7 +21,7 @@ from app.store import targets as store
 class PublishedMapping:
     """A mapping as events are converted by it; `compiled` is None where nothing is published.
 
-    `straight` is the quick way through a conversion, for a mapping that has one.
+    `fast_path` converts ordinary events; None where the mapping has no fast path or FAST_PATH is off.
     """
 
     id: MappingId
@@ -60,7 +60,8 @@ class AgeLimits:
 class DestinationCache:
     """Keeps targets by id; the flush compares versions in its transaction, so that none is ever stale."""
 
-    def __init__(self, ages: AgeLimits, consent: ConsentSettings) -> None:
+    def __init__(self, ages: AgeLimits, consent: ConsentSettings, *, fast_path: bool = True) -> None:
+        self._fast_path = fast_path
         self._ages = ages
         self._consent = consent
         self._known: dict[DestinationId, CachedDestination] = {}
@@ -129,7 +130,7 @@ class DestinationCache:
             version=mapping.version or 0,
             compiled=compiled,
             rules=rules,
-            fast_path=None if compiled is None else compile_fast_path(compiled, rules),
+            fast_path=compile_fast_path(compiled, rules) if compiled and self._fast_path else None,
         )
 
 
@@ -142,7 +143,7 @@ def _holding_to(target: CachedDestination, pins: Mapping[str, str]) -> CachedDes
 
 def _held(mapping: PublishedMapping, pins: Mapping[str, str]) -> PublishedMapping:
     rules = replace(mapping.rules, pins=pins)
-    fast_path = None if mapping.compiled is None else compile_fast_path(mapping.compiled, rules)
+    fast_path = compile_fast_path(mapping.compiled, rules) if mapping.compiled and mapping.fast_path else None
     return replace(mapping, rules=rules, fast_path=fast_path)
 
 

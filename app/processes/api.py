@@ -170,7 +170,8 @@ def build_ingest(
     resources: Resources, ages: AgeLimits, consent: ConsentSettings, sampler: SchemaSampler | None = None
 ) -> tuple[Intake, Notifier]:
     """Put the parts of the first half of the road together; both must be run."""
-    settings, targets = resources.settings, DestinationCache(ages, consent)
+    settings = resources.settings
+    targets = DestinationCache(ages, consent, fast_path=settings.fast_path)
     announcer = Notifier(
         pool=resources.pool, every=settings.merge_window_ms / 4_000, telemetry=resources.telemetry
     )

@@ -5,9 +5,12 @@ body, and looks up a shared parent (`user` in `user.email` and `user.phone`) onc
 becomes part of the source: names, constants and readers are bound to variables.
 """
 
+import linecache
 import sys
+import weakref
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import count
 from types import CodeType
 from typing import Any, Final
 
@@ -16,12 +19,22 @@ from app.domain.mapping.sources import Source
 
 _NOTHING: Final[dict[str, Any]] = {}
 _MOST_STEPS: Final = 4
+_numbers: Final = count(1)
 
 
 @lru_cache(maxsize=1024)
 def _compiled(source: str, name: str) -> CodeType:
-    # Mappings with the same fields have the same source and share its code; only the bound values differ.
-    return compile(source, f"<{name}>", "exec")
+    """Compile a source and register it in `linecache`: tracebacks, debuggers and `inspect` then show it.
+
+    Mappings with the same fields have the same source and share its code; only the bound values differ.
+    """
+    filename = f"<{name} {next(_numbers)}>"
+    code = compile(source, filename, "exec")
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    # The entry lives as long as the function's own code does, which may outlive this cache.
+    function_code = next(constant for constant in code.co_consts if isinstance(constant, CodeType))
+    weakref.finalize(function_code, linecache.cache.pop, filename, None).atexit = False
+    return code
 
 
 class FunctionBuilder:
@@ -84,5 +97,5 @@ class FunctionBuilder:
         """Return the function, with these values in addition to those bound so far."""
         names = {**self._bound, **bound}
         exec(_compiled("\n".join(self._lines), self._name), names)  # noqa: S102
-        made: Callable[..., Any] = names[self._name]
-        return made
+        function: Callable[..., Any] = names[self._name]
+        return function

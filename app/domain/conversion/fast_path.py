@@ -66,7 +66,7 @@ def compile_fast_path(mapping: Mapping, rules: Rules) -> FastPath | None:
     if rules.dataset_name:
         description["dataSetName"] = rules.dataset_name
 
-    code = FunctionBuilder("straight", "event", "event_id", "now")
+    code = FunctionBuilder("fast_path", "event", "event_id", "now")
     code.add("content = event.content")
     _write_country(code, mapping.country)
     _write_moment(code, mapping.timestamp, rules)
