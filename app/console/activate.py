@@ -1,4 +1,4 @@
-"""Activate (R13): what to put into the journey's node, and a test that takes the same road."""
+"""Activate page (R13): settings for the journey's node, and a test event."""
 
 import json
 import secrets
@@ -26,7 +26,7 @@ from app.store import destinations as stored
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
-# What a journey says of itself beside an event: with it, all of an execution can be found again.
+# The optional journey object; with it all events of one execution can be found.
 JOURNEY = {"id": "cart-reminder", "node_id": "send-to-amazon", "execution_id": "run-1"}
 
 
@@ -61,7 +61,7 @@ async def page(request: Request, destination_id: str, context: Context, visitor:
 
 
 async def _keys(context: AppContext, visitor: Visitor, found: stored.Destination) -> list[dict[str, Any]]:
-    """Return the keys that could send here now, for those who may know of keys."""
+    """Return the keys that can send to this destination now; empty unless the user may see keys."""
     if not visitor.caller.may(Scope.KEYS_ADMIN):
         return []
     listed = pages.plain(await keys.list_all(visitor.caller, context, MOST, None))["items"]
@@ -81,7 +81,7 @@ async def _keys(context: AppContext, visitor: Visitor, found: stored.Destination
 async def test(
     request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
-    """Send one marked event down the road: at the sandbox only, never to the real Amazon."""
+    """Send one test event through the full pipeline; development only, to the sandbox."""
     if not context.development:
         raise Refusal(
             ErrorCode.FORBIDDEN, "Test events are for the sandbox; in production they would be counted."

@@ -1,4 +1,4 @@
-"""What a journey's Send to Destinations node must be given (R13), in every form of body. Pure."""
+"""Request formats for a journey's Send to Destinations node (R13). Pure."""
 
 import json
 import shlex
@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 @dataclass(frozen=True, slots=True)
 class BodyForm:
-    """One form of body: its address, media type, an example, and the same as a command."""
+    """One request format: address, media type, example body and curl command."""
 
     id: str
     label: str
@@ -22,7 +22,7 @@ class BodyForm:
 
 
 def forms(url: str, destination: str, mapping: str | None, event: Mapping[str, Any]) -> Sequence[BodyForm]:
-    """Return the body forms for a destination. `mapping` is named where there are several published."""
+    """Return the request formats for a destination. `mapping` is set when several are published."""
     ids = {"destination_id": destination, **({"mapping_id": mapping} if mapping else {})}
     whole = {"event_id": event["event_id"], **ids, **{k: v for k, v in event.items() if k != "event_id"}}
     second = {**whole, "event_id": f"{event['event_id']}-2"}

@@ -1,4 +1,4 @@
-"""What accepted events hold: the learned catalogue of a destination. Paths and kinds, never a value."""
+"""Event schema page of a destination: observed paths and kinds of values, never values."""
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -21,7 +21,7 @@ _MOST = 500
 @router.get(PAGE + "/event-schema", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def page(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
-    """List the paths of recent events: how often each is filled, with what, and what to map it to."""
+    """List the paths of recent events: fill rate, types and suggested fields."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
     told = await event_schema.event_schema_of(destination_id, visitor.caller, context)

@@ -1,4 +1,4 @@
-"""The mapping screen (R9, R10): made, edited with a live preview."""
+"""Mapping pages (R9, R10): list, create, edit with a live preview, delete."""
 
 import json
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ _PREFILLED = {name: EXAMPLE_MAPPING[name] for name in ("event_source", "country_
 async def list_all(
     request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, cursor: Cursor = None
 ) -> Response:
-    """List the destination's mappings, a page at a time."""
+    """List the destination's mappings, one page at a time."""
     content = await _content(context, visitor, destination_id)
     found = pages.plain(await mappings.list_all(destination_id, visitor.caller, context, cursor=cursor))
     return pages.show(
@@ -65,7 +65,7 @@ async def list_all(
 @router.get(MAPPINGS + "/new", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def new(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
-    """Ask for a name and the action."""
+    """Show the form for a name and an action."""
     return await _new(request, destination_id, context, visitor, "", {})
 
 
@@ -74,7 +74,7 @@ async def new(request: Request, destination_id: str, context: Context, visitor: 
 async def create(
     request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
-    """Make a draft and go on to its fields."""
+    """Create a draft and redirect to its fields."""
     name = form_text(form, "name")
     draft = {"name": name, "action": form_text(form, "action") or None, **_PREFILLED}
     try:
@@ -113,7 +113,7 @@ async def page(
     visitor: CurrentVisitor,
     saved: Annotated[bool, Query()] = False,
 ) -> Response:
-    """Show the form, beside it what a sample event becomes."""
+    """Show the mapping form beside a preview of an example event."""
     content = await _content(context, visitor, destination_id)
     found = pages.plain(await mappings.read(destination_id, mapping_id, visitor.caller, context))
     return await _editor(request, context, content, found, _document(found), saved=saved)
@@ -130,13 +130,13 @@ async def save(
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
-    """Save the draft as the form says; or show the form again, each problem at its field."""
+    """Save the draft, or show the form again with each problem at its field."""
     content = await _content(context, visitor, destination_id)
     found = pages.plain(await mappings.read(destination_id, mapping_id, visitor.caller, context))
     document = keep_short_forms(_document(found), from_form(_given(form)))
     if check_draft(document):
         return await _editor(request, context, content, found, document, status=422)
-    # A member that the form no longer says is taken away; that is what null means in a change.
+    # In a change, null removes a member; so members that the form left out are null.
     body = {**dict.fromkeys(_document(found)), **document}
     try:
         await mappings.change(
@@ -171,7 +171,7 @@ async def show_preview(
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
-    """Show what the sample becomes with the form as it is now; nothing is stored."""
+    """Return the preview of the sample event with the form as typed. Nothing is stored."""
     event = strict_json.parse(form_text(form, "sample").encode())
     wrong = None
     if isinstance(event, strict_json.MalformedJson):
@@ -234,7 +234,7 @@ _MEMBERS = (
 
 
 def _document(found: dict[str, Any]) -> dict[str, Any]:
-    """Return the draft itself out of a mapping as the API shows it."""
+    """Return the draft's own members of a mapping in the API's response."""
     return {name: found[name] for name in _MEMBERS if name in found}
 
 
@@ -266,7 +266,7 @@ async def _editor(
     kind = catalog.amazon()
     shown = None
     if not check_publishable(document):
-        # Read as the door reads events: its numbers are exact, those of Python's own are not.
+        # The strict parser keeps numbers exact, as on receipt.
         read = strict_json.parse(json.dumps(event).encode())
         body = PreviewRequest.model_construct(event=read, mapping=document)
         id_ = content["destination"]["id"]

@@ -1,7 +1,7 @@
-"""A mapping document as a form, and a form as a mapping document. Pure.
+"""Convert a mapping document to a form and back. Pure.
 
-Each source is three inputs: where in the event (`x.path`), through which functions (`x.pipe`), and the value
-where the event has none (`x.default`); a default without a path is a constant.
+Each source has three inputs: the path in the event (`x.path`), the functions (`x.pipe`) and the default
+(`x.default`). A default without a path is a constant.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,15 @@ from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.mapping.document import ACTION, MAX_CUSTOM_FIELDS, MappingProblem
 from app.domain.mapping.fields import FIELDS, Field, Group
 
-_MAX_ROW_NAME = 24  # characters of `custom.N.name`; far more rows than a form has
-FROM_EVENT = "@event"  # chosen in a list of constants: the value is read from the event instead
+_MAX_ROW_NAME = 24  # characters of `custom.N.name`; allows far more rows than a form has
+FROM_EVENT = "@event"  # option of a list of constants: read the value from the event instead
 FIVE = ("email", "phone", "maid", "first_name", "last_name")  # R2, in its order
 CONSENT_SOURCES = {"amazon": ("user_data", "ad_storage"), "tcf": ("string",), "gpp": ("string",)}
 
 
 @dataclass(frozen=True, slots=True)
 class SourceInputs:
-    """One source as a form shows it. `problem` is a sentence, where something is wrong with it."""
+    """The inputs of one source. `problem` is a sentence."""
 
     name: str
     path: str = ""
@@ -32,7 +32,7 @@ class SourceInputs:
 
 @dataclass(frozen=True, slots=True)
 class FieldRow:
-    """A destination field's row: its source, label and help."""
+    """A row of the form: inputs, label and help of a field."""
 
     inputs: SourceInputs
     label: str
@@ -42,7 +42,7 @@ class FieldRow:
 
 @dataclass(frozen=True, slots=True)
 class CustomRow:
-    """A row of custom data: the name Amazon is told, and its source."""
+    """A row of custom data: its name on Amazon and its source."""
 
     number: int
     name: str
@@ -52,7 +52,7 @@ class CustomRow:
 
 @dataclass(frozen=True, slots=True)
 class MappingForm:
-    """The whole form. `problems` holds sentences by field for what is not a source."""
+    """The form. `problems` holds sentences by field, for fields that are not sources."""
 
     name: str
     event_type: str
@@ -69,7 +69,7 @@ class MappingForm:
 
 
 def to_form(document: Mapping[str, Any], problems: Sequence[MappingProblem] = ()) -> MappingForm:
-    """Return the form that shows a document, each problem at its field."""
+    """Return the form for a document, with each problem at its field."""
     told = _by_field(problems)
     fields = _object(document.get("fields"))
     consent = _object(document.get("consent"))
@@ -78,7 +78,7 @@ def to_form(document: Mapping[str, Any], problems: Sequence[MappingProblem] = ()
     groups: dict[str, list[FieldRow]] = {}
     for field in FIELDS.values():
         row = _row(field, fields.get(field.name), told)
-        # The owner's five and whatever is filled in stand in front; the rest waits to be unfolded.
+        # The owner's five keys and filled ones come first; the other match keys are folded away.
         aside = (
             field.group is Group.MATCH_KEY
             and field.name not in FIVE
@@ -110,7 +110,7 @@ def _by_field(problems: Sequence[MappingProblem]) -> dict[str, str]:
     told: dict[str, str] = {}
     for problem in problems:
         told.setdefault(problem.path, problem.sentence)
-        # A part of a source (`fields.email.path`) is told at the source.
+        # The form shows a problem of a part (`fields.email.path`) at its source.
         for end in (".path", ".pipe", ".default", ".const"):
             if end in problem.path:
                 told.setdefault(problem.path.split(end)[0], problem.sentence)
@@ -144,7 +144,7 @@ def _inputs(
         name,
         path=str(written.get("path") or ""),
         pipe=write_pipe(written.get("pipe")),
-        # A field that takes text shows text as it is; elsewhere 5 is a number and "5" a text.
+        # A text field shows text as typed; elsewhere 5 is a number and "5" a text.
         default=value if text and isinstance(value, str) else write_value(value),
         problem=told.get(name),
     )
@@ -187,7 +187,7 @@ def _list(written: Any) -> list[Any]:
 
 
 def from_form(given: Mapping[str, str]) -> dict[str, Any]:
-    """Return the document that a form says; what was left blank is left out."""
+    """Return the document that the form's values describe, without empty fields."""
     mode = given.get("consent", "")
     consent: dict[str, Any] = {"mode": mode}
     for name in CONSENT_SOURCES.get(mode, ()):
@@ -244,7 +244,7 @@ def _source(given: Mapping[str, str], name: str, *, text: bool) -> dict[str, Any
     source: dict[str, Any] = {"path": path}
     if pipe:
         steps = read_pipe(pipe)
-        # What is no pipe is kept as one step, so that it is refused where it stands.
+        # Text that is not a pipe becomes a single step, so that validation reports it at its field.
         source["pipe"] = [pipe] if steps is None else steps
     if value is not None:
         source["default"] = value
@@ -252,7 +252,7 @@ def _source(given: Mapping[str, str], name: str, *, text: bool) -> dict[str, Any
 
 
 def canonical(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a document with every short form of a source written out, so that equals look equal."""
+    """Return a document with all short forms of sources expanded, so that equal documents compare equal."""
     made = dict(document)
     for name in ("event_type", "event_source", "event_name", "country_code"):
         if isinstance(made.get(name), str):
@@ -272,9 +272,9 @@ def canonical(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def keep_short_forms(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `after`, with each member that says what `before` said in the words of `before`.
+    """Return `after`, with each member that means the same as in `before` written as in `before`.
 
-    Saving a form that nobody touched then changes nothing, whichever short forms an API caller used.
+    So saving an untouched form changes nothing, whichever short forms an API caller used.
     """
     old, new = canonical(before), canonical(after)
     made = {name: before[name] if name in old and old[name] == new[name] else after[name] for name in after}

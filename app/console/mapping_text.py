@@ -1,8 +1,7 @@
-"""Pipes and values as people type them in one line: `trim | replace "-" ""`, `12.50`, `true`. Pure.
+"""Write pipes and values as one line of text and read them back. Pure.
 
-A step is its name followed by its arguments in JSON; a value is a number, `true` or `false` as JSON writes
-them, else text, and text that would read as one of these stands in quotes. What is written is read back as
-it was.
+A step is its name followed by JSON arguments: `trim | replace "-" ""`. A value is a JSON number, `true`,
+`false`, or text; text that looks like one of the others is quoted.
 """
 
 import json
@@ -16,7 +15,7 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
 def write_pipe(pipe: Any) -> str:
-    """Return a pipe in one line; what is no list of steps is shown as JSON."""
+    """Return a pipe as one line. A value that is not a list of steps becomes JSON."""
     if not isinstance(pipe, list):
         return "" if pipe is None else _dumped(pipe)
     return " | ".join(_written(step) for step in pipe)
@@ -31,7 +30,7 @@ def _written(step: Any) -> str:
 
 
 def read_pipe(text: str) -> list[Any] | None:
-    """Return the steps of a line, or None where it cannot be read as such."""
+    """Return the steps of a line, or None if it is not a pipe."""
     steps: list[Any] = []
     at = 0
     while True:
@@ -63,7 +62,7 @@ def _blanks(text: str, at: int) -> int:
 
 
 def write_value(value: Any) -> str:
-    """Return a constant or a default as people type it."""
+    """Return a constant or default as typed text."""
     if value is None:
         return ""
     if isinstance(value, str):
@@ -72,7 +71,7 @@ def write_value(value: Any) -> str:
 
 
 def read_value(text: str) -> Any:
-    """Return what a typed constant or default means."""
+    """Return the value of a typed constant or default."""
     if text in ("true", "false") or text[:1] in '-0123456789"':
         try:
             value, end = _DECODER.raw_decode(text)

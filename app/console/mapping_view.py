@@ -1,4 +1,4 @@
-"""What changed between two documents, what a preview shows, which paths an event offers. Pure."""
+"""View models of mappings: changes between documents, previews, suggested paths. Pure."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from app.domain.outcomes.reasons import WARNINGS
 MOST_PATHS = 200
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
-# What journeys usually send; the paths of the sample at hand come before them.
+# Paths that journeys usually send. Observed paths and those of the sample come first.
 USUAL_PATHS = (
     "event.name",
     "event.timestamp",
@@ -50,7 +50,7 @@ USUAL_PATHS = (
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One place at which two documents differ; `was` or `now` is None where it is absent."""
+    """One difference between two documents; `was` or `now` is None where it is absent."""
 
     place: str
     was: str | None
@@ -58,12 +58,12 @@ class Change:
 
     @property
     def label(self) -> str:
-        """What the mapping's form calls the place."""
+        """Return the form's label of the place."""
         return label(self.place)
 
 
 def changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[Change]:
-    """Return every place at which `after` differs from `before`, in the order of the document."""
+    """Return every difference between two documents, in document order."""
     old = dict(_leaves(canonical(before), "")) if before else {}
     new = dict(_leaves(canonical(after), ""))
     return [
@@ -93,7 +93,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping) and len(value) == 1 and isinstance(value.get("const"), str):
-        return str(value["const"])  # a constant reads as what it is
+        return str(value["const"])  # a constant reads as its value
     if isinstance(value, Mapping) and len(value) == 1 and "path" in value:
         return f"from {value['path']}"
     return _ENCODER.encode(value).decode()
@@ -101,19 +101,19 @@ def _shown(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PreviewLine:
-    """One field of a preview: where its value came from, what was done to it, and what it became."""
+    """One field of a preview: source, rule and result."""
 
     label: str
     source: str
     found: bool
     rule: str
-    word: str  # the rule's own, for those who look it up
+    word: str  # the rule's code, shown as a tooltip
     result: str
 
 
 @dataclass(frozen=True, slots=True)
 class PreviewView:
-    """A preview for people: the JSON that would be sent with its lines, or the reason why nothing would."""
+    """A preview: the JSON that would be sent and its fields, or the reason for a rejection."""
 
     ok: bool
     amazon: str
@@ -126,7 +126,7 @@ class PreviewView:
 
 
 def preview(answer: Mapping[str, Any]) -> PreviewView:
-    """Return a preview as the API answers it, for people."""
+    """Return the view of a preview response."""
     if not answer["ok"]:
         return PreviewView(
             False,
@@ -147,16 +147,16 @@ def preview(answer: Mapping[str, Any]) -> PreviewView:
 
 
 def lint_warnings(document: Mapping[str, Any], region: str) -> list[tuple[str, str]]:
-    """Return what is odd about a draft, each with the member it is about and a sentence."""
+    """Return the draft's lint warnings as (member, sentence)."""
     return [(one.field, LINT_WARNINGS[one.code]) for one in lint(document, Region(region))]
 
 
 _PROFILED = re.compile(rf"(?:{'|'.join(Profile)})\.\w+", re.ASCII).fullmatch
-_ON_A_LINE = 110  # characters: a match key with its hash, an attribute with its value
+_ON_A_LINE = 110  # characters: fits a match key with its hash, or an attribute with its value
 
 
 def pretty_json(value: Any, indent: str = "") -> str:
-    """Return JSON for reading: what is short stands on one line, so that an event fits beside its form."""
+    """Return JSON with each short value on one line."""
     short = json.dumps(value, ensure_ascii=False)
     if not isinstance(value, (dict, list)) or not value or (indent and len(short) <= _ON_A_LINE):
         return short
@@ -172,7 +172,7 @@ def pretty_json(value: Any, indent: str = "") -> str:
     return f"{left}\n" + ",\n".join(deeper + part for part in parts) + f"\n{indent}{right}"
 
 
-# What was done to a value, in the words of who reads it; a pipe's functions keep their names.
+# Labels of rules. Functions of a pipe keep their names.
 _DONE: Mapping[str, str] = {
     "": "as it is",
     "const": "the same for every event",
@@ -185,7 +185,7 @@ _DONE: Mapping[str, str] = {
 def _line(step: Mapping[str, Any]) -> PreviewLine:
     result = "–" if step["result"] is None else _shown(step["result"])
     rule = step["rule"] or ""
-    # A rule of an identity profile is its name, such as `amazon.email`.
+    # A normalisation rule has a name such as `amazon.email`.
     normalised = "normalised and hashed" if result.startswith("sha256:") else "normalised"
     return PreviewLine(
         label=_label(step["field"]),
@@ -198,7 +198,7 @@ def _line(step: Mapping[str, Any]) -> PreviewLine:
 
 
 def _label(field: str) -> str:
-    """Return what the form calls a field that a conversion names: there, `email` is one of `fields`."""
+    """Return the form's label of a conversion field, where `email` stands for `fields.email`."""
     return label(f"fields.{field}" if field in FIELDS else field)
 
 
@@ -209,14 +209,14 @@ def _warning(warning: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PathOffer:
-    """A path that a field of the form offers, with why."""
+    """A suggested path and the reason."""
 
     path: str
     why: str
 
 
 def paths(event: Any, learned: Sequence[Mapping[str, Any]] = ()) -> list[PathOffer]:
-    """Return the paths that accepted events had (the catalogue), then the sample's, then the usual ones."""
+    """Return the paths of the event schema, then those of the sample, then usual ones."""
     found = {
         one["path"]: PathOffer(one["path"], f"in {one['fill_rate']:.0%} of recent events") for one in learned
     }

@@ -1,4 +1,4 @@
-"""A draft tried against recent events, in sentences. Pure."""
+"""The view of a backtest, in sentences. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from app.domain.mapping.fields import FIELDS
 from app.domain.outcomes.reasons import REASONS
 
 _WIRE = {rule.type.value: rule.field for rule in MATCH_KEYS}
-_MUCH = 0.05  # a loss beyond this is said in red
+_MUCH = 0.05  # a larger loss is shown in red
 
 
 @dataclass(frozen=True, slots=True)
 class BacktestEffect:
-    """What the draft would do to some of the events."""
+    """One effect of the draft on some of the events."""
 
     events: str
     share: str
@@ -24,7 +24,7 @@ class BacktestEffect:
 
 @dataclass(frozen=True, slots=True)
 class BacktestView:
-    """The trial as a page shows it."""
+    """A backtest as the page shows it."""
 
     events: str
     tone: str
@@ -35,7 +35,7 @@ class BacktestView:
 
 
 def backtest_view(told: Mapping[str, Any]) -> BacktestView:
-    """Return a backtest as the API answers it, for people: losses first, then gains."""
+    """Return the view of a backtest response: losses first, then gains."""
     whole = told["events"] - told["unclear"]
 
     def effect(events: int, what: str) -> BacktestEffect:

@@ -24,14 +24,14 @@ _numbers: Final = count(1)
 
 @lru_cache(maxsize=1024)
 def _compiled(source: str, name: str) -> CodeType:
-    """Compile a source and register it in `linecache`: tracebacks, debuggers and `inspect` then show it.
+    """Compile a source and register it in `linecache`, where tracebacks, debuggers and `inspect` find it.
 
     Mappings with the same fields have the same source and share its code; only the bound values differ.
     """
     filename = f"<{name} {next(_numbers)}>"
     code = compile(source, filename, "exec")
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
-    # The entry lives as long as the function's own code does, which may outlive this cache.
+    # The function's code may outlive this cache; its source is dropped with it.
     function_code = next(constant for constant in code.co_consts if isinstance(constant, CodeType))
     weakref.finalize(function_code, linecache.cache.pop, filename, None).atexit = False
     return code
@@ -63,10 +63,9 @@ class FunctionBuilder:
         return f"v{self._variables}"
 
     def read(self, source: Source) -> str:
-        """Write the reading of a source from `content`; return the variable that holds the result of its
-        `read`.
+        """Write the reading of a source from `content`; return the variable with the result.
 
-        A blank text stays as it is, where `read` would return the default or None.
+        Unlike `Source.read`, blank text is kept as it is.
         """
         found = self.variable()
         steps = None if source.path is None or source.rule else parse_path(source.path)
@@ -79,7 +78,7 @@ class FunctionBuilder:
         return found
 
     def _member(self, steps: tuple[Step, ...]) -> str:
-        """Write the access to the object at a path, once; an absent or blank one has no members."""
+        """Write the access to an object, once per path; an absent or blank one has no members."""
         if not steps:
             return "content"
         if steps not in self._members:
@@ -94,7 +93,7 @@ class FunctionBuilder:
         return self._members[steps]
 
     def compile(self, **bound: Any) -> Callable[..., Any]:
-        """Return the function, with these values in addition to those bound so far."""
+        """Compile and return the function. `bound` adds values by name."""
         names = {**self._bound, **bound}
         exec(_compiled("\n".join(self._lines), self._name), names)  # noqa: S102
         function: Callable[..., Any] = names[self._name]
