@@ -15,7 +15,7 @@ from app.api import events, keys, mappings
 from app.api.paging import MOST
 from app.api.secured_route import Context, requires
 from app.console import pages
-from app.console.activate_view import forms
+from app.console.activate_view import body_forms
 from app.console.destination import PAGE, content_of
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import Visitor
@@ -36,20 +36,18 @@ async def page(request: Request, destination_id: str, context: Context, visitor:
     """Show address, key and payload for the Send to Destinations node."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    listed = pages.plain(await mappings.list_all(destination_id, visitor.caller, context, limit=MOST))[
-        "items"
-    ]
-    published = [one for one in listed if one["published_version"]]
-    named = published[0]["id"] if len(published) > 1 else None
+    items = pages.plain(await mappings.list_all(destination_id, visitor.caller, context, limit=MOST))["items"]
+    published = [one for one in items if one["published_version"]]
+    mapping_id = published[0]["id"] if len(published) > 1 else None
     return pages.show(
         request,
         "activate.html",
         **content_of(context, found, visitor, "activate"),
         url=f"{context.public_url}/events",
-        forms=forms(
+        forms=body_forms(
             f"{context.public_url}/events",
             found.id,
-            named,
+            mapping_id,
             {**example_event(context.now()), "journey": JOURNEY},
         ),
         mappings=published,
@@ -64,11 +62,11 @@ async def _keys(context: AppContext, visitor: Visitor, found: stored.Destination
     """Return the keys that can send to this destination now; empty unless the user may see keys."""
     if not visitor.caller.may(Scope.KEYS_ADMIN):
         return []
-    listed = pages.plain(await keys.list_all(visitor.caller, context, MOST, None))["items"]
+    items = pages.plain(await keys.list_all(visitor.caller, context, MOST, None))["items"]
     now = context.now().isoformat()
     return [
         key
-        for key in listed
+        for key in items
         if Scope.EVENTS_WRITE in key["scopes"]
         and key["revoked_at"] is None
         and (key["expires_at"] is None or key["expires_at"] > now)
@@ -84,7 +82,8 @@ async def test(
     """Send one test event through the full pipeline; development only, to the sandbox."""
     if not context.development:
         raise Refusal(
-            ErrorCode.FORBIDDEN, "Test events are for the sandbox; in production they would be counted."
+            ErrorCode.FORBIDDEN,
+            "Test events are only for the sandbox; in production, Amazon would count them.",
         )
     async with context.engine.connect() as connection:
         await find_visible(connection, visitor.caller, destination_id)

@@ -16,7 +16,7 @@ from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.lint import LINT_WARNINGS, lint
 from app.domain.outcomes.reasons import WARNINGS
 
-MOST_PATHS = 200
+MAX_PATHS = 200
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 # Paths that journeys usually send. Observed paths and those of the sample come first.
@@ -73,23 +73,23 @@ def changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[
     ]
 
 
-def _leaves(value: Any, at: str) -> Iterator[tuple[str, str]]:
+def _leaves(value: Any, parent: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping) and value and not _is_source(value):
-        for name, one in value.items():
-            yield from _leaves(one, f"{at}.{name}" if at else str(name))
-    elif isinstance(value, list) and at == "custom_data":
+        for name, child in value.items():
+            yield from _leaves(child, f"{parent}.{name}" if parent else str(name))
+    elif isinstance(value, list) and parent == "custom_data":
         for row in value:
             name = row.get("name") if isinstance(row, Mapping) else row
-            yield f"{at}.{name}", _shown(row)
+            yield f"{parent}.{name}", _value_text(row)
     else:
-        yield at, _shown(value)
+        yield parent, _value_text(value)
 
 
 def _is_source(value: Mapping[str, Any]) -> bool:
     return "path" in value or "const" in value
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping) and len(value) == 1 and isinstance(value.get("const"), str):
@@ -148,42 +148,42 @@ def preview(answer: Mapping[str, Any]) -> PreviewView:
 
 def lint_warnings(document: Mapping[str, Any], region: str) -> list[tuple[str, str]]:
     """Return the draft's lint warnings as (member, sentence)."""
-    return [(one.field, LINT_WARNINGS[one.code]) for one in lint(document, Region(region))]
+    return [(warning.field, LINT_WARNINGS[warning.code]) for warning in lint(document, Region(region))]
 
 
-_PROFILED = re.compile(rf"(?:{'|'.join(Profile)})\.\w+", re.ASCII).fullmatch
-_ON_A_LINE = 110  # characters: fits a match key with its hash, or an attribute with its value
+_is_normaliser = re.compile(rf"(?:{'|'.join(Profile)})\.\w+", re.ASCII).fullmatch
+_LINE_WIDTH = 110  # characters: fits a match key with its hash, or an attribute with its value
 
 
 def pretty_json(value: Any, indent: str = "") -> str:
     """Return JSON with each short value on one line."""
     short = json.dumps(value, ensure_ascii=False)
-    if not isinstance(value, (dict, list)) or not value or (indent and len(short) <= _ON_A_LINE):
+    if not isinstance(value, (dict, list)) or not value or (indent and len(short) <= _LINE_WIDTH):
         return short
     deeper = indent + "  "
     if isinstance(value, dict):
         parts = [
-            f"{json.dumps(name, ensure_ascii=False)}: {pretty_json(one, deeper)}"
-            for name, one in value.items()
+            f"{json.dumps(name, ensure_ascii=False)}: {pretty_json(child, deeper)}"
+            for name, child in value.items()
         ]
     else:
-        parts = [pretty_json(one, deeper) for one in value]
+        parts = [pretty_json(child, deeper) for child in value]
     left, right = "{}" if isinstance(value, dict) else "[]"
     return f"{left}\n" + ",\n".join(deeper + part for part in parts) + f"\n{indent}{right}"
 
 
 # Labels of rules. Functions of a pipe keep their names.
-_DONE: Mapping[str, str] = {
-    "": "as it is",
-    "const": "the same for every event",
-    "absent": "left out",
-    "dropped": "unreadable, left out",
+_RULE_LABELS: Mapping[str, str] = {
+    "": "unchanged",
+    "const": "constant",
+    "absent": "absent",
+    "dropped": "invalid, left out",
     "gate": "consent checked",
 }
 
 
 def _line(step: Mapping[str, Any]) -> PreviewLine:
-    result = "–" if step["result"] is None else _shown(step["result"])
+    result = "–" if step["result"] is None else _value_text(step["result"])
     rule = step["rule"] or ""
     # A normalisation rule has a name such as `amazon.email`.
     normalised = "normalised and hashed" if result.startswith("sha256:") else "normalised"
@@ -191,7 +191,7 @@ def _line(step: Mapping[str, Any]) -> PreviewLine:
         label=_label(step["field"]),
         source=step["source"] or "the mapping",
         found=bool(step["found"]),
-        rule=_DONE.get(rule) or (normalised if _PROFILED(rule) else rule),
+        rule=_RULE_LABELS.get(rule) or (normalised if _is_normaliser(rule) else rule),
         word=rule,
         result=result,
     )
@@ -203,8 +203,8 @@ def _label(field: str) -> str:
 
 
 def _warning(warning: Mapping[str, Any]) -> str:
-    at = f" ({_label(warning['field'])})" if warning.get("field") else ""
-    return WARNINGS.get(warning["code"], str(warning["code"])) + at
+    suffix = f" ({_label(warning['field'])})" if warning.get("field") else ""
+    return WARNINGS.get(warning["code"], str(warning["code"])) + suffix
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,26 +215,27 @@ class PathOffer:
     why: str
 
 
-def paths(event: Any, learned: Sequence[Mapping[str, Any]] = ()) -> list[PathOffer]:
+def paths(event: Any, schema: Sequence[Mapping[str, Any]] = ()) -> list[PathOffer]:
     """Return the paths of the event schema, then those of the sample, then usual ones."""
     found = {
-        one["path"]: PathOffer(one["path"], f"in {one['fill_rate']:.0%} of recent events") for one in learned
+        entry["path"]: PathOffer(entry["path"], f"in {entry['fill_rate']:.0%} of recent events")
+        for entry in schema
     }
     for path in _paths(event, ""):
         found.setdefault(path, PathOffer(path, "in the sample"))
     for path in USUAL_PATHS:
         found.setdefault(path, PathOffer(path, "usual"))
-    return list(found.values())[:MOST_PATHS]
+    return list(found.values())[:MAX_PATHS]
 
 
-def _paths(value: Any, at: str) -> Iterator[str]:
+def _paths(value: Any, parent: str) -> Iterator[str]:
     if isinstance(value, Mapping):
-        for name, one in list(value.items())[:MOST_PATHS]:
+        for name, child in list(value.items())[:MAX_PATHS]:
             plain = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
-            if plain and len(at) + len(name) < 250:
-                yield from _paths(one, f"{at}.{name}" if at else name)
+            if plain and len(parent) + len(name) < 250:
+                yield from _paths(child, f"{parent}.{name}" if parent else name)
     elif isinstance(value, list):
-        if value and at:
-            yield from _paths(value[0], f"{at}[0]")
-    elif at:
-        yield at
+        if value and parent:
+            yield from _paths(value[0], f"{parent}[0]")
+    elif parent:
+        yield parent

@@ -23,9 +23,9 @@ _LABELS: Mapping[str, str] = {
     "consent.string": "Consent string",
 }
 _PARTS: Mapping[str, str] = {
-    "pipe": "functions",
-    "path": "field of the event",
-    "default": "otherwise",
+    "pipe": "transform",
+    "path": "event field",
+    "default": "default value",
     "const": "value",
 }
 _PART = re.compile(r"^(.+)\.(pipe|path|default|const)(\[\d+\])*$")
@@ -74,11 +74,7 @@ def problem_views(problems: Iterable[tuple[str, str]]) -> list[ProblemView]:
 
 def _sentence(place: str, sentence: str) -> str:
     # The API's sentence repeats the member's name; the page shows its label already.
-    return (
-        "needed before it can be published."
-        if sentence == f"To publish, a mapping needs {place}."
-        else sentence
-    )
+    return "Required." if sentence == f"To publish, a mapping needs {place}." else sentence
 
 
 def _anchor(place: str) -> str:

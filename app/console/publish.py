@@ -76,7 +76,7 @@ async def rollback(
     """Roll back to an earlier version."""
     chosen = form_text(form, "to")
     if not (chosen.isascii() and chosen.isdigit() and len(chosen) < 10):
-        raise Refusal(ErrorCode.INVALID, "Choose one of the versions listed.")
+        raise Refusal(ErrorCode.INVALID, "Choose one of the listed versions.")
     try:
         await mappings.rollback(
             destination_id=destination_id,
@@ -153,9 +153,9 @@ async def _page(
     draft = _draft(mapping)
     async with context.engine.connect() as connection:
         names = await audit.names(connection, [one["published_by"] for one in versions])
-    tried = None
+    backtest_result = None
     if current is not None and mapping["unpublished_changes"] and not mapping["problems"]:
-        tried = await event_schema.run_backtest(
+        backtest_result = await event_schema.run_backtest(
             destination_id=destination_id, mapping_id=mapping_id, caller=visitor.caller, context=context
         )
     return pages.show(
@@ -175,18 +175,23 @@ async def _page(
         changes=changes(current["mapping"] if current else None, draft),
         first=current is None,
         lacking=problem_views((one["field"], one["detail"]) for one in mapping["problems"]),
-        tried=None if tried is None else backtest_view(tried),
+        backtest=None if backtest_result is None else backtest_view(backtest_result),
         conflict=_conflict(problem, draft) if problem else None,
-        refused=None if problem is None or problem.word is ErrorCode.EVENT_NAME_CONFLICT else _told(problem),
+        refused=None
+        if problem is None or problem.word is ErrorCode.EVENT_NAME_CONFLICT
+        else _refusal_text(problem),
     )
 
 
-def _told(problem: Problem) -> str:
-    return problem.detail or "Someone changed this mapping since you opened the page. Look at it again."
+def _refusal_text(problem: Problem) -> str:
+    return (
+        problem.detail
+        or "Someone else changed this mapping after you opened this page. Review the changes and try again."
+    )
 
 
 def _draft(mapping: dict[str, Any]) -> dict[str, Any]:
-    beside = {
+    response_only = {
         "id",
         "destination_id",
         "state",
@@ -198,7 +203,7 @@ def _draft(mapping: dict[str, Any]) -> dict[str, Any]:
         "created_at",
         "updated_at",
     }
-    return {name: value for name, value in mapping.items() if name not in beside}
+    return {name: value for name, value in mapping.items() if name not in response_only}
 
 
 def _conflict(problem: Problem, draft: dict[str, Any]) -> dict[str, str] | None:
