@@ -231,8 +231,8 @@ def test_the_fault_menu_calls_what_is_set_as_it_offers_it(site: Site, furnished:
     page.get_by_label("For advertiser").fill("424242")
     page.get_by_role("button", name="A hidden rate limit").click()
     expect(page.get_by_role("row", name="424242")).to_contain_text("A hidden rate limit")
-    page.get_by_role("button", name="Take away: A hidden rate limit").click()
-    expect(page.get_by_text("Nothing: the sandbox behaves as Amazon should.")).to_be_visible()
+    page.get_by_role("button", name="Remove: A hidden rate limit").click()
+    expect(page.get_by_text("No faults: the sandbox behaves normally.")).to_be_visible()
 
 
 def test_reloading_the_page_that_shows_a_key_makes_no_second_one(site: Site, furnished: Furnished) -> None:

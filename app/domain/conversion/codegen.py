@@ -67,15 +67,15 @@ class FunctionBuilder:
 
         Unlike `Source.read`, blank text is kept as it is.
         """
-        found = self.variable()
+        variable = self.variable()
         steps = None if source.path is None or source.rule else parse_path(source.path)
         if steps is None or len(steps) > _MOST_STEPS or not all(type(step) is str for step in steps):
-            self.add(f"{found} = {self.name(source.read)}(content)")
-            return found
-        self.add(f"{found} = {self._member(steps[:-1])}.get({self.name(steps[-1])})")
+            self.add(f"{variable} = {self.name(source.read)}(content)")
+            return variable
+        self.add(f"{variable} = {self._member(steps[:-1])}.get({self.name(steps[-1])})")
         if source.default is not None:
-            self.add(f"if {found} is None: {found} = {self.name(source.default)}")
-        return found
+            self.add(f"if {variable} is None: {variable} = {self.name(source.default)}")
+        return variable
 
     def _member(self, steps: tuple[Step, ...]) -> str:
         """Write the access to an object, once per path; an absent or blank one has no members."""

@@ -98,7 +98,7 @@ def evidence(mode: Mode, signal: Signal) -> str | None:
             return text and f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def decision(mode: Mode, kept: str | None) -> str:
+def decision(mode: Mode, stored_signal: str | None) -> str:
     """Return the decision on an event that passed the check.
 
     `granted`; `passed_on` for a GPP string, of which only the form is checked (P7); `not_required` where the
@@ -106,7 +106,7 @@ def decision(mode: Mode, kept: str | None) -> str:
     """
     if mode is Mode.GRANTED:
         return "granted"
-    if kept is None:
+    if stored_signal is None:
         return "not_required"
     return "passed_on" if mode is Mode.GPP else "granted"
 

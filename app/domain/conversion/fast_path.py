@@ -82,7 +82,10 @@ def compile_fast_path(mapping: Mapping, rules: Rules) -> FastPath | None:
     opening = code.name(_opening({"eventDescription": description}, "countryCode") + '"')
     signal = code.name(f',"consent":{_text(dict(consent.GRANTED_PAIR))}')
     scope = code.name(amazon_event_id(rules.destination_id, rules.mapping_id, event_type, ""))
-    key_texts, row_texts = "".join(f"{{{one}}}" for one in keys), "".join(f"{{{one}}}" for one in rows)
+    key_texts, row_texts = (
+        "".join(f"{{{variable}}}" for variable in keys),
+        "".join(f"{{{variable}}}" for variable in rows),
+    )
     code.add(
         # Each of these texts begins with a comma, or is empty.
         f"keys, rows = f'{key_texts}'[1:], f'{row_texts}'[1:]",
@@ -130,34 +133,34 @@ def _write_key(code: FunctionBuilder, key: KeyField, profile: Profile) -> str:
     written = f"f'{{{opening}}}\"{{sha256(cleaned.encode()).hexdigest()}}\"]}}}}'"
     if not key.rule.hashed:
         written = f"f'{{{opening}}}{{text(cleaned)}}]}}}}'"
-    made = code.variable()
+    json_text = code.variable()
     code.add(
-        f"if {trait} is None: {made} = ''",
+        f"if {trait} is None: {json_text} = ''",
         "else:",
         f"    if type({trait}) is not str or len({trait}) >= {_SHORTER_THAN_A_DIGEST}: return None",
         f"    cleaned = {clean}({trait}, country)",
         "    if type(cleaned) is not str: return None",
         *([] if key.rule.hashed else ["    if '@' in cleaned: return None"]),
-        f"    {made} = {written}",
+        f"    {json_text} = {written}",
     )
-    return made
+    return json_text
 
 
 def _write_row(code: FunctionBuilder, row: CustomField) -> str:
     """Write one custom field; return the variable that holds its JSON, empty where it is absent."""
-    value, made = code.read(row.source), code.variable()
+    value, json_text = code.read(row.source), code.variable()
     opening = "," + _opening({"name": row.name}, "value")
     code.add(
-        f"if is_usual({value}): {made} = f'{{{code.name(opening)}}}\"{{{value}}}\"}}}}'",
-        f"elif {value} is None: {made} = ''",
+        f"if is_usual({value}): {json_text} = f'{{{code.name(opening)}}}\"{{{value}}}\"}}}}'",
+        f"elif {value} is None: {json_text} = ''",
         "else:",
-        f"    {made} = {code.name(partial(_odd_row, row, opening))}(content, warnings)",
-        f"    if {made} is None: return None",
+        f"    {json_text} = {code.name(partial(_unusual_row, row, opening))}(content, warnings)",
+        f"    if {json_text} is None: return None",
     )
-    return made
+    return json_text
 
 
-def _odd_row(
+def _unusual_row(
     row: CustomField, opening: str, content: dict[str, Any], warnings: list[EventWarning]
 ) -> str | None:
     """Return the JSON of a custom value that is no plain text; None for `convert`."""
@@ -179,11 +182,11 @@ class _Window:
         self._recent = recent
         self._now = self._first = self._last = datetime.min.replace(tzinfo=UTC)
 
-    def holds(self, at: datetime, now: datetime) -> bool:
+    def holds(self, time: datetime, now: datetime) -> bool:
         """Return whether a time is neither too old nor too early, nor old enough for a warning."""
         if now is not self._now:
             self._now, self._first, self._last = now, now - self._recent, now + EARLY_LIMIT
-        return self._first <= at <= self._last
+        return self._first <= time <= self._last
 
 
 def _present(kinds: tuple[str, ...], texts: tuple[str, ...]) -> tuple[str, ...]:

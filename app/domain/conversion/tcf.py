@@ -67,14 +67,14 @@ def _vendor_given(bits: _Bits, vendor: int) -> bool:
     if not bits.read(*_IS_RANGE):
         bits.read(_VENDORS, last)  # a truncated field makes the string invalid
         return 1 <= vendor <= last and bool(bits.read(_VENDORS + vendor - 1, 1))
-    at = _VENDORS + 12
-    given = False
+    offset = _VENDORS + 12
+    consented = False
     for _ in range(bits.read(*_ENTRY_COUNT)):
-        is_range, start = bits.read(at, 1), bits.read(at + 1, 16)
-        end = bits.read(at + 17, 16) if is_range else start
-        at += 33 if is_range else 17
-        given = given or start <= vendor <= end
-    return given
+        is_range, start = bits.read(offset, 1), bits.read(offset + 1, 16)
+        end = bits.read(offset + 17, 16) if is_range else start
+        offset += 33 if is_range else 17
+        consented = consented or start <= vendor <= end
+    return consented
 
 
 def consent_to_all() -> str:

@@ -52,8 +52,8 @@ def read_time(text: str) -> EventTime | None:
     return EventTime(at, _iso(at, "seconds" if match["fraction"] is None else "milliseconds"))
 
 
-def _iso(at: datetime, precision: str) -> str:
-    return at.isoformat(timespec=precision).replace("+00:00", "Z")
+def _iso(time: datetime, precision: str) -> str:
+    return time.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
 def from_epoch(number: int | Decimal, *, per_second: int) -> str | None:

@@ -14,19 +14,19 @@ class Difference(NamedTuple):
     after: Any
 
 
-def differences(before: Any, after: Any, at: str = "") -> Iterator[Difference]:
+def differences(before: Any, after: Any, parent: str = "") -> Iterator[Difference]:
     """Yield the differences in the order of `after`, then members that it lacks; recurses only into two
     objects.
     """
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for name in [*after, *(name for name in before if name not in after)]:
-            path = f"{at}.{name}" if at else str(name)
+            path = f"{parent}.{name}" if parent else str(name)
             yield from differences(before.get(name), after.get(name), path)
     elif _is_list(before) and _is_list(after):
         for place in range(max(len(before), len(after))):
-            yield from differences(_member(before, place), _member(after, place), f"{at}[{place}]")
+            yield from differences(_member(before, place), _member(after, place), f"{parent}[{place}]")
     elif before != after:
-        yield Difference(at, before, after)
+        yield Difference(parent, before, after)
 
 
 def _is_list(value: Any) -> bool:

@@ -38,7 +38,9 @@ def lint(document: Mapping[str, Any], region: Region) -> Iterator[LintWarning]:
     """Yield the likely mistakes of a draft, whatever else it lacks."""
     written = document.get("fields")
     fields = (
-        {name: one for name, one in written.items() if one is not None} if isinstance(written, dict) else {}
+        {name: member for name, member in written.items() if member is not None}
+        if isinstance(written, dict)
+        else {}
     )
     yield from _by_paths(fields, document.get("custom_data"))
     yield from _by_type(constant_of(document.get("event_type"), bare="const"), fields)

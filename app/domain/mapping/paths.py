@@ -40,19 +40,19 @@ def parse_path(text: str) -> tuple[Step, ...] | None:
     if len(text) > MAX_PATH_LENGTH:
         return None
     steps: list[Step] = []
-    at = 0
-    while at < len(text):
-        match = _STEP.match(text, at)
+    position = 0
+    while position < len(text):
+        match = _STEP.match(text, position)
         if match is None:
             return None
         name, index = match["name"], match["index"]
         # A dot separates a name from the step before it; it is never first and never missing.
-        if name is not None and (match["dot"] is None) is not (at == 0):
+        if name is not None and (match["dot"] is None) is not (position == 0):
             return None
-        if index is not None and at == 0:
+        if index is not None and position == 0:
             return None
         steps.append(name if name is not None else match["quoted"] if index is None else int(index))
-        at = match.end()
+        position = match.end()
     return tuple(steps) if 1 <= len(steps) <= MAX_STEPS else None
 
 

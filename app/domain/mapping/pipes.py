@@ -116,8 +116,8 @@ def _split(arguments: list[Any]) -> Step | str:
 
 
 def _substring(arguments: list[Any]) -> Step | str:
-    whole = all(type(a) is int and -MAX_PIPED_TEXT <= a <= MAX_PIPED_TEXT for a in arguments)
-    if not whole or len(arguments) not in (1, 2):
+    integers = all(type(a) is int and -MAX_PIPED_TEXT <= a <= MAX_PIPED_TEXT for a in arguments)
+    if not integers or len(arguments) not in (1, 2):
         return "takes a start and maybe an end, whole numbers; negative ones count from the end"
     cut = slice(arguments[0], arguments[1] if len(arguments) == 2 else None)
     return _on_text("substring", lambda text: text[cut])
@@ -284,8 +284,8 @@ def make_step(written: Any) -> Step | str:
     row = PIPES.get(name)
     if row is None:
         return f"There is no such pipe function; the functions are {', '.join(PIPES)}."
-    made = row.make(arguments)
-    return f"{name} {made}." if isinstance(made, str) else made
+    step = row.make(arguments)
+    return f"{name} {step}." if isinstance(step, str) else step
 
 
 def run(steps: tuple[Step, ...], value: Any) -> Any:
