@@ -105,19 +105,19 @@ class Mapping:
 
 def check_draft(document: Any) -> list[MappingProblem]:
     """Return the problems of a document; missing members are no problem."""
-    return _Reading(document).wrong
+    return _DocumentReader(document).problems
 
 
 def check_publishable(document: Any) -> list[MappingProblem]:
     """Return what keeps a document from being published: its problems and its missing members."""
-    reading = _Reading(document)
-    return reading.wrong + reading.lacking
+    reader = _DocumentReader(document)
+    return reader.problems + reader.missing
 
 
 def compile_mapping(document: Any) -> Mapping | list[MappingProblem]:
     """Compile a publishable document, or return its problems."""
-    reading = _Reading(document)
-    return reading.wrong + reading.lacking or reading.compiled()
+    reader = _DocumentReader(document)
+    return reader.problems + reader.missing or reader.compiled()
 
 
 def event_name_problem(name: Any) -> str | None:
@@ -131,12 +131,12 @@ def event_name_problem(name: Any) -> str | None:
     return None
 
 
-class _Reading:
+class _DocumentReader:
     """One pass over a document: collects problems, missing members and compiled parts."""
 
     def __init__(self, document: Any) -> None:
-        self.wrong: list[MappingProblem] = []
-        self.lacking: list[MappingProblem] = []
+        self.problems: list[MappingProblem] = []
+        self.missing: list[MappingProblem] = []
         self._sources: dict[str, Source] = {}
         self._custom: list[CustomField] = []
         self._consent: ConsentRule | None = None
@@ -151,34 +151,34 @@ class _Reading:
             if document.get(name) is not None:
                 read(self, document[name])
             elif name != "custom_data":
-                self._lack(name, f"To publish, a mapping needs {name}.")
+                self._report_missing(name, f"To publish, a mapping needs {name}.")
         self._keep_traits_out_of_custom_data()
 
     def compiled(self) -> Mapping:
         """Return the mapping; call it only when there is no problem."""
         assert self._consent is not None
-        taken = dict(self._sources)
+        sources = dict(self._sources)
         return Mapping(
-            event_type=taken.pop("event_type"),
-            event_source=taken.pop("event_source"),
+            event_type=sources.pop("event_type"),
+            event_source=sources.pop("event_source"),
             event_name=self._event_name,
-            country=taken.pop("country_code"),
-            timestamp=taken.pop("event_timestamp"),
+            country=sources.pop("country_code"),
+            timestamp=sources.pop("event_timestamp"),
             match_keys=tuple(
-                KeyField(rule, rule.type.value, taken.pop(rule.field))
+                KeyField(rule, rule.type.value, sources.pop(rule.field))
                 for rule in MATCH_KEYS
-                if rule.field in taken
+                if rule.field in sources
             ),
-            fields=taken,
+            fields=sources,
             custom_data=tuple(self._custom),
             consent=self._consent,
         )
 
     def _problem(self, path: str, problem: str, sentence: str) -> None:
-        self.wrong.append(MappingProblem(path, problem, sentence))
+        self.problems.append(MappingProblem(path, problem, sentence))
 
-    def _lack(self, path: str, sentence: str) -> None:
-        self.lacking.append(MappingProblem(path, "required", sentence))
+    def _report_missing(self, path: str, sentence: str) -> None:
+        self.missing.append(MappingProblem(path, "required", sentence))
 
     def _refuse_unknown(self, members: dict[str, Any], known: tuple[str, ...], at: str) -> None:
         for name in members:
@@ -203,7 +203,7 @@ class _Reading:
         if isinstance(compiled, Source):
             self._sources[name] = compiled
             return compiled
-        self.wrong.extend(compiled)
+        self.problems.extend(compiled)
         return None
 
     def _read_event_type(self, written: Any) -> None:
@@ -258,9 +258,9 @@ class _Reading:
             if name == "currency":
                 self._constants_are("fields.currency", source, _is_currency, "one of Amazon's currencies")
         if written.get("event_timestamp") is None:
-            self._lack("fields.event_timestamp", "To publish, Event Timestamp must be mapped.")
+            self._report_missing("fields.event_timestamp", "To publish, Event Timestamp must be mapped.")
         if all(written.get(name) is None for name in MATCH_KEY_FIELDS):
-            self._lack("fields", "To publish, at least one match key must be mapped.")
+            self._report_missing("fields", "To publish, at least one match key must be mapped.")
 
     def _read_custom_data(self, written: Any) -> None:
         if type(written) is not list or len(written) > MAX_CUSTOM_FIELDS:
@@ -282,7 +282,7 @@ class _Reading:
         name = rest.pop("name", None)
         source = compile_source(rest, at, bare="path")
         if not isinstance(source, Source):
-            self.wrong.extend(source)
+            self.problems.extend(source)
         if not isinstance(name, str) or not _CUSTOM_NAME.fullmatch(name):
             sentence = "A custom name has 1 to 256 letters, digits and underscores."
             self._problem(f"{at}.name", "custom_name_invalid", sentence)
@@ -316,13 +316,13 @@ class _Reading:
         for name, required in parts.items():
             if written.get(name) is None:
                 if required:
-                    self._lack(f"consent.{name}", f"The mode {mode} needs {name}.")
+                    self._report_missing(f"consent.{name}", f"The mode {mode} needs {name}.")
                 continue
             source = compile_source(written[name], f"consent.{name}", bare="path")
             if isinstance(source, Source):
                 compiled[name] = source
             else:
-                self.wrong.extend(source)
+                self.problems.extend(source)
         self._consent = ConsentRule(mode, **compiled)
 
 
@@ -349,12 +349,12 @@ _CONSENT_PARTS: Final[dict[str, dict[str, bool]]] = {
     Mode.NONE: {},
 }
 
-_TOP_LEVEL: Final[dict[str, Callable[[_Reading, Any], None]]] = {
-    "event_type": _Reading._read_event_type,
-    "event_source": _Reading._read_event_source,
-    "event_name": _Reading._read_event_name,
-    "country_code": _Reading._read_country,
-    "fields": _Reading._read_fields,
-    "custom_data": _Reading._read_custom_data,
-    "consent": _Reading._read_consent,
+_TOP_LEVEL: Final[dict[str, Callable[[_DocumentReader, Any], None]]] = {
+    "event_type": _DocumentReader._read_event_type,
+    "event_source": _DocumentReader._read_event_source,
+    "event_name": _DocumentReader._read_event_name,
+    "country_code": _DocumentReader._read_country,
+    "fields": _DocumentReader._read_fields,
+    "custom_data": _DocumentReader._read_custom_data,
+    "consent": _DocumentReader._read_consent,
 }
