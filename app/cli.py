@@ -140,6 +140,13 @@ COMMANDS = (
         "app.commands.hash:arguments",
     ),
     Command(
+        "show-fast-path",
+        "print the code generated for a mapping document",
+        "app.commands.show_fast_path:run",
+        PLAIN,
+        "app.commands.show_fast_path:arguments",
+    ),
+    Command(
         "doctor", "is this deployment healthy and safely configured?", "app.commands.doctor:run", COMPLETE
     ),
     Command(

@@ -4,28 +4,15 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from app.domain.mapping.example import EXAMPLE_MAPPING
+
 MAPPING = {
+    **EXAMPLE_MAPPING,
     "name": "Bench",
-    "action": "send_events",
-    "event_type": "ADD_TO_SHOPPING_CART",
-    "event_source": "WEBSITE",
-    "event_name": "Added to cart",
-    "country_code": {"path": "user.country", "default": "US"},
-    "fields": {
-        "event_timestamp": {"path": "event.timestamp"},
-        "email": {"path": "user.email"},
-        "phone": {"path": "user.phone"},
-        "maid": {"path": "user.maid"},
-        "first_name": {"path": "user.first_name"},
-        "last_name": {"path": "user.last_name"},
-        "value": {"path": "event.properties.total"},
-    },
+    "fields": {**EXAMPLE_MAPPING["fields"], "value": {"path": "event.properties.total"}},
     "custom_data": [
-        {"name": "brand", "path": "event.properties.brand"},
-        {"name": "category", "path": "event.properties.category"},
-        {"name": "sku", "path": "event.properties.sku"},
+        {"name": name, "path": f"event.properties.{name}"} for name in ("brand", "category", "sku")
     ],
-    "consent": {"mode": "granted"},
 }
 
 COUNTRIES = (("DE", "+4930901820"), ("GB", "+44207946"), ("US", "+1202555"), ("FR", "+3319900"))

@@ -10,28 +10,11 @@ from typing import Any
 
 import httpx
 
+from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.settings import Settings
 
 NAME = "Example (Amazon sandbox)"
 ADVERTISER = "4000000000001"
-MAPPING: dict[str, Any] = {
-    "name": "Add to cart",
-    "action": "send_events",
-    "event_type": "ADD_TO_SHOPPING_CART",
-    "event_source": "WEBSITE",
-    "event_name": "Added to cart",
-    "country_code": {"path": "user.country", "default": "US"},
-    "fields": {
-        "event_timestamp": {"path": "event.timestamp"},
-        "email": {"path": "user.email"},
-        "phone": {"path": "user.phone"},
-        "maid": {"path": "user.maid"},
-        "first_name": {"path": "user.first_name"},
-        "last_name": {"path": "user.last_name"},
-    },
-    "custom_data": [{"name": "brand", "path": "event.properties.brand"}],
-    "consent": {"mode": "granted"},
-}
 
 
 class ExampleError(Exception):
@@ -67,7 +50,7 @@ def ensure_example(settings: Settings, api: str) -> Example:
             if destination["state"] in {"draft", "needs_reconnect"}:
                 _sign_in(client, path)
             if not _ask(client.get(f"{path}/mappings"))["items"]:
-                _ask(client.post(f"{path}/mappings", json=MAPPING))
+                _ask(client.post(f"{path}/mappings", json={**EXAMPLE_MAPPING, "name": "Add to cart"}))
             if _ask(client.get(path))["state"] == "connected":
                 mapping = _ask(client.get(f"{path}/mappings"))["items"][0]
                 _ask(client.post(f"{path}/mappings/{mapping['id']}/publish"))

@@ -3,8 +3,8 @@
 It is written from the contract alone and imports nothing from the rest of the project, so that it can
 disagree with the sender. `create_sandbox` builds the ASGI app.
 
-The rooms: `vocabulary`, `checks` and `rules` (what Amazon accepts, pure), `signins` (codes and tokens),
-`advertisers`, `faults` (what can go wrong), `journal` (what was received), `access` (who may), the routes
+Modules: `vocabulary`, `checks` and `rules` (what Amazon accepts, pure), `signins` (codes and tokens),
+`advertisers`, `faults`, `journal` (received events and requests), `access` (authorization), the routes
 `events_api`, `token_endpoint`, `signin_page`, `accounts_api`, `control_api`, and below them `multistatus`,
 `pages`, `transport`.
 """

@@ -1,4 +1,4 @@
-"""Who may do what: the bearer token, the client id header, and the advertisers a sign-in has named."""
+"""Authorization: the bearer token, the client id header, and the advertisers of a sign-in."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -21,10 +21,9 @@ _REMEMBERED_GRANTS: Final = 100_000
 
 @dataclass(slots=True)
 class Access:
-    """Judge tokens, and remember for which advertisers each sign-in was used.
+    """Check tokens and record the advertisers that each sign-in was used for.
 
-    A token says nothing of advertisers. To revoke "the sign-in of advertiser A" the sandbox goes by what it
-    saw.
+    A token does not contain advertisers. The record decides which sign-ins the fault `revoked` applies to.
     """
 
     signins: SignIns
@@ -34,7 +33,9 @@ class Access:
     _named: OrderedDict[str, set[str]] = field(default_factory=OrderedDict, repr=False)
 
     def grant(self, request: Request, region: str, client_headers: tuple[str, ...]) -> Grant | Response:
-        """Return the grant behind a request, or Amazon's 401. Any of `client_headers` may name the client."""
+        """Return the grant of a request, or Amazon's 401. Any of `client_headers` may contain the client
+        id.
+        """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             return refusal(401, Code.UNAUTHORIZED, "No bearer token.")
@@ -65,7 +66,7 @@ class Access:
         return found.advertiser_id
 
     def name(self, grant: Grant, advertiser_id: str) -> None:
-        """Remember that a sign-in was used for an advertiser."""
+        """Record that a sign-in was used for an advertiser."""
         self._named.setdefault(grant.grant_id, set()).add(advertiser_id)
         if len(self._named) > _REMEMBERED_GRANTS:
             self._named.popitem(last=False)

@@ -1,4 +1,4 @@
-"""The calls by which an advertiser id is checked (contract §5.1)."""
+"""The account calls that verify an advertiser id (contract §5.1)."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,7 +23,7 @@ class _Include(msgspec.Struct):
 
 
 class _Query(msgspec.Struct):
-    """The body of an accounts query; other filters of Amazon's are taken and not applied."""
+    """The body of an accounts query. Other filters of Amazon's are accepted and ignored."""
 
     maxResults: int = _PAGE
     nextToken: str | None = None
@@ -32,13 +32,13 @@ class _Query(msgspec.Struct):
 
 @dataclass(slots=True)
 class AccountCalls:
-    """Serve the three calls; each sees the advertisers of the token's region that are not hidden."""
+    """Serve the three calls. Each returns the visible advertisers of the token's region."""
 
     access: Access
     advertisers: Advertisers
 
     async def profiles(self, request: Request) -> Response:
-        """`GET /v2/profiles`: one agency profile a region, or `[]` where nothing is visible."""
+        """`GET /v2/profiles`: one agency profile per region, or `[]` if no advertiser is visible."""
         grant = self._grant(request, (OLD_CLIENT_HEADER,))
         if isinstance(grant, Response):
             return grant
@@ -65,7 +65,7 @@ class AccountCalls:
         return json({"totalResults": len(found), "response": page})
 
     async def dsp_advertiser(self, request: Request) -> Response:
-        """`GET /dsp/advertisers/{id}`: one object, 404 when not visible."""
+        """`GET /dsp/advertisers/{id}`: one object, or 404 if it is not visible."""
         grant = self._dsp_grant(request)
         if isinstance(grant, Response):
             return grant
@@ -76,8 +76,8 @@ class AccountCalls:
         return json(_dsp_advertiser(one))
 
     async def query_accounts(self, request: Request) -> Response:
-        """`POST /adsApi/v1/query/advertiserAccounts`: global accounts with their numeric ids beside them."""
-        # Contract §5.1: the new header, though Amazon's own introduction sends the old one; both work.
+        """`POST /adsApi/v1/query/advertiserAccounts`: global accounts with their numeric ids."""
+        # Contract §5.1 asks for the new header; Amazon's introduction sends the old one. Both work.
         grant = self._grant(request, (CLIENT_HEADER, OLD_CLIENT_HEADER))
         if isinstance(grant, Response):
             return grant
@@ -169,7 +169,7 @@ def _account(one: Advertiser) -> dict[str, Any]:
 
 
 def _number(text: str | None, default: int) -> int | None:
-    """Read a small whole number from a query; None when it is not one."""
+    """Read a non-negative integer from a query; None if it is not one."""
     if text is None or text == "":
         return default
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else None

@@ -1,7 +1,7 @@
-"""The advertisers that exist at this sandbox, and which of them a sign-in sees.
+"""The advertisers of this sandbox, and which of them a sign-in sees.
 
-A sign-in sees every advertiser of its region that is not hidden. The list lives in memory and, where a path
-is given, in a JSON file that is replaced as a whole on each change.
+A sign-in sees every advertiser of its region that is not hidden. The list is in memory and, if a path is
+given, in a JSON file that each change replaces atomically.
 """
 
 import os
@@ -23,7 +23,7 @@ _REGION: Final[dict[str, Region]] = {"NA": "NA", "EU": "EU", "FE": "FE"}
 
 
 class Advertiser(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One DSP advertiser. `advertiser_id` is the numeric id that the AccountId header wants."""
+    """One DSP advertiser. `advertiser_id` is the numeric id for the AccountId header."""
 
     advertiser_id: str
     region: Region
@@ -35,7 +35,7 @@ class Advertiser(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     @classmethod
     def of(cls, advertiser_id: str, region: str) -> "Advertiser":
-        """Make an advertiser of a region with that region's usual currency and country."""
+        """Create an advertiser with the usual currency and country of its region."""
         place = _REGION[region]
         _, country, currency = PROFILES[place]
         name = f"Advertiser {advertiser_id}"
@@ -43,11 +43,11 @@ class Advertiser(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     @property
     def global_id(self) -> str:
-        """The Ads-API-wide id of the same advertiser, which the events call takes as well."""
+        """The Ads-API-wide id of the same advertiser; the events call accepts it too."""
         return f"{GLOBAL_ID_PREFIX}{self.advertiser_id}"
 
     def problem(self) -> str | None:
-        """Say what is wrong with a newly described advertiser, or None."""
+        """Return what is wrong with the description of a new advertiser, or None."""
         if not _DIGITS(self.advertiser_id):
             return "advertiser_id must be digits"
         if self.currency not in CURRENCIES:
@@ -83,7 +83,7 @@ def _examples() -> Iterable[Advertiser]:
 
 @dataclass(slots=True)
 class Advertisers:
-    """Know, add, hide and look up advertisers by region."""
+    """The advertisers by region."""
 
     path: Path | None = None
     _known: dict[tuple[str, str], Advertiser] = field(default_factory=dict)
@@ -112,10 +112,10 @@ class Advertisers:
         return self._known.get((region, advertiser_id))
 
     def welcome(self, region: str, asked_for: Iterable[str]) -> None:
-        """Make advertisers visible that are asked for by an id of digits which no region knows.
+        """Add advertisers for numeric ids that no region knows and make them visible.
 
-        Whoever tries the product types the id of an account of their own; one that is hidden, or at home in
-        another region, stays out of sight.
+        So a user can try the product with the id of their own account. Hidden advertisers and those of
+        another region stay invisible.
         """
         strangers = [
             Advertiser.of(one, region)
@@ -126,7 +126,7 @@ class Advertisers:
             self.add(strangers)
 
     def visible(self, region: str) -> list[Advertiser]:
-        """Return what a sign-in of `region` sees, in the order in which they were added."""
+        """Return the advertisers that a sign-in of `region` sees, in insertion order."""
         return [one for one in self._known.values() if one.region == region and not one.hidden]
 
     def find(self, region: str, account_id: str) -> Advertiser | None:

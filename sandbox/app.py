@@ -1,4 +1,4 @@
-"""Put the sandbox together: one ASGI app, served by its own process on its own port."""
+"""Build the sandbox: one ASGI app, served by its own process on its own port."""
 
 import os
 import secrets
@@ -44,11 +44,11 @@ def create_sandbox(
 ) -> ASGIApp:
     """Build a sandbox that stands in for Amazon under `/na`, `/eu` and `/fe`.
 
-    `state_dir` keeps the signing key and added advertisers, so that sign-ins outlive a restart; without it
-    they end with the process. Accepted events, faults and unused codes live in memory only. `log_path`
-    receives the request log, one JSON object a line. `client_secrets` and `redirect_uris` are exact
-    allow-lists; None takes any. `max_events` bounds how many accepted events are remembered. `echo=False`
-    answers `"event": null`. The clocks give seconds; tests hand in their own.
+    `state_dir` stores the signing key and added advertisers, so that sign-ins survive a restart. Accepted
+    events, faults and unused codes are in memory only. `log_path` receives the request log, one JSON object a
+    line. `client_secrets` and `redirect_uris` are exact allow-lists; None accepts any. `max_events` limits
+    the number of stored events. `echo=False` answers `"event": null`. The clocks return seconds; tests pass
+    their own.
     """
     if state_dir is not None:
         state_dir.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ async def _not_allowed(request: Request, problem: Exception) -> Response:
 
 
 def _signing_key(state_dir: Path | None) -> bytes:
-    """Return the kept key, or make one: in memory, or in a file that only its owner reads."""
+    """Return the signing key: in memory, or from a file that only its owner can read. Create it if absent."""
     if state_dir is None:
         return secrets.token_bytes(32)
     path = state_dir / "signing.key"

@@ -1,4 +1,4 @@
-"""Take the body of an events request apart and judge each event in it. Pure."""
+"""Parse the body of an events request and check each event. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,16 +19,16 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
 
 _read_envelope = msgspec.json.Decoder(_Envelope).decode
 _read_event = msgspec.json.Decoder().decode
-# What msgspec raises on bytes that are not the JSON expected; a deep body ends in RecursionError.
+# What msgspec raises for malformed JSON; deep nesting raises RecursionError.
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The events of a request; the sequences run in step, one entry an event.
+    """The events of a request; the sequences have one entry per event.
 
-    `bodies` are the exact bytes of each, `lines` is None where an event is refused, `refused` has the reasons
-    by index.
+    `bodies` are the exact bytes of each, `lines` is None for a refused event, `refused` holds the reasons by
+    index.
     """
 
     bodies: Sequence[bytes] = ()
@@ -40,16 +40,16 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Why a body as a whole is refused."""
+    """Why the whole body is refused."""
 
     reason: str
 
 
 def take_apart(body: bytes, *, region: str, now: float) -> Batch | Unreadable:
-    """Read `{"events": [...]}` and judge its members; one member that is not JSON spoils the whole.
+    """Read `{"events": [...]}` and check its members. One member with invalid JSON refuses the whole body.
 
-    The decoded events are let go one by one: five hundred at once cost more in garbage collection than in
-    judging.
+    Each decoded event is released after its check: five hundred at once cost more in garbage collection than
+    the checks do.
     """
     event_ids: list[str | None] = []
     lines: list[Line | None] = []

@@ -1,4 +1,4 @@
-"""What the rules are made of: a refusal, and checks that are put together by table. Pure."""
+"""Building blocks of the rules: a refusal, and checks that tables combine. Pure."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ _SPEAKABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}").fullmatch
 
 
 class Refusal(NamedTuple):
-    """One reason why Amazon would not take an event; `where` is a path inside the event."""
+    """One reason to refuse an event; `where` is a path inside the event."""
 
     code: str
     message: str
@@ -19,9 +19,9 @@ class Refusal(NamedTuple):
 
 
 class Event(NamedTuple):
-    """What the checks of one member may look at besides the member itself.
+    """Context of a check beside the member itself.
 
-    `purchase` is None where the conversion type cannot be told: one wrong type is one refusal, not three.
+    `purchase` is None if the conversion type is unknown, so that one wrong type is one refusal, not three.
     """
 
     purchase: bool | None
@@ -46,7 +46,7 @@ def check_object(
     for name, member in value.items():
         check = members.get(name)
         if check is None:
-            # The member's name is the caller's text: it is repeated only when it looks like a member's name.
+            # A member name is the caller's text: repeat it only if it looks like a name.
             place = prefix + name if _SPEAKABLE(name) else where
             event.refuse(Code.BAD_REQUEST, "The schema has no such member.", place)
         elif member is None:
@@ -66,7 +66,7 @@ def text(value: Any, event: Event, where: str) -> None:
 
 
 def word(allowed: frozenset[str]) -> Check:
-    """Make the check of an enum: exact, case-sensitive."""
+    """Return the check of an enum: exact, case-sensitive."""
 
     def check(value: Any, event: Event, where: str) -> None:
         if type(value) is not str or value not in allowed:
@@ -76,7 +76,7 @@ def word(allowed: frozenset[str]) -> Check:
 
 
 def form(matches: Callable[[str], object], message: str) -> Check:
-    """Make the check of a string that must match a pattern as a whole."""
+    """Return the check of a string that must match a pattern completely."""
 
     def check(value: Any, event: Event, where: str) -> None:
         if type(value) is not str:
@@ -95,10 +95,10 @@ def nested(members: Mapping[str, Check], required: frozenset[str]) -> Check:
 
 
 def remembered(check: Check) -> Check:
-    """Remember the objects of plain members that passed `check`: nearly all events share the same few.
+    """Cache objects that passed `check`: nearly all events share the same few.
 
-    Members and values must both be hashable; whatever is not is simply checked again. What passes is all
-    strings, so no equal value of another type can pass by mistake.
+    Unhashable members and values are checked again each time. All cached values are strings, so equal values
+    of another type cannot pass by mistake.
     """
     passed: set[tuple[tuple[str, Any], ...]] = set()
 

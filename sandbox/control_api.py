@@ -1,4 +1,4 @@
-"""`/_sandbox/…` and the pages: look into the sandbox, and tell it what to do."""
+"""`/_sandbox/…` and the pages: inspect and control the sandbox."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _DEFAULT_PAGE: Final = 100
 
 
 class _SetFaults(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `POST /_sandbox/faults`: one fault, or a list that is asked in order."""
+    """The body of `POST /_sandbox/faults`: one fault, or a list that is tried in order."""
 
     advertiser_id: str = menu.EVERYONE
     fault: menu.AnyFault | None = None
@@ -38,7 +38,7 @@ class _AddAdvertisers(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a list was asked for."""
+    """The query of a list."""
 
     advertiser_id: str | None
     since: float | None
@@ -63,7 +63,7 @@ class Controls:
         return self.pages.show("index.html", regions=REGIONS)
 
     async def events_manager(self, request: Request) -> Response:
-        """Show counts by event description; `?advertiser_id=` narrows them."""
+        """Show counts by event description; `?advertiser_id=` filters them."""
         wanted = request.query_params.get("advertiser_id") or None
         rows = [
             {
@@ -88,7 +88,7 @@ class Controls:
         )
 
     async def events(self, request: Request) -> Response:
-        """List (GET) or empty (DELETE) what was accepted, oldest first."""
+        """List (GET) or delete (DELETE) accepted events, oldest first."""
         wanted = request.query_params.get("advertiser_id")
         if request.method == "DELETE":
             return json({"deleted": self.journal.empty_events(wanted)})
@@ -122,7 +122,7 @@ class Controls:
         }
 
     async def requests(self, request: Request) -> Response:
-        """List (GET) or forget (DELETE) the requests to the events call, oldest first."""
+        """List (GET) or delete (DELETE) the requests to the events call, oldest first."""
         if request.method == "DELETE":
             self.journal.empty_requests()
             return Response(status_code=204)
@@ -146,7 +146,7 @@ class Controls:
         )
 
     async def set_faults(self, request: Request) -> Response:
-        """Set (POST), list (GET) or take away (DELETE) faults."""
+        """Set (POST), list (GET) or remove (DELETE) faults."""
         if request.method == "DELETE":
             self.faults.clear(request.query_params.get("advertiser_id"))
             return Response(status_code=204)
@@ -172,7 +172,7 @@ class Controls:
         return json({"items": items, "next_cursor": None}, 201 if request.method == "POST" else 200)
 
     async def list_advertisers(self, request: Request) -> Response:
-        """List (GET) the advertisers that exist, or add, change and hide some (POST)."""
+        """List (GET) advertisers, or add, change and hide some (POST)."""
         if request.method == "POST":
             asked = await _read(request, _AddAdvertisers)
             if isinstance(asked, Response):
@@ -190,7 +190,7 @@ Body = TypeVar("Body", _SetFaults, _AddAdvertisers)
 
 
 async def _read(request: Request, kind: type[Body]) -> Body | Response:
-    """Read a control body; unknown members are refused, and the reason names the place."""
+    """Read a control body. Unknown members are refused with their place."""
     try:
         return msgspec.json.decode(await read_body(request, _MAX_BODY), type=kind)
     except TooLarge:
@@ -202,7 +202,7 @@ async def _read(request: Request, kind: type[Body]) -> Body | Response:
 
 
 def _kept(one: Kept) -> dict[str, Any]:
-    """Show one accepted event; `event` is null once the oldest JSON has been forgotten."""
+    """Return an accepted event; `event` is null if its JSON is no longer stored."""
     return {
         "event_id": one.event_id,
         "advertiser_id": one.advertiser_id,

@@ -1,6 +1,6 @@
-"""`POST /{region}/adsApi/v1/create/events`: the call that the rest of the sandbox exists for.
+"""`POST /{region}/adsApi/v1/create/events`.
 
-The road of a request: read, taken apart, struck by faults or not, authorised, recorded, logged, answered.
+Stages of a request: read, parse, apply faults, authorise, record, log, answer.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ MAX_BODY: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A request as it came: for whom, and its events, or the refusal of a body without readable ones."""
+    """A parsed request: the advertiser and its events, or the refusal of an unreadable body."""
 
     region: str
     account: str
@@ -37,9 +37,10 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer, with what the log says of it.
+    """A response and its log entry.
 
-    `outcomes` is one word an event: what was done with it, which a fault can make differ from what was said.
+    `outcomes` is one word per event: what really happened to it. With a fault, the response may say
+    otherwise.
     """
 
     response: Response
@@ -49,7 +50,7 @@ class Answered:
 
 @dataclass(slots=True)
 class EventsCall:
-    """Serve the events call over the sandbox's state."""
+    """Serve the events call on the sandbox's state."""
 
     access: Access
     journal: Journal
@@ -60,7 +61,7 @@ class EventsCall:
     echo: bool = True
 
     async def __call__(self, request: Request) -> Response:
-        """Answer one request; every way out leaves one line in the request log before the answer goes."""
+        """Answer one request. Every path writes one line to the request log before the response."""
         region = REGIONS.get(request.path_params["region"])
         if region is None:
             return refusal(404, Code.NOT_FOUND, "No such region.")
@@ -94,7 +95,7 @@ class EventsCall:
         try:
             body = await read_body(request, self.max_body)
         except TooLarge:
-            # Some of the body may still be on its way, so the connection cannot be used again.
+            # Part of the body may still be arriving, so the connection cannot be reused.
             close = {"connection": "close"}
             problem = refusal(413, Code.CONTENT_TOO_LARGE, "The request is too large.", close)
             return Sent(region, account, 0, Batch(), problem)
@@ -148,7 +149,7 @@ class EventsCall:
 
 
 def whole_request(fault: menu.AnyFault) -> Response | None:
-    """Answer for a fault that strikes before the events are looked at; None for one that comes later."""
+    """Return the response of a fault that applies before the events are read, or None."""
     match fault:
         case menu.Throttled() | menu.HiddenRateLimit():
             return refusal(429, Code.TOO_MANY_REQUESTS, "Too many requests.", _wait(fault.retry_after))

@@ -1,4 +1,4 @@
-"""`/faults`: the fault menu for people: what can go wrong, what is set, and how often it struck."""
+"""`/faults`: the fault menu as a page: available faults, active faults, and their hits."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from sandbox.transport import MAX_FORM, TooLarge, read_body, read_form
 
 
 @dataclass(frozen=True, slots=True)
-class Dish:
-    """One line of the menu; `make` takes how many times it shall strike, None for always."""
+class MenuItem:
+    """One entry of the menu; `make` takes how many times the fault fires, None for always."""
 
     name: str
     label: str
@@ -23,85 +23,90 @@ class Dish:
     make: Callable[[int | None], menu.AnyFault]
 
 
-MENU: Final[Sequence[Dish]] = (
-    Dish(
+MENU: Final[Sequence[MenuItem]] = (
+    MenuItem(
         "429",
-        "Too many requests, without a hint",
-        "429 and no Retry-After.",
+        "429 without Retry-After",
+        "429 and no Retry-After header.",
         lambda times: menu.Throttled(times=times),
     ),
-    Dish(
+    MenuItem(
         "429_retry_after",
-        "Too many requests, wait 10 s",
+        "429 with Retry-After 10 s",
         "429 with Retry-After: 10.",
         lambda times: menu.Throttled(times=times, retry_after=10),
     ),
-    Dish(
+    MenuItem(
         "hidden_rate_limit",
         "A hidden rate limit",
         "More than two requests a second are answered 429.",
         lambda times: menu.HiddenRateLimit(times=times, requests_per_second=2, burst=2),
     ),
-    Dish(
+    MenuItem(
         "partial_refused",
-        "Half of the events refused for good",
+        "Half of the events refused permanently",
         "207; every second event is refused as invalid.",
         lambda times: menu.Partial(times=times, code="BAD_REQUEST"),
     ),
-    Dish(
+    MenuItem(
         "partial_failed",
-        "Half of the events to be sent again",
+        "Half of the events failed temporarily",
         "207; every second event gets INTERNAL_ERROR.",
         lambda times: menu.Partial(times=times),
     ),
-    Dish("400", "The whole request refused", "400.", lambda times: menu.BadRequest(times=times)),
-    Dish("401", "Access token refused", "401.", lambda times: menu.Unauthorized(times=times)),
-    Dish(
+    MenuItem("400", "Whole request refused", "400.", lambda times: menu.BadRequest(times=times)),
+    MenuItem("401", "Access token refused", "401.", lambda times: menu.Unauthorized(times=times)),
+    MenuItem(
         "revoked",
         "Sign-in revoked by the user",
-        "Sign-ins made until now are dead; a new one works.",
+        "Existing sign-ins stop working; a new one works.",
         lambda times: menu.Revoked(times=times),
     ),
-    Dish("403", "Not allowed for this advertiser", "403.", lambda times: menu.Forbidden(times=times)),
-    Dish("404", "Unknown address or account", "404.", lambda times: menu.NotFound(times=times)),
-    Dish("503", "Amazon's servers fail", "503.", lambda times: menu.Broken(times=times)),
-    Dish("slow", "Slow", "Every answer takes three seconds.", lambda times: menu.Slow(times=times, ms=3_000)),
-    Dish(
-        "never", "Never answers", "The connection stays open, silent.", lambda times: menu.Never(times=times)
+    MenuItem("403", "Not allowed for this advertiser", "403.", lambda times: menu.Forbidden(times=times)),
+    MenuItem("404", "Unknown address or account", "404.", lambda times: menu.NotFound(times=times)),
+    MenuItem("503", "Amazon's servers fail", "503.", lambda times: menu.Broken(times=times)),
+    MenuItem(
+        "slow", "Slow", "Every response takes three seconds.", lambda times: menu.Slow(times=times, ms=3_000)
     ),
-    Dish(
+    MenuItem(
+        "never",
+        "Never answers",
+        "The connection stays open without a response.",
+        lambda times: menu.Never(times=times),
+    ),
+    MenuItem(
         "drop_after_accept",
-        "Takes the events, drops the connection",
-        "The sender cannot know that they arrived.",
+        "Accepts the events, drops the connection",
+        "The sender can't tell that they arrived.",
         lambda times: menu.DropAfterAccept(times=times),
     ),
-    Dish(
+    MenuItem(
         "drop_before_accept",
-        "Drops the connection, takes nothing",
-        "The sender cannot know that either.",
+        "Drops the connection, accepts nothing",
+        "The sender can't tell either.",
         lambda times: menu.DropBeforeAccept(times=times),
     ),
-    Dish(
+    MenuItem(
         "malformed",
-        "An answer that cannot be read",
-        "207 with garbage; the events were taken.",
+        "Unreadable response",
+        "207 with garbage; the events are accepted.",
         lambda times: menu.Malformed(times=times),
     ),
-    Dish("empty_207", "An empty answer", "207 with {}.", lambda times: menu.Empty207(times=times)),
-    Dish(
+    MenuItem("empty_207", "Empty response", "207 with {}.", lambda times: menu.Empty207(times=times)),
+    MenuItem(
         "token_5xx",
         "Token server fails",
         "503 for every token request.",
         lambda times: menu.Token5xx(times=times),
     ),
 )
-_BY_NAME: Final = {dish.name: dish for dish in MENU}
+_BY_NAME: Final = {item.name: item for item in MENU}
 _TIMES: Final = {"": None, "1": 1, "3": 3, "10": 10}
 
 
 @dataclass(slots=True)
 class FaultPage:
-    """Show the menu; set or take away a fault by the page's forms."""
+    """Show the menu; set or remove faults by the page's forms."""
 
     faults: menu.FaultBook
     advertisers: Advertisers
@@ -117,14 +122,14 @@ class FaultPage:
             return self.pages.problem(400, "The form cannot be read.")
         if "clear" in form:
             self.faults.clear(form["clear"] or None)
-            return _again()
-        dish, owner = _BY_NAME.get(form.get("fault", "")), form.get("advertiser_id", "").strip()
-        if dish is None or form.get("times", "") not in _TIMES:
-            return self.pages.problem(400, "Choose a fault of the menu.")
+            return _redirect_to_page()
+        item, owner = _BY_NAME.get(form.get("fault", "")), form.get("advertiser_id", "").strip()
+        if item is None or form.get("times", "") not in _TIMES:
+            return self.pages.problem(400, "Choose a fault from the menu.")
         if len(owner) > 200:
-            return self.pages.problem(400, "An advertiser id is shorter than that.")
-        self.faults.set(owner or menu.EVERYONE, [dish.make(_TIMES[form.get("times", "")])])
-        return _again()
+            return self.pages.problem(400, "The advertiser id is too long.")
+        self.faults.set(owner or menu.EVERYONE, [item.make(_TIMES[form.get("times", "")])])
+        return _redirect_to_page()
 
     def _show(self) -> Response:
         return self.pages.show(
@@ -147,10 +152,10 @@ class FaultPage:
 
 
 def _label(fault: menu.AnyFault) -> str:
-    """Return what the menu calls a fault; one that was set through the API in another form, its own word."""
-    alike = (dish.label for dish in MENU if dish.make(fault.times) == fault)
+    """Return the menu's label of a fault, or its kind if it was set through the API in another form."""
+    alike = (item.label for item in MENU if item.make(fault.times) == fault)
     return next(alike, menu.kind(fault))
 
 
-def _again() -> Response:
+def _redirect_to_page() -> Response:
     return RedirectResponse("/faults", 303)

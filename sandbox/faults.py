@@ -1,8 +1,7 @@
-"""The fault menu: what can be made to go wrong, for whom, how often.
+"""The fault menu: which faults exist, for whom and how often they fire.
 
-Each kind is a small frozen struct, so that a fault with a misspelt or foreign setting is refused when it is
-set. A fault that does not fire, and one that only delays or limits, lets the next in the advertiser's list
-decide.
+Each kind is a small frozen struct, so a fault with an unknown or wrong setting is refused when it is set. If
+a fault does not fire, or only delays or limits, the next in the advertiser's list decides.
 """
 
 import random
@@ -22,7 +21,7 @@ EVERYONE: Final = "*"
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    """What all faults share: how many `times` it fires, or a seeded `probability`; a region, if only one."""
+    """Common settings: fires `times` times, or with a seeded `probability`; optionally in one region only."""
 
     times: Annotated[int, Meta(ge=1)] | None = None
     probability: Share | None = None
@@ -31,13 +30,13 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Throttled(Fault, tag="429", frozen=True, kw_only=True):
-    """429; `retry_after` goes out as it is given (seconds, or any text), or no such header."""
+    """429; `retry_after` is sent as given (seconds, or any text), or the header is absent."""
 
     retry_after: Annotated[int, Meta(ge=0)] | HeaderText | None = None
 
 
 class HiddenRateLimit(Fault, tag="hidden_rate_limit", frozen=True, kw_only=True):
-    """A limit nobody was told of: a token bucket of requests; 429 beyond it."""
+    """An undocumented limit: a token bucket of requests; 429 beyond it."""
 
     requests_per_second: Positive
     burst: Positive = 1
@@ -45,7 +44,7 @@ class HiddenRateLimit(Fault, tag="hidden_rate_limit", frozen=True, kw_only=True)
 
 
 class Status(Fault, frozen=True, kw_only=True):
-    """The whole request is refused with the status that the kind names."""
+    """Refuse the whole request with the status of the kind."""
 
 
 class BadRequest(Status, tag="400", frozen=True, kw_only=True):
@@ -78,19 +77,19 @@ class Broken(Status, tag="5xx", frozen=True, kw_only=True):
 
 
 class Poisoned(Status, tag="400_if_contains", frozen=True, kw_only=True):
-    """400 for the whole request whenever one of `event_ids` is in it."""
+    """400 for the whole request if it contains one of `event_ids`."""
 
     event_ids: frozenset[str]
 
 
 class TooMany(Status, tag="413_over", frozen=True, kw_only=True):
-    """413 when the request holds more than `events`."""
+    """413 if the request contains more than `events`."""
 
     events: Annotated[int, Meta(ge=0, le=500)]
 
 
 class Slow(Fault, tag="slow", frozen=True, kw_only=True):
-    """Wait before doing what would be done anyway."""
+    """Wait, then go on."""
 
     ms: Annotated[int, Meta(ge=0, le=600_000)]
 
@@ -100,7 +99,7 @@ class Never(Fault, tag="never", frozen=True, kw_only=True):
 
 
 class DropAfterAccept(Fault, tag="drop_after_accept", frozen=True, kw_only=True):
-    """Accept the events, then close the connection without a byte of answer."""
+    """Accept the events, then close the connection without a response."""
 
 
 class DropBeforeAccept(Fault, tag="drop_before_accept", frozen=True, kw_only=True):
@@ -108,11 +107,11 @@ class DropBeforeAccept(Fault, tag="drop_before_accept", frozen=True, kw_only=Tru
 
 
 class CutShort(Fault, tag="cut_short", frozen=True, kw_only=True):
-    """Accept the events, promise the whole answer, send half of it and close the connection."""
+    """Accept the events, declare the full response length, send half of it and close the connection."""
 
 
 class Partial(Fault, tag="partial", frozen=True, kw_only=True):
-    """207 with some events refused: those at `indexes`, or with `event_ids`, or else every second one."""
+    """207 with some events refused: those at `indexes` or with `event_ids`, else every second one."""
 
     indexes: Indexes | None = None
     event_ids: frozenset[str] | None = None
@@ -120,7 +119,7 @@ class Partial(Fault, tag="partial", frozen=True, kw_only=True):
 
 
 class Unclear(Fault, frozen=True, kw_only=True):
-    """A 2xx answer that does not say what became of some events; `accepted` says what did."""
+    """A 2xx response that does not report all events; `accepted` sets what really happened."""
 
     accepted: bool = True
 
@@ -142,21 +141,21 @@ class Empty207(Unclear, tag="empty_207", frozen=True, kw_only=True):
 
 
 class Malformed(Unclear, tag="malformed", frozen=True, kw_only=True):
-    """A 2xx whose body is not what it should be; `body` names how."""
+    """A 2xx with a wrong body; `body` names how."""
 
     status: Literal[200, 207] = 207
     body: Literal["garbage", "html", "truncated", "empty", "deep", "wrong_types", "huge"] = "garbage"
 
 
 class Revoked(Fault, tag="revoked", frozen=True, kw_only=True):
-    """Sign-ins made before this moment are dead: 401 for their tokens, `invalid_grant` for a refresh.
+    """Sign-ins made before this moment are revoked: 401 for their tokens, `invalid_grant` for a refresh.
 
-    A new sign-in works; taking the fault away revives the old ones.
+    A new sign-in works; removing the fault restores the old ones.
     """
 
 
 class TokenFault(Fault, frozen=True, kw_only=True):
-    """Fires at the token endpoint, for a sign-in that has named the advertiser, or for everyone with `*`."""
+    """Fires at the token endpoint for a sign-in that has used the advertiser, or for all with `*`."""
 
 
 class Token5xx(TokenFault, tag="token_5xx", frozen=True, kw_only=True):
@@ -168,7 +167,7 @@ class TokenInvalidGrant(TokenFault, tag="token_invalid_grant", frozen=True, kw_o
 
 
 class TokenMalformed(TokenFault, tag="token_malformed", frozen=True, kw_only=True):
-    """200 with an HTML page, or with a token no header can hold."""
+    """200 with an HTML page, or with a token that no header can contain."""
 
     body: Literal["html", "line_break"] = "html"
 
@@ -208,18 +207,18 @@ AnyFault = (
 
 
 def kind(fault: AnyFault) -> str:
-    """Return the word a fault is set by."""
+    """Return the name that a fault is set by."""
     return str(type(fault).__struct_config__.tag)
 
 
 @dataclass(slots=True)
 class Armed:
-    """A fault that has been set, and how it has fired so far."""
+    """A fault that is set, and how often it has fired."""
 
     fault: AnyFault
     set_at: float
     fired: int = 0
-    luck: random.Random = field(default_factory=random.Random, repr=False)
+    rng: random.Random = field(default_factory=random.Random, repr=False)
     tokens: dict[str, tuple[float, float]] = field(default_factory=dict, repr=False)
 
     @property
@@ -227,84 +226,86 @@ class Armed:
         return self.fault.times is not None and self.fired >= self.fault.times
 
     def fires(self, region: str, event_ids: Sequence[object], monotonic: float) -> bool:
-        """Decide whether this fault strikes a request, and count it if so."""
+        """Return whether this fault fires for a request, and count it."""
         fault = self.fault
         if self.ended or fault.region not in (None, region):
             return False
         if isinstance(fault, Poisoned) and not any(
-            type(one) is str and one in fault.event_ids for one in event_ids
+            type(event_id) is str and event_id in fault.event_ids for event_id in event_ids
         ):
             return False
         if isinstance(fault, TooMany) and len(event_ids) <= fault.events:
             return False
         if isinstance(fault, HiddenRateLimit) and self._within(fault, region, monotonic):
             return False
-        if fault.probability is not None and self.luck.random() >= fault.probability:
+        if fault.probability is not None and self.rng.random() >= fault.probability:
             return False
         self.fired += 1
         return True
 
     def _within(self, limit: HiddenRateLimit, region: str, monotonic: float) -> bool:
-        level, seen = self.tokens.get(region, (limit.burst, monotonic))
-        level = min(limit.burst, level + (monotonic - seen) * limit.requests_per_second)
-        within = level >= 1
-        self.tokens[region] = (level - 1 if within else level, monotonic)
-        return within
+        level, last = self.tokens.get(region, (limit.burst, monotonic))
+        level = min(limit.burst, level + (monotonic - last) * limit.requests_per_second)
+        allowed = level >= 1
+        self.tokens[region] = (level - 1 if allowed else level, monotonic)
+        return allowed
 
 
 @dataclass(slots=True)
 class FaultBook:
-    """Hold the faults of every advertiser; an advertiser's own are asked before those of everyone."""
+    """The faults of all advertisers; an advertiser's own come before those of everyone."""
 
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     _armed: dict[str, list[Armed]] = field(default_factory=dict)
 
     def set(self, advertiser_id: str, faults: Iterable[AnyFault]) -> None:
-        """Replace the faults of one advertiser, or of everyone (`*`), by this list; it is asked in order."""
+        """Replace the faults of one advertiser, or of everyone (`*`), by this ordered list."""
         now = self.clock()
         self._armed[advertiser_id] = [
-            Armed(fault, now, luck=random.Random(fault.seed))  # noqa: S311 - repeatable luck is the point
+            Armed(fault, now, rng=random.Random(fault.seed))  # noqa: S311 - must be repeatable
             for fault in faults
         ]
 
     def clear(self, advertiser_id: str | None = None) -> None:
-        """Take away one advertiser's faults, or all."""
+        """Remove the faults of one advertiser, or all."""
         if advertiser_id is None:
             self._armed.clear()
         else:
             self._armed.pop(advertiser_id, None)
 
     def all(self) -> list[tuple[str, Armed]]:
-        return [(owner, one) for owner, list_ in self._armed.items() for one in list_]
+        return [(owner, armed) for owner, list_ in self._armed.items() for armed in list_]
 
     def strike(self, advertiser_id: str, region: str, event_ids: Sequence[object]) -> list[AnyFault]:
-        """Return the faults that strike this events request: delays first, the one that decides last."""
+        """Return the faults that fire for this events request: delays first, the deciding one last."""
         return self._walk((advertiser_id,), region, event_ids, token=False)
 
     def strike_token(self, advertiser_ids: Iterable[str], region: str) -> list[AnyFault]:
-        """Return the faults that strike a token request of a sign-in that has named these advertisers."""
+        """Return the faults that fire for a token request of a sign-in that has used these advertisers."""
         return self._walk(advertiser_ids, region, (), token=True)
 
     def revoked(self, advertiser_ids: Iterable[str], region: str, issued_at: float) -> bool:
-        """Say whether a sign-in made at `issued_at` and used for these advertisers has been revoked."""
+        """Return whether a sign-in made at `issued_at` and used for these advertisers is revoked."""
         return any(
-            isinstance(one.fault, Revoked) and one.fault.region in (None, region) and issued_at <= one.set_at
+            isinstance(armed.fault, Revoked)
+            and armed.fault.region in (None, region)
+            and issued_at <= armed.set_at
             for owner in (*advertiser_ids, EVERYONE)
-            for one in self._armed.get(owner, ())
+            for armed in self._armed.get(owner, ())
         )
 
     def _walk(
         self, owners: Iterable[str], region: str, event_ids: Sequence[object], *, token: bool
     ) -> list[AnyFault]:
-        struck: list[AnyFault] = []
+        firing: list[AnyFault] = []
         for owner in (*owners, EVERYONE):
-            for one in self._armed.get(owner, ()):
-                fault = one.fault
+            for armed in self._armed.get(owner, ()):
+                fault = armed.fault
                 if isinstance(fault, Revoked) or isinstance(fault, TokenFault) is not token:
                     continue
-                if one.fires(region, event_ids, self.monotonic()):
-                    struck.append(fault)
+                if armed.fires(region, event_ids, self.monotonic()):
+                    firing.append(fault)
                     if not isinstance(fault, Slow | TokenSlow):
-                        return struck
-        return struck
+                        return firing
+        return firing

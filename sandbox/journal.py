@@ -1,9 +1,9 @@
-"""What the sandbox remembers: accepted events, and every request to the events call.
+"""The sandbox's memory: accepted events, and every request to the events call.
 
-Memory is bounded: beyond `max_events` the oldest events are forgotten (their counts are kept), and only the
-newest `max_bodies` keep their JSON. Of the requests the newest are remembered: at most `max_requests`,
-holding at most `max_logged_events` events. The request log can also be written to a file, one JSON object a
-line, which is never cut: the judge of a long run reads that.
+Memory is bounded: beyond `max_events` the oldest events are dropped (their counts stay), and only the newest
+`max_bodies` keep their JSON. Of the requests, the newest `max_requests` with at most `max_logged_events`
+events are stored. The request log can also go to a file, one JSON object a line, which is never truncated:
+the checks of long runs read it.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ TRIM_SHARE: Final = 10
 
 @dataclass(slots=True)
 class Kept:
-    """One accepted event; `digests` holds one SHA-256 for each different wording it came in."""
+    """One accepted event; `digests` holds one SHA-256 for each different body it came with."""
 
     serial: int
     region: str
@@ -46,14 +46,14 @@ class Receipt(NamedTuple):
 
 
 class Line(NamedTuple):
-    """Where the Events manager counts an event: (name, type, source, dataset), and whether Amazon uses it."""
+    """The row of the Events manager: (name, type, source, dataset), and whether Amazon uses the event."""
 
     row: tuple[str, str, str, str]
     excluded: bool
 
 
 def line_of(description: dict[str, str], *, excluded: bool) -> Line:
-    """Name the line of an accepted event's description."""
+    """Return the row of an accepted event."""
     dataset = description.get("dataSetName", "Default_Events")
     return Line(
         (description["name"], description["conversionType"], description["eventSource"], dataset), excluded
@@ -62,7 +62,7 @@ def line_of(description: dict[str, str], *, excluded: bool) -> Line:
 
 @dataclass(slots=True)
 class Tally:
-    """The counts of one advertiser; they survive what memory forgets."""
+    """The counts of one advertiser; they survive dropped events."""
 
     distinct: int = 0
     received: int = 0
@@ -75,7 +75,7 @@ class Tally:
 
 @dataclass(slots=True)
 class Activity:
-    """The Events manager's line for one event description."""
+    """The Events manager's counts of one event description."""
 
     received: int = 0
     excluded: int = 0
@@ -85,9 +85,8 @@ class Activity:
 class Logged(msgspec.Struct, kw_only=True):
     """One request to the events call, as the log shows it.
 
-    `status` is null when no answer was given. The three lists run in step, one entry an event sent; they are
-    empty when the body could not be read. A payload hash is SHA-256 over the member's bytes exactly as
-    received.
+    `status` is null if no response was sent. The three lists have one entry per event; they are empty if the
+    body was unreadable. A payload hash is SHA-256 over the member's exact bytes.
     """
 
     request_id: int
@@ -172,13 +171,13 @@ class Journal:
         self.tally(receipt.region, receipt.advertiser_id).refused += 1
 
     def log(self, entry: Logged) -> None:
-        """Record a request before it is answered: in memory, and in the file where there is one."""
+        """Record a request before it is answered: in memory and in the log file, if any."""
         gate = self._gates.get((entry.region, entry.advertiser_id))
         entry.within_retry_after = gate is not None and entry.monotonic < gate
         if entry.retry_after is not None and entry.retry_after.isascii() and entry.retry_after.isdigit():
             opens = entry.monotonic + min(int(entry.retry_after), 10**9)
             self._gates[entry.region, entry.advertiser_id] = max(gate or 0.0, opens)
-        # Requests end in another order than they began in: a reader's cursor follows the order of this list.
+        # Requests end in another order than they begin; a reader's cursor follows the order of this list.
         self._log_serial += 1
         entry.serial = self._log_serial
         self._requests.append(entry)
@@ -203,7 +202,7 @@ class Journal:
         return self._activity
 
     def events(self, advertiser_id: str | None, since: float | None, after: int) -> Iterator[Kept]:
-        """Yield remembered events, oldest first: first received at or after `since`, beyond a serial."""
+        """Yield stored events, oldest first: first received at or after `since`, beyond a serial."""
         start = bisect_left(self._kept, after + 1, key=lambda kept: kept.serial)
         if since is not None:
             start = max(start, bisect_left(self._kept, since, key=lambda kept: kept.first_at))
@@ -213,13 +212,13 @@ class Journal:
                 yield kept
 
     def requests(self, advertiser_id: str | None, after: int) -> Iterator[Logged]:
-        """Yield the remembered requests, oldest first, beyond a serial."""
+        """Yield the stored requests, oldest first, beyond a serial."""
         for entry in self._requests:
             if entry.serial > after and advertiser_id in (None, entry.advertiser_id):
                 yield entry
 
     def empty_events(self, advertiser_id: str | None = None) -> int:
-        """Forget the accepted events and counts of one advertiser or of all; return how many there were."""
+        """Delete the accepted events and counts of one advertiser or of all; return how many there were."""
         before = len(self._kept)
 
         def stays(owner: str) -> bool:
@@ -233,7 +232,7 @@ class Journal:
         return before - len(self._kept)
 
     def empty_requests(self) -> None:
-        """Forget the remembered requests; a log file stays as it is."""
+        """Delete the stored requests; a log file stays."""
         self._requests.clear()
         self._logged_events = 0
         self._gates.clear()
@@ -255,7 +254,7 @@ class Journal:
         found = self._activity.get((region, advertiser_id, line.row))
         if found is None:
             if len(self._activity) >= 10_000:
-                return  # a sender that makes up names must not fill the memory
+                return  # a sender with invented names must not fill the memory
             found = self._activity[region, advertiser_id, line.row] = Activity()
         found.received += 1
         found.excluded += line.excluded

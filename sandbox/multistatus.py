@@ -1,4 +1,4 @@
-"""The 207 answer, honest or faulty: two lists that say by index what became of each event (contract §4.1)."""
+"""The 207 response, correct or faulty: two lists with the outcome of each event by index (contract §4.1)."""
 
 from collections.abc import Container, Mapping, Sequence
 from typing import Final
@@ -31,7 +31,7 @@ def multistatus(
     missing: Container[int] = (),
     both: Container[int] = (),
 ) -> Response:
-    """Compose the answer over the `bodies` sent; indexes `missing` or in `both` lists are for faults."""
+    """Build the response for the `bodies`; indexes `missing` or in `both` lists are for faults."""
     success: list[bytes] = []
     error: list[bytes] = []
     for index, body in enumerate(bodies):
@@ -61,7 +61,7 @@ def _error_entry(index: int, reasons: Sequence[Refusal]) -> bytes:
 
 
 def refusals_of(fault: menu.AnyFault | None, event_ids: Sequence[str | None]) -> Mapping[int, list[Refusal]]:
-    """Return what a `partial` fault refuses, by index; other faults refuse nothing."""
+    """Return the events that a `partial` fault refuses, by index."""
     if not isinstance(fault, menu.Partial):
         return {}
     if fault.event_ids is not None:
@@ -80,7 +80,7 @@ def shaped(
     *,
     echo: bool,
 ) -> Response:
-    """Give the answer that `fault` makes of the honest outcome."""
+    """Return the response that `fault` makes of the real outcome."""
     match fault:
         case menu.MissingIndex():
             return multistatus(bodies, refused, echo=echo, missing=frozenset(fault.indexes))

@@ -22,10 +22,10 @@ class Pages:
     def show(
         self, template: str, *, status: int = 200, form_targets: str = "", **content: Any
     ) -> HTMLResponse:
-        """Render a page; `form_targets` are origins besides its own that its forms may lead to.
+        """Render a page; `form_targets` are foreign origins that its forms may lead to.
 
-        A browser applies `form-action` to the redirect after a form as well, so the sign-in page must name
-        where it will send the browser back to.
+        Browsers apply `form-action` also to the redirect after a form, so the sign-in page must name the
+        origin of its redirect.
         """
         nonce = secrets.token_urlsafe(16)
         html = self._templates.get_template(template).render(nonce=nonce, **content)
@@ -46,7 +46,7 @@ class Pages:
 
 
 def rfc3339(seconds: float | None) -> str | None:
-    """Write a time of the wall clock as RFC 3339 UTC with milliseconds."""
+    """Format a time as RFC 3339 UTC with milliseconds."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,8 +1,8 @@
-"""Every rule Amazon's contract puts on one event, as tables that one short walk applies.
+"""All rules of Amazon's contract for one event, as tables that one short function applies.
 
-Pure: no I/O and no clock (the time is an argument). A refusal names the rule and the place, never the value,
-because values may be a person's. What the contract leaves open (a repeated match-key type, the length of an
-`eventId`) is allowed.
+Pure: no I/O, and the time is an argument. A refusal names the rule and the place, never the value, because
+values may be personal. What the contract leaves open (a repeated match-key type, the length of an `eventId`)
+is allowed.
 """
 
 import re
@@ -34,12 +34,12 @@ _AREF = re.compile(r"[A-Za-z0-9]{10}\.\d{13}(?:\|[A-Za-z0-9]{10}\.\d{13})*", re.
 # Version 2 of a TCF string begins with the six bits 000010, which is C in base64url.
 _TCF = re.compile(r"C[A-Za-z0-9_-]{9,}(?:\.[A-Za-z0-9_-]+)*").fullmatch
 _GPP = re.compile(r"[A-Za-z0-9_.-]+(?:~[A-Za-z0-9_.-]+)*").fullmatch
-# A full IP address needs its own look.
+# A full IP address needs its own check.
 _PLAIN_RAW_KEYS: Final = words.RAW_KEYS - {"FIP"}
 
 
 def judge(event: Any, *, region: str, now: float) -> list[Refusal]:
-    """Return every reason to refuse `event`, at most twenty; an empty list means that it is accepted.
+    """Return the reasons to refuse `event`, at most twenty; an empty list means accepted.
 
     `event` is the decoded JSON of one list member, `region` one of NA, EU, FE, `now` seconds since 1970.
     """
@@ -61,7 +61,9 @@ def judge(event: Any, *, region: str, now: float) -> list[Refusal]:
 
 
 def excluded(event: Mapping[str, Any]) -> bool:
-    """Say whether an accepted `event` is not used by Amazon: consent denied, or limited data use."""
+    """Return whether Amazon stores but does not use an accepted `event`: consent denied, or limited data
+    use.
+    """
     consent = event.get("consent")
     signal = consent.get("amazonConsent", {}) if consent else {}
     return bool(event.get("dataProcessingOptions")) or "DENIED" in signal.values()
@@ -142,7 +144,7 @@ def _match_keys(value: Any, event: Event, where: str) -> None:
 
 
 def _plain_match_key(key: Any) -> bool:
-    """Recognise a usual, fine key without building paths: most of the work of most events."""
+    """Accept an ordinary valid key without building paths: most of the work for most events."""
     if type(key) is not dict or len(key) != 2:
         return False
     kind, values = key.get("type"), key.get("values")

@@ -29,16 +29,16 @@ _FIELDS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class BadAsk:
-    """Why the sign-in page cannot be shown; it must not redirect to an address that it cannot trust."""
+    """Why the sign-in page cannot be shown; without a trusted address it must not redirect."""
 
     problem: str
 
 
 @dataclass(slots=True)
 class SignInPage:
-    """Show the sign-in page, and turn its buttons into a redirect.
+    """Show the sign-in page; its buttons redirect.
 
-    `redirect_uris` is the exact allow-list; None takes any absolute http or https address.
+    `redirect_uris` is the exact allow-list; None accepts any absolute http or https address.
     """
 
     signins: SignIns

@@ -1,8 +1,7 @@
-"""Sign-ins: one-time codes, access tokens and refresh tokens, as Login with Amazon gives them (contract §5).
+"""Sign-ins: one-time codes, access tokens and refresh tokens, as Login with Amazon issues them (contract §5).
 
-Tokens describe themselves and are signed with a key of this sandbox, so that a sign-in outlives a restart as
-long as the key does. Pure but for the random bytes of a new code or token; every time is an argument, in
-seconds since 1970.
+Tokens are self-contained and signed with the sandbox's key, so a sign-in survives a restart if the key does.
+Pure except for random bytes of new codes and tokens; every time is an argument, in seconds since 1970.
 """
 
 import base64
@@ -22,7 +21,7 @@ SCOPE: Final = "advertising::campaign_management"
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What the sign-in page was asked for; a code is good for exactly this."""
+    """The parameters of an authorisation request; a code is valid for exactly these."""
 
     region: str
     client_id: str
@@ -33,7 +32,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One Allow: everything a token is good for."""
+    """One Allow: everything that its tokens are valid for."""
 
     grant_id: str
     region: str
@@ -43,7 +42,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class TokenError:
-    """An error of the token endpoint, in the words of RFC 6749, and the HTTP status Amazon gives it."""
+    """An error of the token endpoint: RFC 6749 code, and the HTTP status that Amazon uses."""
 
     error: str
     description: str
@@ -51,7 +50,7 @@ class TokenError:
 
 
 class _Sealed(msgspec.Struct, frozen=True):
-    """What stands inside a token."""
+    """The content of a token."""
 
     kind: str
     grant: str
@@ -70,9 +69,9 @@ class _Code:
 
 @dataclass(slots=True)
 class SignIns:
-    """Issue and judge codes and tokens.
+    """Issue and verify codes and tokens.
 
-    `secrets_by_client` maps client id to secret; None accepts any client with any non-empty secret.
+    `secrets_by_client` maps client id to secret; None accepts any client with a non-empty secret.
     """
 
     key: bytes = field(repr=False)
@@ -81,14 +80,14 @@ class SignIns:
     _codes: dict[str, _Code] = field(default_factory=dict, repr=False)
 
     def allow(self, ask: Ask, now: float) -> str:
-        """Issue a one-time code for `ask`, good for five minutes."""
+        """Issue a one-time code for `ask`, valid for five minutes."""
         self._codes = {code: held for code, held in self._codes.items() if held.expires_at > now}
         code = "AN" + secrets.token_hex(10)
         self._codes[code] = _Code(ask, now + CODE_LIFE_S)
         return code
 
     def redeem(self, region: str, form: Mapping[str, str], now: float) -> Grant | TokenError:
-        """Turn a code into a grant. The code is used up by the first try that names it, right or wrong."""
+        """Exchange a code for a grant. The first attempt uses the code up, right or wrong."""
         held = self._codes.pop(form.get("code", ""), None)
         wrong = TokenError("invalid_grant", "The request has an invalid grant parameter : code")
         if held is None or held.expires_at <= now:
@@ -112,7 +111,7 @@ class SignIns:
         return expected is not None and hmac.compare_digest(expected.encode(), secret.encode())
 
     def access_token(self, grant: Grant, now: float) -> str:
-        """Write a bearer token for `grant`; no two are alike."""
+        """Create a bearer token for `grant`; each is different."""
         return "Atza|" + self._seal(
             _Sealed(
                 "access",
@@ -126,20 +125,20 @@ class SignIns:
         )
 
     def refresh_token(self, grant: Grant) -> str:
-        """Write the refresh token of `grant`: always the same one, as Amazon returns it unchanged."""
+        """Return the refresh token of `grant`: always the same, as Amazon returns it unchanged."""
         return "Atzr|" + self._seal(
             _Sealed("refresh", grant.grant_id, grant.region, grant.client_id, grant.issued_at)
         )
 
     def read_access(self, token: str, now: float) -> Grant | None:
-        """Return the grant behind a bearer token; None when it is not ours or has expired."""
+        """Return the grant of a bearer token; None if it is invalid or expired."""
         sealed = self._open(token, "Atza|", "access")
         if sealed is None or sealed.expires is None or sealed.expires <= now:
             return None
         return Grant(sealed.grant, sealed.region, sealed.client, sealed.issued)
 
     def read_refresh(self, region: str, form: Mapping[str, str]) -> Grant | TokenError:
-        """Return the grant behind a refresh token; the error, when it is another region's or client's."""
+        """Return the grant of a refresh token, or the error for one of another region or client."""
         sealed = self._open(form.get("refresh_token", ""), "Atzr|", "refresh")
         if sealed is None or sealed.region != region or sealed.client != form.get("client_id"):
             return REVOKED
@@ -167,7 +166,7 @@ REVOKED: Final = TokenError("invalid_grant", "The request has an invalid grant p
 
 
 def _verifies(ask: Ask, verifier: str | None) -> bool:
-    """Check the PKCE verifier (RFC 7636); an ask without a challenge wants none."""
+    """Check the PKCE verifier (RFC 7636); without a challenge there must be none."""
     if ask.challenge is None:
         return True
     if not verifier or not verifier.isascii() or not 43 <= len(verifier) <= 128:

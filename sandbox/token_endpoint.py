@@ -1,4 +1,4 @@
-"""`POST /{region}/auth/o2/token`: both grants, and the errors in the words of contract §5."""
+"""`POST /{region}/auth/o2/token`: both grants, with the errors of contract §5."""
 
 import asyncio
 import secrets

@@ -1,4 +1,4 @@
-"""Reading requests and answering them, including the ways in which a server can fail to answer."""
+"""Read requests and answer them, including the ways in which a server can fail to answer."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,20 +19,20 @@ _THROWN_AWAY: Final = 64 * 1024 * 1024
 
 
 class ConnectionDropped(Exception):
-    """Raised to the caller where there is no connection to close: under an in-process transport."""
+    """Raised under an in-process transport, which has no connection to close."""
 
 
 class TooLarge(Exception):
-    """The body is larger than the sandbox takes."""
+    """The body is larger than the sandbox accepts."""
 
 
 @dataclass(slots=True)
 class HangUpDoor:
-    """The outermost layer: lets a response close the connection without a byte.
+    """The outermost middleware: lets a response close the connection without sending a byte.
 
-    ASGI has no message for that. uvicorn's `send` is a bound method of its request cycle, which knows the
-    transport; both of its HTTP implementations keep it under that name. Aborting it and waiting for the
-    disconnect lets uvicorn see a client that went away, so it neither answers 500 nor logs an error.
+    ASGI has no message for that. uvicorn's `send` is a bound method of its request cycle, which has the
+    transport; both of its HTTP implementations use the same attribute. After the abort this waits for the
+    disconnect, so uvicorn sees a client that left and neither answers 500 nor logs an error.
     """
 
     app: ASGIApp
@@ -52,7 +52,7 @@ class HangUpDoor:
 
 
 async def gone(receive: Receive) -> None:
-    """Wait until the client has gone, however long that takes."""
+    """Wait until the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -65,14 +65,14 @@ class HangUp(Response):
 
 
 class Silence(Response):
-    """Never answer: hold the connection until the client gives up."""
+    """Never answer: keep the connection open until the client gives up."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await gone(receive)
 
 
 class Half(Response):
-    """Promise the whole body, send half of it, and close the connection."""
+    """Declare the full length, send half of the body, and close the connection."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -82,7 +82,7 @@ class Half(Response):
 
 
 class Flood(Response):
-    """Send `megabytes` of a body that never makes sense."""
+    """Send `megabytes` of a body that is never valid."""
 
     megabytes = 64
 
@@ -96,10 +96,10 @@ class Flood(Response):
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Read the body, at most `limit` bytes; raise `TooLarge` beyond.
+    """Read the body, at most `limit` bytes; raises `TooLarge` beyond.
 
-    What is beyond is read and thrown away, up to a point: closing a connection that is still being written to
-    resets it, and the client would never see the 413.
+    The rest is read and discarded up to a limit: closing a connection while the client writes resets it, and
+    the client would never read the 413.
     """
     parts = bytearray()
     size = 0
@@ -115,7 +115,7 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 def read_form(body: bytes) -> dict[str, str]:
-    """Read a form-encoded body; raises ValueError for what is not one."""
+    """Read a form-encoded body; raises ValueError for any other."""
     return dict(
         parse_qsl(
             body.decode("utf-8"), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=50,
@@ -134,7 +134,7 @@ def refusal(status: int, code: Code, message: str, headers: dict[str, str] | Non
 
 
 def control_error(status: int, error: str, detail: str) -> Response:
-    """Answer a request to the sandbox's own controls, in the shape the project's other routes have."""
+    """Answer a request to the sandbox's controls, in the shape of the project's other routes."""
     return json({"error": error, "detail": detail, "fields": []}, status)
 
 
@@ -142,7 +142,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def calmly(endpoint: Endpoint) -> Endpoint:
-    """Give a client that hangs up in the middle of its request a quiet end."""
+    """End quietly if a client disconnects in the middle of its request."""
 
     async def guarded(request: Request) -> Response:
         try:

@@ -1,8 +1,7 @@
-"""The words Amazon accepts, copied from its published schema for `POST /adsApi/v1/create/events`.
+"""The values that Amazon accepts, copied from its published schema for `POST /adsApi/v1/create/events`.
 
-The tables are the sandbox's own on purpose: a slip in the sender's tables must show as a refusal here, so
-nothing is shared with it. Source of every list: the enums of Amazon's OpenAPI 3.0 (copy of 2026-07-20),
-unless said otherwise.
+The tables are the sandbox's own on purpose: a mistake in the sender's tables must show as a refusal here.
+Source of every list: the enums of Amazon's OpenAPI 3.0 (copy of 2026-07-20), unless stated otherwise.
 """
 
 from collections.abc import Mapping
@@ -67,7 +66,7 @@ PROCESSING_OPTIONS: Final = frozenset({"LIMITED_DATA_USE"})
 HASHED_KEYS: Final = _words("ADDRESS CITY EMAIL FIRST_NAME LAST_NAME PHONE POSTAL STATE")
 RAW_KEYS: Final = _words("FIP KANTAR_ID MAID MATCH_ID MERKLE_ID RAMP_ID REAL_ID")
 
-# Where consent is owed whatever the host (position P7): the 27 of the EU, Norway, Iceland, Liechtenstein, the
+# Countries that require consent on every host (position P7): the EU's 27, Norway, Iceland, Liechtenstein, the
 # United Kingdom, Switzerland, and the schema's own word for the rest of the EEA.
 CONSENT_COUNTRIES: Final = _words(
     """
@@ -75,7 +74,7 @@ CONSENT_COUNTRIES: Final = _words(
     """
 )
 
-# 73 codes; the sandbox itself uses the first dozen below, a fault may answer with any.
+# 73 codes; the sandbox itself uses the first dozen below, a fault may use any.
 ERROR_CODES: Final = _words(
     """
     ACCESS_DENIED_FOR_MANAGER_ACCOUNT ACCOUNT_ALREADY_EXISTS_FOR_ACCOUNT_NAME
@@ -104,7 +103,7 @@ ERROR_CODES: Final = _words(
 
 
 class Code(StrEnum):
-    """The error codes that the sandbox gives of its own accord."""
+    """The error codes that the sandbox uses without a fault."""
 
     BAD_REQUEST = "BAD_REQUEST"
     CONTENT_TOO_LARGE = "CONTENT_TOO_LARGE"

@@ -12,7 +12,7 @@ from app.store.mappings import Document, StoredMapping
 
 async def compare_draft(
     connection: AsyncConnection,
-    standards: EvaluationSettings,
+    settings: EvaluationSettings,
     destination: Destination,
     mapping: StoredMapping,
     draft: Mapping,
@@ -22,29 +22,29 @@ async def compare_draft(
     """Return what a draft would have done to the newest events of a published mapping."""
     assert mapping.published is not None
     published = compiled_or_none(mapping.published)
-    rules = await rules_of(connection, standards, destination, mapping)
+    rules = await rules_of(connection, settings, destination, mapping)
     if published is None:
         return Backtest()
     recent = await schema_samples.recent(connection, mapping.id, limit=limit)
-    return backtest(recent, published, draft, rules, now=standards.now())
+    return backtest(recent, published, draft, rules, now=settings.now())
 
 
 def compiled_or_none(document: Document) -> Mapping | None:
-    """Return a document compiled, or None for one from before a stricter rule."""
-    made = compile_mapping(dict(document))
-    return made if isinstance(made, Mapping) else None
+    """Return the compiled document, or None if it predates a stricter rule."""
+    compiled = compile_mapping(dict(document))
+    return compiled if isinstance(compiled, Mapping) else None
 
 
-def summary(told: Backtest) -> str:
-    """Say it in one sentence."""
-    if not told.events:
-        return "No event was seen yet that the draft could be tried against."
-    parts = [f"{times:,} lose {key}" for key, times in told.lost.most_common()]
-    parts += [f"{times:,} gain {key}" for key, times in told.gained.most_common()]
+def summary(result: Backtest) -> str:
+    """Return the backtest's result as a sentence."""
+    if not result.events:
+        return "No recent events to test the draft on."
+    parts = [f"{times:,} lose {key}" for key, times in result.lost.most_common()]
+    parts += [f"{times:,} gain {key}" for key, times in result.gained.most_common()]
     parts += [
-        f"{times:,} are newly rejected ({reason}{f', {field}' if field else ''})"
-        for (reason, field), times in told.rejected.most_common()
+        f"{times:,} newly rejected ({reason}{f', {field}' if field else ''})"
+        for (reason, field), times in result.rejected.most_common()
     ]
-    if told.unclear:
-        parts.append(f"{told.unclear:,} cannot be judged by their form")
-    return f"Of the last {told.events:,}: {', '.join(parts) or 'nothing changes'}."
+    if result.unclear:
+        parts.append(f"{result.unclear:,} could not be tested")
+    return f"Of the last {result.events:,}: {', '.join(parts) or 'nothing changes'}."

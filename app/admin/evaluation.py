@@ -1,4 +1,4 @@
-"""The rules that an event of a mapping is evaluated by, for previews and backtests."""
+"""The conversion rules of a mapping, for previews and backtests."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from app.store.mappings import StoredMapping
 
 
 class EvaluationSettings(Protocol):
-    """What an event is judged by beside its destination and mapping: settings of the deployment."""
+    """The deployment's settings that conversions depend on."""
 
     @property
     def max_event_age(self) -> timedelta: ...
@@ -32,11 +32,11 @@ class EvaluationSettings(Protocol):
 
 async def rules_of(
     connection: AsyncConnection,
-    standards: EvaluationSettings,
+    settings: EvaluationSettings,
     destination: Destination,
     mapping: StoredMapping,
 ) -> Rules:
-    """Return what the door would judge by, with the names pinned now."""
+    """Return the rules that apply to the mapping's events on receipt, with the current pins."""
     pins = await event_names.of_advertiser(connection, destination.advertiser_id)
     return Rules(
         destination_id=destination.id,
@@ -47,7 +47,7 @@ async def rules_of(
         currency=destination.currency,
         dataset_name=destination.dataset_name,
         pins={pin.event_type: pin.name for pin in pins},
-        max_age=standards.max_event_age,
-        warn_age=standards.warn_event_age,
-        consent_settings=standards.consent,
+        max_age=settings.max_event_age,
+        warn_age=settings.warn_event_age,
+        consent_settings=settings.consent,
     )

@@ -1,10 +1,11 @@
-"""The form of a mapping document as the API describes it, and hints on one that is right but looks odd."""
+"""The JSON schema of mapping documents, and warnings for valid drafts that look like mistakes."""
 
 from typing import Any
 
 from app.admin.inputs import name_problem_code
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.destination import Region
+from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.lint import lint
 from app.domain.observed.event_schema import EventSchema, schema_mismatches
@@ -35,18 +36,6 @@ _SOURCE: dict[str, Any] = {
 def _choice(values: list[str]) -> dict[str, Any]:
     return {"anyOf": [{"type": "string", "enum": values}, *_SOURCE["anyOf"][1:]]}
 
-
-EXAMPLE: dict[str, Any] = {
-    "name": "Cart",
-    "action": "send_events",
-    "event_type": "ADD_TO_SHOPPING_CART",
-    "event_source": "WEBSITE",
-    "event_name": "Added to cart",
-    "country_code": {"path": "user.country", "default": "US"},
-    "fields": {"event_timestamp": {"path": "event.timestamp"}, "email": {"path": "user.email"}},
-    "custom_data": [{"name": "brand", "path": "event.properties.brand"}],
-    "consent": {"mode": "granted"},
-}
 
 DOCUMENT_SCHEMA: dict[str, Any] = {
     "title": "MappingDocument",
@@ -79,12 +68,12 @@ DOCUMENT_SCHEMA: dict[str, Any] = {
             },
         },
     },
-    "example": EXAMPLE,
+    "example": EXAMPLE_MAPPING,
 }
 
 
 def name_problem(name: Any) -> str | None:
-    """Return the word for what is wrong with a mapping's name, or None."""
+    """Return the problem code of a mapping's name, or None."""
     if name is None:
         return "missing"
     if not isinstance(name, str):
@@ -93,18 +82,8 @@ def name_problem(name: Any) -> str | None:
 
 
 def draft_warnings(
-    document: Document, region: Region, catalogue: EventSchema | None = None
+    document: Document, region: Region, schema: EventSchema | None = None
 ) -> list[dict[str, str]]:
-    """Return what looks odd about a draft: no rule is broken, so nothing is refused, but most are slips.
-
-    The words of `oddities`; and, where a catalogue is given, paths that no recent event had or that held
-    another type.
-    """
-    odd = [{"code": one.code, "field": one.field} for one in lint(document, region)]
-    return odd + _doubted(document, catalogue)
-
-
-def _doubted(document: Document, catalogue: EventSchema | None) -> list[dict[str, str]]:
-    if catalogue is None:
-        return []
-    return [{"code": doubt.code, "field": doubt.field} for doubt in schema_mismatches(document, catalogue)]
+    """Return warnings for a valid draft: the lint warnings and, given an event schema, mismatches with it."""
+    warnings = [*lint(document, region), *(schema_mismatches(document, schema) if schema else ())]
+    return [{"code": warning.code, "field": warning.field} for warning in warnings]

@@ -1,7 +1,7 @@
-"""Use cases of mappings: create, change, archive, publish, each with its audit row.
+"""Use cases of mappings: create, change, archive, publish. Each writes an audit row.
 
-They run inside the caller's transaction and raise `Refusal` for what is not allowed; nothing of that
-transaction may then be committed.
+They run in the caller's transaction. They raise `Refusal` for what is not allowed; the caller must then roll
+back.
 """
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -17,22 +17,24 @@ from app.store.mappings import Document, StoredMapping
 
 
 def valid_draft(draft: Document) -> Document:
-    """Return a draft that says nothing wrong, whatever it does not say yet. Raises Refusal (422)."""
-    word = name_problem(draft.get("name"))
-    wrong = check_draft(dict(draft))
-    if word is not None and not any(problem.path == "name" for problem in wrong):
+    """Return the draft if its members are valid; it may be incomplete. Raises Refusal (422)."""
+    name_code = name_problem(draft.get("name"))
+    problems = check_draft(dict(draft))
+    if name_code is not None and not any(problem.path == "name" for problem in problems):
         raise Refusal(
-            ErrorCode.INVALID, "A mapping needs a name of printable characters.", FieldProblem("name", word)
+            ErrorCode.INVALID,
+            "A mapping needs a name of printable characters.",
+            FieldProblem("name", name_code),
         )
-    if wrong:
-        raise publishing.refusal_of_document(ErrorCode.INVALID, wrong)
+    if problems:
+        raise publishing.refusal_of_document(ErrorCode.INVALID, problems)
     return draft
 
 
 async def create_mapping(
     connection: AsyncConnection, destination: DestinationId, mapping: MappingId, draft: Document, *, by: str
 ) -> None:
-    """Make a mapping under an id that nothing has yet; nothing of it is published."""
+    """Create an unpublished mapping under a new id."""
     await mappings.create(connection, mapping, destination, draft)
     await record_mapping_audit(
         connection, by, audit.AuditAction.MAPPING_CREATED, destination, mapping, before=None, after=draft
@@ -42,7 +44,7 @@ async def create_mapping(
 async def change_mapping(
     connection: AsyncConnection, before: StoredMapping, draft: Document, *, by: str
 ) -> None:
-    """Let a mapping's draft be this one. What is published stays."""
+    """Replace a mapping's draft. The published version stays."""
     if draft == before.draft:
         return
     await mappings.change_draft(connection, before.id, draft)
@@ -58,7 +60,7 @@ async def change_mapping(
 
 
 async def archive_mapping(connection: AsyncConnection, before: StoredMapping, *, by: str) -> None:
-    """Let a mapping take no more events; those accepted with it are delivered all the same."""
+    """Archive a mapping. It accepts no more events; events accepted before are still delivered."""
     await mappings.archive(connection, before.id)
     await destinations.count_published(connection, before.destination)
     await record_mapping_audit(
@@ -75,7 +77,7 @@ async def archive_mapping(connection: AsyncConnection, before: StoredMapping, *,
 async def publish_mapping(
     connection: AsyncConnection, destination: Destination, before: StoredMapping, *, by: str
 ) -> int:
-    """Let events use the draft from now on, and return its version. Raises Refusal as `publish` does."""
+    """Publish the draft and return its version. Raises Refusal as `publishing.publish` does."""
     version = await publishing.publish(connection, destination, before, by)
     if version != before.published_version:
         await record_mapping_audit(
@@ -91,7 +93,7 @@ async def publish_mapping(
 
 
 def published_document(mapping: StoredMapping) -> Document | None:
-    """Return what events use of a mapping, with its version, as the audit keeps it."""
+    """Return the published document with its version number, for the audit."""
     if mapping.published is None:
         return None
     return {**mapping.published, "published_version": mapping.published_version}
@@ -107,7 +109,7 @@ async def record_mapping_audit(
     before: Document | None,
     after: Document | None,
 ) -> None:
-    """Write the audit's row of an act on a mapping."""
+    """Record a change of a mapping in the audit."""
     await audit.record(
         connection,
         actor=actor,

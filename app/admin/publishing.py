@@ -1,4 +1,4 @@
-"""The acts that decide which mapping events use and what they are called: publish, roll back, rename."""
+"""Use cases that set the mapping version in use and the event names: publish, roll back, rename."""
 
 from collections.abc import Sequence
 
@@ -15,52 +15,55 @@ from app.store.event_names import Pin
 from app.store.mappings import Document, StoredMapping
 
 
-def refusal_of_document(word: ErrorCode, problems: Sequence[MappingProblem], *, at: str = "") -> Refusal:
-    """Return the refusal of a mapping document: every problem as a field, and what to do as the sentence.
+def refusal_of_document(code: ErrorCode, problems: Sequence[MappingProblem], *, parent: str = "") -> Refusal:
+    """Return the refusal of an invalid mapping document, with one field problem for each problem.
 
-    `at` says where in the request the document stood, when it was not the body itself.
+    `parent` is the path of the document in the request body; empty if it is the body.
     """
-    sentences = " ".join(dict.fromkeys(f"{one.path or 'mapping'}: {one.sentence}" for one in problems))
+    sentences = " ".join(
+        dict.fromkeys(f"{problem.path or 'mapping'}: {problem.sentence}" for problem in problems)
+    )
     fields = (
         FieldProblem(
-            ".".join(part for part in (at, one.path) if part) or "body", field_problem_of(one.problem)
+            ".".join(part for part in (parent, problem.path) if part) or "body",
+            field_problem_of(problem.problem),
         )
-        for one in problems
+        for problem in problems
     )
-    return Refusal(word, sentences, *fields)
+    return Refusal(code, sentences, *fields)
 
 
 def compile_or_refuse(
-    document: Document, word: ErrorCode = ErrorCode.NOT_PUBLISHABLE, *, at: str = ""
+    document: Document, code: ErrorCode = ErrorCode.NOT_PUBLISHABLE, *, parent: str = ""
 ) -> Mapping:
-    """Return a document compiled. Raises Refusal (422) with everything that keeps it from being so."""
-    made = compile_mapping(dict(document))
-    if isinstance(made, Mapping):
-        return made
-    raise refusal_of_document(word, made, at=at)
+    """Compile a document. Raises Refusal (422) with all its problems."""
+    compiled = compile_mapping(dict(document))
+    if isinstance(compiled, Mapping):
+        return compiled
+    raise refusal_of_document(code, compiled, parent=parent)
 
 
 async def lock_advertiser(connection: AsyncConnection, destination: Destination) -> Destination:
-    """Hold every destination of an advertiser, in order, and return this one as it is now.
+    """Lock all destinations of an advertiser and return this one as it is now.
 
-    Pins belong to the advertiser, so two publishes of its destinations must take turns; always in one
-    order, or they would wait for each other. Raises Refusal when it is deleted.
+    Raises Refusal if this one is archived. Pins belong to the advertiser, so publishes of its destinations
+    run one after another. The fixed order of locks prevents deadlocks.
     """
     while destination.state is not State.ARCHIVED:
-        for one in await destinations.of_advertiser(connection, destination.advertiser_id):
-            if one.id == destination.id:
-                return one
-        # While this waited it was deleted, or moved to another advertiser whose names now count.
-        now = await destinations.find(connection, destination.id)
-        assert now is not None
-        destination = now
+        for locked in await destinations.of_advertiser(connection, destination.advertiser_id):
+            if locked.id == destination.id:
+                return locked
+        # While waiting for the lock, the destination was archived or moved to another advertiser.
+        current = await destinations.find(connection, destination.id)
+        assert current is not None
+        destination = current
     raise Refusal(ErrorCode.DESTINATION_ARCHIVED)
 
 
 async def pin(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Mapping) -> None:
-    """Pin the event name of a mapping with a constant type, or refuse with the name that is pinned (R12).
+    """Pin the event name of a mapping with a constant type. Raises Refusal if another name is pinned (R12).
 
-    Where the type is read from the event, its name is pinned as the first event of the type is stored.
+    Where the type is read from the event, storing the first event of a type pins the name.
     """
     event_type = mapping.constant_event_type
     if event_type is None:
@@ -79,9 +82,9 @@ _NEAR = {
 }
 
 
-def name_conflict(pinned: Pin, name: str) -> Refusal:
-    """Return the refusal of a second name, with the first one shown, and said how near the two are."""
-    near = near_miss(name, pinned.name)
+def name_conflict(pinned: Pin, requested: str) -> Refusal:
+    """Return the refusal of a second name. It contains the pinned name and how near the two are."""
+    near = near_miss(requested, pinned.name)
     return Refusal(
         ErrorCode.EVENT_NAME_CONFLICT,
         f"For this advertiser, events of type {pinned.event_type} are named {pinned.name!r}. "
@@ -96,7 +99,7 @@ def name_conflict(pinned: Pin, name: str) -> Refusal:
 async def pin_for_advertiser(
     connection: AsyncConnection, destination: DestinationId, advertiser: AdvertiserId
 ) -> None:
-    """Pin the names of a destination's published mappings for the advertiser it moves to."""
+    """Pin the names of a destination's published mappings for its new advertiser."""
     for mapping in await mappings.published_of(connection, [destination]):
         assert mapping.published is not None
         await pin(connection, advertiser, compile_or_refuse(mapping.published))
@@ -105,14 +108,11 @@ async def pin_for_advertiser(
 async def publish(
     connection: AsyncConnection, destination: Destination, mapping: StoredMapping, by: str
 ) -> int:
-    """Publish the draft, and return the version that events use from now on.
-
-    A draft that is published already stays that version: publishing twice is one act.
-    """
-    made = compile_or_refuse(mapping.draft)
+    """Publish the draft and return the version in use. Publishing an unchanged draft keeps the version."""
+    compiled = compile_or_refuse(mapping.draft)
     if mapping.published_version is not None and mapping.draft == mapping.published:
         return mapping.published_version
-    await pin(connection, destination.advertiser_id, made)
+    await pin(connection, destination.advertiser_id, compiled)
     version = await mappings.publish(connection, mapping.id, mapping.draft, by)
     await destinations.count_published(connection, destination.id)
     return version
@@ -121,48 +121,48 @@ async def publish(
 async def roll_back(
     connection: AsyncConnection, destination: Destination, mapping: StoredMapping, version: int
 ) -> None:
-    """Let events use an earlier version again; the draft and the other versions stay. Raises Refusal."""
-    found = await mappings.version(connection, mapping.id, version)
-    if found is None:
+    """Use an earlier version for new events. The draft and the other versions stay. Raises Refusal."""
+    earlier = await mappings.version(connection, mapping.id, version)
+    if earlier is None:
         raise Refusal(
             ErrorCode.INVALID, "The mapping has no such version.", FieldProblem("version", "unknown")
         )
     if mapping.published_version == version:
         return
-    # A version from before a rename has a name that may not be used any more, however old its right to it.
-    await pin(connection, destination.advertiser_id, compile_or_refuse(found.document))
+    # A version from before a rename has a name that is no longer allowed.
+    await pin(connection, destination.advertiser_id, compile_or_refuse(earlier.document))
     await mappings.point_at(connection, mapping.id, version)
     await destinations.count_published(connection, destination.id)
 
 
 async def rename(
-    connection: AsyncConnection, advertiser: AdvertiserId, event_type: str, to: str, by: str
+    connection: AsyncConnection, advertiser: AdvertiserId, event_type: str, name: str, by: str
 ) -> tuple[Pin, list[StoredMapping], list[StoredMapping]]:
-    """Change a pinned name, and let the published mappings of that constant type follow with a new version.
+    """Change a pinned name and publish a new version of each mapping with that constant event type.
 
-    Without that, every event of theirs would be refused until someone publishes again. Returns the pin
-    as it was, the mappings that followed, and those that cannot: they read the type from the event and
-    carry the old name for all types. Raises Refusal (404) when nothing is pinned.
+    Without the new versions, all their events would be rejected. Returns the previous pin, the mappings that
+    were republished, and those that cannot be: they read the type from the event and use the old name for all
+    types. Raises Refusal (404) if no name is pinned.
     """
     ids = [destination.id for destination in await destinations.of_advertiser(connection, advertiser)]
     before = await event_names.lock(connection, advertiser, event_type)
     if before is None:
         raise Refusal(ErrorCode.NOT_FOUND, "No name is pinned for this advertiser and event type.")
-    if before.name == to:
+    if before.name == name:
         return before, [], []
-    await event_names.rename(connection, advertiser, event_type, to)
-    followed, left = [], []
+    await event_names.rename(connection, advertiser, event_type, name)
+    republished, unchanged = [], []
     for mapping in await mappings.published_of(connection, ids, lock_rows=True):
         assert mapping.published is not None
-        made = compile_mapping(dict(mapping.published))
-        if not isinstance(made, Mapping) or made.event_name != before.name:
+        compiled = compile_mapping(dict(mapping.published))
+        if not isinstance(compiled, Mapping) or compiled.event_name != before.name:
             continue
-        if made.constant_event_type is None:
-            left.append(mapping)
-        elif made.constant_event_type == event_type:
+        if compiled.constant_event_type is None:
+            unchanged.append(mapping)
+        elif compiled.constant_event_type == event_type:
             if mapping.draft.get("event_name") == mapping.published.get("event_name"):
-                await mappings.change_draft(connection, mapping.id, {**mapping.draft, "event_name": to})
-            await mappings.publish(connection, mapping.id, {**mapping.published, "event_name": to}, by)
-            followed.append(mapping)
+                await mappings.change_draft(connection, mapping.id, {**mapping.draft, "event_name": name})
+            await mappings.publish(connection, mapping.id, {**mapping.published, "event_name": name}, by)
+            republished.append(mapping)
     await destinations.touch_advertiser(connection, advertiser)
-    return before, followed, left
+    return before, republished, unchanged

@@ -1,4 +1,4 @@
-"""The name rule over HTTP: what is pinned for an advertiser, and the explicit act of changing it (R12)."""
+"""Event names over HTTP: list the pinned names of an advertiser, rename one (R12)."""
 
 from typing import Any
 
@@ -22,13 +22,13 @@ from app.store.mappings import StoredMapping
 router = APIRouter(route_class=SecuredRoute, tags=["event names"])
 
 
-def shown(pin: Pin) -> dict[str, Any]:
-    """Return a pin as readers see it."""
+def pin_response(pin: Pin) -> dict[str, Any]:
+    """Return the response for a pin."""
     return {"event_type": pin.event_type, "name": pin.name, "pinned_at": pin.pinned_at}
 
 
-async def _require_whole(connection: AsyncConnection, caller: Caller, advertiser: str) -> None:
-    """Refuse a caller who does not see every destination of the advertiser: they share its names."""
+async def _require_all_visible(connection: AsyncConnection, caller: Caller, advertiser: str) -> None:
+    """Refuse a caller who cannot see every destination of the advertiser: they share its event names."""
     if advertiser_id_problem(advertiser):
         raise Refusal(ErrorCode.NOT_FOUND)
     if caller.destination_ids is None:
@@ -37,9 +37,7 @@ async def _require_whole(connection: AsyncConnection, caller: Caller, advertiser
     if not any(caller.sees(destination) for destination in ids):
         raise Refusal(ErrorCode.NOT_FOUND)
     if not all(caller.sees(destination) for destination in ids):
-        raise Refusal(
-            ErrorCode.FORBIDDEN, "Other destinations, outside this key's limits, share these names."
-        )
+        raise Refusal(ErrorCode.FORBIDDEN, "Destinations that this key cannot see share these names.")
 
 
 @router.get("/advertisers/{advertiser_id}/event-names", summary="List pinned event names")
@@ -47,11 +45,11 @@ async def _require_whole(connection: AsyncConnection, caller: Caller, advertiser
 async def list_all(
     advertiser_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> dict[str, Any]:
-    """List the one name that each event type has for an advertiser."""
+    """List the pinned name of each event type of an advertiser."""
     async with context.engine.connect() as connection:
-        await _require_whole(connection, caller, advertiser_id)
+        await _require_all_visible(connection, caller, advertiser_id)
         pins = await event_names.of_advertiser(connection, advertiser_id)
-    return page_from([shown(pin) for pin in pins], limit, cursor)
+    return page_from([pin_response(pin) for pin in pins], limit, cursor)
 
 
 @router.post(
@@ -61,18 +59,19 @@ async def list_all(
 async def rename(
     advertiser_id: str, event_type: str, body: EventNameChange, caller: CurrentCaller, context: Context
 ) -> dict[str, Any]:
-    """Change the one name of an event type; at Amazon a new name begins a new event.
+    """Rename an event type. Amazon treats a new name as a new event.
 
-    Published mappings of that type follow with a new version (`mappings`). Those that read the type from
-    the event cannot (`mappings_left`): their events of this type are refused until their name is changed.
+    Publishes a new version of each published mapping with that constant type (`mappings`). Mappings that read
+    the type from the event are not changed (`mappings_left`): their events of this type are rejected until
+    you change their name.
     """
     if problem := event_name_problem(body.to):
         raise Refusal(ErrorCode.INVALID, problem, FieldProblem("to", "event_name_invalid"))
     if event_type not in EVENT_TYPES:
         raise Refusal(ErrorCode.NOT_FOUND)
     async with context.engine.begin() as connection:
-        await _require_whole(connection, caller, advertiser_id)
-        before, followed, left = await publishing.rename(
+        await _require_all_visible(connection, caller, advertiser_id)
+        before, republished, unchanged = await publishing.rename(
             connection, AdvertiserId(advertiser_id), event_type, body.to, caller.actor
         )
         if before.name != body.to:
@@ -82,17 +81,17 @@ async def rename(
                 action=audit.AuditAction.EVENT_NAME_RENAMED,
                 subject=f"{advertiser_id}/{event_type}",
                 before={"name": before.name},
-                after={"name": body.to, "mappings": [mapping.id for mapping in followed]},
+                after={"name": body.to, "mappings": [mapping.id for mapping in republished]},
             )
     return {
         "advertiser_id": advertiser_id,
         "event_type": event_type,
         "name": body.to,
         "previous_name": before.name,
-        "mappings": [_brief(mapping) for mapping in followed],
-        "mappings_left": [_brief(mapping) for mapping in left],
+        "mappings": [_mapping_reference(mapping) for mapping in republished],
+        "mappings_left": [_mapping_reference(mapping) for mapping in unchanged],
     }
 
 
-def _brief(mapping: StoredMapping) -> dict[str, str]:
+def _mapping_reference(mapping: StoredMapping) -> dict[str, str]:
     return {"id": mapping.id, "destination_id": mapping.destination, "name": mapping.name}

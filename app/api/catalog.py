@@ -1,4 +1,4 @@
-"""The catalogue of destination types: what a form needs to make a destination and a mapping."""
+"""The catalog of destination types: all that a form for a destination or a mapping needs."""
 
 from typing import Annotated, Any
 
@@ -23,8 +23,8 @@ _REGIONS = {
     Region.FE: (REGION_NAMES[Region.FE], "Accounts in Japan, Australia and Singapore."),
 }
 _PROFILES = {
-    "amazon": ("Amazon", "The rules of Amazon's own schema; the right choice for a new destination."),
-    "segment": ("Segment", "Byte-compatible with Segment's connector, for advertisers who move over."),
+    "amazon": ("Amazon", "The rules of Amazon's own schema. Recommended."),
+    "segment": ("Segment", "Byte-compatible with Segment's connector, for advertisers who migrate from it."),
     "amazon_gtm": ("Amazon's tag template", "Compatible with Amazon's Google Tag Manager template."),
 }
 _GROUPS = {
@@ -34,7 +34,7 @@ _GROUPS = {
     "delivery": "Delivery",
 }
 _CONSENT = {
-    "granted": ("Granted", "Every event goes out as consented; send only events of people who agreed."),
+    "granted": ("Granted", "All events are sent as consented. Send only events of people who gave consent."),
     "amazon": ("Per event, Amazon's signal", "Ad storage and user data are read from the event."),
     "tcf": ("Per event, TCF string", "The IAB's Transparency and Consent string is read from the event."),
     "gpp": ("Per event, GPP string", "The IAB's Global Privacy Platform string is read from the event."),
@@ -56,7 +56,7 @@ def _choices(rows: Any) -> list[dict[str, str]]:
 
 
 def amazon() -> dict[str, Any]:
-    """Return the one destination type there is: Amazon Conversions API."""
+    """Return the only destination type, Amazon Conversions API."""
     return {
         "type": "amazon_conversions_api",
         "name": "Amazon Conversions API",
@@ -64,19 +64,19 @@ def amazon() -> dict[str, Any]:
         "summary": "Send conversion events to Amazon DSP, server to server and in real time.",
         "help": (
             "You need an Amazon DSP account, its advertiser id, region and currency, and a user who may "
-            "allow access through Amazon sign-in. Make the destination, connect it, publish a mapping, and "
+            "allow access through Amazon sign-in. Create the destination, connect it, publish a mapping, and "
             "attach it to a Send to Destinations node. Amazon's Events manager shows events up to two hours "
             'later; until then it says "No activity yet".'
         ),
         "prerequisites": [
             "An Amazon DSP account.",
-            "The advertiser id: in the DSP console under Advertisers, the number beside the name.",
+            "The advertiser id: in the DSP console under Advertisers, the numeric ID next to the name.",
             "The account's currency.",
             "A user who may allow access through Amazon sign-in.",
         ],
         "connect_label": "Connect Amazon Conversions API",
         "fields": [
-            _field("name", "Destination Name", "text", True, "What your team calls it.", max_length=200),
+            _field("name", "Destination Name", "text", True, "Display name.", max_length=200),
             _field(
                 "advertiser_id",
                 "Advertiser ID",
@@ -97,7 +97,7 @@ def amazon() -> dict[str, Any]:
                 "Account Currency",
                 "select",
                 True,
-                "Sent with purchases; an event can name another.",
+                "Used for purchase events unless the event specifies a currency.",
                 options=[{"value": code, "label": code} for code in sorted(CURRENCIES)],
             ),
             _field(
@@ -105,7 +105,7 @@ def amazon() -> dict[str, Any]:
                 "Identity Profile",
                 "select",
                 False,
-                "How match keys are normalised before they are hashed: Amazon, for a new destination.",
+                "How match keys are normalised before hashing. Recommended: Amazon.",
                 default="amazon",
                 options=_options(_PROFILES),
             ),
@@ -173,7 +173,7 @@ TYPES = (amazon(),)
 
 
 def search(words: str | None) -> list[dict[str, Any]]:
-    """Return the types in whose name, vendor, summary or help every word stands, in any case."""
+    """Return the types that contain every word in name, vendor, summary or help, ignoring case."""
     wanted = (words or "").casefold().split()
     return [kind for kind in TYPES if all(word in _text(kind) for word in wanted)]
 
@@ -185,9 +185,9 @@ def _text(kind: dict[str, Any]) -> str:
 @router.get("/catalog", summary="Search destination types")
 @requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
 async def catalog(
-    q: Annotated[str | None, Query(max_length=200, description="Words to look for, as `amazon`.")] = None,
+    q: Annotated[str | None, Query(max_length=200, description="Search words, such as `amazon`.")] = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
-    """List destination types, with all that a form for a destination or a mapping needs."""
+    """List destination types, each with what a form for a destination or a mapping needs."""
     return page_from(search(q), limit, cursor)

@@ -1,10 +1,10 @@
-"""Names that look alike to a person though they differ to a machine: `Acme` with a Cyrillic А."""
+"""Find names that look alike but differ in characters, such as `Acme` with a Cyrillic А."""
 
 import unicodedata
 from collections.abc import Mapping
 
-# Letters of other scripts drawn like a Latin one, from Unicode's confusables (UTS #39), lower-cased.
-_DRAWN_LIKE: Mapping[str, str] = {
+# Letters of other scripts that look like a Latin letter, from Unicode's confusables (UTS #39), in lower case.
+_LOOKS_LIKE: Mapping[str, str] = {
     **dict(zip("аеорсухіјѕԁһԛԝгьв", "aeopcyxijsdhqwrbb", strict=True)),  # Cyrillic
     **dict(zip("мтнкз", "mthk3", strict=True)),
     **dict(zip("αορνικτυχγε", "aopvikтuxye".replace("т", "t"), strict=True)),  # Greek
@@ -15,8 +15,8 @@ _DRAWN_LIKE: Mapping[str, str] = {
 
 
 def skeleton(name: str) -> str:
-    """Return what a name looks like: names of one skeleton can be taken for each other."""
-    apart = unicodedata.normalize("NFKD", name).casefold()
-    shown = (letter for letter in apart if not unicodedata.combining(letter))
-    drawn = "".join(_DRAWN_LIKE.get(letter, letter) for letter in shown)
-    return " ".join(drawn.replace("l", "i").replace("rn", "m").split())
+    """Return the skeleton of a name. Names with equal skeletons look alike."""
+    decomposed = unicodedata.normalize("NFKD", name).casefold()
+    letters = (letter for letter in decomposed if not unicodedata.combining(letter))
+    latin = "".join(_LOOKS_LIKE.get(letter, letter) for letter in letters)
+    return " ".join(latin.replace("l", "i").replace("rn", "m").split())

@@ -1,4 +1,4 @@
-"""What was learned from accepted events, over HTTP: a destination's catalogue, and a draft's backtest."""
+"""The event schema learned from accepted events, and backtests of drafts against these events."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.inputs import BacktestRequest
 from app.admin.refusals import ErrorCode, Refusal
-from app.api.mappings import MAPPING, found
+from app.api.mappings import MAPPING, find_mapping
 from app.api.paging import PAGE, Cursor, Limit, page_from
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.observed.backtest import Backtest
@@ -21,51 +21,51 @@ from app.store import schema_samples
 router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
 
 
-@router.get("/destinations/{destination_id}/catalogue", summary="Which paths do events have?")
+@router.get("/destinations/{destination_id}/event-schema", summary="Read the event schema")
 @requires(Scope.DESTINATIONS_READ)
 async def read_event_schema(
     destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> dict[str, Any]:
-    """Show what the newest accepted events had: paths, types, how often filled, and what to map them to.
+    """List the paths of the newest accepted events: types, fill rate, and the fields each path could feed.
 
-    Learned from a sample; never a value.
+    Learned from samples without values.
     """
-    complete = await catalogue_of(destination_id, caller, context)
-    return {**complete, **page_from(complete["items"], limit, cursor)}
+    schema = await event_schema_of(destination_id, caller, context)
+    return {**schema, **page_from(schema["items"], limit, cursor)}
 
 
-async def catalogue_of(destination_id: str, caller: Caller, context: AppContext) -> dict[str, Any]:
-    """Return all paths of a destination's newest accepted events at once, and what to map them to."""
+async def event_schema_of(destination_id: str, caller: Caller, context: AppContext) -> dict[str, Any]:
+    """Return the event schema of a destination, with all paths and suggestions."""
     await context.write_schema_samples()
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
-        learned = merge_samples(await schema_samples.of_destination(connection, destination.id))
-    return {"events": learned.events, "items": _items(learned), "suggestions": suggest(learned)}
+        schema = merge_samples(await schema_samples.of_destination(connection, destination.id))
+    return {"events": schema.events, "items": _items(schema), "suggestions": suggest(schema)}
 
 
-def _items(learned: EventSchema) -> list[dict[str, Any]]:
-    wanted: dict[str, list[str]] = {}
-    for field, paths in suggest(learned).items():
+def _items(schema: EventSchema) -> list[dict[str, Any]]:
+    suggested_for: dict[str, list[str]] = {}
+    for field, paths in suggest(schema).items():
         for path in paths:
-            wanted.setdefault(path, []).append(field)
+            suggested_for.setdefault(path, []).append(field)
     return [
         {
             "path": entry.path,
             "types": {name: share(times, entry.present) for name, times in entry.types.items()},
             "forms": sorted(entry.kinds),
-            "fill_rate": share(entry.filled, learned.events),
-            "suggested_for": wanted.get(entry.path, []),
+            "fill_rate": share(entry.filled, schema.events),
+            "suggested_for": suggested_for.get(entry.path, []),
         }
-        for entry in learned.entries.values()
+        for entry in schema.entries.values()
     ]
 
 
 def share(part: int, whole: int) -> float:
-    """Return a share between 0 and 1, to four places."""
+    """Return a share between 0 and 1, rounded to four places."""
     return round(part / whole, 4) if whole else 0.0
 
 
-@router.post(MAPPING + "/backtest", summary="Try a draft against recent events")
+@router.post(MAPPING + "/backtest", summary="Test a draft on recent events")
 @requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
 async def run_backtest(
     *,
@@ -75,38 +75,43 @@ async def run_backtest(
     context: Context,
     body: BacktestRequest | None = None,
 ) -> dict[str, Any]:
-    """Compare the draft (or `mapping` in the body) with what is published, over the newest accepted events.
+    """Compare the draft (or `mapping` in the body) with the published version over the newest accepted
+    events.
 
-    By presence and form: which events would lose which match key, which would be newly rejected and why.
-    Nothing is stored. 422 when the draft cannot be published or nothing is published yet.
+    Counts the events that would lose or gain a match key and those newly rejected. It uses presence and types
+    of fields, not values. Nothing is stored. 422 when the draft is not publishable or nothing is published
+    yet.
     """
-    asked = body or BacktestRequest()
+    options = body or BacktestRequest()
     await context.write_schema_samples()
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
-        mapping = await found(connection, destination, mapping_id)
-        if asked.mapping is None:
+        mapping = await find_mapping(connection, destination, mapping_id)
+        if options.mapping is None:
             draft = publishing.compile_or_refuse(mapping.draft)
         else:
-            draft = publishing.compile_or_refuse(asked.mapping, ErrorCode.INVALID, at="mapping")
+            draft = publishing.compile_or_refuse(options.mapping, ErrorCode.INVALID, parent="mapping")
         if mapping.published is None:
-            raise Refusal(ErrorCode.NOT_PUBLISHABLE, "Nothing is published yet to compare the draft with.")
-        told = await compare_draft(connection, context, destination, mapping, draft, limit=asked.events)
-    return {"published_version": mapping.published_version, **shown(told)}
+            raise Refusal(
+                ErrorCode.NOT_PUBLISHABLE,
+                "No version is published yet, so there is nothing to compare the draft with.",
+            )
+        result = await compare_draft(connection, context, destination, mapping, draft, limit=options.events)
+    return {"published_version": mapping.published_version, **backtest_response(result)}
 
 
-def shown(told: Backtest) -> dict[str, Any]:
-    """Return a backtest as readers see it."""
+def backtest_response(result: Backtest) -> dict[str, Any]:
+    """Return the response for a backtest."""
     return {
-        "events": told.events,
-        "unclear": told.unclear,
-        "lost": [{"match_key": key, "events": times} for key, times in told.lost.most_common()],
-        "gained": [{"match_key": key, "events": times} for key, times in told.gained.most_common()],
+        "events": result.events,
+        "unclear": result.unclear,
+        "lost": [{"match_key": key, "events": times} for key, times in result.lost.most_common()],
+        "gained": [{"match_key": key, "events": times} for key, times in result.gained.most_common()],
         "newly_rejected": [
             {"reason": reason, "mapping_field": field, "events": times}
-            for (reason, field), times in told.rejected.most_common()
+            for (reason, field), times in result.rejected.most_common()
         ],
-        "loss": float(round(told.loss, 4)),
-        "uncertain": list(told.uncertain),
-        "summary": summary(told),
+        "loss": float(round(result.loss, 4)),
+        "uncertain": list(result.uncertain),
+        "summary": summary(result),
     }

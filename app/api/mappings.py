@@ -1,4 +1,4 @@
-"""Mappings over HTTP: drafts made, edited and shown; published, rolled back, deleted."""
+"""Mappings over HTTP: create, edit, publish, roll back and delete."""
 
 from itertools import zip_longest
 from typing import Annotated, Any
@@ -44,8 +44,10 @@ MAPPING = MAPPINGS + "/{mapping_id}"
 DraftBody = Annotated[dict[str, Any], Body(json_schema_extra=DOCUMENT_SCHEMA)]
 
 
-def shown(mapping: StoredMapping, region: Region, learned: EventSchema | None = None) -> dict[str, Any]:
-    """Return a mapping: its draft's own members, what is known of it, and what keeps it from publishing."""
+def mapping_response(
+    mapping: StoredMapping, region: Region, schema: EventSchema | None = None
+) -> dict[str, Any]:
+    """Return a mapping's response: the members of its draft, its state, and what prevents publishing."""
     return {
         **mapping.draft,
         "id": mapping.id,
@@ -57,7 +59,7 @@ def shown(mapping: StoredMapping, region: Region, learned: EventSchema | None = 
             {"field": problem.path, "problem": field_problem_of(problem.problem), "detail": problem.sentence}
             for problem in check_publishable(dict(mapping.draft))
         ],
-        "warnings": draft_warnings(mapping.draft, region, learned),
+        "warnings": draft_warnings(mapping.draft, region, schema),
         "version": mapping.version,
         "created_at": mapping.created_at,
         "updated_at": mapping.updated_at,
@@ -70,13 +72,13 @@ def _state(mapping: StoredMapping) -> str:
     return "draft" if mapping.published_version is None else "published"
 
 
-async def found(
+async def find_mapping(
     connection: AsyncConnection, destination: Destination, mapping: str, *, lock: bool = False
 ) -> StoredMapping:
-    """Return a mapping of a destination. Raises Refusal (404; 409 for a deleted one to be changed)."""
+    """Return a mapping of a destination. Raises Refusal (404; 409 if `lock` is set and it is archived)."""
     require_mapping_id(mapping)
-    get = mappings.lock if lock else mappings.find
-    stored = await get(connection, destination.id, mapping)
+    fetch = mappings.lock if lock else mappings.find
+    stored = await fetch(connection, destination.id, mapping)
     if stored is None:
         raise Refusal(ErrorCode.NOT_FOUND)
     if lock and stored.archived_at is not None:
@@ -84,39 +86,39 @@ async def found(
     return stored
 
 
-async def _to_change(
+async def _lock_to_change(
     connection: AsyncConnection, caller: Caller, destination_id: str, mapping_id: str, request: Request
 ) -> tuple[Destination, StoredMapping]:
     destination = await lock_visible(connection, caller, destination_id)
-    mapping = await found(connection, destination, mapping_id, lock=True)
+    mapping = await find_mapping(connection, destination, mapping_id, lock=True)
     require_match(request, mapping.version)
     return destination, mapping
 
 
-async def _to_publish(
+async def _lock_to_publish(
     connection: AsyncConnection, caller: Caller, destination_id: str, mapping_id: str, request: Request
 ) -> tuple[Destination, StoredMapping]:
     destination = await find_visible(connection, caller, destination_id)
     destination = await publishing.lock_advertiser(connection, destination)
-    mapping = await found(connection, destination, mapping_id, lock=True)
+    mapping = await find_mapping(connection, destination, mapping_id, lock=True)
     require_match(request, mapping.version)
     return destination, mapping
 
 
-async def _answer(
+async def _response(
     connection: AsyncConnection, destination: Destination, mapping: str, status: int = 200, **headers: str
 ) -> Response:
-    after = await found(connection, destination, mapping)
-    learned = merge_samples(await schema_samples.of_destination(connection, destination.id))
+    after = await find_mapping(connection, destination, mapping)
+    schema = merge_samples(await schema_samples.of_destination(connection, destination.id))
     return ExactJsonResponse(
-        shown(after, destination.region, learned), status, {"ETag": etag(after.version), **headers}
+        mapping_response(after, destination.region, schema), status, {"ETag": etag(after.version), **headers}
     )
 
 
-@router.post(MAPPINGS, status_code=201, summary="Make a mapping", response_model=None)
+@router.post(MAPPINGS, status_code=201, summary="Create a mapping", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def create(destination_id: str, body: DraftBody, caller: CurrentCaller, context: Context) -> Response:
-    """Make a draft: it may lack what publishing needs, but what it says must be right."""
+    """Create a draft. It may lack members that publishing needs; the members it has must be valid."""
     draft = valid_draft(
         {"action": ACTION, **{name: value for name, value in body.items() if value is not None}}
     )
@@ -124,8 +126,8 @@ async def create(destination_id: str, body: DraftBody, caller: CurrentCaller, co
         destination = await lock_visible(connection, caller, destination_id)
         mapping = MappingId(new_id("map_"))
         await create_mapping(connection, destination.id, mapping, draft, by=caller.actor)
-        place = f"/destinations/{destination.id}/mappings/{mapping}"
-        return await _answer(connection, destination, mapping, 201, Location=place)
+        location = f"/destinations/{destination.id}/mappings/{mapping}"
+        return await _response(connection, destination, mapping, 201, Location=location)
 
 
 @router.get(MAPPINGS, summary="List mappings", response_model=None)
@@ -133,22 +135,22 @@ async def create(destination_id: str, body: DraftBody, caller: CurrentCaller, co
 async def list_all(
     destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> Response:
-    """List a destination's mappings, oldest first; deleted ones are left out."""
+    """List a destination's mappings, oldest first, without deleted ones."""
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         rows = await mappings.page(connection, destination.id, limit=limit + 1, after=number_of(cursor))
     items, more = split_page(rows, limit)
-    told = [shown(item, destination.region) for item in items]
-    return ExactJsonResponse(page_body(told, cursor_of(items[-1].number) if more else None))
+    responses = [mapping_response(item, destination.region) for item in items]
+    return ExactJsonResponse(page_body(responses, cursor_of(items[-1].number) if more else None))
 
 
 @router.get(MAPPING, summary="Read a mapping", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def read(destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context) -> Response:
-    """Read the draft, the published version's number, and what keeps the draft from being published."""
+    """Read the draft, the number of the published version, and what prevents publishing."""
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
-        return await _answer(connection, destination, mapping_id)
+        return await _response(connection, destination, mapping_id)
 
 
 @router.patch(MAPPING, summary="Edit a mapping's draft", response_model=None)
@@ -162,13 +164,13 @@ async def change(
     context: Context,
     request: Request,
 ) -> Response:
-    """Replace the members that are named, each as a whole; null takes one away. Published versions stay."""
+    """Replace the named members of the draft. A member that is null is removed. Published versions stay."""
     async with context.engine.begin() as connection:
-        destination, before = await _to_change(connection, caller, destination_id, mapping_id, request)
+        destination, before = await _lock_to_change(connection, caller, destination_id, mapping_id, request)
         merged = {**before.draft, **body}
         draft = valid_draft({name: value for name, value in merged.items() if value is not None})
         await change_mapping(connection, before, draft, by=caller.actor)
-        return await _answer(connection, destination, before.id)
+        return await _response(connection, destination, before.id)
 
 
 @router.delete(MAPPING, summary="Delete a mapping", response_model=None)
@@ -176,14 +178,16 @@ async def change(
 async def delete(
     destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context, request: Request
 ) -> Response:
-    """Archive a mapping: it takes no more events. Those accepted with it are delivered all the same."""
+    """Archive a mapping. It accepts no more events; events accepted before are still delivered."""
     async with context.engine.begin() as connection:
         destination = await lock_visible(connection, caller, destination_id)
-        mapping = await found(connection, destination, mapping_id)
+        mapping = await find_mapping(connection, destination, mapping_id)
         if mapping.archived_at is None:
-            _, mapping = await _to_change(connection, caller, destination_id, mapping_id, request)
+            _, mapping = await _lock_to_change(connection, caller, destination_id, mapping_id, request)
             await archive_mapping(connection, mapping, by=caller.actor)
-        return ExactJsonResponse(shown(await found(connection, destination, mapping_id), destination.region))
+        return ExactJsonResponse(
+            mapping_response(await find_mapping(connection, destination, mapping_id), destination.region)
+        )
 
 
 @router.post(MAPPING + "/publish", summary="Publish a mapping", response_model=None)
@@ -196,17 +200,17 @@ async def publish(
     context: Context,
     request: Request,
 ) -> Response:
-    """Let events use the draft as it is now, as a new version that never changes.
+    """Publish the draft as a new, immutable version for new events.
 
-    422 with every field that is missing; 409 `event_name_conflict` with `pinned_name` when the advertiser's
-    events of that type have another name. Publishing what is published already changes nothing.
+    422 with every missing field; 409 `event_name_conflict` with `pinned_name` when the advertiser uses
+    another name for this event type. Publishing an unchanged draft changes nothing.
     """
     async with context.engine.begin() as connection:
-        destination, before = await _to_publish(connection, caller, destination_id, mapping_id, request)
+        destination, before = await _lock_to_publish(connection, caller, destination_id, mapping_id, request)
         await publish_mapping(connection, destination, before, by=caller.actor)
-        answer = await _answer(connection, destination, before.id)
+        response = await _response(connection, destination, before.id)
     await context.wake(destination.number)
-    return answer
+    return response
 
 
 @router.get(MAPPING + "/versions", summary="List published versions", response_model=None)
@@ -220,16 +224,16 @@ async def versions(
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> Response:
-    """List what was published, newest first, with the documents and what each changed of the one before."""
+    """List published versions, newest first, each with its document and its changes from the previous one."""
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
-        mapping = await found(connection, destination, mapping_id)
+        mapping = await find_mapping(connection, destination, mapping_id)
         rows = await mappings.versions(connection, mapping.id, limit=limit + 1, below=number_of(cursor))
     items, more = split_page(rows, limit)
     return ExactJsonResponse(
         page_body(
             [
-                _shown_version(item, older, mapping.published_version)
+                _version_response(item, older, mapping.published_version)
                 for item, older in zip_longest(items, rows[1 : len(items) + 1])
             ],
             cursor_of(items[-1].version) if more else None,
@@ -237,13 +241,16 @@ async def versions(
     )
 
 
-def _shown_version(version: Version, older: Version | None, current: int | None) -> dict[str, Any]:
+def _version_response(version: Version, older: Version | None, current: int | None) -> dict[str, Any]:
     changes = differences(older.document, version.document) if older else ()
     return {
         "version": version.version,
         "current": version.version == current,
         "mapping": version.document,
-        "changes": [{"path": one.path, "before": one.before, "after": one.after} for one in changes],
+        "changes": [
+            {"path": difference.path, "before": difference.before, "after": difference.after}
+            for difference in changes
+        ],
         "published_by": version.published_by,
         "published_at": version.published_at,
     }
@@ -260,12 +267,12 @@ async def rollback(
     context: Context,
     request: Request,
 ) -> Response:
-    """Let events use an earlier version again. The draft stays, so that it can be mended and published."""
+    """Use an earlier version for new events. The draft stays, so it can be fixed and published."""
     async with context.engine.begin() as connection:
-        destination, before = await _to_publish(connection, caller, destination_id, mapping_id, request)
+        destination, before = await _lock_to_publish(connection, caller, destination_id, mapping_id, request)
         await publishing.roll_back(connection, destination, before, body.version)
         if before.published_version != body.version:
-            after = await found(connection, destination, mapping_id)
+            after = await find_mapping(connection, destination, mapping_id)
             await record_mapping_audit(
                 connection,
                 caller.actor,
@@ -275,6 +282,6 @@ async def rollback(
                 before=published_document(before),
                 after=published_document(after),
             )
-        answer = await _answer(connection, destination, before.id)
+        response = await _response(connection, destination, before.id)
     await context.wake(destination.number)
-    return answer
+    return response

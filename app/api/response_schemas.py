@@ -1,11 +1,12 @@
 """The answers of the routes as the API describes them; tests check real answers against these shapes."""
 
 from app.admin.access import Scope
-from app.admin.mapping_schema import DOCUMENT_SCHEMA, EXAMPLE
+from app.admin.mapping_schema import DOCUMENT_SCHEMA
 from app.api.event_answer_schemas import EVENTS_SHAPES, EVENTS_SHOWN
 from app.api.event_response_schemas import EVENT_RESPONSES, EVENT_SCHEMAS
 from app.api.schema_parts import ANY, INTEGER, TEXT, TIME, YES, Schema, list_of, members, or_null, ref
 from app.domain.destination import Region, State
+from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.domain.outcomes.reasons import JourneyCode
 
 _WARNINGS = list_of(
@@ -117,7 +118,7 @@ SHAPES: dict[str, Schema] = {
         {**DOCUMENT_SCHEMA["properties"], **_MAPPING},
         optional=tuple(name for name in DOCUMENT_SCHEMA["properties"] if name != "name"),
         example={
-            **EXAMPLE,
+            **EXAMPLE_MAPPING,
             "id": _MAPPING_ID,
             "destination_id": _DESTINATION_ID,
             "state": "draft",
@@ -192,7 +193,7 @@ SHAPES: dict[str, Schema] = {
             ),
         }
     ),
-    "Catalogue": members(
+    "EventSchema": members(
         {
             "events": {**INTEGER, "description": "How many events it was learned from."},
             "items": list_of(
@@ -329,7 +330,7 @@ ANSWERS: dict[tuple[str, str], str] = {
     ("GET", _M + "/versions"): "MappingVersion*",
     ("POST", _M + "/preview"): "Previewed",
     ("POST", _M + "/backtest"): "Backtest",
-    ("GET", _D + "/catalogue"): "Catalogue",
+    ("GET", _D + "/event-schema"): "EventSchema",
     ("GET", "/advertisers/{advertiser_id}/event-names"): "Pin*",
     ("POST", "/advertisers/{advertiser_id}/event-names/{event_type}/rename"): "Renamed",
     ("GET", "/catalog"): "DestinationType*",

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from app.admin.inputs import NewDestination, RequestBody
-from app.admin.mapping_schema import DOCUMENT_SCHEMA, EXAMPLE
+from app.admin.mapping_schema import DOCUMENT_SCHEMA
+from app.domain.mapping.example import EXAMPLE_MAPPING
 
 VERSION = 1
 _DESTINATION_ID = r"^dst_[0-9a-z]{16,32}$"
@@ -72,7 +73,7 @@ def schema() -> dict[str, Any]:
                         "advertiser_id": "580123456789012345",
                         "region": "NA",
                         "currency": "USD",
-                        "mappings": [EXAMPLE],
+                        "mappings": [EXAMPLE_MAPPING],
                     }
                 ],
             }

@@ -1,4 +1,4 @@
-"""Activate (R13): what to put into the journey's node, and a test that takes the same road."""
+"""Activate page (R13): settings for the journey's node, and a test event."""
 
 import json
 import secrets
@@ -15,18 +15,18 @@ from app.api import events, keys, mappings
 from app.api.paging import MOST
 from app.api.secured_route import Context, requires
 from app.console import pages
-from app.console.activate_view import forms
+from app.console.activate_view import body_forms
 from app.console.destination import PAGE, content_of
-from app.console.mapping_editor import sample
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import Visitor
 from app.domain.ids import DestinationId
+from app.domain.mapping.example import example_event
 from app.ingest.group_commit import NotStored
 from app.store import destinations as stored
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
-# What a journey says of itself beside an event: with it, all of an execution can be found again.
+# The optional journey object; with it all events of one execution can be found.
 JOURNEY = {"id": "cart-reminder", "node_id": "send-to-amazon", "execution_id": "run-1"}
 
 
@@ -36,36 +36,37 @@ async def page(request: Request, destination_id: str, context: Context, visitor:
     """Show address, key and payload for the Send to Destinations node."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    listed = pages.plain(await mappings.list_all(destination_id, visitor.caller, context, limit=MOST))[
-        "items"
-    ]
-    published = [one for one in listed if one["published_version"]]
-    named = published[0]["id"] if len(published) > 1 else None
+    items = pages.plain(await mappings.list_all(destination_id, visitor.caller, context, limit=MOST))["items"]
+    published = [one for one in items if one["published_version"]]
+    mapping_id = published[0]["id"] if len(published) > 1 else None
     return pages.show(
         request,
         "activate.html",
         **content_of(context, found, visitor, "activate"),
         url=f"{context.public_url}/events",
-        forms=forms(
-            f"{context.public_url}/events", found.id, named, {**sample(context.now()), "journey": JOURNEY}
+        forms=body_forms(
+            f"{context.public_url}/events",
+            found.id,
+            mapping_id,
+            {**example_event(context.now()), "journey": JOURNEY},
         ),
         mappings=published,
         keys=await _keys(context, visitor, found),
         may_make_keys=visitor.caller.may(Scope.KEYS_ADMIN),
         may_send=visitor.caller.may(Scope.EVENTS_WRITE) and context.development,
-        sample=json.dumps(sample(context.now()), indent=2),
+        sample=json.dumps(example_event(context.now()), indent=2),
     )
 
 
 async def _keys(context: AppContext, visitor: Visitor, found: stored.Destination) -> list[dict[str, Any]]:
-    """Return the keys that could send here now, for those who may know of keys."""
+    """Return the keys that can send to this destination now; empty unless the user may see keys."""
     if not visitor.caller.may(Scope.KEYS_ADMIN):
         return []
-    listed = pages.plain(await keys.list_all(visitor.caller, context, MOST, None))["items"]
+    items = pages.plain(await keys.list_all(visitor.caller, context, MOST, None))["items"]
     now = context.now().isoformat()
     return [
         key
-        for key in listed
+        for key in items
         if Scope.EVENTS_WRITE in key["scopes"]
         and key["revoked_at"] is None
         and (key["expires_at"] is None or key["expires_at"] > now)
@@ -78,14 +79,15 @@ async def _keys(context: AppContext, visitor: Visitor, found: stored.Destination
 async def test(
     request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
-    """Send one marked event down the road: at the sandbox only, never to the real Amazon."""
+    """Send one test event through the full pipeline; development only, to the sandbox."""
     if not context.development:
         raise Refusal(
-            ErrorCode.FORBIDDEN, "Test events are for the sandbox; in production they would be counted."
+            ErrorCode.FORBIDDEN,
+            "Test events are only for the sandbox; in production, Amazon would count them.",
         )
     async with context.engine.connect() as connection:
         await find_visible(connection, visitor.caller, destination_id)
-    event = {**sample(context.now()), "event_id": f"console-test-{secrets.token_hex(5)}"}
+    event = {**example_event(context.now()), "event_id": f"console-test-{secrets.token_hex(5)}"}
     body = json.dumps(event).encode()
     read = events.read_body(body, "application/json", destination_id, form_text(form, "mapping_id") or None)
     allowed = visitor.caller.destination_ids

@@ -1,4 +1,4 @@
-"""What a journey's Send to Destinations node must be given (R13), in every form of body. Pure."""
+"""Request formats for a journey's Send to Destinations node (R13). Pure."""
 
 import json
 import shlex
@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 @dataclass(frozen=True, slots=True)
 class BodyForm:
-    """One form of body: its address, media type, an example, and the same as a command."""
+    """One request format: address, media type, example body and curl command."""
 
     id: str
     label: str
@@ -21,45 +21,47 @@ class BodyForm:
     command: str
 
 
-def forms(url: str, destination: str, mapping: str | None, event: Mapping[str, Any]) -> Sequence[BodyForm]:
-    """Return the body forms for a destination. `mapping` is named where there are several published."""
+def body_forms(
+    url: str, destination: str, mapping: str | None, event: Mapping[str, Any]
+) -> Sequence[BodyForm]:
+    """Return the request formats for a destination. `mapping` is set when several are published."""
     ids = {"destination_id": destination, **({"mapping_id": mapping} if mapping else {})}
-    whole = {"event_id": event["event_id"], **ids, **{k: v for k, v in event.items() if k != "event_id"}}
-    second = {**whole, "event_id": f"{event['event_id']}-2"}
+    complete = {"event_id": event["event_id"], **ids, **{k: v for k, v in event.items() if k != "event_id"}}
+    second = {**complete, "event_id": f"{event['event_id']}-2"}
     bare = {name: value for name, value in event.items() if name not in ("event_id", "journey")}
     json_type = "application/json"
     return (
         _form(
             "one",
             "One event",
-            "The usual one: each event in a request of its own.",
+            "One event per request. Recommended.",
             url,
             json_type,
-            _pretty(whole),
+            _pretty(complete),
         ),
         _form(
-            "array", "An array", "Up to 5,000 events in a request.", url, json_type, _pretty([whole, second])
+            "array", "Array", "Up to 5,000 events per request.", url, json_type, _pretty([complete, second])
         ),
         _form(
             "events",
-            "A list under “events”",
-            "Ids beside the list hold for every event in it; rows works like events.",
+            "List under “events”",
+            "Ids outside the list apply to all its events. “rows” works like “events”.",
             url,
             json_type,
             _pretty({**ids, "events": [event, {**event, "event_id": second["event_id"]}]}),
         ),
         _form(
             "ndjson",
-            "Lines (NDJSON)",
-            "One event a line; a bad line is refused alone.",
+            "NDJSON",
+            "One event per line. An invalid line is rejected on its own.",
             url,
             "application/x-ndjson",
-            "\n".join(json.dumps(one, separators=(",", ":")) for one in (whole, second)),
+            "\n".join(json.dumps(item, separators=(",", ":")) for item in (complete, second)),
         ),
         _form(
             "webhook",
-            "A plain webhook",
-            "The ids stand in the address, the body is only fields; an id is made from the content.",
+            "Plain webhook",
+            "Ids are in the address, fields in the body. The event id is derived from the content.",
             f"{url}?{urlencode(ids)}",
             json_type,
             _pretty(bare),

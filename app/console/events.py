@@ -137,4 +137,4 @@ async def _name(context: AppContext, destination: Destination, mapping: str | No
     if mapping is None:
         return None
     async with context.engine.connect() as connection:
-        return str((await mappings.found(connection, destination, mapping)).draft["name"])
+        return str((await mappings.find_mapping(connection, destination, mapping)).draft["name"])

@@ -1,8 +1,7 @@
-"""The mapping screen (R9, R10): made, edited with a live preview."""
+"""Mapping pages (R9, R10): list, create, edit with a live preview, delete."""
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -15,7 +14,7 @@ from app.admin.destinations import find_visible
 from app.admin.inputs import PreviewRequest
 from app.admin.refusals import Refusal
 from app.api import catalog, mappings
-from app.api import event_schema as catalogues
+from app.api import event_schema as event_schemas
 from app.api import preview as previews
 from app.api.errors import status_of
 from app.api.paging import Cursor
@@ -31,6 +30,7 @@ from app.console.sessions import Visitor
 from app.domain import strict_json
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.mapping.document import MAX_CUSTOM_FIELDS, MappingProblem, check_draft, check_publishable
+from app.domain.mapping.example import EXAMPLE_MAPPING, example_event
 from app.store import event_names
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
@@ -38,39 +38,8 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 MAPPINGS = PAGE + "/mappings"
 MAPPING = MAPPINGS + "/{mapping_id}"
 
-# Where a new mapping begins: the fields that a journey's events usually have.
-BEGINNING: dict[str, Any] = {
-    "event_source": "WEBSITE",
-    "country_code": {"path": "user.country", "default": "US"},
-    "fields": {
-        "event_timestamp": {"path": "event.timestamp"},
-        "email": {"path": "user.email"},
-        "phone": {"path": "user.phone"},
-        "maid": {"path": "user.maid"},
-        "first_name": {"path": "user.first_name"},
-        "last_name": {"path": "user.last_name"},
-    },
-}
-
-
-def sample(now: datetime) -> dict[str, Any]:
-    """Return the event that a preview begins with: nobody's, and just now."""
-    return {
-        "event_id": "order-1001",
-        "event": {
-            "name": "addToCart",
-            "timestamp": f"{now:%Y-%m-%dT%H:%M:%SZ}",
-            "properties": {"brand": "acme", "sku": "A17", "quantity": 1, "total": 129.5},
-        },
-        "user": {
-            "email": "ada@example.com",
-            "phone": "+1 555 010 0199",
-            "first_name": "Ada",
-            "last_name": "Lovelace",
-            "country": "US",
-        },
-        "consent": {"ad_storage": "GRANTED", "user_data": "GRANTED"},
-    }
+# The members that a new mapping starts with.
+_PREFILLED = {name: EXAMPLE_MAPPING[name] for name in ("event_source", "country_code", "fields")}
 
 
 @router.get(MAPPINGS, response_model=None)
@@ -78,7 +47,7 @@ def sample(now: datetime) -> dict[str, Any]:
 async def list_all(
     request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, cursor: Cursor = None
 ) -> Response:
-    """List the destination's mappings, a page at a time."""
+    """List the destination's mappings, one page at a time."""
     content = await _content(context, visitor, destination_id)
     found = pages.plain(await mappings.list_all(destination_id, visitor.caller, context, cursor=cursor))
     return pages.show(
@@ -96,7 +65,7 @@ async def list_all(
 @router.get(MAPPINGS + "/new", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def new(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
-    """Ask for a name and the action."""
+    """Show the form for a name and an action."""
     return await _new(request, destination_id, context, visitor, "", {})
 
 
@@ -105,17 +74,17 @@ async def new(request: Request, destination_id: str, context: Context, visitor: 
 async def create(
     request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
-    """Make a draft and go on to its fields."""
+    """Create a draft and redirect to its fields."""
     name = form_text(form, "name")
-    draft = {"name": name, "action": form_text(form, "action") or None, **BEGINNING}
+    draft = {"name": name, "action": form_text(form, "action") or None, **_PREFILLED}
     try:
-        made = pages.plain(await mappings.create(destination_id, draft, visitor.caller, context))
+        created = pages.plain(await mappings.create(destination_id, draft, visitor.caller, context))
     except Refusal as refusal:
         if status_of(refusal.problem) != 422:
             raise
-        told = of_fields(refusal.problem.fields)
-        return await _new(request, destination_id, context, visitor, name, told, 422)
-    return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{made['id']}", 303)
+        problems = of_fields(refusal.problem.fields)
+        return await _new(request, destination_id, context, visitor, name, problems, 422)
+    return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{created['id']}", 303)
 
 
 async def _new(
@@ -124,13 +93,13 @@ async def _new(
     context: AppContext,
     visitor: Visitor,
     name: str,
-    told: dict[str, str],
+    problems: dict[str, str],
     status: int = 200,
 ) -> Response:
     content = await _content(context, visitor, destination_id)
     actions = catalog.amazon()["actions"]
     return pages.show(
-        request, "mapping_new.html", status=status, **content, name=name, problems=told, actions=actions
+        request, "mapping_new.html", status=status, **content, name=name, problems=problems, actions=actions
     )
 
 
@@ -144,7 +113,7 @@ async def page(
     visitor: CurrentVisitor,
     saved: Annotated[bool, Query()] = False,
 ) -> Response:
-    """Show the form, beside it what a sample event becomes."""
+    """Show the mapping form beside a preview of an example event."""
     content = await _content(context, visitor, destination_id)
     found = pages.plain(await mappings.read(destination_id, mapping_id, visitor.caller, context))
     return await _editor(request, context, content, found, _document(found), saved=saved)
@@ -161,13 +130,13 @@ async def save(
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
-    """Save the draft as the form says; or show the form again, each problem at its field."""
+    """Save the draft, or show the form again with each problem at its field."""
     content = await _content(context, visitor, destination_id)
     found = pages.plain(await mappings.read(destination_id, mapping_id, visitor.caller, context))
-    document = keep_short_forms(_document(found), from_form(_given(form)))
+    document = keep_short_forms(_document(found), from_form(_form_values(form)))
     if check_draft(document):
         return await _editor(request, context, content, found, document, status=422)
-    # A member that the form no longer says is taken away; that is what null means in a change.
+    # In a change, null removes a member; so members that the form left out are null.
     body = {**dict.fromkeys(_document(found)), **document}
     try:
         await mappings.change(
@@ -179,16 +148,16 @@ async def save(
             request=with_if_match(request, form_text(form, "version")),
         )
     except Refusal as refusal:
-        said = (
+        message = (
             refusal.problem.detail
-            or "Someone changed this mapping since you opened it. What you typed is kept below, "
-            "not saved; saving it now replaces what they changed."
+            or "Someone else changed this mapping after you opened it. Your input is below, not saved. "
+            "Saving it now replaces their changes."
         )
         return await _editor(
-            request, context, content, found, document, status=status_of(refusal.problem), refused=said
+            request, context, content, found, document, status=status_of(refusal.problem), refused=message
         )
-    onward = "/publish" if form_text(form, "then") == "publish" else "?saved=1"
-    return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}{onward}", 303)
+    next_page = "/publish" if form_text(form, "then") == "publish" else "?saved=1"
+    return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}{next_page}", 303)
 
 
 @router.post(MAPPING + "/preview", response_model=None)
@@ -202,28 +171,28 @@ async def show_preview(
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
-    """Show what the sample becomes with the form as it is now; nothing is stored."""
+    """Return the preview of the sample event with the form as typed. Nothing is stored."""
     event = strict_json.parse(form_text(form, "sample").encode())
-    wrong = None
+    sample_problem = None
     if isinstance(event, strict_json.MalformedJson):
-        wrong = strict_json.SENTENCES[event.why].replace("The body", "The sample")
+        sample_problem = strict_json.SENTENCES[event.why].replace("The body", "The sample")
     elif not isinstance(event, dict):
-        wrong = "The sample is one event: a JSON object."
-    document = from_form(_given(form))
-    lacking = check_publishable(document)
+        sample_problem = "The sample must be one event: a JSON object."
+    document = from_form(_form_values(form))
+    missing = check_publishable(document)
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, visitor.caller, destination_id)
-    shown = None
-    if wrong is None and not lacking:
+    view = None
+    if sample_problem is None and not missing:
         body = PreviewRequest.model_construct(event=event, mapping=document)
-        answer = await previews.preview(destination_id, mapping_id, body, visitor.caller, context)
-        shown = preview(pages.plain(answer))
+        response = await previews.preview(destination_id, mapping_id, body, visitor.caller, context)
+        view = preview(pages.plain(response))
     html = pages.part(
         "preview_part.html",
-        wrong=wrong,
-        lacking=_told(lacking),
+        wrong=sample_problem,
+        lacking=_problem_views(missing),
         odd=lint_warnings(document, destination.region),
-        shown=shown,
+        shown=view,
     )
     return HTMLResponse(html)
 
@@ -243,11 +212,11 @@ async def delete(
     return RedirectResponse(f"/console/destinations/{destination_id}/mappings", 303)
 
 
-def _told(problems: Sequence[MappingProblem]) -> list[ProblemView]:
-    return problem_views((one.path, one.sentence) for one in problems)
+def _problem_views(problems: Sequence[MappingProblem]) -> list[ProblemView]:
+    return problem_views((problem.path, problem.sentence) for problem in problems)
 
 
-def _given(form: FormData) -> dict[str, str]:
+def _form_values(form: FormData) -> dict[str, str]:
     return {name: value for name, value in form.items() if isinstance(value, str)}
 
 
@@ -265,7 +234,7 @@ _MEMBERS = (
 
 
 def _document(found: dict[str, Any]) -> dict[str, Any]:
-    """Return the draft itself out of a mapping as the API shows it."""
+    """Return the draft's own members of a mapping in the API's response."""
     return {name: found[name] for name in _MEMBERS if name in found}
 
 
@@ -289,35 +258,35 @@ async def _editor(
     async with context.engine.connect() as connection:
         pins = await event_names.of_advertiser(connection, content["destination"]["advertiser_id"])
     visitor: Visitor = request.state.visitor
-    learned = (await catalogues.read_event_schema(content["destination"]["id"], visitor.caller, context))[
+    schema = (await event_schemas.read_event_schema(content["destination"]["id"], visitor.caller, context))[
         "items"
     ]
-    event = sample(context.now())
-    wrong = check_draft(document)
+    event = example_event(context.now())
+    problems = check_draft(document)
     kind = catalog.amazon()
-    shown = None
+    view = None
     if not check_publishable(document):
-        # Read as the door reads events: its numbers are exact, those of Python's own are not.
-        read = strict_json.parse(json.dumps(event).encode())
-        body = PreviewRequest.model_construct(event=read, mapping=document)
+        # The strict parser keeps numbers exact, as on receipt.
+        parsed = strict_json.parse(json.dumps(event).encode())
+        body = PreviewRequest.model_construct(event=parsed, mapping=document)
         id_ = content["destination"]["id"]
-        shown = preview(pages.plain(await previews.preview(id_, found["id"], body, visitor.caller, context)))
+        view = preview(pages.plain(await previews.preview(id_, found["id"], body, visitor.caller, context)))
     return pages.show(
         request,
         "mapping.html",
         status=status,
         **content,
         mapping=found,
-        form=to_form(document, wrong),
-        wrong=_told(wrong),
-        lacking=_told(check_publishable(document)),
+        form=to_form(document, problems),
+        wrong=_problem_views(problems),
+        lacking=_problem_views(check_publishable(document)),
         refused=refused,
         saved=saved,
         kind=kind,
         most=MAX_CUSTOM_FIELDS,
         pins=[{"type": EVENT_TYPES[pin.event_type].label, "name": pin.name} for pin in pins],
         sample=json.dumps(event, indent=2),
-        paths=paths(event, learned),
+        paths=paths(event, schema),
         odd=lint_warnings(document, content["destination"]["region"]),
-        shown=shown,
+        shown=view,
     )

@@ -1,7 +1,7 @@
-"""A mapping document as a form, and a form as a mapping document. Pure.
+"""Convert a mapping document to a form and back. Pure.
 
-Each source is three inputs: where in the event (`x.path`), through which functions (`x.pipe`), and the value
-where the event has none (`x.default`); a default without a path is a constant.
+Each source has three inputs: the path in the event (`x.path`), the functions (`x.pipe`) and the default
+(`x.default`). A default without a path is a constant.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,15 +13,15 @@ from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.mapping.document import ACTION, MAX_CUSTOM_FIELDS, MappingProblem
 from app.domain.mapping.fields import FIELDS, Field, Group
 
-_MAX_ROW_NAME = 24  # characters of `custom.N.name`; far more rows than a form has
-FROM_EVENT = "@event"  # chosen in a list of constants: the value is read from the event instead
-FIVE = ("email", "phone", "maid", "first_name", "last_name")  # R2, in its order
+_MAX_ROW_NAME = 24  # characters of `custom.N.name`; allows far more rows than a form has
+FROM_EVENT = "@event"  # option of a list of constants: read the value from the event instead
+PRIMARY_MATCH_KEYS = ("email", "phone", "maid", "first_name", "last_name")  # R2, in its order
 CONSENT_SOURCES = {"amazon": ("user_data", "ad_storage"), "tcf": ("string",), "gpp": ("string",)}
 
 
 @dataclass(frozen=True, slots=True)
 class SourceInputs:
-    """One source as a form shows it. `problem` is a sentence, where something is wrong with it."""
+    """The inputs of one source. `problem` is a sentence."""
 
     name: str
     path: str = ""
@@ -32,7 +32,7 @@ class SourceInputs:
 
 @dataclass(frozen=True, slots=True)
 class FieldRow:
-    """A destination field's row: its source, label and help."""
+    """A row of the form: inputs, label and help of a field."""
 
     inputs: SourceInputs
     label: str
@@ -42,7 +42,7 @@ class FieldRow:
 
 @dataclass(frozen=True, slots=True)
 class CustomRow:
-    """A row of custom data: the name Amazon is told, and its source."""
+    """A row of custom data: its name on Amazon and its source."""
 
     number: int
     name: str
@@ -52,7 +52,7 @@ class CustomRow:
 
 @dataclass(frozen=True, slots=True)
 class MappingForm:
-    """The whole form. `problems` holds sentences by field for what is not a source."""
+    """The form. `problems` holds sentences by field, for fields that are not sources."""
 
     name: str
     event_type: str
@@ -69,22 +69,24 @@ class MappingForm:
 
 
 def to_form(document: Mapping[str, Any], problems: Sequence[MappingProblem] = ()) -> MappingForm:
-    """Return the form that shows a document, each problem at its field."""
-    told = _by_field(problems)
+    """Return the form for a document, with each problem at its field."""
+    sentences = _sentences_by_field(problems)
     fields = _object(document.get("fields"))
     consent = _object(document.get("consent"))
-    type_choice, type_source = _choice(document.get("event_type"), "event_type", EVENT_TYPES, told)
-    source_choice, source_source = _choice(document.get("event_source"), "event_source", EVENT_SOURCES, told)
+    type_choice, type_source = _choice(document.get("event_type"), "event_type", EVENT_TYPES, sentences)
+    source_choice, source_source = _choice(
+        document.get("event_source"), "event_source", EVENT_SOURCES, sentences
+    )
     groups: dict[str, list[FieldRow]] = {}
     for field in FIELDS.values():
-        row = _row(field, fields.get(field.name), told)
-        # The owner's five and whatever is filled in stand in front; the rest waits to be unfolded.
-        aside = (
+        row = _row(field, fields.get(field.name), sentences)
+        # The owner's five keys and filled ones come first; the other match keys are folded away.
+        folded = (
             field.group is Group.MATCH_KEY
-            and field.name not in FIVE
+            and field.name not in PRIMARY_MATCH_KEYS
             and row.inputs == SourceInputs(row.inputs.name)
         )
-        groups.setdefault("more_match_keys" if aside else field.group.value, []).append(row)
+        groups.setdefault("more_match_keys" if folded else field.group.value, []).append(row)
     groups["match_key"].sort(key=lambda row: _place(row.inputs.name))
     mode = str(consent.get("mode") or "")
     return MappingForm(
@@ -94,133 +96,135 @@ def to_form(document: Mapping[str, Any], problems: Sequence[MappingProblem] = ()
         event_source=source_choice,
         event_source_source=source_source,
         event_name=_constant(document.get("event_name")),
-        country=_inputs("country_code", document.get("country_code"), "const", told),
+        country=_inputs("country_code", document.get("country_code"), "const", sentences),
         groups=groups,
-        custom=[_custom(number, row, told) for number, row in enumerate(_list(document.get("custom_data")))],
+        custom=[
+            _custom(number, row, sentences) for number, row in enumerate(_list(document.get("custom_data")))
+        ],
         consent=mode,
         consent_sources={
-            name: _inputs(f"consent.{name}", consent.get(name), "path", told)
+            name: _inputs(f"consent.{name}", consent.get(name), "path", sentences)
             for name in ("user_data", "ad_storage", "string")
         },
-        problems=told,
+        problems=sentences,
     )
 
 
-def _by_field(problems: Sequence[MappingProblem]) -> dict[str, str]:
-    told: dict[str, str] = {}
+def _sentences_by_field(problems: Sequence[MappingProblem]) -> dict[str, str]:
+    sentences: dict[str, str] = {}
     for problem in problems:
-        told.setdefault(problem.path, problem.sentence)
-        # A part of a source (`fields.email.path`) is told at the source.
+        sentences.setdefault(problem.path, problem.sentence)
+        # The form shows a problem of a part (`fields.email.path`) at its source.
         for end in (".path", ".pipe", ".default", ".const"):
             if end in problem.path:
-                told.setdefault(problem.path.split(end)[0], problem.sentence)
-    return told
+                sentences.setdefault(problem.path.split(end)[0], problem.sentence)
+    return sentences
 
 
 def _place(name: str) -> int:
     field = name.removeprefix("fields.")
-    return FIVE.index(field) if field in FIVE else len(FIVE)
+    return PRIMARY_MATCH_KEYS.index(field) if field in PRIMARY_MATCH_KEYS else len(PRIMARY_MATCH_KEYS)
 
 
 def _takes_text(field: Field) -> bool:
     return field.takes in ("text", "time")
 
 
-def _row(field: Field, written: Any, told: Mapping[str, str]) -> FieldRow:
+def _row(field: Field, source: Any, sentences: Mapping[str, str]) -> FieldRow:
     text = _takes_text(field)
-    inputs = _inputs(f"fields.{field.name}", written, "path", told, text=text)
+    inputs = _inputs(f"fields.{field.name}", source, "path", sentences, text=text)
     return FieldRow(inputs, field.label, field.help, field.name == "event_timestamp")
 
 
 def _inputs(
-    name: str, written: Any, bare: str, told: Mapping[str, str], *, text: bool = True
+    name: str, source: Any, bare: str, sentences: Mapping[str, str], *, text: bool = True
 ) -> SourceInputs:
-    if written is None:
-        return SourceInputs(name, problem=told.get(name))
-    if not isinstance(written, dict):
-        written = {bare: written}
-    value = written.get("const") if "const" in written else written.get("default")
+    if source is None:
+        return SourceInputs(name, problem=sentences.get(name))
+    if not isinstance(source, dict):
+        source = {bare: source}
+    value = source.get("const") if "const" in source else source.get("default")
     return SourceInputs(
         name,
-        path=str(written.get("path") or ""),
-        pipe=write_pipe(written.get("pipe")),
-        # A field that takes text shows text as it is; elsewhere 5 is a number and "5" a text.
+        path=str(source.get("path") or ""),
+        pipe=write_pipe(source.get("pipe")),
+        # A text field shows text as typed; elsewhere 5 is a number and "5" a text.
         default=value if text and isinstance(value, str) else write_value(value),
-        problem=told.get(name),
+        problem=sentences.get(name),
     )
 
 
 def _choice(
-    written: Any, name: str, choices: Mapping[str, Any], told: Mapping[str, str]
+    source: Any, name: str, choices: Mapping[str, Any], sentences: Mapping[str, str]
 ) -> tuple[str, SourceInputs]:
-    constant = written.get("const") if isinstance(written, dict) else written
+    constant = source.get("const") if isinstance(source, dict) else source
     if isinstance(constant, str) and constant in choices:
-        return constant, SourceInputs(name, problem=told.get(name))
-    inputs = _inputs(name, written, "const", told)
-    return (FROM_EVENT if written is not None else ""), inputs
+        return constant, SourceInputs(name, problem=sentences.get(name))
+    inputs = _inputs(name, source, "const", sentences)
+    return (FROM_EVENT if source is not None else ""), inputs
 
 
-def _constant(written: Any) -> str:
-    if isinstance(written, dict):
-        written = written.get("const")
-    return "" if written is None else str(written)
+def _constant(source: Any) -> str:
+    if isinstance(source, dict):
+        source = source.get("const")
+    return "" if source is None else str(source)
 
 
-def _custom(number: int, written: Any, told: Mapping[str, str]) -> CustomRow:
-    at = f"custom_data[{number}]"
-    if not isinstance(written, dict):
-        path = str(written or "")
-        written = {"name": path.rpartition(".")[2], "path": path}
-    name = str(written.get("name") or "")
-    rest = {key: value for key, value in written.items() if key != "name"}
-    problem = told.get(f"{at}.name") or told.get(f"custom_data.{name}")
-    inputs = _inputs(at, rest or None, "path", told, text=False)
+def _custom(number: int, source: Any, sentences: Mapping[str, str]) -> CustomRow:
+    prefix = f"custom_data[{number}]"
+    if not isinstance(source, dict):
+        path = str(source or "")
+        source = {"name": path.rpartition(".")[2], "path": path}
+    name = str(source.get("name") or "")
+    rest = {key: value for key, value in source.items() if key != "name"}
+    problem = sentences.get(f"{prefix}.name") or sentences.get(f"custom_data.{name}")
+    inputs = _inputs(prefix, rest or None, "path", sentences, text=False)
     return CustomRow(number, name, inputs, problem)
 
 
-def _object(written: Any) -> dict[str, Any]:
-    return written if isinstance(written, dict) else {}
+def _object(source: Any) -> dict[str, Any]:
+    return source if isinstance(source, dict) else {}
 
 
-def _list(written: Any) -> list[Any]:
-    return written if isinstance(written, list) else []
+def _list(source: Any) -> list[Any]:
+    return source if isinstance(source, list) else []
 
 
-def from_form(given: Mapping[str, str]) -> dict[str, Any]:
-    """Return the document that a form says; what was left blank is left out."""
-    mode = given.get("consent", "")
+def from_form(values: Mapping[str, str]) -> dict[str, Any]:
+    """Return the document that the form's values describe, without empty fields."""
+    mode = values.get("consent", "")
     consent: dict[str, Any] = {"mode": mode}
     for name in CONSENT_SOURCES.get(mode, ()):
-        if (source := _source(given, f"consent.{name}", text=True)) is not None:
+        if (source := _source(values, f"consent.{name}", text=True)) is not None:
             consent[name] = source
     fields = {
         name: source
         for name, field in FIELDS.items()
-        if (source := _source(given, f"fields.{name}", text=_takes_text(field))) is not None
+        if (source := _source(values, f"fields.{name}", text=_takes_text(field))) is not None
     }
     document = {
-        "name": given.get("name", "").strip(),
+        "name": values.get("name", "").strip(),
         "action": ACTION,
-        "event_type": _chosen(given, "event_type"),
-        "event_source": _chosen(given, "event_source"),
-        "event_name": given.get("event_name", "").strip() or None,
-        "country_code": _source(given, "country_code", text=True),
+        "event_type": _chosen(values, "event_type"),
+        "event_source": _chosen(values, "event_source"),
+        "event_name": values.get("event_name", "").strip() or None,
+        "country_code": _source(values, "country_code", text=True),
         "fields": fields or None,
-        "custom_data": _rows(given) or None,
+        "custom_data": _rows(values) or None,
         "consent": consent if mode else None,
     }
     return {name: value for name, value in document.items() if value is not None}
 
 
-def _chosen(given: Mapping[str, str], name: str) -> Any:
-    chosen = given.get(name, "")
-    return _source(given, name, text=True) if chosen == FROM_EVENT else chosen or None
+def _chosen(values: Mapping[str, str], name: str) -> Any:
+    chosen = values.get(name, "")
+    return _source(values, name, text=True) if chosen == FROM_EVENT else chosen or None
 
 
-def _rows(given: Mapping[str, str]) -> list[Any]:
+def _rows(values: Mapping[str, str]) -> list[Any]:
     numbers = sorted(
         int(name[len("custom.") : -len(".name")])
-        for name in given
+        for name in values
         if name.startswith("custom.")
         and name.endswith(".name")
         and name[7:-5].isascii()
@@ -229,22 +233,22 @@ def _rows(given: Mapping[str, str]) -> list[Any]:
     )
     rows = []
     for number in numbers[: 4 * MAX_CUSTOM_FIELDS]:
-        name = given[f"custom.{number}.name"].strip()
-        source = _source(given, f"custom.{number}", text=False)
+        name = values[f"custom.{number}.name"].strip()
+        source = _source(values, f"custom.{number}", text=False)
         if name or source is not None:
             rows.append({"name": name, **(source or {"path": ""})})
     return rows
 
 
-def _source(given: Mapping[str, str], name: str, *, text: bool) -> dict[str, Any] | None:
-    path, pipe, default = (given.get(f"{name}.{part}", "").strip() for part in ("path", "pipe", "default"))
+def _source(values: Mapping[str, str], name: str, *, text: bool) -> dict[str, Any] | None:
+    path, pipe, default = (values.get(f"{name}.{part}", "").strip() for part in ("path", "pipe", "default"))
     value = (default if text else read_value(default)) if default else None
     if not path:
         return None if value is None else {"const": value}
     source: dict[str, Any] = {"path": path}
     if pipe:
         steps = read_pipe(pipe)
-        # What is no pipe is kept as one step, so that it is refused where it stands.
+        # Text that is not a pipe becomes a single step, so that validation reports it at its field.
         source["pipe"] = [pipe] if steps is None else steps
     if value is not None:
         source["default"] = value
@@ -252,40 +256,40 @@ def _source(given: Mapping[str, str], name: str, *, text: bool) -> dict[str, Any
 
 
 def canonical(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a document with every short form of a source written out, so that equals look equal."""
-    made = dict(document)
+    """Return a document with all short forms of sources expanded, so that equal documents compare equal."""
+    expanded = dict(document)
     for name in ("event_type", "event_source", "event_name", "country_code"):
-        if isinstance(made.get(name), str):
-            made[name] = {"const": made[name]}
+        if isinstance(expanded.get(name), str):
+            expanded[name] = {"const": expanded[name]}
     for name in ("fields", "consent"):
-        if isinstance(made.get(name), dict):
-            made[name] = {
-                key: {"path": one} if isinstance(one, str) and key != "mode" else one
-                for key, one in made[name].items()
+        if isinstance(expanded.get(name), dict):
+            expanded[name] = {
+                key: {"path": source} if isinstance(source, str) and key != "mode" else source
+                for key, source in expanded[name].items()
             }
-    if isinstance(made.get("custom_data"), list):
-        made["custom_data"] = [
+    if isinstance(expanded.get("custom_data"), list):
+        expanded["custom_data"] = [
             {"name": row.rpartition(".")[2], "path": row} if isinstance(row, str) else row
-            for row in made["custom_data"]
+            for row in expanded["custom_data"]
         ]
-    return made
+    return expanded
 
 
 def keep_short_forms(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `after`, with each member that says what `before` said in the words of `before`.
+    """Return `after`, with each member that means the same as in `before` written as in `before`.
 
-    Saving a form that nobody touched then changes nothing, whichever short forms an API caller used.
+    So saving an untouched form changes nothing, whichever short forms an API caller used.
     """
     old, new = canonical(before), canonical(after)
-    made = {name: before[name] if name in old and old[name] == new[name] else after[name] for name in after}
+    merged = {name: before[name] if name in old and old[name] == new[name] else after[name] for name in after}
     for name in ("fields", "consent"):
         if (
-            isinstance(made.get(name), dict)
+            isinstance(merged.get(name), dict)
             and isinstance(before.get(name), dict)
-            and made[name] is after[name]
+            and merged[name] is after[name]
         ):
-            made[name] = {
-                key: before[name][key] if old[name].get(key) == new[name][key] else one
-                for key, one in after[name].items()
+            merged[name] = {
+                key: before[name][key] if old[name].get(key) == new[name][key] else source
+                for key, source in after[name].items()
             }
-    return made
+    return merged

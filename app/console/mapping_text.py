@@ -1,8 +1,7 @@
-"""Pipes and values as people type them in one line: `trim | replace "-" ""`, `12.50`, `true`. Pure.
+"""Write pipes and values as one line of text and read them back. Pure.
 
-A step is its name followed by its arguments in JSON; a value is a number, `true` or `false` as JSON writes
-them, else text, and text that would read as one of these stands in quotes. What is written is read back as
-it was.
+A step is its name followed by JSON arguments: `trim | replace "-" ""`. A value is a JSON number, `true`,
+`false`, or text; text that looks like one of the others is quoted.
 """
 
 import json
@@ -16,63 +15,63 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
 def write_pipe(pipe: Any) -> str:
-    """Return a pipe in one line; what is no list of steps is shown as JSON."""
+    """Return a pipe as one line. A value that is not a list of steps becomes JSON."""
     if not isinstance(pipe, list):
-        return "" if pipe is None else _dumped(pipe)
-    return " | ".join(_written(step) for step in pipe)
+        return "" if pipe is None else _as_json(pipe)
+    return " | ".join(_step_text(step) for step in pipe)
 
 
-def _written(step: Any) -> str:
+def _step_text(step: Any) -> str:
     if isinstance(step, str):
         return step
     if isinstance(step, list) and step and isinstance(step[0], str):
-        return " ".join([step[0], *(_dumped(argument) for argument in step[1:])])
-    return _dumped(step)
+        return " ".join([step[0], *(_as_json(argument) for argument in step[1:])])
+    return _as_json(step)
 
 
 def read_pipe(text: str) -> list[Any] | None:
-    """Return the steps of a line, or None where it cannot be read as such."""
+    """Return the steps of a line, or None if it is not a pipe."""
     steps: list[Any] = []
-    at = 0
+    position = 0
     while True:
-        at = _blanks(text, at)
-        end = at
+        position = _skip_blanks(text, position)
+        end = position
         while end < len(text) and (text[end].isalnum() or text[end] == "_"):
             end += 1
-        if end == at:
+        if end == position:
             return None
-        step: list[Any] = [text[at:end]]
-        at = _blanks(text, end)
-        while at < len(text) and text[at] != "|":
+        step: list[Any] = [text[position:end]]
+        position = _skip_blanks(text, end)
+        while position < len(text) and text[position] != "|":
             try:
-                argument, at = _DECODER.raw_decode(text, at)
+                argument, position = _DECODER.raw_decode(text, position)
             except (ValueError, RecursionError):
                 return None
             step.append(argument)
-            at = _blanks(text, at)
+            position = _skip_blanks(text, position)
         steps.append(step[0] if len(step) == 1 else step)
-        if at == len(text):
+        if position == len(text):
             return steps
-        at += 1
+        position += 1
 
 
-def _blanks(text: str, at: int) -> int:
-    while at < len(text) and text[at].isspace():
-        at += 1
-    return at
+def _skip_blanks(text: str, position: int) -> int:
+    while position < len(text) and text[position].isspace():
+        position += 1
+    return position
 
 
 def write_value(value: Any) -> str:
-    """Return a constant or a default as people type it."""
+    """Return a constant or default as typed text."""
     if value is None:
         return ""
     if isinstance(value, str):
-        return _dumped(value) if read_value(value) != value else value
-    return _dumped(value)
+        return _as_json(value) if read_value(value) != value else value
+    return _as_json(value)
 
 
 def read_value(text: str) -> Any:
-    """Return what a typed constant or default means."""
+    """Return the value of a typed constant or default."""
     if text in ("true", "false") or text[:1] in '-0123456789"':
         try:
             value, end = _DECODER.raw_decode(text)
@@ -83,5 +82,5 @@ def read_value(text: str) -> Any:
     return text
 
 
-def _dumped(value: Any) -> str:
+def _as_json(value: Any) -> str:
     return _ENCODER.encode(value).decode()

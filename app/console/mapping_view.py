@@ -1,4 +1,4 @@
-"""What changed between two documents, what a preview shows, which paths an event offers. Pure."""
+"""View models of mappings: changes between documents, previews, suggested paths. Pure."""
 
 import json
 import re
@@ -16,10 +16,10 @@ from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.lint import LINT_WARNINGS, lint
 from app.domain.outcomes.reasons import WARNINGS
 
-MOST_PATHS = 200
+MAX_PATHS = 200
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
-# What journeys usually send; the paths of the sample at hand come before them.
+# Paths that journeys usually send. Observed paths and those of the sample come first.
 USUAL_PATHS = (
     "event.name",
     "event.timestamp",
@@ -50,7 +50,7 @@ USUAL_PATHS = (
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One place at which two documents differ; `was` or `now` is None where it is absent."""
+    """One difference between two documents; `was` or `now` is None where it is absent."""
 
     place: str
     was: str | None
@@ -58,12 +58,12 @@ class Change:
 
     @property
     def label(self) -> str:
-        """What the mapping's form calls the place."""
+        """Return the form's label of the place."""
         return label(self.place)
 
 
 def changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[Change]:
-    """Return every place at which `after` differs from `before`, in the order of the document."""
+    """Return every difference between two documents, in document order."""
     old = dict(_leaves(canonical(before), "")) if before else {}
     new = dict(_leaves(canonical(after), ""))
     return [
@@ -73,27 +73,27 @@ def changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> list[
     ]
 
 
-def _leaves(value: Any, at: str) -> Iterator[tuple[str, str]]:
+def _leaves(value: Any, parent: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping) and value and not _is_source(value):
-        for name, one in value.items():
-            yield from _leaves(one, f"{at}.{name}" if at else str(name))
-    elif isinstance(value, list) and at == "custom_data":
+        for name, child in value.items():
+            yield from _leaves(child, f"{parent}.{name}" if parent else str(name))
+    elif isinstance(value, list) and parent == "custom_data":
         for row in value:
             name = row.get("name") if isinstance(row, Mapping) else row
-            yield f"{at}.{name}", _shown(row)
+            yield f"{parent}.{name}", _value_text(row)
     else:
-        yield at, _shown(value)
+        yield parent, _value_text(value)
 
 
 def _is_source(value: Mapping[str, Any]) -> bool:
     return "path" in value or "const" in value
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, Mapping) and len(value) == 1 and isinstance(value.get("const"), str):
-        return str(value["const"])  # a constant reads as what it is
+        return str(value["const"])  # a constant reads as its value
     if isinstance(value, Mapping) and len(value) == 1 and "path" in value:
         return f"from {value['path']}"
     return _ENCODER.encode(value).decode()
@@ -101,19 +101,19 @@ def _shown(value: Any) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PreviewLine:
-    """One field of a preview: where its value came from, what was done to it, and what it became."""
+    """One field of a preview: source, rule and result."""
 
     label: str
     source: str
     found: bool
     rule: str
-    word: str  # the rule's own, for those who look it up
+    word: str  # the rule's code, shown as a tooltip
     result: str
 
 
 @dataclass(frozen=True, slots=True)
 class PreviewView:
-    """A preview for people: the JSON that would be sent with its lines, or the reason why nothing would."""
+    """A preview: the JSON that would be sent and its fields, or the reason for a rejection."""
 
     ok: bool
     amazon: str
@@ -126,7 +126,7 @@ class PreviewView:
 
 
 def preview(answer: Mapping[str, Any]) -> PreviewView:
-    """Return a preview as the API answers it, for people."""
+    """Return the view of a preview response."""
     if not answer["ok"]:
         return PreviewView(
             False,
@@ -147,94 +147,95 @@ def preview(answer: Mapping[str, Any]) -> PreviewView:
 
 
 def lint_warnings(document: Mapping[str, Any], region: str) -> list[tuple[str, str]]:
-    """Return what is odd about a draft, each with the member it is about and a sentence."""
-    return [(one.field, LINT_WARNINGS[one.code]) for one in lint(document, Region(region))]
+    """Return the draft's lint warnings as (member, sentence)."""
+    return [(warning.field, LINT_WARNINGS[warning.code]) for warning in lint(document, Region(region))]
 
 
-_PROFILED = re.compile(rf"(?:{'|'.join(Profile)})\.\w+", re.ASCII).fullmatch
-_ON_A_LINE = 110  # characters: a match key with its hash, an attribute with its value
+_is_normaliser = re.compile(rf"(?:{'|'.join(Profile)})\.\w+", re.ASCII).fullmatch
+_LINE_WIDTH = 110  # characters: fits a match key with its hash, or an attribute with its value
 
 
 def pretty_json(value: Any, indent: str = "") -> str:
-    """Return JSON for reading: what is short stands on one line, so that an event fits beside its form."""
+    """Return JSON with each short value on one line."""
     short = json.dumps(value, ensure_ascii=False)
-    if not isinstance(value, (dict, list)) or not value or (indent and len(short) <= _ON_A_LINE):
+    if not isinstance(value, (dict, list)) or not value or (indent and len(short) <= _LINE_WIDTH):
         return short
     deeper = indent + "  "
     if isinstance(value, dict):
         parts = [
-            f"{json.dumps(name, ensure_ascii=False)}: {pretty_json(one, deeper)}"
-            for name, one in value.items()
+            f"{json.dumps(name, ensure_ascii=False)}: {pretty_json(child, deeper)}"
+            for name, child in value.items()
         ]
     else:
-        parts = [pretty_json(one, deeper) for one in value]
+        parts = [pretty_json(child, deeper) for child in value]
     left, right = "{}" if isinstance(value, dict) else "[]"
     return f"{left}\n" + ",\n".join(deeper + part for part in parts) + f"\n{indent}{right}"
 
 
-# What was done to a value, in the words of who reads it; a pipe's functions keep their names.
-_DONE: Mapping[str, str] = {
-    "": "as it is",
-    "const": "the same for every event",
-    "absent": "left out",
-    "dropped": "unreadable, left out",
+# Labels of rules. Functions of a pipe keep their names.
+_RULE_LABELS: Mapping[str, str] = {
+    "": "unchanged",
+    "const": "constant",
+    "absent": "absent",
+    "dropped": "invalid, left out",
     "gate": "consent checked",
 }
 
 
 def _line(step: Mapping[str, Any]) -> PreviewLine:
-    result = "–" if step["result"] is None else _shown(step["result"])
+    result = "–" if step["result"] is None else _value_text(step["result"])
     rule = step["rule"] or ""
-    # A rule of an identity profile is its name, such as `amazon.email`.
+    # A normalisation rule has a name such as `amazon.email`.
     normalised = "normalised and hashed" if result.startswith("sha256:") else "normalised"
     return PreviewLine(
         label=_label(step["field"]),
         source=step["source"] or "the mapping",
         found=bool(step["found"]),
-        rule=_DONE.get(rule) or (normalised if _PROFILED(rule) else rule),
+        rule=_RULE_LABELS.get(rule) or (normalised if _is_normaliser(rule) else rule),
         word=rule,
         result=result,
     )
 
 
 def _label(field: str) -> str:
-    """Return what the form calls a field that a conversion names: there, `email` is one of `fields`."""
+    """Return the form's label of a conversion field, where `email` stands for `fields.email`."""
     return label(f"fields.{field}" if field in FIELDS else field)
 
 
 def _warning(warning: Mapping[str, Any]) -> str:
-    at = f" ({_label(warning['field'])})" if warning.get("field") else ""
-    return WARNINGS.get(warning["code"], str(warning["code"])) + at
+    suffix = f" ({_label(warning['field'])})" if warning.get("field") else ""
+    return WARNINGS.get(warning["code"], str(warning["code"])) + suffix
 
 
 @dataclass(frozen=True, slots=True)
 class PathOffer:
-    """A path that a field of the form offers, with why."""
+    """A suggested path and the reason."""
 
     path: str
     why: str
 
 
-def paths(event: Any, learned: Sequence[Mapping[str, Any]] = ()) -> list[PathOffer]:
-    """Return the paths that accepted events had (the catalogue), then the sample's, then the usual ones."""
+def paths(event: Any, schema: Sequence[Mapping[str, Any]] = ()) -> list[PathOffer]:
+    """Return the paths of the event schema, then those of the sample, then usual ones."""
     found = {
-        one["path"]: PathOffer(one["path"], f"in {one['fill_rate']:.0%} of recent events") for one in learned
+        entry["path"]: PathOffer(entry["path"], f"in {entry['fill_rate']:.0%} of recent events")
+        for entry in schema
     }
     for path in _paths(event, ""):
         found.setdefault(path, PathOffer(path, "in the sample"))
     for path in USUAL_PATHS:
         found.setdefault(path, PathOffer(path, "usual"))
-    return list(found.values())[:MOST_PATHS]
+    return list(found.values())[:MAX_PATHS]
 
 
-def _paths(value: Any, at: str) -> Iterator[str]:
+def _paths(value: Any, parent: str) -> Iterator[str]:
     if isinstance(value, Mapping):
-        for name, one in list(value.items())[:MOST_PATHS]:
+        for name, child in list(value.items())[:MAX_PATHS]:
             plain = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
-            if plain and len(at) + len(name) < 250:
-                yield from _paths(one, f"{at}.{name}" if at else name)
+            if plain and len(parent) + len(name) < 250:
+                yield from _paths(child, f"{parent}.{name}" if parent else name)
     elif isinstance(value, list):
-        if value and at:
-            yield from _paths(value[0], f"{at}[0]")
-    elif at:
-        yield at
+        if value and parent:
+            yield from _paths(value[0], f"{parent}[0]")
+    elif parent:
+        yield parent

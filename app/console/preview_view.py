@@ -1,4 +1,4 @@
-"""A draft tried against recent events, in sentences. Pure."""
+"""The view of a backtest, in sentences. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ from app.domain.mapping.fields import FIELDS
 from app.domain.outcomes.reasons import REASONS
 
 _WIRE = {rule.type.value: rule.field for rule in MATCH_KEYS}
-_MUCH = 0.05  # a loss beyond this is said in red
+_LARGE_LOSS = 0.05  # a larger loss is shown in red
 
 
 @dataclass(frozen=True, slots=True)
 class BacktestEffect:
-    """What the draft would do to some of the events."""
+    """One effect of the draft on some of the events."""
 
     events: str
     share: str
-    told: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class BacktestView:
-    """The trial as a page shows it."""
+    """A backtest as the page shows it."""
 
     events: str
     tone: str
@@ -34,45 +34,55 @@ class BacktestView:
     uncertain: str
 
 
-def backtest_view(told: Mapping[str, Any]) -> BacktestView:
-    """Return a backtest as the API answers it, for people: losses first, then gains."""
-    whole = told["events"] - told["unclear"]
+def backtest_view(backtest: Mapping[str, Any]) -> BacktestView:
+    """Return the view of a backtest response: losses first, then gains."""
+    tested = backtest["events"] - backtest["unclear"]
 
     def effect(events: int, what: str) -> BacktestEffect:
-        return BacktestEffect(number(events), share(events, whole), what)
+        return BacktestEffect(number(events), share(events, tested), what)
 
-    lost = [effect(one["events"], f"lose {_key(one['match_key'])}") for one in told["lost"]]
-    refused = [effect(one["events"], f"are newly rejected: {_why(one)}") for one in told["newly_rejected"]]
-    gained = [effect(one["events"], f"gain {_key(one['match_key'])}") for one in told["gained"]]
-    harm = bool(lost or refused)
+    lost = [effect(group["events"], f"would lose {_key(group['match_key'])}") for group in backtest["lost"]]
+    rejected = [
+        effect(group["events"], f"would be rejected: {_why(group)}") for group in backtest["newly_rejected"]
+    ]
+    gained = [
+        effect(group["events"], f"would gain {_key(group['match_key'])}") for group in backtest["gained"]
+    ]
+    harmful = bool(lost or rejected)
     return BacktestView(
-        events=number(told["events"]),
-        tone="bad" if told["loss"] > _MUCH else "warn" if harm else "good" if told["events"] else "quiet",
-        headline=_headline(told, harm=harm, changed=harm or bool(gained)),
-        effects=[*lost, *refused, *gained],
-        unclear=number(told["unclear"]) if told["unclear"] else "",
-        uncertain=", ".join(_field(name) for name in told["uncertain"]),
+        events=number(backtest["events"]),
+        tone="bad"
+        if backtest["loss"] > _LARGE_LOSS
+        else "warn"
+        if harmful
+        else "good"
+        if backtest["events"]
+        else "quiet",
+        headline=_headline(backtest, harmful=harmful, changed=harmful or bool(gained)),
+        effects=[*lost, *rejected, *gained],
+        unclear=number(backtest["unclear"]) if backtest["unclear"] else "",
+        uncertain=", ".join(_field(name) for name in backtest["uncertain"]),
     )
 
 
-def _headline(told: Mapping[str, Any], *, harm: bool, changed: bool) -> str:
-    if not told["events"]:
-        return "No event was seen yet that the draft could be tried against."
-    if harm:
-        return f"The draft would harm {_loss(told['loss'])} of them."
+def _headline(backtest: Mapping[str, Any], *, harmful: bool, changed: bool) -> str:
+    if not backtest["events"]:
+        return "No recent events to test the draft on."
+    if harmful:
+        return f"{_loss(backtest['loss'])} of these events would lose a match key or be rejected."
     if changed:
-        return "The draft would harm none of them."
-    return "Nothing changes for any of them."
+        return "None of these events would lose a match key or be rejected."
+    return "No changes for these events."
 
 
 def _loss(loss: float) -> str:
     return share(max(1, round(loss * 10_000)) if loss else 0, 10_000)
 
 
-def _why(one: Mapping[str, Any]) -> str:
-    at = f", {_field(one['mapping_field'])}" if one["mapping_field"] else ""
-    remedy = REASONS[one["reason"]].remedy if one["reason"] in REASONS else ""
-    return f"{one['reason'].replace('_', ' ')}{at}. {remedy}".strip()
+def _why(rejection: Mapping[str, Any]) -> str:
+    field = f", {_field(rejection['mapping_field'])}" if rejection["mapping_field"] else ""
+    remedy = REASONS[rejection["reason"]].remedy if rejection["reason"] in REASONS else ""
+    return f"{rejection['reason'].replace('_', ' ')}{field}. {remedy}".strip()
 
 
 def _key(wire: str) -> str:

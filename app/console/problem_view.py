@@ -1,4 +1,4 @@
-"""What is wrong or missing in a mapping: the field as the form calls it, a sentence, and where. Pure."""
+"""The view of problems in a mapping document: label, sentence and anchor. Pure."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -23,14 +23,14 @@ _LABELS: Mapping[str, str] = {
     "consent.string": "Consent string",
 }
 _PARTS: Mapping[str, str] = {
-    "pipe": "functions",
-    "path": "field of the event",
-    "default": "otherwise",
+    "pipe": "transform",
+    "path": "event field",
+    "default": "default value",
     "const": "value",
 }
 _PART = re.compile(r"^(.+)\.(pipe|path|default|const)(\[\d+\])*$")
 _ROW = re.compile(r"^custom_data\[(\d+)\](?:\.name)?$")
-# The section of the form that holds a field, where it is not one of the labelled inputs.
+# The form's section of a member that is not a labelled input.
 _SECTIONS: Mapping[str, str] = {
     "fields": "fields",
     "custom_data": "fields",
@@ -42,7 +42,7 @@ _INPUTS = ("name", "event_type", "event_source", "event_name")
 
 @dataclass(frozen=True, slots=True)
 class ProblemView:
-    """One problem for people. `anchor` is the id of the place on the form."""
+    """One problem. `anchor` is the id of its element on the form."""
 
     label: str
     sentence: str
@@ -50,7 +50,7 @@ class ProblemView:
 
 
 def label(place: str) -> str:
-    """Return what the form calls a place of a mapping document."""
+    """Return the form's label of a place in a mapping document."""
     if place in _LABELS:
         return _LABELS[place]
     if part := _PART.match(place):
@@ -66,19 +66,15 @@ def label(place: str) -> str:
 
 
 def problem_views(problems: Iterable[tuple[str, str]]) -> list[ProblemView]:
-    """Return problems of a document, each a place and a sentence, for people."""
+    """Return the views of a document's problems, each given as place and sentence."""
     return [
         ProblemView(label(place), _sentence(place, sentence), _anchor(place)) for place, sentence in problems
     ]
 
 
 def _sentence(place: str, sentence: str) -> str:
-    # The API names the member; beside the label it would be said twice, once in the words of machines.
-    return (
-        "needed before it can be published."
-        if sentence == f"To publish, a mapping needs {place}."
-        else sentence
-    )
+    # The API's sentence repeats the member's name; the page shows its label already.
+    return "Required." if sentence == f"To publish, a mapping needs {place}." else sentence
 
 
 def _anchor(place: str) -> str:

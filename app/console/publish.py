@@ -1,4 +1,4 @@
-"""Publishing a mapping: what changes, which name is pinned, versions and the way back."""
+"""Publish page of a mapping: changes, event name conflicts, versions and rollback."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 async def page(
     request: Request, destination_id: str, mapping_id: str, context: Context, visitor: CurrentVisitor
 ) -> Response:
-    """Show what publishing would change, and every earlier version."""
+    """Show what publishing would change, and all versions."""
     return await _page(request, destination_id, mapping_id, context, visitor)
 
 
@@ -48,7 +48,7 @@ async def publish(
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
-    """Publish the draft that the page had shown; or say what stands against it."""
+    """Publish the draft, or show why it cannot be published."""
     try:
         await mappings.publish(
             destination_id=destination_id,
@@ -73,10 +73,10 @@ async def rollback(
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
-    """Let events use an earlier version again."""
+    """Roll back to an earlier version."""
     chosen = form_text(form, "to")
     if not (chosen.isascii() and chosen.isdigit() and len(chosen) < 10):
-        raise Refusal(ErrorCode.INVALID, "Choose one of the versions listed.")
+        raise Refusal(ErrorCode.INVALID, "Choose one of the listed versions.")
     try:
         await mappings.rollback(
             destination_id=destination_id,
@@ -102,7 +102,7 @@ async def take_name(
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
-    """Give the draft the name that is pinned already."""
+    """Set the draft's event name to the pinned one."""
     await mappings.change(
         destination_id=destination_id,
         mapping_id=mapping_id,
@@ -125,7 +125,7 @@ async def rename_pin(
     visitor: CurrentVisitor,
     form: Form,
 ) -> Response:
-    """Give the event type another name for the whole advertiser: an explicit act, kept in the audit."""
+    """Rename an event type for the advertiser; recorded in the audit."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
     to = EventNameChange(to=form_text(form, "name"))
@@ -153,9 +153,9 @@ async def _page(
     draft = _draft(mapping)
     async with context.engine.connect() as connection:
         names = await audit.names(connection, [one["published_by"] for one in versions])
-    tried = None
+    backtest_result = None
     if current is not None and mapping["unpublished_changes"] and not mapping["problems"]:
-        tried = await event_schema.run_backtest(
+        backtest_result = await event_schema.run_backtest(
             destination_id=destination_id, mapping_id=mapping_id, caller=visitor.caller, context=context
         )
     return pages.show(
@@ -175,18 +175,23 @@ async def _page(
         changes=changes(current["mapping"] if current else None, draft),
         first=current is None,
         lacking=problem_views((one["field"], one["detail"]) for one in mapping["problems"]),
-        tried=None if tried is None else backtest_view(tried),
+        backtest=None if backtest_result is None else backtest_view(backtest_result),
         conflict=_conflict(problem, draft) if problem else None,
-        refused=None if problem is None or problem.word is ErrorCode.EVENT_NAME_CONFLICT else _told(problem),
+        refused=None
+        if problem is None or problem.word is ErrorCode.EVENT_NAME_CONFLICT
+        else _refusal_text(problem),
     )
 
 
-def _told(problem: Problem) -> str:
-    return problem.detail or "Someone changed this mapping since you opened the page. Look at it again."
+def _refusal_text(problem: Problem) -> str:
+    return (
+        problem.detail
+        or "Someone else changed this mapping after you opened this page. Review the changes and try again."
+    )
 
 
 def _draft(mapping: dict[str, Any]) -> dict[str, Any]:
-    beside = {
+    response_only = {
         "id",
         "destination_id",
         "state",
@@ -198,11 +203,11 @@ def _draft(mapping: dict[str, Any]) -> dict[str, Any]:
         "created_at",
         "updated_at",
     }
-    return {name: value for name, value in mapping.items() if name not in beside}
+    return {name: value for name, value in mapping.items() if name not in response_only}
 
 
 def _conflict(problem: Problem, draft: dict[str, Any]) -> dict[str, str] | None:
-    """Return both names of a conflict over an event type's one name (R12), where that is the problem."""
+    """Return both names of an event name conflict (R12), or None for another problem."""
     if problem.word is not ErrorCode.EVENT_NAME_CONFLICT:
         return None
     event_type = str(problem.extra["event_type"])

@@ -1,4 +1,4 @@
-"""Every room of the console, as one router."""
+"""All pages of the console as one router."""
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -9,10 +9,10 @@ from app.api.query_parameters import ignores_unknown_parameters
 from app.api.secured_route import Context, public
 from app.console import (
     activate,
-    catalogue,
     consent_records,
     create_destination,
     destination,
+    event_schema,
     events,
     keys,
     live_updates,
@@ -37,7 +37,7 @@ ROOMS: tuple[APIRouter, ...] = (
     destination.router,
     live_updates.router,
     preflight.router,
-    catalogue.router,
+    event_schema.router,
     mapping_editor.router,
     publish.router,
     activate.router,

@@ -21,7 +21,7 @@ from app.store import cached_destinations as store
 class PublishedMapping:
     """A mapping, ready to convert events. `compiled` is None when nothing is published.
 
-    `fast_path` is None for a mapping that it does not support.
+    `fast_path` converts ordinary events; None where the mapping has no fast path or FAST_PATH is off.
     """
 
     id: MappingId
@@ -60,7 +60,8 @@ class AgeLimits:
 class DestinationCache:
     """Destinations by id. Flushes compare the versions in their transactions: no stale one is used."""
 
-    def __init__(self, ages: AgeLimits, consent: ConsentSettings) -> None:
+    def __init__(self, ages: AgeLimits, consent: ConsentSettings, *, fast_path: bool = True) -> None:
+        self._fast_path = fast_path
         self._ages = ages
         self._consent = consent
         self._cached: dict[DestinationId, CachedDestination] = {}
@@ -131,7 +132,7 @@ class DestinationCache:
             version=mapping.version or 0,
             compiled=compiled,
             rules=rules,
-            fast_path=None if compiled is None else compile_fast_path(compiled, rules),
+            fast_path=compile_fast_path(compiled, rules) if compiled and self._fast_path else None,
         )
 
 
@@ -143,7 +144,7 @@ def _with_pins(destination: CachedDestination, pins: Mapping[str, str]) -> Cache
 
 def _mapping_with_pins(mapping: PublishedMapping, pins: Mapping[str, str]) -> PublishedMapping:
     rules = replace(mapping.rules, pins=pins)
-    fast_path = None if mapping.compiled is None else compile_fast_path(mapping.compiled, rules)
+    fast_path = compile_fast_path(mapping.compiled, rules) if mapping.compiled and mapping.fast_path else None
     return replace(mapping, rules=rules, fast_path=fast_path)
 
 

@@ -169,7 +169,7 @@ async def build_application(
 def build_ingest(
     resources: Resources, ages: AgeLimits, consent: ConsentSettings, sampler: SchemaSampler | None = None
 ) -> tuple[Intake, Notifier]:
-    """Put the parts of the first half of the road together; both must be run."""
+    """Build ingest and its notifier; the caller runs both."""
     settings = resources.settings
     notifier = Notifier(
         pool=resources.pool, interval_s=settings.merge_window_ms / 4_000, telemetry=resources.telemetry
@@ -177,7 +177,7 @@ def build_ingest(
     writer = FlushWriter(keys=resources.vault, pepper=resources.pepper, writer=resources.writer)
     group_commit = GroupCommit(
         connect=resources.connect,
-        destinations=DestinationCache(ages, consent),
+        destinations=DestinationCache(ages, consent, fast_path=settings.fast_path),
         writer=writer,
         linger_s=settings.flush_wait_ms / 1000,
         clock=resources.clock,

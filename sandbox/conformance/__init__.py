@@ -1,4 +1,4 @@
-"""Does a stand-in keep Amazon's contract? Written from the contract alone.
+"""Conformance cases: check whether a stand-in follows Amazon's contract. Written from the contract alone.
 
-It shares nothing with what sends to Amazon, nor with the sandbox: a slip in either must show here.
+It shares no code with the sender nor with the sandbox, so that a mistake in either shows here.
 """

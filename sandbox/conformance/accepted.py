@@ -1,4 +1,4 @@
-"""Events that Amazon takes, each row with its source."""
+"""Events that Amazon accepts, each row with its source."""
 
 from typing import Final
 

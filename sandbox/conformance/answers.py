@@ -1,4 +1,4 @@
-"""Reading answers of the events call as the contract describes them (4.1). Pure."""
+"""Read responses of the events call as the contract describes them (4.1). Pure."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,14 +12,14 @@ _CODE: Final = re.compile(r"[A-Z]+(_[A-Z]+)*", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of each event of a request, by its index: taken, or the codes it was refused with."""
+    """Outcomes of a request's events by index: accepted, or the error codes."""
 
     taken: frozenset[int]
     refused: Mapping[int, Sequence[str]]
 
 
 def outcome(status: int, body: Any, *, events: int) -> Outcome:
-    """Return what a 207 says of the events sent. Raises Differs where it does not keep its form."""
+    """Return the outcomes in a 207. Raises Differs if its form is wrong."""
     if status != 207:
         raise Differs(f"answered {status}, where 207 is the only good answer")
     if not isinstance(body, dict):
@@ -40,7 +40,7 @@ def outcome(status: int, body: Any, *, events: int) -> Outcome:
 
 
 def problem(status: int, body: Any, *statuses: int) -> None:
-    """Accept an answer that refuses the request as a whole. Raises Differs."""
+    """Check a response that refuses the whole request. Raises Differs."""
     if status not in statuses:
         raise Differs(f"answered {status}, not {' or '.join(map(str, statuses))}")
     code = body.get("code") if isinstance(body, dict) else None

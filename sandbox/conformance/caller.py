@@ -1,4 +1,4 @@
-"""A caller of the stand-in: signs in as a person would by clicking Allow, and sends what a case wants."""
+"""A client of the stand-in: signs in as a user who clicks Allow, and sends the requests of the cases."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -11,11 +11,11 @@ import httpx
 
 SCOPE: Final = "advertising::campaign_management"
 RETURN_TO: Final = "http://127.0.0.1:1/oauth/amazon/callback"  # never followed
-_PATIENCE: Final = 8  # answers of 429 in a row
+_PATIENCE: Final = 8  # 429 responses in a row
 
 
 class Differs(Exception):
-    """What the stand-in did is not what the case says; the text is for the person who runs it."""
+    """The stand-in's behaviour differs from the case; the text is for the person who runs it."""
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ class Caller:
         return f"{self.base}/{self.region}{path}"
 
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
-        """Ask once; a 429 is waited out, since how fast one may ask is no case."""
+        """Send one request. Wait and retry after 429: rate limits are not part of the cases."""
         for _ in range(_PATIENCE):
             try:
                 answer = self.http.request(method, self.address(path), **more)
@@ -52,7 +52,7 @@ class Caller:
     # -- signing in -------------------------------------------------------------------------------
 
     def authorize(self, decision: str, **changes: str) -> dict[str, str]:
-        """Let a person decide on the sign-in page; return what the redirect carries back."""
+        """Submit a decision on the sign-in page; return the query of the redirect."""
         asked = {
             "client_id": self.client_id,
             "scope": SCOPE,
@@ -61,7 +61,7 @@ class Caller:
             "state": "a-state",
             **changes,
         }
-        # The query says what is asked for, the form what was clicked; some pages read all from the form.
+        # The query contains the request, the form the click; some pages read all from the form.
         answer = self.ask("POST", "/ap/oa", params=asked, data={**asked, "decision": decision})
         if not answer.is_redirect:
             raise Differs(f"the sign-in page answered {answer.status_code}, not a redirect")
@@ -70,18 +70,18 @@ class Caller:
         }
 
     def exchange(self, form: Mapping[str, str], **more: Any) -> httpx.Response:
-        """Send a form to the token endpoint, with the client's credentials unless the form has its own."""
+        """Post a form to the token endpoint, with the client's credentials unless the form has its own."""
         who = {"client_id": self.client_id, "client_secret": self.client_secret}
         return self.ask("POST", "/auth/o2/token", data={**who, **form}, **more)
 
     def redeem(self, code: str, **changes: str) -> httpx.Response:
-        """Exchange a code."""
+        """Exchange a code for tokens."""
         return self.exchange(
             {"grant_type": "authorization_code", "code": code, "redirect_uri": RETURN_TO, **changes}
         )
 
     def sign_in(self) -> None:
-        """Click Allow and keep the tokens. Raises Differs."""
+        """Click Allow and store the tokens. Raises Differs."""
         code = self.authorize("allow").get("code")
         if code is None:
             raise Differs("the redirect after Allow carries no code")
@@ -92,7 +92,7 @@ class Caller:
         self.token, self.refresh_token = str(tokens["access_token"]), str(tokens.get("refresh_token", ""))
 
     def find_advertiser(self) -> None:
-        """Take the first advertiser that the sign-in shows, where none was named. Raises Differs."""
+        """Choose the first visible advertiser if none was given. Raises Differs."""
         if self.advertiser_id:
             return
         for answer in (self.accounts({}), self.dsp_advertisers()):
@@ -105,7 +105,7 @@ class Caller:
     # -- calls ------------------------------------------------------------------------------------
 
     def profiles(self, **headers: str) -> httpx.Response:
-        """Ask for the profiles, with the old name of the client's header, which this call still wants."""
+        """Get the profiles, with the old client header that this call still requires."""
         told = {"Authorization": f"Bearer {self.token}", "Amazon-Advertising-API-ClientId": self.client_id}
         return self.ask("GET", "/v2/profiles", headers={**told, **headers})
 
@@ -115,7 +115,7 @@ class Caller:
         return self.ask("POST", "/adsApi/v1/query/advertiserAccounts", headers=told, json=dict(query))
 
     def dsp_advertisers(self, profile: str | None = None) -> httpx.Response:
-        """Ask for the advertisers of a profile, by default the first one that is shown."""
+        """Get the advertisers of a profile, by default the first visible profile."""
         if profile is None:
             shown = document(self.profiles())
             profile = str(shown[0].get("profileId")) if isinstance(shown, list) and shown else "0"
@@ -131,7 +131,7 @@ class Caller:
         )
 
     def send(self, events: Sequence[Any], *, without: str | None = None, **headers: str) -> httpx.Response:
-        """Send events as the schema wants them sent; `without` leaves a header out."""
+        """Send events as the schema requires; `without` omits a header."""
         return self.send_body({"events": list(events)}, without=without, headers=headers)
 
     def send_body(
@@ -142,7 +142,7 @@ class Caller:
         without: str | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> httpx.Response:
-        """Send any body to the events call, `raw` where it shall be no JSON."""
+        """Send any body to the events call; `raw` for a body that is not JSON."""
         told = {
             "Authorization": f"Bearer {self.token}",
             "Amazon-Ads-ClientId": self.client_id,
@@ -157,7 +157,7 @@ class Caller:
 
 
 def document(answer: httpx.Response) -> Any:
-    """Return an answer's JSON, None where it is none."""
+    """Return the JSON of a response, or None."""
     try:
         return answer.json()
     except ValueError:

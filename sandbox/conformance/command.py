@@ -1,6 +1,6 @@
-"""`conformance URL`: Amazon's published cases against a stand-in, a line for each; 1 when any failed.
+"""`conformance URL`: run Amazon's published cases against a stand-in, one line per case; exit 1 on failures.
 
-Never against Amazon itself: the cases send events that somebody would count.
+Never run it against Amazon: the cases send events that Amazon would count.
 """
 
 import argparse
@@ -23,20 +23,20 @@ _CLIENT: Final = "sandbox-client"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What came of one case."""
+    """The result of one case."""
 
     case: Case
     word: str
     why: str = ""
 
     def told(self) -> str:
-        """Return it as it is printed."""
+        """Return the result as a line of text."""
         why = f": {self.why}" if self.why else ""
         return f"  {self.word:<8} {self.case.id:<24} {self.case.says}{why}  [{self.case.source}]"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
+    """Add the command's arguments."""
     parser.add_argument("url", help="a stand-in's address, as AMAZON_BASE_URL would have it")
     parser.add_argument("--region", action="append", choices=("na", "eu", "fe"), help="default: na and eu")
     parser.add_argument("--advertiser", default="", help="its id; default: the first that the sign-in shows")
@@ -46,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(_settings: object, asked: argparse.Namespace) -> int:
-    """Run every case in every region asked for."""
+    """Run every case in every requested region."""
     host = (urlsplit(asked.url).hostname or "").lower()
     if not host:
         print("Name the stand-in's address, such as http://127.0.0.1:8001.", file=sys.stderr)
@@ -77,7 +77,7 @@ def run(_settings: object, asked: argparse.Namespace) -> int:
 
 
 def lines(caller: Caller, *, strict: bool = False) -> Iterator[Line]:
-    """Sign in and yield a line for each case; what cannot be tried without the sign-in is told so."""
+    """Sign in and yield a line per case; without a sign-in, report the cases that need one as skipped."""
     sign_in = Case("sign-in", "DOCS 5", "a person can sign in and see an advertiser", _sign_in)
     first = _line(sign_in, caller, strict=True)
     yield first
@@ -99,7 +99,7 @@ def _line(case: Case, caller: Caller, *, strict: bool) -> Line:
     except Differs as told:
         return Line(case, "FAIL" if case.sure or strict else "differs", str(told))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        # An answer of a shape that nobody thought of is no defect of the case.
+        # A response of an unexpected shape is the stand-in's fault, not the case's.
         return Line(
             case, "FAIL" if case.sure or strict else "differs", f"unreadable ({type(error).__name__})"
         )

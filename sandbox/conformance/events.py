@@ -1,7 +1,7 @@
-"""Single events as cases: a good one with something changed, and whether Amazon takes it.
+"""Cases of single events: a valid event with changes, and whether Amazon accepts it.
 
-`sure` is false where the sources disagree or do not say whether Amazon enforces what they ask for; a stand-in
-that differs there is told so and has not failed.
+`sure` is false if the sources disagree or do not say whether Amazon enforces the rule; a difference is then
+reported but is no failure.
 """
 
 import copy
@@ -18,7 +18,7 @@ EMAIL: Final = {"type": "EMAIL", "values": [HASH]}
 
 
 class LeftOut:
-    """Stands for a member that is not there."""
+    """Marks a member to remove."""
 
 
 LEFT_OUT: Final = LeftOut()
@@ -26,7 +26,7 @@ LEFT_OUT: Final = LeftOut()
 
 @dataclass(frozen=True, slots=True)
 class Ago:
-    """A time before the request, written as `form` says (strftime)."""
+    """A time before the request, formatted by `form` (strftime)."""
 
     days: float
     form: str = "%Y-%m-%dT%H:%M:%SZ"
@@ -34,7 +34,7 @@ class Ago:
 
 @dataclass(frozen=True, slots=True)
 class EventCase:
-    """`change` holds paths into a good event and what stands there; `where` limits it to hosts."""
+    """`change` maps paths in a valid event to values; `where` limits the case to some hosts."""
 
     id: str
     source: str
@@ -46,7 +46,7 @@ class EventCase:
 
 
 def good(now: datetime, change: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return an event that every host takes, with an id of its own, changed as a row says."""
+    """Return a valid event with a new id, changed as the row says."""
     event: dict[str, Any] = {
         "eventDescription": {
             "name": "Conformance",
@@ -77,18 +77,18 @@ def _written(ago: Ago, now: datetime) -> str:
 
 
 def keys(number: int) -> list[dict[str, Any]]:
-    """Return that many match keys."""
+    """Return this number of match keys."""
     return [{"type": "MAID", "values": [f"38400000-8cf0-11bd-b23e-{n:012d}"]} for n in range(number)]
 
 
 def custom(number: int) -> list[dict[str, str]]:
-    """Return that many custom fields."""
+    """Return this number of custom fields."""
     return [{"name": f"attr{n}", "value": "x"} for n in range(number)]
 
 
 PURCHASE: Final = {"eventDescription.conversionType": "OFF_AMAZON_PURCHASES"}
 TYPE, SOURCE_OF = "eventDescription.conversionType", "eventDescription.eventSource"
 
-# Rows of events that are taken, and of events that are refused.
+# Rows of accepted and of refused events.
 takes = partial(EventCase, taken=True)
 refuses = partial(EventCase, taken=False)

@@ -1,4 +1,4 @@
-"""Every word of Amazon's lists is taken: a request a list. Copied from its schema, a copy of their own."""
+"""Every value of Amazon's lists is accepted: one request per list. Copied from its schema on purpose."""
 
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ CURRENCIES: Final = _words(
     VND XAF XCD XOF XPF ZAR
     """
 )
-# Those that two sources list beside the schema (GTM, DOCS), and Amazon's own words for the rest.
+# Values that two sources list beside the schema (GTM, DOCS), and Amazon's own words for the rest.
 COUNTRIES: Final = _words(
     "US CA MX BR GB FR IT ES DE NL AE PL TR EG SA SE BE IN ZA JP AU SG CH OTHER OTHER_EEA ZZ"
 )
@@ -45,7 +45,7 @@ def _all_keys() -> list[dict[str, Any]]:
     return hashed + [{"type": kind, "values": [value]} for kind, value in RAW.items()]
 
 
-# (id, source, what it says, changes: one event each)
+# (id, source, statement, changes: one event each)
 LISTS: Final = (
     (
         "oas-types",

@@ -1,4 +1,4 @@
-"""Cases of whole requests: the 207 and its indexes, limits, headers, and answers that refuse all."""
+"""Cases of whole requests: the 207 and its indexes, limits, headers, and responses that refuse all events."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _BAD_TIME: Final = {"eventTime": "2026-01-01 00:00"}
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One line of the report. `check` raises Differs; `sure` as with events."""
+    """One line of the report. `check` raises Differs; `sure` as for events."""
 
     id: str
     source: str
@@ -45,7 +45,7 @@ def _event(case: EventCase) -> Callable[[Caller], None]:
             return
         answer = caller.send([event])
         if answer.status_code == 400:
-            # Sources tell of both: one bad event may spoil its request (contract 10).
+            # Sources document both: one bad event may make Amazon refuse the whole request (contract 10).
             problem(answer.status_code, document(answer), 400)
         elif not outcome(answer.status_code, document(answer), events=1).refused:
             raise Differs("it was taken")

@@ -1,4 +1,4 @@
-"""Cases of the sign-in: the page, the token endpoint, and the calls that show what a sign-in may see."""
+"""Cases of the sign-in: the page, the token endpoint, and the calls that show what a sign-in sees."""
 
 import base64
 import hashlib

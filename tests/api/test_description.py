@@ -7,12 +7,13 @@ import jsonschema
 import pytest
 
 from app.admin.field_problems import MAPPING_WORDS, OWN_WORDS, WORDS
-from app.admin.mapping_schema import DOCUMENT_SCHEMA, EXAMPLE
+from app.admin.mapping_schema import DOCUMENT_SCHEMA
 from app.admin.refusals import ErrorCode
 from app.api.errors import STATUSES
 from app.api.response_schemas import ANSWERS, SHAPES
 from app.api.secured_route import SecuredRoute, scopes_of
 from app.domain.mapping.document import check_publishable
+from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.processes.application import ROUTERS
 from tests.api.world import MAPPING, World
 
@@ -67,7 +68,7 @@ async def test_real_answers_have_the_shapes_they_are_described_with(world: World
     jsonschema.validate(key, closed(SHAPES["Key"]))
     assert {shape.rstrip("*") for shape in ANSWERS.values()} - seen == {
         "Backtest",  # test_learned
-        "Catalogue",  # test_learned
+        "EventSchema",  # test_learned
         "Connected",  # test_oauth
         "ConsentRecord",  # tests/pipeline/test_consent_records
         "Hashed",  # test_hashing
@@ -92,9 +93,9 @@ def test_every_example_has_its_own_shape(name: str) -> None:
 
 def test_the_example_mapping_can_be_published() -> None:
     """And fits the form that describes it."""
-    jsonschema.validate(EXAMPLE, DOCUMENT_SCHEMA)
+    jsonschema.validate(EXAMPLE_MAPPING, DOCUMENT_SCHEMA)
     jsonschema.validate(MAPPING, DOCUMENT_SCHEMA)
-    assert check_publishable(dict(EXAMPLE)) == []
+    assert check_publishable(dict(EXAMPLE_MAPPING)) == []
 
 
 async def test_answers_that_are_no_plain_json_are_described(world: World) -> None:

@@ -37,17 +37,17 @@ async def ready(world: World) -> tuple[str, str]:
 async def test_the_catalogue_shows_paths_types_and_what_to_map_them_to(world: World) -> None:
     """Never a value."""
     destination, _ = await ready(world)
-    answer = (await world.call("GET", f"{destination}/catalogue")).json()
+    answer = (await world.call("GET", f"{destination}/event-schema")).json()
     paged, cursor = [], ""
     while cursor is not None:
         part = (
-            await world.call("GET", f"{destination}/catalogue?limit=2{cursor and '&cursor=' + cursor}")
+            await world.call("GET", f"{destination}/event-schema?limit=2{cursor and '&cursor=' + cursor}")
         ).json()
         paged += part["items"]
         cursor = part["next_cursor"]
     assert (paged, answer["next_cursor"]) == (answer["items"], None)
     assert len(paged) > 2
-    jsonschema.validate(answer, {**SHAPES["Catalogue"], "additionalProperties": False})
+    jsonschema.validate(answer, {**SHAPES["EventSchema"], "additionalProperties": False})
     assert answer["events"] == 10
     items = {item["path"]: item for item in answer["items"]}
     assert items["user.phone"] == {
@@ -113,7 +113,7 @@ async def test_a_damaged_outline_is_left_out(world: World) -> None:
     """Of the catalogue and of a backtest; the rest of the ring is read."""
     destination, mapping = await ready(world)
     await world.sql("UPDATE schema_samples SET content = substring(content FOR 9) WHERE events = 6")
-    assert (await world.call("GET", f"{destination}/catalogue")).json()["events"] == 4
+    assert (await world.call("GET", f"{destination}/event-schema")).json()["events"] == 4
     await world.call("PATCH", mapping, {"fields": MAPPING["fields"]})
     answer = await world.call("POST", f"{mapping}/backtest")
     assert answer.status_code == 200, answer.text

@@ -1,12 +1,15 @@
 """The command line fails in one sentence, and with the exit code that scripts rely on."""
 
 import base64
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from app.domain.mapping.example import EXAMPLE_MAPPING
 
 KEY = "k1:" + base64.b64encode(bytes(range(32))).decode()
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +74,20 @@ def test_hash_shows_what_a_value_becomes() -> None:
         cwd=ROOT,
     )
     assert piped.stdout == ended.stdout
+
+
+def test_show_fast_path_prints_generated_code(tmp_path: Path) -> None:
+    """With the values bound in it; a mapping without a fast path, or no mapping, ends with 1."""
+    file = tmp_path / "mapping.json"
+    file.write_text(json.dumps(EXAMPLE_MAPPING))
+    shown = command("show-fast-path", str(file))
+    assert shown.returncode == 0, shown.stderr
+    assert "def fast_path(event, event_id, now):" in shown.stdout
+    assert "= 'Added to cart'" in shown.stdout
+    file.write_text(json.dumps({**EXAMPLE_MAPPING, "event_source": {"path": "source"}}))
+    assert "has no fast path" in command("show-fast-path", str(file)).stderr
+    file.write_text("{}")
+    assert command("show-fast-path", str(file)).returncode == 1
 
 
 @pytest.mark.parametrize("name", ["up", "sandbox", "example"])

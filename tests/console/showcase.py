@@ -12,29 +12,13 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import asyncpg
 import httpx
 
+from app.domain.mapping.example import EXAMPLE_MAPPING
 from tests.pipeline.processes import ADMIN, Product
 
 MAPPING: dict[str, Any] = {
-    "name": "Cart",
-    "action": "send_events",
-    "event_type": "ADD_TO_SHOPPING_CART",
-    "event_source": "WEBSITE",
-    "event_name": "Added to cart",
-    "country_code": {"path": "user.country", "default": "US"},
-    "fields": {
-        "event_timestamp": {"path": "event.timestamp"},
-        "email": {"path": "user.email"},
-        "phone": {"path": "user.phone"},
-        "first_name": {"path": "user.first_name"},
-        "last_name": {"path": "user.last_name"},
-        "maid": {"path": "user.maid"},
-        "value": {"path": "event.properties.total"},
-    },
-    "custom_data": [
-        {"name": "brand", "path": "event.properties.brand"},
-        {"name": "sku", "path": "event.properties.sku"},
-    ],
-    "consent": {"mode": "granted"},
+    **EXAMPLE_MAPPING,
+    "fields": {**EXAMPLE_MAPPING["fields"], "value": {"path": "event.properties.total"}},
+    "custom_data": [{"name": name, "path": f"event.properties.{name}"} for name in ("brand", "sku")],
 }
 PEOPLE = (("ada", "Lovelace"), ("alan", "Turing"), ("grace", "Hopper"), ("edsger", "Dijkstra"))
 
@@ -183,8 +167,8 @@ class Cast:
             "replay": f"{here}/replay?status=dead",
             "preflight": f"{here}/preflight",
             "preflight-draft": f"/console/destinations/{self.japan}/preflight",
-            "catalogue": f"{here}/catalogue",
-            "catalogue-none": f"/console/destinations/{self.japan}/catalogue",
+            "event-schema": f"{here}/event-schema",
+            "event-schema-none": f"/console/destinations/{self.japan}/event-schema",
             "consent": f"{here}/consent",
             "consent-none": f"/console/destinations/{self.japan}/consent",
             "settings-of-destination": f"{here}/settings",

@@ -169,12 +169,12 @@ def test_without_scripts_everything_can_still_be_done(browser: Browser, furnishe
     page.get_by_label("Mapping name").fill("By hand")
     page.get_by_role("button", name="Map the fields").click()
     page.get_by_label("Custom data: name at Amazon").fill("brand")
-    page.get_by_label("Custom data: field of the event").fill("event.properties.brand")
+    page.get_by_label("Custom data: event field").fill("event.properties.brand")
     page.locator("input[name=consent][value=amazon]").check()
-    page.get_by_label("User data: field of the event").fill("consent.user_data")
+    page.get_by_label("User data: event field").fill("consent.user_data")
     page.get_by_role("button", name="Save draft").click()
     expect(page.get_by_label("Custom data: name at Amazon").first).to_have_value("brand")
-    expect(page.get_by_label("User data: field of the event")).to_have_value("consent.user_data")
+    expect(page.get_by_label("User data: event field")).to_have_value("consent.user_data")
     page.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_role("heading", name="Mappings")).to_be_visible()
     expect(page.get_by_role("link", name="By hand")).to_have_count(0)
@@ -186,7 +186,7 @@ def test_what_was_unfolded_in_the_preview_stays_so_while_typing(site: Site, furn
     site.sign_in()
     site.open(furnished.pages["mapping"])
     site.page.locator("#steps > summary").click()
-    site.page.get_by_label("Value: field of the event").fill("event.properties.total")
+    site.page.get_by_label("Value: event field").fill("event.properties.total")
     expect(site.page.locator("#preview pre")).to_contain_text("129.5")
     expect(site.page.locator("#steps")).to_have_attribute("open", "")
 
@@ -231,8 +231,8 @@ def test_the_fault_menu_calls_what_is_set_as_it_offers_it(site: Site, furnished:
     page.get_by_label("For advertiser").fill("424242")
     page.get_by_role("button", name="A hidden rate limit").click()
     expect(page.get_by_role("row", name="424242")).to_contain_text("A hidden rate limit")
-    page.get_by_role("button", name="Take away: A hidden rate limit").click()
-    expect(page.get_by_text("Nothing: the sandbox behaves as Amazon should.")).to_be_visible()
+    page.get_by_role("button", name="Remove: A hidden rate limit").click()
+    expect(page.get_by_text("No faults: the sandbox behaves normally.")).to_be_visible()
 
 
 def test_reloading_the_page_that_shows_a_key_makes_no_second_one(site: Site, furnished: Furnished) -> None:

@@ -42,7 +42,7 @@ class Hostile:
             f"{here}/preflight": ("dst", "acct"),
             f"{here}/settings": ("dst",),
             f"{here}/activate": ("dst", "map", "key"),
-            f"{here}/catalogue": ("dst",),
+            f"{here}/event-schema": ("dst",),
             f"{here}/mappings": ("dst", "map", "name"),
             f"{here}/mappings/{self.mapping}": ("map", "name", "const", "default"),
             f"{here}/mappings/{self.mapping}/publish": ("map", "name2"),

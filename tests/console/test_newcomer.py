@@ -42,20 +42,20 @@ def test_a_newcomer_gets_from_nothing_to_one_delivered(site: Site) -> None:
     page.get_by_label("Mapping name").fill("Cart")
     expect(page.get_by_text("Sends your conversion events to Amazon DSP through Journeys.")).to_be_visible()
     page.get_by_role("button", name="Map the fields").click()
-    expect(page.get_by_label("Event Timestamp: field of the event")).to_have_value("event.timestamp")
+    expect(page.get_by_label("Event Timestamp: event field")).to_have_value("event.timestamp")
     for heading in ("Event Attribute", "Match Keys", "Custom Data Fields", "Additional Settings"):
         expect(page.get_by_role("heading", name=heading)).to_be_visible()
     page.get_by_role("button", name="+ Add Mapping Field").click()
     expect(page.get_by_text("1 of 13")).to_be_visible()
     page.get_by_label("Custom data: name at Amazon").fill("brand")
-    page.get_by_label("Custom data: field of the event").fill("event.properties.brand")
+    page.get_by_label("Custom data: event field").fill("event.properties.brand")
 
     # R10, R11: labels as people say them, consent in plain words, and a preview that follows.
     page.locator("#f-event_type").select_option(label="Add to Shopping Cart")
     page.locator("#f-event_source").select_option(label="Website")
     page.locator("#f-event_name").fill("Added to cart")
     expect(page.get_by_label("Country: value where the event has none")).to_have_value("US")
-    expect(page.locator("#preview")).to_contain_text("Consent: needed before it can be published.")
+    expect(page.locator("#preview")).to_contain_text("Consent: Required.")
     page.locator("input[name=consent][value=granted]").check()
     preview = page.locator("#preview")
     expect(preview).to_contain_text('"conversionType": "ADD_TO_SHOPPING_CART"')

@@ -43,8 +43,8 @@ class Furnished:
             "destination settings": f"{here}/settings",
             "preflight": f"{here}/preflight",
             "preflight of a draft": f"/console/destinations/{self.draft}/preflight",
-            "catalogue": f"{here}/catalogue",
-            "empty catalogue": f"/console/destinations/{self.draft}/catalogue",
+            "event-schema": f"{here}/event-schema",
+            "empty event schema": f"/console/destinations/{self.draft}/event-schema",
             "consent": f"{here}/consent",
             "replay": f"{here}/replay?status=dead",
             "event search": "/console/events?q=ord-1",
@@ -189,7 +189,7 @@ def test_the_second_name_of_an_event_type_is_answered_with_both(site: Site, furn
     expect(page.get_by_role("alert")).to_contain_text("One event type has one name.")
     expect(page.get_by_role("alert")).to_contain_text("Another name")
     page.get_by_role("button", name=f"Use “{pinned}” here").click()
-    expect(page.get_by_text("is what the draft says")).to_be_visible()
+    expect(page.get_by_text("No unpublished changes")).to_be_visible()
 
 
 def test_a_preview_that_is_fetched_is_dimmed_and_one_that_fails_says_so(

@@ -27,10 +27,10 @@ def test_json_for_reading_is_short_and_the_same() -> None:
     [
         ("email", "amazon.email", "sha256:b5fc85e5…", "Email", "normalised and hashed"),
         ("maid", "amazon_gtm.maid", "…", "MAID", "normalised"),
-        ("phone", "dropped", None, "Phone Number", "unreadable, left out"),
-        ("event_type", "const", "LEAD", "Event Type", "the same for every event"),
+        ("phone", "dropped", None, "Phone Number", "invalid, left out"),
+        ("event_type", "const", "LEAD", "Event Type", "constant"),
         ("custom_data.brand", "trim | lower", "acme", "Custom data: brand", "trim | lower"),
-        ("value", "", 5, "Value", "as it is"),
+        ("value", "", 5, "Value", "unchanged"),
         ("consent", "gate", "granted", "Consent", "consent checked"),
     ],
 )

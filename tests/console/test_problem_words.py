@@ -13,10 +13,10 @@ from tests.api.world import MAPPING
     [
         ("event_type", "Event Type"),
         ("fields.phone", "Phone Number"),
-        ("fields.event_timestamp.pipe[1]", "Event Timestamp, functions"),
-        ("event_source.default", "Event Source, otherwise"),
+        ("fields.event_timestamp.pipe[1]", "Event Timestamp, transform"),
+        ("event_source.default", "Event Source, default value"),
         ("custom_data[2].name", "Custom Data Fields, row 3"),
-        ("custom_data[0].path", "Custom Data Fields, row 1, field of the event"),
+        ("custom_data[0].path", "Custom Data Fields, row 1, event field"),
         ("custom_data.brand", "Custom data: brand"),
         ("consent.string", "Consent string"),
         ("", "The mapping"),

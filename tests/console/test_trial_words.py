@@ -22,33 +22,33 @@ NOTHING: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("told", "tone", "headline", "effects"),
     [
-        pytest.param({}, "good", "Nothing changes for any of them.", [], id="nothing changes"),
+        pytest.param({}, "good", "No changes for these events.", [], id="nothing changes"),
         pytest.param(
             {"events": 0},
             "quiet",
-            "No event was seen yet that the draft could be tried against.",
+            "No recent events to test the draft on.",
             [],
             id="none",
         ),
         pytest.param(
             {"lost": [{"match_key": "PHONE", "events": 610}], "loss": 0.61},
             "bad",
-            "The draft would harm 61 % of them.",
-            ["610 (61 %) lose Phone Number"],
+            "61 % of these events would lose a match key or be rejected.",
+            ["610 (61 %) would lose Phone Number"],
             id="a broken phone path",
         ),
         pytest.param(
             {"lost": [{"match_key": "MAID", "events": 2}], "loss": 0.002, "unclear": 200},
             "warn",
-            "The draft would harm 0.2 % of them.",
-            ["2 (0.2 %) lose MAID"],
+            "0.2 % of these events would lose a match key or be rejected.",
+            ["2 (0.2 %) would lose MAID"],
             id="little; the share is of those that can be judged",
         ),
         pytest.param(
             {"gained": [{"match_key": "CITY", "events": 1000}]},
             "good",
-            "The draft would harm none of them.",
-            ["1,000 (100 %) gain City"],
+            "None of these events would lose a match key or be rejected.",
+            ["1,000 (100 %) would gain City"],
             id="only gains",
         ),
     ],
@@ -57,14 +57,14 @@ def test_what_a_draft_would_do(told: dict[str, Any], tone: str, headline: str, e
     """How many lose which match key comes first, in the words of the form."""
     shown = backtest_view({**NOTHING, **told})
     assert (shown.tone, shown.headline) == (tone, headline)
-    assert [f"{one.events} ({one.share}) {one.told}" for one in shown.effects] == effects
+    assert [f"{one.events} ({one.share}) {one.text}" for one in shown.effects] == effects
 
 
 def test_what_would_be_rejected_is_told_with_its_reason_and_remedy() -> None:
     """The reason in plain letters, the field as the form calls it, then what to do."""
     row = {"reason": "timestamp_missing", "mapping_field": "event_timestamp", "events": 5}
     [effect] = backtest_view({**NOTHING, "newly_rejected": [row], "loss": 0.005}).effects
-    assert effect.told.startswith("are newly rejected: timestamp missing, Event Timestamp. ")
+    assert effect.text.startswith("would be rejected: timestamp missing, Event Timestamp. ")
 
 
 def test_a_time_in_a_sentence_becomes_the_viewers() -> None:

@@ -1,7 +1,11 @@
-"""What is written for a mapping holds none of its texts, and reads what its sources read."""
+"""Generated code holds no text of a mapping, and reads what the mapping's sources read."""
 
+import inspect
+import linecache
+import traceback
 from typing import Any
 
+import pytest
 from conversions import RULES, compiled, document
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +37,19 @@ def test_no_text_of_a_mapping_reaches_the_source() -> None:
     assert "hexdigest" in source
     for text in ("ebra", "stripes", "import", "EUR", "email", "EMAIL", "timestamp"):
         assert text not in source
+
+
+def test_the_source_of_generated_code_can_be_read() -> None:
+    """By tracebacks, debuggers and `show-fast-path`."""
+    code = FunctionBuilder("fails", "content")
+    code.add("return content['absent']  # a line of generated code")
+    function: Any = code.compile()
+    filename = function.__code__.co_filename
+    with pytest.raises(KeyError) as raised:
+        function({})
+    assert "a line of generated code" in "".join(traceback.format_exception(raised.value))
+    assert inspect.getsource(function).startswith("def fails(content):")
+    assert filename in linecache.cache
 
 
 PATHS = st.sampled_from(

@@ -142,7 +142,7 @@ async def test_the_eleven_steps_by_one_file_and_a_change_that_would_lose_phones(
     broken = {"mapping": {**MAPPING, "fields": {**FIELDS, "phone": {"path": "user.fone"}}}}
     told = await operator.call("POST", f"{place}/backtest", broken)
     assert told["summary"] == "Of the last 20: 12 lose PHONE."
-    learned = await operator.call("GET", f"/destinations/{destination}/catalogue")
+    learned = await operator.call("GET", f"/destinations/{destination}/event-schema")
     assert {one["path"]: one["fill_rate"] for one in learned["items"]}["user.phone"] == 0.6
     slip = file(phone={"path": "user.fone"})
     code, said = await run("plan", "-", given=slip)

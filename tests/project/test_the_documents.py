@@ -37,6 +37,8 @@ def test_the_default_in_the_example_is_the_default_in_the_code(name: str) -> Non
     assert shown is not None
     if isinstance(field.default, tuple):
         assert shown[1] == ",".join(map(str, field.default))
+    elif isinstance(field.default, bool):
+        assert shown[1] == str(field.default).lower()
     elif isinstance(field.default, str | int):
         assert shown[1] == str(field.default)
 

@@ -1,14 +1,16 @@
-"""Code: one Python function, written line by line for one mapping and compiled.
+"""Write and compile one Python function for a mapping.
 
-A closure for each field costs a call for each field and event. Here the fields of a mapping stand one after
-another in one function, and what several of them step through (`user` in `user.email` and `user.phone`) is
-looked up once. No text of a mapping is ever part of the source: names, constants and readers are bound to
-variables, and the source holds those variables only.
+With closures, each field costs a call per field and event. The generated function reads all fields in one
+body, and looks up a shared parent (`user` in `user.email` and `user.phone`) once. No text of a mapping
+becomes part of the source: names, constants and readers are bound to variables.
 """
 
+import linecache
 import sys
+import weakref
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import count
 from types import CodeType
 from typing import Any, Final
 
@@ -17,16 +19,26 @@ from app.domain.mapping.sources import Source
 
 _NOTHING: Final[dict[str, Any]] = {}
 _MOST_STEPS: Final = 4
+_numbers: Final = count(1)
 
 
 @lru_cache(maxsize=1024)
 def _compiled(source: str, name: str) -> CodeType:
-    # Mappings of one shape have one source: what differs is bound. Their code is kept once.
-    return compile(source, f"<{name}>", "exec")
+    """Compile a source and register it in `linecache`, where tracebacks, debuggers and `inspect` find it.
+
+    Mappings with the same fields have the same source and share its code; only the bound values differ.
+    """
+    filename = f"<{name} {next(_numbers)}>"
+    code = compile(source, filename, "exec")
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    # The function's code may outlive this cache; its source is dropped with it.
+    function_code = next(constant for constant in code.co_consts if isinstance(constant, CodeType))
+    weakref.finalize(function_code, linecache.cache.pop, filename, None).atexit = False
+    return code
 
 
 class FunctionBuilder:
-    """The function being written. It returns None wherever it meets what it was not written for."""
+    """Builds the function. The function returns None for every event that it does not cover."""
 
     def __init__(self, name: str, *parameters: str) -> None:
         self._name = name
@@ -36,37 +48,37 @@ class FunctionBuilder:
         self._variables = 0
 
     def add(self, *lines: str) -> None:
-        """Write lines, indented below the function's own."""
+        """Append lines to the function's body."""
         self._lines += [f"    {line}" for line in lines]
 
     def name(self, value: Any) -> str:
-        """Bind a value to a name that the function may use, and return it."""
-        name = sys.intern(f"bound_{len(self._bound)}")  # mappings of one shape use the same names
+        """Bind a value to a name that the function can use, and return the name."""
+        name = sys.intern(f"bound_{len(self._bound)}")  # mappings with the same fields use the same names
         self._bound[name] = value
         return name
 
     def variable(self) -> str:
-        """Return a variable that nothing uses yet."""
+        """Return an unused variable name."""
         self._variables += 1
         return f"v{self._variables}"
 
     def read(self, source: Source) -> str:
-        """Write the reading of a source from `content`; return the variable with what its `read` gives.
+        """Write the reading of a source from `content`; return the variable with the result.
 
-        A blank text is left as it is, where `read` would put the default or None in its place.
+        Unlike `Source.read`, blank text is kept as it is.
         """
-        found = self.variable()
+        variable = self.variable()
         steps = None if source.path is None or source.rule else parse_path(source.path)
         if steps is None or len(steps) > _MOST_STEPS or not all(type(step) is str for step in steps):
-            self.add(f"{found} = {self.name(source.read)}(content)")
-            return found
-        self.add(f"{found} = {self._member(steps[:-1])}.get({self.name(steps[-1])})")
+            self.add(f"{variable} = {self.name(source.read)}(content)")
+            return variable
+        self.add(f"{variable} = {self._member(steps[:-1])}.get({self.name(steps[-1])})")
         if source.default is not None:
-            self.add(f"if {found} is None: {found} = {self.name(source.default)}")
-        return found
+            self.add(f"if {variable} is None: {variable} = {self.name(source.default)}")
+        return variable
 
     def _member(self, steps: tuple[Step, ...]) -> str:
-        """Write the way to the object at a path, once; what is absent or blank there has no members."""
+        """Write the access to an object, once per path; an absent or blank one has no members."""
         if not steps:
             return "content"
         if steps not in self._members:
@@ -81,8 +93,8 @@ class FunctionBuilder:
         return self._members[steps]
 
     def compile(self, **bound: Any) -> Callable[..., Any]:
-        """Return the function, with these values beside those that were bound on the way."""
+        """Compile and return the function. `bound` adds values by name."""
         names = {**self._bound, **bound}
         exec(_compiled("\n".join(self._lines), self._name), names)  # noqa: S102
-        made: Callable[..., Any] = names[self._name]
-        return made
+        function: Callable[..., Any] = names[self._name]
+        return function

@@ -1,8 +1,8 @@
-"""The consent gate: whether an event may leave, and the consent signal it carries.
+"""The consent check: whether an event may be sent, and the consent signal it carries.
 
-Source: position P7. Consent is needed where the destination's region is EU or the event's country asks for
-it. A no is final everywhere. One framework per mapping; an IP address goes beside the signal and never counts
-as one.
+Source: position P7. Consent is required where the destination's region is EU or the event's country demands
+it. A denial is final everywhere. A mapping uses one framework; an IP address is sent beside the signal and
+never counts as consent.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ MAX_GPP_LENGTH: Final = 4096
 
 
 class Mode(StrEnum):
-    """The ways a mapping can speak of consent (interface §4)."""
+    """The consent modes of a mapping (interface §4)."""
 
     GRANTED = "granted"
     AMAZON = "amazon"
@@ -32,7 +32,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConsentRule:
-    """A mapping's compiled consent: the mode and the sources it reads, by their names in the document."""
+    """A mapping's compiled consent: the mode and its sources, by their names in the document."""
 
     mode: Mode
     user_data: Source | None = None
@@ -42,7 +42,9 @@ class ConsentRule:
 
 @dataclass(frozen=True, slots=True)
 class ConsentSettings:
-    """Whom and what for a TCF string must give consent. Unverified with Amazon, so adjustable (P7)."""
+    """The vendor and purposes that a TCF string must consent to. Unverified with Amazon, so adjustable
+    (P7).
+    """
 
     tcf_vendor: int = 793
     tcf_purposes: frozenset[int] = frozenset({1, 7})
@@ -50,9 +52,9 @@ class ConsentSettings:
 
 @dataclass(frozen=True, slots=True)
 class ConsentBlocked:
-    """The event must not leave: a reason word, the source that decided, and a sentence about it.
+    """The event must not be sent: a reason, the source that decided, and a sentence.
 
-    Where no source decided, the sentence stands by itself.
+    Without a deciding source the sentence stands alone.
     """
 
     reason: str
@@ -67,8 +69,8 @@ GRANTED_PAIR: Final[Mapping[str, Any]] = {
     "amazonConsent": {"amznUserData": "GRANTED", "amznAdStorage": "GRANTED"}
 }
 
-# The words Amazon's own tag template reads, in any case of letters. A JSON boolean is none: consent is never
-# guessed.
+# The words that Amazon's own tag template accepts, in any case. A JSON boolean is not accepted: consent is
+# never guessed.
 _YES: Final = ("granted", "yes", "true", "1", "on", "enabled", "opted_in", "optin")
 _NO: Final = ("denied", "no", "false", "0", "off", "disabled", "opted_out", "optout")
 CONSENT_WORDS: Final[Mapping[str, str]] = {
@@ -76,14 +78,14 @@ CONSENT_WORDS: Final[Mapping[str, str]] = {
     **dict.fromkeys(_NO, "DENIED"),
 }
 
-# A header of type 3 and version 1, which base64url writes as `DB`, and one section at least.
+# A header of type 3 and version 1, `DB` in base64url, and at least one section.
 GPP: Final = re.compile(r"DB[A-Za-z0-9_-]+(?:~[A-Za-z0-9_.-]+)+", re.ASCII)
 
 
 def evidence(mode: Mode, signal: Signal) -> str | None:
-    """Return what is kept of an event's own consent: the pair it gave, or the SHA-256 of its string.
+    """Return what is stored of an event's own consent: its pair, or the SHA-256 of its string.
 
-    None where the event said nothing itself: the mapping did, or none was needed.
+    None where the event carried none: the mapping states it, or none was required.
     """
     match mode:
         case Mode.GRANTED | Mode.NONE:
@@ -96,28 +98,28 @@ def evidence(mode: Mode, signal: Signal) -> str | None:
             return text and f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def decision(mode: Mode, kept: str | None) -> str:
-    """Return the gate's decision on an event that it let through.
+def decision(mode: Mode, stored_signal: str | None) -> str:
+    """Return the decision on an event that passed the check.
 
-    `granted`; `passed_on` for a GPP string, whose form alone is checked (P7); `not_required` where the event
-    said nothing and region and country ask for nothing.
+    `granted`; `passed_on` for a GPP string, of which only the form is checked (P7); `not_required` where the
+    event carried none and neither region nor country requires it.
     """
     if mode is Mode.GRANTED:
         return "granted"
-    if kept is None:
+    if stored_signal is None:
         return "not_required"
     return "passed_on" if mode is Mode.GPP else "granted"
 
 
 def is_required(region: Region, country: str) -> bool:
-    """Tell whether an event needs the person's consent before it may leave."""
+    """Return whether an event needs the person's consent to be sent."""
     return region is Region.EU or country in CONSENT_COUNTRIES
 
 
 def evaluate_consent(
     rule: ConsentRule, event: dict[str, Any], *, required: bool, settings: ConsentSettings
 ) -> Signal | ConsentBlocked:
-    """Give the consent signal of an event, or say why the event must stay."""
+    """Return the consent signal of an event, or why it must not be sent."""
     match rule.mode:
         case Mode.GRANTED:
             return dict(GRANTED_PAIR)
@@ -146,7 +148,7 @@ def _amazon(rule: ConsentRule, event: dict[str, Any], *, required: bool) -> Sign
     if user_data is None:
         if required:
             return ConsentBlocked("consent_missing", rule.user_data, "consent.user_data", "is absent")
-        return {}  # ad storage alone says nothing: Amazon's pair requires user data
+        return {}  # ad storage alone is not enough: Amazon's pair requires user data
     pair = {"amznUserData": user_data}
     if ad_storage is not None:
         pair["amznAdStorage"] = ad_storage

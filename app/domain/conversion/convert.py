@@ -1,8 +1,7 @@
-"""From event to conversion: the finished Amazon event, its bytes frozen, or the reason why there is none.
+"""Convert an event into the finished Amazon event with its bytes frozen, or return the reason for none.
 
-`convert` is the whole of it, pure and total: no event makes it raise, and the same arguments give the same
-bytes. Only what may leave is in those bytes: match keys hashed where Amazon wants them hashed, and what the
-mapping names.
+`convert` is pure and total: no event makes it raise, and the same arguments give the same bytes. The bytes
+hold only what may be sent: match keys, hashed where Amazon requires it, and what the mapping names.
 """
 
 from collections.abc import Mapping as Table
@@ -30,10 +29,10 @@ _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What conversion needs of the destination and of the mapping's version, beside the mapping itself.
+    """What a conversion needs of the destination and of the mapping's version, besides the mapping itself.
 
-    `pins` gives the one name each event type may have for this advertiser (R12); a type without a pin may
-    have any.
+    `pins` holds the one name that each event type may have for this advertiser (R12); a type without a pin
+    accepts any name.
     """
 
     destination_id: str
@@ -50,7 +49,9 @@ class Rules:
 
 
 class Conversion(msgspec.Struct, frozen=True):
-    """The finished Amazon event. `body` is exactly what is sent: compact JSON of one event, not in repr."""
+    """The finished Amazon event. `body` is exactly what is sent: compact JSON of one event, left out of
+    `repr`.
+    """
 
     event_id: str
     amazon_event_id: str  # may be what the mapping reads
@@ -60,7 +61,7 @@ class Conversion(msgspec.Struct, frozen=True):
     body: bytes
     match_keys: tuple[str, ...] = ()  # wire types carried, in order
     warnings: tuple[EventWarning, ...] = ()
-    consent: str | None = None  # what is kept of the event's own consent, never the string itself
+    consent: str | None = None  # what is stored of the event's own consent, never the string itself
 
     def __repr__(self) -> str:
         return f"Conversion(event_id={self.event_id!r}, event_type={self.event_type!r})"
@@ -75,10 +76,10 @@ def convert(
     now: datetime,
     trace: StepTrace | None = None,
 ) -> Conversion | Rejection:
-    """Turn an event into the Amazon event that will be sent, or say why it is not taken.
+    """Convert an event into the Amazon event to be sent, or return why it is rejected.
 
-    `event_id` is the caller's or the derived one. What stops an event first is reported: type and name,
-    source, country and consent; then, for those who may leave at all, the time, the match keys and the rest.
+    `event_id` is the caller's or the derived one. The first problem is reported, in this order: type and
+    name, source, country and consent; then time, match keys and the other fields.
     """
     reading = FieldReader(event.content, event_id, trace)
 
@@ -128,7 +129,7 @@ def convert(
     if "value" in read:
         amazon_event["value"] = read["value"]
     if event_type == PURCHASE:
-        # The destination's currency serves every purchase that names none (R5).
+        # The destination's currency applies to every purchase that names none (R5).
         amazon_event["currencyCode"] = read.get("currency", rules.currency)
         if "units_sold" in read:
             amazon_event["unitsSold"] = read["units_sold"]
@@ -172,7 +173,7 @@ def _consent(
 
 
 def _warn_of_purchase_fields(reading: FieldReader, read: dict[str, Any], mapping: Mapping) -> None:
-    """Currency and units go out with purchases only (P11)."""
+    """Currency and units are sent with purchases only (P11)."""
     for name, warning in (("currency", "currency_ignored"), ("units_sold", "units_ignored")):
         if name in read:
             reading.warnings.append(EventWarning(warning, mapping.fields[name].path))
@@ -184,7 +185,7 @@ def _add_rest(
     signal: consent.Signal,
     custom: list[dict[str, str]],
 ) -> None:
-    """Add what comes after the eventId, in the order of the contract's table (§2.1)."""
+    """Add what follows the eventId, in the order of the contract's table (§2.1)."""
     if "ip_address" in read:
         signal = {"geo": {"ipAddress": read["ip_address"]}, **signal}
     if signal:

@@ -1,4 +1,4 @@
-"""The countries an event may name, and how a caller's spelling becomes one of them."""
+"""The countries that an event can name, and how a caller's spelling is read."""
 
 import re
 from dataclasses import dataclass
@@ -23,30 +23,31 @@ EUROPEAN_UNION: Final[frozenset[str]] = frozenset(
     "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split()  # noqa: SIM905
 )
 
-# Where an event needs the person's consent before it may leave: the EEA, the United Kingdom and Switzerland,
-# and Amazon's word for an EEA country that is not named. Source: position P7.
+# Countries that require consent: the EEA, the United Kingdom and Switzerland, and Amazon's code for an
+# unnamed EEA country. Source: position P7.
 CONSENT_COUNTRIES: Final[frozenset[str]] = EUROPEAN_UNION | {"IS", "LI", "NO", "GB", "CH", "OTHER_EEA"}
 
 UK_READ_AS_GB: Final = "country_uk_read_as_gb"
 
-# `en-GB`, `zh-Hant-TW`: a language, perhaps a script, and a region, which alone speaks of a place.
+# `en-GB`, `zh-Hant-TW`: language, optional script, and region; only the region names a country.
 _LANGUAGE_TAG: Final = re.compile(r"[A-Za-z]{2,3}-(?:[A-Za-z]{4}-)?([A-Za-z]{2})")
 
 
 @dataclass(frozen=True, slots=True)
 class Country:
-    """A code of `COUNTRIES`, and the warning its spelling earned, if any."""
+    """A code of `COUNTRIES`, and a warning about its spelling, if any."""
 
     code: str
     warning: str | None = None
 
 
 def read_country(text: str) -> Country | None:
-    """Read a caller's spelling of a country, or return None where it is none of Amazon's.
+    """Return the country of a caller's spelling, or None where it is none of Amazon's.
 
-    ASCII letters only, in either case, and ASCII spaces around them. A language tag gives its region. `UK` is
-    read as `GB` with a warning, since the need for consent hangs on it. A line break, a full-width letter, an
-    alpha-3 code (`USA`) and a code Amazon does not list (`XX`, `EU`) are refused. Source: position P15.
+    Accepts ASCII letters in either case with surrounding ASCII spaces. A language tag counts by its region.
+    `UK` is read as `GB` with a warning, since the consent check depends on it. A line break, a full-width
+    letter, an alpha-3 code (`USA`) and a code that Amazon does not list (`XX`, `EU`) are refused. Source:
+    position P15.
     """
     word = text.strip(" ")
     if not word.isascii():

@@ -1,4 +1,4 @@
-"""The currencies a purchase may be counted in."""
+"""The currencies of a purchase."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Amazon's conversion types and event sources, with the words people use for them.
+"""Amazon's conversion types and event sources, with labels for people.
 
 Source: Amazon's published schema, `ConversionType` and `EventSource`; both are case-sensitive.
 """
@@ -10,7 +10,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One value of a closed list: what Amazon calls it, what a form calls it, and what it means."""
+    """One value of a closed list: Amazon's spelling, the label of the form, and its meaning."""
 
     value: str
     label: str

@@ -1,11 +1,11 @@
-"""What a reading step of a mapping says in place of a value when it cannot read one."""
+"""The failure of a mapping step that cannot read a value."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFailed:
-    """A source found something it cannot use. `reason` is a word of `DOOR_REASONS`; no value is kept.
+    """A source found a value that it cannot use. `reason` is one of `INGEST_REASONS`; no value is stored.
 
     `sentence` completes "The value at <path> …" and names types and steps only.
     """
@@ -15,12 +15,12 @@ class SourceFailed:
 
 
 def wrong_type(sentence: str) -> SourceFailed:
-    """Say that the value has another JSON type than the one that is read here."""
+    """Return the failure for a value of another JSON type than the expected one."""
     return SourceFailed("wrong_type", sentence)
 
 
 def json_type(value: object) -> str:
-    """Name a value's JSON type for a sentence, never the value."""
+    """Return the name of a value's JSON type for a sentence, never the value."""
     match value:
         case bool():
             return "a boolean"

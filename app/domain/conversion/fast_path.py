@@ -1,11 +1,10 @@
-"""The straight way through a conversion: most events, under most mappings, in half the time.
+"""The fast path: convert ordinary events under ordinary mappings in half the time.
 
-`convert` reads any event under any mapping, and says what is wrong with it. What is compiled here gives the
-same conversion for an event with which nothing is wrong, and None for every other, which is `convert`'s. It
-has no rule of its own: it calls the same readers, and a law in the tests holds the two to the same bytes.
-What makes it fast is what it leaves out. All that is the same for every event of a mapping is written as JSON
-once, at compile time, and what differs is put between; and the whole is one function, written for the mapping
-(`app.domain.conversion.codegen`), so that a field costs neither a loop nor a call of its own.
+`convert` handles any event under any mapping and explains what is wrong. The function compiled here gives the
+same conversion for an event without problems, and None for every other event, which then takes `convert`. It
+has no rules of its own: it calls the same readers, and a property test holds both to the same bytes.
+It is faster because JSON that is the same for every event of a mapping is written once, at compile time, and
+because the whole conversion is one function (`app.domain.conversion.codegen`) without a call per field.
 """
 
 import re
@@ -32,7 +31,7 @@ from app.domain.identity.profiles import PROFILES
 from app.domain.mapping.document import CustomField, KeyField, Mapping
 from app.domain.mapping.sources import Source
 
-# The finished conversion, or None for an event that takes the long way. Arguments: event, its id, now.
+# The finished conversion, or None for an event that `convert` must handle. Arguments: event, its id, now.
 FastPath = Callable[[Event, str, datetime], Conversion | None]
 
 _NEEDS_NO_ESCAPE: Final = re.compile(r"[A-Za-z0-9 ._:-]*", re.ASCII).fullmatch
@@ -43,10 +42,10 @@ _PURCHASE_FIELDS: Final = frozenset({"value", "currency", "units_sold"})
 
 
 def compile_fast_path(mapping: Mapping, rules: Rules) -> FastPath | None:
-    """Compile the straight way for a mapping of a destination, or return None where it has none.
+    """Compile the fast path for a mapping of a destination, or return None where it has none.
 
-    It has one when type, source and consent are the same for all events, the name is the pinned one, and of
-    the fields that are no match keys only value, and for purchases currency and units, are mapped.
+    A mapping has one when type, source and consent are the same for all events, the name is the pinned one,
+    and besides match keys only value, and for purchases currency and units, are mapped.
     """
     event_type, event_source = mapping.event_type.const, mapping.event_source.const
     purchase = event_type == PURCHASE
@@ -67,7 +66,7 @@ def compile_fast_path(mapping: Mapping, rules: Rules) -> FastPath | None:
     if rules.dataset_name:
         description["dataSetName"] = rules.dataset_name
 
-    code = FunctionBuilder("straight", "event", "event_id", "now")
+    code = FunctionBuilder("fast_path", "event", "event_id", "now")
     code.add("content = event.content")
     _write_country(code, mapping.country)
     _write_moment(code, mapping.timestamp, rules)
@@ -83,7 +82,10 @@ def compile_fast_path(mapping: Mapping, rules: Rules) -> FastPath | None:
     opening = code.name(_opening({"eventDescription": description}, "countryCode") + '"')
     signal = code.name(f',"consent":{_text(dict(consent.GRANTED_PAIR))}')
     scope = code.name(amazon_event_id(rules.destination_id, rules.mapping_id, event_type, ""))
-    key_texts, row_texts = "".join(f"{{{one}}}" for one in keys), "".join(f"{{{one}}}" for one in rows)
+    key_texts, row_texts = (
+        "".join(f"{{{variable}}}" for variable in keys),
+        "".join(f"{{{variable}}}" for variable in rows),
+    )
     code.add(
         # Each of these texts begins with a comma, or is empty.
         f"keys, rows = f'{key_texts}'[1:], f'{row_texts}'[1:]",
@@ -124,44 +126,44 @@ def _write_moment(code: FunctionBuilder, source: Source, rules: Rules) -> None:
 
 
 def _write_key(code: FunctionBuilder, key: KeyField, profile: Profile) -> str:
-    """Write what makes one match key; return the variable that holds its JSON, empty where it is absent."""
+    """Write one match key; return the variable that holds its JSON, empty where it is absent."""
     trait = code.read(key.source)
     clean = code.name(PROFILES[profile][key.rule.type].clean)
     opening = code.name(f',{{"type":"{key.wire_type}","values":[')
     written = f"f'{{{opening}}}\"{{sha256(cleaned.encode()).hexdigest()}}\"]}}}}'"
     if not key.rule.hashed:
         written = f"f'{{{opening}}}{{text(cleaned)}}]}}}}'"
-    made = code.variable()
+    json_text = code.variable()
     code.add(
-        f"if {trait} is None: {made} = ''",
+        f"if {trait} is None: {json_text} = ''",
         "else:",
         f"    if type({trait}) is not str or len({trait}) >= {_SHORTER_THAN_A_DIGEST}: return None",
         f"    cleaned = {clean}({trait}, country)",
         "    if type(cleaned) is not str: return None",
         *([] if key.rule.hashed else ["    if '@' in cleaned: return None"]),
-        f"    {made} = {written}",
+        f"    {json_text} = {written}",
     )
-    return made
+    return json_text
 
 
 def _write_row(code: FunctionBuilder, row: CustomField) -> str:
-    """Write what makes one custom field; return the variable with its JSON, empty where it is absent."""
-    value, made = code.read(row.source), code.variable()
+    """Write one custom field; return the variable that holds its JSON, empty where it is absent."""
+    value, json_text = code.read(row.source), code.variable()
     opening = "," + _opening({"name": row.name}, "value")
     code.add(
-        f"if is_usual({value}): {made} = f'{{{code.name(opening)}}}\"{{{value}}}\"}}}}'",
-        f"elif {value} is None: {made} = ''",
+        f"if is_usual({value}): {json_text} = f'{{{code.name(opening)}}}\"{{{value}}}\"}}}}'",
+        f"elif {value} is None: {json_text} = ''",
         "else:",
-        f"    {made} = {code.name(partial(_odd_row, row, opening))}(content, warnings)",
-        f"    if {made} is None: return None",
+        f"    {json_text} = {code.name(partial(_unusual_row, row, opening))}(content, warnings)",
+        f"    if {json_text} is None: return None",
     )
-    return made
+    return json_text
 
 
-def _odd_row(
+def _unusual_row(
     row: CustomField, opening: str, content: dict[str, Any], warnings: list[EventWarning]
 ) -> str | None:
-    """Write a value that is not as Amazon's text has it; None for the long way."""
+    """Return the JSON of a custom value that is no plain text; None for `convert`."""
     found = row.source.read(content)
     if found is None:
         return ""
@@ -174,17 +176,17 @@ def _odd_row(
 
 
 class _Window:
-    """The ages of an event with which nothing is wrong; the same for all events of a post."""
+    """The age limits of an event without problems; the same for all events of a request."""
 
     def __init__(self, recent: timedelta) -> None:
         self._recent = recent
         self._now = self._first = self._last = datetime.min.replace(tzinfo=UTC)
 
-    def holds(self, at: datetime, now: datetime) -> bool:
-        """Tell whether a moment is neither too old nor too early, nor old enough for a warning."""
+    def holds(self, time: datetime, now: datetime) -> bool:
+        """Return whether a time is neither too old nor too early, nor old enough for a warning."""
         if now is not self._now:
             self._now, self._first, self._last = now, now - self._recent, now + EARLY_LIMIT
-        return self._first <= at <= self._last
+        return self._first <= time <= self._last
 
 
 def _present(kinds: tuple[str, ...], texts: tuple[str, ...]) -> tuple[str, ...]:
@@ -194,7 +196,7 @@ def _present(kinds: tuple[str, ...], texts: tuple[str, ...]) -> tuple[str, ...]:
 def _price_writer(
     mapping: Mapping, rules: Rules, *, purchase: bool
 ) -> Callable[[dict[str, Any]], str | None]:
-    """Make the writer of value, currency and units: their members as JSON, None for the long way."""
+    """Return the writer of value, currency and units: their members as JSON, None for `convert`."""
     value, currency, units = (mapping.fields.get(name) for name in ("value", "currency", "units_sold"))
     own_currency = f',"currencyCode":"{rules.currency}"' if purchase else ""
 
@@ -223,7 +225,7 @@ def _price_writer(
 
 
 def _opening(members: dict[str, Any], last: str) -> str:
-    """Write an object up to the value of its last member."""
+    """Return the JSON of an object up to the value of its last member."""
     return f'{_text(members)[:-1]},"{last}":'
 
 

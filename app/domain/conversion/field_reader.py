@@ -1,6 +1,6 @@
-"""Reading an event under a mapping, field by field: each gives what the wire carries, or a `Rejection`.
+"""Read an event under a mapping, field by field: each reader returns the wire value or a `Rejection`.
 
-A reading also gathers what was worth a warning, and tells a trace each step where one is watching.
+The reader also collects warnings, and reports each step to a trace where a preview asks for it.
 """
 
 from collections.abc import Container
@@ -20,26 +20,26 @@ from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.sources import Source, constant
 
 MAX_TRAIT_LENGTH: Final = 1024
-_FIXED: Final = constant(None)  # what a consent that reads nothing is read from
+_FIXED: Final = constant(None)  # the source of a consent mode that reads nothing
 
 
 @dataclass(frozen=True, slots=True)
 class EventWarning:
-    """Something worth knowing about an event that was taken: a word of `WARNINGS`, and the source path."""
+    """A warning about an accepted event: a code of `WARNINGS`, and the source path."""
 
     code: str
     field: str | None
 
 
 class StepTrace(Protocol):
-    """Is told each step of a conversion. What it is shown is safe to show: no trait, no unhashed id."""
+    """Receives each step of a conversion. Its arguments hold no trait and no unhashed id."""
 
     def step(self, name: str, source: Source, *, found: bool, rule: str, result: Any) -> None:
-        """Take note of what became of one destination field."""
+        """Record the result of one destination field."""
 
 
 class FieldReader:
-    """One event being read. Holds personal data for as long as a conversion takes."""
+    """Reads one event. Holds personal data during the conversion."""
 
     __slots__ = ("_content", "_event_id", "_trace", "warnings")
 
@@ -50,7 +50,7 @@ class FieldReader:
         self.warnings: list[EventWarning] = []
 
     def choice(self, name: str, source: Source, choices: Container[str]) -> str | Rejection:
-        """Read one of Amazon's words, in Amazon's own spelling."""
+        """Read one of Amazon's enumerated words, in Amazon's own spelling."""
         value = source.read(self._content)
         if type(value) is str and value in choices:
             self._note(name, source, value)
@@ -62,7 +62,7 @@ class FieldReader:
         return self.refuse(SourceFailed(f"{name}_invalid", "is no word of Amazon's list"), name, source)
 
     def country(self, source: Source) -> str | Rejection:
-        """Read the event's country, on which consent and the completing of phone numbers hang (P15)."""
+        """Read the event's country, which consent and national phone numbers depend on (P15)."""
         name = "country_code"
         value = source.read(self._content)
         if value is None:
@@ -70,7 +70,7 @@ class FieldReader:
         if type(value) is not str:
             return self.refuse(_not_text(value), name, source)
         code = value
-        if value not in COUNTRIES:  # mostly it is there as it stands
+        if value not in COUNTRIES:  # usually a code already
             country = read_country(value)
             if country is None:
                 return self.refuse(
@@ -83,7 +83,7 @@ class FieldReader:
         return code
 
     def note_consent(self, rule: ConsentRule, signal: Signal) -> None:
-        """Tell the trace what the consent gate let through; the strings themselves are personal."""
+        """Report to the trace what passed the consent check; the strings themselves are personal."""
         if self._trace:
             source = rule.user_data or rule.string or _FIXED
             self._trace.step("consent", source, found=bool(signal), rule="gate", result=rule.mode.value)
@@ -91,14 +91,14 @@ class FieldReader:
     def moment(
         self, source: Source, *, now: datetime, max_age: timedelta, warn_age: timedelta
     ) -> EventTime | Rejection:
-        """Read when it happened, within the ages Amazon takes (P6)."""
+        """Read the event time, within the ages that Amazon accepts (P6)."""
         name = "event_timestamp"
         value = source.read(self._content)
         if value is None:
             return self.refuse(SourceFailed("timestamp_missing", "is absent"), name, source)
         if type(value) is not str:
             failed = _not_text(value)
-            # A pipe that finds no time says so as any reader of times does.
+            # A pipe that finds no time reports the same reason as the time reader.
             reason = "timestamp_invalid" if failed.reason == "transform_failed" else failed.reason
             return self.refuse(SourceFailed(reason, failed.sentence), name, source)
         moment = read_time(value)
@@ -121,7 +121,7 @@ class FieldReader:
     def match_keys(
         self, fields: tuple[KeyField, ...], *, profile: Profile, country: str
     ) -> list[dict[str, Any]] | Rejection:
-        """Read the match keys, hashed where Amazon wants it; at least one must be left (R2)."""
+        """Read the match keys, hashed where Amazon requires it; at least one must remain (R2)."""
         keys: list[dict[str, Any]] = []
         content = self._content
         for field in fields:
@@ -136,7 +136,7 @@ class FieldReader:
                 failed = SourceFailed("value_too_long", f"has more than {MAX_TRAIT_LENGTH:,} characters")
                 return self.refuse(failed, field.rule.field, source)
             key = match_key(profile, field.rule, text, country=country)
-            # An id that travels unhashed must not be an e-mail address in clear.
+            # An id that is sent unhashed must not be an e-mail address in clear.
             if type(key) is MatchKey and (field.rule.hashed or "@" not in key.value):
                 keys.append({"type": field.wire_type, "values": [key.value]})
                 if self._trace:
@@ -153,7 +153,7 @@ class FieldReader:
         return Rejection("no_match_key", None, None, detail, self._event_id)
 
     def other_fields(self, sources: dict[str, Source], *, purchase: bool) -> dict[str, Any] | Rejection:
-        """Read the fields that are no match keys, by their names; absent ones are left out."""
+        """Read the fields that are no match keys, by name; absent ones are left out."""
         read: dict[str, Any] = {}
         for name, source in sources.items():
             raw = source.read(self._content)
@@ -174,7 +174,7 @@ class FieldReader:
         return read
 
     def custom_data(self, rows: tuple[CustomField, ...]) -> list[dict[str, str]] | Rejection:
-        """Read the custom data, as texts; absent ones are left out (P10)."""
+        """Read the custom data as texts; absent ones are left out (P10)."""
         read: list[dict[str, str]] = []
         for row in rows:
             raw = row.source.read(self._content)
@@ -194,7 +194,7 @@ class FieldReader:
         return read
 
     def refuse(self, failed: SourceFailed, name: str, source: Source | None) -> Rejection:
-        """Say of a destination field where it is mapped to and what is wrong there."""
+        """Return the rejection for a destination field: where it is mapped to and what is wrong."""
         if source is None:
             return Rejection(failed.reason, None, name, failed.sentence, self._event_id)
         where = f"is mapped to {source.path}" if source.path is not None else "is a constant"
@@ -226,7 +226,7 @@ def _label(name: str) -> str:
 
 
 def _not_text(value: Any) -> SourceFailed:
-    """Say why a value that should be a text is none."""
+    """Return why a value that should be a text is none."""
     return (
         value if type(value) is SourceFailed else wrong_type(f"is {json_type(value)}, where a text is taken")
     )

@@ -1,4 +1,4 @@
-"""Numbers of an event: `int` or `Decimal`, never a float, so that money stays what was sent."""
+"""Numbers of an event: `int` or `Decimal`, never a float, so that money keeps its exact value."""
 
 import re
 from decimal import ROUND_HALF_UP, Context, Decimal
@@ -6,30 +6,30 @@ from typing import Any, Final, TypeGuard
 
 _PLAIN_DECIMAL: Final = re.compile(r"[+-]?[0-9]{1,32}(?:\.[0-9]{1,32})?", re.ASCII)
 
-# Wide enough for any number the parser takes; the default context would cut at 28 digits.
+# Wide enough for any number that the parser accepts; the default context would cut at 28 digits.
 _WIDE: Final = Context(prec=10_000)
 _UNITS: Final = tuple(Decimal((0, (1,), -places)) for places in range(7))
 
 
 def is_number(value: Any) -> TypeGuard[int | Decimal]:
-    """Tell whether a JSON value is a number; true and false are none."""
+    """Return whether a JSON value is a number; booleans are not."""
     return type(value) is int or type(value) is Decimal
 
 
 def read_number(text: str) -> int | Decimal | None:
-    """Read a plain decimal text; no exponent, no separators, no blanks. None where it is none."""
+    """Parse a plain decimal text without exponent, separators or blanks; None where it is none."""
     if not _PLAIN_DECIMAL.fullmatch(text):
         return None
     return Decimal(text) if "." in text else int(text)
 
 
 def number_text(number: int | Decimal) -> str:
-    """Write a number as plain digits, without exponent. At most some 4,300 characters."""
+    """Format a number as plain digits without exponent, at most about 4,300 characters."""
     return str(number) if type(number) is int else f"{number:f}"
 
 
 def rounded(number: int | Decimal, places: int) -> int | Decimal:
-    """Round to 0–6 decimals, halves away from zero as money is; to none gives an `int`."""
+    """Round to 0–6 decimals, halves away from zero as for money; 0 decimals give an `int`."""
     if not isinstance(number, Decimal):
         return number
     exact = Decimal.quantize(number, _UNITS[places], ROUND_HALF_UP, _WIDE)
@@ -37,5 +37,5 @@ def rounded(number: int | Decimal, places: int) -> int | Decimal:
 
 
 def plain(value: Any) -> Any:
-    """Give a constant of a mapping document the type that events have: some readers give floats."""
+    """Convert a constant of a mapping document to the number types of events: some readers give floats."""
     return Decimal(repr(value)) if type(value) is float else value

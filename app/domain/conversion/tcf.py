@@ -1,4 +1,4 @@
-"""A TCF consent string, version 2, decoded just far enough to see whether a vendor may act for purposes.
+"""Decode a TCF consent string, version 2, as far as needed to check one vendor and its purposes.
 
 Source: IAB Tech Lab, "Consent string and vendor list formats v2", core string. Bits are counted from the
 left.
@@ -13,7 +13,7 @@ from typing import Final
 MAX_LENGTH: Final = 8192
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
-# Where the fields of the core string stand: first bit and width.
+# The fields of the core string: first bit and width.
 _VERSION: Final = (0, 6)
 _PURPOSES_CONSENT: Final = (152, 24)
 _MAX_VENDOR_ID: Final = (213, 16)
@@ -28,17 +28,18 @@ class _Bits:
     length: int
 
     def read(self, start: int, width: int) -> int:
-        """Give an unsigned number; raises IndexError past the end."""
+        """Return an unsigned number. Raises IndexError past the end."""
         if start + width > self.length:
             raise IndexError
         return (self.number >> (self.length - start - width)) & ((1 << width) - 1)
 
 
 def consents(text: str, *, vendor: int, purposes: Collection[int]) -> bool | None:
-    """Tell whether a string grants a vendor consent for all the purposes; None where it is no TCF v2 string.
+    """Return whether a string grants a vendor consent for all the purposes; None where it is no TCF v2
+    string.
 
-    Legitimate interest does not count. Segments after the core one (disclosed vendors, publisher) are not
-    read, but must be base64url as well.
+    Legitimate interest does not count. Later segments (disclosed vendors, publisher) are not read, but must
+    be valid base64url.
     """
     if len(text) > MAX_LENGTH:
         return None
@@ -64,20 +65,20 @@ def consents(text: str, *, vendor: int, purposes: Collection[int]) -> bool | Non
 def _vendor_given(bits: _Bits, vendor: int) -> bool:
     last = bits.read(*_MAX_VENDOR_ID)
     if not bits.read(*_IS_RANGE):
-        bits.read(_VENDORS, last)  # the whole field must be there, or the string was cut
+        bits.read(_VENDORS, last)  # a truncated field makes the string invalid
         return 1 <= vendor <= last and bool(bits.read(_VENDORS + vendor - 1, 1))
-    at = _VENDORS + 12
-    given = False
+    offset = _VENDORS + 12
+    consented = False
     for _ in range(bits.read(*_ENTRY_COUNT)):
-        is_range, start = bits.read(at, 1), bits.read(at + 1, 16)
-        end = bits.read(at + 17, 16) if is_range else start
-        at += 33 if is_range else 17
-        given = given or start <= vendor <= end
-    return given
+        is_range, start = bits.read(offset, 1), bits.read(offset + 1, 16)
+        end = bits.read(offset + 17, 16) if is_range else start
+        offset += 33 if is_range else 17
+        consented = consented or start <= vendor <= end
+    return consented
 
 
 def consent_to_all() -> str:
-    """Return a string that grants every vendor consent for every purpose: of nobody, to stand in for one."""
+    """Return a string that grants every vendor consent for every purpose, as a sample value."""
     bits = f"{2:06b}".ljust(_PURPOSES_CONSENT[0], "0") + "1" * _PURPOSES_CONSENT[1]
     bits = bits.ljust(_MAX_VENDOR_ID[0], "0") + f"{65_535:016b}1{1:012b}1{1:016b}{65_535:016b}"
     bits = bits.ljust(-(-len(bits) // 24) * 24, "0")

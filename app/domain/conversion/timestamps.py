@@ -1,8 +1,8 @@
-"""Event times: strictly read, and written as Amazon is sent them.
+"""Event times: parsed strictly, formatted as Amazon expects.
 
-Source: position P6. ISO 8601 with a zone, the date and the time in full and joined by `T`; seconds may be
-left out. Refused, since readers differ on them: no zone, a date alone, a space, ordinal and week dates, a
-leap second, an offset beyond fourteen hours, digits that are not ASCII.
+Source: position P6. ISO 8601 with a zone, complete date and time joined by `T`; seconds are optional.
+Refused, since parsers disagree on them: no zone, a date alone, a space, ordinal and week dates, a leap
+second, an offset beyond fourteen hours, digits that are not ASCII.
 """
 
 import re
@@ -12,29 +12,31 @@ from typing import Final
 
 import msgspec
 
-EARLY_LIMIT: Final = timedelta(minutes=5)  # how far ahead of our clock a sender's may be (P6)
+EARLY_LIMIT: Final = timedelta(minutes=5)  # how far a sender's clock may be ahead of ours (P6)
 
 _ISO: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d(?::\d\d(?:\.(?P<fraction>\d{1,9}))?)?"
     r"(?:[Zz]|[+-](?:0\d|1[0-3])(?::?[0-5]\d)?|[+-]14(?::?00)?)",
     re.ASCII,
 )
-# What most callers send, and Amazon is sent.
+# The usual form, and the one that Amazon is sent.
 _PLAIN: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# An epoch of the wrong unit lands outside: seconds end in the year 2286, milliseconds likewise.
+# An epoch in the wrong unit falls outside: both units end in the year 2286.
 _MAX_SECONDS: Final = 10**10
 
 
 class EventTime(msgspec.Struct, frozen=True, gc=False):
-    """An instant, and its RFC 3339 text in UTC: milliseconds only where the event gave a fraction."""
+    """An instant and its RFC 3339 text in UTC: milliseconds only where the event gave a fraction."""
 
     at: datetime
     text: str
 
 
 def read_time(text: str) -> EventTime | None:
-    """Read an event's time, or return None where it is not ISO 8601 with a zone. Fractions are cut."""
+    """Parse an event time; None where it is not ISO 8601 with a zone. Fractions are truncated to
+    milliseconds.
+    """
     plain = _PLAIN.fullmatch(text) is not None
     match = None if plain else _ISO.fullmatch(text)
     if not plain and match is None:
@@ -50,14 +52,14 @@ def read_time(text: str) -> EventTime | None:
     return EventTime(at, _iso(at, "seconds" if match["fraction"] is None else "milliseconds"))
 
 
-def _iso(at: datetime, precision: str) -> str:
-    return at.isoformat(timespec=precision).replace("+00:00", "Z")
+def _iso(time: datetime, precision: str) -> str:
+    return time.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
 def from_epoch(number: int | Decimal, *, per_second: int) -> str | None:
-    """Write an epoch as RFC 3339 text, or return None where it lies outside 1970 to 2286 in that unit.
+    """Format an epoch as RFC 3339 text; None where it lies outside 1970 to 2286 in that unit.
 
-    `per_second` is 1 for seconds and 1,000 for milliseconds. Parts of a millisecond are cut.
+    `per_second` is 1 for seconds and 1,000 for milliseconds. Parts of a millisecond are truncated.
     """
     if not 0 <= number < _MAX_SECONDS * per_second:
         return None

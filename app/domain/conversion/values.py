@@ -1,7 +1,7 @@
-"""The fields that are no match key: how each is read from the event, and what of it goes out.
+"""The fields that are no match keys: how each is read from the event and written to the wire.
 
-Each reader takes a JSON value that is neither null nor blank and gives what the wire carries, or `Failed`.
-Its sentence completes "… is mapped to <path>, which …" and never names the value. Sources: P10, P11 and
+Each reader takes a JSON value that is neither null nor blank and returns the wire value or `SourceFailed`,
+whose sentence completes "… is mapped to <path>, which …" and never holds the value. Sources: P10, P11 and
 schema notes.
 """
 
@@ -16,7 +16,7 @@ from app.domain.conversion.failures import SourceFailed, json_type, wrong_type
 from app.domain.conversion.numbers import is_number, number_text, rounded
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE, is_personal_id
 
-MAX_VALUE: Final = 10**13  # up to here a double still holds every hundredth
+MAX_VALUE: Final = 10**13  # up to here a double represents every hundredth
 _MAX_VALUE: Final = Decimal(MAX_VALUE)
 _MIN_VALUE: Final = -_MAX_VALUE
 MAX_UNITS: Final = 2**31 - 1  # the schema's int32
@@ -46,7 +46,9 @@ def _text(value: Any, reason: str, limit: int) -> SourceFailed | None:
 
 
 def read_value(value: Any, *, purchase: bool) -> int | Decimal | SourceFailed:
-    """Read money or a score, rounded to hundredths, halves away from zero; no purchase is negative (P11)."""
+    """Read money or a score, rounded to hundredths, halves away from zero; purchases are not negative
+    (P11).
+    """
     if not is_number(value):
         return wrong_type(f"is {json_type(value)}, where a number is taken")
     if purchase and value < 0:
@@ -54,11 +56,11 @@ def read_value(value: Any, *, purchase: bool) -> int | Decimal | SourceFailed:
     if not _MIN_VALUE <= value <= _MAX_VALUE:
         return SourceFailed("value_invalid", "lies beyond ten million millions")
     exact = rounded(value, 2)
-    return exact if exact else 0  # never minus zero
+    return exact if exact else 0  # avoids minus zero
 
 
 def read_currency(value: Any) -> str | SourceFailed:
-    """Read a currency code, in either case of letters."""
+    """Read a currency code in either case."""
     if type(value) is not str:
         return wrong_type(f"is {json_type(value)}, where a text is taken")
     code = value.strip(" ").upper() if value.isascii() else ""
@@ -75,7 +77,7 @@ def read_units(value: Any) -> int | SourceFailed:
 
 
 def read_amazon_event_id(value: Any) -> str | SourceFailed:
-    """Read a mapped eventId. One that looks like an address or like an id made here is refused."""
+    """Read a mapped eventId. One that looks like an address or like an id derived here is refused."""
     if failed := _text(value, "amazon_event_id_invalid", MAX_AMAZON_EVENT_ID):
         return failed
     if is_personal_id(value):
@@ -88,7 +90,7 @@ def read_amazon_event_id(value: Any) -> str | SourceFailed:
 
 
 def read_ip_address(value: Any) -> str | SourceFailed:
-    """Read a public IPv4 or IPv6 address. A private one speaks of a network, not of a person."""
+    """Read a public IPv4 or IPv6 address. A private one identifies a network, not a person."""
     if failed := _text(value, "ip_address_invalid", 64):
         return failed
     try:
@@ -102,7 +104,7 @@ def read_ip_address(value: Any) -> str | SourceFailed:
 
 
 def read_user_agent(value: Any) -> str | SourceFailed:
-    """Read a browser's or app's own name."""
+    """Read a user agent."""
     return _text(value, "user_agent_invalid", MAX_USER_AGENT) or str(value)
 
 
@@ -116,12 +118,12 @@ def read_limited_data_use(value: Any) -> bool | SourceFailed:
 
 
 def read_ad_event_key(value: Any) -> str | SourceFailed:
-    """Read Amazon's id of an ad event, which is passed on as it is."""
+    """Read Amazon's ad event key, which is passed on unchanged."""
     return _text(value, "ad_event_key_invalid", MAX_AD_EVENT_KEY) or str(value)
 
 
 def read_measurement_tokens(value: Any) -> str | SourceFailed:
-    """Read the pairs of token and millisecond that an ad click's `aref` parameter holds."""
+    """Read the pairs of token and millisecond of an ad click's `aref` parameter."""
     if failed := _text(value, "measurement_token_invalid", MAX_TOKENS):
         return failed
     if not _TOKENS.fullmatch(value):
@@ -132,7 +134,7 @@ def read_measurement_tokens(value: Any) -> str | SourceFailed:
 
 
 def read_custom(value: Any) -> str | SourceFailed:
-    """Read a custom value as text; what looks like an address or phone number would leave in clear."""
+    """Read a custom value as text; one that looks like an address or phone number would be sent in clear."""
     if type(value) is bool:
         return "true" if value else "false"
     if is_number(value):
@@ -155,9 +157,9 @@ def _looks_like_phone(text: str) -> bool:
 
 
 def is_usual(custom: Any) -> bool:
-    """Tell whether a custom value is a text that all of Amazon's sources allow.
+    """Return whether a custom value is a text that all of Amazon's sources allow.
 
-    Others send more than the schema's text allows, so the rest passes with a warning (P10).
+    Other clients send more than the schema's text allows, so the rest passes with a warning (P10).
     """
     return (
         type(custom) is str
@@ -166,7 +168,7 @@ def is_usual(custom: Any) -> bool:
     )
 
 
-# The fields whose reader needs nothing but the value.
+# The fields whose reader needs only the value.
 READERS: Final[Mapping[str, Reader]] = {
     "currency": read_currency,
     "units_sold": read_units,

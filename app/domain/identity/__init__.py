@@ -1,8 +1,7 @@
-"""A person's traits become match keys: normalised under a named profile and, where Amazon wants it, hashed.
+"""Turn a person's traits into match keys: normalise under a profile and hash where Amazon requires it.
 
-`match_key` is the whole road; `clean` shows the text it would hash. Both are pure and total: any text in,
-never an exception, in time linear in the text. Neither keeps a trait: there is no cache, and no value is
-in a `repr`.
+`match_key` does both steps; `clean` returns the normalised text alone. Both are pure and total: they accept
+any text, never raise, and run in time linear in the text. They cache nothing, and no value is in a `repr`.
 """
 
 import hashlib
@@ -39,11 +38,11 @@ _SHA256_OF_NOTHING: Final = hashlib.sha256(b"").hexdigest()
 
 
 def match_key(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> MatchKey | DroppedKey:
-    """Turn one trait into its match key under a profile, or say why it makes none.
+    """Return the match key of one trait under a profile, or why it makes none.
 
-    `country` is the event's, a code of `COUNTRIES`: it completes national phone numbers and chooses the
-    tables of addresses, states and postal codes. A trait of a hashed type that is 64 hex digits already is
-    passed in lower case. Source: positions P8 and P9.
+    `country` is the event's, a code of `COUNTRIES`: it completes national phone numbers and selects the
+    tables for addresses, states and postal codes. A trait of a hashed type that already is 64 hex digits is
+    passed on in lower case. Source: positions P8 and P9.
     """
     if rule.hashed and (digest := _given_digest(text)) is not None:
         return _judge_digest(digest)
@@ -53,14 +52,14 @@ def match_key(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) 
         return cleaned
     if not rule.hashed:
         return MatchKey(cleaned, row.name)
-    # A lone surrogate cannot be written as UTF-8: the parser refuses it, and this must not be what raises.
+    # A lone surrogate cannot be encoded as UTF-8. The parser refuses it; this function must not raise for it.
     return MatchKey(hashlib.sha256(cleaned.encode("utf-8", "replace")).hexdigest(), row.name)
 
 
 def clean(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> str:
-    """Show the text that a match key is made of, before hashing; empty where the trait makes no key.
+    """Return the text that a match key is made of, before hashing; empty where the trait makes no key.
 
-    The answer is personal data: show it to nobody, and keep it nowhere.
+    The result is personal data: never log or store it.
     """
     if rule.hashed and (digest := _given_digest(text)) is not None:
         return digest if isinstance(_judge_digest(digest), MatchKey) else ""
@@ -70,7 +69,7 @@ def clean(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> s
 
 def _given_digest(text: str) -> str | None:
     """Return the SHA-256 digest that a caller sent in place of a trait, in lower case."""
-    # The length is looked at first: hardly a trait is that long, and a scan costs more than a comparison.
+    # Compare the length first: few traits are that long, and a scan costs more than a comparison.
     if len(text) < 64:
         return None
     word = text.strip()
@@ -80,7 +79,7 @@ def _given_digest(text: str) -> str | None:
 def _judge_digest(digest: str) -> MatchKey | DroppedKey:
     if digest == _SHA256_OF_NOTHING:
         return DroppedKey(DropReason.EMPTY)
-    # `000…0` is a filler; no one has ever seen a text with such a digest.
+    # `000…0` is a filler: no known text has this digest.
     if digest == digest[0] * 64:
         return DroppedKey(DropReason.PLACEHOLDER)
     return MatchKey(digest, ALREADY_HASHED)

@@ -1,7 +1,7 @@
-"""The words that Amazon's address rules shorten, country by country.
+"""The words that Amazon's address rules abbreviate, by country.
 
-Source: the word tables of Amazon's public address normaliser (2022) and, for the few marked so, of its tag
-template (2026). A row reads `short: long longer`; a word that stands for itself has no row.
+Source: the word tables of Amazon's public address normaliser (2022) and, where marked, of its tag template
+(2026). A row reads `short: long longer`; a word that stays as it is has no row.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Final
 
 
 def _read(rows: str) -> Mapping[str, str]:
-    """Read `short: long longer; …` into long → short."""
+    """Parse `short: long longer; …` into a mapping of long to short."""
     words: dict[str, str] = {}
     for row in rows.split(";"):
         short, _, longs = row.partition(": ")
@@ -17,14 +17,14 @@ def _read(rows: str) -> Mapping[str, str]:
     return words
 
 
-# What stands before a number.
+# Words before a number.
 NUMBER_WORDS: Final = _read(
     r"""
     number: num número núm numero no
     """
 )
 
-# Amazon's normaliser knows no `west`; its tag template does (`TEMPLATE_DIRECTIONS`) and has no `so`.
+# Amazon's normaliser lacks `west`; its tag template has it (`TEMPLATE_DIRECTIONS`) and lacks `so`.
 DIRECTIONS: Final = _read(
     r"""
     e: east; n: north; ne: northeast; nw: northwest; s: south so; se: southeast; sw: southwest
@@ -34,7 +34,7 @@ TEMPLATE_DIRECTIONS: Final = _read(
     "e: east; n: north; s: south; w: west; ne: northeast; nw: northwest; se: southeast; sw: southwest"
 )
 
-# For every country.
+# All countries.
 EVERYWHERE: Final = _read(
     r"""
     ave: avenue; blvd: bouled; cir: circle; cirs: circles; ct: court; ctr: centre center; dr: drive;
@@ -122,7 +122,7 @@ _SPAIN: Final = _read(
     """
 )
 
-# The tag template's words for two countries, beyond those above: abbreviations whose full stop was lost.
+# Words that only the tag template has, for two countries: abbreviations without their full stop.
 _TEMPLATE_ITALY: Final = _read("via: v")
 _TEMPLATE_SPAIN: Final = _read(
     """
@@ -133,7 +133,7 @@ _TEMPLATE_SPAIN: Final = _read(
     """
 )
 
-# By the event's country. Canada, Germany, Japan and India have no list beyond the one for every country.
+# By the event's country. Canada, Germany, Japan and India have no list beyond the common one.
 COUNTRY_WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "US": _UNITED_STATES,
     "GB": _UNITED_KINGDOM,
@@ -142,7 +142,7 @@ COUNTRY_WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "ES": _SPAIN,
 }
 
-# The template keys its British list `uk`, which no country code ever is, so Britain has none there.
+# The template keys its British list by `uk`, which is no country code, so Britain has no list there.
 TEMPLATE_COUNTRY_WORDS: Final[Mapping[str, Mapping[str, str]]] = {
     "US": _UNITED_STATES,
     "FR": _FRANCE,

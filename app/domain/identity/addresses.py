@@ -1,4 +1,4 @@
-"""Street addresses: words shortened by Amazon's lists, then only letters and digits."""
+"""Street addresses: abbreviate words by Amazon's lists, then keep letters and digits only."""
 
 import re
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _DELIMITERS: Final = str.maketrans(
     {",": " ", ".": " ", "[": " ", "]": " ", "/": " ", "-": " ", "#": " number "}
 )
 
-# Only these letters are written out; every other accented letter is lost with the punctuation.
+# Only these letters are transliterated; any other accented letter is dropped with the punctuation.
 _ACCENTS: Final = str.maketrans(
     {
         "á": "a",
@@ -41,7 +41,7 @@ _WHITE_SPACE: Final = re.compile(r"\s+")
 
 
 def _one_after_the_other(first: _Words, then: _Words) -> _Words:
-    """Make one list of two, for a pass that stands for two passes."""
+    """Merge two lists, for one pass in place of two."""
     return {**then, **{word: then.get(short, short) for word, short in first.items()}}
 
 
@@ -56,24 +56,24 @@ _TEMPLATE_PLACES: Final = _one_after_the_other(TEMPLATE_DIRECTIONS, NUMBER_WORDS
 
 
 def amazon_address(text: str, country: str) -> str:
-    """Shorten an address by the words of Amazon's normaliser and the event's country.
+    """Abbreviate an address by the words of Amazon's normaliser and the event's country.
 
-    Line breaks and other white space part words as a space does, invisible characters do not, and an accent
-    counts the same however it was typed.
+    Any white space separates words; invisible characters do not. An accent counts the same however it is
+    encoded.
     """
     words = _WHITE_SPACE.sub(" ", composed(without_invisible(text)))
     return _shortened(words, _STREETS.get(country, EVERYWHERE), _PLACES)
 
 
 def template_address(text: str, country: str) -> str:
-    """Shorten an address exactly as Amazon's tag template does: only a space parts words."""
+    """Abbreviate an address exactly as Amazon's tag template does: only a space separates words."""
     return _shortened(text, _TEMPLATE_STREETS.get(country, EVERYWHERE), _TEMPLATE_PLACES)
 
 
 def _shortened(text: str, streets: _Words, places: _Words) -> str:
-    """Apply the steps of Amazon's address rules, in their order. Source: contract §3.2.
+    """Apply the steps of Amazon's address rules in order. Source: contract §3.2.
 
-    The street words are read twice, since one may come to light only when the punctuation around it is gone.
+    Street words are matched twice, since removing punctuation can reveal one.
     """
     text = _replaced(text.strip().lower(), streets)
     text = _replaced(text.translate(_DELIMITERS), places)

@@ -1,4 +1,4 @@
-"""E-mail addresses: the characters Amazon keeps, and whether an address is left."""
+"""E-mail addresses: keep the characters that Amazon keeps and check that an address remains."""
 
 import re
 from typing import Final
@@ -12,18 +12,18 @@ LONGEST: Final = 254
 
 _kept = keep_composed("a-z0-9.@-")
 
-# One `@`, with a letter or digit on either side.
+# One `@` with a letter or digit on either side.
 _ADDRESS: Final = re.compile(r"[.-]*[a-z0-9][a-z0-9.-]*@[.-]*[a-z0-9][a-z0-9.-]*")
 
 
 def amazon_email(text: str, country: str) -> str | DroppedKey:
-    """Lower-case an address and keep only `a-z 0-9 . @ -`, or say that no address is left.
+    """Lower-case an address and keep only `a-z 0-9 . @ -`; report a drop reason when no address remains.
 
     A second `@`, an empty side, or more than 254 characters make no address. Letters of other scripts are
-    dropped like punctuation, in the name and in the domain alike. Source: Amazon's schema; P8, P9.
+    dropped like punctuation, in the local part and in the domain. Source: Amazon's schema; P8, P9.
     """
     plain = text.strip().lower()
-    # Most addresses need no rule at all, and what looks like one is no placeholder.
+    # Fast exit: most addresses are already normalised, and such a text is no placeholder.
     if len(plain) <= LONGEST and _ADDRESS.fullmatch(plain):
         return plain
     if dropped := is_placeholder_or_digest(text):

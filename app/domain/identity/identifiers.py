@@ -1,4 +1,6 @@
-"""Identifiers that travel as they are: advertising ids, partners' ids, the advertiser's own, IP addresses."""
+"""Identifiers that are sent unhashed: advertising ids, partner ids, the advertiser's own ids, IP
+addresses.
+"""
 
 import ipaddress
 import re
@@ -8,25 +10,25 @@ from typing import Final
 from app.domain.identity.keys import DroppedKey, DropReason
 from app.domain.identity.placeholders import is_placeholder
 
-# Amazon's help for MATCH_ID: alphanumeric, at most 100 characters. Its letters are not judged here.
+# Amazon's help for MATCH_ID: alphanumeric, at most 100 characters. Other characters are not checked here.
 MATCH_ID_LONGEST: Final = 100
 
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-# A version 4 UUID whose dashes were lost. Advertising ids are of version 4; of the MD5 digests, which look
-# alike, 31 in 32 or more do not carry its two marks.
+# A version 4 UUID without dashes. Advertising ids are version 4; at least 31 of 32 MD5 digests, which have
+# the same length, lack its two marker digits.
 _BARE_UUID4: Final = re.compile(r"[0-9A-Fa-f]{12}4[0-9A-Fa-f]{3}[89ABab][0-9A-Fa-f]{15}")
 _BARE_HEX: Final = re.compile(r"[0-9A-Fa-f]{32}(?:[0-9A-Fa-f]{8}|[0-9A-Fa-f]{32})?")
 
 
 def raw(text: str, country: str) -> str | DroppedKey:
-    """Pass an id untouched, unless it is blank or holds a control character."""
+    """Return an id unchanged, unless it is blank or holds a control character."""
     if not text.strip():
         return DroppedKey(DropReason.EMPTY)
     return DroppedKey(DropReason.CONTROL_CHARACTER) if _has_control(text) else text
 
 
 def trimmed(text: str, country: str) -> str | DroppedKey:
-    """Pass an id without the white space around it."""
+    """Return an id without surrounding white space."""
     return raw(text.strip(), country)
 
 
@@ -47,11 +49,11 @@ def trimmed_maid(text: str, country: str) -> str | DroppedKey:
 
 
 def amazon_maid(text: str, country: str) -> str | DroppedKey:
-    """Pass a mobile advertising id in the form of a UUID, its case as given; give back dashes that were lost.
+    """Return a mobile advertising id in UUID form, its case unchanged; restore missing dashes.
 
-    A bare run of hex digits that is no version 4 UUID is a digest, which Amazon cannot match.
+    Hex digits that are no version 4 UUID are a digest, which Amazon cannot match.
     """
-    # Most come so, and what does is no placeholder.
+    # Fast exit: most ids have this form, and such a text is no placeholder.
     if _UUID.fullmatch(text) and text.strip("0-"):
         return text
     maid = is_placeholder(text) or trimmed_maid(text, country)
@@ -63,7 +65,9 @@ def amazon_maid(text: str, country: str) -> str | DroppedKey:
 
 
 def amazon_ip_address(text: str, country: str) -> str | DroppedKey:
-    """Pass a whole IPv4 or IPv6 address as written; a network, a cut address or a zone makes no key."""
+    """Return a complete IPv4 or IPv6 address unchanged; a network, a truncated address or a zone makes no
+    key.
+    """
     address = trimmed(text, country)
     if isinstance(address, DroppedKey):
         return address
@@ -83,14 +87,14 @@ def _short_enough(value: str | DroppedKey) -> str | DroppedKey:
 
 
 def _unless_all_zero(value: str | DroppedKey) -> str | DroppedKey:
-    """Drop the id that a phone gives when its owner limits tracking: all such people would be one."""
+    """Drop the all-zero id that a phone reports when tracking is limited: it would match all such people."""
     if isinstance(value, str) and not value.strip("0- "):
         return DroppedKey(DropReason.PLACEHOLDER)
     return value
 
 
 def _has_control(text: str) -> bool:
-    """Tell whether a text holds a control character, a line separator, or half a surrogate pair."""
+    """Return whether a text holds a control character, a line separator, or half a surrogate pair."""
     if text.isascii():
         return not text.isprintable()
     return any(unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} for char in text)

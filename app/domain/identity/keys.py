@@ -1,4 +1,4 @@
-"""What a match key is: its wire type, the mapping field that feeds it, and whether it travels hashed."""
+"""Match keys: wire type, the mapping field that supplies them, and whether they are hashed."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -26,7 +26,7 @@ class MatchKeyType(StrEnum):
 
 
 class Profile(StrEnum):
-    """Whose rules turn a trait into a match key; a choice of the destination. Source: position P8."""
+    """The rules that turn a trait into a match key; chosen per destination. Source: position P8."""
 
     AMAZON = "amazon"
     SEGMENT = "segment"
@@ -64,7 +64,7 @@ MATCH_KEYS: Final[tuple[MatchKeyRule, ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class MatchKey:
-    """A match key's wire value and the name of the rule that made it. The value stays out of `repr`."""
+    """A match key's wire value and the name of the rule that produced it. The value is left out of `repr`."""
 
     value: str = field(repr=False)
     rule: str
@@ -86,6 +86,6 @@ class DropReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DroppedKey:
-    """A trait that made no match key, and why: a word, never a value."""
+    """A trait that made no match key, with the reason as a machine word; never a value."""
 
     why: DropReason

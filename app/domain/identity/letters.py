@@ -1,4 +1,4 @@
-"""Rules that are about characters alone: which to keep, and in what case."""
+"""Rules about characters only: which to keep, and in what case."""
 
 import re
 import unicodedata
@@ -9,10 +9,10 @@ _NOT_ALNUM: Final = re.compile(r"[^a-z0-9]+")
 
 
 def keep(characters: str) -> Callable[[str], str]:
-    """Make a rule that lower-cases a text and keeps only `characters`, the inside of a character class.
+    """Return a rule that lower-cases a text and keeps only `characters`, the inside of a character class.
 
-    The text is taken as it was typed, as the connectors do that this mirrors: an accent typed as a character
-    of its own leaves its letter behind.
+    The text is not composed first, as in the connectors that this rule mirrors: a combining accent leaves its
+    base letter in place.
     """
     strip = re.compile(f"[^{characters}]+")
 
@@ -23,9 +23,9 @@ def keep(characters: str) -> Callable[[str], str]:
 
 
 def keep_composed(characters: str) -> Callable[[str], str]:
-    """Make a rule like `keep`, blind to how an accent was typed.
+    """Return a rule like `keep` that treats composed and decomposed accents alike.
 
-    `é` is one character, or an `e` and a combining mark. Composing first means that both lose the letter, so
+    `é` is one character, or an `e` and a combining mark. Composing first drops the letter in both cases, so
     that one person has one hash.
     """
     kept = keep(characters)
@@ -37,31 +37,31 @@ def keep_composed(characters: str) -> Callable[[str], str]:
 
 
 def composed(text: str) -> str:
-    """Join letters and their accents into one character where there is one (Unicode's form C)."""
+    """Compose letters and their combining accents where a composed character exists (Unicode form C)."""
     return text if text.isascii() else unicodedata.normalize("NFC", _stream_safe(text))
 
 
 def unaccented(text: str) -> str:
-    """Return the letters and digits of a text with its accents taken off, to look a name up by."""
+    """Return the letters and digits of a text without accents, for look-ups by name."""
     if not text.isascii():
         text = unicodedata.normalize("NFD", _stream_safe(text))
     return _NOT_ALNUM.sub("", text.lower())
 
 
 def without_invisible(text: str) -> str:
-    """Take out format characters: zero-width spaces, byte-order marks, direction marks."""
+    """Remove format characters: zero-width spaces, byte-order marks, direction marks."""
     if text.isascii():
         return text
     return "".join([char for char in text if unicodedata.category(char) != "Cf"])
 
 
-# Sorting the marks over one letter takes time in the square of their number. Unicode's stream-safe form (UAX
-# 15) allows 30, more than any writing has.
+# Sorting the marks of one letter takes quadratic time. Unicode's stream-safe form (UAX 15) allows 30, more
+# than any script uses.
 _MARKS_OVER_ONE_LETTER: Final = 30
 
 
 def _stream_safe(text: str) -> str:
-    """Cut runs of combining marks short, so that normalising a hostile text takes linear time."""
+    """Truncate runs of combining marks, so that normalising a hostile text takes linear time."""
     if len(text) <= _MARKS_OVER_ONE_LETTER:
         return text
     kept: list[str] = []

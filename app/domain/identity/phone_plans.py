@@ -1,8 +1,8 @@
-"""The shape of plain phone numbers in the countries Amazon advertises in: what need not be looked up.
+"""Number plans of the countries that Amazon advertises in, for phone numbers that need no library.
 
-Reading a number with the phone library costs tens of microseconds, and most numbers come as `+` and digits,
-or as their country dials them at home. A row matches only what the library itself would read as possible,
-unchanged; whatever matches no row goes to the library. A test holds every row against it.
+The phone library takes tens of microseconds a number, and most numbers are written as `+` and digits or as
+dialled in their country. A row matches only what the library itself would accept unchanged; anything else is
+passed to the library. A test compares every row with it.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class NumberingPlan:
-    """A calling code, the digit that is dialled before a number at home, and numbers without either.
+    """A calling code, the trunk digit dialled before a national number, and numbers without either.
 
     `trunk` is None where a national number cannot be told from an international one by its shape.
     """
@@ -23,7 +23,8 @@ class NumberingPlan:
     national: str
 
 
-# Source: the lengths and prefixes of the phone library's metadata, narrowed to what no rule of it changes.
+# Source: lengths and prefixes of the phone library's metadata, narrowed to numbers that no rule of it
+# changes.
 PLANS: Final[Mapping[str, NumberingPlan]] = {
     "US": NumberingPlan("1", "", r"[2-9]\d{9}"),
     "CA": NumberingPlan("1", "", r"[2-9]\d{9}"),
@@ -40,7 +41,7 @@ PLANS: Final[Mapping[str, NumberingPlan]] = {
     "SE": NumberingPlan("46", "0", r"[1-9]\d{6,8}"),
     "TR": NumberingPlan("90", "0", r"[2-9]\d{9}"),
     "IN": NumberingPlan("91", "0", r"[1-9]\d{9}"),
-    # 010 is how Japan dials abroad.
+    # 010 is Japan's international prefix.
     "JP": NumberingPlan("81", "0", r"(?:1[1-9]|[2-9]\d)\d{7,8}"),
     "AU": NumberingPlan("61", "0", r"[2-9]\d{8}"),
     "SG": NumberingPlan("65", None, r"[3-9]\d{7}"),
@@ -50,12 +51,13 @@ PLANS: Final[Mapping[str, NumberingPlan]] = {
     "ZA": NumberingPlan("27", "0", r"[1-9]\d{8}"),
 }
 
-# Every plan's numbers with their code, in one pattern. No code begins another, so at most one row can match.
+# Numbers of all plans with their code, in one pattern. No code is a prefix of another: one row at most
+# matches.
 INTERNATIONAL: Final = re.compile(
     "|".join(dict.fromkeys(f"{plan.code}(?:{plan.national})" for plan in PLANS.values())), re.ASCII
 )
 
-# By country, a number as it is dialled at home: the trunk digit, and the number as a group.
+# By country, a number as dialled nationally: the trunk digit, and the number as a group.
 AT_HOME: Final[Mapping[str, re.Pattern[str]]] = {
     country: re.compile(f"{plan.trunk}({plan.national})", re.ASCII)
     for country, plan in PLANS.items()

@@ -1,4 +1,4 @@
-"""Phone numbers: digits with country code and no `+`, completed from the event's country."""
+"""Phone numbers: digits with country code, without `+`, completed from the event's country."""
 
 import re
 import unicodedata
@@ -15,22 +15,22 @@ _NOT_DIGIT: Final = re.compile(r"[^0-9]+")
 _IGNORED: Final = re.compile(r"[^0-9+A-Za-z#,;]+")
 _LETTERS: Final = re.compile(r"[A-Za-z#,;]+")
 
-# `x` stands for letters, `#`, `,` or `;`. What follows a whole number in short runs of digits is an extension
-# or a tone sequence; a longer run is a second number, and the two together are then impossible.
+# `x` stands for letters, `#`, `,` or `;`. Short digit runs after a complete number are an extension or a tone
+# sequence; a longer run is a second number, which makes the whole text impossible.
 _WITH_EXTENSION: Final = re.compile(r"x?(\+*[0-9]{7,})(?:x[0-9]{0,7})+")
 
-# E.164 allows 15 digits, and no way abroad is dialled with more than five before them. The library takes time
-# in the square of a longer run before it says that no such number exists.
+# E.164 allows 15 digits, and no international prefix is longer than five. The library takes quadratic time
+# for longer runs before it refuses them.
 _LONGEST: Final = 20
 
 
 def amazon_phone(text: str, country: str) -> str | DroppedKey:
-    """Give a number's digits with its country code, or say why it is none.
+    """Return a number's digits with its country code, or why it is none.
 
-    A number without `+` is first read as the country would dial it. Possible though unassigned numbers are
-    kept; one that lacks its area code is not possible. Letters and extensions are dropped. Source: P8, P9.
+    A number without `+` is first read as dialled in the country. Possible though unassigned numbers are kept;
+    one without its area code is not possible. Letters and extensions are dropped. Source: P8, P9.
     """
-    # Most numbers come so, and what does is no placeholder.
+    # Fast exit: most numbers have this form, and such a text is no placeholder.
     if text.startswith("+") and INTERNATIONAL.fullmatch(text, 1):
         return text[1:]
     if dropped := is_placeholder_or_digest(text):
@@ -46,15 +46,15 @@ def amazon_phone(text: str, country: str) -> str | DroppedKey:
 
 
 def segment_phone(text: str, country: str) -> str | DroppedKey:
-    """Give the digits as typed; a national number stays national."""
+    """Return the digits as typed; a national number stays national."""
     digits = _NOT_DIGIT.sub("", text)
     return _unless_zeros(digits, digits)
 
 
 def template_phone(text: str, country: str) -> str | DroppedKey:
-    """Give the digits without leading zeros, after the country's code unless they begin with it.
+    """Return the digits without leading zeros, prefixed with the country's code unless they begin with it.
 
-    The template knows the codes of 21 countries; a number of any other gets none.
+    The template has the codes of 21 countries; a number of any other country gets none.
     """
     digits = _NOT_DIGIT.sub("", text)
     significant = digits.lstrip("0")
@@ -80,7 +80,7 @@ def _read(text: str) -> tuple[bool, str]:
 
 
 def _plain_character(char: str) -> str:
-    """Write any script's digit or plus sign as ASCII, its letters as one, and nothing else at all."""
+    """Map digits and plus signs of any script to ASCII and each letter to `x`; drop everything else."""
     digit = unicodedata.decimal(char, None)
     if digit is not None:
         return str(digit)
@@ -92,7 +92,7 @@ def _plain_character(char: str) -> str:
 
 
 def _plain(plus: bool, digits: str, country: str) -> str | None:
-    """Read the number without the library, where its shape leaves no question."""
+    """Parse a number without the library where its shape is unambiguous."""
     if plus:
         return digits if INTERNATIONAL.fullmatch(digits) else None
     at_home = AT_HOME.get(country)
@@ -115,7 +115,9 @@ def _looked_up(plus: bool, digits: str, country: str) -> str | DroppedKey:
 
 
 def _at_home_or_abroad(digits: str, country: str) -> PhoneNumber | None:
-    """Read digits without `+` as the country's own, unless only as another's they are an assigned number."""
+    """Parse digits without `+` as national, unless they are an assigned number only as an international
+    one.
+    """
     home = _possible(digits, country)
     if home is not None and phonenumbers.is_valid_number(home):
         return home
@@ -130,6 +132,6 @@ def _possible(written: str, region: str | None) -> PhoneNumber | None:
         number = phonenumbers.parse(written, region)
     except NumberParseException:
         return None
-    # A number that is possible only locally lacks its area code, and many people share it.
+    # A number that is possible only locally lacks its area code: many people share it.
     possible = phonenumbers.is_possible_number_with_reason(number) == ValidationResult.IS_POSSIBLE
     return number if possible else None

@@ -1,11 +1,13 @@
-"""What stands in a person's field and is nobody's: words for nothing, unfilled templates, foreign digests."""
+"""Placeholder values that must not become match keys: words for nothing, unfilled templates, other
+digests.
+"""
 
 import re
 from typing import Final
 
 from app.domain.identity.keys import DroppedKey, DropReason
 
-# Spelled as programs and exports print them. Case matters: Null, Nil and Nan are names that people bear.
+# As programs and exports print them. Case matters: Null, Nil and Nan are surnames.
 NOTHING_WORDS: Final = frozenset(
     {
         "null",
@@ -28,7 +30,7 @@ NOTHING_WORDS: Final = frozenset(
     }
 )
 
-# {{email}}, {% email %}, ${email}, %%email%%, <%= email %>, [[email]], *|EMAIL|*: no one filled it in.
+# {{email}}, {% email %}, ${email}, %%email%%, <%= email %>, [[email]], *|EMAIL|*: unfilled templates.
 _TEMPLATE: Final = re.compile(r"\{\{|\}\}|\{%|%\}|\$\{|%%|<%|%>|\[\[|\]\]|\*\||\|\*")
 
 # The lengths of hex digests other than SHA-256: MD5, SHA-1, SHA-224, SHA-384, SHA-512.
@@ -37,7 +39,7 @@ _OTHER_DIGEST_LENGTHS: Final = frozenset({32, 40, 56, 96, 128})
 
 
 def is_placeholder(text: str) -> DroppedKey | None:
-    """Tell whether a trait only says that there is none."""
+    """Return whether a trait is a placeholder for a missing value."""
     word = text.strip()
     if word in NOTHING_WORDS or (not word.isalnum() and _TEMPLATE.search(word)):
         return DroppedKey(DropReason.PLACEHOLDER)
@@ -45,7 +47,7 @@ def is_placeholder(text: str) -> DroppedKey | None:
 
 
 def is_placeholder_or_digest(text: str) -> DroppedKey | None:
-    """Tell whether a trait that is to be hashed is nobody's, or a digest that hashing again would spoil."""
+    """Return whether a trait to be hashed is a placeholder, or a digest of another kind."""
     word = text.strip()
     if len(word) in _OTHER_DIGEST_LENGTHS and _OTHER_DIGEST.fullmatch(word):
         return DroppedKey(DropReason.UNUSABLE_DIGEST)

@@ -1,4 +1,4 @@
-"""The three identity profiles, each a table: a row per match-key type, with where its rule comes from."""
+"""The three identity profiles as tables: one row per match-key type, with the source of its rule."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -23,13 +23,13 @@ from app.domain.identity.phones import amazon_phone, segment_phone, template_pho
 from app.domain.identity.placeholders import NOTHING_WORDS, is_placeholder, is_placeholder_or_digest
 from app.domain.identity.states import amazon_state, template_state
 
-# What a rule is: (trait, country) to the normalised text, never empty, or to why there is none.
+# A rule maps (trait, country) to the normalised text, never empty, or to the reason for dropping the trait.
 Clean = Callable[[str, str], str | DroppedKey]
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileRule:
-    """One rule of a profile: its name, its source, and what it does."""
+    """One rule of a profile: its name, its source, and its function."""
 
     name: str
     source: str
@@ -37,7 +37,9 @@ class ProfileRule:
 
 
 def _if_any(rule: Callable[[str, str], str]) -> Clean:
-    """Drop what normalises to nothing: the hash of nothing would stand for everybody. Source: P9."""
+    """Drop a trait that normalises to nothing: the hash of the empty text would match everybody. Source:
+    P9.
+    """
 
     def cleaned(text: str, country: str) -> str | DroppedKey:
         return rule(text, country) or DroppedKey(DropReason.EMPTY)
@@ -50,7 +52,7 @@ def _letters(rule: Callable[[str], str]) -> Clean:
 
 
 def _if_a_persons(rule: Clean) -> Clean:
-    """Drop words for nothing, unfilled templates and foreign digests before the rule reads the trait."""
+    """Drop placeholders, unfilled templates and other digests before the rule reads the trait."""
 
     def cleaned(text: str, country: str) -> str | DroppedKey:
         return is_placeholder_or_digest(text) or rule(text, country)
@@ -59,7 +61,7 @@ def _if_a_persons(rule: Clean) -> Clean:
 
 
 def _if_given(rule: Clean) -> Clean:
-    """Drop words for nothing and unfilled templates; an id may look like a digest."""
+    """Drop placeholders and unfilled templates; an id may look like a digest."""
 
     def cleaned(text: str, country: str) -> str | DroppedKey:
         return is_placeholder(text) or rule(text, country)
@@ -71,9 +73,9 @@ _alnum_composed = keep_composed("a-z0-9")
 
 
 def _amazon_postal(text: str, country: str) -> str | DroppedKey:
-    """Keep letters and digits, of a US ZIP code the first five; zeros are no place's.
+    """Keep letters and digits, and the first five of a US ZIP code; drop a code of zeros.
 
-    What is not written in digits is another country's code, which a cut would spoil.
+    A code with letters is another country's and is not truncated.
     """
     postal = _alnum_composed(text)
     if not postal:
@@ -83,7 +85,7 @@ def _amazon_postal(text: str, country: str) -> str | DroppedKey:
     return postal[:5] if country == "US" and postal[:5].isdecimal() else postal
 
 
-# What ECMAScript's `\s` and `trim` take for white space; Python's set differs in six characters.
+# White space of ECMAScript's `\s` and `trim`; Python's set differs in six characters.
 _WHITE_SPACE: Final = re.compile(r"[\t-\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff]+")
 
 
@@ -105,7 +107,7 @@ _SHORTER_THAN_A_DIGEST: Final = 32
 
 
 def _amazon_name(text: str, country: str) -> str | DroppedKey:
-    """Lower-case a name and keep letters and digits; most names are nothing else and need no more."""
+    """Lower-case a name and keep letters and digits, with a fast path for plain names."""
     if text.isascii() and text.isalnum() and len(text) < _SHORTER_THAN_A_DIGEST and text not in NOTHING_WORDS:
         return text.lower()
     return _careful_name(text, country)

@@ -1,4 +1,4 @@
-"""What a value becomes on its way to Amazon, shown to the one who holds it anyway."""
+"""Show what a trait becomes on its way to Amazon, for the hash tester."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from app.domain.identity import ALREADY_HASHED, DroppedKey, MatchKeyRule, Profil
 
 @dataclass(frozen=True, slots=True)
 class HashedTrait:
-    """A trait's cleaned form and its match key, or the word for why it makes none. Personal: no repr."""
+    """A trait's normalised form and match key, or the reason for none. Personal: no repr."""
 
     cleaned: str = field(repr=False)
     match_key: str | None = field(repr=False)
@@ -16,10 +16,10 @@ class HashedTrait:
 
 
 def hash_trait(profile: Profile, rule: MatchKeyRule, text: str, *, country: str) -> HashedTrait:
-    """Return what a trait is cleaned to, and what Amazon is sent for it."""
+    """Return the normalised form of a trait and what Amazon is sent for it."""
     made = match_key(profile, rule, text, country=country)
     if isinstance(made, DroppedKey):
         return HashedTrait("", None, None, made.why.value)
-    # What came as a digest has no cleaned form that anybody here knows.
+    # A trait sent as a digest has no known normalised form.
     cleaned = "" if made.rule == ALREADY_HASHED else clean(profile, rule, text, country=country)
     return HashedTrait(cleaned, made.value, made.rule, None)

@@ -1,4 +1,4 @@
-"""States and provinces: the two letters of the United States and Canada, looked up by name."""
+"""States and provinces: the two-letter codes of the United States and Canada, by name."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -7,7 +7,7 @@ from app.domain.identity.letters import keep, keep_composed, unaccented
 
 
 def _read(rows: str) -> Mapping[str, str]:
-    """Read `xx: name, other name` into name → code; a code, alone or after its country's, names itself."""
+    """Parse `xx: name, other name` into name → code; a code, alone or after the country's, maps to itself."""
     names: dict[str, str] = {}
     for row in rows.strip().splitlines():
         code, _, spellings = row.strip().partition(": ")
@@ -17,8 +17,8 @@ def _read(rows: str) -> Mapping[str, str]:
     return names
 
 
-# Source: USPS Publication 28, appendix B: the states, the district, the territories and the freely associated
-# states. The military codes (AA, AE, AP) stand for themselves.
+# Source: USPS Publication 28, appendix B: states, district, territories and freely associated states. The
+# military codes (AA, AE, AP) map to themselves.
 UNITED_STATES: Final = _read(
     """
     al: Alabama
@@ -84,7 +84,7 @@ UNITED_STATES: Final = _read(
     """
 )
 
-# Source: Canada Post's addressing guidelines; the older codes PQ, NF and LB are still met.
+# Source: Canada Post's addressing guidelines; the former codes PQ, NF and LB are still in use.
 CANADA: Final = _read(
     """
     ab: Alberta
@@ -105,13 +105,13 @@ CANADA: Final = _read(
 
 BY_COUNTRY: Final[Mapping[str, Mapping[str, str]]] = {"US": UNITED_STATES, "CA": CANADA}
 
-# The template asks for no country. No name or code belongs to both.
+# The template ignores the country. No name or code belongs to both countries.
 _EITHER: Final = {**CANADA, **UNITED_STATES}
 
 _LETTERS_AND_DIGITS: Final = keep("a-z0-9")
 _AS_A_CITY: Final = keep_composed("a-z0-9")
 
-# The template's own way with the accents of a state's name.
+# How the template treats accents in a state's name.
 _TEMPLATE_ACCENTS: Final = str.maketrans(
     {
         "á": "a",
@@ -130,9 +130,9 @@ _TEMPLATE_ACCENTS: Final = str.maketrans(
 
 
 def amazon_state(text: str, country: str) -> str:
-    """Give the two letters of a state of the US or a province of Canada, else the name as a city's.
+    """Return the two-letter code of a US state or Canadian province, else the name normalised like a city's.
 
-    `CA`, `N.Y.`, `California`, `Québec`, `US-CA` are all understood where the event's country is theirs.
+    `CA`, `N.Y.`, `California`, `Québec` and `US-CA` are accepted where the event's country is theirs.
     """
     names = BY_COUNTRY.get(country)
     if names is None:
@@ -146,10 +146,10 @@ def amazon_state(text: str, country: str) -> str:
 
 
 def template_state(text: str, country: str) -> str:
-    """Give the two letters of a state of the US or Canada, else the first two that are left of the name.
+    """Return the two-letter code of a US or Canadian state, else the first two remaining letters of the name.
 
-    The template replaces parts of words in turn, so that West Virginia becomes `we`: its map gives way to the
-    correct table (position P8), and its last step, the cut to two, stays for every other name.
+    The template replaces parts of words in turn, so that West Virginia becomes `we`. This function uses the
+    correct table instead (position P8) and keeps the template's last step, the cut to two letters.
     """
     code = _EITHER.get(unaccented(text))
     return code or _LETTERS_AND_DIGITS(text.lower().translate(_TEMPLATE_ACCENTS))[:2]

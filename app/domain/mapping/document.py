@@ -1,8 +1,8 @@
-"""The mapping: a document that says how an event becomes a conversion, checked and compiled at publish time.
+"""The mapping document: how an event becomes a conversion, checked and compiled at publish time.
 
-`check_draft` takes a document that may lack things, `check_publishable` one that may not, and
-`compile_mapping` turns a publishable one into closures. Documents are written by people: every problem found
-is listed, with its place. Source: interface §4; docs/mapping-language.md explains the language to its users.
+`check_draft` accepts a document that lacks members, `check_publishable` does not, and `compile_mapping` turns
+a publishable one into closures. All problems are reported, each with its path. Source: interface §4;
+docs/mapping-language.md explains the language to its users.
 """
 
 import re
@@ -39,13 +39,13 @@ MAX_EVENT_NAME_LENGTH: Final = 256  # P13
 _EVENT_NAME_TABOO: Final = re.compile(r"[!@#$%^&*|+=(){}\[\]<>?\\/~;]")  # P13
 _CUSTOM_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,256}", re.ASCII)  # P10
 
-# Traits that name a person by themselves. They leave hashed or not at all, so custom data must not read them.
+# Traits that identify a person. They are sent hashed or not at all, so custom data must not read their paths.
 NAMING_TRAITS: Final = ("email", "phone", "first_name", "last_name", "address")
 
 
 @dataclass(frozen=True, slots=True)
 class CustomField:
-    """A row of custom data: the name Amazon is told, the destination field, and its source."""
+    """A row of custom data: the name sent to Amazon, the destination field, and the source."""
 
     name: str
     field: str  # custom_data.<name>
@@ -54,7 +54,7 @@ class CustomField:
 
 @dataclass(frozen=True, slots=True)
 class KeyField:
-    """A match key that is mapped: its rule, its name on the wire, and where the trait comes from."""
+    """A mapped match key: its rule, its name on the wire, and the source of the trait."""
 
     rule: MatchKeyRule
     wire_type: str
@@ -77,17 +77,17 @@ class Mapping:
 
     @property
     def uses_event_id_field(self) -> bool:
-        """Whether the Amazon eventId is mapped, so that it may differ from the one derived."""
+        """Return whether the Amazon eventId is mapped, and may differ from the derived one."""
         return "event_id" in self.fields
 
     @property
     def constant_event_type(self) -> str | None:
-        """The event type where it is the same for every event, else None."""
+        """Return the event type where it is the same for every event, else None."""
         return None if self.event_type.path is not None else str(self.event_type.const)
 
     @property
     def paths(self) -> tuple[tuple[str, str], ...]:
-        """Each destination field that reads the event, with the source path it reads."""
+        """Return each destination field that reads the event, with its source path."""
         named = [
             ("event_type", self.event_type),
             ("event_source", self.event_source),
@@ -104,24 +104,24 @@ class Mapping:
 
 
 def check_draft(document: Any) -> list[MappingProblem]:
-    """List what is wrong with what a document says; what it does not say yet is no problem."""
-    return _Reading(document).wrong
+    """Return the problems of a document; missing members are no problem."""
+    return _DocumentReader(document).problems
 
 
 def check_publishable(document: Any) -> list[MappingProblem]:
-    """List what keeps a document from being published: what is wrong with it, and what is missing."""
-    reading = _Reading(document)
-    return reading.wrong + reading.lacking
+    """Return what keeps a document from being published: its problems and its missing members."""
+    reader = _DocumentReader(document)
+    return reader.problems + reader.missing
 
 
 def compile_mapping(document: Any) -> Mapping | list[MappingProblem]:
-    """Compile a publishable document, or list what keeps it from being one."""
-    reading = _Reading(document)
-    return reading.wrong + reading.lacking or reading.compiled()
+    """Compile a publishable document, or return its problems."""
+    reader = _DocumentReader(document)
+    return reader.problems + reader.missing or reader.compiled()
 
 
 def event_name_problem(name: Any) -> str | None:
-    """Say in a sentence what is wrong with an event name, or return None (P13)."""
+    """Return a sentence on what is wrong with an event name, or None (P13)."""
     if not isinstance(name, str):
         return "An event name is a text; it is the same for every event."
     if not name.strip() or len(name) > MAX_EVENT_NAME_LENGTH:
@@ -131,12 +131,12 @@ def event_name_problem(name: Any) -> str | None:
     return None
 
 
-class _Reading:
-    """One pass over a document: collects what is wrong, what is lacking, and the compiled parts."""
+class _DocumentReader:
+    """One pass over a document: collects problems, missing members and compiled parts."""
 
     def __init__(self, document: Any) -> None:
-        self.wrong: list[MappingProblem] = []
-        self.lacking: list[MappingProblem] = []
+        self.problems: list[MappingProblem] = []
+        self.missing: list[MappingProblem] = []
         self._sources: dict[str, Source] = {}
         self._custom: list[CustomField] = []
         self._consent: ConsentRule | None = None
@@ -151,39 +151,39 @@ class _Reading:
             if document.get(name) is not None:
                 read(self, document[name])
             elif name != "custom_data":
-                self._lack(name, f"To publish, a mapping needs {name}.")
+                self._report_missing(name, f"To publish, a mapping needs {name}.")
         self._keep_traits_out_of_custom_data()
 
     def compiled(self) -> Mapping:
-        """Give the mapping; only when there is no problem."""
+        """Return the mapping; call it only when there is no problem."""
         assert self._consent is not None
-        taken = dict(self._sources)
+        sources = dict(self._sources)
         return Mapping(
-            event_type=taken.pop("event_type"),
-            event_source=taken.pop("event_source"),
+            event_type=sources.pop("event_type"),
+            event_source=sources.pop("event_source"),
             event_name=self._event_name,
-            country=taken.pop("country_code"),
-            timestamp=taken.pop("event_timestamp"),
+            country=sources.pop("country_code"),
+            timestamp=sources.pop("event_timestamp"),
             match_keys=tuple(
-                KeyField(rule, rule.type.value, taken.pop(rule.field))
+                KeyField(rule, rule.type.value, sources.pop(rule.field))
                 for rule in MATCH_KEYS
-                if rule.field in taken
+                if rule.field in sources
             ),
-            fields=taken,
+            fields=sources,
             custom_data=tuple(self._custom),
             consent=self._consent,
         )
 
     def _problem(self, path: str, problem: str, sentence: str) -> None:
-        self.wrong.append(MappingProblem(path, problem, sentence))
+        self.problems.append(MappingProblem(path, problem, sentence))
 
-    def _lack(self, path: str, sentence: str) -> None:
-        self.lacking.append(MappingProblem(path, "required", sentence))
+    def _report_missing(self, path: str, sentence: str) -> None:
+        self.missing.append(MappingProblem(path, "required", sentence))
 
     def _refuse_unknown(self, members: dict[str, Any], known: tuple[str, ...], at: str) -> None:
         for name in members:
             if name not in known:
-                # The name is not repeated when it is no plain word: it may be anything, of any length.
+                # The name is not repeated unless it is a plain word: it can be anything, of any length.
                 shown = name if _CUSTOM_NAME.fullmatch(name) and len(name) <= 64 else "?"
                 self._problem(f"{at}{shown}", "unknown_member", f"Known here are {', '.join(known)}.")
 
@@ -203,7 +203,7 @@ class _Reading:
         if isinstance(compiled, Source):
             self._sources[name] = compiled
             return compiled
-        self.wrong.extend(compiled)
+        self.problems.extend(compiled)
         return None
 
     def _read_event_type(self, written: Any) -> None:
@@ -234,7 +234,7 @@ class _Reading:
             self._event_name = written
 
     def _constants_are(self, at: str, source: Source | None, good: Callable[[Any], bool], what: str) -> None:
-        """Judge a constant or a default now, where the author sees it, rather than with every event."""
+        """Check a constant or a default now, so that its author sees the problem, not every event."""
         for part, value in (("const", source and source.const), ("default", source and source.default)):
             if value is not None and not good(value):
                 self._problem(
@@ -258,9 +258,9 @@ class _Reading:
             if name == "currency":
                 self._constants_are("fields.currency", source, _is_currency, "one of Amazon's currencies")
         if written.get("event_timestamp") is None:
-            self._lack("fields.event_timestamp", "To publish, Event Timestamp must be mapped.")
+            self._report_missing("fields.event_timestamp", "To publish, Event Timestamp must be mapped.")
         if all(written.get(name) is None for name in MATCH_KEY_FIELDS):
-            self._lack("fields", "To publish, at least one match key must be mapped.")
+            self._report_missing("fields", "To publish, at least one match key must be mapped.")
 
     def _read_custom_data(self, written: Any) -> None:
         if type(written) is not list or len(written) > MAX_CUSTOM_FIELDS:
@@ -282,7 +282,7 @@ class _Reading:
         name = rest.pop("name", None)
         source = compile_source(rest, at, bare="path")
         if not isinstance(source, Source):
-            self.wrong.extend(source)
+            self.problems.extend(source)
         if not isinstance(name, str) or not _CUSTOM_NAME.fullmatch(name):
             sentence = "A custom name has 1 to 256 letters, digits and underscores."
             self._problem(f"{at}.name", "custom_name_invalid", sentence)
@@ -316,22 +316,22 @@ class _Reading:
         for name, required in parts.items():
             if written.get(name) is None:
                 if required:
-                    self._lack(f"consent.{name}", f"The mode {mode} needs {name}.")
+                    self._report_missing(f"consent.{name}", f"The mode {mode} needs {name}.")
                 continue
             source = compile_source(written[name], f"consent.{name}", bare="path")
             if isinstance(source, Source):
                 compiled[name] = source
             else:
-                self.wrong.extend(source)
+                self.problems.extend(source)
         self._consent = ConsentRule(mode, **compiled)
 
 
 def _is_currency(value: Any) -> bool:
-    """Tell whether a constant is one of Amazon's currencies."""
+    """Return whether a constant is one of Amazon's currencies."""
     return value in CURRENCIES
 
 
-# What a constant or a default must be to serve a field, by what the field takes.
+# What a constant or a default must be, by the type that the field takes.
 _CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "time": (lambda v: isinstance(v, str) and read_time(v) is not None, "an ISO 8601 time with a zone"),
     "text": (lambda v: isinstance(v, str), "a text"),
@@ -340,7 +340,7 @@ _CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "boolean": (lambda v: type(v) is bool, "true or false"),
 }
 
-# Which sources each mode of consent reads, and whether it cannot do without.
+# Which sources each consent mode reads, and whether it requires them.
 _CONSENT_PARTS: Final[dict[str, dict[str, bool]]] = {
     Mode.GRANTED: {},
     Mode.AMAZON: {"user_data": True, "ad_storage": False},
@@ -349,12 +349,12 @@ _CONSENT_PARTS: Final[dict[str, dict[str, bool]]] = {
     Mode.NONE: {},
 }
 
-_TOP_LEVEL: Final[dict[str, Callable[[_Reading, Any], None]]] = {
-    "event_type": _Reading._read_event_type,
-    "event_source": _Reading._read_event_source,
-    "event_name": _Reading._read_event_name,
-    "country_code": _Reading._read_country,
-    "fields": _Reading._read_fields,
-    "custom_data": _Reading._read_custom_data,
-    "consent": _Reading._read_consent,
+_TOP_LEVEL: Final[dict[str, Callable[[_DocumentReader, Any], None]]] = {
+    "event_type": _DocumentReader._read_event_type,
+    "event_source": _DocumentReader._read_event_source,
+    "event_name": _DocumentReader._read_event_name,
+    "country_code": _DocumentReader._read_country,
+    "fields": _DocumentReader._read_fields,
+    "custom_data": _DocumentReader._read_custom_data,
+    "consent": _DocumentReader._read_consent,
 }

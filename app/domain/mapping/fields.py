@@ -1,4 +1,4 @@
-"""The destination fields a mapping can fill, as a table: what a form shows and what the conversion reads.
+"""The destination fields that a mapping can fill, as a table for the form and the conversion.
 
 The order is that of the form's groups; match keys keep the order in which an event carries them.
 """
@@ -22,7 +22,7 @@ class Group(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A key of a mapping's `fields`: the JSON type it takes from the event, its label, help for a form."""
+    """A key of a mapping's `fields`: the JSON type it takes, its label, and the help text of the form."""
 
     name: str
     group: Group

@@ -1,4 +1,4 @@
-"""What a draft says that breaks no rule, and yet is mostly a slip: by type, region and paths."""
+"""Lint for drafts: legal statements that are usually mistakes, by type, region and path."""
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -28,17 +28,19 @@ _DIFFERS: Final = frozenset({"event_timestamp", "event_id", *MATCH_KEY_FIELDS})
 
 
 class LintWarning(NamedTuple):
-    """One slip: a word of `ODDITIES`, and the member of the document."""
+    """One likely mistake: a code of `LINT_WARNINGS`, and the member of the document."""
 
     code: str
     field: str
 
 
 def lint(document: Mapping[str, Any], region: Region) -> Iterator[LintWarning]:
-    """Yield what looks odd about a draft, whatever else it lacks."""
+    """Yield the likely mistakes of a draft, whatever else it lacks."""
     written = document.get("fields")
     fields = (
-        {name: one for name, one in written.items() if one is not None} if isinstance(written, dict) else {}
+        {name: member for name, member in written.items() if member is not None}
+        if isinstance(written, dict)
+        else {}
     )
     yield from _by_paths(fields, document.get("custom_data"))
     yield from _by_type(constant_of(document.get("event_type"), bare="const"), fields)
@@ -67,7 +69,7 @@ def _by_paths(fields: Mapping[str, Any], rows: Any) -> Iterator[LintWarning]:
 def _by_type(event_type: Any, fields: Mapping[str, Any]) -> Iterator[LintWarning]:
     preset = _PRESETS.get(event_type) if isinstance(event_type, str) else None
     if preset is None:
-        return  # read from the event: any type may come
+        return  # read from the event: any type can occur
     if event_type != PURCHASE:
         for name in _ONLY_WITH_PURCHASES:
             if name in fields:
@@ -80,7 +82,7 @@ def _by_type(event_type: Any, fields: Mapping[str, Any]) -> Iterator[LintWarning
 
 
 def constant_of(source: Any, *, bare: str) -> Any:
-    """Return the constant of a source as it is written, None where it is read from the event."""
+    """Return the constant of a source as written, None where it reads the event."""
     if isinstance(source, dict):
         return source.get("const")
     return source if bare == "const" else None

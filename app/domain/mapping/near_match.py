@@ -1,4 +1,4 @@
-"""Names that are nearly the same: a second name for an event type is mostly the first one, misspelt."""
+"""Near matches of event names: a second name for an event type is usually the first one, misspelt."""
 
 import re
 import unicodedata
@@ -8,30 +8,33 @@ _BETWEEN: Final = re.compile(r"[\s_-]+")
 
 
 def near_miss(name: str, other: str) -> str | None:
-    """Return how two names nearly agree: `case`, `spaces` or `one_letter`; None where they agree or do not.
+    """Return how two names nearly match: `case`, `spaces` or `one_letter`; None where they are equal or
+    unrelated.
 
-    `spaces` covers what people put between words, and `one_letter` one that is wrong, missing, too many, or
-    swapped with the next.
+    `spaces` covers separators between words; `one_letter` a wrong, missing, extra or transposed letter.
     """
     if name == other:
         return None
-    one, two = unicodedata.normalize("NFKC", name), unicodedata.normalize("NFKC", other)
-    if one.casefold() == two.casefold():
+    first, second = unicodedata.normalize("NFKC", name), unicodedata.normalize("NFKC", other)
+    if first.casefold() == second.casefold():
         return "case"
-    one, two = (_BETWEEN.sub("", text).casefold() for text in (one, two))
-    if one == two:
+    first, second = (_BETWEEN.sub("", text).casefold() for text in (first, second))
+    if first == second:
         return "spaces"
-    return "one_letter" if _one_apart(one, two) else None
+    return "one_letter" if _one_apart(first, second) else None
 
 
-def _one_apart(one: str, two: str) -> bool:
-    if abs(len(one) - len(two)) > 1 or min(len(one), len(two)) < 3:
+def _one_apart(first: str, second: str) -> bool:
+    if abs(len(first) - len(second)) > 1 or min(len(first), len(second)) < 3:
         return False
-    at = next((n for n, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
-    swapped = one[at + 1 : at + 2] + one[at : at + 1] + one[at + 2 :]
+    index = next(
+        (n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b),
+        min(len(first), len(second)),
+    )
+    swapped = first[index + 1 : index + 2] + first[index : index + 1] + first[index + 2 :]
     return (
-        one[at + 1 :] == two[at + 1 :]
-        or one[at:] == two[at + 1 :]
-        or one[at + 1 :] == two[at:]
-        or swapped == two[at:]
+        first[index + 1 :] == second[index + 1 :]
+        or first[index:] == second[index + 1 :]
+        or first[index + 1 :] == second[index:]
+        or swapped == second[index:]
     )

@@ -1,9 +1,9 @@
-"""Catalogue paths: where in an event a mapping reads. A tiny grammar, parsed once and never evaluated.
+"""Event field paths: where in an event a mapping reads. A small grammar, parsed once and never evaluated.
 
     path  = step { "." name | "[" index "]" | '["' quoted '"]' }      step = name | '["' quoted '"]'
     name  = one or more of A-Z a-z 0-9 _ -        quoted = anything but '"', '\\' and control characters
 
-`a.b[0].c` and `["utm source"].medium` are paths; wildcards, filters, functions and parents do not exist.
+`a.b[0].c` and `["utm source"].medium` are paths. There are no wildcards, filters, functions or parents.
 """
 
 import re
@@ -26,7 +26,7 @@ Getter = Callable[[dict[str, Any]], Any]
 
 
 class Impassable:
-    """A path met a text, number or boolean where it wanted to step further: the event has another shape."""
+    """A path met a text, number or boolean before its last step: the event has another structure."""
 
     __slots__ = ()
 
@@ -36,34 +36,36 @@ IMPASSABLE: Final = Impassable()
 
 @lru_cache(maxsize=4096)  # mappings of a thousand destinations name few different paths
 def parse_path(text: str) -> tuple[Step, ...] | None:
-    """Read a path into its steps, names as str and indexes as int, or return None where it is none."""
+    """Parse a path into its steps, names as str and indexes as int; None where it is no path."""
     if len(text) > MAX_PATH_LENGTH:
         return None
     steps: list[Step] = []
-    at = 0
-    while at < len(text):
-        match = _STEP.match(text, at)
+    position = 0
+    while position < len(text):
+        match = _STEP.match(text, position)
         if match is None:
             return None
         name, index = match["name"], match["index"]
-        # A dot stands between a name and what comes before it, never first, never missing.
-        if name is not None and (match["dot"] is None) is not (at == 0):
+        # A dot separates a name from the step before it; it is never first and never missing.
+        if name is not None and (match["dot"] is None) is not (position == 0):
             return None
-        if index is not None and at == 0:
+        if index is not None and position == 0:
             return None
         steps.append(name if name is not None else match["quoted"] if index is None else int(index))
-        at = match.end()
+        position = match.end()
     return tuple(steps) if 1 <= len(steps) <= MAX_STEPS else None
 
 
 def last_name(steps: tuple[Step, ...]) -> str:
-    """Return the last word of a path, which names a custom field that was given as a bare path."""
+    """Return the last name of a path, which names a custom field given as a bare path."""
     return next((step for step in reversed(steps) if isinstance(step, str)), "")
 
 
 @lru_cache(maxsize=4096)
 def getter(steps: tuple[Step, ...]) -> Getter:
-    """Compile a path to a function of the event: the value, None where absent or null, or `IMPASSABLE`."""
+    """Compile a path to a function of the event that returns the value, None where absent or null, or
+    `IMPASSABLE`.
+    """
     match steps:
         case (str(a),):
             return lambda event: event.get(a)

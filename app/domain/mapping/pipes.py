@@ -1,9 +1,8 @@
-"""The pipe: small named steps that shape a value between the event and its destination field.
+"""Pipe functions: named steps between a value of the event and its destination field.
 
-Every step is total: it answers each JSON value with a value or with `Failed`, never raises, and works in time
-linear in its input. Text steps want a text, number steps a number; a value of another type fails as
-`wrong_type`, one of the right type that a step cannot read as `transform_failed`. Nothing is guessed and
-nothing passes by unshaped.
+Every step is total: it maps each JSON value to a value or to `SourceFailed`, never raises, and runs in time
+linear in its input. Text steps require a text and number steps a number; a value of another type fails as
+`wrong_type`, a value that a step cannot read as `transform_failed`. Nothing is guessed.
 """
 
 import hashlib
@@ -29,7 +28,7 @@ Maker = Callable[
 
 @dataclass(frozen=True, slots=True)
 class Pipe:
-    """One function of the language: name, how it is written, what it does, and what makes a step of it."""
+    """One function of the language: its name, its form, what it does, and the factory of its steps."""
 
     name: str
     form: str
@@ -64,7 +63,7 @@ def _on_number(name: str, shape: Callable[[int | Decimal], Any]) -> Step:
 
 
 def _plain(step: Step) -> Maker:
-    """Make a step that takes no argument."""
+    """Return the factory of a step without arguments."""
     return lambda arguments: step if not arguments else "takes no argument"
 
 
@@ -117,8 +116,8 @@ def _split(arguments: list[Any]) -> Step | str:
 
 
 def _substring(arguments: list[Any]) -> Step | str:
-    whole = all(type(a) is int and -MAX_PIPED_TEXT <= a <= MAX_PIPED_TEXT for a in arguments)
-    if not whole or len(arguments) not in (1, 2):
+    integers = all(type(a) is int and -MAX_PIPED_TEXT <= a <= MAX_PIPED_TEXT for a in arguments)
+    if not integers or len(arguments) not in (1, 2):
         return "takes a start and maybe an end, whole numbers; negative ones count from the end"
     cut = slice(arguments[0], arguments[1] if len(arguments) == 2 else None)
     return _on_text("substring", lambda text: text[cut])
@@ -181,7 +180,7 @@ def _to_number(value: Any) -> Any:
     return _unreadable("is not a plain decimal number") if number is None else number
 
 
-# The words Amazon's own tag template reads, without its two for consent.
+# The words that Amazon's own tag template accepts, without its two for consent.
 _BOOLEANS: Final[Mapping[str, bool]] = {
     **dict.fromkeys(("true", "yes", "1", "on", "enabled"), True),
     **dict.fromkeys(("false", "no", "0", "off", "disabled"), False),
@@ -226,7 +225,7 @@ def _date(arguments: list[Any]) -> Step | str:
 
 def _sha256_lower(text: str) -> str:
     word = text.strip().lower()
-    # What is a digest already is not hashed again, as everywhere (P8).
+    # A digest is not hashed again, as everywhere (P8).
     return word if _DIGEST.fullmatch(word) else hashlib.sha256(word.encode("utf-8", "replace")).hexdigest()
 
 
@@ -276,7 +275,7 @@ PIPES: Final[Mapping[str, Pipe]] = {row.name: row for row in _ROWS}
 
 
 def make_step(written: Any) -> Step | str:
-    """Compile one step as written, `"lower"` or `["replace", "a", "b"]`, or say what is wrong."""
+    """Compile one step as written, `"lower"` or `["replace", "a", "b"]`, or return what is wrong."""
     name, arguments = (written, []) if isinstance(written, str) else (None, [])
     if type(written) is list and written and isinstance(written[0], str):
         name, arguments = written[0], written[1:]
@@ -285,12 +284,14 @@ def make_step(written: Any) -> Step | str:
     row = PIPES.get(name)
     if row is None:
         return f"There is no such pipe function; the functions are {', '.join(PIPES)}."
-    made = row.make(arguments)
-    return f"{name} {made}." if isinstance(made, str) else made
+    step = row.make(arguments)
+    return f"{name} {step}." if isinstance(step, str) else step
 
 
 def run(steps: tuple[Step, ...], value: Any) -> Any:
-    """Pass a value through the steps: a value, None where nothing is left, or the first `Failed`."""
+    """Pass a value through the steps; return a value, None where nothing is left, or the first
+    `SourceFailed`.
+    """
     for step in steps:
         if value is None:
             return None

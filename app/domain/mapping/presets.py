@@ -1,7 +1,6 @@
-"""A start for a mapping of each event type: a name, the paths journeys mostly have, what is worth sending.
+"""Starting points for a mapping of each event type: a name, usual paths, and fields worth sending.
 
-The paths are those of the envelope that the documentation shows; suggestions from the learned catalogue
-replace them where a customer's events look different.
+The paths are those of the documented event form; paths learned from events replace them where available.
 """
 
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from app.domain.conversion.event_types import EVENT_TYPES, PURCHASE
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """`needs`: fields without which an event of the type says little; `only`: those no other type takes."""
+    """`needs`: fields that an event of the type should have; `only`: fields that no other type takes."""
 
     event_type: str
     event_name: str
@@ -23,7 +22,7 @@ class Preset:
     event_source: str = "WEBSITE"
 
     def document(self) -> dict[str, Any]:
-        """Return the draft of a mapping; everything in it can be changed."""
+        """Return the draft of a mapping; every part of it can be changed."""
         fields = {**_FIELDS, **{name: _MORE[name] for name in (*self.needs, *self.only)}}
         if self.event_source != "WEBSITE":
             fields["maid"] = {"path": "user.maid"}

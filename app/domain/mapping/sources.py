@@ -24,10 +24,9 @@ class MappingProblem:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A compiled source. `read` gives a JSON value, None where there is nothing, or `Failed`.
+    """A compiled source. `read` returns a JSON value, None where there is nothing, or `SourceFailed`.
 
-    `path` is the catalogue path as written, None for a constant; `rule` says the pipe in short, for the
-    preview.
+    `path` is the path as written, None for a constant; `rule` names the pipe in short, for the preview.
     """
 
     read: Getter
@@ -38,17 +37,17 @@ class Source:
 
 
 def constant(value: Any) -> Source:
-    """Make a source that gives one value for every event."""
+    """Return a source that gives one value for every event."""
     return Source(lambda _event: value, None, const=value, rule="const")
 
 
 def compile_source(
     written: Any, at: str, *, bare: str, keep_blank: bool = False
 ) -> Source | list[MappingProblem]:
-    """Compile a source as written, or list what is wrong with it; `at` is where it stands in the document.
+    """Compile a source as written, or return its problems; `at` is its place in the document.
 
-    `bare` says what a bare string is short for, "const" or "path". A blank text counts as nothing, and with
-    `keep_blank` only an empty one does: match keys say of a blank that they dropped it.
+    `bare` says what a bare string is short for, "const" or "path". A blank text counts as nothing; with
+    `keep_blank` only an empty one does, so that match keys can report a blank as dropped.
     """
     if isinstance(written, str):
         written = {bare: written}
@@ -108,8 +107,8 @@ def _compile_path(written: dict[str, Any], at: str, *, keep_blank: bool) -> Sour
     return Source(read, text, default=default, rule=" | ".join(names))
 
 
-# Sources of texts are made once for all mappings that write the same: a thousand destinations have few
-# different ones, and one takes a kilobyte. Not so other scalars: 1, 1.0 and True are one to a cache.
+# Text sources are shared among mappings that write the same: a thousand destinations have few different ones,
+# at a kilobyte each. Other scalars are not shared: a cache cannot tell 1, 1.0 and True apart.
 _share = lru_cache(maxsize=4096)
 _text = _share(constant)
 
@@ -122,12 +121,14 @@ def _plain(text: str, default: str | None, keep_blank: bool) -> Source:
 
 
 def _reader(get: Getter, steps: tuple[pipes.Step, ...], default: Any, *, keep_blank: bool) -> Getter:
-    """Join path, pipe and default, which serves what is absent, null or blank before or after the pipe."""
+    """Join path, pipe and default; the default replaces an absent, null or blank value before or after the
+    pipe.
+    """
 
     def read_plain(event: dict[str, Any]) -> Any:
         value = get(event)
         if type(value) is str and value and not value.isspace():
-            return value  # what nearly every event has there
+            return value  # the usual case
         return _UNREACHABLE if value is IMPASSABLE else served(value)
 
     def read(event: dict[str, Any]) -> Any:

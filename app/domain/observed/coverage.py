@@ -1,4 +1,4 @@
-"""Match-key coverage: which share of events carried each match key."""
+"""Match-key coverage: the share of events that carry each match key."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,13 +11,13 @@ from app.domain.identity import MATCH_KEYS
 MOST_EVENTS: Final = 1_000
 
 
-def match_key_coverage(shapes: Iterable[EventMetadata]) -> dict[str, Any]:
-    """Return each match key that any of the first thousand events carried, and how many were looked at."""
+def match_key_coverage(events_metadata: Iterable[EventMetadata]) -> dict[str, Any]:
+    """Count the match keys of the first thousand events."""
     events = 0
     carried: Counter[str] = Counter()
-    for shape in islice(shapes, MOST_EVENTS):
+    for metadata in islice(events_metadata, MOST_EVENTS):
         events += 1
-        carried.update(shape.match_keys)
+        carried.update(metadata.match_keys)
     return {
         "events": events,
         "match_keys": [

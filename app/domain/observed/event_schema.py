@@ -1,7 +1,7 @@
-"""The catalogue: which paths recent events had, of which types, how often filled; and what they could feed.
+"""The event schema: paths of recent events with types and fill rates, and the fields each path could feed.
 
-Learned from outlines, so it knows no value. Suggestions go by name and kind: a path is suggested for a field
-when its words are words for that field and what stands there is of a kind that the field can use.
+Built from samples, so it contains no values. A path is suggested for a field when its name is a synonym of
+the field and its kind of value fits.
 """
 
 import re
@@ -20,7 +20,7 @@ _EMPTY: Final = frozenset({ValueKind.NULL, ValueKind.BLANK, ValueKind.OBJECT, Va
 
 @dataclass(frozen=True, slots=True)
 class SchemaEntry:
-    """One path: in how many events it was there, in how many it held something, and which kinds."""
+    """One path: the number of events that have it, that fill it, and that have each kind of value there."""
 
     path: str
     present: int
@@ -29,7 +29,7 @@ class SchemaEntry:
 
     @property
     def types(self) -> dict[str, int]:
-        """Return how many events had each JSON type there."""
+        """Return the number of events by JSON type."""
         found: Counter[str] = Counter()
         for kind, times in self.kinds.items():
             found[TYPES[kind]] += times
@@ -38,19 +38,19 @@ class SchemaEntry:
 
 @dataclass(frozen=True, slots=True)
 class EventSchema:
-    """What `events` recent events had, by path, in alphabetical order."""
+    """The paths of `events` recent events, in alphabetical order."""
 
     events: int
     entries: Mapping[str, SchemaEntry]
 
 
-def merge_samples(seen: Iterable[tuple[SchemaSample, int]]) -> EventSchema:
-    """Add up outlines."""
+def merge_samples(samples: Iterable[tuple[SchemaSample, int]]) -> EventSchema:
+    """Merge samples, each with its number of events, into a schema."""
     events = 0
     kinds: dict[str, Counter[ValueKind]] = {}
-    for shape, times in seen:
+    for sample, times in samples:
         events += times
-        for path, kind in shape:
+        for path, kind in sample:
             kinds.setdefault(path, Counter())[kind] += times
     entries = {
         path: SchemaEntry(
@@ -79,8 +79,8 @@ _IDS: Final = frozenset(
 )
 _COUNTRIES: Final = frozenset({ValueKind.COUNTRY, ValueKind.CONSENT_COUNTRY})
 
-# The words people use for a field, without case or separators, best first; and the kinds it can use.
-_WORDS: Final[Mapping[str, tuple[str, Collection[ValueKind]]]] = {
+# Synonyms of each field, without case or separators, best first; and the kinds of value that fit.
+_SYNONYMS: Final[Mapping[str, tuple[str, Collection[ValueKind]]]] = {
     "event_timestamp": (
         "timestamp eventtimestamp eventtime occurredat time senttime sentat createdat happenedat date",
         {ValueKind.TIME, ValueKind.EPOCH_SECONDS, ValueKind.EPOCH_MILLISECONDS},
@@ -124,40 +124,40 @@ _WORDS: Final[Mapping[str, tuple[str, Collection[ValueKind]]]] = {
 _SEPARATOR: Final = re.compile(r"[^a-z0-9]")
 
 
-def suggest(catalogue: EventSchema) -> dict[str, list[str]]:
-    """Return the paths that each field could be mapped to, the likeliest first, at most three."""
-    return {name: found for name in _WORDS if (found := _suggested(name, catalogue))}
+def suggest(schema: EventSchema) -> dict[str, list[str]]:
+    """Return up to three paths for each field, the best first."""
+    return {name: found for name in _SYNONYMS if (found := _suggestions(name, schema))}
 
 
-def _suggested(name: str, catalogue: EventSchema) -> list[str]:
-    words, kinds = _WORDS[name]
+def _suggestions(name: str, schema: EventSchema) -> list[str]:
+    words, kinds = _SYNONYMS[name]
     order = {word: place for place, word in enumerate(words.split())}
     fitting = [
         (order[word], -entry.filled, entry.path)
-        for entry in catalogue.entries.values()
-        if (word := _word(entry.path)) in order and any(kind in kinds for kind in entry.kinds)
+        for entry in schema.entries.values()
+        if (word := _normalized_name(entry.path)) in order and any(kind in kinds for kind in entry.kinds)
     ]
     return [path for _, _, path in sorted(fitting)[:MOST_SUGGESTED]]
 
 
-def _word(path: str) -> str:
+def _normalized_name(path: str) -> str:
     return _SEPARATOR.sub("", last_name(parse_path(path) or ()).lower())
 
 
-# --- Drafts against the catalogue -----------------------------------------------------------------
+# --- Drafts against the event schema ---------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaMismatch:
-    """Something about a draft that recent events speak against; `field` is its place in the document."""
+    """A source of a draft that recent events contradict; `field` is its place in the document."""
 
     code: str
     field: str
     path: str
 
 
-# What a field needs to make something of, where the catalogue can tell.
-_TAKES: Final[Mapping[str, Collection[str]]] = {
+# The JSON types that each type of field accepts.
+_ACCEPTED_TYPES: Final[Mapping[str, Collection[str]]] = {
     "text": ("text",),
     "time": ("text",),
     "number": ("number",),
@@ -166,63 +166,63 @@ _TAKES: Final[Mapping[str, Collection[str]]] = {
 }
 
 
-def schema_mismatches(document: Mapping[str, Any], catalogue: EventSchema) -> list[SchemaMismatch]:
-    """Return each path of a draft that no recent event had, or that held another type than the field takes.
+def schema_mismatches(document: Mapping[str, Any], schema: EventSchema) -> list[SchemaMismatch]:
+    """Return the paths of a draft that no recent event had, or whose type does not fit the field.
 
-    With no event seen there is nothing to doubt. A pipe may make one type of another: then types are not
-    judged.
+    Without events there are no mismatches. Sources with a pipe get no type check: a pipe may
+    change the type.
     """
-    if not catalogue.events:
+    if not schema.events:
         return []
     found = []
-    for at, name, path, piped in _paths(document):
-        entry = catalogue.entries.get(path)
+    for place, name, path, piped in _paths(document):
+        entry = schema.entries.get(path)
         if entry is None:
-            if not _within(path, catalogue):
-                found.append(SchemaMismatch("path_unknown", at, path))
-        elif entry.filled and not piped and not _usable(name, entry):
-            found.append(SchemaMismatch("path_type_unusual", at, path))
+            if not _is_unsampled(path, schema):
+                found.append(SchemaMismatch("path_unknown", place, path))
+        elif entry.filled and not piped and not _fits(name, entry):
+            found.append(SchemaMismatch("path_type_unusual", place, path))
     return found
 
 
-def _usable(name: str, entry: SchemaEntry) -> bool:
+def _fits(name: str, entry: SchemaEntry) -> bool:
     row = FIELDS.get(name)
-    return row is None or bool(set(entry.types) & set(_TAKES[row.takes]))
+    return row is None or bool(set(entry.types) & set(_ACCEPTED_TYPES[row.takes]))
 
 
-def _within(path: str, catalogue: EventSchema) -> bool:
-    """Return whether a path leads past what outlines hold: deep in a list, or below what was left out."""
+def _is_unsampled(path: str, schema: EventSchema) -> bool:
+    """Return whether a path is deeper than samples go: in a list, or in an object that they leave out."""
     steps = parse_path(path) or ()
     if any(isinstance(step, int) and step > 0 for step in steps):
         return True
     return any(
-        path.startswith(known) and {ValueKind.OBJECT, ValueKind.LIST} & set(entry.kinds)
-        for known, entry in catalogue.entries.items()
+        path.startswith(sampled) and {ValueKind.OBJECT, ValueKind.LIST} & set(entry.kinds)
+        for sampled, entry in schema.entries.items()
     )
 
 
 def _paths(document: Mapping[str, Any]) -> Iterable[tuple[str, str, str, bool]]:
-    """Yield (place, field, path, whether piped) of every source that reads the event."""
+    """Yield (place, field, path, has a pipe) of every source that reads the event."""
     for name in ("event_type", "event_source", "country_code"):
-        yield from _of(name, name, document.get(name), bare_is_path=False)
+        yield from _paths_of(name, name, document.get(name), bare_is_path=False)
     fields = document.get("fields")
     if isinstance(fields, Mapping):
         for name, source in fields.items():
-            yield from _of(f"fields.{name}", name, source)
+            yield from _paths_of(f"fields.{name}", name, source)
     rows = document.get("custom_data")
     if isinstance(rows, list):
-        for place, row in enumerate(rows):
-            yield from _of(f"custom_data[{place}]", "", row)
+        for index, row in enumerate(rows):
+            yield from _paths_of(f"custom_data[{index}]", "", row)
     consent = document.get("consent")
     if isinstance(consent, Mapping):
         for name in ("user_data", "ad_storage", "string"):
-            yield from _of(f"consent.{name}", "", consent.get(name))
+            yield from _paths_of(f"consent.{name}", "", consent.get(name))
 
 
-def _of(
-    at: str, name: str, source: Any, *, bare_is_path: bool = True
+def _paths_of(
+    place: str, name: str, source: Any, *, bare_is_path: bool = True
 ) -> Iterable[tuple[str, str, str, bool]]:
     if isinstance(source, str) and bare_is_path:
-        yield at, name, source, False
+        yield place, name, source, False
     elif isinstance(source, Mapping) and isinstance(source.get("path"), str):
-        yield at, name, source["path"], bool(source.get("pipe"))
+        yield place, name, source["path"], bool(source.get("pipe"))

@@ -1,4 +1,4 @@
-"""What would be sent, shown step by step: the conversion itself, watched. Shape: interface §4."""
+"""Preview a conversion step by step. Shape of the result: interface §4."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -17,17 +17,17 @@ class _Steps:
         self.rows: list[dict[str, Any]] = []
 
     def step(self, name: str, source: Source, *, found: bool, rule: str, result: Any) -> None:
-        shown = float(result) if isinstance(result, Decimal) else result
+        value = float(result) if isinstance(result, Decimal) else result
         self.rows.append(
-            {"field": name, "source": source.path, "found": found, "rule": rule, "result": shown}
+            {"field": name, "source": source.path, "found": found, "rule": rule, "result": value}
         )
 
 
 def preview(event: Event, event_id: str, mapping: Mapping, rules: Rules, *, now: datetime) -> dict[str, Any]:
-    """Show what an event would become, or why it would be refused. Nothing is stored, nothing is sent.
+    """Return what would be sent for an event, or why it would be rejected. Nothing is stored or sent.
 
-    `amazon_event` is read back from the very bytes that would be sent. In the steps a person's traits appear
-    as the head of their hash, ids that travel unhashed as `…`.
+    `amazon_event` is decoded from the bytes that would be sent. The steps show only the start of the
+    hash of personal values, and `…` for unhashed ids.
     """
     steps = _Steps()
     outcome = convert(event, event_id, mapping, rules, now=now, trace=steps)
@@ -37,7 +37,7 @@ def preview(event: Event, event_id: str, mapping: Mapping, rules: Rules, *, now:
 
 
 def rejection_view(rejection: Rejection) -> dict[str, Any]:
-    """Show a rejection as a preview does."""
+    """Return the preview of a rejected event."""
     return {
         "ok": False,
         "code": rejection.code.value,
@@ -49,11 +49,11 @@ def rejection_view(rejection: Rejection) -> dict[str, Any]:
 
 
 def conversion_view(conversion: Conversion, steps: list[dict[str, Any]]) -> dict[str, Any]:
-    """Show a conversion as a preview does."""
+    """Return the preview of a converted event."""
     return {
         "ok": True,
         "event_id": conversion.event_id,
         "amazon_event": msgspec.json.decode(conversion.body),
         "steps": steps,
-        "warnings": [{"code": w.code, "field": w.field} for w in conversion.warnings],
+        "warnings": [{"code": warning.code, "field": warning.field} for warning in conversion.warnings],
     }

@@ -1,9 +1,8 @@
-"""An event's outline: which paths it has and what kind of value stands at each, and never a value.
+"""Samples of an event's schema: its paths and the kind of value at each, without values.
 
-Outlines are what may be remembered of events for longer than a request: the catalogue is learned from them,
-and a draft is tried against them. A kind says no more than a form ("a time", "an address with @"), so that an
-outline is of no person. Names of members are taken for schema only while they look like it: members whose
-names could be values (an address, a number) are not descended into. ADR 0041 weighs this.
+Only samples outlive a request: the event schema is built from them and drafts are tested on them. A kind says
+only a format ("time", "email"), so a sample contains no personal data. A member name that could itself be a
+value (an address, a number) is left out with everything below it. ADR 0041 weighs this.
 """
 
 import re
@@ -31,11 +30,11 @@ MAX_MEMBERS: Final = 64  # an object with more is a table whose keys are likely 
 MAX_ITEMS: Final = 3
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 _LONG_NUMBER: Final = re.compile(r"[0-9]{5}", re.ASCII)
-_UNSAID: Final = frozenset({"destination_id", "mapping_id"})
+_ROUTING_IDS: Final = frozenset({"destination_id", "mapping_id"})
 
 
 class ValueKind(StrEnum):
-    """What stands at a path. Kept by name, so names never change."""
+    """The kind of value at a path. Stored by name, so names never change."""
 
     NULL = "null"
     BOOLEAN = "boolean"
@@ -97,9 +96,9 @@ SchemaSample = tuple[tuple[str, ValueKind], ...]
 
 
 def take_sample(content: dict[str, Any], mapped: Iterable[str] = ()) -> SchemaSample:
-    """Return the outline of an event. Paths that a mapping reads are in it whatever their names look like.
+    """Return the sample of an event, at most 200 paths. Paths in `mapped` are added whatever their names.
 
-    What is absent is not in it. Linear in the event, at most 200 paths beside the mapped ones.
+    Absent paths are not in it. Runs in time linear in the event's size.
     """
     found: dict[str, ValueKind] = {}
     _walk(content, "", 0, found)
@@ -117,19 +116,19 @@ def _walk(value: Any, path: str, depth: int, found: dict[str, ValueKind]) -> Non
         return
     if type(value) is dict and value and len(value) <= MAX_MEMBERS and depth < MAX_DEPTH:
         for name, member in value.items():
-            if depth == 0 and name in _UNSAID:
+            if depth == 0 and name in _ROUTING_IDS:
                 continue
             if _PLAIN_NAME.fullmatch(name) and not _LONG_NUMBER.search(name):
                 _walk(member, f"{path}.{name}" if path else name, depth + 1, found)
     elif type(value) is list and value and depth < MAX_DEPTH:
-        for place, member in enumerate(value[:MAX_ITEMS]):
-            _walk(member, f"{path}[{place}]", depth + 1, found)
+        for index, member in enumerate(value[:MAX_ITEMS]):
+            _walk(member, f"{path}[{index}]", depth + 1, found)
     elif path:
         found[path] = kind_of(value)
 
 
 def kind_of(value: Any) -> ValueKind:
-    """Return what kind of JSON value this is."""
+    """Return the kind of a JSON value."""
     match value:
         case None:
             return ValueKind.NULL
@@ -171,7 +170,7 @@ def _text_kind(text: str) -> ValueKind:
         return ValueKind.BLANK
     if len(text) > 1024:
         return ValueKind.TCF if _is_tcf(text) else ValueKind.ENDLESS_TEXT
-    # What a form cannot do without is looked for first: a scan in vain costs ten times as much.
+    # Check for the required characters first: a pattern that fails costs ten times as much.
     word = text.strip()
     if "@" in word and _EMAIL.fullmatch(word):
         return ValueKind.EMAIL
@@ -182,11 +181,11 @@ def _text_kind(text: str) -> ValueKind:
     if (word[0].isdigit() or ":" in word) and _IP.fullmatch(word):
         return ValueKind.IP_ADDRESS
     if word[0] in "0123456789+-.(":
-        return _figure_kind(text, word)
+        return _numeric_text_kind(text, word)
     return _word_kind(text, word)
 
 
-def _figure_kind(text: str, word: str) -> ValueKind:
+def _numeric_text_kind(text: str, word: str) -> ValueKind:
     if len(text) >= 17 and text[4] == "-" and read_time(text) is not None:
         return ValueKind.TIME
     if _DATE.fullmatch(word):
@@ -211,8 +210,8 @@ def _word_kind(text: str, word: str) -> ValueKind:
         country := read_country(word)
     ) is not None:
         return ValueKind.CONSENT_COUNTRY if country.code in CONSENT_COUNTRIES else ValueKind.COUNTRY
-    if len(word) <= 9 and (said := CONSENT_WORDS.get(word.lower())) is not None:
-        return ValueKind.GRANTED if said == "GRANTED" else ValueKind.DENIED
+    if len(word) <= 9 and (consent_word := CONSENT_WORDS.get(word.lower())) is not None:
+        return ValueKind.GRANTED if consent_word == "GRANTED" else ValueKind.DENIED
     if _is_tcf(word):
         return ValueKind.TCF
     if word.startswith("DB") and GPP.fullmatch(word):
@@ -226,10 +225,10 @@ def _is_tcf(text: str) -> bool:
     return text[0] == "C" and len(text) >= 39 and tcf.consents(text, vendor=1, purposes=()) is not None
 
 
-# --- Standing in ----------------------------------------------------------------------------------
+# --- Synthetic events -----------------------------------------------------------------------------
 
 
-_STAND_INS: Final[Mapping[ValueKind, Any]] = {
+_SYNTHETIC_VALUES: Final[Mapping[ValueKind, Any]] = {
     ValueKind.NULL: None,
     ValueKind.BOOLEAN: True,
     ValueKind.ZERO: 0,
@@ -262,9 +261,9 @@ _STAND_INS: Final[Mapping[ValueKind, Any]] = {
 }
 
 
-def synthetic_event(shape: SchemaSample, now: datetime) -> dict[str, Any]:
-    """Return an event of this outline whose values are made up, times being now; of no person at all."""
-    moment = {
+def synthetic_event(sample: SchemaSample, now: datetime) -> dict[str, Any]:
+    """Return an event with the sample's paths and invented values; its times are `now`."""
+    current = {
         ValueKind.TIME: now.strftime("%Y-%m-%dT%H:%M:%SZ"),
         ValueKind.DATE: now.strftime("%Y-%m-%d"),
         ValueKind.EPOCH_SECONDS: int(now.timestamp()),
@@ -273,55 +272,59 @@ def synthetic_event(shape: SchemaSample, now: datetime) -> dict[str, Any]:
         ValueKind.DIGITS: str(int(now.timestamp())),
     }
     event: dict[str, Any] = {}
-    for path, kind in shape:
+    for path, kind in sample:
         steps = parse_path(path)
         if steps is not None:
-            value = moment[kind] if kind in moment else _STAND_INS[kind]
+            value = current[kind] if kind in current else _SYNTHETIC_VALUES[kind]
             _put(event, steps, value)
     return event
 
 
 def _put(event: dict[str, Any], steps: tuple[str | int, ...], value: Any) -> None:
-    at: Any = event
-    for step, after in zip(steps, (*steps[1:], None), strict=True):
-        inner: Any = value if after is None else [] if isinstance(after, int) else {}
+    parent: Any = event
+    for step, next_step in zip(steps, (*steps[1:], None), strict=True):
+        child: Any = value if next_step is None else [] if isinstance(next_step, int) else {}
         if isinstance(step, int):
-            at.extend([None] * (step + 1 - len(at)))
-            at[step] = at[step] if type(at[step]) is type(inner) and after is not None else inner
+            parent.extend([None] * (step + 1 - len(parent)))
+            parent[step] = (
+                parent[step] if type(parent[step]) is type(child) and next_step is not None else child
+            )
         else:
-            at[step] = at[step] if type(at.get(step)) is type(inner) and after is not None else inner
-        at = at[step]
+            parent[step] = (
+                parent[step] if type(parent.get(step)) is type(child) and next_step is not None else child
+            )
+        parent = parent[step]
 
 
-# --- Keeping --------------------------------------------------------------------------------------
+# --- Storage --------------------------------------------------------------------------------------
 
-_MOST_PLAIN: Final = 16 * 1024 * 1024
+_MAX_DECOMPRESSED: Final = 16 * 1024 * 1024
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(tuple[list[str], list[tuple[int, list[int]]]])
 
 
 def pack(counted: Mapping[SchemaSample, int]) -> bytes:
-    """Return outlines with how often each was seen, small enough to keep."""
-    words: dict[str, int] = {}
+    """Compress samples and their counts for storage."""
+    names: dict[str, int] = {}
 
-    def place(word: str) -> int:
-        return words.setdefault(word, len(words))
+    def index_of(name: str) -> int:
+        return names.setdefault(name, len(names))
 
     rows = [
-        (times, [place(word) for path, kind in shape for word in (path, kind.value)])
-        for shape, times in counted.items()
+        (times, [index_of(name) for path, kind in sample for name in (path, kind.value)])
+        for sample, times in counted.items()
     ]
     return zstandard.ZstdCompressor(level=3, write_checksum=True).compress(
-        _encoder.encode((list(words), rows))
+        _encoder.encode((list(names), rows))
     )
 
 
-def read(kept: bytes) -> list[tuple[SchemaSample, int]] | None:
-    """Return what was packed, or None where the value is damaged."""
+def read(packed: bytes) -> list[tuple[SchemaSample, int]] | None:
+    """Return what `pack` compressed, or None if the value is damaged."""
     try:
-        if zstandard.frame_content_size(kept) > _MOST_PLAIN:
+        if zstandard.frame_content_size(packed) > _MAX_DECOMPRESSED:
             return None
-        words, rows = _decoder.decode(_decompress(kept))
+        words, rows = _decoder.decode(_decompress(packed))
         return [
             (
                 tuple(
@@ -336,5 +339,5 @@ def read(kept: bytes) -> list[tuple[SchemaSample, int]] | None:
         return None
 
 
-def _decompress(kept: bytes) -> bytes:
-    return zstandard.ZstdDecompressor().decompress(kept, max_output_size=_MOST_PLAIN)
+def _decompress(packed: bytes) -> bytes:
+    return zstandard.ZstdDecompressor().decompress(packed, max_output_size=_MAX_DECOMPRESSED)

@@ -1,4 +1,4 @@
-"""What accepted events hold: the learned catalogue of a destination. Paths and kinds, never a value."""
+"""Event schema page of a destination: observed paths and kinds of values, never values."""
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -15,32 +15,32 @@ from app.domain.mapping.fields import FIELDS
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
-_MOST = 500
+_MAX_ROWS = 500
 
 
-@router.get(PAGE + "/catalogue", response_model=None)
+@router.get(PAGE + "/event-schema", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def page(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
-    """List the paths of recent events: how often each is filled, with what, and what to map it to."""
+    """List the paths of recent events: fill rate, types and suggested fields."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    told = await event_schema.catalogue_of(destination_id, visitor.caller, context)
+    schema = await event_schema.event_schema_of(destination_id, visitor.caller, context)
     rows = [
         {
-            "path": one["path"],
-            "percent": round(100 * one["fill_rate"]),
-            "share": share(round(10_000 * one["fill_rate"]), 10_000),
-            "types": ", ".join(f"{name}" for name in one["types"]),
-            "forms": ", ".join(form.replace("_", " ") for form in one["forms"]),
-            "fields": ", ".join(FIELDS[name].label for name in one["suggested_for"] if name in FIELDS),
+            "path": entry["path"],
+            "percent": round(100 * entry["fill_rate"]),
+            "share": share(round(10_000 * entry["fill_rate"]), 10_000),
+            "types": ", ".join(f"{name}" for name in entry["types"]),
+            "forms": ", ".join(form.replace("_", " ") for form in entry["forms"]),
+            "fields": ", ".join(FIELDS[name].label for name in entry["suggested_for"] if name in FIELDS),
         }
-        for one in told["items"]
+        for entry in schema["items"]
     ]
     return pages.show(
         request,
-        "catalogue.html",
+        "event_schema.html",
         **content_of(context, found, visitor, "mappings"),
-        rows=rows[:_MOST],
-        left_off=max(0, len(rows) - _MOST),
-        events=number(told["events"]),
+        rows=rows[:_MAX_ROWS],
+        left_off=max(0, len(rows) - _MAX_ROWS),
+        events=number(schema["events"]),
     )
