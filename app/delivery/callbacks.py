@@ -62,7 +62,7 @@ class CallbackSender:
     async def _tell_one(self) -> bool:
         async with self._pool.acquire() as connection:
             async with connection.transaction():
-                await callbacks.gather(connection, most_events=MOST_EVENTS, most_callbacks=MOST_CALLBACKS)
+                await callbacks.bundle(connection, most_events=MOST_EVENTS, most_callbacks=MOST_CALLBACKS)
             due = await callbacks.claim(connection, lease=LEASE)
             if due is None:
                 return False

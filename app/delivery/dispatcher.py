@@ -203,7 +203,7 @@ class Dispatcher:
                 connection = await self._connect()
                 try:
                     connection.add_termination_listener(lambda _: lost.set())
-                    await connection.add_listener(lanes.CALLBACK_EVENTS, self._heard)
+                    await connection.add_listener(lanes.WAITING_CHANNEL, self._heard)
                     await lost.wait()
                 finally:
                     connection.terminate()

@@ -143,7 +143,7 @@ class LaneLeases:
 
     async def _take(self, session: asyncpg.Connection, id: LaneId) -> Lane | None:  # noqa: A002
         before = self._monotonic()
-        held = await lanes.take(session, id, self._owner, lease=self._lease)
+        held = await lanes.acquire(session, id, self._owner, lease=self._lease)
         if held is None:
             return None
         limit = (await lanes.pace_settings(session, id)).limit or RateLimit(1, 1)

@@ -165,7 +165,7 @@ async def write_failed(
     writer: CountWriter,
 ) -> SettlementResult:
     """Take off the road what cannot be sent: expired batches, unreadable conversions. Raises StaleOwner."""
-    if not await lanes.is_ours(connection, lane.id, lane.fence):
+    if not await lanes.is_owned(connection, lane.id, lane.fence):
         raise StaleOwner
     claimed = await _still_so(connection, claimed)
     delta = counts.CountDelta()
@@ -341,7 +341,7 @@ async def _put_back(
     delta: counts.CountDelta,
 ) -> None:
     if load.is_live:
-        await batches.put_back(connection, load.whole, wait=wait, reason=reason)
+        await batches.requeue(connection, load.whole, wait=wait, reason=reason)
         # Late ones go back with their batch and are counted with it.
         delta.retrying += sum(1 for item in (*load.items, *load.late) if not item.failing)
         return
@@ -380,11 +380,11 @@ async def write_recovered(
             later = settle(sent.reply, [state.tries], policy=policy, jitter=jitter)
             assert isinstance(later, RetryAll)
             wait = timedelta(seconds=later.wait)
-            await batches.put_back(connection, [state.id], wait=wait, reason="outcome_unknown")
+            await batches.requeue(connection, [state.id], wait=wait, reason="outcome_unknown")
             delta.retrying += 0 if state.tries else state.events
     else:
         pairs = list(zip(left.batches, left.places, strict=True))
         wait = timedelta(seconds=policy.wait(1, jitter=jitter))
-        await exceptions.put_back(connection, pairs, wait=wait, reason="outcome_unknown")
+        await exceptions.requeue(connection, pairs, wait=wait, reason="outcome_unknown")
     await counts.add(connection, writer.number, {left.destination: delta})
     return SettlementResult(delta)
