@@ -62,7 +62,7 @@ class StoreDeliveryControl:
         async with self._pool.acquire() as connection:
             lane = await connection.fetchval("SELECT lane FROM destinations WHERE number = $1", destination)
             if lane is not None:
-                await lanes.announce(connection, {LaneId(lane): 0})
+                await lanes.notify(connection, {LaneId(lane): 0})
 
 
 async def _in_same_transaction(connection: AsyncConnection) -> asyncpg.Connection:

@@ -31,8 +31,8 @@ class Role:
     rehearse: Callable[[PipelineConnection], Awaitable[None]]
 
 
-API = Role("flushes_refused", readiness.rehearse_flush)
-WORKER = Role("claims_refused", readiness.rehearse_claim)
+API = Role("flushes_refused", readiness.try_flush)
+WORKER = Role("claims_refused", readiness.try_claim)
 
 
 class Readiness:

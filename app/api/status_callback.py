@@ -47,7 +47,7 @@ async def set_status_callback(
 async def _shown(
     connection: AsyncConnection, context: AppContext, number: DestinationNumber
 ) -> dict[str, Any]:
-    standing = await callbacks.standing(await driver_of(connection), number)
+    standing = await callbacks.read_status(await driver_of(connection), number)
     return {
         "enabled": standing.enabled,
         "configured": context.callback_configured,

@@ -22,7 +22,7 @@ from app.delivery.due_work import opens_under
 from app.domain.clock_skew import MOST_SKEW_S
 from app.settings import Settings, is_weak_admin_key, weak_key_ids
 from app.store import migrate
-from app.store.damage import Damaged, check
+from app.store.damage import DamagedBatch, check
 from app.store.deployment import Deployment, read_deployment
 
 OLDEST_POSTGRES = 150_000
@@ -52,7 +52,7 @@ class Facts:
     database: Deployment
     lag: timedelta
     newest: str | None
-    damaged_batches: Sequence[Damaged] = ()
+    damaged_batches: Sequence[DamagedBatch] = ()
     checked_batches: int = 0
 
 
@@ -286,12 +286,12 @@ async def _read(settings: Settings) -> Facts:
     return Facts(settings, database, lag, migrate.newest(), damaged, checked)
 
 
-async def _read_batches(connection: asyncpg.Connection, settings: Settings) -> tuple[list[Damaged], int]:
+async def _read_batches(connection: asyncpg.Connection, settings: Settings) -> tuple[list[DamagedBatch], int]:
     """Return which of the newest batches cannot be read, and how many were checked."""
     vault = Vault(settings.named_keys) if settings.named_keys else None
     newest: int = await connection.fetchval("SELECT last_value FROM batch_ids")
     opens = None if vault is None else partial(opens_under, vault)
-    damaged: list[Damaged] = []
+    damaged: list[DamagedBatch] = []
     checked = 0
     async for portion in check(connection, first=max(1, newest - CHECKED_BATCHES + 1), opens=opens):
         damaged += portion.damaged

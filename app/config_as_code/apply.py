@@ -92,7 +92,7 @@ async def apply(
 async def _carry_out(
     connection: AsyncConnection, wanted: Sequence[DesiredState], terms: SharedSettings
 ) -> AppliedPlan | UnreadableFile:
-    await configuration.hold(connection)
+    await configuration.lock_all(connection)
     known = ExistingConfiguration(
         await destinations.everything(connection), await mappings.everything(connection)
     )

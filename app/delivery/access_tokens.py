@@ -175,7 +175,7 @@ class AccessTokens:
         on_refresh: Callable[[], None],
     ) -> Access | SignInLost | TokenUnavailable:
         async with self._pool.acquire() as connection:
-            if not await token_leases.take(
+            if not await token_leases.acquire(
                 connection, destination, row.generation, self._owner, seconds=_LEASE_S
             ):
                 return TokenUnavailable("refreshing", 0.2)

@@ -63,7 +63,7 @@ class CallbackSender:
         """Send the next due callback; False where none is due or it was not acknowledged."""
         async with self._pool.acquire() as connection:
             async with connection.transaction():
-                await callbacks.gather(connection, most_events=MOST_EVENTS, most_callbacks=MOST_CALLBACKS)
+                await callbacks.bundle(connection, most_events=MOST_EVENTS, most_callbacks=MOST_CALLBACKS)
             due = await callbacks.claim(connection, lease=LEASE)
             if due is None:
                 return False

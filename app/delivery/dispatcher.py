@@ -207,7 +207,7 @@ class Dispatcher:
                 connection = await self._connect()
                 try:
                     connection.add_termination_listener(lambda _: lost.set())
-                    await connection.add_listener(lanes.CALLBACK_EVENTS, self._on_notification)
+                    await connection.add_listener(lanes.WAITING_CHANNEL, self._on_notification)
                     await lost.wait()
                 finally:
                     connection.terminate()

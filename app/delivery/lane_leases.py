@@ -146,7 +146,7 @@ class LaneLeases:
 
     async def _acquire(self, session: asyncpg.Connection, id: LaneId) -> Lane | None:  # noqa: A002
         acquired_at = self._monotonic()
-        lease = await lanes.take(session, id, self._owner, lease=self._lease)
+        lease = await lanes.acquire(session, id, self._owner, lease=self._lease)
         if lease is None:
             return None
         limit = (await lanes.pace_settings(session, id)).limit or RateLimit(1, 1)

@@ -101,7 +101,7 @@ class Maintenance:
         return True
 
     async def _delete_keys(self, connection: PipelineConnection) -> None:
-        await batches.forget(
+        await batches.delete_data_keys(
             connection, after=self._retention.key_life, dead_after=self._retention.dead_key_life
         )
 

@@ -160,7 +160,7 @@ async def write_unsent(
     writer: CountWriter,
 ) -> counts.CountDelta:
     """Settle due work that cannot be sent: expired batches, unreadable conversions. Raises StaleOwner."""
-    if not await lanes.is_ours(connection, lane.id, lane.fence):
+    if not await lanes.is_owned(connection, lane.id, lane.fence):
         raise StaleOwner
     claim = await _lock_unchanged(connection, claim)
     delta = counts.CountDelta()
@@ -351,7 +351,7 @@ async def _put_back(
 ) -> None:
     """Make a request that failed as a whole due again after `wait`."""
     if content.is_live:
-        await batches.put_back(connection, content.batches, wait=wait, reason=reason)
+        await batches.requeue(connection, content.batches, wait=wait, reason=reason)
         # Conversions past the age limit stay in their batch and are counted with it.
         delta.retrying += sum(1 for item in (*content.items, *content.too_old) if not item.failing)
         return
@@ -387,11 +387,11 @@ async def write_recovered(
             retry = settle(sent.reply, [state.tries], policy=policy, jitter=jitter)
             assert isinstance(retry, RetryAll)
             wait = timedelta(seconds=retry.wait)
-            await batches.put_back(connection, [state.id], wait=wait, reason="outcome_unknown")
+            await batches.requeue(connection, [state.id], wait=wait, reason="outcome_unknown")
             delta.retrying += 0 if state.tries else state.events
     else:
         pairs = list(zip(attempt.batches, attempt.places, strict=True))
         wait = timedelta(seconds=policy.wait(1, jitter=jitter))
-        await exceptions.put_back(connection, pairs, wait=wait, reason="outcome_unknown")
+        await exceptions.requeue(connection, pairs, wait=wait, reason="outcome_unknown")
     await counts.add(connection, writer.number, {attempt.destination: delta})
     return delta

@@ -34,7 +34,7 @@ class Notifier:
             waiting, self._waiting = self._waiting, {}
             try:
                 async with self._pool.acquire() as connection:
-                    await lanes.announce(connection, waiting)
+                    await lanes.notify(connection, waiting)
             except DRIVER_ERRORS as error:
                 self._telemetry.failed("notify.failed", error, level=30)
             await asyncio.sleep(self._interval_s)

@@ -43,8 +43,10 @@ _IS_PROBED = f"""UPDATE destinations d SET endpoint_probe_at = clock_timestamp()
           FROM sign_ins s, lane WHERE s.destination = d.id AND d.number = $3 AND {PROBE_DUE}
             AND s.generation = $8 RETURNING d.number"""
 _START = """
+    -- The lane, if it is ours and no erasure was requested since the batches were read.
     WITH lane AS (SELECT id FROM lanes WHERE id = $1 AND fence = $2
       AND leased_until > clock_timestamp() AND erasures = $9 FOR SHARE),
+    -- The destination, if it may send (_IS_ACTIVE or _IS_PROBED).
     ready AS ({ready})
     INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, places, events, generation)
     SELECT nextval('attempt_ids'), (now() AT TIME ZONE 'UTC')::date, lane.id, ready.number, $2, $4,

@@ -204,7 +204,7 @@ async def lock_unchanged(
     return {BatchId(row["batch"]) for row in rows}
 
 
-async def put_back(
+async def requeue(
     connection: PipelineConnection,
     batches: Sequence[BatchId],
     *,
@@ -280,7 +280,7 @@ async def discard(connection: PipelineConnection, destination: DestinationNumber
     return sum(row["events"] for row in batches) + len(exceptions), retrying
 
 
-async def forget(connection: PipelineConnection, *, after: timedelta, dead_after: timedelta) -> int:
+async def delete_data_keys(connection: PipelineConnection, *, after: timedelta, dead_after: timedelta) -> int:
     """Delete the data keys of batches whose last final state is `after` ago, which makes their content
     unreadable.
 

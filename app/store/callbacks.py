@@ -102,7 +102,7 @@ async def mark_failed(connection: PipelineConnection, destinations: Collection[D
     )
 
 
-async def gather(connection: PipelineConnection, *, most_events: int, most_callbacks: int) -> int:
+async def bundle(connection: PipelineConnection, *, most_events: int, most_callbacks: int) -> int:
     """Bundle waiting final states into one more callback, oldest first; return how many.
 
     Creates none while `most_callbacks` callbacks wait: later states are then bundled together.
@@ -232,7 +232,7 @@ class CallbackStatus:
     problem: str | None
 
 
-async def standing(connection: PipelineConnection, number: DestinationNumber) -> CallbackStatus:
+async def read_status(connection: PipelineConnection, number: DestinationNumber) -> CallbackStatus:
     """Return whether a destination reports its final states, and how many are waiting."""
     row = await connection.fetchrow(
         """

@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 _TURNS = 7_304
 
 
-async def hold(connection: AsyncConnection) -> None:
+async def lock_all(connection: AsyncConnection) -> None:
     """Block every other change of destinations and mappings until the transaction ends.
 
     Every change of a destination or its mappings locks the destination's row. Rows are locked in order of

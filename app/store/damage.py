@@ -112,7 +112,7 @@ async def read_shapes_of(
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class RangeRows:
     """The rows of a range of batch ids, and the unreadable ids with the name of their error."""
 
     rows: list[asyncpg.Record]
@@ -122,13 +122,13 @@ class Range:
 Read = Callable[[int, int], Awaitable[list[asyncpg.Record]]]
 
 
-async def read_range(read: Read, connection: PipelineConnection, first: int, last: int) -> Range:
+async def read_range(read: Read, connection: PipelineConnection, first: int, last: int) -> RangeRows:
     """Read the batches `first` to `last`; on damage, halve the range until the unreadable ids are
     isolated.
     """
     try:
         async with savepoint(connection):
-            return Range(await read(first, last), {})
+            return RangeRows(await read(first, last), {})
     except Exception as error:
         if not is_damage(error):
             raise
@@ -138,23 +138,23 @@ async def read_range(read: Read, connection: PipelineConnection, first: int, las
         return await _halved(read, connection, first, last)
 
 
-async def _halved(read: Read, connection: PipelineConnection, first: int, last: int) -> Range:
+async def _halved(read: Read, connection: PipelineConnection, first: int, last: int) -> RangeRows:
     try:
         async with savepoint(connection):
-            return Range(await read(first, last), {})
+            return RangeRows(await read(first, last), {})
     except Exception as error:
         if not is_damage(error):
             raise
         if first == last:
-            return Range([], {BatchId(first): name_of(error)})
+            return RangeRows([], {BatchId(first): name_of(error)})
     middle = (first + last) // 2
     lower = await _halved(read, connection, first, middle)
     upper = await _halved(read, connection, middle + 1, last)
-    return Range(lower.rows + upper.rows, lower.unreadable | upper.unreadable)
+    return RangeRows(lower.rows + upper.rows, lower.unreadable | upper.unreadable)
 
 
 @dataclass(frozen=True, slots=True)
-class Damaged:
+class DamagedBatch:
     """A batch that cannot be read. `reason` is one of these words, or the SQLSTATE of reading its row.
 
     'missing': it has a state and no content; 'state_missing': the reverse; 'shapes': its event metadata is
@@ -166,12 +166,12 @@ class Damaged:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class CheckProgress:
     """The progress of a check: how many batches it read, the last id, and the unreadable batches."""
 
     batches: int
     to: int
-    damaged: tuple[Damaged, ...]
+    damaged: tuple[DamagedBatch, ...]
 
 
 Opens = Callable[[BatchId, bytes, bytes], bool]
@@ -184,7 +184,7 @@ async def check(
     last: int | None = None,
     limit: int = 100,
     opens: Opens | None = None,
-) -> AsyncIterator[Checked]:
+) -> AsyncIterator[CheckProgress]:
     """Read every stored batch with an id from `first` to `last`, `limit` ids per statement.
 
     Yields after each statement, so that the caller may pause, stop, or resume later from `to`. `opens`
@@ -200,9 +200,9 @@ async def check(
         found = states.unreadable | alone.unreadable
         found |= {row["id"]: "state_missing" for row in alone.rows if row["id"] not in found}
         found |= {row["id"]: why for row in states.rows if (why := _reason(row, opens)) is not None}
-        damaged = tuple(Damaged(BatchId(id_), found[id_]) for id_ in sorted(found))
+        damaged = tuple(DamagedBatch(BatchId(id_), found[id_]) for id_ in sorted(found))
         checked = {row["id"] for row in states.rows} | set(found)
-        yield Checked(len(checked), to, damaged)
+        yield CheckProgress(len(checked), to, damaged)
         first = to + 1
 
 

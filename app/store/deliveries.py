@@ -12,22 +12,25 @@ from app.store.attempts import StartedAttempt
 # All or nothing: everything depends on the attempt's row, and that on the fence. `settled` locks the
 # lane's row, so that a new owner waits for this commit, or this statement sees the new owner.
 _SETTLE = """
+    -- The attempt, if it has no result and the lane is still ours.
     WITH settled AS (
       UPDATE attempts SET settled_at = clock_timestamp(), outcome = 'answered', http_status = $5,
         request_id = $6, duration_ms = $7, delivered = $13::bigint
       WHERE id = $1 AND day = $2 AND settled_at IS NULL
       AND EXISTS (SELECT FROM lanes WHERE id = $3 AND fence = $4 FOR SHARE) RETURNING id),
+    -- Its batches; `day` limits the partitions that are searched.
     closed AS (
       UPDATE batch_states SET disposition = 'sent', settled_at = now(), attempts = attempts || $1::bigint
       WHERE batch = ANY($8::bigint[]) AND day BETWEEN $9 AND $10 AND settled_at IS NULL
       AND EXISTS (SELECT FROM settled) RETURNING batch),
+    -- The counts of the destination.
     counted AS (
       INSERT INTO counts AS c (destination, day, writer, delivered, retrying)
       SELECT $11, (now() AT TIME ZONE 'UTC')::date, $12, $13::bigint, $14::bigint FROM settled
       ON CONFLICT (destination, day, writer) DO UPDATE
       SET delivered = c.delivered + excluded.delivered, retrying = c.retrying + excluded.retrying)
     SELECT CASE WHEN count(*) = 0 THEN false
-      -- Dividing by zero undoes all of it: a batch that was in flight had been closed by somebody else.
+      -- Division by zero rolls everything back: another transaction closed a batch that was in flight.
       ELSE 1 / ((SELECT count(*) FROM closed) = cardinality($8::bigint[]))::int = 1 END
     FROM settled
 """

@@ -12,13 +12,16 @@ from app.store import PipelineConnection
 MOST_ATTEMPTS = 1_000  # per event; an outage of days causes more
 
 ATTEMPTS: Final = """
+    -- Attempts named by the batch's state.
     WITH named AS (
       SELECT * FROM attempts WHERE id = ANY($5::bigint[]) AND day >= $4 AND destination = $1),
+    -- Settled attempts off the fast path, by index.
     off_fast_path AS (
       SELECT * FROM attempts WHERE batches @> ARRAY[$2::bigint] AND day >= $4 AND destination = $1
-        -- As the index says it, so that it is used.
+        -- The predicate of the partial index, so that the planner uses it.
         AND settled_at IS NOT NULL AND (outcome <> 'answered' OR places IS NOT NULL)
         AND outcome <> 'not_sent'),
+    -- Attempts without a result, by the index of the lane.
     in_flight AS (
       SELECT a.* FROM attempts a JOIN destinations d ON d.lane = a.lane AND d.number = a.destination
       WHERE d.number = $1 AND a.settled_at IS NULL AND a.batches @> ARRAY[$2::bigint])
@@ -26,7 +29,7 @@ ATTEMPTS: Final = """
       message, duration_ms, events, places IS NOT NULL AS is_retry
     FROM (SELECT * FROM named UNION ALL SELECT * FROM off_fast_path
       UNION ALL SELECT * FROM in_flight) AS carried
-    -- A retry names each event by batch and place, two lists side by side.
+    -- A retry names each event by batch and place, in two parallel arrays.
     WHERE places IS NULL OR EXISTS (SELECT FROM unnest(batches, places) AS item (batch, place)
       WHERE item.batch = $2 AND item.place = $3)
     ORDER BY started_at DESC, id DESC LIMIT $6

@@ -128,7 +128,7 @@ async def newest(
         f"""
         WITH candidates AS ({_candidates(wanted)})
         SELECT {_STATE}
-        -- The destination is named again: an id that was given twice must not show another's events.
+        -- The destination again: an id that was used twice must not show another destination's events.
         FROM candidates c JOIN batch_states s ON s.batch = c.batch AND s.destination = $1 WHERE {STORED}
         ORDER BY s.batch DESC LIMIT $4
         """,
@@ -229,16 +229,16 @@ async def destination_figures(
     The age of waiting events is None when the states of its batches cannot be read.
     """
     try:
-        row = await connection.fetchrow(_FIGURES.format(oldest=_OLDEST, eldest=_ELDEST), number)
+        row = await connection.fetchrow(_FIGURES.format(oldest=_OLDEST, first_event=_FIRST_EVENT), number)
     except Exception as error:
         if not damage.is_damage(error):
             raise
-        row = await connection.fetchrow(_FIGURES.format(oldest=_UNKNOWN, eldest=_UNKNOWN), number)
+        row = await connection.fetchrow(_FIGURES.format(oldest=_UNKNOWN, first_event=_UNKNOWN), number)
     return None if row is None else _figures(dict(row))
 
 
 _UNKNOWN = "NULL::timestamptz"
-_OLDEST, _ELDEST = (
+_OLDEST, _FIRST_EVENT = (
     f"""(SELECT min({column}) FROM batch_states s WHERE s.destination = d.number AND s.settled_at IS NULL)"""
     for column in ("accepted_at", "first_event")
 )
@@ -253,7 +253,7 @@ _FIGURES = """
              coalesce(sum(expired), 0)::bigint AS expired,
              coalesce(sum(erased), 0)::bigint AS erased FROM counts WHERE destination = d.number) c)
                AS totals,
-          {oldest} AS oldest, {eldest} AS eldest,
+          {oldest} AS oldest, {first_event} AS first_event,
           (SELECT coalesce(json_agg(r), '[]')::text FROM (SELECT code, reason, sum(rejected)::bigint AS n
              FROM rejections WHERE destination = d.number GROUP BY code,
                reason ORDER BY 3 DESC LIMIT 50) r) AS rejected,
@@ -268,7 +268,7 @@ def _figures(row: dict[str, Any]) -> DestinationFigures:
         state=row["state"],
         totals=CountTotals(**json.loads(row["totals"])),
         oldest_waiting=row["oldest"],
-        earliest_expiry=row["eldest"],
+        earliest_expiry=row["first_event"],
         learned_rate=row["learned_rate"],
         breaker=row["breaker"],
         error_rate=row["error_rate"],

@@ -60,6 +60,7 @@ async def write(
           event_at, code, reason, amazon_code, amazon_message, item_outcomes, delivered_at, queue)
         SELECT w.batch, w.place, w.day, $1, w.status, w.send_group, w.tried, now() + coalesce(w.wait, '0'),
           w.event_at, w.code, w.reason, w.amazon_code, w.amazon_message,
+          -- The first item outcome, when this attempt had one.
           CASE WHEN w.answered THEN ARRAY[jsonb_build_object('attempt', $2::bigint, 'outcome', w.reason,
             'code', w.amazon_code, 'message', w.amazon_message)] ELSE '{}' END,
           CASE w.status WHEN 'delivered' THEN now() END, $16::smallint
@@ -72,6 +73,7 @@ async def write(
           tries = least(e.tries + excluded.tries, 32767), due_at = excluded.due_at, code = excluded.code,
           reason = excluded.reason, amazon_code = excluded.amazon_code,
             amazon_message = excluded.amazon_message, delivered_at = excluded.delivered_at,
+          -- At most 31 item outcomes: the first, then the latest thirty.
           item_outcomes = CASE
             WHEN cardinality(e.item_outcomes) < 31 THEN e.item_outcomes || excluded.item_outcomes
             WHEN cardinality(excluded.item_outcomes) = 0 THEN e.item_outcomes
@@ -110,13 +112,15 @@ async def due(
     """
     rows = await connection.fetch(
         """
+        -- Due conversions of the queue that are not in flight.
         WITH free AS (SELECT batch, place, day, tries, send_group, event_at, due_at FROM exceptions e
           WHERE e.destination = $1 AND e.queue = $5 AND e.status = 'retrying' AND e.due_at <= now()
             AND NOT EXISTS
             (SELECT FROM unnest($2::bigint[], $3::smallint[]) AS f (batch, place)
              WHERE f.batch = e.batch AND f.place = e.place)
-          -- However many wait, a claim reads a few: in the order of the index, so that nothing is sorted.
+          -- In the order of the index: reads few rows and sorts none, however many wait.
           ORDER BY due_at, batch, place LIMIT $4 * 4),
+        -- The one due longest determines the send group of the request.
         head AS (SELECT send_group FROM free ORDER BY due_at, batch, place LIMIT 1)
         SELECT free.* FROM free, head WHERE free.send_group IS NOT DISTINCT FROM head.send_group
         ORDER BY free.due_at, free.batch, free.place LIMIT $4
@@ -164,7 +168,7 @@ async def places(connection: PipelineConnection, batch: BatchId) -> set[int]:
     return {row["place"] for row in rows}
 
 
-async def put_back(
+async def requeue(
     connection: PipelineConnection,
     places: Sequence[tuple[BatchId, int]],
     *,
@@ -192,6 +196,7 @@ async def expire(
     """Expire retrying conversions that passed the age limit; return a destination for each."""
     rows = await connection.fetch(
         """
+        -- Retrying conversions beyond the age limit, without those of an attempt in flight.
         WITH old AS (SELECT batch, place FROM exceptions e WHERE status = 'retrying'
           AND event_at < now() - $1::interval AND NOT EXISTS (SELECT FROM attempts a
             WHERE a.settled_at IS NULL AND a.places IS NOT NULL AND e.batch = ANY(a.batches))

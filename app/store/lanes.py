@@ -19,7 +19,7 @@ from app.store.due_heads import PROBE_DUE
 
 LANE_LOCKS = 7_311  # class of the advisory locks, one per lane
 WORKER_LOCKS = 7_312  # each worker holds one, so that workers can be counted
-CALLBACK_EVENTS = "batches_waiting"  # NOTIFY channel: '<lane>:<events>' separated by commas
+WAITING_CHANNEL = "batches_waiting"  # NOTIFY channel: '<lane>:<events>' separated by commas
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ _BUSY_AROUND_DAMAGE = _busy(
 )
 
 
-async def take(
+async def acquire(
     connection: PipelineConnection, lane: LaneId, owner: str, *, lease: timedelta
 ) -> LaneLease | None:
     """Take a free lane under the next fence, or return None when another worker has it.
@@ -230,7 +230,7 @@ async def release(connection: PipelineConnection, lane: LaneId, fence: int) -> N
     await connection.execute("SELECT pg_advisory_unlock($1, $2)", LANE_LOCKS, lane)
 
 
-async def is_ours(connection: PipelineConnection, lane: LaneId, fence: int) -> bool:
+async def is_owned(connection: PipelineConnection, lane: LaneId, fence: int) -> bool:
     """Return whether we still own a lane, and keep it until this transaction ends."""
     found = await connection.fetchval(
         "SELECT true FROM lanes WHERE id = $1 AND fence = $2 FOR SHARE", lane, fence
@@ -380,13 +380,13 @@ async def pace_settings(connection: PipelineConnection, lane: LaneId) -> PaceSet
     return PaceSettings(limit, row["learned_rate"])
 
 
-async def announce(connection: PipelineConnection, waiting: dict[LaneId, int]) -> None:
+async def notify(connection: PipelineConnection, waiting: dict[LaneId, int]) -> None:
     """Notify all workers of waiting events. A lost notification costs one poll at most."""
     parts = [f"{lane}:{events}" for lane, events in waiting.items()]
     # A payload is limited to 8,000 bytes; 400 lanes of at most 18 characters fit.
     for start in range(0, len(parts), 400):
         await connection.execute(
-            "SELECT pg_notify($1, $2)", CALLBACK_EVENTS, ",".join(parts[start : start + 400])
+            "SELECT pg_notify($1, $2)", WAITING_CHANNEL, ",".join(parts[start : start + 400])
         )
 
 

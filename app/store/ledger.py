@@ -46,11 +46,12 @@ async def claim(
         """
         INSERT INTO ledger (generation, key, content, batch, place)
         SELECT $1, c.key, c.content, c.batch, c.place
+        -- In the order of the sorted arrays.
         FROM unnest($2::bytea[], $3::bytea[], $4::bigint[], $5::smallint[])
-          WITH ORDINALITY AS c (key, content, batch, place, nth)
+          WITH ORDINALITY AS c (key, content, batch, place, ordinal)
         WHERE NOT EXISTS (SELECT FROM ledger l WHERE l.generation = $1 - 1 AND l.key = c.key)
           AND NOT EXISTS (SELECT FROM ledger l WHERE l.generation = $1 - 2 AND l.key = c.key)
-        ORDER BY c.nth ON CONFLICT DO NOTHING
+        ORDER BY c.ordinal ON CONFLICT DO NOTHING
         """,
         generation,
         [entry.key for entry in ordered],
@@ -63,9 +64,9 @@ async def claim(
     found = await find(connection, generation, [entry.key for entry in ordered])
     # A batch belongs to one flush and a place to one event: rows exactly as we wrote them are ours.
     return {
-        entry.key: held
+        entry.key: row
         for entry in ordered
-        if (held := found[entry.key]).batch != entry.batch or held.place != entry.place
+        if (row := found[entry.key]).batch != entry.batch or row.place != entry.place
     }
 
 

@@ -221,27 +221,30 @@ async def rates(
 
 
 _RATES = f"""
-        WITH came AS (
-          -- No index by time: the newest batches, and where all of them are of the span, by what they cover.
+        WITH accepted AS (
+          -- There is no index by time: the newest batches. When all are within the span, the rate is that of
+          -- the time they cover.
           SELECT coalesce(sum(events), 0) AS events, count(*) = $3 AS is_part, min(accepted_at) AS since
           FROM (SELECT events, accepted_at FROM batch_states WHERE destination = $1
                 ORDER BY batch DESC LIMIT $3) newest
           WHERE accepted_at > now() - $2::interval
         ), sent AS (
+          -- Settled requests of the span.
           SELECT count(*) AS requests, count(*) FILTER (WHERE outcome <> 'answered') AS failed,
             coalesce(sum(delivered), 0) AS events
           FROM attempts WHERE destination = $1 AND started_at > now() - $2::interval AND {_WAS_SENT}
-        ), over AS (
+        ), seconds AS (
+          -- The time that each sum covers.
           SELECT extract(epoch FROM $2::interval) AS sent,
             extract(epoch FROM CASE WHEN is_part THEN greatest(now() - since, interval '1 second')
-              ELSE $2::interval END) AS came
-          FROM came
+              ELSE $2::interval END) AS accepted
+          FROM accepted
         )
-        SELECT (came.events / over.came)::float AS accepted_per_second,
-          (sent.events / over.sent)::float AS delivered_per_second,
-          (sent.requests / over.sent)::float AS requests_per_second,
-          (sent.failed / over.sent)::float AS failed_requests_per_second
-        FROM came, sent, over
+        SELECT (accepted.events / seconds.accepted)::float AS accepted_per_second,
+          (sent.events / seconds.sent)::float AS delivered_per_second,
+          (sent.requests / seconds.sent)::float AS requests_per_second,
+          (sent.failed / seconds.sent)::float AS failed_requests_per_second
+        FROM accepted, sent, seconds
         """
 
 

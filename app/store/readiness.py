@@ -58,7 +58,7 @@ async def seconds_apart(connection: AsyncConnection, now: float) -> float:
 _NOBODY = DestinationNumber(0)  # no destination has this number
 
 
-async def rehearse_flush(connection: PipelineConnection) -> None:
+async def try_flush(connection: PipelineConnection) -> None:
     """Write what a flush writes, for the caller to roll back. Raises what a flush would raise."""
     await connection.execute("SET LOCAL lock_timeout = '1s'")
     await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", partitions.FLUSH_LOCK)
@@ -73,7 +73,7 @@ async def rehearse_flush(connection: PipelineConnection) -> None:
     await flush.append(connection, [made], deltas={_NOBODY: counts.IngestCounts(accepted=1)})
 
 
-async def rehearse_claim(connection: PipelineConnection) -> None:
+async def try_claim(connection: PipelineConnection) -> None:
     """Read and write what a claim does, for the caller to roll back. Raises what a claim would raise."""
     await connection.execute("SET LOCAL lock_timeout = '1s'")
     await connection.fetch(

@@ -34,17 +34,19 @@ class ReplayCount:
 # Events with an exception row, and whole batches that were never sent. The disposition of a batch stands for
 # the status of its events; events that it no longer counts have exception rows.
 _FOUND = """
+  -- Exceptions.
   WITH singles AS (SELECT e.batch, e.place, e.event_at >= now() - $5::interval AS young,
-      s.data_key IS NOT NULL AND e.erased_at IS NULL AS kept
+      s.data_key IS NOT NULL AND e.erased_at IS NULL AS has_key
     FROM exceptions e JOIN batch_states s ON s.batch = e.batch
     WHERE e.destination = $1 AND e.status = $2 AND ($6::text IS NULL OR e.reason = $6)
       AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
       AND ($4::timestamptz IS NULL OR s.accepted_at < $4)),
+  -- Batches that were never sent.
   wholes AS (SELECT s.batch, s.events, s.tries, s.last_event >= now() - $5::interval AS young,
-      s.data_key IS NOT NULL AS kept
+      s.data_key IS NOT NULL AS has_key
     FROM batch_states s
     WHERE s.destination = $1 AND s.events > 0
-      -- Said although it follows, so that the index over these few is seen to suffice.
+      -- Implied by the next line; the planner needs it to use the partial index.
       AND s.disposition IN ('discarded', 'expired')
       AND s.disposition = CASE $2::text WHEN 'dead' THEN 'discarded' WHEN 'expired' THEN 'expired' END
       AND ($6::text IS NULL OR s.reason = $6)
@@ -53,7 +55,7 @@ _FOUND = """
 """
 
 
-def _remembered(table: str) -> str:
+def _with_replay(table: str) -> str:
     """Return the replay numbers of a row with this one ($8) added, the latest thirty of them."""
     numbers = f"coalesce({table}.replays, '{{}}')"
     return f"({numbers} || $8::integer)[greatest(1, cardinality({numbers}) - 28):]"
@@ -97,11 +99,11 @@ async def count(
         f"""
         {_FOUND}
         SELECT coalesce(sum(n), 0)::bigint AS matched,
-          coalesce(sum(n) FILTER (WHERE young AND kept), 0)::bigint AS ready,
+          coalesce(sum(n) FILTER (WHERE young AND has_key), 0)::bigint AS ready,
           coalesce(sum(n) FILTER (WHERE NOT young), 0)::bigint AS too_old,
-          coalesce(sum(n) FILTER (WHERE young AND NOT kept), 0)::bigint AS forgotten
-        FROM (SELECT 1 AS n, young, kept FROM singles
-          UNION ALL SELECT events, young, kept FROM wholes) AS either
+          coalesce(sum(n) FILTER (WHERE young AND NOT has_key), 0)::bigint AS forgotten
+        FROM (SELECT 1 AS n, young, has_key FROM singles
+          UNION ALL SELECT events, young, has_key FROM wholes) AS either
         """,
         *_arguments(number, wanted, max_age),
     )
@@ -125,14 +127,16 @@ async def requeue(
     wholes = await connection.fetch(
         f"""
         {_FOUND},
-        -- A row that another replay holds is that one's.
+        -- Rows locked by another replay belong to it.
         free AS (SELECT s.batch, s.events FROM batch_states s JOIN wholes w USING (batch)
-          WHERE w.young AND w.kept ORDER BY s.batch FOR UPDATE OF s SKIP LOCKED),
+          WHERE w.young AND w.has_key ORDER BY s.batch FOR UPDATE OF s SKIP LOCKED),
+        -- Events added up in order of acceptance.
         summed AS (SELECT batch, sum(events) OVER (ORDER BY batch) AS so_far FROM free),
-        taken AS (SELECT batch FROM summed WHERE so_far <= $7)
+        -- As many as fit.
+        selected AS (SELECT batch FROM summed WHERE so_far <= $7)
         UPDATE batch_states s SET disposition = NULL, settled_at = NULL, queue = {QUEUE}, due_at = now(),
-          reason = 'replayed', replays = {_remembered("s")}
-        FROM taken t WHERE s.batch = t.batch AND s.settled_at IS NOT NULL
+          reason = 'replayed', replays = {_with_replay("s")}
+        FROM selected t WHERE s.batch = t.batch AND s.settled_at IS NOT NULL
         RETURNING s.events, s.tries > 0 AS failing
         """,
         *_arguments(number, wanted, max_age),
@@ -143,14 +147,15 @@ async def requeue(
     status: str = await connection.execute(
         f"""
         {_FOUND},
+        -- The oldest ones; rows locked by another replay belong to it.
         free AS (SELECT e.batch, e.place FROM exceptions e JOIN singles USING (batch, place)
           JOIN batch_states s ON s.batch = e.batch
-          -- The share keeps the key from being deleted meanwhile.
-          WHERE young AND kept ORDER BY e.batch, e.place LIMIT $7
+          -- FOR SHARE keeps the key from being deleted.
+          WHERE young AND has_key ORDER BY e.batch, e.place LIMIT $7
           FOR UPDATE OF e SKIP LOCKED FOR SHARE OF s SKIP LOCKED)
         UPDATE exceptions e SET status = 'retrying', queue = {QUEUE}, due_at = now(), send_group = NULL,
           tries = 0, reason = 'replayed', code = NULL,
-          replays = {_remembered("e")}, changed_at = now()
+          replays = {_with_replay("e")}, changed_at = now()
         FROM free f WHERE e.batch = f.batch AND e.place = f.place AND e.status = $2
         """,
         *_arguments(number, wanted, max_age),

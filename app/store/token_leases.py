@@ -41,7 +41,7 @@ async def read(connection: PipelineConnection, destination: DestinationId) -> Si
     return None if row is None else SignInRow(**dict(row))
 
 
-async def take(
+async def acquire(
     connection: PipelineConnection, destination: DestinationId, generation: int, owner: str, *, seconds: float
 ) -> bool:
     """Lease the refresh of this generation. Return False when another process has it or the generation is
@@ -116,17 +116,18 @@ async def record_refusal(connection: PipelineConnection, destination: Destinatio
     """
     row = await connection.fetchrow(
         """
+        -- The state before, locked: whether the token was refreshed because of a 401 and is not expired.
         WITH before AS (SELECT destination, forced_at,
-            forced_at IS NOT NULL AND access_until > clock_timestamp() AS incurable
+            forced_at IS NOT NULL AND access_until > clock_timestamp() AS is_refreshed
           FROM sign_ins WHERE destination = $1 AND generation = $2 FOR UPDATE)
         UPDATE sign_ins s SET forced_at = coalesce(s.forced_at, now()),
           access_until = CASE WHEN b.forced_at IS NULL THEN now() ELSE s.access_until END
-        FROM before b WHERE s.destination = b.destination RETURNING b.incurable
+        FROM before b WHERE s.destination = b.destination RETURNING b.is_refreshed
         """,
         destination,
         generation,
     )
-    return row is not None and bool(row["incurable"])
+    return row is not None and bool(row["is_refreshed"])
 
 
 async def confirm_token(connection: PipelineConnection, destination: DestinationId, generation: int) -> None:

@@ -156,7 +156,7 @@ CREATE TABLE oauth_states (
   FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, id)
 );
 
--- The advertiser as Amazon showed it to the signed-in user.
+-- The advertiser as Amazon reported it to the signed-in user.
 CREATE TABLE amazon_accounts (
   organisation_id text NOT NULL DEFAULT 'default',
   destination     text PRIMARY KEY,

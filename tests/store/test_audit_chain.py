@@ -1,4 +1,4 @@
-"""The audit is a chain of hashes: whoever alters, removes or adds a row is found out at that row."""
+"""The audit is a chain of hashes: an altered, removed or added row is detected at that row."""
 
 import asyncio
 import logging
@@ -137,7 +137,7 @@ async def test_a_tampered_row_is_named(engine: AsyncEngine, tamper: str, row: in
 
 
 async def test_a_chain_that_was_cut_off_is_found_by_an_earlier_head(engine: AsyncEngine) -> None:
-    """What no chain can show by itself."""
+    """A chain alone cannot detect this."""
     await actions(engine)
     head, _ = await followed(engine)
     assert isinstance(head, ChainHead)

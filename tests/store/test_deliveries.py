@@ -86,7 +86,7 @@ async def test_who_no_longer_owns_the_lane_writes_nothing(c: asyncpg.Connection)
     assert await written(c) == NOTHING
 
 
-async def test_a_batch_that_somebody_else_closed_undoes_all_of_it(c: asyncpg.Connection) -> None:
+async def test_a_batch_closed_by_another_transaction_rolls_everything_back(c: asyncpg.Connection) -> None:
     """Two of two are closed by this attempt or none: the attempt is left to be recovered."""
     await c.execute("UPDATE batch_states SET settled_at = now(), disposition = 'expired' WHERE batch = 2")
     with pytest.raises(AssertionError, match="2 batches"):

@@ -1,4 +1,4 @@
-"""What the road's half of the store promises: generations, partitions, counts, keys that go."""
+"""Guarantees of the pipeline's tables: generations, partitions, counts, deleted keys."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ NOW = datetime.now(UTC)
 
 @pytest_asyncio.fixture
 async def c(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """One connection, as the road has them."""
+    """One connection, configured as in the pipeline."""
     connection = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     yield connection
     await connection.close()
@@ -60,7 +60,7 @@ async def test_a_key_is_won_once_over_three_generations(c: asyncpg.Connection) -
     assert await ledger.claim(c, 4, [entry(7, batch=2)]) == {}
 
 
-async def test_of_keys_asked_for_together_those_are_told_that_somebody_holds(c: asyncpg.Connection) -> None:
+async def test_claiming_several_keys_returns_those_that_are_used(c: asyncpg.Connection) -> None:
     """Whatever the holder's place; those that were free are ours from then on."""
     assert await ledger.claim(c, 1, [entry(1), entry(2, place=1)]) == {}
     held = await ledger.claim(c, 1, [entry(n, batch=2, place=n) for n in (3, 2, 0, 1)])
@@ -244,7 +244,7 @@ async def test_a_settled_batches_key_goes_and_a_dead_letters_stays_longer(c: asy
         "VALUES (2, 0, current_date, 1, 'dead', now(), 'amazon_refused', now() - interval '25 hours'), "
         "(3, 0, current_date, 1, 'retrying', now(), 'amazon_item_failed', now() - interval '25 hours')"
     )
-    assert await batches.forget(c, after=timedelta(hours=24), dead_after=timedelta(days=7)) == 1
+    assert await batches.delete_data_keys(c, after=timedelta(hours=24), dead_after=timedelta(days=7)) == 1
     left = await c.fetch("SELECT batch FROM batch_states WHERE data_key IS NOT NULL ORDER BY batch")
     assert [row["batch"] for row in left] == [2, 3, 4]
 
@@ -281,14 +281,14 @@ async def _add(connection: asyncpg.Connection, deltas: counts.CountDeltas) -> No
         pytest.param("UPDATE batch_states SET data_key = NULL", id="an open batch without its key"),
         pytest.param(
             "UPDATE batch_states SET disposition = 'lost', settled_at = now()",
-            id="a disposition nobody knows",
+            id="an unknown disposition",
         ),
         pytest.param("UPDATE batch_states SET due_at = 'infinity'", id="a time that Python cannot read"),
         pytest.param("UPDATE batch_states SET events = 501", id="more events than a request takes"),
     ],
 )
 async def test_the_database_defends_the_state_machine(c: asyncpg.Connection, statement: str) -> None:
-    """Wrong writes are refused, whoever makes them."""
+    """Invalid writes are refused by the database."""
     await flush.append(c, [batch(1)])
     with pytest.raises(asyncpg.CheckViolationError):
         await c.execute(statement)

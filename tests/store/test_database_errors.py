@@ -7,7 +7,7 @@ from sqlalchemy.exc import DBAPIError
 from app.store.errors import DRIVER_ERRORS, is_unavailable
 
 AWAY = [
-    pytest.param(ConnectionRefusedError(), id="nobody listens"),
+    pytest.param(ConnectionRefusedError(), id="connection refused"),
     pytest.param(asyncpg.AdminShutdownError(), id="the server was told to stop"),
     pytest.param(asyncpg.TooManyConnectionsError(), id="no connection is left"),
     pytest.param(asyncpg.InternalClientError(), id="the session ended between two statements"),
