@@ -400,7 +400,7 @@ def test_the_story_of_an_event_is_in_order_and_in_sentences() -> None:
     assert "HTTP 207, 12 ms, with 2 more, Amazon's request id r-1." in told[3].detail
     assert told[3].detail.endswith("Amazon refused this event (FIELD_VALUE_IS_INVALID): Not valid.")
     assert told[4].detail == "Put back by Support desk; it is sent again."
-    assert told[5].detail.endswith("Amazon's answer did not name this event.")
+    assert told[5].detail.endswith("Amazon's response did not mention this event.")
 
 
 def test_the_story_tells_an_erasure_apart_from_the_delivery() -> None:
