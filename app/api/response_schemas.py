@@ -2,7 +2,6 @@
 
 from app.admin.access import Scope
 from app.admin.mapping_schema import DOCUMENT_SCHEMA
-from app.api.event_answer_schemas import EVENTS_SHAPES, EVENTS_SHOWN
 from app.api.event_response_schemas import EVENT_RESPONSES, EVENT_SCHEMAS
 from app.api.schema_parts import ANY, INTEGER, TEXT, TIME, YES, Schema, list_of, members, or_null, ref
 from app.domain.destination import Region, State
@@ -298,7 +297,6 @@ SHAPES: dict[str, Schema] = {
         },
     },
     **EVENT_SCHEMAS,
-    **EVENTS_SHAPES,
     "Live": members({"status": {"const": "ok"}}),
     "Ready": members({"status": {"const": "ready"}, "reasons": list_of(TEXT)}),
 }
@@ -341,7 +339,6 @@ ANSWERS: dict[tuple[str, str], str] = {
     ("POST", "/keys/{key_id}/rotate"): "Key",
     ("GET", "/audit"): "Act*",
     **EVENT_RESPONSES,
-    **EVENTS_SHOWN,
     ("GET", "/health/live"): "Live",
     ("GET", "/health/ready"): "Ready",
 }

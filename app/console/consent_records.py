@@ -25,11 +25,11 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 _A_PAGE, _AT_ONCE = 50, 1_000
 BASES = {
-    "granted": "the mapping: every event is consented",
+    "granted": "the mapping marks all events as consented",
     "amazon": "Amazon's signal of each event",
     "tcf": "the TCF string of each event",
     "gpp": "the GPP string of each event",
-    "none": "the mapping: none is asked for",
+    "none": "the mapping requires no consent",
 }
 COLUMNS = (
     "event_id",

@@ -1,4 +1,4 @@
-"""The trace of one event as a story, a sentence for each step. Pure."""
+"""Present the history of one event as a timeline, one entry per step. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _WIRE = {rule.type.value: rule.field for rule in MATCH_KEYS}
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """One step of the story."""
+    """One step of the timeline."""
 
     at: datetime | None
     tone: str
@@ -27,68 +27,76 @@ class TimelineEntry:
     detail: str
 
 
-# What an attempt's outcome means in a sentence.
+# Tone and sentence for each outcome of an attempt.
 _OUTCOMES: Mapping[str, tuple[str, str]] = {
-    "answered": ("good", "Amazon took the request and answered for each event."),
-    "throttled": ("warn", "Amazon asked to wait; that costs the event no try."),
-    "unauthorized": ("warn", "Amazon refused the access token; a fresh one is fetched."),
-    "forbidden": ("bad", "Amazon says that the signed-in user may not send for this advertiser."),
+    "answered": ("good", "Amazon processed the request and answered for each event."),
+    "throttled": ("warn", "Amazon is rate-limiting requests (429). This does not count as a failed attempt."),
+    "unauthorized": ("warn", "Amazon rejected the access token. A new token is requested automatically."),
+    "forbidden": ("bad", "The signed-in Amazon user may not send events for this advertiser."),
     "divisible": (
         "warn",
-        "Amazon refused the request as a whole; it is halved to find the event that spoils it.",
+        "Amazon rejected the whole request. It is split to isolate the invalid event.",
     ),
-    "broken": ("warn", "Amazon failed, or its answer could not be read; the same bytes are sent again."),
-    "lost": ("warn", "No whole answer came; the same bytes are sent again, and Amazon keeps one of them."),
-    "missing": ("warn", "Amazon answered 404: it does not know this address or account. It is tried again."),
-    "unexpected": ("bad", "Amazon answered something its contract does not name."),
-    "under_way": ("quiet", "Under way: the answer has not come yet."),
+    "broken": ("warn", "Amazon returned an error or an unreadable response. The same request is retried."),
+    "lost": ("warn", "No complete response arrived. The same request is retried; Amazon counts it once."),
+    "missing": (
+        "warn",
+        "Amazon returned 404: it does not know this address or account. The request is retried.",
+    ),
+    "unexpected": ("bad", "Amazon returned a response that its API does not define."),
+    "under_way": ("quiet", "In progress: no response yet."),
 }
 
-# What an answered request said of this event, where it did not accept it: the words of an item outcome.
+# Tone and sentence for Amazon's answer about this event, where it did not accept it.
 _ITEM_OUTCOMES: Mapping[str, tuple[str, str]] = {
-    "amazon_refused": ("bad", "Amazon refused this event"),
-    "amazon_request_refused": ("bad", "Amazon refused this event"),
-    "amazon_unexpected": ("bad", "Amazon refused this event"),
+    "amazon_refused": ("bad", "Amazon rejected this event"),
+    "amazon_request_refused": ("bad", "Amazon rejected this event"),
+    "amazon_unexpected": ("bad", "Amazon rejected this event"),
     "amazon_endpoint_missing": ("bad", "Amazon does not know this address"),
-    "amazon_item_failed": ("warn", "Amazon failed for this event and asks for it again"),
-    "outcome_unknown": ("warn", "Whether Amazon took this event is not known"),
-    "gave_up": ("bad", "Amazon failed for this event for the last time"),
+    "amazon_item_failed": ("warn", "Amazon could not process this event and asked to resend it"),
+    "outcome_unknown": ("warn", "It is unknown whether Amazon accepted this event"),
+    "gave_up": ("bad", "Amazon failed for this event on the last attempt"),
 }
 
 
 def timeline(
     trace: Mapping[str, Any], mapping_name: str | None, names: Mapping[str, str] = MappingProxyType({})
 ) -> list[TimelineEntry]:
-    """Return the steps of a trace as the API answers it, in the order in which they happened.
+    """Return the steps of an event history (as the API returns it) in order of time.
 
-    `names` are what the keys of those who act are called.
+    `names` maps key ids to the names of the keys.
     """
-    own_time = "The event's own time, as its mapping read it."
-    happened = [TimelineEntry(moment(trace["event_time"]), "quiet", "It happened", own_time)]
-    told = [
+    own_time = "The time of the event, from the mapped timestamp."
+    happened = [TimelineEntry(moment(trace["event_time"]), "quiet", "Occurred", own_time)]
+    entries = [
         *(happened if trace["event_time"] else ()),
         TimelineEntry(
             moment(trace["accepted_at"]),
             "good",
             "Accepted and stored",
-            "The journey got its 202 after this was on disk.",
+            "The event was on disk before the journey received its 202.",
         ),
         TimelineEntry(None, "good", "Converted", _converted(trace, mapping_name)),
     ]
     if not trace["attempts_complete"]:
-        told.append(TimelineEntry(None, "quiet", "Older attempts", "There were more than are shown here."))
+        entries.append(TimelineEntry(None, "quiet", "Older attempts", "Only the newest attempts are listed."))
     sent = [_attempt(one) for one in trace["attempts"]]
     sent += [_replay(one, names) for one in trace["replays"]]
-    told += sorted(sent, key=lambda one: one.at.timestamp() if one.at else 0.0)
+    entries += sorted(sent, key=lambda one: one.at.timestamp() if one.at else 0.0)
     if trace["next_attempt_at"] and trace["status"] == "retrying":
-        told.append(
-            TimelineEntry(moment(trace["next_attempt_at"]), "warn", "Next try", "It is sent again by itself.")
+        entries.append(
+            TimelineEntry(
+                moment(trace["next_attempt_at"]),
+                "warn",
+                "Next attempt",
+                "The event is retried automatically.",
+            )
         )
-    return [*told, *_last(trace)]
+    return [*entries, *_last(trace)]
 
 
 def _last(trace: Mapping[str, Any]) -> list[TimelineEntry]:
-    """Return where it stands; an erasure is a step of its own and changes no earlier one."""
+    """Return the status as the last step, after a separate step for an erased delivery."""
     word, detail = STATUSES[trace["status"]], trace["explanation"]
     delivered, erased = moment(trace["delivered_at"]), moment(trace["erased_at"])
     if delivered is not None and erased is not None:
@@ -101,19 +109,19 @@ def _last(trace: Mapping[str, Any]) -> list[TimelineEntry]:
 
 def _replay(one: Mapping[str, Any], names: Mapping[str, str]) -> TimelineEntry:
     by = person(one["by"], names)
-    return TimelineEntry(moment(one["at"]), "quiet", "Replayed", f"Put back by {by}; it is sent again.")
+    return TimelineEntry(moment(one["at"]), "quiet", "Replayed", f"Requeued by {by}.")
 
 
 def _converted(trace: Mapping[str, Any], mapping_name: str | None) -> str:
     kind = trace["event_type"]
     if kind is None:
-        return "What is stored of its conversion is damaged and cannot be shown."
+        return "The stored metadata of the conversion is damaged and cannot be shown."
     label = EVENT_TYPES[kind].label if kind in EVENT_TYPES else kind
-    by = f"mapping “{mapping_name}”" if mapping_name else "a mapping that was deleted since"
+    by = f"mapping “{mapping_name}”" if mapping_name else "a deleted mapping"
     keys = match_keys(trace["match_keys"])
     return (
         f"By {by}, version {trace['mapping_version']}, as {label}, with {keys}. "
-        "From here on its bytes never change, however often they are sent."
+        "The payload is frozen: retries resend exactly this."
     )
 
 
@@ -128,14 +136,14 @@ def match_keys(wire: Sequence[str]) -> str:
 def _attempt(one: Mapping[str, Any]) -> TimelineEntry:
     tone, sentence = _OUTCOMES.get(one["outcome"], ("quiet", ""))
     parts = [sentence]
-    beside = one["events_in_request"] - 1
+    others = one["events_in_request"] - 1
     facts = [f"HTTP {one['http_status']}" if one["http_status"] else ""]
     facts.append(f"{number(one['duration_ms'])} ms" if one["duration_ms"] is not None else "")
-    facts.append(f"with {number(beside)} more" if beside > 0 else "")
+    facts.append(f"with {number(others)} more" if others > 0 else "")
     facts.append(f"Amazon's request id {one['request_id']}" if one["request_id"] else "")
     parts.append(", ".join(fact for fact in facts if fact) + "." if any(facts) else "")
     if one["message"]:
-        parts.append(f"Amazon's words: {one['message']}")
+        parts.append(f"Amazon's message: {one['message']}")
     if one["item_outcome"] in _ITEM_OUTCOMES:
         tone, sentence = _ITEM_OUTCOMES[one["item_outcome"]]
         code = f" ({one['item_code']})" if one["item_code"] else ""
@@ -147,14 +155,14 @@ def _attempt(one: Mapping[str, Any]) -> TimelineEntry:
 
 
 def warnings(trace: Mapping[str, Any]) -> list[str]:
-    """Return the warnings that the event was accepted with, as sentences."""
-    told = []
+    """Return the event's warnings as sentences."""
+    entries = []
     for one in trace["warnings"]:
         field = one["field"]
         known = field in FIELDS and one["code"] != "event_id_derived"
         label = f" ({FIELDS[field].label})" if known else ""
-        told.append(WARNINGS.get(one["code"], one["code"]) + label)
-    return told
+        entries.append(WARNINGS.get(one["code"], one["code"]) + label)
+    return entries
 
 
 def verdict(trace: Mapping[str, Any]) -> Label:
@@ -163,5 +171,5 @@ def verdict(trace: Mapping[str, Any]) -> Label:
 
 
 def is_final(trace: Mapping[str, Any]) -> bool:
-    """Return whether nothing will happen to the event any more."""
+    """Return whether the status of the event is final."""
     return trace["status"] in {status.value for status in FINAL}

@@ -388,7 +388,7 @@ def test_the_story_of_an_event_is_in_order_and_in_sentences() -> None:
     }
     told = timeline(trace, "Cart", {"key_1": "Support desk"})
     assert [one.headline for one in told] == [
-        "It happened",
+        "Occurred",
         "Accepted and stored",
         "Converted",
         "Sent to Amazon",
@@ -398,9 +398,9 @@ def test_the_story_of_an_event_is_in_order_and_in_sentences() -> None:
     ]
     assert "as Lead, with Email and Phone Number" in told[2].detail
     assert "HTTP 207, 12 ms, with 2 more, Amazon's request id r-1." in told[3].detail
-    assert told[3].detail.endswith("Amazon refused this event (FIELD_VALUE_IS_INVALID): Not valid.")
-    assert told[4].detail == "Put back by Support desk; it is sent again."
-    assert told[5].detail.endswith("Amazon's answer did not name this event.")
+    assert told[3].detail.endswith("Amazon rejected this event (FIELD_VALUE_IS_INVALID): Not valid.")
+    assert told[4].detail == "Requeued by Support desk."
+    assert told[5].detail.endswith("Amazon's response did not mention this event.")
 
 
 def test_the_story_tells_an_erasure_apart_from_the_delivery() -> None:

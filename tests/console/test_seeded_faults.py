@@ -70,21 +70,21 @@ FAULTS: dict[str, tuple[dict[str, Any] | None, str, str]] = {
     "revoked": ({"kind": "revoked"}, "the sign-in was revoked by the user", "Reconnect it and click Allow."),
     "401": ({"kind": "401"}, "Amazon refuses the sign-in even with a fresh token (401).", "Reconnect it"),
     "403": ({"kind": "403"}, "may not send for this advertiser (403).", "Give that user access"),
-    "400": ({"kind": "400"}, "mostly for “amazon request refused”", "mend the mapping"),
+    "400": ({"kind": "400"}, "mostly for “amazon request refused”", "fix the mapping"),
     "404": ({"kind": "404"}, "404", "Check the region and the advertiser id"),
     "refused item": (
         {"kind": "partial", "indexes": [0], "code": "BAD_REQUEST"},
         "mostly for “amazon refused”",
-        "Mend the mapping or the event",
+        "fix the mapping or the source data",
     ),
 }
 
 
 # Where the event's own page says it of the event instead of its destination.
 ON_THE_EVENT = {
-    "400": ("Amazon said: The request is not valid.", "mend the mapping"),
-    "404": ("Amazon does not know this address or account", "It is tried again automatically."),
-    "refused item": ("Amazon refused this event", "Mend the mapping or the event."),
+    "400": ("Amazon's message: The request is not valid.", "fix the mapping"),
+    "404": ("Amazon does not know this address or account", "Retried automatically."),
+    "refused item": ("Amazon rejected this event", "fix the mapping or the source data."),
 }
 
 

@@ -154,7 +154,7 @@ async def test_what_the_gate_stopped_is_counted_by_the_basis_of_each_event(
 
     shown = await _page(operator, f"/console{path}/consent")
     assert "the GPP string of each event</td><td" in shown
-    assert "the mapping: none is asked for</td><td" in shown
+    assert "the mapping requires no consent</td><td" in shown
 
     # What an earlier release stopped is in the rejections alone.
     database = await asyncpg.connect(database_url.replace("+asyncpg", ""))

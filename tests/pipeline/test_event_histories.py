@@ -257,7 +257,7 @@ async def test_a_replay_keeps_what_the_refusal_was(service: Service) -> None:
     assert first["settled_at"] < replay["at"] < second["started_at"]
     page = await service.page(dst, "ord-1")
     assert "(FIELD_VALUE_IS_INVALID): The value is not valid." in page
-    assert "Put back by the bootstrap key" in page
+    assert "Requeued by the bootstrap key" in page
     assert (await service.history(dst, "ord-2"))["replays"] == []
     assert (await service.do(f"/destinations/{dst}/replay", {"status": "dead", "dry_run": True}))[
         "replay_id"

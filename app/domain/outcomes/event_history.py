@@ -1,4 +1,4 @@
-"""What the history of one event says of its attempts and replays. Pure."""
+"""Select the attempts that carried one event, and what Amazon answered for it. Pure."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ ACCEPTED = "accepted"
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """One request to Amazon as its row holds it; a retry carries single events, all others whole batches."""
+    """One stored request to Amazon. A retry (`is_retry`) carries single events, others complete batches."""
 
     id: int
     started_at: datetime
@@ -29,7 +29,7 @@ class AttemptRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReplayRecord:
-    """One replay: who asked for it, and when."""
+    """One replay: its id, time and actor."""
 
     id: str
     at: datetime
@@ -38,7 +38,7 @@ class ReplayRecord:
 
 @dataclass(frozen=True, slots=True)
 class ItemOutcome:
-    """What one attempt's answer said of one event: `accepted`, or the reason that followed from it."""
+    """Amazon's answer for one event in one attempt: `accepted`, or the reason derived from the answer."""
 
     outcome: str
     code: str | None
@@ -47,7 +47,7 @@ class ItemOutcome:
 
 @dataclass(frozen=True, slots=True)
 class EventLife:
-    """The facts of an event that decide which attempts of its batch carried it."""
+    """The facts of an event that determine which attempts of its batch carried it."""
 
     status: Status
     event_at: datetime
@@ -57,32 +57,32 @@ class EventLife:
 
 
 def carrying_attempts(life: EventLife, attempts: Sequence[AttemptRecord]) -> list[AttemptRecord]:
-    """Return those attempts of an event's batch, or of the event, that carried the event itself.
+    """Return the attempts (of the event's batch or its own retries) that carried the event.
 
-    A batch travels without what was erased while it waited, and without what had passed the age limit.
-    Nothing carries an event after its delivery.
+    A request leaves out events that were erased or had passed the age limit. A delivered event is not sent
+    again.
     """
-    left_at = life.event_at + life.max_age
+    last_sent_at = life.event_at + life.max_age
     if life.status is Status.ERASED and life.erased_at is not None:
-        left_at = min(left_at, life.erased_at)
+        last_sent_at = min(last_sent_at, life.erased_at)
     if life.delivered_at is not None:
-        left_at = min(left_at, life.delivered_at)
-    return [one for one in attempts if one.is_retry or one.started_at <= left_at]
+        last_sent_at = min(last_sent_at, life.delivered_at)
+    return [attempt for attempt in attempts if attempt.is_retry or attempt.started_at <= last_sent_at]
 
 
 def item_outcomes(
     stored: Sequence[str], attempts: Sequence[AttemptRecord], *, is_delivered: bool
 ) -> Mapping[int, ItemOutcome]:
-    """Return what Amazon answered for an event, by attempt.
+    """Return Amazon's answers for an event by attempt id.
 
-    `stored` are the JSON objects of the event's row. An acceptance is stored nowhere: it is the last answered
-    attempt of a delivered event.
+    `stored` are the JSON objects of the event's row. An acceptance is not stored: it belongs to the last
+    answered attempt of a delivered event.
     """
-    found = {}
+    outcomes = {}
     for text in stored:
-        one: dict[str, Any] = json.loads(text)
-        found[int(one["attempt"])] = ItemOutcome(one["outcome"], one["code"], one["message"])
-    answered = [one.id for one in attempts if one.outcome == "answered"]
-    if is_delivered and answered and answered[-1] not in found:
-        found[answered[-1]] = ItemOutcome(ACCEPTED, None, None)
-    return found
+        item: dict[str, Any] = json.loads(text)
+        outcomes[int(item["attempt"])] = ItemOutcome(item["outcome"], item["code"], item["message"])
+    answered = [attempt.id for attempt in attempts if attempt.outcome == "answered"]
+    if is_delivered and answered and answered[-1] not in outcomes:
+        outcomes[answered[-1]] = ItemOutcome(ACCEPTED, None, None)
+    return outcomes

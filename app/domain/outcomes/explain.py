@@ -1,4 +1,4 @@
-"""One plain sentence on where an event stands and what, if anything, to do. Pure; holds no personal data."""
+"""Explain the status of an event and what to do, in a few sentences. Pure; contains no personal data."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from app.domain.outcomes.status import Status
 
 @dataclass(frozen=True, slots=True)
 class EventState:
-    """What the sentence is made of. Times are UTC; `reason` is a word of `REASONS` or None."""
+    """The facts of an event that its explanation uses. Times are UTC; `reason` is a key of `REASONS`."""
 
     status: Status
     tries: int
@@ -24,92 +24,98 @@ class EventState:
 
     @property
     def expires_at(self) -> datetime:
-        """Return the moment at which Amazon's age limit ends the event's wait."""
+        """Return the time at which the event passes Amazon's age limit."""
         return self.event_at + self.max_age
 
 
-def explain(standing: EventState) -> str:
+def explain(state: EventState) -> str:
     """Return what happened to an event and what to do about it."""
-    match standing.status:
+    match state.status:
         case Status.QUEUED:
-            if standing.reason == "throttled" and standing.due_at is not None:
+            if state.reason == "throttled" and state.due_at is not None:
                 return (
-                    "Accepted and stored. Amazon asked to slow down (429): nothing of this advertiser is "
-                    f"sent before {_time(standing.due_at)}, then it is sent automatically. Nothing to do."
+                    "Accepted and stored. Amazon is rate-limiting this advertiser (HTTP 429). "
+                    f"The event is sent automatically after {_time(state.due_at)}. No action needed."
                 )
-            return "Accepted and stored; it waits for its turn and is sent by itself."
+            return "Accepted and stored. The event is in the queue and is sent automatically."
         case Status.RETRYING:
-            tried = "once" if standing.tries == 1 else f"{standing.tries} times"
-            remedy = _remedy(standing.reason)
-            onward = "" if " again" in remedy else " It is tried again by itself."
-            return f"Tried {tried} without success. {remedy}{onward}"
+            attempts = "1 failed attempt" if state.tries == 1 else f"{state.tries} failed attempts"
+            remedy = _remedy(state.reason)
+            retry = "" if "automatically" in remedy else "The event is retried automatically."
+            return _sentences(f"{attempts}.", remedy, retry)
         case Status.HELD:
-            return f"The destination is paused; the event waits until it is resumed. {_deadline(standing)}"
+            return f"The destination is paused. The event is on hold until it is resumed. {_deadline(state)}"
         case Status.PARKED:
-            why, action = _PARKED.get(standing.reason or "", _PARKED["sign_in_revoked"])
-            return f"{why}; the event waits until {action}. {_deadline(standing)}"
+            cause, condition = _PARKED.get(state.reason or "", _PARKED["sign_in_revoked"])
+            return f"{cause}. The event is on hold until {condition}. {_deadline(state)}"
         case Status.DELIVERED:
-            if standing.erased_at is not None:
+            if state.erased_at is not None:
                 return (
-                    f"Amazon accepted it{_at(standing.finished_at)}. The person's data was erased here on "
-                    f"request{_at(standing.erased_at)}; ask Amazon to erase what it accepted."
+                    f"Amazon accepted it{_at(state.finished_at)}. The person's data was erased here on "
+                    f"request{_at(state.erased_at)}. Ask Amazon to erase its copy."
                 )
-            return f"Amazon accepted it{_at(standing.finished_at)}. Nothing to do."
+            return f"Amazon accepted it{_at(state.finished_at)}. No action needed."
         case Status.DEAD:
-            words = (standing.amazon_message or "").rstrip(". ")
-            cause = UNCLEAR_ANSWERS.get(words, f"Amazon said: {words}." if words else "")
-            parts = (f"Given up{_at(standing.finished_at)}.", cause, _remedy(standing.reason))
-            return " ".join(part for part in parts if part)
+            message = (state.amazon_message or "").rstrip(". ")
+            cause = UNCLEAR_ANSWERS.get(message, f"Amazon's message: {message}." if message else "")
+            return _sentences(f"Failed permanently{_at(state.finished_at)}.", cause, _remedy(state.reason))
         case Status.EXPIRED:
-            days = standing.max_age.days
-            return f"It became older than the {days} days that Amazon takes before it could be sent."
+            return f"It passed Amazon's age limit of {state.max_age.days} days before it could be sent."
         case Status.ERASED:
-            return f"The person's data was erased on request{_at(standing.erased_at)}; the event is not sent."
+            return f"The person's data was erased on request{_at(state.erased_at)}. The event is not sent."
         case _:
-            assert_never(standing.status)
+            assert_never(state.status)
 
 
-def explain_duplicate(event_id: str | None, answered_at: datetime, of_other: str, *, is_here: bool) -> str:
-    """Return what became of an event that was answered as a duplicate by its mapped Amazon eventId.
+def explain_duplicate(
+    event_id: str | None, answered_at: datetime, original_explanation: str, *, is_here: bool
+) -> str:
+    """Return the explanation of an event that is a duplicate by its mapped Amazon eventId.
 
-    `of_other` is the sentence on the event that stands under that id, which may be another destination's.
+    `original_explanation` is of the event that used that eventId first. It may belong to another destination
+    (`is_here` is False); `event_id` is None where the caller may not see it.
     """
-    other = f"event {event_id}" if event_id is not None else "an event"
+    original = f"event {event_id}" if event_id is not None else "an event"
     place = "" if is_here else " of another destination of this advertiser"
     return (
-        f"Answered as a duplicate{_at(answered_at)}: its mapped Amazon eventId is that of {other}{place}, "
-        f"and Amazon counts an eventId once. Of that event: {of_other}"
+        f"Answered as a duplicate{_at(answered_at)}: its mapped Amazon eventId was already used by "
+        f"{original}{place}, and Amazon counts an eventId once. That event: {original_explanation}"
     )
 
 
-# Amazon's answer was not clear about one event (`app.domain.outcomes.outcome.Unknown`).
+# Amazon's response was not clear about one event (`app.domain.outcomes.outcome.Unknown`).
 UNCLEAR_ANSWERS = {
-    "missing_index": "Amazon's answer did not name this event.",
-    "contradictory": "Amazon's answer named this event both as accepted and as refused.",
+    "missing_index": "Amazon's response did not mention this event.",
+    "contradictory": "Amazon's response listed this event as both accepted and rejected.",
 }
 
 _RECONNECTED = "the destination is reconnected"
+# By reason: why the sign-in does not work, and what ends the hold.
 _PARKED = {
-    "sign_in_revoked": ("The sign-in was revoked, or has expired, at Amazon", _RECONNECTED),
-    "sign_in_unauthorized": ("Amazon refuses the sign-in even with a fresh token (401)", _RECONNECTED),
+    "sign_in_revoked": ("Amazon access was revoked or has expired", _RECONNECTED),
+    "sign_in_unauthorized": ("Amazon rejects the sign-in even with a new access token (401)", _RECONNECTED),
     "sign_in_forbidden": (
-        "Amazon says that the signed-in user may not send for this advertiser (403)",
-        "that user is given access and the destination is reconnected",
+        "The signed-in Amazon user may not send events for this advertiser (403)",
+        "that user gets access and the destination is reconnected",
     ),
     "endpoint_not_found": (
-        "Amazon answers 404: it does not know this address or advertiser account",
-        "Amazon answers a request that is tried every 5 minutes. Check the region and the advertiser id",
+        "Amazon returns 404: it does not know this address or advertiser account",
+        "a probe succeeds (one is sent every 5 minutes). Check the region and the advertiser ID",
     ),
-    "sign_in_disconnected": ("The destination was disconnected here", _RECONNECTED),
+    "sign_in_disconnected": ("The destination was disconnected in this service", _RECONNECTED),
 }
+
+
+def _sentences(*parts: str) -> str:
+    return " ".join(part for part in parts if part)
 
 
 def _remedy(reason: str | None) -> str:
     return REASONS[reason].remedy if reason is not None and reason in REASONS else ""
 
 
-def _deadline(standing: EventState) -> str:
-    return f"Unless that happens before {_time(standing.expires_at)} it expires."
+def _deadline(state: EventState) -> str:
+    return f"It expires at {_time(state.expires_at)}."
 
 
 def _at(moment: datetime | None) -> str:

@@ -1,4 +1,4 @@
-"""The journey's vocabulary for failures: nine codes, and every reason word under its code."""
+"""Define the nine failure codes of the journey and the reasons under each code."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class JourneyCode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A stable machine word, the code it falls under, and what to do about it in one sentence."""
+    """A stable machine word, its journey code, and a remedy in one or two sentences."""
 
     word: str
     code: JourneyCode
@@ -32,18 +32,18 @@ def _rows(*rows: tuple[str, JourneyCode, str]) -> Mapping[str, Reason]:
     return {word: Reason(word, code, remedy) for word, code, remedy in rows}
 
 
-# What the door says of an event that it does not take.
+# Why an event is rejected on receipt.
 INGEST_REASONS = _rows(
     ("not_an_object", JourneyCode.EVENT_PARSING_FAILED, "Send each event as a JSON object."),
     (
         "malformed_line",
         JourneyCode.EVENT_PARSING_FAILED,
-        "Mend the NDJSON line; the others were judged on their own.",
+        "Fix the NDJSON line; the other lines are processed independently.",
     ),
     (
         "wrong_type",
         JourneyCode.EVENT_PARSING_FAILED,
-        "Send the field with the JSON type that its destination field takes.",
+        "Send the field with the JSON type that its Amazon field requires.",
     ),
     (
         "value_too_long",
@@ -63,12 +63,12 @@ INGEST_REASONS = _rows(
     (
         "event_id_conflict",
         JourneyCode.BAD_REQUEST,
-        "The id was taken by an event with other content; send a new id.",
+        "An event with other content already used this id; send a new id.",
     ),
     (
         "destination_missing",
         JourneyCode.ENDPOINT_NOT_FOUND,
-        "Name destination_id in the event or in the query.",
+        "Set destination_id in the event or in the query.",
     ),
     (
         "destination_unknown",
@@ -94,12 +94,12 @@ INGEST_REASONS = _rows(
     (
         "mapping_ambiguous",
         JourneyCode.ENDPOINT_NOT_FOUND,
-        "Name mapping_id: the destination has several published mappings.",
+        "Set mapping_id: the destination has several published mappings.",
     ),
     (
         "timestamp_missing",
         JourneyCode.BAD_REQUEST,
-        "Map Event Timestamp to a field that every event carries.",
+        "Map Event Timestamp to a field that every event contains.",
     ),
     (
         "timestamp_invalid",
@@ -109,15 +109,19 @@ INGEST_REASONS = _rows(
     (
         "timestamp_future",
         JourneyCode.BAD_REQUEST,
-        "Mend the sender's clock: the time lies more than five minutes ahead.",
+        "Fix the sender's clock: the time is more than five minutes in the future.",
     ),
     (
         "event_too_old",
         JourneyCode.BAD_REQUEST,
-        "Amazon takes nothing older than 21 days; send events sooner.",
+        "Amazon accepts nothing older than 21 days; send events sooner.",
     ),
-    ("no_match_key", JourneyCode.BAD_REQUEST, "Send at least one match key that is left after normalising."),
-    ("country_missing", JourneyCode.BAD_REQUEST, "Map a country or give the mapping a constant one."),
+    (
+        "no_match_key",
+        JourneyCode.BAD_REQUEST,
+        "Send at least one match key that is valid after normalization.",
+    ),
+    ("country_missing", JourneyCode.BAD_REQUEST, "Map a country or set a constant country in the mapping."),
     (
         "country_invalid",
         JourneyCode.EVENT_PARSING_FAILED,
@@ -128,7 +132,7 @@ INGEST_REASONS = _rows(
     (
         "event_name_conflict",
         JourneyCode.BAD_REQUEST,
-        "Use the name pinned for this event type, or rename the pin.",
+        "Use the pinned name of this event type, or rename the pin.",
     ),
     ("value_invalid", JourneyCode.BAD_REQUEST, "Send value as a finite number; not negative for purchases."),
     ("currency_invalid", JourneyCode.BAD_REQUEST, "Send one of Amazon's 81 currency codes."),
@@ -136,8 +140,12 @@ INGEST_REASONS = _rows(
     ("ip_address_invalid", JourneyCode.BAD_REQUEST, "Send a public IPv4 or IPv6 address."),
     ("user_agent_invalid", JourneyCode.BAD_REQUEST, "Send a user agent of at most 512 characters."),
     ("limited_data_use_invalid", JourneyCode.BAD_REQUEST, "Send true or false."),
-    ("measurement_token_invalid", JourneyCode.BAD_REQUEST, "Send the aref tokens as Amazon gave them."),
-    ("ad_event_key_invalid", JourneyCode.BAD_REQUEST, "Send Amazon's ad event key as it was given."),
+    (
+        "measurement_token_invalid",
+        JourneyCode.BAD_REQUEST,
+        "Send the aref tokens exactly as Amazon issued them.",
+    ),
+    ("ad_event_key_invalid", JourneyCode.BAD_REQUEST, "Send the ad event key exactly as Amazon issued it."),
     (
         "amazon_event_id_invalid",
         JourneyCode.BAD_REQUEST,
@@ -151,96 +159,116 @@ INGEST_REASONS = _rows(
     (
         "transform_failed",
         JourneyCode.EVENT_PARSING_FAILED,
-        "A pipe step could not read the value; mend the event or the mapping.",
+        "A transform could not read the value; fix the event or the mapping.",
     ),
     (
         "backlog_too_long",
         JourneyCode.RATE_LIMIT,
-        "The queue is longer than events may grow old; send again later, or have its limit raised.",
+        "Queued events would exceed the age limit; send again later, or raise the destination's rate limit.",
     ),
     (
         "consent_missing",
         JourneyCode.CONSENT_NOT_PROVIDED,
-        "Map consent: region or country requires it on every event.",
+        "Map consent: the region or country requires it on every event.",
     ),
-    ("consent_denied", JourneyCode.CONSENT_NOT_PROVIDED, "The person said no; the event is never sent."),
+    (
+        "consent_denied",
+        JourneyCode.CONSENT_NOT_PROVIDED,
+        "The person did not consent; the event is never sent.",
+    ),
     (
         "consent_invalid",
         JourneyCode.CONSENT_NOT_PROVIDED,
-        "Send the consent signal in the form that the mapping names.",
+        "Send the consent signal in the form that the mapping expects.",
     ),
 )
 
-# What becomes of an event after acceptance.
+# Why an accepted event waits, is retried, or ended without delivery.
 DELIVERY_REASONS = _rows(
     (
         "amazon_refused",
         JourneyCode.BAD_REQUEST,
-        "Amazon refused this event; its own words are shown. Mend the mapping or the event.",
+        "Amazon rejected this event; read Amazon's message, then fix the mapping or the source data.",
     ),
     (
         "amazon_request_refused",
         JourneyCode.BAD_REQUEST,
-        "Amazon refuses a request that holds this event alone; mend the mapping.",
+        "Amazon rejects this event even when it is sent alone; fix the mapping.",
     ),
     (
         "endpoint_not_found",
         JourneyCode.ENDPOINT_NOT_FOUND,
-        "Amazon does not know this address or account: check region and advertiser id. It is tried again "
-        "automatically.",
+        "Amazon does not know this address or account: check the region and the advertiser ID. "
+        "Retried automatically.",
     ),
     (
         "amazon_unexpected",
         JourneyCode.MISC_ERROR,
-        "Amazon answered something its contract does not name; replay once it is understood.",
+        "Amazon returned a response that its API does not define; find the cause, then replay.",
     ),
     (
         "amazon_item_failed",
         JourneyCode.SERVER_ERROR,
-        "Amazon asked to send this event again later; it is tried again by itself.",
+        "Amazon asked to resend this event later; it is retried automatically.",
     ),
-    ("amazon_error", JourneyCode.SERVER_ERROR, "Amazon failed; the event is tried again by itself."),
+    (
+        "amazon_error",
+        JourneyCode.SERVER_ERROR,
+        "Amazon returned a server error; the event is retried automatically.",
+    ),
     (
         "amazon_unreachable",
         JourneyCode.SERVICE_UNAVAILABLE,
-        "No answer from Amazon; the event is tried again by itself.",
+        "No response from Amazon; the event is retried automatically.",
     ),
     (
         "amazon_unreadable",
         JourneyCode.SERVER_ERROR,
-        "Amazon's answer could not be read; the same bytes are sent again.",
+        "Amazon's response could not be read; the same request is retried automatically.",
     ),
     (
         "outcome_unknown",
         JourneyCode.SERVICE_UNAVAILABLE,
-        "It is not known whether Amazon took it; the same bytes are sent again.",
+        "It is unknown whether Amazon accepted the event; it is resent unchanged automatically.",
     ),
     (
         "gave_up",
         JourneyCode.SERVER_ERROR,
-        "Amazon kept failing for this event alone; replay it when Amazon is well.",
+        "Amazon kept failing for this event alone; replay it when Amazon has recovered.",
     ),
-    ("throttled", JourneyCode.RATE_LIMIT, "Amazon asked to wait; nothing to do."),
-    ("sign_in_revoked", JourneyCode.AUTHENTICATION_ERROR, "Reconnect the destination; the events wait."),
-    ("sign_in_unauthorized", JourneyCode.AUTHENTICATION_ERROR, "Reconnect the destination; the events wait."),
+    ("throttled", JourneyCode.RATE_LIMIT, "Amazon is rate-limiting requests; no action needed."),
+    (
+        "sign_in_revoked",
+        JourneyCode.AUTHENTICATION_ERROR,
+        "Reconnect the destination; its events are on hold.",
+    ),
+    (
+        "sign_in_unauthorized",
+        JourneyCode.AUTHENTICATION_ERROR,
+        "Reconnect the destination; its events are on hold.",
+    ),
     (
         "sign_in_forbidden",
         JourneyCode.AUTHENTICATION_ERROR,
         "Give the signed-in user access to the advertiser, then reconnect.",
     ),
-    ("sign_in_disconnected", JourneyCode.AUTHENTICATION_ERROR, "Reconnect the destination; the events wait."),
+    (
+        "sign_in_disconnected",
+        JourneyCode.AUTHENTICATION_ERROR,
+        "Reconnect the destination; its events are on hold.",
+    ),
     ("expired", JourneyCode.MISC_ERROR, "The event passed Amazon's age limit while it waited."),
     ("discarded", JourneyCode.MISC_ERROR, "Discarded when its destination was deleted."),
     (
         "replayed",
         JourneyCode.MISC_ERROR,
-        "Put back on the road; it is sent again by itself, after what is new.",
+        "Requeued by a replay; it is sent automatically, after live traffic.",
     ),
-    ("erased", JourneyCode.MISC_ERROR, "The person's data was erased on request; nothing to do."),
+    ("erased", JourneyCode.MISC_ERROR, "The person's data was erased on request; no action needed."),
     (
         "unreadable",
         JourneyCode.MISC_ERROR,
-        "What is stored of the event is damaged or missing, or its encryption key is: see Damaged data in "
+        "The stored event or its encryption key is damaged or missing: see Damaged data in "
         "docs/operations.md, then replay.",
     ),
 )
@@ -249,13 +277,13 @@ REASONS: Mapping[str, Reason] = {**INGEST_REASONS, **DELIVERY_REASONS}
 
 
 class DeadLetter(StrEnum):
-    """Who can help a dead event: the customer, by mending what it says, or the operator of what failed."""
+    """The party that can fix a dead event: the customer, or the operator of the failed system."""
 
     CUSTOMER = "customer"
     SYSTEM = "system"
 
 
-# The class of every reason that an event can die of.
+# The class of each reason of a dead event.
 DEAD_LETTERS: Mapping[str, DeadLetter] = {
     "amazon_refused": DeadLetter.CUSTOMER,
     "amazon_request_refused": DeadLetter.CUSTOMER,
@@ -265,14 +293,14 @@ DEAD_LETTERS: Mapping[str, DeadLetter] = {
     "unreadable": DeadLetter.SYSTEM,
 }
 
-# Said beside an accepted event; none of them keeps it back.
+# Warnings on accepted events. A warning does not stop delivery.
 WARNINGS: Mapping[str, str] = {
-    "event_id_derived": "No event_id was sent; it was derived from the content.",
-    "event_aging": "Older than seven days: some of Amazon's reports may leave it out.",
-    "match_key_dropped": "A match key was left out: nothing usable remained of it.",
-    "country_uk_read_as_gb": "UK was read as GB.",
-    "custom_value_unusual": "A custom value holds characters outside letters, digits and underscore.",
+    "event_id_derived": "No event_id was sent; one was derived from the content.",
+    "event_aging": "Older than seven days: some Amazon reports may omit it.",
+    "match_key_dropped": "A match key was omitted: no valid value remained after normalization.",
+    "country_uk_read_as_gb": "UK was treated as GB.",
+    "custom_value_unusual": "A custom value contains characters other than letters, digits and underscores.",
     "value_rounded": "The value was rounded to two decimals.",
-    "currency_ignored": "Currency goes out with purchases only.",
-    "units_ignored": "Units sold go out with purchases only.",
+    "currency_ignored": "Currency is sent with purchases only.",
+    "units_ignored": "Units sold are sent with purchases only.",
 }

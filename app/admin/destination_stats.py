@@ -1,0 +1,83 @@
+"""Statistics of one destination: counts that add up, waiting events, rates, match keys, failures."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from app.domain.destination import State
+from app.domain.observed.coverage import match_key_coverage
+from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
+from app.domain.outcomes.status import tally
+from app.store import PipelineConnection, event_history, metrics
+
+_RATE_WINDOW = timedelta(minutes=5)
+_SAMPLED_BATCHES = 20
+_WAITING = ("queued", "retrying", "held", "parked")
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationStats:
+    """The statistics as the API returns them. `waiting` is the sum of four statuses in `counts`."""
+
+    destination_id: str
+    state: str
+    counts: dict[str, int]
+    waiting: int
+    oldest_waiting_seconds: float | None
+    earliest_expiry_at: datetime | None
+    rate_limit: dict[str, float]
+    learned_rate: float | None
+    rates: metrics.Rates
+    match_key_coverage: dict[str, Any]
+    unreadable_batches: int  # left out of the match key coverage
+    breaker: dict[str, Any]
+    lane_owned: bool
+    rejections: list[dict[str, Any]]
+    dead_letters: list[dict[str, Any]]
+
+
+async def destination_stats(
+    connection: PipelineConnection, destination: event_history.DestinationRow, *, max_event_age: timedelta
+) -> DestinationStats:
+    """Read the statistics of a destination."""
+    figures = await event_history.destination_figures(connection, destination.number)
+    assert figures is not None
+    rates = await metrics.rates(connection, destination.number, _RATE_WINDOW)
+    samples = await metrics.samples(connection, destination.number, _SAMPLED_BATCHES)
+    shapes, unreadable = metrics.shapes_in(samples)
+    counts = tally(figures.totals, State(figures.state))
+    return DestinationStats(
+        destination_id=destination.id,
+        state=figures.state,
+        counts=counts,
+        waiting=sum(counts[status] for status in _WAITING),
+        oldest_waiting_seconds=_seconds_since(figures.oldest_waiting),
+        earliest_expiry_at=figures.earliest_expiry + max_event_age if figures.earliest_expiry else None,
+        rate_limit={"requests_per_second": figures.requests_per_second, "burst": figures.burst},
+        learned_rate=figures.learned_rate,
+        rates=rates,
+        match_key_coverage=match_key_coverage(shapes),
+        unreadable_batches=unreadable,
+        breaker={"state": figures.breaker, "error_rate": round(figures.error_rate, 3)},
+        lane_owned=figures.lane_owned,
+        rejections=[
+            {"code": code, "reason": reason, "count": count} for code, reason, count in figures.rejected
+        ],
+        dead_letters=[
+            {
+                "code": REASONS[reason].code,
+                "reason": reason,
+                "count": count,
+                "class": DEAD_LETTERS.get(reason, DeadLetter.SYSTEM),
+                "remedy": REASONS[reason].remedy,
+            }
+            for reason, count in figures.dead
+            if reason in REASONS
+        ],
+    )
+
+
+def _seconds_since(moment: datetime | None) -> float | None:
+    if moment is None:
+        return None
+    return round(max(0.0, (datetime.now(UTC) - moment).total_seconds()), 3)
