@@ -141,7 +141,7 @@ def test_a_hostile_name_is_shown_as_text(site: Site, furnished: Furnished, name:
     expect(page.get_by_role("heading", level=2).first).to_contain_text(name)
     site.open("/console/keys")
     page.get_by_label("Name").fill(name)
-    page.get_by_role("button", name="Make key").click()
+    page.get_by_role("button", name="Create key").click()
     expect(page.locator(".notice.good")).to_contain_text(name)
     for path in ("/console", "/console/audit", urlsplit(here).path, urlsplit(here).path + "/settings"):
         site.open(path)

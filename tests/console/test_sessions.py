@@ -67,7 +67,7 @@ async def test_a_wrong_key_opens_nothing(world: World) -> None:
     """And says so on the page, without the key in it."""
     answer = await sign_in(world, "not-a-key-of-anybody")
     assert answer.status_code == 401
-    assert "No key like this is known" in answer.text
+    assert "Invalid or revoked key" in answer.text
     assert "not-a-key-of-anybody" not in answer.text
     assert not world.client.cookies
 
