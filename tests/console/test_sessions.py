@@ -76,7 +76,7 @@ async def test_a_journeys_key_does_not_open_the_console(world: World) -> None:
     """It may send events; the console takes reading."""
     answer = await sign_in(world, await world.key("events:write"))
     assert answer.status_code == 403
-    assert "does not open the console" in answer.text
+    assert "This key cannot open the console" in answer.text
 
 
 async def test_signing_out_ends_the_session_here_and_in_the_browser(world: World) -> None:
