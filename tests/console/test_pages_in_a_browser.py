@@ -206,7 +206,7 @@ def test_a_preview_that_is_fetched_is_dimmed_and_one_that_fails_says_so(
     page.wait_for_function("document.querySelector('.htmx-request') !== null")
     for route in held:
         route.abort()
-    expect(page.locator("#preview [role=alert]")).to_contain_text("No answer came.")
+    expect(page.locator("#preview [role=alert]")).to_contain_text("No response from the service.")
     expect(page.locator("#preview")).not_to_have_attribute("aria-busy", "true")
     expect(page.locator("#f-event_name")).to_have_value("Something else")
     page.unroute("**/preview")
