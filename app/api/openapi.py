@@ -8,7 +8,8 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from app.admin.refusals import SENTENCES, ErrorCode
 from app.api.errors import STATUSES
-from app.api.response_schemas import EVENTS_ANSWERS, EVENTS_BODY, SHAPES, answer_schema
+from app.api.post_events_schema import EVENTS_ANSWERS, EVENTS_BODY
+from app.api.response_schemas import SHAPES, answer_schema
 from app.api.secured_route import scopes_of
 
 DESCRIPTION = """

@@ -11,7 +11,8 @@ from app.admin.mapping_schema import DOCUMENT_SCHEMA, EXAMPLE
 from app.admin.refusals import ErrorCode
 from app.api.errors import STATUSES
 from app.api.openapi import READS_IF_MATCH, RETURNS_ETAG
-from app.api.response_schemas import ANSWERS, EVENTS_BODY, SHAPES
+from app.api.post_events_schema import EVENTS_BODY
+from app.api.response_schemas import ANSWERS, SHAPES
 from app.api.secured_route import SecuredRoute, scopes_of
 from app.domain.mapping.document import check_publishable
 from app.processes.application import ROUTERS
