@@ -1,6 +1,8 @@
-"""Acts on keys, each with its row in the audit: the same for a route and for the command line.
+"""Create, rotate and revoke API keys. Every change writes a row in the audit.
 
-A key itself is returned once, to be shown, and kept nowhere.
+`create_key`, `rotate_key` and `revoke_key` are the use cases of API and console: each opens its transaction
+and raises `Refusal`. The other functions run in the caller's transaction and check no permission; the command
+line uses them. A key's secret is returned once and never stored.
 """
 
 import hashlib
@@ -12,9 +14,13 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.ids import new_id
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.ids import new_id, require_key_id
+from app.admin.inputs import KeyRotation, NewKey
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.ids import KeyId
-from app.store import audit, keys
+from app.store import audit, destinations, keys
 from app.store.keys import ApiKey
 
 DAY_S = 24 * 3600
@@ -22,26 +28,26 @@ _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def new_key() -> str:
-    """Return a new key: `ack_` and 256 random bits in 43 letters and digits, easy to select and paste."""
+    """Return a new secret: `ack_` and 256 random bits as 43 letters and digits, which one click selects."""
     number, letters = int.from_bytes(secrets.token_bytes(32)), ""
     for _ in range(43):
-        number, rest = divmod(number, 62)
-        letters = _DIGITS[rest] + letters
+        number, digit = divmod(number, 62)
+        letters = _DIGITS[digit] + letters
     return f"ack_{letters}"
 
 
 def hint_of(key: str) -> str:
-    """Return enough of a key to tell it from others: its first eight characters."""
+    """Return the first eight characters of a key, to tell it from others."""
     return key[:8]
 
 
 def digest_of(key: str) -> bytes:
-    """Return what is kept of a key. A plain hash suffices: 256 random bits cannot be guessed."""
+    """Return the digest that is stored for a key. SHA-256 suffices: 256 random bits cannot be guessed."""
     return hashlib.sha256(key.encode()).digest()
 
 
 def audit_view(key: ApiKey) -> dict[str, Any]:
-    """Return what the audit keeps of a key."""
+    """Return the members of a key that the audit records."""
     return {
         "name": key.name,
         "hint": key.hint,
@@ -51,7 +57,94 @@ def audit_view(key: ApiKey) -> dict[str, Any]:
     }
 
 
-async def create_key(
+async def create_key(context: AppContext, caller: Caller, body: NewKey) -> tuple[ApiKey, str]:
+    """Create a key; return it and its secret.
+
+    A caller that is limited to some destinations can only create keys limited to some of these.
+    """
+    _require_future(context, body.expires_at)
+    if body.destination_ids is None and caller.destination_ids is not None:
+        raise Refusal(
+            ErrorCode.INVALID,
+            "Set destination_ids to some of your own.",
+            FieldProblem("destination_ids", "missing"),
+        )
+    async with context.engine.begin() as connection:
+        if body.destination_ids is not None:
+            await _require_known(connection, caller, body.destination_ids)
+        return await insert_key(
+            connection,
+            name=body.name,
+            scopes=body.scopes,
+            destination_ids=body.destination_ids,
+            expires_at=body.expires_at,
+            by=caller.actor,
+        )
+
+
+async def rotate_key(
+    context: AppContext, caller: Caller, key_id: str, body: KeyRotation
+) -> tuple[ApiKey, str, ApiKey]:
+    """Create a successor with the same permissions; return it, its secret, and the old key with its end.
+
+    Raises Refusal: 404 for a key that the caller may not change, 409 `key_ended` or `key_rotated`.
+    """
+    require_key_id(key_id)
+    _require_future(context, body.expires_at)
+    async with context.engine.begin() as connection:
+        key = await _find_changeable(connection, caller, key_id)
+        result = await insert_successor(
+            connection,
+            key.id,
+            overlap_s=body.overlap_seconds,
+            expires_at=body.expires_at,
+            by=caller.actor,
+        )
+    if isinstance(result, NotRotated):
+        raise Refusal(ErrorCode.KEY_ENDED if result is NotRotated.ENDED else ErrorCode.KEY_ROTATED)
+    return result
+
+
+async def revoke_key(context: AppContext, caller: Caller, key_id: str) -> ApiKey:
+    """Revoke a key permanently and return it. Revoking it again changes nothing.
+
+    Raises Refusal (404) for a key that the caller may not change.
+    """
+    require_key_id(key_id)
+    async with context.engine.begin() as connection:
+        key = await _find_changeable(connection, caller, key_id)
+        return await mark_revoked(connection, key, by=caller.actor) or key
+
+
+def _require_future(context: AppContext, expires_at: datetime | None) -> None:
+    if expires_at is not None and expires_at <= context.now():
+        raise Refusal(ErrorCode.INVALID, None, FieldProblem("expires_at", "not_in_future"))
+
+
+async def _require_known(connection: AsyncConnection, caller: Caller, destination_ids: Sequence[str]) -> None:
+    missing = await destinations.missing(connection, destination_ids)
+    unknown = [
+        FieldProblem(f"destination_ids[{index}]", "unknown")
+        for index, destination in enumerate(destination_ids)
+        if destination in missing or not caller.sees(destination)
+    ]
+    if unknown:
+        raise Refusal(ErrorCode.INVALID, None, *unknown)
+
+
+async def _find_changeable(connection: AsyncConnection, caller: Caller, key_id: str) -> ApiKey:
+    """Return a key whose destinations the caller may all use. Raises Refusal (404)."""
+    key = await keys.find(connection, key_id)
+    if key is None:
+        raise Refusal(ErrorCode.NOT_FOUND)
+    if caller.destination_ids is not None and (
+        key.destination_ids is None or not caller.destination_ids.issuperset(key.destination_ids)
+    ):
+        raise Refusal(ErrorCode.NOT_FOUND)
+    return key
+
+
+async def insert_key(
     connection: AsyncConnection,
     *,
     name: str,
@@ -61,9 +154,9 @@ async def create_key(
     by: str,
     replaces: KeyId | None = None,
 ) -> tuple[ApiKey, str]:
-    """Make a key; return what is kept of it, and the key itself."""
+    """Store a new key; return it and its secret."""
     secret = new_key()
-    made = await keys.create(
+    key = await keys.create(
         connection,
         KeyId(new_id("key_")),
         name=name,
@@ -75,35 +168,35 @@ async def create_key(
         created_by=by,
         replaces=replaces,
     )
-    after = audit_view(made) if replaces is None else {**audit_view(made), "replaces": replaces}
+    after = audit_view(key) if replaces is None else {**audit_view(key), "replaces": replaces}
     await audit.record(
-        connection, actor=by, action=audit.AuditAction.KEY_CREATED, subject=made.id, after=after
+        connection, actor=by, action=audit.AuditAction.KEY_CREATED, subject=key.id, after=after
     )
-    return made, secret
+    return key, secret
 
 
 class NotRotated(StrEnum):
     """Why a key gets no successor."""
 
     ENDED = "ended"
-    """It is revoked or has expired, or there is none of this id."""
+    """The key is revoked or expired, or does not exist."""
     HAS_SUCCESSOR = "has_successor"
-    """It was rotated before, and the key that replaces it may still act."""
+    """The key was rotated before, and its successor is still valid."""
 
 
-async def rotate_key(
+async def insert_successor(
     connection: AsyncConnection, key: str, *, overlap_s: int, expires_at: datetime | None, by: str
 ) -> tuple[ApiKey, str, ApiKey] | NotRotated:
-    """Make a key that may do what another may, and let the other end after an overlap.
+    """Store a key with the permissions of another, which expires after the overlap.
 
-    Returns the new one, itself, and the old one as it is now. Of several calls at once one makes a successor.
+    Returns the new key, its secret, and the old key with its new end. Of concurrent calls one succeeds.
     """
     old = await keys.lock(connection, key)
     if old is None:
         return NotRotated.ENDED
     if await keys.has_successor(connection, old.id):
         return NotRotated.HAS_SUCCESSOR
-    made, secret = await create_key(
+    new, secret = await insert_key(
         connection,
         name=old.name,
         scopes=old.scopes,
@@ -119,13 +212,13 @@ async def rotate_key(
         action=audit.AuditAction.KEY_ROTATED,
         subject=old.id,
         before=audit_view(old),
-        after={**audit_view(ending), "replaced_by": made.id},
+        after={**audit_view(ending), "replaced_by": new.id},
     )
-    return made, secret, ending
+    return new, secret, ending
 
 
-async def revoke_key(connection: AsyncConnection, key: ApiKey, *, by: str) -> ApiKey | None:
-    """Revoke a key for good, or return None when it already was."""
+async def mark_revoked(connection: AsyncConnection, key: ApiKey, *, by: str) -> ApiKey | None:
+    """Revoke a key permanently; return None when it was revoked before."""
     revoked = await keys.revoke(connection, key.id)
     if revoked is not None:
         await audit.record(

@@ -1,4 +1,4 @@
-"""The audit over HTTP: who did what, newest first."""
+"""List administrative actions over HTTP."""
 
 from typing import Annotated, Any
 
@@ -12,8 +12,8 @@ from app.store import audit
 router = APIRouter(route_class=SecuredRoute, tags=["audit"])
 
 
-def shown(entry: audit.AuditEntry) -> dict[str, Any]:
-    """Return an act as readers see it; `before` and `after` hold only what changed."""
+def entry_view(entry: audit.AuditEntry) -> dict[str, Any]:
+    """Return the public members of an entry. `before` and `after` contain only what changed."""
     return {
         "id": str(entry.id),
         "at": entry.at,
@@ -29,20 +29,22 @@ def shown(entry: audit.AuditEntry) -> dict[str, Any]:
     }
 
 
-@router.get("/audit", summary="List administrative acts")
+@router.get("/audit", summary="List administrative actions")
 @requires(Scope.KEYS_ADMIN)
 async def list_all(
     *,
     caller: CurrentCaller,
     context: Context,
-    destination_id: Annotated[str | None, Query(max_length=64, description="Of one destination.")] = None,
+    destination_id: Annotated[
+        str | None, Query(max_length=64, description="Only entries of this destination.")
+    ] = None,
     action: Annotated[
-        str | None, Query(max_length=64, description="Of one kind, as `mapping.published`.")
+        str | None, Query(max_length=64, description="Only this action, such as `mapping.published`.")
     ] = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
-    """List every administrative act with what it changed, newest first. No secret is in it."""
+    """List administrative actions and what they changed, newest first. Entries contain no secrets."""
     async with context.engine.connect() as connection:
         rows = await audit.newest(
             connection,
@@ -52,5 +54,5 @@ async def list_all(
             action=action,
             only=caller.only,
         )
-    items, more = split_page(rows, limit)
-    return page_body([shown(item) for item in items], cursor_of(items[-1].id) if more else None)
+    items, has_more = split_page(rows, limit)
+    return page_body([entry_view(item) for item in items], cursor_of(items[-1].id) if has_more else None)

@@ -1,4 +1,4 @@
-"""The API described for people: one page, rendered here from the OpenAPI description, no outside asset."""
+"""The API reference: one page rendered from the OpenAPI description, without external assets."""
 
 import json
 from pathlib import Path
@@ -31,14 +31,14 @@ async def description(request: Request) -> Response:
 @router.get("/docs", response_model=None)
 @public
 async def page(request: Request) -> Response:
-    """Return the description as a page."""
+    """Return the API reference page."""
     return HTMLResponse(render(request.app.openapi()), headers={"Content-Security-Policy": POLICY})
 
 
 @router.get("/docs/docs.css", response_model=None)
 @public
 async def style() -> Response:
-    """Return the page's style sheet."""
+    """Return the style sheet of the page."""
     return Response(_STYLE, media_type="text/css", headers={"Cache-Control": _A_DAY})
 
 
@@ -47,14 +47,14 @@ def render(described: dict[str, Any]) -> str:
     groups: dict[str, list[dict[str, Any]]] = {}
     for path, methods in described["paths"].items():
         for method, operation in methods.items():
-            shown = _operation(path, method.upper(), operation)
-            groups.setdefault((operation.get("tags") or ["other"])[0], []).append(shown)
+            tag = (operation.get("tags") or ["other"])[0]
+            groups.setdefault(tag, []).append(_operation(path, method.upper(), operation))
     return _TEMPLATES.get_template("docs.html").render(
         title=described["info"]["title"],
         version=described["info"]["version"],
         introduction=_paragraphs(described["info"].get("description", "")),
         groups=[{"name": name, "operations": operations} for name, operations in groups.items()],
-        shapes=[
+        schemas=[
             {"name": name, "schema": _pretty(schema)}
             for name, schema in sorted(described["components"]["schemas"].items())
         ],
@@ -69,24 +69,28 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> dict[str, A
         "method": method,
         "summary": operation.get("summary", ""),
         "description": _paragraphs(operation.get("description", "")),
-        "parameters": [_parameter(one) for one in operation.get("parameters", ())],
-        "body": "\n\n".join(f"{kind}\n{_pretty(shape.get('schema', {}))}" for kind, shape in body.items()),
-        "answers": [
-            {"status": status, "meaning": answer.get("description", "")}
-            for status, answer in sorted(operation.get("responses", {}).items())
+        "parameters": [_parameter(parameter) for parameter in operation.get("parameters", ())],
+        "body": "\n\n".join(
+            f"{media_type}\n{_pretty(content.get('schema', {}))}" for media_type, content in body.items()
+        ),
+        "responses": [
+            {"status": status, "meaning": response.get("description", "")}
+            for status, response in sorted(operation.get("responses", {}).items())
         ],
     }
 
 
-def _parameter(one: dict[str, Any]) -> dict[str, Any]:
-    schema = one.get("schema", {})
-    kinds = [schema, *schema.get("anyOf", ())]
+def _parameter(parameter: dict[str, Any]) -> dict[str, Any]:
+    schema = parameter.get("schema", {})
+    alternatives = [schema, *schema.get("anyOf", ())]
     return {
-        "name": one["name"],
-        "place": one["in"],
-        "required": one.get("required", False),
-        "type": ", ".join(str(kind["type"]) for kind in kinds if kind.get("type") not in (None, "null")),
-        "meaning": one.get("description", schema.get("description", "")),
+        "name": parameter["name"],
+        "in": parameter["in"],
+        "required": parameter.get("required", False),
+        "type": ", ".join(
+            str(each["type"]) for each in alternatives if each.get("type") not in (None, "null")
+        ),
+        "meaning": parameter.get("description", schema.get("description", "")),
     }
 
 

@@ -1,7 +1,7 @@
-"""Every answer that is not what was asked for: one shape, and the only table of status codes.
+"""Error responses in one format, and the only table of status codes.
 
-`{"error": word, "detail": sentence, "fields": [{"field": path, "problem": word}]}`, on every route. Nothing
-that a caller sent is repeated in it: a value in the wrong place may be a person's.
+Every route answers errors with `{"error": code, "detail": sentence, "fields": [{"field": path, "problem":
+code}]}`. Errors never repeat a value of the request: it may be personal data.
 """
 
 import logging
@@ -82,7 +82,7 @@ def error_response(problem: Problem, headers: Mapping[str, str] | None = None) -
     return JSONResponse(error_body(problem), status_of(problem), headers)
 
 
-# What the framework itself answers, in our words.
+# Codes for the errors that the framework raises.
 _FRAMEWORK: Mapping[int, ErrorCode] = {
     400: ErrorCode.MALFORMED,
     404: ErrorCode.NOT_FOUND,
@@ -92,7 +92,7 @@ _FRAMEWORK: Mapping[int, ErrorCode] = {
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return what an exception is answered with; one that nobody foresaw is logged, without its values."""
+    """Return the problem of an exception. Log an unexpected one, without its values."""
     match error:
         case Refusal():
             return error.problem
@@ -103,21 +103,21 @@ def problem_of(error: Exception) -> Problem:
         case HTTPException() if error.status_code in _FRAMEWORK:
             return Problem(_FRAMEWORK[error.status_code])
         case MemoryError():
-            logger.error("memory ran out at %s", traceback_path(error))
+            logger.error("out of memory at %s", traceback_path(error))
             return Problem(ErrorCode.UNAVAILABLE, OUT_OF_MEMORY)
         case _ if is_unavailable(error):
             logger.warning("database unavailable: %s", type(error).__name__)
             return Problem(ErrorCode.UNAVAILABLE)
         case _:
-            logger.error("unforeseen %s at %s", type(error).__qualname__, traceback_path(error))
+            logger.error("unexpected %s at %s", type(error).__qualname__, traceback_path(error))
             return Problem(ErrorCode.INTERNAL)
 
 
-OUT_OF_MEMORY = "The process ran out of memory; nothing was taken. Send the same request again."
+OUT_OF_MEMORY = "The process ran out of memory and stored nothing. Send the same request again."
 
 
 def traceback_path(error: BaseException) -> str:
-    """Return the way to an error as file:line:function, innermost last; a message could hold values."""
+    """Return the traceback as file:line:function, innermost last. Omit the message: it may contain values."""
     frames = traceback.extract_tb(error.__traceback__)
     return " > ".join(
         f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}:{frame.name}" for frame in frames[-6:]
@@ -125,9 +125,11 @@ def traceback_path(error: BaseException) -> str:
 
 
 def malformed_body(found: strict_json.MalformedJson) -> Problem:
-    """Return the problem of a body that has no single reading."""
-    place = "" if found.offset is None else f" (at byte {found.offset})"
-    return Problem(ErrorCode.MALFORMED, strict_json.SENTENCES[found.why] + place, extra={"reason": found.why})
+    """Return the problem of a body that is no unambiguous JSON."""
+    position = "" if found.offset is None else f" (at byte {found.offset})"
+    return Problem(
+        ErrorCode.MALFORMED, strict_json.SENTENCES[found.why] + position, extra={"reason": found.why}
+    )
 
 
 async def _answer_error(request: Request, error: Exception) -> Response:
@@ -138,16 +140,16 @@ async def _answer_error(request: Request, error: Exception) -> Response:
 
 
 def _methods_at(request: Request) -> str:
-    """Return every method that an address takes; the framework names those of its first route only."""
+    """Return all methods of an address. The framework knows only those of its first matching route."""
     routes = [context.original_route for context in iter_route_contexts(request.app.routes)]
-    here = [
+    matching = [
         route
         for route in routes
         if isinstance(route, Route) and route.path_regex.match(request.scope["path"])
     ]
-    # The catch-all answers GET with 404: it adds no method to an address that another route has.
-    named = [route for route in here if not hasattr(route.endpoint, _CATCH_ALL)] or here
-    methods = {method for route in named for method in route.methods or ()}
+    # The catch-all route adds no method to an address of another route.
+    specific = [route for route in matching if not hasattr(route.endpoint, _CATCH_ALL)] or matching
+    methods = {method for route in specific for method in route.methods or ()}
     return ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
 
 
@@ -155,12 +157,12 @@ _CATCH_ALL = "__catch_all__"
 
 
 def catch_all(endpoint: Endpoint) -> Endpoint:
-    """Mark a route that answers 404 for every address that no other route has."""
+    """Mark the route that answers 404 for all addresses without a route."""
     setattr(endpoint, _CATCH_ALL, True)
     return endpoint
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Let the application answer what it foresees in the one shape; the envelope answers the rest."""
+    """Install the handlers of expected errors. The request middleware handles all others."""
     for kind in (Refusal, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_error)

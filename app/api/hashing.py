@@ -1,4 +1,4 @@
-"""Hashing over HTTP: what a value becomes on its way to Amazon. Nothing is stored, nothing is logged."""
+"""Show the match key of a value over HTTP. The value is neither stored nor logged."""
 
 from typing import Any
 
@@ -17,27 +17,27 @@ router = APIRouter(route_class=SecuredRoute, tags=["identity"])
 RULES = {rule.field: rule for rule in MATCH_KEYS}
 
 
-@router.post("/identity/hash", summary="Show what a value becomes")
+@router.post("/identity/hash", summary="Hash a value")
 @requires(Scope.DESTINATIONS_READ, Scope.DESTINATIONS_WRITE)
 async def hash_value(body: HashRequest, caller: CurrentCaller) -> dict[str, Any]:
-    """Show the cleaned form of one value and what Amazon is sent for it, to compare with another system's.
+    """Return the normalized form of a value and the match key that Amazon receives for it.
 
-    The one answer that holds a value in clear: the one that was sent. Kept nowhere.
+    Use it to compare with another system. The value is returned in clear, and not stored.
     """
     del caller
     country = read_country(body.country)
     if country is None:
         raise Refusal(ErrorCode.INVALID, None, FieldProblem("country", "not_in_list"))
     rule = RULES[body.field]
-    shown = hash_trait(Profile(body.identity_profile), rule, body.value, country=country.code)
+    hashed = hash_trait(Profile(body.identity_profile), rule, body.value, country=country.code)
     return {
         "field": body.field,
         "type": rule.type.value,
         "identity_profile": body.identity_profile,
         "country": country.code,
-        "cleaned": shown.cleaned or None,
-        "sent": shown.match_key,
+        "cleaned": hashed.cleaned or None,
+        "sent": hashed.match_key,
         "hashed": rule.hashed,
-        "rule": shown.rule,
-        "dropped": shown.dropped,
+        "rule": hashed.rule,
+        "dropped": hashed.dropped,
     }

@@ -1,4 +1,4 @@
-"""Whether this process lives, whether it can keep what it takes, and its numbers for Prometheus."""
+"""Liveness, readiness and Prometheus metrics of a process."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,14 +18,14 @@ from app.store.errors import is_unavailable
 
 router = APIRouter(route_class=SecuredRoute, tags=["health"])
 
-FEWEST_DAYS_AHEAD = 2
-_ASKED_EVERY_S = 1.0
-_PATIENCE_S = 3.0
+MIN_DAYS_AHEAD = 2
+_CACHE_S = 1.0
+_TIMEOUT_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What a process asks of the database: how to rehearse it, and the reason when it is refused."""
+    """The database work of a process: how to rehearse it, and the reason to report when it fails."""
 
     refused: str
     rehearse: Callable[[PipelineConnection], Awaitable[None]]
@@ -36,10 +36,10 @@ WORKER = Role("claims_refused", readiness.try_claim)
 
 
 class Readiness:
-    """Asks the database at most once a second, however many ask here; one question at a time.
+    """Checks the database at most once a second; callers share the result.
 
-    It also follows how the process's own flushes or claims end. A process that is not ready gets no events
-    to succeed with, so what it does is rehearsed, and rolled back, before it is called ready again.
+    It also follows the results of the process's own flushes or claims. A process that is not ready receives
+    no events to succeed with, so the work is rehearsed and rolled back before it reports ready again.
     """
 
     def __init__(
@@ -56,46 +56,46 @@ class Readiness:
         self._role = role
         self._outcomes = outcomes
         self._clock = clock
-        self._turn = asyncio.Lock()
-        self._until = float("-inf")
+        self._lock = asyncio.Lock()
+        self._valid_until = float("-inf")
         self._reasons: tuple[str, ...] = ()
 
     async def reasons(self) -> tuple[str, ...]:
-        """Return why events should not be sent here now; nothing means ready."""
-        async with self._turn:
-            if self._monotonic() >= self._until:
-                self._reasons = await self._ask()
-                self._until = self._monotonic() + _ASKED_EVERY_S
+        """Return the reasons why this process is not ready; empty if it is ready."""
+        async with self._lock:
+            if self._monotonic() >= self._valid_until:
+                self._reasons = await self._check()
+                self._valid_until = self._monotonic() + _CACHE_S
             return self._reasons
 
-    async def _ask(self) -> tuple[str, ...]:
+    async def _check(self) -> tuple[str, ...]:
         try:
-            async with asyncio.timeout(_PATIENCE_S), self._engine.begin() as connection:
+            async with asyncio.timeout(_TIMEOUT_S), self._engine.begin() as connection:
                 await readiness.write(connection)
                 durable = await readiness.durability(connection)
                 ahead = await readiness.days_ahead(connection)
                 if self._clock is not None:
                     await self._clock.measure(await driver_of(connection))
         except Exception as error:
-            # Not ready, whatever it is; what kind it is goes into the log where the request is noted.
+            # Any error means not ready. The reason tells outages from errors of the database.
             return ("database_unavailable" if is_unavailable(error) else "database_refused",)
         checks = (
             ("fsync_off", durable.fsync),
             ("synchronous_commit_off", durable.synchronous_commit),
             ("full_page_writes_off", durable.full_page_writes),
-            ("partitions_short", ahead >= FEWEST_DAYS_AHEAD),
+            ("partitions_short", ahead >= MIN_DAYS_AHEAD),
             ("clock_off", self._clock is None or not self._clock.is_off),
             (self._role.refused, not await self._is_refused()),
         )
-        return tuple(reason for reason, good in checks if not good)
+        return tuple(reason for reason, passed in checks if not passed)
 
     async def _is_refused(self) -> bool:
-        """Tell whether the database refuses what this process is for; rehearse it where that is not known."""
+        """Return whether the database refuses this process's work. Rehearse the work if that is unknown."""
         if self._outcomes is None:
             return False
         if self._outcomes.want_probe:
             try:
-                async with asyncio.timeout(_PATIENCE_S), self._engine.connect() as connection:
+                async with asyncio.timeout(_TIMEOUT_S), self._engine.connect() as connection:
                     driver = await driver_of(connection)
                     await self._role.rehearse(driver)
                     await connection.rollback()
@@ -106,20 +106,20 @@ class Readiness:
         return self._outcomes.are_refused
 
 
-@router.get("/health/live", summary="Is the process alive?")
+@router.get("/health/live", summary="Liveness")
 @public
 async def live() -> dict[str, str]:
-    """Answer as long as the process can; says nothing of the database."""
+    """Return 200 while the process runs. Does not check the database."""
     return {"status": "ok"}
 
 
-@router.get("/health/ready", summary="Can it keep what it takes?", response_model=None)
+@router.get("/health/ready", summary="Readiness", response_model=None)
 @public
 async def ready(request: Request) -> Response:
-    """Commit a row (at most once a second) and look at what durability rests on; 503 with reasons."""
+    """Commit a row and check the durability settings, at most once a second. 503 lists the reasons."""
     stopping = getattr(request.app.state, "stopping", None)
     if stopping is not None and stopping():
-        # Said before anything is asked of the database: whoever spreads the requests should know at once.
+        # Before any database check, so that load balancers see it at once.
         return not_ready(("stopping",))
     checks: Readiness = request.app.state.readiness
     reasons = await checks.reasons()
@@ -129,7 +129,7 @@ async def ready(request: Request) -> Response:
 
 
 def not_ready(reasons: tuple[str, ...]) -> Response:
-    """Return the answer of a process that should get no events now."""
+    """Return the 503 response with the reasons."""
     body: dict[str, Any] = {
         "status": "not_ready",
         "reasons": list(reasons),
@@ -140,8 +140,8 @@ def not_ready(reasons: tuple[str, ...]) -> Response:
     return JSONResponse(body, 503, {"Retry-After": "1"})
 
 
-@router.get("/metrics", summary="Numbers for Prometheus", response_model=None)
+@router.get("/metrics", summary="Prometheus metrics", response_model=None)
 @public
 async def metrics(context: Context) -> Response:
-    """Give this process's counters. Labels hold neither people nor events."""
+    """Return the metrics of this process. Labels contain no personal data and no event ids."""
     return Response(generate_latest(context.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""JSON whose numbers stay exactly as they are kept."""
+"""JSON responses that keep decimals exact."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
 def exact_json(content: Any) -> bytes:
-    """Return plain values, decimals among them, as JSON."""
+    """Encode plain values as JSON, decimals as exact numbers."""
     return _ENCODER.encode(content)
 
 
 class ExactJsonResponse(Response):
-    """A response of plain values, decimals among them; the framework's own would turn these into doubles."""
+    """A JSON response with exact decimals. The framework's own turns them into doubles."""
 
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        """Return the content as JSON."""
+        """Encode the content."""
         return exact_json(content)

@@ -1,26 +1,23 @@
-"""Keys over HTTP: made and shown once, listed without themselves, revoked."""
+"""Create, list, rotate and revoke API keys over HTTP."""
 
 from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.access import Caller, Scope
-from app.admin.ids import require_key_id
+from app.admin.access import Scope
 from app.admin.inputs import KeyRotation, NewKey
-from app.admin.keys import NotRotated, create_key, revoke_key, rotate_key
-from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.admin.keys import create_key, revoke_key, rotate_key
 from app.api.paging import PAGE, Cursor, Limit, bad_cursor, cursor_of, page_body, place_of, split_page
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, key_ring_of, requires
-from app.store import destinations, keys
+from app.store import keys
 from app.store.keys import ApiKey
 
 router = APIRouter(route_class=SecuredRoute, tags=["keys"])
 
 
-def shown(key: ApiKey) -> dict[str, Any]:
-    """Return what a reader may know of a key: never the key, never its digest."""
+def key_view(key: ApiKey) -> dict[str, Any]:
+    """Return the public members of a key: neither its secret nor its digest."""
     return {
         "id": key.id,
         "name": key.name,
@@ -36,45 +33,15 @@ def shown(key: ApiKey) -> dict[str, Any]:
     }
 
 
-@router.post("/keys", status_code=201, summary="Make a key")
+@router.post("/keys", status_code=201, summary="Create a key")
 @requires(Scope.KEYS_ADMIN)
 async def create(body: NewKey, caller: CurrentCaller, context: Context) -> dict[str, Any]:
-    """Make a key and show it, this once. Whoever may make keys can give them any scope.
+    """Create a key. Its secret is in this response only. A `keys:admin` key can grant any scope.
 
-    A caller limited to some destinations makes only keys that are limited to some of these.
+    A key that is limited to some destinations can only create keys limited to some of these.
     """
-    if body.expires_at is not None and body.expires_at <= context.now():
-        raise Refusal(ErrorCode.INVALID, None, FieldProblem("expires_at", "not_in_future"))
-    limited = body.destination_ids
-    if limited is None and caller.destination_ids is not None:
-        raise Refusal(
-            ErrorCode.INVALID,
-            "Name destination_ids among your own.",
-            FieldProblem("destination_ids", "missing"),
-        )
-    async with context.engine.begin() as connection:
-        if limited is not None:
-            await _require_known(connection, caller, limited)
-        made, secret = await create_key(
-            connection,
-            name=body.name,
-            scopes=body.scopes,
-            destination_ids=limited,
-            expires_at=body.expires_at,
-            by=caller.actor,
-        )
-    return {**shown(made), "key": secret}
-
-
-async def _require_known(connection: AsyncConnection, caller: Caller, wanted: list[str]) -> None:
-    missing = await destinations.missing(connection, wanted)
-    unknown = [
-        FieldProblem(f"destination_ids[{place}]", "unknown")
-        for place, destination in enumerate(wanted)
-        if destination in missing or not caller.sees(destination)
-    ]
-    if unknown:
-        raise Refusal(ErrorCode.INVALID, None, *unknown)
+    key, secret = await create_key(context, caller, body)
+    return {**key_view(key), "key": secret}
 
 
 @router.get("/keys", summary="List keys")
@@ -82,27 +49,27 @@ async def _require_known(connection: AsyncConnection, caller: Caller, wanted: li
 async def list_all(
     caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> dict[str, Any]:
-    """List keys, oldest first, revoked ones too, without the keys themselves."""
-    after = _place(cursor)
+    """List keys, oldest first, revoked ones included. Secrets are never listed."""
+    after = _position(cursor)
     async with context.engine.connect() as connection:
         rows = await keys.page(connection, limit=limit + 1, after=after, only=caller.only)
-    items, more = split_page(rows, limit)
-    last = cursor_of(items[-1].created_at.isoformat(), items[-1].id) if more else None
-    return page_body([shown(item) for item in items], last)
+    items, has_more = split_page(rows, limit)
+    next_cursor = cursor_of(items[-1].created_at.isoformat(), items[-1].id) if has_more else None
+    return page_body([key_view(item) for item in items], next_cursor)
 
 
-def _place(cursor: str | None) -> tuple[datetime, str] | None:
+def _position(cursor: str | None) -> tuple[datetime, str] | None:
     match place_of(cursor):
         case None:
             return None
-        case [at, key]:
+        case [created_at, key]:
             try:
-                read = datetime.fromisoformat(at)
+                instant = datetime.fromisoformat(created_at)
             except ValueError:
                 raise bad_cursor() from None
-            if read.tzinfo is None or not 2000 <= read.year <= 9998 or "\0" in key:
+            if instant.tzinfo is None or not 2000 <= instant.year <= 9998 or "\0" in key:
                 raise bad_cursor()
-            return read, key
+            return instant, key
         case _:
             raise bad_cursor()
 
@@ -110,50 +77,22 @@ def _place(cursor: str | None) -> tuple[datetime, str] | None:
 @router.delete("/keys/{key_id}", summary="Revoke a key")
 @requires(Scope.KEYS_ADMIN)
 async def revoke(key_id: str, caller: CurrentCaller, context: Context, request: Request) -> dict[str, Any]:
-    """Revoke a key for good: refused here from the answer on, and everywhere within five seconds."""
-    require_key_id(key_id)
-    async with context.engine.begin() as connection:
-        key = await keys.find(connection, key_id)
-        if key is None or not _may_touch(caller, key):
-            raise Refusal(ErrorCode.NOT_FOUND)
-        revoked = await revoke_key(connection, key, by=caller.actor)
+    """Revoke a key permanently. This process refuses it at once, all others within five seconds."""
+    key = await revoke_key(context, caller, key_id)
     key_ring_of(request).forget(key.id)
-    return shown(revoked or key)
+    return key_view(key)
 
 
-@router.post("/keys/{key_id}/rotate", status_code=201, summary="Replace a key")
+@router.post("/keys/{key_id}/rotate", status_code=201, summary="Rotate a key")
 @requires(Scope.KEYS_ADMIN)
 async def rotate(
     *, key_id: str, caller: CurrentCaller, context: Context, request: Request, body: KeyRotation | None = None
 ) -> dict[str, Any]:
-    """Make a key that may do the same and show it, this once; the old one works on for the overlap.
+    """Create a key with the same permissions. Its secret is in this response only.
 
-    A day, unless `overlap_seconds` says otherwise; 0 ends the old one at once. 409 `key_ended` for a key that
-    is revoked or expired, `key_rotated` for one whose successor is valid.
+    The old key works until the overlap ends: one day, or `overlap_seconds`; 0 ends it at once. Errors: 409
+    `key_ended` for a revoked or expired key, `key_rotated` for a key whose successor is still valid.
     """
-    asked = body or KeyRotation()
-    require_key_id(key_id)
-    if asked.expires_at is not None and asked.expires_at <= context.now():
-        raise Refusal(ErrorCode.INVALID, None, FieldProblem("expires_at", "not_in_future"))
-    async with context.engine.begin() as connection:
-        key = await keys.find(connection, key_id)
-        if key is None or not _may_touch(caller, key):
-            raise Refusal(ErrorCode.NOT_FOUND)
-        done = await rotate_key(
-            connection,
-            key.id,
-            overlap_s=asked.overlap_seconds,
-            expires_at=asked.expires_at,
-            by=caller.actor,
-        )
-    if isinstance(done, NotRotated):
-        raise Refusal(ErrorCode.KEY_ENDED if done is NotRotated.ENDED else ErrorCode.KEY_ROTATED)
-    made, secret, old = done
+    key, secret, old = await rotate_key(context, caller, key_id, body or KeyRotation())
     key_ring_of(request).forget(old.id)
-    return {**shown(made), "key": secret, "replaced": {"id": old.id, "expires_at": old.expires_at}}
-
-
-def _may_touch(caller: Caller, key: ApiKey) -> bool:
-    if caller.destination_ids is None:
-        return True
-    return key.destination_ids is not None and caller.destination_ids.issuperset(key.destination_ids)
+    return {**key_view(key), "key": secret, "replaced": {"id": old.id, "expires_at": old.expires_at}}

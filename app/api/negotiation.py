@@ -1,23 +1,23 @@
-"""Whether a client would rather read JSON or a page."""
+"""Content negotiation between JSON and HTML."""
 
 from fastapi import Request
 
 
 def wants(request: Request, media_type: str) -> bool:
-    """Return whether the Accept header names this media type, at least as much as the other one.
+    """Return whether the Accept header names this media type with at least the weight of the other.
 
-    `*/*`, and no header at all, names neither.
+    `*/*`, or no Accept header, names neither.
     """
     weights = _weights(request.headers.get("accept", ""))
-    mine = weights.get(media_type, 0.0)
-    return mine > 0 and mine >= max((weights.get(other, 0.0) for other in _KNOWN), default=0.0)
+    weight = weights.get(media_type, 0.0)
+    return weight > 0 and weight >= max((weights.get(other, 0.0) for other in _KNOWN), default=0.0)
 
 
 _KNOWN = ("application/json", "text/html")
 
 
 def _weights(accept: str) -> dict[str, float]:
-    found: dict[str, float] = {}
+    weights: dict[str, float] = {}
     for part in accept.split(",")[:20]:
         name, *parameters = (piece.strip().lower() for piece in part.split(";"))
         weight = 1.0
@@ -27,5 +27,5 @@ def _weights(accept: str) -> dict[str, float]:
                     weight = float(parameter[2:])
                 except ValueError:
                     weight = 0.0
-        found[name] = max(found.get(name, 0.0), weight)
-    return found
+        weights[name] = max(weights.get(name, 0.0), weight)
+    return weights

@@ -1,4 +1,4 @@
-"""The OpenAPI description, made whole: who may call what, and every error in its one shape."""
+"""Complete the generated OpenAPI description with security, headers, responses, errors and examples."""
 
 from typing import Any
 
@@ -6,25 +6,83 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, iter_route_contexts
 
-from app.admin.refusals import ErrorCode
+from app.admin.refusals import SENTENCES, ErrorCode
 from app.api.errors import STATUSES
-from app.api.response_schemas import EVENTS_ANSWERS, EVENTS_BODY, SHAPES, answer_schema
+from app.api.post_events_schema import EVENTS_ANSWERS, EVENTS_BODY
+from app.api.response_schemas import SHAPES, answer_schema
 from app.api.secured_route import scopes_of
 
 DESCRIPTION = """
-The target of a journey's *Send to Destinations* node for the **Amazon Conversions API**.
+Receives events from the *Send to Destinations* node of a journey and delivers them to the **Amazon
+Conversions API**.
 
-A key goes into `Authorization: Bearer`, `X-Api-Key`, or the password of HTTP Basic. Times are RFC 3339
-in UTC. Lists are `{"items", "next_cursor"}`. Errors are `{"error", "detail", "fields"}`; `error` and
-`problem` are words that stay. Unknown fields are refused. `ETag` and `If-Match` keep two editors from
-undoing each other.
+Send the key as `Authorization: Bearer`, as `X-Api-Key`, or as the password of HTTP Basic. Times are RFC 3339
+in UTC. Lists are `{"items", "next_cursor"}`. Errors are `{"error", "detail", "fields"}`; the codes in `error`
+and `problem` are stable. Unknown fields are refused. Send the `ETag` of your last read as `If-Match` to avoid
+overwriting the changes of others.
 """
 
 _SECURITY: dict[str, Any] = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "api_key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
-    "basic": {"type": "http", "scheme": "basic", "description": "The key as password; the user is not read."},
+    "basic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "The key is the password. The user name is ignored.",
+    },
 }
+
+_TEXT: dict[str, Any] = {"type": "string"}
+
+_HEADERS: dict[str, Any] = {
+    "ETag": {"description": "The version of the resource. Send it as `If-Match`.", "schema": _TEXT},
+    "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "integer"}},
+    "X-Request-Id": {
+        "description": "The id of the request in the log: yours if you sent one, else generated.",
+        "schema": _TEXT,
+    },
+}
+
+_IF_MATCH: dict[str, Any] = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "The `ETag` of your last read. 412 `stale` if the resource changed since.",
+    "schema": _TEXT,
+    "example": '"3"',
+}
+
+_DESTINATION = "/destinations/{destination_id}"
+_MAPPING = _DESTINATION + "/mappings/{mapping_id}"
+
+# Operations whose successful response has an ETag.
+RETURNS_ETAG = frozenset(
+    {
+        ("POST", "/destinations"),
+        ("GET", _DESTINATION),
+        ("PATCH", _DESTINATION),
+        ("POST", _DESTINATION + "/pause"),
+        ("POST", _DESTINATION + "/resume"),
+        ("POST", _DESTINATION + "/disconnect"),
+        ("POST", _DESTINATION + "/mappings"),
+        ("GET", _MAPPING),
+        ("PATCH", _MAPPING),
+        ("POST", _MAPPING + "/publish"),
+        ("POST", _MAPPING + "/rollback"),
+    }
+)
+
+# Operations that compare If-Match with the resource's version.
+READS_IF_MATCH = frozenset(
+    {
+        ("PATCH", _DESTINATION),
+        ("DELETE", _DESTINATION),
+        ("PATCH", _MAPPING),
+        ("DELETE", _MAPPING),
+        ("POST", _MAPPING + "/publish"),
+        ("POST", _MAPPING + "/rollback"),
+    }
+)
 
 _ERROR: dict[str, Any] = {
     "type": "object",
@@ -32,10 +90,10 @@ _ERROR: dict[str, Any] = {
     "properties": {
         "error": {
             "type": "string",
-            "enum": [word.value for word in ErrorCode],
-            "description": "A word that stays.",
+            "enum": [code.value for code in ErrorCode],
+            "description": "A stable error code.",
         },
-        "detail": {"type": "string", "description": "A sentence for people. Never a value that was sent."},
+        "detail": {"type": "string", "description": "A sentence for people. Never repeats a value sent."},
         "fields": {
             "type": "array",
             "items": {
@@ -47,23 +105,25 @@ _ERROR: dict[str, Any] = {
     },
     "example": {
         "error": "invalid",
-        "detail": "The request was read, but what it says cannot be done; see fields.",
+        "detail": SENTENCES[ErrorCode.INVALID],
         "fields": [{"field": "advertiser_id", "problem": "entity_id"}],
     },
 }
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """Return the description of all routes, with security and errors added from the doors themselves."""
+    """Return the description of all routes. Security and errors follow from the routes themselves."""
     described = get_openapi(
         title=app.title,
         version=app.version,
         description=DESCRIPTION,
         routes=app.routes,
         openapi_version="3.1.0",
+        servers=[{"url": app.state.context.public_url}],
     )
-    schemas = described.setdefault("components", {}).setdefault("schemas", {})
-    described["components"]["securitySchemes"] = _SECURITY
+    components = described.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    components |= {"securitySchemes": _SECURITY, "headers": _HEADERS}
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     schemas |= {**SHAPES, "Error": _ERROR}
@@ -74,33 +134,46 @@ def describe(app: FastAPI) -> dict[str, Any]:
         scopes = scopes_of(route.endpoint)
         operation["security"] = [{name: []} for name in _SECURITY] if scopes else []
         if scopes:
-            wanted = " or ".join(f"`{scope}`" for scope in scopes)
-            operation["description"] = f"{operation.get('description', '')}\n\nScope: {wanted}.".strip()
+            alternatives = " or ".join(f"`{scope}`" for scope in scopes)
+            operation["description"] = f"{operation.get('description', '')}\n\nScope: {alternatives}.".strip()
         operation["responses"].pop("422", None)
-        _describe_answer(operation, method, path)
-        for status in _statuses(path, method, locked=bool(scopes)):
-            operation["responses"].setdefault(str(status), _error_of(status))
+        _describe_success(operation, method, path)
+        for status in _error_statuses(path, method, requires_key=bool(scopes)):
+            operation["responses"].setdefault(str(status), _error_response(status, method, path))
+        _describe_headers(operation, method, path)
     return described
 
 
-def _describe_answer(operation: dict[str, Any], method: str, path: str) -> None:
-    """Put in what the framework cannot know: the shape of a good answer, and the bodies of events."""
+def _describe_success(operation: dict[str, Any], method: str, path: str) -> None:
+    """Add what the framework cannot derive: response schemas, and the bodies of POST /events."""
     if operation.pop("x-events-body", False):
         operation["requestBody"] = EVENTS_BODY
-        operation["responses"] = dict(EVENTS_ANSWERS)
+        operation["responses"] = {status: dict(answer) for status, answer in EVENTS_ANSWERS.items()}
         return
     schema = answer_schema(method, path)
     if schema is not None:
-        good = next(status for status in operation["responses"] if status.startswith("2"))
-        operation["responses"][good] |= {"content": {"application/json": {"schema": schema}}}
+        success = next(status for status in operation["responses"] if status.startswith("2"))
+        operation["responses"][success] |= {"content": {"application/json": {"schema": schema}}}
     if path == "/metrics":
-        operation["responses"]["200"] |= {"content": {"text/plain": {"schema": {"type": "string"}}}}
+        operation["responses"]["200"] |= {"content": {"text/plain": {"schema": _TEXT}}}
     if path == "/oauth/amazon/callback":
-        operation["responses"]["303"] = {"description": "To the destination's page in the console."}
+        operation["responses"]["303"] = {"description": "Redirect to the destination's page in the console."}
+
+
+def _describe_headers(operation: dict[str, Any], method: str, path: str) -> None:
+    if (method, path) in READS_IF_MATCH:
+        operation.setdefault("parameters", []).append(_IF_MATCH)
+    for status, response in operation["responses"].items():
+        names = ["X-Request-Id"]
+        if status.startswith("2") and (method, path) in RETURNS_ETAG:
+            names.append("ETag")
+        if status in ("429", "502", "503"):
+            names.append("Retry-After")
+        response["headers"] = {name: {"$ref": f"#/components/headers/{name}"} for name in sorted(names)}
 
 
 def routes_of(app: FastAPI) -> list[tuple[str, str, APIRoute]]:
-    """Return (path, method, route) of every route that is behind the door."""
+    """Return (path, method, route) of every secured route."""
     return [
         (context.path_format, method, context.original_route)
         for context in iter_route_contexts(app.routes)
@@ -109,29 +182,51 @@ def routes_of(app: FastAPI) -> list[tuple[str, str, APIRoute]]:
     ]
 
 
-def _statuses(path: str, method: str, *, locked: bool) -> list[int]:
-    """Return the error statuses that a route can answer with."""
-    found = {500, 503}
-    if locked:
-        found |= {400, 401, 403, 422}
+def _error_statuses(path: str, method: str, *, requires_key: bool) -> list[int]:
+    """Return the error statuses of a route."""
+    statuses = {500, 503}
+    if requires_key:
+        statuses |= {400, 401, 403, 422}
     if method in ("POST", "PATCH"):
-        found |= {413, 415}
+        statuses |= {413, 415}
     if "{" in path:
-        found |= {404}
+        statuses |= {404}
         if method != "GET":
-            found |= {409, 412}
-    if path.startswith("/events/"):
-        found |= {409}
+            statuses |= {409}
+    if (method, path) in READS_IF_MATCH:
+        statuses |= {412}
+    if (method, path) in _CODES:
+        statuses |= {STATUSES[code] for code in _CODES[method, path]}
     if (method, path) == ("POST", "/events"):
-        found |= {429}
+        statuses |= {429}
     if path.startswith("/oauth/"):
-        found |= {400, 409, 502}
-    return sorted(found)
+        statuses |= {400, 409, 502}
+    return sorted(statuses)
 
 
-def _error_of(status: int) -> dict[str, Any]:
-    words = [word.value for word, each in STATUSES.items() if each == status]
+# Operations that give a status for one known reason.
+_CODES: dict[tuple[str, str], tuple[ErrorCode, ...]] = {
+    ("GET", "/events/{event_id}"): (ErrorCode.EVENT_AMBIGUOUS,),
+}
+
+# Codes of a sign-in: only the OAuth callback gives them.
+_SIGN_IN_CODES = frozenset({ErrorCode.INVALID_STATE, ErrorCode.ACCESS_DENIED, ErrorCode.SIGN_IN_FAILED})
+
+
+def _error_response(status: int, method: str, path: str) -> dict[str, Any]:
+    """Return the response of an error status, with its codes and an example of the first."""
+    known = [code for code in _CODES.get((method, path), ()) if STATUSES[code] == status]
+    codes = known or [
+        code
+        for code, each in STATUSES.items()
+        if each == status and (code not in _SIGN_IN_CODES or path.startswith("/oauth/"))
+    ]
+    example: dict[str, Any] = {"error": codes[0].value, "detail": SENTENCES[codes[0]], "fields": []}
+    if status == 422:
+        example["fields"] = [{"field": "name", "problem": "missing"}]
     return {
-        "description": "One of: " + ", ".join(words),
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+        "description": "One of: " + ", ".join(codes) if len(codes) > 1 else codes[0].value,
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/Error"}, "example": example}
+        },
     }

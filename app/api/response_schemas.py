@@ -1,4 +1,4 @@
-"""The answers of the routes as the API describes them; tests check real answers against these shapes."""
+"""JSON schemas of the responses, for the OpenAPI description. Tests check real responses against them."""
 
 from app.admin.access import Scope
 from app.admin.mapping_schema import DOCUMENT_SCHEMA
@@ -11,7 +11,7 @@ from app.domain.outcomes.reasons import JourneyCode
 _WARNINGS = list_of(
     members({"code": TEXT, "field": or_null(TEXT), "destination_id": TEXT}, optional=("destination_id",))
 )
-_EVENT_ID = "Shown and logged. No `@`, no phone number; never an advertising id."
+_EVENT_ID = "Appears in pages and logs. An `@`, a phone number or an advertising id is refused."
 _AT = "2026-11-24T10:00:00Z"
 _DESTINATION_ID, _MAPPING_ID = "dst_0a1b2c3d4e5f6g7h8i9j", "map_0a1b2c3d4e5f6g7h8i9j"
 
@@ -25,7 +25,7 @@ _DESTINATION = {
     "dataset_name": or_null(TEXT),
     "rate_limit": members({"requests_per_second": {"type": "number"}, "burst": INTEGER}),
     "state": {"type": "string", "enum": list(State)},
-    "reason": {**or_null(TEXT), "description": "Why it needs to be connected again."},
+    "reason": {**or_null(TEXT), "description": "Why the destination must be connected again."},
     "connected": YES,
     "published_mappings": INTEGER,
     "version": {**INTEGER, "description": "Also the ETag."},
@@ -33,7 +33,7 @@ _DESTINATION = {
     "updated_at": TIME,
     "archived_at": or_null(TIME),
     "warnings": _WARNINGS,
-    "discarded": {**INTEGER, "description": "Answer to a delete: events that were given up."},
+    "discarded": {**INTEGER, "description": "Only after a delete: the number of discarded events."},
 }
 
 _MAPPING = {
@@ -45,7 +45,7 @@ _MAPPING = {
     "unpublished_changes": YES,
     "problems": list_of(members({"field": TEXT, "problem": TEXT, "detail": TEXT})),
     "warnings": _WARNINGS,
-    "version": {**INTEGER, "description": "Also the ETag; counts edits, not what was published."},
+    "version": {**INTEGER, "description": "Also the ETag. Counts edits, not published versions."},
     "created_at": TIME,
     "updated_at": TIME,
 }
@@ -61,7 +61,7 @@ _KEY = {
     "expires_at": or_null(TIME),
     "revoked_at": or_null(TIME),
     "last_used_at": or_null(TIME),
-    "replaces": {**or_null(TEXT), "description": "The key that this one was made to replace."},
+    "replaces": {**or_null(TEXT), "description": "The key that this one replaces."},
 }
 
 _BRIEF = list_of(members({"id": TEXT, "destination_id": TEXT, "name": TEXT}))
@@ -71,7 +71,7 @@ _PREVIEW: Schema = {
         members(
             {
                 "ok": {"const": True},
-                "amazon_event": {"type": "object", "description": "Exactly the JSON that would be sent."},
+                "amazon_event": {"type": "object", "description": "The exact JSON that would be sent."},
                 "steps": list_of({"type": "object"}),
                 "warnings": _WARNINGS,
             }
@@ -88,7 +88,7 @@ _PREVIEW: Schema = {
     ]
 }
 
-# Each shape under its name in the description.
+# Schemas by name.
 SHAPES: dict[str, Schema] = {
     "Destination": members(
         _DESTINATION,
@@ -144,7 +144,7 @@ SHAPES: dict[str, Schema] = {
     "Key": members(
         {
             **_KEY,
-            "key": {**TEXT, "description": "Shown once, by the POST."},
+            "key": {**TEXT, "description": "The secret, only in the response of the POST."},
             "replaced": members({"id": TEXT, "expires_at": TIME}),
         },
         optional=("key", "replaced"),
@@ -159,7 +159,7 @@ SHAPES: dict[str, Schema] = {
             "destination_id": or_null(TEXT),
             "before": ANY,
             "after": ANY,
-            "sequence": {**or_null(INTEGER), "description": "Its place in the chain of hashes."},
+            "sequence": {**or_null(INTEGER), "description": "Position in the hash chain."},
             "prev_hash": or_null(TEXT),
             "hash": or_null(TEXT),
         }
@@ -194,7 +194,7 @@ SHAPES: dict[str, Schema] = {
     ),
     "EventSchema": members(
         {
-            "events": {**INTEGER, "description": "How many events it was learned from."},
+            "events": {**INTEGER, "description": "The number of events it is based on."},
             "items": list_of(
                 members(
                     {
@@ -207,14 +207,14 @@ SHAPES: dict[str, Schema] = {
                 )
             ),
             "next_cursor": or_null(TEXT),
-            "suggestions": {"type": "object", "description": "Fields and the paths they could read."},
+            "suggestions": {"type": "object", "description": "Suggested paths by field."},
         }
     ),
     "Backtest": members(
         {
             "published_version": INTEGER,
-            "events": {**INTEGER, "description": "How many events were looked at."},
-            "unclear": {**INTEGER, "description": "Of these, how many cannot be judged by their form."},
+            "events": {**INTEGER, "description": "The number of events checked."},
+            "unclear": {**INTEGER, "description": "Of these, events whose result cannot be predicted."},
             "lost": list_of(members({"match_key": TEXT, "events": INTEGER})),
             "gained": list_of(members({"match_key": TEXT, "events": INTEGER})),
             "newly_rejected": list_of(
@@ -235,7 +235,7 @@ SHAPES: dict[str, Schema] = {
             "sent": or_null(TEXT),
             "hashed": YES,
             "rule": or_null(TEXT),
-            "dropped": {**or_null(TEXT), "description": "Why it makes no match key."},
+            "dropped": {**or_null(TEXT), "description": "Why the value gives no match key."},
         }
     ),
     "DestinationType": members(
@@ -258,7 +258,10 @@ SHAPES: dict[str, Schema] = {
                         "mapping_field": or_null(TEXT),
                         "detail": TEXT,
                         "warnings": _WARNINGS,
-                        "preview": {"type": "object", "description": "With dry_run: what would be sent."},
+                        "preview": {
+                            "type": "object",
+                            "description": "With dry_run: the conversion that would be sent.",
+                        },
                     },
                     optional=(
                         "code",
@@ -281,7 +284,7 @@ SHAPES: dict[str, Schema] = {
     ),
     "Event": {
         "type": "object",
-        "description": "Three ids route it; everything else is catalogue data that mappings read by path.",
+        "description": "Three ids route the event. Mappings read all other members by path.",
         "properties": {
             "event_id": {"type": "string", "minLength": 1, "maxLength": 256, "description": _EVENT_ID},
             "destination_id": TEXT,
@@ -304,7 +307,7 @@ SHAPES: dict[str, Schema] = {
 _D = "/destinations/{destination_id}"
 _M = _D + "/mappings/{mapping_id}"
 
-# What a route answers when all is well: a shape, or a list of them (with a star).
+# The schema of each successful response. A star marks a list of it.
 ANSWERS: dict[tuple[str, str], str] = {
     ("POST", "/destinations"): "Destination",
     ("GET", "/destinations"): "Destination*",
@@ -344,51 +347,8 @@ ANSWERS: dict[tuple[str, str], str] = {
 }
 
 
-def _json(schema: Schema) -> Schema:
-    return {"application/json": {"schema": schema}}
-
-
-_BATCH = list_of(ref("Event"))
-
-# What POST /events takes: it reads its own body, so the framework cannot tell.
-EVENTS_BODY: Schema = {
-    "required": True,
-    "content": {
-        "application/json": {
-            "schema": {
-                "oneOf": [
-                    ref("Event"),
-                    _BATCH,
-                    members({"events": _BATCH}),
-                    members({"rows": _BATCH}),
-                ]
-            }
-        },
-        "application/x-ndjson": {"schema": {"type": "string", "description": "One event a line."}},
-    },
-}
-EVENTS_ANSWERS: Schema = {
-    status: {"description": meaning, "content": _json(shape)}
-    for status, meaning, shape in (
-        ("200", "With dry_run: what the real call would have answered with 202.", ref("EventResults")),
-        (
-            "202",
-            "Every event was accepted or is a duplicate. Durable: committed with fsync.",
-            ref("EventResults"),
-        ),
-        ("207", "Some events were rejected; see results.", ref("EventResults")),
-        (
-            "422",
-            "No event was accepted; see results. Where no event was read (an empty batch, a parameter that "
-            "the address does not take): the error shape.",
-            {"oneOf": [ref("EventResults"), ref("Error")]},
-        ),
-    )
-}
-
-
 def answer_schema(method: str, path: str) -> Schema | None:
-    """Return the shape of a route's good answer, or None when the route describes it itself."""
+    """Return the schema of a route's successful response, or None if the route describes it itself."""
     name = ANSWERS.get((method, path))
     if name is None:
         return None

@@ -1,4 +1,4 @@
-"""The few words that the descriptions of answers are made of: JSON Schema, as short as it reads."""
+"""Short constructors for JSON Schema."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ ANY: Schema = {"type": ["object", "null"]}
 
 
 def or_null(schema: Schema) -> Schema:
-    """Return a schema that null fits too."""
+    """Return the schema, with null allowed."""
     return {**schema, "type": [schema["type"], "null"]}
 
 
@@ -22,15 +22,15 @@ def list_of(schema: Schema) -> Schema:
 
 
 def members(properties: Schema, *, optional: tuple[str, ...] = (), example: Any = None) -> Schema:
-    """Return the schema of an object whose members are all there but the `optional` ones."""
-    made: Schema = {
+    """Return the schema of an object. All members are required except the `optional` ones."""
+    schema: Schema = {
         "type": "object",
         "properties": properties,
         "required": [name for name in properties if name not in optional],
     }
-    return made if example is None else {**made, "example": example}
+    return schema if example is None else {**schema, "example": example}
 
 
 def ref(name: str) -> Schema:
-    """Return a reference to a named shape."""
+    """Return a reference to a named schema."""
     return {"$ref": f"#/components/schemas/{name}"}

@@ -1,7 +1,7 @@
-"""The door of every route: who may come in is settled before a body is read, and bodies are read strictly.
+"""The route class of the API: authorizes before the body is read, and parses bodies strictly.
 
-A route says who it is for by `@needs(scope)` or `@open_to_all`; one that says neither cannot be built, so
-that a new route cannot forget its lock.
+A route declares its scopes with `@requires(scope)` or `@public`. A route without either cannot be built, so
+no route is public by mistake.
 """
 
 from collections.abc import Awaitable, Callable
@@ -23,7 +23,7 @@ from app.domain import strict_json
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
-# Where the scope\'s state holds the function that counts an admitted request in its owner\'s share.
+# The key in the ASGI scope's state of the function that counts a request against its caller's share.
 CLAIM: Final = "claim"
 
 _SCOPES = "__scopes__"
@@ -31,7 +31,7 @@ _RAW = "__raw_body__"
 
 
 def requires(*any_of: Scope) -> Callable[[Endpoint], Endpoint]:
-    """Let in only keys that hold at least one of these scopes."""
+    """Allow only keys with at least one of these scopes."""
 
     def mark(endpoint: Endpoint) -> Endpoint:
         setattr(endpoint, _SCOPES, any_of)
@@ -41,98 +41,98 @@ def requires(*any_of: Scope) -> Callable[[Endpoint], Endpoint]:
 
 
 def public(endpoint: Endpoint) -> Endpoint:
-    """Let in anyone, without a key."""
+    """Allow requests without a key."""
     setattr(endpoint, _SCOPES, ())
     return endpoint
 
 
 def reads_its_own_body(endpoint: Endpoint) -> Endpoint:
-    """Leave the body to the route: it has media types or limits of its own."""
+    """Leave the body to the route, which has its own media types or limits."""
     setattr(endpoint, _RAW, True)
     return endpoint
 
 
 def scopes_of(endpoint: Callable[..., Any]) -> tuple[Scope, ...]:
-    """Return the scopes of which a caller needs one; none at all for a route that is open to all."""
+    """Return the scopes of which a caller needs one; empty for a public route."""
     scopes: tuple[Scope, ...] = getattr(endpoint, _SCOPES)
     return scopes
 
 
 class SecuredRoute(APIRoute):
-    """A route behind the door. Refusals come in order: 400 or 401, 403, 422 of the query's names, 415,
-    400 of the body, 422 of what it holds.
+    """A secured route. Checks run in this order: 400 or 401 (key), 403, 422 (query), 415, 400 (body syntax),
+    422 (body).
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
         if not hasattr(endpoint, _SCOPES):
-            raise TypeError(f"{path}: say who may come in, with @needs(...) or @open_to_all")
+            raise TypeError(f"{path}: declare access with @requires(...) or @public")
         super().__init__(path, endpoint, **settings)
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
-        within = super().get_route_handler()
+        endpoint = super().get_route_handler()
         scopes, raw = scopes_of(self.endpoint), hasattr(self.endpoint, _RAW)
-        takes_body = self.body_field is not None
+        has_body = self.body_field is not None
         parameters = parameters_of(self.dependant, self.endpoint)
 
         async def handle(request: Request) -> Response:
             if scopes:
-                found = await authorize(key_ring_of(request), request.scope["headers"], scopes)
-                if isinstance(found, Problem):
-                    return error_response(found)
-                request.state.caller = found
-                if (problem := claimed(request, found)) is not None:
+                caller = await authorize(key_ring_of(request), request.scope["headers"], scopes)
+                if isinstance(caller, Problem):
+                    return error_response(caller)
+                request.state.caller = caller
+                if (problem := claimed(request, caller)) is not None:
                     return error_response(problem)
             if (refused := refused_parameters(request.scope["query_string"], parameters)) is not None:
                 return error_response(refused)
             if not raw:
-                await _read_body(request, takes_body=takes_body)
-            return await within(request)
+                await _read_body(request, has_body=has_body)
+            return await endpoint(request)
 
         return handle
 
 
 async def authorize(ring: KeyRing, headers: RawHeaders, scopes: tuple[Scope, ...]) -> Caller | Problem:
-    """Return the caller that these headers name, when it holds one of the scopes, or what keeps it out."""
-    found = await ring.authenticate(headers)
-    if isinstance(found, Caller) and not found.may(*scopes):
+    """Return the caller that the headers authenticate, or the problem: no valid key, or no matching scope."""
+    caller = await ring.authenticate(headers)
+    if isinstance(caller, Caller) and not caller.may(*scopes):
         return Problem(ErrorCode.FORBIDDEN, f"This key lacks the scope {' or '.join(scopes)}.")
-    return found
+    return caller
 
 
 def claimed(request: Request, caller: Caller) -> Problem | None:
-    """Count the request in its caller's share, or return what to answer when that is used up."""
+    """Count the request against its caller's share; return the problem if the share is used up."""
     claim: Callable[[str], Problem | None] | None = request.scope["state"].get(CLAIM)
     return None if claim is None else claim(caller.quota_owner)
 
 
-async def _read_body(request: Request, *, takes_body: bool) -> None:
-    """Read a JSON body strictly and leave it where the framework looks for it. Raises Refusal."""
+async def _read_body(request: Request, *, has_body: bool) -> None:
+    """Parse a JSON body strictly and store it where the framework reads it. Raises Refusal."""
     body = await request.body()
     if not body:
-        return  # a missing body that is needed is the framework's 422
+        return  # the framework answers 422 if the route requires a body
     check_media_type(request.scope["headers"], "application/json")
     value = strict_json.parse(body)
     if isinstance(value, strict_json.MalformedJson):
         raise Refusal.of(malformed_body(value))
-    if not takes_body and value not in ({}, None):
+    if not has_body and value not in ({}, None):
         fields = (
             [FieldProblem(request_path([name]), "unknown_field") for name in value]
             if isinstance(value, dict)
             else []
         )
-        raise Refusal(ErrorCode.INVALID, "This address takes no body.", *fields[:20])
+        raise Refusal(ErrorCode.INVALID, "This address accepts no body.", *fields[:20])
     request._json = value
 
 
 def check_media_type(headers: RawHeaders, *accepted: str) -> str:
-    """Return the body's media type: one of `accepted`, in UTF-8, not compressed. Raises Refusal."""
-    given = first_header(headers, b"content-type") or ""
-    media_type, _, parameters = given.partition(";")
+    """Return the media type of the body: one of `accepted`, in UTF-8 and uncompressed. Raises Refusal."""
+    content_type = first_header(headers, b"content-type") or ""
+    media_type, _, parameters = content_type.partition(";")
     charset = parameters.replace('"', "").strip().lower()
     if media_type.strip().lower() not in accepted or charset not in ("", "charset=utf-8", "charset=utf8"):
-        wanted = " or ".join(accepted)
+        expected = " or ".join(accepted)
         raise Refusal(
-            ErrorCode.UNSUPPORTED_MEDIA_TYPE, f"Send the body with Content-Type: {wanted}, in UTF-8."
+            ErrorCode.UNSUPPORTED_MEDIA_TYPE, f"Send the body with Content-Type: {expected}, in UTF-8."
         )
     if (first_header(headers, b"content-encoding") or "identity").lower() != "identity":
         raise Refusal(ErrorCode.UNSUPPORTED_MEDIA_TYPE, "Send the body without Content-Encoding.")
@@ -155,6 +155,6 @@ async def _context(request: Request) -> AppContext:
     return context
 
 
-# What routes take as arguments.
+# Annotated types for the parameters of routes.
 CurrentCaller = Annotated[Caller, Depends(_caller)]
 Context = Annotated[AppContext, Depends(_context)]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from app.admin.access import Scope
 from app.admin.actor import actor
-from app.admin.keys import DAY_S, NotRotated, create_key, revoke_key, rotate_key
+from app.admin.keys import DAY_S, NotRotated, insert_key, insert_successor, mark_revoked
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store import destinations, keys
@@ -72,7 +72,7 @@ async def _make(resources: Resources, asked: argparse.Namespace) -> int:
         unknown = await destinations.missing(connection, asked.destination or [])
         if unknown:
             return _fail(f"There is no destination {', '.join(sorted(unknown))}.")
-        made, secret = await create_key(
+        made, secret = await insert_key(
             connection,
             name=asked.name,
             scopes=asked.scopes,
@@ -86,7 +86,7 @@ async def _make(resources: Resources, asked: argparse.Namespace) -> int:
 
 async def _rotate(resources: Resources, asked: argparse.Namespace) -> int:
     async with resources.engine.begin() as connection:
-        done = await rotate_key(
+        done = await insert_successor(
             connection,
             asked.key,
             overlap_s=max(asked.overlap_hours, 0) * DAY_S // 24,
@@ -109,7 +109,7 @@ async def _revoke(resources: Resources, asked: argparse.Namespace) -> int:
         key = await keys.find(connection, asked.key)
         if key is None:
             return _fail("There is no such key.")
-        await revoke_key(connection, key, by=actor())
+        await mark_revoked(connection, key, by=actor())
     _say(f"{key.id} is refused everywhere within five seconds.")
     return 0
 

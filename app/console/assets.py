@@ -1,4 +1,4 @@
-"""Style sheets and scripts: read once, compressed once, under addresses that change with their content."""
+"""Load style sheets and scripts once, compressed, under addresses that change with their content."""
 
 import gzip
 import hashlib
@@ -7,34 +7,38 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent / "static"
-_KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+_MEDIA_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file as it is served."""
+    """A static file, plain and compressed."""
 
     plain: bytes
-    packed: bytes
-    kind: str
+    compressed: bytes
+    media_type: str
     version: str
 
 
 def _read() -> Mapping[str, Asset]:
-    found = {}
+    assets = {}
     for file in sorted(_FOLDER.iterdir()):
-        if file.suffix in _KINDS:
+        if file.suffix in _MEDIA_TYPES:
             content = file.read_bytes()
             version = hashlib.sha256(content).hexdigest()[:12]
-            found[file.name] = Asset(
-                content, gzip.compress(content, 9, mtime=0), _KINDS[file.suffix], version
+            assets[file.name] = Asset(
+                content, gzip.compress(content, 9, mtime=0), _MEDIA_TYPES[file.suffix], version
             )
-    return found
+    return assets
 
 
 ASSETS = _read()
 
 
 def address(name: str) -> str:
-    """Return the address of a file; another content has another address, so it may be kept for ever."""
+    """Return the address of a file. It changes with the content, so caches can keep it forever."""
     return f"/console/static/{name}?v={ASSETS[name].version}"

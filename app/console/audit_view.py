@@ -1,4 +1,4 @@
-"""The audit in sentences. Pure."""
+"""Present audit entries as sentences. Pure."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,46 +6,48 @@ from typing import Any
 from app.console.mapping_view import Change, changes
 from app.store.audit import AuditAction
 
-ACTS: Mapping[str, str] = {
-    AuditAction.DESTINATION_CREATED: "made the destination",
+SENTENCES: Mapping[str, str] = {
+    AuditAction.DESTINATION_CREATED: "created the destination",
     AuditAction.DESTINATION_CHANGED: "changed the destination",
-    AuditAction.DESTINATION_CONNECT_BEGUN: "opened Amazon's sign-in",
+    AuditAction.DESTINATION_CONNECT_BEGUN: "started the Amazon sign-in",
     AuditAction.DESTINATION_CONNECTED: "connected it to Amazon",
     AuditAction.DESTINATION_DISCONNECTED: "disconnected it from Amazon",
     AuditAction.DESTINATION_PAUSED: "paused it",
     AuditAction.DESTINATION_RESUMED: "resumed it",
-    AuditAction.DESTINATION_CALLBACK_CHANGED: "changed whether the journey engine is told of final states",
+    AuditAction.DESTINATION_CALLBACK_CHANGED: "changed the status callback",
     AuditAction.DESTINATION_ARCHIVED: "deleted the destination",
-    AuditAction.MAPPING_CREATED: "made the mapping",
+    AuditAction.MAPPING_CREATED: "created the mapping",
     AuditAction.MAPPING_CHANGED: "changed the mapping's draft",
     AuditAction.MAPPING_PUBLISHED: "published the mapping",
     AuditAction.MAPPING_ROLLED_BACK: "rolled the mapping back",
     AuditAction.MAPPING_ARCHIVED: "deleted the mapping",
     AuditAction.EVENT_NAME_RENAMED: "renamed an event everywhere",
-    AuditAction.EVENTS_REPLAYED: "sent events again",
-    AuditAction.SUBJECT_ERASURE_REQUESTED: "asked for a person's data to be erased",
-    AuditAction.PREFLIGHT_CONFIRMED: "confirmed a line of the preflight",
-    AuditAction.PREFLIGHT_WITHDRAWN: "took a confirmation back",
-    AuditAction.KEY_CREATED: "made a key",
-    AuditAction.KEY_ROTATED: "replaced a key, the old one ending later",
+    AuditAction.EVENTS_REPLAYED: "replayed events",
+    AuditAction.SUBJECT_ERASURE_REQUESTED: "requested the erasure of a person's data",
+    AuditAction.PREFLIGHT_CONFIRMED: "confirmed a preflight check",
+    AuditAction.PREFLIGHT_WITHDRAWN: "withdrew a preflight confirmation",
+    AuditAction.KEY_CREATED: "created a key",
+    AuditAction.KEY_ROTATED: "rotated a key",
     AuditAction.KEY_REVOKED: "revoked a key",
 }
 
 
 def sentence(action: str) -> str:
-    """Return what was done, after the name of who did it."""
-    # A row of a version to come, or of one long gone, has at least its own word.
-    return ACTS.get(action, action.replace("_", " ").replace(".", ": "))
+    """Return the sentence of an action, to follow its actor's name."""
+    # An action that this release does not know is shown by its own words.
+    return SENTENCES.get(action, action.replace("_", " ").replace(".", ": "))
 
 
 def page_of(entry: Mapping[str, Any]) -> str | None:
-    """Return the address of the page that shows what an act was done to, where there is one."""
+    """Return the address of the page of an entry's subject, or None if it has none."""
     if entry["destination_id"] is None:
         return None
-    here = f"/console/destinations/{entry['destination_id']}"
-    return f"{here}/mappings/{entry['subject']}" if entry["subject"].startswith("map_") else here
+    destination = f"/console/destinations/{entry['destination_id']}"
+    return (
+        f"{destination}/mappings/{entry['subject']}" if entry["subject"].startswith("map_") else destination
+    )
 
 
 def differences(entry: Mapping[str, Any]) -> list[Change]:
-    """Return what an act changed, as the audit kept it."""
+    """Return the changes that an entry records."""
     return changes(entry["before"], entry["after"] or {})

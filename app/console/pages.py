@@ -1,4 +1,4 @@
-"""Pages rendered: one environment of templates, one policy on every page, one shape for what goes wrong."""
+"""Render pages: one template environment, one content security policy, one error page."""
 
 import re
 from pathlib import Path
@@ -30,14 +30,14 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) UTC")
 
 
 def timed(sentence: str) -> Markup:
-    """Return a sentence of the API with its times marked as such, so that each viewer reads their own."""
-    marked = r'<time datetime="\1T\2Z" data-seconds>\1 \2 UTC</time>'
-    return Markup(_TIME.sub(marked, str(escape(sentence))))  # noqa: S704 - escaped before the marks are set
+    """Return a sentence of the API with its times in `<time>` elements, which browsers show in local time."""
+    element = r'<time datetime="\1T\2Z" data-seconds>\1 \2 UTC</time>'
+    return Markup(_TIME.sub(element, str(escape(sentence))))  # noqa: S704 - escaped before the elements are added
 
 
 _TEMPLATES.filters["timed"] = timed
 
-# Nothing from elsewhere, nothing inline: no name that a person typed can become a script here.
+# No foreign and no inline resources: text that a person typed cannot become a script.
 POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "frame-ancestors 'none'; form-action 'self'"
@@ -47,10 +47,10 @@ POLICY = (
 def show(
     request: Request, template: str, *, status: int = 200, leads_to: str = "", **content: Any
 ) -> HTMLResponse:
-    """Return a page. `leads_to` is an origin that one of its forms may lead to, besides our own.
+    """Return a page. `leads_to` is a foreign origin that one of its forms redirects to.
 
-    Browsers hold the redirect after a form to `form-action` as well, so the page with the button that opens
-    Amazon's sign-in must name where that leads.
+    Browsers apply `form-action` to the redirect after a form too, so the page whose button opens Amazon's
+    sign-in must name that origin.
     """
     visitor: Visitor | None = getattr(request.state, "visitor", None)
     html = _TEMPLATES.get_template(template).render(visitor=visitor, path=request.url.path, **content)
@@ -61,25 +61,25 @@ def show(
 
 
 def part(template: str, **content: Any) -> str:
-    """Return a part of a page, for a page that asks for it while it is open."""
+    """Return a fragment that an open page requests."""
     return _TEMPLATES.get_template(template).render(**content)
 
 
 def problem(request: Request, found: Problem) -> Response:
-    """Return the page that says what went wrong, with the status that the API would answer."""
+    """Return the error page, with the status that the API gives the same problem."""
     fragment = bool(request.headers.get("hx-request"))
     if not fragment and not wants(request, "text/html"):
-        return error_response(found)  # who asks for no page gets the one shape that the API answers in
+        return error_response(found)  # a client that accepts no HTML gets JSON
     body = error_body(found)
-    content = {"title": _TITLES.get(status_of(found), "That did not work"), "detail": body["detail"]}
-    # Fields have no marks on this page; what is wrong with them is told in its sentence.
-    if told := of_fields(found.fields):
-        content["detail"] = " ".join(f"{name}: {sentence}" for name, sentence in told.items())
+    content = {"title": _TITLES.get(status_of(found), "Something went wrong"), "detail": body["detail"]}
+    # This page has no form, so its sentence names the fields.
+    if sentences := of_fields(found.fields):
+        content["detail"] = " ".join(f"{name}: {sentence}" for name, sentence in sentences.items())
     if fragment:
         return HTMLResponse(part("problem_part.html", **content), status_of(found))
-    within = _DESTINATION.match(request.url.path) if status_of(found) != 404 else None
-    back = within[0] if within else None
-    return show(request, "problem.html", status=status_of(found), word=body["error"], back=back, **content)
+    destination = _DESTINATION.match(request.url.path) if status_of(found) != 404 else None
+    back = destination[0] if destination else None
+    return show(request, "problem.html", status=status_of(found), code=body["error"], back=back, **content)
 
 
 _DESTINATION = re.compile(r"/console/destinations/dst_[0-9a-z]+", re.ASCII)
@@ -87,18 +87,18 @@ _DESTINATION = re.compile(r"/console/destinations/dst_[0-9a-z]+", re.ASCII)
 
 _TITLES = {
     403: "Not allowed",
-    404: "Nothing is here",
-    409: "That cannot be done now",
-    412: "Somebody was faster",
+    404: "Page not found",
+    409: "Not possible now",
+    412: "Changed by someone else",
     413: "Too large",
-    503: "The database is away",
-    500: "Something broke here",
+    503: "Database unavailable",
+    500: "Internal error",
 }
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 
-def plain(answered: Any) -> Any:
-    """Return what an API route answers as its callers see it: JSON values, times as text."""
-    body = answered.body if isinstance(answered, Response) else _ENCODER.encode(answered)
+def plain(result: Any) -> Any:
+    """Return the result of an API route as its clients read it: JSON values, times as text."""
+    body = result.body if isinstance(result, Response) else _ENCODER.encode(result)
     return msgspec.json.decode(bytes(body))

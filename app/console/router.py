@@ -1,4 +1,4 @@
-"""All pages of the console as one router."""
+"""All routes of the console in one router."""
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -9,6 +9,7 @@ from app.api.query_parameters import ignores_unknown_parameters
 from app.api.secured_route import Context, public
 from app.console import (
     activate,
+    audit,
     consent_records,
     create_destination,
     destination,
@@ -20,16 +21,16 @@ from app.console import (
     overview,
     preflight,
     publish,
-    records,
     replay,
     search,
     sessions,
+    settings,
     sign_in,
     static_files,
 )
 from app.console.secured_page import SecuredPage
 
-ROOMS: tuple[APIRouter, ...] = (
+ROUTERS: tuple[APIRouter, ...] = (
     static_files.router,
     sign_in.router,
     overview.router,
@@ -46,26 +47,25 @@ ROOMS: tuple[APIRouter, ...] = (
     consent_records.router,
     replay.router,
     keys.router,
-    records.router,
+    audit.router,
+    settings.router,
 )
 
 router = APIRouter(include_in_schema=False)
-for room in ROOMS:
-    router.include_router(room)
+for part in ROUTERS:
+    router.include_router(part)
 
-_elsewhere = APIRouter(route_class=SecuredPage, include_in_schema=False)
+_fallback = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 
-@_elsewhere.get("/console/{anywhere:path}", response_model=None)
+@_fallback.get("/console/{anywhere:path}", response_model=None)
 @public
 @catch_all
 @ignores_unknown_parameters
-async def nowhere(request: Request, anywhere: str, context: Context) -> Response:
-    """Say on a page that there is nothing here."""
+async def not_found(request: Request, anywhere: str, context: Context) -> Response:
+    """Answer an unknown address with the 404 page."""
     request.state.visitor = await sessions.visitor_of(context, request)
-    raise Refusal(
-        ErrorCode.NOT_FOUND, "There is no such page. The list of destinations is a good place to start."
-    )
+    raise Refusal(ErrorCode.NOT_FOUND, "This page does not exist. Start from the list of destinations.")
 
 
-router.include_router(_elsewhere)
+router.include_router(_fallback)

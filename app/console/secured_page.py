@@ -1,7 +1,7 @@
-"""The entrance of every page: who comes in is settled first, and what goes wrong is told on a page.
+"""The route class of the console: checks session, scopes and form token before the page runs.
 
-A page says whom it is for by `@needs(scope)` or `@open_to_all`, as the API's routes do; one that says neither
-cannot be built. A form is read here, after its origin and its token were checked.
+Like the API's routes, a page declares its scopes with `@requires(scope)` or `@public`; a page without either
+cannot be built. Errors become error pages.
 """
 
 import logging
@@ -27,20 +27,20 @@ from app.console.sessions import Visitor
 logger = logging.getLogger("app.console")
 
 SIGN_IN = "/console/sign-in"
-MOST_FIELDS = 400
+MAX_FIELDS = 400
 _NOT_YOURS = Problem(ErrorCode.FORBIDDEN, "Your key does not allow this. Ask an admin for another.")
 
 
 class SecuredPage(APIRoute):
-    """A route of the console."""
+    """A console route. Checks, in order: session, scopes, query parameters, form origin and form token."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **settings: Any) -> None:
         if not hasattr(endpoint, "__scopes__"):
-            raise TypeError(f"{path}: say who may come in, with @needs(...) or @open_to_all")
+            raise TypeError(f"{path}: declare access with @requires(...) or @public")
         super().__init__(path, endpoint, **settings)
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
-        within = super().get_route_handler()
+        endpoint = super().get_route_handler()
         scopes = scopes_of(self.endpoint)
         parameters = parameters_of(self.dependant, self.endpoint)
 
@@ -57,13 +57,13 @@ class SecuredPage(APIRoute):
                         return pages.problem(request, _NOT_YOURS)
                 if (refused := refused_parameters(request.scope["query_string"], parameters)) is not None:
                     return pages.problem(request, refused)
-                # A form sends its empty fields too: what they leave out has its default.
+                # Forms send empty fields too. Drop them, so that defaults apply.
                 request.scope["query_string"] = without_blanks(request.scope["query_string"])
                 if request.method == "POST":
                     await _read_form(context, request)
                     if scopes and request.state.form.get("csrf") != request.state.visitor.csrf:
-                        return _once_more(request)
-                return await within(request)
+                        return _ask_again(request)
+                return await endpoint(request)
             except ClientDisconnect:
                 raise
             except Exception as error:
@@ -73,12 +73,12 @@ class SecuredPage(APIRoute):
 
 
 def _to_sign_in(request: Request) -> Response:
-    """Lead to the sign-in page, and back here afterwards where that is harmless."""
+    """Redirect to the sign-in page, and back here afterwards if this is a GET."""
     if request.headers.get("hx-request"):
-        # A fragment of a page that somebody may have typed into: leading away would lose that.
+        # A fragment of an open page: a redirect would discard what the person typed there.
         return HTMLResponse(pages.part("session_ended_part.html"), 401)
     if request.method != "GET":
-        # What was sent is not kept, but its page is opened again, where the browser says which that was.
+        # The form is not stored. Return to the page that sent it, if the browser names it.
         page = address_parts(request.headers.get("referer", ""))
         back = page.path + (f"?{page.query}" if page.query else "")
         return RedirectResponse(f"{SIGN_IN}?unsent=1&next={quote(sessions.safe_next(back))}", 303)
@@ -86,10 +86,11 @@ def _to_sign_in(request: Request) -> Response:
     return RedirectResponse(f"{SIGN_IN}?next={quote(back)}", 303)
 
 
-def _once_more(request: Request) -> Response:
-    """Ask whether a form of an earlier session shall be sent in this one; what was typed is in the question.
+def _ask_again(request: Request) -> Response:
+    """Ask to confirm a form that an earlier session sent; the page carries its input.
 
-    Its origin was checked, so a page of ours sent it; without its session's token nothing is done unasked.
+    The origin was checked, so a console page sent the form. Its token is of another session, so nothing is
+    changed without a confirmation.
     """
     if request.headers.get("hx-request"):
         return HTMLResponse(pages.part("signed_in_anew_part.html"), 403)
@@ -102,12 +103,12 @@ def _once_more(request: Request) -> Response:
 
 
 async def _read_form(context: AppContext, request: Request) -> None:
-    """Leave the form where routes find it. Raises Refusal (403) for one that no page of ours sent."""
+    """Store the form in the request's state. Raises Refusal (403) if no console page sent it."""
     if not sessions.comes_from_here(context, request):
         raise Refusal(ErrorCode.FORBIDDEN, "The form was not sent from a page of this console.")
-    form = await request.form(max_fields=MOST_FIELDS, max_files=0)
+    form = await request.form(max_fields=MAX_FIELDS, max_files=0)
     if any("\0" in name or "\0" in str(value) for name, value in form.multi_items()):
-        raise Refusal(ErrorCode.MALFORMED, "A field holds the character NUL, which none takes.")
+        raise Refusal(ErrorCode.MALFORMED, "A field contains the character NUL, which is not allowed.")
     request.state.form = form
 
 
@@ -121,19 +122,19 @@ async def _form(request: Request) -> FormData:
     return form
 
 
-# What routes take as arguments.
+# Annotated types for the parameters of routes.
 CurrentVisitor = Annotated[Visitor, Depends(_visitor)]
 Form = Annotated[FormData, Depends(_form)]
 
 
 def form_text(form: FormData, name: str) -> str:
-    """Return a field of a form with the line ends that JSON and people expect, or nothing."""
+    """Return a form field without surrounding blanks and with LF line ends; empty if absent."""
     value = form.get(name)
     return value.replace("\r\n", "\n").strip() if isinstance(value, str) else ""
 
 
 def with_if_match(request: Request, version: str) -> Request:
-    """Return the request as if it carried If-Match: a form is a change to what its page had shown."""
+    """Return the request with If-Match: the form changes the version that its page showed."""
     if not version.isascii() or not version.isdigit():
         return request
     headers = [*request.scope["headers"], (b"if-match", f'"{version}"'.encode())]

@@ -1,8 +1,7 @@
-"""Who sits at the console: a session in a cookie, the key behind it, and the role that its scopes make.
+"""Console sessions: a cookie, the API key that opened the session, and the role that its scopes give.
 
-The cookie holds a random token and no meaning; the database keeps the token's digest. What a visitor may do
-is what the key may do at this moment, so that revoking the key ends its sessions too. People who come through
-an identity provider later get a session of the same kind, with a role in place of a key.
+The cookie holds a random token; the database stores the token's digest. A visitor has the permissions that
+the key has now, so revoking the key ends its sessions.
 """
 
 import hashlib
@@ -21,7 +20,7 @@ from app.api.headers import address_parts
 from app.domain.ids import KeyId
 from app.store import sessions
 
-# From the least to the most. A role is held when every scope of it is.
+# From least to most permissions. A key has a role if it has every scope of the role.
 ROLES: tuple[tuple[str, frozenset[Scope]], ...] = (
     ("viewer", frozenset({Scope.DESTINATIONS_READ, Scope.EVENTS_READ})),
     ("operator", frozenset({Scope.DESTINATIONS_READ, Scope.EVENTS_READ, Scope.EVENTS_WRITE, Scope.REPLAY})),
@@ -43,7 +42,7 @@ ROLES: tuple[tuple[str, frozenset[Scope]], ...] = (
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Visitor:
-    """A person with a session. `csrf` is what every form of theirs must carry."""
+    """A person with a session. Every form of the session must carry `csrf`."""
 
     caller: Caller
     name: str
@@ -53,36 +52,36 @@ class Visitor:
 
 
 def role_of(scopes: frozenset[str]) -> str | None:
-    """Return the highest role that these scopes make, or None when they do not open the console."""
-    held = [name for name, needed in ROLES if needed <= scopes]
-    return held[-1] if held else None
+    """Return the highest role that these scopes give, or None if they cannot open the console."""
+    roles = [name for name, needed in ROLES if needed <= scopes]
+    return roles[-1] if roles else None
 
 
 def is_secure(context: AppContext) -> bool:
-    """Return whether people reach the console over TLS; on http, which only development has, they do not."""
+    """Return whether the console is served over TLS. Only development uses plain HTTP."""
     return context.public_url.startswith("https://")
 
 
 def cookie_name(context: AppContext) -> str:
-    """Return the cookie's name. `__Host-` makes browsers hold it to this host, over TLS only."""
+    """Return the cookie's name. The prefix `__Host-` limits it to this host and to TLS."""
     return "__Host-console" if is_secure(context) else "console"
 
 
 def digest_of(token: str) -> bytes:
-    """Return what is kept of a token. A plain hash suffices: 256 random bits cannot be guessed."""
+    """Return the digest that is stored for a token. SHA-256 suffices: 256 random bits cannot be guessed."""
     return hashlib.sha256(token.encode()).digest()
 
 
 def csrf_of(token: str) -> str:
-    """Return what a session's forms carry: made from the token, and no way back to it."""
+    """Return the form token of a session, derived one-way from its cookie token."""
     return hmac.new(token.encode(), b"console form", hashlib.sha256).hexdigest()
 
 
 async def begin(context: AppContext, response: Response, key_digest: bytes) -> None:
-    """Begin a session for the key with this digest, and put its token into the response's cookie.
+    """Begin a session for the key with this digest, and set its cookie on the response.
 
-    Lax, not Strict: coming back from Amazon's sign-in is a visit from another site. Nothing is changed by a
-    GET, and every POST must name its origin and carry the session's form token.
+    SameSite is Lax, not Strict: the redirect back from Amazon's sign-in comes from another site. A GET
+    changes nothing, and every POST must name its origin and carry the session's form token.
     """
     token = secrets.token_urlsafe(32)
     async with context.engine.begin() as connection:
@@ -99,7 +98,7 @@ async def begin(context: AppContext, response: Response, key_digest: bytes) -> N
 
 
 async def end(context: AppContext, request: Request, response: Response) -> None:
-    """End the request's session here and in the browser."""
+    """End the request's session in the database and in the browser."""
     token = request.cookies.get(cookie_name(context))
     if token:
         async with context.engine.begin() as connection:
@@ -110,42 +109,42 @@ async def end(context: AppContext, request: Request, response: Response) -> None
 
 
 async def visitor_of(context: AppContext, request: Request, *, note: bool = True) -> Visitor | None:
-    """Return who sends this request, or None: no session, past its limits, or its key may no longer.
+    """Return the visitor of a request, or None: no session, an expired one, or its key lost access.
 
-    `note` says whether the request counts as use, which puts the end of an idle session off.
+    `note` tells whether the request counts as activity, which postpones the end of an idle session.
     """
     token = request.cookies.get(cookie_name(context))
     if not token or len(token) > 100:
         return None
     async with context.engine.begin() as connection:
-        held = await sessions.find(connection, digest_of(token), note=note)
-    if held is None:
+        session = await sessions.find(connection, digest_of(token), note=note)
+    if session is None:
         return None
-    caller, name = _caller(context, held)
+    caller, name = _caller(context, session)
     role = None if caller is None else role_of(caller.scopes)
     if caller is None or role is None:
         return None
-    return Visitor(caller, name, role, held.created_at, csrf_of(token))
+    return Visitor(caller, name, role, session.created_at, csrf_of(token))
 
 
-def _caller(context: AppContext, held: sessions.StoredSession) -> tuple[Caller | None, str]:
+def _caller(context: AppContext, session: sessions.StoredSession) -> tuple[Caller | None, str]:
     bootstrap = context.bootstrap_key_digest
-    if bootstrap is not None and hmac.compare_digest(held.key_digest, bootstrap):
+    if bootstrap is not None and hmac.compare_digest(session.key_digest, bootstrap):
         return Caller(BOOTSTRAP, frozenset(Scope)), "bootstrap key"
-    if held.key is None:
+    if session.key is None:
         return None, ""
-    limited = None if held.destination_ids is None else frozenset(held.destination_ids)
-    return Caller(KeyId(held.key), frozenset(held.scopes), limited), held.key_name or held.key
+    limited = None if session.destination_ids is None else frozenset(session.destination_ids)
+    return Caller(KeyId(session.key), frozenset(session.scopes), limited), session.key_name or session.key
 
 
 def comes_from_here(context: AppContext, request: Request) -> bool:
-    """Return whether a form was sent from a page of ours, by the Origin that browsers put on every POST."""
+    """Return whether a console page sent the form, by the Origin header that browsers add to every POST."""
     origin = request.headers.get("origin")
     if origin is None or origin == "null":
         return False
     if origin == _origin(context.public_url):
         return True
-    # In development people also come by another name of this machine than PUBLIC_URL's.
+    # In development the machine may have another name than that in PUBLIC_URL.
     return context.development and address_parts(origin).netloc == request.headers.get("host")
 
 
@@ -155,6 +154,6 @@ def _origin(url: str) -> str:
 
 
 def safe_next(path: str | None) -> str:
-    """Return where to go after signing in: a path of the console, whatever was asked for."""
-    fine = path is not None and path.startswith("/console") and path.isascii() and path.isprintable()
-    return path if fine and path is not None and "\\" not in path and len(path) < 500 else "/console"
+    """Return the path to open after signing in: the requested one if it is a console path."""
+    is_safe = path is not None and path.startswith("/console") and path.isascii() and path.isprintable()
+    return path if is_safe and path is not None and "\\" not in path and len(path) < 500 else "/console"

@@ -1,4 +1,4 @@
-"""Signing in and out: a key exchanged for a session."""
+"""Sign in and out: exchange an API key for a session."""
 
 from typing import Annotated
 
@@ -14,12 +14,10 @@ from app.console.secured_page import Form, SecuredPage, form_text
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
-_UNKNOWN = "No key like this is known, or it was revoked. Paste it whole, without blanks around it."
-_TOO_LITTLE = (
-    "This key is valid, but it does not open the console: that takes destinations:read and events:read."
-)
+_UNKNOWN = "Invalid or revoked key. Check that you pasted all of it."
+_NO_ROLE = "This key cannot open the console. It needs destinations:read and events:read."
 _ENDED = "Your session has ended."
-_UNSENT = " What you sent last was not done: sign in, and do it again."
+_UNSENT = " Your last change was not applied. Sign in and repeat it."
 
 
 @router.get("/console/sign-in", response_model=None)
@@ -30,27 +28,27 @@ async def page(
     next: Annotated[str | None, Query()] = None,  # noqa: A002
     unsent: Annotated[bool, Query()] = False,
 ) -> Response:
-    """Show the form, or go on when there is a session already. `unsent`: a form came too late to be done."""
+    """Show the form, or redirect when a session exists. `unsent`: a form arrived after its session ended."""
     if await sessions.visitor_of(context, request) is not None:
         return RedirectResponse(sessions.safe_next(next), 303)
     ended = unsent or sessions.cookie_name(context) in request.cookies
-    told = (_ENDED + (_UNSENT if unsent else "")) if ended else None
-    return _show(request, context.development, sessions.safe_next(next), ended=told)
+    notice = (_ENDED + (_UNSENT if unsent else "")) if ended else None
+    return _show(request, context.development, sessions.safe_next(next), ended=notice)
 
 
 @router.post("/console/sign-in", response_model=None)
 @public
 async def sign_in(request: Request, context: Context, form: Form) -> Response:
-    """Exchange a key for a session, and go where the visitor wanted to."""
+    """Exchange a key for a session and redirect to the requested page."""
     key, onward = form_text(form, "key"), sessions.safe_next(form_text(form, "next"))
     bearer = [(b"authorization", b"Bearer " + key.encode("latin-1", "replace"))]
-    found = await key_ring_of(request).authenticate(bearer)
-    if isinstance(found, Problem):
+    caller = await key_ring_of(request).authenticate(bearer)
+    if isinstance(caller, Problem):
         return _show(request, context.development, onward, problem=_UNKNOWN, status=401)
-    if sessions.role_of(found.scopes) is None:
-        return _show(request, context.development, onward, problem=_TOO_LITTLE, status=403)
+    if sessions.role_of(caller.scopes) is None:
+        return _show(request, context.development, onward, problem=_NO_ROLE, status=403)
     response = RedirectResponse(onward, 303)
-    # A session of before, perhaps of someone else at this browser, ends here.
+    # End an earlier session of this browser, perhaps of another person.
     await sessions.end(context, request, response)
     await sessions.begin(context, response, digest_of(key))
     return response

@@ -1,4 +1,4 @@
-"""Serving style sheets and scripts, to anyone: they hold nothing of anybody's."""
+"""Serve style sheets and scripts, without sign-in."""
 
 from typing import Annotated
 
@@ -12,20 +12,22 @@ from app.console.secured_page import SecuredPage
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
-# Changes with the file; the answer is the same without it.
+# Only for caches: the response does not depend on it.
 Version = Annotated[str, Query(max_length=64)]
-_FOR_EVER = "public, max-age=31536000, immutable"
+_IMMUTABLE = "public, max-age=31536000, immutable"
 
 
 @router.get("/console/static/{name}", response_model=None)
 @public
 async def asset(name: str, request: Request, v: Version = "") -> Response:
-    """Return a file, compressed for those who take that. `v` is for caches only."""
+    """Return a file, compressed if the client accepts gzip."""
     del v
     found = ASSETS.get(name)
     if found is None:
         raise Refusal(ErrorCode.NOT_FOUND)
-    headers = {"Cache-Control": _FOR_EVER, "Vary": "Accept-Encoding"}
+    headers = {"Cache-Control": _IMMUTABLE, "Vary": "Accept-Encoding"}
     if "gzip" in request.headers.get("accept-encoding", ""):
-        return Response(found.packed, media_type=found.kind, headers={**headers, "Content-Encoding": "gzip"})
-    return Response(found.plain, media_type=found.kind, headers=headers)
+        return Response(
+            found.compressed, media_type=found.media_type, headers={**headers, "Content-Encoding": "gzip"}
+        )
+    return Response(found.plain, media_type=found.media_type, headers=headers)

@@ -1,4 +1,4 @@
-"""Numbers, shares, ages and states in the words and the tone that every page says them in. Pure."""
+"""Format numbers, shares, ages, states and statuses for all pages. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,17 +8,17 @@ from app.domain.destination import REGION_NAMES
 
 
 def number(value: float) -> str:
-    """Return a count with thin groups: `1,234`; a rate keeps one decimal where it has one."""
+    """Return a number with thousands separators, such as `1,234`; a fraction gets one decimal."""
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
 
 
-def share(part: int, whole: int) -> str:
-    """Return a share that never rounds something to nothing, nor almost all to all."""
-    if whole <= 0:
+def share(part: int, total: int) -> str:
+    """Return a percentage that is 0 % or 100 % only if it is exact."""
+    if total <= 0:
         return "–"
     if part == 0:
         return "0 %"
-    percent = 100 * part / whole
+    percent = 100 * part / total
     if percent < 0.1:
         return "< 0.1 %"
     if 99.9 < percent < 100:
@@ -27,7 +27,7 @@ def share(part: int, whole: int) -> str:
 
 
 def events(count: int) -> str:
-    """Return a number of events in words: `1 event`, `2,000 events`."""
+    """Return a count of events: `1 event`, `2,000 events`."""
     return f"{number(count)} event{'' if count == 1 else 's'}"
 
 
@@ -35,23 +35,23 @@ _STEPS = ((86_400, "day", "days"), (3_600, "h", "h"), (60, "min", "min"), (1, "s
 
 
 def age(seconds: float | None) -> str:
-    """Return a span of time in at most two units: `3 h 10 min`."""
+    """Return a duration in at most two units: `3 h 10 min`."""
     if seconds is None:
         return "–"
-    left, told = int(max(0.0, seconds)), []
-    for size, one, many in _STEPS:
+    left, parts = int(max(0.0, seconds)), []
+    for size, singular, plural in _STEPS:
         count, left = divmod(left, size)
         if count:
-            told.append(f"{count} {one if count == 1 else many}")
-        if told and (len(told) == 2 or size == 1 or not left):
+            parts.append(f"{count} {singular if count == 1 else plural}")
+        if parts and (len(parts) == 2 or size == 1 or not left):
             break
-        if told and not count:
+        if parts and not count:
             break
-    return " ".join(told[:2]) or "0 s"
+    return " ".join(parts[:2]) or "0 s"
 
 
 def moment(iso: str | datetime | None) -> datetime | None:
-    """Return a time as the API writes it, or as the store gives it, as a time."""
+    """Return a time given as ISO text or as a datetime."""
     if iso is None or isinstance(iso, datetime):
         return iso
     return datetime.fromisoformat(iso)
@@ -59,7 +59,7 @@ def moment(iso: str | datetime | None) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label, the tone it is said in (`good`, `warn`, `bad`, `quiet`), and what it means."""
+    """A label, its tone (`good`, `warn`, `bad`, `quiet`) and its meaning."""
 
     label: str
     tone: str
@@ -67,30 +67,32 @@ class Label:
 
 
 STATES = {
-    "draft": Label("Draft", "quiet", "Not connected to Amazon yet; it takes no events."),
-    "connected": Label("Connected", "quiet", "Signed in at Amazon; publish a mapping and it takes events."),
-    "active": Label("Active", "good", "Events are sent as they come."),
-    "paused": Label("Paused", "warn", "Events are accepted and wait until it is resumed."),
-    "needs_reconnect": Label(
-        "Reconnect", "bad", "Amazon's sign-in or account needs a look; events are accepted and wait."
+    "draft": Label("Draft", "quiet", "Not connected to Amazon yet. It accepts no events."),
+    "connected": Label(
+        "Connected", "quiet", "Connected to Amazon. Publish a mapping to start receiving events."
     ),
-    "archived": Label("Deleted", "quiet", "It takes no events; its history stays readable."),
+    "active": Label("Active", "good", "Events are delivered as they arrive."),
+    "paused": Label("Paused", "warn", "Events are accepted and on hold until the destination is resumed."),
+    "needs_reconnect": Label(
+        "Reconnect", "bad", "The Amazon sign-in or account needs attention. Events are accepted and on hold."
+    ),
+    "archived": Label("Deleted", "quiet", "No further events are accepted; history remains."),
 }
 
 STATUSES = {
-    "queued": Label("Queued", "quiet", "Stored; waits for its turn."),
-    "retrying": Label("Retrying", "warn", "Failed at least once; is tried again by itself."),
-    "held": Label("Held", "warn", "Waits because the destination is paused."),
-    "parked": Label("Parked", "bad", "Waits because the sign-in at Amazon is gone."),
+    "queued": Label("Queued", "quiet", "Stored, waiting for delivery."),
+    "retrying": Label("Retrying", "warn", "Failed at least once. Retrying automatically."),
+    "held": Label("On hold (paused)", "warn", "The destination is paused."),
+    "parked": Label("Waiting for sign-in", "bad", "The Amazon sign-in was lost."),
     "delivered": Label("Delivered", "good", "Amazon accepted it."),
-    "dead": Label("Dead", "bad", "Given up; needs a person."),
-    "expired": Label("Expired", "bad", "Became older than Amazon takes before it could be sent."),
+    "dead": Label("Dead", "bad", "Failed permanently, action needed."),
+    "expired": Label("Expired", "bad", "Exceeded Amazon's age limit before delivery."),
     "erased": Label("Erased", "quiet", "The person's data was erased on request."),
 }
 
 
 def person(actor: str, names: Mapping[str, str]) -> str:
-    """Return who an act is of: what their key is called, else what was recorded."""
+    """Return the name of an actor's key, or the actor as recorded."""
     return names.get(actor, "the bootstrap key" if actor == "bootstrap" else actor)
 
 

@@ -10,6 +10,8 @@ from app.admin.field_problems import MAPPING_WORDS, OWN_WORDS, WORDS
 from app.admin.mapping_schema import DOCUMENT_SCHEMA
 from app.admin.refusals import ErrorCode
 from app.api.errors import STATUSES
+from app.api.openapi import READS_IF_MATCH, RETURNS_ETAG
+from app.api.post_events_schema import EVENTS_BODY
 from app.api.response_schemas import ANSWERS, SHAPES
 from app.api.secured_route import SecuredRoute, scopes_of
 from app.domain.mapping.document import check_publishable
@@ -109,6 +111,60 @@ async def test_answers_that_are_no_plain_json_are_described(world: World) -> Non
     assert (await world.call("GET", "/metrics")).headers["content-type"].startswith("text/plain")
 
 
+async def test_every_operation_is_described_completely(world: World) -> None:
+    """Successful responses have schemas, errors have examples, and headers are listed where they are sent."""
+    described = (await world.call("GET", "/openapi.json")).json()
+    assert described["servers"] == [{"url": world.context.public_url}]
+    operations = {
+        (method.upper(), path): operation
+        for path, methods in described["paths"].items()
+        for method, operation in methods.items()
+    }
+    for named in RETURNS_ETAG | READS_IF_MATCH:
+        assert named in operations
+    for (method, path), operation in operations.items():
+        place = f"{method} {path}"
+        parameters = {parameter["name"] for parameter in operation.get("parameters", ())}
+        assert ("If-Match" in parameters) is ("412" in operation["responses"]), place
+        for status, response in operation["responses"].items():
+            assert response["description"], place
+            assert "X-Request-Id" in response["headers"], place
+            if status.startswith("2"):
+                assert all(content["schema"] for content in response["content"].values()), place
+            if status in ("429", "503"):
+                assert "Retry-After" in response["headers"], place
+            if status.startswith(("4", "5")) and (method, path, status) != ("POST", "/events", "422"):
+                example = response["content"]["application/json"]["example"]
+                jsonschema.validate(example, described["components"]["schemas"]["Error"])
+                assert STATUSES[ErrorCode(example["error"])] == int(status), place
+    ambiguous = operations["GET", "/events/{event_id}"]["responses"]["409"]
+    assert ambiguous["description"] == "event_ambiguous"
+
+
+async def test_described_etags_are_sent(world: World) -> None:
+    """The header is described where it is sent."""
+    made = await world.made()
+    destination = f"/destinations/{made['id']}"
+    mapping = f"{destination}/mappings/{(await world.mapped(made['id']))['id']}"
+    for path in (destination, mapping):
+        assert (await world.call("GET", path)).headers["ETag"]
+        stale = await world.call("PATCH", path, {"name": "B"}, headers={"If-Match": '"99"'})
+        assert stale.status_code == 412
+
+
+def test_every_body_of_an_event_post_has_an_example() -> None:
+    """An example for each form that the body may have."""
+    content = EVENTS_BODY["content"]["application/json"]
+    assert len(content["examples"]) == len(content["schema"]["oneOf"])
+    for example in content["examples"].values():
+        events = example["value"]
+        events = (
+            events.get("events") or events.get("rows") or [events] if isinstance(events, dict) else events
+        )
+        for event in events:
+            jsonschema.validate(event, SHAPES["Event"])
+
+
 async def test_every_reference_leads_somewhere(world: World) -> None:
     """No `$ref` dangles."""
     described = (await world.call("GET", "/openapi.json")).json()
@@ -124,9 +180,10 @@ async def test_every_reference_leads_somewhere(world: World) -> None:
                 walk(value)
 
     walk(described)
-    names = {reference.removeprefix("#/components/schemas/") for reference in found}
-    assert names
-    assert names <= set(described["components"]["schemas"])
+    assert found
+    for reference in found:
+        _, _, kind, name = reference.split("/")
+        assert name in described["components"][kind]
 
 
 @pytest.mark.parametrize(("method", "path", "route"), ROUTES, ids=[f"{m} {p}" for m, p, _ in ROUTES])

@@ -124,7 +124,7 @@ def test_an_events_page_follows_the_event_to_its_end(site: Site, furnished: Furn
     try:
         api(site, "POST", "/events", event(600, destination_id=furnished.destination))
         site.open(f"/console{here}/event?id=ord-600")
-        expect(site.page.locator("h2 .pill").first).to_have_text("Held")
+        expect(site.page.locator("h2 .pill").first).to_have_text("On hold (paused)")
     finally:
         api(site, "POST", f"{here}/resume")
     expect(site.page.locator("h2 .pill").first).to_have_text("Delivered", timeout=15_000)
@@ -240,7 +240,7 @@ def test_reloading_the_page_that_shows_a_key_makes_no_second_one(site: Site, fur
     site.sign_in()
     site.open("/console/keys")
     site.page.get_by_label("Name").fill("once only")
-    site.page.get_by_role("button", name="Make key").click()
+    site.page.get_by_role("button", name="Create key").click()
     expect(site.page.locator("#secret")).to_be_visible()
     site.page.reload()
     expect(site.page.locator("#secret")).to_have_count(0)

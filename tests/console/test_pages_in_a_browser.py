@@ -141,7 +141,7 @@ def test_a_hostile_name_is_shown_as_text(site: Site, furnished: Furnished, name:
     expect(page.get_by_role("heading", level=2).first).to_contain_text(name)
     site.open("/console/keys")
     page.get_by_label("Name").fill(name)
-    page.get_by_role("button", name="Make key").click()
+    page.get_by_role("button", name="Create key").click()
     expect(page.locator(".notice.good")).to_contain_text(name)
     for path in ("/console", "/console/audit", urlsplit(here).path, urlsplit(here).path + "/settings"):
         site.open(path)
@@ -206,7 +206,7 @@ def test_a_preview_that_is_fetched_is_dimmed_and_one_that_fails_says_so(
     page.wait_for_function("document.querySelector('.htmx-request') !== null")
     for route in held:
         route.abort()
-    expect(page.locator("#preview [role=alert]")).to_contain_text("No answer came.")
+    expect(page.locator("#preview [role=alert]")).to_contain_text("No response from the service.")
     expect(page.locator("#preview")).not_to_have_attribute("aria-busy", "true")
     expect(page.locator("#f-event_name")).to_have_value("Something else")
     page.unroute("**/preview")

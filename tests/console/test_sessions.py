@@ -67,7 +67,7 @@ async def test_a_wrong_key_opens_nothing(world: World) -> None:
     """And says so on the page, without the key in it."""
     answer = await sign_in(world, "not-a-key-of-anybody")
     assert answer.status_code == 401
-    assert "No key like this is known" in answer.text
+    assert "Invalid or revoked key" in answer.text
     assert "not-a-key-of-anybody" not in answer.text
     assert not world.client.cookies
 
@@ -76,7 +76,7 @@ async def test_a_journeys_key_does_not_open_the_console(world: World) -> None:
     """It may send events; the console takes reading."""
     answer = await sign_in(world, await world.key("events:write"))
     assert answer.status_code == 403
-    assert "does not open the console" in answer.text
+    assert "This key cannot open the console" in answer.text
 
 
 async def test_signing_out_ends_the_session_here_and_in_the_browser(world: World) -> None:

@@ -61,7 +61,7 @@ async def test_a_fragment_after_the_sessions_end_leaves_the_page_as_it_is(world:
     )
     assert answer.status_code == 401
     assert "HX-Redirect" not in answer.headers
-    assert "What you typed is kept here." in answer.text
+    assert "Your input is kept." in answer.text
     assert 'target="_blank"' in answer.text
 
 
@@ -71,7 +71,7 @@ async def test_a_form_after_the_sessions_end_leads_back_to_its_page(world: World
     answer = await world.client.post("/console/keys", data={"name": "x"}, headers=sent)
     assert answer.headers["location"] == "/console/sign-in?unsent=1&next=/console/keys"
     page = (await world.client.get(answer.headers["location"])).text
-    assert "What you sent last was not done" in page
+    assert "Your last change was not applied" in page
     away = await world.client.post("/console/keys", headers={"Referer": "https://elsewhere.example/x"})
     assert away.headers["location"].endswith("next=/console")
 

@@ -1,4 +1,4 @@
-// The little that a page does by itself: local times, theme, live panels, charts, rows, copying, dialogs.
+// Progressive enhancement: local times, theme, live panels, charts, form rows, copying, dialogs.
 (() => {
   "use strict";
 
@@ -7,7 +7,7 @@
   const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
   const exact = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
-  // Every time is sent as UTC; it is shown in the viewer's zone, and hovering shows UTC again.
+  // Pages contain UTC times. Show them in the viewer's zone, and UTC in the tooltip.
   function localTimes(root) {
     for (const time of root.querySelectorAll("time[datetime]:not([data-done])")) {
       const at = new Date(time.dateTime);
@@ -21,7 +21,7 @@
     }
   }
 
-  // uPlot paints on a canvas, where light-dark() must have been resolved already.
+  // uPlot paints on a canvas, which cannot resolve light-dark().
   function resolved(name) {
     const probe = document.createElement("span");
     probe.className = name;
@@ -68,8 +68,8 @@
     timers(root);
   }
 
-  // A panel that says where its news come from is replaced as they come. What is open stays open, and the
-  // keyboard stays where it is: a link or a summary is found again by its place among its like.
+  // Replace a live panel when its stream sends an update. Open details stay open. Focus is restored to the
+  // link or summary at the same position among its kind.
   function renew(panel, html) {
     const stops = "a[href], button, summary, [tabindex]";
     const open = [...panel.querySelectorAll("details[open][id]")].map((one) => one.id);
@@ -94,7 +94,7 @@
       sign.classList.toggle("on", on);
       sign.textContent = words;
     };
-    // Who marks text in the panel to copy it keeps it until they are done.
+    // Do not replace the panel while text in it is selected.
     const show = () => {
       const marked = getSelection();
       if (news === undefined || (!marked.isCollapsed && panel.contains(marked.anchorNode))) return;
@@ -107,7 +107,7 @@
       source.addEventListener("open", () => { waited = 0; say(true, "Live"); });
       source.addEventListener("error", () => {
         say(false, "Reconnecting…");
-        // The browser tries again by itself, but not after an answer that is no stream, such as a proxy's 502.
+        // The browser reconnects automatically, except after a response that is no stream, such as a 502.
         if (source.readyState !== EventSource.CLOSED) return;
         waited = Math.min(60, waited * 2 || 5);
         later = setTimeout(begin, waited * 1000);
@@ -123,13 +123,13 @@
     };
     begin();
     document.addEventListener("selectionchange", show);
-    // Browsers open six connections to a host: tabs in the back must not hold them, or the seventh never loads.
+    // Browsers open six connections per host. Hidden tabs close theirs, or the seventh tab never loads.
     document.addEventListener("visibilitychange", () => { if (document.hidden) end(); else begin(); });
     addEventListener("pagehide", end);
     addEventListener("pageshow", (shown) => { if (shown.persisted) begin(); });
   }
 
-  // navigator.clipboard is there over TLS and on this machine only; elsewhere the old way, or marked to copy.
+  // navigator.clipboard needs TLS or localhost. Otherwise use execCommand, or select the text.
   async function copied(from) {
     if (navigator.clipboard) {
       await navigator.clipboard.writeText(from.textContent);
@@ -188,18 +188,18 @@
     }
   });
 
-  // The limit of rows is shown as they are added, and the button says why it stops.
+  // Show the row limit as rows are added, and on the button when it is reached.
   function count(rows) {
     const button = document.querySelector(`[data-add-row="${rows.id}"]`);
     if (!button || !button.dataset.most) return;
     const there = rows.querySelectorAll(".row").length;
     const most = Number(button.dataset.most);
     button.disabled = there >= most;
-    const told = document.getElementById(`${rows.id}-count`);
-    if (told) told.textContent = there >= most ? `${there} of ${most}: Amazon takes no more.` : `${there} of ${most}`;
+    const message = document.getElementById(`${rows.id}-count`);
+    if (message) message.textContent = there >= most ? `${there} of ${most}: Amazon takes no more.` : `${there} of ${most}`;
   }
 
-  // Fields that only some choice needs appear with it.
+  // Show fields that depend on a choice only for that choice.
   function conditional() {
     for (const part of document.querySelectorAll("[data-when]")) {
       const [name, ...values] = part.dataset.when.split(" ");
@@ -208,31 +208,31 @@
     }
   }
 
-  // A form is sent once: the second click of a double click would make a second thing.
+  // Send a form once: a double click must not create two things.
   document.addEventListener("submit", (sent) => {
     const form = sent.target;
     if (form.method !== "post" || form.hasAttribute("hx-post")) return;
     if (form.dataset.sent !== undefined) sent.preventDefault();
     form.dataset.sent = "";
-    setTimeout(() => { delete form.dataset.sent; }, 5000); // whoever stopped it can send it again
+    setTimeout(() => { delete form.dataset.sent; }, 5000); // allow another try after a cancelled request
   });
   addEventListener("pageshow", () => {
     for (const form of document.querySelectorAll("[data-sent]")) delete form.dataset.sent;
   });
 
   document.addEventListener("change", conditional);
-  // The help of a list is that of what is chosen.
+  // Show the help text of the selected option.
   document.addEventListener("change", (chosen) => {
-    const told = document.getElementById(chosen.target.dataset?.told || "");
-    if (told) told.textContent = chosen.target.selectedOptions[0]?.dataset.help || "";
+    const message = document.getElementById(chosen.target.dataset?.told || "");
+    if (message) message.textContent = chosen.target.selectedOptions[0]?.dataset.help || "";
   });
   document.addEventListener("input", (typed) => {
     const field = typed.target;
     if (!(field instanceof HTMLElement) || !field.dataset.limit) return;
-    const told = document.getElementById(field.dataset.counter);
-    if (told) told.textContent = `${field.value.length} of ${field.dataset.limit}`;
+    const message = document.getElementById(field.dataset.counter);
+    if (message) message.textContent = `${field.value.length} of ${field.dataset.limit}`;
   });
-  // What somebody has unfolded stays so when it is fetched again.
+  // Keep details open when their fragment is fetched again.
   const unfolded = new Set();
   document.addEventListener("toggle", (turned) => {
     const { id, open, isConnected } = turned.target;
@@ -242,7 +242,7 @@
     for (const id of unfolded) document.getElementById(id)?.setAttribute("open", "");
     furnish(document);
   });
-  // What is being fetched is dimmed where it will appear; what could not be fetched says so there.
+  // Dim a fragment while it loads; show an error in its place if loading fails.
   const place = (event) => {
     const target = event.detail?.ctx?.target;
     return typeof target === "string" ? document.querySelector(target) : target;
@@ -252,11 +252,11 @@
   document.addEventListener("htmx:error", (event) => {
     const target = place(event);
     if (!target) return;
-    const told = document.createElement("p");
-    told.className = "notice bad";
-    told.setAttribute("role", "alert");
-    told.textContent = "No answer came. Is the service there? What you typed is kept; change something, or try again.";
-    target.replaceChildren(told);
+    const message = document.createElement("p");
+    message.className = "notice bad";
+    message.setAttribute("role", "alert");
+    message.textContent = "No response from the service. Your input is kept. Try again.";
+    target.replaceChildren(message);
   });
   document.addEventListener("keydown", (key) => {
     if (key.key === "/" && !/^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName || "")) {
@@ -265,7 +265,7 @@
     }
   });
 
-  // A page that answers a form with what was made has an address that can be opened again: reloading makes no second.
+  // After a form response, set an address that can be reloaded without sending the form again.
   const done = document.querySelector("[data-address]");
   if (done) history.replaceState(null, "", done.dataset.address);
 

@@ -1,0 +1,135 @@
+"""The settings pages: of this instance and session, and of a destination."""
+
+import sys
+
+from fastapi import APIRouter, Request
+from pydantic import ValidationError
+from starlette.datastructures import FormData
+from starlette.responses import RedirectResponse, Response
+
+from app.admin.access import Scope
+from app.admin.context import AppContext
+from app.admin.destinations import find_visible
+from app.admin.field_problems import field_problems
+from app.admin.inputs import DestinationChange
+from app.admin.refusals import Refusal
+from app.api import catalog, destinations
+from app.api.errors import status_of
+from app.api.secured_route import Context, requires
+from app.console import form_view, pages
+from app.console.create_destination import body_of
+from app.console.destination import PAGE, content_of
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, with_if_match
+from app.console.sessions import ROLES, Visitor
+from app.console.wording import age
+from app.store import sessions
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+_FIELDS = ("name", "advertiser_id", "region", "currency", "identity_profile", "dataset_name")
+
+
+@router.get("/console/settings", response_model=None)
+@requires(*Scope)
+async def page(request: Request, context: Context, visitor: CurrentVisitor) -> Response:
+    """Show the configuration of this instance and the permissions of the session."""
+    facts = (
+        ("Address", context.public_url),
+        ("Mode", "Development" if context.development else "Production"),
+        ("Amazon application", "set" if context.amazon_configured else "missing: connecting is unavailable"),
+        ("Max event age", age(context.max_event_age.total_seconds())),
+        ("Warning age", age(context.warn_event_age.total_seconds())),
+        ("TCF vendor", str(context.consent.tcf_vendor)),
+        ("TCF purposes", ", ".join(map(str, sorted(context.consent.tcf_purposes)))),
+        ("Python", sys.version.split()[0]),
+    )
+    limits = (age(sessions.IDLE.total_seconds()), age(sessions.ABSOLUTE.total_seconds()))
+    return pages.show(
+        request,
+        "settings.html",
+        facts=facts,
+        limits=limits,
+        roles=[(name, sorted(scopes)) for name, scopes in ROLES],
+        scopes=sorted(visitor.caller.scopes),
+    )
+
+
+@router.get(PAGE + "/settings", response_model=None)
+@requires(Scope.DESTINATIONS_READ)
+async def destination_page(
+    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, saved: bool = False
+) -> Response:
+    """Show the destination's settings in a form."""
+    return await _show(request, destination_id, context, visitor, saved=saved)
+
+
+@router.post(PAGE + "/settings", response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def change(
+    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
+) -> Response:
+    """Change the destination as the form says. The form omits fixed fields."""
+    try:
+        body = DestinationChange.model_validate({"dataset_name": None, **body_of(form)})
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        problems = form_view.of_errors(found, field_problems(found))
+        return await _show(
+            request, destination_id, context, visitor, form=form, problems=problems, status=422
+        )
+    try:
+        await destinations.change(
+            destination_id=destination_id,
+            body=body,
+            caller=visitor.caller,
+            context=context,
+            request=with_if_match(request, form_text(form, "version")),
+            response=Response(),
+        )
+    except Refusal as refusal:
+        problems = form_view.of_fields(refusal.problem.fields) or {
+            "": refusal.problem.detail
+            or "Someone changed this destination after you opened the page. Reload the page."
+        }
+        status = status_of(refusal.problem)
+        return await _show(
+            request, destination_id, context, visitor, form=form, problems=problems, status=status
+        )
+    return RedirectResponse(f"/console/destinations/{destination_id}/settings?saved=1", 303)
+
+
+async def _show(
+    request: Request,
+    destination_id: str,
+    context: AppContext,
+    visitor: Visitor,
+    *,
+    form: FormData | None = None,
+    problems: dict[str, str] | None = None,
+    saved: bool = False,
+    status: int = 200,
+) -> Response:
+    async with context.engine.connect() as connection:
+        found = await find_visible(connection, visitor.caller, destination_id)
+    content = content_of(context, found, visitor, "settings")
+    destination = content["destination"]
+    rate = destination["rate_limit"]
+    values = {
+        **{name: destination[name] or "" for name in _FIELDS},
+        "requests_per_second": f"{rate['requests_per_second']:g}",
+        "burst": str(rate["burst"]),
+    }
+    if form is not None:
+        values |= {name: form_text(form, name) for name in values if name in form}
+    return pages.show(
+        request,
+        "destination_settings.html",
+        status=status,
+        **content,
+        values=values,
+        problems=problems or {},
+        saved=saved,
+        fields={field["name"]: field for field in catalog.amazon()["fields"]},
+        # The API decides. The form offers these fields while the destination is a draft.
+        mendable=content["may_write"] and destination["state"] == "draft",
+    )
