@@ -117,7 +117,7 @@ SENTENCES: Mapping[ErrorCode, str] = {
 class Problem:
     """One refusal. `extra` members are added to the error shape; `retry_after` is in seconds."""
 
-    word: ErrorCode
+    code: ErrorCode
     detail: str | None = None
     fields: Sequence[FieldProblem] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -126,22 +126,22 @@ class Problem:
     @property
     def sentence(self) -> str:
         """Return what to show a person."""
-        return self.detail or SENTENCES[self.word]
+        return self.detail or SENTENCES[self.code]
 
 
 class Refusal(Exception):
     """Ends a use case with a problem. Raised inside a transaction, it rolls back what was done so far."""
 
     def __init__(
-        self, word: ErrorCode, detail: str | None = None, *fields: FieldProblem, **extra: Any
+        self, code: ErrorCode, detail: str | None = None, /, *fields: FieldProblem, **extra: Any
     ) -> None:
-        super().__init__(word)
-        self.problem = Problem(word, detail, fields, extra)
+        super().__init__(code)
+        self.problem = Problem(code, detail, fields, extra)
 
     @classmethod
     def of(cls, problem: Problem) -> "Refusal":
         """Return a refusal that carries a problem made elsewhere."""
-        refusal = cls(problem.word)
+        refusal = cls(problem.code)
         refusal.problem = problem
         return refusal
 
@@ -149,7 +149,7 @@ class Refusal(Exception):
 def error_body(problem: Problem) -> dict[str, Any]:
     """Return the one error shape of the API."""
     return {
-        "error": problem.word.value,
+        "error": problem.code.value,
         "detail": problem.sentence,
         "fields": [{"field": each.field, "problem": each.problem} for each in problem.fields],
         **problem.extra,

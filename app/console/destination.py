@@ -8,10 +8,18 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
+from app.admin.amazon_connection import begin_connection
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible, public_view
+from app.admin.destinations import (
+    archive_destination,
+    disconnect_destination,
+    find_visible,
+    pause_destination,
+    public_view,
+    resume_destination,
+)
 from app.admin.refusals import ErrorCode, Refusal
-from app.api import destination_actions, event_reports, mappings, oauth, preflight
+from app.api import event_reports, mappings, preflight
 from app.api.secured_route import Context, requires
 from app.console import destination_view as present
 from app.console import pages
@@ -131,15 +139,14 @@ async def connect(destination_id: str, context: Context, visitor: CurrentVisitor
             ErrorCode.SIGN_IN_FAILED,
             "AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET are not set; ask the operator.",
         )
-    begun = await oauth.connect(destination_id, visitor.caller, context)
-    return RedirectResponse(begun["authorize_url"], 303)
+    return RedirectResponse(await begin_connection(context, visitor.caller, destination_id), 303)
 
 
 @router.post(PAGE + "/pause", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def pause(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Hold the destination's events."""
-    await destination_actions.pause(destination_id, visitor.caller, context, Response())
+    await pause_destination(context, visitor.caller, destination_id)
     return _back(destination_id)
 
 
@@ -147,7 +154,7 @@ async def pause(destination_id: str, context: Context, visitor: CurrentVisitor, 
 @requires(Scope.DESTINATIONS_WRITE)
 async def resume(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Let the destination's events go."""
-    await destination_actions.resume(destination_id, visitor.caller, context, Response())
+    await resume_destination(context, visitor.caller, destination_id)
     return _back(destination_id)
 
 
@@ -155,16 +162,14 @@ async def resume(destination_id: str, context: Context, visitor: CurrentVisitor,
 @requires(Scope.DESTINATIONS_WRITE)
 async def disconnect(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Delete the tokens."""
-    await destination_actions.disconnect(destination_id, visitor.caller, context, Response())
+    await disconnect_destination(context, visitor.caller, destination_id)
     return _back(destination_id)
 
 
 @router.post(PAGE + "/delete", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def delete(
-    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
-) -> Response:
-    """Archive the destination, once its name was typed to confirm it."""
+async def delete(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
+    """Archive the destination if the form repeats its name."""
     async with context.engine.connect() as connection:
         found = await stored.find(connection, destination_id)
     if found is None or form_text(form, "name") != found.name.strip():
@@ -172,7 +177,7 @@ async def delete(
             ErrorCode.INVALID, "Type the destination's name exactly to delete it. Nothing was deleted."
         )
     discard = form_text(form, "discard") == "on"
-    await destination_actions.delete(destination_id, visitor.caller, context, request, discard)
+    await archive_destination(context, visitor.caller, destination_id, discard=discard)
     return RedirectResponse("/console", 303)
 
 

@@ -177,7 +177,7 @@ async def _page(
         lacking=problem_views((one["field"], one["detail"]) for one in mapping["problems"]),
         tried=None if tried is None else backtest_view(tried),
         conflict=_conflict(problem, draft) if problem else None,
-        refused=None if problem is None or problem.word is ErrorCode.EVENT_NAME_CONFLICT else _told(problem),
+        refused=None if problem is None or problem.code is ErrorCode.EVENT_NAME_CONFLICT else _told(problem),
     )
 
 
@@ -203,7 +203,7 @@ def _draft(mapping: dict[str, Any]) -> dict[str, Any]:
 
 def _conflict(problem: Problem, draft: dict[str, Any]) -> dict[str, str] | None:
     """Return both names of a conflict over an event type's one name (R12), where that is the problem."""
-    if problem.word is not ErrorCode.EVENT_NAME_CONFLICT:
+    if problem.code is not ErrorCode.EVENT_NAME_CONFLICT:
         return None
     event_type = str(problem.extra["event_type"])
     name = draft.get("event_name")

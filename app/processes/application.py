@@ -1,6 +1,7 @@
 """The web, assembled: every route behind its door, inside one envelope."""
 
 import random
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -13,7 +14,6 @@ from app.api import (
     audit,
     catalog,
     consent_records,
-    destination_actions,
     destinations,
     docs,
     erasures,
@@ -34,6 +34,7 @@ from app.api import (
 )
 from app.api.auth import KeyRing
 from app.api.health import API, Readiness
+from app.console import pages
 from app.console.router import router as console_router
 from app.server.admission import AdmissionController, resident_bytes
 from app.server.fast_events import EventsEndpoint
@@ -48,7 +49,6 @@ VERSION = "0.1.0"
 # One line for each resource. A router added here is in the application, the description and the tests.
 ROUTERS: tuple[APIRouter, ...] = (
     destinations.router,
-    destination_actions.router,
     oauth.router,
     preflight.router,
     mappings.router,
@@ -107,6 +107,8 @@ def create_application(context: AppContext) -> Application:
         redirect_slashes=False,
     )
     app.state.context = context
+    # The OAuth callback shows a console page, and `api` does not import `console`.
+    app.state.not_connected_page = partial(pages.show, template="not_connected.html")
     app.state.key_ring = KeyRing(
         context.engine, bootstrap=context.bootstrap_key_digest, monotonic=context.monotonic
     )
