@@ -1,4 +1,4 @@
-"""Who asks for something, and what the key allows."""
+"""Callers and what their keys permit."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,7 +18,7 @@ class Scope(StrEnum):
     ERASE = "erase"
     KEYS_ADMIN = "keys:admin"
 
-    __hash__ = str.__hash__  # an enum's own is written in Python, and every request asks for it
+    __hash__ = str.__hash__  # Enum's own hash is written in Python, and every request uses it
 
 
 BOOTSTRAP: Final = KeyId("bootstrap")
@@ -26,31 +26,31 @@ BOOTSTRAP: Final = KeyId("bootstrap")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The owner of a valid key. `destination_ids` of None means every destination."""
+    """The owner of a valid key. `destination_ids` is None when the key is not limited to destinations."""
 
     key: KeyId
     scopes: frozenset[str]
     destination_ids: frozenset[str] | None = None
 
     def may(self, *any_of: Scope) -> bool:
-        """Return whether the key holds at least one of these scopes."""
+        """Return whether the key has at least one of these scopes."""
         return any(scope in self.scopes for scope in any_of)
 
     def sees(self, destination: str) -> bool:
-        """Return whether the key may know of this destination at all."""
+        """Return whether the caller can see this destination."""
         return self.destination_ids is None or destination in self.destination_ids
 
     @property
     def only(self) -> list[str] | None:
-        """Return the destinations the caller is limited to, for the store, or None for all."""
+        """Return the destinations that the caller is limited to, sorted for the store, or None for all."""
         return None if self.destination_ids is None else sorted(self.destination_ids)
 
     @property
     def quota_owner(self) -> str:
-        """Return whose share of a process's memory and connections its requests use."""
+        """Return the owner whose share of memory and connections its requests use."""
         return self.key
 
     @property
     def actor(self) -> str:
-        """Return the name of the caller in the audit."""
+        """Return the caller's name in the audit."""
         return self.key

@@ -1,10 +1,10 @@
-"""Who acts at a command line, for the audit: the account of the machine that the command ran under."""
+"""The actor of a command, for the audit: the operating system account."""
 
 import getpass
 
 
 def actor() -> str:
-    """Return `cli:ACCOUNT`."""
+    """Return `cli:ACCOUNT`, or `cli` when the account is unknown."""
     try:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):

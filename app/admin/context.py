@@ -1,6 +1,6 @@
-"""Everything that a use case may use: connections, keys, Amazon, the delivery pipeline, the clock.
+"""What a use case can use: database connections, encryption, Amazon, the delivery pipeline, the clock.
 
-Routes, pages and commands receive it from the process that they run in.
+Routes, pages and commands receive it from their process.
 """
 
 import logging
@@ -32,22 +32,22 @@ FindAdvertiser = Callable[[Region, str, str], Awaitable[Visible | NotVisible | C
 
 
 class DeliveryControl(Protocol):
-    """What the acts on a destination ask of the road that its events travel."""
+    """What use cases on a destination need from the delivery pipeline."""
 
     async def quiesce(self, destination: DestinationNumber) -> None:
         """Return once every attempt that was started for the destination has settled or timed out."""
         ...
 
     async def waiting(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
-        """Return how many accepted events are still owed to Amazon."""
+        """Return how many accepted events wait for delivery."""
         ...
 
     async def discard(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
-        """Make what is still owed dead, with reason `discarded`, and return how many events that were."""
+        """Mark all waiting events as dead, with reason `discarded`, and return their number."""
         ...
 
     async def wake(self, destination: DestinationNumber) -> None:
-        """Tell workers that a destination changed; they would find out by themselves, only later."""
+        """Notify workers that a destination changed. Without it, they notice later."""
         ...
 
 
@@ -64,12 +64,12 @@ def _none_late() -> frozenset[str]:
 
 
 async def _nothing() -> None:
-    """Stand where nothing is to be done."""
+    """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class AppContext:
-    """Everything a route may use. `bootstrap_key_digest` is the SHA-256 of BOOTSTRAP_ADMIN_KEY, if set."""
+    """Everything a use case can use. `bootstrap_key_digest` is the SHA-256 of BOOTSTRAP_ADMIN_KEY, if set."""
 
     engine: AsyncEngine
     vault: Vault
@@ -78,36 +78,36 @@ class AppContext:
     delivery_control: DeliveryControl
     public_url: str
     development: bool = False
-    # False when AMAZON_CLIENT_ID or its secret is missing: connecting would fail at Amazon.
+    # False when AMAZON_CLIENT_ID or AMAZON_CLIENT_SECRET is missing; connecting would then fail.
     amazon_configured: bool = True
-    # Whether STATUS_CALLBACK_URL is set: somebody can be told of final states.
+    # Whether STATUS_CALLBACK_URL is set.
     callback_configured: bool = False
     bootstrap_key_digest: bytes | None = None
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     now: Callable[[], datetime] = _now
     monotonic: Callable[[], float] = monotonic
-    # What readiness follows besides a row of its own: how flushes end, and how far our clock is off.
+    # Further inputs of readiness: results of flushes, and the offset of this machine's clock.
     outcomes: DatabaseResults | None = None
     clock: DatabaseClock | None = None
-    # What preview needs to judge an event as the door does; the pepper makes derived event ids (engine §4).
+    # Preview evaluates events as ingest does. The pepper is an input of derived event ids (engine §4).
     pepper: bytes = b""
     max_event_age: timedelta = timedelta(days=21)
     warn_event_age: timedelta = timedelta(days=7)
     consent: ConsentSettings = field(default_factory=ConsentSettings)
-    # The receiving half of the road, and the connections that its traces and figures are read through.
+    # The ingest pipeline, and the pool for event history and metrics.
     intake: Any = None
     pool: Any = None
-    # When to turn requests away unread, and how many events wait for a commit.
+    # Limits of admission control, and how many events wait for a commit.
     bounds: Limits = field(default_factory=Limits)
     events_waiting: Callable[[], int] = _none_waiting
-    # Destinations whose queues are longer than what comes now may grow old.
+    # Destinations whose queue is so long that a new event would expire before its turn.
     late: Callable[[], frozenset[str]] = _none_late
-    # Writes the outlines of events that this process took and has not written yet.
+    # Writes the event schema samples of this process that are not stored yet.
     write_schema_samples: Callable[[], Awaitable[None]] = _nothing
 
     async def wake(self, destination: DestinationNumber) -> None:
-        """Tell workers of a committed change. A lost notice costs a moment, not the answer."""
+        """Notify workers of a committed change. Never raises: a lost notification only delays delivery."""
         try:
             await self.delivery_control.wake(destination)
         except Exception as error:
-            logger.warning("workers were not told: %s", type(error).__name__)
+            logger.warning("workers were not notified: %s", type(error).__name__)

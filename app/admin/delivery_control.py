@@ -1,4 +1,4 @@
-"""What acts on a destination ask of the road: wait for what is under way, count what waits, give it up."""
+"""Delivery control for use cases: wait for requests in flight, count waiting events, discard them."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from app.delivery.delivery import SETTLED_WITHIN
 from app.domain.ids import DestinationNumber, LaneId
 from app.store import attempts, batches, callbacks, counts, lanes, partitions
 
-_LOOK_EVERY_S = 0.05
+_POLL_SECONDS = 0.05
 
 
 class StoreDeliveryControl:
-    """Answers for the road towards pause, disconnect and delete. One per API process."""
+    """Implements `DeliveryControl` on the database. One per API process."""
 
     def __init__(
         self,
@@ -33,22 +33,22 @@ class StoreDeliveryControl:
     async def quiesce(self, destination: DestinationNumber) -> None:
         """Return once every attempt that was started for a destination has settled or timed out.
 
-        To be called after the change that lets no further one start has committed.
+        Call it after committing the change that prevents further attempts.
         """
-        until = self._monotonic() + SETTLED_WITHIN.total_seconds()
-        while self._monotonic() < until:
+        deadline = self._monotonic() + SETTLED_WITHIN.total_seconds()
+        while self._monotonic() < deadline:
             async with self._pool.acquire() as connection:
                 if not await attempts.any_in_flight(connection, destination, younger_than=SETTLED_WITHIN):
                     return
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def waiting(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
-        """Return how many accepted events are still owed; until the transaction ends no more are accepted."""
-        return await batches.waiting(await _in_same_transaction(connection), destination)
+        """Return how many accepted events wait. Blocks new ones until the transaction ends."""
+        return await batches.waiting(await _driver_in_transaction(connection), destination)
 
     async def discard(self, connection: AsyncConnection, destination: DestinationNumber) -> int:
-        """Make what is still owed dead, with reason `discarded`, and return how many events that were."""
-        driver = await _in_same_transaction(connection)
+        """Mark all waiting events as dead, with reason `discarded`, and return their number."""
+        driver = await _driver_in_transaction(connection)
         events, retrying = await batches.discard(driver, destination)
         await counts.add(
             driver, self._writer, {destination: counts.CountDelta(dead=events, retrying=-retrying)}
@@ -58,16 +58,16 @@ class StoreDeliveryControl:
         return events
 
     async def wake(self, destination: DestinationNumber) -> None:
-        """Tell workers that a destination changed; they would find out by themselves, only later."""
+        """Notify workers that a destination changed. Without it, they notice later."""
         async with self._pool.acquire() as connection:
             lane = await connection.fetchval("SELECT lane FROM destinations WHERE number = $1", destination)
             if lane is not None:
                 await lanes.notify(connection, {LaneId(lane): 0})
 
 
-async def _in_same_transaction(connection: AsyncConnection) -> asyncpg.Connection:
-    """Return the driver's connection, inside the transaction, with all flushes kept out until its end."""
-    # Through SQLAlchemy first: it begins the transaction with its first statement.
+async def _driver_in_transaction(connection: AsyncConnection) -> asyncpg.Connection:
+    """Return the driver's connection inside the transaction, and block flushes until its end."""
+    # SQLAlchemy begins the transaction with its first statement.
     await connection.execute(
         text("SELECT pg_advisory_xact_lock(CAST(:lock AS bigint))"), {"lock": partitions.FLUSH_LOCK}
     )

@@ -1,9 +1,12 @@
-"""Acts on destinations and mappings, each with its row in the audit: the same for a route and for a file.
+"""Use cases on destinations. The API, the console and the configuration files share them; each is audited.
 
-They run inside the caller's transaction, which holds what they change, and raise `Refusal` for what may not
-be done; then nothing of the transaction may be committed.
+Functions that take a connection run inside the caller's transaction; after a `Refusal` it must be rolled
+back. Functions that take the context open their own transactions. Pause, disconnect and archive first commit
+the change, so that no further request starts, and return once every request in flight has settled or timed
+out: nothing is sent afterwards.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -11,16 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin import publishing
 from app.admin.access import Caller
+from app.admin.context import AppContext
 from app.admin.ids import require_destination_id
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.destination import State
 from app.domain.ids import DestinationId
-from app.store import audit, callbacks, destinations, driver_of
+from app.store import audit, callbacks, destinations, driver_of, sign_ins
 from app.store.destinations import Destination, DestinationDraft
 
 
 async def find_visible(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
-    """Return a destination that the caller may know of, archived ones too. Raises Refusal (404)."""
+    """Return a destination that the caller may see, archived or not. Raises Refusal (not found)."""
     require_destination_id(destination)
     found = await destinations.find(connection, destination) if caller.sees(destination) else None
     if found is None:
@@ -29,7 +33,7 @@ async def find_visible(connection: AsyncConnection, caller: Caller, destination:
 
 
 async def lock_visible(connection: AsyncConnection, caller: Caller, destination: str) -> Destination:
-    """Return a destination that may be changed until the transaction ends. Raises Refusal (404, 409)."""
+    """Lock a destination until the transaction ends and return it. Raises Refusal (not found, archived)."""
     require_destination_id(destination)
     found = await destinations.lock(connection, destination) if caller.sees(destination) else None
     if found is None:
@@ -40,7 +44,7 @@ async def lock_visible(connection: AsyncConnection, caller: Caller, destination:
 
 
 def public_view(destination: Destination) -> dict[str, Any]:
-    """Return what a reader may know of a destination: never a token, never a row's inner number."""
+    """Return the public fields of a destination: no tokens, no internal numbers."""
     return {
         "id": destination.id,
         "name": destination.name,
@@ -62,7 +66,7 @@ def public_view(destination: Destination) -> dict[str, Any]:
 
 
 def audit_view(destination: Destination) -> dict[str, Any]:
-    """Return what the audit keeps of a destination."""
+    """Return the fields of a destination that the audit records."""
     return {
         name: value
         for name, value in public_view(destination).items()
@@ -71,7 +75,7 @@ def audit_view(destination: Destination) -> dict[str, Any]:
 
 
 def draft_of(destination: Destination) -> DestinationDraft:
-    """Return what a caller said of a destination."""
+    """Return the fields of a destination that callers set."""
     return DestinationDraft(
         name=destination.name,
         advertiser_id=destination.advertiser_id,
@@ -86,32 +90,32 @@ def draft_of(destination: Destination) -> DestinationDraft:
 async def create_destination(
     connection: AsyncConnection, destination: DestinationId, draft: DestinationDraft, *, by: str
 ) -> Destination:
-    """Make a draft of a destination under an id that nothing has yet."""
-    made = await destinations.create(connection, destination, draft)
+    """Create a destination in state `draft` under an unused id."""
+    created = await destinations.create(connection, destination, draft)
     await audit.record(
         connection,
         actor=by,
         action=audit.AuditAction.DESTINATION_CREATED,
-        subject=made.id,
-        destination=made.id,
-        after=audit_view(made),
+        subject=created.id,
+        destination=created.id,
+        after=audit_view(created),
     )
-    return made
+    return created
 
 
 async def change_destination(
     connection: AsyncConnection, before: Destination, draft: DestinationDraft, *, by: str
 ) -> Destination:
-    """Let a destination be as the draft says; one that is so already is returned as it is.
+    """Apply a draft to a destination and return the result; without a difference, return `before` itself.
 
-    Raises Refusal when advertiser or region would change although they are fixed, or when a published
-    mapping's name is not the one pinned for the new advertiser.
+    Raises Refusal when advertiser or region would change after they are fixed, or when the event name of a
+    published mapping differs from the one pinned for the new advertiser.
     """
     if draft == draft_of(before):
         return before
     if (draft.advertiser_id, draft.region) != (before.advertiser_id, before.region):
         if before.sign_in != "none" or await destinations.ever_accepted(connection, before.number):
-            raise Refusal(ErrorCode.DESTINATION_FIXED, None, *_moved(before, draft))
+            raise Refusal(ErrorCode.DESTINATION_FIXED, None, *_fixed_field_problems(before, draft))
         await publishing.pin_for_advertiser(connection, before.id, draft.advertiser_id)
     after = await destinations.change(connection, before.id, draft)
     await audit.record(
@@ -129,7 +133,7 @@ async def change_destination(
 async def set_status_callback(
     connection: AsyncConnection, destination: Destination, enabled: bool, *, by: str
 ) -> None:
-    """Tell a destination's final states from now on, or no more, not even what is owed. Twice is once."""
+    """Enable or disable status callbacks. Idempotent. Disabling also drops pending callbacks."""
     driver = await driver_of(connection)
     if enabled:
         is_new = await callbacks.enable(driver, destination.number, by=by)
@@ -147,7 +151,122 @@ async def set_status_callback(
         )
 
 
-def _moved(before: Destination, draft: DestinationDraft) -> list[FieldProblem]:
+async def pause_destination(context: AppContext, caller: Caller, destination_id: str) -> Destination:
+    """Stop sending; events are still accepted and wait. Return when no request is in flight."""
+    paused = await _set_paused(context, caller, destination_id, paused=True)
+    await context.delivery_control.quiesce(paused.number)
+    return paused
+
+
+async def resume_destination(context: AppContext, caller: Caller, destination_id: str) -> Destination:
+    """Start sending again; the destination returns to its state before the pause."""
+    resumed = await _set_paused(context, caller, destination_id, paused=False)
+    await context.wake(resumed.number)
+    return resumed
+
+
+async def _set_paused(
+    context: AppContext, caller: Caller, destination_id: str, *, paused: bool
+) -> Destination:
+    async with context.engine.begin() as connection:
+        before = await lock_visible(connection, caller, destination_id)
+        if before.paused == paused:
+            return before
+        after = await destinations.set_paused(connection, before.id, paused)
+        action = audit.AuditAction.DESTINATION_PAUSED if paused else audit.AuditAction.DESTINATION_RESUMED
+        await _record_change(connection, caller, action, before, after)
+    return after
+
+
+async def disconnect_destination(context: AppContext, caller: Caller, destination_id: str) -> Destination:
+    """Delete the Amazon tokens. With events waiting it becomes `needs_reconnect`, else `draft`."""
+    async with context.engine.begin() as connection:
+        before = await lock_visible(connection, caller, destination_id)
+        if before.sign_in == "none":
+            return before
+        # Always `broken` first: an event that is accepted during the disconnect then waits.
+        after = await destinations.set_sign_in(connection, before.id, "broken", "disconnected")
+        await sign_ins.delete(connection, before.id)
+        await _record_change(connection, caller, audit.AuditAction.DESTINATION_DISCONNECTED, before, after)
+    await context.delivery_control.quiesce(after.number)
+    async with context.engine.begin() as connection:
+        await destinations.hold_flushes(connection)
+        after = await lock_visible(connection, caller, destination_id)
+        is_disconnected = (after.sign_in, after.sign_in_reason) == ("broken", "disconnected")
+        if is_disconnected and not await context.delivery_control.waiting(connection, after.number):
+            after = await destinations.set_sign_in(connection, after.id, "none")
+    return after
+
+
+async def archive_destination(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    *,
+    discard: bool,
+    check_version: Callable[[int], None] | None = None,
+) -> tuple[Destination, int]:
+    """Archive a destination permanently; return it and the number of events that were discarded.
+
+    Raises Refusal while events wait, unless `discard` is set: those events then become dead. A repeated call
+    returns the same destination and finishes an interrupted discard. `check_version` may raise Refusal for
+    the version that is about to be archived.
+    """
+    async with context.engine.begin() as connection:
+        await find_visible(connection, caller, destination_id)
+        await destinations.hold_flushes(connection)
+        before = await destinations.lock(connection, destination_id)
+        assert before is not None
+        after = before
+        if before.state is not State.ARCHIVED:
+            if check_version is not None:
+                check_version(before.version)
+            waiting = await context.delivery_control.waiting(connection, before.number)
+            if waiting and not discard:
+                raise Refusal(
+                    ErrorCode.EVENTS_WAITING,
+                    f"{waiting} accepted events wait for this destination. Let them be delivered, or delete "
+                    "with discard=true, which makes them dead with reason discarded.",
+                    waiting=waiting,
+                )
+            await sign_ins.delete(connection, before.id)
+            await destinations.set_sign_in(connection, before.id, "none")
+            after = await destinations.archive(connection, before.id)
+            await _record_change(
+                connection,
+                caller,
+                audit.AuditAction.DESTINATION_ARCHIVED,
+                before,
+                after,
+                {"discard": discard},
+            )
+    await context.delivery_control.quiesce(after.number)
+    if not discard:
+        return after, 0
+    async with context.engine.begin() as connection:
+        return after, await context.delivery_control.discard(connection, after.number)
+
+
+async def _record_change(
+    connection: AsyncConnection,
+    caller: Caller,
+    action: audit.AuditAction,
+    before: Destination,
+    after: Destination,
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    await audit.record(
+        connection,
+        actor=caller.actor,
+        action=action,
+        subject=after.id,
+        destination=after.id,
+        before=audit_view(before),
+        after={**audit_view(after), **(details or {})},
+    )
+
+
+def _fixed_field_problems(before: Destination, draft: DestinationDraft) -> list[FieldProblem]:
     return [
         FieldProblem(name, "not_allowed")
         for name in ("advertiser_id", "region")

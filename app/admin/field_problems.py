@@ -1,4 +1,4 @@
-"""What can be wrong with a field of a request: stable words, whatever the validating library calls it."""
+"""Problem codes of request fields: stable, whatever the validation library calls them."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 from app.admin.refusals import FieldProblem
 
-# The library's word to ours. What is not in the table is `invalid`.
+# The library's error types and our codes. Any other type is `invalid`.
 WORDS: Mapping[str, str] = {
     "missing": "missing",
     "extra_forbidden": "unknown_field",
@@ -39,78 +39,78 @@ WORDS: Mapping[str, str] = {
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
 
-# What only the mapping language says.
+# Codes that only the mapping language uses.
 MAPPING_WORDS: Mapping[str, str] = {
-    "wrong_type": "It has another JSON type than the language takes here.",
-    "const_stands_alone": "A constant takes no path, pipe or default.",
-    "path_invalid": "It is no path: names and indexes such as `a.b[0].c`.",
-    "pipe_invalid": "It is no function of a pipe, or has the wrong arguments.",
-    "event_name_invalid": "Amazon does not take this event name.",
+    "wrong_type": "It has a JSON type that the mapping language does not accept here.",
+    "const_stands_alone": "A constant cannot be combined with path, pipe or default.",
+    "path_invalid": "It is not a path of names and indexes such as `a.b[0].c`.",
+    "pipe_invalid": "It is not a pipe function, or its arguments are wrong.",
+    "event_name_invalid": "Amazon does not accept this event name.",
     "event_name_conflict": "Another name is pinned for this event type.",
-    "custom_name_invalid": "A custom name has 1 to 256 letters, digits and underscores.",
-    "personal_in_custom_data": "A match key's path would leave in clear as custom data.",
-    "too_many": "There are more members than the list takes.",
+    "custom_name_invalid": "Custom names have 1 to 256 letters, digits and underscores.",
+    "personal_in_custom_data": "The path of a match key would be sent unhashed as custom data.",
+    "too_many": "The list has too many items.",
 }
 
 
-# Where the framework found it; the caller knows without being told.
-_ROOMS = ("body", "query", "path", "header")
+# The first part of the framework's error location; callers do not need it.
+_LOCATION_ROOTS = ("body", "query", "path", "header")
 
 
 def field_problems(errors: Iterable[Mapping[str, Any]]) -> Sequence[FieldProblem]:
-    """Return each refused field once, from a validation library's list. Never a value."""
-    found = dict.fromkeys(
-        # Our own validators raise a PydanticCustomError whose type is our word already.
-        FieldProblem(request_path(error["loc"]), WORDS.get(error["type"], _own(error["type"])))
+    """Return each invalid field once, from a validation library's errors. Never contains a value."""
+    problems = dict.fromkeys(
+        # Our own validators raise a PydanticCustomError whose type is already our code.
+        FieldProblem(request_path(error["loc"]), WORDS.get(error["type"], _own_code(error["type"])))
         for error in errors
     )
-    return tuple(found)
+    return tuple(problems)
 
 
 def own_sentences(errors: Iterable[Mapping[str, Any]]) -> str | None:
-    """Return what our own validators say beside their words, such as where the right id is found; or None.
+    """Return the sentences of our own validators, such as where to find the right id, or None.
 
-    A library's own sentences are left out: they may repeat what was sent.
+    The library's sentences are left out: they may repeat what was sent.
     """
-    said = dict.fromkeys(
+    sentences = dict.fromkeys(
         error["msg"]
         for error in errors
-        if error["type"] not in WORDS and _own(error["type"]) == error["type"] != error["msg"]
+        if error["type"] not in WORDS and _own_code(error["type"]) == error["type"] != error["msg"]
     )
-    return " ".join(said) or None
+    return " ".join(sentences) or None
 
 
-def _own(word: str) -> str:
-    return word if word in OWN_WORDS or word in WORDS.values() else "invalid"
+def _own_code(error_type: str) -> str:
+    return error_type if error_type in OWN_WORDS or error_type in WORDS.values() else "invalid"
 
 
-# Words that our own validators and routes say; the documentation lists them beside those above.
+# Codes that only our own validators and routes use; the documentation lists them with those above.
 OWN_WORDS: Mapping[str, str] = {
-    "invalid": "It does not have the form that this field takes.",
-    "blank": "It holds nothing but white space.",
-    "control_character": "It holds a control character or one that is not shown.",
+    "invalid": "It does not have the format of this field.",
+    "blank": "It contains only white space.",
+    "control_character": "It contains a control character or an invisible character.",
     "not_a_time": "It is not an RFC 3339 time with a zone.",
-    "not_in_future": "The time lies in the past.",
-    "entity_id": "It is an entity id; the advertiser id is wanted.",
-    "unknown": "It names something that does not exist, or that this key may not see.",
-    "duplicate": "It stands there twice.",
-    "unknown_parameter": "It is no query parameter of this address; names are case-sensitive.",
-    "nul_character": "It holds the character NUL.",
-    "not_allowed": "It may not be set here.",
+    "not_in_future": "The time is in the past.",
+    "entity_id": "It is an entity ID; use the advertiser ID.",
+    "unknown": "It does not exist, or this key cannot access it.",
+    "duplicate": "It is given twice.",
+    "unknown_parameter": "It is not a query parameter of this route; names are case-sensitive.",
+    "nul_character": "It contains the character NUL.",
+    "not_allowed": "It cannot be set here.",
 }
 
 
 def request_path(location: Sequence[str | int]) -> str:
-    """Return a location as `rate_limit.burst` or `scopes[0]`; the empty path is the body itself."""
+    """Return a location as `rate_limit.burst` or `scopes[0]`; the empty path is the body."""
     parts = list(location)
-    if parts and parts[0] in _ROOMS:
+    if parts and parts[0] in _LOCATION_ROOTS:
         parts = parts[1:]
     path = ""
     for part in parts:
         if isinstance(part, int):
             path += f"[{part}]"
         else:
-            # A caller's own names are shown only when they look like names: any other may be a value.
+            # Show a caller's member name only if it looks like a name: anything else may be a value.
             name = part if _NAME.fullmatch(part) else "?"
             path += f".{name}" if path else name
     return path or "body"

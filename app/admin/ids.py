@@ -1,4 +1,4 @@
-"""Ids of destinations, mappings and keys: new ones, and a check of their form before any look-up."""
+"""Ids of destinations, mappings and keys: generate them, and check their form before a look-up."""
 
 import re
 import secrets
@@ -13,25 +13,25 @@ _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 def new_id(prefix: str) -> str:
-    """Return `prefix` and 20 random letters and digits: 103 bits, not to be guessed."""
+    """Return `prefix` and 20 random letters and digits (103 bits)."""
     return prefix + "".join(secrets.choice(_ALPHABET) for _ in range(20))
 
 
-def _require(form: re.Pattern[str], text: str) -> None:
+def _require_form(form: re.Pattern[str], text: str) -> None:
     if not form.fullmatch(text):
         raise Refusal(ErrorCode.NOT_FOUND)
 
 
 def require_destination_id(text: str) -> None:
-    """Refuse with 404 what is no destination id."""
-    _require(_DESTINATION, text)
+    """Raise Refusal (not found) unless the text has the form of a destination id."""
+    _require_form(_DESTINATION, text)
 
 
 def require_mapping_id(text: str) -> None:
-    """Refuse with 404 what is no mapping id."""
-    _require(_MAPPING, text)
+    """Raise Refusal (not found) unless the text has the form of a mapping id."""
+    _require_form(_MAPPING, text)
 
 
 def require_key_id(text: str) -> None:
-    """Refuse with 404 what is no key id."""
-    _require(_KEY, text)
+    """Raise Refusal (not found) unless the text has the form of a key id."""
+    _require_form(_KEY, text)

@@ -1,4 +1,4 @@
-"""What the routes take and give, as pydantic models: unknown fields are refused, types are not bent."""
+"""Request bodies as strict pydantic models: unknown fields are refused and types are not coerced."""
 
 import unicodedata
 from datetime import UTC, datetime
@@ -15,32 +15,32 @@ from app.domain.identity import MATCH_KEYS
 
 
 class RequestBody(BaseModel):
-    """A request body: every field it does not know is refused, and `"5"` is not a number."""
+    """A request body. Unknown fields are refused, and `"5"` is not a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-def validation_error(word: str, sentence: str = "") -> PydanticCustomError:
-    """Return a validation error under one of our words; it never holds the value."""
-    return PydanticCustomError(word, sentence or word)
+def validation_error(code: str, sentence: str = "") -> PydanticCustomError:
+    """Return a validation error with one of our codes; it never contains the value."""
+    return PydanticCustomError(code, sentence or code)
 
 
-# Controls, zero-width and direction marks, line ends, and what is no character.
-_UNSHOWN = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Cn"})
+# Controls, zero-width and direction marks, line ends, surrogates and unassigned characters.
+_INVISIBLE = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Cn"})
 
 
 def name_problem_code(text: str) -> str | None:
-    """Return the word for what is wrong with a name that people read, or None."""
+    """Return the problem code of a display name, or None."""
     if not text.strip():
         return "blank"
-    if any(unicodedata.category(character) in _UNSHOWN for character in text):
+    if any(unicodedata.category(character) in _INVISIBLE for character in text):
         return "control_character"
     return None
 
 
 def _printable(text: str) -> str:
-    if word := name_problem_code(text):
-        raise validation_error(word)
+    if code := name_problem_code(text):
+        raise validation_error(code)
     return text
 
 
@@ -58,27 +58,27 @@ def _dataset_name(text: str) -> str:
 
 def _currency(text: str) -> str:
     if text not in CURRENCIES:
-        raise validation_error("not_in_list", "A currency is one of the codes listed in GET /catalog.")
+        raise validation_error("not_in_list", "Use one of the currency codes listed in GET /catalog.")
     return text
 
 
 def _number(value: Any) -> Any:
-    # The strict parser keeps numbers exact; a rate is a double.
+    # The strict parser returns numbers as Decimal; a rate is a float.
     return float(value) if isinstance(value, Decimal) else value
 
 
 def _instant(value: Any) -> Any:
-    """Read an RFC 3339 time with a zone; everything else is refused, numbers too."""
+    """Parse an RFC 3339 time with a zone. Anything else is refused, numbers too."""
     if value is None:
         return None
     if not isinstance(value, str) or not 20 <= len(value) <= 40 or value[10] not in "Tt":
         raise validation_error("not_a_time")
     try:
-        read = datetime.fromisoformat(value.upper())
-        # The year's ends are kept away from: Postgres stores what Python cannot read back.
-        if read.tzinfo is None or not 2000 <= read.year <= 9998:
+        parsed = datetime.fromisoformat(value.upper())
+        # Exclude the extreme years: Postgres stores times that Python cannot read.
+        if parsed.tzinfo is None or not 2000 <= parsed.year <= 9998:
             raise validation_error("not_a_time")
-        return read.astimezone(UTC)
+        return parsed.astimezone(UTC)
     except (ValueError, OverflowError):
         raise validation_error("not_a_time") from None
 
@@ -101,7 +101,7 @@ Instant = Annotated[
 
 
 class RateLimitInput(RequestBody):
-    """How fast Amazon may be sent to for this destination."""
+    """The maximum request rate to Amazon for this destination."""
 
     requests_per_second: Annotated[
         float, Field(ge=0.1, le=1000, allow_inf_nan=False), BeforeValidator(_number)
@@ -110,7 +110,7 @@ class RateLimitInput(RequestBody):
 
 
 class NewDestination(RequestBody):
-    """A destination to make: an advertiser's account at Amazon."""
+    """A destination to create: one advertiser's Amazon account."""
 
     name: Printable = Field(examples=["Acme US"])
     advertiser_id: AdvertiserIdText
@@ -122,7 +122,7 @@ class NewDestination(RequestBody):
 
 
 class DestinationChange(RequestBody):
-    """What of a destination shall change; what is left out stays. `dataset_name: null` takes it away."""
+    """The fields to change; the others keep their values. `dataset_name: null` removes it."""
 
     name: Printable | None = None
     advertiser_id: AdvertiserIdText | None = None
@@ -134,7 +134,7 @@ class DestinationChange(RequestBody):
 
 
 class NewKey(RequestBody):
-    """A key to make. Without `destination_ids` it may use every destination."""
+    """A key to create. Without `destination_ids` it can use every destination."""
 
     name: Printable = Field(examples=["journey engine"])
     scopes: Annotated[list[Literal[tuple(Scope)]], Field(min_length=1, max_length=len(Scope))]  # type: ignore[valid-type]
@@ -143,14 +143,14 @@ class NewKey(RequestBody):
 
 
 class KeyRotation(RequestBody):
-    """How long the old key works on, and when the new one shall end."""
+    """How long the old key stays valid, and when the new one expires."""
 
     overlap_seconds: Annotated[int, Field(ge=0, le=90 * 24 * 3600)] = 24 * 3600
     expires_at: Instant | None = None
 
 
 class HashRequest(RequestBody):
-    """A value to show the match key of. It is not in any error, log line or row."""
+    """A value to show the match key of. It appears in no error, log line or row."""
 
     field: Literal[tuple(rule.field for rule in MATCH_KEYS)]  # type: ignore[valid-type]
     value: Annotated[str, Field(min_length=1, max_length=1024, repr=False)]
@@ -159,33 +159,33 @@ class HashRequest(RequestBody):
 
 
 class PreflightConfirmation(RequestBody):
-    """What of the preflight somebody confirms, or takes back."""
+    """A manual preflight check to confirm, or to withdraw."""
 
     check: Literal["permission", "terms"]
     confirmed: bool = True
 
 
 class EventNameChange(RequestBody):
-    """The name that an event type has from now on."""
+    """The new name of an event type."""
 
     to: str = Field(examples=["Added to cart"])
 
 
 class RollbackRequest(RequestBody):
-    """The published version that events shall use again."""
+    """The published version to make current again."""
 
     version: Annotated[int, Field(ge=1, le=2_000_000_000)]
 
 
 class PreviewRequest(RequestBody):
-    """An event to show the conversion of, and an unsaved mapping instead of the saved draft if given."""
+    """An event to preview, with the saved draft or an unsaved mapping."""
 
     event: dict[str, Any]
     mapping: dict[str, Any] | None = None
 
 
 class BacktestRequest(RequestBody):
-    """How many of the newest events to look back at, and an unsaved mapping instead of the draft if given."""
+    """How many of the newest events to test against, with the draft or an unsaved mapping."""
 
     events: Annotated[int, Field(ge=1, le=1000)] = 1000
     mapping: dict[str, Any] | None = None

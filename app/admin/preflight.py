@@ -1,4 +1,4 @@
-"""The preflight checklist: one function a line, each a pure judgement of what is known, in working order."""
+"""The preflight checklist: one pure function per check, in the order in which to fix them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,16 +10,18 @@ from app.store.amazon_accounts import AmazonAccount, Confirmation
 from app.store.destinations import Destination
 
 Status = Literal["ok", "failed", "unknown"]
-CLOCK_TOLERANCE_S = 5.0
+CLOCK_TOLERANCE_SECONDS = 5.0
 ENTITY_HINT = (
-    "The advertiser id is the number beside the advertiser's name in the DSP console; "
-    "an id that begins with ENTITY is another one."
+    "The advertiser ID is the numeric ID next to the advertiser name in the DSP console; "
+    "an ID that begins with ENTITY is not an advertiser ID."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class PreflightCheck:
-    """One thing to check: how it stands, what to do in a sentence, and who can do it."""
+    """One requirement for delivery: its status, what to do in one sentence, and the role that owns the
+    fix.
+    """
 
     name: str
     status: Status
@@ -29,37 +31,39 @@ class PreflightCheck:
 
 @dataclass(frozen=True, slots=True)
 class PreflightFacts:
-    """Everything that the lines look at. `asked` is what Amazon answered just now, None where not asked."""
+    """The input of the checks. `live_answer` is Amazon's response to this request, None when it was not
+    called.
+    """
 
     destination: Destination
     configured: bool
     account: AmazonAccount | None
-    asked: Visible | NotVisible | CannotTell | None
+    live_answer: Visible | NotVisible | CannotTell | None
     confirmed: Mapping[str, Confirmation]
     accepted: bool
     delivered: int
     seconds_apart: float
 
 
-def run_preflight(known: PreflightFacts) -> list[PreflightCheck]:
-    """Return every line, in the order in which one would work through them."""
+def run_preflight(facts: PreflightFacts) -> list[PreflightCheck]:
+    """Return every check, in the order in which to fix them."""
     return [
-        _credentials(known),
-        _sign_in(known),
-        _account(known),
-        _region(known),
-        _currency(known),
-        _permission(known),
-        _terms(known),
-        _mapping(known),
-        _state(known),
-        _first_event(known),
-        _clock(known),
+        _credentials(facts),
+        _sign_in(facts),
+        _account(facts),
+        _region(facts),
+        _currency(facts),
+        _permission(facts),
+        _terms(facts),
+        _mapping(facts),
+        _state(facts),
+        _first_event(facts),
+        _clock(facts),
     ]
 
 
-def _credentials(known: PreflightFacts) -> PreflightCheck:
-    if known.configured:
+def _credentials(facts: PreflightFacts) -> PreflightCheck:
+    if facts.configured:
         return PreflightCheck(
             "credentials", "ok", "The Amazon application's id and secret are set.", "operator"
         )
@@ -69,172 +73,187 @@ def _credentials(known: PreflightFacts) -> PreflightCheck:
 
 
 _REASONS = {
-    "revoked": "The sign-in was revoked or has expired at Amazon.",
-    "unauthorized": "Amazon refused the sign-in even with a fresh token.",
-    "forbidden": "Amazon says that the signed-in user may not send for this advertiser.",
-    "disconnected": "The destination was disconnected here.",
+    "revoked": "Amazon access was revoked or has expired.",
+    "unauthorized": "Amazon rejected the sign-in even with a new token.",
+    "forbidden": "The signed-in user has no permission to send events for this advertiser.",
+    "disconnected": "The destination was disconnected.",
 }
 _NOT_FOUND = (
-    "Amazon answers 404: it does not know this address or advertiser account. Check the region and the "
-    "advertiser id. One request is tried every 5 minutes; sending resumes automatically."
+    "Amazon returns 404: the endpoint or the advertiser account does not exist. Check the region and the "
+    "advertiser ID. One request is sent every 5 minutes; delivery resumes automatically."
 )
 
 
-def _sign_in(known: PreflightFacts) -> PreflightCheck:
-    match known.destination.sign_in:
+def _sign_in(facts: PreflightFacts) -> PreflightCheck:
+    match facts.destination.sign_in:
         case "valid":
             return PreflightCheck(
-                "sign_in", "ok", "Amazon showed this advertiser to the signed-in user.", "advertiser"
+                "sign_in", "ok", "The signed-in user has access to this advertiser.", "advertiser"
             )
-        case "broken" if known.destination.sign_in_reason == "endpoint_not_found":
-            return PreflightCheck("sign_in", "ok", "The sign-in is in order; see account.", "advertiser")
-        case "broken":
-            why = _REASONS[known.destination.sign_in_reason or "revoked"]
+        case "broken" if facts.destination.sign_in_reason == "endpoint_not_found":
             return PreflightCheck(
-                "sign_in", "failed", f"{why} Connect again; events wait meanwhile.", "advertiser"
+                "sign_in", "ok", "The sign-in is valid; see the advertiser account.", "advertiser"
+            )
+        case "broken":
+            reason = _REASONS[facts.destination.sign_in_reason or "revoked"]
+            return PreflightCheck(
+                "sign_in", "failed", f"{reason} Connect again; events wait until then.", "advertiser"
             )
         case _:
-            return PreflightCheck(
-                "sign_in", "failed", "Connect the destination and click Allow at Amazon.", "advertiser"
-            )
+            return PreflightCheck("sign_in", "failed", "Connect to Amazon and click Allow.", "advertiser")
 
 
-def _account(known: PreflightFacts) -> PreflightCheck:
-    if known.destination.sign_in_reason == "endpoint_not_found":
+def _account(facts: PreflightFacts) -> PreflightCheck:
+    if facts.destination.sign_in_reason == "endpoint_not_found":
         return PreflightCheck("account", "failed", _NOT_FOUND, "team")
-    match known.asked:
+    match facts.live_answer:
         case Visible(name=name):
-            called = _called(name)
-            return PreflightCheck("account", "ok", f"Amazon shows this advertiser{called}.", "advertiser")
+            suffix = _name_suffix(name)
+            return PreflightCheck(
+                "account", "ok", f"Amazon confirms access to this advertiser{suffix}.", "advertiser"
+            )
         case NotVisible(ids=ids):
             return PreflightCheck("account", "failed", not_visible_sentence(ids), "advertiser")
         case CannotTell():
             return PreflightCheck(
-                "account", "unknown", "Amazon could not be asked just now. Look again.", "nobody"
+                "account", "unknown", "Amazon is not reachable at the moment. Check again.", "nobody"
             )
-        case None if known.account is not None:
-            called = _called(known.account.name)
-            day = known.account.seen_at.strftime("%Y-%m-%d")
+        case None if facts.account is not None:
+            suffix = _name_suffix(facts.account.name)
+            day = facts.account.seen_at.strftime("%Y-%m-%d")
             return PreflightCheck(
-                "account", "ok", f"Amazon showed this advertiser{called}, on {day}.", "advertiser"
+                "account", "ok", f"Amazon confirmed access to this advertiser{suffix} on {day}.", "advertiser"
             )
         case None:
             return PreflightCheck(
-                "account", "unknown", "Amazon is asked when the destination is connected.", "advertiser"
+                "account", "unknown", "Checked when the destination is connected.", "advertiser"
             )
 
 
-def _called(name: str | None) -> str:
-    # A name that was scrubbed of what might be a person's says nothing any more.
+def _name_suffix(name: str | None) -> str:
+    # A name with redacted parts is not worth showing.
     return f", called {name}" if name and "***" not in name else ""
 
 
 def not_visible_sentence(ids: tuple[str, ...]) -> str:
-    """Say which advertisers the sign-in sees instead."""
-    seen = f"It sees {', '.join(ids)}." if ids else "It sees no advertiser in this region."
-    return f"The signed-in user does not see this advertiser id. {seen} {ENTITY_HINT}"
+    """Name the advertisers that are visible to the sign-in instead."""
+    visible = (
+        f"It has access to {', '.join(ids)}." if ids else "It has access to no advertiser in this region."
+    )
+    return f"The signed-in user has no access to this advertiser ID. {visible} {ENTITY_HINT}"
 
 
-def _region(known: PreflightFacts) -> PreflightCheck:
-    region = REGION_NAMES[known.destination.region]
-    if isinstance(known.asked, NotVisible) and not known.asked.ids:
-        detail = f"The signed-in user has no advertiser in {region}: is the account in another region?"
+def _region(facts: PreflightFacts) -> PreflightCheck:
+    region = REGION_NAMES[facts.destination.region]
+    if isinstance(facts.live_answer, NotVisible) and not facts.live_answer.ids:
+        detail = f"The signed-in user has no advertiser in {region}. The account may be in another region."
         return PreflightCheck("region", "failed", detail, "team")
-    if isinstance(known.asked, Visible) or known.account is not None:
+    if isinstance(facts.live_answer, Visible) or facts.account is not None:
         return PreflightCheck("region", "ok", f"The account was found in {region}.", "team")
     return PreflightCheck(
-        "region", "unknown", f"Whether the account is in {region} shows when connecting.", "team"
+        "region", "unknown", f"Whether the account is in {region} is checked when connecting.", "team"
     )
 
 
-def _currency(known: PreflightFacts) -> PreflightCheck:
-    ours = known.destination.currency
-    said = known.asked.currency if isinstance(known.asked, Visible) else None
-    theirs = said or (known.account.currency if known.account else None)
-    if theirs is None:
-        detail = f"Amazon has not said the account's currency. Check that it is {ours}."
+def _currency(facts: PreflightFacts) -> PreflightCheck:
+    configured = facts.destination.currency
+    reported = facts.live_answer.currency if isinstance(facts.live_answer, Visible) else None
+    actual = reported or (facts.account.currency if facts.account else None)
+    if actual is None:
+        detail = f"Amazon did not report the account's currency. Check that it is {configured}."
         return PreflightCheck("currency", "unknown", detail, "team")
-    if theirs == ours:
-        return PreflightCheck("currency", "ok", f"The account is kept in {ours}, as here.", "team")
-    detail = f"Amazon keeps the account in {theirs}, the destination says {ours}. Change it here."
+    if actual == configured:
+        return PreflightCheck(
+            "currency", "ok", f"The account's currency is {configured}, as configured.", "team"
+        )
+    detail = (
+        f"The Amazon account's currency is {actual}, but this destination uses {configured}. "
+        "Change it in the settings."
+    )
     return PreflightCheck("currency", "failed", detail, "team")
 
 
-def _permission(known: PreflightFacts) -> PreflightCheck:
-    if known.destination.sign_in_reason == "forbidden":
-        detail = "Let the signed-in user edit in Amazon's Events manager, then connect again."
+def _permission(facts: PreflightFacts) -> PreflightCheck:
+    if facts.destination.sign_in_reason == "forbidden":
+        detail = "Give the signed-in user edit permission in Amazon's Events manager, then connect again."
         return PreflightCheck("permission", "failed", detail, "advertiser")
-    if known.delivered:
-        return PreflightCheck("permission", "ok", "Amazon took events from the signed-in user.", "advertiser")
+    if facts.delivered:
+        return PreflightCheck(
+            "permission", "ok", "Amazon accepted events from the signed-in user.", "advertiser"
+        )
     return _confirmed(
-        known,
+        facts,
         "permission",
-        "the signed-in user may edit in Amazon's Events manager",
-        "Amazon cannot be asked: confirm that the signed-in user may edit in its Events manager.",
+        "the signed-in user has edit permission in Amazon's Events manager",
+        "This cannot be checked automatically: confirm that the signed-in user has edit permission in "
+        "Amazon's Events manager.",
     )
 
 
-def _terms(known: PreflightFacts) -> PreflightCheck:
-    if known.delivered:
-        return PreflightCheck("terms", "ok", "Amazon took events, so its terms were accepted.", "advertiser")
+def _terms(facts: PreflightFacts) -> PreflightCheck:
+    if facts.delivered:
+        return PreflightCheck(
+            "terms", "ok", "Amazon accepted events, so its terms were accepted.", "advertiser"
+        )
     return _confirmed(
-        known,
+        facts,
         "terms",
         "the Events manager's terms were accepted for the account",
-        "Amazon cannot be asked: accept the terms in its Events manager once, and confirm it here.",
+        "This cannot be checked automatically: accept the terms in Amazon's Events manager once, then "
+        "confirm it here.",
     )
 
 
-def _confirmed(known: PreflightFacts, what: str, said: str, otherwise: str) -> PreflightCheck:
-    found = known.confirmed.get(what)
-    if found is None:
-        return PreflightCheck(what, "unknown", otherwise, "advertiser")
-    day = found.at.strftime("%Y-%m-%d")
-    return PreflightCheck(what, "ok", f"{found.by} confirmed on {day} that {said}.", "advertiser")
+def _confirmed(facts: PreflightFacts, name: str, statement: str, request: str) -> PreflightCheck:
+    confirmation = facts.confirmed.get(name)
+    if confirmation is None:
+        return PreflightCheck(name, "unknown", request, "advertiser")
+    day = confirmation.at.strftime("%Y-%m-%d")
+    return PreflightCheck(name, "ok", f"{confirmation.by} confirmed on {day} that {statement}.", "advertiser")
 
 
-def _mapping(known: PreflightFacts) -> PreflightCheck:
-    if number := known.destination.published_mappings:
-        return PreflightCheck("mapping", "ok", f"Published mappings: {number}.", "team")
+def _mapping(facts: PreflightFacts) -> PreflightCheck:
+    if count := facts.destination.published_mappings:
+        return PreflightCheck("mapping", "ok", f"Published mappings: {count}.", "team")
     return PreflightCheck("mapping", "failed", "Publish a mapping.", "team")
 
 
-def _state(known: PreflightFacts) -> PreflightCheck:
-    match known.destination.state:
+def _state(facts: PreflightFacts) -> PreflightCheck:
+    match facts.destination.state:
         case State.ACTIVE:
-            return PreflightCheck("state", "ok", "Events are sent as they come.", "team")
+            return PreflightCheck("state", "ok", "Delivery is active.", "team")
         case State.PAUSED:
-            return PreflightCheck("state", "failed", "It is paused: events wait. Resume it.", "team")
+            return PreflightCheck("state", "failed", "Delivery is paused and events wait. Resume it.", "team")
         case State.ARCHIVED:
-            return PreflightCheck("state", "failed", "It was deleted; make a new one.", "team")
+            return PreflightCheck("state", "failed", "The destination was deleted. Create a new one.", "team")
         case State.DRAFT | State.CONNECTED | State.NEEDS_RECONNECT:
-            return PreflightCheck("state", "failed", "The lines above say what is missing.", "team")
+            return PreflightCheck("state", "failed", "See the failed checks above.", "team")
 
 
-def _first_event(known: PreflightFacts) -> PreflightCheck:
-    if known.delivered:
-        detail = f"Amazon took {known.delivered:,}. Its Events manager shows them up to two hours later."
+def _first_event(facts: PreflightFacts) -> PreflightCheck:
+    if facts.delivered:
+        detail = f"Amazon accepted {facts.delivered:,}. Events manager shows them up to two hours later."
         return PreflightCheck("first_event", "ok", detail, "journey")
-    if known.accepted:
+    if facts.accepted:
         return PreflightCheck(
-            "first_event", "unknown", "Events were accepted here; none has reached Amazon yet.", "journey"
+            "first_event", "unknown", "Events were accepted, but none has reached Amazon yet.", "journey"
         )
     return PreflightCheck(
         "first_event",
         "unknown",
-        "No event has come yet. Send one; Amazon's Events manager shows it up to two hours later.",
+        "No event received yet. Send one; Events manager shows it up to two hours later.",
         "journey",
     )
 
 
-def _clock(known: PreflightFacts) -> PreflightCheck:
-    apart = abs(known.seconds_apart)
-    if apart <= CLOCK_TOLERANCE_S:
-        return PreflightCheck("clock", "ok", "This machine and the database agree on the time.", "operator")
+def _clock(facts: PreflightFacts) -> PreflightCheck:
+    offset = abs(facts.seconds_apart)
+    if offset <= CLOCK_TOLERANCE_SECONDS:
+        return PreflightCheck("clock", "ok", "The clocks of this machine and the database agree.", "operator")
     return PreflightCheck(
         "clock",
         "failed",
-        f"This machine and the database are {apart:.0f} seconds apart: events may be refused as future ones. "
-        "Set both by NTP.",
+        f"The clocks of this machine and the database differ by {offset:.0f} seconds. Events may be rejected "
+        "as future ones. Synchronise both with NTP.",
         "operator",
     )

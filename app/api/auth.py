@@ -1,4 +1,4 @@
-"""Who is calling, and what may they do: API keys in three spellings, remembered for two seconds."""
+"""Authentication with API keys: three header forms, cached for two seconds."""
 
 import asyncio
 import base64
@@ -15,22 +15,22 @@ from app.admin.refusals import ErrorCode, Problem
 from app.domain.ids import KeyId
 from app.store import keys
 
-REMEMBERED_S = 2.0  # a revoked key is refused everywhere within 5 s; this leaves the database its share
-_NOTED_EVERY_S = 60.0
-_MOST_REMEMBERED = 10_000
-_LONGEST_KEY = 1_024
+CACHE_SECONDS = 2.0  # a revoked key must be refused everywhere within 5 s
+_USE_RECORD_SECONDS = 60.0
+_MAX_CACHED = 10_000
+_MAX_KEY_LENGTH = 1_024
 
 
-_FORM = re.compile(r"ack_[0-9A-Za-z]{43}", re.ASCII)
+_KEY_FORM = re.compile(r"ack_[0-9A-Za-z]{43}", re.ASCII)
 
 
-_BOOTSTRAP_CALLER = Caller(BOOTSTRAP, frozenset(Scope))  # made once: going through an enum is slow
+_BOOTSTRAP_CALLER = Caller(BOOTSTRAP, frozenset(Scope))  # created once: iterating an enum is slow
 
 Headers = Iterable[tuple[bytes, bytes]]
 
 
 class KeyRing:
-    """Tells who is calling; asks the database for each key at most every two seconds."""
+    """Authenticates callers; queries the database for each key at most every two seconds."""
 
     def __init__(
         self, engine: AsyncEngine, *, bootstrap: bytes | None, monotonic: Callable[[], float]
@@ -38,13 +38,13 @@ class KeyRing:
         self._engine = engine
         self._bootstrap = bootstrap
         self._monotonic = monotonic
-        self._known: dict[bytes, tuple[float, Caller]] = {}
-        self._noted: dict[KeyId, float] = {}
-        self._asking: dict[bytes, asyncio.Task[Caller | None]] = {}
+        self._cached: dict[bytes, tuple[float, Caller]] = {}
+        self._use_recorded: dict[KeyId, float] = {}
+        self._queries: dict[bytes, asyncio.Task[Caller | None]] = {}
 
     async def authenticate(self, headers: Headers) -> Caller | Problem:
-        """Return the caller that the raw ASGI headers name, or the problem to answer with (400, 401)."""
-        match _presented(headers):
+        """Return the caller that the raw ASGI headers identify, or the problem (malformed, unauthorized)."""
+        match _key_in(headers):
             case Problem() as problem:
                 return problem
             case str() as key:
@@ -52,36 +52,39 @@ class KeyRing:
         return caller or Problem(ErrorCode.UNAUTHORIZED)
 
     def forget(self, key: KeyId) -> None:
-        """Forget a key that was just revoked here, so that this process refuses it at once."""
-        for digest in [digest for digest, (_, caller) in self._known.items() if caller.key == key]:
-            del self._known[digest]
+        """Drop a key from the cache so that this process refuses it immediately after its revocation."""
+        for digest in [digest for digest, (_, caller) in self._cached.items() if caller.key == key]:
+            del self._cached[digest]
 
     async def _caller(self, key: str) -> Caller | None:
         digest = digest_of(key)
         if self._bootstrap is not None and hmac.compare_digest(digest, self._bootstrap):
             return _BOOTSTRAP_CALLER
-        if not _FORM.fullmatch(key):
+        if not _KEY_FORM.fullmatch(key):
             return None
-        known = self._known.get(digest)
-        if known is not None and self._monotonic() < known[0]:
-            return known[1]
-        # One question at a time for each key; a caller who hangs up does not cancel it for the others.
-        asking = self._asking.get(digest)
-        if asking is None:
-            asking = asyncio.create_task(self._ask(digest))
-            self._asking[digest] = asking
-            asking.add_done_callback(lambda _: self._asking.pop(digest, None))
-        return await asyncio.shield(asking)
+        cached = self._cached.get(digest)
+        if cached is not None and self._monotonic() < cached[0]:
+            return cached[1]
+        # One query at a time per key. A disconnecting client must not cancel it for the others.
+        query = self._queries.get(digest)
+        if query is None:
+            query = asyncio.create_task(self._find(digest))
+            self._queries[digest] = query
+            query.add_done_callback(lambda _: self._queries.pop(digest, None))
+        return await asyncio.shield(query)
 
-    async def _ask(self, digest: bytes) -> Caller | None:
-        # Counted from before the question: what the answer says may be older than its arrival.
-        until = self._monotonic() + REMEMBERED_S
+    async def _find(self, digest: bytes) -> Caller | None:
+        # Starts before the query: its result may be older than its arrival.
+        until = self._monotonic() + CACHE_SECONDS
         async with self._engine.begin() as connection:
             key = await keys.find_alive(connection, digest)
-            if key is not None and self._noted.get(key.id, -_NOTED_EVERY_S) + _NOTED_EVERY_S <= until:
+            if (
+                key is not None
+                and self._use_recorded.get(key.id, -_USE_RECORD_SECONDS) + _USE_RECORD_SECONDS <= until
+            ):
                 await keys.note_use(connection, key.id)
-                self._noted[key.id] = until
-        self._known.pop(digest, None)
+                self._use_recorded[key.id] = until
+        self._cached.pop(digest, None)
         if key is None:
             return None
         caller = Caller(
@@ -89,17 +92,17 @@ class KeyRing:
             frozenset(key.scopes),
             None if key.destination_ids is None else frozenset(key.destination_ids),
         )
-        if len(self._known) >= _MOST_REMEMBERED:
-            self._known.clear()
-            self._noted.clear()
-        self._known[digest] = (until, caller)
+        if len(self._cached) >= _MAX_CACHED:
+            self._cached.clear()
+            self._use_recorded.clear()
+        self._cached[digest] = (until, caller)
         return caller
 
 
-def _presented(headers: Headers) -> str | Problem:
-    """Return the one key that the headers present, whatever its spelling, or what is wrong with them.
+def _key_in(headers: Headers) -> str | Problem:
+    """Return the one key in the headers, in any of its forms, or the problem with them.
 
-    Two of them are refused even when they agree: a proxy and this service could read different ones.
+    Several keys are refused even if they are equal: a proxy and this service could read different ones.
     """
     found = [(name, value) for name, value in headers if name in (b"authorization", b"x-api-key")]
     if not found:
@@ -117,13 +120,13 @@ def _presented(headers: Headers) -> str | Problem:
                 key = _password(rest.strip())
             case _:
                 key = ""
-    if not key or len(key) > _LONGEST_KEY:
+    if not key or len(key) > _MAX_KEY_LENGTH:
         return Problem(ErrorCode.UNAUTHORIZED)
     return key
 
 
 def _password(encoded: str) -> str:
-    """Return the password of HTTP Basic, whatever the user name, or nothing when it cannot be read."""
+    """Return the password of HTTP Basic with any user name, or "" when it cannot be decoded."""
     try:
         return base64.b64decode(encoded, validate=True).decode().partition(":")[2]
     except (binascii.Error, ValueError):

@@ -1,6 +1,7 @@
-"""Destinations over HTTP: made, listed, read, changed."""
+"""Destinations over HTTP: create, list, read, change, pause, resume, disconnect, delete."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -8,12 +9,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller, Scope
 from app.admin.destinations import (
+    archive_destination,
     change_destination,
     create_destination,
+    disconnect_destination,
     draft_of,
     find_visible,
     lock_visible,
+    pause_destination,
     public_view,
+    resume_destination,
 )
 from app.admin.ids import new_id
 from app.admin.inputs import DestinationChange, NewDestination
@@ -30,17 +35,19 @@ from app.store.destinations import ConfiguredRate, Destination, DestinationDraft
 router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
 
 
-@router.post("/destinations", status_code=201, summary="Make a destination")
+@router.post("/destinations", status_code=201, summary="Create a destination")
 @requires(Scope.DESTINATIONS_WRITE)
 async def create(
     body: NewDestination, caller: CurrentCaller, context: Context, response: Response
 ) -> dict[str, Any]:
-    """Make a draft of a destination; connect it to Amazon next.
+    """Create a destination in state `draft`; connect it to Amazon next.
 
-    A name that looks like another's is accepted with the warning `name_confusable`.
+    A name that looks like another destination's is accepted with the warning `name_confusable`.
     """
     if caller.destination_ids is not None:
-        raise Refusal(ErrorCode.FORBIDDEN, "This key is limited to its destinations and cannot make others.")
+        raise Refusal(
+            ErrorCode.FORBIDDEN, "This key is limited to certain destinations and cannot create others."
+        )
     rate = body.rate_limit
     draft = DestinationDraft(
         name=body.name,
@@ -53,10 +60,10 @@ async def create(
     )
     async with context.engine.begin() as connection:
         warnings = await _warnings(connection, caller, draft.name)
-        made = await create_destination(connection, DestinationId(new_id("dst_")), draft, by=caller.actor)
-    response.headers["ETag"] = etag(made.version)
-    response.headers["Location"] = f"/destinations/{made.id}"
-    return {**public_view(made), "warnings": warnings}
+        created = await create_destination(connection, DestinationId(new_id("dst_")), draft, by=caller.actor)
+    response.headers["ETag"] = etag(created.version)
+    response.headers["Location"] = f"/destinations/{created.id}"
+    return {**public_view(created), "warnings": warnings}
 
 
 @router.get("/destinations", summary="List destinations")
@@ -68,11 +75,13 @@ async def list_all(
     q: Annotated[
         str | None, Query(max_length=200, description="Part of a name or an advertiser id, or an id.")
     ] = None,
-    state: Annotated[State | None, Query(description="Archived ones are listed only when asked for.")] = None,
+    state: Annotated[
+        State | None, Query(description="Archived destinations are listed only with `archived`.")
+    ] = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
 ) -> dict[str, Any]:
-    """List the destinations that this key may use, oldest first."""
+    """List the destinations that this key can access, oldest first."""
     async with context.engine.connect() as connection:
         found = await destinations.page(
             connection,
@@ -82,8 +91,8 @@ async def list_all(
             state=state,
             only=caller.only,
         )
-    items, more = split_page(found, limit)
-    return page_body([public_view(item) for item in items], cursor_of(items[-1].number) if more else None)
+    items, has_more = split_page(found, limit)
+    return page_body([public_view(item) for item in items], cursor_of(items[-1].number) if has_more else None)
 
 
 @router.get("/destinations/{destination_id}", summary="Read a destination")
@@ -91,7 +100,7 @@ async def list_all(
 async def read(
     destination_id: str, caller: CurrentCaller, context: Context, response: Response
 ) -> dict[str, Any]:
-    """Read a destination; its `ETag` goes into `If-Match` of a change."""
+    """Read a destination. Send its `ETag` as `If-Match` of a change."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, caller, destination_id)
     response.headers["ETag"] = etag(found.version)
@@ -109,10 +118,10 @@ async def change(
     request: Request,
     response: Response,
 ) -> dict[str, Any]:
-    """Change what is named; the rest stays. Waiting events keep what they were converted with.
+    """Change the given fields. Events that wait are not converted again.
 
-    Advertiser id and region are fixed once the destination was connected or took an event: what was
-    accepted for one account must not arrive at another.
+    Advertiser id and region are fixed once the destination was connected or accepted an event, so that
+    events never reach another account.
     """
     async with context.engine.begin() as connection:
         before = await lock_visible(connection, caller, destination_id)
@@ -120,7 +129,7 @@ async def change(
         draft = _changed(before, body)
         warnings: list[dict[str, str]] = []
         if draft.name != before.name:
-            warnings = await _warnings(connection, caller, draft.name, besides=before.id)
+            warnings = await _warnings(connection, caller, draft.name, exclude=before.id)
         after = await change_destination(connection, before, draft, by=caller.actor)
     if after is not before:
         await context.wake(after.number)
@@ -128,39 +137,91 @@ async def change(
     return {**public_view(after), "warnings": warnings}
 
 
+@router.post("/destinations/{destination_id}/pause", summary="Pause a destination")
+@requires(Scope.DESTINATIONS_WRITE)
+async def pause(
+    destination_id: str, caller: CurrentCaller, context: Context, response: Response
+) -> dict[str, Any]:
+    """Pause delivery. Events are still accepted and wait. Nothing is sent after the response."""
+    paused = await pause_destination(context, caller, destination_id)
+    response.headers["ETag"] = etag(paused.version)
+    return public_view(paused)
+
+
+@router.post("/destinations/{destination_id}/resume", summary="Resume a destination")
+@requires(Scope.DESTINATIONS_WRITE)
+async def resume(
+    destination_id: str, caller: CurrentCaller, context: Context, response: Response
+) -> dict[str, Any]:
+    """Resume delivery. The destination returns to its state before the pause."""
+    resumed = await resume_destination(context, caller, destination_id)
+    response.headers["ETag"] = etag(resumed.version)
+    return public_view(resumed)
+
+
+@router.post("/destinations/{destination_id}/disconnect", summary="Disconnect from Amazon")
+@requires(Scope.DESTINATIONS_WRITE)
+async def disconnect(
+    destination_id: str, caller: CurrentCaller, context: Context, response: Response
+) -> dict[str, Any]:
+    """Delete the tokens. While events wait, the destination is `needs_reconnect`, else `draft`."""
+    disconnected = await disconnect_destination(context, caller, destination_id)
+    response.headers["ETag"] = etag(disconnected.version)
+    return public_view(disconnected)
+
+
+@router.delete("/destinations/{destination_id}", summary="Delete a destination")
+@requires(Scope.DESTINATIONS_WRITE)
+async def delete(
+    destination_id: str,
+    caller: CurrentCaller,
+    context: Context,
+    request: Request,
+    discard: Annotated[bool, Query(description="Discard waiting events: they become dead.")] = False,
+) -> dict[str, Any]:
+    """Archive the destination permanently; its history stays readable. Refused while events wait.
+
+    Repeating the call returns the same, and finishes an interrupted discard.
+    """
+    archived, discarded = await archive_destination(
+        context, caller, destination_id, discard=discard, check_version=partial(require_match, request)
+    )
+    return {**public_view(archived), "discarded": discarded}
+
+
 _NULLABLE = frozenset({"dataset_name", "rate_limit"})
 
 
 def _changed(before: Destination, body: DestinationChange) -> DestinationDraft:
-    """Return what a change makes of a destination. Raises Refusal (422) for a null where none belongs."""
-    given = {name: getattr(body, name) for name in body.model_fields_set}
+    """Return the destination's fields after a change. Raises Refusal for a null that is not allowed."""
+    changes = {name: getattr(body, name) for name in body.model_fields_set}
     nulls = [
         FieldProblem(name, "missing")
-        for name, value in given.items()
+        for name, value in changes.items()
         if value is None and name not in _NULLABLE
     ]
     if nulls:
         raise Refusal(ErrorCode.INVALID, None, *nulls)
-    if "rate_limit" in given:
-        rate = given.pop("rate_limit")
-        given["rate"] = ConfiguredRate()
+    if "rate_limit" in changes:
+        rate = changes.pop("rate_limit")
+        changes["rate"] = ConfiguredRate()
         if rate is not None:
-            # A part of the limit that is left out stays as it was.
-            given["rate"] = replace(
+            # Members of the limit that are left out keep their values.
+            changes["rate"] = replace(
                 before.rate, **{name: getattr(rate, name) for name in rate.model_fields_set}
             )
-    if "region" in given:
-        given["region"] = Region(given["region"])
-    return replace(draft_of(before), **given)
+    if "region" in changes:
+        changes["region"] = Region(changes["region"])
+    return replace(draft_of(before), **changes)
 
 
 async def _warnings(
-    connection: AsyncConnection, caller: Caller, name: str, *, besides: str | None = None
+    connection: AsyncConnection, caller: Caller, name: str, *, exclude: str | None = None
 ) -> list[dict[str, str]]:
-    """Return a warning for each destination whose name can be taken for this one."""
-    look = skeleton(name)
+    """Return a warning for each destination whose name looks like this one."""
+    name_skeleton = skeleton(name)
     return [
         {"code": "name_confusable", "field": "name", "destination_id": id_}
-        for id_, other in await destinations.names(connection, only=caller.only)
-        if id_ != besides and skeleton(other) == look
+        for id_, other_name in await destinations.names(connection, only=caller.only)
+        if id_ != exclude and skeleton(other_name) == name_skeleton
     ]

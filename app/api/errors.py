@@ -67,7 +67,7 @@ STATUSES: Mapping[ErrorCode, int] = {
 
 def status_of(problem: Problem) -> int:
     """Return the status code of a problem."""
-    return STATUSES[problem.word]
+    return STATUSES[problem.code]
 
 
 def error_response(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
@@ -75,7 +75,7 @@ def error_response(problem: Problem, headers: Mapping[str, str] | None = None) -
     headers = dict(headers or {})
     if problem.retry_after is not None:
         headers["Retry-After"] = str(problem.retry_after)
-    if problem.word is ErrorCode.UNAUTHORIZED:
+    if problem.code is ErrorCode.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="conversions", Basic realm="conversions"'
     if status_of(problem) in (429, 502, 503):
         headers.setdefault("Retry-After", "1")
@@ -134,7 +134,7 @@ def malformed_body(found: strict_json.MalformedJson) -> Problem:
 
 async def _answer_error(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
-    if problem.word is ErrorCode.METHOD_NOT_ALLOWED:
+    if problem.code is ErrorCode.METHOD_NOT_ALLOWED:
         return error_response(problem, {"Allow": _methods_at(request)})
     return error_response(problem)
 

@@ -1,4 +1,4 @@
-"""ETag and If-Match: a change made from an old reading is refused instead of undoing someone else's."""
+"""ETag and If-Match: refuse a change that is based on an outdated version."""
 
 from fastapi import Request
 
@@ -11,13 +11,13 @@ def etag(version: int) -> str:
 
 
 def require_match(request: Request, version: int) -> None:
-    """Refuse with 412 when If-Match is there and names no reading of this version.
+    """Raise Refusal (stale) when If-Match is present and does not match this version.
 
-    A bare number is taken too. A weak tag never matches (RFC 9110 §13.1.1).
+    A bare number is accepted too. A weak tag never matches (RFC 9110 §13.1.1).
     """
-    given = request.headers.getlist("if-match")
-    if not given:
+    header_lines = request.headers.getlist("if-match")
+    if not header_lines:
         return
-    tags = {tag.strip() for line in given for tag in line.split(",")}
+    tags = {tag.strip() for line in header_lines for tag in line.split(",")}
     if not tags & {"*", etag(version), str(version)}:
         raise Refusal(ErrorCode.STALE)

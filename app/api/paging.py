@@ -1,4 +1,4 @@
-"""Lists a page at a time: `{"items": […], "next_cursor": …}`, where the cursor means something to us only."""
+"""Paged lists: `{"items": […], "next_cursor": …}` with an opaque cursor."""
 
 import base64
 import binascii
@@ -12,7 +12,7 @@ from app.domain.ids import BatchId
 
 Item = TypeVar("Item")
 
-PAGE, MOST = 50, 200  # items a page holds, left to itself and at most
+PAGE, MOST = 50, 200  # default and maximum number of items
 Limit = Annotated[int, Query(ge=1, le=MOST, description="How many items a page holds at most.")]
 Cursor = Annotated[
     str | None, Query(max_length=200, description="`next_cursor` of the page before; left out for the first.")
@@ -20,12 +20,12 @@ Cursor = Annotated[
 
 
 def cursor_of(*parts: object) -> str:
-    """Return an opaque cursor for the place named by `parts`, none of which holds a blank."""
+    """Return an opaque cursor for a position; no part may contain a space."""
     return base64.urlsafe_b64encode(" ".join(map(str, parts)).encode()).decode().rstrip("=")
 
 
 def place_of(cursor: str | None) -> list[str] | None:
-    """Return the parts of a cursor, or None for the first page. Raises Refusal for anything not ours."""
+    """Return the parts of a cursor, or None for the first page. Raises Refusal for an invalid cursor."""
     if cursor is None:
         return None
     try:
@@ -36,7 +36,7 @@ def place_of(cursor: str | None) -> list[str] | None:
 
 
 def number_of(cursor: str | None) -> int | None:
-    """Return the number that a cursor of one number names, or None for the first page. Raises Refusal."""
+    """Return the number in a one-number cursor, or None for the first page. Raises Refusal."""
     match place_of(cursor):
         case None:
             return None
@@ -47,7 +47,7 @@ def number_of(cursor: str | None) -> int | None:
 
 
 def event_place_of(cursor: str | None) -> tuple[BatchId, int] | None:
-    """Return the batch and place that a cursor of an event names, or None. Raises Refusal."""
+    """Return the batch and position in an event cursor, or None for the first page. Raises Refusal."""
     match place_of(cursor):
         case None:
             return None
@@ -58,29 +58,29 @@ def event_place_of(cursor: str | None) -> tuple[BatchId, int] | None:
 
 
 def bad_cursor() -> Refusal:
-    """Return the refusal of a cursor that this list did not hand out."""
+    """Return the refusal for an invalid cursor."""
     return Refusal(
         ErrorCode.INVALID, "Use next_cursor as the page before gave it.", FieldProblem("cursor", "invalid")
     )
 
 
 def split_page(found: Sequence[Item], limit: int) -> tuple[Sequence[Item], bool]:
-    """Return up to `limit` items, and whether there are more; ask the store for one more than `limit`."""
+    """Return up to `limit` items and whether there are more. Query the store for `limit + 1` items."""
     return found[:limit], len(found) > limit
 
 
 def page_from(items: Sequence[Any], limit: int, cursor: str | None) -> dict[str, Any]:
-    """Return a page of a list that is all in memory; its cursor is the place where the next page begins."""
+    """Return one page of a list that is completely in memory; the cursor is the index of the next item."""
     begin = number_of(cursor) or 0
     end = begin + limit
     return page_body(items[begin:end], cursor_of(end) if end < len(items) else None)
 
 
 def page_body(items: Sequence[Any], next_cursor: str | None) -> dict[str, Any]:
-    """Return the one shape of a list."""
+    """Return the body of a list response."""
     return {"items": items, "next_cursor": next_cursor}
 
 
 def partial_page(items: Sequence[Any], next_cursor: str | None, unreadable_batches: int) -> dict[str, Any]:
-    """Return a list of stored events, with how many batches of the page could not be read."""
+    """Return the body of a list of stored events, with the number of unreadable batches on the page."""
     return {**page_body(items, next_cursor), "unreadable_batches": unreadable_batches}

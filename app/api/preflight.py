@@ -1,4 +1,4 @@
-"""Preflight over HTTP: what stands between a destination and its first event at Amazon, as a checklist."""
+"""Preflight over HTTP: the requirements for a destination's first delivery, as a checklist."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -20,42 +20,42 @@ from app.store.destinations import Destination
 router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
 
 
-@router.get("/destinations/{destination_id}/preflight", summary="What is still missing?")
+@router.get("/destinations/{destination_id}/preflight", summary="Check the setup")
 @requires(Scope.DESTINATIONS_READ)
 async def preflight(
     destination_id: str,
     caller: CurrentCaller,
     context: Context,
-    ask: Annotated[bool, Query(description="Ask Amazon now whether it shows the advertiser.")] = False,
+    ask: Annotated[bool, Query(description="Call Amazon now to check access to the advertiser.")] = False,
 ) -> dict[str, Any]:
-    """Go through all that must be right before events arrive at Amazon. `ready` when no line has failed.
+    """Check every requirement for delivery. `ready` is true when no check has failed.
 
-    What Amazon showed at the last sign-in is remembered; `ask=true` asks again, which may take ten seconds.
+    Uses what Amazon returned at the last sign-in; `ask=true` calls Amazon again, which may take ten seconds.
     """
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, caller, destination_id)
         sealed = await sign_ins.access_token(connection, destination.id) if ask else None
-    # No transaction is open while Amazon is asked.
-    asked = None if sealed is None else await _ask(context, destination, sealed)
+    # No transaction is open during the call to Amazon.
+    live_answer = None if sealed is None else await _find_advertiser(context, destination, sealed)
     async with context.engine.connect() as connection:
-        known = PreflightFacts(
+        facts = PreflightFacts(
             destination=destination,
             configured=context.amazon_configured,
             account=await amazon_accounts.find(connection, destination.id),
-            asked=asked,
+            live_answer=live_answer,
             confirmed=await amazon_accounts.confirmations(connection, destination.id),
             accepted=await destinations.ever_accepted(connection, destination.number),
             delivered=await destinations.delivered(connection, destination.number),
-            seconds_apart=await readiness.seconds_apart(connection, _our_clock(context)),
+            seconds_apart=await readiness.seconds_apart(connection, _local_clock(context)),
         )
-    lines = run_preflight(known)
+    checks = run_preflight(facts)
     return {
-        "ready": all(line.status != "failed" for line in lines),
-        "checks": [asdict(line) for line in lines],
+        "ready": all(check.status != "failed" for check in checks),
+        "checks": [asdict(check) for check in checks],
     }
 
 
-async def _ask(
+async def _find_advertiser(
     context: AppContext, destination: Destination, sealed: bytes
 ) -> Visible | NotVisible | CannotTell:
     try:
@@ -63,16 +63,16 @@ async def _ask(
     except CannotDecrypt:
         return CannotTell("unreadable")
     answer = await context.find_advertiser(destination.region, token, destination.advertiser_id)
-    # An access token that has run out says nothing of the sign-in: the next send refreshes it.
+    # An expired access token says nothing about the sign-in: the next delivery refreshes it.
     return CannotTell("unauthorized") if isinstance(answer, Unauthorized) else answer
 
 
-@router.post("/destinations/{destination_id}/preflight", summary="Confirm what Amazon cannot be asked")
+@router.post("/destinations/{destination_id}/preflight", summary="Confirm a manual check")
 @requires(Scope.DESTINATIONS_WRITE)
 async def confirm(
     destination_id: str, body: PreflightConfirmation, caller: CurrentCaller, context: Context
 ) -> dict[str, Any]:
-    """Record that somebody looked: the Events-manager `permission`, or its `terms`; false takes it back."""
+    """Confirm a check that Amazon's API cannot answer: `permission` or `terms`. `false` withdraws it."""
     async with context.engine.begin() as connection:
         destination = await lock_visible(connection, caller, destination_id)
         if body.confirmed:
@@ -93,6 +93,6 @@ async def confirm(
     return await preflight(destination_id, caller, context)
 
 
-def _our_clock(context: Context) -> float:
-    """Return what this machine's own clock says; `wired.now` tells the database's time."""
+def _local_clock(context: Context) -> float:
+    """Return the time of this machine's clock in epoch seconds; `context.now` is the database's time."""
     return context.now().timestamp() - (context.clock.offset if context.clock is not None else 0.0)

@@ -1,4 +1,4 @@
-"""Making a destination (R7): the catalogue's page for a type, with its form."""
+"""The form for a new destination (R7)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,48 +22,49 @@ from app.domain.destination import advertiser_id_problem
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 NEW = "/console/destinations/new"
-_PLAIN = ("name", "advertiser_id", "region", "currency", "identity_profile", "dataset_name")
+_TEXT_FIELDS = ("name", "advertiser_id", "region", "currency", "identity_profile", "dataset_name")
 DEFAULTS = {"region": "NA", "currency": "USD", "identity_profile": "amazon"}
 
 
 @router.get(NEW, response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def page(request: Request) -> Response:
-    """Show help on the left and an empty form on the right."""
+    """Show help and an empty form."""
     return _show(request, DEFAULTS, {})
 
 
 @router.post(NEW, response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def create(request: Request, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
-    """Make the destination and go on to connecting it; or show the form again with what is wrong."""
-    values = {name: form_text(form, name) for name in (*_PLAIN, "requests_per_second", "burst")}
+    """Create the destination and redirect to its page, or show the form again with its problems."""
+    values = {name: form_text(form, name) for name in (*_TEXT_FIELDS, "requests_per_second", "burst")}
     try:
         body = NewDestination.model_validate(body_of(form))
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        return _show(request, values, form_view.of_errors(found, field_problems(found)), status=422)
+        errors = error.errors(include_url=False, include_input=False)
+        problems = form_view.of_errors(errors, field_problems(errors))
+        return _show(request, values, problems, status=422)
     try:
-        made = await destinations.create(body, visitor.caller, context, Response())
+        created = await destinations.create(body, visitor.caller, context, Response())
     except Refusal as refusal:
-        told = form_view.of_fields(refusal.problem.fields) or {"": refusal.problem.detail or ""}
-        return _show(request, values, told, status=status_of(refusal.problem))
-    alike = "?alike=1" if made["warnings"] else ""
-    return RedirectResponse(f"/console/destinations/{made['id']}{alike}", 303)
+        problems = form_view.of_fields(refusal.problem.fields) or {"": refusal.problem.detail or ""}
+        return _show(request, values, problems, status=status_of(refusal.problem))
+    query = "?alike=1" if created["warnings"] else ""
+    return RedirectResponse(f"/console/destinations/{created['id']}{query}", 303)
 
 
 @router.get("/console/hints/advertiser-id", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def advertiser_hint(advertiser_id: str = "") -> Response:
-    """Say what is wrong with an advertiser id that is being typed, or nothing."""
+    """Return the problem of an advertiser id while it is typed, or nothing."""
     typed = advertiser_id.strip()
     problem = advertiser_id_problem(typed) if typed else None
     return HTMLResponse(pages.part("hint_part.html", problem=problem))
 
 
 def body_of(form: FormData) -> dict[str, Any]:
-    """Return what a form says, in the shape and types of the API's body; blank fields are left out."""
-    body: dict[str, Any] = {name: form_text(form, name) for name in _PLAIN if form_text(form, name)}
+    """Return the form as the API's request body, without blank fields."""
+    body: dict[str, Any] = {name: form_text(form, name) for name in _TEXT_FIELDS if form_text(form, name)}
     rate = {
         name: _number(form_text(form, name))
         for name in ("requests_per_second", "burst")
@@ -72,16 +73,16 @@ def body_of(form: FormData) -> dict[str, Any]:
     return {**body, **({"rate_limit": rate} if rate else {})}
 
 
-def _number(written: str) -> float | int | str:
-    # What is no number stays a text, which the model refuses with its own word.
+def _number(text: str) -> float | int | str:
+    # Anything else stays a string, which the model refuses.
     try:
-        return int(written)
+        return int(text)
     except ValueError:
         pass
     try:
-        return float(written)
+        return float(text)
     except ValueError:
-        return written
+        return text
 
 
 def _show(

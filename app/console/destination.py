@@ -1,4 +1,4 @@
-"""A destination's page: set up step by step until it sends, then how it does; live while it is open."""
+"""A destination's page: set-up steps, then diagnosis, counts and charts, updated live."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -8,10 +8,18 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
+from app.admin.amazon_connection import begin_connection
 from app.admin.context import AppContext
-from app.admin.destinations import find_visible, public_view
+from app.admin.destinations import (
+    archive_destination,
+    disconnect_destination,
+    find_visible,
+    pause_destination,
+    public_view,
+    resume_destination,
+)
 from app.admin.refusals import ErrorCode, Refusal
-from app.api import destination_actions, event_reports, mappings, oauth, preflight
+from app.api import event_reports, mappings, preflight
 from app.api.secured_route import Context, requires
 from app.console import destination_view as present
 from app.console import pages
@@ -37,7 +45,7 @@ _BATCHES, _SHAPES = 60, 3_000
 async def page(
     request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, alike: bool = False
 ) -> Response:
-    """Show how the destination does."""
+    """Show the overview of a destination."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
     ready = pages.plain(await preflight.preflight(destination_id, visitor.caller, context))
@@ -59,7 +67,7 @@ async def page(
 
 
 def content_of(context: AppContext, found: Destination, visitor: Visitor, tab: str) -> dict[str, Any]:
-    """Return what the head of every page of a destination shows."""
+    """Return the content of the head of every destination page."""
     shown = pages.plain(public_view(found))
     return {
         "destination": shown,
@@ -75,7 +83,7 @@ def content_of(context: AppContext, found: Destination, visitor: Visitor, tab: s
 
 
 async def panel_of(context: AppContext, visitor: Visitor, found: Destination) -> dict[str, Any]:
-    """Return what of the page moves: figures, diagnosis, lane, charts. One connection, four short reads."""
+    """Return the live part of the page: diagnosis, counts, gauges, charts. Uses one connection."""
     stats = pages.plain(await event_reports.stats(found.id, visitor.caller, context))
     now = datetime.now(UTC)
     async with context.pool.acquire() as connection:
@@ -98,15 +106,15 @@ async def panel_of(context: AppContext, visitor: Visitor, found: Destination) ->
         "busy": bool(minutes),
         "coverage": present.coverage(shapes),
         "sampled": len(shapes),
-        "spanned": present.spanned([sample.accepted_at for sample in samples or ()]),
-        # What Amazon answered with refusals only is no activity either.
-        "viewing": present.viewing(first if stats["counts"]["delivered"] else None, now),
+        "spanned": present.sample_span([sample.accepted_at for sample in samples or ()]),
+        # Rejected events do not show in Events Manager.
+        "viewing": present.events_manager_hint(first if stats["counts"]["delivered"] else None, now),
         "about": about,
     }
 
 
 async def diagnosis_of(context: AppContext, visitor: Visitor, found: Destination) -> Diagnosis:
-    """Return the one thing to know about a destination, for pages that show nothing else of it."""
+    """Return the diagnosis of a destination, for pages without its overview."""
     stats = pages.plain(await event_reports.stats(found.id, visitor.caller, context))
     async with context.pool.acquire() as connection:
         about = await metrics.connection_of(connection, found.number)
@@ -117,7 +125,7 @@ async def diagnosis_of(context: AppContext, visitor: Visitor, found: Destination
 
 
 def sign_in_origin(context: AppContext, region: Region) -> str:
-    """Return the origin of Amazon's sign-in page, which the connect button leads to."""
+    """Return the origin of Amazon's sign-in page, the target of the connect button."""
     parts = urlsplit(context.sign_in.authorize_url(region, state="-", code_verifier="-" * 43))
     return f"{parts.scheme}://{parts.netloc}"
 
@@ -125,54 +133,51 @@ def sign_in_origin(context: AppContext, region: Region) -> str:
 @router.post(PAGE + "/connect", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def connect(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
-    """Open Amazon's sign-in (R8)."""
+    """Redirect to Amazon's sign-in (R8)."""
     if not context.amazon_configured:
         raise Refusal(
             ErrorCode.SIGN_IN_FAILED,
-            "AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET are not set; ask the operator.",
+            "AMAZON_CLIENT_ID and AMAZON_CLIENT_SECRET are not set. Ask the operator to set them.",
         )
-    begun = await oauth.connect(destination_id, visitor.caller, context)
-    return RedirectResponse(begun["authorize_url"], 303)
+    return RedirectResponse(await begin_connection(context, visitor.caller, destination_id), 303)
 
 
 @router.post(PAGE + "/pause", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def pause(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
-    """Hold the destination's events."""
-    await destination_actions.pause(destination_id, visitor.caller, context, Response())
+    """Pause delivery."""
+    await pause_destination(context, visitor.caller, destination_id)
     return _back(destination_id)
 
 
 @router.post(PAGE + "/resume", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def resume(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
-    """Let the destination's events go."""
-    await destination_actions.resume(destination_id, visitor.caller, context, Response())
+    """Resume delivery."""
+    await resume_destination(context, visitor.caller, destination_id)
     return _back(destination_id)
 
 
 @router.post(PAGE + "/disconnect", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def disconnect(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
-    """Delete the tokens."""
-    await destination_actions.disconnect(destination_id, visitor.caller, context, Response())
+    """Delete the Amazon tokens."""
+    await disconnect_destination(context, visitor.caller, destination_id)
     return _back(destination_id)
 
 
 @router.post(PAGE + "/delete", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
-async def delete(
-    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
-) -> Response:
-    """Archive the destination, once its name was typed to confirm it."""
+async def delete(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
+    """Archive the destination if the form repeats its name."""
     async with context.engine.connect() as connection:
         found = await stored.find(connection, destination_id)
     if found is None or form_text(form, "name") != found.name.strip():
         raise Refusal(
-            ErrorCode.INVALID, "Type the destination's name exactly to delete it. Nothing was deleted."
+            ErrorCode.INVALID, "Type the exact name of the destination to delete it. Nothing was deleted."
         )
     discard = form_text(form, "discard") == "on"
-    await destination_actions.delete(destination_id, visitor.caller, context, request, discard)
+    await archive_destination(context, visitor.caller, destination_id, discard=discard)
     return RedirectResponse("/console", 303)
 
 

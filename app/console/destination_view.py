@@ -1,4 +1,4 @@
-"""A destination's page: a pipeline that adds up, the lane's health, charts, match keys. Pure."""
+"""Views of a destination's page: event counts, delivery health, charts, match keys. Pure."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ SPAN, STEP = timedelta(hours=1), timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class PipelineStage:
-    """One station of the pipeline. `status` is what the list of events is asked for, where it can be."""
+    """One stage of the pipeline. `status` filters the list of events, if the list has it."""
 
     label: str
     count: str
-    some: bool
+    nonzero: bool
     tone: str
     meaning: str
     status: str | None
@@ -31,7 +31,7 @@ class PipelineStage:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The stations in order; `sum` says in numbers why they add up."""
+    """The stages in order; `sum` shows that the statuses add up to the accepted events."""
 
     received: Sequence[PipelineStage]
     waiting: Sequence[PipelineStage]
@@ -39,43 +39,43 @@ class Pipeline:
     sum: str
 
 
-_AT_THE_DOOR = {
-    "accepted": ("Accepted", "good", "Stored for good before the journey was answered."),
-    "rejected": ("Rejected", "bad", "Refused at the door; the journey was told why."),
-    "duplicates": ("Duplicates", "quiet", "Known already, so nothing was stored again."),
+_ON_RECEIPT = {
+    "accepted": ("Accepted", "good", "Stored on disk before the journey received its response."),
+    "rejected": ("Rejected", "bad", "Rejected on receipt; the response to the journey has the reason."),
+    "duplicates": ("Duplicates", "quiet", "Already received, so not stored again."),
 }
 
 
 def pipeline(counts: Mapping[str, int]) -> Pipeline:
-    """Return the stations from counts as the API answers them."""
+    """Return the stages from the API's counts."""
     received = [
         PipelineStage(
             label, number(counts[name]), counts[name] > 0, tone if counts[name] else "quiet", meaning, None
         )
-        for name, (label, tone, meaning) in _AT_THE_DOOR.items()
+        for name, (label, tone, meaning) in _ON_RECEIPT.items()
     ]
-    waiting = [_step(name, counts[name]) for name in ("queued", "retrying", "held", "parked")]
+    waiting = [_stage(name, counts[name]) for name in ("queued", "retrying", "held", "parked")]
     ended = [
-        _step(name, counts[name])
+        _stage(name, counts[name])
         for name in ("delivered", "dead", "expired", "erased")
         if counts[name] or name in ("delivered", "dead")
     ]
     parts = [(name, counts[name]) for name in STATUSES if counts[name] and name in counts]
-    told = " + ".join(f"{number(count)} {STATUSES[name].label.lower()}" for name, count in parts)
-    whole = f"{number(counts['accepted'])} accepted"
-    return Pipeline(received, waiting, ended, f"{whole} = {told}" if told else whole)
+    breakdown = " + ".join(f"{number(count)} {STATUSES[name].label.lower()}" for name, count in parts)
+    total = f"{number(counts['accepted'])} accepted"
+    return Pipeline(received, waiting, ended, f"{total} = {breakdown}" if breakdown else total)
 
 
-def _step(name: str, count: int) -> PipelineStage:
-    word = STATUSES[name]
+def _stage(name: str, count: int) -> PipelineStage:
+    status = STATUSES[name]
     return PipelineStage(
-        word.label, number(count), count > 0, word.tone if count else "quiet", word.meaning, name
+        status.label, number(count), count > 0, status.tone if count else "quiet", status.meaning, name
     )
 
 
 @dataclass(frozen=True, slots=True)
 class RejectionCause:
-    """A reason with how often it struck and what to do about it."""
+    """A reason with its count and its remedy."""
 
     reason: str
     code: str
@@ -85,14 +85,14 @@ class RejectionCause:
 
 
 def causes(rows: Sequence[Mapping[str, Any]]) -> list[RejectionCause]:
-    """Return reasons as the stats answer them, the most frequent first."""
-    whole = sum(row["count"] for row in rows)
+    """Return the reasons in the API's statistics, most frequent first."""
+    total = sum(row["count"] for row in rows)
     return [
         RejectionCause(
             row["reason"],
             row["code"],
             number(row["count"]),
-            share(row["count"], whole),
+            share(row["count"], total),
             REASONS[row["reason"]].remedy if row["reason"] in REASONS else "",
         )
         for row in sorted(rows, key=lambda row: -row["count"])
@@ -101,7 +101,7 @@ def causes(rows: Sequence[Mapping[str, Any]]) -> list[RejectionCause]:
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """One fact about the lane: a value in short, what it means, and a tone. `at` is a time to print."""
+    """One value about the lane, its meaning and its tone. `at` is a time to show."""
 
     label: str
     value: str
@@ -111,42 +111,43 @@ class Gauge:
 
 
 def lane(stats: Mapping[str, Any], about: ConnectionInfo, now: datetime) -> list[Gauge]:
-    """Return how the advertiser's lane is: its rate, gate, worker, token, backlog and nearest expiry."""
+    """Return the gauges of the lane: rate, throttle, breaker, worker, token, backlog, first expiry."""
     limit = stats["rate_limit"]
-    learned = stats["learned_rate"]
-    slower = learned is not None and learned < limit["requests_per_second"] * 0.95
-    shut = about.blocked_until is not None and about.blocked_until > now
+    learned_rate = stats["learned_rate"]
+    is_slower = learned_rate is not None and learned_rate < limit["requests_per_second"] * 0.95
+    is_blocked = about.blocked_until is not None and about.blocked_until > now
     oldest, waiting = stats["oldest_waiting_seconds"], stats["waiting"]
     expiry = moment(stats["earliest_expiry_at"])
-    soon = expiry is not None and expiry - now < timedelta(days=2)
-    shared = about.lane_shared_by - 1
+    expires_soon = expiry is not None and expiry - now < timedelta(days=2)
+    other_destinations = about.lane_shared_by - 1
     return [
         Gauge(
             "Rate",
-            f"{number(round(learned or limit['requests_per_second'], 1))} / s",
-            f"Learned from Amazon's answers; the limit set is {number(limit['requests_per_second'])} "
-            f"a second, {limit['burst']} at once."
+            f"{number(round(learned_rate or limit['requests_per_second'], 1))} / s",
+            f"Adaptive rate, configured maximum {number(limit['requests_per_second'])} requests/s, "
+            f"burst {limit['burst']}."
             + (
-                f" Shared with {shared} more destination{'' if shared == 1 else 's'} of this advertiser."
-                if shared
+                f" Shared with {other_destinations} other "
+                f"destination{'' if other_destinations == 1 else 's'} of this advertiser."
+                if other_destinations
                 else ""
             ),
-            "warn" if slower else "quiet",
+            "warn" if is_slower else "quiet",
         ),
         Gauge(
-            "Gate",
-            "shut" if shut else "open",
-            "Amazon asked to wait until then." if shut else "Amazon has not asked to wait.",
-            "warn" if shut else "good",
-            about.blocked_until if shut else None,
+            "Throttle",
+            "waiting until" if is_blocked else "off",
+            "Amazon asked us to wait." if is_blocked else "Amazon has not asked us to wait.",
+            "warn" if is_blocked else "good",
+            about.blocked_until if is_blocked else None,
         ),
         _breaker(stats.get("breaker")),
         Gauge(
             "Worker",
-            "sending" if stats["lane_owned"] else "none",
-            "A worker holds this lane."
+            "assigned" if stats["lane_owned"] else "none",
+            "A delivery worker is assigned."
             if stats["lane_owned"]
-            else "Nobody holds the lane: normal while nothing waits.",
+            else "No delivery worker is assigned. Normal while no events wait.",
             "good" if stats["lane_owned"] else "bad" if waiting else "quiet",
         ),
         _token(about, now),
@@ -154,67 +155,69 @@ def lane(stats: Mapping[str, Any], about: ConnectionInfo, now: datetime) -> list
             "Backlog",
             age(oldest) if waiting else "none",
             (
-                "The one event that waits."
+                "Age of the one waiting event."
                 if waiting == 1
-                else f"The oldest of {number(waiting)} waiting events."
+                else f"Age of the oldest of {number(waiting)} waiting events."
             )
             if waiting
-            else "Nothing waits.",
+            else "No events wait.",
             "warn" if waiting and (oldest or 0) > 60 else "quiet",
         ),
         Gauge(
-            "First to expire",
-            "–" if expiry is None else "soon" if soon else "far",
-            "Nothing can expire."
+            "First expiry",
+            "–" if expiry is None else "soon" if expires_soon else "",
+            "No events wait."
             if expiry is None
-            else "The oldest waiting event passes Amazon's age limit then.",
-            "bad" if soon else "quiet",
+            else "The oldest waiting event reaches Amazon's age limit at this time.",
+            "bad" if expires_soon else "quiet",
             expiry,
         ),
     ]
 
 
-def _breaker(told: Mapping[str, Any] | None) -> Gauge:
-    state = told["state"] if told else "closed"
-    rate = told["error_rate"] if told else 0.0
+def _breaker(breaker: Mapping[str, Any] | None) -> Gauge:
+    state = breaker["state"] if breaker else "closed"
+    rate = breaker["error_rate"] if breaker else 0.0
     meaning = {
-        "closed": "Requests go out as the rate allows.",
-        "open": "After too many failures nothing is sent but a probe now and then.",
-        "half_open": "A probe is under way; if it is answered, sending goes on.",
+        "closed": "Requests are sent at the current rate.",
+        "open": "Too many failures: sending is paused except for periodic probes.",
+        "half_open": "A probe request is in flight. If it succeeds, sending resumes.",
     }[state]
     tone = {"closed": "good", "open": "bad", "half_open": "warn"}[state]
     return Gauge(
-        "Breaker",
-        state.replace("_", " "),
-        f"{meaning} Failing lately: {share(round(rate * 1000), 1000)}.",
+        "Circuit breaker",
+        {"closed": "normal", "open": "tripped", "half_open": "probing"}[state],
+        f"{meaning} Recent failures: {share(round(rate * 1000), 1000)}.",
         tone,
     )
 
 
 def _token(about: ConnectionInfo, now: datetime) -> Gauge:
     if about.access_until is None:
-        return Gauge("Token", "none", "Nobody has signed in at Amazon.", "quiet")
+        return Gauge("Access token", "none", "Not connected to Amazon.", "quiet")
     if about.access_until <= now:
-        return Gauge("Token", "asleep", "It is fetched anew when there is something to send.", "quiet")
-    return Gauge("Token", "fresh", "Renewed by itself before then.", "good", about.access_until)
+        return Gauge("Access token", "idle", "Refreshed when there are events to send.", "quiet")
+    return Gauge(
+        "Access token", "valid until", "Refreshed automatically before then.", "good", about.access_until
+    )
 
 
 def charts(minutes: Sequence[ChartStep], now: datetime) -> dict[str, str]:
-    """Return the columns of the two charts as JSON: seconds, then one list for each line; gaps are null."""
+    """Return the columns of both charts as JSON: epoch seconds, then one list per line; gaps are null."""
     first = (now - SPAN).replace(second=0, microsecond=0)
-    places = [first + STEP * nth for nth in range(int(SPAN / STEP) + 1)]
-    at = {minute.at: minute for minute in minutes}
-    x = [int(place.timestamp()) for place in places]
-    found = [at.get(place) for place in places]
+    times = [first + STEP * index for index in range(int(SPAN / STEP) + 1)]
+    steps = {minute.at: minute for minute in minutes}
+    x = [int(time.timestamp()) for time in times]
+    columns = [steps.get(time) for time in times]
     throughput = [
         x,
-        [minute.delivered if minute else 0 for minute in found],
-        [minute.failed if minute else 0 for minute in found],
+        [minute.delivered if minute else 0 for minute in columns],
+        [minute.failed if minute else 0 for minute in columns],
     ]
     latency = [
         x,
-        [_ms(minute.p50_ms) if minute else None for minute in found],
-        [_ms(minute.p95_ms) if minute else None for minute in found],
+        [_ms(minute.p50_ms) if minute else None for minute in columns],
+        [_ms(minute.p95_ms) if minute else None for minute in columns],
     ]
     return {"throughput": json.dumps(throughput), "latency": json.dumps(latency)}
 
@@ -225,7 +228,7 @@ def _ms(value: float | None) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """How many of the sampled events carried a match key, and how that moved."""
+    """Share of the sampled events that include a match key, with its trend."""
 
     label: str
     share: str
@@ -238,30 +241,30 @@ _POINTS = 12
 
 
 def coverage(shapes: Sequence[EventMetadata]) -> list[Coverage]:
-    """Return the coverage of each match key that any sampled event carried; shapes newest first."""
+    """Return the coverage of each match key in the samples; `shapes` is newest first."""
     if not shapes:
         return []
     fields = [{_WIRE.get(key, key) for key in shape.match_keys} for shape in reversed(shapes)]
     size = max(1, len(fields) // _POINTS)
-    groups = [fields[at : at + size] for at in range(0, len(fields), size)]
-    carried = [name for name in MATCH_KEY_FIELDS if any(name in one for one in fields)]
-    shown = []
-    for name in carried:
-        count = sum(name in one for one in fields)
-        moved = [round(100 * sum(name in one for one in group) / len(group)) for group in groups]
-        shown.append(
+    groups = [fields[start : start + size] for start in range(0, len(fields), size)]
+    present_keys = [name for name in MATCH_KEY_FIELDS if any(name in keys for keys in fields)]
+    rows = []
+    for name in present_keys:
+        count = sum(name in keys for keys in fields)
+        trend = [round(100 * sum(name in keys for keys in group) / len(group)) for group in groups]
+        rows.append(
             Coverage(
                 FIELDS[name].label,
                 share(count, len(fields)),
                 round(100 * count / len(fields)),
-                line([*moved, moved[-1]] if len(moved) == 1 else moved) if any(moved) else "",
+                line([*trend, trend[-1]] if len(trend) == 1 else trend) if any(trend) else "",
             )
         )
-    return sorted(shown, key=lambda one: -one.percent)
+    return sorted(rows, key=lambda row: -row.percent)
 
 
-def spanned(moments: Sequence[datetime]) -> tuple[datetime, datetime] | None:
-    """Return from when to when samples are, newest first, where that is a time that can be told apart."""
+def sample_span(moments: Sequence[datetime]) -> tuple[datetime, datetime] | None:
+    """Return the oldest and newest of times (newest first), or None if they are under two seconds apart."""
     if not moments or moments[0] - moments[-1] < timedelta(seconds=2):
         return None
     return moments[-1], moments[0]
@@ -269,7 +272,7 @@ def spanned(moments: Sequence[datetime]) -> tuple[datetime, datetime] | None:
 
 @dataclass(frozen=True, slots=True)
 class EventsManagerHint:
-    """When Amazon's Events manager shows what was sent (R14)."""
+    """Whether Amazon's Events Manager shows the delivered events yet (R14)."""
 
     tone: str
     sentence: str
@@ -277,32 +280,32 @@ class EventsManagerHint:
     percent: int
 
 
-_APPEARS = timedelta(hours=2)
+_EVENTS_MANAGER_DELAY = timedelta(hours=2)
 
 
-def viewing(first: datetime | None, now: datetime) -> EventsManagerHint:
-    """Return whether "No activity yet" is to be expected; `first` is when Amazon first accepted something."""
+def events_manager_hint(first: datetime | None, now: datetime) -> EventsManagerHint:
+    """Return whether "No activity yet" is expected; `first` is the time of the first accepted event."""
     if first is None:
         return EventsManagerHint(
             "quiet",
-            "Amazon has accepted nothing of this destination yet, so “No activity yet” is what its Events "
-            "manager says. That is no error.",
+            "Amazon has not received events from this destination yet, so Events Manager shows “No activity "
+            "yet”. This is expected.",
             None,
             0,
         )
-    gone = now - first
-    if gone < _APPEARS:
+    elapsed = now - first
+    if elapsed < _EVENTS_MANAGER_DELAY:
         return EventsManagerHint(
             "warn",
-            "Amazon has accepted events. Its Events manager takes up to two hours to count them: "
-            f"“No activity yet” is normal for {age((_APPEARS - gone).total_seconds())} more.",
+            "Amazon has accepted events. Events Manager takes up to two hours to count them: "
+            f"“No activity yet” is normal for {age((_EVENTS_MANAGER_DELAY - elapsed).total_seconds())} more.",
             first,
-            max(1, round(100 * gone / _APPEARS)),
+            max(1, round(100 * elapsed / _EVENTS_MANAGER_DELAY)),
         )
     return EventsManagerHint(
         "good",
-        "Counts should be there. If it still says “No activity yet”, check that you look at the same "
-        "advertiser and region, and that the dataset shown is the one that events are sent to.",
+        "Events Manager should show counts. If it still shows “No activity yet”, check that it has the same "
+        "advertiser, region and dataset selected.",
         first,
         100,
     )

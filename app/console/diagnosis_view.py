@@ -1,4 +1,4 @@
-"""What is wrong with a destination, and what to do, in a sentence each: the first rule that applies. Pure."""
+"""Diagnose a destination: what is wrong and what to do. The first rule that applies wins. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from app.store.metrics import RequestRow
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """`act` names the button or link beside it; `since` is when it began, where that is known."""
+    """`action` selects the button next to the text; `since` is when the condition began, if known."""
 
     tone: str
     headline: str
@@ -23,7 +23,7 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class DiagnosisInput:
-    """What the rules look at: `destination` and `stats` as the API answers them, requests newest first."""
+    """Input of the rules: `destination` and `stats` in the API's form, and requests, newest first."""
 
     destination: Mapping[str, Any]
     stats: Mapping[str, Any]
@@ -38,226 +38,230 @@ class DiagnosisInput:
 
     @property
     def failing(self) -> Sequence[RequestRow]:
-        """The newest requests up to the last that Amazon answered well, newest first."""
-        run = []
+        """Return the requests since the last successful one, newest first."""
+        failed = []
         for request in self.requests:
             if request.outcome == "answered":
                 break
-            run.append(request)
-        return run
+            failed.append(request)
+        return failed
 
 
 _SIGN_IN = {
     "revoked": (
-        "Every request would fail: the sign-in was revoked by the user, or has expired, at Amazon.",
-        "Reconnect it and click Allow.",
+        "Amazon access was revoked or has expired. All deliveries are on hold.",
+        "Reconnect and click Allow.",
     ),
     "unauthorized": (
-        "Every request fails: Amazon refuses the sign-in even with a fresh token (401).",
-        "Reconnect it; a new sign-in brings new tokens.",
+        "Amazon rejects the sign-in even with a new token (401). All deliveries are on hold.",
+        "Reconnect to get new tokens.",
     ),
     "forbidden": (
-        "Every request fails: the signed-in user may not send for this advertiser (403).",
+        "The signed-in user has no permission for this advertiser (403). All deliveries are on hold.",
         "Give that user access to the advertiser in the DSP console, then reconnect.",
     ),
     "endpoint_not_found": (
-        "Nothing is sent: Amazon does not know this address or advertiser account (404).",
-        "Check the region and the advertiser id. One request is tried every 5 minutes, and sending resumes "
-        "automatically when Amazon answers.",
+        "Amazon does not know this endpoint or advertiser account (404). All deliveries are on hold.",
+        "Check the region and the advertiser ID. One request is sent every 5 minutes; delivery resumes "
+        "automatically.",
     ),
-    "disconnected": ("It was disconnected here.", "Reconnect it to send again."),
+    "disconnected": ("This destination was disconnected.", "Reconnect to resume delivery."),
 }
 
-# What a run of failed requests means, by the outcome of the newest.
-_RUNS: Mapping[str, tuple[str, str]] = {
+# The meaning of consecutive failed requests, by the outcome of the newest.
+_FAILURES: Mapping[str, tuple[str, str]] = {
     "throttled": (
-        "Amazon asks to send more slowly (429).",
-        "Nothing to do: the rate is lowered by itself, and no event loses a try by it.",
+        "Amazon is rate-limiting us (HTTP 429).",
+        "No action needed: the rate was lowered automatically. This does not count as a failed attempt.",
     ),
     "unauthorized": (
-        "Amazon refuses the access token (401).",
-        "A fresh one is fetched by itself; if that does not help, it parks.",
+        "Amazon rejects the access token (401).",
+        "A new token is requested automatically. If it also fails, deliveries are put on hold.",
     ),
     "forbidden": (
-        "Amazon forbids sending for this advertiser (403).",
+        "Amazon denies access to this advertiser (403).",
         "Give the signed-in user access, then reconnect.",
     ),
     "divisible": (
-        "Amazon refuses whole requests as malformed (400) or too large (413).",
-        "They are halved until the event that spoils them stands alone; look at the dead letters.",
+        "Amazon is rejecting requests as malformed (400) or too large (413).",
+        "They are split automatically to isolate the bad event. Check the failed events.",
     ),
     "broken": (
-        "Amazon's servers fail or answer something unreadable.",
-        "Nothing to do: the same events are sent again by themselves.",
+        "Amazon returns server errors or unreadable responses.",
+        "No action needed: events are retried automatically.",
     ),
     "lost": (
-        "Amazon does not answer: no connection, a time-out, or one cut off.",
-        "Nothing to do if it is Amazon's; else check this machine's way to the internet.",
+        "Requests to Amazon time out or lose their connection.",
+        "If Amazon is down, no action is needed. Otherwise, check outbound network access.",
     ),
     "missing": (
-        "Amazon does not know this address or advertiser account (404).",
-        "Check the region and the advertiser id. The same events are sent again automatically.",
+        "Amazon does not know this endpoint or advertiser account (404).",
+        "Check the region and the advertiser ID. Events are retried automatically.",
     ),
     "unexpected": (
-        "Amazon answers with a status that its contract does not name.",
-        "Check the region and the advertiser id; then replay what died.",
+        "Amazon returns an undocumented status.",
+        "Check the region and the advertiser ID, then replay the failed events.",
     ),
 }
 
 
-def diagnose(seen: DiagnosisInput) -> Diagnosis:
-    """Return the one thing to know first."""
+def diagnose(facts: DiagnosisInput) -> Diagnosis:
+    """Return the most important diagnosis."""
     for rule in _RULES:
-        found = rule(seen)
-        if found is not None:
-            return found
-    return _well(seen)
+        diagnosis = rule(facts)
+        if diagnosis is not None:
+            return diagnosis
+    return _healthy(facts)
 
 
-def _state(seen: DiagnosisInput) -> Diagnosis | None:
-    waiting, state = seen.stats["waiting"], seen.destination["state"]
-    waits = f" {events(waiting)} {'waits' if waiting == 1 else 'wait'}; none is lost." if waiting else ""
-    expiry = moment(seen.stats["earliest_expiry_at"])
+def _state(facts: DiagnosisInput) -> Diagnosis | None:
+    waiting, state = facts.stats["waiting"], facts.destination["state"]
+    are = "is" if waiting == 1 else "are"
+    backlog = f" {events(waiting)} {are} on hold (none lost)." if waiting else ""
+    expiry = moment(facts.stats["earliest_expiry_at"])
     if waiting and expiry is not None:
-        waits += f" The first grows too old for Amazon in {age((expiry - seen.now).total_seconds())}."
-    changed = moment(seen.destination["updated_at"])
+        backlog += f" The oldest expires in {age((expiry - facts.now).total_seconds())}."
+    changed = moment(facts.destination["updated_at"])
     match state:
         case "archived":
-            return Diagnosis("quiet", "This destination was deleted.", "Its history stays readable.")
+            return Diagnosis("quiet", "This destination was deleted.", "Its history remains readable.")
         case "draft":
             return Diagnosis(
-                "quiet", "It is not connected to Amazon yet.", "Connect it and click Allow.", action="connect"
+                "quiet", "Not connected to Amazon yet.", "Connect and click Allow.", action="connect"
             )
         case "needs_reconnect":
-            headline, remedy = _SIGN_IN[seen.destination["reason"] or "revoked"]
-            action = None if seen.destination["reason"] == "endpoint_not_found" else "connect"
-            return Diagnosis("bad", headline, remedy + waits, changed, action)
+            headline, remedy = _SIGN_IN[facts.destination["reason"] or "revoked"]
+            action = None if facts.destination["reason"] == "endpoint_not_found" else "connect"
+            return Diagnosis("bad", headline, remedy + backlog, changed, action)
         case "paused":
-            return Diagnosis("warn", "It is paused.", "Resume it to send." + waits, changed, "resume")
+            return Diagnosis(
+                "warn", "Delivery is paused.", "Resume to continue." + backlog, changed, "resume"
+            )
         case "connected":
             return Diagnosis(
                 "quiet",
-                "It is connected, and no mapping is published.",
-                "Publish a mapping.",
+                "Connected, but no mapping is published yet.",
+                "Publish one to start receiving events.",
                 action="mapping",
             )
         case _:
             return None
 
 
-def _no_worker(seen: DiagnosisInput) -> Diagnosis | None:
-    oldest = seen.stats["oldest_waiting_seconds"]
-    if seen.stats["waiting"] and not seen.stats["lane_owned"] and (oldest or 0) > 15:
+def _no_worker(facts: DiagnosisInput) -> Diagnosis | None:
+    oldest = facts.stats["oldest_waiting_seconds"]
+    if facts.stats["waiting"] and not facts.stats["lane_owned"] and (oldest or 0) > 15:
         return Diagnosis(
             "bad",
-            f"No worker sends for this advertiser; the oldest event has waited {age(oldest)}.",
-            "Start a worker, or look at why it ended.",
+            f"No delivery worker is running for this advertiser. The oldest event has waited {age(oldest)}.",
+            "Start a worker, or check why it stopped.",
         )
     return None
 
 
-def _run(seen: DiagnosisInput) -> Diagnosis | None:
-    run = seen.failing
-    # Nothing waits: what a refused request did to its events is told by the dead letters.
-    if not run or not (seen.stats["waiting"] or run[0].outcome == "unexpected"):
+def _failing_requests(facts: DiagnosisInput) -> Diagnosis | None:
+    failed = facts.failing
+    # With nothing waiting, the dead letters show the effect of a rejected request.
+    if not failed or not (facts.stats["waiting"] or failed[0].outcome == "unexpected"):
         return None
-    headline, remedy = _RUNS.get(run[0].outcome, _RUNS["broken"])
-    status = run[0].http_status
-    told = f" The newest answer was {status}." if status and str(status) not in headline else ""
-    many = "The newest request failed" if len(run) == 1 else f"The newest {len(run)} requests failed"
-    tone = "warn" if run[0].outcome in ("throttled", "unauthorized") else "bad"
-    return Diagnosis(tone, f"{many}: {headline[0].upper()}{headline[1:]}{told}", remedy, run[-1].started_at)
+    headline, remedy = _FAILURES.get(failed[0].outcome, _FAILURES["broken"])
+    status = failed[0].http_status
+    status_text = f" Latest status: {status}." if status and str(status) not in headline else ""
+    failures = "The last request failed." if len(failed) == 1 else f"The last {len(failed)} requests failed."
+    tone = "warn" if failed[0].outcome in ("throttled", "unauthorized") else "bad"
+    return Diagnosis(tone, f"{headline}{status_text} {failures}", remedy, failed[-1].started_at)
 
 
-def _often_throttled(seen: DiagnosisInput) -> Diagnosis | None:
-    slow = [request for request in seen.requests if request.outcome == "throttled"]
-    if not seen.stats["waiting"] or len(seen.requests) < 5 or len(slow) * 5 < len(seen.requests):
+def _often_throttled(facts: DiagnosisInput) -> Diagnosis | None:
+    throttled = [request for request in facts.requests if request.outcome == "throttled"]
+    if not facts.stats["waiting"] or len(facts.requests) < 5 or len(throttled) * 5 < len(facts.requests):
         return None
-    rate = seen.stats["learned_rate"]
-    learned = f" {number(round(rate, 1))} requests a second were learned." if rate else ""
+    rate = facts.stats["learned_rate"]
+    current_rate = f" Current rate: {number(round(rate, 1))} requests per second." if rate else ""
     return Diagnosis(
         "warn",
-        f"Amazon limits the rate: {len(slow)} of the newest {len(seen.requests)} requests were answered 429.",
-        "Nothing to do: the rate follows what Amazon takes." + learned,
-        slow[-1].started_at,
+        f"Amazon is rate-limiting us: {len(throttled)} of the last {len(facts.requests)} requests "
+        "returned 429.",
+        "No action needed: the rate adapts automatically." + current_rate,
+        throttled[-1].started_at,
     )
 
 
-def _dead(seen: DiagnosisInput) -> Diagnosis | None:
-    dead = seen.counts["dead"]
-    if not dead or not seen.stats["dead_letters"]:
+def _dead(facts: DiagnosisInput) -> Diagnosis | None:
+    dead = facts.counts["dead"]
+    if not dead or not facts.stats["dead_letters"]:
         return None
-    worst = max(seen.stats["dead_letters"], key=lambda row: row["count"])
+    top_cause = max(facts.stats["dead_letters"], key=lambda row: row["count"])
     return Diagnosis(
         "bad",
-        f"{events(dead)} {'was' if dead == 1 else 'were'} given up, {'' if dead == 1 else 'mostly '}for "
-        f"“{worst['reason'].replace('_', ' ')}”.",
-        worst["remedy"],
+        f"{events(dead)} failed permanently. {'Reason' if dead == 1 else 'Most common reason'}: "
+        f"{top_cause['reason'].replace('_', ' ')}.",
+        top_cause["remedy"],
         action="dead",
     )
 
 
-def _rejected(seen: DiagnosisInput) -> Diagnosis | None:
-    rejected, accepted = seen.counts["rejected"], seen.counts["accepted"]
-    if not seen.stats["rejections"] or rejected * 20 < accepted + rejected:
+def _rejected(facts: DiagnosisInput) -> Diagnosis | None:
+    rejected, accepted = facts.counts["rejected"], facts.counts["accepted"]
+    if not facts.stats["rejections"] or rejected * 20 < accepted + rejected:
         return None
-    worst = max(seen.stats["rejections"], key=lambda row: row["count"])
-    reason = REASONS.get(worst["reason"])
+    top_cause = max(facts.stats["rejections"], key=lambda row: row["count"])
+    reason = REASONS.get(top_cause["reason"])
     return Diagnosis(
         "warn",
-        f"{share(rejected, accepted + rejected)} of all events were rejected at the door, mostly for "
-        f"“{worst['reason'].replace('_', ' ')}”.",
-        reason.remedy if reason else "Look at the reasons below.",
+        f"{share(rejected, accepted + rejected)} of events were rejected on receipt. Most common reason: "
+        f"{top_cause['reason'].replace('_', ' ')}.",
+        reason.remedy if reason else "See the reasons below.",
         action="rejected",
     )
 
 
-def _expired(seen: DiagnosisInput) -> Diagnosis | None:
-    expired = seen.counts["expired"]
+def _expired(facts: DiagnosisInput) -> Diagnosis | None:
+    expired = facts.counts["expired"]
     if not expired:
         return None
     return Diagnosis(
         "bad",
-        f"{events(expired)} became too old for Amazon before being sent.",
-        "Send events sooner, or reconnect and resume sooner.",
+        f"{events(expired)} expired before delivery: older than Amazon accepts.",
+        "Send events sooner, and reconnect or resume sooner.",
         action="expired",
     )
 
 
-def _gate(seen: DiagnosisInput) -> Diagnosis | None:
-    if seen.blocked_until is None or seen.blocked_until <= seen.now or not seen.stats["waiting"]:
+def _blocked(facts: DiagnosisInput) -> Diagnosis | None:
+    if facts.blocked_until is None or facts.blocked_until <= facts.now or not facts.stats["waiting"]:
         return None
-    left = age((seen.blocked_until - seen.now).total_seconds())
-    return Diagnosis("warn", f"Amazon asked to wait; {left} are left.", "Nothing to do.")
+    left = age((facts.blocked_until - facts.now).total_seconds())
+    return Diagnosis("warn", f"Amazon asked us to wait ({left} left).", "No action needed.")
 
 
-def _nothing_yet(seen: DiagnosisInput) -> Diagnosis | None:
-    if seen.counts["accepted"] or seen.counts["rejected"]:
+def _nothing_yet(facts: DiagnosisInput) -> Diagnosis | None:
+    if facts.counts["accepted"] or facts.counts["rejected"]:
         return None
     return Diagnosis(
         "quiet",
-        "Ready, and no event has come yet.",
-        "Attach it to a journey, or send a test.",
+        "Ready. No events received yet.",
+        "Attach it to a journey, or send a test event.",
         action="activate",
     )
 
 
-def _well(seen: DiagnosisInput) -> Diagnosis:
-    waiting = seen.stats["waiting"]
+def _healthy(facts: DiagnosisInput) -> Diagnosis:
+    waiting = facts.stats["waiting"]
     if waiting:
         return Diagnosis(
             "good",
-            f"Sending: {events(waiting)} {'is' if waiting == 1 else 'are'} on the way.",
-            "Nothing to do.",
+            f"Healthy. {events(waiting)} {'is' if waiting == 1 else 'are'} being delivered.",
+            "No action needed.",
         )
-    return Diagnosis("good", "All is well: every accepted event was dealt with.", "Nothing to do.")
+    return Diagnosis("good", "Healthy. No events are waiting.", "No action needed.")
 
 
 _RULES: Sequence[Callable[[DiagnosisInput], Diagnosis | None]] = (
     _state,
     _no_worker,
-    _run,
-    _gate,
+    _failing_requests,
+    _blocked,
     _often_throttled,
     _dead,
     _expired,

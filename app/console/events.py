@@ -93,10 +93,10 @@ async def event_page(
     try:
         answer = await event_reports.read_event(id, visitor.caller, context, destination_id, mapping)
     except Refusal as refusal:
-        if refusal.problem.word is ErrorCode.NOT_FOUND:
+        if refusal.problem.code is ErrorCode.NOT_FOUND:
             told = refusal.problem.detail
             return pages.show(request, "event_missing.html", status=404, **content, id=id, told=told)
-        if refusal.problem.word is ErrorCode.EVENT_AMBIGUOUS:
+        if refusal.problem.code is ErrorCode.EVENT_AMBIGUOUS:
             under = [(one, await _name(context, found, one)) for one in refusal.problem.extra["mapping_ids"]]
             return pages.show(request, "event_choice.html", **content, id=id, under=under)
         raise

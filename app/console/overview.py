@@ -1,4 +1,4 @@
-"""All Destinations: what can be made, and what there is."""
+"""All Destinations: the list of destinations and the catalogue."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from app.store import metrics
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
-_A_PAGE = 50
+_PAGE_SIZE = 50
 Search = Annotated[str, Query(max_length=200)]
 
 
@@ -37,24 +37,24 @@ async def overview(
     state: Annotated[State | None, Query()] = None,
     cursor: Cursor = None,
 ) -> Response:
-    """Show the catalogue and the list; a search that is being typed gets the part below it only."""
+    """Show the list and the catalogue; for a live search, only the results."""
     async with context.engine.connect() as connection:
         found = await stored.page(
             connection,
-            limit=_A_PAGE + 1,
+            limit=_PAGE_SIZE + 1,
             after=number_of(cursor),
             search=q.strip() or None,
             state=state,
             only=visitor.caller.only,
         )
-    items, more = split_page(found, _A_PAGE)
+    items, has_more = split_page(found, _PAGE_SIZE)
     content: dict[str, Any] = {
         "q": q,
         "state": None if state is None else state.value,
         "types": catalog.search(q),
         "rows": await _rows(context, items),
         "searched": bool(q.strip()) or state is not None,
-        "next_cursor": cursor_of(items[-1].number) if more else None,
+        "next_cursor": cursor_of(items[-1].number) if has_more else None,
         "may_create": visitor.caller.may(Scope.DESTINATIONS_WRITE) and visitor.caller.destination_ids is None,
     }
     if request.headers.get("hx-request"):
@@ -65,7 +65,7 @@ async def overview(
 @router.get("/console/", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def slash() -> Response:
-    """Lead to the address without the slash."""
+    """Redirect to the address without the slash."""
     return RedirectResponse("/console", 303)
 
 
@@ -77,5 +77,5 @@ async def _rows(context: AppContext, items: Sequence[stored.Destination]) -> lis
             days[ids[day.destination]].append(day)
         last = await metrics.last_answers(connection, list(ids))
     today = context.now().astimezone(UTC).date()
-    shown = [pages.plain(public_view(item)) for item in items]
-    return rows(shown, days, {ids[number]: at for number, at in last.items()}, today)
+    views = [pages.plain(public_view(item)) for item in items]
+    return rows(views, days, {ids[number]: time for number, time in last.items()}, today)

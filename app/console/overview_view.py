@@ -1,4 +1,4 @@
-"""The list of destinations: one line each, with a spark of its last days. Pure."""
+"""View of the list of destinations: one row each, with a sparkline of recent days. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _WIDTH, _HEIGHT = 112.0, 24.0
 
 @dataclass(frozen=True, slots=True)
 class OverviewRow:
-    """One destination as the list shows it."""
+    """One row of the list."""
 
     id: str
     name: str
@@ -35,7 +35,7 @@ def rows(
     last: Mapping[str, datetime],
     today: date,
 ) -> list[OverviewRow]:
-    """Return the lines for destinations as the API shows them; `days` and `last` are by their ids."""
+    """Return the rows; `items` are API views, `days` and `last` are keyed by destination id."""
     return [_row(item, days.get(item["id"], ()), last.get(item["id"]), today) for item in items]
 
 
@@ -43,8 +43,8 @@ def _row(
     item: Mapping[str, Any], days: Sequence[DayCounts], last: datetime | None, today: date
 ) -> OverviewRow:
     recent = [day for day in days if day.day > today - timedelta(days=ERROR_DAYS)]
-    wrong = sum(day.dead + day.expired + day.rejected for day in recent)
-    whole = sum(day.accepted + day.rejected for day in recent)
+    failed = sum(day.dead + day.expired + day.rejected for day in recent)
+    total = sum(day.accepted + day.rejected for day in recent)
     delivered = by_day(days, today)
     return OverviewRow(
         id=item["id"],
@@ -53,24 +53,24 @@ def _row(
         region=REGIONS[item["region"]],
         state=STATES[item["state"]],
         last_delivery=last,
-        errors=share(wrong, whole),
-        errors_tone="bad" if whole and wrong / whole > 0.05 else "warn" if wrong else "quiet",
+        errors=share(failed, total),
+        errors_tone="bad" if total and failed / total > 0.05 else "warn" if failed else "quiet",
         spark=line(delivered),
         spark_says=f"{number(sum(delivered))} delivered in {DAYS} days, {number(delivered[-1])} today",
     )
 
 
 def by_day(days: Sequence[DayCounts], today: date) -> list[int]:
-    """Return what was delivered on each of the last days, oldest first, idle days as 0."""
+    """Return the number of delivered events per day, oldest first."""
     delivered = {day.day: day.delivered for day in days}
     return [delivered.get(today - timedelta(days=back), 0) for back in reversed(range(DAYS))]
 
 
 def line(values: Sequence[int]) -> str:
-    """Return the points of a line through values, for an SVG of 112 × 24; a flat one lies at the bottom."""
-    most = max(values) or 1
+    """Return the points of an SVG line, 112 × 24; zeros lie at the bottom."""
+    maximum = max(values) or 1
     step = _WIDTH / (len(values) - 1)
     return " ".join(
-        f"{place * step:.1f},{_HEIGHT - 2 - value / most * (_HEIGHT - 4):.1f}"
-        for place, value in enumerate(values)
+        f"{index * step:.1f},{_HEIGHT - 2 - value / maximum * (_HEIGHT - 4):.1f}"
+        for index, value in enumerate(values)
     )

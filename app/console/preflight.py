@@ -1,4 +1,4 @@
-"""The preflight as a page: every line, Amazon asked again, and what people confirm."""
+"""The preflight page: every check, a re-check with Amazon, and manual confirmations."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from app.console import pages
 from app.console.destination import PAGE, content_of, sign_in_origin
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import Visitor
-from app.console.setup_view import CONFIRMED_BY_PEOPLE, check_views
+from app.console.setup_view import MANUAL_CHECKS, check_views
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -24,9 +24,9 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 @router.get(PAGE + "/preflight", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def page(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
-    """Show the checklist from what is remembered."""
-    found = await preflight.preflight(destination_id, visitor.caller, context)
-    return await _show(request, destination_id, context, visitor, found, asked=False)
+    """Show the checklist from stored results."""
+    answer = await preflight.preflight(destination_id, visitor.caller, context)
+    return await _show(request, destination_id, context, visitor, answer, rechecked=False)
 
 
 @router.post(PAGE + "/preflight/ask", response_model=None)
@@ -34,18 +34,18 @@ async def page(request: Request, destination_id: str, context: Context, visitor:
 async def ask(
     request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
-    """Ask Amazon now whether it shows the advertiser; a form, since it costs Amazon a request."""
-    found = await preflight.preflight(destination_id, visitor.caller, context, ask=True)
-    return await _show(request, destination_id, context, visitor, found, asked=True)
+    """Check access to the advertiser with Amazon now. A POST, because it sends a request to Amazon."""
+    answer = await preflight.preflight(destination_id, visitor.caller, context, ask=True)
+    return await _show(request, destination_id, context, visitor, answer, rechecked=True)
 
 
 @router.post(PAGE + "/preflight/confirm", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def confirm(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
-    """Record that the visitor looked, or take it back."""
+    """Confirm a manual check, or withdraw the confirmation."""
     check = form_text(form, "check")
-    if check not in CONFIRMED_BY_PEOPLE:
-        raise Refusal(ErrorCode.INVALID, "This line is not one that people confirm.")
+    if check not in MANUAL_CHECKS:
+        raise Refusal(ErrorCode.INVALID, "This check cannot be confirmed manually.")
     body = PreflightConfirmation.model_validate(
         {"check": check, "confirmed": form_text(form, "confirmed") == "yes"}
     )
@@ -58,19 +58,19 @@ async def _show(
     destination_id: str,
     context: AppContext,
     visitor: Visitor,
-    told: dict[str, Any],
+    answer: dict[str, Any],
     *,
-    asked: bool,
+    rechecked: bool,
 ) -> Response:
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    ready = pages.plain(told)
+    preflight_view = pages.plain(answer)
     return pages.show(
         request,
         "preflight.html",
         leads_to=sign_in_origin(context, found.region),
         **content_of(context, found, visitor, "overview"),
-        checks=check_views(ready["checks"]),
-        ready=ready["ready"],
-        asked=asked,
+        checks=check_views(preflight_view["checks"]),
+        ready=preflight_view["ready"],
+        rechecked=rechecked,
     )

@@ -178,7 +178,7 @@ async def _page(
         backtest=None if backtest_result is None else backtest_view(backtest_result),
         conflict=_conflict(problem, draft) if problem else None,
         refused=None
-        if problem is None or problem.word is ErrorCode.EVENT_NAME_CONFLICT
+        if problem is None or problem.code is ErrorCode.EVENT_NAME_CONFLICT
         else _refusal_text(problem),
     )
 
@@ -208,7 +208,7 @@ def _draft(mapping: dict[str, Any]) -> dict[str, Any]:
 
 def _conflict(problem: Problem, draft: dict[str, Any]) -> dict[str, str] | None:
     """Return both names of an event name conflict (R12), or None for another problem."""
-    if problem.word is not ErrorCode.EVENT_NAME_CONFLICT:
+    if problem.code is not ErrorCode.EVENT_NAME_CONFLICT:
         return None
     event_type = str(problem.extra["event_type"])
     name = draft.get("event_name")

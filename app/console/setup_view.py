@@ -1,4 +1,4 @@
-"""What is left to do until a destination sends: the owner's steps, and the checklist. Pure."""
+"""The set-up steps of a destination and its preflight checklist. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class SetupStep:
-    """One step: done, the one to take now, or locked with the reason why."""
+    """One step and its state; `why` explains it."""
 
     name: str
     label: str
@@ -18,16 +18,16 @@ class SetupStep:
 def steps(
     destination: Mapping[str, Any], mappings: Sequence[Mapping[str, Any]], accepted: int
 ) -> list[SetupStep]:
-    """Return the steps of R7 to R13 as they stand, in order."""
+    """Return the set-up steps in order (R7 to R13)."""
     connected = bool(destination["connected"])
     published = destination["published_mappings"] > 0
     return [
-        SetupStep("create", "Create", "done", "Made."),
+        SetupStep("create", "Create", "done", "Done."),
         SetupStep(
             "connect",
             "Connect",
             "done" if connected else "now",
-            "Signed in at Amazon." if connected else "Sign in at Amazon and click Allow.",
+            "Connected to Amazon." if connected else "Sign in to Amazon and click Allow.",
         ),
         SetupStep(
             "mapping",
@@ -35,15 +35,15 @@ def steps(
             "done" if published else "now" if connected else "locked",
             "A mapping is published."
             if published
-            else ("Finish and publish the mapping." if mappings else "Say how events become conversions.")
+            else ("Finish and publish the mapping." if mappings else "Map event fields to conversion fields.")
             if connected
-            else "Connect Amazon first: then the mapping is next.",
+            else "Connect to Amazon first.",
         ),
         SetupStep(
             "activate",
             "Activate",
             "done" if accepted else "now" if connected and published else "locked",
-            "Events have come."
+            "Events received."
             if accepted
             else "Attach it to a journey."
             if connected and published
@@ -54,59 +54,59 @@ def steps(
 
 @dataclass(frozen=True, slots=True)
 class CheckView:
-    """A line of the preflight list: a mark, a sentence, and who can mend it."""
+    """One preflight check for display: a mark, a sentence and the owner of the fix."""
 
     name: str
     label: str
     mark: str
     tone: str
-    standing: str
+    status: str
     detail: str
-    who: str
+    owner: str
     may_confirm: bool
     may_withdraw: bool
 
 
 LABELS: Mapping[str, str] = {
     "credentials": "Amazon application",
-    "sign_in": "Sign-in at Amazon",
+    "sign_in": "Amazon sign-in",
     "account": "Advertiser account",
     "region": "Account region",
     "currency": "Account currency",
-    "permission": "Permission at Amazon",
-    "terms": "Terms of Events manager",
+    "permission": "Amazon permission",
+    "terms": "Events Manager terms",
     "mapping": "Published mapping",
     "state": "State",
     "first_event": "First event",
     "clock": "Clock",
 }
 _MARKS = {
-    "ok": ("✓", "good", "in order"),
-    "failed": ("✗", "bad", "stands in the way"),
-    "unknown": ("?", "quiet", "not known"),
+    "ok": ("✓", "good", "passed"),
+    "failed": ("✗", "bad", "failed"),
+    "unknown": ("?", "quiet", "not checked"),
 }
-_WHO = {
-    "operator": "who runs this service",
-    "advertiser": "who signed in, or an admin of the advertiser's account",
-    "team": "you, here",
+_OWNERS = {
+    "operator": "the operator of this service",
+    "advertiser": "the person who signed in, or an admin of the advertiser's account",
+    "team": "your team, in this console",
     "journey": "the journey",
-    "nobody": "nobody: it passes",
+    "nobody": "no one; this resolves automatically",
 }
-# What Amazon cannot be asked, so that a person looks and says so.
-CONFIRMED_BY_PEOPLE = ("permission", "terms")
+# Checks that Amazon's API cannot answer; people confirm them.
+MANUAL_CHECKS = ("permission", "terms")
 
 
 def check_views(checks: Sequence[Mapping[str, str]]) -> list[CheckView]:
-    """Return the checklist as the API answers it, for people."""
+    """Return the API's preflight checks for display."""
     return [
         CheckView(
             check["name"],
             LABELS[check["name"]],
             *_MARKS[check["status"]],
             check["detail"],
-            _WHO[check["who"]],
-            may_confirm=check["name"] in CONFIRMED_BY_PEOPLE and check["status"] == "unknown",
-            may_withdraw=check["name"] in CONFIRMED_BY_PEOPLE and " confirmed on " in check["detail"],
+            _OWNERS[check["who"]],
+            may_confirm=check["name"] in MANUAL_CHECKS and check["status"] == "unknown",
+            may_withdraw=check["name"] in MANUAL_CHECKS and " confirmed on " in check["detail"],
         )
         for check in checks
     ]

@@ -14,7 +14,6 @@ from app.api import (
     audit,
     catalog,
     consent_records,
-    destination_actions,
     destinations,
     docs,
     erasures,
@@ -50,7 +49,6 @@ TITLE = "Amazon Conversions destination"
 # One line per resource. Adding a router here adds it to the application, the description and the tests.
 ROUTERS: tuple[APIRouter, ...] = (
     destinations.router,
-    destination_actions.router,
     oauth.router,
     preflight.router,
     mappings.router,
@@ -109,6 +107,8 @@ def create_application(context: AppContext) -> Application:
         redirect_slashes=False,
     )
     app.state.context = context
+    # The OAuth callback shows a console page, and `api` does not import `console`.
+    app.state.not_connected_page = partial(pages.show, template="not_connected.html")
     app.state.key_ring = KeyRing(
         context.engine, bootstrap=context.bootstrap_key_digest, monotonic=context.monotonic
     )

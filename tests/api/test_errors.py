@@ -168,7 +168,7 @@ async def test_the_unforeseen_is_500_without_a_trace_and_logged_without_values(
     assert answer.headers["x-request-id"]
     assert "ada@example.com" not in answer.text + caplog.text
     assert "Traceback" not in answer.text + caplog.text
-    assert "destination_actions.py" in caplog.text
+    assert "destinations.py" in caplog.text
     assert "status=500" in caplog.text
 
 

@@ -24,7 +24,7 @@ def known(*, reason: str | None = None, sign_in: str = "valid", **changes: Any) 
     told: dict[str, Any] = {
         "configured": True,
         "account": AmazonAccount("Acme", "USD", AT),
-        "asked": None,
+        "live_answer": None,
         "confirmed": {},
         "accepted": False,
         "delivered": 0,
@@ -41,11 +41,21 @@ TERMS = {"terms": Confirmation("terms", "key_1", AT)}
     [
         pytest.param(known(), "account", "ok", "Acme", id="the account that Amazon showed at sign-in"),
         pytest.param(known(account=None), "account", "unknown", "connected", id="nobody was asked yet"),
-        pytest.param(known(asked=Visible(None, None)), "account", "ok", "shows", id="asked now, and visible"),
-        pytest.param(known(asked=CannotTell("timeout")), "account", "unknown", "again", id="Amazon away"),
-        pytest.param(known(asked=NotVisible(("42",))), "account", "failed", "sees 42", id="others are seen"),
-        pytest.param(known(asked=NotVisible(())), "account", "failed", ENTITY_HINT, id="entity ids"),
-        pytest.param(known(asked=NotVisible(())), "region", "failed", "another region", id="none here"),
+        pytest.param(
+            known(live_answer=Visible(None, None)),
+            "account",
+            "ok",
+            "confirms access",
+            id="asked now, and visible",
+        ),
+        pytest.param(
+            known(live_answer=CannotTell("timeout")), "account", "unknown", "again", id="Amazon away"
+        ),
+        pytest.param(
+            known(live_answer=NotVisible(("42",))), "account", "failed", "access to 42", id="others are seen"
+        ),
+        pytest.param(known(live_answer=NotVisible(())), "account", "failed", ENTITY_HINT, id="entity ids"),
+        pytest.param(known(live_answer=NotVisible(())), "region", "failed", "another region", id="none here"),
         pytest.param(known(), "region", "ok", "North America", id="found in the region"),
         pytest.param(known(account=None), "region", "unknown", "North America", id="region not seen yet"),
         pytest.param(known(), "currency", "ok", "USD", id="the same currency"),
@@ -59,11 +69,13 @@ TERMS = {"terms": Confirmation("terms", "key_1", AT)}
         pytest.param(
             known(account=AmazonAccount("Acme", None, AT)), "currency", "unknown", "USD", id="unsaid"
         ),
-        pytest.param(known(asked=Visible("EUR", "Acme")), "currency", "failed", "EUR", id="as asked now"),
+        pytest.param(
+            known(live_answer=Visible("EUR", "Acme")), "currency", "failed", "EUR", id="as asked now"
+        ),
         pytest.param(known(), "terms", "unknown", "confirm", id="terms nobody confirmed"),
         pytest.param(known(confirmed=TERMS), "terms", "ok", "key_1 confirmed on 2026-11-24", id="confirmed"),
-        pytest.param(known(delivered=1), "terms", "ok", "took", id="events that arrive prove the terms"),
-        pytest.param(known(delivered=1), "permission", "ok", "took", id="and the permission"),
+        pytest.param(known(delivered=1), "terms", "ok", "accepted", id="events that arrive prove the terms"),
+        pytest.param(known(delivered=1), "permission", "ok", "accepted", id="and the permission"),
         pytest.param(
             known(sign_in="broken", reason="forbidden"),
             "permission",
@@ -73,7 +85,7 @@ TERMS = {"terms": Confirmation("terms", "key_1", AT)}
         ),
         pytest.param(known(), "first_event", "unknown", "Send one", id="no event yet"),
         pytest.param(known(accepted=True), "first_event", "unknown", "none has", id="an event under way"),
-        pytest.param(known(delivered=3), "first_event", "ok", "took 3", id="events that Amazon took"),
+        pytest.param(known(delivered=3), "first_event", "ok", "accepted 3", id="events that Amazon took"),
         pytest.param(known(seconds_apart=-60.0), "clock", "failed", "60 seconds", id="a clock that is off"),
         pytest.param(known(configured=False), "credentials", "failed", "CLIENT_ID", id="no application"),
     ],
@@ -115,7 +127,7 @@ async def test_amazon_is_asked_anew_when_that_is_wished(world: World) -> None:
     answer = (await world.call("GET", f"{path}/preflight?ask=true")).json()
     account = next(line for line in answer["checks"] if line["name"] == "account")
     assert account["status"] == "failed"
-    assert "It sees 42." in account["detail"]
+    assert "It has access to 42." in account["detail"]
     world.advertisers.unavailable = True
     assert (await lines(world, path, "?ask=true"))["account"] == "unknown"
 

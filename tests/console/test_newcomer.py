@@ -34,7 +34,7 @@ def test_a_newcomer_gets_from_nothing_to_one_delivered(site: Site) -> None:
     expect(page.get_by_text("SANDBOX · this is not Amazon")).to_be_visible()
     page.get_by_label("Also let it see this advertiser id").fill("580123456789")
     page.get_by_role("button", name="Allow").click()
-    expect(page.get_by_text("Connected to Amazon.")).to_be_visible()
+    expect(page.locator("#connected", has_text="Connected to Amazon")).to_be_visible()
     expect(page.get_by_text("the bootstrap key")).to_be_visible()
     page.get_by_role("link", name="Next", exact=True).click()
 
@@ -81,11 +81,11 @@ def test_a_newcomer_gets_from_nothing_to_one_delivered(site: Site) -> None:
     expect(delivered).to_have_text("1", timeout=15_000)
     expect(page.locator("#live")).to_have_text("Live")
     expect(page.get_by_text("1 accepted = 1 delivered.")).to_be_visible()
-    expect(page.locator(".notice", has_text="All is well")).to_be_visible()
+    expect(page.locator(".notice", has_text="Healthy.")).to_be_visible()
 
     # R14: where to look, and that nothing there is not yet an error.
     expect(page.get_by_text(re.compile("No activity yet” is normal"))).to_be_visible()
-    page.get_by_role("link", name="Open the sandbox's Events manager").click()
+    page.get_by_role("link", name="Open the sandbox's Events Manager").click()
     expect(page.get_by_role("row", name="Added to cart ADD_TO_SHOPPING_CART WEBSITE")).to_contain_text("1")
 
     site.open("/console")

@@ -145,13 +145,13 @@ REJECTED = {
 @pytest.mark.parametrize(
     ("destination", "stats", "requests", "headline", "remedy", "action"),
     [
-        ({"state": "draft", "connected": False}, {}, [], "not connected", "click Allow", "connect"),
+        ({"state": "draft", "connected": False}, {}, [], "Not connected", "click Allow", "connect"),
         (
             {"state": "needs_reconnect", "reason": "revoked"},
             WAITING,
             [],
-            "revoked by the user",
-            "5 events wait; none is lost",
+            "access was revoked",
+            "5 events are on hold (none lost)",
             "connect",
         ),
         (
@@ -162,23 +162,37 @@ REJECTED = {
             "Give that user access",
             "connect",
         ),
-        ({"state": "needs_reconnect", "reason": "unauthorized"}, {}, [], "(401)", "new sign-in", "connect"),
-        ({"state": "paused"}, WAITING, [], "paused", "Resume it to send. 5 events wait", "resume"),
-        ({"state": "paused"}, {**WAITING, "waiting": 1}, [], "paused", "to send. 1 event waits", "resume"),
+        (
+            {"state": "needs_reconnect", "reason": "unauthorized"},
+            {},
+            [],
+            "(401)",
+            "get new tokens",
+            "connect",
+        ),
+        ({"state": "paused"}, WAITING, [], "paused", "Resume to continue. 5 events are on hold", "resume"),
+        (
+            {"state": "paused"},
+            {**WAITING, "waiting": 1},
+            [],
+            "paused",
+            "continue. 1 event is on hold",
+            "resume",
+        ),
         (
             {"state": "needs_reconnect", "reason": "revoked"},
             {**WAITING, "earliest_expiry_at": "2026-11-27T14:00:00Z"},
             [],
-            "revoked by the user",
-            "none is lost. The first grows too old for Amazon in 3 days 2 h.",
+            "access was revoked",
+            "(none lost). The oldest expires in 3 days 2 h.",
             "connect",
         ),
-        ({}, {**WAITING, "waiting": 1}, [], "1 event is on the way", "Nothing to do", None),
+        ({}, {**WAITING, "waiting": 1}, [], "1 event is being delivered", "No action needed", None),
         (
             {},
             {"counts": {**ZERO, "accepted": 1, "expired": 1}},
             [],
-            "1 event became too old",
+            "1 event expired before delivery",
             "Send events sooner",
             "expired",
         ),
@@ -194,30 +208,30 @@ REJECTED = {
             {},
             {**WAITING, "lane_owned": False, "oldest_waiting_seconds": 60.0},
             [],
-            "No worker sends",
+            "No delivery worker is running",
             "Start a worker",
             None,
         ),
-        ({}, WAITING, [request("throttled", 429)], "more slowly (429)", "Nothing to do", None),
+        ({}, WAITING, [request("throttled", 429)], "rate-limiting us (HTTP 429)", "No action needed", None),
         (
             {},
             WAITING,
             [request("broken", 503), request("broken", 503, 9)],
-            "The newest 2 requests failed: Amazon's servers fail",
-            "Nothing to do",
+            "unreadable responses. Latest status: 503. The last 2 requests failed.",
+            "No action needed",
             None,
         ),
-        ({}, WAITING, [request("lost")], "does not answer", "way to the internet", None),
-        ({}, WAITING, [request("missing", 404)], "404", "region and the advertiser id", None),
-        ({}, DEAD, [request("answered", 207)], "3 events were given up", "Mend the mapping.", "dead"),
+        ({}, WAITING, [request("lost")], "time out", "outbound network access", None),
+        ({}, WAITING, [request("missing", 404)], "404", "region and the advertiser ID", None),
+        ({}, DEAD, [request("answered", 207)], "3 events failed permanently", "Mend the mapping.", "dead"),
         ({}, REJECTED, [request("answered", 207)], "50 %", "Event Timestamp", "rejected"),
-        ({}, {}, [], "no event has come", "journey", "activate"),
+        ({}, {}, [], "No events received yet", "journey", "activate"),
         (
             {},
             {**STATS, "counts": {**ZERO, "accepted": 3, "delivered": 3}},
             [request("answered", 207)],
-            "All is well",
-            "Nothing to do",
+            "Healthy.",
+            "No action needed",
             None,
         ),
     ],
@@ -276,11 +290,11 @@ def test_the_lane_tells_what_is_out_of_the_ordinary() -> None:
         NOW, "bootstrap", None, NOW + timedelta(hours=1), NOW + timedelta(seconds=30), NOW, 2
     )
     stats = {**STATS, **WAITING, "learned_rate": 1.5, "earliest_expiry_at": "2026-11-25T12:00:00Z"}
-    admission = {one.label: one for one in present.lane(stats, about, NOW)}
-    assert (admission["Gate"].value, admission["Gate"].at) == ("shut", about.blocked_until)
-    assert (admission["Rate"].value, admission["Rate"].tone) == ("1.5 / s", "warn")
-    assert "1 more destination of this advertiser" in admission["Rate"].meaning
-    assert admission["First to expire"].tone == "bad"
+    gauges = {one.label: one for one in present.lane(stats, about, NOW)}
+    assert (gauges["Throttle"].value, gauges["Throttle"].at) == ("waiting until", about.blocked_until)
+    assert (gauges["Rate"].value, gauges["Rate"].tone) == ("1.5 / s", "warn")
+    assert "1 other destination of this advertiser" in gauges["Rate"].meaning
+    assert gauges["First expiry"].tone == "bad"
 
 
 def test_a_minute_without_requests_is_a_nought_of_events_and_no_latency() -> None:
@@ -297,16 +311,16 @@ def test_a_minute_without_requests_is_a_nought_of_events_and_no_latency() -> Non
 @pytest.mark.parametrize(
     ("ago", "tone", "said"),
     [
-        (None, "quiet", "That is no error"),
+        (None, "quiet", "This is expected"),
         (600, "warn", "normal for 1 h 50 min more"),
-        (9_000, "good", "Counts should be there"),
+        (9_000, "good", "Events Manager should show counts"),
     ],
     ids=["nothing accepted", "ten minutes", "two and a half hours"],
 )
 def test_no_activity_yet_is_not_at_once_an_error(ago: int | None, tone: str, said: str) -> None:
     """R14: what the empty view means depends on the time since the first accepted event."""
     first = None if ago is None else NOW - timedelta(seconds=ago)
-    found = present.viewing(first, NOW)
+    found = present.events_manager_hint(first, NOW)
     assert found.tone == tone
     assert said in found.sentence
 

@@ -49,32 +49,36 @@ def read(answer: httpx.Response) -> str:
 
 
 FAULTS: dict[str, tuple[dict[str, Any] | None, str, str]] = {
-    "429": ({"kind": "429"}, "Amazon asks to send more slowly (429).", "no event loses a try by it"),
+    "429": ({"kind": "429"}, "Amazon is rate-limiting us (HTTP 429).", "does not count as a failed attempt"),
     "hidden rate limit": (
         {"kind": "hidden_rate_limit", "requests_per_second": 0.01},
-        "(429)",
-        "Nothing to do",
+        "429",
+        "No action needed",
     ),
-    "503": ({"kind": "5xx"}, "Amazon's servers fail", "sent again by themselves"),
+    "503": ({"kind": "5xx"}, "Amazon returns server errors", "retried automatically"),
     "never answers nor connects": (
         {"kind": "drop_before_accept"},
-        "Amazon does not answer",
-        "way to the internet",
+        "Requests to Amazon time out or lose their connection.",
+        "outbound network access",
     ),
     "accepts and drops": (
         {"kind": "drop_after_accept"},
-        "Amazon does not answer",
-        "Nothing to do if it is Amazon's",
+        "Requests to Amazon time out or lose their connection.",
+        "If Amazon is down, no action is needed.",
     ),
-    "garbage": ({"kind": "malformed"}, "unreadable", "sent again"),
-    "revoked": ({"kind": "revoked"}, "the sign-in was revoked by the user", "Reconnect it and click Allow."),
-    "401": ({"kind": "401"}, "Amazon refuses the sign-in even with a fresh token (401).", "Reconnect it"),
-    "403": ({"kind": "403"}, "may not send for this advertiser (403).", "Give that user access"),
-    "400": ({"kind": "400"}, "mostly for “amazon request refused”", "fix the mapping"),
-    "404": ({"kind": "404"}, "404", "Check the region and the advertiser id"),
+    "garbage": ({"kind": "malformed"}, "unreadable", "retried automatically"),
+    "revoked": (
+        {"kind": "revoked"},
+        "Amazon access was revoked or has expired.",
+        "Reconnect and click Allow.",
+    ),
+    "401": ({"kind": "401"}, "Amazon rejects the sign-in even with a new token (401).", "Reconnect to get"),
+    "403": ({"kind": "403"}, "no permission for this advertiser (403).", "Give that user access"),
+    "400": ({"kind": "400"}, "Most common reason: amazon request refused", "fix the mapping"),
+    "404": ({"kind": "404"}, "404", "Check the region and the advertiser ID"),
     "refused item": (
         {"kind": "partial", "indexes": [0], "code": "BAD_REQUEST"},
-        "mostly for “amazon refused”",
+        "Most common reason: amazon refused",
         "fix the mapping or the source data",
     ),
 }

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Scope
 from app.api.secured_route import scopes_of
-from app.console.router import ROOMS
+from app.console.router import ROUTERS
 from app.console.secured_page import SecuredPage
 from app.console.sessions import ROLES, role_of, safe_next
 from tests.api.world import BOOTSTRAP, PUBLIC, World, make_world
@@ -19,7 +19,7 @@ PAGE = {"Accept": "text/html"}
 COOKIE = "__Host-console"
 ROUTES = [
     (route.path, method, scopes_of(route.endpoint))
-    for room in ROOMS
+    for room in ROUTERS
     for route in room.routes
     if isinstance(route, SecuredPage)
     for method in sorted(route.methods or ())
