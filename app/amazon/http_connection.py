@@ -1,6 +1,6 @@
 """Kept HTTP/1.1 connections as a transport for httpx: a request leaves in one piece, llhttp reads the answer.
 
-httpx's own transport spends several times the CPU on a call (ADR 0063): it is made of layers of streams and
+httpx's own transport spends several times the CPU on a call (ADR 0022): it is made of layers of streams and
 locks of which one bounded request and one bounded answer need none.
 """
 

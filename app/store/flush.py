@@ -3,7 +3,7 @@
 A flush takes several statements, each of which must see what was committed before it. One by one they cost a
 round trip each, and on a busy event loop each answer waits for its turn. So they stand in a function, which
 the session that flushes makes for itself: it is written beside the other SQL, and two versions of the program
-that share a database never share it (ADR 0072).
+that share a database never share it (ADR 0029).
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How long a look at a lane is believed, and what ends the belief (ADR 0064)."""
+"""How long a look at a lane is believed, and what ends the belief (ADR 0023)."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

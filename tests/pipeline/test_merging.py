@@ -1,4 +1,4 @@
-"""How long a part-full request waits for company, and when it does not (ADR 0062)."""
+"""How long a part-full request waits for company, and when it does not (ADR 0021)."""
 
 import asyncio
 from dataclasses import replace

@@ -3,7 +3,7 @@
 Outlines are what may be remembered of events for longer than a request: the catalogue is learned from them,
 and a draft is tried against them. A kind says no more than a form ("a time", "an address with @"), so that an
 outline is of no person. Names of members are taken for schema only while they look like it: members whose
-names could be values (an address, a number) are not descended into. ADR 0041 weighs this.
+names could be values (an address, a number) are not descended into. ADR 0016 weighs this.
 """
 
 import re
