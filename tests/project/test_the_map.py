@@ -31,7 +31,7 @@ GENERATED = "app.domain.conversion.codegen"
 # The packages that an event visits from `match_mapping` on. `domain`, `store` and `crypto` serve all of them;
 # `server` has callbacks of its own on the event loop.
 VISITED = ["ingest", "api", "delivery", "amazon", "delivery"]
-NUMBERS = re.compile(r"calls (\d+) functions in (\d+) files")
+NUMBERS = re.compile(r"calls (\d+) functions in\s(\d+) files")
 
 
 def stations() -> list[str]:
