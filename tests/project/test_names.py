@@ -12,8 +12,8 @@ MODULES = sorted((ROOT / "app").rglob("*.py"))
 # Words that no class or function name holds: each has a standard term.
 _BANNED_WORDS = """
     believed door doubted floors furnished gate garbage held kept knock lifeline look nought oddities oddity
-    outline parcel patience poured road roomy said seen shown straight sweep taken telling told turnstile usual
-    whole wired
+    outline parcel patience poured road roomy said seen shown straight sweep taken telling told turnstile
+    usual whole wired
     """
 BANNED_WORDS = frozenset(_BANNED_WORDS.split())
 # Words that are no name when they stand alone.
