@@ -1,14 +1,22 @@
-"""A journey's event goes in, an Amazon conversion comes out. This is the road, and where each station stands.
+"""The service accepts events of customer journeys and delivers them to the Amazon Conversions API.
 
-    received    web.events.post_events           one strict parser, one result for each event
-    matched     intake.judging.match_mapping     the destination and its published mapping
-    converted   domain.conversion.convert        the finished Amazon event, hashed, its bytes frozen
-    stored      intake.flushing.Flusher          one transaction for many posts; 202 after its fsync
+One ordinary event calls these functions, in this order. `tests/project/test_the_map.py` profiles one event.
+
+    received    app.server.connection.HttpConnection.on_headers_complete     admission, before the body
+                app.server.fast_events.EventsEndpoint.__call__               authentication, response
+                app.domain.event.read_events                                 one result for each event
+    matched     app.ingest.evaluate.match_mapping                            destination and mapping
+    converted   app.domain.conversion.codegen                                generated: the hashed event
+    stored      app.ingest.flush_writer.FlushWriter.write_in_one_round_trip  one commit for many posts
+                app.api.events.results_response                              202, after the commit
     ‖
-    claimed     delivery.loads.claim_live        whole batches, opened, up to 500 events or 1 MB
-    paced       domain.pacing.Pace               GCRA, Retry-After gate, requests in flight; one owner a lane
-    sent        amazon.client.EventsClient       the attempt is committed as started before
-    settled     domain.settling.settle           a pure decision, which delivery.settlements.write writes
+    claimed     app.delivery.delivery.Delivery.serve                         one request of one lane
+                app.delivery.due_work.read_due_batches                       batches, up to 500 events
+    paced       app.domain.pacing.token_bucket.LanePace.sent                 rate limit, `blocked_until`
+    sent        app.amazon.client.EventsClient.send                          after the attempt's commit
+    settled     app.domain.outcomes.settle.settle                            a pure decision
+                app.delivery.settlement.write_settlement                      one transaction
 
-The two halves, `app.ingest` and `app.delivery`, never import each other; they meet in `app.store`.
+Until `match_mapping`, `server`, `api` and `ingest` call each other. From there on the package changes
+only as listed. `app.ingest` and `app.delivery` never import each other; they meet in `app.store`.
 """

@@ -21,26 +21,44 @@ SQUAWK_EXCLUDED = {
     "ban-drop-constraint": "a list of words is widened by dropping its CHECK and adding it anew",
     "ban-create-domain-with-constraint": "the one domain bounds what Python can read; it never changes",
     "prefer-bigint-over-int": "counts and numbers that are bounded by a CHECK or by how people work",
-    "prefer-bigint-over-smallint": "a place among 500, and a narrow row is why the road is fast",
-    "prefer-robust-stmts": "each migration is one transaction (migrations/env.py): none is ever half done",
+    "prefer-bigint-over-smallint": "a position among 500; narrow rows keep the pipeline fast",
+    "prefer-robust-stmts": "each migration is one transaction (migrations/env.py)",
     "prefer-text-field": "the only varchar is in Alembic's own version table",
     "require-timeout-settings": "migrations/env.py sets both on the connection",
 }
 """Rules of squawk that do not apply here, each with its reason; all others do."""
 
 
-def rest(parser: argparse.ArgumentParser) -> None:
-    """Leave every argument to pytest."""
+SLOW_FOLDERS = ("chaos", "edge")
+SLOW_MODULES = re.compile(r"tests\.(pipeline\.processes|console\.browsing|chaos|edge)\b|playwright|browser")
+"""What `test --fast` leaves out: campaigns and proxies, and tests that start processes or a browser."""
+
+
+def test_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--fast`; every other argument goes to pytest."""
+    parser.add_argument(
+        "--fast", action="store_true", help="no browser, no processes, no campaigns, no proxies"
+    )
     parser.set_defaults(rest=[])
 
 
-def test(_settings: Settings, asked: argparse.Namespace) -> int:
-    """Run the tests, on as many processes as there are cores unless pytest is told otherwise."""
-    mine = [] if any(word.startswith("-n") for word in asked.rest) else ["-n", "auto"]
-    return _call([PYTHON, "-m", "pytest", *mine, *asked.rest])
+def test(_settings: Settings, arguments: argparse.Namespace) -> int:
+    """Run the tests with pytest, on one process per core unless `-n` is given."""
+    workers = [] if any(word.startswith("-n") for word in arguments.rest) else ["-n", "auto"]
+    ignored = [f"--ignore={path}" for path in slow_tests()] if arguments.fast else []
+    return _call([PYTHON, "-m", "pytest", *workers, *ignored, *arguments.rest])
 
 
-def run(_settings: Settings, _asked: argparse.Namespace) -> int:
+def slow_tests() -> list[Path]:
+    """Return the test modules that `test --fast` leaves out."""
+    return [
+        path
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        if path.relative_to(ROOT / "tests").parts[0] in SLOW_FOLDERS or SLOW_MODULES.search(path.read_text())
+    ]
+
+
+def run(_settings: Settings, _arguments: argparse.Namespace) -> int:
     """Run every step; stop at the first that fails."""
     for name, step in STEPS:
         sys.stdout.write(f"\n=== {name}\n")
@@ -54,7 +72,7 @@ def run(_settings: Settings, _asked: argparse.Namespace) -> int:
 
 
 def _migrations() -> int:
-    """Up on an empty database, down to nothing, and up to the same schema again."""
+    """Migrate an empty database up, down and up again, and compare the schemas."""
     with tempfile.TemporaryDirectory(prefix="conversions-check-") as folder:
         Path(folder).chmod(0o755)
         cluster = Cluster(Path(folder), settings=THROWAWAY)
@@ -70,10 +88,10 @@ def _migrations() -> int:
             cluster.stop()
     left = set(re.findall(r"^CREATE (?!TABLE public\.alembic_version).*", empty, re.MULTILINE))
     if left:
-        sys.stdout.write("Down leaves behind:\n  " + "\n  ".join(sorted(left)) + "\n")
+        sys.stdout.write("Objects remain after the downgrade:\n  " + "\n  ".join(sorted(left)) + "\n")
         return 1
     if first != second:
-        sys.stdout.write("Up, down, up does not lead back to the schema of up.\n")
+        sys.stdout.write("The schemas after up and after up, down, up differ.\n")
         return 1
     return 0
 
@@ -106,14 +124,14 @@ STEPS: Sequence[tuple[str, Callable[[], int]]] = (
 
 
 def lock(_settings: Settings, _asked: argparse.Namespace) -> int:
-    """Write the lists anew, newest versions that pyproject.toml allows; no host name gets into them."""
+    """Write the requirement lists with the newest versions that pyproject.toml allows, without host names."""
     uv = [PYTHON, "-m", "uv", "--no-cache", "-q"]
     export = [*uv, "export", "--no-emit-project", "--no-header", "--no-annotate", "--frozen"]
     lists = {"runtime.txt": ["--no-dev"], "dev.txt": ["--all-groups"]}
     code = _call([*uv, "lock", "--upgrade"])
     for name, groups in lists.items():
         code = code or _call([*export, *groups, "-o", str(ROOT / "requirements" / name)])
-    # Not committed: it names the registry it was made from.
+    # Not committed: it names the registry that it was resolved from.
     (ROOT / "uv.lock").unlink(missing_ok=True)
     return code
 

@@ -1,6 +1,6 @@
 """A pool of HTTP/1.1 keep-alive connections as a transport for httpx; llhttp parses the responses.
 
-httpx's own transport uses several times the CPU per call (ADR 0063): its layers of streams and locks are not
+httpx's own transport uses several times the CPU per call (ADR 0022): its layers of streams and locks are not
 needed for one bounded request and one bounded response.
 """
 

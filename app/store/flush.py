@@ -2,7 +2,7 @@
 
 Two ways to the same rows. `transaction`, `read_preconditions`, the ledger and `append` are separate
 statements. `store_in_one_round_trip` is one call of a function that each flushing session creates for itself
-(ADR 0072), for the usual case: configuration versions unchanged and no duplicate keys.
+(ADR 0029), for the usual case: configuration versions unchanged and no duplicate keys.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""A flush in one trip takes its keys to be free and its versions to hold; where they do not (ADR 0072)."""
+"""A flush in one trip takes its keys to be free and its versions to hold; where they do not (ADR 0029)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -226,7 +226,7 @@ END $$
 
 
 async def test_so_many_posts_as_are_worth_a_flush_do_not_wait_for_more(world: World) -> None:
-    """Where posts come together a flush waits for more of them, but not for ever more (ADR 0073)."""
+    """Where posts come together a flush waits for more of them, but not for ever more (ADR 0030)."""
     dst = await world.destination()
     patient = settings_of(world.url).model_copy(update={"flush_wait_ms": 600_000})
     async with open_resources(patient, role="worker", pool_size=2) as resources:

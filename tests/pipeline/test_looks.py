@@ -1,4 +1,4 @@
-"""How long a lane's poll result is cached, and what ends the cache (ADR 0064)."""
+"""How long a lane's poll result is cached, and what ends the cache (ADR 0023)."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What the documents say of settings, commands and reasons is what the program knows."""
+"""The documents name the settings, commands and reasons that the program has."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,9 @@ import yaml
 
 from app.cli import COMMANDS
 from app.domain.outcomes.reasons import REASONS, WARNINGS
+from app.domain.outcomes.status import Status
 from app.settings import Settings
+from dev import states_page
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = sorted(name.upper() for name in Settings.model_fields)
@@ -23,7 +25,7 @@ def test_every_setting_is_explained(name: str) -> None:
 
 
 def test_no_setting_is_explained_that_does_not_exist() -> None:
-    """A setting that is gone leaves the documents, too."""
+    """A removed setting is removed from the documents, too."""
     explained = set(re.findall(r"(?m)^# ([A-Z_]+)=", (ROOT / ".env.example").read_text()))
     listed = set(re.findall(r"(?m)^\| `([A-Z_]+)` \|", (ROOT / "README.md").read_text()))
     assert explained == listed == set(SETTINGS)
@@ -31,7 +33,7 @@ def test_no_setting_is_explained_that_does_not_exist() -> None:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_default_in_the_example_is_the_default_in_the_code(name: str) -> None:
-    """`.env.example` shows what happens when nothing is set."""
+    """`.env.example` shows the default of each setting."""
     field = Settings.model_fields[name.lower()]
     shown = re.search(rf"(?m)^# {name}=(.*)$", (ROOT / ".env.example").read_text())
     assert shown is not None
@@ -45,7 +47,7 @@ def test_the_default_in_the_example_is_the_default_in_the_code(name: str) -> Non
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_no_setting_is_without_effect(name: str) -> None:
-    """Somebody reads it; a setting that nothing reads is a promise that nobody keeps."""
+    """Some module reads it."""
     readers = (path for path in (ROOT / "app").rglob("*.py") if path.name != "settings.py")
     attribute = re.compile(rf"\.{name.lower()}\b")
     own = re.compile(rf"self\.{name.lower()}\b|settings\.{name.lower()}\b")
@@ -54,14 +56,14 @@ def test_no_setting_is_without_effect(name: str) -> None:
 
 
 def test_the_image_takes_no_setting_that_does_not_exist() -> None:
-    """A misspelt variable in the compose file would be ignored in silence."""
+    """A misspelt variable in the compose file would be ignored."""
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     assert set(compose["x-program"]["environment"]) <= set(SETTINGS)
 
 
 @pytest.mark.parametrize("word", sorted({*REASONS, *WARNINGS}))
 def test_every_reason_and_warning_is_documented_with_its_remedy(word: str) -> None:
-    """A caller who meets a word finds it, its code and what to do about it."""
+    """docs/reasons.md lists each word with its code and its remedy."""
     text = (ROOT / "docs" / "reasons.md").read_text()
     if word in REASONS:
         reason = REASONS[word]
@@ -72,17 +74,35 @@ def test_every_reason_and_warning_is_documented_with_its_remedy(word: str) -> No
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_every_command_is_documented(command: object) -> None:
-    """In docs/operations.md, as one would type it."""
+    """docs/operations.md names each command as it is typed."""
     name = getattr(command, "name", "")
     assert re.search(rf"`(\./run )?{name}[ `]", (ROOT / "docs" / "operations.md").read_text())
 
 
 @pytest.mark.parametrize(
     "document",
-    sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]),
+    sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]),
     ids=lambda path: str(path.relative_to(ROOT)),
 )
 def test_every_link_leads_somewhere(document: Path) -> None:
-    """Links between documents point to files that are there."""
+    """Links between documents point to files that exist."""
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
         assert (document.parent / target).exists(), target
+
+
+def test_the_page_of_states_is_current() -> None:
+    """docs/states.md is what `dev.states_page` generates, and the page names every status."""
+    assert (ROOT / "docs" / "states.md").read_text() == states_page.page()
+    assert set(states_page.MEANINGS) == set(Status)
+    assert {target for _, target, _ in states_page.TRANSITIONS} == set(Status)
+
+
+def test_every_decision_is_in_the_index() -> None:
+    """docs/adr/README.md lists each record with its title, and the numbers have no gaps."""
+    folder = ROOT / "docs" / "adr"
+    index = (folder / "README.md").read_text()
+    records = sorted(folder.glob("[0-9]*.md"))
+    assert [path.name[:4] for path in records] == [f"{number:04d}" for number in range(1, len(records) + 1)]
+    for path in records:
+        number, _, title = path.read_text().partition("\n")[0].removeprefix("# ").partition(" ")
+        assert f"| [{number}]({path.name}) | {title} |" in index

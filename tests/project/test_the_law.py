@@ -1,4 +1,4 @@
-"""The house rules that a reader would otherwise have to police."""
+"""Rules for modules, imports and requirements."""
 
 import ast
 import configparser
@@ -27,13 +27,25 @@ BANNED = {
     "data",
     "info",
     "misc",
+    "acts",
+    "floors",
+    "garbage",
+    "journey",
+    "learned",
+    "lifeline",
+    "oddities",
+    "outline",
+    "straight",
+    "sweeping",
+    "telling",
+    "turnstile",
 }
 LONGEST = 400
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_has_a_name_that_says_something_and_can_be_read_in_one_sitting(module: Path) -> None:
-    """No file over 400 lines, and none named for nothing."""
+    """No file is longer than 400 lines, and none has a banned name."""
     assert len(module.read_text().splitlines()) <= LONGEST
     assert module.stem not in BANNED
     assert module.parent.name not in BANNED
@@ -47,15 +59,17 @@ def _calls(tree: ast.AST) -> set[str]:
     return found
 
 
-OF_THE_MOMENT = re.compile(
+NONDETERMINISTIC = re.compile(
     r"(^|\.)(now|utcnow|today|monotonic|perf_counter|time_ns|urandom|uuid[14]|token_\w+)$"
 )
 
 
-def outside_time_and_luck(source: str) -> set[str]:
-    """Calls whose answer differs from one moment to the next."""
+def nondeterministic_calls(source: str) -> set[str]:
+    """Return the calls whose result depends on the clock or on chance."""
     return {
-        call for call in _calls(ast.parse(source)) if OF_THE_MOMENT.search(call) or call.startswith("random.")
+        call
+        for call in _calls(ast.parse(source))
+        if NONDETERMINISTIC.search(call) or call.startswith("random.")
     }
 
 
@@ -64,25 +78,25 @@ def outside_time_and_luck(source: str) -> set[str]:
 )
 def test_the_domain_reads_no_clock_and_rolls_no_dice(module: Path) -> None:
     """Time and jitter are arguments."""
-    assert outside_time_and_luck(module.read_text()) == set()
+    assert nondeterministic_calls(module.read_text()) == set()
 
 
 def test_a_clock_in_the_domain_would_be_noticed() -> None:
     """The rule above can fail."""
-    assert outside_time_and_luck("due = datetime.now(UTC)\nwait = random.uniform(0, 1)") == {
+    assert nondeterministic_calls("due = datetime.now(UTC)\nwait = random.uniform(0, 1)") == {
         "datetime.now",
         "random.uniform",
     }
 
 
 def test_the_imports_obey_the_law() -> None:
-    """Imports point down only, the domain acts on nothing, the sandbox stands alone."""
+    """The contracts in `.importlinter` hold."""
     ended = lint_imports(ROOT / ".importlinter")
     assert ended.returncode == 0, ended.stdout
 
 
 def test_a_breach_of_the_law_would_be_noticed(tmp_path: Path) -> None:
-    """With the layers turned upside down, the same check fails."""
+    """With the layers reversed, the same check fails."""
     law = configparser.ConfigParser()
     law.read(ROOT / ".importlinter")
     layers = law["importlinter:contract:layers"]["layers"].strip().splitlines()
@@ -103,12 +117,30 @@ def lint_imports(law: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("package", ["sqlalchemy", "fastapi", "starlette", "jinja2", "app.web"])
-def test_a_worker_does_without_what_only_the_web_needs(package: str) -> None:
-    """It runs beside every API process, and each of these is megabytes of memory; what a port shows may."""
-    asked = f"import sys, app.commands.processes, app.processes.worker; print({package!r} in sys.modules)"
-    told = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, check=True, text=True)
-    assert told.stdout == "False\n"
+def modules_after(statement: str) -> set[str]:
+    """Return the names of all modules that an interpreter has loaded after a statement."""
+    script = f"import sys; {statement}; print(*sys.modules)"
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, check=True, text=True
+    )
+    return set(ended.stdout.split())
+
+
+def test_a_worker_loads_nothing_that_only_the_api_needs() -> None:
+    """A worker runs beside every API process, and each of these packages is megabytes of memory."""
+    loaded = modules_after("import app.commands.processes, app.processes.worker")
+    assert "app.processes.worker" in loaded
+    assert (
+        loaded & {"sqlalchemy", "fastapi", "starlette", "jinja2", "app.api", "app.console", "app.server"}
+        == set()
+    )
+
+
+def test_serve_and_work_load_neither_the_sandbox_nor_development_tools() -> None:
+    """Production runs neither."""
+    loaded = modules_after("import app.cli, app.commands.processes, app.processes.api, app.processes.worker")
+    assert "app.processes.api" in loaded
+    assert [name for name in loaded if name.partition(".")[0] in {"dev", "sandbox"}] == []
 
 
 def test_authlib_speaks_through_the_http_client_that_tests_can_see() -> None:
@@ -135,18 +167,18 @@ def names_in(text: str) -> set[str]:
 
 
 def odd_lines(text: str) -> list[str]:
-    """Lines that are neither a pinned requirement nor its hash: options, hosts and paths would be."""
+    """Return the lines that are neither a pinned requirement nor its hash."""
     return [line for line in text.splitlines() if not (REQUIREMENT.match(line) or HASH.match(line))]
 
 
 @pytest.mark.parametrize("path", LISTS, ids=lambda path: path.name)
 def test_a_list_holds_pinned_names_and_hashes_and_nothing_else(path: Path) -> None:
-    """No host and no path: whoever installs decides from where."""
+    """A list holds no host and no path, so that each installation chooses its own."""
     assert odd_lines(path.read_text()) == []
 
 
 def test_a_host_in_a_list_would_be_noticed() -> None:
-    """Neither an index, nor a link, nor a requirement without a pin gets through."""
+    """An index, a link and a requirement without a pin are found."""
     for line in (
         "--index-url https://x/simple",
         "-i https://x",
@@ -158,7 +190,7 @@ def test_a_host_in_a_list_would_be_noticed() -> None:
 
 
 def test_every_dependency_is_in_the_lists() -> None:
-    """What pyproject.toml asks for is what gets installed."""
+    """Each dependency of pyproject.toml is pinned in the lists."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
     def wanted(lines: list[str]) -> set[str]:
@@ -172,7 +204,7 @@ def test_every_dependency_is_in_the_lists() -> None:
 
 
 def test_both_lists_pin_the_same_versions() -> None:
-    """What was tested is what the image runs."""
+    """The image runs the versions that were tested."""
 
     def pins(name: str) -> set[str]:
         text = (ROOT / "requirements" / name).read_text()

@@ -2,7 +2,7 @@
 
 Only samples outlive a request: the event schema is built from them and drafts are tested on them. A kind says
 only a format ("time", "email"), so a sample contains no personal data. A member name that could itself be a
-value (an address, a number) is left out with everything below it. ADR 0041 weighs this.
+value (an address, a number) is left out with everything below it. ADR 0016 weighs this.
 """
 
 import re

@@ -1,0 +1,114 @@
+"""Generate docs/states.md from `app.domain.outcomes.status`: `python -m dev.states_page > docs/states.md`."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from app.domain.destination import State
+from app.domain.outcomes.status import FINAL, Status, status_of
+
+MEANINGS: Final[Mapping[Status, str]] = {
+    Status.QUEUED: "waits for its first request; a 429 leaves it here",
+    Status.RETRYING: "a first attempt failed, or it was replayed; it is sent again automatically",
+    Status.HELD: "its destination is paused",
+    Status.PARKED: "its destination has no valid sign-in, or Amazon answers 404",
+    Status.DELIVERED: "Amazon accepted this event by its index",
+    Status.DEAD: "failed permanently; its reason names the remedy",
+    Status.EXPIRED: "became older than Amazon accepts while it waited",
+    Status.ERASED: "a person's data was erased before it was delivered",
+}
+"""What each status means to an operator."""
+
+TRANSITIONS: Final[Sequence[tuple[Status | None, Status, str]]] = (
+    (None, Status.QUEUED, "202"),
+    (Status.QUEUED, Status.DELIVERED, "accepted by Amazon"),
+    (Status.QUEUED, Status.RETRYING, "attempt failed"),
+    (Status.QUEUED, Status.DEAD, "refused, or discarded"),
+    (Status.RETRYING, Status.DELIVERED, "accepted by Amazon"),
+    (Status.RETRYING, Status.DEAD, "refused, or out of tries"),
+    (Status.QUEUED, Status.HELD, "pause"),
+    (Status.HELD, Status.QUEUED, "resume"),
+    (Status.QUEUED, Status.PARKED, "sign-in lost, 404"),
+    (Status.PARKED, Status.QUEUED, "reconnect"),
+    (Status.QUEUED, Status.EXPIRED, "too old"),
+    (Status.RETRYING, Status.EXPIRED, "too old"),
+    (Status.DEAD, Status.RETRYING, "replay"),
+    (Status.EXPIRED, Status.RETRYING, "replay"),
+    (Status.QUEUED, Status.ERASED, "erasure"),
+    (Status.DEAD, Status.ERASED, "erasure"),
+)
+"""From, to and the cause."""
+
+DISPOSITIONS: Final = ("sent", "expired", "discarded")
+EXCEPTIONS: Final = ("retrying", "delivered", "dead", "expired", "erased")
+
+_INTRODUCTION: Final = """# States of an event
+
+Generated from `app/domain/outcomes/status.py` by `.venv/bin/python -m dev.states_page > docs/states.md`.
+A test holds it current.
+
+No row stores an event's status. It follows from three facts: the disposition of its batch (`batch_states`),
+its own row in `exceptions` where it has one, and the state of its destination
+([ADR 0004](adr/0004-event-state-from-batch-and-exception-rows.md)).
+"""
+
+
+def page() -> str:
+    """Return the page in Markdown."""
+    return "\n".join(
+        (
+            _INTRODUCTION,
+            "## Transitions\n",
+            *_diagram(),
+            "\n`retrying` can be held, parked and erased like `queued`, and `expired` erased like `dead`.\n",
+            "## Meanings\n",
+            "| status | final | meaning |",
+            "|---|---|---|",
+            *(
+                f"| `{status}` | {'yes' if status in FINAL else 'no'} | {MEANINGS[status]} |"
+                for status in Status
+            ),
+            "\n`rejected` is the answer to an event that was not accepted. It is counted beside these.\n",
+            "## Status by facts\n",
+            "| exception | batch disposition | batch tries | " + " | ".join(_states()) + " |",
+            "|---|---|---|" + "---|" * len(State),
+            *_rows(),
+            "",
+        )
+    )
+
+
+def _diagram() -> Iterator[str]:
+    yield "```mermaid"
+    yield "stateDiagram-v2"
+    for source, target, reason in TRANSITIONS:
+        yield f"    {source or '[*]'} --> {target}: {reason}"
+    yield "```"
+
+
+def _states() -> Iterator[str]:
+    return (state.value for state in State)
+
+
+def _rows() -> Iterator[str]:
+    """Yield one row for each combination of facts that can differ in the status."""
+    yield _row("none", "none", "0", _statuses(None, 0, None))
+    yield _row("none", "none", "1 or more", _statuses(None, 1, None))
+    for disposition in DISPOSITIONS:
+        yield _row("none", f"`{disposition}`", "any", _statuses(disposition, 0, None))
+    for exception in EXCEPTIONS:
+        yield _row(f"`{exception}`", "any", "any", _statuses(None, 0, exception))
+
+
+def _statuses(disposition: str | None, tries: int, exception: str | None) -> list[Status]:
+    return [
+        status_of(disposition=disposition, tries=tries, exception=exception, state=state) for state in State
+    ]
+
+
+def _row(exception: str, disposition: str, tries: str, statuses: Sequence[Status]) -> str:
+    return f"| {exception} | {disposition} | {tries} | " + " | ".join(statuses) + " |"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

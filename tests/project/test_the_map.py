@@ -1,0 +1,156 @@
+"""The map in `app/__init__.py` names the functions that one ordinary event really passes.
+
+One event goes through a real socket, a real Postgres and a worker, with Amazon behind the HTTP transport.
+Meanwhile a profiler notes the calls of all functions of `app`.
+"""
+
+import asyncio
+import importlib
+import inspect
+import json
+import re
+import sys
+from itertools import groupby
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+
+import app
+from app.processes.api import build_application
+from app.processes.resources import open_resources
+from tests.api.test_ways_in import served
+from tests.pipeline.amazon import FakeAmazon
+from tests.pipeline.world import World, event, settings_of
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "bootstrap-key-of-thirty-two-letters"
+STATION = re.compile(r"^    (?:\w+)? +(app(?:\.\w+)+)", re.MULTILINE)
+GENERATED = "app.domain.conversion.codegen"
+# The packages that an event visits from `match_mapping` on. `domain`, `store` and `crypto` serve all of them;
+# `server` has callbacks of its own on the event loop.
+VISITED = ["ingest", "api", "delivery", "amazon", "delivery"]
+NUMBERS = re.compile(r"calls (\d+) functions in\s(\d+) files")
+
+
+def stations() -> list[str]:
+    """Return the functions that the map names, in its order."""
+    assert app.__doc__ is not None
+    return STATION.findall(app.__doc__)
+
+
+def code_of(name: str) -> Any:
+    """Return the code object of a function named by its dotted path."""
+    words = name.split(".")
+    for length in range(len(words) - 1, 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(words[:length]))
+        except ModuleNotFoundError:
+            continue
+        for word in words[length:]:
+            found = getattr(found, word)
+        return inspect.unwrap(found).__code__
+    raise AssertionError(name)
+
+
+class Calls:
+    """The functions of `app` that were called, in the order of their first calls."""
+
+    def __init__(self) -> None:
+        self.order: dict[CodeType, None] = {}
+
+    def __call__(self, frame: FrameType, what: str, _argument: object) -> None:
+        """Note a call (`sys.setprofile`)."""
+        if what == "call" and (is_of_app(frame.f_code) or is_generated(frame.f_code)):
+            self.order.setdefault(frame.f_code)
+
+    def place(self, station: str) -> int | None:
+        """Return when a function of the map was first called; None when it was not called."""
+        for place, code in enumerate(self.order):
+            if is_generated(code) if station == GENERATED else code is code_of(station):
+                return place
+        return None
+
+    def packages(self, begin: int) -> list[str]:
+        """Return the packages that were visited from the function at `begin` on."""
+        called = [code for code in list(self.order)[begin:] if is_of_app(code)]
+        packages = [Path(code.co_filename).relative_to(ROOT / "app").parts[0] for code in called]
+        return [name for name, _ in groupby(name for name in packages if name in set(VISITED))]
+
+
+def is_of_app(code: CodeType) -> bool:
+    """Tell whether a function is written in `app`."""
+    return code.co_filename.startswith(str(ROOT / "app"))
+
+
+def is_generated(code: CodeType) -> bool:
+    """Tell whether a function was generated for a mapping; `<string>` is what dataclasses generate."""
+    return code.co_filename.startswith("<") and not code.co_filename.startswith(("<string>", "<frozen"))
+
+
+async def post(port: int, destination: str, number: int) -> None:
+    """Post one event over a connection of its own and require a 202."""
+    body = json.dumps({"destination_id": destination, **event(number)}).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        b"POST /events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        b"Authorization: Bearer %s\r\nContent-Length: %d\r\n\r\n%s" % (KEY.encode(), len(body), body)
+    )
+    assert (await reader.read()).startswith(b"HTTP/1.1 202 ")
+    writer.close()
+
+
+async def profile_events(database_url: str, *, events: int) -> list[Calls]:
+    """Send events one after the other and return the calls of each; a first one fills the caches."""
+    settings = settings_of(database_url, bootstrap_admin_key=KEY)
+    profiles: list[Calls] = []
+    async with (
+        open_resources(settings, role="worker", pool_size=10) as resources,
+        build_application(resources) as application,
+        served(application) as port,
+    ):
+        world = World(resources, FakeAmazon(), application.state.context.intake, database_url)
+        destination = await world.destination()
+        world.work()
+        await post(port, destination, 0)
+        await world.until(destination, delivered=1)
+        for number in range(1, events + 1):
+            calls = Calls()
+            sys.setprofile(calls)
+            try:
+                await post(port, destination, number)
+                async with asyncio.timeout(20):
+                    while calls.place(stations()[-1]) is None:
+                        await asyncio.sleep(0.01)
+            finally:
+                sys.setprofile(None)
+            await world.until(destination, delivered=number + 1)
+            profiles.append(calls)
+        await world.stop_workers()
+    return profiles
+
+
+async def test_one_event_calls_the_functions_of_the_map_in_its_order(database_url: str) -> None:
+    """Each named function is called; the packages are visited as often as the map says.
+
+    Timers of the process run in between now and then, so one of three events has to be undisturbed.
+    """
+    profiles = await profile_events(database_url, events=3)
+    for calls in profiles:
+        places = {station: calls.place(station) for station in stations()}
+        assert len(places) >= 12
+        assert [name for name, place in places.items() if place is None] == []
+        assert list(places) == sorted(places, key=lambda name: places[name] or 0)
+    begin = "app.ingest.evaluate.match_mapping"
+    assert VISITED in [calls.packages(calls.place(begin) or 0) for calls in profiles]
+    _hold_the_numbers(min(profiles, key=lambda calls: len(calls.order)))
+
+
+def _hold_the_numbers(calls: Calls) -> None:
+    """docs/architecture.md says how many functions and files it are, within 15 %."""
+    found = NUMBERS.search((ROOT / "docs" / "architecture.md").read_text())
+    assert found is not None
+    ours = [code for code in calls.order if is_of_app(code)]
+    assert int(found[1]) == pytest.approx(len(ours), rel=0.15)
+    assert int(found[2]) == pytest.approx(len({code.co_filename for code in ours}), rel=0.15)
