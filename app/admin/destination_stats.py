@@ -37,7 +37,7 @@ class DestinationStats:
 
 
 async def destination_stats(
-    connection: PipelineConnection, destination: event_history.DestinationRow, *, max_event_age: timedelta
+    connection: PipelineConnection, destination: event_history.DestinationRef, *, max_event_age: timedelta
 ) -> DestinationStats:
     """Read the statistics of a destination."""
     figures = await event_history.destination_figures(connection, destination.number)

@@ -14,7 +14,7 @@ from app.domain.ids import BatchId, DestinationId, MappingId, MappingNumber
 from app.domain.outcomes.reasons import REASONS, JourneyCode
 from app.domain.outcomes.status import Status, status_of
 from app.store import PipelineConnection, event_history
-from app.store.event_history import BatchRow, DestinationRow, ExceptionRow
+from app.store.event_history import BatchRow, DestinationRef, ExceptionRow
 
 THROTTLED = "throttled"
 _SIGN_IN_PREFIX = "sign_in_"
@@ -70,7 +70,7 @@ class EventPage:
 
 async def find_visible_row(
     connection: PipelineConnection, caller: Caller, destination_id: str
-) -> DestinationRow:
+) -> DestinationRef:
     """Return the destination if the caller may see it. Raises Refusal (404)."""
     require_destination_id(destination_id)
     found = (
@@ -85,7 +85,7 @@ async def find_visible_row(
 
 async def list_events(
     connection: PipelineConnection,
-    destination: DestinationRow,
+    destination: DestinationRef,
     wanted: EventFilter,
     *,
     before: tuple[BatchId, int] | None,
@@ -134,7 +134,7 @@ async def list_events(
 
 
 def _matching_events(
-    destination: DestinationRow,
+    destination: DestinationRef,
     batch: BatchRow,
     exceptions: Mapping[int, ExceptionRow],
     wanted: EventFilter,
@@ -164,7 +164,7 @@ def _matching_events(
 
 
 def status_and_reason(
-    destination: DestinationRow, batch: BatchRow, exception: ExceptionRow | None
+    destination: DestinationRef, batch: BatchRow, exception: ExceptionRow | None
 ) -> tuple[Status, str | None]:
     """Return the status and reason of an event: from its exception row if it has one, else its batch."""
     status = status_of(
@@ -186,7 +186,7 @@ def status_and_reason(
 
 
 def listed_event(
-    destination: DestinationRow,
+    destination: DestinationRef,
     batch: BatchRow,
     shape: EventMetadata | None,
     exception: ExceptionRow | None,

@@ -44,7 +44,7 @@ class EventLocation:
 async def history(
     connection: PipelineConnection,
     context: AppContext,
-    destination: event_history.DestinationRow,
+    destination: event_history.DestinationRef,
     location: EventLocation,
     mappings: Mappings,
 ) -> dict[str, Any]:
@@ -72,7 +72,7 @@ async def history_of_duplicate(
     connection: PipelineConnection,
     context: AppContext,
     caller: Caller,
-    destination: event_history.DestinationRow,
+    destination: event_history.DestinationRef,
     location: EventLocation,
     duplicate: event_attempts.MappedDuplicate,
 ) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _dropped() -> Refusal:
 async def _describe(
     connection: PipelineConnection,
     context: AppContext,
-    destination: event_history.DestinationRow,
+    destination: event_history.DestinationRef,
     batch: event_history.BatchRow,
     place: int,
     shape: EventMetadata | None,

@@ -2,9 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
 
 import asyncpg
 
@@ -12,6 +10,7 @@ from app.crypto import Vault
 from app.delivery.access_tokens import Access, AccessTokens, SignInLost, TokenUnavailable
 from app.delivery.attempt_log import AttemptLog
 from app.delivery.claim import ClaimStep
+from app.delivery.environment import Environment, EventsApi
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import Lane
 from app.delivery.lane_selection import select
@@ -39,28 +38,6 @@ from app.telemetry import Telemetry
 
 # A started attempt without a result may still be running until then. After that it is sent again.
 SETTLED_WITHIN = timedelta(seconds=TIMES.settled_within)
-
-
-class EventsApi(Protocol):
-    """The events call."""
-
-    async def send(
-        self,
-        region: Region,
-        *,
-        access_token: str,
-        advertiser_id: str,
-        conversions: list[bytes],
-        deadline_s: float = ...,
-    ) -> SentRequest: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """Clock and random source, as arguments: monotonic seconds, jitter in [0, 1)."""
-
-    monotonic: Callable[[], float]
-    jitter: Callable[[], float]
 
 
 class Delivery:

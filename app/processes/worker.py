@@ -14,8 +14,9 @@ from app.callback_client import CallbackClient
 from app.delivery.access_tokens import AccessTokens
 from app.delivery.balance_check import BalanceJob
 from app.delivery.callbacks import CallbackReceiver, CallbackSender
-from app.delivery.delivery import Delivery, Environment
+from app.delivery.delivery import Delivery
 from app.delivery.dispatcher import Dispatcher
+from app.delivery.environment import Environment
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane_leases import LaneLeases
 from app.delivery.maintenance import Maintenance, Retention

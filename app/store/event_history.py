@@ -15,7 +15,7 @@ from app.store.partitions import STORED
 
 
 @dataclass(frozen=True, slots=True)
-class DestinationRow:
+class DestinationRef:
     """The destination of an event history."""
 
     id: DestinationId
@@ -69,7 +69,7 @@ _STATE = """s.batch AS id, s.day, s.accepted_at, s.due_at, s.tries, s.first_even
   s.settled_at, s.reason, s.attempts, s.replays"""
 
 
-async def destination(connection: PipelineConnection, id: DestinationId) -> DestinationRow | None:  # noqa: A002
+async def destination(connection: PipelineConnection, id: DestinationId) -> DestinationRef | None:  # noqa: A002
     """Return a destination, or None."""
     row = await connection.fetchrow(
         """
@@ -79,7 +79,7 @@ async def destination(connection: PipelineConnection, id: DestinationId) -> Dest
         """,
         id,
     )
-    return None if row is None else DestinationRow(**dict(row))
+    return None if row is None else DestinationRef(**dict(row))
 
 
 async def mappings(

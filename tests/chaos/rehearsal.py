@@ -19,7 +19,8 @@ import asyncpg
 from app.amazon.client import EventsClient
 from app.amazon.tokens import SignIn
 from app.delivery.access_tokens import AccessTokens
-from app.delivery.delivery import SETTLED_WITHIN, Delivery, Environment
+from app.delivery.delivery import SETTLED_WITHIN, Delivery
+from app.delivery.environment import Environment
 from app.delivery.erasure import ErasureScanner
 from app.delivery.lane import Lane
 from app.delivery.lane_leases import LaneLeases
