@@ -7,10 +7,13 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 import httpx
+import pytest
 import pytest_asyncio
 
 from tests.pipeline.amazon import Request
 from tests.pipeline.world import World, event, make_world
+
+pytestmark = pytest.mark.long
 
 WORKERS = 4
 DESTINATIONS = 24  # of one advertiser: each has a request of its own waiting at any time

@@ -4,6 +4,7 @@ import asyncio
 from itertools import pairwise
 
 import httpx
+import pytest
 
 from app.domain.outcomes.missing_endpoint import EndpointPolicy
 from tests.pipeline.amazon import Request
@@ -65,6 +66,7 @@ async def test_a_404_that_passes_parks_nothing(world: World) -> None:
     assert len({request.body for request in world.amazon.requests}) == 1
 
 
+@pytest.mark.long
 async def test_a_pause_ends_the_probes(world: World) -> None:
     """A paused destination is left alone, whatever it waited for."""
     dst = await world.destination()
