@@ -165,7 +165,7 @@ async def test_every_link_and_every_form_leads_to_a_page(product: Product) -> No
         "/console?",
         "/console/events?",
         "/console/events?q",
-        "/console/audit?act",
+        "/console/audit?action",
         "/console/destinations/dst/events?status",
         "/console/destinations/dst/event?id&mapping",
         "/console/destinations/dst/mappings/map?",

@@ -26,7 +26,7 @@ async def test_the_fifty_first_mapping_is_a_page_further(world: World) -> None:
     assert onward is not None
     second = (await world.client.get(onward[1])).text
     assert "Mapping 50" in second
-    assert f'href="{here}">The first ones<' in second
+    assert f'href="{here}">First page<' in second
 
 
 @pytest.mark.parametrize("page", ["/settings", "/mappings/{}", "/mappings/{}/publish"])
