@@ -51,7 +51,7 @@ async def test_a_code_is_good_for_five_minutes(engine: AsyncEngine, minutes: flo
     now = (await world.call("GET", f"/destinations/{made['id']}")).json()
     assert (now["state"], now["connected"]) == (("connected", True) if status == 303 else ("draft", False))
     if status == 400:
-        assert "good once and for five minutes" in answer.text
+        assert "works once and for five minutes" in answer.text
         assert f"/console/destinations/{made['id']}" in answer.text
         assert back["code"] not in answer.text
         assert await world.sql("SELECT * FROM sign_ins") == []

@@ -1,9 +1,12 @@
 """Three 404s in a row over a minute, whatever lies between them that says nothing of the endpoint."""
 
+from typing import get_args
+
 import pytest
 
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy, MissingRun, has_answered
 from app.domain.outcomes.outcome import (
+    OUTCOMES,
     Forbidden,
     Missing,
     PerItemReply,
@@ -76,3 +79,8 @@ def test_nothing_dies_of_a_404() -> None:
     settled = settle(GONE, [1_000, 0], policy=RetryPolicy(), jitter=0.5)
     assert isinstance(settled, RetryAll)
     assert settled.reason == "endpoint_not_found"
+
+
+def test_every_reply_has_a_name_in_the_history() -> None:
+    """A reply without one could not be settled: its events would be sent again without end."""
+    assert OUTCOMES.keys() == set(get_args(Reply))

@@ -148,6 +148,7 @@ OUTCOMES: Mapping[type[Reply], str] = {
     Unauthorized: "unauthorized",
     Forbidden: "forbidden",
     Divisible: "divisible",
+    Missing: "missing",
     ServerError: "broken",
     TransportError: "lost",
     Unexpected: "unexpected",
