@@ -27,12 +27,11 @@ Mappings = Mapping[MappingNumber, tuple[MappingId, str]]
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """Which events to list; None means any. `since` and `until` (exclusive) are times of acceptance."""
+    """Which events to list; None means any. `since` is a time of acceptance."""
 
     status: Status | None = None
     reason: str | None = None
     since: datetime | None = None
-    until: datetime | None = None
     mapping_id: str | None = None
     execution_id: str | None = None
 

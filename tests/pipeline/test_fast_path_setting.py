@@ -17,7 +17,7 @@ async def test_the_setting_decides_whether_mappings_have_a_fast_path(world: Worl
     async with world.resources.pool.acquire() as connection:
         await cache.refresh(connection, [destination])
     for _ in ("as read", "with another pin"):
-        target = cache.known(destination)
+        target = cache.get(destination)
         assert target is not None
-        assert [mapping.fast_path is not None for mapping in target.taking] == [enabled]
-        cache.pinned({(AdvertiserId("77"), "LEAD"): "Lead"})
+        assert [mapping.fast_path is not None for mapping in target.published] == [enabled]
+        cache.add_pins({(AdvertiserId("77"), "LEAD"): "Lead"})
