@@ -34,7 +34,7 @@ async def test_the_lanes_of_a_frozen_worker_move_though_there_are_more_lanes_tha
             mine = len(world.workers[0][0]._leases.owned)
             return (mine, frozen.lanes) == (LANES // 2, LANES // 2)
 
-        await eventually(both_own, every=0.2)
+        await eventually(both_own, seconds=60, every=0.2)
         for dst in made:
             await world.until(dst, delivered=1)
         frozen.freeze()
