@@ -93,7 +93,7 @@ COMMANDS = (
     ),
     Command(
         "replay",
-        "put a destination's dead events back on the road",
+        "queue a destination's dead or expired events again",
         "app.commands.replay:run",
         COMPLETE,
         "app.commands.replay:arguments",

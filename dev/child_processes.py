@@ -68,7 +68,7 @@ class Children:
         """Let those that wait for it begin, and those started later not wait at all."""
         os.close(self._go_ours)
 
-    def mend(self) -> str | None:
+    def restart_exited(self) -> str | None:
         """Start what has died again; return the name of a child that dies too often."""
         for child in self._all:
             if child.process is None or child.process.poll() is None:

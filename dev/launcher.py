@@ -185,7 +185,7 @@ def _watch(children: Children, cluster: Postgres | None, *, every_s: float = 0.5
             except EmbeddedError as problem:
                 # A start can meet a full disk, or be killed itself; the next one may not.
                 say(f"{problem} Trying again.")
-        if (broken := children.mend()) is not None:
+        if (broken := children.restart_exited()) is not None:
             say(f"the {broken} keeps ending; giving up")
             return 1
 

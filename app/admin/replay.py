@@ -1,4 +1,4 @@
-"""Replay: count what would go back on the road and how long it would take, or put it there."""
+"""Replay: count the dead and expired events that would be queued again, or queue them."""
 
 import math
 import secrets
@@ -42,7 +42,7 @@ async def replay(
     dry_run: bool,
     most: int = MOST,
 ) -> ReplayResult:
-    """Put what a filter names back on the road for `by`, within the caller's transaction. Twice is once.
+    """Queue the events that a filter matches again for `by`, within the caller's transaction. Twice is once.
 
     What is past the age limit, and what has no data key any more, stays where it is and is counted.
     """

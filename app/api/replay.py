@@ -1,4 +1,4 @@
-"""Replay over HTTP: what is dead goes back on the road, after a dry run that says how long it will take."""
+"""Replay over HTTP: queue dead or expired events again, after a dry run with counts and duration."""
 
 from dataclasses import asdict
 from typing import Any, Literal
@@ -29,7 +29,7 @@ class Replay(RequestBody):
     dry_run: bool = Described(default=False, description="Count, and change nothing.")
 
 
-@router.post("/destinations/{destination_id}/replay", summary="Put dead events back on the road")
+@router.post("/destinations/{destination_id}/replay", summary="Replay dead or expired events")
 @requires(Scope.REPLAY)
 async def replay(
     destination_id: str, body: Replay, caller: CurrentCaller, context: Context

@@ -1,1 +1,1 @@
-"""What people who run it do by command: put events back on the road, fill in old ones, judge a stand-in."""
+"""Operator commands: replay, backfill, keys, checks and conformance."""

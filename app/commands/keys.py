@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     rotate = actions.add_parser("rotate", help="make a key that replaces another, and print it, this once")
     rotate.add_argument("key", metavar="KEY_ID")
     rotate.add_argument("--overlap-hours", type=int, default=24, help="how long the old one works on")
-    revoke = actions.add_parser("revoke", help="revoke a key for good")
+    revoke = actions.add_parser("revoke", help="revoke a key permanently")
     revoke.add_argument("key", metavar="KEY_ID")
 
 

@@ -1,4 +1,4 @@
-"""`replay`: put a destination's dead events back on the road, from the command line."""
+"""`replay`: queue a destination's dead or expired events again."""
 
 import argparse
 import asyncio

@@ -52,7 +52,6 @@ _ITEM_OUTCOMES: Mapping[str, tuple[str, str]] = {
     "amazon_refused": ("bad", "Amazon rejected this event"),
     "amazon_request_refused": ("bad", "Amazon rejected this event"),
     "amazon_unexpected": ("bad", "Amazon rejected this event"),
-    "amazon_endpoint_missing": ("bad", "Amazon does not know this address"),
     "amazon_item_failed": ("warn", "Amazon could not process this event and asked to resend it"),
     "outcome_unknown": ("warn", "It is unknown whether Amazon accepted this event"),
     "gave_up": ("bad", "Amazon failed for this event on the last attempt"),

@@ -1,4 +1,4 @@
-"""Replay: first what would go back on the road and how long it takes, then the button."""
+"""Replay page: a dry run with counts and duration, then the button that confirms it."""
 
 from typing import Annotated, Literal
 
@@ -53,7 +53,7 @@ async def page(
 @router.post(PAGE + "/replay", response_model=None)
 @requires(Scope.REPLAY)
 async def action(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
-    """Put them back on the road."""
+    """Queue the events again."""
     status = form_text(form, "status")
     if status not in ("dead", "expired"):
         raise Refusal(ErrorCode.INVALID, "Choose which events shall be sent again.")

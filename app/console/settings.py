@@ -131,5 +131,5 @@ async def _show(
         saved=saved,
         fields={field["name"]: field for field in catalog.amazon()["fields"]},
         # The API decides. The form offers these fields while the destination is a draft.
-        mendable=content["may_write"] and destination["state"] == "draft",
+        editable=content["may_write"] and destination["state"] == "draft",
     )

@@ -46,6 +46,7 @@ FAULTS = {
     "hang": 3,
     "drop after accept": 3,
     "400": 5,
+    "404": 2,
     "418": 1,
 }
 
@@ -122,6 +123,8 @@ class UnreliableAmazon:
             case "drop after accept":
                 self.fake.take(request)
                 return httpx.RemoteProtocolError("cut off"), "lost", {}
+            case "404":
+                return httpx.Response(404, json={"code": "NOT_FOUND", "message": "no"}), "missing", {}
             case "400":
                 lone = {ids[0]: ({"amazon_request_refused"}, REFUSED)} if len(ids) == 1 else {}
                 reply = httpx.Response(400, json={"code": REFUSED, "message": "no"})
