@@ -1,9 +1,9 @@
 """HTTP/1.1 at the socket: offers of other protocols, trailers, strict heads, refused bodies, half-closing."""
 
 import asyncio
-import os
 import inspect
 import json
+import os
 import re
 import urllib.error
 import urllib.request
