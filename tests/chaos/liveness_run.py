@@ -10,9 +10,8 @@ import random
 import time
 from dataclasses import dataclass, field
 
-from tests.chaos.actions import Troubles
-
 from tests.chaos import liveness_judge, liveness_records, rare_states, standin, stored
+from tests.chaos.actions import Troubles
 from tests.chaos.caller import Caller
 from tests.chaos.damage import RETRIED, Damage, damage, with_postgres_stopped
 from tests.chaos.evidence import Objection, Request, Sample

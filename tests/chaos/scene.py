@@ -7,9 +7,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.chaos.actions import Troubles
-
 from tests.chaos import standin, stored
+from tests.chaos.actions import Troubles
 from tests.chaos.caller import Caller
 from tests.chaos.evidence import Evidence, Objection, Sample
 from tests.chaos.judge import judge

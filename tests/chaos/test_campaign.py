@@ -8,7 +8,6 @@ from datetime import date
 from pathlib import Path
 
 from tests.chaos.actions import ACTS as DONE
-
 from tests.chaos.campaign import REGRESSIONS, keep, played, shrink, staged
 from tests.chaos.schedule import ACTS as DRAWN
 from tests.chaos.schedule import Schedule, Step, draw
