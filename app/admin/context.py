@@ -5,7 +5,7 @@ Routes, pages and commands receive it from their process.
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any, Protocol
@@ -19,10 +19,11 @@ from app.crypto import Vault
 from app.domain.admission import Limits
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import Region
-from app.domain.ids import DestinationNumber
+from app.domain.ids import DestinationNumber, OrganisationId
 from app.domain.outcomes.outcome import Unauthorized
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
+from app.store.organisation_scope import scoped_engine, scoped_pool
 
 logger = logging.getLogger("app.admin.context")
 
@@ -104,6 +105,14 @@ class AppContext:
     late: Callable[[], frozenset[str]] = _none_late
     # Writes the event schema samples of this process that are not stored yet.
     write_schema_samples: Callable[[], Awaitable[None]] = _nothing
+
+    def within(self, organisation: OrganisationId) -> "AppContext":
+        """Return the same context, whose transactions act for an organisation."""
+        return replace(
+            self,
+            engine=scoped_engine(self.engine, organisation),
+            pool=scoped_pool(self.pool, organisation),
+        )
 
     async def wake(self, destination: DestinationNumber) -> None:
         """Notify workers of a committed change. Never raises: a lost notification only delays delivery."""

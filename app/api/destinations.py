@@ -22,6 +22,7 @@ from app.admin.destinations import (
 )
 from app.admin.ids import new_id
 from app.admin.inputs import DestinationChange, NewDestination
+from app.admin.organisations import require_destination_allowance
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.confusable import skeleton
 from app.api.etags import etag, require_match
@@ -59,6 +60,7 @@ async def create(
         rate=ConfiguredRate() if rate is None else ConfiguredRate(rate.requests_per_second, rate.burst),
     )
     async with context.engine.begin() as connection:
+        await require_destination_allowance(connection)
         warnings = await _warnings(connection, caller, draft.name)
         created = await create_destination(connection, DestinationId(new_id("dst_")), draft, by=caller.actor)
     response.headers["ETag"] = etag(created.version)

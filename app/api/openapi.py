@@ -20,6 +20,9 @@ Send the key as `Authorization: Bearer`, as `X-Api-Key`, or as the password of H
 in UTC. Lists are `{"items", "next_cursor"}`. Errors are `{"error", "detail", "fields"}`; the codes in `error`
 and `problem` are stable. Unknown fields are refused. Send the `ETag` of your last read as `If-Match` to avoid
 overwriting the changes of others.
+
+A key belongs to one organisation. A key with the scope `organisations:admin` acts in `default`, or in the
+organisation that the query parameter `organisation_id` names; every route takes it.
 """
 
 _SECURITY: dict[str, Any] = {
@@ -54,6 +57,7 @@ _IF_MATCH: dict[str, Any] = {
 
 _DESTINATION = "/destinations/{destination_id}"
 _MAPPING = _DESTINATION + "/mappings/{mapping_id}"
+_ORGANISATION = "/organisations/{id}"
 
 # Operations whose successful response has an ETag.
 RETURNS_ETAG = frozenset(
@@ -69,6 +73,11 @@ RETURNS_ETAG = frozenset(
         ("PATCH", _MAPPING),
         ("POST", _MAPPING + "/publish"),
         ("POST", _MAPPING + "/rollback"),
+        ("POST", "/organisations"),
+        ("GET", _ORGANISATION),
+        ("PATCH", _ORGANISATION),
+        ("POST", _ORGANISATION + "/suspend"),
+        ("POST", _ORGANISATION + "/resume"),
     }
 )
 
@@ -81,6 +90,7 @@ READS_IF_MATCH = frozenset(
         ("DELETE", _MAPPING),
         ("POST", _MAPPING + "/publish"),
         ("POST", _MAPPING + "/rollback"),
+        ("PATCH", _ORGANISATION),
     }
 )
 

@@ -53,6 +53,7 @@ class SecuredPage(APIRoute):
                     if visitor is None:
                         return _to_sign_in(request)
                     request.state.visitor, request.state.caller = visitor, visitor.caller
+                    request.state.context = context.within(visitor.caller.organisation)
                     if not visitor.caller.may(*scopes):
                         return pages.problem(request, _NOT_YOURS)
                 if (refused := refused_parameters(request.scope["query_string"], parameters)) is not None:

@@ -19,6 +19,7 @@ from app.admin.context import AppContext
 from app.api.headers import address_parts
 from app.domain.ids import KeyId
 from app.store import sessions
+from app.store.organisation_scope import EVERY
 
 # From least to most permissions. A key has a role if it has every scope of the role.
 ROLES: tuple[tuple[str, frozenset[Scope]], ...] = (
@@ -36,7 +37,7 @@ ROLES: tuple[tuple[str, frozenset[Scope]], ...] = (
             }
         ),
     ),
-    ("admin", frozenset(Scope)),
+    ("admin", frozenset(Scope) - {Scope.ORGANISATIONS_ADMIN}),
 )
 
 
@@ -84,7 +85,7 @@ async def begin(context: AppContext, response: Response, key_digest: bytes) -> N
     changes nothing, and every POST must name its origin and carry the session's form token.
     """
     token = secrets.token_urlsafe(32)
-    async with context.engine.begin() as connection:
+    async with context.within(EVERY).engine.begin() as connection:
         await sessions.begin(connection, digest_of(token), key_digest)
     response.set_cookie(
         cookie_name(context),
@@ -101,7 +102,7 @@ async def end(context: AppContext, request: Request, response: Response) -> None
     """End the request's session in the database and in the browser."""
     token = request.cookies.get(cookie_name(context))
     if token:
-        async with context.engine.begin() as connection:
+        async with context.within(EVERY).engine.begin() as connection:
             await sessions.end(connection, digest_of(token))
     response.delete_cookie(
         cookie_name(context), path="/", secure=is_secure(context), httponly=True, samesite="lax"
@@ -116,7 +117,7 @@ async def visitor_of(context: AppContext, request: Request, *, note: bool = True
     token = request.cookies.get(cookie_name(context))
     if not token or len(token) > 100:
         return None
-    async with context.engine.begin() as connection:
+    async with context.within(EVERY).engine.begin() as connection:
         session = await sessions.find(connection, digest_of(token), note=note)
     if session is None:
         return None
@@ -131,10 +132,11 @@ def _caller(context: AppContext, session: sessions.StoredSession) -> tuple[Calle
     bootstrap = context.bootstrap_key_digest
     if bootstrap is not None and hmac.compare_digest(session.key_digest, bootstrap):
         return Caller(BOOTSTRAP, frozenset(Scope)), "bootstrap key"
-    if session.key is None:
+    if session.key is None or session.organisation is None:
         return None, ""
     limited = None if session.destination_ids is None else frozenset(session.destination_ids)
-    return Caller(KeyId(session.key), frozenset(session.scopes), limited), session.key_name or session.key
+    caller = Caller(KeyId(session.key), frozenset(session.scopes), limited, session.organisation)
+    return caller, session.key_name or session.key
 
 
 def comes_from_here(context: AppContext, request: Request) -> bool:

@@ -7,9 +7,10 @@ from enum import StrEnum
 from itertools import chain
 
 from app.domain.event import Rejection
-from app.domain.ids import AdvertiserId, BatchId, DestinationNumber, LaneId
+from app.domain.ids import BatchId, DestinationNumber, LaneId
 from app.ingest.evaluate import Candidate, Evaluated
 from app.store import counts, ledger
+from app.store.cached_destinations import NamedType
 
 EventIndex = tuple[int, int]  # an event of a flush: (request, event in the request)
 
@@ -39,7 +40,7 @@ class Flush:
     low_priority: frozenset[int] = frozenset()
     results: list[list[DedupResult | None]] = field(init=False)
     waiting: dict[LaneId, int] = field(default_factory=dict)
-    pinned_names: dict[tuple[AdvertiserId, str], str] = field(default_factory=dict)
+    pinned_names: dict[NamedType, str] = field(default_factory=dict)
     ledger_rows: dict[bytes, ledger.LedgerRow] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -50,7 +50,14 @@ def evaluate(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Evalu
     keys: tuple[bytes, ...] = (event_key(destination.id, mapping.id, event_id),)
     if mapping.compiled.uses_event_id_field:
         # Two events can have one Amazon eventId; Amazon counts one of them and drops the other silently.
-        keys += (amazon_key(destination.region, destination.advertiser_id, conversion.amazon_event_id),)
+        keys += (
+            amazon_key(
+                destination.organisation,
+                destination.region,
+                destination.advertiser_id,
+                conversion.amazon_event_id,
+            ),
+        )
     warnings = conversion.warnings
     if event.event_id is None:
         warnings = (EventWarning("event_id_derived", "event_id"), *warnings)

@@ -8,7 +8,7 @@ import msgspec
 from app import crypto
 from app.domain import batch as packing
 from app.domain.event import Rejection
-from app.domain.ids import AdvertiserId, BatchId, DestinationId, DestinationNumber
+from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.ingest.dedup import (
     DedupResult,
     EventIndex,
@@ -134,11 +134,16 @@ class FlushWriter:
 
         A `dry_run` pins nothing.
         """
-        names: dict[tuple[AdvertiserId, str], str] = {}
+        names: dict[cached_destinations.NamedType, str] = {}
         unpinned = []
         for (request, event), candidate in flush.candidates():
             if candidate.conversion.event_type not in candidate.destination.pins:
-                event_type = (candidate.destination.advertiser_id, candidate.conversion.event_type)
+                destination = candidate.destination
+                event_type = (
+                    destination.organisation,
+                    destination.advertiser_id,
+                    candidate.conversion.event_type,
+                )
                 names.setdefault(event_type, candidate.conversion.event_name)
                 unpinned.append((request, event, event_type, candidate))
         if not names:
@@ -154,7 +159,7 @@ class FlushWriter:
                     reason="event_name_conflict",
                     field=None,
                     mapping_field="event_name",
-                    detail=f"The name pinned for {event_type[1]} is {pinned!r}.",
+                    detail=f"The name pinned for {event_type[2]} is {pinned!r}.",
                     event_id=candidate.conversion.event_id,
                 )
 

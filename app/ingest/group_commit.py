@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import asyncpg
 
 from app.domain.event import Event, Rejection
-from app.domain.ids import DestinationId, DestinationNumber, LaneId
+from app.domain.ids import DestinationId, DestinationNumber, LaneId, OrganisationId
 from app.ingest.dedup import DedupResult, Flush
 from app.ingest.destination_cache import DestinationCache
 from app.ingest.evaluate import Evaluated, evaluate
@@ -37,6 +37,14 @@ class RequestResults:
 
 
 @dataclass(frozen=True, slots=True)
+class SenderAccess:
+    """To which destinations a sender may send: those of its organisation, or some of them."""
+
+    organisation: OrganisationId
+    destinations: frozenset[DestinationId] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class NotStored:
     """Nothing of the request was acknowledged; the caller may send it again. `reason` is for the log."""
 
@@ -48,7 +56,7 @@ class PendingRequest:
     """The events of one request before their flush. Holds personal data; lives as long as its request."""
 
     events: Sequence[Event | Rejection]
-    allowed: frozenset[DestinationId] | None
+    access: SenderAccess
     response: "asyncio.Future[RequestResults | NotStored]"
     low_priority: bool = False  # its events are sent after live ones
     # Set by evaluation: one entry per event, and what the evaluation depended on.
@@ -99,7 +107,7 @@ class GroupCommit:
     async def store(
         self,
         events: Sequence[Event | Rejection],
-        allowed: frozenset[DestinationId] | None,
+        access: SenderAccess,
         *,
         low_priority: bool,
     ) -> RequestResults | NotStored:
@@ -112,7 +120,7 @@ class GroupCommit:
         if self._waiting_events + len(events) > self._max_waiting:
             return NotStored("crowded")
         response: asyncio.Future[RequestResults | NotStored] = asyncio.get_running_loop().create_future()
-        request = PendingRequest(events, allowed, response, low_priority)
+        request = PendingRequest(events, access, response, low_priority)
         self._evaluate(request)
         self._queue.append(request)
         self._waiting_events += len(events)
@@ -189,11 +197,15 @@ class GroupCommit:
         """Evaluate the events of a request with the cached destinations and record their versions."""
         now, request.clock_offset = self._clock.now(), self._clock.offset
         named = {DestinationId(event.destination_id) for event in request.events if isinstance(event, Event)}
-        # To a key that is limited to other destinations, these do not exist.
-        visible = named if request.allowed is None else named & request.allowed
+        # To a key of another organisation, or limited to other destinations, these do not exist.
+        access = request.access
+        visible = named if access.destinations is None else named & access.destinations
         request.versions = {id_: self._destinations.version(id_) for id_ in visible}
         cached = {
-            id_: destination for id_ in visible if (destination := self._destinations.get(id_)) is not None
+            id_: destination
+            for id_ in visible
+            if (destination := self._destinations.get(id_)) is not None
+            and destination.organisation == access.organisation
         }
         request.evaluated = [
             event

@@ -13,12 +13,11 @@ from msgspec import structs
 
 from app.domain.conversion.convert import EventWarning
 from app.domain.event import Event, Rejection
-from app.domain.ids import DestinationId
 from app.domain.observed.preview import preview, rejection_view
 from app.ingest.dedup import DedupResult, Flush
 from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.flush_writer import FlushWriter
-from app.ingest.group_commit import GroupCommit, NotStored, PendingRequest, RequestResults
+from app.ingest.group_commit import GroupCommit, NotStored, PendingRequest, RequestResults, SenderAccess
 from app.store.clock import DatabaseClock
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
@@ -63,16 +62,15 @@ class Intake:
         self,
         events: Sequence[Event | Rejection],
         *,
-        allowed: frozenset[DestinationId] | None,
+        access: SenderAccess,
         low_priority: bool = False,
     ) -> list[EventResult] | NotStored:
         """Match, convert and store these events; return one result per event, in order, after the commit.
 
-        `allowed` limits the caller to these destinations; None allows all. `low_priority` events are sent
-        after live ones, as replays are. NotStored means that nothing was acknowledged and that the same
-        request may be sent again.
+        `low_priority` events are sent after live ones, as replays are. NotStored means that nothing was
+        acknowledged and that the same request may be sent again.
         """
-        response = await self._group_commit.store(events, allowed, low_priority=low_priority)
+        response = await self._group_commit.store(events, access, low_priority=low_priority)
         if isinstance(response, NotStored):
             return response
         results = _results(events, response)
@@ -92,10 +90,10 @@ class Intake:
                 self._telemetry.rejected.labels(reason).inc(number)
 
     async def dry_run(
-        self, events: Sequence[Event | Rejection], *, allowed: frozenset[DestinationId] | None
+        self, events: Sequence[Event | Rejection], *, access: SenderAccess
     ) -> list[EventResult] | NotStored:
         """Return the results of `receive`, with a preview of each event, and store nothing."""
-        request = PendingRequest(events, allowed, asyncio.get_running_loop().create_future())
+        request = PendingRequest(events, access, asyncio.get_running_loop().create_future())
         try:
             async with self._pool.acquire() as connection, connection.transaction(readonly=True):
                 generation = await self._group_commit.evaluate_current(connection, request)

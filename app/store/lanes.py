@@ -11,7 +11,13 @@ from datetime import datetime, timedelta
 from functools import reduce
 from typing import Any
 
-from app.domain.ids import DestinationId, DestinationNumber, LaneId
+from app.domain.ids import (
+    DEFAULT_ORGANISATION,
+    DestinationId,
+    DestinationNumber,
+    LaneId,
+    OrganisationId,
+)
 from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.token_bucket import RateLimit
 from app.store import PipelineConnection, damage, due_heads, silent_sessions
@@ -49,6 +55,7 @@ class DestinationQueue:
     id: DestinationId
     due_in: Mapping[WorkKind, float]
     is_probe: bool = False
+    organisation: OrganisationId = DEFAULT_ORGANISATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +326,7 @@ async def poll(
             DestinationId(row["id"]),
             {service: row[service.value] for service in WorkKind if row[service.value] is not None},
             row["is_probe"],
+            OrganisationId(row["organisation_id"]),
         )
         for row in rows
         if row["is_active"] or row["is_probe"]
@@ -328,8 +336,8 @@ async def poll(
 
 
 _POLL = f"""
-        SELECT l.erasures, d.number, d.id, d.requests_per_second, d.burst, d.state = 'active' AS is_active,
-          {PROBE_DUE} AS is_probe,
+        SELECT l.erasures, d.organisation_id, d.number, d.id, d.requests_per_second, d.burst,
+          d.state = 'active' AS is_active, {PROBE_DUE} AS is_probe,
           extract(epoch FROM q.live - clock_timestamp())::float8 AS live,
           extract(epoch FROM q.retry - clock_timestamp())::float8 AS retry,
           extract(epoch FROM q.replay - clock_timestamp())::float8 AS replay,

@@ -72,8 +72,8 @@ async def begin(
     """Record a replay with its actor and its filter; return its number."""
     replay: int = await connection.fetchval(
         """
-        INSERT INTO replays (id, destination, requested_by, status, reason, since, until)
-        VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING number
+        INSERT INTO replays (organisation_id, id, destination, requested_by, status, reason, since, until)
+        VALUES (acting_organisation(), $1, $2, $3, $4, $5, $6, $7) RETURNING number
         """,
         id,
         number,
@@ -88,7 +88,11 @@ async def begin(
 
 async def finish(connection: PipelineConnection, replay: int, replayed: int) -> None:
     """Record how many events a replay requeued."""
-    await connection.execute("UPDATE replays SET replayed = $2 WHERE number = $1", replay, replayed)
+    await connection.execute(
+        "UPDATE replays SET replayed = $2 WHERE organisation_id = acting_organisation() AND number = $1",
+        replay,
+        replayed,
+    )
 
 
 async def count(

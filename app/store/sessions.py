@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.ids import OrganisationId
+
 IDLE = timedelta(minutes=30)
 ABSOLUTE = timedelta(hours=12)
 
@@ -18,6 +20,7 @@ class StoredSession:
 
     key_digest: bytes
     created_at: datetime
+    organisation: OrganisationId | None
     key: str | None
     key_name: str | None
     scopes: tuple[str, ...]
@@ -49,7 +52,8 @@ async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True)
         await connection.execute(
             text(
                 "SELECT s.key_digest, s.created_at, s.seen_at < now() - CAST(:every AS interval) AS stale, "
-                "k.id AS key, k.name AS key_name, k.scopes, k.destination_ids "
+                "k.organisation_id AS organisation, k.id AS key, k.name AS key_name, k.scopes, "
+                "k.destination_ids "
                 "FROM console_sessions s LEFT JOIN api_keys k ON k.digest = s.key_digest "
                 "  AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) "
                 "WHERE s.digest = :digest AND s.seen_at >= now() - CAST(:idle AS interval) "
@@ -68,6 +72,7 @@ async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True)
     return StoredSession(
         key_digest=row.key_digest,
         created_at=row.created_at,
+        organisation=None if row.organisation is None else OrganisationId(row.organisation),
         key=row.key,
         key_name=row.key_name,
         scopes=tuple(row.scopes or ()),

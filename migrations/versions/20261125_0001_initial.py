@@ -1,8 +1,9 @@
 """The whole schema of the first release.
 
 Every table whose rows belong to a customer has `organisation_id`; a fresh database has one organisation,
-`default`. Tables of the event pipeline (batches, batch_states, exceptions, attempts, ledger, callback_events)
-name the destination by its number, which belongs to one organisation.
+`default`. Tables of the event pipeline (batches, batch_states, exceptions, attempts, ledger, counts, rejections,
+consent_stops, schema_samples, callback_events) name the destination or mapping by its number, which belongs to
+one organisation.
 
 Revision ID: 0001
 Revises:
@@ -59,10 +60,20 @@ CREATE TABLE balance_checks (
 );
 
 CREATE TABLE organisations (
-  id         text PRIMARY KEY CHECK (id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'),
-  name       text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
-  created_at instant NOT NULL DEFAULT now()
+  id                    text PRIMARY KEY CHECK (id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'),
+  name                  text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
+  -- Limits; NULL for none.
+  max_destinations      integer CHECK (max_destinations >= 0),
+  max_events_per_second integer CHECK (max_events_per_second >= 1),
+  suspended_at          instant,
+  version               bigint NOT NULL DEFAULT 1,
+  created_at            instant NOT NULL DEFAULT now(),
+  updated_at            instant NOT NULL DEFAULT now()
 );
+
+-- The organisation that this transaction acts for. NULL where nothing was set, which equals no organisation.
+CREATE FUNCTION acting_organisation() RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+  RETURN current_setting('app.organisation_id', true);
 INSERT INTO organisations (id, name) VALUES ('default', 'Default');
 
 -- Configuration --------------------------------------------------------------------------------------------
@@ -105,11 +116,13 @@ CREATE TABLE destinations (
   -- When a destination with reason endpoint_not_found is tried again.
   endpoint_probe_at   instant,
   paused              boolean NOT NULL DEFAULT false,
+  -- The organisation is suspended; written for all of its destinations together.
+  suspended           boolean NOT NULL DEFAULT false,
   published_mappings  integer NOT NULL DEFAULT 0 CHECK (published_mappings >= 0),
   archived_at         instant,
   state               text NOT NULL GENERATED ALWAYS AS (
     CASE WHEN archived_at IS NOT NULL THEN 'archived'
-         WHEN paused THEN 'paused'
+         WHEN paused OR suspended THEN 'paused'
          WHEN sign_in = 'broken' THEN 'needs_reconnect'
          WHEN sign_in = 'none' THEN 'draft'
          WHEN published_mappings > 0 THEN 'active'
@@ -213,15 +226,14 @@ CREATE TRIGGER mapping_versions_immutable BEFORE UPDATE OR DELETE ON mapping_ver
 ALTER TABLE mappings ADD CONSTRAINT mappings_published
   FOREIGN KEY (id, published_version) REFERENCES mapping_versions (mapping, version) DEFERRABLE INITIALLY DEFERRED;
 
--- One event name per (advertiser, event type).
+-- One event name per (advertiser, event type) of an organisation.
 CREATE TABLE event_names (
   organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
   advertiser_id   text NOT NULL,
   event_type      text NOT NULL,
   name            text NOT NULL CHECK (length(name) BETWEEN 1 AND 256),
   pinned_at       instant NOT NULL DEFAULT now(),
-  PRIMARY KEY (advertiser_id, event_type, organisation_id),
-  UNIQUE (advertiser_id, event_type)
+  PRIMARY KEY (advertiser_id, event_type, organisation_id)
 );
 
 CREATE TABLE api_keys (
@@ -267,6 +279,7 @@ CREATE TABLE audit (
   hash            bytea
 );
 CREATE INDEX audit_destination ON audit (destination, id);
+CREATE INDEX audit_organisation ON audit (organisation_id, id);
 CREATE UNIQUE INDEX audit_sequence ON audit (sequence);
 
 -- The hashed text of a row: each member preceded by its length in bytes, `-` for NULL.
@@ -315,12 +328,11 @@ CREATE INDEX erasures_pending ON erasures (number) WHERE finished_at IS NULL;
 
 -- Schema samples of accepted events: paths, types and fill rates, never a value.
 CREATE TABLE schema_samples (
-  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
-  id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  mapping         integer NOT NULL,
-  at              instant NOT NULL DEFAULT now(),
-  events          integer NOT NULL CHECK (events > 0),
-  content         bytea NOT NULL
+  id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  mapping integer NOT NULL,
+  at      instant NOT NULL DEFAULT now(),
+  events  integer NOT NULL CHECK (events > 0),
+  content bytea NOT NULL
 );
 CREATE INDEX schema_samples_mapping ON schema_samples (mapping, id);
 
@@ -460,7 +472,7 @@ CREATE INDEX attempts_off_fast_path ON attempts USING gin (batches)
   WHERE settled_at IS NOT NULL AND (outcome <> 'answered' OR places IS NOT NULL);
 
 CREATE TABLE replays (
-  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
+  organisation_id text NOT NULL DEFAULT 'default',
   id              text PRIMARY KEY CHECK (id ~ '^rpl_[0-9a-z]{16,32}$'),
   number          integer GENERATED ALWAYS AS IDENTITY UNIQUE,
   destination     integer NOT NULL,
@@ -470,14 +482,14 @@ CREATE TABLE replays (
   reason          text,
   since           instant,
   until           instant,
-  replayed        integer NOT NULL DEFAULT 0
+  replayed        integer NOT NULL DEFAULT 0,
+  FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, number)
 );
 
 -- Counts ---------------------------------------------------------------------------------------------------
 
 -- Deltas per writer, so that writers do not wait for each other's fsync; the sum over writers is the count.
 CREATE TABLE counts (
-  organisation_id text NOT NULL DEFAULT 'default',
   destination     integer NOT NULL,
   day             date NOT NULL,
   writer          smallint NOT NULL,
@@ -493,7 +505,6 @@ CREATE TABLE counts (
 ) WITH (fillfactor = 70);
 
 CREATE TABLE rejections (
-  organisation_id text NOT NULL DEFAULT 'default',
   destination     integer NOT NULL,
   day             date NOT NULL,
   writer          smallint NOT NULL,
@@ -504,9 +515,17 @@ CREATE TABLE rejections (
   PRIMARY KEY (destination, day, writer, code, reason)
 ) WITH (fillfactor = 70);
 
+-- What the rows of dropped days added up to.
+CREATE TABLE organisation_usage (
+  organisation_id text NOT NULL REFERENCES organisations (id),
+  day             date NOT NULL,
+  requests        bigint NOT NULL,
+  bytes           bigint NOT NULL,
+  PRIMARY KEY (organisation_id, day)
+);
+
 -- Events that the consent check rejected, by reason and by the basis of consent of each event.
 CREATE TABLE consent_stops (
-  organisation_id text NOT NULL DEFAULT 'default',
   destination     integer NOT NULL,
   day             date NOT NULL,
   writer          smallint NOT NULL,
@@ -556,8 +575,27 @@ CREATE INDEX callback_events_destination ON callback_events (destination);
 CREATE INDEX callback_events_open ON callback_events (id) WHERE callback IS NULL;
 """
 
+# The second wall (ADR 0034): a role that does not own the tables reads and writes the rows of the organisation
+# that its transaction acts for, and no others. `*` is set for sessions of the pipeline, which serve all
+# organisations. The owner of the tables is not restricted: it migrates, backs up and repairs.
+ISOLATION = """
+DO $isolation$
+DECLARE name text; BEGIN
+  FOR name IN SELECT table_name FROM information_schema.columns
+    WHERE table_schema = current_schema() AND column_name = 'organisation_id' LOOP
+    EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
+    EXECUTE format('CREATE POLICY organisation ON %I USING (organisation_id = acting_organisation() '
+      'OR acting_organisation() = %L)', name, '*');
+  END LOOP;
+  ALTER TABLE organisations ENABLE ROW LEVEL SECURITY;
+  CREATE POLICY organisation ON organisations USING (id = acting_organisation() OR acting_organisation() = '*');
+  -- Links a row to the newest row of all organisations.
+  ALTER FUNCTION audit_seal() SECURITY DEFINER;
+END $isolation$
+"""
+
 TABLES = """
-callback_events callbacks callback_destinations consent_stops rejections counts replays attempts exceptions
+callback_events callbacks callback_destinations organisation_usage consent_stops rejections counts replays attempts exceptions
 batch_states batches mapped_duplicates ledger ledger_generations schema_samples erasures console_sessions api_keys
 event_names
 """
@@ -568,6 +606,7 @@ def upgrade() -> None:
     for statement in re.split(r";\n(?=[A-Z\n-])", UP):
         if re.sub(r"--.*", "", statement).strip():
             op.execute(statement)
+    op.execute(ISOLATION)
 
 
 def downgrade() -> None:
@@ -580,5 +619,6 @@ def downgrade() -> None:
         "destinations, lanes, organisations, encryption_keys, balance_checks, readiness, secrets"
     )
     op.execute("DROP FUNCTION refuse_change")
+    op.execute("DROP FUNCTION acting_organisation")
     op.execute("DROP SEQUENCE batch_ids, attempt_ids")
     op.execute("DROP DOMAIN instant")

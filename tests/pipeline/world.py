@@ -19,13 +19,13 @@ from app.delivery.dispatcher import Dispatcher
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import State
 from app.domain.event import read_events
-from app.domain.ids import DestinationNumber
+from app.domain.ids import DEFAULT_ORGANISATION, DestinationNumber
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.outcomes.settle import RetryPolicy
 from app.domain.outcomes.status import CountTotals, tally
 from app.domain.pacing.lane_limits import TIMES, Times
 from app.ingest.destination_cache import AgeLimits
-from app.ingest.group_commit import NotStored
+from app.ingest.group_commit import NotStored, SenderAccess
 from app.ingest.intake import EventResult, Intake
 from app.processes import api, worker
 from app.processes.resources import Resources, open_resources
@@ -154,13 +154,13 @@ class World:
     async def try_post(self, destination: str, *events: dict[str, Any]) -> list[EventResult] | NotStored:
         read = read_events(list(events), default_destination=destination, default_mapping=None)
         assert isinstance(read, list), read
-        return await self.intake.receive(read, allowed=None)
+        return await self.intake.receive(read, access=SenderAccess(DEFAULT_ORGANISATION))
 
     async def rehearse(self, destination: str, *events: dict[str, Any]) -> list[EventResult]:
         """Post these events as a dry run."""
         read = read_events(list(events), default_destination=destination, default_mapping=None)
         assert isinstance(read, list), read
-        results = await self.intake.dry_run(read, allowed=None)
+        results = await self.intake.dry_run(read, access=SenderAccess(DEFAULT_ORGANISATION))
         assert not isinstance(results, NotStored), results
         return results
 
