@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.domain.ids import DEFAULT_ORGANISATION
 from app.store.migrate import upgrade
-from app.store.organisation_scope import scoped_engine
+from app.store.organisation_scope import prepare_engine, scoped_engine
 from dev.postgres.cluster import THROWAWAY, Cluster, EmbeddedError
 
 TEMPLATE = "migrated"
@@ -129,5 +129,6 @@ async def empty_database_url(cluster: str, database_names: Iterator[str]) -> Asy
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     """An engine on the test's own database, for the organisation `default`."""
     made = create_async_engine(database_url)
+    prepare_engine(made)
     yield scoped_engine(made, DEFAULT_ORGANISATION)
     await made.dispose()

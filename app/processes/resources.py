@@ -83,6 +83,8 @@ class Resources:
             hide_parameters=True,
         )
 
+        organisation_scope.prepare_engine(made)
+
         @event.listens_for(made.sync_engine, "handle_error")
         def _count(context: "ExceptionContext") -> None:
             self.telemetry.count_database_error(context.original_exception)

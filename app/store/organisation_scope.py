@@ -24,16 +24,20 @@ EVERY: Final = OrganisationId("*")
 rows that they need. A statement that compares `organisation_id` finds nothing."""
 
 _SET: Final = f"SELECT set_config('{SETTING}', $1, true)"
+_SET_SESSION: Final = f"SELECT set_config('{SETTING}', $1, false)"
 _OPTION: Final = "organisation"
+
+
+def prepare_engine(engine: "AsyncEngine") -> None:
+    """Let every transaction of a new engine begin by setting its organisation, if it has one."""
+    # Imported here: workers run without SQLAlchemy, which takes 20 MB.
+    from sqlalchemy import event
+
+    event.listen(engine.sync_engine, "begin", _set_at_begin)
 
 
 def scoped_engine(engine: "AsyncEngine", organisation: OrganisationId) -> "AsyncEngine":
     """Return an engine on the same pool whose transactions act for an organisation."""
-    # Imported here: workers run without SQLAlchemy, which takes 20 MB.
-    from sqlalchemy import event
-
-    if not event.contains(engine.sync_engine, "begin", _set_at_begin):
-        event.listen(engine.sync_engine, "begin", _set_at_begin)
     return engine.execution_options(**{_OPTION: organisation})
 
 
@@ -49,7 +53,11 @@ async def set_organisation(connection: PipelineConnection, organisation: Organis
 
 
 class ScopedPool:
-    """A pool whose connections are lent within a transaction that acts for an organisation."""
+    """A pool whose connections act for an organisation while they are lent.
+
+    For the session, not for a transaction: readers of damaged pages go on after an error, and exports open no
+    transaction between their pages. A connection that cannot be reset is closed.
+    """
 
     def __init__(self, pool: asyncpg.Pool, organisation: OrganisationId) -> None:
         self._pool = pool
@@ -57,10 +65,22 @@ class ScopedPool:
 
     @asynccontextmanager
     async def acquire(self, **settings: Any) -> AsyncIterator[PipelineConnection]:
-        """Lend a connection; commit at the end, roll back on an exception."""
-        async with self._pool.acquire(**settings) as connection, connection.transaction():
-            await set_organisation(connection, self._organisation)
-            yield connection
+        """Lend a connection."""
+        async with self._pool.acquire(**settings) as connection:
+            await connection.execute(_SET_SESSION, self._organisation)
+            try:
+                yield connection
+            finally:
+                await _reset(connection)
+
+
+async def _reset(connection: PipelineConnection) -> None:
+    try:
+        await connection.execute(f"RESET {SETTING}")
+    except BaseException as error:
+        connection.terminate()
+        if not isinstance(error, Exception):
+            raise
 
 
 def scoped_pool(pool: Any, organisation: OrganisationId) -> Any:

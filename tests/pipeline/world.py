@@ -31,6 +31,7 @@ from app.processes import api, worker
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store import event_history
+from app.store.organisation_scope import scoped_pool
 from app.store.token_leases import access_place, refresh_place
 from tests.pipeline.amazon import FakeAmazon
 
@@ -191,8 +192,13 @@ class World:
         await asyncio.gather(*(task for _, task in self.workers))
         self.workers.clear()
 
+    @property
+    def pool(self) -> Any:
+        """Lend connections as a request of the organisation `default` gets them."""
+        return scoped_pool(self.resources.pool, DEFAULT_ORGANISATION)
+
     async def counts(self, destination: str) -> dict[str, int]:
-        async with self.resources.pool.acquire() as c:
+        async with self.pool.acquire() as c:
             row = await event_history.destination(c, destination)
             assert row is not None
             figures = await event_history.destination_figures(c, row.number)
