@@ -71,9 +71,23 @@ def _numbers(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+_ROLES = ("viewer", "operator", "editor", "admin", "privacy", "platform")
+
+
+def _role_groups(value: object) -> object:
+    """Read `admin=group-a,viewer=group-b`: a role may stand several times."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
+    if any(role not in _ROLES or not group for role, _, group in pairs):
+        raise ValueError(f"must be role=group,…, with the roles {', '.join(_ROLES)}")
+    return tuple((role, group) for role, _, group in pairs)
+
+
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 Count = Annotated[int, Field(ge=1, le=64)]
 Purposes = Annotated[tuple[Annotated[int, Field(ge=1, le=24)], ...], NoDecode, BeforeValidator(_numbers)]
+RoleGroups = Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_role_groups)]
 PortNumber = Annotated[int, Field(ge=1, le=65_535)]
 
 
@@ -115,6 +129,15 @@ class Settings(BaseSettings):
     # Status callbacks to the journey engine
     status_callback_url: WebAddress | None = None
     status_callback_secrets: Annotated[SecretStr, AfterValidator(_callback_secrets)] | None = None
+
+    # Sign-in of people at the console through OpenID Connect
+    oidc_issuer: WebAddress | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: SecretStr | None = None
+    oidc_role_claim: str = "groups"
+    oidc_roles: RoleGroups = ()
+    oidc_organisation_claim: str | None = None
+    console_key_sign_in: bool = True
 
     # Consent: vendor and purposes required in a TCF string
     tcf_vendor_id: int = Field(default=793, ge=1, le=65_535)
@@ -256,8 +279,16 @@ def _contradictions(settings: Settings) -> Iterable[str]:
     )
     if (settings.status_callback_url is None) is not (settings.status_callback_secrets is None):
         yield "STATUS_CALLBACK_SECRETS: must be set together with STATUS_CALLBACK_URL."
+    if (settings.oidc_issuer is None) is not (settings.oidc_client_id is None):
+        yield "OIDC_CLIENT_ID: must be set together with OIDC_ISSUER."
+    if settings.oidc_issuer is not None and not settings.oidc_roles:
+        yield "OIDC_ROLES: is required with OIDC_ISSUER; without it no person has a role."
+    if not settings.console_key_sign_in and settings.oidc_issuer is None:
+        yield "CONSOLE_KEY_SIGN_IN: false needs OIDC_ISSUER; else no one can sign in."
     if not settings.production:
         return
+    if settings.oidc_issuer is not None and not settings.oidc_issuer.startswith("https://"):
+        yield "OIDC_ISSUER: must be https:// when APP_ENV is production."
     if settings.status_callback_url is not None and not settings.status_callback_url.startswith("https://"):
         yield "STATUS_CALLBACK_URL: must be https:// when APP_ENV is production."
     if settings.database_url is None:

@@ -36,6 +36,7 @@ class Caller:
     scopes: frozenset[str]
     destination_ids: frozenset[str] | None = None
     organisation: OrganisationId = DEFAULT_ORGANISATION
+    person: str | None = None  # the display name of a person
 
     def may(self, *any_of: Scope) -> bool:
         """Return whether the key has at least one of these scopes."""
@@ -62,5 +63,5 @@ class Caller:
 
     @property
     def actor(self) -> str:
-        """Return the caller's name in the audit."""
-        return self.key
+        """Return the caller's name in the audit: a key's id, or a person's name and id."""
+        return self.key if self.person is None else f"{self.person} ({self.key})"

@@ -14,6 +14,7 @@ from typing import assert_never
 from app.admin.access import BOOTSTRAP, Caller
 from app.admin.context import AppContext
 from app.admin.destinations import audit_view, lock_visible
+from app.admin.people import PERSON
 from app.admin.preflight import not_visible_sentence
 from app.admin.refusals import ErrorCode, Refusal
 from app.amazon.accounts import CannotTell, NotVisible, Visible
@@ -73,7 +74,11 @@ async def spend_state(context: AppContext, state: str) -> SpentSignIn:
     if pending is None:
         raise Refusal(ErrorCode.INVALID_STATE)
     async with context.within(pending.organisation).engine.begin() as connection:
-        key_is_alive = pending.key == BOOTSTRAP or await keys.is_alive(connection, pending.key)
+        key_is_alive = (
+            pending.key == BOOTSTRAP
+            or pending.key.startswith(PERSON)
+            or await keys.is_alive(connection, pending.key)
+        )
         destination = await destinations.find(connection, pending.destination)
     assert destination is not None  # guaranteed by a foreign key
     if not key_is_alive:

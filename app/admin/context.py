@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.admin.people import ClaimRules
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.amazon.tokens import SignIn
 from app.crypto import Vault
@@ -21,6 +22,7 @@ from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import Region
 from app.domain.ids import DestinationNumber, OrganisationId
 from app.domain.outcomes.outcome import Unauthorized
+from app.oidc_client import OidcClient
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
 from app.store.organisation_scope import scoped_engine, scoped_pool
@@ -98,6 +100,11 @@ class AppContext:
     # The ingest pipeline, and the pool for event history and metrics.
     intake: Any = None
     pool: Any = None
+    # The provider at which people sign in, and what its claims mean; None without OpenID Connect.
+    people: OidcClient | None = None
+    people_claims: ClaimRules = field(default_factory=ClaimRules)
+    # Whether API keys can open the console.
+    key_sign_in: bool = True
     # Limits of admission control, and how many events wait for a commit.
     bounds: Limits = field(default_factory=Limits)
     events_waiting: Callable[[], int] = _none_waiting

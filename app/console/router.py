@@ -19,6 +19,7 @@ from app.console import (
     live_updates,
     mapping_editor,
     overview,
+    people_sign_in,
     preflight,
     publish,
     replay,
@@ -33,6 +34,7 @@ from app.console.secured_page import SecuredPage
 ROUTERS: tuple[APIRouter, ...] = (
     static_files.router,
     sign_in.router,
+    people_sign_in.router,
     overview.router,
     create_destination.router,
     destination.router,

@@ -13,6 +13,7 @@ from app.admin.destinations import find_visible
 from app.admin.field_problems import field_problems
 from app.admin.inputs import DestinationChange
 from app.admin.refusals import Refusal
+from app.admin.roles import ROLES
 from app.api import catalog, destinations
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires
@@ -20,7 +21,7 @@ from app.console import form_view, pages
 from app.console.create_destination import body_of
 from app.console.destination import PAGE, content_of
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, with_if_match
-from app.console.sessions import ROLES, Visitor
+from app.console.sessions import Visitor
 from app.console.wording import age
 from app.store import sessions
 
@@ -49,7 +50,7 @@ async def page(request: Request, context: Context, visitor: CurrentVisitor) -> R
         "settings.html",
         facts=facts,
         limits=limits,
-        roles=[(name, sorted(scopes)) for name, scopes in ROLES],
+        roles=[(name, sorted(scopes)) for name, scopes in ROLES.items()],
         scopes=sorted(visitor.caller.scopes),
     )
 

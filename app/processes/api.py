@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from app.admin.context import AppContext
 from app.admin.delivery_control import StoreDeliveryControl
+from app.admin.people import ClaimRules
 from app.amazon.accounts import find_advertiser
 from app.amazon.client import EventsClient
 from app.domain.admission import Limits
@@ -29,7 +30,7 @@ from app.ingest.schema_sampler import SchemaSampler
 from app.processes import gc_tuning, parent_watch
 from app.processes.application import create_application
 from app.processes.monitoring_port import monitoring_port
-from app.processes.resources import Resources, amazon_sign_in, open_resources
+from app.processes.resources import Resources, amazon_sign_in, oidc_client, open_resources
 from app.processes.startup_responder import respond_while_starting
 from app.server.connection_eviction import allowed_connections
 from app.server.connection_limits import ConnectionLimits
@@ -112,6 +113,7 @@ async def build_application(
     client = EventsClient(client_id, settings.amazon_base_url)
     sign_in = amazon_sign_in(settings)
     bootstrap = settings.bootstrap_admin_key
+    people = oidc_client(settings)
     context = AppContext(
         engine=resources.engine,
         vault=resources.vault,
@@ -130,6 +132,11 @@ async def build_application(
         bootstrap_key_digest=(
             hashlib.sha256(bootstrap.get_secret_value().encode()).digest() if bootstrap else None
         ),
+        people=people,
+        people_claims=ClaimRules(
+            settings.oidc_role_claim, settings.oidc_roles, settings.oidc_organisation_claim
+        ),
+        key_sign_in=settings.console_key_sign_in,
         registry=resources.telemetry.registry,
         now=resources.clock.now,
         outcomes=resources.outcomes,

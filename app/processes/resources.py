@@ -18,6 +18,7 @@ from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_ex
 from app.amazon.tokens import SignIn
 from app.crypto import CannotDecrypt, Vault
 from app.domain.ids import OrganisationId
+from app.oidc_client import OidcClient
 from app.settings import Settings, SettingsError, named_keys
 from app.store import keepalive, key_usage, organisation_scope
 from app.store import secrets as stored_secrets
@@ -142,6 +143,19 @@ def amazon_sign_in(settings: Settings) -> SignIn:
         settings.amazon_client_secret or SecretStr(""),
         f"{settings.public_url.rstrip('/')}/oauth/amazon/callback",
         settings.amazon_base_url,
+    )
+
+
+def oidc_client(settings: Settings) -> OidcClient | None:
+    """Return the client of the provider at which people sign in, or None where there is none."""
+    if settings.oidc_issuer is None or settings.oidc_client_id is None:
+        return None
+    secret = settings.oidc_client_secret
+    return OidcClient(
+        settings.oidc_issuer,
+        settings.oidc_client_id,
+        None if secret is None else secret.get_secret_value(),
+        f"{settings.public_url.rstrip('/')}/console/oidc/callback",
     )
 
 

@@ -253,14 +253,22 @@ CREATE TABLE api_keys (
   UNIQUE (organisation_id, id)
 );
 
--- The cookie holds a random token, this table its digest. A session can do what its key can do now.
+-- The cookie holds a random token, this table its digest. A session of a key can do what the key can do now.
+-- One of a person has the role that the provider gave at sign-in.
 CREATE TABLE console_sessions (
   organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
   digest          bytea PRIMARY KEY CHECK (length(digest) = 32),
-  key_digest      bytea NOT NULL CHECK (length(key_digest) = 32),
+  key_digest      bytea CHECK (length(key_digest) = 32),
+  subject         text CHECK (length(subject) BETWEEN 1 AND 300),
+  display_name    text,
+  role            text CHECK (role IN ('viewer', 'operator', 'editor', 'admin', 'privacy', 'platform')),
   created_at      instant NOT NULL DEFAULT now(),
   seen_at         instant NOT NULL DEFAULT now(),
-  CHECK (created_at <= seen_at)
+  -- When the person last signed in at the provider.
+  signed_in_at    instant NOT NULL DEFAULT now(),
+  CHECK (created_at <= seen_at),
+  CHECK ((key_digest IS NULL) = (subject IS NOT NULL)),
+  CHECK ((subject IS NULL) = (role IS NULL))
 );
 
 -- A hash chain. Rows are linked at commit, in the order of commits.

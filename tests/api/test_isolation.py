@@ -9,6 +9,7 @@ any difference tells it that there is an `alpha`.
 
 import re
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -82,7 +83,7 @@ class Two:
     async def ask(
         self, who: str, path: str, method: str, ids: dict[str, str], extra: str = ""
     ) -> tuple[int, str]:
-        """Return status and content of an answer, without the ids that were sent and what differs each time."""
+        """Return status and content of an answer, without the ids sent and what always differs."""
         address = self.address(path, ids)
         if extra:
             address += ("&" if "?" in address else "?") + extra
@@ -93,7 +94,7 @@ class Two:
                 method,
                 address,
                 data=form if method == "POST" else None,
-                headers={"Origin": PUBLIC, "Cookie": f"console={token}"},
+                headers={"Origin": PUBLIC, "Cookie": f"__Host-console={token}"},
             )
         else:
             answer = await self.world.call(method, address, SENT.get((method, path)), key=self.keys[who])
@@ -156,10 +157,8 @@ async def _restricted_role(database_url: str) -> str:
     """Return a role that owns nothing: the API and a worker in one."""
     c = await asyncpg.connect(database_url.replace("+asyncpg", ""))
     role = f"application_{await c.fetchval('SELECT current_database()')}"
-    try:
+    with suppress(asyncpg.DuplicateObjectError):
         await c.execute(f"CREATE ROLE {role} NOLOGIN")
-    except asyncpg.DuplicateObjectError:
-        pass
     await c.execute(f"GRANT USAGE ON SCHEMA public TO {role}")
     await c.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
     await c.execute(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}")
@@ -208,7 +207,7 @@ async def _made(world: World) -> Two:
             "/console/sign-in", data={"key": key_text}, headers={"Origin": PUBLIC}
         )
         assert answer.status_code == 303, answer.text
-        cookies[who] = re.search(r"console=([^;]+)", answer.headers["set-cookie"])[1]  # type: ignore[index]
+        cookies[who] = re.findall(r"console=([\w-]{40,})", answer.headers["set-cookie"])[-1]
         world.client.cookies.clear()
     return Two(world, ids, keys, cookies)
 
@@ -278,10 +277,13 @@ async def test_the_owner_and_the_platform_see_it(two: Two) -> None:
     for path, method in asked():
         if method != "GET" or "{" not in path or path.startswith("/organisations"):
             continue
-        if path in ("/console/static/{name}", "/console/{anywhere:path}") or "{event_id" in path:
-            continue
+        if path in (
+            "/console/static/{name}",
+            "/console/{anywhere:path}",
+        ) or "{event_id" in path + QUERIES.get(path, ""):
+            continue  # of no organisation, or of an event, which the pipeline's own tests have
         own = await two.ask("alpha", path, method, two.ids)
-        assert own[0] in (200, 303), (path, own)
+        assert own[0] == 200, (path, own)
         if not path.startswith("/console"):
             platform = await two.ask("platform", path, method, two.ids, "organisation_id=alpha")
             assert platform[0] == 200, (path, platform)

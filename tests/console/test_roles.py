@@ -4,14 +4,14 @@ import re
 
 import pytest
 
-from app.console.sessions import ROLES
+from app.admin.roles import ROLES, Role
 from tests.api.world import World
 from tests.console.test_sessions import LOCKED, csrf, sign_in, world
 
 __all__ = ["world"]  # a fixture
 
-ORDER = [name for name, _ in ROLES]
-SCOPES = dict(ROLES)
+ORDER = [Role.VIEWER, Role.OPERATOR, Role.EDITOR, Role.ADMIN]
+SCOPES = ROLES
 
 D = "/console/destinations/{destination_id}"
 M = D + "/mappings/{mapping_id}"
