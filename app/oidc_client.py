@@ -86,7 +86,9 @@ class OidcClient:
     ) -> str | OidcFailure:
         """Return the provider's sign-in page. `fresh` asks the person to sign in again there."""
         try:
-            metadata = await self._discovered()
+            # Asked each time: a person should not be sent to a provider that is away.
+            self._metadata_until = float("-inf")
+            metadata = await self._discovered(or_known=False)
         except _Unavailable:
             return OidcFailure("provider_unavailable", is_provider=True)
         extra = {"nonce": nonce} | ({"prompt": "login", "max_age": "0"} if fresh else {})
@@ -203,14 +205,14 @@ class OidcClient:
                 self._keys_read_at = self._monotonic()
             return self._keys
 
-    async def _discovered(self) -> dict[str, Any]:
+    async def _discovered(self, *, or_known: bool = True) -> dict[str, Any]:
         if self._metadata is not None and self._monotonic() < self._metadata_until:
             return self._metadata
         try:
             found = await self._get(self._issuer.rstrip("/") + "/.well-known/openid-configuration")
         except _Unavailable:
-            if self._metadata is not None:
-                return self._metadata  # known before: it rarely changes
+            if self._metadata is not None and or_known:
+                return self._metadata  # it rarely changes
             raise
         endpoints = ("authorization_endpoint", "token_endpoint", "jwks_uri")
         is_issuer = str(found.get("issuer")).rstrip("/") == self._issuer.rstrip("/")
