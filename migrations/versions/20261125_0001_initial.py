@@ -583,7 +583,7 @@ CREATE INDEX callback_events_destination ON callback_events (destination);
 CREATE INDEX callback_events_open ON callback_events (id) WHERE callback IS NULL;
 """
 
-# The second wall (ADR 0034): a role that does not own the tables reads and writes the rows of the organisation
+# The second wall (ADR 0035): a role that does not own the tables reads and writes the rows of the organisation
 # that its transaction acts for, and no others. `*` is set for sessions of the pipeline, which serve all
 # organisations. The owner of the tables is not restricted: it migrates, backs up and repairs.
 ISOLATION = """

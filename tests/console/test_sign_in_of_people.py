@@ -153,8 +153,8 @@ def test_a_person_signs_in_acts_and_signs_out(product: tuple[Product, Provider],
     page.wait_for_url("**/console/keys")
     assert page.locator(".who .name").inner_text() == "Ada Lovelace"
     assert page.locator(".who .pill").inner_text() == "admin"
-    page.get_by_label("Name", exact=True).fill("made by a person")
-    page.get_by_role("button", name="Create").first.click()
+    page.locator("input[name=name]").fill("made by a person")
+    page.get_by_role("button", name="Create key").click()
     page.wait_for_load_state()
     rows = run("SELECT actor, organisation_id FROM audit WHERE action = 'key.created'", made.database_url)
     assert [tuple(row) for row in rows] == [("Ada Lovelace (oidc:ada)", "default")]
@@ -207,14 +207,15 @@ def test_keys_need_a_fresh_sign_in(product: tuple[Product, Provider], page: Page
     sign_in(page, made, "ada")
     page.wait_for_url("**/console/keys")
     run("UPDATE console_sessions SET signed_in_at = now() - interval '11 minutes'", made.database_url)
-    page.get_by_label("Name", exact=True).fill("too late")
-    page.get_by_role("button", name="Create").first.click()
+    page.reload()
+    page.locator("input[name=name]").fill("too late")
+    page.get_by_role("button", name="Create key").click()
     assert page.get_by_role("heading").inner_text() == "Confirm that it is you"
     page.get_by_role("link", name="Sign in again").click()
     at_the_provider(page, "ada")
     page.wait_for_url("**/console/keys")
-    page.get_by_label("Name", exact=True).fill("in time")
-    page.get_by_role("button", name="Create").first.click()
+    page.locator("input[name=name]").fill("in time")
+    page.get_by_role("button", name="Create key").click()
     page.wait_for_load_state()
     rows = run("SELECT name FROM api_keys WHERE name LIKE '%time' OR name LIKE 'too%'", made.database_url)
     assert [row["name"] for row in rows] == ["in time"]
@@ -226,8 +227,8 @@ def test_a_session_that_ends_while_editing_is_told_so(product: tuple[Product, Pr
     sign_in(page, made, "ada")
     page.wait_for_url("**/console/keys")
     run("DELETE FROM console_sessions", made.database_url)
-    page.get_by_label("Name", exact=True).fill("lost")
-    page.get_by_role("button", name="Create").first.click()
+    page.locator("input[name=name]").fill("lost")
+    page.get_by_role("button", name="Create key").click()
     page.wait_for_url("**/console/sign-in**")
     assert "Your last change was not applied" in page.locator("main").inner_text()
     assert page.get_by_label("Key", exact=True).count() == 0  # keys do not open this console
