@@ -103,7 +103,8 @@ class EventsEndpoint:
                 reply = _refused(caller, request_id)
             elif (
                 (length or 0) <= _CAP  # a larger body is answered 413 below, unread
-                and (problem := self._admission.charge_owner(permit, caller.quota_owner)) is not None
+                and (problem := self._admission.charge_owner(permit, caller.quota_owner, caller.organisation))
+                is not None
             ):
                 reply = _refused(problem, request_id)
             elif isinstance(query := events.read_query(scope), Problem):

@@ -1,15 +1,20 @@
 """Two organisations on one pipeline: events, names, duplicates, erasures, pace, suspension and usage."""
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app.admin import erasure
-from app.domain.ids import OrganisationId
+from app.delivery.lane_selection import select
+from app.domain.ids import DestinationId, DestinationNumber, OrganisationId
+from app.domain.pacing.fair_queueing import WorkKind
 from app.store import organisation_usage, organisations
+from app.store.lanes import DestinationQueue
 from app.store.organisation_scope import EVERY, ScopedPool, prepare_engine, scoped_engine
-from tests.pipeline.world import MAPPING, World, event, eventually
+from tests.pipeline.test_looks import lane
+from tests.pipeline.world import MAPPING, World, event
 
 ACME, BETA = OrganisationId("acme"), OrganisationId("beta")
 NOWHERE = "dst_" + "9" * 20
@@ -76,27 +81,26 @@ async def test_an_erasure_concerns_its_own_organisation(world: World) -> None:
     await world.until(theirs, organisation=BETA, delivered=1)
 
 
-async def test_a_shared_lane_is_shared_by_organisations_not_by_destinations(world: World) -> None:
+def test_a_shared_lane_is_shared_by_organisations_not_by_destinations() -> None:
     """Five destinations against one: the one gets half of the requests."""
-    many = [await world.destination(advertiser="8", organisation=ACME, rate=20, burst=1) for _ in range(5)]
-    lone = await world.destination(advertiser="8", organisation=BETA, rate=20, burst=1)
-    for dst in many:
-        for number in range(4):
-            await world.post(dst, event(number), organisation=ACME)
-    for number in range(12):
-        await world.post(lone, event(number), organisation=BETA)
-    world.work()
-    await eventually(lambda: _enough(world, 16))
-    rows = await world.fetch(
-        "SELECT d.organisation_id AS id, count(*) AS requests FROM (SELECT * FROM attempts "
-        "ORDER BY id LIMIT 16) a JOIN destinations d ON d.number = a.destination GROUP BY 1"
-    )
-    requests = {row["id"]: row["requests"] for row in rows}
-    assert abs(requests[ACME] - requests[BETA]) <= 2, requests
-
-
-async def _enough(world: World, requests: int) -> bool | None:
-    return len(world.amazon.requests) >= requests or None
+    owned = lane()
+    queues = [
+        DestinationQueue(
+            DestinationNumber(number),
+            DestinationId(f"dst_{number}"),
+            {WorkKind.LIVE: -1.0},
+            organisation=BETA if number == 6 else ACME,
+        )
+        for number in range(1, 7)
+    ]
+    served: Counter[int] = Counter()
+    for now in range(100, 200):
+        selected = select(owned, queues, float(now))
+        assert selected is not None
+        number = selected[0].number
+        owned.served_at[number] = owned.organisation_served_at[selected[0].organisation] = float(now)
+        served[number] += 1
+    assert served == {6: 50, **dict.fromkeys(range(1, 6), 10)}
 
 
 async def test_suspended_under_load_and_resumed_every_event_is_delivered_once(world: World) -> None:
