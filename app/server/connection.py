@@ -59,6 +59,7 @@ class HttpConnection(HttpToolsProtocol):
         self._lines = message_rules.RequestLines()
         self._upgrade_offered = False  # see _feed_parser
         self._close_after_drain = False
+        self._kept_after_body = True  # whether the connection serves on once the body was received
         self._input_ended = False  # the last request was received; further input is ignored
         self._ignored_input = False  # input came after the last request
         self._eof = False  # the client closed its side
@@ -194,6 +195,10 @@ class HttpConnection(HttpToolsProtocol):
             self._answer_transport.join_head_and_body()
         if self._shutdown_state.begun or (length or 0) > self._limits.drain_bytes:
             self.cycle.keep_alive = False
+        # The rest of a chunked body may be malformed, so a response sent before its end is the last.
+        self._kept_after_body = self.cycle.keep_alive
+        if length is None:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         if self._wait.phase is not Phase.BODY:
@@ -208,7 +213,7 @@ class HttpConnection(HttpToolsProtocol):
         keep_alive = self.parser.should_keep_alive()
         if self._wait.phase is Phase.BODY:
             self._wait.await_response()
-            self.cycle.keep_alive = self.cycle.keep_alive and keep_alive
+            self.cycle.keep_alive = self._kept_after_body and keep_alive and not self._shutdown_state.begun
             self._input_ended = not self.cycle.keep_alive
             super().on_message_complete()
         elif self._wait.phase is Phase.DRAINING:
@@ -313,6 +318,7 @@ class HttpConnection(HttpToolsProtocol):
         """Answer a shed post without a task and without reading its body."""
         # With `Expect` the client may or may not send the body, so what follows is ambiguous.
         last = self._shutdown_state.begun or not self.parser.should_keep_alive() or self.expect_100_continue
+        last = last or declared_length(self.headers) is None  # see on_headers_complete
         default, wait_s = self.server_state.default_headers, admission.retry_after(reason)
         self.transport.write(shed_response(reason, wait_s, self.headers, default, last=last))
         if self.expect_100_continue:
