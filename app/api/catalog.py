@@ -1,11 +1,14 @@
 """The catalog of destination types: all that a form for a destination or a mapping needs."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 
 from app.admin.access import Scope
-from app.api.paging import PAGE, Cursor, Limit, page_from
+from app.api.paging import PAGE, Cursor, Limit, Page, slice_page
+from app.api.response_body import ResponseBody
 from app.api.secured_route import SecuredRoute, requires
 from app.domain.conversion.countries import CONSENT_COUNTRIES, COUNTRIES
 from app.domain.conversion.currencies import CURRENCIES
@@ -42,144 +45,226 @@ _CONSENT = {
 }
 
 
-def _field(name: str, label: str, kind: str, required: bool, help_text: str, **more: Any) -> dict[str, Any]:
-    return {"name": name, "label": label, "type": kind, "required": required, "help": help_text, **more}
+def _is_none(value: object) -> bool:
+    return value is None
 
 
-def _options(rows: dict[Any, tuple[str, str]]) -> list[dict[str, str]]:
-    return [{"value": str(value), "label": label, "help": text} for value, (label, text) in rows.items()]
+class Option(ResponseBody):
+    """A value to choose. `help` is absent where the label says it all."""
+
+    value: str
+    label: str
+    help: str | None = Field(default=None, exclude_if=_is_none)
 
 
-def _choices(rows: Any) -> list[dict[str, str]]:
-    choices: list[Choice] = list(rows.values())
-    return [{"value": choice.value, "label": choice.label, "help": choice.help} for choice in choices]
+class FormField(ResponseBody):
+    """A field of the destination's form. The last three members are present where they apply."""
+
+    name: str
+    label: str
+    type: str = Field(examples=["select"])
+    required: bool
+    help: str
+    max_length: int | None = Field(default=None, exclude_if=_is_none)
+    default: Any = Field(default=None, exclude_if=_is_none)
+    options: list[Option] | None = Field(default=None, exclude_if=_is_none)
 
 
-def amazon() -> dict[str, Any]:
-    """Return the only destination type, Amazon Conversions API."""
-    return {
-        "type": "amazon_conversions_api",
-        "name": "Amazon Conversions API",
-        "vendor": "Amazon Ads",
-        "summary": "Send conversion events to Amazon DSP, server to server and in real time.",
-        "help": (
-            "You need an Amazon DSP account, its advertiser id, region and currency, and a user who may "
-            "allow access through Amazon sign-in. Create the destination, connect it, publish a mapping, and "
-            "attach it to a Send to Destinations node. Amazon's Events manager shows events up to two hours "
-            'later; until then it says "No activity yet".'
+class MappingFieldView(ResponseBody):
+    """A field that a mapping can fill."""
+
+    name: str = Field(examples=["email"])
+    label: str
+    group: str
+    type: str = Field(description="The JSON type that it takes.")
+    required: bool
+    help: str
+
+
+class CustomDataView(ResponseBody):
+    """The custom data fields of a mapping."""
+
+    label: str
+    add_label: str
+    max: int
+
+
+class PresetView(ResponseBody):
+    """A starting point for a mapping of an event type."""
+
+    event_type: str
+    label: str
+    needs: list[str] = Field(description="Fields that an event of the type should have.")
+    only_here: list[str] = Field(description="Fields that no other event type takes.")
+    mapping: dict[str, Any] = Field(description="A draft, as `POST …/mappings` takes it.")
+
+
+class CountryView(ResponseBody):
+    """A country code, and whether its events need a consent signal."""
+
+    value: str
+    consent_required: bool
+
+
+class DestinationTypeView(ResponseBody):
+    """A destination type: what a form for a destination or a mapping needs."""
+
+    type: str
+    name: str
+    vendor: str
+    summary: str
+    help: str
+    prerequisites: list[str]
+    connect_label: str
+    fields: list[FormField]
+    actions: list[Option]
+    mapping_groups: list[Option]
+    mapping_fields: list[MappingFieldView]
+    custom_data: CustomDataView
+    event_types: list[Option]
+    event_sources: list[Option]
+    presets: list[PresetView]
+    consent_modes: list[Option]
+    currencies: list[str]
+    countries: list[CountryView]
+
+
+class CatalogPage(Page[DestinationTypeView]):
+    """A page of destination types."""
+
+
+def _field(name: str, label: str, kind: str, required: bool, help_text: str, **more: Any) -> FormField:
+    return FormField(name=name, label=label, type=kind, required=required, help=help_text, **more)
+
+
+def _options(rows: Mapping[Any, tuple[str, str]]) -> list[Option]:
+    return [Option(value=str(value), label=label, help=text) for value, (label, text) in rows.items()]
+
+
+def _choices(rows: Mapping[str, Choice]) -> list[Option]:
+    return [Option.model_validate(choice) for choice in rows.values()]
+
+
+AMAZON = DestinationTypeView(
+    type="amazon_conversions_api",
+    name="Amazon Conversions API",
+    vendor="Amazon Ads",
+    summary="Send conversion events to Amazon DSP, server to server and in real time.",
+    help=(
+        "You need an Amazon DSP account, its advertiser id, region and currency, and a user who may "
+        "allow access through Amazon sign-in. Create the destination, connect it, publish a mapping, and "
+        "attach it to a Send to Destinations node. Amazon's Events manager shows events up to two hours "
+        'later; until then it says "No activity yet".'
+    ),
+    prerequisites=[
+        "An Amazon DSP account.",
+        "The advertiser id: in the DSP console under Advertisers, the numeric ID next to the name.",
+        "The account's currency.",
+        "A user who may allow access through Amazon sign-in.",
+    ],
+    connect_label="Connect Amazon Conversions API",
+    fields=[
+        _field("name", "Destination Name", "text", True, "Display name.", max_length=200),
+        _field(
+            "advertiser_id",
+            "Advertiser ID",
+            "text",
+            True,
+            "The DSP ad account id: digits, or amzn1.ads-account.g.…; not the entity id.",
         ),
-        "prerequisites": [
-            "An Amazon DSP account.",
-            "The advertiser id: in the DSP console under Advertisers, the numeric ID next to the name.",
-            "The account's currency.",
-            "A user who may allow access through Amazon sign-in.",
-        ],
-        "connect_label": "Connect Amazon Conversions API",
-        "fields": [
-            _field("name", "Destination Name", "text", True, "Display name.", max_length=200),
-            _field(
-                "advertiser_id",
-                "Advertiser ID",
-                "text",
-                True,
-                "The DSP ad account id: digits, or amzn1.ads-account.g.…; not the entity id.",
-            ),
-            _field(
-                "region",
-                "Account Region",
-                "select",
-                True,
-                "Where the DSP account operates.",
-                options=_options(_REGIONS),
-            ),
-            _field(
-                "currency",
-                "Account Currency",
-                "select",
-                True,
-                "Used for purchase events unless the event specifies a currency.",
-                options=[{"value": code, "label": code} for code in sorted(CURRENCIES)],
-            ),
-            _field(
-                "identity_profile",
-                "Identity Profile",
-                "select",
-                False,
-                "How match keys are normalised before hashing. Recommended: Amazon.",
-                default="amazon",
-                options=_options(_PROFILES),
-            ),
-            _field(
-                "dataset_name",
-                "Dataset Name",
-                "text",
-                False,
-                "Groups events in Amazon Ads Data Manager: 5 to 100 letters, digits, _ or -.",
-            ),
-            _field(
-                "rate_limit",
-                "Rate Limit",
-                "object",
-                False,
-                "Requests a second to Amazon, of up to 500 events each.",
-                default={"requests_per_second": 5, "burst": 5},
-            ),
-        ],
-        "actions": [
-            {
-                "value": ACTION,
-                "label": "Send Events to Amazon",
-                "help": "Sends your conversion events to Amazon DSP through Journeys.",
-            }
-        ],
-        "mapping_groups": [{"value": value, "label": label} for value, label in _GROUPS.items()],
-        "mapping_fields": [
-            {
-                "name": field.name,
-                "label": field.label,
-                "group": str(field.group),
-                "type": field.takes,
-                "required": field.name == "event_timestamp",
-                "help": field.help,
-            }
-            for field in FIELDS.values()
-        ],
-        "custom_data": {
-            "label": "Custom Data Fields",
-            "add_label": "+ Add Mapping Field",
-            "max": MAX_CUSTOM_FIELDS,
-        },
-        "event_types": _choices(EVENT_TYPES),
-        "event_sources": _choices(EVENT_SOURCES),
-        "presets": [
-            {
-                "event_type": preset.event_type,
-                "label": EVENT_TYPES[preset.event_type].label,
-                "needs": list(preset.needs),
-                "only_here": list(preset.only),
-                "mapping": preset.document(),
-            }
-            for preset in PRESETS
-        ],
-        "consent_modes": _options(_CONSENT),
-        "currencies": sorted(CURRENCIES),
-        "countries": [
-            {"value": code, "consent_required": code in CONSENT_COUNTRIES} for code in sorted(COUNTRIES)
-        ],
-    }
+        _field(
+            "region",
+            "Account Region",
+            "select",
+            True,
+            "Where the DSP account operates.",
+            options=_options(_REGIONS),
+        ),
+        _field(
+            "currency",
+            "Account Currency",
+            "select",
+            True,
+            "Used for purchase events unless the event specifies a currency.",
+            options=[Option(value=code, label=code) for code in sorted(CURRENCIES)],
+        ),
+        _field(
+            "identity_profile",
+            "Identity Profile",
+            "select",
+            False,
+            "How match keys are normalised before hashing. Recommended: Amazon.",
+            default="amazon",
+            options=_options(_PROFILES),
+        ),
+        _field(
+            "dataset_name",
+            "Dataset Name",
+            "text",
+            False,
+            "Groups events in Amazon Ads Data Manager: 5 to 100 letters, digits, _ or -.",
+        ),
+        _field(
+            "rate_limit",
+            "Rate Limit",
+            "object",
+            False,
+            "Requests a second to Amazon, of up to 500 events each.",
+            default={"requests_per_second": 5, "burst": 5},
+        ),
+    ],
+    actions=[
+        Option(
+            value=ACTION,
+            label="Send Events to Amazon",
+            help="Sends your conversion events to Amazon DSP through Journeys.",
+        )
+    ],
+    mapping_groups=[Option(value=value, label=label) for value, label in _GROUPS.items()],
+    mapping_fields=[
+        MappingFieldView(
+            name=field.name,
+            label=field.label,
+            group=field.group,
+            type=field.takes,
+            required=field.name == "event_timestamp",
+            help=field.help,
+        )
+        for field in FIELDS.values()
+    ],
+    custom_data=CustomDataView(
+        label="Custom Data Fields", add_label="+ Add Mapping Field", max=MAX_CUSTOM_FIELDS
+    ),
+    event_types=_choices(EVENT_TYPES),
+    event_sources=_choices(EVENT_SOURCES),
+    presets=[
+        PresetView(
+            event_type=preset.event_type,
+            label=EVENT_TYPES[preset.event_type].label,
+            needs=list(preset.needs),
+            only_here=list(preset.only),
+            mapping=preset.document(),
+        )
+        for preset in PRESETS
+    ],
+    consent_modes=_options(_CONSENT),
+    currencies=sorted(CURRENCIES),
+    countries=[
+        CountryView(value=code, consent_required=code in CONSENT_COUNTRIES) for code in sorted(COUNTRIES)
+    ],
+)
+
+TYPES = (AMAZON,)
 
 
-TYPES = (amazon(),)
-
-
-def search(words: str | None) -> list[dict[str, Any]]:
+def search(words: str | None) -> list[DestinationTypeView]:
     """Return the types that contain every word in name, vendor, summary or help, ignoring case."""
     wanted = (words or "").casefold().split()
     return [kind for kind in TYPES if all(word in _text(kind) for word in wanted)]
 
 
-def _text(kind: dict[str, Any]) -> str:
-    return " ".join(kind[member] for member in ("type", "name", "vendor", "summary", "help")).casefold()
+def _text(kind: DestinationTypeView) -> str:
+    return " ".join((kind.type, kind.name, kind.vendor, kind.summary, kind.help)).casefold()
 
 
 @router.get("/catalog", summary="Search destination types")
@@ -188,6 +273,7 @@ async def catalog(
     q: Annotated[str | None, Query(max_length=200, description="Search words, such as `amazon`.")] = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> CatalogPage:
     """List destination types, each with what a form for a destination or a mapping needs."""
-    return page_from(search(q), limit, cursor)
+    items, next_cursor = slice_page(search(q), limit, cursor)
+    return CatalogPage(items=items, next_cursor=next_cursor)

@@ -97,7 +97,7 @@ async def _new(
     status: int = 200,
 ) -> Response:
     content = await _content(context, visitor, destination_id)
-    actions = catalog.amazon()["actions"]
+    actions = catalog.AMAZON.actions
     return pages.show(
         request, "mapping_new.html", status=status, **content, name=name, problems=problems, actions=actions
     )
@@ -263,7 +263,7 @@ async def _editor(
     ]
     event = example_event(context.now())
     problems = check_draft(document)
-    kind = catalog.amazon()
+    kind = catalog.AMAZON
     view = None
     if not check_publishable(document):
         # The strict parser keeps numbers exact, as on receipt.

@@ -129,7 +129,7 @@ async def _show(
         values=values,
         problems=problems or {},
         saved=saved,
-        fields={field["name"]: field for field in catalog.amazon()["fields"]},
+        fields={field.name: field for field in catalog.AMAZON.fields},
         # The API decides. The form offers these fields while the destination is a draft.
         editable=content["may_write"] and destination["state"] == "draft",
     )
