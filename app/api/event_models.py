@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
+from app.api.destinations import RateLimitView
 from app.api.paging import Page
 from app.api.response_body import ResponseBody
 from app.domain.destination import State
@@ -234,13 +235,6 @@ class DeadLetterCount(RejectionCount):
     remedy: str
 
 
-class LaneLimit(ResponseBody):
-    """The rate limit of the lane: the lowest of the advertiser's destinations."""
-
-    requests_per_second: float
-    burst: int
-
-
 class StatsView(ResponseBody):
     """Statistics of a destination."""
 
@@ -250,7 +244,7 @@ class StatsView(ResponseBody):
     waiting: int
     oldest_waiting_seconds: float | None
     earliest_expiry_at: datetime | None
-    rate_limit: LaneLimit
+    rate_limit: RateLimitView
     learned_rate: float | None
     rates: RatesView
     match_key_coverage: MatchKeyCoverage

@@ -8,11 +8,12 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from app.admin import catalog
 from app.admin.access import Scope
 from app.admin.field_problems import field_problems
 from app.admin.inputs import NewDestination
 from app.admin.refusals import Refusal
-from app.api import catalog, destinations
+from app.api import destinations
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires
 from app.console import form_view, pages

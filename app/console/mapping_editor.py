@@ -8,13 +8,14 @@ from fastapi import APIRouter, Query, Request
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from app.admin import catalog
 from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.inputs import PreviewRequest
 from app.admin.refusals import Refusal
-from app.api import catalog, mappings
 from app.api import event_schema as event_schemas
+from app.api import mappings
 from app.api import preview as previews
 from app.api.errors import status_of
 from app.api.paging import Cursor

@@ -28,7 +28,7 @@ class Description:
         self._operations.sort(key=lambda entry: entry[2].count("{"))
 
     def check(self, response: httpx.Response) -> None:
-        """Validate a JSON response against the schema of its operation and status."""
+        """Validate a JSON response and its headers against its operation and status."""
         method = response.request.method
         if not response.headers.get("content-type", "").startswith("application/json"):
             return
@@ -41,6 +41,9 @@ class Description:
         else:
             assert answer is not None, f"{method} {response.request.url.path}: {response.status_code}"
             schema = answer["content"]["application/json"]["schema"]
+            for name in ("ETag", "Retry-After", "X-Request-Id"):
+                is_sent, is_described = name in response.headers, name in answer["headers"]
+                assert is_sent is is_described, f"{method} {response.request.url.path}: {name}"
         self.validate(schema, response.json())
 
     def validate(self, schema: dict[str, Any], value: Any) -> None:

@@ -105,7 +105,8 @@ async def test_real_answers_have_the_shapes_they_are_described_with(world: World
 @pytest.mark.parametrize("wrong", [{"status": "fine"}, {"status": "ok", "more": 1}, {}], ids=str)
 def test_a_response_that_is_not_as_described_fails_its_test(world: World, wrong: dict[str, Any]) -> None:
     """A wrong value, a member without description, and a missing member."""
-    response = httpx.Response(200, json=wrong, request=httpx.Request("GET", "http://x/health/live"))
+    request = httpx.Request("GET", "http://x/health/live")
+    response = httpx.Response(200, json=wrong, headers={"X-Request-Id": "1"}, request=request)
     with pytest.raises(jsonschema.ValidationError):
         Description(world.app).check(response)
 
