@@ -154,9 +154,9 @@ def routes_of(app: FastAPI) -> list[tuple[str, str, APIRoute]]:
 
 def _error_statuses(path: str, method: str, *, requires_key: bool) -> list[int]:
     """Return the error statuses of a route."""
-    statuses = {500, 503}
+    statuses = {400, 422, 500, 503}  # every route refuses unknown parameters and an unreadable query
     if requires_key:
-        statuses |= {400, 401, 403, 422}
+        statuses |= {401, 403}
     if method in ("POST", "PATCH"):
         statuses |= {413, 415}
     if "{" in path:

@@ -166,7 +166,8 @@ async def test_while_a_lane_waits_after_a_429_its_events_say_so(service: Service
 
     async def throttled() -> Any:
         told = await service.history(dst)
-        return told if told["reason"] else None
+        settled = [attempt for attempt in told["attempts"] if attempt["settled_at"]]
+        return told if told["reason"] and settled else None
 
     told = await eventually(throttled)
     await world.post(sibling, event(2))
