@@ -30,6 +30,7 @@ _PREVIEW: Schema = {
         members(
             {
                 "ok": {"const": True},
+                "event_id": TEXT,
                 "amazon_event": {"type": "object", "description": "The exact JSON that would be sent."},
                 "steps": list_of({"type": "object"}),
                 "warnings": _WARNINGS,
@@ -41,6 +42,7 @@ _PREVIEW: Schema = {
                 "code": TEXT,
                 "reason": TEXT,
                 "field": or_null(TEXT),
+                "mapping_field": or_null(TEXT),
                 "detail": TEXT,
             }
         ),
