@@ -26,6 +26,7 @@ from app.oidc_client import OidcClient
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
 from app.store.organisation_scope import scoped_engine, scoped_pool
+from app.telemetry import describe_exception
 
 logger = logging.getLogger("app.admin.context")
 
@@ -126,4 +127,5 @@ class AppContext:
         try:
             await self.delivery_control.wake(destination)
         except Exception as error:
-            logger.warning("workers were not notified: %s", type(error).__name__)
+            fields = {"destination": destination, "error": describe_exception(error)}
+            logger.warning("delivery.wake_failed", extra={"fields": fields})

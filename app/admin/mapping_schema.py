@@ -32,6 +32,15 @@ _SOURCE: dict[str, Any] = {
     ],
 }
 
+# A custom data field is a source with a name; a bare string is a path that ends with the name.
+_CUSTOM = [
+    _SOURCE["anyOf"][0],
+    *(
+        {**form, "properties": {"name": {"type": "string"}, **form["properties"]}}
+        for form in _SOURCE["anyOf"][1:]
+    ),
+]
+
 
 def _choice(values: list[str]) -> dict[str, Any]:
     return {"anyOf": [{"type": "string", "enum": values}, *_SOURCE["anyOf"][1:]]}
@@ -56,7 +65,7 @@ DOCUMENT_SCHEMA: dict[str, Any] = {
                 for name, field in FIELDS.items()
             },
         },
-        "custom_data": {"type": "array", "maxItems": 13, "items": _SOURCE},
+        "custom_data": {"type": "array", "maxItems": 13, "items": {"anyOf": _CUSTOM}},
         "consent": {
             "type": "object",
             "required": ["mode"],

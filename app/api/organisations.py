@@ -21,7 +21,7 @@ from app.admin.organisations import (
 )
 from app.api.etags import etag, require_match
 from app.api.organisation_cache import OrganisationCache
-from app.api.paging import PAGE, Cursor, Limit, cursor_of, split_page, time_and_id_of
+from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, split_page, time_and_id_of
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store.organisations import Organisation
@@ -56,11 +56,8 @@ class OrganisationView(ResponseBody):
         )
 
 
-class OrganisationPage(ResponseBody):
+class OrganisationPage(Page[OrganisationView]):
     """A page of organisations."""
-
-    items: list[OrganisationView]
-    next_cursor: str | None
 
 
 class UsageView(ResponseBody):
@@ -77,12 +74,10 @@ class DayUsageView(UsageView):
     day: date
 
 
-class UsagePage(ResponseBody):
-    """The usage of each day, and the sum."""
+class UsagePage(Page[DayUsageView]):
+    """The usage of each day, and the sum of all. There is one page."""
 
-    items: list[DayUsageView]
     total: UsageView
-    next_cursor: None = None
 
 
 @router.post("/organisations", status_code=201, summary="Create an organisation")
@@ -180,7 +175,7 @@ async def usage(
         requests=sum(day.requests for day in days),
         bytes=sum(day.bytes for day in days),
     )
-    return UsagePage(items=items, total=total)
+    return UsagePage(items=items, next_cursor=None, total=total)
 
 
 def _changed(request: Request, response: Response, organisation: Organisation) -> OrganisationView:

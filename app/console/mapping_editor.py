@@ -8,13 +8,14 @@ from fastapi import APIRouter, Query, Request
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from app.admin import catalog
 from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.inputs import PreviewRequest
 from app.admin.refusals import Refusal
-from app.api import catalog, mappings
 from app.api import event_schema as event_schemas
+from app.api import mappings
 from app.api import preview as previews
 from app.api.errors import status_of
 from app.api.paging import Cursor
@@ -97,7 +98,7 @@ async def _new(
     status: int = 200,
 ) -> Response:
     content = await _content(context, visitor, destination_id)
-    actions = catalog.amazon()["actions"]
+    actions = catalog.AMAZON.actions
     return pages.show(
         request, "mapping_new.html", status=status, **content, name=name, problems=problems, actions=actions
     )
@@ -263,7 +264,7 @@ async def _editor(
     ]
     event = example_event(context.now())
     problems = check_draft(document)
-    kind = catalog.amazon()
+    kind = catalog.AMAZON
     view = None
     if not check_publishable(document):
         # The strict parser keeps numbers exact, as on receipt.
