@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from app.admin.people import ClaimRules
+from app.admin.people import PersonClaims
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.amazon.tokens import SignIn
 from app.crypto import Vault
@@ -103,7 +103,7 @@ class AppContext:
     pool: Any = None
     # The provider at which people sign in, and what its claims mean; None without OpenID Connect.
     people: OidcClient | None = None
-    people_claims: ClaimRules = field(default_factory=ClaimRules)
+    people_claims: PersonClaims = field(default_factory=PersonClaims)
     # Whether API keys can open the console.
     key_sign_in: bool = True
     # Limits of admission control, and how many events wait for a commit.

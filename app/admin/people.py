@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.admin.access import Caller
-from app.admin.roles import ROLES, Role, strongest
+from app.admin.roles import ROLES, PersonRole, strongest
 from app.domain.ids import DEFAULT_ORGANISATION, KeyId, OrganisationId
 
 PERSON = "oidc:"
@@ -14,17 +14,17 @@ PERSON = "oidc:"
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimRules:
+class PersonClaims:
     """Which claims name a person's groups and organisation, and the groups of each role."""
 
     role_claim: str = "groups"
     groups: Sequence[tuple[str, str]] = ()  # (role, group)
     organisation_claim: str | None = None
 
-    def role_of(self, claims: Mapping[str, Any]) -> Role | None:
+    def role_of(self, claims: Mapping[str, Any]) -> PersonRole | None:
         """Return the strongest role of a person's groups, or None."""
         groups = _texts(_claim(claims, self.role_claim))
-        return strongest(Role(role) for role, group in self.groups if group in groups)
+        return strongest(PersonRole(role) for role, group in self.groups if group in groups)
 
     def organisation_of(self, claims: Mapping[str, Any]) -> OrganisationId | None:
         """Return the organisation that the claims name, or None. Several name none."""
@@ -36,7 +36,7 @@ class ClaimRules:
 
 def person_caller(subject: str, name: str, role: str, organisation: OrganisationId) -> Caller:
     """Return a person as a caller. The audit names the display name and the subject."""
-    return Caller(KeyId(PERSON + subject), ROLES[Role(role)], None, organisation, person=name)
+    return Caller(KeyId(PERSON + subject), ROLES[PersonRole(role)], None, organisation, person=name)
 
 
 def subject_of(sub: str) -> str:

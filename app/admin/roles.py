@@ -6,7 +6,7 @@ from enum import StrEnum
 from app.admin.access import Scope
 
 
-class Role(StrEnum):
+class PersonRole(StrEnum):
     """A role of a person (interface §14)."""
 
     VIEWER = "viewer"
@@ -21,14 +21,14 @@ _VIEWER = frozenset({Scope.DESTINATIONS_READ, Scope.EVENTS_READ})
 _OPERATOR = _VIEWER | {Scope.EVENTS_WRITE, Scope.REPLAY}
 _EDITOR = _OPERATOR | {Scope.DESTINATIONS_WRITE}
 
-ROLES: Mapping[Role, frozenset[Scope]] = {
-    Role.VIEWER: _VIEWER,
-    Role.OPERATOR: _OPERATOR,
-    Role.EDITOR: _EDITOR,
-    Role.ADMIN: _EDITOR | {Scope.ERASE, Scope.KEYS_ADMIN},
+ROLES: Mapping[PersonRole, frozenset[Scope]] = {
+    PersonRole.VIEWER: _VIEWER,
+    PersonRole.OPERATOR: _OPERATOR,
+    PersonRole.EDITOR: _EDITOR,
+    PersonRole.ADMIN: _EDITOR | {Scope.ERASE, Scope.KEYS_ADMIN},
     # Erasure, and the consent records, which the scope of erasure opens too.
-    Role.PRIVACY: frozenset({Scope.ERASE}),
-    Role.PLATFORM: frozenset({Scope.ORGANISATIONS_ADMIN}),
+    PersonRole.PRIVACY: frozenset({Scope.ERASE}),
+    PersonRole.PLATFORM: frozenset({Scope.ORGANISATIONS_ADMIN}),
 }
 
 # What a person does with each scope, after "may not".
@@ -44,22 +44,37 @@ ACTIONS: Mapping[Scope, str] = {
 }
 
 # Of several roles, a person has the first of these; a key has the first whose scopes it has.
-PRECEDENCE = (Role.ADMIN, Role.EDITOR, Role.OPERATOR, Role.VIEWER, Role.PLATFORM, Role.PRIVACY)
+PRECEDENCE = (
+    PersonRole.ADMIN,
+    PersonRole.EDITOR,
+    PersonRole.OPERATOR,
+    PersonRole.VIEWER,
+    PersonRole.PLATFORM,
+    PersonRole.PRIVACY,
+)
 
 
-def role_of(scopes: Iterable[str]) -> Role | None:
+def role_of(scopes: Iterable[str]) -> PersonRole | None:
     """Return the role that a key has at the console, or None if its scopes give none."""
     held = frozenset(scopes)
     return next((role for role in PRECEDENCE if ROLES[role] <= held), None)
 
 
-def strongest(roles: Iterable[Role]) -> Role | None:
+def home_of(scopes: Iterable[str]) -> str:
+    """Return the first page of the console that these scopes open."""
+    held = frozenset(scopes)
+    if Scope.DESTINATIONS_READ in held:
+        return "/console"
+    return "/console/organisations" if Scope.ORGANISATIONS_ADMIN in held else "/console/privacy"
+
+
+def strongest(roles: Iterable[PersonRole]) -> PersonRole | None:
     """Return the role of a person that has several."""
     held = frozenset(roles)
-    return next((role for role in (Role.PLATFORM, *PRECEDENCE) if role in held), None)
+    return next((role for role in (PersonRole.PLATFORM, *PRECEDENCE) if role in held), None)
 
 
-def roles_with(scopes: Iterable[Scope]) -> list[Role]:
+def roles_with(scopes: Iterable[Scope]) -> list[PersonRole]:
     """Return the roles that have one of these scopes, in the order of the table."""
     wanted = frozenset(scopes)
     return [role for role, held in ROLES.items() if held & wanted]

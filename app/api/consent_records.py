@@ -29,7 +29,7 @@ _SOURCES = {Mode.AMAZON: "user_data", Mode.TCF: "string", Mode.GPP: "string"}
 
 
 @router.get("/destinations/{destination_id}/consent-records", summary="On which ground did events leave?")
-@requires(Scope.EVENTS_READ)
+@requires(Scope.EVENTS_READ, Scope.ERASE)
 async def list_all(
     *,
     destination_id: str,

@@ -7,11 +7,9 @@ from pydantic import Field as Described
 from pydantic import model_validator
 
 from app.admin import erasure
-from app.admin.access import Caller, Scope
+from app.admin.access import Scope
 from app.admin.inputs import RequestBody, validation_error
-from app.admin.refusals import ErrorCode, Refusal
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.store import audit, erasures
 
 router = APIRouter(route_class=SecuredRoute, tags=["subjects"])
 
@@ -57,18 +55,7 @@ async def erase(body: Subject, caller: CurrentCaller, context: Context, response
     From the answer on nothing that carries them is sent; what waits and what is dead becomes `erased`, what
     was delivered keeps its state without its content. Events that arrive later are not blocked.
     """
-    _unlimited(caller)
-    id, at = await erasure.request_erasure(  # noqa: A001
-        context.pool, context.vault, body.said(), by=caller.actor, monotonic=context.monotonic
-    )
-    async with context.engine.begin() as connection:
-        await audit.record(
-            connection,
-            actor=caller.actor,
-            action=audit.AuditAction.SUBJECT_ERASURE_REQUESTED,
-            subject=id,
-            after={"identifiers": sorted(body.said())},
-        )
+    id, at = await erasure.erase_person(context, caller, body.said())  # noqa: A001
     response.headers["Location"] = f"/subjects/erasures/{id}"
     return {"id": id, "status": "under_way", "requested_at": at}
 
@@ -77,23 +64,10 @@ async def erase(body: Subject, caller: CurrentCaller, context: Context, response
 @requires(Scope.ERASE)
 async def read(erasure_id: str, caller: CurrentCaller, context: Context) -> dict[str, Any]:
     """Read how an erasure went. `signature` (Ed25519, base64) is over the text in `signed`."""
-    _unlimited(caller)
-    async with context.pool.acquire() as connection:
-        found = await erasures.find(connection, erasure_id)
-    if found is None:
-        raise Refusal(ErrorCode.NOT_FOUND)
-    made = await erasure.read_receipt(context.pool, context.vault, found)
+    made = await erasure.find_receipt(context, caller, erasure_id)
     return {
         **made.body,
         "signed": made.signed,
         "signature": made.signature,
         "public_key": made.public_key,
     }
-
-
-def _unlimited(caller: Caller) -> None:
-    """A person's events stand under all destinations: a key that is limited to some cannot erase them."""
-    if caller.destination_ids is not None:
-        raise Refusal(
-            ErrorCode.FORBIDDEN, "This key is limited to its destinations; a person is erased from all."
-        )

@@ -13,7 +13,7 @@ from app.admin.field_problems import field_problems
 from app.admin.inputs import KeyRotation, NewKey
 from app.admin.keys import create_key, revoke_key, rotate_key
 from app.admin.refusals import ErrorCode, Refusal
-from app.admin.roles import ROLES, Role, role_of
+from app.admin.roles import ROLES, PersonRole, role_of
 from app.api import destinations, keys
 from app.api.errors import status_of
 from app.api.paging import MOST, Cursor
@@ -32,15 +32,15 @@ PURPOSES: tuple[tuple[str, str, str, frozenset[str]], ...] = (
         "Only sends events. For a Send to Destinations node.",
         frozenset({Scope.EVENTS_WRITE}),
     ),
-    ("viewer", "Viewer", "Reads everything, changes nothing.", ROLES[Role.VIEWER]),
-    ("operator", "Operator", "Viewer, plus test events and replay.", ROLES[Role.OPERATOR]),
+    ("viewer", "Viewer", "Reads everything, changes nothing.", ROLES[PersonRole.VIEWER]),
+    ("operator", "Operator", "Viewer, plus test events and replay.", ROLES[PersonRole.OPERATOR]),
     (
         "editor",
         "Editor",
         "Operator, plus create, connect, map, pause and delete.",
-        ROLES[Role.EDITOR],
+        ROLES[PersonRole.EDITOR],
     ),
-    ("admin", "Admin", "All permissions, including keys and erasure.", ROLES[Role.ADMIN]),
+    ("admin", "Admin", "All permissions, including keys and erasure.", ROLES[PersonRole.ADMIN]),
 )
 OVERLAPS = (("0", "Immediately"), ("3600", "In 1 hour"), ("86400", "In 1 day"), ("604800", "In 7 days"))
 LIFETIMES = (("", "Until revoked"), ("30", "30 days"), ("90", "90 days"), ("365", "1 year"))

@@ -17,6 +17,7 @@ from starlette.responses import RedirectResponse, Response
 from app.admin.context import AppContext
 from app.admin.people import display_name, subject_of
 from app.admin.refusals import ErrorCode, Refusal
+from app.admin.roles import ROLES, PersonRole, home_of
 from app.api.query_parameters import ignores_unknown_parameters
 from app.api.secured_route import Context, public
 from app.console import pages, sessions
@@ -131,7 +132,9 @@ async def callback(
     person = await _person_of(context, identity)
     if isinstance(person, str):
         return _ended(context, _refused(request, person))
-    response = RedirectResponse(pending.onward, 303)
+    # Without a page that was asked for, the first one of the role.
+    onward = home_of(ROLES[PersonRole(person.role)]) if pending.onward == "/console" else pending.onward
+    response = RedirectResponse(onward, 303)
     # End an earlier session of this browser, perhaps of another person.
     await sessions.end(context, request, response)
     await sessions.begin_for_person(context, response, person)

@@ -9,7 +9,7 @@ from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.keys import digest_of
 from app.admin.refusals import ErrorCode, Problem, Refusal
-from app.admin.roles import role_of
+from app.admin.roles import home_of, role_of
 from app.api.secured_route import Context, key_ring_of, public, requires
 from app.console import pages, sessions
 from app.console.secured_page import Form, SecuredPage, form_text
@@ -51,7 +51,7 @@ async def sign_in(request: Request, context: Context, form: Form) -> Response:
         return _show(request, context, onward, problem=_UNKNOWN, status=401)
     if role_of(caller.scopes) is None:
         return _show(request, context, onward, problem=_NO_ROLE, status=403)
-    response = RedirectResponse(onward, 303)
+    response = RedirectResponse(home_of(caller.scopes) if onward == "/console" else onward, 303)
     # End an earlier session of this browser, perhaps of another person.
     await sessions.end(context, request, response)
     await sessions.begin(context, response, digest_of(key))

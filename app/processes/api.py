@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from app.admin.context import AppContext
 from app.admin.delivery_control import StoreDeliveryControl
-from app.admin.people import ClaimRules
+from app.admin.people import PersonClaims
 from app.amazon.accounts import find_advertiser
 from app.amazon.client import EventsClient
 from app.domain.admission import Limits
@@ -133,7 +133,7 @@ async def build_application(
             hashlib.sha256(bootstrap.get_secret_value().encode()).digest() if bootstrap else None
         ),
         people=people,
-        people_claims=ClaimRules(
+        people_claims=PersonClaims(
             settings.oidc_role_claim, settings.oidc_roles, settings.oidc_organisation_claim
         ),
         key_sign_in=settings.console_key_sign_in,

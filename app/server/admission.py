@@ -45,7 +45,7 @@ _SENTENCES: Final = {
     ShedReason.BODIES: "Request bodies fill the memory reserved for them. Nothing was accepted.",
     ShedReason.COMMITS: "The database is slower than the incoming events. None of these was accepted.",
     ShedReason.MEMORY: "The service is at its memory limit. None of these events was accepted.",
-    ShedReason.SHARE: "This key or organisation uses its share of memory or connections. Nothing was accepted.",
+    ShedReason.SHARE: "This key or organisation has used its share of memory or connections. Try again.",
     ShedReason.LANE: "The advertiser's backlog cannot meet the age limit. No event was accepted.",
 }
 

@@ -10,8 +10,8 @@ from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
 
 from app.admin.access import Scope
-from app.admin.people import ClaimRules, display_name, subject_of
-from app.admin.roles import ACTIONS, PRECEDENCE, ROLES, Role, role_of, why_not
+from app.admin.people import PersonClaims, display_name, subject_of
+from app.admin.roles import ACTIONS, PRECEDENCE, ROLES, PersonRole, role_of, why_not
 from app.oidc_client import Identity, OidcClient, OidcFailure
 
 ISSUER = "https://login.example"
@@ -186,29 +186,29 @@ async def test_metadata_of_another_issuer_is_refused() -> None:
 @pytest.mark.parametrize(
     ("claims", "role"),
     [
-        ({"groups": ["a"]}, Role.ADMIN),
-        ({"groups": "b"}, Role.VIEWER),
-        ({"groups": ["b", "p"]}, Role.VIEWER),
-        ({"groups": ["b", "o"]}, Role.PLATFORM),
+        ({"groups": ["a"]}, PersonRole.ADMIN),
+        ({"groups": "b"}, PersonRole.VIEWER),
+        ({"groups": ["b", "p"]}, PersonRole.VIEWER),
+        ({"groups": ["b", "o"]}, PersonRole.PLATFORM),
         ({"groups": ["x"]}, None),
         ({"groups": {"a": 1}}, None),
         ({}, None),
     ],
 )
-def test_the_strongest_role_of_the_groups_holds(claims: dict[str, Any], role: Role | None) -> None:
+def test_the_strongest_role_of_the_groups_holds(claims: dict[str, Any], role: PersonRole | None) -> None:
     """And only text counts as a group."""
     groups = (("admin", "a"), ("viewer", "b"), ("privacy", "p"), ("platform", "o"))
-    assert ClaimRules("groups", groups).role_of(claims) is role
+    assert PersonClaims("groups", groups).role_of(claims) is role
 
 
 def test_a_nested_claim_is_found_and_the_organisation_is_exactly_one() -> None:
     """As Keycloak nests roles; several organisations are none."""
-    rules = ClaimRules("realm_access.roles", (("viewer", "b"),), "org")
-    assert rules.role_of({"realm_access": {"roles": ["b"]}}) is Role.VIEWER
+    rules = PersonClaims("realm_access.roles", (("viewer", "b"),), "org")
+    assert rules.role_of({"realm_access": {"roles": ["b"]}}) is PersonRole.VIEWER
     assert rules.organisation_of({"org": "acme"}) == "acme"
     assert rules.organisation_of({"org": ["acme", "beta"]}) is None
     assert rules.organisation_of({}) is None
-    assert ClaimRules().organisation_of({}) == "default"
+    assert PersonClaims().organisation_of({}) == "default"
 
 
 def test_no_address_is_shown_or_stored() -> None:
@@ -223,6 +223,6 @@ def test_the_table_of_roles_is_complete() -> None:
     """Every scope has a sentence and a role, every role a place; each key has the role of its scopes."""
     assert set(ACTIONS) == set(Scope)
     assert frozenset().union(*ROLES.values()) == set(Scope)
-    assert set(PRECEDENCE) == set(Role) == set(ROLES)
+    assert set(PRECEDENCE) == set(PersonRole) == set(ROLES)
     assert [role_of(scopes) for scopes in ROLES.values()] == list(ROLES)
     assert "Roles that may: admin." in why_not("viewer", (Scope.KEYS_ADMIN,))

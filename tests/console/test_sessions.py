@@ -9,7 +9,7 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Scope
-from app.admin.roles import ROLES, Role, role_of
+from app.admin.roles import ROLES, PersonRole, role_of
 from app.api.secured_route import scopes_of
 from app.console.router import ROUTERS
 from app.console.secured_page import SecuredPage
@@ -164,7 +164,7 @@ async def test_no_act_without_the_sessions_token_or_from_elsewhere(
 )
 async def test_a_viewer_changes_nothing(world: World, path: str) -> None:
     """Whatever form is sent, with a good token."""
-    await sign_in(world, await world.key(*ROLES[Role.VIEWER]))
+    await sign_in(world, await world.key(*ROLES[PersonRole.VIEWER]))
     before = await world.actions()
     answer = await world.client.post(re.sub(r"[{}]", "", path), data={"csrf": await csrf(world)})
     assert answer.status_code == 403
