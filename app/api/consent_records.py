@@ -1,19 +1,51 @@
 """Consent records over HTTP: the legal basis of each accepted event."""
 
-from dataclasses import asdict
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from starlette.responses import Response
+from pydantic import Field
 
 from app.admin.access import Scope
 from app.admin.consent_records import blocked_by_consent, list_consent_records
 from app.admin.inputs import Instant
-from app.api.json_response import ExactJsonResponse
-from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of, partial_page
+from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of
+from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
+
+
+class ConsentRecordView(ResponseBody):
+    """The consent of one accepted event."""
+
+    event_id: str
+    event_at: datetime
+    accepted_at: datetime
+    mapping_id: str | None
+    mapping_version: int
+    basis: str = Field(description="The mapping's consent mode.")
+    source: str | None = Field(description="The path it was read from.")
+    decision: Literal["granted", "passed_on", "not_required"]
+    signal: str | None = Field(description="User data / ad storage.")
+    string_sha256: str | None
+
+
+class BlockedEvents(ResponseBody):
+    """Events that the consent check rejected for one reason on one basis."""
+
+    reason: str
+    basis: str | None
+    events: int
+
+
+class ConsentRecordPage(ResponseBody):
+    """A page of consent records, and the events that were blocked."""
+
+    items: list[ConsentRecordView]
+    next_cursor: str | None
+    unreadable_batches: int
+    stopped: list[BlockedEvents]
 
 
 @router.get("/destinations/{destination_id}/consent-records", summary="List consent records")
@@ -26,7 +58,7 @@ async def list_all(
     since: Annotated[Instant | None, Query(description="Only events accepted at or after this time.")] = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
-) -> Response:
+) -> ConsentRecordPage:
     """List a record for each accepted event, newest first. Records are kept for 30 days.
 
     A record has basis, source, times, decision, and the SHA-256 of a consent string. `stopped` counts the
@@ -37,6 +69,9 @@ async def list_all(
         context, caller, destination_id, limit=limit, before=event_place_of(cursor), since=since
     )
     blocked = await blocked_by_consent(context, caller, destination_id)
-    next_cursor = cursor_of(*page.last) if page.last else None
-    listed = partial_page([asdict(item) for item in page.items], next_cursor, page.unreadable_batches)
-    return ExactJsonResponse({**listed, "stopped": [asdict(each) for each in blocked]})
+    return ConsentRecordPage(
+        items=[ConsentRecordView.model_validate(item) for item in page.items],
+        next_cursor=cursor_of(*page.last) if page.last else None,
+        unreadable_batches=page.unreadable_batches,
+        stopped=[BlockedEvents.model_validate(each) for each in blocked],
+    )

@@ -177,54 +177,6 @@ SHAPES: dict[str, Schema] = {
     ),
     "SignInPage": members({"authorize_url": TEXT}),
     "Connected": members({"status": {"const": "connected"}, "destination_id": TEXT}),
-    "Preflight": members(
-        {
-            "ready": YES,
-            "checks": list_of(
-                members(
-                    {
-                        "name": TEXT,
-                        "status": {"type": "string", "enum": ["ok", "failed", "unknown"]},
-                        "detail": TEXT,
-                        "who": TEXT,
-                    }
-                )
-            ),
-        }
-    ),
-    "EventSchema": members(
-        {
-            "events": {**INTEGER, "description": "The number of events it is based on."},
-            "items": list_of(
-                members(
-                    {
-                        "path": TEXT,
-                        "types": {"type": "object", "description": "JSON types and their shares."},
-                        "forms": list_of(TEXT),
-                        "fill_rate": {"type": "number"},
-                        "suggested_for": list_of(TEXT),
-                    }
-                )
-            ),
-            "next_cursor": or_null(TEXT),
-            "suggestions": {"type": "object", "description": "Suggested paths by field."},
-        }
-    ),
-    "Backtest": members(
-        {
-            "published_version": INTEGER,
-            "events": {**INTEGER, "description": "The number of events checked."},
-            "unclear": {**INTEGER, "description": "Of these, events whose result cannot be predicted."},
-            "lost": list_of(members({"match_key": TEXT, "events": INTEGER})),
-            "gained": list_of(members({"match_key": TEXT, "events": INTEGER})),
-            "newly_rejected": list_of(
-                members({"reason": TEXT, "mapping_field": or_null(TEXT), "events": INTEGER})
-            ),
-            "loss": {"type": "number", "description": "The largest share that loses one key or is rejected."},
-            "uncertain": list_of(TEXT),
-            "summary": TEXT,
-        }
-    ),
     "Hashed": members(
         {
             "field": TEXT,
@@ -319,8 +271,6 @@ ANSWERS: dict[tuple[str, str], str] = {
     ("POST", _D + "/disconnect"): "Destination",
     ("POST", _D + "/connect"): "SignInPage",
     ("GET", "/oauth/amazon/callback"): "Connected",
-    ("GET", _D + "/preflight"): "Preflight",
-    ("POST", _D + "/preflight"): "Preflight",
     ("POST", _D + "/mappings"): "Mapping",
     ("GET", _D + "/mappings"): "Mapping*",
     ("GET", _M): "Mapping",
@@ -330,8 +280,6 @@ ANSWERS: dict[tuple[str, str], str] = {
     ("POST", _M + "/rollback"): "Mapping",
     ("GET", _M + "/versions"): "MappingVersion*",
     ("POST", _M + "/preview"): "Previewed",
-    ("POST", _M + "/backtest"): "Backtest",
-    ("GET", _D + "/event-schema"): "EventSchema",
     ("GET", "/advertisers/{advertiser_id}/event-names"): "Pin*",
     ("POST", "/advertisers/{advertiser_id}/event-names/{event_type}/rename"): "Renamed",
     ("GET", "/catalog"): "DestinationType*",
