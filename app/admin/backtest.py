@@ -66,6 +66,18 @@ async def compare_draft(
     return backtest(recent, published, draft, rules, now=settings.now())
 
 
+def needs_confirmation(draft: Document, result: Backtest) -> bool:
+    """Return whether publishing the draft would reject events or lose match keys.
+
+    Publishing itself refuses a constant event type with another name than the pinned one.
+    """
+    reasons = {reason for reason, _ in result.rejected}
+    compiled = compiled_or_none(draft)
+    if compiled is not None and compiled.constant_event_type is not None:
+        reasons.discard("event_name_conflict")
+    return bool(result.lost or reasons)
+
+
 def compiled_or_none(document: Document) -> Mapping | None:
     """Return the compiled document, or None if it predates a stricter rule."""
     compiled = compile_mapping(dict(document))

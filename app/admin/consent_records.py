@@ -39,7 +39,7 @@ class ConsentRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class ConsentRecordPage:
+class ConsentRecords:
     """Records, the position of the last one if there are more, and the number of unreadable batches."""
 
     items: list[ConsentRecord]
@@ -55,7 +55,7 @@ async def list_consent_records(
     limit: int,
     before: Position | None = None,
     since: datetime | None = None,
-) -> ConsentRecordPage:
+) -> ConsentRecords:
     """Return up to `limit` records, newest first, from before a position."""
     items: list[ConsentRecord] = []
     last, unreadable = before, 0
@@ -80,13 +80,13 @@ async def list_consent_records(
                     if before and (batch.id, event.place) >= before:
                         continue
                     if len(items) == limit:
-                        return ConsentRecordPage(items, last, unreadable)
+                        return ConsentRecords(items, last, unreadable)
                     mapping, _ = ids.get(MappingNumber(event.mapping), (None, ""))
                     document = await documents.of(mapping, event)
                     items.append(_record(event, batch.accepted_at, mapping, document))
                     last = (batch.id, event.place)
             if len(batches) < _BATCHES_PER_QUERY:
-                return ConsentRecordPage(items, None, unreadable)
+                return ConsentRecords(items, None, unreadable)
             before = (batches[-1].id, 0)
 
 

@@ -50,7 +50,7 @@ class RejectedEvents(ResponseBody):
     events: int
 
 
-class BacktestView(ResponseBody):
+class BacktestResult(ResponseBody):
     """The effect of a draft on recent events."""
 
     published_version: int
@@ -109,7 +109,7 @@ async def run_backtest(
     caller: CurrentCaller,
     context: Context,
     body: BacktestRequest | None = None,
-) -> BacktestView:
+) -> BacktestResult:
     """Compare the draft (or `mapping` in the body) with the published version over the newest accepted
     events.
 
@@ -121,7 +121,7 @@ async def run_backtest(
     version, result = await backtest_draft(
         context, caller, destination_id, mapping_id, document=options.mapping, limit=options.events
     )
-    return BacktestView(
+    return BacktestResult(
         published_version=version,
         events=result.events,
         unclear=result.unclear,

@@ -27,7 +27,6 @@ class BacktestView:
     """A backtest as the page shows it."""
 
     events: str
-    harmful: bool  # an event would be rejected or lose a match key
     tone: str
     headline: str
     effects: Sequence[BacktestEffect]
@@ -50,7 +49,6 @@ def backtest_view(backtest: Backtest) -> BacktestView:
     gained = [effect(events, f"would gain {_key(key)}") for key, events in backtest.gained.most_common()]
     return BacktestView(
         events=number(backtest.events),
-        harmful=backtest.harmful,
         tone="bad"
         if backtest.loss > _LARGE_LOSS
         else "warn"

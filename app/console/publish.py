@@ -8,7 +8,7 @@ from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
-from app.admin.backtest import backtest_draft
+from app.admin.backtest import backtest_draft, needs_confirmation
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.inputs import EventNameChange
@@ -88,7 +88,12 @@ async def _require_name(
     """Raise Refusal when the draft is harmful and the form does not repeat the mapping's name."""
     details = await read_mapping(context, visitor.caller, destination_id, mapping_id)
     backtest = await _backtest(context, visitor, details)
-    if backtest and backtest.harmful and form_text(form, "name") != details.mapping.name.strip():
+    mapping = details.mapping
+    if (
+        backtest
+        and needs_confirmation(mapping.draft, backtest)
+        and form_text(form, "name") != mapping.name.strip()
+    ):
         raise Refusal(ErrorCode.INVALID, _NAME_REQUIRED, FieldProblem("name", "invalid"))
 
 
@@ -188,6 +193,7 @@ async def _page(
         changes=changes(mapping.published, mapping.draft),
         problems=problem_views((each.path, each.sentence) for each in details.problems),
         backtest=None if backtest is None else backtest_view(backtest),
+        needs_name=backtest is not None and needs_confirmation(mapping.draft, backtest),
         done=_DONE.get(done, "").format(version=mapping.published_version),
         conflict=conflict,
         refused=_refusal_text(problem) if problem and not conflict else None,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.api.event_schema import BacktestView, EventSchemaView
+from app.api.event_schema import BacktestResult, EventSchemaView
 from app.domain.observed.schema_sample import SchemaSample, pack, take_sample
 from tests.api.world import EVENT, MAPPING, World
 
@@ -65,7 +65,7 @@ async def test_a_broken_draft_is_told_by_number(world: World) -> None:
     broken = {**PHONE, "phone": {"path": "user.fone"}}
     await world.call("PATCH", mapping, {"fields": broken})
     saved = (await world.call("POST", f"{mapping}/backtest")).json()
-    assert set(saved) == set(BacktestView.model_fields)
+    assert set(saved) == set(BacktestResult.model_fields)
     assert saved["lost"] == [{"match_key": "PHONE", "events": 6}]
     assert saved["summary"] == "Of the last 10: 6 lose PHONE."
     assert saved["loss"] == 0.6
