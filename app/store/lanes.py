@@ -21,7 +21,6 @@ from app.store.errors import DRIVER_ERRORS
 
 LANE_LOCKS = 7_311  # class of the advisory locks, one per lane
 WORKER_LOCKS = 7_312  # each worker holds one, so that workers can be counted
-WAITING_CHANNEL = "batches_waiting"  # NOTIFY channel: '<lane>:<events>' separated by commas
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,23 +394,3 @@ async def pace_settings(connection: PipelineConnection, lane: LaneId) -> PaceSet
     assert row is not None
     limit = None if row["rate"] is None else RateLimit(row["rate"], row["burst"])
     return PaceSettings(limit, row["learned_rate"])
-
-
-async def notify(connection: PipelineConnection, waiting: dict[LaneId, int]) -> None:
-    """Notify all workers of waiting events. A lost notification costs one poll at most."""
-    parts = [f"{lane}:{events}" for lane, events in waiting.items()]
-    # A payload is limited to 8,000 bytes; 400 lanes of at most 18 characters fit.
-    for start in range(0, len(parts), 400):
-        await connection.execute(
-            "SELECT pg_notify($1, $2)", WAITING_CHANNEL, ",".join(parts[start : start + 400])
-        )
-
-
-def read_notification(payload: str) -> dict[LaneId, int]:
-    """Return the lanes and events of a notification; malformed entries are ignored."""
-    waiting: dict[LaneId, int] = {}
-    for part in payload.split(","):
-        lane, _, events = part.partition(":")
-        if lane.isdecimal() and events.isdecimal():
-            waiting[LaneId(int(lane))] = int(events)
-    return waiting
