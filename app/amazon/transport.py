@@ -6,6 +6,7 @@ import h11
 import httpcore
 import httpx
 
+from app.amazon.network import AsyncioBackend
 from app.domain.destination import Region
 
 MAX_REPLY_BYTES = 1_048_576
@@ -104,7 +105,14 @@ def open_pool(
     tls: ssl.SSLContext, *, connections: int, keep_alive_s: float = 20.0
 ) -> httpx.AsyncHTTPTransport:
     """Open a pool of at most `connections` connections."""
-    limits = httpx.Limits(
-        max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=keep_alive_s
+    transport = httpx.AsyncHTTPTransport(verify=tls, trust_env=False)
+    # httpx has no parameter for the backend of its pool.
+    transport._pool = httpcore.AsyncConnectionPool(
+        ssl_context=tls,
+        max_connections=connections,
+        max_keepalive_connections=connections,
+        keepalive_expiry=keep_alive_s,
+        retries=0,
+        network_backend=AsyncioBackend(),
     )
-    return httpx.AsyncHTTPTransport(verify=tls, limits=limits, trust_env=False, retries=0)
+    return transport

@@ -4,9 +4,16 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from listening import Heard, Listen, whole
 
 from app.amazon.transport import BodyTooLong, BoundedTransport, open_pool
@@ -236,3 +243,40 @@ async def test_a_line_break_in_a_header_is_never_sent(listen: Listen) -> None:
             with pytest.raises(httpx.LocalProtocolError):
                 await over.handle_async_request(httpx.Request("GET", server.url, headers={"X-A": value}))
     assert server.heard == []
+
+
+async def test_a_certificate_is_verified_and_its_connection_reused(listen: Listen, tmp_path: Path) -> None:
+    server_tls, client_tls = trusted(tmp_path)
+    server = await listen(answer_well, server_tls)
+    async with BoundedTransport(open_pool(client_tls, connections=2)) as over:
+        for _ in range(2):
+            assert (await ask(over, server.url))[0] == 207
+    async with transport() as over:
+        with pytest.raises(httpx.ConnectError):
+            await ask(over, server.url)
+    assert len(server.heard) == 2
+
+
+def trusted(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return the TLS settings of a server on 127.0.0.1 and of a client that trusts its certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")]), datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "server.pem").write_bytes(private + certificate)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(folder / "server.pem")
+    return server, ssl.create_default_context(cadata=certificate.decode())

@@ -1,7 +1,7 @@
 """When a lane sends its next request: how long a partly filled one waits for more events (ADR 0021).
 
-A request costs the same CPU however few events it carries. A lane with a steady stream of single events
-therefore waits longer, until a request carries about `ENOUGH`. An idle lane sends immediately.
+A request costs much the same CPU however few events it carries. A lane whose requests follow each other
+without an idle time waits longer, until a request carries about `ENOUGH`. An idle lane sends immediately.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from typing import Final
 
 FULL: Final = 500  # events of a full request: it never waits
 ENOUGH: Final = 200  # events from which a longer wait saves little CPU per event
-BUSY_RATE: Final = 50.0  # events per second below which a longer wait merges too few of them
 BUSY_AFTER: Final = 5  # requests in a row without an idle time between them
 LONGEST_S: Final = 0.4
 
@@ -30,9 +29,10 @@ class MergeWindow:
     @property
     def seconds(self) -> float:
         """Return how long after its last request the lane sends a partly filled one."""
-        if self.in_row < BUSY_AFTER or self.rate < BUSY_RATE:
+        if self.in_row < BUSY_AFTER:
             return self.shortest
-        return max(self.shortest, min(ENOUGH / self.rate, LONGEST_S, 4 * self.shortest))
+        enough = ENOUGH / self.rate if self.rate else LONGEST_S
+        return max(self.shortest, min(enough, LONGEST_S, 4 * self.shortest))
 
     def ready_at(self, now: float, announced: int) -> float:
         """Return when a request with `announced` events is sent."""
