@@ -5,15 +5,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-import asyncpg
 import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin import erasure
-from app.crypto import Vault, batch_place, decrypt, encrypt
 from app.delivery.due_work import opens_under
-from app.domain import batch as packing
 from app.store import erasures
 from app.store.damage import check
 from tests.api import world as web
@@ -210,36 +207,6 @@ async def test_erasures_pass_over_damaged_batches_and_their_receipts_count_them(
 
 
 ERASED_AROUND = (UNREADABLE["content: a flipped bit"], UNREADABLE["batches: row missing"])
-
-
-async def test_a_body_that_is_not_json_is_a_dead_batch_beside_an_erasure(world: World) -> None:
-    """Nobody can tell whether it carries the erased person: it is not sent, and its lane goes on."""
-    dst = await world.destination()
-    await world.post(dst, event(1))
-    await world.post(dst, event(2), event(3))
-    await spoil(world, dst, partial(replace_bodies, world.resources.vault))
-    await world.fetch("UPDATE destinations SET paused = true")
-    await world.post(dst, event(4))
-    await erase(world)
-    await world.fetch("UPDATE destinations SET paused = false")
-    world.work()
-    await world.until(dst, seconds=5, dead=2, delivered=2)
-    reasons = await world.fetch("SELECT DISTINCT reason FROM exceptions")
-    assert [row["reason"] for row in reasons] == ["unreadable"]
-
-
-async def replace_bodies(vault: Vault, connection: asyncpg.Connection, batch: int) -> None:
-    """Encrypt other bytes in place of the bodies, as where they were damaged before they were encrypted."""
-    row = await connection.fetchrow(
-        "SELECT s.data_key, b.content FROM batch_states s JOIN batches b ON b.id = s.batch WHERE b.id = $1",
-        batch,
-    )
-    assert row is not None
-    place = batch_place(batch)
-    data_key = vault.open(row["data_key"], place=place)
-    places = packing.unpack_content(decrypt(data_key, row["content"], place=place))
-    content = encrypt(data_key, packing.repack(dict.fromkeys(places, b"\x00")), place=place)
-    await connection.execute("UPDATE batches SET content = $2 WHERE id = $1", batch, content)
 
 
 async def test_an_erasure_that_is_itself_damaged_stops_no_other(world: World) -> None:
