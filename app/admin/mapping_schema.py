@@ -7,8 +7,8 @@ from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.destination import Region
 from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.domain.mapping.fields import FIELDS
-from app.domain.mapping.lint import lint
-from app.domain.observed.event_schema import EventSchema, schema_mismatches
+from app.domain.mapping.lint import LintWarning, lint
+from app.domain.observed.event_schema import EventSchema, SchemaMismatch, schema_mismatches
 from app.store.mappings import Document
 
 _PIPES = (
@@ -92,7 +92,6 @@ def name_problem(name: Any) -> str | None:
 
 def draft_warnings(
     document: Document, region: Region, schema: EventSchema | None = None
-) -> list[dict[str, str]]:
+) -> list[LintWarning | SchemaMismatch]:
     """Return warnings for a valid draft: the lint warnings and, given an event schema, mismatches with it."""
-    warnings = [*lint(document, region), *(schema_mismatches(document, schema) if schema else ())]
-    return [{"code": warning.code, "field": warning.field} for warning in warnings]
+    return [*lint(document, region), *(schema_mismatches(document, schema) if schema else ())]

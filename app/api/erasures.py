@@ -1,4 +1,4 @@
-"""A person's right to be forgotten: erase what is kept of them, and get a signed receipt."""
+"""Erasures over HTTP: erase the stored data of a person, and read the signed receipt."""
 
 from typing import Annotated, Any
 
@@ -18,7 +18,7 @@ Digest = Annotated[str, Described(pattern="^[0-9A-Fa-f]{64}$")]
 
 
 class Subject(RequestBody):
-    """One person, by what a mapping would have read of them; `hash` is a SHA-256 in hex, of any of it."""
+    """The identifiers of a person, as a mapping reads them. `hash` is the hex SHA-256 of one of them."""
 
     email: Identifier | None = None
     phone: Identifier | None = None
@@ -32,42 +32,42 @@ class Subject(RequestBody):
     hash: Digest | None = None
 
     @model_validator(mode="after")
-    def _somebody(self) -> "Subject":
-        if not self.said():
+    def _has_identifier(self) -> "Subject":
+        if not self.identifiers():
             raise validation_error("missing")
         return self
 
     def __repr__(self) -> str:
-        return f"Subject({', '.join(sorted(self.said()))})"
+        return f"Subject({', '.join(sorted(self.identifiers()))})"
 
     __str__ = __repr__
 
-    def said(self) -> dict[str, str]:
-        """Return what was said of the person."""
+    def identifiers(self) -> dict[str, str]:
+        """Return the identifiers that were sent."""
         return {name: value for name in type(self).model_fields if (value := getattr(self, name))}
 
 
 @router.post("/subjects/erase", status_code=202, summary="Erase a person")
 @requires(Scope.ERASE)
 async def erase(body: Subject, caller: CurrentCaller, context: Context, response: Response) -> dict[str, Any]:
-    """Take a person's events out of everything that is stored, under every destination.
+    """Erase a person's events under all destinations.
 
-    From the answer on nothing that carries them is sent; what waits and what is dead becomes `erased`, what
-    was delivered keeps its state without its content. Events that arrive later are not blocked.
+    After the response, no stored event of the person is sent. Waiting and dead events become `erased`;
+    delivered events keep their status without their content. Events that arrive later are not blocked.
     """
-    id, at = await erasure.erase_person(context, caller, body.said())  # noqa: A001
+    id, at = await erasure.erase_person(context, caller, body.identifiers())  # noqa: A001
     response.headers["Location"] = f"/subjects/erasures/{id}"
     return {"id": id, "status": "under_way", "requested_at": at}
 
 
-@router.get("/subjects/erasures/{erasure_id}", summary="The receipt of an erasure")
+@router.get("/subjects/erasures/{erasure_id}", summary="Read an erasure receipt")
 @requires(Scope.ERASE)
 async def read(erasure_id: str, caller: CurrentCaller, context: Context) -> dict[str, Any]:
-    """Read how an erasure went. `signature` (Ed25519, base64) is over the text in `signed`."""
-    made = await erasure.find_receipt(context, caller, erasure_id)
+    """Read the state of an erasure. `signature` (Ed25519, base64) is over the text in `signed`."""
+    receipt = await erasure.find_receipt(context, caller, erasure_id)
     return {
-        **made.body,
-        "signed": made.signed,
-        "signature": made.signature,
-        "public_key": made.public_key,
+        **receipt.body,
+        "signed": receipt.signed,
+        "signature": receipt.signature,
+        "public_key": receipt.public_key,
     }

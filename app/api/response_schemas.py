@@ -79,54 +79,6 @@ SHAPES: dict[str, Schema] = {
         }
     ),
     "Previewed": _PREVIEW,
-    "Preflight": members(
-        {
-            "ready": YES,
-            "checks": list_of(
-                members(
-                    {
-                        "name": TEXT,
-                        "status": {"type": "string", "enum": ["ok", "failed", "unknown"]},
-                        "detail": TEXT,
-                        "who": TEXT,
-                    }
-                )
-            ),
-        }
-    ),
-    "EventSchema": members(
-        {
-            "events": {**INTEGER, "description": "The number of events it is based on."},
-            "items": list_of(
-                members(
-                    {
-                        "path": TEXT,
-                        "types": {"type": "object", "description": "JSON types and their shares."},
-                        "forms": list_of(TEXT),
-                        "fill_rate": {"type": "number"},
-                        "suggested_for": list_of(TEXT),
-                    }
-                )
-            ),
-            "next_cursor": or_null(TEXT),
-            "suggestions": {"type": "object", "description": "Suggested paths by field."},
-        }
-    ),
-    "Backtest": members(
-        {
-            "published_version": INTEGER,
-            "events": {**INTEGER, "description": "The number of events checked."},
-            "unclear": {**INTEGER, "description": "Of these, events whose result cannot be predicted."},
-            "lost": list_of(members({"match_key": TEXT, "events": INTEGER})),
-            "gained": list_of(members({"match_key": TEXT, "events": INTEGER})),
-            "newly_rejected": list_of(
-                members({"reason": TEXT, "mapping_field": or_null(TEXT), "events": INTEGER})
-            ),
-            "loss": {"type": "number", "description": "The largest share that loses one key or is rejected."},
-            "uncertain": list_of(TEXT),
-            "summary": TEXT,
-        }
-    ),
     **EVENT_SCHEMAS,
 }
 
@@ -135,8 +87,6 @@ _M = _D + "/mappings/{mapping_id}"
 
 # The schema of each successful response. A star marks a list of it.
 ANSWERS: dict[tuple[str, str], str] = {
-    ("GET", _D + "/preflight"): "Preflight",
-    ("POST", _D + "/preflight"): "Preflight",
     ("POST", _D + "/mappings"): "Mapping",
     ("GET", _D + "/mappings"): "Mapping*",
     ("GET", _M): "Mapping",
@@ -146,8 +96,6 @@ ANSWERS: dict[tuple[str, str], str] = {
     ("POST", _M + "/rollback"): "Mapping",
     ("GET", _M + "/versions"): "MappingVersion*",
     ("POST", _M + "/preview"): "Previewed",
-    ("POST", _M + "/backtest"): "Backtest",
-    ("GET", _D + "/event-schema"): "EventSchema",
     **EVENT_RESPONSES,
 }
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import asyncpg
 
-from app.amazon.wire import MAX_EVENTS
 from app.delivery.balance_check import BalanceJob
 from app.delivery.callbacks import CallbackSender
 from app.delivery.delivery import Delivery
@@ -44,7 +43,6 @@ class Dispatcher:
         monotonic: Callable[[], float],
         telemetry: Telemetry,
         outcomes: DatabaseResults,
-        merge_window: float,
         capacity: Capacity = CAPACITY,
         times: Times = TIMES,
         waiting_gauges: WaitingGauges | None = None,
@@ -62,7 +60,6 @@ class Dispatcher:
         self._capacity = capacity
         self._times = times
         self._outcomes = outcomes
-        self._merge_window = merge_window
         self._waiting_gauges = waiting_gauges
         self._listens = listens
         self._callback_sender = callback_sender
@@ -221,11 +218,7 @@ class Dispatcher:
             if lane is None:
                 self._unknown_lane.set()
                 continue
-            lane.announced_events += events
-            # A full request is sent now, and so is the first after an idle time. Otherwise wait for more
-            # events, so that a lane sends at most one partial request a merge window.
-            is_full = lane.announced_events >= MAX_EVENTS
-            lane.wake(now if is_full else max(now, lane.claimed_at + self._merge_window))
+            lane.announce(events, now)
             self._wake_up.set()
 
     async def _repeat(

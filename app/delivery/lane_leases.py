@@ -9,6 +9,7 @@ import asyncpg
 from app.delivery.lane import POLL_EVERY_S, Lane
 from app.domain.ids import LaneId
 from app.domain.pacing.lane_limits import TIMES, Times, fair_share, may_acquire
+from app.domain.pacing.merge_window import MergeWindow
 from app.domain.pacing.rate_estimator import RateEstimate
 from app.domain.pacing.token_bucket import LanePace, RateLimit
 from app.store import attempts, lanes
@@ -33,9 +34,11 @@ class LaneLeases:
         owner: str,
         monotonic: Callable[[], float],
         telemetry: Telemetry,
+        merge_window: float = 0.0,
         times: Times = TIMES,
     ) -> None:
         self._times = times
+        self._merge_window = MergeWindow(merge_window)
         self._lease = timedelta(seconds=times.lease)
         self._connect = connect
         self._owner = owner
@@ -163,7 +166,7 @@ class LaneLeases:
             blocked_until=acquired_at + lease.blocked_for if lease.blocked_for else 0.0,
             estimate=estimate,
         )
-        lane = Lane(lease, acquired_at + self._times.lease, limit, pace)
+        lane = Lane(lease, acquired_at + self._times.lease, limit, pace, merge_window=self._merge_window)
         for attempt in await attempts.unsettled(session, id):
             # The former owner may still be sending it: do not send its content yet.
             _mark_in_flight(lane, attempt)

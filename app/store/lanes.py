@@ -267,11 +267,8 @@ async def block_until(connection: PipelineConnection, lane: LaneId, seconds: flo
     Not fenced: a window that a former owner received holds for its successor, and the end only moves later.
     """
     await connection.execute(
-        """
-        UPDATE lanes SET blocked_until = greatest(blocked_until,
-          clock_timestamp() + make_interval(secs => $2::float8))
-        WHERE id = $1
-        """,
+        "UPDATE lanes SET blocked_until = greatest(blocked_until, "
+        "  clock_timestamp() + make_interval(secs => $2::float8)) WHERE id = $1",
         lane,
         seconds,
     )
@@ -288,9 +285,7 @@ async def record_state(
 ) -> None:
     """Record the owner's view of Amazon, for the console and for the next owner."""
     await connection.execute(
-        """
-        UPDATE lanes SET learned_rate = $3, breaker = $4, error_rate = $5 WHERE id = $1 AND fence = $2
-        """,
+        "UPDATE lanes SET learned_rate = $3, breaker = $4, error_rate = $5 WHERE id = $1 AND fence = $2",
         lane,
         fence,
         learned_rate,

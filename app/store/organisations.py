@@ -50,19 +50,19 @@ def _read(row: RowMapping) -> Organisation:
     )
 
 
-async def _one(connection: AsyncConnection, statement: str, **values: object) -> Organisation | None:
+async def _row(connection: AsyncConnection, statement: str, **values: object) -> Organisation | None:
     row = (await connection.execute(text(statement), values)).mappings().one_or_none()
     return None if row is None else _read(row)
 
 
 async def find(connection: AsyncConnection, organisation: str) -> Organisation | None:
     """Return an organisation."""
-    return await _one(connection, f"SELECT {_COLUMNS} FROM organisations WHERE id = :id", id=organisation)
+    return await _row(connection, f"SELECT {_COLUMNS} FROM organisations WHERE id = :id", id=organisation)
 
 
 async def lock(connection: AsyncConnection, organisation: str) -> Organisation | None:
     """Return an organisation and lock its row until the transaction ends."""
-    return await _one(
+    return await _row(
         connection, f"SELECT {_COLUMNS} FROM organisations WHERE id = :id FOR UPDATE", id=organisation
     )
 
@@ -86,7 +86,7 @@ async def create(
     connection: AsyncConnection, organisation: OrganisationId, name: str, limits: OrganisationLimits
 ) -> Organisation | None:
     """Write a new organisation, or return None when its id is taken."""
-    return await _one(
+    return await _row(
         connection,
         "INSERT INTO organisations (id, name, max_destinations, max_events_per_second) "
         "VALUES (:id, :name, :destinations, :events) ON CONFLICT DO NOTHING "
@@ -102,7 +102,7 @@ async def change(
     connection: AsyncConnection, organisation: OrganisationId, name: str, limits: OrganisationLimits
 ) -> Organisation:
     """Write the name and the limits of an organisation."""
-    changed = await _one(
+    changed = await _row(
         connection,
         "UPDATE organisations SET name = :name, max_destinations = :destinations, "
         "max_events_per_second = :events, version = version + 1, updated_at = now() "
@@ -123,7 +123,7 @@ async def set_suspended(
 
     Each destination gets a new version, so that every process reads it again before it stores another event.
     """
-    changed = await _one(
+    changed = await _row(
         connection,
         "UPDATE organisations SET suspended_at = CASE WHEN CAST(:suspended AS boolean) THEN now() END, "
         f"version = version + 1, updated_at = now() WHERE id = :id RETURNING {_COLUMNS}",
