@@ -177,6 +177,9 @@ async def _describe(
         **asdict(summary),
         "destination_id": destination.id,
         "match_keys": list(shape.match_keys) if shape else [],
+        "dropped_match_keys": [
+            {"match_key": key, "reason": reason} for key, reason in (shape.dropped_keys if shape else ())
+        ],
         "warnings": [{"code": code, "field": field} for code, field in shape.warnings] if shape else [],
         "attempts": [_attempt(attempt, items.get(attempt.id)) for attempt in attempts],
         "attempts_complete": are_all,

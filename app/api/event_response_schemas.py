@@ -124,6 +124,10 @@ EVENT_SCHEMAS: dict[str, Schema] = {
             **_LISTED_EVENT,
             "destination_id": TEXT,
             "match_keys": list_of(TEXT),
+            "dropped_match_keys": {
+                **list_of(members({"match_key": TEXT, "reason": TEXT})),
+                "description": "Match keys that were left out, and why (docs/identity.md).",
+            },
             "warnings": list_of(members({"code": TEXT, "field": _OPTIONAL_TEXT})),
             "attempts": {**list_of(_ATTEMPT), "description": "Every request that carried the event."},
             "attempts_complete": {**YES, "description": "False if only the newest thousand are listed."},

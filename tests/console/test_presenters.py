@@ -391,6 +391,7 @@ def test_the_story_of_an_event_is_in_order_and_in_sentences() -> None:
         "explanation": "Given up.",
         "next_attempt_at": None,
         "warnings": [],
+        "dropped_match_keys": [],
         "delivered_at": None,
         "erased_at": None,
         "attempts_complete": True,
