@@ -78,9 +78,10 @@ async def run_backtest(
     """Compare the draft (or `mapping` in the body) with the published version over the newest accepted
     events.
 
-    Counts the events that would lose or gain a match key and those newly rejected. It uses presence and types
-    of fields, not values. Nothing is stored. 422 when the draft is not publishable or nothing is published
-    yet.
+    Counts the events that would lose or gain a match key and those newly rejected. Lists every field that would
+    be sent with another value. Samples have presence and types of fields, not values, so `uncertain` fields may
+    change, depending on the values. Nothing is stored. 422 when the draft is not publishable or nothing is
+    published yet.
     """
     options = body or BacktestRequest()
     await context.write_schema_samples()
@@ -105,11 +106,11 @@ def backtest_response(result: Backtest) -> dict[str, Any]:
     return {
         "events": result.events,
         "unclear": result.unclear,
-        "lost": [{"match_key": key, "events": times} for key, times in result.lost.most_common()],
-        "gained": [{"match_key": key, "events": times} for key, times in result.gained.most_common()],
+        "lost": dict(result.lost.most_common()),
+        "gained": dict(result.gained.most_common()),
+        "changed": sorted(result.changed),
         "newly_rejected": [
-            {"reason": reason, "mapping_field": field, "events": times}
-            for (reason, field), times in result.rejected.most_common()
+            {**group._asdict(), "events": times} for group, times in result.rejected.most_common()
         ],
         "loss": float(round(result.loss, 4)),
         "uncertain": list(result.uncertain),

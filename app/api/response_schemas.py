@@ -15,6 +15,8 @@ _EVENT_ID = "Appears in pages and logs. An `@`, a phone number or an advertising
 _AT = "2026-11-24T10:00:00Z"
 _DESTINATION_ID, _MAPPING_ID = "dst_0a1b2c3d4e5f6g7h8i9j", "map_0a1b2c3d4e5f6g7h8i9j"
 
+_COUNTS_BY_KEY: Schema = {"type": "object", "additionalProperties": INTEGER}
+
 _DESTINATION = {
     "id": TEXT,
     "name": TEXT,
@@ -215,13 +217,27 @@ SHAPES: dict[str, Schema] = {
             "published_version": INTEGER,
             "events": {**INTEGER, "description": "The number of events checked."},
             "unclear": {**INTEGER, "description": "Of these, events whose result cannot be predicted."},
-            "lost": list_of(members({"match_key": TEXT, "events": INTEGER})),
-            "gained": list_of(members({"match_key": TEXT, "events": INTEGER})),
+            "lost": {**_COUNTS_BY_KEY, "description": "Events by the match key they would lose."},
+            "gained": {**_COUNTS_BY_KEY, "description": "Events by the match key they would gain."},
+            "changed": {
+                **list_of(TEXT),
+                "description": "Mapping fields that would be sent with another value, or no longer.",
+            },
             "newly_rejected": list_of(
-                members({"reason": TEXT, "mapping_field": or_null(TEXT), "events": INTEGER})
+                members(
+                    {
+                        "reason": TEXT,
+                        "field": or_null(TEXT),
+                        "mapping_field": or_null(TEXT),
+                        "events": INTEGER,
+                    }
+                )
             ),
             "loss": {"type": "number", "description": "The largest share that loses one key or is rejected."},
-            "uncertain": list_of(TEXT),
+            "uncertain": {
+                **list_of(TEXT),
+                "description": "Mapping fields that may be sent with another value: it depends on the event.",
+            },
             "summary": TEXT,
         }
     ),

@@ -30,24 +30,23 @@ class BacktestView:
     tone: str
     headline: str
     effects: Sequence[BacktestEffect]
+    changed: str  # what would be sent with another value
     unclear: str
     uncertain: str
 
 
 def backtest_view(backtest: Mapping[str, Any]) -> BacktestView:
-    """Return the view of a backtest response: losses first, then gains."""
+    """Return the view of a backtest response: losses first, then gains and other differences."""
     tested = backtest["events"] - backtest["unclear"]
 
     def effect(events: int, what: str) -> BacktestEffect:
         return BacktestEffect(number(events), share(events, tested), what)
 
-    lost = [effect(group["events"], f"would lose {_key(group['match_key'])}") for group in backtest["lost"]]
+    lost = [effect(events, f"would lose {_key(key)}") for key, events in backtest["lost"].items()]
     rejected = [
         effect(group["events"], f"would be rejected: {_why(group)}") for group in backtest["newly_rejected"]
     ]
-    gained = [
-        effect(group["events"], f"would gain {_key(group['match_key'])}") for group in backtest["gained"]
-    ]
+    gained = [effect(events, f"would gain {_key(key)}") for key, events in backtest["gained"].items()]
     harmful = bool(lost or rejected)
     return BacktestView(
         events=number(backtest["events"]),
@@ -58,19 +57,20 @@ def backtest_view(backtest: Mapping[str, Any]) -> BacktestView:
         else "good"
         if backtest["events"]
         else "quiet",
-        headline=_headline(backtest, harmful=harmful, changed=harmful or bool(gained)),
+        headline=_headline(backtest, harmful=harmful),
+        changed=", ".join(_field(name) for name in backtest["changed"]),
         effects=[*lost, *rejected, *gained],
         unclear=number(backtest["unclear"]) if backtest["unclear"] else "",
         uncertain=", ".join(_field(name) for name in backtest["uncertain"]),
     )
 
 
-def _headline(backtest: Mapping[str, Any], *, harmful: bool, changed: bool) -> str:
+def _headline(backtest: Mapping[str, Any], *, harmful: bool) -> str:
     if not backtest["events"]:
         return "No recent events to test the draft on."
     if harmful:
         return f"{_loss(backtest['loss'])} of these events would lose a match key or be rejected."
-    if changed:
+    if any(backtest[name] for name in ("gained", "changed", "uncertain", "unclear")):
         return "None of these events would lose a match key or be rejected."
     return "No changes for these events."
 
@@ -89,5 +89,16 @@ def _key(wire: str) -> str:
     return _field(_WIRE.get(wire, wire))
 
 
+_LABELS = {
+    "event_type": "Event Type",
+    "event_source": "Event Source",
+    "event_name": "Event Name",
+    "country_code": "Country Code",
+    "consent": "Consent",
+}
+
+
 def _field(name: str) -> str:
-    return FIELDS[name].label if name in FIELDS else name
+    if name in FIELDS:
+        return FIELDS[name].label
+    return _LABELS.get(name, name.removeprefix("custom_data."))

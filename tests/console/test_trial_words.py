@@ -11,8 +11,9 @@ from app.console.preview_view import backtest_view
 NOTHING: dict[str, Any] = {
     "events": 1000,
     "unclear": 0,
-    "lost": [],
-    "gained": [],
+    "lost": {},
+    "gained": {},
+    "changed": [],
     "newly_rejected": [],
     "loss": 0.0,
     "uncertain": [],
@@ -31,21 +32,21 @@ NOTHING: dict[str, Any] = {
             id="none",
         ),
         pytest.param(
-            {"lost": [{"match_key": "PHONE", "events": 610}], "loss": 0.61},
+            {"lost": {"PHONE": 610}, "loss": 0.61},
             "bad",
             "61 % of these events would lose a match key or be rejected.",
             ["610 (61 %) would lose Phone Number"],
             id="a broken phone path",
         ),
         pytest.param(
-            {"lost": [{"match_key": "MAID", "events": 2}], "loss": 0.002, "unclear": 200},
+            {"lost": {"MAID": 2}, "loss": 0.002, "unclear": 200},
             "warn",
             "0.2 % of these events would lose a match key or be rejected.",
             ["2 (0.2 %) would lose MAID"],
             id="little; the share is of those that can be judged",
         ),
         pytest.param(
-            {"gained": [{"match_key": "CITY", "events": 1000}]},
+            {"gained": {"CITY": 1000}},
             "good",
             "None of these events would lose a match key or be rejected.",
             ["1,000 (100 %) would gain City"],
@@ -60,9 +61,17 @@ def test_what_a_draft_would_do(told: dict[str, Any], tone: str, headline: str, e
     assert [f"{one.events} ({one.share}) {one.text}" for one in shown.effects] == effects
 
 
+@pytest.mark.parametrize("member", [{"changed": ["event_type"]}, {"uncertain": ["email"]}, {"unclear": 3}])
+def test_no_change_is_claimed_only_where_it_is_certain(member: dict[str, Any]) -> None:
+    """A draft of another event type loses no key, and changes every event."""
+    shown = backtest_view({**NOTHING, **member})
+    assert shown.headline == "None of these events would lose a match key or be rejected."
+    assert shown.changed == ("Event Type" if "changed" in member else "")
+
+
 def test_what_would_be_rejected_is_told_with_its_reason_and_remedy() -> None:
     """The reason in plain letters, the field as the form calls it, then what to do."""
-    row = {"reason": "timestamp_missing", "mapping_field": "event_timestamp", "events": 5}
+    row = {"reason": "timestamp_missing", "field": "a", "mapping_field": "event_timestamp", "events": 5}
     [effect] = backtest_view({**NOTHING, "newly_rejected": [row], "loss": 0.005}).effects
     assert effect.text.startswith("would be rejected: timestamp missing, Event Timestamp. ")
 

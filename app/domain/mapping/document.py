@@ -83,8 +83,8 @@ class Mapping:
         return None if self.event_type.path is not None else str(self.event_type.const)
 
     @property
-    def paths(self) -> tuple[tuple[str, str], ...]:
-        """Return each destination field that reads the event, with its source path."""
+    def sources(self) -> tuple[tuple[str, Source], ...]:
+        """Return each destination field that is mapped, with its source."""
         named = [
             ("event_type", self.event_type),
             ("event_source", self.event_source),
@@ -97,7 +97,12 @@ class Mapping:
             ("consent.ad_storage", self.consent.ad_storage),
             ("consent.string", self.consent.string),
         ]
-        return tuple((name, source.path) for name, source in named if source and source.path is not None)
+        return tuple((name, source) for name, source in named if source)
+
+    @property
+    def paths(self) -> tuple[tuple[str, str], ...]:
+        """Return each destination field that reads the event, with its source path."""
+        return tuple((name, source.path) for name, source in self.sources if source.path is not None)
 
 
 def check_draft(document: Any) -> list[MappingProblem]:
