@@ -78,10 +78,10 @@ async def run_backtest(
     """Compare the draft (or `mapping` in the body) with the published version over the newest accepted
     events.
 
-    Counts the events that would lose or gain a match key and those newly rejected. Lists every field that would
-    be sent with another value. Samples have presence and types of fields, not values, so `uncertain` fields may
-    change, depending on the values. Nothing is stored. 422 when the draft is not publishable or nothing is
-    published yet.
+    Counts the events that would lose or gain a match key and those newly rejected. Lists every field that
+    would be sent with another value. Samples have presence and types of fields, not values, so `uncertain`
+    fields may change, depending on the values. Nothing is stored. 422 when the draft is not publishable or
+    nothing is published yet.
     """
     options = body or BacktestRequest()
     await context.write_schema_samples()
