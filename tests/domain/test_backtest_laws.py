@@ -155,7 +155,7 @@ def unusable(mapping: Mapping, conversion: Conversion) -> MappingOf[str, ValueKi
     }
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_no_difference_is_called_nothing(data: st.DataObject) -> None:
     """Whatever differs for the real event, the verdict on its sample does not say "nothing changes"."""
