@@ -49,8 +49,8 @@ async def _run(settings: Settings, head: str | None) -> int:
         return 1
     if not known:
         sys.stdout.write(
-            "The chain holds, but no row has the hash of --head: rows at the end were deleted, or the hash is "
-            "of another database.\n"
+            "The chain holds, but no row has the hash of --head: rows at its end were deleted, or it is "
+            "the hash of another database.\n"
         )
         return 1
     sys.stdout.write(f"The chain of {told.rows:,} rows holds. Its head is {told.hash.hex()}\n")

@@ -21,8 +21,8 @@ from app.admin.destinations import (
 from app.admin.refusals import ErrorCode, Refusal
 from app.api import event_reports, mappings, preflight
 from app.api.secured_route import Context, requires
+from app.console import confirmations, pages
 from app.console import destination_view as present
-from app.console import pages
 from app.console.diagnosis_view import Diagnosis, DiagnosisInput, diagnose
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import Visitor
@@ -89,6 +89,7 @@ async def panel_of(context: AppContext, visitor: Visitor, found: Destination) ->
     async with context.pool.acquire() as connection:
         about = await metrics.connection_of(connection, found.number)
         requests = await metrics.requests(connection, found.number, _REQUESTS)
+        failures = await metrics.failure_run(connection, found.number)
         minutes = await metrics.minutes(connection, found.number, span=present.SPAN, step=present.STEP)
         first = await metrics.first_answer(connection, found.number)
         samples = await metrics.samples(connection, found.number, _BATCHES)
@@ -100,8 +101,8 @@ async def panel_of(context: AppContext, visitor: Visitor, found: Destination) ->
         "pipeline": present.pipeline(stats["counts"]),
         "rejections": present.causes(stats["rejections"]),
         "dead_letters": present.causes(stats["dead_letters"]),
-        "diagnosis": diagnose(DiagnosisInput(shown, stats, requests, about.blocked_until, now)),
-        "gauges": present.lane(stats, about, now),
+        "diagnosis": diagnose(DiagnosisInput(shown, stats, requests, failures, about, now)),
+        "gauges": present.lane(present.LaneInput(shown["state"], stats, about, requests, failures, now)),
         "charts": present.charts(minutes, now),
         "busy": bool(minutes),
         "coverage": present.coverage(shapes),
@@ -119,9 +120,10 @@ async def diagnosis_of(context: AppContext, visitor: Visitor, found: Destination
     async with context.pool.acquire() as connection:
         about = await metrics.connection_of(connection, found.number)
         requests = await metrics.requests(connection, found.number, _REQUESTS)
+        failures = await metrics.failure_run(connection, found.number)
     assert about is not None
     shown = pages.plain(public_view(found))
-    return diagnose(DiagnosisInput(shown, stats, requests, about.blocked_until, datetime.now(UTC)))
+    return diagnose(DiagnosisInput(shown, stats, requests, failures, about, datetime.now(UTC)))
 
 
 def sign_in_origin(context: AppContext, region: Region) -> str:
@@ -147,7 +149,7 @@ async def connect(destination_id: str, context: Context, visitor: CurrentVisitor
 async def pause(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Pause delivery."""
     await pause_destination(context, visitor.caller, destination_id)
-    return _back(destination_id)
+    return _back(destination_id, "paused")
 
 
 @router.post(PAGE + "/resume", response_model=None)
@@ -155,7 +157,7 @@ async def pause(destination_id: str, context: Context, visitor: CurrentVisitor, 
 async def resume(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Resume delivery."""
     await resume_destination(context, visitor.caller, destination_id)
-    return _back(destination_id)
+    return _back(destination_id, "resumed")
 
 
 @router.post(PAGE + "/disconnect", response_model=None)
@@ -163,7 +165,7 @@ async def resume(destination_id: str, context: Context, visitor: CurrentVisitor,
 async def disconnect(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Delete the Amazon tokens."""
     await disconnect_destination(context, visitor.caller, destination_id)
-    return _back(destination_id)
+    return _back(destination_id, "disconnected")
 
 
 @router.post(PAGE + "/delete", response_model=None)
@@ -178,8 +180,8 @@ async def delete(destination_id: str, context: Context, visitor: CurrentVisitor,
         )
     discard = form_text(form, "discard") == "on"
     await archive_destination(context, visitor.caller, destination_id, discard=discard)
-    return RedirectResponse("/console", 303)
+    return confirmations.redirect("/console", "deleted")
 
 
-def _back(destination_id: str) -> Response:
-    return RedirectResponse(f"/console/destinations/{destination_id}", 303)
+def _back(destination_id: str, done: str) -> Response:
+    return confirmations.redirect(f"/console/destinations/{destination_id}", done)

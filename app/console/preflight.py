@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.context import AppContext
@@ -12,7 +12,7 @@ from app.admin.inputs import PreflightConfirmation
 from app.admin.refusals import ErrorCode, Refusal
 from app.api import preflight
 from app.api.secured_route import Context, requires
-from app.console import pages
+from app.console import confirmations, pages
 from app.console.destination import PAGE, content_of, sign_in_origin
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import Visitor
@@ -46,11 +46,11 @@ async def confirm(destination_id: str, context: Context, visitor: CurrentVisitor
     check = form_text(form, "check")
     if check not in MANUAL_CHECKS:
         raise Refusal(ErrorCode.INVALID, "This check cannot be confirmed manually.")
-    body = PreflightConfirmation.model_validate(
-        {"check": check, "confirmed": form_text(form, "confirmed") == "yes"}
-    )
+    confirmed = form_text(form, "confirmed") == "yes"
+    body = PreflightConfirmation.model_validate({"check": check, "confirmed": confirmed})
     await preflight.confirm(destination_id, body, visitor.caller, context)
-    return RedirectResponse(f"/console/destinations/{destination_id}/preflight", 303)
+    done = "check_confirmed" if confirmed else "check_withdrawn"
+    return confirmations.redirect(f"/console/destinations/{destination_id}/preflight", done)
 
 
 async def _show(
