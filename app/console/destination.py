@@ -18,19 +18,20 @@ from app.admin.destinations import (
     public_view,
     resume_destination,
 )
+from app.admin.inputs import DestinationChange
 from app.admin.refusals import ErrorCode, Refusal
-from app.api import event_reports, mappings, preflight
+from app.api import destinations, event_reports, mappings, preflight
 from app.api.secured_route import Context, requires
 from app.console import confirmations, pages
 from app.console import destination_view as present
 from app.console.diagnosis_view import Diagnosis, DiagnosisInput, diagnose
-from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, with_if_match
 from app.console.sessions import Visitor
 from app.console.setup_view import check_views, steps
 from app.console.wording import REGIONS, STATES
 from app.domain.destination import Region
+from app.store import amazon_accounts, metrics
 from app.store import destinations as stored
-from app.store import metrics
 from app.store.destinations import Destination
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
@@ -108,7 +109,7 @@ async def panel_of(context: AppContext, visitor: Visitor, found: Destination) ->
         "coverage": present.coverage(shapes),
         "sampled": len(shapes),
         "spanned": present.sample_span([sample.accepted_at for sample in samples or ()]),
-        # Rejected events do not show in Events Manager.
+        # Rejected events do not show in Events manager.
         "viewing": present.events_manager_hint(first if stats["counts"]["delivered"] else None, now),
         "about": about,
     }
@@ -158,6 +159,28 @@ async def resume(destination_id: str, context: Context, visitor: CurrentVisitor,
     """Resume delivery."""
     await resume_destination(context, visitor.caller, destination_id)
     return _back(destination_id, "resumed")
+
+
+@router.post(PAGE + "/currency", response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def follow_account_currency(
+    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
+) -> Response:
+    """Set the destination's currency to that of the Amazon account."""
+    async with context.engine.connect() as connection:
+        found = await find_visible(connection, visitor.caller, destination_id)
+        account = await amazon_accounts.find(connection, found.id)
+    if account is None or account.currency is None:
+        raise Refusal(ErrorCode.INVALID, "Amazon did not report the account's currency.")
+    await destinations.change(
+        destination_id=destination_id,
+        body=DestinationChange.model_validate({"currency": account.currency}),
+        caller=visitor.caller,
+        context=context,
+        request=with_if_match(request, form_text(form, "version")),
+        response=Response(),
+    )
+    return _back(destination_id, "currency_changed")
 
 
 @router.post(PAGE + "/disconnect", response_model=None)

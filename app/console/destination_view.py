@@ -305,7 +305,7 @@ def sample_span(moments: Sequence[datetime]) -> tuple[datetime, datetime] | None
 
 @dataclass(frozen=True, slots=True)
 class EventsManagerHint:
-    """Whether Amazon's Events Manager shows the delivered events yet (R14)."""
+    """Whether Amazon's Events manager shows the delivered events yet (R14)."""
 
     tone: str
     sentence: str
@@ -321,7 +321,7 @@ def events_manager_hint(first: datetime | None, now: datetime) -> EventsManagerH
     if first is None:
         return EventsManagerHint(
             "quiet",
-            "Amazon has not received events from this destination yet, so Events Manager shows “No activity "
+            "Amazon has not received events from this destination yet, so Events manager shows “No activity "
             "yet”. This is expected.",
             None,
             0,
@@ -330,15 +330,15 @@ def events_manager_hint(first: datetime | None, now: datetime) -> EventsManagerH
     if elapsed < _EVENTS_MANAGER_DELAY:
         return EventsManagerHint(
             "warn",
-            "Amazon has accepted events. Events Manager takes up to two hours to count them: "
+            "Amazon has accepted events. Events manager takes up to two hours to count them: "
             f"“No activity yet” is normal for {age((_EVENTS_MANAGER_DELAY - elapsed).total_seconds())} more.",
             first,
             max(1, round(100 * elapsed / _EVENTS_MANAGER_DELAY)),
         )
     return EventsManagerHint(
         "good",
-        "Events Manager should show counts. If it still shows “No activity yet”, check that it has the same "
-        "advertiser, region and dataset selected.",
+        "Events manager should show counts. If it still shows “No activity yet”, check that it has the same "
+        "advertiser, region and dataset selected, and that you are not on the tab “Amazon ad tag events”.",
         first,
         100,
     )

@@ -245,6 +245,18 @@ def _blocked(facts: DiagnosisInput) -> Diagnosis | None:
     return Diagnosis("warn", f"Amazon asked us to wait ({left} left).", "No action needed.")
 
 
+def _other_currency(facts: DiagnosisInput) -> Diagnosis | None:
+    own, actual = facts.destination["currency"], facts.about.account_currency
+    if actual is None or actual == own:
+        return None
+    return Diagnosis(
+        "warn",
+        f"The Amazon account's currency is {actual}, but this destination uses {own}.",
+        f"Purchases without a currency of their own are sent in {own}. Change the destination to {actual}.",
+        action="currency",
+    )
+
+
 def _nothing_yet(facts: DiagnosisInput) -> Diagnosis | None:
     if facts.counts["accepted"] or facts.counts["rejected"]:
         return None
@@ -276,5 +288,6 @@ _RULES: Sequence[Callable[[DiagnosisInput], Diagnosis | None]] = (
     _dead,
     _expired,
     _rejected,
+    _other_currency,
     _nothing_yet,
 )

@@ -17,6 +17,7 @@ from app.console.destination import PAGE, content_of, sign_in_origin
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import Visitor
 from app.console.setup_view import MANUAL_CHECKS, check_views
+from app.store import amazon_accounts
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -64,6 +65,7 @@ async def _show(
 ) -> Response:
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
+        account = await amazon_accounts.find(connection, found.id)
     preflight_view = pages.plain(answer)
     return pages.show(
         request,
@@ -73,4 +75,5 @@ async def _show(
         checks=check_views(preflight_view["checks"]),
         ready=preflight_view["ready"],
         rechecked=rechecked,
+        account_currency=account and account.currency,
     )

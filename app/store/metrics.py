@@ -118,7 +118,7 @@ async def requests(
 
 @dataclass(frozen=True, slots=True)
 class FailureRun:
-    """The requests that failed since the last one that Amazon answered: the start of the first, and how many."""
+    """The requests that failed since the last answered one: the start of the first, and how many."""
 
     since: datetime
     requests: int
@@ -160,6 +160,7 @@ class ConnectionInfo:
     lane_shared_by: int
     paused_since: datetime | None = None
     broken_since: datetime | None = None
+    account_currency: str | None = None  # as Amazon reported it
 
 
 async def connection_of(
@@ -170,10 +171,12 @@ async def connection_of(
     """
     row = await connection.fetchrow(
         "SELECT s.connected_at, s.connected_by, k.name AS key_name, s.access_until, l.blocked_until, "
-        "  l.leased_until, d.paused_since, d.broken_since, (SELECT count(*) FROM destinations o "
+        "  l.leased_until, d.paused_since, d.broken_since, "
+        "  a.currency AS account_currency, (SELECT count(*) FROM destinations o "
         "    WHERE o.lane = d.lane AND o.archived_at IS NULL) AS lane_shared_by "
         "FROM destinations d JOIN lanes l ON l.id = d.lane LEFT JOIN sign_ins s ON s.destination = d.id "
-        "LEFT JOIN api_keys k ON k.id = s.connected_by WHERE d.number = $1",
+        "LEFT JOIN api_keys k ON k.id = s.connected_by "
+        "LEFT JOIN amazon_accounts a ON a.destination = d.id WHERE d.number = $1",
         destination,
     )
     return None if row is None else ConnectionInfo(**dict(row))

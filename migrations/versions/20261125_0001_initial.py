@@ -129,8 +129,7 @@ CREATE FUNCTION set_condition_starts() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   NEW.paused_since := CASE WHEN NEW.paused THEN coalesce(OLD.paused_since, clock_timestamp()) END;
   NEW.broken_since := CASE WHEN NEW.sign_in = 'broken' THEN coalesce(OLD.broken_since, clock_timestamp()) END;
-  RETURN NEW;
-END $$;
+  RETURN NEW; END $$;
 CREATE TRIGGER destinations_condition_starts BEFORE UPDATE OF paused, sign_in ON destinations
   FOR EACH ROW EXECUTE FUNCTION set_condition_starts();
 CREATE TRIGGER destinations_stay_archived BEFORE UPDATE OF archived_at ON destinations FOR EACH ROW
@@ -590,6 +589,6 @@ def downgrade() -> None:
         "DROP TABLE mapping_versions, mappings, confirmations, amazon_accounts, oauth_states, sign_ins, "
         "destinations, lanes, organisations, encryption_keys, balance_checks, readiness, secrets"
     )
-    op.execute("DROP FUNCTION refuse_change")
+    op.execute("DROP FUNCTION refuse_change, set_condition_starts")
     op.execute("DROP SEQUENCE batch_ids, attempt_ids")
     op.execute("DROP DOMAIN instant")

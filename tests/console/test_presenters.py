@@ -49,6 +49,7 @@ DESTINATION: dict[str, Any] = {
     "name": "Acme",
     "advertiser_id": "1",
     "region": "NA",
+    "currency": "USD",
     "state": "active",
     "reason": None,
     "connected": True,
@@ -308,6 +309,16 @@ def test_a_hold_began_with_the_pause_or_the_lost_sign_in(
     assert told.since == NOW - since
 
 
+def test_a_currency_that_is_not_the_accounts_is_named_before_all_is_well() -> None:
+    """With the button that changes it; unknown is no difference."""
+    healthy = {**STATS, "counts": {**ZERO, "accepted": 1, "delivered": 1}}
+    for reported, action in (("CAD", "currency"), ("USD", None), (None, None)):
+        about = replace(ABOUT, account_currency=reported)
+        told = diagnose(DiagnosisInput(DESTINATION, healthy, [], None, about, NOW))
+        assert told.action == action
+        assert ("CAD" in told.headline) == (reported == "CAD")
+
+
 def test_429s_of_three_minutes_ago_do_not_explain_what_happens_now() -> None:
     """Amazon answered since then."""
     old = [request("answered", 207, 170), *(request("throttled", 429, 180 + n) for n in range(19))]
@@ -369,7 +380,7 @@ def test_a_minute_without_requests_is_a_nought_of_events_and_no_latency() -> Non
     [
         (None, "quiet", "This is expected"),
         (600, "warn", "normal for 1 h 50 min more"),
-        (9_000, "good", "Events Manager should show counts"),
+        (9_000, "good", "Events manager should show counts"),
     ],
     ids=["nothing accepted", "ten minutes", "two and a half hours"],
 )

@@ -56,10 +56,17 @@ class Service:
 
     async def page(self, dst: str, event_id: str) -> str:
         """Return the console's page of an event, as a person signed in with the admin key reads it."""
+        return await self._console(f"/console/destinations/{dst}/event", id=event_id)
+
+    async def overview(self, dst: str) -> str:
+        """Return the console's overview of a destination."""
+        return await self._console(f"/console/destinations/{dst}")
+
+    async def _console(self, path: str, **query: str) -> str:
         origin = {"Origin": self.world.resources.settings.public_url}
         signed_in = await self.client.post("/console/sign-in", data={"key": ADMIN}, headers=origin)
         assert signed_in.status_code == 303, signed_in.text
-        answer = await self.client.get(f"/console/destinations/{dst}/event", params={"id": event_id})
+        answer = await self.client.get(path, params=query)
         assert answer.status_code == 200, answer.text
         return answer.text
 
