@@ -17,7 +17,7 @@ from app.domain.conversion.currencies import WITHOUT_DECIMALS
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.field_reader import EventWarning, FieldReader, StepTrace
-from app.domain.conversion.values import is_whole
+from app.domain.conversion.values import is_integral
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection, amazon_event_id
 from app.domain.identity import Profile
@@ -134,7 +134,7 @@ def convert(
     if event_type == PURCHASE:
         # The destination's currency applies to every purchase that names none (R5).
         currency = amazon_event["currencyCode"] = read.get("currency", rules.currency)
-        if currency in WITHOUT_DECIMALS and not is_whole(read.get("value")):
+        if currency in WITHOUT_DECIMALS and not is_integral(read.get("value")):
             reading.warnings.append(EventWarning("value_unusual", mapping.fields["value"].path or "value"))
         if "units_sold" in read:
             amazon_event["unitsSold"] = read["units_sold"]

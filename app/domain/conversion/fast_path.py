@@ -216,7 +216,7 @@ def _price_writer(
             written += f',"currencyCode":"{code}"'
         else:
             written += own_currency
-        if purchase and amount_currency in WITHOUT_DECIMALS and not values.is_whole(read):
+        if purchase and amount_currency in WITHOUT_DECIMALS and not values.is_integral(read):
             return None
         if units is not None and (raw := units.read(content)) is not None:
             number = raw if type(raw) is SourceFailed else values.read_units(raw)

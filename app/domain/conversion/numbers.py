@@ -28,7 +28,7 @@ def number_text(number: int | Decimal) -> str:
     return str(number) if type(number) is int else f"{number:f}"
 
 
-def whole_number(value: Any) -> Any:
+def as_integer(value: Any) -> Any:
     """Return `2.0` as `2`, as engines in Java and Python write it; any other value as it is, `1E3` too."""
     if type(value) is Decimal and value.is_finite():
         exponent = value.as_tuple().exponent

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.failures import SourceFailed, json_type, wrong_type
-from app.domain.conversion.numbers import is_number, number_text, rounded, whole_number
+from app.domain.conversion.numbers import as_integer, is_number, number_text, rounded
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE, is_personal_id
 
 MAX_VALUE: Final = 10**13  # up to here a double represents every hundredth
@@ -59,9 +59,9 @@ def read_value(value: Any, *, purchase: bool) -> int | Decimal | SourceFailed:
     return exact if exact else 0  # avoids minus zero
 
 
-def is_whole(value: Any) -> bool:
+def is_integral(value: Any) -> bool:
     """Return whether a value that was read, if any, has no decimals but zeros."""
-    return type(whole_number(value)) is not Decimal
+    return type(as_integer(value)) is not Decimal
 
 
 def read_currency(value: Any) -> str | SourceFailed:
@@ -76,7 +76,7 @@ def read_units(value: Any) -> int | SourceFailed:
     """Read a count of units: a whole number without exponent; `2.0` is 2 (P11)."""
     if not is_number(value):
         return wrong_type(f"is {json_type(value)}, where a whole number is taken")
-    value = whole_number(value)
+    value = as_integer(value)
     if type(value) is not int or not 1 <= value <= MAX_UNITS:
         return SourceFailed("units_invalid", f"is no whole number from 1 to {MAX_UNITS:,}")
     return value

@@ -14,7 +14,7 @@ from app.domain.conversion.consent import ConsentRule, Mode
 from app.domain.conversion.countries import read_country
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
-from app.domain.conversion.numbers import is_number, whole_number
+from app.domain.conversion.numbers import as_integer, is_number
 from app.domain.identity import MATCH_KEYS, MatchKeyRule
 from app.domain.mapping.event_name import clean_event_name, event_name_problem
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
@@ -335,7 +335,7 @@ def _is_currency(value: Any) -> bool:
 _CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     "text": (lambda v: isinstance(v, str), "a text"),
     "number": (is_number, "a number"),
-    "integer": (lambda v: type(whole_number(v)) is int, "a whole number"),
+    "integer": (lambda v: type(as_integer(v)) is int, "a whole number"),
     "boolean": (lambda v: type(v) is bool, "true or false"),
 }
 

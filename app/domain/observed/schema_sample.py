@@ -20,7 +20,7 @@ from app.domain.conversion.consent import CONSENT_WORDS, GPP
 from app.domain.conversion.countries import CONSENT_COUNTRIES, read_country
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
-from app.domain.conversion.numbers import read_number, whole_number
+from app.domain.conversion.numbers import as_integer, read_number
 from app.domain.conversion.timestamps import read_time
 from app.domain.identity.placeholders import is_placeholder
 from app.domain.mapping.paths import IMPASSABLE, getter, parse_path
@@ -175,7 +175,7 @@ def kind_of(value: Any) -> ValueKind:
 def _number_kind(value: int | Decimal) -> ValueKind:
     if value <= 0:
         return ValueKind.ZERO if value == 0 else ValueKind.NEGATIVE
-    value = whole_number(value)
+    value = as_integer(value)
     if type(value) is not int:
         return ValueKind.DECIMAL
     if 1_000_000_000 <= value < 4_000_000_000:
