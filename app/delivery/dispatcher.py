@@ -20,7 +20,7 @@ from app.delivery.settlement import StaleOwner
 from app.delivery.waiting_gauges import READ_EVERY_S, WaitingGauges
 from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, InFlight, Times
 from app.domain.pacing.watermarks import FULL_SCAN_SHARE
-from app.store import lanes
+from app.store import lane_wakeups
 from app.store.database_results import DatabaseResults
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
@@ -207,7 +207,7 @@ class Dispatcher:
                 connection = await self._connect()
                 try:
                     connection.add_termination_listener(lambda _: lost.set())
-                    await connection.add_listener(lanes.WAITING_CHANNEL, self._on_notification)
+                    await connection.add_listener(lane_wakeups.WAITING_CHANNEL, self._on_notification)
                     await lost.wait()
                 finally:
                     connection.terminate()
@@ -216,7 +216,7 @@ class Dispatcher:
     def _on_notification(self, *arguments: Any) -> None:
         """Wake the lanes that a notification names. `arguments` are asyncpg's; the payload is the last."""
         now = self._monotonic()
-        for id, events in lanes.read_notification(str(arguments[-1])).items():  # noqa: A001
+        for id, events in lane_wakeups.read_notification(str(arguments[-1])).items():  # noqa: A001
             lane = self._leases.owned.get(id)
             if lane is None:
                 self._unknown_lane.set()
