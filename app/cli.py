@@ -173,17 +173,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code. Expected wrongs are one sentence, never a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     parent_watch.exit_with_parent()
-    misused = 1 if words[:1] == ["plan"] else 2
     try:
         asked, rest = _parser(words).parse_known_args(words or ["up"])
     except SystemExit as ended:
-        return misused if ended.code else 0
+        return 2 if ended.code else 0
     command = next(one for one in COMMANDS if one.name == asked.command)
     if rest and not hasattr(asked, "rest"):
         # Options by name; what else there is may be a person's value, on its way into a log.
         options = [word.partition("=")[0] for word in rest if word.startswith("--")]
         print(f"unknown: {' '.join(options) or 'an argument too many'}; see --help", file=sys.stderr)
-        return misused
+        return 2
     if rest:
         asked.rest = rest
     try:
@@ -195,7 +194,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return run(complete, asked) or 0
     except SettingsError as wrong:
         print("The settings cannot be used:", *wrong.problems, sep="\n  ", file=sys.stderr)
-        return misused
+        # A pipeline takes 2 of `plan` for a difference. What depends on the machine must not look like one.
+        return 1 if command.name == "plan" else 2
     except CommandFailed as problem:
         print(problem, file=sys.stderr)
         return 1

@@ -254,6 +254,7 @@ def _metadata(member: _BatchMember) -> packing.EventMetadata:
         warnings=tuple([(warning.code, warning.field) for warning in candidate.warnings]),
         consent=conversion.consent,
         execution_id=candidate.execution_id,
+        dropped_keys=conversion.dropped_keys,
     )
 
 

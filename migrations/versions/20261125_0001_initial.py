@@ -118,6 +118,9 @@ CREATE TABLE destinations (
   paused              boolean NOT NULL DEFAULT false,
   -- The organisation is suspended; written for all of its destinations together.
   suspended           boolean NOT NULL DEFAULT false,
+  -- When the pause and the broken sign-in began; set by a trigger. Other changes must not move them.
+  paused_since        instant,
+  broken_since        instant,
   published_mappings  integer NOT NULL DEFAULT 0 CHECK (published_mappings >= 0),
   archived_at         instant,
   state               text NOT NULL GENERATED ALWAYS AS (
@@ -135,6 +138,13 @@ CREATE TABLE destinations (
   UNIQUE (organisation_id, number)
 );
 CREATE INDEX destinations_lane ON destinations (lane);
+CREATE FUNCTION set_condition_starts() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  NEW.paused_since := CASE WHEN NEW.paused OR NEW.suspended THEN coalesce(OLD.paused_since, clock_timestamp()) END;
+  NEW.broken_since := CASE WHEN NEW.sign_in = 'broken' THEN coalesce(OLD.broken_since, clock_timestamp()) END;
+  RETURN NEW; END $$;
+CREATE TRIGGER destinations_condition_starts BEFORE UPDATE OF paused, suspended, sign_in ON destinations
+  FOR EACH ROW EXECUTE FUNCTION set_condition_starts();
 CREATE TRIGGER destinations_stay_archived BEFORE UPDATE OF archived_at ON destinations FOR EACH ROW
   WHEN (OLD.archived_at IS NOT NULL AND NEW.archived_at IS DISTINCT FROM OLD.archived_at)
   EXECUTE FUNCTION refuse_change('an archived destination');
@@ -626,7 +636,6 @@ def downgrade() -> None:
         "DROP TABLE mapping_versions, mappings, confirmations, amazon_accounts, oauth_states, sign_ins, "
         "destinations, lanes, organisations, encryption_keys, balance_checks, readiness, secrets"
     )
-    op.execute("DROP FUNCTION refuse_change")
-    op.execute("DROP FUNCTION acting_organisation")
+    op.execute("DROP FUNCTION refuse_change, set_condition_starts, acting_organisation")
     op.execute("DROP SEQUENCE batch_ids, attempt_ids")
     op.execute("DROP DOMAIN instant")
