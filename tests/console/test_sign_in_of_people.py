@@ -1,4 +1,7 @@
-"""People sign in at a real OpenID provider (npm oidc-provider), in a browser."""
+"""People sign in at a real OpenID provider (npm oidc-provider), in a browser.
+
+Run it with `./run test tests/console/test_sign_in_of_people.py -m long`; it needs npm and a package registry.
+"""
 
 import asyncio
 import os
@@ -22,6 +25,8 @@ from tests.pipeline.processes import ADMIN, Product, free_port
 FOLDER = Path(__file__).parent / "provider"
 PACKAGE = "oidc-provider@9.13.3"
 SIGN_IN = "Sign in with your organisation"
+
+pytestmark = pytest.mark.long
 
 
 def run(statement: str, address: str) -> Any:
