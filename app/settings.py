@@ -74,6 +74,7 @@ def _numbers(value: object) -> object:
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 Count = Annotated[int, Field(ge=1, le=64)]
 Purposes = Annotated[tuple[Annotated[int, Field(ge=1, le=24)], ...], NoDecode, BeforeValidator(_numbers)]
+DatabaseRole = Literal["owner", "api", "worker"]
 PortNumber = Annotated[int, Field(ge=1, le=65_535)]
 
 
@@ -99,7 +100,14 @@ class Settings(BaseSettings):
         default_factory=lambda known: f"http://localhost:{known.get('port', 8000)}"
     )
     data_dir: Path = ROOT / ".data"
-    database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = None
+    # By role, the owner of the tables first. The other two default to the one before.
+    migration_database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = None
+    database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
+        default_factory=lambda known: known.get("migration_database_url")
+    )
+    worker_database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
+        default_factory=lambda known: known.get("database_url")
+    )
     api_processes: Count = 1
     worker_processes: Count = 1
 
@@ -158,6 +166,18 @@ class Settings(BaseSettings):
     def production(self) -> bool:
         """Whether APP_ENV is production."""
         return self.app_env == "production"
+
+    def database_for(self, role: DatabaseRole) -> str:
+        """Return the URL by which a process of this role reaches the database. Raises ValueError if unset."""
+        by_role = {
+            "owner": self.migration_database_url or self.database_url,
+            "api": self.database_url,
+            "worker": self.worker_database_url or self.database_url,
+        }
+        url = by_role[role]
+        if url is None:
+            raise ValueError("DATABASE_URL is unset")
+        return url.get_secret_value()
 
     @property
     def is_complete(self) -> bool:

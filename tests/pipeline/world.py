@@ -32,6 +32,7 @@ from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store import event_history
 from app.store.token_leases import access_place, refresh_place
+from tests.conftest import ROLES, acting_as
 from tests.pipeline.amazon import FakeAmazon
 
 KEY = base64.b64encode(bytes(range(32))).decode()
@@ -74,7 +75,8 @@ def settings_of(database_url: str, **more: Any) -> Settings:
 class World:
     """A road with its Amazon. `destinations` are made by `destination()`."""
 
-    resources: Resources
+    resources: Resources  # of the owner of the tables
+    delivering: Resources  # of the workers' role
     amazon: FakeAmazon
     intake: Intake
     url: str
@@ -177,7 +179,7 @@ class World:
         client = EventsClient("client", "http://amazon.test", self.amazon.client())
         sign_in = SignIn("client", Secret(), "http://x/cb", "http://amazon.test", self.amazon.client())
         dispatcher = worker.build_dispatcher(
-            self.resources, client, sign_in, journey, times=times, endpoint=endpoint
+            self.delivering, client, sign_in, journey, times=times, endpoint=endpoint
         )
         dispatcher._listens = listens  # the one thing of it that no setting turns off
         if policy is not None:
@@ -261,10 +263,14 @@ async def eventually(ask: Callable[[], Awaitable[Any]], *, seconds: float = 20, 
 @asynccontextmanager
 async def make_world(url: str, amazon: FakeAmazon | None = None) -> AsyncIterator[World]:
     """Open a road on a database; its workers are started by the test."""
-    async with open_resources(settings_of(url), role="worker", pool_size=10) as resources:
-        intake, announcer = api.build_ingest(resources, AgeLimits(), ConsentSettings())
+    async with (
+        open_resources(settings_of(url), role="worker", pool_size=10) as resources,
+        open_resources(settings_of(acting_as(url, ROLES.api)), role="worker", pool_size=10) as receiving,
+        open_resources(settings_of(acting_as(url, ROLES.worker)), role="worker", pool_size=10) as delivering,
+    ):
+        intake, announcer = api.build_ingest(receiving, AgeLimits(), ConsentSettings())
         tasks = [asyncio.create_task(intake.run()), asyncio.create_task(announcer.run())]
-        world = World(resources, amazon or FakeAmazon(), intake, url)
+        world = World(resources, delivering, amazon or FakeAmazon(), intake, url)
         try:
             yield world
         finally:
