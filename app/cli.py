@@ -158,6 +158,20 @@ COMMANDS = (
         "doctor", "is this deployment healthy and safely configured?", "app.commands.doctor:run", COMPLETE
     ),
     Command(
+        "scan-personal-data",
+        "search every column of the database for personal data in clear",
+        "app.commands.scan_personal_data:run",
+        COMPLETE,
+        "app.commands.scan_personal_data:arguments",
+    ),
+    Command(
+        "sbom",
+        "print the software bill of materials (CycloneDX JSON)",
+        "dev.sbom:run",
+        PLAIN,
+        "dev.sbom:arguments",
+    ),
+    Command(
         "conformance",
         "run Amazon's published cases against a stand-in",
         "sandbox.conformance.command:run",

@@ -6,8 +6,9 @@ from fastapi import APIRouter, Response
 from pydantic import Field as Described
 from pydantic import model_validator
 
-from app.admin import erasure
+from app.admin import erasure, subject_search
 from app.admin.access import Caller, Scope
+from app.admin.ids import new_id
 from app.admin.inputs import RequestBody, validation_error
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
@@ -73,6 +74,58 @@ async def erase(body: Subject, caller: CurrentCaller, context: Context, response
     return {"id": id, "status": "under_way", "requested_at": at}
 
 
+class WantedSubject(Subject):
+    """A person to search for; `cursor` continues a search."""
+
+    cursor: Annotated[str, Described(pattern="^[1-9][0-9]{0,17}$")] | None = None
+
+    def said(self) -> dict[str, str]:
+        """Return what was said of the person."""
+        return {name: value for name, value in super().said().items() if name != "cursor"}
+
+
+@router.post("/subjects/find", summary="Find where a person is stored")
+@requires(Scope.ERASE)
+async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> dict[str, Any]:
+    """Count a person's stored events by destination and status, by the same hashes as an erasure. No values.
+
+    A request searches for about five seconds; repeat it with `next_cursor` until that is null, and add the
+    counts up. Every search is audited, without what was searched for.
+    """
+    _unlimited(caller)
+    id = new_id("sub_")  # noqa: A001
+    async with context.engine.begin() as connection:
+        await audit.record(
+            connection,
+            actor=caller.actor,
+            action=audit.AuditAction.SUBJECT_SEARCHED,
+            subject=id,
+            after={"identifiers": sorted(body.said())},
+        )
+    found = await subject_search.search(
+        context.pool,
+        context.vault,
+        body.said(),
+        after=int(body.cursor or 0),
+        now=context.now(),
+        monotonic=context.monotonic,
+    )
+    return {
+        "id": id,
+        "identifiers": sorted(body.said()),
+        "events": found.events.total(),
+        "items": [
+            {"destination_id": destination, "table": table, "status": status, "events": number}
+            for (destination, table, status), number in sorted(found.events.items())
+        ],
+        "pending_erasures": found.pending_erasures,
+        "batches_searched": found.batches,
+        "unreadable_batches": found.unreadable,
+        "not_searched": list(subject_search.NOT_SEARCHED),
+        "next_cursor": None if found.cursor is None else str(found.cursor),
+    }
+
+
 @router.get("/subjects/erasures/{erasure_id}", summary="The receipt of an erasure")
 @requires(Scope.ERASE)
 async def read(erasure_id: str, caller: CurrentCaller, context: Context) -> dict[str, Any]:
@@ -95,5 +148,5 @@ def _unlimited(caller: Caller) -> None:
     """A person's events stand under all destinations: a key that is limited to some cannot erase them."""
     if caller.destination_ids is not None:
         raise Refusal(
-            ErrorCode.FORBIDDEN, "This key is limited to its destinations; a person is erased from all."
+            ErrorCode.FORBIDDEN, "This key is limited to its destinations; a person is in all of them."
         )

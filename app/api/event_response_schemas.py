@@ -97,6 +97,28 @@ EVENT_SCHEMAS: dict[str, Schema] = {
         }
     ),
     "Erasure": members({"id": TEXT, "status": {"const": "under_way"}, "requested_at": TIME}),
+    "SubjectSearch": members(
+        {
+            "id": {**TEXT, "description": "Of this search, as the audit records it."},
+            "identifiers": {"type": "array", "items": TEXT},
+            "events": {**INTEGER, "description": "Stored events that carry a match key of the person."},
+            "items": list_of(
+                members(
+                    {
+                        "destination_id": TEXT,
+                        "table": {"const": "batches"},
+                        "status": {"type": "string", "enum": ["waiting", "delivered", "dead"]},
+                        "events": INTEGER,
+                    }
+                )
+            ),
+            "pending_erasures": {**INTEGER, "description": "Unfinished erasures of the same person."},
+            "batches_searched": INTEGER,
+            "unreadable_batches": {**INTEGER, "description": "Damaged; not searched."},
+            "not_searched": {"type": "array", "items": TEXT},
+            "next_cursor": {**or_null(TEXT), "description": "Repeat with this `cursor` until it is null."},
+        }
+    ),
     "ErasureReceipt": members(
         {
             "id": TEXT,
@@ -198,6 +220,7 @@ EVENT_RESPONSES: dict[tuple[str, str], str] = {
     ("POST", "/destinations/{destination_id}/status-callback"): "StatusCallback",
     ("GET", "/destinations/{destination_id}/consent-records"): "ConsentRecord*",
     ("POST", "/subjects/erase"): "Erasure",
+    ("POST", "/subjects/find"): "SubjectSearch",
     ("GET", "/subjects/erasures/{erasure_id}"): "ErasureReceipt",
     ("GET", "/events/{event_id}"): "EventHistory",
     ("GET", "/destinations/{destination_id}/events"): "ListedEvent*",

@@ -81,7 +81,12 @@ def _version(facts: Facts) -> Finding:
 
 def _role(facts: Facts) -> Finding:
     if facts.database.superuser and facts.settings.production:
-        return Grade.WARNING, "is a superuser; the service needs only the tables it owns"
+        return Grade.WARNING, "is a superuser; give API and workers roles of their own (`database-roles`)"
+    if facts.database.owner and facts.settings.production:
+        return Grade.WARNING, (
+            "owns the tables, so that the API can change the audit: set MIGRATION_DATABASE_URL to the owner, "
+            "DATABASE_URL and WORKER_DATABASE_URL to roles of their own (`database-roles`)"
+        )
     return Grade.OK, "has no more rights than this environment warrants"
 
 
@@ -218,7 +223,7 @@ def _admin(facts: Facts) -> Finding:
     key = facts.settings.bootstrap_admin_key
     if key is not None and is_weak_admin_key(key):
         grade = Grade.FAILURE if facts.settings.production else Grade.WARNING
-        return grade, "can be guessed: it has few characters, or few different ones"
+        return grade, "can be guessed: it is short, repetitive, or made of known words"
     if facts.settings.production and key is not None:
         return Grade.WARNING, "is set and holds every scope: make keys with fewer, then unset it"
     return Grade.OK, "is as this environment warrants"

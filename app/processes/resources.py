@@ -37,7 +37,6 @@ _DATABASE_ROLES: Mapping[str, DatabaseRole] = {
     "rotate-keys": "owner",
     "audit": "owner",
     "balance": "owner",
-    "scan": "owner",
 }
 
 

@@ -76,6 +76,7 @@ class World:
     """A road with its Amazon. `destinations` are made by `destination()`."""
 
     resources: Resources  # of the owner of the tables
+    receiving: Resources  # of the API's role
     delivering: Resources  # of the workers' role
     amazon: FakeAmazon
     intake: Intake
@@ -270,7 +271,7 @@ async def make_world(url: str, amazon: FakeAmazon | None = None) -> AsyncIterato
     ):
         intake, announcer = api.build_ingest(receiving, AgeLimits(), ConsentSettings())
         tasks = [asyncio.create_task(intake.run()), asyncio.create_task(announcer.run())]
-        world = World(resources, delivering, amazon or FakeAmazon(), intake, url)
+        world = World(resources, receiving, delivering, amazon or FakeAmazon(), intake, url)
         try:
             yield world
         finally:
