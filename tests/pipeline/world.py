@@ -5,7 +5,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -266,9 +266,12 @@ async def make_world(url: str, amazon: FakeAmazon | None = None) -> AsyncIterato
     """Open a road on a database; its workers are started by the test."""
     async with (
         open_resources(settings_of(url), role="worker", pool_size=10) as resources,
-        open_resources(settings_of(acting_as(url, ROLES.api)), role="worker", pool_size=10) as receiving,
-        open_resources(settings_of(acting_as(url, ROLES.worker)), role="worker", pool_size=10) as delivering,
+        open_resources(settings_of(acting_as(url, ROLES.api)), role="worker", pool_size=10) as as_api,
+        open_resources(settings_of(acting_as(url, ROLES.worker)), role="worker", pool_size=10) as as_worker,
     ):
+        # One process but for its sessions: those of each half have the rights of its role only.
+        receiving = replace(resources, pool=as_api.pool, dsn=as_api.dsn)
+        delivering = replace(resources, pool=as_worker.pool, dsn=as_worker.dsn)
         intake, announcer = api.build_ingest(receiving, AgeLimits(), ConsentSettings())
         tasks = [asyncio.create_task(intake.run()), asyncio.create_task(announcer.run())]
         world = World(resources, receiving, delivering, amazon or FakeAmazon(), intake, url)
