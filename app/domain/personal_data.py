@@ -49,10 +49,8 @@ def canary_forms(number: int, value: str) -> list[CanaryForm]:
 
 
 def found_in(value: bytes, forms: list[CanaryForm]) -> set[str]:
-    """Return the patterns and canaries that a compressed value holds; none if it is damaged."""
-    plain = _expand(value)
-    if plain is None:
-        return set()
+    """Return the patterns and canaries that a compressed value holds; a damaged one is searched as it is."""
+    plain = _expand(value) or value
     lower = plain.lower()
     found = {name for name, pattern in _COMPILED.items() if pattern.search(lower)}
     return found | {form.name for form in forms if form.stored in lower or form.stored in plain}

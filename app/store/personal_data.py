@@ -12,6 +12,7 @@ from app.domain.personal_data import PATTERNS, CanaryForm, found_in
 from app.store import PipelineConnection
 
 _PAGES = 256  # of 8 KiB, in one statement
+_COMPRESSED = r"'\x28b52ffd'::bytea"  # how a Zstandard frame begins
 _VALUES = 100  # compressed values in memory
 
 
@@ -84,6 +85,7 @@ async def _scan_pages(
         quoted = f'"{column.name}"'
         text = f"encode({quoted}, 'escape')" if column.is_binary else f"{quoted}::text"
         raw = quoted if column.is_binary else f"convert_to(lower({quoted}::text), 'UTF8')"
+        other = f" AND substr({quoted}, 1, 4) <> {_COMPRESSED}" if column.is_binary else ""
         # One count for each pattern, then for each form of a canary.
         counts = [f"count(*) FILTER (WHERE {text} ~* ($1::text[])[{n + 1}])" for n in range(len(patterns))]
         counts += [
@@ -91,7 +93,7 @@ async def _scan_pages(
             for n in range(len(stored))
         ]
         row = await connection.fetchrow(
-            f'SELECT {", ".join(counts)} FROM "{column.stored_as}" WHERE {where} AND $2::bytea[] IS NOT NULL',
+            f'SELECT {", ".join(counts)} FROM "{column.stored_as}" WHERE {where}{other} AND $2::bytea[] IS NOT NULL',
             patterns,
             stored,
         )
@@ -109,7 +111,7 @@ async def _compressed(
     async with connection.transaction(readonly=True):
         async for row in connection.cursor(
             f'SELECT "{column.name}" AS value FROM "{column.stored_as}" '
-            f"WHERE {where} AND substr(\"{column.name}\", 1, 4) = '\\x28b52ffd'",
+            f'WHERE {where} AND substr("{column.name}", 1, 4) = {_COMPRESSED}',
             prefetch=_VALUES,
         ):
             yield bytes(row["value"])
