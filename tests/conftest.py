@@ -27,6 +27,7 @@ from dev.postgres.cluster import THROWAWAY, Cluster, EmbeddedError
 TEMPLATE = "migrated"
 # Roles of the whole cluster; the template holds what `migrate` grants them.
 ROLES = RoleNames("test_api", "test_worker")
+PASSWORD = "of-the-tests"
 FOLDERS = "conversions-tests-"
 YOUNG = 120  # seconds
 RUNNING = pytest.StashKey["ThrowawayCluster"]()
@@ -45,7 +46,7 @@ class ThrowawayCluster:
         self._cluster.start()
         asyncio.run(_execute(self.address("postgres"), f"CREATE DATABASE {TEMPLATE}"))
         for role in ROLES.distinct:
-            asyncio.run(_execute(self.address("postgres"), creation(role)))
+            asyncio.run(_execute(self.address("postgres"), f"{creation(role)} PASSWORD '{PASSWORD}'"))
         upgrade(self.address(TEMPLATE), roles=ROLES)
 
     def address(self, database: str) -> str:
@@ -129,8 +130,9 @@ async def empty_database_url(cluster: str, database_names: Iterator[str]) -> Asy
 
 
 def acting_as(url: str, role: str | None) -> str:
-    """Return the address of a database with the privileges of one role only."""
-    return f"{url}?role={role}"
+    """Return the address by which one of ROLES reaches a database."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{role}:{PASSWORD}@{rest.partition('@')[2]}"
 
 
 @pytest_asyncio.fixture

@@ -93,7 +93,8 @@ async def _scan_pages(
             for n in range(len(stored))
         ]
         row = await connection.fetchrow(
-            f'SELECT {", ".join(counts)} FROM "{column.stored_as}" WHERE {where}{other} AND $2::bytea[] IS NOT NULL',
+            f'SELECT {", ".join(counts)} FROM "{column.stored_as}" '
+            f"WHERE {where}{other} AND $2::bytea[] IS NOT NULL",
             patterns,
             stored,
         )

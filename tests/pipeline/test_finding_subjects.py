@@ -12,7 +12,7 @@ from tests.pipeline.world import World, event
 async def search(world: World, *, after: int = 0, monotonic: object = None, **said: str) -> SubjectSearch:
     clock = asyncio.get_running_loop().time
     return await subject_search.search(
-        world.receiving.pool,
+        (world.receiving or world.resources).pool,
         world.resources.vault,
         said,
         after=after,

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -76,13 +76,13 @@ class World:
     """A road with its Amazon. `destinations` are made by `destination()`."""
 
     resources: Resources  # of the owner of the tables
-    receiving: Resources  # of the API's role
-    delivering: Resources  # of the workers' role
     amazon: FakeAmazon
     intake: Intake
     url: str
     workers: list[tuple[Dispatcher, "asyncio.Task[None]"]] = field(default_factory=list)
     made: int = 0
+    receiving: Resources | None = None  # of the API's role
+    delivering: Resources | None = None  # of the workers' role
 
     async def destination(
         self,
@@ -180,7 +180,7 @@ class World:
         client = EventsClient("client", "http://amazon.test", self.amazon.client())
         sign_in = SignIn("client", Secret(), "http://x/cb", "http://amazon.test", self.amazon.client())
         dispatcher = worker.build_dispatcher(
-            self.delivering, client, sign_in, journey, times=times, endpoint=endpoint
+            self.delivering or self.resources, client, sign_in, journey, times=times, endpoint=endpoint
         )
         dispatcher._listens = listens  # the one thing of it that no setting turns off
         if policy is not None:
@@ -262,19 +262,33 @@ async def eventually(ask: Callable[[], Awaitable[Any]], *, seconds: float = 20, 
 
 
 @asynccontextmanager
-async def make_world(url: str, amazon: FakeAmazon | None = None) -> AsyncIterator[World]:
-    """Open a road on a database; its workers are started by the test."""
-    async with (
-        open_resources(settings_of(url), role="worker", pool_size=10) as resources,
-        open_resources(settings_of(acting_as(url, ROLES.api)), role="worker", pool_size=10) as as_api,
-        open_resources(settings_of(acting_as(url, ROLES.worker)), role="worker", pool_size=10) as as_worker,
-    ):
-        # One process but for its sessions: those of each half have the rights of its role only.
-        receiving = replace(resources, pool=as_api.pool, dsn=as_api.dsn)
-        delivering = replace(resources, pool=as_worker.pool, dsn=as_worker.dsn)
+async def make_world(
+    url: str, amazon: FakeAmazon | None = None, *, with_roles: bool = False
+) -> AsyncIterator[World]:
+    """Open a road on a database; its workers are started by the test.
+
+    `with_roles` gives each half sessions with the rights of its role only; else all are the owner's.
+    """
+    async with AsyncExitStack() as stack:
+
+        async def opened(address: str) -> Resources:
+            return await stack.enter_async_context(
+                open_resources(settings_of(address), role="worker", pool_size=10)
+            )
+
+        resources = await opened(url)
+        receiving = delivering = resources
+        if with_roles:
+            # One process but for its sessions.
+            as_api = await opened(acting_as(url, ROLES.api))
+            as_worker = await opened(acting_as(url, ROLES.worker))
+            receiving = replace(resources, pool=as_api.pool, dsn=as_api.dsn)
+            delivering = replace(resources, pool=as_worker.pool, dsn=as_worker.dsn)
         intake, announcer = api.build_ingest(receiving, AgeLimits(), ConsentSettings())
         tasks = [asyncio.create_task(intake.run()), asyncio.create_task(announcer.run())]
-        world = World(resources, receiving, delivering, amazon or FakeAmazon(), intake, url)
+        world = World(
+            resources, amazon or FakeAmazon(), intake, url, receiving=receiving, delivering=delivering
+        )
         try:
             yield world
         finally:
