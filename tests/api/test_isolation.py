@@ -49,6 +49,7 @@ SENT: dict[tuple[str, str], Any] = {
     ("PATCH", "/organisations/{id}"): {"name": "Changed"},
     ("POST", "/destinations/{destination_id}/replay"): {"status": "dead", "dry_run": True},
     ("POST", "/subjects/erase"): {"email": "nobody@example.com"},
+    ("POST", "/subjects/find"): {"email": "ada@example.com"},
 }
 QUERIES = {
     "/organisations/{id}/usage": f"from={TODAY}&to={TODAY}",
