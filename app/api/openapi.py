@@ -166,7 +166,7 @@ def _error_statuses(path: str, method: str, *, requires_key: bool) -> list[int]:
     """Return the error statuses of a route."""
     statuses = {400, 422, 500, 503}  # every route refuses unknown parameters and an unreadable query
     if requires_key:
-        statuses |= {401, 403}
+        statuses |= {401, 403, 404}  # 404: `organisation_id` names no organisation of the caller
     if method in ("POST", "PATCH"):
         statuses |= {413, 415}
     if "{" in path:
@@ -187,6 +187,8 @@ def _error_statuses(path: str, method: str, *, requires_key: bool) -> list[int]:
 # Operations that give a status for one known reason.
 _CODES: dict[tuple[str, str], tuple[ErrorCode, ...]] = {
     ("GET", "/events/{event_id}"): (ErrorCode.EVENT_AMBIGUOUS,),
+    ("POST", "/organisations"): (ErrorCode.ORGANISATION_EXISTS,),
+    ("POST", "/destinations"): (ErrorCode.DESTINATION_LIMIT,),
 }
 
 # Codes of a sign-in: only the OAuth callback gives them.

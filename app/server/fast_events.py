@@ -97,7 +97,7 @@ class EventsEndpoint:
         reply: EventsReply | None = None
         try:
             caller = await authorize(self._key_ring, headers, _SCOPES)
-            if isinstance(caller, Caller):
+            if scope["query_string"] and isinstance(caller, Caller):
                 caller = await acting_in(self._organisations, scope, caller)
             if isinstance(caller, Problem):
                 reply = _refused(caller, request_id)
