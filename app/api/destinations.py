@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller, Scope
+from app.admin.alerting_input import DestinationUpdate
 from app.admin.destinations import (
     archive_destination,
     change_destination,
@@ -21,6 +22,7 @@ from app.admin.destinations import (
     resume_destination,
 )
 from app.admin.ids import new_id
+from app.admin.incidents import change_alerting, monitoring_of
 from app.admin.inputs import DestinationChange, NewDestination
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.confusable import skeleton
@@ -91,8 +93,12 @@ async def list_all(
             state=state,
             only=caller.only,
         )
-    items, has_more = split_page(found, limit)
-    return page_body([public_view(item) for item in items], cursor_of(items[-1].number) if has_more else None)
+        items, has_more = split_page(found, limit)
+        monitoring = await monitoring_of(connection, items, context.now())
+    return page_body(
+        [{**public_view(item), **monitoring[item.id]} for item in items],
+        cursor_of(items[-1].number) if has_more else None,
+    )
 
 
 @router.get("/destinations/{destination_id}", summary="Read a destination")
@@ -103,8 +109,9 @@ async def read(
     """Read a destination. Send its `ETag` as `If-Match` of a change."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, caller, destination_id)
+        monitoring = await monitoring_of(connection, [found], context.now())
     response.headers["ETag"] = etag(found.version)
-    return public_view(found)
+    return {**public_view(found), **monitoring[found.id]}
 
 
 @router.patch("/destinations/{destination_id}", summary="Change a destination")
@@ -112,7 +119,7 @@ async def read(
 async def change(
     *,
     destination_id: str,
-    body: DestinationChange,
+    body: DestinationUpdate,
     caller: CurrentCaller,
     context: Context,
     request: Request,
@@ -131,10 +138,15 @@ async def change(
         if draft.name != before.name:
             warnings = await _warnings(connection, caller, draft.name, exclude=before.id)
         after = await change_destination(connection, before, draft, by=caller.actor)
+        if "alerting" in body.model_fields_set and await change_alerting(
+            connection, after, body.alerting or {}, by=caller.actor
+        ):
+            after = await destinations.touch(connection, after.id)
+        monitoring = await monitoring_of(connection, [after], context.now())
     if after is not before:
         await context.wake(after.number)
     response.headers["ETag"] = etag(after.version)
-    return {**public_view(after), "warnings": warnings}
+    return {**public_view(after), **monitoring[after.id], "warnings": warnings}
 
 
 @router.post("/destinations/{destination_id}/pause", summary="Pause a destination")
@@ -194,7 +206,7 @@ _NULLABLE = frozenset({"dataset_name", "rate_limit"})
 
 def _changed(before: Destination, body: DestinationChange) -> DestinationDraft:
     """Return the destination's fields after a change. Raises Refusal for a null that is not allowed."""
-    changes = {name: getattr(body, name) for name in body.model_fields_set}
+    changes = {name: getattr(body, name) for name in body.model_fields_set if name != "alerting"}
     nulls = [
         FieldProblem(name, "missing")
         for name, value in changes.items()

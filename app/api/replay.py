@@ -1,7 +1,7 @@
 """Replay over HTTP: queue dead or expired events again, after a dry run with counts and duration."""
 
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from pydantic import Field as Described
@@ -10,6 +10,7 @@ from app.admin import replay as replaying
 from app.admin.access import Scope
 from app.admin.destinations import lock_visible
 from app.admin.inputs import Instant, RequestBody
+from app.admin.replay_selection import EventSelection, selected
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store import audit, driver_of, replays
 
@@ -26,7 +27,22 @@ class Replay(RequestBody):
     reason: str | None = Described(default=None, max_length=64, description="Only events with this reason.")
     since: Instant | None = None
     until: Instant | None = None
+    event_ids: (
+        Annotated[list[Annotated[str, Described(max_length=256)]], Described(min_length=1, max_length=1000)]
+        | None
+    ) = Described(default=None, description="Only these events.")
+    execution_id: str | None = Described(
+        default=None, max_length=256, description="Only events of this journey execution."
+    )
+    mapping_id: str | None = Described(
+        default=None, max_length=64, description="Only events of this mapping."
+    )
     dry_run: bool = Described(default=False, description="Count, and change nothing.")
+
+    @property
+    def selection(self) -> EventSelection:
+        """The events that are named one by one, or by what they belong to."""
+        return EventSelection(self.event_ids, self.execution_id, self.mapping_id)
 
 
 @router.post("/destinations/{destination_id}/replay", summary="Replay dead or expired events")
@@ -60,6 +76,7 @@ async def _round(
         found = await lock_visible(connection, caller, destination_id)
         # In the same transaction, on the driver's own connection: the destination is locked by now.
         driver = await driver_of(connection)
+        wanted = await selected(driver, found.id, found.number, wanted, body.selection)
         done = await replaying.replay(
             driver,
             found.number,

@@ -28,6 +28,7 @@ from app.ingest.queue_age import QueueAgeMonitor
 from app.ingest.schema_sampler import SchemaSampler
 from app.processes import gc_tuning, parent_watch
 from app.processes.application import create_application
+from app.processes.incident_jobs import incident_jobs
 from app.processes.monitoring_port import monitoring_port
 from app.processes.resources import Resources, amazon_sign_in, open_resources
 from app.processes.startup_responder import respond_while_starting
@@ -77,7 +78,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
         application.state.stopping = lambda: server.stopping
         gc_tuning.freeze_and_relax()
         parent_watch.exit_with_parent()
-        async with monitoring_port(resources, stopping=lambda: server.stopping):
+        async with monitoring_port(resources, stopping=lambda: server.stopping), incident_jobs(resources):
             await server.serve(sockets=listeners or None)
 
 
@@ -148,6 +149,7 @@ async def build_application(
         events_waiting=lambda: intake.waiting,
         late=lambda: queue_ages.overdue,
         pool=resources.pool,
+        channels=settings.notification_channels,
         write_schema_samples=sampler.write,
     )
     flush_task = asyncio.create_task(intake.run(), name="flush")

@@ -23,6 +23,7 @@ from app.api import (
     events,
     hashing,
     health,
+    incidents,
     keys,
     mappings,
     oauth,
@@ -30,6 +31,7 @@ from app.api import (
     preflight,
     preview,
     replay,
+    replay_history,
     status_callback,
 )
 from app.api.auth import KeyRing
@@ -63,8 +65,10 @@ ROUTERS: tuple[APIRouter, ...] = (
     events.router,
     event_reports.router,
     replay.router,
+    replay_history.router,
     status_callback.router,
     erasures.router,
+    incidents.router,
     health.router,
     docs.router,
     console_router,

@@ -1,0 +1,116 @@
+"""A pipeline with an incident monitor, and a receiver for its messages."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest_asyncio
+
+from app.domain.incidents.conditions import ServiceLimits
+from app.domain.notifications.channels import read_webhooks
+from app.incidents.delivery import NotificationDelivery
+from app.incidents.monitor import IncidentMonitor
+from app.incidents.observation import Observer
+from app.incidents.planner import MessagePlanner
+from app.notification_clients import ChannelClients, WebhookClient
+from tests.incidents.receivers import SECRET, WebhookReceiver, webhook_receiver
+from tests.pipeline.world import World, make_world, stamp
+
+PUBLIC = "http://ours.test"
+
+
+@dataclass
+class Watch:
+    """A world whose incidents are computed when a test says so."""
+
+    world: World
+    receiver: WebhookReceiver
+    monitor: IncidentMonitor
+    delivery: NotificationDelivery
+    clients: ChannelClients
+
+    @classmethod
+    def of(cls, world: World, receiver: WebhookReceiver) -> "Watch":
+        channels = read_webhooks(f"ops={receiver.url}", f"ops={SECRET}")
+        monitor = IncidentMonitor(
+            connect=world.resources.connect,
+            observer=Observer(timedelta(days=21), time.monotonic),
+            planner=MessagePlanner(channels, public_url=PUBLIC),
+            monotonic=time.monotonic,
+            telemetry=world.resources.telemetry,
+            retention=timedelta(days=90),
+            limits=ServiceLimits(),
+        )
+        clients = ChannelClients(WebhookClient(now=world.resources.clock.now), None)
+        delivery = NotificationDelivery(
+            channels[0],
+            pool=world.resources.pool,
+            client=clients,
+            jitter=lambda: 0.5,
+            telemetry=world.resources.telemetry,
+        )
+        return cls(world, receiver, monitor, delivery, clients)
+
+    async def tick(self) -> None:
+        """Compute once and deliver."""
+        await self.monitor.run()
+        await self.delivery.run()
+
+    async def incidents(self) -> dict[str, dict[str, Any]]:
+        """Return the newest incident of each kind."""
+        rows = await self.world.fetch("SELECT * FROM incidents ORDER BY number")
+        return {row["kind"]: dict(row) for row in rows}
+
+    async def until_open(self, kind: str, *, seconds: float = 15) -> dict[str, Any]:
+        """Tick until a kind is open; fail after the time that the interface allows."""
+        until = time.monotonic() + seconds
+        while True:
+            await self.tick()
+            found = (await self.incidents()).get(kind)
+            if found is not None and found["state"] != "resolved":
+                return found
+            assert time.monotonic() < until, f"{kind} is not open; {await self.incidents()}"
+            await asyncio.sleep(0.2)
+
+    async def let_pass(self, seconds: float) -> None:
+        """Move everything that was observed into the past."""
+        span = timedelta(seconds=seconds)
+        await self.world.fetch(
+            "UPDATE incidents SET opened_at = opened_at - $1::interval, "
+            "last_seen_at = last_seen_at - $1::interval, resolved_at = resolved_at - $1::interval",
+            span,
+        )
+        await self.world.fetch(
+            "UPDATE incident_messages SET opened_at = opened_at - $1::interval, "
+            "resolved_at = resolved_at - $1::interval, reminded_at = reminded_at - $1::interval",
+            span,
+        )
+        await self.world.fetch("UPDATE notifications SET created_at = created_at - $1::interval", span)
+        await self.world.fetch("UPDATE intake_steps SET at = at - $1::interval", span)
+
+    async def resolved(self, kind: str) -> dict[str, Any]:
+        """Let the quiet time pass; return the incident, which must be resolved."""
+        await self.let_pass(31)
+        await self.tick()
+        found = (await self.incidents())[kind]
+        assert found["state"] == "resolved", found
+        return found
+
+    async def close(self) -> None:
+        await self.monitor.leave()
+        await self.clients.close()
+
+
+@pytest_asyncio.fixture
+async def watch(database_url: str) -> AsyncIterator[Watch]:
+    """A world with a monitor and a receiver that takes everything."""
+    async with make_world(database_url) as world, webhook_receiver() as receiver:
+        made = Watch.of(world, receiver)
+        yield made
+        await made.close()
+
+
+__all__ = ["Watch", "stamp"]
