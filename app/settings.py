@@ -175,6 +175,7 @@ class Settings(BaseSettings):
     # Retention
     batch_retention_days: int = Field(default=30, ge=22, le=365)
     incident_retention_days: int = Field(default=90, ge=1, le=3_650)
+    rejection_retention_days: int = Field(default=7, ge=1, le=365)
     data_key_retention_hours: int = Field(default=24, ge=1, le=24 * 30)
 
     @model_validator(mode="after")

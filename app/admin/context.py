@@ -107,6 +107,9 @@ class AppContext:
     channels: Sequence[Channel] = ()
     # Writes the event schema samples of this process that are not stored yet.
     write_schema_samples: Callable[[], Awaitable[None]] = _nothing
+    # Writes the records of rejected events of this process that are not stored yet.
+    write_rejections: Callable[[], Awaitable[None]] = _nothing
+    rejection_days: int = 7
 
     async def wake(self, destination: DestinationNumber) -> None:
         """Notify workers of a committed change. Never raises: a lost notification only delays delivery."""

@@ -139,10 +139,10 @@ def compare_with_ledger(candidate: Candidate, ledger_rows: dict[bytes, ledger.Le
 
 @dataclass(frozen=True, slots=True)
 class FlushCounts:
-    """The changes of counts, of rejections by code and reason, of consent stops by reason and basis."""
+    """The changes of counts, of rejections by cause, of consent stops by reason and basis."""
 
     deltas: dict[DestinationNumber, counts.IngestCounts]
-    rejected: Counter[tuple[DestinationNumber, str, str]]
+    rejected: Counter[counts.RejectionKey]
     stopped: Counter[tuple[DestinationNumber, str, str]]
 
 
@@ -164,13 +164,19 @@ def count_results(flush: Flush) -> FlushCounts:
                 delta.duplicates += events
             case DedupResult.CONFLICT:
                 delta.rejected += events
-                flush_counts.rejected[number, "BAD_REQUEST", "event_id_conflict"] += events
             case None:
                 delta.rejected += events
-    for evaluated, numbers in zip(flush.evaluated, flush.destinations, strict=True):
-        for rejection, number in zip(evaluated, numbers, strict=True):
-            if type(rejection) is Rejection and number is not None:
-                flush_counts.rejected[number, rejection.code.value, rejection.reason] += 1
+    for evaluated, numbers, results in zip(flush.evaluated, flush.destinations, flush.results, strict=True):
+        for rejection, number, result in zip(evaluated, numbers, results, strict=True):
+            if number is None:
+                continue
+            if type(rejection) is Rejection:
+                mapping, field = rejection.mapping or 0, rejection.field or ""
+                flush_counts.rejected[number, rejection.code.value, rejection.reason, mapping, field] += 1
                 if rejection.basis is not None:
                     flush_counts.stopped[number, rejection.reason, rejection.basis] += 1
+            elif result is DedupResult.CONFLICT:
+                assert isinstance(rejection, Candidate)
+                key = (number, "BAD_REQUEST", "event_id_conflict", int(rejection.mapping.number), "event_id")
+                flush_counts.rejected[key] += 1
     return flush_counts

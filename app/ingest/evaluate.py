@@ -1,6 +1,7 @@
 """Evaluate one event: match it to a published mapping and convert it. Pure."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import msgspec
@@ -46,7 +47,7 @@ def evaluate(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Evalu
     if conversion is None:
         conversion = convert(event, event_id, mapping.compiled, mapping.rules, now=now)
     if isinstance(conversion, Rejection):
-        return conversion
+        return replace(conversion, mapping=mapping.number)
     keys: tuple[bytes, ...] = (event_key(destination.id, mapping.id, event_id),)
     if mapping.compiled.uses_event_id_field:
         # Two events can have one Amazon eventId; Amazon counts one of them and drops the other silently.

@@ -156,6 +156,7 @@ class FlushWriter:
                     mapping_field="event_name",
                     detail=f"The name pinned for {event_type[1]} is {pinned!r}.",
                     event_id=candidate.conversion.event_id,
+                    mapping=candidate.mapping.number,
                 )
 
     async def _assign_batches(

@@ -19,6 +19,7 @@ from app.ingest.dedup import DedupResult, Flush
 from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.group_commit import GroupCommit, NotStored, PendingRequest, RequestResults
+from app.ingest.rejection_recorder import RejectionRecorder
 from app.store.clock import DatabaseClock
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
@@ -47,8 +48,10 @@ class Intake:
         clock: DatabaseClock,
         telemetry: Telemetry,
         observe: Callable[[Sequence[Event | Rejection], RequestResults], None] | None = None,
+        recorder: RejectionRecorder | None = None,
     ) -> None:
         self._observe = observe
+        self._recorder = recorder
         self._group_commit = group_commit
         self._writer = writer
         self._pool = pool
@@ -65,6 +68,7 @@ class Intake:
         *,
         allowed: frozenset[DestinationId] | None,
         low_priority: bool = False,
+        request_id: str | None = None,
     ) -> list[EventResult] | NotStored:
         """Match, convert and store these events; return one result per event, in order, after the commit.
 
@@ -79,6 +83,9 @@ class Intake:
         self._count(results)
         if self._observe is not None:
             self._observe(events, response)
+        if self._recorder is not None:
+            rejections = [result.rejection for result in results]
+            self._recorder.record(events, rejections, response.destinations, request_id)
         return results
 
     def _count(self, results: Sequence[EventResult]) -> None:
@@ -152,6 +159,7 @@ def _conflict(candidate: Candidate) -> Rejection:
         mapping_field="event_id" if mapped else None,
         detail="This id was accepted before with other content; nothing was changed.",
         event_id=candidate.conversion.event_id,
+        mapping=candidate.mapping.number,
     )
 
 

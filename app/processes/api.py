@@ -25,6 +25,7 @@ from app.ingest.group_commit import GroupCommit
 from app.ingest.intake import Intake
 from app.ingest.notifier import Notifier
 from app.ingest.queue_age import QueueAgeMonitor
+from app.ingest.rejection_recorder import RejectionRecorder
 from app.ingest.schema_sampler import SchemaSampler
 from app.processes import gc_tuning, parent_watch
 from app.processes.application import create_application
@@ -105,7 +106,8 @@ async def build_application(
         timedelta(days=settings.max_event_age_days), timedelta(days=settings.warn_event_age_days)
     )
     sampler = SchemaSampler(resources.pool, time.monotonic, resources.telemetry)
-    intake, notifier = build_ingest(resources, ages, consent, sampler)
+    recorder = RejectionRecorder(resources.pool, resources.clock.now, resources.telemetry)
+    intake, notifier = build_ingest(resources, ages, consent, sampler, recorder)
     queue_ages = QueueAgeMonitor(
         pool=resources.pool, max_age=ages.refused, jitter=random.random, telemetry=resources.telemetry
     )
@@ -151,10 +153,13 @@ async def build_application(
         pool=resources.pool,
         channels=settings.notification_channels,
         write_schema_samples=sampler.write,
+        write_rejections=recorder.write,
+        rejection_days=settings.rejection_retention_days,
     )
     flush_task = asyncio.create_task(intake.run(), name="flush")
     notify_task = asyncio.create_task(notifier.run(), name="notify")
     sample_task = asyncio.create_task(sampler.run(), name="sample")
+    rejection_task = asyncio.create_task(recorder.run(), name="rejections")
     queue_age_task = asyncio.create_task(queue_ages.run(), name="queue_age")
     try:
         yield create_application(context)
@@ -163,13 +168,19 @@ async def build_application(
         await flush_task
         notify_task.cancel()
         sample_task.cancel()
+        rejection_task.cancel()
+        await recorder.write()
         queue_age_task.cancel()
         await client.close()
         await sign_in.close()
 
 
 def build_ingest(
-    resources: Resources, ages: AgeLimits, consent: ConsentSettings, sampler: SchemaSampler | None = None
+    resources: Resources,
+    ages: AgeLimits,
+    consent: ConsentSettings,
+    sampler: SchemaSampler | None = None,
+    recorder: RejectionRecorder | None = None,
 ) -> tuple[Intake, Notifier]:
     """Build ingest and its notifier; the caller runs both."""
     settings = resources.settings
@@ -194,5 +205,6 @@ def build_ingest(
         clock=resources.clock,
         telemetry=resources.telemetry,
         observe=None if sampler is None else sampler.observe,
+        recorder=recorder,
     )
     return intake, notifier

@@ -137,6 +137,7 @@ def build_dispatcher(
             max_age=max_age,
             key_life=timedelta(hours=settings.data_key_retention_hours),
             days=settings.batch_retention_days,
+            rejection_days=settings.rejection_retention_days,
         ),
         writer=resources.writer,
         monotonic=time.monotonic,

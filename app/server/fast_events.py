@@ -111,7 +111,7 @@ class EventsEndpoint:
                     loop_limiter=self._loop_limiter,
                 )
                 stored = await events.accept_events(
-                    headers, body.read, self._context, self._backlog_refusal, caller, query
+                    headers, body.read, self._context, self._backlog_refusal, caller, query, request_id
                 )
                 reply = _stored(stored, request_id)
         except ClientDisconnect:

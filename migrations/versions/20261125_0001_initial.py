@@ -504,10 +504,36 @@ CREATE TABLE rejections (
   writer          smallint NOT NULL,
   code            text NOT NULL,
   reason          text NOT NULL,
+  -- The number of the mapping, 0 for none; the source path, '' for none.
+  mapping         integer NOT NULL DEFAULT 0,
+  field           text NOT NULL DEFAULT '',
   rejected        bigint NOT NULL DEFAULT 0,
+  first_at        instant NOT NULL DEFAULT now(),
   last_at         instant NOT NULL DEFAULT now(),
-  PRIMARY KEY (destination, day, writer, code, reason)
+  PRIMARY KEY (destination, day, writer, code, reason, mapping, field)
 ) WITH (fillfactor = 70);
+
+-- Rejected events, without a value of them: up to 600 a minute and destination.
+CREATE TABLE rejection_records (
+  organisation_id text NOT NULL DEFAULT 'default',
+  id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  destination     integer NOT NULL,
+  received_at     instant NOT NULL,
+  event_id        text,
+  mapping         integer,
+  code            text NOT NULL,
+  reason          text NOT NULL,
+  field           text,
+  mapping_field   text,
+  request_id      text,
+  execution_id    text,
+  journey_id      text,
+  node_id         text,
+  FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, number)
+);
+CREATE INDEX rejection_records_destination ON rejection_records (destination, id);
+CREATE INDEX rejection_records_minute ON rejection_records (destination, received_at);
+CREATE INDEX rejection_records_event ON rejection_records (destination, event_id) WHERE event_id IS NOT NULL;
 
 -- Events that the consent check rejected, by reason and by the basis of consent of each event.
 CREATE TABLE consent_stops (
@@ -686,7 +712,7 @@ CREATE INDEX callback_events_open ON callback_events (id) WHERE callback IS NULL
 TABLES = """
 intake_totals intake_hours intake_steps notification_channels notifications incident_messages incidents
 commit_probes destination_alerting
-callback_events callbacks callback_destinations consent_stops rejections counts replays attempts exceptions
+callback_events callbacks callback_destinations consent_stops rejection_records rejections counts replays attempts exceptions
 batch_states batches mapped_duplicates ledger ledger_generations schema_samples erasures console_sessions api_keys
 event_names
 """

@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 import pytest
 import pytest_asyncio
+from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.domain.notifications.channels import read_emails, read_webhooks
@@ -27,17 +28,19 @@ async def world(engine: AsyncEngine, database_url: str) -> AsyncIterator[World]:
     made = make_world(engine)
     channels = read_webhooks("ops=https://hooks.test/secret") + read_emails("mail=a@example.com")
     async with asyncpg.create_pool(database_url.replace("+asyncpg", "")) as pool:
-        made.context = replace(made.context, pool=pool, channels=channels)
+        made.context = replace(made.context, pool=pool, channels=channels, registry=CollectorRegistry())
         made.client._transport.app = create_application(made.context)  # type: ignore[attr-defined]
         yield made
         await made.client.aclose()
 
 
-async def opened(world: World, destination: str | None, *, kind: str = "backlog", id: str = INCIDENT) -> None:
+async def opened(
+    world: World, destination: str | None, *, kind: str = "backlog", incident: str = INCIDENT
+) -> None:
     await world.sql(
         "INSERT INTO incidents (id, destination, kind, severity, state, opened_at, last_seen_at, summary) "
         "VALUES (:id, :destination, :kind, 'warning', 'open', now(), now(), 's.')",
-        id=id,
+        id=incident,
         destination=destination,
         kind=kind,
     )
@@ -76,8 +79,8 @@ async def test_a_limited_key_sees_its_own_incidents_only(world: World) -> None:
     """Those of other destinations and of the service do not exist for it."""
     mine, other = (await world.made())["id"], (await world.made(name="Other"))["id"]
     await opened(world, mine)
-    await opened(world, other, id=INCIDENT.replace("0a", "0b"))
-    await opened(world, None, kind="no_worker", id=INCIDENT.replace("0a", "0c"))
+    await opened(world, other, incident=INCIDENT.replace("0a", "0b"))
+    await opened(world, None, kind="no_worker", incident=INCIDENT.replace("0a", "0c"))
     key = await world.key("destinations:read", destination_ids=[mine])
     items = (await world.call("GET", "/incidents", key=key)).json()["items"]
     assert [item["id"] for item in items] == [INCIDENT]

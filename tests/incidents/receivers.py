@@ -41,7 +41,7 @@ class WebhookReceiver:
                 body = await reader.readexactly(int(headers["content-length"]))
                 self.requests += 1
                 await self._answer(headers, body, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             pass
         finally:
             writer.close()

@@ -72,6 +72,8 @@ async def test_a_failing_channel_delays_no_other_and_leaks_no_address(
     """One channel hangs; the other gets its message at once. The first gets it after its cure."""
     monkeypatch.setattr("app.notification_clients.TIMEOUT_S", 2.0)
     caplog.set_level(logging.DEBUG)
+    for noisy in ("httpx", "httpcore"):
+        caplog.set_level(logging.WARNING, logger=noisy)  # as `configure_logging` does
     async with webhook_receiver("hang") as hanging:
         (other,) = read_webhooks(f"slow={hanging.url}", f"slow={SECRET}")
         watch.monitor._planner._channels += (other,)
@@ -95,7 +97,8 @@ async def test_a_failing_channel_delays_no_other_and_leaks_no_address(
         assert (health["last_error"], health["last_success_at"]) == ("timeout", None)
         # Fifteen minutes later the channel is an incident of its own.
         await watch.world.fetch(
-            "UPDATE notification_channels SET failing_since = now() - interval '16 minutes' WHERE name = 'slow'"
+            "UPDATE notification_channels SET failing_since = now() - interval '16 minutes' "
+            "WHERE name = 'slow'"
         )
         found = await watch.until_open("notifications_failing")
         assert "slow" in found["summary"]
