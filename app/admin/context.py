@@ -24,6 +24,7 @@ from app.domain.notifications.channels import Channel
 from app.domain.outcomes.outcome import Unauthorized
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
+from app.telemetry import describe_exception
 
 logger = logging.getLogger("app.admin.context")
 
@@ -116,4 +117,5 @@ class AppContext:
         try:
             await self.delivery_control.wake(destination)
         except Exception as error:
-            logger.warning("workers were not notified: %s", type(error).__name__)
+            fields = {"destination": destination, "error": describe_exception(error)}
+            logger.warning("delivery.wake_failed", extra={"fields": fields})

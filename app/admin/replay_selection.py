@@ -26,6 +26,9 @@ class EventSelection:
         return self.event_ids is None and self.execution_id is None and self.mapping_id is None
 
 
+ALL_EVENTS = EventSelection()
+
+
 async def selected(
     connection: PipelineConnection,
     destination: DestinationId,

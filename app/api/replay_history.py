@@ -68,7 +68,7 @@ async def dismiss(
     return DismissalView(dry_run=body.dry_run, matched=matched, dismissed=0 if body.dry_run else matched)
 
 
-class ReplayView(ResponseBody):
+class ReplayProgressView(ResponseBody):
     """A replay, and what became of its events so far."""
 
     replay_id: str = Field(examples=["rpl_0a1b2c3d4e5f6a7b8c9d"])
@@ -86,7 +86,7 @@ class ReplayView(ResponseBody):
     erased: int
 
     @classmethod
-    def of(cls, found: replays.ReplayProgress) -> "ReplayView":
+    def of(cls, found: replays.ReplayProgress) -> "ReplayProgressView":
         """Return the view of a replay."""
         return cls.model_validate({**asdict(found), "replay_id": found.id})
 
@@ -94,7 +94,7 @@ class ReplayView(ResponseBody):
 class ReplayPage(ResponseBody):
     """A page of replays, newest first."""
 
-    items: list[ReplayView]
+    items: list[ReplayProgressView]
     next_cursor: str | None
 
 
@@ -111,18 +111,18 @@ async def list_replays(
         )
     items, has_more = split_page(rows, limit)
     next_cursor = cursor_of(items[-1].number) if has_more else None
-    return ReplayPage(items=[ReplayView.of(item) for item in items], next_cursor=next_cursor)
+    return ReplayPage(items=[ReplayProgressView.of(item) for item in items], next_cursor=next_cursor)
 
 
 @router.get("/destinations/{destination_id}/replays/{replay_id}", summary="Read a replay")
 @requires(Scope.EVENTS_READ, Scope.REPLAY)
 async def read_replay(
     destination_id: str, replay_id: str, caller: CurrentCaller, context: Context
-) -> ReplayView:
+) -> ReplayProgressView:
     """Return a replay: who asked for it, and what became of its events so far."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, caller, destination_id)
         rows = await replays.progress(await driver_of(connection), found.number, limit=1, id=replay_id)
     if not rows:
         raise Refusal(ErrorCode.NOT_FOUND)
-    return ReplayView.of(rows[0])
+    return ReplayProgressView.of(rows[0])

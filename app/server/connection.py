@@ -32,9 +32,7 @@ _HEADER_BYTES: Final = 32
 # At shutdown, the time for requests in transit to arrive and for connections to drain.
 _SHUTDOWN_GRACE_S: Final = 0.5
 
-_CONNECTION_LIMIT: Final = Problem(
-    ErrorCode.UNAVAILABLE, "Too many connections. Use fewer and keep them open."
-)
+_CROWDED: Final = Problem(ErrorCode.UNAVAILABLE, "Too many connections. Use fewer and keep them open.")
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -57,7 +55,6 @@ class HttpConnection(HttpToolsProtocol):
         self._waiting, self._wait = waiting, ConnectionWait(limits)
         self._head_bytes = self._parsed_head_bytes = 0  # of this head: received, and parsed
         self._lines = message_rules.RequestLines()
-        self._upgrade_offered = False  # see _feed_parser
         self._close_after_drain = False
         self._kept_after_body = True  # whether the connection serves on once the body was received
         self._input_ended = False  # the last request was received; further input is ignored
@@ -97,7 +94,7 @@ class HttpConnection(HttpToolsProtocol):
         self._waiting.opened(self)
         if len(self.connections) > self._limits.connections and not self._waiting.make_room(self):
             self._closed("crowd")
-            self._answer_and_close(_CONNECTION_LIMIT)
+            self._answer_and_close(_CROWDED)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._waiting.remove(self)
@@ -169,8 +166,7 @@ class HttpConnection(HttpToolsProtocol):
             self._refusal = problem
             raise ValueError("head refused")  # stops the parser
         if self.parser.should_upgrade():
-            self._upgrade_offered = True  # the parser stops after this head
-            return
+            return  # the parser stops after this head: see _feed_parser
         if version == "1.0":
             self.expect_100_continue = False
         length = declared_length(self.headers)
@@ -272,7 +268,6 @@ class HttpConnection(HttpToolsProtocol):
                 return
             except httptools.HttpParserUpgrade as stopped:
                 rest = memoryview(rest)[stopped.args[0] :]
-            self._upgrade_offered = False
             head = message_rules.without_upgrade(
                 self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers
             )

@@ -15,6 +15,7 @@ from app.incidents.delivery import NotificationDelivery
 from app.notification_clients import ChannelClients, MailClient, WebhookClient
 from tests.incidents.conftest import Watch
 from tests.incidents.receivers import SECRET, webhook_receiver
+from tests.pipeline.processes import free_port
 
 BODY = json.dumps(
     {
@@ -141,10 +142,10 @@ async def test_mail_arrives_at_a_real_smtp_server() -> None:
         def handle_message(self, message: Any) -> None:
             kept.append(message)
 
-    controller = controllers.Controller(Sink(), hostname="127.0.0.1", port=0)
+    port = free_port()
+    controller = controllers.Controller(Sink(), hostname="127.0.0.1", port=port)
     controller.start()
     try:
-        port = controller.server.sockets[0].getsockname()[1]
         client = MailClient(
             read_mail_server(f"smtp://127.0.0.1:{port}"), "ops@ours.test", now=now, require_tls=False
         )
