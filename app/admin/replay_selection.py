@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from app.domain.batch import may_hold_execution, read_shapes
+from app.domain.batch import may_hold_id, read_shapes
 from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.domain.ledger_keys import event_key
 from app.store import PipelineConnection, damage, event_history, ledger, replays
@@ -69,7 +69,7 @@ async def _scan(
     after = 0
     while page := await replays.candidate_batches(connection, number, status, after=after, limit=_BATCHES):
         for batch, shapes in (await damage.read_shapes_of(connection, page)).items():
-            if execution_id is not None and not may_hold_execution(shapes, execution_id):
+            if execution_id is not None and not may_hold_id(shapes, execution_id):
                 continue
             places |= {
                 (batch, shape.place)

@@ -5,12 +5,14 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from app.admin.access import Scope
 from app.admin.event_list import find_visible_row
 from app.admin.inputs import Instant
-from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, split_page
+from app.api.export import ROWS, ExportPage, Format, export
+from app.api.paging import PAGE, Cursor, Limit, bad_cursor, cursor_of, place_of, split_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.outcomes.rejection_details import rejection_detail
@@ -89,7 +91,11 @@ async def summary(
     return RejectionSummaryPage(items=[RejectionSummaryView.model_validate(row) for row in rows])
 
 
-@router.get("/destinations/{destination_id}/rejections", summary="List rejected events")
+@router.get(
+    "/destinations/{destination_id}/rejections",
+    summary="List rejected events",
+    response_model=RejectionPage,
+)
 @requires(Scope.EVENTS_READ)
 async def list_rejections(
     *,
@@ -106,9 +112,10 @@ async def list_rejections(
     node_id: _Text = None,
     event_id: _Text = None,
     request_id: _Text = None,
+    export_format: Format = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
-) -> RejectionPage:
+) -> RejectionPage | StreamingResponse:
     """List rejected events, newest first: up to 600 a minute and destination leave a record.
 
     A record holds ids, words and paths of the mapping, and no value of the event.
@@ -117,11 +124,35 @@ async def list_rejections(
         since, until, reason, field, mapping_id, execution_id, journey_id, node_id, event_id, request_id
     )
     await context.write_rejections()
-    async with context.pool.acquire() as connection:
-        destination = await find_visible_row(connection, caller, destination_id)
-        rows = await rejection_records.page(
-            connection, destination.number, wanted, limit=limit + 1, below=number_of(cursor)
+
+    async def page_at(position: str | None, most: int) -> RejectionPage:
+        async with context.pool.acquire() as connection:
+            destination = await find_visible_row(connection, caller, destination_id)
+            rows = await rejection_records.page(
+                connection, destination.number, wanted, limit=most + 1, below=_below(position)
+            )
+        items, has_more = split_page(rows, most)
+        return RejectionPage(
+            items=[RejectionView.of(item) for item in items],
+            next_cursor=cursor_of(items[-1].id) if has_more else None,
         )
-    items, has_more = split_page(rows, limit)
-    next_cursor = cursor_of(items[-1].id) if has_more else None
-    return RejectionPage(items=[RejectionView.of(item) for item in items], next_cursor=next_cursor)
+
+    if export_format is None:
+        return await page_at(cursor, limit)
+
+    async def fetch(position: str | None) -> ExportPage:
+        page = await page_at(position, ROWS)
+        return ExportPage(page.items, page.next_cursor)
+
+    return await export(export_format, RejectionView, fetch, name="rejections", cursor=cursor)
+
+
+def _below(cursor: str | None) -> int | None:
+    """Return the id in a cursor; ids of records may be long. Raises Refusal."""
+    match place_of(cursor):
+        case None:
+            return None
+        case [number] if number.isascii() and number.isdigit() and len(number) < 19:
+            return int(number)
+        case _:
+            raise bad_cursor()

@@ -47,6 +47,9 @@ class JourneyIds:
     execution_id: str | None = None
 
 
+NO_JOURNEY: Final = JourneyIds()
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """Why an event is rejected: a word of `REASONS`, the field, and a sentence without any value of the
@@ -231,20 +234,11 @@ def journey_id(found: Any) -> str | None:
     return found if type(found) is str and _JOURNEY_ID.fullmatch(found) else None
 
 
-def execution_id_of(content: dict[str, Any]) -> str | None:
-    """Return the id of the journey run that sent an event, if it may be stored and shown.
-
-    Source: interface §2, `journey.execution_id`.
-    """
-    journey = content.get("journey")
-    return journey_id(journey.get("execution_id")) if type(journey) is dict else None
-
-
 def journey_ids(content: dict[str, Any]) -> JourneyIds:
     """Return the journey, node and run of an event. Source: interface §10."""
     journey = content.get("journey")
     if type(journey) is not dict:
-        return JourneyIds()
+        return NO_JOURNEY
     return JourneyIds(
         journey_id(journey.get("id")),
         journey_id(journey.get("node_id")),

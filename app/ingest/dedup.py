@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
 
-from app.domain.event import Rejection
+from app.domain.event import JourneyIds, Rejection
 from app.domain.ids import AdvertiserId, BatchId, DestinationNumber, LaneId
 from app.ingest.evaluate import Candidate, Evaluated
 from app.store import counts, ledger
+from app.store.journey_counts import JourneyKey
 
 EventIndex = tuple[int, int]  # an event of a flush: (request, event in the request)
 
@@ -144,11 +145,12 @@ class FlushCounts:
     deltas: dict[DestinationNumber, counts.IngestCounts]
     rejected: Counter[counts.RejectionKey]
     stopped: Counter[tuple[DestinationNumber, str, str]]
+    journeys: Counter[JourneyKey]  # rejected events
 
 
 def count_results(flush: Flush) -> FlushCounts:
     """Count every result, and every rejection that has a destination."""
-    flush_counts = FlushCounts({}, Counter(), Counter())
+    flush_counts = FlushCounts({}, Counter(), Counter(), Counter())
     # One step per destination and result of the whole flush, not one per event.
     destinations = chain.from_iterable(flush.destinations)
     for (number, result), events in Counter(
@@ -173,10 +175,17 @@ def count_results(flush: Flush) -> FlushCounts:
             if type(rejection) is Rejection:
                 mapping, field = rejection.mapping or 0, rejection.field or ""
                 flush_counts.rejected[number, rejection.code.value, rejection.reason, mapping, field] += 1
+                _count_journey(flush_counts, number, rejection.journey)
                 if rejection.basis is not None:
                     flush_counts.stopped[number, rejection.reason, rejection.basis] += 1
             elif result is DedupResult.CONFLICT:
                 assert isinstance(rejection, Candidate)
                 key = (number, "BAD_REQUEST", "event_id_conflict", int(rejection.mapping.number), "event_id")
                 flush_counts.rejected[key] += 1
+                _count_journey(flush_counts, number, rejection.journey)
     return flush_counts
+
+
+def _count_journey(flush_counts: FlushCounts, number: DestinationNumber, journey: JourneyIds | None) -> None:
+    if journey is not None and (journey.journey_id or journey.node_id):
+        flush_counts.journeys[number, journey.journey_id or "", journey.node_id or ""] += 1

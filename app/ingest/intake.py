@@ -85,7 +85,7 @@ class Intake:
             self._observe(events, response)
         if self._recorder is not None:
             rejections = [result.rejection for result in results]
-            self._recorder.record(events, rejections, response.destinations, request_id)
+            self._recorder.record(rejections, response.destinations, request_id)
         return results
 
     def _count(self, results: Sequence[EventResult]) -> None:
@@ -160,6 +160,7 @@ def _conflict(candidate: Candidate) -> Rejection:
         detail="This id was accepted before with other content; nothing was changed.",
         event_id=candidate.conversion.event_id,
         mapping=candidate.mapping.number,
+        journey=candidate.journey,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import asyncpg
 
-from app.domain.event import Event, JourneyIds, Rejection, journey_id, journey_ids
+from app.domain.event import NO_JOURNEY, Rejection, journey_id
 from app.domain.ids import DestinationNumber
 from app.store import rejection_records
 from app.store.errors import DRIVER_ERRORS
@@ -21,7 +21,6 @@ from app.telemetry import Telemetry
 
 WRITE_EVERY_S: Final = 0.5
 _MOST_WAITING: Final = 20_000  # records of all destinations; more are counted only
-_NO_JOURNEY: Final = JourneyIds()
 
 
 @dataclass(slots=True)
@@ -38,7 +37,6 @@ class RejectionRecorder:
 
     def record(
         self,
-        events: Sequence[Event | Rejection],
         rejections: Sequence[Rejection | None],
         destinations: Sequence[DestinationNumber | None],
         request_id: str | None,
@@ -52,16 +50,14 @@ class RejectionRecorder:
         if minute != self._minute:
             self._minute = minute
             self._recorded.clear()
-        for event, rejection, number in zip(events, rejections, destinations, strict=True):
+        for rejection, number in zip(rejections, destinations, strict=True):
             if rejection is None or number is None:
                 continue
             recorded = self._recorded.get(number, 0)
             if recorded >= MOST_A_MINUTE or len(self._records) >= _MOST_WAITING:
                 continue
             self._recorded[number] = recorded + 1
-            journey = rejection.journey or _NO_JOURNEY
-            if isinstance(event, Event):
-                journey = journey_ids(event.content)
+            journey = rejection.journey or NO_JOURNEY
             self._records.append(
                 NewRejection(
                     destination=number,

@@ -513,6 +513,18 @@ CREATE TABLE rejections (
   PRIMARY KEY (destination, day, writer, code, reason, mapping, field)
 ) WITH (fillfactor = 70);
 
+-- Rejected events by journey and node; '' for none, and for what exceeds the bound of a process.
+CREATE TABLE journey_rejections (
+  organisation_id text NOT NULL DEFAULT 'default',
+  destination     integer NOT NULL,
+  day             date NOT NULL,
+  writer          smallint NOT NULL,
+  journey_id      text NOT NULL,
+  node_id         text NOT NULL,
+  rejected        bigint NOT NULL DEFAULT 0,
+  PRIMARY KEY (destination, day, writer, journey_id, node_id)
+) WITH (fillfactor = 70);
+
 -- Rejected events, without a value of them: up to 600 a minute and destination.
 CREATE TABLE rejection_records (
   organisation_id text NOT NULL DEFAULT 'default',
@@ -712,7 +724,7 @@ CREATE INDEX callback_events_open ON callback_events (id) WHERE callback IS NULL
 TABLES = """
 intake_totals intake_hours intake_steps notification_channels notifications incident_messages incidents
 commit_probes destination_alerting
-callback_events callbacks callback_destinations consent_stops rejection_records rejections counts replays attempts exceptions
+callback_events callbacks callback_destinations consent_stops journey_rejections rejection_records rejections counts replays attempts exceptions
 batch_states batches mapped_duplicates ledger ledger_generations schema_samples erasures console_sessions api_keys
 event_names
 """

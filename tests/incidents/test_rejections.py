@@ -1,63 +1,18 @@
 """Rejected events: each is counted, up to 600 a minute leave a record, and no record holds a value."""
 
 import json
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
-import httpx
-import pytest_asyncio
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from app.domain.event import Rejection, read_events
 from app.domain.outcomes.reasons import INGEST_REASONS
 from app.domain.outcomes.rejection_details import rejection_detail
-from app.processes.api import build_application
-from app.processes.resources import open_resources
-from tests.pipeline.amazon import FakeAmazon
-from tests.pipeline.world import World, event, settings_of
+from tests.incidents.conftest import Service
+from tests.pipeline.world import event, eventually
 
-KEY = "bootstrap-key-of-thirty-two-letters"
 SECRET = "ada.lovelace@example.com"
-
-
-@dataclass
-class Service:
-    """The application with its ingest, as a client sees it."""
-
-    world: World
-    client: httpx.AsyncClient
-
-    async def post(self, destination: str, *events: Any, **headers: str) -> list[dict[str, Any]]:
-        answer = await self.client.post(
-            f"/events?destination_id={destination}", content=json.dumps(list(events)), headers=headers
-        )
-        assert answer.status_code in (202, 207, 422), answer.text
-        results: list[dict[str, Any]] = answer.json()["results"]
-        return results
-
-    async def get(self, path: str, **query: str) -> Any:
-        answer = await self.client.get(path, params=query)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-
-@pytest_asyncio.fixture
-async def service(database_url: str) -> AsyncIterator[Service]:
-    """One application on the test's own database."""
-    chosen = settings_of(database_url, bootstrap_admin_key=KEY)
-    async with (
-        open_resources(chosen, role="api", pool_size=6) as resources,
-        build_application(resources) as application,
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(application),
-            base_url="http://testserver",
-            headers={"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"},
-        ) as client,
-    ):
-        world = World(resources, FakeAmazon(), application.state.context.intake, database_url)
-        yield Service(world, client)
 
 
 def nameless(number: int, **more: Any) -> dict[str, Any]:
@@ -88,6 +43,12 @@ async def test_a_rejection_is_found_by_all_that_it_belongs_to(service: Service) 
             "detail": "Event Timestamp is mapped to event.timestamp, which is absent.",
         }
     assert len((await service.get(path, reason="timestamp_missing", mapping_id=mapping))["items"]) == 2
+    history = await service.get("/events/no-1", destination_id=destination)
+    assert (history["status"], history["reason"], history["accepted_at"]) == (
+        "rejected", "timestamp_missing", None,
+    )  # fmt: skip
+    accepted = await service.get("/events/ord-2", destination_id=destination)
+    assert (accepted["status"], accepted["rejections"]) == ("queued", [])
     assert len((await service.get(path, field="event.timestamp", limit="1"))["items"]) == 1
     assert (await service.get(path, reason="no_match_key"))["items"] == []
     first = await service.get(path, limit="1")
@@ -141,10 +102,13 @@ async def test_old_records_are_deleted(service: Service) -> None:
     await service.world.fetch(
         "UPDATE rejection_records SET received_at = now() - interval '8 days' WHERE event_id = 'no-1'"
     )
-    dispatcher = service.world.work()
-    await dispatcher._maintenance.run()
-    rows = await service.world.fetch("SELECT event_id FROM rejection_records")
-    assert [row["event_id"] for row in rows] == ["no-2"]
+    service.world.work()
+
+    async def is_deleted() -> bool:
+        rows = await service.world.fetch("SELECT event_id FROM rejection_records")
+        return [row["event_id"] for row in rows] == ["no-2"]
+
+    await eventually(is_deleted)
     await service.world.stop_workers()
 
 
