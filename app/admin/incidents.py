@@ -39,14 +39,14 @@ async def list_incidents(
 ) -> list[StoredIncident]:
     """Return up to `limit` incidents that the caller may see, newest first."""
     wanted = IncidentFilter(state, destination, kind, caller.only)
-    async with context.pool.acquire() as connection:
-        return await incidents.page(connection, wanted, limit=limit, below=below)
+    async with context.engine.connect() as connection:
+        return await incidents.page(await driver_of(connection), wanted, limit=limit, below=below)
 
 
 async def find_incident(context: AppContext, caller: Caller, incident: str) -> StoredIncident:
     """Return an incident that the caller may see. Raises Refusal (not found)."""
-    async with context.pool.acquire() as connection:
-        found = await incidents.find(connection, incident)
+    async with context.engine.connect() as connection:
+        found = await incidents.find(await driver_of(connection), incident)
     if found is None or not _sees(caller, found):
         raise Refusal(ErrorCode.NOT_FOUND)
     return found

@@ -17,7 +17,7 @@ from app.domain.incidents.kinds import Kind, Remedy, Severity
 from app.domain.incidents.machine import IncidentState
 from app.domain.notifications.policy import Preference
 from app.incidents.planner import public_incident
-from app.store import notifications
+from app.store import driver_of, notifications
 from app.store.incidents import StoredIncident
 
 router = APIRouter(route_class=SecuredRoute, tags=["incidents"])
@@ -148,8 +148,8 @@ async def list_channels(
 ) -> ChannelPage:
     """List the channels that the operator configured, and how deliveries to them went."""
     del caller
-    async with context.pool.acquire() as connection:
-        health = await notifications.channel_health(connection)
+    async with context.engine.connect() as connection:
+        health = await notifications.channel_health(await driver_of(connection))
     begin = number_of(cursor) or 0
     channels = sorted(context.channels, key=lambda channel: channel.name)
     items = []
