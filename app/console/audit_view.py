@@ -29,6 +29,7 @@ SENTENCES: Mapping[str, str] = {
     AuditAction.EVENTS_REPLAYED: "replayed events",
     AuditAction.DEAD_LETTERS_DISMISSED: "dismissed dead letters",
     AuditAction.SUBJECT_ERASURE_REQUESTED: "requested the erasure of a person's data",
+    AuditAction.SUBJECT_SEARCHED: "searched where a person is stored",
     AuditAction.PREFLIGHT_CONFIRMED: "confirmed a preflight check",
     AuditAction.PREFLIGHT_WITHDRAWN: "withdrew a preflight confirmation",
     AuditAction.KEY_CREATED: "created a key",

@@ -32,6 +32,7 @@ class EventMetadata(msgspec.Struct, array_like=True, frozen=True):
     execution_id: str | None = None  # of the journey run that sent the event
     journey_id: str | None = None
     node_id: str | None = None
+    dropped_keys: tuple[tuple[str, str], ...] = ()  # wire types of dropped match keys, with their reasons
 
     @property
     def event_at(self) -> datetime:

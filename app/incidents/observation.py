@@ -48,7 +48,7 @@ class Stopwatch:
         self._monotonic = monotonic
         self._since: float | None = None
 
-    def held(self, holds: bool) -> timedelta:
+    def measure(self, holds: bool) -> timedelta:
         """Note whether the condition holds now; return for how long it has."""
         if not holds:
             self._since = None
@@ -154,21 +154,21 @@ class Observer:
         """Return for how long the breaker of each lane has not been closed."""
         states = {each.lane: each.breaker != "closed" for each in watched}
         self._breakers = {lane: self._breakers.get(lane) or Stopwatch(self.monotonic) for lane in states}
-        return {lane: self._breakers[lane].held(is_open) for lane, is_open in states.items()}
+        return {lane: self._breakers[lane].measure(is_open) for lane, is_open in states.items()}
 
     async def _service(self, connection: PipelineConnection, now: datetime, commit_s: float) -> ServiceFacts:
         workers = await incident_facts.workers(connection)
         oldest = workers.oldest_sendable_at
         absent = timedelta(0)
-        held = self._workers.held(oldest is not None and not workers.is_leased)
-        if oldest is not None and held >= _WORKER_GRACE:
+        absent_for = self._workers.measure(oldest is not None and not workers.is_leased)
+        if oldest is not None and absent_for >= _WORKER_GRACE:
             # From the database: this process may have taken over only now.
             absent = now - max(oldest, workers.lapsed_at or oldest)
         channels = await notifications.channel_health(connection)
         return ServiceFacts(
             without_worker_for=absent,
             oldest_waiting_at=oldest,
-            slow_commits_for=self._commits.held(commit_s > SLOW_COMMIT_S),
+            slow_commits_for=self._commits.measure(commit_s > SLOW_COMMIT_S),
             failing_channels={
                 name: now - health.failing_since
                 for (_, name), health in channels.items()

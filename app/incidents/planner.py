@@ -112,10 +112,10 @@ class MessagePlanner:
                 return
             case Batching.SINGLE:
                 for each in due:
-                    body = incident_body(each.type, self._data(each.stored), now)
+                    body = incident_body(each.type, self._message_data(each.stored), now)
                     await _enqueue(connection, channel, each.type, body)
             case Batching.DIGEST:
-                items = [(each.type, self._data(each.stored)) for each in due]
+                items = [(each.type, self._message_data(each.stored)) for each in due]
                 body = digest_body(items, now, url=self._url)
                 await _enqueue(connection, channel, MessageType.DIGEST, body)
         for each in due:
@@ -129,7 +129,7 @@ class MessagePlanner:
                 now=now,
             )
 
-    def _data(self, stored: StoredIncident) -> Mapping[str, Any]:
+    def _message_data(self, stored: StoredIncident) -> Mapping[str, Any]:
         return {**public_incident(stored), "url": f"{self._url}/{stored.id}"}
 
 

@@ -266,6 +266,7 @@ def _metadata(member: _BatchMember) -> packing.EventMetadata:
         execution_id=candidate.journey.execution_id,
         journey_id=candidate.journey.journey_id,
         node_id=candidate.journey.node_id,
+        dropped_keys=conversion.dropped_keys,
     )
 
 

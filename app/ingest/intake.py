@@ -15,7 +15,7 @@ from app.domain.conversion.convert import EventWarning
 from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId
 from app.domain.observed.preview import preview, rejection_view
-from app.ingest.dedup import DedupResult, Flush
+from app.ingest.dedup import DedupResult, Flush, conflict_field
 from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.group_commit import GroupCommit, NotStored, PendingRequest, RequestResults
@@ -81,6 +81,7 @@ class Intake:
             return response
         results = _results(events, response)
         self._count(results)
+        self._count_dropped_keys(response)
         if self._observe is not None:
             self._observe(events, response)
         if self._recorder is not None:
@@ -97,6 +98,12 @@ class Intake:
             reasons = Counter([result.rejection.reason for result in results if result.rejection is not None])
             for reason, number in reasons.items():
                 self._telemetry.rejected.labels(reason).inc(number)
+
+    def _count_dropped_keys(self, response: RequestResults) -> None:
+        for evaluated, result in zip(response.evaluated, response.dedup, strict=True):
+            if result is DedupResult.ACCEPTED and type(evaluated) is Candidate:
+                for match_key, reason in evaluated.conversion.dropped_keys:
+                    self._telemetry.dropped_keys.labels(match_key, reason).inc()
 
     async def dry_run(
         self, events: Sequence[Event | Rejection], *, allowed: frozenset[DestinationId] | None
@@ -146,19 +153,36 @@ def _result(index: int, evaluated: Evaluated, dedup_result: DedupResult | None) 
         case DedupResult.DUPLICATE:
             return EventResult(index, event_id, "duplicate", warnings=evaluated.warnings)
         case DedupResult.CONFLICT:
-            return EventResult(index, event_id, "rejected", _conflict(evaluated))
+            return EventResult(index, event_id, "rejected", _event_id_conflict(evaluated))
+        case DedupResult.AMAZON_ID_CONFLICT:
+            return EventResult(index, event_id, "rejected", _amazon_id_conflict(evaluated))
         case None:
             raise AssertionError("a candidate left the flush without a dedup result")
 
 
-def _conflict(candidate: Candidate) -> Rejection:
-    mapped = candidate.mapping.compiled is not None and candidate.mapping.compiled.uses_event_id_field
+def _event_id_conflict(candidate: Candidate) -> Rejection:
+    detail = "This event_id was accepted before with other content; nothing was changed."
+    return _conflict(candidate, "event_id", None, detail)
+
+
+def _amazon_id_conflict(candidate: Candidate) -> Rejection:
+    """Return the rejection that names the field with the id: the caller's own `event_id` may be new."""
+    path = conflict_field(candidate, DedupResult.AMAZON_ID_CONFLICT)
+    where = f"is mapped to {path}" if path is not None else "is a constant"
+    detail = (
+        f"Deduplication ID {where}, and an event with other content was accepted before with the same value "
+        "there; nothing was changed."
+    )
+    return _conflict(candidate, path, "event_id", detail)
+
+
+def _conflict(candidate: Candidate, field: str | None, mapping_field: str | None, detail: str) -> Rejection:
     return Rejection(
-        reason="event_id_conflict",
-        field="event_id",
-        mapping_field="event_id" if mapped else None,
-        detail="This id was accepted before with other content; nothing was changed.",
-        event_id=candidate.conversion.event_id,
+        "event_id_conflict",
+        field,
+        mapping_field,
+        detail,
+        candidate.conversion.event_id,
         mapping=candidate.mapping.number,
         journey=candidate.journey,
     )

@@ -38,6 +38,7 @@ class AuditAction(StrEnum):
     EVENTS_REPLAYED = "events.replayed"
     DEAD_LETTERS_DISMISSED = "dead_letters.dismissed"
     SUBJECT_ERASURE_REQUESTED = "subject.erasure_requested"
+    SUBJECT_SEARCHED = "subject.searched"
     PREFLIGHT_CONFIRMED = "preflight.confirmed"
     PREFLIGHT_WITHDRAWN = "preflight.withdrawn"
     KEY_CREATED = "key.created"
