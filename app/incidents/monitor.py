@@ -76,9 +76,10 @@ class IncidentMonitor:
         """Observe once, unless another process does, and set the gauges."""
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connect()
+            await incidents.limit_silence(self._connection, SILENT_AFTER)
             self._owned = False
         connection = self._connection
-        owned = self._owned or await incidents.try_own(connection, silent_after=SILENT_AFTER)
+        owned = self._owned or await incidents.try_own(connection)
         if owned and not self._owned:
             self._observer.restart()
         self._owned = owned

@@ -8,7 +8,7 @@ from typing import Any
 from app.domain.ids import DestinationNumber
 from app.domain.incidents.kinds import Kind, Severity
 from app.domain.incidents.machine import REOPEN_WITHIN, Incident, IncidentState
-from app.store import PipelineConnection, silent_sessions
+from app.store import PipelineConnection
 
 MONITOR_LOCK = 7_306
 
@@ -27,16 +27,23 @@ class StoredIncident:
     note: str | None
 
 
-async def try_own(connection: PipelineConnection, *, silent_after: timedelta) -> bool:
-    """Become the one session that computes incidents, or remain it; False where another session is.
+async def limit_silence(connection: PipelineConnection, silent_after: timedelta) -> None:
+    """Let the server end this session when it says nothing for so long: its process is frozen.
 
-    The lock ends with its session. A frozen process keeps its session: one that was silent for `silent_after`
-    is ended, and with it what it might still write.
+    Its lock ends with it, and with it what the process might still write. Works across database roles.
     """
-    if await connection.fetchval("SELECT pg_try_advisory_lock($1)", MONITOR_LOCK):
-        return True
-    await silent_sessions.end_silent(connection, 0, MONITOR_LOCK, silent_after=silent_after)
-    return False
+    limit = f"{int(silent_after.total_seconds() * 1000)}ms"
+    await connection.execute(
+        "SELECT set_config('idle_session_timeout', $1, false), "
+        "set_config('idle_in_transaction_session_timeout', $1, false)",
+        limit,
+    )
+
+
+async def try_own(connection: PipelineConnection) -> bool:
+    """Become the one session that computes incidents; False where another session is."""
+    owned: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", MONITOR_LOCK)
+    return owned
 
 
 async def probe_commit(connection: PipelineConnection) -> None:

@@ -39,10 +39,13 @@ class Watch:
     clients: ChannelClients
 
     @classmethod
-    def of(cls, world: World, receiver: WebhookReceiver) -> "Watch":
+    def of(cls, world: World, receiver: WebhookReceiver, *, of_api: bool = False) -> "Watch":
+        """Return a monitor in a worker, or with `of_api` in an API process, with the rights of its role."""
+        resources = world.receiving if of_api else world.delivering
+        assert resources is not None
         channels = read_webhooks(f"ops={receiver.url}", f"ops={SECRET}")
         monitor = IncidentMonitor(
-            connect=world.resources.connect,
+            connect=resources.connect,
             observer=Observer(timedelta(days=21), time.monotonic),
             planner=MessagePlanner(channels, public_url=PUBLIC),
             monotonic=time.monotonic,
@@ -53,7 +56,7 @@ class Watch:
         clients = ChannelClients(WebhookClient(now=world.resources.clock.now), None)
         delivery = NotificationDelivery(
             channels[0],
-            pool=world.resources.pool,
+            pool=resources.pool,
             client=clients,
             jitter=lambda: 0.5,
             telemetry=world.resources.telemetry,
@@ -113,8 +116,8 @@ class Watch:
 @pytest_asyncio.fixture
 async def watch(database_url: str) -> AsyncIterator[Watch]:
     """A world with a monitor and a receiver that takes everything."""
-    async with make_world(database_url) as world, webhook_receiver() as receiver:
-        made = Watch.of(world, receiver)
+    async with make_world(database_url, with_roles=True) as world, webhook_receiver() as receiver:
+        made = Watch.of(world, receiver, of_api=True)
         yield made
         await made.close()
 

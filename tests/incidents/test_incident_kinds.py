@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from app.domain.outcomes.settle import RetryPolicy
+from app.store import incidents
 from tests.incidents.conftest import Watch, stamp
-from tests.pipeline.world import event
+from tests.pipeline.world import event, eventually
 
 IMPATIENT = RetryPolicy(first_wait=0.05, longest_wait=0.2)
 
@@ -230,6 +231,24 @@ async def test_one_of_several_processes_computes(watch: Watch) -> None:
     await other.tick()
     assert other.monitor._owned
     await other.close()
+
+
+async def test_a_frozen_process_loses_the_lock(watch: Watch) -> None:
+    """The server ends its silent session, whatever its role."""
+    assert watch.world.receiving is not None
+    assert watch.world.delivering is not None
+    frozen = await watch.world.receiving.connect()
+    other = await watch.world.delivering.connect()
+    await incidents.limit_silence(frozen, timedelta(seconds=0.3))
+    assert await incidents.try_own(frozen)
+    assert not await incidents.try_own(other)
+
+    async def is_owned() -> bool:
+        return await incidents.try_own(other)
+
+    await eventually(is_owned, seconds=10)
+    await other.close()
+    frozen.terminate()
 
 
 async def test_three_hundred_failing_destinations_cause_digests(watch: Watch) -> None:
