@@ -18,6 +18,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.crypto import KEY_BYTES, NamedKey
 from app.domain.admission import MIB
 from app.domain.callback import read_secrets
+from app.domain.notifications.channels import (
+    Channel,
+    MailServer,
+    read_emails,
+    read_mail_server,
+    read_webhooks,
+)
 from app.domain.pacing.lane_limits import Capacity
 from app.domain.weak_secrets import MIN_CHARACTERS, MIN_LENGTH, is_weak_key, is_weak_password
 
@@ -47,6 +54,21 @@ def _encryption_keys(value: SecretStr) -> SecretStr:
 
 def _callback_secrets(value: SecretStr) -> SecretStr:
     read_secrets(value.get_secret_value())
+    return value
+
+
+def _webhook_channels(value: SecretStr) -> SecretStr:
+    read_webhooks(value.get_secret_value())
+    return value
+
+
+def _mail_channels(value: SecretStr) -> SecretStr:
+    read_emails(value.get_secret_value())
+    return value
+
+
+def _mail_server(value: SecretStr) -> SecretStr:
+    read_mail_server(value.get_secret_value())
     return value
 
 
@@ -144,6 +166,12 @@ class Settings(BaseSettings):
     oidc_roles: RoleGroups = ()
     oidc_organisation_claim: str | None = None
     console_key_sign_in: bool = True
+    # Incidents: channels for messages to people, and the mail server
+    notify_webhooks: Annotated[SecretStr, AfterValidator(_webhook_channels)] | None = None
+    notify_secrets: SecretStr | None = None
+    notify_emails: Annotated[SecretStr, AfterValidator(_mail_channels)] | None = None
+    smtp_url: Annotated[SecretStr, AfterValidator(_mail_server)] | None = None
+    smtp_from: SecretStr | None = None
 
     # Consent: vendor and purposes required in a TCF string
     tcf_vendor_id: int = Field(default=793, ge=1, le=65_535)
@@ -174,6 +202,8 @@ class Settings(BaseSettings):
 
     # Retention
     batch_retention_days: int = Field(default=30, ge=22, le=365)
+    incident_retention_days: int = Field(default=90, ge=1, le=3_650)
+    rejection_retention_days: int = Field(default=7, ge=1, le=365)
     data_key_retention_hours: int = Field(default=24, ge=1, le=24 * 30)
 
     @model_validator(mode="after")
@@ -218,9 +248,27 @@ class Settings(BaseSettings):
         return () if secrets is None else read_secrets(secrets.get_secret_value())
 
     @property
+    def notification_channels(self) -> tuple[Channel, ...]:
+        """The channels for messages to people. Raises ValueError without any value."""
+        webhooks = read_webhooks(_plain(self.notify_webhooks), _plain(self.notify_secrets))
+        channels = webhooks + read_emails(_plain(self.notify_emails))
+        if len({(channel.organisation, channel.name) for channel in channels}) != len(channels):
+            raise ValueError("a webhook and a mail channel have the same name")
+        return channels
+
+    @property
+    def mail_server(self) -> MailServer | None:
+        """The SMTP server, if there is one."""
+        return None if self.smtp_url is None else read_mail_server(self.smtp_url.get_secret_value())
+
+    @property
     def named_keys(self) -> tuple[NamedKey, ...]:
         """The encryption keys, the active one first; empty if unset."""
         return named_keys(self.encryption_keys) if self.encryption_keys else ()
+
+
+def _plain(secret: SecretStr | None) -> str:
+    return "" if secret is None else secret.get_secret_value()
 
 
 def weak_key_ids(keys: Iterable[NamedKey]) -> list[str]:
@@ -275,6 +323,19 @@ def _sentences(error: ValidationError) -> Iterable[str]:
             yield f"{str(problem['loc'][0]).upper()}: {text}."
 
 
+def _notification_problems(settings: Settings) -> Iterable[str]:
+    try:
+        channels = settings.notification_channels
+    except ValueError as error:
+        yield f"NOTIFY_SECRETS: {error}."
+        return
+    if settings.notify_emails is not None and (settings.smtp_url is None or settings.smtp_from is None):
+        yield "NOTIFY_EMAILS: needs SMTP_URL and SMTP_FROM."
+    plain = [channel.name for channel in channels if channel.addresses[0].startswith("http://")]
+    if settings.production and plain:
+        yield f"NOTIFY_WEBHOOKS: {', '.join(plain)}: must be https:// when APP_ENV is production."
+
+
 def _contradictions(settings: Settings) -> Iterable[str]:
     if settings.warn_event_age_days > settings.max_event_age_days:
         yield "WARN_EVENT_AGE_DAYS: must not exceed MAX_EVENT_AGE_DAYS."
@@ -302,6 +363,7 @@ def _contradictions(settings: Settings) -> Iterable[str]:
         yield "OIDC_ROLES: is required with OIDC_ISSUER; without it no person has a role."
     if not settings.console_key_sign_in and settings.oidc_issuer is None:
         yield "CONSOLE_KEY_SIGN_IN: false needs OIDC_ISSUER; else no one can sign in."
+    yield from _notification_problems(settings)
     if not settings.production:
         return
     if settings.oidc_issuer is not None and not settings.oidc_issuer.startswith("https://"):

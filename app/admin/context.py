@@ -4,7 +4,7 @@ Routes, pages and commands receive it from their process.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -21,6 +21,7 @@ from app.domain.admission import Limits
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import Region
 from app.domain.ids import DestinationNumber, OrganisationId
+from app.domain.notifications.channels import Channel
 from app.domain.outcomes.outcome import Unauthorized
 from app.oidc_client import OidcClient
 from app.store.clock import DatabaseClock
@@ -111,8 +112,13 @@ class AppContext:
     events_waiting: Callable[[], int] = _none_waiting
     # Destinations whose queue is so long that a new event would expire before its turn.
     late: Callable[[], frozenset[str]] = _none_late
+    # The channels for messages to people, without their use: their addresses are credentials.
+    channels: Sequence[Channel] = ()
     # Writes the event schema samples of this process that are not stored yet.
     write_schema_samples: Callable[[], Awaitable[None]] = _nothing
+    # Writes the records of rejected events of this process that are not stored yet.
+    write_rejections: Callable[[], Awaitable[None]] = _nothing
+    rejection_days: int = 7
 
     def within(self, organisation: OrganisationId) -> "AppContext":
         """Return the same context, whose transactions act for an organisation."""

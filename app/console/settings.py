@@ -9,10 +9,10 @@ from starlette.responses import RedirectResponse, Response
 
 from app.admin import catalog
 from app.admin.access import Scope
+from app.admin.alerting_input import DestinationUpdate
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.field_problems import field_problems
-from app.admin.inputs import DestinationChange
 from app.admin.refusals import Refusal
 from app.admin.roles import ROLES
 from app.api import destinations
@@ -72,7 +72,7 @@ async def change(
 ) -> Response:
     """Change the destination as the form says. The form omits fixed fields."""
     try:
-        body = DestinationChange.model_validate({"dataset_name": None, **body_of(form)})
+        body = DestinationUpdate.model_validate({"dataset_name": None, **body_of(form)})
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         problems = form_view.of_errors(found, field_problems(found))

@@ -35,6 +35,7 @@ class RequestResults:
 
     evaluated: Sequence[Evaluated]
     dedup: Sequence[DedupResult | None]
+    destinations: Sequence[DestinationNumber | None] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ class GroupCommit:
     def _evaluate(self, request: PendingRequest) -> None:
         """Evaluate the events of a request with the cached destinations and record their versions."""
         now, request.clock_offset = self._clock.now(), self._clock.offset
-        named = {DestinationId(event.destination_id) for event in request.events if isinstance(event, Event)}
+        named = {DestinationId(event.destination_id) for event in request.events if event.destination_id}
         # To a key of another organisation, or limited to other destinations, these do not exist.
         access = request.access
         visible = named if access.destinations is None else named & access.destinations
@@ -218,8 +219,7 @@ class GroupCommit:
             id_: destination.number for id_, destination in cached.items()
         }
         request.destinations = [
-            numbers.get(event.destination_id) if isinstance(event, Event) else None
-            for event in request.events
+            numbers.get(event.destination_id) if event.destination_id else None for event in request.events
         ]
 
     async def _flush(self, requests: Sequence[PendingRequest]) -> None:
@@ -273,7 +273,7 @@ class GroupCommit:
             self._notify(flush.waiting)
         for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True):
             if not request.response.done():
-                request.response.set_result(RequestResults(evaluated, results))
+                request.response.set_result(RequestResults(evaluated, results, request.destinations))
 
     async def _write_in_one_round_trip(
         self, connection: asyncpg.Connection, requests: Sequence[PendingRequest]

@@ -14,10 +14,11 @@ from msgspec import structs
 from app.domain.conversion.convert import EventWarning
 from app.domain.event import Event, Rejection
 from app.domain.observed.preview import preview, rejection_view
-from app.ingest.dedup import DedupResult, Flush
+from app.ingest.dedup import DedupResult, Flush, conflict_field
 from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.flush_writer import FlushWriter
 from app.ingest.group_commit import GroupCommit, NotStored, PendingRequest, RequestResults, SenderAccess
+from app.ingest.rejection_recorder import RejectionRecorder
 from app.store.clock import DatabaseClock
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
@@ -46,8 +47,10 @@ class Intake:
         clock: DatabaseClock,
         telemetry: Telemetry,
         observe: Callable[[Sequence[Event | Rejection], RequestResults], None] | None = None,
+        recorder: RejectionRecorder | None = None,
     ) -> None:
         self._observe = observe
+        self._recorder = recorder
         self._group_commit = group_commit
         self._writer = writer
         self._pool = pool
@@ -64,6 +67,7 @@ class Intake:
         *,
         access: SenderAccess,
         low_priority: bool = False,
+        request_id: str | None = None,
     ) -> list[EventResult] | NotStored:
         """Match, convert and store these events; return one result per event, in order, after the commit.
 
@@ -78,6 +82,9 @@ class Intake:
         self._count_dropped_keys(response)
         if self._observe is not None:
             self._observe(events, response)
+        if self._recorder is not None:
+            rejections = [result.rejection for result in results]
+            self._recorder.record(rejections, response.destinations, request_id)
         return results
 
     def _count(self, results: Sequence[EventResult]) -> None:
@@ -144,28 +151,39 @@ def _result(index: int, evaluated: Evaluated, dedup_result: DedupResult | None) 
         case DedupResult.DUPLICATE:
             return EventResult(index, event_id, "duplicate", warnings=evaluated.warnings)
         case DedupResult.CONFLICT:
-            return EventResult(index, event_id, "rejected", _event_id_conflict(event_id))
+            return EventResult(index, event_id, "rejected", _event_id_conflict(evaluated))
         case DedupResult.AMAZON_ID_CONFLICT:
             return EventResult(index, event_id, "rejected", _amazon_id_conflict(evaluated))
         case None:
             raise AssertionError("a candidate left the flush without a dedup result")
 
 
-def _event_id_conflict(event_id: str) -> Rejection:
+def _event_id_conflict(candidate: Candidate) -> Rejection:
     detail = "This event_id was accepted before with other content; nothing was changed."
-    return Rejection("event_id_conflict", "event_id", None, detail, event_id)
+    return _conflict(candidate, "event_id", None, detail)
 
 
 def _amazon_id_conflict(candidate: Candidate) -> Rejection:
     """Return the rejection that names the field with the id: the caller's own `event_id` may be new."""
-    assert candidate.mapping.compiled is not None
-    path = candidate.mapping.compiled.fields["event_id"].path
+    path = conflict_field(candidate, DedupResult.AMAZON_ID_CONFLICT)
     where = f"is mapped to {path}" if path is not None else "is a constant"
     detail = (
         f"Deduplication ID {where}, and an event with other content was accepted before with the same value "
         "there; nothing was changed."
     )
-    return Rejection("event_id_conflict", path, "event_id", detail, candidate.conversion.event_id)
+    return _conflict(candidate, path, "event_id", detail)
+
+
+def _conflict(candidate: Candidate, field: str | None, mapping_field: str | None, detail: str) -> Rejection:
+    return Rejection(
+        "event_id_conflict",
+        field,
+        mapping_field,
+        detail,
+        candidate.conversion.event_id,
+        mapping=candidate.mapping.number,
+        journey=candidate.journey,
+    )
 
 
 def _preview(

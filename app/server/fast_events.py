@@ -128,6 +128,7 @@ class EventsEndpoint:
                     caller,
                     query,
                     self._organisations.charge,
+                    request_id,
                 )
                 reply = _stored(stored, request_id)
         except ClientDisconnect:

@@ -348,6 +348,11 @@ async def _fact(
     return changed
 
 
+async def touch(connection: AsyncConnection, destination: DestinationId) -> Destination:
+    """Increment the version of a destination, because something beside its row changed."""
+    return await _fact(connection, destination, "sign_in = sign_in")
+
+
 async def touch_advertiser(connection: AsyncConnection, advertiser: str) -> None:
     """Increment the version of every destination of an advertiser, because a pinned name changed."""
     await connection.execute(

@@ -461,10 +461,15 @@ CREATE TABLE exceptions (
   erased_at      instant,
   replays        integer[],
   queue          smallint NOT NULL DEFAULT 0 CHECK (queue BETWEEN 0 AND 2),
+  -- A dead letter that a person marked as handled.
+  dismissed_at   instant,
   PRIMARY KEY (batch, place)
 );
 CREATE INDEX exceptions_due ON exceptions (destination, queue, due_at, batch, place) WHERE status = 'retrying';
 CREATE INDEX exceptions_status ON exceptions (destination, status, changed_at);
+CREATE INDEX exceptions_dead_open ON exceptions (destination, changed_at)
+  WHERE status = 'dead' AND dismissed_at IS NULL;
+CREATE INDEX exceptions_aging ON exceptions (event_at) WHERE status = 'retrying';
 
 CREATE SEQUENCE attempt_ids AS bigint CACHE 8;
 
@@ -539,9 +544,13 @@ CREATE TABLE rejections (
   writer          smallint NOT NULL,
   code            text NOT NULL,
   reason          text NOT NULL,
+  -- The number of the mapping, 0 for none; the source path, '' for none.
+  mapping         integer NOT NULL DEFAULT 0,
+  field           text NOT NULL DEFAULT '',
   rejected        bigint NOT NULL DEFAULT 0,
+  first_at        instant NOT NULL DEFAULT now(),
   last_at         instant NOT NULL DEFAULT now(),
-  PRIMARY KEY (destination, day, writer, code, reason)
+  PRIMARY KEY (destination, day, writer, code, reason, mapping, field)
 ) WITH (fillfactor = 70);
 
 -- What the rows of dropped days added up to.
@@ -553,6 +562,40 @@ CREATE TABLE organisation_usage (
   PRIMARY KEY (organisation_id, day)
 );
 
+-- Rejected events by journey and node; '' for none, and for what exceeds the bound of a process.
+CREATE TABLE journey_rejections (
+  organisation_id text NOT NULL DEFAULT 'default',
+  destination     integer NOT NULL,
+  day             date NOT NULL,
+  writer          smallint NOT NULL,
+  journey_id      text NOT NULL,
+  node_id         text NOT NULL,
+  rejected        bigint NOT NULL DEFAULT 0,
+  PRIMARY KEY (destination, day, writer, journey_id, node_id)
+) WITH (fillfactor = 70);
+
+-- Rejected events, without a value of them: up to 600 a minute and destination.
+CREATE TABLE rejection_records (
+  organisation_id text NOT NULL DEFAULT 'default',
+  id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  destination     integer NOT NULL,
+  received_at     instant NOT NULL,
+  event_id        text,
+  mapping         integer,
+  code            text NOT NULL,
+  reason          text NOT NULL,
+  field           text,
+  mapping_field   text,
+  request_id      text,
+  execution_id    text,
+  journey_id      text,
+  node_id         text,
+  FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, number)
+);
+CREATE INDEX rejection_records_destination ON rejection_records (destination, id);
+CREATE INDEX rejection_records_minute ON rejection_records (destination, received_at);
+CREATE INDEX rejection_records_event ON rejection_records (destination, event_id) WHERE event_id IS NOT NULL;
+
 -- Events that the consent check rejected, by reason and by the basis of consent of each event.
 CREATE TABLE consent_stops (
   destination     integer NOT NULL,
@@ -563,6 +606,128 @@ CREATE TABLE consent_stops (
   events          bigint NOT NULL DEFAULT 0,
   PRIMARY KEY (destination, day, writer, reason, basis)
 ) WITH (fillfactor = 70);
+
+-- Incidents and notifications ------------------------------------------------------------------------------
+
+-- What a destination sets for its incidents; without a row, the defaults hold.
+CREATE TABLE destination_alerting (
+  organisation_id text NOT NULL DEFAULT 'default',
+  destination     text PRIMARY KEY,
+  -- Thresholds by kind, and `muted_until` for a maintenance window.
+  alerting        jsonb NOT NULL DEFAULT '{}',
+  -- Where messages go; NULL means every channel, and every kind.
+  channels        text[],
+  kinds           text[],
+  min_severity    text NOT NULL DEFAULT 'warning' CHECK (min_severity IN ('info', 'warning', 'critical')),
+  FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, id)
+);
+
+-- One row, written by the process that computes incidents: how long its commit takes.
+CREATE TABLE commit_probes (
+  id smallint PRIMARY KEY CHECK (id = 1),
+  at instant NOT NULL
+);
+
+CREATE TABLE incidents (
+  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
+  id              text PRIMARY KEY CHECK (id ~ '^inc_[0-9a-z]{16,32}$'),
+  number          bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+  -- NULL for kinds of the whole service.
+  destination     text,
+  kind            text NOT NULL,
+  severity        text NOT NULL CHECK (severity IN ('info', 'warning', 'critical')),
+  state           text NOT NULL CHECK (state IN ('open', 'acknowledged', 'resolved')),
+  opened_at       instant NOT NULL,
+  last_seen_at    instant NOT NULL,
+  resolved_at     instant,
+  summary         text NOT NULL,
+  affected_events bigint NOT NULL DEFAULT 0,
+  oldest_event_at instant,
+  expires_at      instant,
+  acknowledged_at instant,
+  acknowledged_by text,
+  muted_until     instant,
+  note            text CHECK (length(note) <= 1000),
+  is_silent       boolean NOT NULL DEFAULT false,
+  CHECK ((state = 'resolved') = (resolved_at IS NOT NULL)),
+  UNIQUE (organisation_id, id),
+  FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, id)
+);
+-- One incident per destination and kind.
+CREATE UNIQUE INDEX incidents_open ON incidents (coalesce(destination, ''), kind) WHERE state <> 'resolved';
+CREATE INDEX incidents_resolved ON incidents (resolved_at) WHERE state = 'resolved';
+CREATE INDEX incidents_destination ON incidents (destination, number);
+
+-- Which messages about an incident each channel got.
+CREATE TABLE incident_messages (
+  organisation_id text NOT NULL DEFAULT 'default',
+  incident        text NOT NULL,
+  channel         text NOT NULL,
+  opened_at       instant,
+  resolved_at     instant,
+  reminded_at     instant,
+  severity        text,
+  PRIMARY KEY (incident, channel),
+  FOREIGN KEY (organisation_id, incident) REFERENCES incidents (organisation_id, id) ON DELETE CASCADE
+);
+
+-- Messages that are still to be delivered, and those of the last minutes. No address, no value of an event.
+CREATE TABLE notifications (
+  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
+  id              text PRIMARY KEY CHECK (id ~ '^msg_[0-9a-z]{16,32}$'),
+  number          bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+  channel         text NOT NULL,
+  type            text NOT NULL,
+  body            bytea NOT NULL,
+  created_at      instant NOT NULL DEFAULT now(),
+  due_at          instant NOT NULL DEFAULT now(),
+  leased_until    instant,
+  tries           integer NOT NULL DEFAULT 0,
+  -- Set when it was delivered, or after the last try.
+  finished_at     instant
+);
+CREATE INDEX notifications_due ON notifications (due_at) WHERE finished_at IS NULL;
+CREATE INDEX notifications_recent ON notifications (created_at);
+
+CREATE TABLE notification_channels (
+  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
+  name            text NOT NULL,
+  last_success_at instant,
+  -- The first failure since the last success.
+  failing_since   instant,
+  last_error      text,
+  PRIMARY KEY (organisation_id, name)
+);
+
+-- Events received and rejected in steps of five seconds, kept for an hour and a half, for the kind `rejections`.
+CREATE TABLE intake_steps (
+  organisation_id text NOT NULL DEFAULT 'default',
+  destination     integer NOT NULL,
+  at              instant NOT NULL,
+  received        bigint NOT NULL DEFAULT 0,
+  rejected        bigint NOT NULL DEFAULT 0,
+  PRIMARY KEY (destination, at)
+);
+CREATE INDEX intake_steps_at ON intake_steps (at);
+
+-- Events received by hour, kept for 15 days, for the kind `volume_drop`.
+CREATE TABLE intake_hours (
+  organisation_id text NOT NULL DEFAULT 'default',
+  destination     integer NOT NULL,
+  hour            instant NOT NULL,
+  received        bigint NOT NULL DEFAULT 0,
+  PRIMARY KEY (destination, hour)
+);
+
+-- The counts of the last two days as they were when the steps were last written.
+CREATE TABLE intake_totals (
+  organisation_id text NOT NULL DEFAULT 'default',
+  destination     integer NOT NULL,
+  day             date NOT NULL,
+  received        bigint NOT NULL,
+  rejected        bigint NOT NULL,
+  PRIMARY KEY (destination, day)
+);
 
 -- Status callbacks -----------------------------------------------------------------------------------------
 
@@ -694,7 +859,9 @@ END $isolation$
 """
 
 TABLES = """
-callback_events callbacks callback_destinations organisation_usage consent_stops rejections counts replays attempts exceptions
+intake_totals intake_hours intake_steps notification_channels notifications incident_messages incidents
+commit_probes destination_alerting
+callback_events callbacks callback_destinations organisation_usage consent_stops journey_rejections rejection_records rejections counts replays attempts exceptions
 batch_states batches mapped_duplicates ledger ledger_generations schema_samples erasures console_sessions api_keys
 event_names
 """

@@ -36,6 +36,8 @@ ACTS = {
     ("POST", D + "/preflight/confirm"): "editor",
     ("GET", D + "/mappings/new"): "editor",
     ("POST", D + "/mappings/new"): "editor",
+    ("POST", "/console/incidents/{incident_id}/acknowledge"): "editor",
+    ("POST", "/console/incidents/{incident_id}/mute"): "editor",
     ("POST", M): "editor",
     ("POST", M + "/delete"): "editor",
     ("POST", M + "/publish"): "editor",
