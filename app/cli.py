@@ -57,6 +57,13 @@ COMMANDS = (
         "app.commands.processes:migrate_database",
         COMPLETE,
     ),
+    Command(
+        "health",
+        "is the process of this container ready? (for health checks)",
+        "app.commands.health:run",
+        PLAIN,
+        "app.commands.health:arguments",
+    ),
     Command("sandbox", "run the Amazon stand-in", "dev.commands:sandbox"),
     Command(
         "example",

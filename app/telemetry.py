@@ -3,12 +3,17 @@
 import json
 import logging
 import sys
+import tomllib
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
-VERSION = "0.1.0"
+# pyproject.toml is the only place that names the version.
+VERSION: str = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"][
+    "version"
+]
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _log = logging.getLogger("app")
 
