@@ -97,6 +97,7 @@ class Settings(BaseSettings):
     port: PortNumber = 8000
     sandbox_port: PortNumber = 8001
     metrics_port: PortNumber | None = None
+    metrics_per_destination: bool = False
     public_url: WebAddress = Field(
         default_factory=lambda known: f"http://localhost:{known.get('port', 8000)}"
     )

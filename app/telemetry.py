@@ -102,16 +102,10 @@ class Telemetry:
             registry=self.registry,
         )
         self.imbalance.set(float("nan"))  # unknown until the first check is complete
-        self.waiting = Gauge(
-            "amazon_conversions_waiting_events",
-            "Accepted events of all destinations that wait for Amazon; the same in every worker",
-            ["status"],
-            registry=self.registry,
-        )
-        self.oldest_waiting = Gauge(
-            "amazon_conversions_oldest_waiting_age_seconds",
-            "Age of the oldest waiting event since its acceptance; 0 when none waits",
-            ["status"],
+        self.claim_seconds = Histogram(
+            "amazon_conversions_claim_duration_seconds",
+            "Duration of a claim of due events, decryption included",
+            buckets=_BUCKETS,
             registry=self.registry,
         )
         self.database_errors = Counter(

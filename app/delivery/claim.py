@@ -55,7 +55,8 @@ class ClaimStep:
         read = read_due_batches if kind in (WorkKind.LIVE, WorkKind.REPLAY) else read_due_exceptions
         rules = ClaimRules(self._vault, self._now() - self._max_age, self._erasing.erased_values)
         try:
-            claim = await read(connection, lane, selection, rules)
+            with self._telemetry.claim_seconds.time():
+                claim = await read(connection, lane, selection, rules)
             await self._settle_unsent(connection, lane, queue, claim)
         except Exception as error:
             if isinstance(error, StaleOwner) or is_transient(error):

@@ -21,7 +21,6 @@ from app.delivery.erasure import ErasureScanner
 from app.delivery.lane_leases import LaneLeases
 from app.delivery.maintenance import Maintenance, Retention
 from app.delivery.settlement import CountWriter
-from app.delivery.waiting_gauges import WaitingGauges
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.outcomes.settle import RetryPolicy
 from app.domain.pacing.lane_limits import TIMES, Capacity, Times
@@ -158,7 +157,6 @@ def build_dispatcher(
         ),
         maintenance=maintenance,
         balancing=balancing,
-        waiting_gauges=None if settings.metrics_port is None else WaitingGauges(resources.pool, telemetry),
         erasing=erasing,
         connect=resources.connect,
         monotonic=time.monotonic,

@@ -55,7 +55,7 @@ def main() -> int:
         for name, part in parts.items():
             if asked.only in {None, name}:
                 rows += part(engine)
-    report(rows)
+                report(rows)
     return 0
 
 
