@@ -31,11 +31,6 @@ SUFFIXES = {
     "info": ("_info",),
     "histogram": ("_bucket", "_sum", "_count"),
 }
-    "counter": ("_total",),
-    "gauge": ("",),
-    "info": ("_info",),
-    "histogram": ("_bucket", "_sum", "_count"),
-}
 TARGET_LABELS = {"job", "instance", "role", "le"}
 # interface.md §12
 PROMISED = """
