@@ -58,6 +58,27 @@ COMMANDS = (
         COMPLETE,
     ),
     Command(
+        "backup",
+        "take a base backup of the database, and stream its WAL if asked to",
+        "app.commands.backup:backup",
+        COMPLETE,
+        "app.commands.backup:backup_arguments",
+    ),
+    Command(
+        "restore",
+        "write a data directory from a backup, to a moment if asked to",
+        "app.commands.backup:restore",
+        PLAIN,
+        "app.commands.backup:restore_arguments",
+    ),
+    Command(
+        "drill",
+        "rehearse restore, upgrade, failover or a game day on this machine",
+        "dev.drills.command:run",
+        PLAIN,
+        "dev.drills.command:arguments",
+    ),
+    Command(
         "health",
         "is the process of this container ready? (for health checks)",
         "app.commands.health:run",

@@ -34,8 +34,10 @@ SUFFIXES = {
 TARGET_LABELS = {"job", "instance", "role", "le"}
 # interface.md §12
 PROMISED = """
-    events_received_total{result} events_rejected_total{reason} events_settled_total{status} waiting_events{status}
-    oldest_waiting_age_seconds{status} attempts_total{outcome} request_duration_seconds
+    events_received_total{result} events_rejected_total{reason} events_settled_total{status}
+    waiting_events{status}
+    oldest_waiting_age_seconds{status} attempts_total{outcome}
+    request_duration_seconds
     http_request_duration_seconds lane_rate_limit breaker_open token_expiry_seconds flush_duration_seconds
     claim_duration_seconds requests_shed_total{reason} event_count_imbalance build_info
     """
