@@ -4,11 +4,14 @@ import json
 import logging
 import sys
 import tomllib
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+
+from app.domain.trace import RequestTrace
 
 # pyproject.toml is the only place that names the version.
 VERSION: str = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"][
@@ -16,6 +19,8 @@ VERSION: str = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml"
 ]
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _log = logging.getLogger("app")
+# Set for each request; group commit reads it, whatever lies in between.
+REQUEST_TRACE: ContextVar[RequestTrace | None] = ContextVar("request_trace", default=None)
 
 
 class Telemetry:
@@ -138,6 +143,18 @@ class Telemetry:
             self.database_errors.labels(error_class).inc()
 
 
+class TextLines(logging.Formatter):
+    """Format a record for a person at a terminal: time, level, event, fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = " ".join(f"{name}={value}" for name, value in getattr(record, "fields", {}).items())
+        at = datetime.fromtimestamp(record.created, UTC)
+        line = f"{at:%H:%M:%S.%f}"[:-3] + f" {record.levelname.lower():<7} {record.getMessage()} {fields}"
+        if record.exc_info and record.exc_info[0] is not None:
+            line += f" exception={describe_exception(record.exc_info[1])}"
+        return line.rstrip()
+
+
 class JsonLines(logging.Formatter):
     """Format a record as one JSON object. Exceptions appear by type and place: their text may hold values."""
 
@@ -206,9 +223,9 @@ def _sqlstate_fields(error: BaseException) -> dict[str, str]:
 
 
 def configure_logging(level: str) -> None:
-    """Log JSON lines to standard error. Called once per process."""
+    """Log to standard error: JSON lines, or text on a terminal. Called once per process."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(TextLines() if sys.stderr.isatty() else JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # httpx logs every URL; sqlalchemy and asyncpg may log parameters, which can be personal data.
     for noisy in ("httpx", "httpcore", "asyncpg", "sqlalchemy"):

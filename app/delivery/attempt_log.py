@@ -45,8 +45,9 @@ class AttemptLog:
             outcome=outcome,
             settlement=type(settlement).__name__,
             status=sent.status,
-            request_id=sent.request_id,
-            duration_ms=sent.duration_ms,
+            amazon_request_id=sent.request_id,
+            # As in the log line of the request that brought the events.
+            batches=content.batches or sorted({item.batch for item in content.items}),
         )
 
     def count_final(self, delta: CountDelta) -> None:

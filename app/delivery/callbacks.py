@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Final, Protocol
 
 import asyncpg
+import msgspec
 
 from app.domain import callback
 from app.domain.batch import EventMetadata, read_shapes
@@ -84,6 +85,13 @@ class CallbackSender:
                 await self._reschedule(connection, due, reply)
         result = "taken" if isinstance(reply, Acknowledged) else "not_taken"
         self._telemetry.callbacks.labels(result).inc()
+        self._telemetry.log(
+            "callback.sent",
+            callback=due.id,
+            result=result,
+            events=len(events),
+            batches=sorted({event.final.batch for event in due.notices}),
+        )
         return isinstance(reply, Acknowledged)
 
     async def _reschedule(
@@ -128,6 +136,7 @@ def callback_states(events: tuple[CallbackEvent, ...], named: NamedEvent) -> Ite
                 code=final.code,
                 reason=final.reason,
                 at=event.at,
+                traceparent=shape.traceparent or msgspec.UNSET,
             )
 
 

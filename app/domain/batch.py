@@ -30,6 +30,7 @@ class EventMetadata(msgspec.Struct, array_like=True, frozen=True):
     warnings: tuple[tuple[str, str | None], ...]
     consent: str | None = None  # the consent pair of the event, or the hash of its consent string
     execution_id: str | None = None  # of the journey run that sent the event
+    traceparent: str | None = None  # of the request that brought the event
 
     @property
     def event_at(self) -> datetime:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.errors import error_response, problem_of
 from app.api.query_parameters import unreadable_target
 from app.api.secured_route import CLAIM
+from app.domain.trace import RequestTrace, read_traceparent
 from app.server.admission import PERMIT, AdmissionController, Permit
 from app.server.loop_limiter import LoopLimiter
 from app.server.request_body import RequestBodyReader, max_body_bytes
@@ -80,6 +81,7 @@ class RequestMiddleware:
             return
         began, status = self._monotonic(), 0
         request_id = request_id_of(scope["headers"])
+        trace = RequestTrace(traceparent_of(scope["headers"]))
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_headers(message: Message) -> None:
@@ -132,10 +134,17 @@ class RequestMiddleware:
             route = getattr(scope.get("route"), "path", "unknown")
             method = scope["method"] if scope["method"] in _METHODS else "other"  # bounded labels
             key = getattr(scope["state"].get("caller"), "key", None)
-            self.record(method, route, status, self._monotonic() - began, request_id, key)
+            self.record(method, route, status, self._monotonic() - began, request_id, key, trace)
 
     def record(
-        self, method: str, route: str, status: int, duration_s: float, request_id: str, key: str | None
+        self,
+        method: str,
+        route: str,
+        status: int,
+        duration_s: float,
+        request_id: str,
+        key: str | None,
+        trace: RequestTrace | None = None,
     ) -> None:
         """Count an answered request and log it as `http.request`."""
         series = self._series.get((method, route, status))
@@ -156,6 +165,7 @@ class RequestMiddleware:
                 "duration_ms": round(duration_s * 1000),
                 "request_id": request_id,
                 "key": key,
+                **(trace.log_fields() if trace is not None else {}),
             }
             _log.info("http.request", extra={"fields": fields})
 
@@ -166,6 +176,14 @@ def request_id_of(headers: Headers) -> str:
         if name == REQUEST_ID and _REQUEST_ID.fullmatch(text := value.decode("latin-1")):
             return text
     return f"{random.getrandbits(64):016x}"  # not a secret
+
+
+def traceparent_of(headers: Headers) -> str | None:
+    """Return the caller's `traceparent` if it is valid."""
+    for name, value in headers:
+        if name == b"traceparent":
+            return read_traceparent(value.decode("latin-1"))
+    return None
 
 
 def declared_length(headers: Headers) -> int | None:
