@@ -9,7 +9,7 @@ from collections import Counter
 
 import httpx
 
-CALLERS = 4
+CALLERS = 12
 
 
 async def main(address: str, key: str) -> None:
@@ -50,7 +50,7 @@ async def call(
                 results[str(response.status_code)] += 1
             except httpx.HTTPError as error:
                 results[type(error).__name__] += 1
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.002)
 
 
 async def example_destination(client: httpx.AsyncClient) -> str:
