@@ -5,13 +5,15 @@
 ARG BASE_IMAGE=python:3.13-slim
 
 FROM ${BASE_IMAGE} AS packages
+# `otlp` adds what OTLP_ENDPOINT needs.
+ARG REQUIREMENTS=runtime
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
-COPY requirements/runtime.txt /requirements.txt
+COPY requirements/runtime.txt requirements/otlp.txt /requirements/
 # Exactly what is listed, each file checked against its hash; wheels only, so that nothing is built here.
 # pip stays in an environment of its own: the image runs without an installer and without other programs.
 RUN python -m venv /installer \
     && python -m venv --without-pip /opt/venv \
-    && /installer/bin/pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: -r /requirements.txt \
+    && /installer/bin/pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: -r /requirements/${REQUIREMENTS}.txt \
     && find /opt/venv/bin ! -type d ! -name 'python*' -delete \
     && /opt/venv/bin/python -m compileall -q /opt/venv/lib
 

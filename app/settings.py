@@ -98,6 +98,8 @@ class Settings(BaseSettings):
     sandbox_port: PortNumber = 8001
     metrics_port: PortNumber | None = None
     metrics_per_destination: bool = False
+    otlp_endpoint: WebAddress | None = None
+    otlp_sample_percent: int = Field(default=1, ge=0, le=100)
     public_url: WebAddress = Field(
         default_factory=lambda known: f"http://localhost:{known.get('port', 8000)}"
     )

@@ -4,10 +4,11 @@ import json
 import logging
 import sys
 import tomllib
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
@@ -23,6 +24,22 @@ _log = logging.getLogger("app")
 REQUEST_TRACE: ContextVar[RequestTrace | None] = ContextVar("request_trace", default=None)
 
 
+class Spans(Protocol):
+    """Records finished work as OpenTelemetry spans (`app.tracing`)."""
+
+    def record(
+        self,
+        name: str,
+        *,
+        duration_s: float,
+        attributes: Mapping[str, str | int | Sequence[int] | None],
+        parent: str | None = None,
+        links: Sequence[str] = (),
+    ) -> None:
+        """Record a span that ends now, if it is sampled."""
+        ...
+
+
 class Telemetry:
     """The metrics of one process, on the registry that `/metrics` serves.
 
@@ -31,6 +48,7 @@ class Telemetry:
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.spans: Spans | None = None
         self.registry = registry if registry is not None else CollectorRegistry()
         ProcessCollector(registry=self.registry)  # memory, CPU, open files
         Info("amazon_conversions_build", "Version of the program", registry=self.registry).info(

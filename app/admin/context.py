@@ -23,6 +23,7 @@ from app.domain.ids import DestinationNumber
 from app.domain.outcomes.outcome import Unauthorized
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
+from app.telemetry import Spans
 
 logger = logging.getLogger("app.admin.context")
 
@@ -84,6 +85,7 @@ class AppContext:
     callback_configured: bool = False
     bootstrap_key_digest: bytes | None = None
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    spans: Spans | None = None
     now: Callable[[], datetime] = _now
     monotonic: Callable[[], float] = monotonic
     # Further inputs of readiness: results of flushes, and the offset of this machine's clock.

@@ -5,6 +5,7 @@ transaction is open during a call. When a worker dies, its lease on the callback
 sent again under the same id.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Final, Protocol
@@ -72,6 +73,7 @@ class CallbackSender:
         events = list(callback_states(due.notices, named))
         if len(events) < sum(event.final.events for event in due.notices):
             self._telemetry.log("callback.incomplete", level=30, callback=due.id, events=len(events))
+        sent_at = time.monotonic()
         reply: Acknowledged | NotAcknowledged = Acknowledged()
         if events:
             body = callback.render(events, made_at=due.made_at)
@@ -83,6 +85,14 @@ class CallbackSender:
                 await callbacks.acknowledge(connection, due.id)
             else:
                 await self._reschedule(connection, due, reply)
+        if (spans := self._telemetry.spans) is not None:
+            traces = {event.traceparent for event in events if isinstance(event.traceparent, str)}
+            spans.record(
+                "callback.send",
+                duration_s=time.monotonic() - sent_at,
+                attributes={"events": len(events)},
+                links=sorted(traces)[:8],
+            )
         result = "taken" if isinstance(reply, Acknowledged) else "not_taken"
         self._telemetry.callbacks.labels(result).inc()
         self._telemetry.log(

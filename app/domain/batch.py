@@ -3,6 +3,7 @@
 Its content is encrypted before it is stored; its shapes are event metadata without values.
 """
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -110,6 +111,18 @@ def may_hold_execution(packed: bytes | None, execution_id: str) -> bool:
         return packed is None or execution_id.encode() in _expand(packed)
     except ValueError:
         return True
+
+
+_SAMPLED = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
+
+
+def sampled_traces(packed: bytes | None, most: int = 8) -> list[str]:
+    """Return some sampled traces of the requests that brought a batch, found without decoding its shapes."""
+    try:
+        found = {match[0]: None for match in _SAMPLED.finditer(b"" if packed is None else _expand(packed))}
+    except ValueError:
+        return []
+    return [each.decode() for each in found][:most]
 
 
 class _Zstd(threading.local):

@@ -27,6 +27,11 @@ def trace_id(traceparent: str) -> str:
     return traceparent[3:35]
 
 
+def is_sampled(traceparent: str) -> bool:
+    """Return whether the caller records this trace."""
+    return bool(int(traceparent[53:55], 16) & 1)
+
+
 @dataclass(slots=True)
 class RequestTrace:
     """What connects a request with what becomes of it: its trace, and the batches that hold its events."""

@@ -27,6 +27,7 @@ from app.domain.pacing.lane_limits import TIMES, Capacity, Times
 from app.processes import gc_tuning, parent_watch
 from app.processes.monitoring_port import monitoring_port
 from app.processes.resources import Resources, amazon_sign_in, open_resources
+from app.processes.spans import record_spans
 from app.settings import Settings, SettingsError
 from app.telemetry import configure_logging
 
@@ -40,7 +41,10 @@ def run(settings: Settings) -> None:
 
 
 async def _run(settings: Settings) -> None:
-    async with open_resources(settings, role="worker", pool_size=POOL_SIZE) as resources:
+    async with (
+        open_resources(settings, role="worker", pool_size=POOL_SIZE) as resources,
+        record_spans(resources),
+    ):
         client = EventsClient(
             settings.amazon_client_id or "",
             settings.amazon_base_url,

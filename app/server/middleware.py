@@ -20,6 +20,7 @@ from app.domain.trace import RequestTrace, read_traceparent
 from app.server.admission import PERMIT, AdmissionController, Permit
 from app.server.loop_limiter import LoopLimiter
 from app.server.request_body import RequestBodyReader, max_body_bytes
+from app.telemetry import Spans
 
 _log = logging.getLogger("app.requests")
 
@@ -54,8 +55,10 @@ class RequestMiddleware:
         monotonic: Callable[[], float],
         admission: AdmissionController,
         loop_limiter: LoopLimiter,
+        spans: Spans | None = None,
     ) -> None:
         self._app = app
+        self._spans = spans
         self._admission = admission
         self._loop_limiter = loop_limiter
         self._monotonic = monotonic
@@ -157,6 +160,17 @@ class RequestMiddleware:
             self._series[method, route, status] = series
         series[0].inc()
         series[1].observe(duration_s)
+        if self._spans is not None:
+            self._spans.record(
+                f"{method} {route}",
+                duration_s=duration_s,
+                attributes={
+                    "http.response.status_code": status,
+                    "request_id": request_id,
+                    "batches": trace.batches if trace is not None else None,
+                },
+                parent=trace.traceparent if trace is not None else None,
+            )
         if _log.isEnabledFor(logging.INFO):
             fields = {
                 "method": method,
