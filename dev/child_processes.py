@@ -55,8 +55,8 @@ class Children:
                 stdin=subprocess.DEVNULL,
                 env={
                     **self._environment,
-                    parent_watch.VARIABLE: str(self._end_of_theirs),
-                    parent_watch.GO_VARIABLE: str(self._go_theirs),
+                    parent_watch.PARENT_VARIABLE: str(self._end_of_theirs),
+                    parent_watch.START_VARIABLE: str(self._go_theirs),
                 },
                 pass_fds=(self._end_of_theirs, self._go_theirs, *child.keep_open),
             )

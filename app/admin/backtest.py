@@ -2,12 +2,49 @@
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.admin import publishing
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.destinations import find_visible
 from app.admin.evaluation import EvaluationSettings, rules_of
+from app.admin.mapping_drafts import find_mapping
+from app.admin.refusals import ErrorCode, Refusal
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.observed.backtest import Backtest, backtest
 from app.store import schema_samples
 from app.store.destinations import Destination
 from app.store.mappings import Document, StoredMapping
+
+
+async def backtest_draft(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    mapping_id: str,
+    *,
+    document: Document | None = None,
+    limit: int = schema_samples.RING,
+) -> tuple[int, Backtest]:
+    """Compare a document, or the saved draft, with the published version over the newest events.
+
+    Returns the published version and the result. Raises Refusal (422) when the draft is not publishable or
+    nothing is published yet.
+    """
+    await context.write_schema_samples()
+    async with context.engine.connect() as connection:
+        destination = await find_visible(connection, caller, destination_id)
+        mapping = await find_mapping(connection, destination, mapping_id)
+        if document is None:
+            draft = publishing.compile_or_refuse(mapping.draft)
+        else:
+            draft = publishing.compile_or_refuse(document, ErrorCode.INVALID, parent="mapping")
+        if mapping.published_version is None:
+            raise Refusal(
+                ErrorCode.NOT_PUBLISHABLE,
+                "No version is published yet, so there is nothing to compare the draft with.",
+            )
+        result = await compare_draft(connection, context, destination, mapping, draft, limit=limit)
+    return mapping.published_version, result
 
 
 async def compare_draft(
@@ -27,6 +64,18 @@ async def compare_draft(
         return Backtest()
     recent = await schema_samples.recent(connection, mapping.id, limit=limit)
     return backtest(recent, published, draft, rules, now=settings.now())
+
+
+def needs_confirmation(draft: Document, result: Backtest) -> bool:
+    """Return whether publishing the draft would reject events or lose match keys.
+
+    Publishing itself refuses a constant event type with another name than the pinned one.
+    """
+    reasons = {reason for reason, _ in result.rejected}
+    compiled = compiled_or_none(draft)
+    if compiled is not None and compiled.constant_event_type is not None:
+        reasons.discard("event_name_conflict")
+    return bool(result.lost or reasons)
 
 
 def compiled_or_none(document: Document) -> Mapping | None:

@@ -23,7 +23,7 @@ from app.domain.ids import DestinationNumber
 from app.domain.outcomes.outcome import Unauthorized
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
-from app.telemetry import Spans
+from app.telemetry import Spans, describe_exception
 
 logger = logging.getLogger("app.admin.context")
 
@@ -112,4 +112,5 @@ class AppContext:
         try:
             await self.delivery_control.wake(destination)
         except Exception as error:
-            logger.warning("workers were not notified: %s", type(error).__name__)
+            fields = {"destination": destination, "error": describe_exception(error)}
+            logger.warning("delivery.wake_failed", extra={"fields": fields})

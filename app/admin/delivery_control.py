@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.delivery.delivery import SETTLED_WITHIN
 from app.domain.ids import DestinationNumber, LaneId
-from app.store import attempts, batches, callbacks, counts, lanes, partitions
+from app.store import attempts, batches, callbacks, counts, lane_wakeups, partitions
 
 _POLL_SECONDS = 0.05
 
@@ -62,7 +62,7 @@ class StoreDeliveryControl:
         async with self._pool.acquire() as connection:
             lane = await connection.fetchval("SELECT lane FROM destinations WHERE number = $1", destination)
             if lane is not None:
-                await lanes.notify(connection, {LaneId(lane): 0})
+                await lane_wakeups.notify(connection, {LaneId(lane): 0})
 
 
 async def _driver_in_transaction(connection: AsyncConnection) -> asyncpg.Connection:

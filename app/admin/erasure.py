@@ -1,4 +1,4 @@
-"""Asking for an erasure, and its receipt: signed with a key of this installation's own (Ed25519)."""
+"""Use cases of erasures: request one, read its receipt, signed with this installation's Ed25519 key."""
 
 import asyncio
 import base64
@@ -20,9 +20,9 @@ from app.store import erasures
 from app.store import secrets as stored_secrets
 
 _SECRET = "receipt_key"  # noqa: S105 - its name, not its value
-_LOOK_EVERY_S = 0.05
+_POLL_INTERVAL_S = 0.05
 
-# What this system cannot reach, said on every receipt.
+# Stated on every receipt: data that this system cannot erase.
 STORED_ELSEWHERE = (
     "Amazon keeps what it accepted; ask Amazon to erase it there.",
     "Backups and write-ahead logs of the database hold the old, encrypted content until they are rotated.",
@@ -32,7 +32,7 @@ STORED_ELSEWHERE = (
 
 @dataclass(frozen=True, slots=True)
 class ErasureReceipt:
-    """What an erasure has come to. `signature` is over `signed`, byte for byte."""
+    """The state of an erasure. `signature` is over the bytes of `signed`."""
 
     body: Mapping[str, Any]
     signed: str
@@ -41,23 +41,28 @@ class ErasureReceipt:
 
 
 async def request_erasure(
-    pool: asyncpg.Pool, vault: Vault, said: Mapping[str, str], *, by: str, monotonic: Callable[[], float]
+    pool: asyncpg.Pool,
+    vault: Vault,
+    identifiers: Mapping[str, str],
+    *,
+    by: str,
+    monotonic: Callable[[], float],
 ) -> tuple[str, datetime]:
-    """Commit an erasure; returns its id and moment once no request begun before it is under way.
+    """Commit an erasure, wait until no earlier request to Amazon is in flight, return its id and time.
 
-    From the commit on nothing is sent that carries one of these values, and soon nothing is stored.
+    After the commit, no event with one of these values is sent; soon none is stored.
     """
     id = f"era_{secrets.token_hex(10)}"  # noqa: A001
-    values = sorted(erasure_keys(said).values)
+    values = sorted(erasure_keys(identifiers).values)
     sealed = vault.seal(msgspec.json.encode(values), place=erasure_place(id))
     async with pool.acquire() as connection, connection.transaction():
-        at = await erasures.ask(connection, id, by=by, kinds=sorted(said), sealed=sealed)
+        at = await erasures.ask(connection, id, by=by, kinds=sorted(identifiers), sealed=sealed)
     until = monotonic() + SETTLED_WITHIN.total_seconds()
     while monotonic() < until:
         async with pool.acquire() as connection:
             if not await erasures.under_way(connection, at, younger_than=SETTLED_WITHIN):
                 break
-        await asyncio.sleep(_LOOK_EVERY_S)
+        await asyncio.sleep(_POLL_INTERVAL_S)
     return id, at
 
 
@@ -71,7 +76,7 @@ async def read_receipt(pool: asyncpg.Pool, vault: Vault, found: erasures.Erasure
         "requested_by": found.requested_by,
         "identifiers": list(found.kinds),
         "batches_scanned": found.scanned,
-        # Damaged: what they hold of the person, if anything, could not be found. See docs/operations.md.
+        # Damaged batches cannot be searched. See docs/operations.md.
         "unreadable_batches": found.unreadable,
         "erased": {"waiting": found.waiting, "dead": found.dead, "delivered": found.delivered},
         "kept_elsewhere": list(STORED_ELSEWHERE),
@@ -84,7 +89,7 @@ async def read_receipt(pool: asyncpg.Pool, vault: Vault, found: erasures.Erasure
 
 
 def _status(vault: Vault, found: erasures.Erasure) -> str:
-    """Return the status of an erasure: 'unreadable' where what it looks for is itself damaged."""
+    """Return the status of an erasure: 'unreadable' if its own identifiers are damaged."""
     if found.finished_at or found.sealed is None:
         return "finished"
     try:
@@ -95,7 +100,7 @@ def _status(vault: Vault, found: erasures.Erasure) -> str:
 
 
 async def _key(pool: asyncpg.Pool, vault: Vault) -> Ed25519PrivateKey:
-    """Return the key that signs, made once and kept sealed."""
+    """Return the signing key, created on first use and stored sealed."""
     place = f"secrets/{_SECRET}"
     fresh = vault.seal(Ed25519PrivateKey.generate().private_bytes_raw(), place=place)
     async with pool.acquire() as connection, connection.transaction():

@@ -7,8 +7,8 @@ from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
 from app.domain.destination import Region
 from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.domain.mapping.fields import FIELDS
-from app.domain.mapping.lint import lint
-from app.domain.observed.event_schema import EventSchema, schema_mismatches
+from app.domain.mapping.lint import LintWarning, lint
+from app.domain.observed.event_schema import EventSchema, SchemaMismatch, schema_mismatches
 from app.store.mappings import Document
 
 _PIPES = (
@@ -31,6 +31,15 @@ _SOURCE: dict[str, Any] = {
         },
     ],
 }
+
+# A custom data field is a source with a name; a bare string is a path that ends with the name.
+_CUSTOM = [
+    _SOURCE["anyOf"][0],
+    *(
+        {**form, "properties": {"name": {"type": "string"}, **form["properties"]}}
+        for form in _SOURCE["anyOf"][1:]
+    ),
+]
 
 
 def _choice(values: list[str]) -> dict[str, Any]:
@@ -56,7 +65,7 @@ DOCUMENT_SCHEMA: dict[str, Any] = {
                 for name, field in FIELDS.items()
             },
         },
-        "custom_data": {"type": "array", "maxItems": 13, "items": _SOURCE},
+        "custom_data": {"type": "array", "maxItems": 13, "items": {"anyOf": _CUSTOM}},
         "consent": {
             "type": "object",
             "required": ["mode"],
@@ -83,7 +92,6 @@ def name_problem(name: Any) -> str | None:
 
 def draft_warnings(
     document: Document, region: Region, schema: EventSchema | None = None
-) -> list[dict[str, str]]:
+) -> list[LintWarning | SchemaMismatch]:
     """Return warnings for a valid draft: the lint warnings and, given an event schema, mismatches with it."""
-    warnings = [*lint(document, region), *(schema_mismatches(document, schema) if schema else ())]
-    return [{"code": warning.code, "field": warning.field} for warning in warnings]
+    return [*lint(document, region), *(schema_mismatches(document, schema) if schema else ())]

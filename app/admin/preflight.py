@@ -1,15 +1,23 @@
-"""The preflight checklist: one pure function per check, in the order in which to fix them."""
+"""The preflight checklist: its use cases, and one pure function per check, in the order of fixing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.destinations import find_visible, lock_visible
+from app.admin.refusals import ErrorCode, Refusal
 from app.amazon.accounts import CannotTell, NotVisible, Visible
+from app.crypto import CannotDecrypt
 from app.domain.destination import REGION_NAMES, State
+from app.domain.outcomes.outcome import Unauthorized
+from app.store import amazon_accounts, audit, destinations, readiness, sign_ins, token_leases
 from app.store.amazon_accounts import AmazonAccount, Confirmation
 from app.store.destinations import Destination
 
 Status = Literal["ok", "failed", "unknown"]
+MANUAL_CHECKS = ("permission", "terms")  # Amazon's API cannot answer them; people confirm them
 CLOCK_TOLERANCE_SECONDS = 5.0
 ENTITY_HINT = (
     "The advertiser ID is the numeric ID next to the advertiser name in the DSP console; "
@@ -43,6 +51,84 @@ class PreflightFacts:
     accepted: bool
     delivered: int
     seconds_apart: float
+
+
+@dataclass(frozen=True, slots=True)
+class Preflight:
+    """Every check, in the order in which to fix them."""
+
+    checks: Sequence[PreflightCheck]
+
+    @property
+    def ready(self) -> bool:
+        """Return whether no check has failed."""
+        return all(check.status != "failed" for check in self.checks)
+
+
+async def check_setup(
+    context: AppContext, caller: Caller, destination_id: str, *, ask: bool = False
+) -> Preflight:
+    """Check every requirement for delivery. With `ask`, call Amazon, which may take ten seconds."""
+    async with context.engine.connect() as connection:
+        destination = await find_visible(connection, caller, destination_id)
+        sealed = await sign_ins.access_token(connection, destination.id) if ask else None
+    # No transaction is open during the call to Amazon.
+    live_answer = None if sealed is None else await _find_advertiser(context, destination, sealed)
+    async with context.engine.connect() as connection:
+        facts = PreflightFacts(
+            destination=destination,
+            configured=context.amazon_configured,
+            account=await amazon_accounts.find(connection, destination.id),
+            live_answer=live_answer,
+            confirmed=await amazon_accounts.confirmations(connection, destination.id),
+            accepted=await destinations.ever_accepted(connection, destination.number),
+            delivered=await destinations.delivered(connection, destination.number),
+            seconds_apart=await readiness.seconds_apart(connection, _local_clock(context)),
+        )
+    return Preflight(run_preflight(facts))
+
+
+async def _find_advertiser(
+    context: AppContext, destination: Destination, sealed: bytes
+) -> Visible | NotVisible | CannotTell:
+    try:
+        token = context.vault.open(sealed, place=token_leases.access_place(destination.id)).decode()
+    except CannotDecrypt:
+        return CannotTell("unreadable")
+    answer = await context.find_advertiser(destination.region, token, destination.advertiser_id)
+    # An expired access token says nothing about the sign-in: the next delivery refreshes it.
+    return CannotTell("unauthorized") if isinstance(answer, Unauthorized) else answer
+
+
+def _local_clock(context: AppContext) -> float:
+    """Return the time of this machine's clock in epoch seconds; `context.now` is the database's time."""
+    return context.now().timestamp() - (context.clock.offset if context.clock is not None else 0.0)
+
+
+async def confirm_check(
+    context: AppContext, caller: Caller, destination_id: str, check: str, *, confirmed: bool
+) -> Preflight:
+    """Confirm a check that Amazon's API cannot answer, or withdraw the confirmation; return all checks."""
+    if check not in MANUAL_CHECKS:
+        raise Refusal(ErrorCode.INVALID, "This check cannot be confirmed manually.")
+    async with context.engine.begin() as connection:
+        destination = await lock_visible(connection, caller, destination_id)
+        if confirmed:
+            changed = await amazon_accounts.confirm(connection, destination.id, check, caller.actor)
+        else:
+            changed = await amazon_accounts.withdraw(connection, destination.id, check)
+        if changed:
+            await audit.record(
+                connection,
+                actor=caller.actor,
+                action=audit.AuditAction.PREFLIGHT_CONFIRMED
+                if confirmed
+                else audit.AuditAction.PREFLIGHT_WITHDRAWN,
+                subject=destination.id,
+                destination=destination.id,
+                after={"check": check},
+            )
+    return await check_setup(context, caller, destination_id)
 
 
 def run_preflight(facts: PreflightFacts) -> list[PreflightCheck]:

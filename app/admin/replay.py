@@ -5,17 +5,22 @@ import secrets
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.destinations import lock_visible
 from app.amazon.wire import MAX_EVENTS
 from app.domain.ids import DestinationNumber, LaneId
 from app.domain.pacing.fair_queueing import REPLAY_SHARE
-from app.store import PipelineConnection, counts, lanes, replays
+from app.store import PipelineConnection, audit, counts, driver_of, lanes, replays
 
-MOST = 50_000  # events of one transaction; the rest follow in further ones
+MOST = 50_000  # events in a transaction; further transactions replay the rest
+_TIME_LIMIT_S = 20.0  # for all transactions of a request
+_WRITER = 0  # the counter row that the API adds to; replays are rare
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """What a replay did, or would do. `seconds`: until the last of it is sent, at the lane's pace.
+    """What a replay did, or would do. `seconds` is the time until the last event is sent, at the lane's pace.
 
     `matched = replayed + too_old + forgotten + remaining`.
     """
@@ -27,7 +32,70 @@ class ReplayResult:
     remaining: int
     requests: int
     seconds: float
-    replay_id: str | None = None  # None where nothing was changed
+    replay_id: str | None = None  # None for a dry run
+
+
+async def replay_events(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    wanted: replays.ReplayFilter,
+    *,
+    dry_run: bool = False,
+) -> ReplayResult:
+    """Queue matching events again, behind live traffic, or with `dry_run` only count them.
+
+    Runs transactions until all events are queued or the time limit is reached; `remaining` counts the rest.
+    Repeating a replay does not send an event twice.
+    """
+    until = context.monotonic() + _TIME_LIMIT_S
+    first = last = await _replay_some(context, caller, destination_id, wanted, dry_run=dry_run)
+    replayed = last.replayed
+    while not dry_run and last.remaining and last.replayed and context.monotonic() < until:
+        # One transaction over all events would hold its locks against claims for minutes.
+        last = await _replay_some(context, caller, destination_id, wanted, dry_run=dry_run)
+        replayed += last.replayed
+    return replace(
+        first, replayed=replayed, remaining=last.remaining, requests=last.requests, seconds=last.seconds
+    )
+
+
+async def _replay_some(
+    context: AppContext, caller: Caller, destination_id: str, wanted: replays.ReplayFilter, *, dry_run: bool
+) -> ReplayResult:
+    """Replay the events of one transaction, record it in the audit, and wake the workers."""
+    async with context.engine.begin() as connection:
+        destination = await lock_visible(connection, caller, destination_id)
+        # The driver's own connection, in the same transaction: the destination stays locked.
+        driver = await driver_of(connection)
+        result = await replay(
+            driver,
+            destination.number,
+            await replays.lane_of(driver, destination.number),
+            wanted,
+            max_age=context.max_event_age,
+            writer=_WRITER,
+            by=caller.actor,
+            dry_run=dry_run,
+        )
+        if dry_run:
+            return result
+        await audit.record(
+            connection,
+            actor=caller.actor,
+            action=audit.AuditAction.EVENTS_REPLAYED,
+            subject=destination.id,
+            destination=destination.id,
+            after={
+                "replay_id": result.replay_id,
+                "status": wanted.status,
+                "reason": wanted.reason,
+                "replayed": result.replayed,
+                "matched": result.matched,
+            },
+        )
+    await context.wake(destination.number)
+    return result
 
 
 async def replay(
@@ -42,9 +110,9 @@ async def replay(
     dry_run: bool,
     most: int = MOST,
 ) -> ReplayResult:
-    """Queue the events that a filter matches again for `by`, within the caller's transaction. Twice is once.
+    """Queue matching events again for `by`, in the caller's transaction. A repeat queues nothing.
 
-    What is past the age limit, and what has no data key any more, stays where it is and is counted.
+    Events past the age limit (`too_old`) or without a data key (`forgotten`) stay as they are.
     """
     found = await replays.count(connection, number, wanted, max_age=max_age)
     before = await replays.waiting(connection, number)
@@ -58,7 +126,7 @@ async def replay(
         )
         await replays.finish(connection, this, moved)
         await counts.add(connection, writer, {number: delta})
-    # A replay of nothing takes no request, whatever still waits from an earlier one.
+    # Without events there are no requests, even when an earlier replay is still waiting.
     requests, seconds = await _time_of(connection, lane, moved + before) if moved else (0, 0.0)
     return ReplayResult(
         matched=found.matched,
@@ -72,15 +140,8 @@ async def replay(
     )
 
 
-def together(first: ReplayResult, last: ReplayResult, replayed: int) -> ReplayResult:
-    """Return the result of a replay in several transactions, `replayed` events in all of them."""
-    return replace(
-        first, replayed=replayed, remaining=last.remaining, requests=last.requests, seconds=last.seconds
-    )
-
-
 async def _time_of(connection: PipelineConnection, lane: LaneId, events: int) -> tuple[int, float]:
-    """Return how many requests that takes at least, and the seconds, a fifth of the lane's pace for it."""
+    """Return the least number of requests, and of seconds with the share of replays in the pace."""
     requests = math.ceil(events / MAX_EVENTS)
     terms = await lanes.pace_settings(connection, lane)
     rate = terms.limit.per_second if terms.limit is not None else 1.0

@@ -13,8 +13,7 @@ import httpx
 
 from app.amazon import wire
 from app.amazon.credentials import usable_token
-from app.amazon.http_connection import BodyTooLong, PooledTransport
-from app.amazon.transport import CONNECTIONS, BoundedTransport
+from app.amazon.transport import CONNECTIONS, BodyTooLong, BoundedTransport, open_pools
 from app.domain.destination import Region
 from app.domain.outcomes.outcome import SentRequest, TransportError, Unauthorized
 
@@ -52,8 +51,7 @@ class EventsClient:
         self._client_id = client_id
         self._base_url = base_url
         self._transports = {
-            region: BoundedTransport(inner)
-            for region, inner in zip(Region, _transports(transport, connections), strict=True)
+            region: BoundedTransport(pool) for region, pool in open_pools(transport, connections).items()
         }
 
     async def send(
@@ -115,7 +113,7 @@ class EventsClient:
             extensions={"timeout": {"connect": min(_CONNECT_S, deadline_s), "pool": deadline_s}},
         )
         try:
-            # Without httpx's client: its features are all switched off here, and it doubles the cost.
+            # Without httpx's client: its features are all switched off here, and it costs as much again.
             async with asyncio.timeout(deadline_s):
                 response = await self._transports[region].handle_async_request(request)
         except BodyTooLong:
@@ -153,13 +151,3 @@ class EventsClient:
 def _url(api: str, path: str) -> httpx.URL:
     """Return a parsed URL, cached: there are three hosts and a handful of paths."""
     return httpx.URL(api + path)
-
-
-def _transports(
-    transport: httpx.AsyncBaseTransport | None, connections: int
-) -> list[httpx.AsyncBaseTransport]:
-    """Return a transport for each region: `transport`, or one pool each with shared trusted roots."""
-    if transport is not None:
-        return [transport for _ in Region]
-    tls = httpx.create_ssl_context(trust_env=False)
-    return [PooledTransport(tls, connections=connections) for _ in Region]

@@ -13,7 +13,7 @@ from tenacity import AsyncRetrying, retry_if_result, stop_after_attempt, wait_ra
 from app.amazon import messages
 from app.amazon.credentials import usable_token
 from app.amazon.reading import read_json
-from app.amazon.transport import BoundedTransport, open_transport
+from app.amazon.transport import BoundedTransport, open_pools
 from app.amazon.wire import endpoints
 from app.domain.destination import Region
 
@@ -136,7 +136,7 @@ class SignIn:
                 follow_redirects=False,
                 timeout=_TRY_S,
             )
-            for region, inner in _transports(transport).items()
+            for region, inner in open_pools(transport).items()
         }
 
     def authorize_url(self, region: Region, *, state: str, code_verifier: str) -> str:
@@ -208,14 +208,6 @@ class SignIn:
         except (httpx.NetworkError, httpx.RemoteProtocolError):
             return Unavailable("cut")
         return reply
-
-
-def _transports(transport: httpx.AsyncBaseTransport | None) -> dict[Region, httpx.AsyncBaseTransport]:
-    """Return one pool per region: a region that hangs uses no connection of another."""
-    if transport is not None:
-        return dict.fromkeys(Region, transport)
-    tls = httpx.create_ssl_context(trust_env=False)
-    return {region: open_transport(tls) for region in Region}
 
 
 def _is_retryable(reply: _Reply) -> bool:

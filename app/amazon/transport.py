@@ -1,13 +1,20 @@
-"""Bounded responses without state: a size limit, no compression, no cookies."""
+"""Bounded responses over httpx's connection pools: a size limit, no compression, no cookies, no retries."""
 
 import ssl
 
+import h11
+import httpcore
 import httpx
 
-from app.amazon.http_connection import MAX_BODY, BodyTooLong
+from app.amazon.network import AsyncioBackend
+from app.domain.destination import Region
 
 MAX_REPLY_BYTES = 1_048_576
 CONNECTIONS = 12  # per region, for account and token calls; a worker sets its own
+
+
+class BodyTooLong(httpx.ReadError):
+    """The response is longer than its limit; the rest was not read."""
 
 
 class BoundedTransport(httpx.AsyncBaseTransport):
@@ -25,10 +32,10 @@ class BoundedTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Return the complete response; raises `BodyTooLong` above the limit, and what `inner` raises."""
         request.headers["Accept-Encoding"] = "identity"
-        limit = request.extensions[MAX_BODY] = max(self._limit, _max_echo(request))
         response = await self._inner.handle_async_request(request)
         try:
-            body = await self._read(response, limit)
+            body = await self._read(response, max(self._limit, _max_echo(request)))
+            _forbid_reuse_after_extra_bytes(response)
         finally:
             await response.aclose()
         headers = [(name, value) for name, value in response.headers.raw if name.lower() not in _REMOVED]
@@ -66,9 +73,46 @@ def _max_echo(request: httpx.Request) -> int:
     return 2 * int(request.headers.get("Content-Length", "0"))
 
 
-def open_transport(tls: ssl.SSLContext, *, connections: int = CONNECTIONS) -> httpx.AsyncBaseTransport:
-    """Open httpx's connection pool with TLS verification and without retries; all connections stay alive."""
-    limits = httpx.Limits(
-        max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=20.0
+def _forbid_reuse_after_extra_bytes(response: httpx.Response) -> None:
+    """Make the pool close a connection that received more than its response.
+
+    httpcore would read those bytes as the response to the next request, which is another advertiser's. It has
+    no public access to them, so this reads private attributes of the pinned versions of httpx and httpcore.
+    """
+    pooled = getattr(response.stream, "_httpcore_stream", None)
+    connection = getattr(getattr(pooled, "_stream", None), "_connection", None)
+    if isinstance(connection, httpcore.AsyncHTTP11Connection):
+        state: h11.Connection = connection._h11_state
+        extra, _ = state.trailing_data
+        if extra:
+            state.send_failed()
+
+
+def open_pools(
+    transport: httpx.AsyncBaseTransport | None, connections: int = CONNECTIONS
+) -> dict[Region, httpx.AsyncBaseTransport]:
+    """Open a pool per region, or use `transport` for all: a region that hangs uses no connection of another.
+
+    Certificates are verified and nothing is retried. All connections of a pool stay alive for 20 s.
+    """
+    if transport is not None:
+        return dict.fromkeys(Region, transport)
+    tls = httpx.create_ssl_context(trust_env=False)
+    return {region: open_pool(tls, connections=connections) for region in Region}
+
+
+def open_pool(
+    tls: ssl.SSLContext, *, connections: int, keep_alive_s: float = 20.0
+) -> httpx.AsyncHTTPTransport:
+    """Open a pool of at most `connections` connections."""
+    transport = httpx.AsyncHTTPTransport(verify=tls, trust_env=False)
+    # httpx has no parameter for the backend of its pool.
+    transport._pool = httpcore.AsyncConnectionPool(
+        ssl_context=tls,
+        max_connections=connections,
+        max_keepalive_connections=connections,
+        keepalive_expiry=keep_alive_s,
+        retries=0,
+        network_backend=AsyncioBackend(),
     )
-    return httpx.AsyncHTTPTransport(verify=tls, limits=limits, trust_env=False, retries=0)
+    return transport

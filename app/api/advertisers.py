@@ -1,30 +1,59 @@
 """Event names over HTTP: list the pinned names of an advertiser, rename one (R12)."""
 
-from typing import Any
+from datetime import datetime
 
 from fastapi import APIRouter
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin import publishing
 from app.admin.access import Caller, Scope
 from app.admin.inputs import EventNameChange
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
-from app.api.paging import PAGE, Cursor, Limit, page_from
+from app.api.paging import PAGE, Cursor, Limit, Page, slice_page
+from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import advertiser_id_problem
 from app.domain.ids import AdvertiserId
 from app.domain.mapping.document import event_name_problem
 from app.store import audit, destinations, event_names
-from app.store.event_names import Pin
 from app.store.mappings import StoredMapping
 
 router = APIRouter(route_class=SecuredRoute, tags=["event names"])
 
 
-def pin_response(pin: Pin) -> dict[str, Any]:
-    """Return the response for a pin."""
-    return {"event_type": pin.event_type, "name": pin.name, "pinned_at": pin.pinned_at}
+class EventNameView(ResponseBody):
+    """The name that all conversions of an event type have for an advertiser."""
+
+    event_type: str = Field(examples=["ADD_TO_SHOPPING_CART"])
+    name: str = Field(examples=["Added to cart"])
+    pinned_at: datetime
+
+
+class EventNamePage(Page[EventNameView]):
+    """A page of pinned event names."""
+
+
+class MappingReference(ResponseBody):
+    """A mapping, by its ids and its name."""
+
+    id: str
+    destination_id: str
+    name: str
+
+
+class RenamedEventView(ResponseBody):
+    """The result of a rename."""
+
+    advertiser_id: str
+    event_type: str
+    name: str
+    previous_name: str
+    mappings: list[MappingReference] = Field(description="Published again, with the new name.")
+    mappings_left: list[MappingReference] = Field(
+        description="Not changed: they read the event type from the event."
+    )
 
 
 async def _require_all_visible(connection: AsyncConnection, caller: Caller, advertiser: str) -> None:
@@ -44,12 +73,13 @@ async def _require_all_visible(connection: AsyncConnection, caller: Caller, adve
 @requires(Scope.DESTINATIONS_READ)
 async def list_all(
     advertiser_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
-) -> dict[str, Any]:
+) -> EventNamePage:
     """List the pinned name of each event type of an advertiser."""
     async with context.engine.connect() as connection:
         await _require_all_visible(connection, caller, advertiser_id)
         pins = await event_names.of_advertiser(connection, advertiser_id)
-    return page_from([pin_response(pin) for pin in pins], limit, cursor)
+    shown, next_cursor = slice_page(pins, limit, cursor)
+    return EventNamePage(items=[EventNameView.model_validate(pin) for pin in shown], next_cursor=next_cursor)
 
 
 @router.post(
@@ -58,7 +88,7 @@ async def list_all(
 @requires(Scope.DESTINATIONS_WRITE)
 async def rename(
     advertiser_id: str, event_type: str, body: EventNameChange, caller: CurrentCaller, context: Context
-) -> dict[str, Any]:
+) -> RenamedEventView:
     """Rename an event type. Amazon treats a new name as a new event.
 
     Publishes a new version of each published mapping with that constant type (`mappings`). Mappings that read
@@ -83,15 +113,15 @@ async def rename(
                 before={"name": before.name},
                 after={"name": body.to, "mappings": [mapping.id for mapping in republished]},
             )
-    return {
-        "advertiser_id": advertiser_id,
-        "event_type": event_type,
-        "name": body.to,
-        "previous_name": before.name,
-        "mappings": [_mapping_reference(mapping) for mapping in republished],
-        "mappings_left": [_mapping_reference(mapping) for mapping in unchanged],
-    }
+    return RenamedEventView(
+        advertiser_id=advertiser_id,
+        event_type=event_type,
+        name=body.to,
+        previous_name=before.name,
+        mappings=[_reference(mapping) for mapping in republished],
+        mappings_left=[_reference(mapping) for mapping in unchanged],
+    )
 
 
-def _mapping_reference(mapping: StoredMapping) -> dict[str, str]:
-    return {"id": mapping.id, "destination_id": mapping.destination, "name": mapping.name}
+def _reference(mapping: StoredMapping) -> MappingReference:
+    return MappingReference(id=mapping.id, destination_id=mapping.destination, name=mapping.name)

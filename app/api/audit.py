@@ -1,32 +1,55 @@
 """List administrative actions over HTTP."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 
 from app.admin.access import Scope
-from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, page_body, split_page
+from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, number_of, split_page
+from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store import audit
 
 router = APIRouter(route_class=SecuredRoute, tags=["audit"])
 
 
-def entry_view(entry: audit.AuditEntry) -> dict[str, Any]:
-    """Return the public members of an entry. `before` and `after` contain only what changed."""
-    return {
-        "id": str(entry.id),
-        "at": entry.at,
-        "actor": entry.actor,
-        "action": entry.action,
-        "subject": entry.subject,
-        "destination_id": entry.destination,
-        "before": entry.before,
-        "after": entry.after,
-        "sequence": entry.sequence,
-        "prev_hash": None if entry.prev_hash is None else entry.prev_hash.hex(),
-        "hash": None if entry.hash is None else entry.hash.hex(),
-    }
+class AuditEntryView(ResponseBody):
+    """An administrative action. `before` and `after` contain only what changed."""
+
+    id: str
+    at: datetime
+    actor: str
+    action: str = Field(examples=["mapping.published"])
+    subject: str
+    destination_id: str | None
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+    sequence: int | None = Field(description="Position in the hash chain.")
+    prev_hash: str | None
+    hash: str | None
+
+    @classmethod
+    def of(cls, entry: audit.AuditEntry) -> "AuditEntryView":
+        """Return the view of an entry."""
+        return cls(
+            id=str(entry.id),
+            at=entry.at,
+            actor=entry.actor,
+            action=entry.action,
+            subject=entry.subject,
+            destination_id=entry.destination,
+            before=None if entry.before is None else dict(entry.before),
+            after=None if entry.after is None else dict(entry.after),
+            sequence=entry.sequence,
+            prev_hash=None if entry.prev_hash is None else entry.prev_hash.hex(),
+            hash=None if entry.hash is None else entry.hash.hex(),
+        )
+
+
+class AuditPage(Page[AuditEntryView]):
+    """A page of administrative actions."""
 
 
 @router.get("/audit", summary="List administrative actions")
@@ -43,7 +66,7 @@ async def list_all(
     ] = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> AuditPage:
     """List administrative actions and what they changed, newest first. Entries contain no secrets."""
     async with context.engine.connect() as connection:
         rows = await audit.newest(
@@ -55,4 +78,5 @@ async def list_all(
             only=caller.only,
         )
     items, has_more = split_page(rows, limit)
-    return page_body([entry_view(item) for item in items], cursor_of(items[-1].id) if has_more else None)
+    next_cursor = cursor_of(items[-1].id) if has_more else None
+    return AuditPage(items=[AuditEntryView.of(item) for item in items], next_cursor=next_cursor)

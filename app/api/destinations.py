@@ -1,10 +1,12 @@
 """Destinations over HTTP: create, list, read, change, pause, resume, disconnect, delete."""
 
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller, Scope
@@ -25,7 +27,8 @@ from app.admin.inputs import DestinationChange, NewDestination
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.confusable import skeleton
 from app.api.etags import etag, require_match
-from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, page_body, split_page
+from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, number_of, split_page
+from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.destination import Region, State
 from app.domain.ids import AdvertiserId, DestinationId
@@ -35,11 +38,68 @@ from app.store.destinations import ConfiguredRate, Destination, DestinationDraft
 router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
 
 
+class RateLimitView(ResponseBody):
+    """The configured request rate to Amazon."""
+
+    requests_per_second: float = Field(examples=[5.0])
+    burst: int = Field(examples=[5])
+
+
+class DestinationView(ResponseBody):
+    """A destination: one advertiser's Amazon account."""
+
+    id: str = Field(examples=["dst_0a1b2c3d4e5f6g7h8i9j"])
+    name: str = Field(examples=["Acme US"])
+    advertiser_id: str = Field(examples=["580123456789012345"])
+    region: Region
+    currency: str = Field(examples=["USD"])
+    identity_profile: str = Field(examples=["amazon"])
+    dataset_name: str | None
+    rate_limit: RateLimitView
+    state: State
+    reason: str | None = Field(description="Why the destination must be connected again.")
+    connected: bool
+    published_mappings: int
+    version: int = Field(description="Also the `ETag`.")
+    created_at: datetime
+    updated_at: datetime
+    archived_at: datetime | None
+
+    @classmethod
+    def of(cls, destination: Destination, **more: object) -> Self:
+        """Return the view of a destination, with further members of a subclass."""
+        return cls.model_validate({**public_view(destination), **more})
+
+
+class DestinationPage(Page[DestinationView]):
+    """A page of destinations."""
+
+
+class NameWarning(ResponseBody):
+    """A warning that the name looks like another destination's."""
+
+    code: Literal["name_confusable"]
+    field: Literal["name"]
+    destination_id: str = Field(description="The other destination.")
+
+
+class SavedDestination(DestinationView):
+    """A destination after a change, with warnings."""
+
+    warnings: list[NameWarning]
+
+
+class ArchivedDestination(DestinationView):
+    """A destination after a delete."""
+
+    discarded: int = Field(description="The number of discarded events.")
+
+
 @router.post("/destinations", status_code=201, summary="Create a destination")
 @requires(Scope.DESTINATIONS_WRITE)
 async def create(
     body: NewDestination, caller: CurrentCaller, context: Context, response: Response
-) -> dict[str, Any]:
+) -> SavedDestination:
     """Create a destination in state `draft`; connect it to Amazon next.
 
     A name that looks like another destination's is accepted with the warning `name_confusable`.
@@ -63,7 +123,7 @@ async def create(
         created = await create_destination(connection, DestinationId(new_id("dst_")), draft, by=caller.actor)
     response.headers["ETag"] = etag(created.version)
     response.headers["Location"] = f"/destinations/{created.id}"
-    return {**public_view(created), "warnings": warnings}
+    return SavedDestination.of(created, warnings=warnings)
 
 
 @router.get("/destinations", summary="List destinations")
@@ -80,7 +140,7 @@ async def list_all(
     ] = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
-) -> dict[str, Any]:
+) -> DestinationPage:
     """List the destinations that this key can access, oldest first."""
     async with context.engine.connect() as connection:
         found = await destinations.page(
@@ -92,19 +152,20 @@ async def list_all(
             only=caller.only,
         )
     items, has_more = split_page(found, limit)
-    return page_body([public_view(item) for item in items], cursor_of(items[-1].number) if has_more else None)
+    next_cursor = cursor_of(items[-1].number) if has_more else None
+    return DestinationPage(items=[DestinationView.of(item) for item in items], next_cursor=next_cursor)
 
 
 @router.get("/destinations/{destination_id}", summary="Read a destination")
 @requires(Scope.DESTINATIONS_READ)
 async def read(
     destination_id: str, caller: CurrentCaller, context: Context, response: Response
-) -> dict[str, Any]:
+) -> DestinationView:
     """Read a destination. Send its `ETag` as `If-Match` of a change."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, caller, destination_id)
     response.headers["ETag"] = etag(found.version)
-    return public_view(found)
+    return DestinationView.of(found)
 
 
 @router.patch("/destinations/{destination_id}", summary="Change a destination")
@@ -117,7 +178,7 @@ async def change(
     context: Context,
     request: Request,
     response: Response,
-) -> dict[str, Any]:
+) -> SavedDestination:
     """Change the given fields. Events that wait are not converted again.
 
     Advertiser id and region are fixed once the destination was connected or accepted an event, so that
@@ -127,47 +188,47 @@ async def change(
         before = await lock_visible(connection, caller, destination_id)
         require_match(request, before.version)
         draft = _changed(before, body)
-        warnings: list[dict[str, str]] = []
+        warnings: list[NameWarning] = []
         if draft.name != before.name:
             warnings = await _warnings(connection, caller, draft.name, exclude=before.id)
         after = await change_destination(connection, before, draft, by=caller.actor)
     if after is not before:
         await context.wake(after.number)
     response.headers["ETag"] = etag(after.version)
-    return {**public_view(after), "warnings": warnings}
+    return SavedDestination.of(after, warnings=warnings)
 
 
 @router.post("/destinations/{destination_id}/pause", summary="Pause a destination")
 @requires(Scope.DESTINATIONS_WRITE)
 async def pause(
     destination_id: str, caller: CurrentCaller, context: Context, response: Response
-) -> dict[str, Any]:
+) -> DestinationView:
     """Pause delivery. Events are still accepted and wait. Nothing is sent after the response."""
     paused = await pause_destination(context, caller, destination_id)
     response.headers["ETag"] = etag(paused.version)
-    return public_view(paused)
+    return DestinationView.of(paused)
 
 
 @router.post("/destinations/{destination_id}/resume", summary="Resume a destination")
 @requires(Scope.DESTINATIONS_WRITE)
 async def resume(
     destination_id: str, caller: CurrentCaller, context: Context, response: Response
-) -> dict[str, Any]:
+) -> DestinationView:
     """Resume delivery. The destination returns to its state before the pause."""
     resumed = await resume_destination(context, caller, destination_id)
     response.headers["ETag"] = etag(resumed.version)
-    return public_view(resumed)
+    return DestinationView.of(resumed)
 
 
 @router.post("/destinations/{destination_id}/disconnect", summary="Disconnect from Amazon")
 @requires(Scope.DESTINATIONS_WRITE)
 async def disconnect(
     destination_id: str, caller: CurrentCaller, context: Context, response: Response
-) -> dict[str, Any]:
+) -> DestinationView:
     """Delete the tokens. While events wait, the destination is `needs_reconnect`, else `draft`."""
     disconnected = await disconnect_destination(context, caller, destination_id)
     response.headers["ETag"] = etag(disconnected.version)
-    return public_view(disconnected)
+    return DestinationView.of(disconnected)
 
 
 @router.delete("/destinations/{destination_id}", summary="Delete a destination")
@@ -178,7 +239,7 @@ async def delete(
     context: Context,
     request: Request,
     discard: Annotated[bool, Query(description="Discard waiting events: they become dead.")] = False,
-) -> dict[str, Any]:
+) -> ArchivedDestination:
     """Archive the destination permanently; its history stays readable. Refused while events wait.
 
     Repeating the call returns the same, and finishes an interrupted discard.
@@ -186,7 +247,7 @@ async def delete(
     archived, discarded = await archive_destination(
         context, caller, destination_id, discard=discard, check_version=partial(require_match, request)
     )
-    return {**public_view(archived), "discarded": discarded}
+    return ArchivedDestination.of(archived, discarded=discarded)
 
 
 _NULLABLE = frozenset({"dataset_name", "rate_limit"})
@@ -217,11 +278,11 @@ def _changed(before: Destination, body: DestinationChange) -> DestinationDraft:
 
 async def _warnings(
     connection: AsyncConnection, caller: Caller, name: str, *, exclude: str | None = None
-) -> list[dict[str, str]]:
+) -> list[NameWarning]:
     """Return a warning for each destination whose name looks like this one."""
     name_skeleton = skeleton(name)
     return [
-        {"code": "name_confusable", "field": "name", "destination_id": id_}
+        NameWarning(code="name_confusable", field="name", destination_id=id_)
         for id_, other_name in await destinations.names(connection, only=caller.only)
         if id_ != exclude and skeleton(other_name) == name_skeleton
     ]

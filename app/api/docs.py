@@ -21,21 +21,21 @@ POLICY = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'no
 _A_DAY = "public, max-age=86400"
 
 
-@router.get("/openapi.json", response_model=None)
+@router.get("/openapi.json", summary="Read the OpenAPI description", response_model=None)
 @public
 async def description(request: Request) -> Response:
     """Return the OpenAPI description."""
     return JSONResponse(request.app.openapi())
 
 
-@router.get("/docs", response_model=None)
+@router.get("/docs", summary="Read the API reference", response_model=None)
 @public
 async def page(request: Request) -> Response:
     """Return the API reference page."""
     return HTMLResponse(render(request.app.openapi()), headers={"Content-Security-Policy": POLICY})
 
 
-@router.get("/docs/docs.css", response_model=None)
+@router.get("/docs/docs.css", summary="Read the reference's style sheet", response_model=None)
 @public
 async def style() -> Response:
     """Return the style sheet of the page."""

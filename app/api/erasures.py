@@ -1,4 +1,4 @@
-"""A person's right to be forgotten: erase what is kept of them, and get a signed receipt."""
+"""Erasures over HTTP: erase the stored data of a person, and read the signed receipt."""
 
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ Digest = Annotated[str, Described(pattern="^[0-9A-Fa-f]{64}$")]
 
 
 class Subject(RequestBody):
-    """One person, by what a mapping would have read of them; `hash` is a SHA-256 in hex, of any of it."""
+    """The identifiers of a person, as a mapping reads them. `hash` is the hex SHA-256 of one of them."""
 
     email: Identifier | None = None
     phone: Identifier | None = None
@@ -34,32 +34,32 @@ class Subject(RequestBody):
     hash: Digest | None = None
 
     @model_validator(mode="after")
-    def _somebody(self) -> "Subject":
-        if not self.said():
+    def _has_identifier(self) -> "Subject":
+        if not self.identifiers():
             raise validation_error("missing")
         return self
 
     def __repr__(self) -> str:
-        return f"Subject({', '.join(sorted(self.said()))})"
+        return f"Subject({', '.join(sorted(self.identifiers()))})"
 
     __str__ = __repr__
 
-    def said(self) -> dict[str, str]:
-        """Return what was said of the person."""
+    def identifiers(self) -> dict[str, str]:
+        """Return the identifiers that were sent."""
         return {name: value for name in type(self).model_fields if (value := getattr(self, name))}
 
 
 @router.post("/subjects/erase", status_code=202, summary="Erase a person")
 @requires(Scope.ERASE)
 async def erase(body: Subject, caller: CurrentCaller, context: Context, response: Response) -> dict[str, Any]:
-    """Take a person's events out of everything that is stored, under every destination.
+    """Erase a person's events under all destinations.
 
-    From the answer on nothing that carries them is sent; what waits and what is dead becomes `erased`, what
-    was delivered keeps its state without its content. Events that arrive later are not blocked.
+    After the response, no stored event of the person is sent. Waiting and dead events become `erased`;
+    delivered events keep their status without their content. Events that arrive later are not blocked.
     """
-    _unlimited(caller)
+    _require_all_destinations(caller)
     id, at = await erasure.request_erasure(  # noqa: A001
-        context.pool, context.vault, body.said(), by=caller.actor, monotonic=context.monotonic
+        context.pool, context.vault, body.identifiers(), by=caller.actor, monotonic=context.monotonic
     )
     async with context.engine.begin() as connection:
         await audit.record(
@@ -67,33 +67,31 @@ async def erase(body: Subject, caller: CurrentCaller, context: Context, response
             actor=caller.actor,
             action=audit.AuditAction.SUBJECT_ERASURE_REQUESTED,
             subject=id,
-            after={"identifiers": sorted(body.said())},
+            after={"identifiers": sorted(body.identifiers())},
         )
     response.headers["Location"] = f"/subjects/erasures/{id}"
     return {"id": id, "status": "under_way", "requested_at": at}
 
 
-@router.get("/subjects/erasures/{erasure_id}", summary="The receipt of an erasure")
+@router.get("/subjects/erasures/{erasure_id}", summary="Read an erasure receipt")
 @requires(Scope.ERASE)
 async def read(erasure_id: str, caller: CurrentCaller, context: Context) -> dict[str, Any]:
-    """Read how an erasure went. `signature` (Ed25519, base64) is over the text in `signed`."""
-    _unlimited(caller)
+    """Read the state of an erasure. `signature` (Ed25519, base64) is over the text in `signed`."""
+    _require_all_destinations(caller)
     async with context.pool.acquire() as connection:
         found = await erasures.find(connection, erasure_id)
     if found is None:
         raise Refusal(ErrorCode.NOT_FOUND)
-    made = await erasure.read_receipt(context.pool, context.vault, found)
+    receipt = await erasure.read_receipt(context.pool, context.vault, found)
     return {
-        **made.body,
-        "signed": made.signed,
-        "signature": made.signature,
-        "public_key": made.public_key,
+        **receipt.body,
+        "signed": receipt.signed,
+        "signature": receipt.signature,
+        "public_key": receipt.public_key,
     }
 
 
-def _unlimited(caller: Caller) -> None:
-    """A person's events stand under all destinations: a key that is limited to some cannot erase them."""
+def _require_all_destinations(caller: Caller) -> None:
+    """Refuse a key that is limited to some destinations: a person's events are under all."""
     if caller.destination_ids is not None:
-        raise Refusal(
-            ErrorCode.FORBIDDEN, "This key is limited to its destinations; a person is erased from all."
-        )
+        raise Refusal(ErrorCode.FORBIDDEN, "This key is limited to some destinations; an erasure covers all.")

@@ -5,25 +5,54 @@ code}]}`. Errors never repeat a value of the request: it may be personal data.
 """
 
 import logging
-import traceback
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, NotRequired, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from typing_extensions import TypedDict
 
 from app.admin.field_problems import field_problems, own_sentences
 from app.admin.refusals import ErrorCode, Problem, Refusal, error_body
 from app.domain import strict_json
 from app.store.errors import is_unavailable
+from app.telemetry import describe_exception
 
 logger = logging.getLogger("app.api.errors")
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+
+class FieldError(TypedDict):
+    """An invalid field of a request."""
+
+    field: Annotated[str, Field(description="Its path.", examples=["advertiser_id"])]
+    problem: Annotated[str, Field(description="A stable problem code.", examples=["entity_id"])]
+
+
+class ErrorBody(TypedDict):
+    """An error. The members after `fields` are present where they apply."""
+
+    error: Annotated[ErrorCode, Field(description="A stable error code.")]
+    detail: Annotated[str, Field(description="A sentence for people. Never repeats a value sent.")]
+    fields: list[FieldError]
+    code: NotRequired[Annotated[str, Field(description="Of `POST /events`: the journey code.")]]
+    reason: NotRequired[Annotated[str, Field(description="Of `malformed`: why the body is not JSON.")]]
+    event_type: NotRequired[Annotated[str, Field(description="Of `event_name_conflict`.")]]
+    pinned_name: NotRequired[Annotated[str, Field(description="Of `event_name_conflict`: the name to use.")]]
+    near_miss: NotRequired[
+        Annotated[str | None, Field(description="Of `event_name_conflict`: how the two names differ.")]
+    ]
+    waiting: NotRequired[Annotated[int, Field(description="Of `events_waiting`: how many.")]]
+    mapping_ids: NotRequired[Annotated[list[str], Field(description="Of `event_ambiguous`.")]]
+    visible_advertiser_ids: NotRequired[
+        Annotated[list[str], Field(description="Of `advertiser_not_visible`: the ids that Amazon returned.")]
+    ]
 
 
 STATUSES: Mapping[ErrorCode, int] = {
@@ -103,25 +132,21 @@ def problem_of(error: Exception) -> Problem:
         case HTTPException() if error.status_code in _FRAMEWORK:
             return Problem(_FRAMEWORK[error.status_code])
         case MemoryError():
-            logger.error("out of memory at %s", traceback_path(error))
+            _log("api.out_of_memory", logging.ERROR, error)
             return Problem(ErrorCode.UNAVAILABLE, OUT_OF_MEMORY)
         case _ if is_unavailable(error):
-            logger.warning("database unavailable: %s", type(error).__name__)
+            _log("api.database_unavailable", logging.WARNING, error)
             return Problem(ErrorCode.UNAVAILABLE)
         case _:
-            logger.error("unexpected %s at %s", type(error).__qualname__, traceback_path(error))
+            _log("api.unexpected_error", logging.ERROR, error)
             return Problem(ErrorCode.INTERNAL)
 
 
 OUT_OF_MEMORY = "The process ran out of memory and stored nothing. Send the same request again."
 
 
-def traceback_path(error: BaseException) -> str:
-    """Return the traceback as file:line:function, innermost last. Omit the message: it may contain values."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return " > ".join(
-        f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}:{frame.name}" for frame in frames[-6:]
-    )
+def _log(event: str, level: int, error: BaseException) -> None:
+    logger.log(level, event, extra={"fields": {"error": describe_exception(error)}})
 
 
 def malformed_body(found: strict_json.MalformedJson) -> Problem:

@@ -1,5 +1,7 @@
 """ETag and If-Match: refuse a change that is based on an outdated version."""
 
+import re
+
 from fastapi import Request
 
 from app.admin.refusals import ErrorCode, Refusal
@@ -10,14 +12,24 @@ def etag(version: int) -> str:
     return f'"{version}"'
 
 
-def require_match(request: Request, version: int) -> None:
-    """Raise Refusal (stale) when If-Match is present and does not match this version.
+def expected_versions(request: Request) -> frozenset[int] | None:
+    """Return the versions that If-Match accepts, or None for any.
 
     A bare number is accepted too. A weak tag never matches (RFC 9110 §13.1.1).
     """
     header_lines = request.headers.getlist("if-match")
-    if not header_lines:
-        return
     tags = {tag.strip() for line in header_lines for tag in line.split(",")}
-    if not tags & {"*", etag(version), str(version)}:
+    if not header_lines or "*" in tags:
+        return None
+    return frozenset(int(found["version"]) for tag in tags if (found := _TAG.fullmatch(tag)))
+
+
+# A version as this service writes it, with both quotes or none; no version has more digits.
+_TAG = re.compile(r'(?P<quote>"?)(?P<version>0|[1-9]\d{0,18})(?P=quote)', re.ASCII)
+
+
+def require_match(request: Request, version: int) -> None:
+    """Raise Refusal (stale) when If-Match is present and does not match this version."""
+    expected = expected_versions(request)
+    if expected is not None and version not in expected:
         raise Refusal(ErrorCode.STALE)

@@ -2,12 +2,18 @@
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.event_list import Mappings, listed_event
 from app.admin.refusals import ErrorCode, Refusal
+from app.api.event_models import (
+    AttemptView,
+    EventHistoryView,
+    OriginalEvent,
+    ReplayOfEvent,
+    WarningView,
+)
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import BatchId, MappingNumber
 from app.domain.outcomes.event_history import (
@@ -47,7 +53,7 @@ async def history(
     destination: event_history.DestinationRef,
     location: EventLocation,
     mappings: Mappings,
-) -> dict[str, Any]:
+) -> EventHistoryView:
     """Return the history of an accepted event. Raises Refusal (404) once its partition was dropped."""
     batches = await event_history.batches(connection, destination.number, location.batch)
     for batch in batches:
@@ -62,7 +68,9 @@ async def history(
             described = await _describe(
                 connection, context, destination, batch, location.place, None, mappings
             )
-            return {**described, "event_id": location.event_id, "mapping_id": location.mapping_id}
+            return described.model_copy(
+                update={"event_id": location.event_id, "mapping_id": location.mapping_id}
+            )
     if not batches and await event_history.has_content(connection, location.batch):
         raise Refusal(ErrorCode.NOT_FOUND, _STATE_MISSING)
     raise _dropped()
@@ -75,7 +83,7 @@ async def history_of_duplicate(
     destination: event_history.DestinationRef,
     location: EventLocation,
     duplicate: event_attempts.MappedDuplicate,
-) -> dict[str, Any]:
+) -> EventHistoryView:
     """Return the history of the original event, for an event that is a duplicate by its mapped eventId.
 
     If the original belongs to another destination of the advertiser, it is named only to callers that may see
@@ -92,25 +100,24 @@ async def history_of_duplicate(
         raise _dropped()
     original = await _describe(connection, context, origin, batches[0], duplicate.place, shape, mappings)
     may_name = is_here or caller.sees(origin.id)
-    original_id: str | None = original["event_id"] if may_name else None
-    duplicate_of = {
-        "event_id": original_id,
-        "destination_id": origin.id if may_name else None,
-        "mapping_id": original["mapping_id"] if may_name else None,
-        "answered_at": duplicate.answered_at,
-    }
-    if not is_here:
-        original |= {"attempts": [], "replays": [], "execution_id": None}
-    return {
-        **original,
-        "event_id": location.event_id,
-        "destination_id": destination.id,
-        "mapping_id": location.mapping_id,
-        "duplicate_of": duplicate_of,
-        "explanation": explain_duplicate(
-            original_id, duplicate.answered_at, original["explanation"], is_here=is_here
-        ),
-    }
+    original_id = original.event_id if may_name else None
+    return original.model_copy(
+        update={
+            "event_id": location.event_id,
+            "destination_id": destination.id,
+            "mapping_id": location.mapping_id,
+            "duplicate_of": OriginalEvent(
+                event_id=original_id,
+                destination_id=origin.id if may_name else None,
+                mapping_id=original.mapping_id if may_name else None,
+                answered_at=duplicate.answered_at,
+            ),
+            "explanation": explain_duplicate(
+                original_id, duplicate.answered_at, original.explanation, is_here=is_here
+            ),
+            **({} if is_here else {"attempts": [], "replays": [], "execution_id": None}),
+        }
+    )
 
 
 def _shape_at(batch: event_history.BatchRow, place: int) -> EventMetadata | None:
@@ -131,7 +138,7 @@ async def _describe(
     place: int,
     shape: EventMetadata | None,
     mappings: Mappings,
-) -> dict[str, Any]:
+) -> EventHistoryView:
     found = await event_history.exceptions(connection, destination.number, [batch.id])
     exception = found.get((batch.id, place))
     if exception is not None and exception.day != batch.day:
@@ -173,25 +180,25 @@ async def _describe(
     replays = await event_attempts.replays(
         connection, [*batch.replays, *(exception.replays if exception else ())]
     )
-    return {
+    return EventHistoryView(
         **asdict(summary),
-        "destination_id": destination.id,
-        "match_keys": list(shape.match_keys) if shape else [],
-        "warnings": [{"code": code, "field": field} for code, field in shape.warnings] if shape else [],
-        "attempts": [_attempt(attempt, items.get(attempt.id)) for attempt in attempts],
-        "attempts_complete": are_all,
-        "tries": state.tries,
-        "dead_letter": DEAD_LETTERS.get(summary.reason or "", DeadLetter.SYSTEM)
+        destination_id=destination.id,
+        match_keys=list(shape.match_keys) if shape else [],
+        warnings=[WarningView(code=code, field=field) for code, field in shape.warnings] if shape else [],
+        attempts=[_attempt(attempt, items.get(attempt.id)) for attempt in attempts],
+        attempts_complete=are_all,
+        tries=state.tries,
+        dead_letter=DEAD_LETTERS.get(summary.reason or "", DeadLetter.SYSTEM)
         if status is Status.DEAD
         else None,
-        "next_attempt_at": due_at if status in {Status.QUEUED, Status.RETRYING} else None,
-        "expires_at": None if status in FINAL else state.expires_at,
-        "delivered_at": delivered_at,
-        "erased_at": erased_at,
-        "replays": [{"replay_id": replay.id, "at": replay.at, "by": replay.by} for replay in replays],
-        "duplicate_of": None,
-        "explanation": explain(state) + ("" if shape else _METADATA_DAMAGED),
-    }
+        next_attempt_at=due_at if status in {Status.QUEUED, Status.RETRYING} else None,
+        expires_at=None if status in FINAL else state.expires_at,
+        delivered_at=delivered_at,
+        erased_at=erased_at,
+        replays=[ReplayOfEvent(replay_id=replay.id, at=replay.at, by=replay.by) for replay in replays],
+        duplicate_of=None,
+        explanation=explain(state) + ("" if shape else _METADATA_DAMAGED),
+    )
 
 
 def _delivered_at(
@@ -202,18 +209,18 @@ def _delivered_at(
     return batch.settled_at if batch.disposition == "sent" else None
 
 
-def _attempt(attempt: AttemptRecord, item: ItemOutcome | None) -> dict[str, Any]:
-    return {
-        "id": str(attempt.id),
-        "started_at": attempt.started_at,
-        "settled_at": attempt.settled_at,
-        "outcome": attempt.outcome or "under_way",
-        "http_status": attempt.http_status,
-        "duration_ms": attempt.duration_ms,
-        "item_outcome": item.outcome if item else None,
-        "item_code": item.code if item else None,
-        "item_message": item.message if item else None,
-        "request_id": attempt.request_id,
-        "message": attempt.message,
-        "events_in_request": attempt.events,
-    }
+def _attempt(attempt: AttemptRecord, item: ItemOutcome | None) -> AttemptView:
+    return AttemptView(
+        id=str(attempt.id),
+        started_at=attempt.started_at,
+        settled_at=attempt.settled_at,
+        outcome=attempt.outcome or "under_way",
+        http_status=attempt.http_status,
+        duration_ms=attempt.duration_ms,
+        item_outcome=item.outcome if item else None,
+        item_code=item.code if item else None,
+        item_message=item.message if item else None,
+        request_id=attempt.request_id,
+        message=attempt.message,
+        events_in_request=attempt.events,
+    )

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.destination_stats import destination_stats
@@ -12,8 +11,8 @@ from app.admin.event_list import list_events as page_of_events
 from app.admin.inputs import Instant
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.event_history import EventLocation, history, history_of_duplicate
-from app.api.json_response import ExactJsonResponse
-from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of, partial_page
+from app.api.event_models import EventHistoryView, ListedEventsPage, ListedEventView, StatsView
+from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.ledger_keys import event_key
 from app.domain.outcomes.status import Status
@@ -22,7 +21,7 @@ from app.store import event_attempts, event_history, ledger
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
 
-@router.get("/events/{event_id:path}", summary="Get event history", response_model=None)
+@router.get("/events/{event_id:path}", summary="Read the history of an event")
 @requires(Scope.EVENTS_READ)
 async def read_event(
     event_id: str,
@@ -32,7 +31,7 @@ async def read_event(
     mapping_id: Annotated[
         str | None, Query(description="Required when several mappings accepted this id.")
     ] = None,
-) -> Response:
+) -> EventHistoryView:
     """Return everything that happened to one event and what to do about it. Contains no personal data."""
     async with (
         context.pool.acquire() as connection,
@@ -60,13 +59,11 @@ async def read_event(
         ((key, (batch, place)),) = places.items()
         location = EventLocation(event_id, keys[key], batch, place)
         if found:
-            return ExactJsonResponse(await history(connection, context, destination, location, mappings))
-        return ExactJsonResponse(
-            await history_of_duplicate(connection, context, caller, destination, location, duplicates[key])
-        )
+            return await history(connection, context, destination, location, mappings)
+        return await history_of_duplicate(connection, context, caller, destination, location, duplicates[key])
 
 
-@router.get("/destinations/{destination_id}/events", summary="List events", response_model=None)
+@router.get("/destinations/{destination_id}/events", summary="List events")
 @requires(Scope.EVENTS_READ)
 async def list_events(
     destination_id: str,
@@ -83,7 +80,7 @@ async def list_events(
     ] = None,
     cursor: Cursor = None,
     limit: Limit = PAGE,
-) -> Response:
+) -> ListedEventsPage:
     """List events, newest first. A page may be short and still have a `next_cursor`.
 
     `unreadable_batches` counts damaged batches, whose events are missing from the page.
@@ -98,13 +95,16 @@ async def list_events(
     ):
         destination = await find_visible_row(connection, caller, destination_id)
         page = await page_of_events(connection, destination, wanted, before=before, limit=limit)
-    next_cursor = cursor_of(*page.last_place) if page.last_place else None
-    return ExactJsonResponse(partial_page(page.items, next_cursor, page.unreadable_batches))
+    return ListedEventsPage(
+        items=[ListedEventView.model_validate(item) for item in page.items],
+        next_cursor=cursor_of(*page.last_place) if page.last_place else None,
+        unreadable_batches=page.unreadable_batches,
+    )
 
 
-@router.get("/destinations/{destination_id}/stats", summary="Get statistics", response_model=None)
+@router.get("/destinations/{destination_id}/stats", summary="Read the statistics")
 @requires(Scope.DESTINATIONS_READ, Scope.EVENTS_READ)
-async def stats(destination_id: str, caller: CurrentCaller, context: Context) -> Response:
+async def stats(destination_id: str, caller: CurrentCaller, context: Context) -> StatsView:
     """Return counts by status (they add up to `accepted`), the backlog, and rates over five minutes.
 
     `match_key_coverage` describes the newest accepted events; `unreadable_batches` counts the damaged batches
@@ -112,6 +112,5 @@ async def stats(destination_id: str, caller: CurrentCaller, context: Context) ->
     """
     async with context.pool.acquire() as connection:
         destination = await find_visible_row(connection, caller, destination_id)
-        return ExactJsonResponse(
-            await destination_stats(connection, destination, max_event_age=context.max_event_age)
-        )
+        stats = await destination_stats(connection, destination, max_event_age=context.max_event_age)
+    return StatsView.model_validate(stats)

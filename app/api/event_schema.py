@@ -1,63 +1,98 @@
 """The event schema learned from accepted events, and backtests of drafts against these events."""
 
-from typing import Any
-
 from fastapi import APIRouter
+from pydantic import Field
 
-from app.admin import publishing
-from app.admin.access import Caller, Scope
-from app.admin.backtest import compare_draft, summary
-from app.admin.context import AppContext
-from app.admin.destinations import find_visible
+from app.admin.access import Scope
+from app.admin.backtest import backtest_draft, summary
+from app.admin.event_schemas import read_event_schema
 from app.admin.inputs import BacktestRequest
-from app.admin.refusals import ErrorCode, Refusal
-from app.api.mappings import MAPPING, find_mapping
-from app.api.paging import PAGE, Cursor, Limit, page_from
+from app.api.mappings import MAPPING
+from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of
+from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.domain.observed.backtest import Backtest
-from app.domain.observed.event_schema import EventSchema, merge_samples, suggest
-from app.store import schema_samples
+from app.domain.observed.event_schema import fields_by_path, suggest
 
 router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
 
 
+class PathView(ResponseBody):
+    """A path of recent events."""
+
+    path: str
+    types: dict[str, float] = Field(description="JSON types and their shares.")
+    forms: list[str]
+    fill_rate: float
+    suggested_for: list[str]
+
+
+class EventSchemaView(ResponseBody):
+    """A page of the paths of recent events."""
+
+    events: int = Field(description="The number of events it is based on.")
+    items: list[PathView]
+    next_cursor: str | None
+    suggestions: dict[str, list[str]] = Field(description="Suggested paths by field.")
+
+
+class MatchKeyEvents(ResponseBody):
+    """Events that lose or gain a match key."""
+
+    match_key: str
+    events: int
+
+
+class RejectedEvents(ResponseBody):
+    """Events that the draft would reject for one reason."""
+
+    reason: str
+    mapping_field: str | None
+    events: int
+
+
+class BacktestResult(ResponseBody):
+    """The effect of a draft on recent events."""
+
+    published_version: int
+    events: int = Field(description="The number of events checked.")
+    unclear: int = Field(description="Of these, events whose result cannot be predicted.")
+    lost: list[MatchKeyEvents]
+    gained: list[MatchKeyEvents]
+    newly_rejected: list[RejectedEvents]
+    loss: float = Field(description="The largest share that loses one key or is rejected.")
+    uncertain: list[str]
+    summary: str
+
+
 @router.get("/destinations/{destination_id}/event-schema", summary="Read the event schema")
 @requires(Scope.DESTINATIONS_READ)
-async def read_event_schema(
+async def read(
     destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
-) -> dict[str, Any]:
+) -> EventSchemaView:
     """List the paths of the newest accepted events: types, fill rate, and the fields each path could feed.
 
     Learned from samples without values.
     """
-    schema = await event_schema_of(destination_id, caller, context)
-    return {**schema, **page_from(schema["items"], limit, cursor)}
-
-
-async def event_schema_of(destination_id: str, caller: Caller, context: AppContext) -> dict[str, Any]:
-    """Return the event schema of a destination, with all paths and suggestions."""
-    await context.write_schema_samples()
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
-        schema = merge_samples(await schema_samples.of_destination(connection, destination.id))
-    return {"events": schema.events, "items": _items(schema), "suggestions": suggest(schema)}
-
-
-def _items(schema: EventSchema) -> list[dict[str, Any]]:
-    suggested_for: dict[str, list[str]] = {}
-    for field, paths in suggest(schema).items():
-        for path in paths:
-            suggested_for.setdefault(path, []).append(field)
-    return [
-        {
-            "path": entry.path,
-            "types": {name: share(times, entry.present) for name, times in entry.types.items()},
-            "forms": sorted(entry.kinds),
-            "fill_rate": share(entry.filled, schema.events),
-            "suggested_for": suggested_for.get(entry.path, []),
-        }
-        for entry in schema.entries.values()
-    ]
+    schema = await read_event_schema(context, caller, destination_id)
+    begin = number_of(cursor) or 0
+    entries = list(schema.entries.values())
+    end = begin + limit
+    fields = fields_by_path(schema)
+    return EventSchemaView(
+        events=schema.events,
+        items=[
+            PathView(
+                path=entry.path,
+                types={name: share(times, entry.present) for name, times in entry.types.items()},
+                forms=sorted(entry.kinds),
+                fill_rate=share(entry.filled, schema.events),
+                suggested_for=fields.get(entry.path, []),
+            )
+            for entry in entries[begin:end]
+        ],
+        next_cursor=cursor_of(end) if end < len(entries) else None,
+        suggestions=suggest(schema),
+    )
 
 
 def share(part: int, whole: int) -> float:
@@ -74,7 +109,7 @@ async def run_backtest(
     caller: CurrentCaller,
     context: Context,
     body: BacktestRequest | None = None,
-) -> dict[str, Any]:
+) -> BacktestResult:
     """Compare the draft (or `mapping` in the body) with the published version over the newest accepted
     events.
 
@@ -83,35 +118,20 @@ async def run_backtest(
     yet.
     """
     options = body or BacktestRequest()
-    await context.write_schema_samples()
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
-        mapping = await find_mapping(connection, destination, mapping_id)
-        if options.mapping is None:
-            draft = publishing.compile_or_refuse(mapping.draft)
-        else:
-            draft = publishing.compile_or_refuse(options.mapping, ErrorCode.INVALID, parent="mapping")
-        if mapping.published is None:
-            raise Refusal(
-                ErrorCode.NOT_PUBLISHABLE,
-                "No version is published yet, so there is nothing to compare the draft with.",
-            )
-        result = await compare_draft(connection, context, destination, mapping, draft, limit=options.events)
-    return {"published_version": mapping.published_version, **backtest_response(result)}
-
-
-def backtest_response(result: Backtest) -> dict[str, Any]:
-    """Return the response for a backtest."""
-    return {
-        "events": result.events,
-        "unclear": result.unclear,
-        "lost": [{"match_key": key, "events": times} for key, times in result.lost.most_common()],
-        "gained": [{"match_key": key, "events": times} for key, times in result.gained.most_common()],
-        "newly_rejected": [
-            {"reason": reason, "mapping_field": field, "events": times}
+    version, result = await backtest_draft(
+        context, caller, destination_id, mapping_id, document=options.mapping, limit=options.events
+    )
+    return BacktestResult(
+        published_version=version,
+        events=result.events,
+        unclear=result.unclear,
+        lost=[MatchKeyEvents(match_key=key, events=times) for key, times in result.lost.most_common()],
+        gained=[MatchKeyEvents(match_key=key, events=times) for key, times in result.gained.most_common()],
+        newly_rejected=[
+            RejectedEvents(reason=reason, mapping_field=field, events=times)
             for (reason, field), times in result.rejected.most_common()
         ],
-        "loss": float(round(result.loss, 4)),
-        "uncertain": list(result.uncertain),
-        "summary": summary(result),
-    }
+        loss=float(round(result.loss, 4)),
+        uncertain=list(result.uncertain),
+        summary=summary(result),
+    )

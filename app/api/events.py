@@ -1,21 +1,29 @@
 """POST /events: read the query and each form of body, and return one result per event."""
 
+import json
 import random
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Annotated, Any, Final, NamedTuple
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Body, Query
 from pydantic import BaseModel, Field, ValidationError
 from starlette.datastructures import QueryParams
-from starlette.responses import Response
 from starlette.types import Scope as ASGIScope
 
 from app.admin.access import Caller, Scope
 from app.admin.context import AppContext
 from app.admin.field_problems import field_problems
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
-from app.api.errors import malformed_body
+from app.api.errors import ErrorBody, malformed_body
+from app.api.event_models import (
+    EXAMPLE_EVENT,
+    EventResultBody,
+    EventResults,
+    EventsBatch,
+    RowsBatch,
+    SentEvent,
+)
 from app.api.headers import RawHeaders
 from app.api.json_response import exact_json
 from app.api.query_parameters import DeclaredParameters, refused_parameters, unreadable_target
@@ -64,10 +72,43 @@ _NO_QUERY: Final = EventsQuery()
 _PARAMETERS: Final = DeclaredParameters(frozenset(EventsQuery.model_fields))
 
 
-@router.post("/events", summary="Send events", response_model=None, openapi_extra={"x-events-body": True})
+_EXAMPLES: Final = {
+    "event": {"summary": "One event", "value": EXAMPLE_EVENT},
+    "list": {"summary": "A list of events", "value": [EXAMPLE_EVENT]},
+    "events": {"summary": "A batch under `events`", "value": {"events": [EXAMPLE_EVENT]}},
+    "rows": {"summary": "A batch under `rows`", "value": {"rows": [EXAMPLE_EVENT]}},
+}
+_NDJSON_BODY: Final = {
+    NDJSON: {
+        "schema": {"type": "string", "description": "One event per line."},
+        "example": json.dumps(EXAMPLE_EVENT) + "\n",
+    }
+}
+_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"model": EventResults, "description": "With dry_run: the results that the real call would give."},
+    202: {"description": "Every event was accepted or is a duplicate. Accepted events are on disk."},
+    207: {"model": EventResults, "description": "Some events were rejected. See results."},
+    422: {
+        "model": EventResults | ErrorBody,
+        "description": "Every event was rejected: see results. Or no event was read (an empty batch, an "
+        "unknown parameter): an error.",
+    },
+}
+
+
+@router.post(
+    "/events",
+    summary="Send events",
+    status_code=202,
+    responses=_ANSWERS,
+    openapi_extra={"requestBody": {"content": _NDJSON_BODY}},
+)
 @requires(Scope.EVENTS_WRITE)
 @reads_its_own_body
-async def post_events(query: Annotated[EventsQuery, Query()]) -> Response:
+async def post_events(
+    query: Annotated[EventsQuery, Query()],
+    body: Annotated[SentEvent | list[SentEvent] | EventsBatch | RowsBatch, Body(openapi_examples=_EXAMPLES)],
+) -> EventResults:
     """Accept one event, an array, `{"events": […]}`, `{"rows": […]}` or NDJSON, one event per line.
 
     202: every event is accepted or a duplicate. 207: some are rejected. 422: all are rejected. Accepted
@@ -128,12 +169,14 @@ async def accept_events(
     else:
         results = await intake.receive(events, allowed=allowed, low_priority=query.priority is Priority.LOW)
     if isinstance(results, NotStored):
-        raise Refusal(
-            ErrorCode.UNAVAILABLE,
-            "The events could not be stored; none was accepted. Send the same request again.",
-            # Spread over some seconds, so that clients do not all retry at the same time.
-            headers={"Retry-After": str(retry_after(ShedReason.COMMITS, random.random()))},  # noqa: S311
-            code=SHED_SPECS[ShedReason.COMMITS].code.value,
+        raise Refusal.of(
+            Problem(
+                ErrorCode.UNAVAILABLE,
+                "The events could not be stored; none was accepted. Send the same request again.",
+                extra={"code": SHED_SPECS[ShedReason.COMMITS].code.value},
+                # Spread over some seconds, so that clients do not all retry at the same time.
+                retry_after=retry_after(ShedReason.COMMITS, random.random()),  # noqa: S311
+            )
         )
     return results_response(results, dry_run=query.dry_run)
 
@@ -182,7 +225,7 @@ def results_response(results: list[EventResult], *, dry_run: bool) -> EventsResp
     """Return the response for one result per event."""
     rejected = sum(result.status == "rejected" for result in results)
     duplicates = sum(result.status == "duplicate" for result in results)
-    body = {
+    body: EventResults = {
         "accepted": len(results) - rejected - duplicates,
         "duplicates": duplicates,
         "rejected": rejected,
@@ -197,11 +240,11 @@ def results_response(results: list[EventResult], *, dry_run: bool) -> EventsResp
     return EventsResponse(status, exact_json(body))
 
 
-def _result_body(result: EventResult) -> dict[str, Any]:
-    body: dict[str, Any] = {"index": result.index, "event_id": result.event_id, "status": result.status}
+def _result_body(result: EventResult) -> EventResultBody:
+    body: EventResultBody = {"index": result.index, "event_id": result.event_id, "status": result.status}
     if (rejection := result.rejection) is not None:
         body |= {
-            "code": rejection.code.value,
+            "code": rejection.code,
             "reason": rejection.reason,
             "field": rejection.field,
             "mapping_field": rejection.mapping_field,

@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy.ext.asyncio import AsyncEngine
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from app.admin.refusals import ErrorCode
+from app.api.errors import ErrorBody
+from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, SecuredRoute, public
 from app.store import PipelineConnection, driver_of, readiness
 from app.store.clock import DatabaseClock
@@ -33,6 +36,26 @@ class Role:
 
 API = Role("flushes_refused", readiness.try_flush)
 WORKER = Role("claims_refused", readiness.try_claim)
+
+
+class LiveView(ResponseBody):
+    """The process runs."""
+
+    status: Literal["ok"]
+
+
+class ReadyView(ResponseBody):
+    """The process can store events."""
+
+    status: Literal["ready"]
+    reasons: list[str]
+
+
+class NotReady(ErrorBody):
+    """The process cannot store events now: an error, and the reasons."""
+
+    status: Literal["not_ready"]
+    reasons: list[str]
 
 
 class Readiness:
@@ -106,16 +129,35 @@ class Readiness:
         return self._outcomes.are_refused
 
 
-@router.get("/health/live", summary="Liveness")
+@router.get("/health/live", summary="Check liveness")
 @public
-async def live() -> dict[str, str]:
+async def live() -> LiveView:
     """Return 200 while the process runs. Does not check the database."""
-    return {"status": "ok"}
+    return LiveView(status="ok")
 
 
-@router.get("/health/ready", summary="Readiness", response_model=None)
+def _not_ready_body(reasons: tuple[str, ...]) -> NotReady:
+    return {
+        "status": "not_ready",
+        "reasons": list(reasons),
+        "error": ErrorCode.UNAVAILABLE,
+        "detail": "Not ready: " + ", ".join(reasons) + ".",
+        "fields": [],
+    }
+
+
+_NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {
+        "model": NotReady,
+        "description": "Not ready: see reasons.",
+        "content": {"application/json": {"example": _not_ready_body(("database_unavailable",))}},
+    }
+}
+
+
+@router.get("/health/ready", summary="Check readiness", response_model=ReadyView, responses=_NOT_READY)
 @public
-async def ready(request: Request) -> Response:
+async def ready(request: Request) -> Response | ReadyView:
     """Commit a row and check the durability settings, at most once a second. 503 lists the reasons."""
     stopping = getattr(request.app.state, "stopping", None)
     if stopping is not None and stopping():
@@ -125,22 +167,15 @@ async def ready(request: Request) -> Response:
     reasons = await checks.reasons()
     if reasons:
         return not_ready(reasons)
-    return JSONResponse({"status": "ready", "reasons": []})
+    return ReadyView(status="ready", reasons=[])
 
 
 def not_ready(reasons: tuple[str, ...]) -> Response:
     """Return the 503 response with the reasons."""
-    body: dict[str, Any] = {
-        "status": "not_ready",
-        "reasons": list(reasons),
-        "error": "unavailable",
-        "detail": "Not ready: " + ", ".join(reasons) + ".",
-        "fields": [],
-    }
-    return JSONResponse(body, 503, {"Retry-After": "1"})
+    return JSONResponse(_not_ready_body(reasons), 503, {"Retry-After": "1"})
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_model=None)
+@router.get("/metrics", summary="Read Prometheus metrics", response_class=PlainTextResponse)
 @public
 async def metrics(context: Context) -> Response:
     """Return the metrics of this process. Labels contain no personal data and no event ids."""

@@ -1,61 +1,83 @@
 """Create, list, rotate and revoke API keys over HTTP."""
 
 from datetime import datetime
-from typing import Any
 
 from fastapi import APIRouter, Request
+from pydantic import Field
 
 from app.admin.access import Scope
 from app.admin.inputs import KeyRotation, NewKey
 from app.admin.keys import create_key, revoke_key, rotate_key
-from app.api.paging import PAGE, Cursor, Limit, bad_cursor, cursor_of, page_body, place_of, split_page
+from app.api.paging import PAGE, Cursor, Limit, Page, bad_cursor, cursor_of, place_of, split_page
+from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, key_ring_of, requires
 from app.store import keys
-from app.store.keys import ApiKey
 
 router = APIRouter(route_class=SecuredRoute, tags=["keys"])
 
 
-def key_view(key: ApiKey) -> dict[str, Any]:
-    """Return the public members of a key: neither its secret nor its digest."""
-    return {
-        "id": key.id,
-        "name": key.name,
-        "hint": key.hint,
-        "scopes": list(key.scopes),
-        "destination_ids": None if key.destination_ids is None else list(key.destination_ids),
-        "created_at": key.created_at,
-        "created_by": key.created_by,
-        "expires_at": key.expires_at,
-        "revoked_at": key.revoked_at,
-        "last_used_at": key.last_used_at,
-        "replaces": key.replaces,
-    }
+class KeyView(ResponseBody):
+    """A key without its secret."""
+
+    id: str
+    name: str = Field(examples=["journey engine"])
+    hint: str = Field(description="The first eight characters of the secret.")
+    scopes: list[Scope]
+    destination_ids: list[str] | None = Field(description="Null: the key can access every destination.")
+    created_at: datetime
+    created_by: str
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    replaces: str | None = Field(description="The key that this one replaces.")
+
+
+class KeyPage(Page[KeyView]):
+    """A page of keys."""
+
+
+class NewKeyView(KeyView):
+    """A new key, with its secret."""
+
+    key: str = Field(description="The secret. It is in this response only.")
+
+
+class ReplacedKey(ResponseBody):
+    """The key that was rotated."""
+
+    id: str
+    expires_at: datetime
+
+
+class RotatedKeyView(NewKeyView):
+    """A new key, and the end of the key that it replaces."""
+
+    replaced: ReplacedKey
 
 
 @router.post("/keys", status_code=201, summary="Create a key")
 @requires(Scope.KEYS_ADMIN)
-async def create(body: NewKey, caller: CurrentCaller, context: Context) -> dict[str, Any]:
+async def create(body: NewKey, caller: CurrentCaller, context: Context) -> NewKeyView:
     """Create a key. Its secret is in this response only. A `keys:admin` key can grant any scope.
 
     A key that is limited to some destinations can only create keys limited to some of these.
     """
     key, secret = await create_key(context, caller, body)
-    return {**key_view(key), "key": secret}
+    return NewKeyView(**KeyView.model_validate(key).model_dump(), key=secret)
 
 
 @router.get("/keys", summary="List keys")
 @requires(Scope.KEYS_ADMIN)
 async def list_all(
     caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
-) -> dict[str, Any]:
+) -> KeyPage:
     """List keys, oldest first, revoked ones included. Secrets are never listed."""
     after = _position(cursor)
     async with context.engine.connect() as connection:
         rows = await keys.page(connection, limit=limit + 1, after=after, only=caller.only)
     items, has_more = split_page(rows, limit)
     next_cursor = cursor_of(items[-1].created_at.isoformat(), items[-1].id) if has_more else None
-    return page_body([key_view(item) for item in items], next_cursor)
+    return KeyPage(items=[KeyView.model_validate(item) for item in items], next_cursor=next_cursor)
 
 
 def _position(cursor: str | None) -> tuple[datetime, str] | None:
@@ -76,18 +98,18 @@ def _position(cursor: str | None) -> tuple[datetime, str] | None:
 
 @router.delete("/keys/{key_id}", summary="Revoke a key")
 @requires(Scope.KEYS_ADMIN)
-async def revoke(key_id: str, caller: CurrentCaller, context: Context, request: Request) -> dict[str, Any]:
+async def revoke(key_id: str, caller: CurrentCaller, context: Context, request: Request) -> KeyView:
     """Revoke a key permanently. This process refuses it at once, all others within five seconds."""
     key = await revoke_key(context, caller, key_id)
     key_ring_of(request).forget(key.id)
-    return key_view(key)
+    return KeyView.model_validate(key)
 
 
 @router.post("/keys/{key_id}/rotate", status_code=201, summary="Rotate a key")
 @requires(Scope.KEYS_ADMIN)
 async def rotate(
     *, key_id: str, caller: CurrentCaller, context: Context, request: Request, body: KeyRotation | None = None
-) -> dict[str, Any]:
+) -> RotatedKeyView:
     """Create a key with the same permissions. Its secret is in this response only.
 
     The old key works until the overlap ends: one day, or `overlap_seconds`; 0 ends it at once. Errors: 409
@@ -95,4 +117,6 @@ async def rotate(
     """
     key, secret, old = await rotate_key(context, caller, key_id, body or KeyRotation())
     key_ring_of(request).forget(old.id)
-    return {**key_view(key), "key": secret, "replaced": {"id": old.id, "expires_at": old.expires_at}}
+    return RotatedKeyView(
+        **KeyView.model_validate(key).model_dump(), key=secret, replaced=ReplacedKey.model_validate(old)
+    )

@@ -1,40 +1,21 @@
 """Mappings over HTTP: create, edit, publish, roll back and delete."""
 
-from itertools import zip_longest
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request
-from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
-from app.admin import publishing
-from app.admin.access import Caller, Scope
-from app.admin.destinations import find_visible, lock_visible
-from app.admin.ids import new_id, require_mapping_id
+from app.admin import mapping_drafts, mapping_versions
+from app.admin.access import Scope
 from app.admin.inputs import RollbackRequest
-from app.admin.mapping_schema import DOCUMENT_SCHEMA, draft_warnings
-from app.admin.mappings import (
-    archive_mapping,
-    change_mapping,
-    create_mapping,
-    publish_mapping,
-    published_document,
-    record_mapping_audit,
-    valid_draft,
-)
-from app.admin.refusals import ErrorCode, Refusal, field_problem_of
-from app.api.etags import etag, require_match
+from app.admin.mapping_drafts import MappingDetails
+from app.admin.mapping_schema import DOCUMENT_SCHEMA
+from app.admin.mapping_versions import VersionDetails
+from app.admin.refusals import field_problem_of
+from app.api.etags import etag, expected_versions
 from app.api.json_response import ExactJsonResponse
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, page_body, split_page
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.domain.destination import Region
-from app.domain.ids import MappingId
-from app.domain.mapping.diff import differences
-from app.domain.mapping.document import ACTION, check_publishable
-from app.domain.observed.event_schema import EventSchema, merge_samples
-from app.store import audit, mappings, schema_samples
-from app.store.destinations import Destination
-from app.store.mappings import StoredMapping, Version
 
 router = APIRouter(route_class=SecuredRoute, tags=["mappings"])
 
@@ -44,90 +25,39 @@ MAPPING = MAPPINGS + "/{mapping_id}"
 DraftBody = Annotated[dict[str, Any], Body(json_schema_extra=DOCUMENT_SCHEMA)]
 
 
-def mapping_response(
-    mapping: StoredMapping, region: Region, schema: EventSchema | None = None
-) -> dict[str, Any]:
-    """Return a mapping's response: the members of its draft, its state, and what prevents publishing."""
+def _mapping_body(details: MappingDetails) -> dict[str, Any]:
+    """Return a mapping's body: the members of its draft, its state, and what prevents publishing."""
+    mapping = details.mapping
     return {
         **mapping.draft,
         "id": mapping.id,
         "destination_id": mapping.destination,
-        "state": _state(mapping),
+        "state": details.state,
         "published_version": mapping.published_version,
-        "unpublished_changes": mapping.draft != mapping.published,
+        "unpublished_changes": details.unpublished_changes,
         "problems": [
             {"field": problem.path, "problem": field_problem_of(problem.problem), "detail": problem.sentence}
-            for problem in check_publishable(dict(mapping.draft))
+            for problem in details.problems
         ],
-        "warnings": draft_warnings(mapping.draft, region, schema),
+        "warnings": [{"code": warning.code, "field": warning.field} for warning in details.warnings],
         "version": mapping.version,
         "created_at": mapping.created_at,
         "updated_at": mapping.updated_at,
     }
 
 
-def _state(mapping: StoredMapping) -> str:
-    if mapping.archived_at is not None:
-        return "archived"
-    return "draft" if mapping.published_version is None else "published"
-
-
-async def find_mapping(
-    connection: AsyncConnection, destination: Destination, mapping: str, *, lock: bool = False
-) -> StoredMapping:
-    """Return a mapping of a destination. Raises Refusal (404; 409 if `lock` is set and it is archived)."""
-    require_mapping_id(mapping)
-    fetch = mappings.lock if lock else mappings.find
-    stored = await fetch(connection, destination.id, mapping)
-    if stored is None:
-        raise Refusal(ErrorCode.NOT_FOUND)
-    if lock and stored.archived_at is not None:
-        raise Refusal(ErrorCode.MAPPING_ARCHIVED)
-    return stored
-
-
-async def _lock_to_change(
-    connection: AsyncConnection, caller: Caller, destination_id: str, mapping_id: str, request: Request
-) -> tuple[Destination, StoredMapping]:
-    destination = await lock_visible(connection, caller, destination_id)
-    mapping = await find_mapping(connection, destination, mapping_id, lock=True)
-    require_match(request, mapping.version)
-    return destination, mapping
-
-
-async def _lock_to_publish(
-    connection: AsyncConnection, caller: Caller, destination_id: str, mapping_id: str, request: Request
-) -> tuple[Destination, StoredMapping]:
-    destination = await find_visible(connection, caller, destination_id)
-    destination = await publishing.lock_advertiser(connection, destination)
-    mapping = await find_mapping(connection, destination, mapping_id, lock=True)
-    require_match(request, mapping.version)
-    return destination, mapping
-
-
-async def _response(
-    connection: AsyncConnection, destination: Destination, mapping: str, status: int = 200, **headers: str
-) -> Response:
-    after = await find_mapping(connection, destination, mapping)
-    schema = merge_samples(await schema_samples.of_destination(connection, destination.id))
-    return ExactJsonResponse(
-        mapping_response(after, destination.region, schema), status, {"ETag": etag(after.version), **headers}
-    )
+def _response(details: MappingDetails, status: int = 200, **headers: str) -> Response:
+    headers = {"ETag": etag(details.mapping.version), **headers}
+    return ExactJsonResponse(_mapping_body(details), status, headers)
 
 
 @router.post(MAPPINGS, status_code=201, summary="Create a mapping", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def create(destination_id: str, body: DraftBody, caller: CurrentCaller, context: Context) -> Response:
     """Create a draft. It may lack members that publishing needs; the members it has must be valid."""
-    draft = valid_draft(
-        {"action": ACTION, **{name: value for name, value in body.items() if value is not None}}
-    )
-    async with context.engine.begin() as connection:
-        destination = await lock_visible(connection, caller, destination_id)
-        mapping = MappingId(new_id("map_"))
-        await create_mapping(connection, destination.id, mapping, draft, by=caller.actor)
-        location = f"/destinations/{destination.id}/mappings/{mapping}"
-        return await _response(connection, destination, mapping, 201, Location=location)
+    created = await mapping_drafts.create_draft(context, caller, destination_id, body)
+    mapping = created.mapping
+    return _response(created, 201, Location=f"/destinations/{mapping.destination}/mappings/{mapping.id}")
 
 
 @router.get(MAPPINGS, summary="List mappings", response_model=None)
@@ -136,21 +66,19 @@ async def list_all(
     destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> Response:
     """List a destination's mappings, oldest first, without deleted ones."""
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
-        rows = await mappings.page(connection, destination.id, limit=limit + 1, after=number_of(cursor))
-    items, more = split_page(rows, limit)
-    responses = [mapping_response(item, destination.region) for item in items]
-    return ExactJsonResponse(page_body(responses, cursor_of(items[-1].number) if more else None))
+    found = await mapping_drafts.list_mappings(
+        context, caller, destination_id, limit=limit + 1, after=number_of(cursor)
+    )
+    items, more = split_page(found, limit)
+    next_cursor = cursor_of(items[-1].mapping.number) if more else None
+    return ExactJsonResponse(page_body([_mapping_body(item) for item in items], next_cursor))
 
 
 @router.get(MAPPING, summary="Read a mapping", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def read(destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context) -> Response:
     """Read the draft, the number of the published version, and what prevents publishing."""
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
-        return await _response(connection, destination, mapping_id)
+    return _response(await mapping_drafts.read_mapping(context, caller, destination_id, mapping_id))
 
 
 @router.patch(MAPPING, summary="Edit a mapping's draft", response_model=None)
@@ -165,12 +93,10 @@ async def change(
     request: Request,
 ) -> Response:
     """Replace the named members of the draft. A member that is null is removed. Published versions stay."""
-    async with context.engine.begin() as connection:
-        destination, before = await _lock_to_change(connection, caller, destination_id, mapping_id, request)
-        merged = {**before.draft, **body}
-        draft = valid_draft({name: value for name, value in merged.items() if value is not None})
-        await change_mapping(connection, before, draft, by=caller.actor)
-        return await _response(connection, destination, before.id)
+    expected = expected_versions(request)
+    return _response(
+        await mapping_drafts.change_draft(context, caller, destination_id, mapping_id, body, expected)
+    )
 
 
 @router.delete(MAPPING, summary="Delete a mapping", response_model=None)
@@ -179,15 +105,9 @@ async def delete(
     destination_id: str, mapping_id: str, caller: CurrentCaller, context: Context, request: Request
 ) -> Response:
     """Archive a mapping. It accepts no more events; events accepted before are still delivered."""
-    async with context.engine.begin() as connection:
-        destination = await lock_visible(connection, caller, destination_id)
-        mapping = await find_mapping(connection, destination, mapping_id)
-        if mapping.archived_at is None:
-            _, mapping = await _lock_to_change(connection, caller, destination_id, mapping_id, request)
-            await archive_mapping(connection, mapping, by=caller.actor)
-        return ExactJsonResponse(
-            mapping_response(await find_mapping(connection, destination, mapping_id), destination.region)
-        )
+    expected = expected_versions(request)
+    deleted = await mapping_drafts.delete_mapping(context, caller, destination_id, mapping_id, expected)
+    return ExactJsonResponse(_mapping_body(deleted))
 
 
 @router.post(MAPPING + "/publish", summary="Publish a mapping", response_model=None)
@@ -205,12 +125,10 @@ async def publish(
     422 with every missing field; 409 `event_name_conflict` with `pinned_name` when the advertiser uses
     another name for this event type. Publishing an unchanged draft changes nothing.
     """
-    async with context.engine.begin() as connection:
-        destination, before = await _lock_to_publish(connection, caller, destination_id, mapping_id, request)
-        await publish_mapping(connection, destination, before, by=caller.actor)
-        response = await _response(connection, destination, before.id)
-    await context.wake(destination.number)
-    return response
+    expected = expected_versions(request)
+    return _response(
+        await mapping_versions.publish_draft(context, caller, destination_id, mapping_id, expected)
+    )
 
 
 @router.get(MAPPING + "/versions", summary="List published versions", response_model=None)
@@ -225,31 +143,23 @@ async def versions(
     cursor: Cursor = None,
 ) -> Response:
     """List published versions, newest first, each with its document and its changes from the previous one."""
-    async with context.engine.connect() as connection:
-        destination = await find_visible(connection, caller, destination_id)
-        mapping = await find_mapping(connection, destination, mapping_id)
-        rows = await mappings.versions(connection, mapping.id, limit=limit + 1, below=number_of(cursor))
-    items, more = split_page(rows, limit)
-    return ExactJsonResponse(
-        page_body(
-            [
-                _version_response(item, older, mapping.published_version)
-                for item, older in zip_longest(items, rows[1 : len(items) + 1])
-            ],
-            cursor_of(items[-1].version) if more else None,
-        )
+    found = await mapping_versions.list_versions(
+        context, caller, destination_id, mapping_id, limit=limit + 1, below=number_of(cursor)
     )
+    items, more = split_page(found, limit)
+    next_cursor = cursor_of(items[-1].version.version) if more else None
+    return ExactJsonResponse(page_body([_version_body(item) for item in items], next_cursor))
 
 
-def _version_response(version: Version, older: Version | None, current: int | None) -> dict[str, Any]:
-    changes = differences(older.document, version.document) if older else ()
+def _version_body(details: VersionDetails) -> dict[str, Any]:
+    version = details.version
     return {
         "version": version.version,
-        "current": version.version == current,
+        "current": details.current,
         "mapping": version.document,
         "changes": [
             {"path": difference.path, "before": difference.before, "after": difference.after}
-            for difference in changes
+            for difference in details.changes
         ],
         "published_by": version.published_by,
         "published_at": version.published_at,
@@ -268,20 +178,7 @@ async def rollback(
     request: Request,
 ) -> Response:
     """Use an earlier version for new events. The draft stays, so it can be fixed and published."""
-    async with context.engine.begin() as connection:
-        destination, before = await _lock_to_publish(connection, caller, destination_id, mapping_id, request)
-        await publishing.roll_back(connection, destination, before, body.version)
-        if before.published_version != body.version:
-            after = await find_mapping(connection, destination, mapping_id)
-            await record_mapping_audit(
-                connection,
-                caller.actor,
-                audit.AuditAction.MAPPING_ROLLED_BACK,
-                destination.id,
-                before.id,
-                before=published_document(before),
-                after=published_document(after),
-            )
-        response = await _response(connection, destination, before.id)
-    await context.wake(destination.number)
-    return response
+    expected = expected_versions(request)
+    return _response(
+        await mapping_versions.roll_back(context, caller, destination_id, mapping_id, body.version, expected)
+    )

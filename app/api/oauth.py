@@ -1,9 +1,10 @@
 """Connect a destination to Amazon over HTTP: start the sign-in and take Amazon's redirect (interface §3)."""
 
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from pydantic import Field
+from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
 from app.admin.amazon_connection import begin_connection, finish_connection, spend_state
@@ -11,6 +12,7 @@ from app.admin.refusals import ErrorCode, Problem, Refusal, error_body
 from app.api.errors import error_response, status_of
 from app.api.negotiation import wants
 from app.api.query_parameters import ignores_unknown_parameters
+from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, public, requires
 from app.store.destinations import Destination
 
@@ -19,14 +21,32 @@ router = APIRouter(route_class=SecuredRoute, tags=["sign-in"])
 _MAX_STATE_LENGTH = 200
 
 
+class SignInPage(ResponseBody):
+    """Where a user signs in to Amazon."""
+
+    authorize_url: str = Field(examples=["https://www.amazon.com/ap/oa?client_id=…&state=…"])
+
+
+class ConnectedView(ResponseBody):
+    """A finished sign-in."""
+
+    status: Literal["connected"]
+    destination_id: str
+
+
 @router.post("/destinations/{destination_id}/connect", summary="Start the Amazon sign-in")
 @requires(Scope.DESTINATIONS_WRITE)
-async def connect(destination_id: str, caller: CurrentCaller, context: Context) -> dict[str, Any]:
+async def connect(destination_id: str, caller: CurrentCaller, context: Context) -> SignInPage:
     """Return the page where a user of the advertiser's account clicks Allow; it is valid for ten minutes."""
-    return {"authorize_url": await begin_connection(context, caller, destination_id)}
+    return SignInPage(authorize_url=await begin_connection(context, caller, destination_id))
 
 
-@router.get("/oauth/amazon/callback", summary="Receive Amazon's redirect", response_model=None)
+@router.get(
+    "/oauth/amazon/callback",
+    summary="Receive Amazon's redirect",
+    response_model=ConnectedView,
+    responses={303: {"description": "Redirect to the destination's page in the console."}},
+)
 @public
 @ignores_unknown_parameters
 async def callback(
@@ -36,7 +56,7 @@ async def callback(
     state: Annotated[list[str] | None, Query(description="The value from `authorize_url`.")] = None,
     code: Annotated[list[str] | None, Query(description="The code that Amazon issued after Allow.")] = None,
     error: Annotated[list[str] | None, Query(description="Amazon's error code, instead of a code.")] = None,
-) -> Response:
+) -> Response | ConnectedView:
     """Finish the sign-in: 303 to the destination's console page, or JSON if the client accepts only that."""
     states, codes, errors = state or [], code or [], error or []
     destination: Destination | None = None
@@ -49,7 +69,7 @@ async def callback(
     except Refusal as refusal:
         return _refusal_response(request, refusal.problem, destination)
     if wants(request, "application/json"):
-        return JSONResponse({"status": "connected", "destination_id": destination.id})
+        return ConnectedView(status="connected", destination_id=destination.id)
     return RedirectResponse(f"{context.public_url}/console/destinations/{destination.id}", 303)
 
 

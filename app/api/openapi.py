@@ -5,10 +5,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute, iter_route_contexts
+from pydantic import TypeAdapter
 
 from app.admin.refusals import SENTENCES, ErrorCode
-from app.api.errors import STATUSES
-from app.api.post_events_schema import EVENTS_ANSWERS, EVENTS_BODY
+from app.api.errors import STATUSES, ErrorBody
 from app.api.response_schemas import SHAPES, answer_schema
 from app.api.secured_route import scopes_of
 
@@ -84,31 +84,7 @@ READS_IF_MATCH = frozenset(
     }
 )
 
-_ERROR: dict[str, Any] = {
-    "type": "object",
-    "required": ["error", "detail", "fields"],
-    "properties": {
-        "error": {
-            "type": "string",
-            "enum": [code.value for code in ErrorCode],
-            "description": "A stable error code.",
-        },
-        "detail": {"type": "string", "description": "A sentence for people. Never repeats a value sent."},
-        "fields": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["field", "problem"],
-                "properties": {"field": {"type": "string"}, "problem": {"type": "string"}},
-            },
-        },
-    },
-    "example": {
-        "error": "invalid",
-        "detail": SENTENCES[ErrorCode.INVALID],
-        "fields": [{"field": "advertiser_id", "problem": "entity_id"}],
-    },
-}
+_REFERENCE = "#/components/schemas/{model}"
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
@@ -126,7 +102,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
     components |= {"securitySchemes": _SECURITY, "headers": _HEADERS}
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    schemas |= {**SHAPES, "Error": _ERROR}
+    error = TypeAdapter(ErrorBody).json_schema(ref_template=_REFERENCE)
+    schemas |= {**error.pop("$defs"), "ErrorBody": error, **SHAPES}
     for path, method, route in routes_of(app):
         operation = described["paths"].get(path, {}).get(method.lower())
         if operation is None:
@@ -136,7 +113,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
         if scopes:
             alternatives = " or ".join(f"`{scope}`" for scope in scopes)
             operation["description"] = f"{operation.get('description', '')}\n\nScope: {alternatives}.".strip()
-        operation["responses"].pop("422", None)
+        if "HTTPValidationError" in str(operation["responses"].get("422")):
+            del operation["responses"]["422"]
         _describe_success(operation, method, path)
         for status in _error_statuses(path, method, requires_key=bool(scopes)):
             operation["responses"].setdefault(str(status), _error_response(status, method, path))
@@ -145,19 +123,11 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 
 def _describe_success(operation: dict[str, Any], method: str, path: str) -> None:
-    """Add what the framework cannot derive: response schemas, and the bodies of POST /events."""
-    if operation.pop("x-events-body", False):
-        operation["requestBody"] = EVENTS_BODY
-        operation["responses"] = {status: dict(answer) for status, answer in EVENTS_ANSWERS.items()}
-        return
+    """Add the response schema of a route that does not declare a response model."""
     schema = answer_schema(method, path)
     if schema is not None:
         success = next(status for status in operation["responses"] if status.startswith("2"))
         operation["responses"][success] |= {"content": {"application/json": {"schema": schema}}}
-    if path == "/metrics":
-        operation["responses"]["200"] |= {"content": {"text/plain": {"schema": _TEXT}}}
-    if path == "/oauth/amazon/callback":
-        operation["responses"]["303"] = {"description": "Redirect to the destination's page in the console."}
 
 
 def _describe_headers(operation: dict[str, Any], method: str, path: str) -> None:
@@ -184,9 +154,9 @@ def routes_of(app: FastAPI) -> list[tuple[str, str, APIRoute]]:
 
 def _error_statuses(path: str, method: str, *, requires_key: bool) -> list[int]:
     """Return the error statuses of a route."""
-    statuses = {500, 503}
+    statuses = {400, 422, 500, 503}  # every route refuses unknown parameters and an unreadable query
     if requires_key:
-        statuses |= {400, 401, 403, 422}
+        statuses |= {401, 403}
     if method in ("POST", "PATCH"):
         statuses |= {413, 415}
     if "{" in path:
@@ -227,6 +197,6 @@ def _error_response(status: int, method: str, path: str) -> dict[str, Any]:
     return {
         "description": "One of: " + ", ".join(codes) if len(codes) > 1 else codes[0].value,
         "content": {
-            "application/json": {"schema": {"$ref": "#/components/schemas/Error"}, "example": example}
+            "application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}, "example": example}
         },
     }

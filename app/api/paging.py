@@ -3,11 +3,13 @@
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query
+from pydantic import Field
 
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.api.response_body import ResponseBody
 from app.domain.ids import BatchId
 
 Item = TypeVar("Item")
@@ -17,6 +19,13 @@ Limit = Annotated[int, Query(ge=1, le=MOST, description="How many items a page h
 Cursor = Annotated[
     str | None, Query(max_length=200, description="`next_cursor` of the page before; left out for the first.")
 ]
+
+
+class Page(ResponseBody, Generic[Item]):
+    """A page of a list. Each list names its own subclass, which is the name of its schema."""
+
+    items: list[Item]
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page. Null on the last.")
 
 
 def cursor_of(*parts: object) -> str:
@@ -69,11 +78,16 @@ def split_page(found: Sequence[Item], limit: int) -> tuple[Sequence[Item], bool]
     return found[:limit], len(found) > limit
 
 
-def page_from(items: Sequence[Any], limit: int, cursor: str | None) -> dict[str, Any]:
-    """Return one page of a list that is completely in memory; the cursor is the index of the next item."""
+def slice_page(items: Sequence[Item], limit: int, cursor: str | None) -> tuple[list[Item], str | None]:
+    """Return a page of a list that is in memory, and the next cursor: the index of the next item."""
     begin = number_of(cursor) or 0
     end = begin + limit
-    return page_body(items[begin:end], cursor_of(end) if end < len(items) else None)
+    return list(items[begin:end]), cursor_of(end) if end < len(items) else None
+
+
+def page_from(items: Sequence[Any], limit: int, cursor: str | None) -> dict[str, Any]:
+    """Return the body of one page of a list that is in memory."""
+    return page_body(*slice_page(items, limit, cursor))
 
 
 def page_body(items: Sequence[Any], next_cursor: str | None) -> dict[str, Any]:

@@ -1,90 +1,57 @@
 """Replay over HTTP: queue dead or expired events again, after a dry run with counts and duration."""
 
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import APIRouter
-from pydantic import Field as Described
+from pydantic import Field
 
-from app.admin import replay as replaying
 from app.admin.access import Scope
-from app.admin.destinations import lock_visible
 from app.admin.inputs import Instant, RequestBody
+from app.admin.replay import replay_events
+from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.store import audit, driver_of, replays
+from app.store.replays import ReplayFilter
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
-_LONGEST_S = 20.0
-_WRITER = 0  # whose rows in the counts take what the API moves; replays are few
 
+class ReplayRequest(RequestBody):
+    """The events to replay. `since` and `until` limit the time of acceptance."""
 
-class Replay(RequestBody):
-    """Which events to put back; times are those of acceptance."""
-
-    status: Literal["dead", "expired"] = Described(examples=["dead"])
-    reason: str | None = Described(default=None, max_length=64, description="Only events with this reason.")
+    status: Literal["dead", "expired"] = Field(examples=["dead"])
+    reason: str | None = Field(default=None, max_length=64, description="Only events with this reason.")
     since: Instant | None = None
     until: Instant | None = None
-    dry_run: bool = Described(default=False, description="Count, and change nothing.")
+    dry_run: bool = Field(default=False, description="Count, and change nothing.")
+
+
+class ReplayView(ResponseBody):
+    """What a replay did, or would do. `matched = replayed + too_old + forgotten + remaining`."""
+
+    dry_run: bool
+    matched: int
+    replayed: int
+    too_old: int = Field(description="Past Amazon's age limit; they stay as they are.")
+    forgotten: int = Field(description="Their data was deleted; they stay as they are.")
+    remaining: int = Field(description="Not replayed by this request; repeat it.")
+    requests: int
+    seconds: float = Field(description="The least time until the last event is sent.")
+    replay_id: str | None = Field(description="The replay in the event history; null for a dry run.")
 
 
 @router.post("/destinations/{destination_id}/replay", summary="Replay dead or expired events")
 @requires(Scope.REPLAY)
 async def replay(
-    destination_id: str, body: Replay, caller: CurrentCaller, context: Context
-) -> dict[str, Any]:
-    """Send dead or expired events again, behind everything live: all that match, however many.
+    destination_id: str, body: ReplayRequest, caller: CurrentCaller, context: Context
+) -> ReplayView:
+    """Send all matching dead or expired events again, after live traffic.
 
-    Where a call has no time for all of them, `remaining` says how many are left; ask again for those.
-    `seconds` is how long it will take at least. What Amazon would find too old (`too_old`) and what has no
-    data any more (`forgotten`) stays as it is. Asking twice is asking once. `replay_id` names the replay in
-    the history of each of its events.
+    If the time of the request does not suffice, `remaining` counts the rest: repeat the request. `seconds` is
+    the least duration. Events that are too old for Amazon (`too_old`) or whose data was deleted (`forgotten`)
+    stay as they are. Repeating a request does not send an event twice. `replay_id` names the replay in the
+    history of its events.
     """
-    wanted = replays.ReplayFilter(body.status, body.reason, body.since, body.until)
-    until = context.monotonic() + _LONGEST_S
-    first = done = await _round(destination_id, body, wanted, caller, context)
-    replayed = done.replayed
-    while not body.dry_run and done.remaining and done.replayed and context.monotonic() < until:
-        # A transaction each: one over all of them would hold its locks against claims for minutes.
-        done = await _round(destination_id, body, wanted, caller, context)
-        replayed += done.replayed
-    return {"dry_run": body.dry_run, **asdict(replaying.together(first, done, replayed))}
-
-
-async def _round(
-    destination_id: str, body: Replay, wanted: replays.ReplayFilter, caller: CurrentCaller, context: Context
-) -> replaying.ReplayResult:
-    """Replay as many as one transaction takes, and wake the workers."""
-    async with context.engine.begin() as connection:
-        found = await lock_visible(connection, caller, destination_id)
-        # In the same transaction, on the driver's own connection: the destination is locked by now.
-        driver = await driver_of(connection)
-        done = await replaying.replay(
-            driver,
-            found.number,
-            await replays.lane_of(driver, found.number),
-            wanted,
-            max_age=context.max_event_age,
-            writer=_WRITER,
-            by=caller.actor,
-            dry_run=body.dry_run,
-        )
-        if not body.dry_run:
-            await audit.record(
-                connection,
-                actor=caller.actor,
-                action=audit.AuditAction.EVENTS_REPLAYED,
-                subject=found.id,
-                destination=found.id,
-                after={
-                    "replay_id": done.replay_id,
-                    "status": body.status,
-                    "reason": body.reason,
-                    "replayed": done.replayed,
-                    "matched": done.matched,
-                },
-            )
-    if not body.dry_run:
-        await context.wake(found.number)
-    return done
+    wanted = ReplayFilter(body.status, body.reason, body.since, body.until)
+    result = await replay_events(context, caller, destination_id, wanted, dry_run=body.dry_run)
+    return ReplayView(dry_run=body.dry_run, **asdict(result))

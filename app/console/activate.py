@@ -10,8 +10,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
+from app.admin.mapping_drafts import list_mappings
 from app.admin.refusals import ErrorCode, Refusal
-from app.api import events, keys, mappings
+from app.api import events, keys
 from app.api.paging import MOST
 from app.api.secured_route import Context, requires
 from app.console import pages
@@ -36,9 +37,9 @@ async def page(request: Request, destination_id: str, context: Context, visitor:
     """Show address, key and payload for the Send to Destinations node."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    items = pages.plain(await mappings.list_all(destination_id, visitor.caller, context, limit=MOST))["items"]
-    published = [one for one in items if one["published_version"]]
-    mapping_id = published[0]["id"] if len(published) > 1 else None
+    details = await list_mappings(context, visitor.caller, destination_id, limit=MOST)
+    published = [each.mapping for each in details if each.mapping.published_version]
+    mapping_id = published[0].id if len(published) > 1 else None
     return pages.show(
         request,
         "activate.html",

@@ -8,11 +8,12 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from app.admin import catalog
 from app.admin.access import Scope
 from app.admin.field_problems import field_problems
 from app.admin.inputs import NewDestination
 from app.admin.refusals import Refusal
-from app.api import catalog, destinations
+from app.api import destinations
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires
 from app.console import form_view, pages
@@ -49,8 +50,8 @@ async def create(request: Request, context: Context, visitor: CurrentVisitor, fo
     except Refusal as refusal:
         problems = form_view.of_fields(refusal.problem.fields) or {"": refusal.problem.detail or ""}
         return _show(request, values, problems, status=status_of(refusal.problem))
-    query = "?alike=1" if created["warnings"] else ""
-    return RedirectResponse(f"/console/destinations/{created['id']}{query}", 303)
+    query = "?alike=1" if created.warnings else ""
+    return RedirectResponse(f"/console/destinations/{created.id}{query}", 303)
 
 
 @router.get("/console/hints/advertiser-id", response_model=None)
@@ -88,13 +89,13 @@ def _number(text: str) -> float | int | str:
 def _show(
     request: Request, values: Mapping[str, str], problems: Mapping[str, str], *, status: int = 200
 ) -> Response:
-    kind = catalog.amazon()
+    kind = catalog.AMAZON
     return pages.show(
         request,
         "create.html",
         status=status,
         kind=kind,
-        fields={field["name"]: field for field in kind["fields"]},
+        fields={field.name: field for field in kind.fields},
         values=values,
         problems=problems,
     )

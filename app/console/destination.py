@@ -18,8 +18,10 @@ from app.admin.destinations import (
     public_view,
     resume_destination,
 )
+from app.admin.mapping_drafts import list_mappings
+from app.admin.preflight import check_setup
 from app.admin.refusals import ErrorCode, Refusal
-from app.api import event_reports, mappings, preflight
+from app.api import event_reports
 from app.api.secured_route import Context, requires
 from app.console import destination_view as present
 from app.console import pages
@@ -27,7 +29,7 @@ from app.console.diagnosis_view import Diagnosis, DiagnosisInput, diagnose
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import Visitor
 from app.console.setup_view import check_views, steps
-from app.console.wording import REGIONS, STATES
+from app.console.wording import REGIONS, STATES, events
 from app.domain.destination import Region
 from app.store import destinations as stored
 from app.store import metrics
@@ -37,19 +39,25 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 PAGE = "/console/destinations/{destination_id}"
 _REQUESTS = 20
+_MAPPINGS = 50
 _BATCHES, _SHAPES = 60, 3_000
 
 
 @router.get(PAGE, response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def page(
-    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, alike: bool = False
+    request: Request,
+    destination_id: str,
+    context: Context,
+    visitor: CurrentVisitor,
+    alike: bool = False,
+    replayed: int | None = None,
 ) -> Response:
     """Show the overview of a destination."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    ready = pages.plain(await preflight.preflight(destination_id, visitor.caller, context))
-    mapped = pages.plain(await mappings.list_all(destination_id, visitor.caller, context))["items"]
+    preflight = await check_setup(context, visitor.caller, destination_id)
+    mappings = await list_mappings(context, visitor.caller, destination_id, limit=_MAPPINGS)
     panel = await panel_of(context, visitor, found)
     return pages.show(
         request,
@@ -57,11 +65,12 @@ async def page(
         leads_to=sign_in_origin(context, found.region),
         **content_of(context, found, visitor, "overview"),
         alike=alike,
+        replayed=None if replayed is None else events(replayed),
         configured=context.amazon_configured,
-        steps=steps(pages.plain(public_view(found)), mapped, panel["stats"]["counts"]["accepted"]),
-        checks=check_views(ready["checks"]),
-        ready=ready["ready"],
-        mappings=mapped,
+        steps=steps(pages.plain(public_view(found)), mappings, panel["stats"]["counts"]["accepted"]),
+        checks=check_views(preflight.checks),
+        ready=preflight.ready,
+        mappings=mappings,
         **panel,
     )
 

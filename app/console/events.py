@@ -1,4 +1,4 @@
-"""Where did my event go? Lists by status, and the trace of one."""
+"""Event pages of a destination: lists by status, and the history of an event."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
@@ -9,8 +9,9 @@ from starlette.responses import RedirectResponse, Response
 from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
+from app.admin.mapping_drafts import find_mapping
 from app.admin.refusals import ErrorCode, Refusal
-from app.api import event_reports, mappings
+from app.api import event_reports
 from app.api.secured_route import Context, requires
 from app.console import event_view as present
 from app.console import pages
@@ -25,7 +26,7 @@ from app.store.destinations import Destination
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
-_A_PAGE = 50
+_PAGE_SIZE = 50
 
 
 @router.get(PAGE + "/events", response_model=None)
@@ -45,7 +46,7 @@ async def list_events(
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
     wanted = Status(status) if status in STATUSES else None
-    answer = await event_reports.list_events(
+    response = await event_reports.list_events(
         destination_id,
         visitor.caller,
         context,
@@ -54,9 +55,9 @@ async def list_events(
         since=None,
         execution_id=execution or None,
         cursor=cursor,
-        limit=_A_PAGE,
+        limit=_PAGE_SIZE,
     )
-    listed = pages.plain(answer)
+    listed = pages.plain(response)
     return pages.show(
         request,
         "events.html",
@@ -84,57 +85,58 @@ async def event_page(
     id: Annotated[str, Query(max_length=600)] = "",  # noqa: A002
     mapping: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
-    """Tell everything that happened to one event; without an id, lead to the list."""
+    """Show the history of an event. Without an id, redirect to the list."""
     if not id.strip():
         return RedirectResponse(f"/console/destinations/{destination_id}/events", 303)
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
     content = content_of(context, found, visitor, "events")
     try:
-        answer = await event_reports.read_event(id, visitor.caller, context, destination_id, mapping)
+        response = await event_reports.read_event(id, visitor.caller, context, destination_id, mapping)
     except Refusal as refusal:
         if refusal.problem.code is ErrorCode.NOT_FOUND:
-            told = refusal.problem.detail
-            return pages.show(request, "event_missing.html", status=404, **content, id=id, told=told)
+            detail = refusal.problem.detail
+            return pages.show(request, "event_missing.html", status=404, **content, id=id, detail=detail)
         if refusal.problem.code is ErrorCode.EVENT_AMBIGUOUS:
-            under = [(one, await _name(context, found, one)) for one in refusal.problem.extra["mapping_ids"]]
-            return pages.show(request, "event_choice.html", **content, id=id, under=under)
+            ids = refusal.problem.extra["mapping_ids"]
+            choices = [(mapping_id, await _name(context, found, mapping_id)) for mapping_id in ids]
+            return pages.show(request, "event_choice.html", **content, id=id, choices=choices)
         raise
     return pages.show(
-        request, "event.html", **await event_content(context, visitor, found, pages.plain(answer))
+        request, "event.html", **await event_content(context, visitor, found, pages.plain(response))
     )
 
 
 async def event_content(
     context: AppContext, visitor: Visitor, found: Destination, trace: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what an event's page shows, from its trace as the API answers it."""
-    # What an event waits for is mostly its destination's matter.
-    waits = not present.is_final(trace) and visitor.caller.may(Scope.DESTINATIONS_READ)
+    """Return the content of an event's page, from its history."""
+    # An event usually waits because of its destination.
+    waiting = not present.is_final(trace) and visitor.caller.may(Scope.DESTINATIONS_READ)
     return {
         **content_of(context, found, visitor, "events"),
         "trace": trace,
-        "word": present.verdict(trace),
+        "verdict": present.verdict(trace),
         "story": present.timeline(
             trace, await _name(context, found, trace["mapping_id"]), await _names(context, trace["replays"])
         ),
         "warnings": present.warnings(trace),
         "final": present.is_final(trace),
-        "diagnosis": await diagnosis_of(context, visitor, found) if waits else None,
+        "diagnosis": await diagnosis_of(context, visitor, found) if waiting else None,
     }
 
 
 async def _names(context: AppContext, replays: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
-    """Return what the keys are called by which an event was replayed."""
+    """Return the names of the keys that replayed an event."""
     if not replays:
         return {}
     async with context.engine.connect() as connection:
-        return await audit.names(connection, [one["by"] for one in replays])
+        return await audit.names(connection, [replay["by"] for replay in replays])
 
 
 async def _name(context: AppContext, destination: Destination, mapping: str | None) -> str | None:
-    """Return what a mapping is called, a deleted one too, or None where the event names none."""
+    """Return the name of a mapping, a deleted one too; None if the event has no mapping."""
     if mapping is None:
         return None
     async with context.engine.connect() as connection:
-        return str((await mappings.find_mapping(connection, destination, mapping)).draft["name"])
+        return str((await find_mapping(connection, destination, mapping)).draft["name"])

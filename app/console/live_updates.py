@@ -25,16 +25,16 @@ from app.store import destinations as stored
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
-LOOKED_EVERY_S = 2.0
-NOTICED_EVERY_S = 0.25  # how soon a stream ends when the process is told to stop
-LASTS_S = 300.0  # then the browser opens a new one
-MOST_STREAMS = 100  # each looks at the database: more viewers than that read the page as it was
+POLL_INTERVAL_S = 2.0
+STOP_CHECK_INTERVAL_S = 0.25  # how soon a stream ends when the process stops
+MAX_DURATION_S = 300.0  # then the browser opens a new stream
+MAX_STREAMS = 100  # each polls the database; further pages get no live updates
 
 
 @router.get(PAGE + "/live", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def live(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
-    """Stream the panel while the page is open, at most five minutes."""
+    """Stream the panel of a destination while its page is open, for at most five minutes."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
     return _streamed(request, context, lambda: _panel(context, visitor, found.id))
@@ -51,54 +51,54 @@ async def live_event(
     id: Annotated[str, Query(max_length=600)],  # noqa: A002
     mapping: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
-    """Stream what happens to one event until nothing will happen any more, at most five minutes."""
+    """Stream the history of an event until it is final, for at most five minutes."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
 
-    async def look() -> Panel | None:
+    async def read() -> Panel | None:
         try:
-            answer = await event_reports.read_event(id, visitor.caller, context, found.id, mapping)
+            response = await event_reports.read_event(id, visitor.caller, context, found.id, mapping)
         except Refusal:
-            return None  # erased or aged away meanwhile: the page says so itself
-        told = await event_content(context, visitor, found, pages.plain(answer))
-        return Panel(pages.part("event_part.html", visitor=visitor, **told), last=told["final"])
+            return None  # erased or expired since the page was opened
+        content = await event_content(context, visitor, found, pages.plain(response))
+        return Panel(pages.part("event_part.html", visitor=visitor, **content), final=content["final"])
 
-    return _streamed(request, context, look)
+    return _streamed(request, context, read)
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """What a page shows now. After the `last` one nothing will change any more."""
+    """The current content of a page's panel. A `final` panel does not change any more."""
 
     html: str
-    last: bool = False
+    final: bool = False
 
 
-Look = Callable[[], Awaitable[Panel | None]]
+ReadPanel = Callable[[], Awaitable[Panel | None]]
 
 
-def _streamed(request: Request, context: AppContext, look: Look) -> Response:
-    if getattr(request.app.state, "console_streams", 0) >= MOST_STREAMS:
-        return Response(status_code=204)  # no stream: the page asks again, less and less often
+def _streamed(request: Request, context: AppContext, read: ReadPanel) -> Response:
+    if getattr(request.app.state, "console_streams", 0) >= MAX_STREAMS:
+        return Response(status_code=204)  # the page tries again, with growing intervals
     return StreamingResponse(
-        _stream(request, context, look),
+        _stream(request, context, read),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )
 
 
-async def _stream(request: Request, context: AppContext, look: Look) -> AsyncIterator[str]:
-    began, sent, state = monotonic(), "", request.app.state
+async def _stream(request: Request, context: AppContext, read: ReadPanel) -> AsyncIterator[str]:
+    started_at, sent, state = monotonic(), "", request.app.state
     state.console_streams = getattr(state, "console_streams", 0) + 1
     try:
         yield "retry: 3000\n\n"
-        while monotonic() - began < LASTS_S:
-            # A session that ended, or a key that was revoked, ends the stream as it ends every page.
-            # Looking on is no use of it: an open page must not keep a session from growing idle.
+        while monotonic() - started_at < MAX_DURATION_S:
+            # An expired session or a revoked key ends the stream. A poll is no use of the session:
+            # an open page must not keep it alive.
             if await sessions.visitor_of(context, request, note=False) is None:
                 yield "event: gone\ndata:\n\n"
                 return
-            panel = await look()
+            panel = await read()
             if panel is None:
                 yield "event: gone\ndata:\n\n"
                 return
@@ -107,15 +107,15 @@ async def _stream(request: Request, context: AppContext, look: Look) -> AsyncIte
                 lines = "\n".join(f"data: {line}" for line in sent.splitlines())
                 yield f"event: panel\n{lines}\n\n"
             else:
-                yield ": nothing new\n\n"
-            if panel.last:
+                yield ": unchanged\n\n"
+            if panel.final:
                 yield "event: settled\ndata:\n\n"
                 return
-            looked = monotonic()
-            while monotonic() - looked < LOOKED_EVERY_S:
-                if _ending(request):
+            polled_at = monotonic()
+            while monotonic() - polled_at < POLL_INTERVAL_S:
+                if _is_stopping(request):
                     return
-                await asyncio.sleep(NOTICED_EVERY_S)
+                await asyncio.sleep(STOP_CHECK_INTERVAL_S)
     finally:
         state.console_streams -= 1
 
@@ -129,7 +129,7 @@ async def _panel(context: AppContext, visitor: Visitor, destination: Destination
     return Panel(pages.part("panel_part.html", visitor=visitor, **content))
 
 
-def _ending(request: Request) -> bool:
-    """Return whether the process was told to stop: a stream must not keep it from doing so."""
-    asked = getattr(request.app.state, "stopping", None)
-    return bool(asked and asked())
+def _is_stopping(request: Request) -> bool:
+    """Return whether the process is stopping; streams end so that they do not delay it."""
+    stopping = getattr(request.app.state, "stopping", None)
+    return bool(stopping and stopping())

@@ -1,23 +1,31 @@
 """Mapping pages (R9, R10): list, create, edit with a live preview, delete."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from app.admin import catalog
 from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
-from app.admin.inputs import PreviewRequest
+from app.admin.event_schemas import read_event_schema
+from app.admin.mapping_drafts import (
+    MappingDetails,
+    change_draft,
+    create_draft,
+    delete_mapping,
+    list_mappings,
+    read_mapping,
+)
+from app.admin.previewing import preview_event
 from app.admin.refusals import Refusal
-from app.api import catalog, mappings
-from app.api import event_schema as event_schemas
-from app.api import preview as previews
 from app.api.errors import status_of
-from app.api.paging import Cursor
+from app.api.paging import PAGE as PAGE_SIZE
+from app.api.paging import Cursor, cursor_of, number_of, split_page
 from app.api.secured_route import Context, requires
 from app.console import pages
 from app.console.destination import PAGE, content_of
@@ -25,7 +33,7 @@ from app.console.form_view import of_fields
 from app.console.mapping_form import from_form, keep_short_forms, to_form
 from app.console.mapping_view import lint_warnings, paths, preview
 from app.console.problem_view import ProblemView, problem_views
-from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, with_if_match
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, form_version
 from app.console.sessions import Visitor
 from app.domain import strict_json
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
@@ -49,13 +57,16 @@ async def list_all(
 ) -> Response:
     """List the destination's mappings, one page at a time."""
     content = await _content(context, visitor, destination_id)
-    found = pages.plain(await mappings.list_all(destination_id, visitor.caller, context, cursor=cursor))
+    found = await list_mappings(
+        context, visitor.caller, destination_id, limit=PAGE_SIZE + 1, after=number_of(cursor)
+    )
+    items, more = split_page(found, PAGE_SIZE)
     return pages.show(
         request,
         "mappings.html",
         **content,
-        mappings=found["items"],
-        next_cursor=found["next_cursor"],
+        mappings=items,
+        next_cursor=cursor_of(items[-1].mapping.number) if more else None,
         later=cursor is not None,
         types=EVENT_TYPES,
         sources=EVENT_SOURCES,
@@ -78,13 +89,13 @@ async def create(
     name = form_text(form, "name")
     draft = {"name": name, "action": form_text(form, "action") or None, **_PREFILLED}
     try:
-        created = pages.plain(await mappings.create(destination_id, draft, visitor.caller, context))
+        created = await create_draft(context, visitor.caller, destination_id, draft)
     except Refusal as refusal:
         if status_of(refusal.problem) != 422:
             raise
         problems = of_fields(refusal.problem.fields)
         return await _new(request, destination_id, context, visitor, name, problems, 422)
-    return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{created['id']}", 303)
+    return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{created.mapping.id}", 303)
 
 
 async def _new(
@@ -97,7 +108,7 @@ async def _new(
     status: int = 200,
 ) -> Response:
     content = await _content(context, visitor, destination_id)
-    actions = catalog.amazon()["actions"]
+    actions = catalog.AMAZON.actions
     return pages.show(
         request, "mapping_new.html", status=status, **content, name=name, problems=problems, actions=actions
     )
@@ -115,8 +126,8 @@ async def page(
 ) -> Response:
     """Show the mapping form beside a preview of an example event."""
     content = await _content(context, visitor, destination_id)
-    found = pages.plain(await mappings.read(destination_id, mapping_id, visitor.caller, context))
-    return await _editor(request, context, content, found, _document(found), saved=saved)
+    found = await read_mapping(context, visitor.caller, destination_id, mapping_id)
+    return await _editor(request, context, content, found, found.mapping.draft, saved=saved)
 
 
 @router.post(MAPPING, response_model=None)
@@ -132,21 +143,15 @@ async def save(
 ) -> Response:
     """Save the draft, or show the form again with each problem at its field."""
     content = await _content(context, visitor, destination_id)
-    found = pages.plain(await mappings.read(destination_id, mapping_id, visitor.caller, context))
-    document = keep_short_forms(_document(found), from_form(_form_values(form)))
+    found = await read_mapping(context, visitor.caller, destination_id, mapping_id)
+    draft = found.mapping.draft
+    document = keep_short_forms(draft, from_form(_form_values(form)))
     if check_draft(document):
         return await _editor(request, context, content, found, document, status=422)
     # In a change, null removes a member; so members that the form left out are null.
-    body = {**dict.fromkeys(_document(found)), **document}
+    members = {**dict.fromkeys(draft), **document}
     try:
-        await mappings.change(
-            destination_id=destination_id,
-            mapping_id=mapping_id,
-            body=body,
-            caller=visitor.caller,
-            context=context,
-            request=with_if_match(request, form_text(form, "version")),
-        )
+        await change_draft(context, visitor.caller, destination_id, mapping_id, members, form_version(form))
     except Refusal as refusal:
         message = (
             refusal.problem.detail
@@ -183,10 +188,10 @@ async def show_preview(
     async with context.engine.connect() as connection:
         destination = await find_visible(connection, visitor.caller, destination_id)
     view = None
-    if sample_problem is None and not missing:
-        body = PreviewRequest.model_construct(event=event, mapping=document)
-        response = await previews.preview(destination_id, mapping_id, body, visitor.caller, context)
-        view = preview(pages.plain(response))
+    if isinstance(event, dict) and not missing:
+        view = preview(
+            await preview_event(context, visitor.caller, destination_id, mapping_id, event, document)
+        )
     html = pages.part(
         "preview_part.html",
         wrong=sample_problem,
@@ -200,15 +205,10 @@ async def show_preview(
 @router.post(MAPPING + "/delete", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def delete(
-    request: Request,
-    destination_id: str,
-    mapping_id: str,
-    context: Context,
-    visitor: CurrentVisitor,
-    form: Form,
+    destination_id: str, mapping_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
     """Archive the mapping."""
-    await mappings.delete(destination_id, mapping_id, visitor.caller, context, request)
+    await delete_mapping(context, visitor.caller, destination_id, mapping_id, None)
     return RedirectResponse(f"/console/destinations/{destination_id}/mappings", 303)
 
 
@@ -218,24 +218,6 @@ def _problem_views(problems: Sequence[MappingProblem]) -> list[ProblemView]:
 
 def _form_values(form: FormData) -> dict[str, str]:
     return {name: value for name, value in form.items() if isinstance(value, str)}
-
-
-_MEMBERS = (
-    "name",
-    "action",
-    "event_type",
-    "event_source",
-    "event_name",
-    "country_code",
-    "fields",
-    "custom_data",
-    "consent",
-)
-
-
-def _document(found: dict[str, Any]) -> dict[str, Any]:
-    """Return the draft's own members of a mapping in the API's response."""
-    return {name: found[name] for name in _MEMBERS if name in found}
 
 
 async def _content(context: AppContext, visitor: Visitor, destination_id: str) -> dict[str, Any]:
@@ -248,8 +230,8 @@ async def _editor(
     request: Request,
     context: AppContext,
     content: dict[str, Any],
-    found: dict[str, Any],
-    document: dict[str, Any],
+    found: MappingDetails,
+    document: Mapping[str, Any],
     *,
     status: int = 200,
     saved: bool = False,
@@ -258,28 +240,30 @@ async def _editor(
     async with context.engine.connect() as connection:
         pins = await event_names.of_advertiser(connection, content["destination"]["advertiser_id"])
     visitor: Visitor = request.state.visitor
-    schema = (await event_schemas.read_event_schema(content["destination"]["id"], visitor.caller, context))[
-        "items"
-    ]
+    destination_id = content["destination"]["id"]
+    schema = await read_event_schema(context, visitor.caller, destination_id)
     event = example_event(context.now())
-    problems = check_draft(document)
-    kind = catalog.amazon()
+    problems = check_draft(dict(document))
+    missing = check_publishable(dict(document))
+    kind = catalog.AMAZON
     view = None
-    if not check_publishable(document):
+    if not missing:
         # The strict parser keeps numbers exact, as on receipt.
         parsed = strict_json.parse(json.dumps(event).encode())
-        body = PreviewRequest.model_construct(event=parsed, mapping=document)
-        id_ = content["destination"]["id"]
-        view = preview(pages.plain(await previews.preview(id_, found["id"], body, visitor.caller, context)))
+        assert isinstance(parsed, dict)
+        view = preview(
+            await preview_event(context, visitor.caller, destination_id, found.mapping.id, parsed, document)
+        )
     return pages.show(
         request,
         "mapping.html",
         status=status,
         **content,
-        mapping=found,
+        details=found,
+        mapping=found.mapping,
         form=to_form(document, problems),
         wrong=_problem_views(problems),
-        lacking=_problem_views(check_publishable(document)),
+        lacking=_problem_views(missing),
         refused=refused,
         saved=saved,
         kind=kind,

@@ -14,9 +14,11 @@ from app.domain.destination import Region
 from app.domain.identity import Profile
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.lint import LINT_WARNINGS, lint
+from app.domain.observed.event_schema import EventSchema
 from app.domain.outcomes.reasons import WARNINGS
 
 MAX_PATHS = 200
+MAX_OBSERVED_PATHS = 50  # the rest is on the page of the event schema
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 # Paths that journeys usually send. Observed paths and those of the sample come first.
@@ -215,11 +217,11 @@ class PathOffer:
     why: str
 
 
-def paths(event: Any, schema: Sequence[Mapping[str, Any]] = ()) -> list[PathOffer]:
+def paths(event: Any, schema: EventSchema) -> list[PathOffer]:
     """Return the paths of the event schema, then those of the sample, then usual ones."""
     found = {
-        entry["path"]: PathOffer(entry["path"], f"in {entry['fill_rate']:.0%} of recent events")
-        for entry in schema
+        entry.path: PathOffer(entry.path, f"in {entry.filled / schema.events:.0%} of recent events")
+        for entry in list(schema.entries.values())[:MAX_OBSERVED_PATHS]
     }
     for path in _paths(event, ""):
         found.setdefault(path, PathOffer(path, "in the sample"))

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from app.admin import catalog
 from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.destinations import public_view
-from app.api import catalog
 from app.api.paging import Cursor, cursor_of, number_of, split_page
 from app.api.secured_route import Context, requires
 from app.console import pages

@@ -8,6 +8,7 @@ import msgspec
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
+from pydantic import BaseModel
 from starlette.responses import HTMLResponse, Response
 
 from app.admin.refusals import Problem, error_body
@@ -100,5 +101,7 @@ _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
 def plain(result: Any) -> Any:
     """Return the result of an API route as its clients read it: JSON values, times as text."""
+    if isinstance(result, BaseModel):
+        return result.model_dump(mode="json", by_alias=True)
     body = result.body if isinstance(result, Response) else _ENCODER.encode(result)
     return msgspec.json.decode(bytes(body))

@@ -1,22 +1,18 @@
 """The preflight page: every check, a re-check with Amazon, and manual confirmations."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
-from app.admin.inputs import PreflightConfirmation
-from app.admin.refusals import ErrorCode, Refusal
-from app.api import preflight
+from app.admin.preflight import Preflight, check_setup, confirm_check
 from app.api.secured_route import Context, requires
 from app.console import pages
 from app.console.destination import PAGE, content_of, sign_in_origin
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import Visitor
-from app.console.setup_view import MANUAL_CHECKS, check_views
+from app.console.setup_view import check_views
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -25,8 +21,8 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 @requires(Scope.DESTINATIONS_READ)
 async def page(request: Request, destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
     """Show the checklist from stored results."""
-    answer = await preflight.preflight(destination_id, visitor.caller, context)
-    return await _show(request, destination_id, context, visitor, answer, rechecked=False)
+    result = await check_setup(context, visitor.caller, destination_id)
+    return await _show(request, destination_id, context, visitor, result, rechecked=False)
 
 
 @router.post(PAGE + "/preflight/ask", response_model=None)
@@ -35,8 +31,8 @@ async def ask(
     request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
     """Check access to the advertiser with Amazon now. A POST, because it sends a request to Amazon."""
-    answer = await preflight.preflight(destination_id, visitor.caller, context, ask=True)
-    return await _show(request, destination_id, context, visitor, answer, rechecked=True)
+    result = await check_setup(context, visitor.caller, destination_id, ask=True)
+    return await _show(request, destination_id, context, visitor, result, rechecked=True)
 
 
 @router.post(PAGE + "/preflight/confirm", response_model=None)
@@ -44,12 +40,8 @@ async def ask(
 async def confirm(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Confirm a manual check, or withdraw the confirmation."""
     check = form_text(form, "check")
-    if check not in MANUAL_CHECKS:
-        raise Refusal(ErrorCode.INVALID, "This check cannot be confirmed manually.")
-    body = PreflightConfirmation.model_validate(
-        {"check": check, "confirmed": form_text(form, "confirmed") == "yes"}
-    )
-    await preflight.confirm(destination_id, body, visitor.caller, context)
+    confirmed = form_text(form, "confirmed") == "yes"
+    await confirm_check(context, visitor.caller, destination_id, check, confirmed=confirmed)
     return RedirectResponse(f"/console/destinations/{destination_id}/preflight", 303)
 
 
@@ -58,19 +50,18 @@ async def _show(
     destination_id: str,
     context: AppContext,
     visitor: Visitor,
-    answer: dict[str, Any],
+    result: Preflight,
     *,
     rechecked: bool,
 ) -> Response:
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    preflight_view = pages.plain(answer)
     return pages.show(
         request,
         "preflight.html",
         leads_to=sign_in_origin(context, found.region),
         **content_of(context, found, visitor, "overview"),
-        checks=check_views(preflight_view["checks"]),
-        ready=preflight_view["ready"],
+        checks=check_views(result.checks),
+        ready=result.ready,
         rechecked=rechecked,
     )

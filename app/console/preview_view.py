@@ -1,12 +1,12 @@
 """The view of a backtest, in sentences. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from app.console.wording import number, share
 from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.fields import FIELDS
+from app.domain.observed.backtest import Backtest
 from app.domain.outcomes.reasons import REASONS
 
 _WIRE = {rule.type.value: rule.field for rule in MATCH_KEYS}
@@ -34,55 +34,50 @@ class BacktestView:
     uncertain: str
 
 
-def backtest_view(backtest: Mapping[str, Any]) -> BacktestView:
-    """Return the view of a backtest response: losses first, then gains."""
-    tested = backtest["events"] - backtest["unclear"]
+def backtest_view(backtest: Backtest) -> BacktestView:
+    """Return the view of a backtest: losses first, then gains."""
+    tested = backtest.events - backtest.unclear
 
     def effect(events: int, what: str) -> BacktestEffect:
         return BacktestEffect(number(events), share(events, tested), what)
 
-    lost = [effect(group["events"], f"would lose {_key(group['match_key'])}") for group in backtest["lost"]]
+    lost = [effect(events, f"would lose {_key(key)}") for key, events in backtest.lost.most_common()]
     rejected = [
-        effect(group["events"], f"would be rejected: {_why(group)}") for group in backtest["newly_rejected"]
+        effect(events, f"would be rejected: {_why(reason, field)}")
+        for (reason, field), events in backtest.rejected.most_common()
     ]
-    gained = [
-        effect(group["events"], f"would gain {_key(group['match_key'])}") for group in backtest["gained"]
-    ]
-    harmful = bool(lost or rejected)
+    gained = [effect(events, f"would gain {_key(key)}") for key, events in backtest.gained.most_common()]
     return BacktestView(
-        events=number(backtest["events"]),
+        events=number(backtest.events),
         tone="bad"
-        if backtest["loss"] > _LARGE_LOSS
+        if backtest.loss > _LARGE_LOSS
         else "warn"
-        if harmful
+        if backtest.harmful
         else "good"
-        if backtest["events"]
+        if backtest.events
         else "quiet",
-        headline=_headline(backtest, harmful=harmful, changed=harmful or bool(gained)),
+        headline=_headline(backtest),
         effects=[*lost, *rejected, *gained],
-        unclear=number(backtest["unclear"]) if backtest["unclear"] else "",
-        uncertain=", ".join(_field(name) for name in backtest["uncertain"]),
+        unclear=number(backtest.unclear) if backtest.unclear else "",
+        uncertain=", ".join(_field(name) for name in backtest.uncertain),
     )
 
 
-def _headline(backtest: Mapping[str, Any], *, harmful: bool, changed: bool) -> str:
-    if not backtest["events"]:
+def _headline(backtest: Backtest) -> str:
+    if not backtest.events:
         return "No recent events to test the draft on."
-    if harmful:
-        return f"{_loss(backtest['loss'])} of these events would lose a match key or be rejected."
-    if changed:
+    if backtest.harmful:
+        worst = share(max(1, round(backtest.loss * 10_000)), 10_000)
+        return f"{worst} of these events would lose a match key or be rejected."
+    if backtest.gained:
         return "None of these events would lose a match key or be rejected."
     return "No changes for these events."
 
 
-def _loss(loss: float) -> str:
-    return share(max(1, round(loss * 10_000)) if loss else 0, 10_000)
-
-
-def _why(rejection: Mapping[str, Any]) -> str:
-    field = f", {_field(rejection['mapping_field'])}" if rejection["mapping_field"] else ""
-    remedy = REASONS[rejection["reason"]].remedy if rejection["reason"] in REASONS else ""
-    return f"{rejection['reason'].replace('_', ' ')}{field}. {remedy}".strip()
+def _why(reason: str, mapping_field: str | None) -> str:
+    field = f", {_field(mapping_field)}" if mapping_field else ""
+    remedy = REASONS[reason].remedy if reason in REASONS else ""
+    return f"{reason.replace('_', ' ')}{field}. {remedy}".strip()
 
 
 def _key(wire: str) -> str:

@@ -1,16 +1,21 @@
 """Publish page of a mapping: changes, event name conflicts, versions and rollback."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
+from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
+from app.admin.backtest import backtest_draft, needs_confirmation
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
-from app.admin.inputs import EventNameChange, RollbackRequest
-from app.admin.refusals import ErrorCode, Problem, Refusal
-from app.api import advertisers, event_schema, mappings
+from app.admin.inputs import EventNameChange
+from app.admin.mapping_drafts import MappingDetails, change_draft, read_mapping
+from app.admin.mapping_versions import list_versions, publish_draft, roll_back
+from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
+from app.api import advertisers
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires
 from app.console import pages
@@ -19,22 +24,42 @@ from app.console.mapping_editor import MAPPING
 from app.console.mapping_view import changes
 from app.console.preview_view import backtest_view
 from app.console.problem_view import problem_views
-from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, with_if_match
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, form_version
 from app.console.sessions import Visitor
 from app.console.wording import person
 from app.domain.conversion.event_types import EVENT_TYPES
+from app.domain.observed.backtest import Backtest
 from app.store import audit
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+_VERSIONS = 50
+_NAME_REQUIRED = (
+    "The draft would reject recent events or lose match keys. Type the exact name of the mapping to publish "
+    "it. Nothing was published."
+)
+# What an action did, shown on the page after it.
+_DONE = {
+    "published": "Version {version} published. It applies to new events.",
+    "rolled-back": "Rolled back to version {version}. It applies to new events; your draft is kept.",
+    "name-changed": "The draft now uses the pinned event name. It is not published yet.",
+    "renamed": "Event type renamed. Published mappings of this type were updated.",
+}
 
 
 @router.get(MAPPING + "/publish", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def page(
-    request: Request, destination_id: str, mapping_id: str, context: Context, visitor: CurrentVisitor
+    *,
+    request: Request,
+    destination_id: str,
+    mapping_id: str,
+    context: Context,
+    visitor: CurrentVisitor,
+    done: str = "",
 ) -> Response:
     """Show what publishing would change, and all versions."""
-    return await _page(request, destination_id, mapping_id, context, visitor)
+    return await _page(request, destination_id, mapping_id, context, visitor, done=done)
 
 
 @router.post(MAPPING + "/publish", response_model=None)
@@ -50,16 +75,35 @@ async def publish(
 ) -> Response:
     """Publish the draft, or show why it cannot be published."""
     try:
-        await mappings.publish(
-            destination_id=destination_id,
-            mapping_id=mapping_id,
-            caller=visitor.caller,
-            context=context,
-            request=with_if_match(request, form_text(form, "version")),
-        )
+        await _require_name(context, visitor, destination_id, mapping_id, form)
+        await publish_draft(context, visitor.caller, destination_id, mapping_id, form_version(form))
     except Refusal as refusal:
-        return await _page(request, destination_id, mapping_id, context, visitor, refusal.problem)
-    return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}/publish", 303)
+        return await _page(request, destination_id, mapping_id, context, visitor, problem=refusal.problem)
+    return _back(destination_id, mapping_id, "published")
+
+
+async def _require_name(
+    context: AppContext, visitor: Visitor, destination_id: str, mapping_id: str, form: FormData
+) -> None:
+    """Raise Refusal when the draft is harmful and the form does not repeat the mapping's name."""
+    details = await read_mapping(context, visitor.caller, destination_id, mapping_id)
+    backtest = await _backtest(context, visitor, details)
+    mapping = details.mapping
+    if (
+        backtest
+        and needs_confirmation(mapping.draft, backtest)
+        and form_text(form, "name") != mapping.name.strip()
+    ):
+        raise Refusal(ErrorCode.INVALID, _NAME_REQUIRED, FieldProblem("name", "invalid"))
+
+
+async def _backtest(context: AppContext, visitor: Visitor, details: MappingDetails) -> Backtest | None:
+    """Compare the draft with the published version; None without one, or if it cannot be published."""
+    mapping = details.mapping
+    if mapping.published_version is None or not details.unpublished_changes or details.problems:
+        return None
+    _, result = await backtest_draft(context, visitor.caller, mapping.destination, mapping.id)
+    return result
 
 
 @router.post(MAPPING + "/rollback", response_model=None)
@@ -74,63 +118,43 @@ async def rollback(
     form: Form,
 ) -> Response:
     """Roll back to an earlier version."""
-    chosen = form_text(form, "to")
-    if not (chosen.isascii() and chosen.isdigit() and len(chosen) < 10):
+    version = form_text(form, "to")
+    if not (version.isascii() and version.isdigit() and len(version) < 10):
         raise Refusal(ErrorCode.INVALID, "Choose one of the listed versions.")
     try:
-        await mappings.rollback(
-            destination_id=destination_id,
-            mapping_id=mapping_id,
-            body=RollbackRequest(version=int(chosen)),
-            caller=visitor.caller,
-            context=context,
-            request=with_if_match(request, form_text(form, "version")),
-        )
+        await roll_back(context, visitor.caller, destination_id, mapping_id, int(version), form_version(form))
     except Refusal as refusal:
-        return await _page(request, destination_id, mapping_id, context, visitor, refusal.problem)
-    return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}/publish", 303)
+        return await _page(request, destination_id, mapping_id, context, visitor, problem=refusal.problem)
+    return _back(destination_id, mapping_id, "rolled-back")
 
 
 @router.post(MAPPING + "/take-name", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def take_name(
-    *,
-    request: Request,
-    destination_id: str,
-    mapping_id: str,
-    context: Context,
-    visitor: CurrentVisitor,
-    form: Form,
+    destination_id: str, mapping_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
     """Set the draft's event name to the pinned one."""
-    await mappings.change(
-        destination_id=destination_id,
-        mapping_id=mapping_id,
-        body={"event_name": form_text(form, "name")},
-        caller=visitor.caller,
-        context=context,
-        request=with_if_match(request, form_text(form, "version")),
-    )
-    return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}/publish", 303)
+    members = {"event_name": form_text(form, "name")}
+    await change_draft(context, visitor.caller, destination_id, mapping_id, members, form_version(form))
+    return _back(destination_id, mapping_id, "name-changed")
 
 
 @router.post(MAPPING + "/rename-pin", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def rename_pin(
-    *,
-    request: Request,
-    destination_id: str,
-    mapping_id: str,
-    context: Context,
-    visitor: CurrentVisitor,
-    form: Form,
+    destination_id: str, mapping_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
     """Rename an event type for the advertiser; recorded in the audit."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
     to = EventNameChange(to=form_text(form, "name"))
     await advertisers.rename(found.advertiser_id, form_text(form, "event_type"), to, visitor.caller, context)
-    return RedirectResponse(f"/console/destinations/{destination_id}/mappings/{mapping_id}/publish", 303)
+    return _back(destination_id, mapping_id, "renamed")
+
+
+def _back(destination_id: str, mapping_id: str, done: str) -> Response:
+    page_path = f"/console/destinations/{destination_id}/mappings/{mapping_id}/publish"
+    return RedirectResponse(f"{page_path}?done={done}", 303)
 
 
 async def _page(
@@ -139,47 +163,40 @@ async def _page(
     mapping_id: str,
     context: AppContext,
     visitor: Visitor,
+    *,
     problem: Problem | None = None,
+    done: str = "",
 ) -> Response:
+    details = await read_mapping(context, visitor.caller, destination_id, mapping_id)
+    versions = await list_versions(context, visitor.caller, destination_id, mapping_id, limit=_VERSIONS)
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    mapping = pages.plain(await mappings.read(destination_id, mapping_id, visitor.caller, context))
-    versions = pages.plain(
-        await mappings.versions(
-            destination_id=destination_id, mapping_id=mapping_id, caller=visitor.caller, context=context
-        )
-    )["items"]
-    current = next((one for one in versions if one["current"]), None)
-    draft = _draft(mapping)
-    async with context.engine.connect() as connection:
-        names = await audit.names(connection, [one["published_by"] for one in versions])
-    backtest_result = None
-    if current is not None and mapping["unpublished_changes"] and not mapping["problems"]:
-        backtest_result = await event_schema.run_backtest(
-            destination_id=destination_id, mapping_id=mapping_id, caller=visitor.caller, context=context
-        )
+        names = await audit.names(connection, [each.version.published_by for each in versions])
+    mapping = details.mapping
+    backtest = await _backtest(context, visitor, details)
+    conflict = _conflict(problem, mapping.draft) if problem else None
     return pages.show(
         request,
         "publish.html",
         status=200 if problem is None else status_of(problem),
         **content_of(context, found, visitor, "mappings"),
+        details=details,
         mapping=mapping,
         versions=[
-            {
-                **one,
-                "published_by": person(one["published_by"], names),
-                "changes": changes(one["mapping"], current["mapping"]) if current else [],
-            }
-            for one in versions
+            (
+                each,
+                person(each.version.published_by, names),
+                changes(each.version.document, mapping.published) if mapping.published else [],
+            )
+            for each in versions
         ],
-        changes=changes(current["mapping"] if current else None, draft),
-        first=current is None,
-        lacking=problem_views((one["field"], one["detail"]) for one in mapping["problems"]),
-        backtest=None if backtest_result is None else backtest_view(backtest_result),
-        conflict=_conflict(problem, draft) if problem else None,
-        refused=None
-        if problem is None or problem.code is ErrorCode.EVENT_NAME_CONFLICT
-        else _refusal_text(problem),
+        changes=changes(mapping.published, mapping.draft),
+        problems=problem_views((each.path, each.sentence) for each in details.problems),
+        backtest=None if backtest is None else backtest_view(backtest),
+        needs_name=backtest is not None and needs_confirmation(mapping.draft, backtest),
+        done=_DONE.get(done, "").format(version=mapping.published_version),
+        conflict=conflict,
+        refused=_refusal_text(problem) if problem and not conflict else None,
     )
 
 
@@ -190,23 +207,7 @@ def _refusal_text(problem: Problem) -> str:
     )
 
 
-def _draft(mapping: dict[str, Any]) -> dict[str, Any]:
-    response_only = {
-        "id",
-        "destination_id",
-        "state",
-        "published_version",
-        "unpublished_changes",
-        "problems",
-        "warnings",
-        "version",
-        "created_at",
-        "updated_at",
-    }
-    return {name: value for name, value in mapping.items() if name not in response_only}
-
-
-def _conflict(problem: Problem, draft: dict[str, Any]) -> dict[str, str] | None:
+def _conflict(problem: Problem, draft: Mapping[str, Any]) -> dict[str, str] | None:
     """Return both names of an event name conflict (R12), or None for another problem."""
     if problem.code is not ErrorCode.EVENT_NAME_CONFLICT:
         return None

@@ -133,6 +133,14 @@ def form_text(form: FormData, name: str) -> str:
     return value.replace("\r\n", "\n").strip() if isinstance(value, str) else ""
 
 
+def form_version(form: FormData) -> frozenset[int] | None:
+    """Return the version that the form's page showed, which the change expects; None if it has none."""
+    version = form_text(form, "version")
+    if not (version.isascii() and version.isdigit() and len(version) < 19):
+        return None
+    return frozenset({int(version)})
+
+
 def with_if_match(request: Request, version: str) -> Request:
     """Return the request with If-Match: the form changes the version that its page showed."""
     if not version.isascii() or not version.isdigit():

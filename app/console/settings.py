@@ -7,13 +7,14 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData
 from starlette.responses import RedirectResponse, Response
 
+from app.admin import catalog
 from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.field_problems import field_problems
 from app.admin.inputs import DestinationChange
 from app.admin.refusals import Refusal
-from app.api import catalog, destinations
+from app.api import destinations
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires
 from app.console import form_view, pages
@@ -129,7 +130,7 @@ async def _show(
         values=values,
         problems=problems or {},
         saved=saved,
-        fields={field["name"]: field for field in catalog.amazon()["fields"]},
+        fields={field.name: field for field in catalog.AMAZON.fields},
         # The API decides. The form offers these fields while the destination is a draft.
         editable=content["may_write"] and destination["state"] == "draft",
     )

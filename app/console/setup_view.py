@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.admin.mapping_drafts import MappingDetails
+from app.admin.preflight import MANUAL_CHECKS, PreflightCheck
+
 
 @dataclass(frozen=True, slots=True)
 class SetupStep:
@@ -16,7 +19,7 @@ class SetupStep:
 
 
 def steps(
-    destination: Mapping[str, Any], mappings: Sequence[Mapping[str, Any]], accepted: int
+    destination: Mapping[str, Any], mappings: Sequence[MappingDetails], accepted: int
 ) -> list[SetupStep]:
     """Return the set-up steps in order (R7 to R13)."""
     connected = bool(destination["connected"])
@@ -92,21 +95,19 @@ _OWNERS = {
     "journey": "the journey",
     "nobody": "no one; this resolves automatically",
 }
-# Checks that Amazon's API cannot answer; people confirm them.
-MANUAL_CHECKS = ("permission", "terms")
 
 
-def check_views(checks: Sequence[Mapping[str, str]]) -> list[CheckView]:
-    """Return the API's preflight checks for display."""
+def check_views(checks: Sequence[PreflightCheck]) -> list[CheckView]:
+    """Return the preflight checks for display."""
     return [
         CheckView(
-            check["name"],
-            LABELS[check["name"]],
-            *_MARKS[check["status"]],
-            check["detail"],
-            _OWNERS[check["who"]],
-            may_confirm=check["name"] in MANUAL_CHECKS and check["status"] == "unknown",
-            may_withdraw=check["name"] in MANUAL_CHECKS and " confirmed on " in check["detail"],
+            check.name,
+            LABELS[check.name],
+            *_MARKS[check.status],
+            check.detail,
+            _OWNERS[check.who],
+            may_confirm=check.name in MANUAL_CHECKS and check.status == "unknown",
+            may_withdraw=check.name in MANUAL_CHECKS and " confirmed on " in check.detail,
         )
         for check in checks
     ]

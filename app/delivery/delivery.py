@@ -58,7 +58,6 @@ class Delivery:
         writer: CountWriter,
         max_age: timedelta,
         policy: RetryPolicy,
-        merge_window: float = 0.0,
         times: Times = TIMES,
         capacity: Capacity = CAPACITY,
         endpoint: EndpointPolicy = ENDPOINT_POLICY,
@@ -67,7 +66,6 @@ class Delivery:
         self._times = times
         self._capacity = capacity
         self._pool = pool
-        self._merge_window = merge_window
         self._amazon = amazon
         self._tokens = tokens
         self._erasing = erasing
@@ -107,11 +105,13 @@ class Delivery:
             lane.requests += 1
             lane.batches_in_flight |= batches
             lane.exceptions_in_flight |= exceptions
+            now = self._environment.monotonic()
+            lane.merge_window = lane.merge_window.sent(now, len(content.items))
+            if request.has_more:
+                lane.wake(lane.ready_at(now))
         finally:
             lane.claiming = lane.waits_for_token = False
-        lane.claimed_at = self._environment.monotonic()
-        if request.has_more:
-            lane.wake(lane.ready_at(lane.claimed_at))
+            lane.wake_for_announced(self._environment.monotonic())
         is_settled = False
         try:
             sent_at = self._environment.monotonic()
@@ -318,7 +318,7 @@ class Delivery:
             # claim left behind has already woken the lane.
             lane.only_queue = None
             now = self._environment.monotonic()
-            lane.wake(max(now, lane.blocked_until, lane.claimed_at + self._merge_window))
+            lane.wake(max(lane.blocked_until, lane.merge_window.ready_at(now, lane.announced_events)))
         return delta is not None and not isinstance(settlement, Deferred)
 
     async def _write(

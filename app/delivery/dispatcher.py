@@ -8,7 +8,6 @@ from typing import Any
 
 import asyncpg
 
-from app.amazon.wire import MAX_EVENTS
 from app.delivery.balance_check import BalanceJob
 from app.delivery.callbacks import CallbackSender
 from app.delivery.delivery import Delivery
@@ -19,7 +18,7 @@ from app.delivery.maintenance import Maintenance
 from app.delivery.settlement import StaleOwner
 from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, InFlight, Times
 from app.domain.pacing.watermarks import FULL_SCAN_SHARE
-from app.store import lanes
+from app.store import lane_wakeups
 from app.store.database_results import DatabaseResults
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
@@ -43,7 +42,6 @@ class Dispatcher:
         monotonic: Callable[[], float],
         telemetry: Telemetry,
         outcomes: DatabaseResults,
-        merge_window: float,
         capacity: Capacity = CAPACITY,
         times: Times = TIMES,
         listens: bool = True,
@@ -60,7 +58,6 @@ class Dispatcher:
         self._capacity = capacity
         self._times = times
         self._outcomes = outcomes
-        self._merge_window = merge_window
         self._listens = listens
         self._callback_sender = callback_sender
         self._tasks: dict[asyncio.Task[None], Lane] = {}
@@ -198,7 +195,7 @@ class Dispatcher:
                 connection = await self._connect()
                 try:
                     connection.add_termination_listener(lambda _: lost.set())
-                    await connection.add_listener(lanes.WAITING_CHANNEL, self._on_notification)
+                    await connection.add_listener(lane_wakeups.WAITING_CHANNEL, self._on_notification)
                     await lost.wait()
                 finally:
                     connection.terminate()
@@ -207,16 +204,12 @@ class Dispatcher:
     def _on_notification(self, *arguments: Any) -> None:
         """Wake the lanes that a notification names. `arguments` are asyncpg's; the payload is the last."""
         now = self._monotonic()
-        for id, events in lanes.read_notification(str(arguments[-1])).items():  # noqa: A001
+        for id, events in lane_wakeups.read_notification(str(arguments[-1])).items():  # noqa: A001
             lane = self._leases.owned.get(id)
             if lane is None:
                 self._unknown_lane.set()
                 continue
-            lane.announced_events += events
-            # A full request is sent now, and so is the first after an idle time. Otherwise wait for more
-            # events, so that a lane sends at most one partial request a merge window.
-            is_full = lane.announced_events >= MAX_EVENTS
-            lane.wake(now if is_full else max(now, lane.claimed_at + self._merge_window))
+            lane.announce(events, now)
             self._wake_up.set()
 
     async def _repeat(

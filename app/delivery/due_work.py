@@ -57,9 +57,10 @@ async def read_due_batches(
             expired.append(batch)
             continue
         opened = await _open(connection, batch, rules.vault)
-        if isinstance(opened, Unreadable):
-            unreadable.append(opened)
-        elif rules.erased_values and any(carries_key(item.body, rules.erased_values) for item in opened):
+        is_erased = opened is not None and _carries_erased([item.body for item in opened], rules)
+        if opened is None or is_erased is None:
+            unreadable.append(await _unreadable(connection, batch))
+        elif is_erased:
             erasable.append((batch.id, batch.day))
         else:
             sendable.append(batch.id)
@@ -99,10 +100,11 @@ async def read_due_exceptions(
     size = 0
     for row in due:
         body = bodies.get(row.batch, {}).get(row.place)
-        if body is None:
+        is_erased = None if body is None else _carries_erased([body], rules)
+        if body is None or is_erased is None:
             missing.append(row)
             continue
-        if rules.erased_values and carries_key(body, rules.erased_values):
+        if is_erased:
             erasable.add((row.batch, row.day))
             continue
         size += len(body)
@@ -122,19 +124,14 @@ async def read_due_exceptions(
     return Claim(content, (), unreadable, tuple(sorted(erasable)))
 
 
-async def _open(
-    connection: PipelineConnection, batch: batches.DueBatch, vault: Vault
-) -> list[Item] | Unreadable:
-    """Decrypt a due batch into its conversions, without those that have an exception row."""
+async def _open(connection: PipelineConnection, batch: batches.DueBatch, vault: Vault) -> list[Item] | None:
+    """Decrypt a due batch into its conversions, without those that have an exception row; None if damaged."""
     bodies = open_bodies(batch.id, batch.data_key, batch.content, vault)
     if bodies is not None and len(bodies) > batch.events:
         excepted = await exceptions.places(connection, batch.id)
         bodies = {place: body for place, body in bodies.items() if place not in excepted}
     if bodies is None or len(bodies) != batch.events:
-        places = await _remaining_places(connection, batch)
-        failing = batch.tries > 0
-        problem = batch.problem or "not_opened"
-        return Unreadable(batch.id, batch.day, places, failing, batch.last_event, batch.data_key, problem)
+        return None
     source = BatchSource(
         batch.id,
         batch.day,
@@ -144,6 +141,22 @@ async def _open(
         shapes=batch.shapes,
     )
     return [Item(source, place, body) for place, body in bodies.items()]
+
+
+async def _unreadable(connection: PipelineConnection, batch: batches.DueBatch) -> Unreadable:
+    places, failing = await _remaining_places(connection, batch), batch.tries > 0
+    problem = batch.problem or "not_opened"
+    return Unreadable(batch.id, batch.day, places, failing, batch.last_event, batch.data_key, problem)
+
+
+def _carries_erased(bodies: Sequence[bytes], rules: ClaimRules) -> bool | None:
+    """Tell whether conversions carry an erased value; None where one is not JSON, so that it is not sent."""
+    if not rules.erased_values:
+        return False
+    try:
+        return True in {carries_key(body, rules.erased_values) for body in bodies}
+    except ValueError:
+        return None
 
 
 async def _remaining_places(connection: PipelineConnection, batch: batches.DueBatch) -> tuple[int, ...]:

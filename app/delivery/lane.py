@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from app.domain.ids import BatchId, DestinationNumber, LaneId
 from app.domain.pacing.circuit_breaker import CircuitBreaker
 from app.domain.pacing.fair_queueing import FairQueue, WorkKind
+from app.domain.pacing.merge_window import MergeWindow
 from app.domain.pacing.token_bucket import LanePace, RateLimit
 from app.domain.pacing.watermarks import Watermarks
 from app.store.lanes import DestinationQueue, LaneLease
@@ -43,7 +44,7 @@ class Lane:
     waits_for_token: bool = False  # the claim waits for the token server
     announced_events: int = 0  # by notifications since the last claim
     wake_at: float | None = None
-    claimed_at: float = float("-inf")  # of the last request
+    merge_window: MergeWindow = field(default_factory=MergeWindow)
     served_at: dict[DestinationNumber, float] = field(default_factory=dict)
     fair_queue: FairQueue = field(default_factory=FairQueue)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
@@ -163,6 +164,18 @@ class Lane:
         """Ask the dispatcher to serve the lane no later than `at`."""
         if self.wake_at is None or at < self.wake_at:
             self.wake_at = at
+
+    def announce(self, events: int, now: float) -> None:
+        """Count newly stored events; wake the lane when its merge window ends."""
+        if not self.announced_events and not self.claiming:
+            self.merge_window = self.merge_window.first_event(now)
+        self.announced_events += events
+        self.wake_for_announced(now)
+
+    def wake_for_announced(self, now: float) -> None:
+        """Wake the lane for the events announced since its last claim began, once that claim has ended."""
+        if self.announced_events and not self.claiming:
+            self.wake(self.merge_window.ready_at(now, self.announced_events))
 
     def schedule(self, due_at: float) -> None:
         """Wake the lane when work is due, unless it already waits for another time.

@@ -9,10 +9,12 @@ import asyncpg
 from app.delivery.lane import POLL_EVERY_S, Lane
 from app.domain.ids import LaneId
 from app.domain.pacing.lane_limits import TIMES, Times, fair_share, may_acquire
+from app.domain.pacing.merge_window import MergeWindow
 from app.domain.pacing.rate_estimator import RateEstimate
 from app.domain.pacing.token_bucket import LanePace, RateLimit
 from app.store import attempts, lanes
 from app.store.attempts import UnsettledAttempt
+from app.store.lanes import LaneLease
 from app.telemetry import Telemetry
 
 RECOVER_EVERY_S = 2.0
@@ -32,9 +34,11 @@ class LaneLeases:
         owner: str,
         monotonic: Callable[[], float],
         telemetry: Telemetry,
+        merge_window: float = 0.0,
         times: Times = TIMES,
     ) -> None:
         self._times = times
+        self._merge_window = MergeWindow(merge_window)
         self._lease = timedelta(seconds=times.lease)
         self._connect = connect
         self._owner = owner
@@ -44,8 +48,8 @@ class LaneLeases:
         self._leaving = False
         self._session_lock = asyncio.Lock()  # a connection carries one statement at a time
         self.owned: dict[LaneId, Lane] = {}
-        # Lost lanes whose advisory lock the session still holds; the locks are counted.
-        self._lost: list[Lane] = []
+        # Leases of lanes that are not owned, whose advisory lock the session still holds; locks are counted.
+        self._lost: list[LaneLease] = []
 
     async def adopt(self) -> list[Lane]:
         """Wake the owned lanes with due work and acquire free ones, up to a fair share; return the new lanes.
@@ -117,7 +121,7 @@ class LaneLeases:
         lane.is_lost = True
         if self.owned.get(lane.id) is lane:
             del self.owned[lane.id]
-        self._lost.append(lane)
+        self._lost.append(lane.lease)
         self._telemetry.log("lane.lost", level=30, lane=lane.id, fence=lane.fence)
 
     async def leave(self) -> None:
@@ -149,6 +153,7 @@ class LaneLeases:
         lease = await lanes.acquire(session, id, self._owner, lease=self._lease)
         if lease is None:
             return None
+        self._lost.append(lease)  # released at the next poll if a statement below fails
         limit = (await lanes.pace_settings(session, id)).limit or RateLimit(1, 1)
         estimate = (
             RateEstimate()
@@ -161,11 +166,12 @@ class LaneLeases:
             blocked_until=acquired_at + lease.blocked_for if lease.blocked_for else 0.0,
             estimate=estimate,
         )
-        lane = Lane(lease, acquired_at + self._times.lease, limit, pace)
+        lane = Lane(lease, acquired_at + self._times.lease, limit, pace, merge_window=self._merge_window)
         for attempt in await attempts.unsettled(session, id):
             # The former owner may still be sending it: do not send its content yet.
             _mark_in_flight(lane, attempt)
         lane.wake(acquired_at)
+        self._lost.remove(lease)
         self.owned[id] = lane
         self._telemetry.log("lane.acquired", lane=id, fence=lease.fence)
         return lane
@@ -173,14 +179,15 @@ class LaneLeases:
     async def _release_lost(self, session: asyncpg.Connection) -> None:
         """Release the locks of lost lanes, and their leases where the fence has not changed."""
         while self._lost:
-            lane = self._lost[-1]
-            await lanes.release(session, lane.id, lane.fence)
+            lease = self._lost[-1]
+            await lanes.release(session, lease.id, lease.fence)
             self._lost.pop()
 
     async def _release(self, session: asyncpg.Connection, lane: Lane) -> None:
         lane.is_lost = True
         self.owned.pop(lane.id, None)
-        await lanes.release(session, lane.id, lane.fence)
+        self._lost.append(lane.lease)  # released again at the next poll if this fails
+        await self._release_lost(session)
         self._telemetry.log("lane.released", lane=lane.id, fence=lane.fence)
 
     async def _live_session(self) -> asyncpg.Connection:

@@ -22,7 +22,8 @@ from app.telemetry import REQUEST_TRACE, Telemetry
 # SQLSTATE classes that concern the whole transaction and never one of its requests: connection lost, rolled
 # back for concurrency, out of resources, shutting down, and invalid transaction state (a read-only server).
 _TRANSACTION_ERRORS = ("08", "40", "53", "57", "25")
-_RETRYABLE_ERRORS = ("40001", "40P01")  # serialization failure, deadlock
+# Serialization failure, deadlock, and a cached plan that a schema change made invalid (the driver drops it).
+_RETRYABLE_ERRORS = ("40001", "40P01", "0A000")
 
 # A flush of so many requests starts without waiting for more. While the database writes it, this process
 # reads and evaluates the next ones.

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 import asyncpg
 import msgspec
@@ -29,7 +29,7 @@ class EventResult(msgspec.Struct, frozen=True):
 
     index: int
     event_id: str | None
-    status: str
+    status: Literal["accepted", "duplicate", "rejected"]
     rejection: Rejection | None = None
     warnings: Sequence[EventWarning] = ()
     preview: dict[str, Any] | None = None
@@ -82,7 +82,7 @@ class Intake:
         return results
 
     def _count(self, results: Sequence[EventResult]) -> None:
-        statuses = [result.status for result in results]
+        statuses: list[str] = [result.status for result in results]
         for status, received in self._received.items():
             if number := statuses.count(status):
                 received.inc(number)

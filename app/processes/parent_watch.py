@@ -9,14 +9,14 @@ import signal
 import threading
 import time
 
-VARIABLE = "LAUNCHER_LIFELINE"
-GO_VARIABLE = "LAUNCHER_GO"
+PARENT_VARIABLE = "PARENT_WATCH_DESCRIPTOR"
+START_VARIABLE = "START_SIGNAL_DESCRIPTOR"
 DRAIN_SECONDS = 45.0
 
 
 def exit_with_parent() -> None:
     """Shut this process down when its launcher ends; do nothing without a launcher."""
-    descriptor = os.environ.pop(VARIABLE, "")
+    descriptor = os.environ.pop(PARENT_VARIABLE, "")
     if descriptor.isdigit():
         threading.Thread(target=_watch, args=(int(descriptor),), name="parent-watch", daemon=True).start()
 
@@ -26,7 +26,7 @@ def wait_for_start() -> None:
 
     A child imports its modules while the launcher migrates the database, which halves the startup time.
     """
-    descriptor = os.environ.pop(GO_VARIABLE, "")
+    descriptor = os.environ.pop(START_VARIABLE, "")
     if descriptor.isdigit():
         os.read(int(descriptor), 1)
 

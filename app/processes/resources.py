@@ -17,6 +17,7 @@ from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_ex
 
 from app.amazon.tokens import SignIn
 from app.crypto import CannotDecrypt, Vault
+from app.domain.pacing.lane_limits import TIMES
 from app.settings import Settings, SettingsError, named_keys
 from app.store import keepalive, key_usage
 from app.store import secrets as stored_secrets
@@ -212,7 +213,9 @@ def session_settings(role: str, *, plans_once: bool = False) -> dict[str, str]:
         "timezone": "UTC",
         "jit": "off",
         "statement_timeout": "30s",
-        "idle_in_transaction_session_timeout": "60s",
+        # A worker that froze inside a transaction holds rows of lanes and batches: they must be free when its
+        # leases end.
+        "idle_in_transaction_session_timeout": f"{TIMES.silent_after * 1000:.0f}ms",
         "plan_cache_mode": "force_generic_plan" if plans_once else "auto",
         # A session of a process that is out of reach ends, and its locks with it.
         **keepalive.SERVER_SETTINGS,

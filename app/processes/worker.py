@@ -125,7 +125,6 @@ def build_dispatcher(
         writer=CountWriter(resources.writer, callbacks_enabled=receiver is not None),
         max_age=max_age,
         policy=RetryPolicy(),
-        merge_window=settings.merge_window_ms / 1000,
         times=times,
         capacity=capacity,
         endpoint=endpoint,
@@ -157,6 +156,7 @@ def build_dispatcher(
             owner=resources.name,
             monotonic=time.monotonic,
             telemetry=telemetry,
+            merge_window=settings.merge_window_ms / 1000,
             times=times,
         ),
         maintenance=maintenance,
@@ -168,6 +168,5 @@ def build_dispatcher(
         outcomes=resources.outcomes,
         capacity=capacity,
         times=times,
-        merge_window=settings.merge_window_ms / 1000,
         callback_sender=callback_sender,
     )

@@ -32,9 +32,7 @@ _HEADER_BYTES: Final = 32
 # At shutdown, the time for requests in transit to arrive and for connections to drain.
 _SHUTDOWN_GRACE_S: Final = 0.5
 
-_CONNECTION_LIMIT: Final = Problem(
-    ErrorCode.UNAVAILABLE, "Too many connections. Use fewer and keep them open."
-)
+_CROWDED: Final = Problem(ErrorCode.UNAVAILABLE, "Too many connections. Use fewer and keep them open.")
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -57,8 +55,8 @@ class HttpConnection(HttpToolsProtocol):
         self._waiting, self._wait = waiting, ConnectionWait(limits)
         self._head_bytes = self._parsed_head_bytes = 0  # of this head: received, and parsed
         self._lines = message_rules.RequestLines()
-        self._upgrade_offered = False  # see _feed_parser
         self._close_after_drain = False
+        self._kept_after_body = True  # whether the connection serves on once the body was received
         self._input_ended = False  # the last request was received; further input is ignored
         self._ignored_input = False  # input came after the last request
         self._eof = False  # the client closed its side
@@ -96,7 +94,7 @@ class HttpConnection(HttpToolsProtocol):
         self._waiting.opened(self)
         if len(self.connections) > self._limits.connections and not self._waiting.make_room(self):
             self._closed("crowd")
-            self._answer_and_close(_CONNECTION_LIMIT)
+            self._answer_and_close(_CROWDED)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._waiting.remove(self)
@@ -168,8 +166,7 @@ class HttpConnection(HttpToolsProtocol):
             self._refusal = problem
             raise ValueError("head refused")  # stops the parser
         if self.parser.should_upgrade():
-            self._upgrade_offered = True  # the parser stops after this head
-            return
+            return  # the parser stops after this head: see _feed_parser
         if version == "1.0":
             self.expect_100_continue = False
         length = declared_length(self.headers)
@@ -194,6 +191,10 @@ class HttpConnection(HttpToolsProtocol):
             self._answer_transport.join_head_and_body()
         if self._shutdown_state.begun or (length or 0) > self._limits.drain_bytes:
             self.cycle.keep_alive = False
+        # The rest of a chunked body may be malformed, so a response sent before its end is the last.
+        self._kept_after_body = self.cycle.keep_alive
+        if length is None:
+            self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         if self._wait.phase is not Phase.BODY:
@@ -208,7 +209,7 @@ class HttpConnection(HttpToolsProtocol):
         keep_alive = self.parser.should_keep_alive()
         if self._wait.phase is Phase.BODY:
             self._wait.await_response()
-            self.cycle.keep_alive = self.cycle.keep_alive and keep_alive
+            self.cycle.keep_alive = self._kept_after_body and keep_alive and not self._shutdown_state.begun
             self._input_ended = not self.cycle.keep_alive
             super().on_message_complete()
         elif self._wait.phase is Phase.DRAINING:
@@ -267,7 +268,6 @@ class HttpConnection(HttpToolsProtocol):
                 return
             except httptools.HttpParserUpgrade as stopped:
                 rest = memoryview(rest)[stopped.args[0] :]
-            self._upgrade_offered = False
             head = message_rules.without_upgrade(
                 self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers
             )
@@ -313,6 +313,7 @@ class HttpConnection(HttpToolsProtocol):
         """Answer a shed post without a task and without reading its body."""
         # With `Expect` the client may or may not send the body, so what follows is ambiguous.
         last = self._shutdown_state.begun or not self.parser.should_keep_alive() or self.expect_100_continue
+        last = last or declared_length(self.headers) is None  # see on_headers_complete
         default, wait_s = self.server_state.default_headers, admission.retry_after(reason)
         self.transport.write(shed_response(reason, wait_s, self.headers, default, last=last))
         if self.expect_100_continue:

@@ -6,6 +6,7 @@ session to another worker (`living_workers`), and its lanes when the lease expir
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import reduce
@@ -16,10 +17,10 @@ from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.token_bucket import RateLimit
 from app.store import PipelineConnection, damage, due_heads, silent_sessions
 from app.store.due_heads import PROBE_DUE
+from app.store.errors import DRIVER_ERRORS
 
 LANE_LOCKS = 7_311  # class of the advisory locks, one per lane
 WORKER_LOCKS = 7_312  # each worker holds one, so that workers can be counted
-WAITING_CHANNEL = "batches_waiting"  # NOTIFY channel: '<lane>:<events>' separated by commas
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,22 +185,29 @@ async def acquire(
     `connection` lives as long as the worker: its advisory lock marks the worker as alive.
     """
     locked: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1, $2)", LANE_LOCKS, lane)
-    row = await connection.fetchrow(
-        """
-        UPDATE lanes SET fence = fence + 1, owner = $2, leased_until = now() + $3::interval
-        WHERE id = (
-          -- With the advisory lock, the former owner's session is over; without it, the lease must be over.
-          -- A frozen owner can hold the row in a transaction: skip it now, and take the other lanes.
-          SELECT id FROM lanes WHERE id = $1 AND ($4 OR leased_until < now()) FOR UPDATE SKIP LOCKED)
-        RETURNING id, fence, region, advertiser_id,
-          coalesce(greatest(extract(epoch FROM blocked_until - now()), 0), 0)::float8 AS blocked_for,
-          learned_rate
-        """,
-        lane,
-        owner,
-        lease,
-        locked,
-    )
+    row = None
+    try:
+        row = await connection.fetchrow(
+            """
+            UPDATE lanes SET fence = fence + 1, owner = $2, leased_until = now() + $3::interval
+            WHERE id = (
+              -- With the advisory lock the former owner's session is over; without it the lease must be.
+              -- A frozen owner can hold the row in a transaction: skip it now, and take the other lanes.
+              SELECT id FROM lanes WHERE id = $1 AND ($4 OR leased_until < now()) FOR UPDATE SKIP LOCKED)
+            RETURNING id, fence, region, advertiser_id,
+              coalesce(greatest(extract(epoch FROM blocked_until - now()), 0), 0)::float8 AS blocked_for,
+              learned_rate
+            """,
+            lane,
+            owner,
+            lease,
+            locked,
+        )
+    finally:
+        if locked and row is None:
+            # A lock without a lease would keep the lane from every other worker.
+            with suppress(*DRIVER_ERRORS):
+                await connection.execute("SELECT pg_advisory_unlock($1, $2)", LANE_LOCKS, lane)
     if row is None:
         return None
     return LaneLease(LaneId(row["id"]), *(row[name] for name in row.keys() if name != "id"))  # noqa: SIM118
@@ -225,9 +233,17 @@ async def renew(
 async def release(connection: PipelineConnection, lane: LaneId, fence: int) -> None:
     """Release a lane, so that another worker need not wait for the lease to expire."""
     await connection.execute(
-        "UPDATE lanes SET leased_until = NULL, owner = NULL WHERE id = $1 AND fence = $2", lane, fence
+        """
+        -- One statement: a lock that stays without a lease would keep the lane from every other worker.
+        WITH freed AS (
+          UPDATE lanes SET leased_until = NULL, owner = NULL WHERE id = $1 AND fence = $2 RETURNING 1)
+        -- The count makes the update come first.
+        SELECT pg_advisory_unlock($3, $1) FROM (SELECT count(*) FROM freed) AS updated
+        """,
+        lane,
+        fence,
+        LANE_LOCKS,
     )
-    await connection.execute("SELECT pg_advisory_unlock($1, $2)", LANE_LOCKS, lane)
 
 
 async def is_owned(connection: PipelineConnection, lane: LaneId, fence: int) -> bool:
@@ -378,23 +394,3 @@ async def pace_settings(connection: PipelineConnection, lane: LaneId) -> PaceSet
     assert row is not None
     limit = None if row["rate"] is None else RateLimit(row["rate"], row["burst"])
     return PaceSettings(limit, row["learned_rate"])
-
-
-async def notify(connection: PipelineConnection, waiting: dict[LaneId, int]) -> None:
-    """Notify all workers of waiting events. A lost notification costs one poll at most."""
-    parts = [f"{lane}:{events}" for lane, events in waiting.items()]
-    # A payload is limited to 8,000 bytes; 400 lanes of at most 18 characters fit.
-    for start in range(0, len(parts), 400):
-        await connection.execute(
-            "SELECT pg_notify($1, $2)", WAITING_CHANNEL, ",".join(parts[start : start + 400])
-        )
-
-
-def read_notification(payload: str) -> dict[LaneId, int]:
-    """Return the lanes and events of a notification; malformed entries are ignored."""
-    waiting: dict[LaneId, int] = {}
-    for part in payload.split(","):
-        lane, _, events = part.partition(":")
-        if lane.isdecimal() and events.isdecimal():
-            waiting[LaneId(int(lane))] = int(events)
-    return waiting

@@ -1,8 +1,11 @@
 """The description keeps its word: real answers have the shapes that it promises, and the docs name it all."""
 
+import ast
+import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jsonschema
 import pytest
 
@@ -11,15 +14,51 @@ from app.admin.mapping_schema import DOCUMENT_SCHEMA
 from app.admin.refusals import ErrorCode
 from app.api.errors import STATUSES
 from app.api.openapi import READS_IF_MATCH, RETURNS_ETAG
-from app.api.post_events_schema import EVENTS_BODY
-from app.api.response_schemas import ANSWERS, SHAPES
 from app.api.secured_route import SecuredRoute, scopes_of
 from app.domain.mapping.document import check_publishable
 from app.domain.mapping.example import EXAMPLE_MAPPING
 from app.processes.application import ROUTERS
+from tests.api.description import Description
 from tests.api.world import MAPPING, World
 
 API = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+# The schemas of mappings, preflight, replay and erasures are not models yet.
+_NOT_TYPED = {"response_schemas", "event_response_schemas", "schema_parts"}
+_NOT_RENAMED = {"/destinations/{destination_id}/consent-records", "/subjects/erasures/{erasure_id}"}
+# The first word of a title: what the request does.
+VERBS = {
+    "Change",
+    "Check",
+    "Confirm",
+    "Create",
+    "Delete",
+    "Disconnect",
+    "Edit",
+    "Erase",
+    "Hash",
+    "List",
+    "Pause",
+    "Preview",
+    "Publish",
+    "Read",
+    "Receive",
+    "Rename",
+    "Replay",
+    "Resume",
+    "Revoke",
+    "Roll",
+    "Rotate",
+    "Search",
+    "Send",
+    "Start",
+    "Switch",
+    "Test",
+}
+MODULES = [
+    path
+    for path in sorted((Path(__file__).parents[2] / "app" / "api").glob("*.py"))
+    if path.stem not in _NOT_TYPED
+]
 ROUTES = [
     (method, route.path_format, route)
     for router in ROUTERS
@@ -29,68 +68,73 @@ ROUTES = [
 ]
 
 
-def closed(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a shape that takes no member which it does not name, so that none goes undescribed."""
-    return schema if "oneOf" in schema else {**schema, "additionalProperties": False}
-
-
 async def test_real_answers_have_the_shapes_they_are_described_with(world: World) -> None:
-    """One of each, through a destination's whole life."""
+    """A destination's whole life. The client of every test checks each response against the description."""
     made = await world.made()
     destination = f"/destinations/{made['id']}"
     mapping = f"{destination}/mappings/{(await world.mapped(made['id']))['id']}"
     key = (await world.call("POST", "/keys", {"name": "k", "scopes": ["events:read"]})).json()
     rename = "/advertisers/580123456789/event-names/ADD_TO_SHOPPING_CART/rename"
-    seen = set()
-    for method, path, body, shape in (
-        ("GET", "/destinations", None, "Destination*"),
-        ("GET", destination, None, "Destination"),
-        ("PATCH", destination, {"name": "B"}, "Destination"),
-        ("POST", destination + "/connect", None, "SignInPage"),
-        ("GET", destination + "/preflight", None, "Preflight"),
-        ("GET", mapping, None, "Mapping"),
-        ("POST", mapping + "/publish", None, "Mapping"),
-        ("GET", destination + "/mappings", None, "Mapping*"),
-        ("GET", mapping + "/versions", None, "MappingVersion*"),
-        ("GET", "/advertisers/580123456789/event-names", None, "Pin*"),
-        ("POST", rename, {"to": "Other"}, "Renamed"),
-        ("GET", "/keys", None, "Key*"),
-        ("DELETE", f"/keys/{key['id']}", None, "Key"),
-        ("GET", "/audit", None, "Act*"),
-        ("GET", "/health/live", None, "Live"),
-        ("DELETE", destination, None, "Destination"),
+    for method, path, body in (
+        ("GET", "/destinations", None),
+        ("GET", destination, None),
+        ("PATCH", destination, {"name": "B"}),
+        ("POST", destination + "/connect", None),
+        ("POST", destination + "/pause", None),
+        ("POST", destination + "/resume", None),
+        ("POST", destination + "/disconnect", None),
+        ("GET", destination + "/preflight", None),
+        ("GET", mapping, None),
+        ("POST", mapping + "/publish", None),
+        ("GET", destination + "/mappings", None),
+        ("GET", mapping + "/versions", None),
+        ("GET", "/advertisers/580123456789/event-names", None),
+        ("POST", rename, {"to": "Other"}),
+        ("GET", "/keys", None),
+        ("POST", f"/keys/{key['id']}/rotate", None),
+        ("DELETE", f"/keys/{key['id']}", None),
+        ("GET", "/audit", None),
+        ("GET", "/catalog", None),
+        ("GET", "/health/live", None),
+        ("DELETE", destination, None),
     ):
-        answer = (await world.call(method, path, body)).json()
-        items = answer["items"] if shape.endswith("*") else [answer]
-        assert items, path
-        for item in items:
-            jsonschema.validate(item, closed(SHAPES[shape.rstrip("*")]))
-        seen.add(shape.rstrip("*"))
-    jsonschema.validate(made, closed(SHAPES["Destination"]))
-    jsonschema.validate(key, closed(SHAPES["Key"]))
-    assert {shape.rstrip("*") for shape in ANSWERS.values()} - seen == {
-        "Backtest",  # test_learned
-        "EventSchema",  # test_learned
-        "Connected",  # test_oauth
-        "ConsentRecord",  # tests/pipeline/test_consent_records
-        "Hashed",  # test_hashing
-        "Erasure",  # tests/pipeline/test_erasing
-        "ErasureReceipt",
-        "EventHistory",  # tests/pipeline/test_event_histories
-        "ListedEvent",
-        "Stats",
-        "Replayed",
-        "StatusCallback",  # test_status_callback
-        "DestinationType",  # test_reading_bodies
-        "Previewed",  # test_mappings
-        "Ready",  # needs a durable cluster
-    }
+        answer = await world.call(method, path, body)
+        assert answer.is_success, f"{method} {path}: {answer.text}"
 
 
-@pytest.mark.parametrize("name", [name for name, shape in SHAPES.items() if "example" in shape])
-def test_every_example_has_its_own_shape(name: str) -> None:
+@pytest.mark.parametrize("wrong", [{"status": "fine"}, {"status": "ok", "more": 1}, {}], ids=str)
+def test_a_response_that_is_not_as_described_fails_its_test(world: World, wrong: dict[str, Any]) -> None:
+    """A wrong value, a member without description, and a missing member."""
+    request = httpx.Request("GET", "http://x/health/live")
+    response = httpx.Response(200, json=wrong, headers={"X-Request-Id": "1"}, request=request)
+    with pytest.raises(jsonschema.ValidationError):
+        Description(world.app).check(response)
+
+
+def test_every_example_has_its_own_shape(world: World) -> None:
     """An example is what people copy."""
-    jsonschema.validate(SHAPES[name]["example"], SHAPES[name])
+    description = Description(world.app)
+    examples = 0
+    for schema in description.schemas.values():
+        for part in (schema, *schema.get("properties", {}).values()):
+            for example in part.get("examples", [part["example"]] if "example" in part else []):
+                description.validate(part, example)
+                examples += 1
+    assert examples > 20
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_no_schema_is_written_by_hand(path: Path) -> None:
+    """Models are typed classes: no literal dictionary describes an object."""
+    found = [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Dict)
+        for key, value in zip(node.keys, node.values, strict=True)
+        if isinstance(key, ast.Constant) and isinstance(value, ast.Constant)
+        if (key.value, value.value) == ("type", "object")
+    ]
+    assert found == []
 
 
 def test_the_example_mapping_can_be_published() -> None:
@@ -104,7 +148,7 @@ async def test_answers_that_are_no_plain_json_are_described(world: World) -> Non
     """An empty batch has the error shape; metrics are text."""
     paths = (await world.call("GET", "/openapi.json")).json()["paths"]
     schema = paths["/events"]["post"]["responses"]["422"]["content"]["application/json"]["schema"]
-    assert [one["$ref"].rsplit("/", 1)[-1] for one in schema["oneOf"]] == ["EventResults", "Error"]
+    assert [each["$ref"].rsplit("/", 1)[-1] for each in schema["anyOf"]] == ["EventResults", "ErrorBody"]
     empty = await world.call("POST", "/events", [])
     assert (empty.status_code, set(empty.json())) == (422, {"error", "detail", "fields"})
     assert list(paths["/metrics"]["get"]["responses"]["200"]["content"]) == ["text/plain"]
@@ -114,6 +158,7 @@ async def test_answers_that_are_no_plain_json_are_described(world: World) -> Non
 async def test_every_operation_is_described_completely(world: World) -> None:
     """Successful responses have schemas, errors have examples, and headers are listed where they are sent."""
     described = (await world.call("GET", "/openapi.json")).json()
+    description = Description(world.app)
     assert described["servers"] == [{"url": world.context.public_url}]
     operations = {
         (method.upper(), path): operation
@@ -130,12 +175,13 @@ async def test_every_operation_is_described_completely(world: World) -> None:
             assert response["description"], place
             assert "X-Request-Id" in response["headers"], place
             if status.startswith("2"):
+                assert response["content"], place
                 assert all(content["schema"] for content in response["content"].values()), place
             if status in ("429", "503"):
                 assert "Retry-After" in response["headers"], place
             if status.startswith(("4", "5")) and (method, path, status) != ("POST", "/events", "422"):
                 example = response["content"]["application/json"]["example"]
-                jsonschema.validate(example, described["components"]["schemas"]["Error"])
+                description.validate(response["content"]["application/json"]["schema"], example)
                 assert STATUSES[ErrorCode(example["error"])] == int(status), place
     ambiguous = operations["GET", "/events/{event_id}"]["responses"]["409"]
     assert ambiguous["description"] == "event_ambiguous"
@@ -152,17 +198,15 @@ async def test_described_etags_are_sent(world: World) -> None:
         assert stale.status_code == 412
 
 
-def test_every_body_of_an_event_post_has_an_example() -> None:
+def test_every_body_of_an_event_post_has_an_example(world: World) -> None:
     """An example for each form that the body may have."""
-    content = EVENTS_BODY["content"]["application/json"]
-    assert len(content["examples"]) == len(content["schema"]["oneOf"])
-    for example in content["examples"].values():
-        events = example["value"]
-        events = (
-            events.get("events") or events.get("rows") or [events] if isinstance(events, dict) else events
-        )
-        for event in events:
-            jsonschema.validate(event, SHAPES["Event"])
+    description = Description(world.app)
+    content = world.app.openapi()["paths"]["/events"]["post"]["requestBody"]["content"]
+    forms = content["application/json"]["schema"]["anyOf"]
+    examples = [example["value"] for example in content["application/json"]["examples"].values()]
+    for form, example in zip(forms, examples, strict=True):
+        description.validate(form, example)
+    description.validate(forms[0], json.loads(content["application/x-ndjson"]["example"]))
 
 
 async def test_every_reference_leads_somewhere(world: World) -> None:
@@ -187,12 +231,17 @@ async def test_every_reference_leads_somewhere(world: World) -> None:
 
 
 @pytest.mark.parametrize(("method", "path", "route"), ROUTES, ids=[f"{m} {p}" for m, p, _ in ROUTES])
-def test_every_route_is_in_the_docs_with_its_scopes(method: str, path: str, route: SecuredRoute) -> None:
-    """A line of the table of routes."""
+def test_every_route_is_in_the_docs_with_its_title_and_scopes(
+    method: str, path: str, route: SecuredRoute
+) -> None:
+    """A line of the table of routes. Its title is the summary of the description."""
     line = next((line for line in API.splitlines() if line.startswith(f"| `{method} {path}` |")), None)
     assert line is not None
     for scope in scopes_of(route.endpoint):
         assert f"`{scope}`" in line
+    if path not in _NOT_RENAMED:
+        assert line.split(" | ")[-1] == f"{route.summary} |"
+        assert (route.summary or "").split()[0] in VERBS
 
 
 @pytest.mark.parametrize("word", list(ErrorCode))

@@ -1,16 +1,24 @@
 """Errors in one shape on every route, and nothing of what was sent in them (interface §2)."""
 
+import json
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from app.admin.refusals import ErrorCode, FieldProblem, Problem, error_body
-from app.api.errors import STATUSES, status_of
+from app.admin.access import Caller, Scope
+from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal, error_body
+from app.api.errors import STATUSES, error_response, status_of
+from app.api.events import accept_events
 from app.api.openapi import routes_of
+from app.domain.admission import SHED_SPECS, ShedReason
+from app.domain.ids import KeyId
+from app.ingest.group_commit import NotStored
 from app.processes.application import create_application
-from tests.api.world import BOOTSTRAP, DESTINATION, World
+from app.telemetry import JsonLines
+from tests.api.world import BOOTSTRAP, DESTINATION, EVENT, World
 
 
 def test_every_word_has_a_status_and_a_sentence() -> None:
@@ -155,7 +163,7 @@ async def test_no_value_that_was_sent_is_repeated(world: World) -> None:
 async def test_the_unforeseen_is_500_without_a_trace_and_logged_without_values(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The request id leads to the log line, which holds places and no message."""
+    """The log line is an event with fields: the error's type and places, and no message."""
 
     async def broken(*_: object) -> None:
         raise ValueError("ada@example.com")
@@ -166,11 +174,32 @@ async def test_the_unforeseen_is_500_without_a_trace_and_logged_without_values(
         answer = await world.call("POST", f"/destinations/{made['id']}/pause")
     assert (answer.status_code, answer.json()["error"]) == (500, "internal")
     assert answer.headers["x-request-id"]
-    assert "ada@example.com" not in answer.text + caplog.text
-    assert "Traceback" not in answer.text + caplog.text
-    assert "destinations.py" in caplog.text
-    requests = [one for one in caplog.records if one.getMessage() == "http.request"]
-    assert requests[-1].__dict__["fields"]["status"] == 500
+    lines = [json.loads(JsonLines().format(record)) for record in caplog.records]
+    assert "ada@example.com" not in answer.text + str(lines)
+    assert "Traceback" not in answer.text + str(lines)
+    (unexpected,) = [line for line in lines if line["event"] == "api.unexpected_error"]
+    assert unexpected["error"].startswith("ValueError at ")
+    assert "destinations.py" in unexpected["error"]
+    assert [line["status"] for line in lines if line["event"] == "http.request"][-1] == 500
+
+
+async def test_a_lost_notification_is_logged_and_changes_nothing(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The change is committed; workers notice it later."""
+
+    async def broken(*_: object) -> None:
+        raise ConnectionRefusedError
+
+    made = await world.made()
+    world.delivery_control.wake = broken  # type: ignore[method-assign]
+    answer = await world.call("POST", f"/destinations/{made['id']}/pause")
+    answer = await world.call("POST", f"/destinations/{made['id']}/resume")
+    assert answer.status_code == 200
+    lines = [json.loads(JsonLines().format(record)) for record in caplog.records]
+    (failed,) = [line for line in lines if line["event"] == "delivery.wake_failed"]
+    assert failed["error"].startswith("ConnectionRefusedError at ")
+    assert failed["destination"] > 0
 
 
 async def test_a_database_that_is_away_is_503_with_retry_after(world: World) -> None:
@@ -224,3 +253,30 @@ def _fields(world: World) -> dict[str, Any]:
 
     names = world.context.__dataclass_fields__
     return {name: getattr(world.context, name) for name in names} | {"registry": CollectorRegistry()}
+
+
+class _RefusingIntake:
+    """An intake whose database stores nothing."""
+
+    async def receive(self, *_: Any, **__: Any) -> NotStored:
+        return NotStored("database")
+
+
+async def test_events_that_could_not_be_stored_are_refused_with_a_time_to_wait(world: World) -> None:
+    """`Retry-After` is a header, spread over some seconds; the body has the journey code."""
+
+    async def body() -> bytes:
+        return json.dumps({**EVENT, "destination_id": "dst_00000000000000000000"}).encode()
+
+    with pytest.raises(Refusal) as refused:
+        await accept_events(
+            [(b"content-type", b"application/json")],
+            body,
+            replace(world.context, intake=_RefusingIntake()),
+            lambda: Problem(ErrorCode.UNAVAILABLE),
+            Caller(KeyId("key_1"), frozenset({Scope.EVENTS_WRITE})),
+        )
+    answer = error_response(refused.value.problem)
+    spec = SHED_SPECS[ShedReason.COMMITS]
+    assert spec.soonest_s <= int(answer.headers["Retry-After"]) <= spec.latest_s
+    assert set(json.loads(bytes(answer.body))) == {"error", "detail", "fields", "code"}

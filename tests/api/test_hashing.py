@@ -3,10 +3,8 @@
 import hashlib
 import logging
 
-import jsonschema
 import pytest
 
-from app.api.response_schemas import SHAPES
 from tests.api.world import World
 
 
@@ -35,7 +33,6 @@ async def test_the_cleaned_form_and_what_is_sent(
 ) -> None:
     """As the road would make it."""
     answer = (await world.call("POST", "/identity/hash", asked)).json()
-    jsonschema.validate(answer, {**SHAPES["Hashed"], "additionalProperties": False})
     assert answer["cleaned"] == cleaned
     assert answer["sent"] == (hashlib.sha256(cleaned.encode()).hexdigest() if sent == "hash" else cleaned)
 

@@ -2,9 +2,6 @@
 
 from typing import Any
 
-import jsonschema
-
-from app.api.response_schemas import SHAPES
 from app.domain.observed.schema_sample import SchemaSample, pack, take_sample
 from tests.api.world import EVENT, MAPPING, World
 
@@ -47,7 +44,6 @@ async def test_the_catalogue_shows_paths_types_and_what_to_map_them_to(world: Wo
         cursor = part["next_cursor"]
     assert (paged, answer["next_cursor"]) == (answer["items"], None)
     assert len(paged) > 2
-    jsonschema.validate(answer, {**SHAPES["EventSchema"], "additionalProperties": False})
     assert answer["events"] == 10
     items = {item["path"]: item for item in answer["items"]}
     assert items["user.phone"] == {
@@ -67,7 +63,6 @@ async def test_a_broken_draft_is_told_by_number(world: World) -> None:
     broken = {**PHONE, "phone": {"path": "user.fone"}}
     await world.call("PATCH", mapping, {"fields": broken})
     saved = (await world.call("POST", f"{mapping}/backtest")).json()
-    jsonschema.validate(saved, {**SHAPES["Backtest"], "additionalProperties": False})
     assert saved["lost"] == [{"match_key": "PHONE", "events": 6}]
     assert saved["summary"] == "Of the last 10: 6 lose PHONE."
     assert saved["loss"] == 0.6

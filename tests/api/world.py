@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
+from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -21,6 +22,7 @@ from app.domain.destination import Region
 from app.domain.ids import DestinationNumber
 from app.domain.outcomes.outcome import Unauthorized
 from app.processes.application import create_application
+from tests.api.description import check_responses
 
 BOOTSTRAP = "bootstrap-key-of-thirty-two-letters"
 PUBLIC = "https://conversions.example"
@@ -111,6 +113,7 @@ class World:
     delivery_control: FakeRoad
     context: AppContext
     client: httpx.AsyncClient
+    app: FastAPI
     now: datetime = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
     elapsed: float = 1000.0
 
@@ -229,7 +232,10 @@ def make_world(engine: AsyncEngine) -> World:
         now=lambda: world.now,
         monotonic=lambda: world.elapsed,
     )
-    transport = httpx.ASGITransport(create_application(context), raise_app_exceptions=True)
-    client = httpx.AsyncClient(transport=transport, base_url="http://testserver")
-    world = World(engine, sign_in, advertisers, delivery_control, context, client)
+    app = create_application(context)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=True)
+    client = httpx.AsyncClient(
+        transport=transport, base_url="http://testserver", event_hooks={"response": [check_responses(app)]}
+    )
+    world = World(engine, sign_in, advertisers, delivery_control, context, client, app)
     return world

@@ -343,7 +343,7 @@ class Stage:
             "PORT": "8000",
             "SANDBOX_PORT": "8001",
             "LOG_LEVEL": "info" if role == "worker" or self.constants else "warning",
-            parent_watch.VARIABLE: str(self._lifeline),
+            parent_watch.PARENT_VARIABLE: str(self._lifeline),
             constants.VARIABLE: json.dumps(dict(self.constants)),
             **self.settings,
         }

@@ -9,11 +9,8 @@ from tests.api.test_preflight import TERMS, known
 
 
 def shown(**told: object) -> dict[str, object]:
-    rows = [
-        {"name": one.name, "status": one.status, "detail": one.detail, "who": one.who}
-        for one in run_preflight(known(**told))  # type: ignore[arg-type]
-    ]
-    return {line.name: line for line in check_views(rows)}
+    checks = run_preflight(known(**told))  # type: ignore[arg-type]
+    return {line.name: line for line in check_views(checks)}
 
 
 def test_every_line_has_a_label_and_no_label_is_left_over() -> None:

@@ -14,6 +14,7 @@ from app.console.mapping_view import Change, changes, lint_warnings, paths
 from app.console.overview_view import by_day, line, rows
 from app.console.setup_view import steps
 from app.console.wording import age, number, share
+from app.domain.observed.event_schema import EventSchema, SchemaEntry
 from app.store.metrics import ChartStep, ConnectionInfo, DayCounts, RequestRow
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -356,7 +357,7 @@ def test_a_difference_is_told_by_place_and_short_forms_are_none() -> None:
 
 def test_the_paths_of_real_events_come_first_then_the_samples() -> None:
     """Names that no path takes bare are left out."""
-    learned = [{"path": "user.mail", "fill_rate": 0.5}]
+    learned = EventSchema(2, {"user.mail": SchemaEntry("user.mail", 1, 1, {})})
     found = paths({"user": {"mail": "x"}, "items": [{"sku": 1}], "odd name": 1}, learned)
     assert [(one.path, one.why) for one in found[:2]] == [
         ("user.mail", "in 50% of recent events"),

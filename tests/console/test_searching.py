@@ -9,7 +9,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from app.console import search
+from app.admin import event_search
 from app.domain.batch import EventMetadata, pack
 from app.domain.ids import BatchId, DestinationId, DestinationNumber, MappingId, MappingNumber
 from app.store.event_history import StoredMetadata
@@ -103,4 +103,4 @@ def test_an_id_that_stands_elsewhere_in_a_shape_is_turned_away(found: bool) -> N
     number = DestinationNumber(1)
     batch = StoredMetadata(BatchId(1), number, datetime.now(UTC), 1, pack([b"{}"], [shape]).shapes)
     known = Mapped(MappingNumber(1), MappingId("map_1"), DestinationId("dst_1"), number, "Acme")
-    assert bool(search.matching_events(batch, "x1", {known.number: known})) is found
+    assert bool(event_search.matching_events(batch, "x1", {known.number: known})) is found

@@ -1,5 +1,6 @@
 """A draft's trial against recent events, as the publish page tells it; and times within sentences."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -7,16 +8,7 @@ import pytest
 from app.console.mapping_view import changes
 from app.console.pages import timed
 from app.console.preview_view import backtest_view
-
-NOTHING: dict[str, Any] = {
-    "events": 1000,
-    "unclear": 0,
-    "lost": [],
-    "gained": [],
-    "newly_rejected": [],
-    "loss": 0.0,
-    "uncertain": [],
-}
+from app.domain.observed.backtest import Backtest
 
 
 @pytest.mark.parametrize(
@@ -31,21 +23,21 @@ NOTHING: dict[str, Any] = {
             id="none",
         ),
         pytest.param(
-            {"lost": [{"match_key": "PHONE", "events": 610}], "loss": 0.61},
+            {"lost": Counter(PHONE=610)},
             "bad",
             "61 % of these events would lose a match key or be rejected.",
             ["610 (61 %) would lose Phone Number"],
             id="a broken phone path",
         ),
         pytest.param(
-            {"lost": [{"match_key": "MAID", "events": 2}], "loss": 0.002, "unclear": 200},
+            {"lost": Counter(MAID=2), "unclear": 200},
             "warn",
             "0.2 % of these events would lose a match key or be rejected.",
             ["2 (0.2 %) would lose MAID"],
             id="little; the share is of those that can be judged",
         ),
         pytest.param(
-            {"gained": [{"match_key": "CITY", "events": 1000}]},
+            {"gained": Counter(CITY=1000)},
             "good",
             "None of these events would lose a match key or be rejected.",
             ["1,000 (100 %) would gain City"],
@@ -55,15 +47,15 @@ NOTHING: dict[str, Any] = {
 )
 def test_what_a_draft_would_do(told: dict[str, Any], tone: str, headline: str, effects: list[str]) -> None:
     """How many lose which match key comes first, in the words of the form."""
-    shown = backtest_view({**NOTHING, **told})
+    shown = backtest_view(Backtest(**{"events": 1000, **told}))
     assert (shown.tone, shown.headline) == (tone, headline)
     assert [f"{one.events} ({one.share}) {one.text}" for one in shown.effects] == effects
 
 
 def test_what_would_be_rejected_is_told_with_its_reason_and_remedy() -> None:
     """The reason in plain letters, the field as the form calls it, then what to do."""
-    row = {"reason": "timestamp_missing", "mapping_field": "event_timestamp", "events": 5}
-    [effect] = backtest_view({**NOTHING, "newly_rejected": [row], "loss": 0.005}).effects
+    rejected = Counter({("timestamp_missing", "event_timestamp"): 5})
+    [effect] = backtest_view(Backtest(events=1000, rejected=rejected)).effects
     assert effect.text.startswith("would be rejected: timestamp missing, Event Timestamp. ")
 
 

@@ -347,6 +347,22 @@ TRAILERS = [
         202,
         KEPT,
     ),
+    *(
+        row(
+            f"{name} in a trailer of a refused post",
+            "RFC 9112 §9.6",
+            trailing("", trailer, fields=NO_KEY),
+            (400, 401),
+            EITHER,
+        )
+        for name, trailer in (
+            ("close", "Connection: close"),
+            ("upgrade", "Connection: upgrade"),
+            ("a length", "Content-Length: 3"),
+            ("a transfer coding", CHUNKED),
+            ("a line without a colon", "X-End"),
+        )
+    ),
     row("Expect in a trailer", "RFC 9110 §6.5.1", trailing("", "Expect: 100-continue"), 202, KEPT),
     row(
         "a trailer for a GET",

@@ -7,13 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
-import jsonschema
 import pytest_asyncio
 
-from app.api.response_schemas import SHAPES
 from app.domain.outcomes.settle import RetryPolicy
 from app.processes import api
 from app.processes.resources import open_resources
+from tests.api.description import check_responses
 from tests.pipeline.amazon import FakeAmazon, Request
 from tests.pipeline.processes import ADMIN
 from tests.pipeline.test_delivering import once
@@ -88,7 +87,9 @@ async def _service(url: str) -> AsyncIterator[Service]:
     ):
         world = World(resources, FakeAmazon(), application.state.context.intake, url)
         transport = httpx.ASGITransport(app=application)
-        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://x", event_hooks={"response": [check_responses(application)]}
+        ) as client:
             try:
                 yield Service(world, client)
             finally:
@@ -165,7 +166,8 @@ async def test_while_a_lane_waits_after_a_429_its_events_say_so(service: Service
 
     async def throttled() -> Any:
         told = await service.history(dst)
-        return told if told["reason"] else None
+        settled = [attempt for attempt in told["attempts"] if attempt["settled_at"]]
+        return told if told["reason"] and settled else None
 
     told = await eventually(throttled)
     await world.post(sibling, event(2))
@@ -417,7 +419,7 @@ async def _give_id(world: World, dst: str, batch: int) -> None:
 
 
 async def test_answers_have_the_shapes_they_are_described_with(service: Service) -> None:
-    """With every member described: a history with attempts and a replay, a list, the stats."""
+    """The client checks each: a history with attempts and a replay, a list, the stats."""
     world = service.world
     dst = await world.destination(mapping=BY_ORDER)
     same = {key: value for key, value in event(1, order="A-1").items() if key != "event_id"}
@@ -426,19 +428,13 @@ async def test_answers_have_the_shapes_they_are_described_with(service: Service)
     world.work()
     await world.until(dst, dead=1, delivered=1)
     histories = [await service.history(dst, name) for name in ("k1", "k2", "ord-2")]
-    stats = await service.ask(f"/destinations/{dst}/stats")
-    done = await service.do(f"/destinations/{dst}/replay", {"status": "dead"})
+    assert [history["duplicate_of"] is None for history in histories] == [True, False, True]
+    assert (await service.ask(f"/destinations/{dst}/stats"))["dead_letters"]
+    await service.do(f"/destinations/{dst}/replay", {"status": "dead"})
     await world.until(dst, delivered=2)
-    histories.append(await service.history(dst, "k1"))
-    listed = (await service.ask(f"/destinations/{dst}/events"))["items"]
-    for shape, answers in (
-        ("EventHistory", histories),
-        ("ListedEvent", listed),
-        ("Stats", [stats, await service.ask(f"/destinations/{dst}/stats")]),
-        ("Replayed", [done]),
-    ):
-        for answer in answers:
-            jsonschema.validate(answer, {**SHAPES[shape], "additionalProperties": False})
+    assert (await service.history(dst, "k1"))["replays"]
+    assert (await service.ask(f"/destinations/{dst}/events"))["items"]
+    await service.ask(f"/destinations/{dst}/stats")
 
 
 async def test_rates_count_delivered_events_and_requests_that_were_sent(service: Service) -> None:

@@ -213,6 +213,17 @@ async def test_a_server_that_cannot_plan_the_function_is_written_to_in_steps(dat
             assert not any("store_flush" in call for call in fuse.calls)
 
 
+async def test_a_flush_whose_cached_plan_became_invalid_is_written_once(world: World) -> None:
+    """0A000 inside the transaction, after a schema change: nothing is refused, lost or stored twice."""
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    assert statuses(await world.post(dst, event(1))) == ["duplicate"]  # the next flushes go step by step
+    await world.fetch("ALTER TABLE destinations ALTER COLUMN version TYPE integer")
+    assert statuses(await world.post(dst, event(1), event(2))) == ["duplicate", "accepted"]
+    world.work()
+    await world.until(dst, accepted=2, duplicates=2, delivered=2)
+
+
 _CANNOT_PLAN = """
 DO $$
 DECLARE types text;

@@ -53,9 +53,9 @@ async def test_what_comes_due_in_an_idle_lane_is_found_by_the_poll(world: World)
     await own(world, 30)
     dst = await world.destination()
     await world.post(dst, event(1), event(2))
-    await world.until(dst, delivered=2, seconds=5)
+    await world.until(dst, delivered=2)
     await world.post(dst, event(3))
-    await world.until(dst, delivered=3, seconds=5)
+    await world.until(dst, delivered=3)
 
 
 async def test_a_retry_that_is_due_later_does_not_hide_a_live_event(world: World) -> None:
@@ -69,7 +69,5 @@ async def test_a_retry_that_is_due_later_does_not_hide_a_live_event(world: World
     )
     await asyncio.sleep(1.2)  # the poll has seen the later one
     await world.post(dst, event(2))
-    (row,) = await eventually(
-        lambda: world.fetch("SELECT 1 FROM batch_states WHERE settled_at IS NOT NULL"), seconds=5
-    )
+    (row,) = await eventually(lambda: world.fetch("SELECT 1 FROM batch_states WHERE settled_at IS NOT NULL"))
     assert row

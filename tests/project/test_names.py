@@ -27,12 +27,8 @@ _ALLOWED = """
     api.advertisers._require_whole
     api.advertisers.shown
     api.audit.shown
-    api.erasures.said
-    api.event_schema.shown
     api.events._shown
     api.keys.shown
-    api.mappings._shown_version
-    api.mappings.shown
     api.status_callback._shown
     commands.checkpoint.told
     commands.keys._make
@@ -41,10 +37,7 @@ _ALLOWED = """
     config_as_code.show._shown
     console.diagnosis_view._gate
     console.keys._shown
-    console.live_updates.look
-    console.mapping_editor._told
     console.mapping_view._shown
-    console.publish._told
     delivery.access_tokens.kept
     delivery.balance_check._look
     delivery.delivery._look

@@ -38,6 +38,11 @@ class Backtest:
     uncertain: tuple[str, ...] = ()
 
     @property
+    def harmful(self) -> bool:
+        """Return whether an event would be rejected or lose a match key."""
+        return bool(self.lost or self.rejected)
+
+    @property
     def loss(self) -> Fraction:
         """Return the largest share of the clear events that loses one match key or is newly rejected."""
         evaluated = self.events - self.unclear

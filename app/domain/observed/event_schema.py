@@ -129,6 +129,15 @@ def suggest(schema: EventSchema) -> dict[str, list[str]]:
     return {name: found for name in _SYNONYMS if (found := _suggestions(name, schema))}
 
 
+def fields_by_path(schema: EventSchema) -> dict[str, list[str]]:
+    """Return the fields that each path is suggested for."""
+    fields: dict[str, list[str]] = {}
+    for field, paths in suggest(schema).items():
+        for path in paths:
+            fields.setdefault(path, []).append(field)
+    return fields
+
+
 def _suggestions(name: str, schema: EventSchema) -> list[str]:
     words, kinds = _SYNONYMS[name]
     order = {word: place for place, word in enumerate(words.split())}

@@ -1,0 +1,138 @@
+"""Use cases of consent records: the legal basis of each accepted event, and the events that were blocked."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.destinations import find_visible
+from app.domain.batch import EventMetadata, read_shapes
+from app.domain.conversion.consent import Mode, decision
+from app.domain.ids import BatchId, MappingId, MappingNumber
+from app.store import counts, event_history, mappings
+from app.store.counts import ConsentStops
+from app.store.mappings import Document
+
+_BATCHES_PER_QUERY = 20
+# The member of a mapping's consent rule that names the source, by mode.
+_SOURCES = {Mode.AMAZON: "user_data", Mode.TCF: "string", Mode.GPP: "string"}
+
+Position = tuple[BatchId, int]  # batch, and place of the event in it
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentRecord:
+    """The consent of one accepted event. `signal` and `string_sha256` are None where there was none."""
+
+    event_id: str
+    event_at: datetime
+    accepted_at: datetime
+    mapping_id: MappingId | None
+    mapping_version: int
+    basis: str
+    source: str | None
+    decision: str
+    signal: str | None
+    string_sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentRecords:
+    """Records, the position of the last one if there are more, and the number of unreadable batches."""
+
+    items: list[ConsentRecord]
+    last: Position | None
+    unreadable_batches: int
+
+
+async def list_consent_records(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    *,
+    limit: int,
+    before: Position | None = None,
+    since: datetime | None = None,
+) -> ConsentRecords:
+    """Return up to `limit` records, newest first, from before a position."""
+    items: list[ConsentRecord] = []
+    last, unreadable = before, 0
+    async with context.engine.connect() as connection, context.pool.acquire() as pipeline:
+        destination = await find_visible(connection, caller, destination_id)
+        ids = await event_history.mappings(pipeline, destination.id)
+        documents = _Documents(connection)
+        while True:
+            batches = await event_history.newest(
+                pipeline,
+                destination.number,
+                wanted=None,
+                since=since,
+                before=before[0] if before else None,
+                limit=_BATCHES_PER_QUERY,
+            )
+            for batch in batches:
+                if (events := read_shapes(batch.shapes)) is None:
+                    unreadable += 1
+                    continue
+                for event in reversed(events):
+                    if before and (batch.id, event.place) >= before:
+                        continue
+                    if len(items) == limit:
+                        return ConsentRecords(items, last, unreadable)
+                    mapping, _ = ids.get(MappingNumber(event.mapping), (None, ""))
+                    document = await documents.of(mapping, event)
+                    items.append(_record(event, batch.accepted_at, mapping, document))
+                    last = (batch.id, event.place)
+            if len(batches) < _BATCHES_PER_QUERY:
+                return ConsentRecords(items, None, unreadable)
+            before = (batches[-1].id, 0)
+
+
+async def blocked_by_consent(context: AppContext, caller: Caller, destination_id: str) -> list[ConsentStops]:
+    """Return how many events the consent check rejected, by reason and basis."""
+    async with context.engine.connect() as connection:
+        destination = await find_visible(connection, caller, destination_id)
+    async with context.pool.acquire() as pipeline:
+        return await counts.consent_stops(pipeline, destination.number)
+
+
+def _record(
+    event: EventMetadata, accepted_at: datetime, mapping: MappingId | None, document: Document
+) -> ConsentRecord:
+    rule = document.get("consent") or {}
+    mode = Mode(rule.get("mode", Mode.GRANTED))
+    source = rule.get(_SOURCES.get(mode, ""))
+    stored = event.consent or ""
+    hashed = stored.startswith("sha256:")
+    return ConsentRecord(
+        event_id=event.event_id,
+        event_at=event.event_at,
+        accepted_at=accepted_at,
+        mapping_id=mapping,
+        mapping_version=event.mapping_version,
+        basis=mode.value,
+        source=source.get("path") if isinstance(source, dict) else source,
+        decision=decision(mode, event.consent),
+        signal=stored if stored and not hashed else None,
+        string_sha256=stored.removeprefix("sha256:") if hashed else None,
+    )
+
+
+class _Documents:
+    """Reads each mapping version once."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self._read: dict[tuple[int, int], Document] = {}
+
+    async def of(self, mapping: MappingId | None, event: EventMetadata) -> Document:
+        """Return the document that converted an event; empty if it is unknown."""
+        if mapping is None:
+            return {}
+        key = (event.mapping, event.mapping_version)
+        if key not in self._read:
+            version = await mappings.version(self._connection, mapping, event.mapping_version)
+            self._read[key] = version.document if version else {}
+        return self._read[key]

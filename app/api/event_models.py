@@ -1,0 +1,255 @@
+"""Typed bodies and responses about events: what is sent, results, lists, histories and statistics."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict
+
+from app.api.destinations import RateLimitView
+from app.api.paging import Page
+from app.api.response_body import ResponseBody
+from app.domain.destination import State
+from app.domain.outcomes.outcome import OUTCOMES
+from app.domain.outcomes.reasons import DeadLetter, JourneyCode
+from app.domain.outcomes.status import Status
+
+EXAMPLE_EVENT: dict[str, Any] = {
+    "event_id": "ord-1001:node-7",
+    "destination_id": "dst_0a1b2c3d4e5f6g7h8i9j",
+    "mapping_id": "map_0a1b2c3d4e5f6g7h8i9j",
+    "event": {
+        "name": "addToCart",
+        "timestamp": "2026-11-24T10:00:00Z",
+        "properties": {"brand": "acme"},
+    },
+    "user": {"email": "ada@example.com", "first_name": "Ada"},
+}
+
+
+class SentEvent(TypedDict, total=False):
+    """An event. Three ids route it. Mappings read all other members by path."""
+
+    __pydantic_config__ = ConfigDict(extra="allow", json_schema_extra={"examples": [EXAMPLE_EVENT]})  # type: ignore[misc]
+
+    event_id: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=256,
+            description="The idempotency key. Appears in pages and logs: an `@`, a phone number or an "
+            "advertising id is refused. Left out, it is derived from the content.",
+        ),
+    ]
+    destination_id: Annotated[str, Field(description="Left out: `destination_id` of the query.")]
+    mapping_id: Annotated[str, Field(description="Left out: that of the query, or the only mapping.")]
+
+
+class EventsBatch(TypedDict):
+    """A batch under `events`."""
+
+    events: list[SentEvent]
+
+
+class RowsBatch(TypedDict):
+    """A batch under `rows`."""
+
+    rows: list[SentEvent]
+
+
+class WarningView(TypedDict):
+    """A warning that did not reject the event."""
+
+    code: Annotated[str, Field(examples=["match_key_dropped"])]
+    field: str | None
+
+
+class EventResultBody(TypedDict):
+    """The result of one event. `code`, `reason`, both fields and `detail` describe a rejection."""
+
+    index: int
+    event_id: Annotated[str | None, Field(description="Null if the id itself was refused.")]
+    status: Literal["accepted", "duplicate", "rejected"]
+    code: NotRequired[JourneyCode]
+    reason: NotRequired[Annotated[str, Field(examples=["timestamp_missing"])]]
+    field: NotRequired[Annotated[str | None, Field(description="The path in the event.")]]
+    mapping_field: NotRequired[Annotated[str | None, Field(description="The field of the mapping.")]]
+    detail: NotRequired[str]
+    warnings: NotRequired[list[WarningView]]
+    preview: NotRequired[
+        Annotated[dict[str, Any], Field(description="With `dry_run`: the conversion that would be sent.")]
+    ]
+
+
+class EventResults(TypedDict):
+    """The results of the events of a request, in their order."""
+
+    accepted: Annotated[int, Field(examples=[1])]
+    duplicates: Annotated[int, Field(examples=[0])]
+    rejected: Annotated[int, Field(examples=[0])]
+    results: list[EventResultBody]
+
+
+class ListedEventView(ResponseBody):
+    """An accepted event. Members that are read from its metadata are null where that is damaged."""
+
+    event_id: str | None
+    status: Status
+    code: JourneyCode | None
+    reason: str | None
+    accepted_at: datetime
+    event_time: datetime | None
+    event_type: str | None
+    execution_id: str | None
+    mapping_id: str | None
+    mapping_version: int | None
+    amazon_code: str | None
+    amazon_message: str | None
+
+
+class ListedEventsPage(Page[ListedEventView]):
+    """A page of a list of events."""
+
+    unreadable_batches: int = Field(description="Damaged; their events are missing from the page.")
+
+
+class AttemptView(ResponseBody):
+    """A request to Amazon that carried the event."""
+
+    id: str
+    started_at: datetime
+    settled_at: datetime | None
+    outcome: str = Field(json_schema_extra={"enum": [*OUTCOMES.values(), "under_way"]})
+    http_status: int | None
+    duration_ms: int | None
+    item_outcome: str | None = Field(
+        description="Amazon's answer for this event: `accepted`, or a reason. Null if it gave none."
+    )
+    item_code: str | None = Field(description="Amazon's code for this event.")
+    item_message: str | None = Field(
+        description="Amazon's message without personal data, or `missing_index` or `contradictory`."
+    )
+    request_id: str | None = Field(description="Amazon's request id.")
+    message: str | None = Field(description="Amazon's message for the request, or why there is none.")
+    events_in_request: int
+
+
+class ReplayOfEvent(ResponseBody):
+    """A replay that requeued the event."""
+
+    replay_id: str
+    at: datetime
+    by: str
+
+
+class OriginalEvent(ResponseBody):
+    """The event that first used a mapped Amazon eventId."""
+
+    event_id: str | None
+    destination_id: str | None
+    mapping_id: str | None
+    answered_at: datetime
+
+
+class EventHistoryView(ListedEventView):
+    """Everything that happened to an event."""
+
+    destination_id: str
+    match_keys: list[str]
+    warnings: list[WarningView]
+    attempts: list[AttemptView] = Field(description="Every request that carried the event.")
+    attempts_complete: bool = Field(description="False if only the newest thousand are listed.")
+    tries: int = Field(description="Failed attempts; 429, 401 and 403 do not count.")
+    dead_letter: DeadLetter | None
+    next_attempt_at: datetime | None
+    expires_at: datetime | None
+    delivered_at: datetime | None = Field(description="Remains after an erasure.")
+    erased_at: datetime | None
+    replays: list[ReplayOfEvent]
+    duplicate_of: OriginalEvent | None = Field(
+        description="The event that first used the same mapped Amazon eventId; all other members describe "
+        "that event. Its ids are null if this key may not see its destination."
+    )
+    explanation: str = Field(description="What happened and what to do.")
+
+
+class EventCounts(ResponseBody):
+    """Counts of events. `accepted` is the sum of the statuses."""
+
+    accepted: int
+    duplicates: int
+    rejected: int
+    queued: int
+    retrying: int
+    held: int
+    parked: int
+    delivered: int
+    dead: int
+    expired: int
+    erased: int
+
+
+class RatesView(ResponseBody):
+    """Rates over five minutes. Null where data is damaged."""
+
+    accepted_per_second: float | None = Field(description="Events.")
+    delivered_per_second: float | None = Field(description="Events that Amazon accepted.")
+    requests_per_second: float | None
+    failed_requests_per_second: float | None
+
+
+class MatchKeyShare(ResponseBody):
+    """How many events carry a match key."""
+
+    match_key: str = Field(examples=["EMAIL"])
+    events: int
+    share: float
+
+
+class MatchKeyCoverage(ResponseBody):
+    """The match keys of the newest accepted events."""
+
+    events: int
+    match_keys: list[MatchKeyShare]
+
+
+class BreakerView(ResponseBody):
+    """The circuit breaker of the lane."""
+
+    state: str = Field(examples=["closed"])
+    error_rate: float
+
+
+class RejectionCount(ResponseBody):
+    """Rejected events of one reason."""
+
+    code: str
+    reason: str
+    count: int
+
+
+class DeadLetterCount(RejectionCount):
+    """Dead letters of one reason, and what to do about them."""
+
+    dead_letter_class: Annotated[DeadLetter, Field(alias="class")]
+    remedy: str
+
+
+class StatsView(ResponseBody):
+    """Statistics of a destination."""
+
+    destination_id: str
+    state: State
+    counts: EventCounts
+    waiting: int
+    oldest_waiting_seconds: float | None
+    earliest_expiry_at: datetime | None
+    rate_limit: RateLimitView
+    learned_rate: float | None
+    rates: RatesView
+    match_key_coverage: MatchKeyCoverage
+    unreadable_batches: int = Field(description="Damaged; not in the match key coverage.")
+    breaker: BreakerView
+    lane_owned: bool
+    rejections: list[RejectionCount]
+    dead_letters: list[DeadLetterCount]

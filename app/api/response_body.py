@@ -1,0 +1,9 @@
+"""The base of response models: each names the members of a response, in their order."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class ResponseBody(BaseModel):
+    """A JSON response, or a part of one. `model_validate` reads the attributes of a stored row."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True)
