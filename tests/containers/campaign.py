@@ -229,7 +229,7 @@ def production(engine: Engine) -> list[Row]:
         time.sleep(5)
         for name in ("api-a", "api-b", "worker-a", "worker-b"):
             run("up", "-d", "--no-build", "--no-deps", "--force-recreate", "--wait", name)
-            time.sleep(3)
+            time.sleep(8)
         out, _ = load.communicate("stop\n")
         seen = json.loads(out)
         assert seen["failed"] == 0 and seen["requests"] > 500, seen
