@@ -134,6 +134,23 @@ def test_a_query_uses_what_is_exported(query: str) -> None:
     assert problems_of(query) == []
 
 
+WORDS = ("result", "reason", "status", "outcome", "kind", "class")
+
+
+def test_a_query_names_label_values_that_are_written() -> None:
+    """A renamed result or outcome would make an alert silent, too."""
+    source = "\n".join(path.read_text() for path in (ROOT / "app").rglob("*.py"))
+    values = {
+        value
+        for query in queries()
+        for label, text in re.findall(r'(\w+)\s*=~?\s*"([^"]*)"', query)
+        for value in text.split("|")
+        if label in WORDS and "." not in value
+    }
+    assert {"dead", "parked", "throttled", "unreachable"} <= values
+    assert [value for value in sorted(values) if f'"{value}"' not in source] == []
+
+
 def test_a_wrong_query_is_found() -> None:
     """The rule above can fail, by name, by label and by grouping."""
     assert problems_of("amazon_conversions_nothing") == ["amazon_conversions_nothing"]
@@ -193,7 +210,11 @@ def test_runbooks_name_log_events_that_exist() -> None:
 )
 def test_promtool_accepts_rules_and_their_tests() -> None:
     """Each alert fires on its fault, and none fires on a quiet day."""
-    for words in (["check", "rules", "rules.yml", "alerts.yml"], ["test", "rules", "alerts.test.yml"]):
+    for words in (
+        ["check", "rules", "rules.yml", "alerts.yml"],
+        ["test", "rules", "alerts.test.yml"],
+        ["check", "config", "prometheus.yml"],
+    ):
         done = subprocess.run(
             ["promtool", *words], cwd=PROMETHEUS, capture_output=True, text=True, check=False
         )
