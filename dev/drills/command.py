@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +26,8 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
     if settings.production:
         sys.stderr.write("A drill destroys what it works on; it does not run in production.\n")
         return 2
+    # Ends the processes of the drill, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     drill = importlib.import_module(f"dev.drills.{asked.name}")
     with tempfile.TemporaryDirectory(prefix="conversions-drill-") as name:
         folder = Path(name)

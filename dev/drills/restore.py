@@ -24,7 +24,7 @@ def run(folder: Path, asked: argparse.Namespace) -> tuple[str, bool]:
     saved = folder / "backup"
     try:
         stage.open()
-        load = Load(stage)
+        load = Load(stage, callers=2, pause_s=0.05)
         load.start()
         time.sleep(seconds / 3)
         following = _follow(stage, saved)

@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from app.settings import ROOT, Settings
 from dev.environment import as_environment, with_keys, with_sandbox, with_url
 from dev.example import ADVERTISER, Example, ensure_example
-from dev.postgres.cluster import Cluster
+from dev.postgres.cluster import Cluster, EmbeddedError
 from dev.postgres.postmaster import PidFile, free_port
 
 READY_S = 90.0
@@ -196,5 +196,5 @@ class Stage:
             child.kill()
         with suppress(AttributeError):
             self.listener.close()
-        with suppress(AttributeError):
+        with suppress(AttributeError, EmbeddedError):
             self.cluster.stop()
