@@ -22,6 +22,7 @@ Run = Callable[[Settings, argparse.Namespace], int | None]
 PLAIN, KEYS, COMPLETE = "plain", "keys", "complete"
 """What a command needs: the settings as they are; with this machine's development keys filled in where none
 is set; or with the embedded database as well."""
+INSUFFICIENT_PRIVILEGE = "42501"  # SQLSTATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,13 @@ COMMANDS = (
         "bring the database to the newest schema",
         "app.commands.processes:migrate_database",
         COMPLETE,
+    ),
+    Command(
+        "database-roles",
+        "create the roles of API and workers, or print the SQL that does",
+        "app.commands.database_roles:run",
+        COMPLETE,
+        "app.commands.database_roles:arguments",
     ),
     Command(
         "backup",
@@ -227,6 +235,20 @@ COMMANDS = (
         "doctor", "is this deployment healthy and safely configured?", "app.commands.doctor:run", COMPLETE
     ),
     Command(
+        "scan-personal-data",
+        "search every column of the database for personal data in clear",
+        "app.commands.scan_personal_data:run",
+        COMPLETE,
+        "app.commands.scan_personal_data:arguments",
+    ),
+    Command(
+        "sbom",
+        "print the software bill of materials (CycloneDX JSON)",
+        "dev.sbom:run",
+        PLAIN,
+        "dev.sbom:arguments",
+    ),
+    Command(
         "conformance",
         "run Amazon's published cases against a stand-in",
         "sandbox.conformance.command:run",
@@ -250,17 +272,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code. Expected wrongs are one sentence, never a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     parent_watch.exit_with_parent()
-    misused = 1 if words[:1] == ["plan"] else 2
     try:
         asked, rest = _parser(words).parse_known_args(words or ["up"])
     except SystemExit as ended:
-        return misused if ended.code else 0
+        return 2 if ended.code else 0
     command = next(one for one in COMMANDS if one.name == asked.command)
     if rest and not hasattr(asked, "rest"):
         # Options by name; what else there is may be a person's value, on its way into a log.
         options = [word.partition("=")[0] for word in rest if word.startswith("--")]
         print(f"unknown: {' '.join(options) or 'an argument too many'}; see --help", file=sys.stderr)
-        return misused
+        return 2
     if rest:
         asked.rest = rest
     try:
@@ -272,12 +293,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return run(complete, asked) or 0
     except SettingsError as wrong:
         print("The settings cannot be used:", *wrong.problems, sep="\n  ", file=sys.stderr)
-        return misused
+        # A pipeline takes 2 of `plan` for a difference. What depends on the machine must not look like one.
+        return 1 if command.name == "plan" else 2
     except CommandFailed as problem:
         print(problem, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if getattr(error, "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
+            raise
+        print(
+            f"The role of the database URL may not do this ({command.name}): set MIGRATION_DATABASE_URL, or "
+            "run `migrate` to grant what this release needs.",
+            file=sys.stderr,
+        )
+        return 1
 
 
 @contextmanager

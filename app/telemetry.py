@@ -66,6 +66,12 @@ class Telemetry:
             ["reason"],
             registry=self.registry,
         )
+        self.dropped_keys = Counter(
+            "amazon_conversions_match_keys_dropped",
+            "Match keys left out of accepted events, by wire type and reason",
+            ["match_key", "reason"],
+            registry=self.registry,
+        )
         self.flushes = Counter(
             "amazon_conversions_flushes", "Group commits, by result", ["result"], registry=self.registry
         )

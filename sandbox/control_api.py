@@ -63,7 +63,10 @@ class Controls:
         return self.pages.show("index.html", regions=REGIONS)
 
     async def events_manager(self, request: Request) -> Response:
-        """Show counts by event description; `?advertiser_id=` filters them."""
+        """Show counts by event description; `?advertiser_id=` filters them.
+
+        `?view=ad_tag` is the other view of Amazon's page: it lists tag-based events, which no API sends.
+        """
         wanted = request.query_params.get("advertiser_id") or None
         rows = [
             {
@@ -84,7 +87,12 @@ class Controls:
         ]
         known = sorted({one.advertiser_id for one in self.advertisers.all()})
         return self.pages.show(
-            "events_manager.html", rows=rows, wanted=wanted, known=known, totals=self._totals(wanted)
+            "events_manager.html",
+            rows=rows,
+            wanted=wanted,
+            known=known,
+            totals=self._totals(wanted),
+            is_ad_tag_view=request.query_params.get("view") == "ad_tag",
         )
 
     async def events(self, request: Request) -> Response:

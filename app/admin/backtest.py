@@ -10,7 +10,7 @@ from app.admin.evaluation import EvaluationSettings, rules_of
 from app.admin.mapping_drafts import find_mapping
 from app.admin.refusals import ErrorCode, Refusal
 from app.domain.mapping.document import Mapping, compile_mapping
-from app.domain.observed.backtest import Backtest, backtest
+from app.domain.observed.backtest import Backtest, RejectionGroup, backtest
 from app.store import schema_samples
 from app.store.destinations import Destination
 from app.store.mappings import Document, StoredMapping
@@ -71,7 +71,7 @@ def needs_confirmation(draft: Document, result: Backtest) -> bool:
 
     Publishing itself refuses a constant event type with another name than the pinned one.
     """
-    reasons = {reason for reason, _ in result.rejected}
+    reasons = {group.reason for group in result.rejected}
     compiled = compiled_or_none(draft)
     if compiled is not None and compiled.constant_event_type is not None:
         reasons.discard("event_name_conflict")
@@ -85,15 +85,31 @@ def compiled_or_none(document: Document) -> Mapping | None:
 
 
 def summary(result: Backtest) -> str:
-    """Return the backtest's result as a sentence."""
+    """Return the backtest's result as a sentence; "nothing changes" only where that is certain."""
     if not result.events:
         return "No recent events to test the draft on."
-    parts = [f"{times:,} lose {key}" for key, times in result.lost.most_common()]
-    parts += [f"{times:,} gain {key}" for key, times in result.gained.most_common()]
-    parts += [
-        f"{times:,} newly rejected ({reason}{f', {field}' if field else ''})"
-        for (reason, field), times in result.rejected.most_common()
+    parts = [
+        *(_count(times, "loses", "lose") + key for key, times in result.lost.most_common()),
+        *(_count(times, "gains", "gain") + key for key, times in result.gained.most_common()),
+        *(
+            _count(times, "sends", "send") + f"a different {name}"
+            for name, times in result.changed.most_common()
+        ),
+        *(
+            _count(times, "is", "are") + f"newly rejected ({_why(group)})"
+            for group, times in result.rejected.most_common()
+        ),
     ]
     if result.unclear:
         parts.append(f"{result.unclear:,} could not be tested")
+    if result.uncertain:
+        parts.append(f"{', '.join(result.uncertain)} may change, depending on the values")
     return f"Of the last {result.events:,}: {', '.join(parts) or 'nothing changes'}."
+
+
+def _count(times: int, singular: str, plural: str) -> str:
+    return f"{times:,} {singular if times == 1 else plural} "
+
+
+def _why(group: RejectionGroup) -> str:
+    return ", ".join(word for word in (group.reason, group.mapping_field) if word)

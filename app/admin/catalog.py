@@ -155,7 +155,8 @@ AMAZON = DestinationType(
         "You need an Amazon DSP account, its advertiser id, region and currency, and a user who may "
         "allow access through Amazon sign-in. Create the destination, connect it, publish a mapping, and "
         "attach it to a Send to Destinations node. Amazon's Events manager shows events up to two hours "
-        'later; until then it says "No activity yet".'
+        'later; until then it says "No activity yet". Its tab "Amazon ad tag events" lists tag-based '
+        "events only."
     ),
     prerequisites=[
         "An Amazon DSP account.",

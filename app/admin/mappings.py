@@ -11,13 +11,17 @@ from app.admin.mapping_schema import name_problem
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.ids import DestinationId, MappingId
 from app.domain.mapping.document import check_draft
+from app.domain.mapping.event_name import with_clean_event_name
 from app.store import audit, destinations, mappings
 from app.store.destinations import Destination
 from app.store.mappings import Document, StoredMapping
 
 
 def valid_draft(draft: Document) -> Document:
-    """Return the draft if its members are valid; it may be incomplete. Raises Refusal (422)."""
+    """Return the draft, its event name in one spelling, if its members are valid; it may be incomplete.
+
+    Raises Refusal (422).
+    """
     name_code = name_problem(draft.get("name"))
     problems = check_draft(dict(draft))
     if name_code is not None and not any(problem.path == "name" for problem in problems):
@@ -28,7 +32,7 @@ def valid_draft(draft: Document) -> Document:
         )
     if problems:
         raise publishing.refusal_of_document(ErrorCode.INVALID, problems)
-    return draft
+    return with_clean_event_name(draft)
 
 
 async def create_mapping(

@@ -76,6 +76,7 @@ async def pin(connection: AsyncConnection, advertiser: AdvertiserId, mapping: Ma
 
 
 _NEAR = {
+    "unicode": "Yours looks the same and is written with other Unicode characters. ",
     "case": "Yours differs only in capital letters. ",
     "spaces": "Yours differs only in what stands between the words. ",
     "one_letter": "Yours differs by one letter. ",

@@ -16,7 +16,7 @@ from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.conversion.event_types import EVENT_TYPES
 from app.domain.destination import advertiser_id_problem
 from app.domain.ids import AdvertiserId
-from app.domain.mapping.document import event_name_problem
+from app.domain.mapping.event_name import clean_event_name, event_name_problem
 from app.store import audit, destinations, event_names
 from app.store.mappings import StoredMapping
 
@@ -99,24 +99,25 @@ async def rename(
         raise Refusal(ErrorCode.INVALID, problem, FieldProblem("to", "event_name_invalid"))
     if event_type not in EVENT_TYPES:
         raise Refusal(ErrorCode.NOT_FOUND)
+    name = clean_event_name(body.to)
     async with context.engine.begin() as connection:
         await _require_all_visible(connection, caller, advertiser_id)
         before, republished, unchanged = await publishing.rename(
-            connection, AdvertiserId(advertiser_id), event_type, body.to, caller.actor
+            connection, AdvertiserId(advertiser_id), event_type, name, caller.actor
         )
-        if before.name != body.to:
+        if before.name != name:
             await audit.record(
                 connection,
                 actor=caller.actor,
                 action=audit.AuditAction.EVENT_NAME_RENAMED,
                 subject=f"{advertiser_id}/{event_type}",
                 before={"name": before.name},
-                after={"name": body.to, "mappings": [mapping.id for mapping in republished]},
+                after={"name": name, "mappings": [mapping.id for mapping in republished]},
             )
     return RenamedEventView(
         advertiser_id=advertiser_id,
         event_type=event_type,
-        name=body.to,
+        name=name,
         previous_name=before.name,
         mappings=[_reference(mapping) for mapping in republished],
         mappings_left=[_reference(mapping) for mapping in unchanged],

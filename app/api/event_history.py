@@ -9,6 +9,7 @@ from app.admin.event_list import Mappings, listed_event
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.event_models import (
     AttemptView,
+    DroppedMatchKey,
     EventHistoryView,
     OriginalEvent,
     ReplayOfEvent,
@@ -184,6 +185,10 @@ async def _describe(
         **asdict(summary),
         destination_id=destination.id,
         match_keys=list(shape.match_keys) if shape else [],
+        dropped_match_keys=[
+            DroppedMatchKey(match_key=key, reason=reason)
+            for key, reason in (shape.dropped_keys if shape else ())
+        ],
         warnings=[WarningView(code=code, field=field) for code, field in shape.warnings] if shape else [],
         attempts=[_attempt(attempt, items.get(attempt.id)) for attempt in attempts],
         attempts_complete=are_all,

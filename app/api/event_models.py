@@ -151,11 +151,21 @@ class OriginalEvent(ResponseBody):
     answered_at: datetime
 
 
+class DroppedMatchKey(ResponseBody):
+    """A match key that was left out of an event."""
+
+    match_key: str = Field(examples=["PHONE"])
+    reason: str
+
+
 class EventHistoryView(ListedEventView):
     """Everything that happened to an event."""
 
     destination_id: str
     match_keys: list[str]
+    dropped_match_keys: list[DroppedMatchKey] = Field(
+        description="Match keys that were left out, and why (docs/identity.md)."
+    )
     warnings: list[WarningView]
     attempts: list[AttemptView] = Field(description="Every request that carried the event.")
     attempts_complete: bool = Field(description="False if only the newest thousand are listed.")
@@ -206,11 +216,18 @@ class MatchKeyShare(ResponseBody):
     share: float
 
 
+class DroppedMatchKeys(DroppedMatchKey):
+    """How many events had a match key left out for one reason."""
+
+    events: int
+
+
 class MatchKeyCoverage(ResponseBody):
     """The match keys of the newest accepted events."""
 
     events: int
     match_keys: list[MatchKeyShare]
+    dropped: list[DroppedMatchKeys]
 
 
 class BreakerView(ResponseBody):

@@ -35,17 +35,11 @@ class EventSchemaView(ResponseBody):
     suggestions: dict[str, list[str]] = Field(description="Suggested paths by field.")
 
 
-class MatchKeyEvents(ResponseBody):
-    """Events that lose or gain a match key."""
-
-    match_key: str
-    events: int
-
-
 class RejectedEvents(ResponseBody):
     """Events that the draft would reject for one reason."""
 
     reason: str
+    field: str | None = Field(description="The source path.")
     mapping_field: str | None
     events: int
 
@@ -56,8 +50,9 @@ class BacktestResult(ResponseBody):
     published_version: int
     events: int = Field(description="The number of events checked.")
     unclear: int = Field(description="Of these, events whose result cannot be predicted.")
-    lost: list[MatchKeyEvents]
-    gained: list[MatchKeyEvents]
+    lost: dict[str, int] = Field(description="Events that lose a match key, by key.")
+    gained: dict[str, int] = Field(description="Events that gain a match key, by key.")
+    changed: list[str] = Field(description="Mapping fields that would be sent with another value.")
     newly_rejected: list[RejectedEvents]
     loss: float = Field(description="The largest share that loses one key or is rejected.")
     uncertain: list[str]
@@ -113,9 +108,10 @@ async def run_backtest(
     """Compare the draft (or `mapping` in the body) with the published version over the newest accepted
     events.
 
-    Counts the events that would lose or gain a match key and those newly rejected. It uses presence and types
-    of fields, not values. Nothing is stored. 422 when the draft is not publishable or nothing is published
-    yet.
+    Counts the events that would lose or gain a match key and those newly rejected. Lists every field that
+    would be sent with another value. Samples have presence and types of fields, not values, so `uncertain`
+    fields may change, depending on the values. Nothing is stored. 422 when the draft is not publishable or
+    nothing is published yet.
     """
     options = body or BacktestRequest()
     version, result = await backtest_draft(
@@ -125,11 +121,11 @@ async def run_backtest(
         published_version=version,
         events=result.events,
         unclear=result.unclear,
-        lost=[MatchKeyEvents(match_key=key, events=times) for key, times in result.lost.most_common()],
-        gained=[MatchKeyEvents(match_key=key, events=times) for key, times in result.gained.most_common()],
+        lost=dict(result.lost.most_common()),
+        gained=dict(result.gained.most_common()),
+        changed=sorted(result.changed),
         newly_rejected=[
-            RejectedEvents(reason=reason, mapping_field=field, events=times)
-            for (reason, field), times in result.rejected.most_common()
+            RejectedEvents(**group._asdict(), events=times) for group, times in result.rejected.most_common()
         ],
         loss=float(round(result.loss, 4)),
         uncertain=list(result.uncertain),

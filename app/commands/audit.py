@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import re
 import sys
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -12,6 +13,7 @@ from app.settings import Settings
 from app.store import audit
 
 _AT_ONCE = 1_000
+_HASH = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,13 +21,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=["verify"], help="follow the chain of hashes from its first row")
     parser.add_argument(
         "--head",
+        type=_hash,
         metavar="HASH",
-        help="a hash that an earlier run printed: a chain cut off behind it is found",
+        help="a head that an earlier run printed: its row must still be in the chain",
     )
 
 
+def _hash(text: str) -> str:
+    """Read a hash as the command prints it."""
+    if not _HASH.fullmatch(text.strip()):
+        raise argparse.ArgumentTypeError(
+            "a head is a hash of 64 hexadecimal digits, as an earlier run printed"
+        )
+    return text.strip().lower()
+
+
 def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Print the head of a chain that holds, or name the first row that does not; then end with 1."""
+    """Print the head of an unbroken chain, or name the first row that breaks it and end with 1."""
     return asyncio.run(_run(settings, asked.head))
 
 
@@ -36,7 +48,10 @@ async def _run(settings: Settings, head: str | None) -> int:
         sys.stdout.write(f"The chain breaks at audit row {told.id}. {told.sentence}\n")
         return 1
     if not known:
-        sys.stdout.write("The chain holds, but the hash of --head is nowhere in it: its end was cut off.\n")
+        sys.stdout.write(
+            "The chain holds, but no row has the hash of --head: rows at its end were deleted, or it is "
+            "the hash of another database.\n"
+        )
         return 1
     sys.stdout.write(f"The chain of {told.rows:,} rows holds. Its head is {told.hash.hex()}\n")
     return 0

@@ -62,7 +62,8 @@ def run(settings: Settings, asked: argparse.Namespace) -> int:
             source = _opened(asked, stack)
             key = _key(settings, asked.key_file)
         except (OSError, _Stop) as problem:
-            print(problem if isinstance(problem, _Stop) else problem.strerror, file=sys.stderr)
+            words = problem if isinstance(problem, _Stop) else f"{problem.filename}: {problem.strerror}"
+            print(words, file=sys.stderr)
             return 2
         bookmark = None
         if source.size is not None and not asked.dry_run:

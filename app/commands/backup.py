@@ -54,8 +54,7 @@ def moment(text: str) -> datetime:
 
 def backup(settings: Settings, asked: argparse.Namespace) -> None:
     """Take a base backup, verify it, and follow the WAL if asked to."""
-    assert settings.database_url is not None
-    environment = connection_environment(settings.database_url.get_secret_value())
+    environment = connection_environment(settings.database_for("owner"))
     folder: Path = asked.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not asked.follow:

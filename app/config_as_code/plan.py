@@ -14,6 +14,7 @@ from app.domain.destination import Region, State
 from app.domain.ids import AdvertiserId
 from app.domain.mapping.diff import Difference, differences
 from app.domain.mapping.document import ACTION
+from app.domain.mapping.event_name import with_clean_event_name
 from app.store.destinations import ConfiguredRate, Destination, DestinationDraft
 from app.store.mappings import Document, StoredMapping
 
@@ -204,7 +205,8 @@ def _mapping_step(
     known: ExistingConfiguration,
     wrong: list[FileProblem],
 ) -> MappingStep:
-    document = {"action": ACTION, **{n: v for n, v in wanted.document.items() if v is not None}}
+    members = {name: member for name, member in wanted.document.items() if member is not None}
+    document = {"action": ACTION, **with_clean_event_name(members)}
     found = _mapping(wanted, theirs, known, wrong)
     if found is None:
         return MappingStep(PlannedAction.MAKE, wanted, document, None)

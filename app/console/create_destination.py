@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 
 from app.admin import catalog
 from app.admin.access import Scope
@@ -16,7 +16,7 @@ from app.admin.refusals import Refusal
 from app.api import destinations
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires
-from app.console import form_view, pages
+from app.console import confirmations, form_view, pages
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.domain.destination import advertiser_id_problem
 
@@ -24,7 +24,8 @@ router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
 NEW = "/console/destinations/new"
 _TEXT_FIELDS = ("name", "advertiser_id", "region", "currency", "identity_profile", "dataset_name")
-DEFAULTS = {"region": "NA", "currency": "USD", "identity_profile": "amazon"}
+# Region and currency are the account's: a preselected one would be kept unread.
+DEFAULTS = {"identity_profile": "amazon"}
 
 
 @router.get(NEW, response_model=None)
@@ -51,7 +52,7 @@ async def create(request: Request, context: Context, visitor: CurrentVisitor, fo
         problems = form_view.of_fields(refusal.problem.fields) or {"": refusal.problem.detail or ""}
         return _show(request, values, problems, status=status_of(refusal.problem))
     query = "?alike=1" if created.warnings else ""
-    return RedirectResponse(f"/console/destinations/{created.id}{query}", 303)
+    return confirmations.redirect(f"/console/destinations/{created.id}{query}", "created")
 
 
 @router.get("/console/hints/advertiser-id", response_model=None)

@@ -18,21 +18,22 @@ from app.admin.destinations import (
     public_view,
     resume_destination,
 )
+from app.admin.inputs import DestinationChange
 from app.admin.mapping_drafts import list_mappings
 from app.admin.preflight import check_setup
 from app.admin.refusals import ErrorCode, Refusal
-from app.api import event_reports
+from app.api import destinations, event_reports
 from app.api.secured_route import Context, requires
+from app.console import confirmations, pages
 from app.console import destination_view as present
-from app.console import pages
 from app.console.diagnosis_view import Diagnosis, DiagnosisInput, diagnose
-from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, with_if_match
 from app.console.sessions import Visitor
 from app.console.setup_view import check_views, steps
 from app.console.wording import REGIONS, STATES, events
 from app.domain.destination import Region
+from app.store import amazon_accounts, metrics
 from app.store import destinations as stored
-from app.store import metrics
 from app.store.destinations import Destination
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
@@ -98,6 +99,7 @@ async def panel_of(context: AppContext, visitor: Visitor, found: Destination) ->
     async with context.pool.acquire() as connection:
         about = await metrics.connection_of(connection, found.number)
         requests = await metrics.requests(connection, found.number, _REQUESTS)
+        failures = await metrics.failure_run(connection, found.number)
         minutes = await metrics.minutes(connection, found.number, span=present.SPAN, step=present.STEP)
         first = await metrics.first_answer(connection, found.number)
         samples = await metrics.samples(connection, found.number, _BATCHES)
@@ -109,14 +111,14 @@ async def panel_of(context: AppContext, visitor: Visitor, found: Destination) ->
         "pipeline": present.pipeline(stats["counts"]),
         "rejections": present.causes(stats["rejections"]),
         "dead_letters": present.causes(stats["dead_letters"]),
-        "diagnosis": diagnose(DiagnosisInput(shown, stats, requests, about.blocked_until, now)),
-        "gauges": present.lane(stats, about, now),
+        "diagnosis": diagnose(DiagnosisInput(shown, stats, requests, failures, about, now)),
+        "gauges": present.lane(present.LaneInput(shown["state"], stats, about, requests, failures, now)),
         "charts": present.charts(minutes, now),
         "busy": bool(minutes),
         "coverage": present.coverage(shapes),
         "sampled": len(shapes),
         "spanned": present.sample_span([sample.accepted_at for sample in samples or ()]),
-        # Rejected events do not show in Events Manager.
+        # Rejected events do not show in Events manager.
         "viewing": present.events_manager_hint(first if stats["counts"]["delivered"] else None, now),
         "about": about,
     }
@@ -128,9 +130,10 @@ async def diagnosis_of(context: AppContext, visitor: Visitor, found: Destination
     async with context.pool.acquire() as connection:
         about = await metrics.connection_of(connection, found.number)
         requests = await metrics.requests(connection, found.number, _REQUESTS)
+        failures = await metrics.failure_run(connection, found.number)
     assert about is not None
     shown = pages.plain(public_view(found))
-    return diagnose(DiagnosisInput(shown, stats, requests, about.blocked_until, datetime.now(UTC)))
+    return diagnose(DiagnosisInput(shown, stats, requests, failures, about, datetime.now(UTC)))
 
 
 def sign_in_origin(context: AppContext, region: Region) -> str:
@@ -156,7 +159,7 @@ async def connect(destination_id: str, context: Context, visitor: CurrentVisitor
 async def pause(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Pause delivery."""
     await pause_destination(context, visitor.caller, destination_id)
-    return _back(destination_id)
+    return _back(destination_id, "paused")
 
 
 @router.post(PAGE + "/resume", response_model=None)
@@ -164,7 +167,29 @@ async def pause(destination_id: str, context: Context, visitor: CurrentVisitor, 
 async def resume(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Resume delivery."""
     await resume_destination(context, visitor.caller, destination_id)
-    return _back(destination_id)
+    return _back(destination_id, "resumed")
+
+
+@router.post(PAGE + "/currency", response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def follow_account_currency(
+    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
+) -> Response:
+    """Set the destination's currency to that of the Amazon account."""
+    async with context.engine.connect() as connection:
+        found = await find_visible(connection, visitor.caller, destination_id)
+        account = await amazon_accounts.find(connection, found.id)
+    if account is None or account.currency is None:
+        raise Refusal(ErrorCode.INVALID, "Amazon did not report the account's currency.")
+    await destinations.change(
+        destination_id=destination_id,
+        body=DestinationChange.model_validate({"currency": account.currency}),
+        caller=visitor.caller,
+        context=context,
+        request=with_if_match(request, form_text(form, "version")),
+        response=Response(),
+    )
+    return _back(destination_id, "currency_changed")
 
 
 @router.post(PAGE + "/disconnect", response_model=None)
@@ -172,7 +197,7 @@ async def resume(destination_id: str, context: Context, visitor: CurrentVisitor,
 async def disconnect(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Delete the Amazon tokens."""
     await disconnect_destination(context, visitor.caller, destination_id)
-    return _back(destination_id)
+    return _back(destination_id, "disconnected")
 
 
 @router.post(PAGE + "/delete", response_model=None)
@@ -187,8 +212,8 @@ async def delete(destination_id: str, context: Context, visitor: CurrentVisitor,
         )
     discard = form_text(form, "discard") == "on"
     await archive_destination(context, visitor.caller, destination_id, discard=discard)
-    return RedirectResponse("/console", 303)
+    return confirmations.redirect("/console", "deleted")
 
 
-def _back(destination_id: str) -> Response:
-    return RedirectResponse(f"/console/destinations/{destination_id}", 303)
+def _back(destination_id: str, done: str) -> Response:
+    return confirmations.redirect(f"/console/destinations/{destination_id}", done)

@@ -12,7 +12,7 @@ from app.domain.batch import EventMetadata
 from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.outcomes.reasons import REASONS
-from app.store.metrics import ChartStep, ConnectionInfo
+from app.store.metrics import ChartStep, ConnectionInfo, FailureRun, RequestRow
 
 SPAN, STEP = timedelta(hours=1), timedelta(minutes=1)
 
@@ -110,96 +110,129 @@ class Gauge:
     at: datetime | None = None
 
 
-def lane(stats: Mapping[str, Any], about: ConnectionInfo, now: datetime) -> list[Gauge]:
+@dataclass(frozen=True, slots=True)
+class LaneInput:
+    """Input of the gauges: state and statistics in the API's form, and the newest requests, newest first."""
+
+    state: str
+    stats: Mapping[str, Any]
+    about: ConnectionInfo
+    requests: Sequence[RequestRow]
+    failures: FailureRun | None
+    now: datetime
+
+    @property
+    def hold(self) -> str | None:
+        """Return why nothing is sent, or None."""
+        return _HOLDS.get(self.state)
+
+
+_HOLDS = {
+    "paused": "Nothing is sent while the destination is paused.",
+    "needs_reconnect": "Nothing is sent until the destination is reconnected.",
+    "archived": "Nothing is sent for a deleted destination.",
+}
+
+
+def lane(facts: LaneInput) -> list[Gauge]:
     """Return the gauges of the lane: rate, throttle, breaker, worker, token, backlog, first expiry."""
-    limit = stats["rate_limit"]
-    learned_rate = stats["learned_rate"]
-    is_slower = learned_rate is not None and learned_rate < limit["requests_per_second"] * 0.95
-    is_blocked = about.blocked_until is not None and about.blocked_until > now
-    oldest, waiting = stats["oldest_waiting_seconds"], stats["waiting"]
-    expiry = moment(stats["earliest_expiry_at"])
-    expires_soon = expiry is not None and expiry - now < timedelta(days=2)
-    other_destinations = about.lane_shared_by - 1
     return [
-        Gauge(
-            "Rate",
-            f"{number(round(learned_rate or limit['requests_per_second'], 1))} / s",
-            f"Adaptive rate, configured maximum {number(limit['requests_per_second'])} requests/s, "
-            f"burst {limit['burst']}."
-            + (
-                f" Shared with {other_destinations} other "
-                f"destination{'' if other_destinations == 1 else 's'} of this advertiser."
-                if other_destinations
-                else ""
-            ),
-            "warn" if is_slower else "quiet",
-        ),
-        Gauge(
-            "Throttle",
-            "waiting until" if is_blocked else "off",
-            "Amazon asked us to wait." if is_blocked else "Amazon has not asked us to wait.",
-            "warn" if is_blocked else "good",
-            about.blocked_until if is_blocked else None,
-        ),
-        _breaker(stats.get("breaker")),
-        Gauge(
-            "Worker",
-            "assigned" if stats["lane_owned"] else "none",
-            "A delivery worker is assigned."
-            if stats["lane_owned"]
-            else "No delivery worker is assigned. Normal while no events wait.",
-            "good" if stats["lane_owned"] else "bad" if waiting else "quiet",
-        ),
-        _token(about, now),
-        Gauge(
-            "Backlog",
-            age(oldest) if waiting else "none",
-            (
-                "Age of the one waiting event."
-                if waiting == 1
-                else f"Age of the oldest of {number(waiting)} waiting events."
-            )
-            if waiting
-            else "No events wait.",
-            "warn" if waiting and (oldest or 0) > 60 else "quiet",
-        ),
-        Gauge(
-            "First expiry",
-            "–" if expiry is None else "soon" if expires_soon else "",
-            "No events wait."
-            if expiry is None
-            else "The oldest waiting event reaches Amazon's age limit at this time.",
-            "bad" if expires_soon else "quiet",
-            expiry,
-        ),
+        _rate(facts),
+        _throttle(facts),
+        _breaker(facts),
+        _worker(facts),
+        _token(facts),
+        _backlog(facts.stats),
+        _first_expiry(facts),
     ]
 
 
-def _breaker(breaker: Mapping[str, Any] | None) -> Gauge:
-    state = breaker["state"] if breaker else "closed"
-    rate = breaker["error_rate"] if breaker else 0.0
+def _rate(facts: LaneInput) -> Gauge:
+    limit, learned_rate = facts.stats["rate_limit"], facts.stats["learned_rate"]
+    is_slower = learned_rate is not None and learned_rate < limit["requests_per_second"] * 0.95
+    others = facts.about.lane_shared_by - 1
+    meaning = (
+        f"Adaptive rate, configured maximum {number(limit['requests_per_second'])} requests/s, "
+        f"burst {limit['burst']}."
+    )
+    if others:
+        plural = "" if others == 1 else "s"
+        meaning += f" Shared with {others} other destination{plural} of this advertiser."
+    value = f"{number(round(learned_rate or limit['requests_per_second'], 1))} / s"
+    return Gauge("Rate", value, meaning, "warn" if is_slower else "quiet")
+
+
+def _throttle(facts: LaneInput) -> Gauge:
+    until = facts.about.blocked_until
+    if facts.hold is not None:
+        return Gauge("Throttle", "not in use", facts.hold)
+    if until is not None and until > facts.now:
+        return Gauge("Throttle", "waiting until", "Amazon asked us to wait.", "warn", until)
+    if facts.failures is not None and facts.requests and facts.requests[0].outcome == "throttled":
+        return Gauge(
+            "Throttle", "slowed", "The newest request got HTTP 429, so the rate was lowered.", "warn"
+        )
+    return Gauge("Throttle", "off", "Amazon has not asked us to wait.", "good")
+
+
+def _breaker(facts: LaneInput) -> Gauge:
+    if facts.hold is not None:
+        return Gauge("Circuit breaker", "not in use", facts.hold)
+    breaker = facts.stats.get("breaker") or {"state": "closed", "error_rate": 0.0}
+    state = breaker["state"]
     meaning = {
         "closed": "Requests are sent at the current rate.",
         "open": "Too many failures: sending is paused except for periodic probes.",
         "half_open": "A probe request is in flight. If it succeeds, sending resumes.",
     }[state]
-    tone = {"closed": "good", "open": "bad", "half_open": "warn"}[state]
-    return Gauge(
-        "Circuit breaker",
-        {"closed": "normal", "open": "tripped", "half_open": "probing"}[state],
-        f"{meaning} Recent failures: {share(round(rate * 1000), 1000)}.",
-        tone,
-    )
+    failing = facts.failures.requests if facts.failures is not None else 0
+    if failing:
+        failed = (
+            "The last request failed." if failing == 1 else f"The last {number(failing)} requests failed."
+        )
+        meaning = f"{meaning} {failed} A 429 does not count towards the breaker."
+    else:
+        meaning = f"{meaning} Recent failures: {share(round(breaker['error_rate'] * 1000), 1000)}."
+    tone = {"closed": "warn" if failing else "good", "open": "bad", "half_open": "warn"}[state]
+    value = {"closed": "normal", "open": "tripped", "half_open": "probing"}[state]
+    return Gauge("Circuit breaker", value, meaning, tone)
 
 
-def _token(about: ConnectionInfo, now: datetime) -> Gauge:
-    if about.access_until is None:
-        return Gauge("Access token", "none", "Not connected to Amazon.", "quiet")
-    if about.access_until <= now:
-        return Gauge("Access token", "idle", "Refreshed when there are events to send.", "quiet")
-    return Gauge(
-        "Access token", "valid until", "Refreshed automatically before then.", "good", about.access_until
-    )
+def _worker(facts: LaneInput) -> Gauge:
+    if facts.hold is not None:
+        return Gauge("Worker", "idle" if facts.stats["lane_owned"] else "none", facts.hold)
+    if facts.stats["lane_owned"]:
+        return Gauge("Worker", "assigned", "A delivery worker is assigned.", "good")
+    meaning = "No delivery worker is assigned. Normal while no events wait."
+    return Gauge("Worker", "none", meaning, "bad" if facts.stats["waiting"] else "quiet")
+
+
+def _token(facts: LaneInput) -> Gauge:
+    until = facts.about.access_until
+    if facts.state == "needs_reconnect":
+        return Gauge("Access token", "not usable", "Amazon does not accept it. Reconnect.", "bad")
+    if until is None:
+        return Gauge("Access token", "none", "Not connected to Amazon.")
+    if until <= facts.now:
+        return Gauge("Access token", "idle", "Refreshed when there are events to send.")
+    return Gauge("Access token", "valid until", "Refreshed automatically before then.", "good", until)
+
+
+def _backlog(stats: Mapping[str, Any]) -> Gauge:
+    oldest, waiting = stats["oldest_waiting_seconds"], stats["waiting"]
+    if not waiting:
+        return Gauge("Backlog", "none", "No events wait.")
+    which = "the one waiting event" if waiting == 1 else f"the oldest of {number(waiting)} waiting events"
+    return Gauge("Backlog", age(oldest), f"Age of {which}.", "warn" if (oldest or 0) > 60 else "quiet")
+
+
+def _first_expiry(facts: LaneInput) -> Gauge:
+    expiry = moment(facts.stats["earliest_expiry_at"])
+    if expiry is None:
+        return Gauge("First expiry", "–", "No events wait.")
+    is_soon = expiry - facts.now < timedelta(days=2)
+    meaning = "The oldest waiting event reaches Amazon's age limit at this time."
+    return Gauge("First expiry", "soon" if is_soon else "", meaning, "bad" if is_soon else "quiet", expiry)
 
 
 def charts(minutes: Sequence[ChartStep], now: datetime) -> dict[str, str]:
@@ -272,7 +305,7 @@ def sample_span(moments: Sequence[datetime]) -> tuple[datetime, datetime] | None
 
 @dataclass(frozen=True, slots=True)
 class EventsManagerHint:
-    """Whether Amazon's Events Manager shows the delivered events yet (R14)."""
+    """Whether Amazon's Events manager shows the delivered events yet (R14)."""
 
     tone: str
     sentence: str
@@ -288,7 +321,7 @@ def events_manager_hint(first: datetime | None, now: datetime) -> EventsManagerH
     if first is None:
         return EventsManagerHint(
             "quiet",
-            "Amazon has not received events from this destination yet, so Events Manager shows “No activity "
+            "Amazon has not received events from this destination yet, so Events manager shows “No activity "
             "yet”. This is expected.",
             None,
             0,
@@ -297,15 +330,15 @@ def events_manager_hint(first: datetime | None, now: datetime) -> EventsManagerH
     if elapsed < _EVENTS_MANAGER_DELAY:
         return EventsManagerHint(
             "warn",
-            "Amazon has accepted events. Events Manager takes up to two hours to count them: "
+            "Amazon has accepted events. Events manager takes up to two hours to count them: "
             f"“No activity yet” is normal for {age((_EVENTS_MANAGER_DELAY - elapsed).total_seconds())} more.",
             first,
             max(1, round(100 * elapsed / _EVENTS_MANAGER_DELAY)),
         )
     return EventsManagerHint(
         "good",
-        "Events Manager should show counts. If it still shows “No activity yet”, check that it has the same "
-        "advertiser, region and dataset selected.",
+        "Events manager should show counts. If it still shows “No activity yet”, check that it has the same "
+        "advertiser, region and dataset selected, and that you are not on the tab “Amazon ad tag events”.",
         first,
         100,
     )

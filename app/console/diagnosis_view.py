@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from app.console.wording import age, events, moment, number, share
 from app.domain.outcomes.reasons import REASONS
-from app.store.metrics import RequestRow
+from app.store.metrics import ConnectionInfo, FailureRun, RequestRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,15 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class DiagnosisInput:
-    """Input of the rules: `destination` and `stats` in the API's form, and requests, newest first."""
+    """Input of the rules: `destination` and `stats` in the API's form, the newest requests, newest first, and
+    the run of failed requests that they end, if they do.
+    """
 
     destination: Mapping[str, Any]
     stats: Mapping[str, Any]
     requests: Sequence[RequestRow]
-    blocked_until: datetime | None
+    failures: FailureRun | None
+    about: ConnectionInfo
     now: datetime
 
     @property
@@ -37,15 +40,12 @@ class DiagnosisInput:
         return counts
 
     @property
-    def failing(self) -> Sequence[RequestRow]:
-        """Return the requests since the last successful one, newest first."""
-        failed = []
-        for request in self.requests:
-            if request.outcome == "answered":
-                break
-            failed.append(request)
-        return failed
+    def recent(self) -> Sequence[RequestRow]:
+        """Return the requests of the last minute: older ones say nothing about now."""
+        return [request for request in self.requests if self.now - request.started_at <= _RECENT]
 
+
+_RECENT = timedelta(minutes=1)
 
 _SIGN_IN = {
     "revoked": (
@@ -121,7 +121,6 @@ def _state(facts: DiagnosisInput) -> Diagnosis | None:
     expiry = moment(facts.stats["earliest_expiry_at"])
     if waiting and expiry is not None:
         backlog += f" The oldest expires in {age((expiry - facts.now).total_seconds())}."
-    changed = moment(facts.destination["updated_at"])
     match state:
         case "archived":
             return Diagnosis("quiet", "This destination was deleted.", "Its history remains readable.")
@@ -132,10 +131,14 @@ def _state(facts: DiagnosisInput) -> Diagnosis | None:
         case "needs_reconnect":
             headline, remedy = _SIGN_IN[facts.destination["reason"] or "revoked"]
             action = None if facts.destination["reason"] == "endpoint_not_found" else "connect"
-            return Diagnosis("bad", headline, remedy + backlog, changed, action)
+            return Diagnosis("bad", headline, remedy + backlog, facts.about.broken_since, action)
         case "paused":
             return Diagnosis(
-                "warn", "Delivery is paused.", "Resume to continue." + backlog, changed, "resume"
+                "warn",
+                "Delivery is paused.",
+                "Resume to continue." + backlog,
+                facts.about.paused_since,
+                "resume",
             )
         case "connected":
             return Diagnosis(
@@ -160,30 +163,36 @@ def _no_worker(facts: DiagnosisInput) -> Diagnosis | None:
 
 
 def _failing_requests(facts: DiagnosisInput) -> Diagnosis | None:
-    failed = facts.failing
-    # With nothing waiting, the dead letters show the effect of a rejected request.
-    if not failed or not (facts.stats["waiting"] or failed[0].outcome == "unexpected"):
+    if facts.failures is None or not facts.requests:
         return None
-    headline, remedy = _FAILURES.get(failed[0].outcome, _FAILURES["broken"])
-    status = failed[0].http_status
+    newest, run = facts.requests[0], facts.failures
+    # With nothing waiting, the dead letters show the effect of a rejected request.
+    if not (facts.stats["waiting"] or newest.outcome == "unexpected"):
+        return None
+    headline, remedy = _FAILURES.get(newest.outcome, _FAILURES["broken"])
+    status = newest.http_status
     status_text = f" Latest status: {status}." if status and str(status) not in headline else ""
-    failures = "The last request failed." if len(failed) == 1 else f"The last {len(failed)} requests failed."
-    tone = "warn" if failed[0].outcome in ("throttled", "unauthorized") else "bad"
-    return Diagnosis(tone, f"{headline}{status_text} {failures}", remedy, failed[-1].started_at)
+    failures = (
+        "The last request failed."
+        if run.requests == 1
+        else f"The last {number(run.requests)} requests failed."
+    )
+    tone = "warn" if newest.outcome in ("throttled", "unauthorized") else "bad"
+    return Diagnosis(tone, f"{headline}{status_text} {failures}", remedy, run.since)
 
 
 def _often_throttled(facts: DiagnosisInput) -> Diagnosis | None:
-    throttled = [request for request in facts.requests if request.outcome == "throttled"]
-    if not facts.stats["waiting"] or len(facts.requests) < 5 or len(throttled) * 5 < len(facts.requests):
+    requests = facts.recent
+    throttled = [request for request in requests if request.outcome == "throttled"]
+    if not facts.stats["waiting"] or len(requests) < 5 or len(throttled) * 5 < len(requests):
         return None
     rate = facts.stats["learned_rate"]
     current_rate = f" Current rate: {number(round(rate, 1))} requests per second." if rate else ""
     return Diagnosis(
         "warn",
-        f"Amazon is rate-limiting us: {len(throttled)} of the last {len(facts.requests)} requests "
+        f"Amazon is rate-limiting us: {len(throttled)} of {len(requests)} requests of the last minute "
         "returned 429.",
         "No action needed: the rate adapts automatically." + current_rate,
-        throttled[-1].started_at,
     )
 
 
@@ -229,10 +238,23 @@ def _expired(facts: DiagnosisInput) -> Diagnosis | None:
 
 
 def _blocked(facts: DiagnosisInput) -> Diagnosis | None:
-    if facts.blocked_until is None or facts.blocked_until <= facts.now or not facts.stats["waiting"]:
+    until = facts.about.blocked_until
+    if until is None or until <= facts.now or not facts.stats["waiting"]:
         return None
-    left = age((facts.blocked_until - facts.now).total_seconds())
+    left = age((until - facts.now).total_seconds())
     return Diagnosis("warn", f"Amazon asked us to wait ({left} left).", "No action needed.")
+
+
+def _other_currency(facts: DiagnosisInput) -> Diagnosis | None:
+    own, actual = facts.destination["currency"], facts.about.account_currency
+    if actual is None or actual == own:
+        return None
+    return Diagnosis(
+        "warn",
+        f"The Amazon account's currency is {actual}, but this destination uses {own}.",
+        f"Purchases without a currency of their own are sent in {own}. Change the destination to {actual}.",
+        action="currency",
+    )
 
 
 def _nothing_yet(facts: DiagnosisInput) -> Diagnosis | None:
@@ -266,5 +288,6 @@ _RULES: Sequence[Callable[[DiagnosisInput], Diagnosis | None]] = (
     _dead,
     _expired,
     _rejected,
+    _other_currency,
     _nothing_yet,
 )

@@ -126,10 +126,14 @@ def _converted(trace: Mapping[str, Any], mapping_name: str | None) -> str:
 
 def match_keys(wire: Sequence[str]) -> str:
     """Return the match keys an event carried, in words."""
-    names = [FIELDS[_WIRE[key]].label if key in _WIRE else key for key in wire]
+    names = [_key_label(key) for key in wire]
     if not names:
         return "no match key"
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _key_label(wire: str) -> str:
+    return FIELDS[_WIRE[wire]].label if wire in _WIRE else wire
 
 
 def _attempt(one: Mapping[str, Any]) -> TimelineEntry:
@@ -155,8 +159,13 @@ def _attempt(one: Mapping[str, Any]) -> TimelineEntry:
 
 def warnings(trace: Mapping[str, Any]) -> list[str]:
     """Return the event's warnings as sentences."""
-    entries = []
+    entries = [
+        f"{_key_label(one['match_key'])} was left out: {one['reason'].replace('_', ' ')}."
+        for one in trace["dropped_match_keys"]
+    ]
     for one in trace["warnings"]:
+        if one["code"] == "match_key_dropped" and entries:
+            continue  # each is listed by its key and reason
         field = one["field"]
         known = field in FIELDS and one["code"] != "event_id_derived"
         label = f" ({FIELDS[field].label})" if known else ""

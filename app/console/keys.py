@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.context import AppContext
@@ -17,7 +17,7 @@ from app.api import destinations, keys
 from app.api.errors import status_of
 from app.api.paging import MOST, Cursor
 from app.api.secured_route import Context, key_ring_of, requires
-from app.console import form_view, pages
+from app.console import confirmations, form_view, pages
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import ROLES, Visitor, role_of
 
@@ -85,7 +85,7 @@ async def revoke(
     """Revoke a key and end its sessions."""
     key = await revoke_key(context, visitor.caller, key_id)
     key_ring_of(request).forget(key.id)
-    return RedirectResponse("/console/keys", 303)
+    return confirmations.redirect("/console/keys", "key_revoked")
 
 
 @router.post("/console/keys/{key_id}/rotate", response_model=None)

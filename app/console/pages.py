@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from app.admin.refusals import Problem, error_body
 from app.api.errors import error_response, status_of
 from app.api.negotiation import wants
-from app.console import assets
+from app.console import assets, confirmations
 from app.console.form_view import of_fields
 from app.console.sessions import Visitor
 
@@ -54,11 +54,17 @@ def show(
     sign-in must name that origin.
     """
     visitor: Visitor | None = getattr(request.state, "visitor", None)
-    html = _TEMPLATES.get_template(template).render(visitor=visitor, path=request.url.path, **content)
+    done = confirmations.sentence_of(request) if visitor is not None else None
+    html = _TEMPLATES.get_template(template).render(
+        visitor=visitor, path=request.url.path, done=done, **content
+    )
     policy = f"{POLICY} {leads_to}".rstrip()
     # Not no-referrer: with that, browsers send `Origin: null` from our own forms too.
     headers = {"Content-Security-Policy": policy, "Referrer-Policy": "same-origin"}
-    return HTMLResponse(html, status, headers)
+    response = HTMLResponse(html, status, headers)
+    if done is not None:
+        confirmations.forget(response)
+    return response
 
 
 def part(template: str, **content: Any) -> str:

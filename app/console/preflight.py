@@ -1,18 +1,19 @@
 """The preflight page: every check, a re-check with Amazon, and manual confirmations."""
 
 from fastapi import APIRouter, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.preflight import Preflight, check_setup, confirm_check
 from app.api.secured_route import Context, requires
-from app.console import pages
+from app.console import confirmations, pages
 from app.console.destination import PAGE, content_of, sign_in_origin
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
 from app.console.sessions import Visitor
 from app.console.setup_view import check_views
+from app.store import amazon_accounts
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -42,7 +43,8 @@ async def confirm(destination_id: str, context: Context, visitor: CurrentVisitor
     check = form_text(form, "check")
     confirmed = form_text(form, "confirmed") == "yes"
     await confirm_check(context, visitor.caller, destination_id, check, confirmed=confirmed)
-    return RedirectResponse(f"/console/destinations/{destination_id}/preflight", 303)
+    done = "check_confirmed" if confirmed else "check_withdrawn"
+    return confirmations.redirect(f"/console/destinations/{destination_id}/preflight", done)
 
 
 async def _show(
@@ -56,6 +58,7 @@ async def _show(
 ) -> Response:
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
+        account = await amazon_accounts.find(connection, found.id)
     return pages.show(
         request,
         "preflight.html",
@@ -64,4 +67,5 @@ async def _show(
         checks=check_views(result.checks),
         ready=result.ready,
         rechecked=rechecked,
+        account_currency=account and account.currency,
     )

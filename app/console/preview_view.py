@@ -30,6 +30,7 @@ class BacktestView:
     tone: str
     headline: str
     effects: Sequence[BacktestEffect]
+    changed: str  # what would be sent with another value
     unclear: str
     uncertain: str
 
@@ -44,7 +45,7 @@ def backtest_view(backtest: Backtest) -> BacktestView:
     lost = [effect(events, f"would lose {_key(key)}") for key, events in backtest.lost.most_common()]
     rejected = [
         effect(events, f"would be rejected: {_why(reason, field)}")
-        for (reason, field), events in backtest.rejected.most_common()
+        for (reason, _, field), events in backtest.rejected.most_common()
     ]
     gained = [effect(events, f"would gain {_key(key)}") for key, events in backtest.gained.most_common()]
     return BacktestView(
@@ -57,6 +58,7 @@ def backtest_view(backtest: Backtest) -> BacktestView:
         if backtest.events
         else "quiet",
         headline=_headline(backtest),
+        changed=", ".join(_field(name) for name in sorted(backtest.changed)),
         effects=[*lost, *rejected, *gained],
         unclear=number(backtest.unclear) if backtest.unclear else "",
         uncertain=", ".join(_field(name) for name in backtest.uncertain),
@@ -69,7 +71,7 @@ def _headline(backtest: Backtest) -> str:
     if backtest.harmful:
         worst = share(max(1, round(backtest.loss * 10_000)), 10_000)
         return f"{worst} of these events would lose a match key or be rejected."
-    if backtest.gained:
+    if backtest.gained or backtest.changed or backtest.uncertain or backtest.unclear:
         return "None of these events would lose a match key or be rejected."
     return "No changes for these events."
 
@@ -84,5 +86,16 @@ def _key(wire: str) -> str:
     return _field(_WIRE.get(wire, wire))
 
 
+_LABELS = {
+    "event_type": "Event Type",
+    "event_source": "Event Source",
+    "event_name": "Event Name",
+    "country_code": "Country Code",
+    "consent": "Consent",
+}
+
+
 def _field(name: str) -> str:
-    return FIELDS[name].label if name in FIELDS else name
+    if name in FIELDS:
+        return FIELDS[name].label
+    return _LABELS.get(name, name.removeprefix("custom_data."))

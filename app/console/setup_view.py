@@ -77,7 +77,7 @@ LABELS: Mapping[str, str] = {
     "region": "Account region",
     "currency": "Account currency",
     "permission": "Amazon permission",
-    "terms": "Events Manager terms",
+    "terms": "Events manager terms",
     "mapping": "Published mapping",
     "state": "State",
     "first_event": "First event",

@@ -53,8 +53,8 @@ def verify(chain: Iterable[ChainRow], start: ChainHead | None = None) -> ChainHe
                 row.id, "It was never linked: the database's own trigger did not see it come in."
             )
         if row.number != rows + 1:
-            missing = f"{rows + 1}" if row.number == rows + 2 else f"{rows + 1} to {row.number - 1}"
-            return ChainBroken(row.id, f"It is number {row.number}; before it, {missing} is missing.")
+            missing = f"{rows + 1} is" if row.number == rows + 2 else f"{rows + 1} to {row.number - 1} are"
+            return ChainBroken(row.id, f"It is number {row.number}; before it, {missing} missing.")
         if row.prev_hash != last:
             return ChainBroken(row.id, "It does not follow the row before it.")
         if hashlib.sha256(row.prev_hash + hashed_text(row.members).encode()).digest() != row.hash:

@@ -31,6 +31,7 @@ class EventMetadata(msgspec.Struct, array_like=True, frozen=True):
     warnings: tuple[tuple[str, str | None], ...]
     consent: str | None = None  # the consent pair of the event, or the hash of its consent string
     execution_id: str | None = None  # of the journey run that sent the event
+    dropped_keys: tuple[tuple[str, str], ...] = ()  # wire types of dropped match keys, with their reasons
     traceparent: str | None = None  # of the request that brought the event
 
     @property

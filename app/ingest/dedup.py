@@ -20,6 +20,7 @@ class DedupResult(StrEnum):
     ACCEPTED = "accepted"
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
+    AMAZON_ID_CONFLICT = "amazon_id_conflict"  # of the mapped Amazon eventId
 
     __hash__ = str.__hash__  # Enum's own is written in Python and is called for every event
 
@@ -92,11 +93,14 @@ def resolve_followers(flush: Flush, followers: Sequence[tuple[EventIndex, Candid
         leader = flush.evaluated[request][event]
         assert isinstance(leader, Candidate)
         if flush.results[request][event] is DedupResult.ACCEPTED:
-            same = leader.content == candidate.content
+            same, own_id = leader.content == candidate.content, candidate.keys[0] in leader.keys
+            result = DedupResult.DUPLICATE if same else _conflict(own_id=own_id)
         else:
-            # Nothing of a follower is written, so it must not be accepted when the ledger has no row for it.
-            same = compare_with_ledger(candidate, flush.ledger_rows) is DedupResult.DUPLICATE
-        flush.set_result(index, DedupResult.DUPLICATE if same else DedupResult.CONFLICT)
+            result = compare_with_ledger(candidate, flush.ledger_rows)
+            if result is DedupResult.ACCEPTED:
+                # Nothing of a follower is written: it must not be accepted without a row in the ledger.
+                result = _conflict(own_id=candidate.keys[0] in leader.keys)
+        flush.set_result(index, result)
 
 
 def mapped_duplicates(
@@ -134,11 +138,15 @@ def mapped_duplicates(
 
 def compare_with_ledger(candidate: Candidate, ledger_rows: dict[bytes, ledger.LedgerRow]) -> DedupResult:
     """Compare a candidate with the ledger rows of its keys: none, the same content, or other content."""
-    rows = [ledger_rows[key] for key in candidate.keys if key in ledger_rows]
+    rows = [(key, ledger_rows[key]) for key in candidate.keys if key in ledger_rows]
     if not rows:
         return DedupResult.ACCEPTED
-    same = all(row.content == candidate.content for row in rows)
-    return DedupResult.DUPLICATE if same else DedupResult.CONFLICT
+    others = [key for key, row in rows if row.content != candidate.content]
+    return _conflict(own_id=candidate.keys[0] in others) if others else DedupResult.DUPLICATE
+
+
+def _conflict(*, own_id: bool) -> DedupResult:
+    return DedupResult.CONFLICT if own_id else DedupResult.AMAZON_ID_CONFLICT
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +174,7 @@ def count_results(flush: Flush) -> FlushCounts:
                 delta.accepted += events
             case DedupResult.DUPLICATE:
                 delta.duplicates += events
-            case DedupResult.CONFLICT:
+            case DedupResult.CONFLICT | DedupResult.AMAZON_ID_CONFLICT:
                 delta.rejected += events
                 flush_counts.rejected[number, "BAD_REQUEST", "event_id_conflict"] += events
             case None:

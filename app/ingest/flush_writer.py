@@ -251,6 +251,7 @@ def _metadata(member: _BatchMember, traceparent: str | None) -> packing.EventMet
         warnings=tuple([(warning.code, warning.field) for warning in candidate.warnings]),
         consent=conversion.consent,
         execution_id=candidate.execution_id,
+        dropped_keys=conversion.dropped_keys,
         traceparent=traceparent,
     )
 

@@ -77,6 +77,7 @@ class Intake:
             return response
         results = _results(events, response)
         self._count(results)
+        self._count_dropped_keys(response)
         if self._observe is not None:
             self._observe(events, response)
         return results
@@ -90,6 +91,12 @@ class Intake:
             reasons = Counter([result.rejection.reason for result in results if result.rejection is not None])
             for reason, number in reasons.items():
                 self._telemetry.rejected.labels(reason).inc(number)
+
+    def _count_dropped_keys(self, response: RequestResults) -> None:
+        for evaluated, result in zip(response.evaluated, response.dedup, strict=True):
+            if result is DedupResult.ACCEPTED and type(evaluated) is Candidate:
+                for match_key, reason in evaluated.conversion.dropped_keys:
+                    self._telemetry.dropped_keys.labels(match_key, reason).inc()
 
     async def dry_run(
         self, events: Sequence[Event | Rejection], *, allowed: frozenset[DestinationId] | None
@@ -139,20 +146,28 @@ def _result(index: int, evaluated: Evaluated, dedup_result: DedupResult | None) 
         case DedupResult.DUPLICATE:
             return EventResult(index, event_id, "duplicate", warnings=evaluated.warnings)
         case DedupResult.CONFLICT:
-            return EventResult(index, event_id, "rejected", _conflict(evaluated))
+            return EventResult(index, event_id, "rejected", _event_id_conflict(event_id))
+        case DedupResult.AMAZON_ID_CONFLICT:
+            return EventResult(index, event_id, "rejected", _amazon_id_conflict(evaluated))
         case None:
             raise AssertionError("a candidate left the flush without a dedup result")
 
 
-def _conflict(candidate: Candidate) -> Rejection:
-    mapped = candidate.mapping.compiled is not None and candidate.mapping.compiled.uses_event_id_field
-    return Rejection(
-        reason="event_id_conflict",
-        field="event_id",
-        mapping_field="event_id" if mapped else None,
-        detail="This id was accepted before with other content; nothing was changed.",
-        event_id=candidate.conversion.event_id,
+def _event_id_conflict(event_id: str) -> Rejection:
+    detail = "This event_id was accepted before with other content; nothing was changed."
+    return Rejection("event_id_conflict", "event_id", None, detail, event_id)
+
+
+def _amazon_id_conflict(candidate: Candidate) -> Rejection:
+    """Return the rejection that names the field with the id: the caller's own `event_id` may be new."""
+    assert candidate.mapping.compiled is not None
+    path = candidate.mapping.compiled.fields["event_id"].path
+    where = f"is mapped to {path}" if path is not None else "is a constant"
+    detail = (
+        f"Deduplication ID {where}, and an event with other content was accepted before with the same value "
+        "there; nothing was changed."
     )
+    return Rejection("event_id_conflict", path, "event_id", detail, candidate.conversion.event_id)
 
 
 def _preview(

@@ -13,7 +13,7 @@ import asyncpg
 
 from app.domain.event import Event, Rejection
 from app.domain.ids import MappingNumber
-from app.domain.observed.schema_sample import SchemaSample, take_sample
+from app.domain.observed.schema_sample import SchemaSample, ValueKind, take_sample
 from app.ingest.dedup import DedupResult
 from app.ingest.destination_cache import PublishedMapping
 from app.ingest.evaluate import Candidate
@@ -94,7 +94,7 @@ class SchemaSampler:
             if not self._process_budget.take(now):
                 return
             assert isinstance(event, Event)
-            sample = take_sample(event.content, mapping.paths)
+            sample = take_sample(event.content, mapping.paths, _unusable(evaluated))
             self._samples.setdefault(evaluated.mapping.number, Counter())[sample] += 1
 
     def _sampled_mapping(self, published: PublishedMapping, now: float) -> _SampledMapping:
@@ -140,3 +140,16 @@ class SchemaSampler:
             return True
         mapping.writes += 1
         return mapping.writes % _TRIM_EVERY == 0
+
+
+def _unusable(candidate: Candidate) -> dict[str, ValueKind]:
+    """Return the paths whose values made no match key in a conversion."""
+    dropped = {wire_type for wire_type, _ in candidate.conversion.dropped_keys}
+    if not dropped:
+        return {}  # the usual case
+    assert candidate.mapping.compiled is not None
+    return {
+        key.source.path: ValueKind.UNUSABLE_TRAIT if key.rule.hashed else ValueKind.UNUSABLE_ID
+        for key in candidate.mapping.compiled.match_keys
+        if key.wire_type in dropped and key.source.path is not None
+    }

@@ -116,6 +116,27 @@ async def requests(
     return [RequestRow(**dict(row)) for row in rows]
 
 
+@dataclass(frozen=True, slots=True)
+class FailureRun:
+    """The requests that failed since the last answered one: the start of the first, and how many."""
+
+    since: datetime
+    requests: int
+
+
+async def failure_run(connection: PipelineConnection, destination: DestinationNumber) -> FailureRun | None:
+    """Return the run of failed requests of a destination that has not ended, or None."""
+    row = await connection.fetchrow(
+        "SELECT min(started_at) AS since, count(*) AS requests FROM attempts "
+        f"WHERE destination = $1 AND settled_at IS NOT NULL AND {_WAS_SENT} AND started_at > coalesce("
+        "  (SELECT started_at FROM attempts WHERE destination = $1 AND outcome = 'answered' "
+        "   ORDER BY started_at DESC LIMIT 1), '-infinity')",
+        destination,
+    )
+    assert row is not None
+    return FailureRun(row["since"], row["requests"]) if row["requests"] else None
+
+
 async def first_answer(connection: PipelineConnection, destination: DestinationNumber) -> datetime | None:
     """Return when Amazon first accepted an event of a destination, as far back as requests are stored."""
     found: datetime | None = await connection.fetchval(
@@ -137,6 +158,9 @@ class ConnectionInfo:
     blocked_until: datetime | None
     leased_until: datetime | None
     lane_shared_by: int
+    paused_since: datetime | None = None
+    broken_since: datetime | None = None
+    account_currency: str | None = None  # as Amazon reported it
 
 
 async def connection_of(
@@ -147,10 +171,12 @@ async def connection_of(
     """
     row = await connection.fetchrow(
         "SELECT s.connected_at, s.connected_by, k.name AS key_name, s.access_until, l.blocked_until, "
-        "  l.leased_until, (SELECT count(*) FROM destinations o "
+        "  l.leased_until, d.paused_since, d.broken_since, "
+        "  a.currency AS account_currency, (SELECT count(*) FROM destinations o "
         "    WHERE o.lane = d.lane AND o.archived_at IS NULL) AS lane_shared_by "
         "FROM destinations d JOIN lanes l ON l.id = d.lane LEFT JOIN sign_ins s ON s.destination = d.id "
-        "LEFT JOIN api_keys k ON k.id = s.connected_by WHERE d.number = $1",
+        "LEFT JOIN api_keys k ON k.id = s.connected_by "
+        "LEFT JOIN amazon_accounts a ON a.destination = d.id WHERE d.number = $1",
         destination,
     )
     return None if row is None else ConnectionInfo(**dict(row))

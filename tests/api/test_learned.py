@@ -63,13 +63,33 @@ async def test_a_broken_draft_is_told_by_number(world: World) -> None:
     broken = {**PHONE, "phone": {"path": "user.fone"}}
     await world.call("PATCH", mapping, {"fields": broken})
     saved = (await world.call("POST", f"{mapping}/backtest")).json()
-    assert saved["lost"] == [{"match_key": "PHONE", "events": 6}]
+    assert saved["lost"] == {"PHONE": 6}
     assert saved["summary"] == "Of the last 10: 6 lose PHONE."
     assert saved["loss"] == 0.6
     sent = await world.call("POST", f"{mapping}/backtest", {"mapping": {**MAPPING, "fields": broken}})
     assert sent.json() == saved
     fewer = (await world.call("POST", f"{mapping}/backtest", {"events": 4})).json()
-    assert (fewer["events"], fewer["lost"]) == (4, [])
+    assert (fewer["events"], fewer["lost"]) == (4, {})
+
+
+async def test_a_backtest_compares_everything_that_is_sent(world: World) -> None:
+    """Type and consent lose no key and reject nothing, and still change each event."""
+    _, mapping = await ready(world)
+    draft = {**MAPPING, "fields": PHONE, "event_type": "LEAD", "event_name": "Lead"}
+    told = (await world.call("POST", f"{mapping}/backtest", {"mapping": draft})).json()
+    assert {"event_type", "event_name"} <= set(told["changed"])
+    assert (told["lost"], told["gained"], told["newly_rejected"]) == ({}, {}, [])
+    assert "10 send a different event_type" in told["summary"]
+    draft = {**MAPPING, "fields": {**PHONE, "event_timestamp": "user.nowhere"}}
+    told = (await world.call("POST", f"{mapping}/backtest", {"mapping": draft})).json()
+    assert told["newly_rejected"] == [
+        {
+            "reason": "timestamp_missing",
+            "field": "user.nowhere",
+            "mapping_field": "event_timestamp",
+            "events": 10,
+        }
+    ]
 
 
 async def test_a_backtest_needs_something_published_and_a_draft_that_can_be(world: World) -> None:

@@ -251,6 +251,16 @@ async def product(database_url: str, tmp_path: Path) -> AsyncIterator[Product]:
     running.close()
 
 
+@pytest.mark.parametrize("words", [("none.csv",), ("rows.csv", "--key-file", "none.key")])
+def test_a_missing_file_is_named(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """The file of the rows, or of the key."""
+    (tmp_path / "rows.csv").write_text("event_id\n")
+    file, *more = words
+    ended = backfill(tmp_path, str(tmp_path / file), "--destination", "dst_1", *more)
+    assert ended.returncode == 2
+    assert f"{words[-1]}: No such file or directory" in ended.stderr.decode()
+
+
 def line(number: int) -> str:
     if number % 1000 == 7:
         return f"ord-{number},{BEGAN},1,acme,\n"  # nobody to match

@@ -43,12 +43,20 @@ def test_an_unknown_word_ends_with_2() -> None:
     assert command("fly").returncode == 2
 
 
-def test_only_drift_ends_a_plan_with_2() -> None:
-    """A pipeline that goes by the exit code must not take a slip for a difference."""
+def test_a_plan_ends_with_2_on_wrong_arguments_and_with_1_on_wrong_settings() -> None:
+    """As every command; but what depends on the machine must not look like a difference."""
     for words in (("plan",), ("plan", "f.yaml", "--max-loss", "1"), ("plan", "f.yaml", "more")):
-        assert command(*words).returncode == 1, words
+        assert command(*words).returncode == 2, words
     assert command("plan", "f.yaml", PORT="x").returncode == 1
     assert command("plan", "--help").returncode == 0
+
+
+def test_a_head_that_is_no_hash_is_a_mistake_and_no_finding() -> None:
+    """Nothing is said of the audit."""
+    ended = command("audit", "verify", "--head", "abc")
+    assert ended.returncode == 2
+    assert "64 hexadecimal digits" in ended.stderr
+    assert "chain" not in ended.stdout + ended.stderr
 
 
 def test_an_argument_too_many_is_not_repeated() -> None:

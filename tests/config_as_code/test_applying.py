@@ -42,6 +42,17 @@ async def test_applying_twice_changes_nothing(world: World) -> None:
     assert (await exported(world.engine), await world.actions()) == before
 
 
+async def test_another_spelling_of_an_event_name_is_no_drift(world: World) -> None:
+    """Blanks around it and a decomposed accent are stored in one form, by files as by the API."""
+    text = file(acme({**MAPPING, "event_name": " Cafe\u0301 "}))
+    await apply(world.engine, text)
+    assert (await plan(world.engine, text)).plan.actions == []
+    ((name, pinned),) = await world.sql(
+        "SELECT m.draft ->> 'event_name', n.name FROM mappings m, event_names n"
+    )
+    assert (name, pinned) == ("Caf\u00e9", "Caf\u00e9")
+
+
 async def test_a_plan_says_what_an_apply_would_do_and_does_nothing(world: World) -> None:
     """The same acts, the same members; nothing is left of it."""
     await apply(world.engine, file(acme()))

@@ -85,7 +85,7 @@ def test_a_newcomer_gets_from_nothing_to_one_delivered(site: Site) -> None:
 
     # R14: where to look, and that nothing there is not yet an error.
     expect(page.get_by_text(re.compile("No activity yet” is normal"))).to_be_visible()
-    page.get_by_role("link", name="Open the sandbox's Events Manager").click()
+    page.get_by_role("link", name="Open the sandbox's Events manager").click()
     expect(page.get_by_role("row", name="Added to cart ADD_TO_SHOPPING_CART WEBSITE")).to_contain_text("1")
 
     site.open("/console")

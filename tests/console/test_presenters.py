@@ -15,7 +15,7 @@ from app.console.overview_view import by_day, line, rows
 from app.console.setup_view import steps
 from app.console.wording import age, number, share
 from app.domain.observed.event_schema import EventSchema, SchemaEntry
-from app.store.metrics import ChartStep, ConnectionInfo, DayCounts, RequestRow
+from app.store.metrics import ChartStep, ConnectionInfo, DayCounts, FailureRun, RequestRow
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 ZERO = dict.fromkeys(
@@ -50,6 +50,7 @@ DESTINATION: dict[str, Any] = {
     "name": "Acme",
     "advertiser_id": "1",
     "region": "NA",
+    "currency": "USD",
     "state": "active",
     "reason": None,
     "connected": True,
@@ -124,6 +125,15 @@ def test_a_line_of_noughts_lies_at_the_bottom() -> None:
     """Without dividing by nought."""
     assert set(by_day([], date(2026, 11, 24))) == {0}
     assert {point.split(",")[1] for point in line([0, 0, 0]).split()} == {"22.0"}
+
+
+ABOUT = ConnectionInfo(NOW, "bootstrap", None, NOW + timedelta(hours=1), None, NOW, 1)
+
+
+def run_of(requests: list[RequestRow]) -> FailureRun | None:
+    """Return the run of failures that these requests, newest first, end with."""
+    answered = next((n for n, one in enumerate(requests) if one.outcome == "answered"), len(requests))
+    return FailureRun(requests[answered - 1].started_at, answered) if answered else None
 
 
 def request(outcome: str, status: int | None = None, ago: int = 0) -> RequestRow:
@@ -267,35 +277,92 @@ def test_the_diagnosis_names_cause_and_remedy(
     action: str | None,
 ) -> None:
     """One sentence each, and the button that belongs to it."""
-    found = diagnose(DiagnosisInput({**DESTINATION, **destination}, {**STATS, **stats}, requests, None, NOW))
+    found = diagnose(
+        DiagnosisInput(
+            {**DESTINATION, **destination}, {**STATS, **stats}, requests, run_of(requests), ABOUT, NOW
+        )
+    )
     assert headline in found.headline
     assert remedy in found.remedy
     assert found.action == action
 
 
 def test_a_run_of_failures_began_with_its_first() -> None:
-    """Not with the newest, and nothing before the last good answer counts."""
-    found = [
-        request("broken", 503, 1),
-        request("broken", 503, 9),
-        request("answered", 207, 20),
-        request("lost", None, 30),
-    ]
-    told = diagnose(DiagnosisInput(DESTINATION, {**STATS, **WAITING}, found, None, NOW))
-    assert told.since == NOW - timedelta(seconds=9)
+    """Also where the newest twenty requests do not reach back to it."""
+    newest = [request("broken", 503, ago) for ago in range(20)]
+    run = FailureRun(NOW - timedelta(hours=2), 1_234)
+    told = diagnose(DiagnosisInput(DESTINATION, {**STATS, **WAITING}, newest, run, ABOUT, NOW))
+    assert told.since == NOW - timedelta(hours=2)
+    assert "The last 1,234 requests failed." in told.headline
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "since"),
+    [("paused", None, timedelta(hours=3)), ("needs_reconnect", "revoked", timedelta(hours=5))],
+)
+def test_a_hold_began_with_the_pause_or_the_lost_sign_in(
+    state: str, reason: str | None, since: timedelta
+) -> None:
+    """Not with the last change of a setting."""
+    about = replace(ABOUT, paused_since=NOW - timedelta(hours=3), broken_since=NOW - timedelta(hours=5))
+    destination = {**DESTINATION, "state": state, "reason": reason}
+    told = diagnose(DiagnosisInput(destination, {**STATS, **WAITING}, [], None, about, NOW))
+    assert told.since == NOW - since
+
+
+def test_a_currency_that_is_not_the_accounts_is_named_before_all_is_well() -> None:
+    """With the button that changes it; unknown is no difference."""
+    healthy = {**STATS, "counts": {**ZERO, "accepted": 1, "delivered": 1}}
+    for reported, action in (("CAD", "currency"), ("USD", None), (None, None)):
+        about = replace(ABOUT, account_currency=reported)
+        told = diagnose(DiagnosisInput(DESTINATION, healthy, [], None, about, NOW))
+        assert told.action == action
+        assert ("CAD" in told.headline) == (reported == "CAD")
+
+
+def test_429s_of_three_minutes_ago_do_not_explain_what_happens_now() -> None:
+    """Amazon answered since then."""
+    old = [request("answered", 207, 170), *(request("throttled", 429, 180 + n) for n in range(19))]
+    told = diagnose(DiagnosisInput(DESTINATION, {**STATS, **WAITING}, old, None, ABOUT, NOW))
+    assert "rate-limiting" not in told.headline
+
+
+def gauges_of(state: str = "active", **more: Any) -> dict[str, present.Gauge]:
+    about, requests = more.pop("about", ABOUT), more.pop("requests", [])
+    facts = present.LaneInput(state, {**STATS, **WAITING, **more}, about, requests, run_of(requests), NOW)
+    return {one.label: one for one in present.lane(facts)}
 
 
 def test_the_lane_tells_what_is_out_of_the_ordinary() -> None:
     """A shut gate with its end, a rate below the limit, an expiry within two days."""
-    about = ConnectionInfo(
-        NOW, "bootstrap", None, NOW + timedelta(hours=1), NOW + timedelta(seconds=30), NOW, 2
-    )
-    stats = {**STATS, **WAITING, "learned_rate": 1.5, "earliest_expiry_at": "2026-11-25T12:00:00Z"}
-    gauges = {one.label: one for one in present.lane(stats, about, NOW)}
+    about = replace(ABOUT, blocked_until=NOW + timedelta(seconds=30), lane_shared_by=2)
+    gauges = gauges_of(about=about, learned_rate=1.5, earliest_expiry_at="2026-11-25T12:00:00Z")
     assert (gauges["Throttle"].value, gauges["Throttle"].at) == ("waiting until", about.blocked_until)
     assert (gauges["Rate"].value, gauges["Rate"].tone) == ("1.5 / s", "warn")
     assert "1 other destination of this advertiser" in gauges["Rate"].meaning
     assert gauges["First expiry"].tone == "bad"
+
+
+@pytest.mark.parametrize("state", ["paused", "needs_reconnect", "archived"])
+def test_no_gauge_is_green_while_nothing_is_sent(state: str) -> None:
+    """An open gate, a closed breaker and a sending worker would contradict the diagnosis above them."""
+    gauges = gauges_of(state, breaker={"state": "closed", "error_rate": 0.0})
+    for label in ("Throttle", "Circuit breaker", "Worker"):
+        assert gauges[label].tone == "quiet"
+        assert "Nothing is sent" in gauges[label].meaning
+    assert (gauges["Access token"].tone == "bad") == (state == "needs_reconnect")
+
+
+def test_the_breaker_agrees_with_the_requests_that_fail() -> None:
+    """No "0 %" beside five failed requests."""
+    gauges = gauges_of(
+        requests=[request("throttled", 429, n) for n in range(5)],
+        breaker={"state": "closed", "error_rate": 0.0},
+    )
+    assert gauges["Throttle"].value == "slowed"
+    assert gauges["Circuit breaker"].tone == "warn"
+    assert "The last 5 requests failed." in gauges["Circuit breaker"].meaning
+    assert "0 %" not in gauges["Circuit breaker"].meaning
 
 
 def test_a_minute_without_requests_is_a_nought_of_events_and_no_latency() -> None:
@@ -314,7 +381,7 @@ def test_a_minute_without_requests_is_a_nought_of_events_and_no_latency() -> Non
     [
         (None, "quiet", "This is expected"),
         (600, "warn", "normal for 1 h 50 min more"),
-        (9_000, "good", "Events Manager should show counts"),
+        (9_000, "good", "Events manager should show counts"),
     ],
     ids=["nothing accepted", "ten minutes", "two and a half hours"],
 )
@@ -392,6 +459,7 @@ def test_the_story_of_an_event_is_in_order_and_in_sentences() -> None:
         "explanation": "Given up.",
         "next_attempt_at": None,
         "warnings": [],
+        "dropped_match_keys": [],
         "delivered_at": None,
         "erased_at": None,
         "attempts_complete": True,

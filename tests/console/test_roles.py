@@ -31,6 +31,7 @@ ACTS = {
     ("POST", D + "/pause"): "editor",
     ("POST", D + "/resume"): "editor",
     ("POST", D + "/delete"): "editor",
+    ("POST", D + "/currency"): "editor",
     ("POST", D + "/settings"): "editor",
     ("POST", D + "/preflight/confirm"): "editor",
     ("GET", D + "/mappings/new"): "editor",

@@ -8,7 +8,7 @@ import pytest
 from app.console.mapping_view import changes
 from app.console.pages import timed
 from app.console.preview_view import backtest_view
-from app.domain.observed.backtest import Backtest
+from app.domain.observed.backtest import Backtest, RejectionGroup
 
 
 @pytest.mark.parametrize(
@@ -52,9 +52,19 @@ def test_what_a_draft_would_do(told: dict[str, Any], tone: str, headline: str, e
     assert [f"{one.events} ({one.share}) {one.text}" for one in shown.effects] == effects
 
 
+@pytest.mark.parametrize(
+    "member", [{"changed": Counter(event_type=1000)}, {"uncertain": ("email",)}, {"unclear": 3}]
+)
+def test_no_change_is_claimed_only_where_it_is_certain(member: dict[str, Any]) -> None:
+    """A draft of another event type loses no key, and changes every event."""
+    shown = backtest_view(Backtest(**{"events": 1000, **member}))
+    assert shown.headline == "None of these events would lose a match key or be rejected."
+    assert shown.changed == ("Event Type" if "changed" in member else "")
+
+
 def test_what_would_be_rejected_is_told_with_its_reason_and_remedy() -> None:
     """The reason in plain letters, the field as the form calls it, then what to do."""
-    rejected = Counter({("timestamp_missing", "event_timestamp"): 5})
+    rejected = Counter({RejectionGroup("timestamp_missing", "a", "event_timestamp"): 5})
     [effect] = backtest_view(Backtest(events=1000, rejected=rejected)).effects
     assert effect.text.startswith("would be rejected: timestamp missing, Event Timestamp. ")
 

@@ -57,9 +57,12 @@ def core_string(
 
 GRANTED = {"amznUserData": "GRANTED", "amznAdStorage": "GRANTED"}
 GOOD = core_string()
+OUTERMOST = ["RE", "GF", "GP", "MQ", "YT", "MF", "AX"]
 
 
-@pytest.mark.parametrize("country", ["DE", "FR", "NO", "IS", "LI", "GB", "CH", "OTHER_EEA", "de-AT", "UK"])
+@pytest.mark.parametrize(
+    "country", ["DE", "FR", "NO", "IS", "LI", "GB", "CH", "OTHER_EEA", "de-AT", "UK", *OUTERMOST]
+)
 def test_a_country_that_asks_for_consent_gets_none_without(country: str) -> None:
     """Everywhere in the EEA, in the United Kingdom and in Switzerland an event without consent stays."""
     for made in (AMAZON, TCF, GPP, NONE):

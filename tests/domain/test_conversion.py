@@ -257,6 +257,23 @@ def test_traits_that_make_no_key(email: Any, warned: bool) -> None:
     assert (outcome.reason, outcome.field, outcome.mapping_field) == ("no_match_key", None, None)
 
 
+def test_a_missing_match_key_says_why_each_key_came_out_empty() -> None:
+    """Names of fields and fixed words only, nothing of the event."""
+    made = document(first_name="user.first", maid="user.maid", match_id="user.id")
+    content = event(user__email="ada", user__phone="+1 000 000 0000", user__maid="x", user__id="a@b")
+    assert refused(content, made).detail == (
+        "No match key is left: email is not_an_email, phone is placeholder, first_name is absent, "
+        "maid is not_a_uuid, match_id is personal."
+    )
+
+
+def test_a_conversion_says_which_keys_were_dropped_and_why() -> None:
+    """By wire type, for the event's history and the counts."""
+    outcome = converted(event(user__phone="+1 000 000 0000"))
+    assert isinstance(outcome, Conversion)
+    assert outcome.dropped_keys == (("PHONE", "placeholder"),)
+
+
 def test_keys_come_in_the_published_order() -> None:
     """However the mapping lists them."""
     made = document(last_name="user.last", first_name="user.first", maid="user.maid")

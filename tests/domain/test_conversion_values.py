@@ -1,6 +1,7 @@
 """What an event carries beside its match keys: value, currency, units, ids, custom data (P10, P11)."""
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from conversions import NOW, RULES, amazon_event, compiled, converted, document,
 
 from app.domain import strict_json
 from app.domain.conversion.convert import Conversion, EventWarning, Rules, convert
+from app.domain.conversion.failures import SourceFailed
+from app.domain.conversion.values import read_units
 from app.domain.event import amazon_event_id, read_events
 
 PURCHASE = {"event_type": "OFF_AMAZON_PURCHASES", "event_name": "Order"}
@@ -115,7 +118,9 @@ def test_currencies_that_are_refused(currency: Any, reason: str) -> None:
         (0, "units_invalid"),
         (-1, "units_invalid"),
         (1.5, "units_invalid"),
-        (1e3, "units_invalid"),
+        (2.0, None),
+        (1e3, None),
+        (2.0 + 2**31, "units_invalid"),
         (True, "wrong_type"),
         ("2", "wrong_type"),
     ],
@@ -208,16 +213,17 @@ def test_ipv6_is_sent_in_its_short_form() -> None:
         pytest.param(["a"], "wrong_type", id="a list is refused"),
         pytest.param("x" * 257, "custom_data_invalid", id="257 characters"),
         pytest.param("a\nb", "custom_data_invalid", id="a control character"),
-        pytest.param("ada@example.com", "custom_data_invalid", id="an e-mail address"),
-        pytest.param("write to ada@example.com", "custom_data_invalid", id="one within a text"),
-        pytest.param("+1 (555) 010-0199", "custom_data_invalid", id="a phone number"),
-        pytest.param("+15550100199", "custom_data_invalid", id="one without blanks"),
+        pytest.param("ada@example.com", None, id="an e-mail address is left out"),
+        pytest.param("write to ada@example.com", None, id="one within a text"),
+        pytest.param("SALE@50", None, id="what may be one"),
+        pytest.param("+1 (555) 010-0199", None, id="a phone number is left out"),
+        pytest.param("+15550100199", None, id="one without blanks"),
         pytest.param("5 @ 10", "5 @ 10", id="an at sign alone"),
         pytest.param("+5", "+5", id="a plus alone"),
     ],
 )
 def test_custom_data(value: Any, expected: str | None) -> None:
-    """P10: plain values as text; what would give a person away is refused."""
+    """P10: plain values as text; what may identify a person is left out."""
     outcome = converted(event(event__properties__brand=value))
     if isinstance(outcome, Conversion):
         sent = json.loads(outcome.body).get("customData")
@@ -256,3 +262,41 @@ def test_a_warning_is_a_word_and_a_path() -> None:
     outcome = converted(event(), made)
     assert isinstance(outcome, Conversion)
     assert outcome.warnings == (EventWarning("custom_value_unusual", "custom_data.note"),)
+
+
+@pytest.mark.parametrize("value", ["SALE@50", "5@$10", "a@b", "+12345678", "+1 (555) 010-0199"])
+def test_a_custom_value_that_looks_personal_is_dropped_and_the_event_kept(value: str) -> None:
+    """A coupon code must not cost the conversion; the warning names the path, never the value."""
+    content = event(event__properties__brand=value)
+    assert "customData" not in amazon_event(content)
+    assert warnings(content) == [("custom_value_dropped", "event.properties.brand")]
+
+
+def test_a_whole_number_with_an_exponent_is_no_count_of_units() -> None:
+    """`2.0` is how some engines write 2; `1E3` is a measurement."""
+    assert (read_units(Decimal("2.0")), read_units(Decimal("2.00"))) == (2, 2)
+    assert isinstance(read_units(Decimal("1E3")), SourceFailed)
+    assert isinstance(read_units(Decimal("2.5")), SourceFailed)
+
+
+@pytest.mark.parametrize(
+    ("value", "currency", "expected"),
+    [
+        pytest.param(1234.56, "JPY", ["value_unusual"], id="yen have no cents"),
+        pytest.param(1234, "JPY", [], id="whole yen"),
+        pytest.param(1234.0, "KRW", [], id="whole won, written with a point"),
+        pytest.param(1234.567, "JPY", ["value_rounded", "value_unusual"], id="rounded, and still no yen"),
+        pytest.param(1.234, "KWD", ["value_rounded"], id="Amazon takes two of a dinar's three decimals"),
+        pytest.param(1.23, "KWD", [], id="two decimals of a dinar"),
+        pytest.param(1234.56, "USD", [], id="dollars and cents"),
+    ],
+)
+def test_decimals_that_a_currency_does_not_have(value: float, currency: str, expected: list[str]) -> None:
+    """ISO 4217 minor units; the currency of the event or else of the destination. The value is sent."""
+    by_event = event(v=value, c=currency)
+    made = document(PURCHASE, value="v", currency="c")
+    assert warnings(by_event, made) == [(word, "v") for word in expected]
+    own = document(PURCHASE, value="v")
+    assert warnings(event(v=value), own, currency=currency) == [(word, "v") for word in expected]
+    assert amazon_event(by_event, made)["value"] == round(value, 2)
+    assert warnings(event(v=1234.56), document(value="v"), currency="JPY") == []

@@ -19,9 +19,21 @@ def test_each_key_has_its_share() -> None:
     ]
 
 
+def test_dropped_keys_are_counted_by_reason() -> None:
+    """Coverage says why a key is missing, not only that it is."""
+    dropped = [(("PHONE", "placeholder"),), (("PHONE", "placeholder"), ("EMAIL", "not_an_email")), ()]
+    events = [
+        EventMetadata(0, "ord-1", 1, 1, "OTHER", 0, ("MAID",), (), dropped_keys=keys) for keys in dropped
+    ]
+    assert match_key_coverage(events)["dropped"] == [
+        {"match_key": "EMAIL", "reason": "not_an_email", "events": 1},
+        {"match_key": "PHONE", "reason": "placeholder", "events": 2},
+    ]
+
+
 def test_no_event_has_no_share() -> None:
     """And no division by nothing."""
-    assert match_key_coverage([]) == {"events": 0, "match_keys": []}
+    assert match_key_coverage([]) == {"events": 0, "match_keys": [], "dropped": []}
 
 
 def test_a_thousand_are_enough() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from app.domain.conversion.numbers import plain
 from app.domain.mapping.document import Mapping, check_draft, check_publishable, compile_mapping
+from app.domain.mapping.event_name import with_clean_event_name
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.sources import Source, compile_source
 
@@ -230,7 +231,6 @@ def test_sources_that_are_none(source: Any, expected: tuple[str, str]) -> None:
         ("units_sold", True),
         ("currency", "ZZZ"),
         ("limited_data_use", "true"),
-        ("event_timestamp", "today"),
     ],
 )
 def test_constants_that_no_event_could_use(name: str, const: Any) -> None:
@@ -239,6 +239,40 @@ def test_constants_that_no_event_could_use(name: str, const: Any) -> None:
     assert found(document(**{name: {"path": "a", "default": const}})) == [
         (f"fields.{name}.default", "invalid")
     ]
+
+
+@pytest.mark.parametrize("time", ["2026-11-25T14:15:19Z", "today"])
+def test_the_timestamp_comes_from_the_event(time: str) -> None:
+    """A constant or a default would give every event without a time the same one (R4)."""
+    assert found(document(event_timestamp={"const": time})) == [("fields.event_timestamp", "not_allowed")]
+    assert found(document(event_timestamp={"path": "a", "default": time})) == [
+        ("fields.event_timestamp.default", "not_allowed")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        pytest.param(" Added to cart ", "Added to cart", id="blanks around it"),
+        pytest.param("\u00a0Added to cart\u2003", "Added to cart", id="other white space"),
+        pytest.param("Cafe\u0301", "Caf\u00e9", id="a decomposed accent"),
+    ],
+)
+def test_an_event_name_is_trimmed_and_composed(written: str, name: str) -> None:
+    """One name has one spelling, in what is stored as in what is sent."""
+    made = {**DOCUMENT, "event_name": written}
+    assert compiled(made).event_name == name
+    assert with_clean_event_name(made)["event_name"] == name
+    assert with_clean_event_name({"event_name": {"const": written}})["event_name"] == {"const": name}
+
+
+@pytest.mark.parametrize(
+    "character", ["\u200b", "\u202e", "\u2066", "\ufeff", "\u00ad", "\u2028", "\u3164", "\ufe0f", "\ud800"]
+)
+def test_an_event_name_has_no_invisible_character(character: str) -> None:
+    """Nor one that changes the direction of its letters."""
+    for written in (f"a{character}b", f"ab{character}"):
+        assert found({**DOCUMENT, "event_name": written}) == [("event_name", "event_name_invalid")]
 
 
 def test_a_hashed_trait_may_stand_in_custom_data() -> None:

@@ -18,6 +18,8 @@ from app.domain.mapping.near_match import near_miss
         pytest.param("Adced to cart", "Added to cart", "one_letter", id="a wrong letter"),
         pytest.param("Added to crat", "Added to cart", "one_letter", id="two letters swapped"),
         pytest.param("Added to carts", "Added to cart", "one_letter", id="a plural"),
+        pytest.param("Caf\u00e9", "Cafe\u0301", "unicode", id="another composition"),
+        pytest.param("\uff21dded to cart", "Added to cart", "unicode", id="a full-width letter"),
         pytest.param("Checkout", "Added to cart", None, id="another name"),
         pytest.param("Add to cart", "Added to cart", None, id="two letters apart"),
         pytest.param("A", "B", None, id="too short to tell"),

@@ -52,13 +52,10 @@ NONE = {"consent": {"mode": "none"}}
             id="other values are scores and may be negative",
         ),
         pytest.param(
-            {"fields": {"event_timestamp": {"const": "2026-01-01T00:00:00Z"}, "email": {"const": "a@b.co"}}},
+            {"fields": {"event_id": {"const": "x"}, "email": {"const": "a@b.co"}}},
             "NA",
-            [
-                ("same_for_every_event", "fields.email"),
-                ("same_for_every_event", "fields.event_timestamp"),
-            ],
-            id="one time and one person for all",
+            [("same_for_every_event", "fields.email"), ("same_for_every_event", "fields.event_id")],
+            id="one id and one person for all",
         ),
         pytest.param(NONE, "EU", [("every_event_rejected", "consent.mode")], id="no consent in the EU"),
         pytest.param(

@@ -74,6 +74,8 @@ def piped(value: Any, *written: Any) -> Any:
         pytest.param("to_string", [1], "wrong_type", id="to_string takes plain values"),
         pytest.param("to_bool", "Yes", True, id="to_bool reads words"),
         pytest.param("to_bool", 0, False, id="to_bool reads 0"),
+        pytest.param("to_bool", Decimal("1.0"), True, id="to_bool reads 1.0 as 1"),
+        pytest.param(["map", {"1": "one"}], Decimal("1.0"), "one", id="map reads 1.0 as 1"),
         pytest.param("to_bool", "maybe", "transform_failed", id="to_bool never guesses"),
         pytest.param("epoch_s", 1767225600, "2026-01-01T00:00:00Z", id="epoch_s"),
         pytest.param("epoch_s", "1767225600", "2026-01-01T00:00:00Z", id="epoch_s of digits"),

@@ -148,7 +148,7 @@ async def test_what_the_gate_stopped_is_counted_by_the_basis_of_each_event(
     ]
     stats = await operator.call("GET", f"{path}/stats")
     assert stats["counts"]["rejected"] == 5
-    assert stats["match_key_coverage"] == {"events": 0, "match_keys": []}
+    assert stats["match_key_coverage"] == {"events": 0, "match_keys": [], "dropped": []}
     assert stats["rates"]["accepted_per_second"] == 0
 
     shown = await _page(operator, f"/console{path}/consent")

@@ -55,10 +55,17 @@ class Service:
 
     async def page(self, dst: str, event_id: str) -> str:
         """Return the console's page of an event, as a person signed in with the admin key reads it."""
+        return await self._console(f"/console/destinations/{dst}/event", id=event_id)
+
+    async def overview(self, dst: str) -> str:
+        """Return the console's overview of a destination."""
+        return await self._console(f"/console/destinations/{dst}")
+
+    async def _console(self, path: str, **query: str) -> str:
         origin = {"Origin": self.world.resources.settings.public_url}
         signed_in = await self.client.post("/console/sign-in", data={"key": ADMIN}, headers=origin)
         assert signed_in.status_code == 303, signed_in.text
-        answer = await self.client.get(f"/console/destinations/{dst}/event", params={"id": event_id})
+        answer = await self.client.get(path, params=query)
         assert answer.status_code == 200, answer.text
         return answer.text
 
@@ -460,3 +467,49 @@ async def test_rates_count_delivered_events_and_requests_that_were_sent(service:
 
 def _refuse_half(request: Request) -> httpx.Response:
     return _items(*("FIELD_VALUE_IS_INVALID" if n % 2 else None for n in range(len(request.events))))
+
+
+async def test_a_conflict_names_the_id_that_clashes(service: Service) -> None:
+    """The caller's `event_id`, or the field that the mapping reads Amazon's id from; across requests too."""
+    world = service.world
+    dst = await world.destination(mapping=BY_ORDER)
+    first, other = event(1, order="A"), event(2, order="A")
+    results = await world.post(dst, {**first, "event_id": "k1"}, {**other, "event_id": "k2"})
+    results += await world.post(dst, {**other, "event_id": "k3"}, {**other, "order": "B", "event_id": "k1"})
+    named = [
+        (one.rejection.reason, one.rejection.field, one.rejection.mapping_field)
+        for one in results
+        if one.rejection is not None
+    ]
+    assert named == [
+        ("event_id_conflict", "order", "event_id"),
+        ("event_id_conflict", "order", "event_id"),
+        ("event_id_conflict", "event_id", None),
+    ]
+    mapped, own = results[1].rejection, results[3].rejection
+    assert mapped is not None
+    assert own is not None
+    assert mapped.detail == (
+        "Deduplication ID is mapped to order, and an event with other content was accepted before "
+        "with the same value there; nothing was changed."
+    )
+    assert own.detail.startswith("This event_id was accepted before with other content")
+
+
+async def test_a_history_says_which_match_keys_were_dropped_and_why(service: Service) -> None:
+    """As do the statistics and the metric; a duplicate is not counted again."""
+    world = service.world
+    dst = await world.destination(mapping={**MAPPING, "fields": {**MAPPING["fields"], "phone": "user.phone"}})
+    sent = event(1)
+    sent["user"] = {**sent["user"], "phone": "+1 000 000 0000"}
+    await world.post(dst, sent, sent)
+    told = await service.history(dst, sent["event_id"])
+    assert told["dropped_match_keys"] == [{"match_key": "PHONE", "reason": "placeholder"}]
+    stats = await service.ask(f"/destinations/{dst}/stats")
+    assert stats["match_key_coverage"]["dropped"] == [
+        {"match_key": "PHONE", "reason": "placeholder", "events": 1}
+    ]
+    labels = {"match_key": "PHONE", "reason": "placeholder"}
+    registry = world.resources.telemetry.registry
+    assert registry.get_sample_value("amazon_conversions_match_keys_dropped_total", labels) == 1
+    assert "Phone Number was left out: placeholder" in await service.page(dst, sent["event_id"])

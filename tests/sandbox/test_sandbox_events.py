@@ -280,6 +280,11 @@ async def test_events_manager_says_no_activity_yet_and_then_counts(caller: Any, 
     await caller.send(event("a"), event("b", consent=denied), event("c"), event("c"))
     page = (await caller.http.get("/events-manager")).text
     assert "No activity yet" not in page
+    assert ">Amazon ad tag events</a>" in page
+    tags = (await caller.http.get("/events-manager?view=ad_tag")).text
+    assert "No activity yet" in tags
+    assert "lists tag-based events only" in tags
+    assert "Order Completed" not in tags
     assert "<td>Order Completed</td><td>OFF_AMAZON_PURCHASES</td><td>WEBSITE</td>" in page
     assert '<td class="number">4</td>' in page
     assert '<td class="number">25%</td>' in page

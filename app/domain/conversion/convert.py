@@ -13,9 +13,11 @@ import msgspec
 
 from app.domain.conversion import consent
 from app.domain.conversion.consent import ConsentSettings
+from app.domain.conversion.currencies import WITHOUT_DECIMALS
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.field_reader import EventWarning, FieldReader, StepTrace
+from app.domain.conversion.values import is_integral
 from app.domain.destination import Region
 from app.domain.event import Event, Rejection, amazon_event_id
 from app.domain.identity import Profile
@@ -61,6 +63,7 @@ class Conversion(msgspec.Struct, frozen=True):
     body: bytes
     match_keys: tuple[str, ...] = ()  # wire types carried, in order
     warnings: tuple[EventWarning, ...] = ()
+    dropped_keys: tuple[tuple[str, str], ...] = ()  # wire types of dropped match keys, with their reasons
     consent: str | None = None  # what is stored of the event's own consent, never the string itself
 
     def __repr__(self) -> str:
@@ -130,7 +133,9 @@ def convert(
         amazon_event["value"] = read["value"]
     if event_type == PURCHASE:
         # The destination's currency applies to every purchase that names none (R5).
-        amazon_event["currencyCode"] = read.get("currency", rules.currency)
+        currency = amazon_event["currencyCode"] = read.get("currency", rules.currency)
+        if currency in WITHOUT_DECIMALS and not is_integral(read.get("value")):
+            reading.warnings.append(EventWarning("value_unusual", mapping.fields["value"].path or "value"))
         if "units_sold" in read:
             amazon_event["unitsSold"] = read["units_sold"]
     else:
@@ -149,6 +154,7 @@ def convert(
         _ENCODER.encode(amazon_event),
         tuple([key["type"] for key in keys]),
         tuple(reading.warnings),
+        tuple(reading.dropped_keys),
         consent.evidence(mapping.consent.mode, signal),
     )
 

@@ -23,9 +23,15 @@ EUROPEAN_UNION: Final[frozenset[str]] = frozenset(
     "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split()  # noqa: SIM905
 )
 
-# Countries that require consent: the EEA, the United Kingdom and Switzerland, and Amazon's code for an
-# unnamed EEA country. Source: position P7.
-CONSENT_COUNTRIES: Final[frozenset[str]] = EUROPEAN_UNION | {"IS", "LI", "NO", "GB", "CH", "OTHER_EEA"}
+# Regions of EU members with codes of their own: Réunion, French Guiana, Guadeloupe, Martinique, Mayotte,
+# Saint-Martin, Åland. EU law on personal data applies there (TFEU articles 349 and 355).
+OUTERMOST_REGIONS: Final[frozenset[str]] = frozenset({"RE", "GF", "GP", "MQ", "YT", "MF", "AX"})
+
+# Countries that require consent: the EEA with the EU's outermost regions, the United Kingdom and Switzerland,
+# and Amazon's code for an unnamed EEA country. Source: position P7 and product.md.
+CONSENT_COUNTRIES: Final[frozenset[str]] = (
+    EUROPEAN_UNION | OUTERMOST_REGIONS | {"IS", "LI", "NO", "GB", "CH", "OTHER_EEA"}
+)
 
 UK_READ_AS_GB: Final = "country_uk_read_as_gb"
 

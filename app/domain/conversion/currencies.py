@@ -1,4 +1,4 @@
-"""The currencies of a purchase."""
+"""The currencies of a purchase, and which of them have no decimals."""
 
 from typing import Final
 
@@ -11,3 +11,7 @@ CURRENCIES: Final[frozenset[str]] = frozenset(
     UAH USD UYU VND XAF XCD XOF XPF ZAR
     """.split()  # noqa: SIM905  (a block of codes is read more easily than 250 quoted ones)
 )
+
+# ISO 4217 gives these no minor unit. An amount with decimals was likely meant in another currency or in
+# hundredths. Amazon takes two decimals at most (P11), so the third of BHD, JOD, KWD and TND is rounded off.
+WITHOUT_DECIMALS: Final[frozenset[str]] = frozenset({"CLP", "JPY", "KRW", "PYG", "VND", "XAF", "XOF", "XPF"})

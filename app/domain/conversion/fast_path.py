@@ -21,6 +21,7 @@ from app.domain.conversion.codegen import FunctionBuilder
 from app.domain.conversion.consent import Mode
 from app.domain.conversion.convert import INGESTION, Conversion, Rules
 from app.domain.conversion.countries import COUNTRIES
+from app.domain.conversion.currencies import WITHOUT_DECIMALS
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES, PURCHASE
 from app.domain.conversion.failures import SourceFailed
 from app.domain.conversion.field_reader import EventWarning
@@ -168,7 +169,7 @@ def _unusual_row(
     if found is None:
         return ""
     text = found if type(found) is SourceFailed else values.read_custom(found)
-    if type(text) is SourceFailed:
+    if text is None or type(text) is SourceFailed:
         return None
     if not values.is_usual(text):
         warnings.append(EventWarning("custom_value_unusual", row.source.path or row.field))
@@ -201,7 +202,7 @@ def _price_writer(
     own_currency = f',"currencyCode":"{rules.currency}"' if purchase else ""
 
     def write(content: dict[str, Any]) -> str | None:
-        written, read = "", None
+        written, read, amount_currency = "", None, rules.currency
         if value is not None and (raw := value.read(content)) is not None:
             read = raw if type(raw) is SourceFailed else values.read_value(raw, purchase=purchase)
             if type(read) is SourceFailed or read != raw:
@@ -209,11 +210,14 @@ def _price_writer(
             written = f',"value":{_text(read)}'
         if currency is not None and (raw := currency.read(content)) is not None:
             code = raw if type(raw) is SourceFailed else values.read_currency(raw)
-            if type(code) is SourceFailed:
+            if isinstance(code, SourceFailed):
                 return None
+            amount_currency = code
             written += f',"currencyCode":"{code}"'
         else:
             written += own_currency
+        if purchase and amount_currency in WITHOUT_DECIMALS and not values.is_integral(read):
+            return None
         if units is not None and (raw := units.read(content)) is not None:
             number = raw if type(raw) is SourceFailed else values.read_units(raw)
             if type(number) is SourceFailed:

@@ -14,7 +14,7 @@ from app.domain.conversion.countries import COUNTRIES, read_country
 from app.domain.conversion.failures import SourceFailed, json_type, wrong_type
 from app.domain.conversion.timestamps import EARLY_LIMIT, EventTime, read_time
 from app.domain.event import Rejection
-from app.domain.identity import MatchKey, Profile, match_key
+from app.domain.identity import DroppedKey, DropReason, MatchKey, Profile, match_key
 from app.domain.mapping.document import CustomField, KeyField
 from app.domain.mapping.fields import FIELDS
 from app.domain.mapping.sources import Source, constant
@@ -41,13 +41,14 @@ class StepTrace(Protocol):
 class FieldReader:
     """Reads one event. Holds personal data during the conversion."""
 
-    __slots__ = ("_content", "_event_id", "_trace", "warnings")
+    __slots__ = ("_content", "_event_id", "_trace", "dropped_keys", "warnings")
 
     def __init__(self, content: dict[str, Any], event_id: str, trace: StepTrace | None) -> None:
         self._content = content
         self._event_id = event_id
         self._trace = trace
         self.warnings: list[EventWarning] = []
+        self.dropped_keys: list[tuple[str, str]] = []  # (wire type, reason)
 
     def choice(self, name: str, source: Source, choices: Container[str]) -> str | Rejection:
         """Read one of Amazon's enumerated words, in Amazon's own spelling."""
@@ -136,21 +137,26 @@ class FieldReader:
                 failed = SourceFailed("value_too_long", f"has more than {MAX_TRAIT_LENGTH:,} characters")
                 return self.refuse(failed, field.rule.field, source)
             key = match_key(profile, field.rule, text, country=country)
-            # An id that is sent unhashed must not be an e-mail address in clear.
-            if type(key) is MatchKey and (field.rule.hashed or "@" not in key.value):
+            if type(key) is MatchKey and not field.rule.hashed and "@" in key.value:
+                key = DroppedKey(DropReason.PERSONAL)
+            if type(key) is MatchKey:
                 keys.append({"type": field.wire_type, "values": [key.value]})
                 if self._trace:
                     shown = f"sha256:{key.value[:8]}…" if field.rule.hashed else "…"
                     self._trace.step(field.rule.field, source, found=True, rule=key.rule, result=shown)
             else:
+                assert isinstance(key, DroppedKey)
+                self.dropped_keys.append((field.wire_type, key.why.value))
                 self.warnings.append(EventWarning("match_key_dropped", source.path or field.rule.field))
                 if self._trace:
                     self._trace.step(field.rule.field, source, found=True, rule="dropped", result=None)
         if keys:
             return keys
-        names = ", ".join(field.rule.field for field in fields)
-        detail = f"No match key is left of what the mapping reads: {names}."
-        return Rejection("no_match_key", None, None, detail, self._event_id)
+        reasons = dict(self.dropped_keys)
+        causes = ", ".join(
+            f"{field.rule.field} is {reasons.get(field.wire_type, 'absent')}" for field in fields
+        )
+        return Rejection("no_match_key", None, None, f"No match key is left: {causes}.", self._event_id)
 
     def other_fields(self, sources: dict[str, Source], *, purchase: bool) -> dict[str, Any] | Rejection:
         """Read the fields that are no match keys, by name; absent ones are left out."""
@@ -184,6 +190,11 @@ class FieldReader:
             text = raw
             if not values.is_usual(raw):
                 text = raw if isinstance(raw, SourceFailed) else values.read_custom(raw)
+                if text is None:
+                    self.warnings.append(EventWarning("custom_value_dropped", row.source.path or row.field))
+                    if self._trace:
+                        self._trace.step(row.field, row.source, found=True, rule="dropped", result=None)
+                    continue
                 if isinstance(text, SourceFailed):
                     return self.refuse(text, row.field, row.source)
                 if not values.is_usual(text):

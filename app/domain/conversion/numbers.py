@@ -28,6 +28,15 @@ def number_text(number: int | Decimal) -> str:
     return str(number) if type(number) is int else f"{number:f}"
 
 
+def as_integer(value: Any) -> Any:
+    """Return `2.0` as `2`, as engines in Java and Python write it; any other value as it is, `1E3` too."""
+    if type(value) is Decimal and value.is_finite():
+        exponent = value.as_tuple().exponent
+        if isinstance(exponent, int) and exponent < 0 and value == value.to_integral_value(context=_WIDE):
+            return int(value)
+    return value
+
+
 def rounded(number: int | Decimal, places: int) -> int | Decimal:
     """Round to 0–6 decimals, halves away from zero as for money; 0 decimals give an `int`."""
     if not isinstance(number, Decimal):

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.failures import SourceFailed, json_type, wrong_type
-from app.domain.conversion.numbers import is_number, number_text, rounded
+from app.domain.conversion.numbers import as_integer, is_number, number_text, rounded
 from app.domain.event import CONTROL_CHARACTER, DERIVED_SHAPE, is_personal_id
 
 MAX_VALUE: Final = 10**13  # up to here a double represents every hundredth
@@ -59,6 +59,11 @@ def read_value(value: Any, *, purchase: bool) -> int | Decimal | SourceFailed:
     return exact if exact else 0  # avoids minus zero
 
 
+def is_integral(value: Any) -> bool:
+    """Return whether a value that was read, if any, has no decimals but zeros."""
+    return type(as_integer(value)) is not Decimal
+
+
 def read_currency(value: Any) -> str | SourceFailed:
     """Read a currency code in either case."""
     if type(value) is not str:
@@ -68,9 +73,10 @@ def read_currency(value: Any) -> str | SourceFailed:
 
 
 def read_units(value: Any) -> int | SourceFailed:
-    """Read a count of units: a whole number, written without fraction or exponent (P11)."""
+    """Read a count of units: a whole number without exponent; `2.0` is 2 (P11)."""
     if not is_number(value):
         return wrong_type(f"is {json_type(value)}, where a whole number is taken")
+    value = as_integer(value)
     if type(value) is not int or not 1 <= value <= MAX_UNITS:
         return SourceFailed("units_invalid", f"is no whole number from 1 to {MAX_UNITS:,}")
     return value
@@ -133,8 +139,12 @@ def read_measurement_tokens(value: Any) -> str | SourceFailed:
     return str(value)
 
 
-def read_custom(value: Any) -> str | SourceFailed:
-    """Read a custom value as text; one that looks like an address or phone number would be sent in clear."""
+def read_custom(value: Any) -> str | SourceFailed | None:
+    """Read a custom value as text.
+
+    Return None for one that looks like an e-mail address or a phone number: it would be sent in clear, so it
+    is left out and the event is kept.
+    """
     if type(value) is bool:
         return "true" if value else "false"
     if is_number(value):
@@ -146,9 +156,9 @@ def read_custom(value: Any) -> str | SourceFailed:
     if failed := _text(text, "custom_data_invalid", MAX_CUSTOM_LENGTH):
         return failed
     if "@" in text and _EMAIL_SHAPED.search(text):
-        return SourceFailed("custom_data_invalid", "looks like an e-mail address")
+        return None
     if "+" in text and type(value) is str and _looks_like_phone(text):
-        return SourceFailed("custom_data_invalid", "looks like a phone number")
+        return None
     return text
 
 

@@ -82,6 +82,7 @@ class DropReason(StrEnum):
     UNUSABLE_DIGEST = "unusable_digest"
     CONTROL_CHARACTER = "control_character"
     TOO_LONG = "too_long"
+    PERSONAL = "personal"  # an id that is sent unhashed and contains an e-mail address
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,9 @@ from app.domain.conversion.consent import ConsentRule, Mode
 from app.domain.conversion.countries import read_country
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
-from app.domain.conversion.numbers import is_number
-from app.domain.conversion.timestamps import read_time
-from app.domain.event import CONTROL_CHARACTER
+from app.domain.conversion.numbers import as_integer, is_number
 from app.domain.identity import MATCH_KEYS, MatchKeyRule
+from app.domain.mapping.event_name import clean_event_name, event_name_problem
 from app.domain.mapping.fields import FIELDS, MATCH_KEY_FIELDS
 from app.domain.mapping.paths import last_name, parse_path
 from app.domain.mapping.sources import MappingProblem, Source, compile_source
@@ -35,8 +34,6 @@ __all__ = [
 ACTION: Final = "send_events"  # "Send Events to Amazon", the one action (R9)
 MAX_NAME_LENGTH: Final = 100
 MAX_CUSTOM_FIELDS: Final = 13  # P10
-MAX_EVENT_NAME_LENGTH: Final = 256  # P13
-_EVENT_NAME_TABOO: Final = re.compile(r"[!@#$%^&*|+=(){}\[\]<>?\\/~;]")  # P13
 _CUSTOM_NAME: Final = re.compile(r"[A-Za-z0-9_]{1,256}", re.ASCII)  # P10
 
 # Traits that identify a person. They are sent hashed or not at all, so custom data must not read their paths.
@@ -86,8 +83,8 @@ class Mapping:
         return None if self.event_type.path is not None else str(self.event_type.const)
 
     @property
-    def paths(self) -> tuple[tuple[str, str], ...]:
-        """Return each destination field that reads the event, with its source path."""
+    def sources(self) -> tuple[tuple[str, Source], ...]:
+        """Return each destination field that is mapped, with its source."""
         named = [
             ("event_type", self.event_type),
             ("event_source", self.event_source),
@@ -100,7 +97,12 @@ class Mapping:
             ("consent.ad_storage", self.consent.ad_storage),
             ("consent.string", self.consent.string),
         ]
-        return tuple((name, source.path) for name, source in named if source and source.path is not None)
+        return tuple((name, source) for name, source in named if source)
+
+    @property
+    def paths(self) -> tuple[tuple[str, str], ...]:
+        """Return each destination field that reads the event, with its source path."""
+        return tuple((name, source.path) for name, source in self.sources if source.path is not None)
 
 
 def check_draft(document: Any) -> list[MappingProblem]:
@@ -118,17 +120,6 @@ def compile_mapping(document: Any) -> Mapping | list[MappingProblem]:
     """Compile a publishable document, or return its problems."""
     reader = _DocumentReader(document)
     return reader.problems + reader.missing or reader.compiled()
-
-
-def event_name_problem(name: Any) -> str | None:
-    """Return a sentence on what is wrong with an event name, or None (P13)."""
-    if not isinstance(name, str):
-        return "An event name is a text; it is the same for every event."
-    if not name.strip() or len(name) > MAX_EVENT_NAME_LENGTH:
-        return f"An event name has 1 to {MAX_EVENT_NAME_LENGTH} characters, not only blanks."
-    if _EVENT_NAME_TABOO.search(name) or CONTROL_CHARACTER.search(name):
-        return r"No control character and none of ! @ # $ % ^ & * | + = ( ) { } [ ] < > ? \ / ~ ; are in it."
-    return None
 
 
 class _DocumentReader:
@@ -231,7 +222,7 @@ class _DocumentReader:
         if sentence := event_name_problem(written):
             self._problem("event_name", "event_name_invalid", sentence)
         else:
-            self._event_name = written
+            self._event_name = clean_event_name(written)
 
     def _constants_are(self, at: str, source: Source | None, good: Callable[[Any], bool], what: str) -> None:
         """Check a constant or a default now, so that its author sees the problem, not every event."""
@@ -240,6 +231,12 @@ class _DocumentReader:
                 self._problem(
                     at if part == "const" else f"{at}.default", "invalid", f"The {part} is not {what}."
                 )
+
+    def _refuse_constants(self, at: str, source: Source | None) -> None:
+        """Refuse a constant or a default: each event must have its own time (R4)."""
+        for place, value in ((at, source and source.const), (f"{at}.default", source and source.default)):
+            if value is not None:
+                self._problem(place, "not_allowed", "Event Timestamp must come from the event.")
 
     def _read_fields(self, written: Any) -> None:
         if type(written) is not dict:
@@ -253,6 +250,9 @@ class _DocumentReader:
                 continue
             keep_blank = name in MATCH_KEY_FIELDS
             source = self._source(written[name], f"fields.{name}", name, bare="path", keep_blank=keep_blank)
+            if name == "event_timestamp":
+                self._refuse_constants(f"fields.{name}", source)
+                continue
             good, what = _CONSTANTS[FIELDS[name].takes]
             self._constants_are(f"fields.{name}", source, good, what)
             if name == "currency":
@@ -333,10 +333,9 @@ def _is_currency(value: Any) -> bool:
 
 # What a constant or a default must be, by the type that the field takes.
 _CONSTANTS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
-    "time": (lambda v: isinstance(v, str) and read_time(v) is not None, "an ISO 8601 time with a zone"),
     "text": (lambda v: isinstance(v, str), "a text"),
     "number": (is_number, "a number"),
-    "integer": (lambda v: type(v) is int, "a whole number"),
+    "integer": (lambda v: type(as_integer(v)) is int, "a whole number"),
     "boolean": (lambda v: type(v) is bool, "true or false"),
 }
 

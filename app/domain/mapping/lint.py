@@ -24,7 +24,7 @@ LINT_WARNINGS: Final[Mapping[str, str]] = {
 
 _PRESETS: Final = {preset.event_type: preset for preset in PRESETS}
 _ONLY_WITH_PURCHASES: Final = _PRESETS[PURCHASE].only
-_DIFFERS: Final = frozenset({"event_timestamp", "event_id", *MATCH_KEY_FIELDS})
+_DIFFERS: Final = frozenset({"event_id", *MATCH_KEY_FIELDS})
 
 
 class LintWarning(NamedTuple):

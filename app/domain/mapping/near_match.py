@@ -8,14 +8,17 @@ _BETWEEN: Final = re.compile(r"[\s_-]+")
 
 
 def near_miss(name: str, other: str) -> str | None:
-    """Return how two names nearly match: `case`, `spaces` or `one_letter`; None where they are equal or
-    unrelated.
+    """Return how two names nearly match: `unicode`, `case`, `spaces` or `one_letter`; None where they are
+    equal or unrelated.
 
-    `spaces` covers separators between words; `one_letter` a wrong, missing, extra or transposed letter.
+    `unicode` means the same letters from other code points: decomposed accents, full-width letters. `spaces`
+    covers separators between words; `one_letter` a wrong, missing, extra or transposed letter.
     """
     if name == other:
         return None
     first, second = unicodedata.normalize("NFKC", name), unicodedata.normalize("NFKC", other)
+    if first == second:
+        return "unicode"
     if first.casefold() == second.casefold():
         return "case"
     first, second = (_BETWEEN.sub("", text).casefold() for text in (first, second))

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from app.domain.conversion import timestamps
 from app.domain.conversion.failures import SourceFailed, json_type, wrong_type
-from app.domain.conversion.numbers import is_number, number_text, plain, read_number, rounded
+from app.domain.conversion.numbers import as_integer, is_number, number_text, plain, read_number, rounded
 
 MAX_PIPE_STEPS: Final = 16
 MAX_PIPED_TEXT: Final = 8192  # characters, in and out of each step; a trait may have 1,024 at the end
@@ -139,7 +139,7 @@ def _map(arguments: list[Any]) -> Step | str:
         return "takes an object whose values are texts, numbers, booleans or null"
 
     def step(value: Any) -> Any:
-        text = _text_of(value)
+        text = _text_of(as_integer(value))
         if isinstance(text, SourceFailed):
             return wrong_type(f"is {json_type(value)}, where the pipe's map takes a text, number or boolean")
         return rows.get(text, rows.get("*", value))
@@ -188,7 +188,7 @@ _BOOLEANS: Final[Mapping[str, bool]] = {
 
 
 def _to_bool(value: Any) -> Any:
-    text = _text_of(value)
+    text = _text_of(as_integer(value))
     if isinstance(text, SourceFailed):
         return text
     truth = _BOOLEANS.get(text.strip().lower())

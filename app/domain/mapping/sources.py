@@ -26,7 +26,8 @@ class MappingProblem:
 class Source:
     """A compiled source. `read` returns a JSON value, None where there is nothing, or `SourceFailed`.
 
-    `path` is the path as written, None for a constant; `rule` names the pipe in short, for the preview.
+    `path` is the path as written, None for a constant; `rule` names the pipe in short, for the
+    preview; `pipe` is the whole pipe as text, which is equal for equal pipes.
     """
 
     read: Getter
@@ -34,6 +35,7 @@ class Source:
     const: Any = None
     default: Any = None
     rule: str = ""
+    pipe: str = ""
 
 
 def constant(value: Any) -> Source:
@@ -104,7 +106,7 @@ def _compile_path(written: dict[str, Any], at: str, *, keep_blank: bool) -> Sour
         return _plain(text, default, keep_blank)
     names = [step if isinstance(step, str) else step[0] for step in pipe]
     read = _reader(getter(found), tuple(steps), default, keep_blank=keep_blank)
-    return Source(read, text, default=default, rule=" | ".join(names))
+    return Source(read, text, default=default, rule=" | ".join(names), pipe=repr(pipe))
 
 
 # Text sources are shared among mappings that write the same: a thousand destinations have few different ones,

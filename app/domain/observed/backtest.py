@@ -1,8 +1,9 @@
-"""Test a draft on recent events: count lost and gained match keys and newly rejected events.
+"""Test a draft on recent events: compare everything that is sent, and count newly rejected events.
 
 Only samples of the events are stored, without values. Each sample becomes a synthetic event, which the
-published mapping and the draft both convert with the real code. Differences come from presence and types of
-fields: wrong paths, types or pipes.
+published mapping and the draft both convert with the real code. A synthetic event shows which path is read,
+and which values are absent or make no match key. Where it cannot show the effect of a changed source, the
+field is `uncertain`; it never counts as unchanged.
 """
 
 from collections import Counter
@@ -10,31 +11,44 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
-from typing import Final
+from typing import Final, NamedTuple
 
-from app.domain.conversion.convert import Rules, convert
+from app.domain.conversion.convert import Conversion, Rules, convert
 from app.domain.event import Event, Rejection
+from app.domain.identity import MATCH_KEYS
 from app.domain.mapping.document import Mapping
-from app.domain.observed.schema_sample import SchemaSample, synthetic_event
+from app.domain.observed.schema_sample import SchemaSample, ValueKind, may_be_unsampled
+from app.domain.observed.sent_fields import sent_fields
+from app.domain.observed.synthetic_event import synthetic_event
 
 # Functions whose result depends on the characters of a value; a synthetic value may give another result.
 _READS_CHARACTERS: Final = frozenset({"split", "substring", "replace", "map", "first", "last", "join"})
+_KEY_FIELDS: Final = {rule.type.value: rule.field for rule in MATCH_KEYS}
+
+
+class RejectionGroup(NamedTuple):
+    """Why events are newly rejected: the reason, the source path, and the mapping field."""
+
+    reason: str
+    field: str | None
+    mapping_field: str | None
 
 
 @dataclass(slots=True)
 class Backtest:
     """The effect of a draft on `events` recent events.
 
-    `lost` and `gained` count events by match key, `rejected` newly rejected events by (reason, mapping
-    field). `unclear` counts events that were accepted although their synthetic event is rejected: no verdict
-    on them.
+    `lost` and `gained` count events by match key, `changed` those that send another value, by mapping field.
+    `unclear` counts events that were accepted although their synthetic event is rejected: no verdict on them.
+    `uncertain` are the fields whose new source may send another value, which samples cannot show.
     """
 
     events: int = 0
     unclear: int = 0
     lost: Counter[str] = field(default_factory=Counter)
     gained: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    changed: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[RejectionGroup] = field(default_factory=Counter)
     uncertain: tuple[str, ...] = ()
 
     @property
@@ -59,10 +73,12 @@ def backtest(
     now: datetime,
 ) -> Backtest:
     """Convert a synthetic event of each distinct sample with both mappings and count the differences."""
-    result = Backtest(uncertain=_uncertain(published, draft))
+    result = Backtest()
     counts: Counter[SchemaSample] = Counter()
     for sample, times in samples:
         counts[sample] += times
+    sources = _changed_sources(published, draft)
+    concerned: set[str] = set()  # fields with a changed source that reads a value of some event
     for sample, times in counts.items():
         result.events += times
         event = Event(0, "backtest", rules.destination_id, rules.mapping_id, synthetic_event(sample, now))
@@ -71,21 +87,61 @@ def backtest(
         if isinstance(before, Rejection):
             result.unclear += times
         elif isinstance(after, Rejection):
-            result.rejected[after.reason, after.mapping_field] += times
+            result.rejected[RejectionGroup(after.reason, after.field, after.mapping_field)] += times
         else:
-            for key in set(before.match_keys) - set(after.match_keys):
-                result.lost[key] += times
-            for key in set(after.match_keys) - set(before.match_keys):
-                result.gained[key] += times
+            _count_differences(result, before, after, times)
+            concerned |= {source.field for source in sources if source.may_read(sample)}
+    result.uncertain = _uncertain(result, sources, concerned)
     return result
 
 
-def _uncertain(published: Mapping, draft: Mapping) -> tuple[str, ...]:
-    """Return the match keys whose pipe changed and depends on the characters of a value."""
-    published_pipes = {key.rule.field: key.source.rule for key in published.match_keys}
+def _count_differences(result: Backtest, before: Conversion, after: Conversion, times: int) -> None:
+    for key in set(before.match_keys) - set(after.match_keys):
+        result.lost[key] += times
+    for key in set(after.match_keys) - set(before.match_keys):
+        result.gained[key] += times
+    counted = {_KEY_FIELDS[key] for key in set(before.match_keys) ^ set(after.match_keys)}
+    sent_before, sent_after = sent_fields(before), sent_fields(after)
+    for name in sent_before.keys() | sent_after.keys():
+        if name not in counted and sent_before.get(name) != sent_after.get(name):
+            result.changed[name] += times
+
+
+@dataclass(frozen=True, slots=True)
+class _ChangedSource:
+    """A source that reads another path or has another pipe; `field` names what it supplies."""
+
+    field: str
+    paths: tuple[str, ...]
+    reads_characters: bool
+
+    def may_read(self, sample: SchemaSample) -> bool:
+        """Return whether an event of the sample may have a value at one of the paths."""
+        found = {path for path, kind in sample if kind is not ValueKind.NULL}
+        return any(path in found or may_be_unsampled(path, sample) for path in self.paths)
+
+
+def _changed_sources(published: Mapping, draft: Mapping) -> list[_ChangedSource]:
+    before, after = dict(published.sources), dict(draft.sources)
+    changed = []
+    for name in sorted(before.keys() | after.keys()):
+        was, becomes = before.get(name), after.get(name)
+        if was and becomes and (was.path, was.pipe) == (becomes.path, becomes.pipe):
+            continue  # constants and defaults have their effect in synthetic events, too
+        sources = [source for source in (was, becomes) if source is not None]
+        field_name = "consent" if name.startswith("consent.") else name
+        paths = tuple(source.path for source in sources if source.path is not None)
+        rules = {word for source in sources for word in source.rule.split(" | ")}
+        changed.append(_ChangedSource(field_name, paths, bool(_READS_CHARACTERS & rules)))
+    return changed
+
+
+def _uncertain(result: Backtest, sources: Iterable[_ChangedSource], concerned: set[str]) -> tuple[str, ...]:
+    shown = {*result.changed, *(_KEY_FIELDS[key] for key in (*result.lost, *result.gained))}
     return tuple(
-        key.rule.field
-        for key in draft.match_keys
-        if key.source.rule != published_pipes.get(key.rule.field)
-        and _READS_CHARACTERS & set(key.source.rule.split(" | "))
+        dict.fromkeys(
+            source.field
+            for source in sources
+            if source.field in concerned and (source.reads_characters or source.field not in shown)
+        )
     )

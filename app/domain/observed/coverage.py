@@ -1,4 +1,4 @@
-"""Match-key coverage: the share of events that carry each match key."""
+"""Match-key coverage: the share of events that carry each match key, and why keys were dropped."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -12,12 +12,14 @@ MOST_EVENTS: Final = 1_000
 
 
 def match_key_coverage(events_metadata: Iterable[EventMetadata]) -> dict[str, Any]:
-    """Count the match keys of the first thousand events."""
+    """Count the match keys of the first thousand events, and the dropped ones by reason."""
     events = 0
     carried: Counter[str] = Counter()
+    dropped: Counter[tuple[str, str]] = Counter()
     for metadata in islice(events_metadata, MOST_EVENTS):
         events += 1
         carried.update(metadata.match_keys)
+        dropped.update(metadata.dropped_keys)
     return {
         "events": events,
         "match_keys": [
@@ -28,5 +30,9 @@ def match_key_coverage(events_metadata: Iterable[EventMetadata]) -> dict[str, An
             }
             for rule in MATCH_KEYS
             if rule.type.value in carried
+        ],
+        "dropped": [
+            {"match_key": key, "reason": reason, "events": count}
+            for (key, reason), count in sorted(dropped.items())
         ],
     }

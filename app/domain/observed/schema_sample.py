@@ -7,9 +7,9 @@ value (an address, a number) is left out with everything below it. ADR 0016 weig
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -20,8 +20,9 @@ from app.domain.conversion.consent import CONSENT_WORDS, GPP
 from app.domain.conversion.countries import CONSENT_COUNTRIES, read_country
 from app.domain.conversion.currencies import CURRENCIES
 from app.domain.conversion.event_types import EVENT_SOURCES, EVENT_TYPES
-from app.domain.conversion.numbers import read_number
+from app.domain.conversion.numbers import as_integer, read_number
 from app.domain.conversion.timestamps import read_time
+from app.domain.identity.placeholders import is_placeholder
 from app.domain.mapping.paths import IMPASSABLE, getter, parse_path
 
 MAX_PATHS: Final = 200
@@ -70,6 +71,8 @@ class ValueKind(StrEnum):
     TCF = "tcf"
     GPP = "gpp"
     IP_ADDRESS = "ip_address"
+    UNUSABLE_TRAIT = "unusable_trait"  # makes no hashed match key: a placeholder, an impossible phone
+    UNUSABLE_ID = "unusable_id"  # makes no unhashed match key
 
 
 TYPES: Final[Mapping[ValueKind, str]] = {
@@ -95,10 +98,15 @@ TYPES: Final[Mapping[ValueKind, str]] = {
 SchemaSample = tuple[tuple[str, ValueKind], ...]
 
 
-def take_sample(content: dict[str, Any], mapped: Iterable[str] = ()) -> SchemaSample:
+def take_sample(
+    content: dict[str, Any],
+    mapped: Iterable[str] = (),
+    unusable: Mapping[str, ValueKind] = MappingProxyType({}),
+) -> SchemaSample:
     """Return the sample of an event, at most 200 paths. Paths in `mapped` are added whatever their names.
 
-    Absent paths are not in it. Runs in time linear in the event's size.
+    `unusable` are the paths whose values made no match key, with the kind that says so. Absent paths are not
+    in the sample. Runs in time linear in the event's size.
     """
     found: dict[str, ValueKind] = {}
     _walk(content, "", 0, found)
@@ -108,7 +116,27 @@ def take_sample(content: dict[str, Any], mapped: Iterable[str] = ()) -> SchemaSa
             value = None if steps is None else getter(steps)(content)
             if value is not None and value is not IMPASSABLE:
                 found[path] = kind_of(value)
+    found.update((path, kind) for path, kind in unusable.items() if path in found)
     return tuple(found.items())
+
+
+def may_be_unsampled(path: str, sample: SchemaSample) -> bool:
+    """Return whether an event may have this path although its sample does not."""
+    steps = parse_path(path) or ()
+    if len(sample) >= MAX_PATHS or len(steps) > MAX_DEPTH:
+        return True
+    for step in steps:
+        if step >= MAX_ITEMS if isinstance(step, int) else not _is_plain(step):
+            return True
+    # An object or a list as a whole stands for members that are left out.
+    return any(kind in _CONTAINERS and path.startswith(found) for found, kind in sample)
+
+
+def _is_plain(name: str) -> bool:
+    return _PLAIN_NAME.fullmatch(name) is not None and not _LONG_NUMBER.search(name)
+
+
+_CONTAINERS: Final = frozenset({ValueKind.OBJECT, ValueKind.LIST})
 
 
 def _walk(value: Any, path: str, depth: int, found: dict[str, ValueKind]) -> None:
@@ -118,7 +146,7 @@ def _walk(value: Any, path: str, depth: int, found: dict[str, ValueKind]) -> Non
         for name, member in value.items():
             if depth == 0 and name in _ROUTING_IDS:
                 continue
-            if _PLAIN_NAME.fullmatch(name) and not _LONG_NUMBER.search(name):
+            if _is_plain(name):
                 _walk(member, f"{path}.{name}" if path else name, depth + 1, found)
     elif type(value) is list and value and depth < MAX_DEPTH:
         for index, member in enumerate(value[:MAX_ITEMS]):
@@ -147,6 +175,7 @@ def kind_of(value: Any) -> ValueKind:
 def _number_kind(value: int | Decimal) -> ValueKind:
     if value <= 0:
         return ValueKind.ZERO if value == 0 else ValueKind.NEGATIVE
+    value = as_integer(value)
     if type(value) is not int:
         return ValueKind.DECIMAL
     if 1_000_000_000 <= value < 4_000_000_000:
@@ -172,10 +201,12 @@ def _text_kind(text: str) -> ValueKind:
         return ValueKind.TCF if _is_tcf(text) else ValueKind.ENDLESS_TEXT
     # Check for the required characters first: a pattern that fails costs ten times as much.
     word = text.strip()
+    if is_placeholder(word) is not None:
+        return ValueKind.UNUSABLE_TRAIT
     if "@" in word and _EMAIL.fullmatch(word):
         return ValueKind.EMAIL
     if len(word) == 64 and _HASH.fullmatch(word):
-        return ValueKind.HASH
+        return ValueKind.HASH if word.strip(word[0]) else ValueKind.UNUSABLE_TRAIT
     if len(word) == 36 and word[8] == "-" and _UUID.fullmatch(word):
         return ValueKind.UUID
     if (word[0].isdigit() or ":" in word) and _IP.fullmatch(word):
@@ -195,6 +226,8 @@ def _numeric_text_kind(text: str, word: str) -> ValueKind:
     if word[0] != "+" and read_number(word) is not None:
         return ValueKind.NUMBER_TEXT
     if (phone := _PHONE.fullmatch(word)) and sum(map(str.isdigit, word)) >= 6:
+        if not word.strip("+0() ./-"):
+            return ValueKind.UNUSABLE_TRAIT
         return ValueKind.PHONE if phone["whole"] else ValueKind.NATIONAL_PHONE
     return ValueKind.TEXT if len(text) <= 256 else ValueKind.LONG_TEXT
 
@@ -223,77 +256,6 @@ def _word_kind(text: str, word: str) -> ValueKind:
 
 def _is_tcf(text: str) -> bool:
     return text[0] == "C" and len(text) >= 39 and tcf.consents(text, vendor=1, purposes=()) is not None
-
-
-# --- Synthetic events -----------------------------------------------------------------------------
-
-
-_SYNTHETIC_VALUES: Final[Mapping[ValueKind, Any]] = {
-    ValueKind.NULL: None,
-    ValueKind.BOOLEAN: True,
-    ValueKind.ZERO: 0,
-    ValueKind.NEGATIVE: -1,
-    ValueKind.INTEGER: 12,
-    ValueKind.DECIMAL: Decimal("12.5"),
-    ValueKind.OBJECT: {"": ""},
-    ValueKind.LIST: [""],
-    ValueKind.BLANK: " ",
-    ValueKind.TEXT: "text",
-    ValueKind.LONG_TEXT: "text" * 100,
-    ValueKind.ENDLESS_TEXT: "text" * 300,
-    ValueKind.FOREIGN_TEXT: "文字",
-    ValueKind.EMAIL: "someone@example.com",
-    ValueKind.HASH: "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8",
-    ValueKind.UUID: "5e884898-da28-4715-9d0e-56f8dc629277",
-    ValueKind.PHONE: "+12025550123",
-    ValueKind.NATIONAL_PHONE: "202-555-0123",
-    ValueKind.NUMBER_TEXT: "12",
-    ValueKind.EVENT_TYPE: "OTHER",
-    ValueKind.EVENT_SOURCE: "WEBSITE",
-    ValueKind.CURRENCY: "USD",
-    ValueKind.COUNTRY: "US",
-    ValueKind.CONSENT_COUNTRY: "DE",
-    ValueKind.GRANTED: "GRANTED",
-    ValueKind.DENIED: "DENIED",
-    ValueKind.TCF: tcf.consent_to_all(),
-    ValueKind.GPP: "DBAA~BAAA.YAAA",
-    ValueKind.IP_ADDRESS: "8.8.8.8",
-}
-
-
-def synthetic_event(sample: SchemaSample, now: datetime) -> dict[str, Any]:
-    """Return an event with the sample's paths and invented values; its times are `now`."""
-    current = {
-        ValueKind.TIME: now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        ValueKind.DATE: now.strftime("%Y-%m-%d"),
-        ValueKind.EPOCH_SECONDS: int(now.timestamp()),
-        ValueKind.EPOCH_MILLISECONDS: int(now.timestamp()) * 1000,
-        # Digits may be a phone or an epoch; these are a possible phone and a recent epoch.
-        ValueKind.DIGITS: str(int(now.timestamp())),
-    }
-    event: dict[str, Any] = {}
-    for path, kind in sample:
-        steps = parse_path(path)
-        if steps is not None:
-            value = current[kind] if kind in current else _SYNTHETIC_VALUES[kind]
-            _put(event, steps, value)
-    return event
-
-
-def _put(event: dict[str, Any], steps: tuple[str | int, ...], value: Any) -> None:
-    parent: Any = event
-    for step, next_step in zip(steps, (*steps[1:], None), strict=True):
-        child: Any = value if next_step is None else [] if isinstance(next_step, int) else {}
-        if isinstance(step, int):
-            parent.extend([None] * (step + 1 - len(parent)))
-            parent[step] = (
-                parent[step] if type(parent[step]) is type(child) and next_step is not None else child
-            )
-        else:
-            parent[step] = (
-                parent[step] if type(parent.get(step)) is type(child) and next_step is not None else child
-            )
-        parent = parent[step]
 
 
 # --- Storage --------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ INGEST_REASONS = _rows(
     (
         "event_id_conflict",
         JourneyCode.BAD_REQUEST,
-        "An event with other content already used this id; send a new id.",
+        "An event with other content already used the id that the result names; send a new one.",
     ),
     (
         "destination_missing",
@@ -300,6 +300,8 @@ WARNINGS: Mapping[str, str] = {
     "match_key_dropped": "A match key was omitted: no valid value remained after normalization.",
     "country_uk_read_as_gb": "UK was treated as GB.",
     "custom_value_unusual": "A custom value contains characters other than letters, digits and underscores.",
+    "custom_value_dropped": "A custom value looked like an e-mail address or phone number and was left out.",
+    "value_unusual": "The value has decimals, and its currency has none: check the currency and the unit.",
     "value_rounded": "The value was rounded to two decimals.",
     "currency_ignored": "Currency is sent with purchases only.",
     "units_ignored": "Units sold are sent with purchases only.",

@@ -45,8 +45,8 @@ def test_a_language_is_not_a_country() -> None:
 
 
 def test_consent_is_needed_in_the_eea_the_united_kingdom_and_switzerland() -> None:
-    """27 of the Union, three more of the EEA, GB, CH, and an EEA country left unnamed."""
-    assert len(CONSENT_COUNTRIES) == 27 + 3 + 3
+    """27 of the Union, seven outermost regions, three more of the EEA, GB, CH, and an unnamed EEA country."""
+    assert len(CONSENT_COUNTRIES) == 27 + 7 + 3 + 3
     assert {"IS", "LI", "NO", "GB", "CH", "OTHER_EEA", "HR", "CY"} <= CONSENT_COUNTRIES
     assert not {"US", "JP", "AU", "TR", "OTHER"} & CONSENT_COUNTRIES
     assert CONSENT_COUNTRIES <= COUNTRIES

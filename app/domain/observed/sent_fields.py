@@ -1,0 +1,44 @@
+"""What a conversion sends, by the mapping field that supplies it. Pure."""
+
+from typing import Any, Final
+
+import msgspec
+
+from app.domain.conversion.convert import Conversion
+from app.domain.identity import MATCH_KEYS
+
+_KEY_FIELDS: Final = {rule.type.value: rule.field for rule in MATCH_KEYS}
+# Members of the Amazon event that one mapping field supplies alone.
+_MEMBERS: Final = {
+    "countryCode": "country_code",
+    "eventTime": "event_timestamp",
+    "value": "value",
+    "currencyCode": "currency",
+    "unitsSold": "units_sold",
+    "eventId": "event_id",
+    "dataProcessingOptions": "limited_data_use",
+    "deviceInfo": "user_agent",
+    "arefMeasurementTokens": "aref_measurement_tokens",
+    "amazonAdEventKey": "amazon_ad_event_key",
+}
+_DESCRIPTION: Final = {"name": "event_name", "conversionType": "event_type", "eventSource": "event_source"}
+
+
+def sent_fields(conversion: Conversion) -> dict[str, Any]:
+    """Return every value of the finished Amazon event by mapping field.
+
+    The consent signal is `consent`, a row of custom data `custom_data.<name>`. Only synthetic events belong
+    here: the result is not hidden from `repr`.
+    """
+    event = msgspec.json.decode(conversion.body)
+    description = event["eventDescription"]
+    sent = {field: description[member] for member, field in _DESCRIPTION.items()}
+    sent |= {field: event[member] for member, field in _MEMBERS.items() if member in event}
+    sent |= {_KEY_FIELDS[key["type"]]: key["values"] for key in event["matchKeys"]}
+    sent |= {f"custom_data.{row['name']}": row["value"] for row in event.get("customData", ())}
+    signal = dict(event.get("consent", {}))
+    if "geo" in signal:
+        sent["ip_address"] = signal.pop("geo")
+    if signal:
+        sent["consent"] = signal
+    return sent

@@ -1,0 +1,51 @@
+"""The overview of a destination: no green above a red diagnosis, and a fault's true beginning."""
+
+from tests.pipeline.test_event_histories import Service, service
+from tests.pipeline.world import event
+
+__all__ = ["service"]  # a fixture
+
+
+async def test_green_never_stands_above_a_red_diagnosis(service: Service) -> None:
+    """And the figures of the lane agree with it."""
+    world = service.world
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    await world.fetch(
+        "UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked', updated_at = now()"
+    )
+    page = await service.overview(dst)
+    assert "access was revoked" in page
+    assert 'class="notice good"' not in page
+    assert page.count("Nothing is sent until the destination is reconnected.") == 3
+
+
+async def test_another_currency_is_offered_where_it_is_seen(service: Service) -> None:
+    """The diagnosis names both, and a button changes the destination's."""
+    world = service.world
+    dst = await world.destination()
+    await world.fetch("INSERT INTO amazon_accounts (destination, currency) VALUES ($1, 'CAD')", dst)
+    page = await service.overview(dst)
+    assert "currency is CAD, but this destination uses USD" in page
+    assert ">Change to CAD</button>" in page
+
+
+async def test_a_fault_began_with_its_first_request(service: Service) -> None:
+    """Not with the oldest of the newest twenty, and not before the last answered one."""
+    world = service.world
+    dst = await world.destination()
+    await world.post(dst, event(1))
+    await world.fetch(
+        "INSERT INTO attempts (id, day, lane, destination, fence, worker, batches, events, generation,"
+        "  started_at, settled_at, outcome) "
+        "SELECT 1000 + n, (now() AT TIME ZONE 'UTC')::date, d.lane, d.number, 1, 'w', '{}', 1, 1,"
+        "  now() - n * interval '1 minute', now() - n * interval '1 minute',"
+        "  CASE n WHEN 50 THEN 'answered' ELSE 'broken' END "
+        "FROM destinations d, generate_series(1, 60) n WHERE d.id = $1",
+        dst,
+    )
+    ((first,),) = await world.fetch("SELECT started_at FROM attempts WHERE id = 1049")
+    page = await service.overview(dst)
+    assert 'class="notice good"' not in page
+    assert page.index("The last 49 requests failed.") < page.index("Connected to Amazon")
+    assert f'Since <time datetime="{first.isoformat()}"' in page
