@@ -23,7 +23,9 @@ class Load:
         self._lock = threading.Lock()
         self.accepted: dict[str, datetime] = {}
         self.answers: Counter[str] = Counter()
-        self._threads = [threading.Thread(target=self._call, args=(number,)) for number in range(callers)]
+        self._threads = [
+            threading.Thread(target=self._call, args=(number,), daemon=True) for number in range(callers)
+        ]
 
     @property
     def requests(self) -> int:
