@@ -1,23 +1,29 @@
-# syntax=docker/dockerfile:1
 # One image for every role: serve (default), work, migrate, sandbox, doctor.
 # It runs as an unprivileged user, needs no writable file system but /tmp (and /data in development), and
-# holds no secret: settings come from the environment.
+# holds no secret: settings come from the environment or, for secrets, from files named by NAME_FILE.
+# BASE_IMAGE: any image with Python 3.11 or newer as `python`; pin it by digest for a release.
+ARG BASE_IMAGE=python:3.13-slim
 
-FROM python:3.13-slim AS packages
+FROM ${BASE_IMAGE} AS packages
+# `otlp` adds what OTLP_ENDPOINT needs.
+ARG REQUIREMENTS=runtime
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
-COPY requirements/runtime.txt /requirements.txt
+COPY requirements/runtime.txt requirements/otlp.txt /requirements/
 # Exactly what is listed, each file checked against its hash; wheels only, so that nothing is built here.
-RUN python -m venv /opt/venv \
-    && /opt/venv/bin/pip install --require-hashes --only-binary :all: -r /requirements.txt \
+# pip stays in an environment of its own: the image runs without an installer and without other programs.
+RUN python -m venv /installer \
+    && python -m venv --without-pip /opt/venv \
+    && /installer/bin/pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: -r /requirements/${REQUIREMENTS}.txt \
+    && find /opt/venv/bin ! -type d ! -name 'python*' -delete \
     && /opt/venv/bin/python -m compileall -q /opt/venv/lib
 
-FROM python:3.13-slim
+FROM ${BASE_IMAGE}
 RUN groupadd --gid 10001 conversions \
     && useradd --uid 10001 --gid conversions --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin conversions \
     && install -d -o conversions -g conversions -m 0700 /data
 COPY --from=packages /opt/venv /opt/venv
 WORKDIR /srv
-COPY LICENSE alembic.ini ./
+COPY LICENSE alembic.ini pyproject.toml ./
 COPY migrations migrations
 COPY app app
 COPY sandbox sandbox
@@ -27,12 +33,23 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HOST=0.0.0.0 \
+    METRICS_PORT=9100 \
     DATA_DIR=/data
 USER 10001:10001
-EXPOSE 8000
-# Longer than a request to Amazon may take: a worker finishes what it sent.
+EXPOSE 8000 9100
+# A worker finishes the requests that it sent: allow 45 seconds before SIGKILL.
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ.get('PORT', 8000)}/health/ready\", timeout=4)"]
+# `health` asks the process that runs in the container, whatever its role.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-m", "app", "health"]
 ENTRYPOINT ["python", "-m", "app"]
 CMD ["serve"]
+# Last, because they change with every build.
+ARG VERSION=""
+ARG REVISION=""
+ARG SOURCE=""
+LABEL org.opencontainers.image.title="amazon-conversions-destination" \
+      org.opencontainers.image.description="The target of a journey's Send to Destinations node for the Amazon Conversions API" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.source="${SOURCE}"

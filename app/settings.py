@@ -6,12 +6,14 @@ never the value: a database URL holds a password.
 
 import base64
 import binascii
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -130,6 +132,9 @@ class Settings(BaseSettings):
     port: PortNumber = 8000
     sandbox_port: PortNumber = 8001
     metrics_port: PortNumber | None = None
+    metrics_per_destination: bool = False
+    otlp_endpoint: WebAddress | None = None
+    otlp_sample_percent: int = Field(default=1, ge=0, le=100)
     public_url: WebAddress = Field(
         default_factory=lambda known: f"http://localhost:{known.get('port', 8000)}"
     )
@@ -303,13 +308,48 @@ def is_weak_admin_key(key: SecretStr) -> bool:
 
 
 def read_settings(env_file: Path = ROOT / ".env") -> Settings:
-    """Read the environment, then `.env` for unset variables. Raises SettingsError."""
+    """Read the environment, then `.env` for unset variables. Raises SettingsError.
+
+    `NAME_FILE` names a file that holds the secret setting `NAME`.
+    """
+    secrets = _secrets_from_files((os.environ, dotenv_values(env_file)))
     try:
         # A dictionary, because type checkers do not know this parameter of the base class.
-        options: dict[str, Any] = {"_env_file": env_file}
+        options: dict[str, Any] = {"_env_file": env_file, **secrets}
         return Settings(**options)
     except ValidationError as error:
         raise SettingsError(_sentences(error)) from None
+
+
+def secret_settings() -> tuple[str, ...]:
+    """Return the names of the settings that hold a secret; each can be read from a file by `NAME_FILE`."""
+    return tuple(
+        name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)
+    )
+
+
+def _secrets_from_files(sources: Iterable[Mapping[str, str | None]]) -> dict[str, str]:
+    """Return the secrets that `NAME_FILE` names in the first source that sets NAME. Raises SettingsError."""
+    secrets, problems = {}, []
+    for name in secret_settings():
+        variable, file_variable = name.upper(), f"{name.upper()}_FILE"
+        source = next((each for each in sources if each.get(variable) or each.get(file_variable)), {})
+        path = source.get(file_variable)
+        if not path:
+            continue
+        if source.get(variable):
+            problems.append(f"{file_variable}: must not be set together with {variable}.")
+            continue
+        try:
+            secrets[name] = Path(path).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(f"{file_variable}: the file cannot be read ({type(error).__name__}).")
+            continue
+        if not secrets[name]:
+            problems.append(f"{file_variable}: the file is empty.")
+    if problems:
+        raise SettingsError(problems)
+    return secrets
 
 
 def _sentences(error: ValidationError) -> Iterable[str]:

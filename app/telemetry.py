@@ -3,17 +3,42 @@
 import json
 import logging
 import sys
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 from app.domain.incidents.kinds import KINDS
+from app.domain.trace import RequestTrace
 
-VERSION = "0.1.0"
+# pyproject.toml is the only place that names the version.
+VERSION: str = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"][
+    "version"
+]
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _log = logging.getLogger("app")
+# Set for each request; group commit reads it, whatever lies in between.
+REQUEST_TRACE: ContextVar[RequestTrace | None] = ContextVar("request_trace", default=None)
+
+
+class Spans(Protocol):
+    """Records finished work as OpenTelemetry spans (`app.tracing`)."""
+
+    def record(
+        self,
+        name: str,
+        *,
+        duration_s: float,
+        attributes: Mapping[str, str | int | Sequence[int] | None],
+        parent: str | None = None,
+        links: Sequence[str] = (),
+    ) -> None:
+        """Record a span that ends now, if it is sampled."""
+        ...
 
 
 class Telemetry:
@@ -24,6 +49,7 @@ class Telemetry:
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.spans: Spans | None = None
         self.registry = registry if registry is not None else CollectorRegistry()
         ProcessCollector(registry=self.registry)  # memory, CPU, open files
         Info("amazon_conversions_build", "Version of the program", registry=self.registry).info(
@@ -106,16 +132,10 @@ class Telemetry:
             registry=self.registry,
         )
         self.imbalance.set(float("nan"))  # unknown until the first check is complete
-        self.waiting = Gauge(
-            "amazon_conversions_waiting_events",
-            "Accepted events of all destinations that wait for Amazon; the same in every worker",
-            ["status"],
-            registry=self.registry,
-        )
-        self.oldest_waiting = Gauge(
-            "amazon_conversions_oldest_waiting_age_seconds",
-            "Age of the oldest waiting event since its acceptance; 0 when none waits",
-            ["status"],
+        self.claim_seconds = Histogram(
+            "amazon_conversions_claim_duration_seconds",
+            "Duration of a claim of due events, decryption included",
+            buckets=_BUCKETS,
             registry=self.registry,
         )
         self.database_errors = Counter(
@@ -164,6 +184,18 @@ class Telemetry:
         """Count an error by its class if the database raised it or was unreachable."""
         if (error_class := class_of(error)) is not None:
             self.database_errors.labels(error_class).inc()
+
+
+class TextLines(logging.Formatter):
+    """Format a record for a person at a terminal: time, level, event, fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = " ".join(f"{name}={value}" for name, value in getattr(record, "fields", {}).items())
+        at = datetime.fromtimestamp(record.created, UTC)
+        line = f"{at:%H:%M:%S.%f}"[:-3] + f" {record.levelname.lower():<7} {record.getMessage()} {fields}"
+        if record.exc_info and record.exc_info[0] is not None:
+            line += f" exception={describe_exception(record.exc_info[1])}"
+        return line.rstrip()
 
 
 class JsonLines(logging.Formatter):
@@ -234,9 +266,9 @@ def _sqlstate_fields(error: BaseException) -> dict[str, str]:
 
 
 def configure_logging(level: str) -> None:
-    """Log JSON lines to standard error. Called once per process."""
+    """Log to standard error: JSON lines, or text on a terminal. Called once per process."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(TextLines() if sys.stderr.isatty() else JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # httpx logs every URL; sqlalchemy and asyncpg may log parameters, which can be personal data.
     for noisy in ("httpx", "httpcore", "asyncpg", "sqlalchemy"):

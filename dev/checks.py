@@ -127,7 +127,11 @@ def lock(_settings: Settings, _asked: argparse.Namespace) -> int:
     """Write the requirement lists with the newest versions that pyproject.toml allows, without host names."""
     uv = [PYTHON, "-m", "uv", "--no-cache", "-q"]
     export = [*uv, "export", "--no-emit-project", "--no-header", "--no-annotate", "--frozen"]
-    lists = {"runtime.txt": ["--no-dev"], "dev.txt": ["--all-groups"]}
+    lists = {
+        "runtime.txt": ["--no-dev"],
+        "otlp.txt": ["--no-dev", "--extra", "otlp"],
+        "dev.txt": ["--all-groups"],
+    }
     code = _call([*uv, "lock", "--upgrade"])
     for name, groups in lists.items():
         code = code or _call([*export, *groups, "-o", str(ROOT / "requirements" / name)])

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from app.settings import Settings
+from app.settings import Settings, SettingsError
 
 
 def sandbox(settings: Settings, _asked: argparse.Namespace) -> int:
@@ -15,8 +15,14 @@ def sandbox(settings: Settings, _asked: argparse.Namespace) -> int:
 
     from sandbox.app import create_sandbox
 
+    try:
+        application = create_sandbox(state_dir=settings.data_dir / "sandbox")
+    except OSError:
+        raise SettingsError(
+            ["DATA_DIR: the folder cannot be written; the sandbox stores its keys there."]
+        ) from None
     uvicorn.run(
-        create_sandbox(state_dir=settings.data_dir / "sandbox"),
+        application,
         host=settings.host,
         port=settings.sandbox_port,
         log_level="warning",

@@ -101,7 +101,12 @@ def _processes(settings: Settings) -> int:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    told = {**os.environ, **as_environment(settings)}
+    filled = as_environment(settings)
+    # A child gets each secret by value, so the name of its file must go.
+    inherited = {
+        name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in filled
+    }
+    told = {**inherited, **filled}
     if "log_level" not in settings.model_fields_set:
         # The terminal is for the welcome screen and for what goes wrong.
         told["LOG_LEVEL"] = "warning"

@@ -27,7 +27,7 @@ from app.oidc_client import OidcClient
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
 from app.store.organisation_scope import scoped_engine, scoped_pool
-from app.telemetry import describe_exception
+from app.telemetry import Spans, describe_exception
 
 logger = logging.getLogger("app.admin.context")
 
@@ -89,6 +89,7 @@ class AppContext:
     callback_configured: bool = False
     bootstrap_key_digest: bytes | None = None
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    spans: Spans | None = None
     now: Callable[[], datetime] = _now
     monotonic: Callable[[], float] = monotonic
     # Further inputs of readiness: results of flushes, and the offset of this machine's clock.

@@ -4,6 +4,7 @@ from typing import Any
 
 from app.delivery.lane import Lane
 from app.delivery.request_content import RequestContent
+from app.domain.batch import sampled_traces
 from app.domain.outcomes.outcome import SentRequest
 from app.domain.outcomes.settle import Settlement
 from app.store.attempts import StartedAttempt
@@ -35,6 +36,18 @@ class AttemptLog:
             series = self._attempts[outcome] = self._telemetry.attempts.labels(outcome)
         series.inc()
         self._telemetry.attempt_seconds.observe(sent.duration_ms / 1000)
+        if (spans := self._telemetry.spans) is not None:
+            sources = {item.batch: item.source for item in content.items}
+            spans.record(
+                "amazon.request",
+                duration_s=sent.duration_ms / 1000,
+                attributes={
+                    "outcome": outcome,
+                    "http.response.status_code": sent.status,
+                    "batches": [*sources],
+                },
+                links=[trace for source in sources.values() for trace in sampled_traces(source.shapes)][:8],
+            )
         self._telemetry.log(
             "attempt.finished",
             attempt=attempt.id,
@@ -45,8 +58,9 @@ class AttemptLog:
             outcome=outcome,
             settlement=type(settlement).__name__,
             status=sent.status,
-            request_id=sent.request_id,
-            duration_ms=sent.duration_ms,
+            amazon_request_id=sent.request_id,
+            # As in the log line of the request that brought the events.
+            batches=content.batches or sorted({item.batch for item in content.items}),
         )
 
     def count_final(self, delta: CountDelta) -> None:

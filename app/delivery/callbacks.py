@@ -5,11 +5,13 @@ transaction is open during a call. When a worker dies, its lease on the callback
 sent again under the same id.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Final, Protocol
 
 import asyncpg
+import msgspec
 
 from app.domain import callback
 from app.domain.batch import EventMetadata, read_shapes
@@ -71,6 +73,7 @@ class CallbackSender:
         events = list(callback_states(due.notices, named))
         if len(events) < sum(event.final.events for event in due.notices):
             self._telemetry.log("callback.incomplete", level=30, callback=due.id, events=len(events))
+        sent_at = time.monotonic()
         reply: Acknowledged | NotAcknowledged = Acknowledged()
         if events:
             body = callback.render(events, made_at=due.made_at)
@@ -82,8 +85,23 @@ class CallbackSender:
                 await callbacks.acknowledge(connection, due.id)
             else:
                 await self._reschedule(connection, due, reply)
+        if (spans := self._telemetry.spans) is not None:
+            traces = {event.traceparent for event in events if isinstance(event.traceparent, str)}
+            spans.record(
+                "callback.send",
+                duration_s=time.monotonic() - sent_at,
+                attributes={"events": len(events)},
+                links=sorted(traces)[:8],
+            )
         result = "taken" if isinstance(reply, Acknowledged) else "not_taken"
         self._telemetry.callbacks.labels(result).inc()
+        self._telemetry.log(
+            "callback.sent",
+            callback=due.id,
+            result=result,
+            events=len(events),
+            batches=sorted({event.final.batch for event in due.notices}),
+        )
         return isinstance(reply, Acknowledged)
 
     async def _reschedule(
@@ -128,6 +146,7 @@ def callback_states(events: tuple[CallbackEvent, ...], named: NamedEvent) -> Ite
                 code=final.code,
                 reason=final.reason,
                 at=event.at,
+                traceparent=shape.traceparent or msgspec.UNSET,
             )
 
 

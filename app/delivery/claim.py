@@ -57,7 +57,8 @@ class ClaimStep:
             self._vault, self._now() - self._max_age, self._erasing.erased_values(queue.organisation)
         )
         try:
-            claim = await read(connection, lane, selection, rules)
+            with self._telemetry.claim_seconds.time():
+                claim = await read(connection, lane, selection, rules)
             await self._settle_unsent(connection, lane, queue, claim)
         except Exception as error:
             if isinstance(error, StaleOwner) or is_transient(error):

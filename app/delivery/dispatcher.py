@@ -16,7 +16,6 @@ from app.delivery.lane import POLL_EVERY_S, Lane
 from app.delivery.lane_leases import RECOVER_EVERY_S, LaneLeases
 from app.delivery.maintenance import Maintenance
 from app.delivery.settlement import StaleOwner
-from app.delivery.waiting_gauges import READ_EVERY_S, WaitingGauges
 from app.domain.pacing.lane_limits import CAPACITY, TIMES, Capacity, InFlight, Times
 from app.domain.pacing.watermarks import FULL_SCAN_SHARE
 from app.store import lane_wakeups
@@ -45,7 +44,6 @@ class Dispatcher:
         outcomes: DatabaseResults,
         capacity: Capacity = CAPACITY,
         times: Times = TIMES,
-        waiting_gauges: WaitingGauges | None = None,
         listens: bool = True,
         callback_sender: CallbackSender | None = None,
     ) -> None:
@@ -60,7 +58,6 @@ class Dispatcher:
         self._capacity = capacity
         self._times = times
         self._outcomes = outcomes
-        self._waiting_gauges = waiting_gauges
         self._listens = listens
         self._callback_sender = callback_sender
         self._tasks: dict[asyncio.Task[None], Lane] = {}
@@ -96,12 +93,6 @@ class Dispatcher:
             asyncio.create_task(self._repeat(self._erasing.scan, POLL_EVERY_S)),
             asyncio.create_task(self._repeat(self._balancing.advance, self._maintenance.every_s)),
         ]
-        if self._waiting_gauges is not None:
-            jobs.append(
-                asyncio.create_task(
-                    self._repeat(self._waiting_gauges.read, READ_EVERY_S, share=1 / FULL_SCAN_SHARE)
-                )
-            )
         if self._callback_sender is not None:
             jobs.append(
                 asyncio.create_task(

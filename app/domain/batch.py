@@ -3,6 +3,7 @@
 Its content is encrypted before it is stored; its shapes are event metadata without values.
 """
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ class EventMetadata(msgspec.Struct, array_like=True, frozen=True):
     journey_id: str | None = None
     node_id: str | None = None
     dropped_keys: tuple[tuple[str, str], ...] = ()  # wire types of dropped match keys, with their reasons
+    traceparent: str | None = None  # of the request that brought the event
 
     @property
     def event_at(self) -> datetime:
@@ -112,6 +114,18 @@ def may_hold_id(packed: bytes | None, id_: str) -> bool:
         return packed is None or id_.encode() in _expand(packed)
     except ValueError:
         return True
+
+
+_SAMPLED = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]")
+
+
+def sampled_traces(packed: bytes | None, most: int = 8) -> list[str]:
+    """Return some sampled traces of the requests that brought a batch, found without decoding its shapes."""
+    try:
+        found = {match[0]: None for match in _SAMPLED.finditer(b"" if packed is None else _expand(packed))}
+    except ValueError:
+        return []
+    return [each.decode() for each in found][:most]
 
 
 class _Zstd(threading.local):

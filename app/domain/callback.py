@@ -31,6 +31,8 @@ class FinalState:
     code: str | None
     reason: str | None
     at: datetime
+    # Of the request that brought the event; left out if it had none.
+    traceparent: str | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True, slots=True)

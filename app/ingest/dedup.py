@@ -40,6 +40,10 @@ class Flush:
     destinations: Sequence[Sequence[DestinationNumber | None]] = ()
     # Indexes of the requests whose events are sent after live ones.
     low_priority: frozenset[int] = frozenset()
+    # The trace of each request, if it has one.
+    traceparents: Sequence[str | None] = ()
+    # The batches that were written, with the indexes of the requests that they hold events of.
+    stored_batches: dict[BatchId, set[int]] = field(default_factory=dict)
     results: list[list[DedupResult | None]] = field(init=False)
     waiting: dict[LaneId, int] = field(default_factory=dict)
     pinned_names: dict[NamedType, str] = field(default_factory=dict)

@@ -87,7 +87,7 @@ class FlushWriter:
         members_of = _by_batch(await self._assign_batches(connection, firsts, flush.low_priority))
         outcome = await flush_store.store_in_one_round_trip(
             connection,
-            [self._seal(batch, members) for batch, members in members_of.items()],
+            [self._seal(flush, batch, members) for batch, members in members_of.items()],
             [
                 [(member.candidate.keys[0], member.candidate.content) for member in members]
                 for members in members_of.values()
@@ -118,7 +118,7 @@ class FlushWriter:
             await event_attempts.note_mapped_duplicates(connection, duplicates)
         flush_counts = count_results(flush)
         if accepted:
-            sealed = [self._seal(batch, members) for batch, members in _by_batch(accepted).items()]
+            sealed = [self._seal(flush, batch, members) for batch, members in _by_batch(accepted).items()]
             await flush_store.append(connection, sealed, writer=self._writer, deltas=flush_counts.deltas)
             flush.add_waiting(member.candidate for member in accepted)
         else:
@@ -235,9 +235,11 @@ class FlushWriter:
             flush.set_result(member.index, DedupResult.ACCEPTED)
         return accepted
 
-    def _seal(self, batch: BatchId, members: Sequence[_BatchMember]) -> batches.NewBatch:
+    def _seal(self, flush: Flush, batch: BatchId, members: Sequence[_BatchMember]) -> batches.NewBatch:
+        flush.stored_batches[batch] = {member.index[0] for member in members}
         packed = packing.pack(
-            [member.candidate.conversion.body for member in members], list(map(_metadata, members))
+            [member.candidate.conversion.body for member in members],
+            [_metadata(member, flush.traceparents[member.index[0]]) for member in members],
         )
         data_key = crypto.new_data_key()
         place = crypto.batch_place(batch)
@@ -255,7 +257,7 @@ class FlushWriter:
         )
 
 
-def _metadata(member: _BatchMember) -> packing.EventMetadata:
+def _metadata(member: _BatchMember, traceparent: str | None) -> packing.EventMetadata:
     candidate = member.candidate
     conversion = candidate.conversion
     return packing.EventMetadata(
@@ -272,6 +274,7 @@ def _metadata(member: _BatchMember) -> packing.EventMetadata:
         journey_id=candidate.journey.journey_id,
         node_id=candidate.journey.node_id,
         dropped_keys=conversion.dropped_keys,
+        traceparent=traceparent,
     )
 
 

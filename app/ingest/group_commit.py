@@ -8,6 +8,7 @@ import asyncpg
 
 from app.domain.event import Event, Rejection
 from app.domain.ids import DestinationId, DestinationNumber, LaneId, OrganisationId
+from app.domain.trace import RequestTrace
 from app.ingest.dedup import DedupResult, Flush
 from app.ingest.destination_cache import DestinationCache
 from app.ingest.evaluate import Evaluated, evaluate
@@ -16,7 +17,7 @@ from app.store import PipelineConnection
 from app.store import flush as flush_store
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
-from app.telemetry import Telemetry
+from app.telemetry import REQUEST_TRACE, Telemetry
 
 # SQLSTATE classes that concern the whole transaction and never one of its requests: connection lost, rolled
 # back for concurrency, out of resources, shutting down, and invalid transaction state (a read-only server).
@@ -61,6 +62,7 @@ class PendingRequest:
     access: SenderAccess
     response: "asyncio.Future[RequestResults | NotStored]"
     low_priority: bool = False  # its events are sent after live ones
+    trace: RequestTrace | None = None
     # Set by evaluation: one entry per event, and what the evaluation depended on.
     evaluated: list[Evaluated] = field(default_factory=list)
     destinations: list[DestinationNumber | None] = field(default_factory=list)
@@ -122,7 +124,7 @@ class GroupCommit:
         if self._waiting_events + len(events) > self._max_waiting:
             return NotStored("crowded")
         response: asyncio.Future[RequestResults | NotStored] = asyncio.get_running_loop().create_future()
-        request = PendingRequest(events, access, response, low_priority)
+        request = PendingRequest(events, access, response, low_priority, REQUEST_TRACE.get())
         self._evaluate(request)
         self._queue.append(request)
         self._waiting_events += len(events)
@@ -271,6 +273,10 @@ class GroupCommit:
             self._destinations.add_pins(flush.pinned_names)
         if flush.waiting:
             self._notify(flush.waiting)
+        for batch, indexes in flush.stored_batches.items():
+            for index in indexes:
+                if (trace := requests[index].trace) is not None:
+                    trace.batches.append(batch)
         for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True):
             if not request.response.done():
                 request.response.set_result(RequestResults(evaluated, results, request.destinations))
@@ -363,6 +369,7 @@ def _flush_of(requests: Sequence[PendingRequest], generation: int) -> Flush:
         generation,
         [request.destinations for request in requests],
         low_priority=frozenset(n for n, request in enumerate(requests) if request.low_priority),
+        traceparents=[request.trace.traceparent if request.trace else None for request in requests],
     )
 
 

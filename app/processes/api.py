@@ -33,6 +33,7 @@ from app.processes.application import create_application
 from app.processes.incident_jobs import incident_jobs
 from app.processes.monitoring_port import monitoring_port
 from app.processes.resources import Resources, amazon_sign_in, oidc_client, open_resources
+from app.processes.spans import record_spans
 from app.processes.startup_responder import respond_while_starting
 from app.server.connection_eviction import allowed_connections
 from app.server.connection_limits import ConnectionLimits
@@ -58,6 +59,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
             sockets=listeners,
             connections=connections,
         )
+        await stack.enter_async_context(record_spans(resources))
         application = await stack.enter_async_context(build_application(resources, connections=connections))
         server = Server(
             application,
@@ -141,6 +143,7 @@ async def build_application(
         ),
         key_sign_in=settings.console_key_sign_in,
         registry=resources.telemetry.registry,
+        spans=resources.telemetry.spans,
         now=resources.clock.now,
         outcomes=resources.outcomes,
         clock=resources.clock,

@@ -148,6 +148,7 @@ def create_application(context: AppContext) -> Application:
         monotonic=context.monotonic,
         admission=app.state.admission,
         loop_limiter=loop_limiter,
+        spans=context.spans,
     )
     app.state.events_endpoint = EventsEndpoint(
         context=context,

@@ -1,4 +1,4 @@
-"""Serves health and metrics of a process on METRICS_PORT."""
+"""Reads the gauges of a process, and serves its health and metrics on METRICS_PORT."""
 
 import asyncio
 import socket
@@ -6,16 +6,34 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from app.delivery.database_gauges import DatabaseGauges
 from app.processes.resources import Resources
 from app.settings import SettingsError
 
 
 @asynccontextmanager
 async def monitoring_port(resources: Resources, *, stopping: Callable[[], bool]) -> AsyncIterator[None]:
-    """Serve the monitoring port during the block; do nothing if METRICS_PORT is unset.
+    """Serve the monitoring port during the block; without METRICS_PORT only an API process has metrics.
 
     Raises SettingsError when the port cannot be opened.
     """
+    settings = resources.settings
+    if settings.metrics_port is None and resources.role != "api":
+        yield
+        return
+    gauges = DatabaseGauges(
+        resources.pool, resources.telemetry, per_destination=settings.metrics_per_destination
+    )
+    reading = asyncio.create_task(gauges.run(), name="gauges")
+    try:
+        async with _port(resources, stopping=stopping):
+            yield
+    finally:
+        reading.cancel()
+
+
+@asynccontextmanager
+async def _port(resources: Resources, *, stopping: Callable[[], bool]) -> AsyncIterator[None]:
     settings = resources.settings
     if settings.metrics_port is None:
         yield

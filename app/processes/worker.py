@@ -21,7 +21,6 @@ from app.delivery.erasure import ErasureScanner
 from app.delivery.lane_leases import LaneLeases
 from app.delivery.maintenance import Maintenance, Retention
 from app.delivery.settlement import CountWriter
-from app.delivery.waiting_gauges import WaitingGauges
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.outcomes.settle import RetryPolicy
 from app.domain.pacing.lane_limits import TIMES, Capacity, Times
@@ -29,6 +28,7 @@ from app.processes import gc_tuning, parent_watch
 from app.processes.incident_jobs import incident_jobs
 from app.processes.monitoring_port import monitoring_port
 from app.processes.resources import Resources, amazon_sign_in, open_resources
+from app.processes.spans import record_spans
 from app.settings import Settings, SettingsError
 from app.telemetry import configure_logging
 
@@ -42,7 +42,10 @@ def run(settings: Settings) -> None:
 
 
 async def _run(settings: Settings) -> None:
-    async with open_resources(settings, role="worker", pool_size=POOL_SIZE) as resources:
+    async with (
+        open_resources(settings, role="worker", pool_size=POOL_SIZE) as resources,
+        record_spans(resources),
+    ):
         client = EventsClient(
             settings.amazon_client_id or "",
             settings.amazon_base_url,
@@ -163,7 +166,6 @@ def build_dispatcher(
         ),
         maintenance=maintenance,
         balancing=balancing,
-        waiting_gauges=None if settings.metrics_port is None else WaitingGauges(resources.pool, telemetry),
         erasing=erasing,
         connect=resources.connect,
         monotonic=time.monotonic,

@@ -23,11 +23,20 @@ from app.api.organisation_cache import OrganisationCache
 from app.api.secured_route import acting_in, authorize, scopes_of
 from app.domain.admission import ShedReason
 from app.domain.ids import OrganisationId
+from app.domain.trace import RequestTrace
 from app.server.admission import PERMIT, AdmissionController, Permit
 from app.server.loop_limiter import LoopLimiter
-from app.server.middleware import FIXED_HEADERS, REQUEST_ID, RequestMiddleware, declared_length, request_id_of
+from app.server.middleware import (
+    FIXED_HEADERS,
+    REQUEST_ID,
+    RequestMiddleware,
+    declared_length,
+    request_id_of,
+    traceparent_of,
+)
 from app.server.request_body import PATH, RequestBodyReader, max_body_bytes
 from app.store.errors import is_unavailable
+from app.telemetry import REQUEST_TRACE
 
 _CAP: Final = max_body_bytes(PATH)
 _SCOPES: Final = scopes_of(events.post_events)
@@ -93,6 +102,8 @@ class EventsEndpoint:
         """
         headers: RawHeaders = scope["headers"]
         request_id = request_id_of(headers)
+        trace = RequestTrace(traceparent_of(headers))
+        REQUEST_TRACE.set(trace)
         caller: Caller | Problem | None = None
         reply: EventsReply | None = None
         try:
@@ -140,7 +151,7 @@ class EventsEndpoint:
             self._admission.release(permit, status)
             key = caller.key if isinstance(caller, Caller) else None
             duration_s = self._monotonic() - permit.started_at
-            self._middleware.record("POST", PATH, status, duration_s, request_id, key)
+            self._middleware.record("POST", PATH, status, duration_s, request_id, key, trace)
         return reply
 
     async def _refused_organisation(

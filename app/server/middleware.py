@@ -16,9 +16,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.errors import error_response, problem_of
 from app.api.query_parameters import unreadable_target
 from app.api.secured_route import CLAIM
+from app.domain.trace import RequestTrace, read_traceparent
 from app.server.admission import PERMIT, AdmissionController, Permit
 from app.server.loop_limiter import LoopLimiter
 from app.server.request_body import RequestBodyReader, max_body_bytes
+from app.telemetry import Spans
 
 _log = logging.getLogger("app.requests")
 
@@ -53,8 +55,10 @@ class RequestMiddleware:
         monotonic: Callable[[], float],
         admission: AdmissionController,
         loop_limiter: LoopLimiter,
+        spans: Spans | None = None,
     ) -> None:
         self._app = app
+        self._spans = spans
         self._admission = admission
         self._loop_limiter = loop_limiter
         self._monotonic = monotonic
@@ -80,6 +84,7 @@ class RequestMiddleware:
             return
         began, status = self._monotonic(), 0
         request_id = request_id_of(scope["headers"])
+        trace = RequestTrace(traceparent_of(scope["headers"]))
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_headers(message: Message) -> None:
@@ -132,10 +137,17 @@ class RequestMiddleware:
             route = getattr(scope.get("route"), "path", "unknown")
             method = scope["method"] if scope["method"] in _METHODS else "other"  # bounded labels
             key = getattr(scope["state"].get("caller"), "key", None)
-            self.record(method, route, status, self._monotonic() - began, request_id, key)
+            self.record(method, route, status, self._monotonic() - began, request_id, key, trace)
 
     def record(
-        self, method: str, route: str, status: int, duration_s: float, request_id: str, key: str | None
+        self,
+        method: str,
+        route: str,
+        status: int,
+        duration_s: float,
+        request_id: str,
+        key: str | None,
+        trace: RequestTrace | None = None,
     ) -> None:
         """Count an answered request and log it as `http.request`."""
         series = self._series.get((method, route, status))
@@ -148,6 +160,17 @@ class RequestMiddleware:
             self._series[method, route, status] = series
         series[0].inc()
         series[1].observe(duration_s)
+        if self._spans is not None:
+            self._spans.record(
+                f"{method} {route}",
+                duration_s=duration_s,
+                attributes={
+                    "http.response.status_code": status,
+                    "request_id": request_id,
+                    "batches": trace.batches if trace is not None else None,
+                },
+                parent=trace.traceparent if trace is not None else None,
+            )
         if _log.isEnabledFor(logging.INFO):
             fields = {
                 "method": method,
@@ -156,6 +179,7 @@ class RequestMiddleware:
                 "duration_ms": round(duration_s * 1000),
                 "request_id": request_id,
                 "key": key,
+                **(trace.log_fields() if trace is not None else {}),
             }
             _log.info("http.request", extra={"fields": fields})
 
@@ -166,6 +190,14 @@ def request_id_of(headers: Headers) -> str:
         if name == REQUEST_ID and _REQUEST_ID.fullmatch(text := value.decode("latin-1")):
             return text
     return f"{random.getrandbits(64):016x}"  # not a secret
+
+
+def traceparent_of(headers: Headers) -> str | None:
+    """Return the caller's `traceparent` if it is valid."""
+    for name, value in headers:
+        if name == b"traceparent":
+            return read_traceparent(value.decode("latin-1"))
+    return None
 
 
 def declared_length(headers: Headers) -> int | None:

@@ -1,4 +1,4 @@
-"""How many events wait, and for how long, over all destinations: for the gauges of a worker."""
+"""How many events wait, for how long, and at which pace they are sent: for the gauges of a process."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,8 +8,9 @@ from app.store import PipelineConnection
 
 @dataclass(frozen=True, slots=True)
 class WaitingCounts:
-    """Events waiting for Amazon in destinations of one state; `age_s` is that of the oldest."""
+    """Events of a destination that wait for Amazon; `age_s` is that of the oldest."""
 
+    destination: str
     state: str
     failing: bool
     events: int
@@ -17,13 +18,13 @@ class WaitingCounts:
 
 
 async def read(connection: PipelineConnection) -> list[WaitingCounts]:
-    """Return waiting events by the destination's state and whether a first attempt failed.
+    """Return waiting events by destination and whether a first attempt failed.
 
     It reads the index of open batches, so its cost grows with what waits; the caller limits its time.
     """
     rows = await connection.fetch(
         """
-        SELECT d.state, w.failing, sum(w.events)::bigint AS events,
+        SELECT d.id AS destination, d.state, w.failing, sum(w.events)::bigint AS events,
           greatest(extract(epoch FROM now() - min(w.since)), 0)::float8 AS age_s
         FROM (
           SELECT destination, tries > 0 AS failing, sum(events) AS events, min(accepted_at) AS since
@@ -32,10 +33,40 @@ async def read(connection: PipelineConnection) -> list[WaitingCounts]:
           SELECT e.destination, true, count(*), min(s.accepted_at)
           FROM exceptions e JOIN batch_states s ON s.batch = e.batch AND s.day = e.day
           WHERE e.status = 'retrying' GROUP BY 1
-        ) w JOIN destinations d ON d.number = w.destination GROUP BY 1, 2
+        ) w JOIN destinations d ON d.number = w.destination GROUP BY 1, 2, 3
         """
     )
     return [WaitingCounts(**dict(row)) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationPace:
+    """How an active destination may send. `token_left_s` is None without waiting events."""
+
+    destination: str
+    rate: float
+    breaker_open: bool
+    token_left_s: float | None
+
+
+async def paces(connection: PipelineConnection) -> list[DestinationPace]:
+    """Return the pace of each active destination."""
+    rows = await connection.fetch(
+        """
+        SELECT d.id AS destination,
+          -- The learned rate is never above the configured limit of the lane.
+          least(d.requests_per_second, l.learned_rate)::float8 AS rate,
+          l.breaker <> 'closed' AS breaker_open,
+          -- An idle destination keeps an expired token until it sends again.
+          CASE WHEN EXISTS (
+            SELECT FROM batch_states b
+            WHERE b.settled_at IS NULL AND b.destination = d.number AND b.queue = 0)
+          THEN extract(epoch FROM s.access_until - now())::float8 END AS token_left_s
+        FROM destinations d JOIN lanes l ON l.id = d.lane LEFT JOIN sign_ins s ON s.destination = d.id
+        WHERE d.state = 'active'
+        """
+    )
+    return [DestinationPace(**dict(row)) for row in rows]
 
 
 async def longest_waits(connection: PipelineConnection) -> dict[str, timedelta]:

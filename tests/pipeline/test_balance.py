@@ -11,7 +11,7 @@ import pytest
 
 from app.commands import balance as command
 from app.delivery.balance_check import BalanceCheck, BalanceJob, BalanceScope
-from app.delivery.waiting_gauges import WaitingGauges
+from app.delivery.database_gauges import DatabaseGauges
 from tests.pipeline.amazon import Request
 from tests.pipeline.world import World, event, eventually
 
@@ -181,7 +181,7 @@ async def test_the_gauges_of_what_waits_tell_statuses_and_ages(world: World) -> 
     dst = await lived(world)
     other = await world.destination()
     await world.post(other, event(1), event(2))
-    admission = WaitingGauges(world.resources.pool, world.resources.telemetry)
+    admission = DatabaseGauges(world.resources.pool, world.resources.telemetry)
     value = world.resources.telemetry.registry.get_sample_value
 
     async def shown() -> dict[str, float]:

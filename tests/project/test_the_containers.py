@@ -8,17 +8,25 @@ import pytest
 import yaml
 
 from app.cli import COMMANDS
+from app.settings import secret_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-OURS = sorted(set(COMPOSE["services"]) - {"postgres"})
+PRODUCTION: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose/docker-compose.yml").read_text())
+NOT_OURS = {"postgres", "proxy"}
+SERVICES = {
+    f"{kind}:{name}": service
+    for kind, compose in (("development", COMPOSE), ("production", PRODUCTION))
+    for name, service in compose["services"].items()
+}
+OURS = sorted(name for name in SERVICES if name.partition(":")[2] not in NOT_OURS)
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_a_container_of_ours_runs_a_command_that_exists_with_few_rights(name: str) -> None:
     """Read-only, without capabilities, and started with one of the command line's words."""
-    service = COMPOSE["services"][name]
+    service = SERVICES[name]
     assert service["command"][0] in {command.name for command in COMMANDS}
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -35,6 +43,29 @@ def test_a_container_waits_for_what_it_needs(name: str) -> None:
             assert not disabled
         if how["condition"] == "service_completed_successfully":
             assert other["restart"] == "no"
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_a_container_is_limited_and_its_log_rotates(name: str) -> None:
+    """`cpus` is left to the operator: an engine refuses it where the kernel cannot enforce it."""
+    service = SERVICES[name]
+    assert service["mem_limit"]
+    assert service["pids_limit"]
+    assert {"max-size", "max-file"} <= set(service["logging"]["options"])
+    if name in OURS:
+        # Docker's init answers signals before Python can, and reaps what is left behind.
+        assert service["init"] is True
+
+
+def test_the_example_of_production_takes_secrets_from_files() -> None:
+    """No secret stands in an environment, where `docker inspect` shows it."""
+    secret = {name.upper() for name in secret_settings()} | {"POSTGRES_PASSWORD"}
+    named = {f"{name}_FILE" for name in secret}
+    for service in PRODUCTION["services"].values():
+        environment = service.get("environment", {})
+        assert not secret & set(environment)
+        for name in named & set(environment):
+            assert environment[name].removeprefix("/run/secrets/") in service["secrets"]
 
 
 def test_ports_are_open_to_this_machine_only() -> None:
@@ -56,7 +87,16 @@ def test_the_image_runs_unprivileged_installs_by_hash_and_watches_its_health() -
     last_user = re.findall(r"(?m)^USER (.+)$", DOCKERFILE)[-1]
     assert last_user.partition(":")[0] not in {"root", "0"}
     assert "--require-hashes" in DOCKERFILE
-    assert re.search(r"(?m)^HEALTHCHECK ", DOCKERFILE)
+    assert re.search(r'(?m)^HEALTHCHECK .* CMD \["python", "-m", "app", "health"\]$', DOCKERFILE)
+
+
+def test_the_image_is_built_from_any_base_without_a_registry_for_the_build_itself() -> None:
+    """A syntax line would fetch a front end; pip stays out of what runs; labels say what the image is."""
+    assert not DOCKERFILE.startswith("# syntax")
+    assert set(re.findall(r"(?m)^FROM (\S+)", DOCKERFILE)) == {"${BASE_IMAGE}"}
+    assert "--without-pip /opt/venv" in DOCKERFILE
+    for label in ("version", "revision", "source", "licenses", "title", "description"):
+        assert f"org.opencontainers.image.{label}=" in DOCKERFILE
 
 
 def test_the_image_holds_no_secret_and_only_what_it_names() -> None:

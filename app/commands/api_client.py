@@ -1,0 +1,82 @@
+"""The commands' client of the API: one address, one key, errors as sentences."""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app.commands.failure import CommandFailed
+from app.settings import Settings
+
+TIMEOUT_S = 30.0
+PAGE = 200
+
+
+def add_client_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--api`, `--key-file` and `--json`, which every command that speaks the API takes."""
+    parser.add_argument("--api", metavar="URL", help="address of the API; default: the one on this machine")
+    parser.add_argument(
+        "--key-file", type=Path, metavar="F", help="file with an API key; default: BOOTSTRAP_ADMIN_KEY"
+    )
+    parser.add_argument("--json", action="store_true", help="print the response as JSON")
+
+
+class ApiClient:
+    """Calls the API with one key. Raises CommandFailed with the API's own sentence."""
+
+    def __init__(self, settings: Settings, asked: argparse.Namespace) -> None:
+        self._client = httpx.Client(
+            base_url=asked.api or settings.local_url(settings.port),
+            headers={
+                "Authorization": f"Bearer {_key(settings, asked.key_file)}",
+                "Accept": "application/json",
+            },
+            timeout=TIMEOUT_S,
+            trust_env=False,
+        )
+
+    def call(
+        self, method: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None
+    ) -> dict[str, Any]:
+        """Send a request; leave out query parameters that are None."""
+        parameters = {name: value for name, value in (query or {}).items() if value is not None}
+        try:
+            response = self._client.request(method, path, params=parameters, json=body)
+            content = response.json()
+        except httpx.HTTPError as error:
+            raise CommandFailed(f"The API does not answer: {type(error).__name__}.") from None
+        except ValueError:
+            raise CommandFailed(f"The address answers {response.status_code}, but is not the API.") from None
+        if not response.is_success:
+            fields = [f"{each['field']}: {each['problem']}" for each in content.get("fields", ())]
+            raise CommandFailed(" ".join([str(content.get("detail", response.status_code)), *fields]))
+        return dict(content)
+
+    def items(
+        self, path: str, query: Mapping[str, Any] | None = None, *, limit: int | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the items of a list, page by page, up to `limit`."""
+        cursor: str | None = None
+        left = limit
+        while True:
+            size = PAGE if left is None else min(PAGE, left)
+            page = self.call("GET", path, query={**(query or {}), "limit": size, "cursor": cursor})
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if left is not None:
+                left -= len(page["items"])
+            if cursor is None or left == 0:
+                return
+
+
+def _key(settings: Settings, file: Path | None) -> str:
+    if file is not None:
+        try:
+            return file.read_text().strip()
+        except OSError as error:
+            raise CommandFailed(f"The key file cannot be read: {error.strerror}.") from None
+    if settings.bootstrap_admin_key is None:
+        raise CommandFailed("Name a file with an API key by --key-file.")
+    return settings.bootstrap_admin_key.get_secret_value()

@@ -1,0 +1,211 @@
+"""`backup` and `restore`: base backups and WAL through Postgres' own programs (docs/backup.md).
+
+A folder holds `base-TIME` for each base backup (TIME: its end, UTC), and `wal` once `--follow` has run.
+"""
+
+import argparse
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.commands.failure import CommandFailed
+from app.commands.postgres_programs import connection_environment, major_version, program, run
+from app.settings import Settings
+
+SLOT = "conversions_backup"
+STAMP = "%Y%m%dT%H%M%SZ"
+_NOTES = "postgres.json"  # the embedded Postgres' port and password, beside its data directory
+_WAL_IN_DATA = "restored_wal"
+
+
+def backup_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `backup`."""
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where base backups and WAL are stored")
+    parser.add_argument(
+        "--follow", action="store_true", help="then stream the WAL into DIR/wal until SIGTERM or Ctrl-C"
+    )
+
+
+def restore_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `restore`."""
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder that `backup` wrote")
+    parser.add_argument("--to", type=moment, metavar="TIME", help="RFC 3339; default: as far as the WAL goes")
+    parser.add_argument(
+        "--data-dir", type=Path, help="data directory to write; default: the embedded Postgres'"
+    )
+    parser.add_argument("--replace", action="store_true", help="move an existing data directory aside")
+
+
+def moment(text: str) -> datetime:
+    """Parse an RFC 3339 time with its offset."""
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError("a time needs an offset, such as Z")
+    return at.astimezone(UTC)
+
+
+def backup(settings: Settings, asked: argparse.Namespace) -> None:
+    """Take a base backup, verify it, and follow the WAL if asked to."""
+    environment = connection_environment(settings.database_for("owner"))
+    folder: Path = asked.folder
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not asked.follow:
+        take_base(folder, environment, settings.data_dir)
+        return
+    with receiving_wal(folder / "wal", environment) as receiver:
+        # WAL first, so that it reaches back to before the base backup.
+        take_base(folder, environment, settings.data_dir)
+        sys.stdout.write(f"Streaming WAL to {folder / 'wal'}.\n")
+        sys.stdout.flush()
+        if receiver.wait() != 0:
+            raise CommandFailed("pg_receivewal ended; its last line stands above.")
+
+
+def take_base(folder: Path, environment: dict[str, str], data_dir: Path) -> Path:
+    """Take and verify one base backup; return its folder. An interrupted one leaves `base.partial`."""
+    began = time.monotonic()
+    partial = folder / "base.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    run(
+        [program("pg_basebackup"), "-D", partial, "-X", "stream", "--checkpoint=fast", "--no-password"],
+        environment,
+    )
+    verify(partial)
+    target = folder / f"base-{datetime.now(UTC):{STAMP}}"
+    if (notes := data_dir / _NOTES).exists():
+        # Without it the password of the embedded Postgres would be lost with its data directory.
+        shutil.copy2(notes, partial / _NOTES)
+    partial.rename(target)
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    sys.stdout.write(f"{target}: {size / 1e6:.0f} MB, verified, {time.monotonic() - began:.1f} s\n")
+    sys.stdout.flush()
+    return target
+
+
+def verify(base: Path) -> None:
+    """Check every file of a base backup against its manifest, and its WAL where the version allows."""
+    checker = program("pg_verifybackup")
+    same = major_version(checker) == int((base / "PG_VERSION").read_text())
+    run(
+        [checker, *([] if same else ["--no-parse-wal"]), "--quiet", base], {"PATH": os.defpath, "LC_ALL": "C"}
+    )
+
+
+@contextmanager
+def receiving_wal(folder: Path, environment: dict[str, str]) -> Iterator["subprocess.Popen[bytes]"]:
+    """Stream WAL during the block. The slot keeps what was not received; SIGTERM ends it cleanly."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    receiver = program("pg_receivewal")
+    run([receiver, "--create-slot", "--if-not-exists", "--slot", SLOT, "--no-password"], environment)
+    command = [str(receiver), "-D", str(folder), "--slot", SLOT, "--synchronous", "--no-password"]
+    child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
+    previous = signal.signal(signal.SIGTERM, lambda *_: child.send_signal(signal.SIGINT))
+    try:
+        yield child
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        if child.poll() is None:
+            child.send_signal(signal.SIGINT)
+        child.wait(30)
+
+
+def restore(settings: Settings, asked: argparse.Namespace) -> None:
+    """Write a data directory that recovers to the moment when Postgres starts on it."""
+    if asked.data_dir is None and settings.database_url is not None:
+        raise CommandFailed(
+            "DATABASE_URL names a server: run restore on its host with --data-dir, while it is stopped."
+        )
+    embedded = asked.data_dir is None
+    target: Path = settings.data_dir / "postgres" if embedded else asked.data_dir
+    base = newest_base(asked.folder, asked.to)
+    make_way(target, replace=asked.replace)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    building = target.with_name(f"{target.name}.restoring")
+    shutil.rmtree(building, ignore_errors=True)
+    shutil.copytree(base, building, symlinks=True, ignore=shutil.ignore_patterns(_WAL_IN_DATA))
+    notes = building / _NOTES
+    if notes.exists():
+        if embedded and not (settings.data_dir / _NOTES).exists():
+            shutil.copy2(notes, settings.data_dir / _NOTES)
+        notes.unlink()
+    request_recovery(building, asked.folder / "wal", asked.to)
+    give_to_server(building)
+    building.chmod(0o700)
+    building.rename(target)
+    until = f"up to {asked.to:%Y-%m-%dT%H:%M:%SZ}" if asked.to else "as far as the WAL goes"
+    follow = "`./run` starts it" if embedded else "Start Postgres on it"
+    sys.stdout.write(f"{target}: restored from {base.name}. {follow}; it then recovers {until}.\n")
+
+
+def newest_base(folder: Path, to: datetime | None) -> Path:
+    """Return the newest base backup that ended before a moment."""
+    bases = {
+        datetime.strptime(path.name, f"base-{STAMP}").replace(tzinfo=UTC): path
+        for path in folder.glob("base-*Z")
+    }
+    usable = [at for at in bases if to is None or at <= to]
+    if not bases:
+        raise CommandFailed(f"{folder} holds no base backup.")
+    if not usable:
+        raise CommandFailed(f"The oldest base backup of {folder} ended at {min(bases):%Y-%m-%dT%H:%M:%SZ}.")
+    if to is not None and not (folder / "wal").is_dir():
+        raise CommandFailed(
+            f"{folder} holds no WAL, so that only its base backups can be restored: omit --to."
+        )
+    return bases[max(usable)]
+
+
+def make_way(target: Path, *, replace: bool) -> None:
+    """Refuse a data directory in use; move an existing one aside if asked to."""
+    if not target.exists() or not any(target.iterdir()):
+        shutil.rmtree(target, ignore_errors=True)
+        return
+    if (target / "postmaster.pid").exists():
+        raise CommandFailed(f"Postgres runs on {target}, or was killed: stop it first.")
+    if not replace:
+        raise CommandFailed(f"{target} exists: move it away, or let --replace do it.")
+    target.rename(target.with_name(f"{target.name}.replaced-{datetime.now(UTC):{STAMP}}"))
+
+
+def request_recovery(data: Path, wal: Path, to: datetime | None) -> None:
+    """Copy the WAL beside the data and request recovery from it. Without WAL the base backup suffices."""
+    if not wal.is_dir():
+        return
+    # A copy, because the server's account may not be able to read the backup.
+    shutil.copytree(wal, data / _WAL_IN_DATA)
+    lines = [
+        # The newest segment is incomplete while it is streamed. Paths are relative to the data directory.
+        f'restore_command = \'cp {_WAL_IN_DATA}/%f "%p" 2>/dev/null || cp {_WAL_IN_DATA}/%f.partial "%p"\'',
+        "recovery_target_action = 'promote'",
+    ]
+    if to is not None:
+        lines.append(f"recovery_target_time = '{to:%Y-%m-%d %H:%M:%S.%f+00}'")
+    configuration = data / "postgresql.auto.conf"
+    # A base backup of a restored server still names the earlier target.
+    earlier = configuration.read_text().splitlines()
+    others = [line for line in earlier if not line.startswith(("restore_command", "recovery_target"))]
+    configuration.write_text("\n".join([*others, *lines]) + "\n")
+    (data / "recovery.signal").touch()
+
+
+def give_to_server(data: Path) -> None:
+    """As root, make the account own the files that will run Postgres: the parent's owner, else `nobody`."""
+    if os.geteuid() != 0:
+        return
+    parent = data.parent.stat()
+    owner = (parent.st_uid, parent.st_gid)
+    if owner[0] == 0:
+        account = pwd.getpwnam("nobody")
+        owner = (account.pw_uid, account.pw_gid)
+    for path in (data, *data.rglob("*")):
+        os.chown(path, *owner, follow_symlinks=False)

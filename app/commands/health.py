@@ -1,0 +1,105 @@
+"""`health`: is the process of this container ready? Standard library only, because it runs often.
+
+A health check must not kill what it cannot judge, so the role is that of the running process: `serve` and
+`work` are asked on METRICS_PORT (the API otherwise on PORT), the sandbox on SANDBOX_PORT, and a command that
+ends by itself is healthy while it runs.
+"""
+
+import argparse
+import http.client
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+TIMEOUT_S = 4
+LISTENING = ("serve", "work", "sandbox")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the role; by default that of the process that runs beside this one."""
+    parser.add_argument("role", nargs="?", choices=LISTENING, help="default: what runs in this container")
+
+
+def main(words: Sequence[str]) -> int:
+    """Print one line and return 0 if the process is ready, 1 if it is not."""
+    parser = argparse.ArgumentParser(prog="health", description="Is the process of this role ready?")
+    arguments(parser)
+    role = parser.parse_args(words).role or running_role(command_lines())
+    problem = problem_of(role, {**env_file(ROOT / ".env"), **os.environ})
+    print(problem or f"{role}: ready")
+    return 1 if problem else 0
+
+
+def problem_of(role: str, environment: Mapping[str, str]) -> str | None:
+    """Return why the process of a role is not ready; None if it is."""
+    if role not in LISTENING:
+        return None  # ends by itself, and runs until then
+    if (address := target(role, environment)) is None:
+        return "METRICS_PORT is not set: a worker has no other port to ask"
+    return ask(*address)
+
+
+def target(role: str, environment: Mapping[str, str]) -> tuple[int, str] | None:
+    """Return the port and the path to ask; None for a worker without METRICS_PORT."""
+    if role == "sandbox":
+        return int(environment.get("SANDBOX_PORT") or 8001), "/_sandbox/health"
+    port = environment.get("METRICS_PORT") or ""
+    if not port and role == "serve":
+        port = environment.get("PORT") or "8000"
+    return (int(port), "/health/ready") if port else None
+
+
+def ask(port: int, path: str) -> str | None:
+    """Return why the process on a port of this machine is not ready; None if it is."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read()
+    except (OSError, http.client.HTTPException) as error:
+        return f"port {port} does not answer: {type(error).__name__}"
+    finally:
+        connection.close()
+    if response.status == http.client.OK:
+        return None
+    try:
+        return ", ".join(json.loads(body)["reasons"])
+    except (ValueError, KeyError, TypeError):
+        return f"port {port} answers {response.status}"
+
+
+def running_role(lines: Iterable[Sequence[str]]) -> str:
+    """Return the command of the first `-m app COMMAND` among command lines; `serve` if there is none."""
+    for line in lines:
+        for position in range(len(line) - 2):
+            command = line[position + 2]
+            if tuple(line[position : position + 2]) == ("-m", "app") and command != "health":
+                return command
+    return "serve"
+
+
+def command_lines() -> list[list[str]]:
+    """Return the command lines of all visible processes, oldest first."""
+    lines = []
+    for folder in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
+        try:
+            lines.append((folder / "cmdline").read_bytes().decode(errors="replace").split("\0"))
+        except OSError:
+            continue  # the process ended
+    return lines
+
+
+def env_file(path: Path) -> dict[str, str]:
+    """Return the plain `NAME=value` lines of a file; nothing if it does not exist."""
+    try:
+        pairs = (line.partition("=") for line in path.read_text().splitlines())
+        return {name.strip(): value.strip() for name, _, value in pairs if not name.startswith("#")}
+    except OSError:
+        return {}
+
+
+def run(_settings: object, asked: argparse.Namespace) -> int:
+    """Run the command through `app.cli`; sys.argv is not consulted."""
+    return main([asked.role] if asked.role else [])

@@ -1,0 +1,104 @@
+"""Gauges read from the database: waiting events, and the pace, breaker and token of active destinations.
+
+Every process serves the same values; take the maximum over processes, not the sum.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import asyncpg
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from app.domain.destination import State
+from app.domain.outcomes.status import Status, waiting_status
+from app.store import waiting_events
+from app.store.errors import DRIVER_ERRORS
+from app.store.waiting_events import DestinationPace, WaitingCounts
+from app.telemetry import Telemetry
+
+READ_EVERY_S: Final = 15.0
+_MAX_SHARE: Final = 20  # a slow read is repeated after this multiple of its duration
+_STATUSES: Final = (Status.QUEUED, Status.RETRYING, Status.HELD, Status.PARKED)
+_NAME: Final = "amazon_conversions_"
+
+
+class DatabaseGauges(Collector):
+    """Serves the values of the last read; `per_destination` adds the label `destination`."""
+
+    def __init__(self, pool: asyncpg.Pool, telemetry: Telemetry, *, per_destination: bool = False) -> None:
+        self._pool = pool
+        self._telemetry = telemetry
+        self._labels = ["destination"] if per_destination else []
+        self._waiting: list[WaitingCounts] = []
+        self._paces: list[DestinationPace] = []
+        self._is_read = False
+        telemetry.registry.register(self)
+
+    async def run(self) -> None:
+        """Read until cancelled. An error of the database keeps the last values."""
+        while True:
+            started_at = time.monotonic()
+            try:
+                await self.read()
+            except DRIVER_ERRORS as error:
+                self._telemetry.failed("gauges.read_failed", error, level=30)
+            await asyncio.sleep(max(READ_EVERY_S, _MAX_SHARE * (time.monotonic() - started_at)))
+
+    async def read(self) -> None:
+        """Read all values; a read that takes too long leaves the last ones unchanged."""
+        async with self._pool.acquire() as connection, connection.transaction(readonly=True):
+            await connection.execute("SET LOCAL statement_timeout = '5s'")
+            waiting, paces = await waiting_events.read(connection), await waiting_events.paces(connection)
+        self._waiting, self._paces, self._is_read = waiting, paces, True
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Return the families; without samples before the first read."""
+        events = self._family(
+            "waiting_events", "Accepted events that wait for Amazon; the same in every process", ["status"]
+        )
+        ages = self._family(
+            "oldest_waiting_age_seconds",
+            "Age of the oldest waiting event since its acceptance; 0 when none waits",
+            ["status"],
+        )
+        for (status, destination), (number, age) in self._totals().items():
+            events.add_metric([status.value, *destination], number)
+            ages.add_metric([status.value, *destination], age)
+        rates = self._family("lane_rate_limit", "Requests a second allowed to a destination: the lowest", [])
+        breakers = self._family("breaker_open", "Active destinations whose circuit breaker is not closed", [])
+        tokens = self._family(
+            "token_expiry_seconds",
+            "Seconds until the access token of a destination with waiting events expires: the lowest",
+            [],
+        )
+        for labels, paces in self._groups():
+            rates.add_metric(labels, min([pace.rate for pace in paces], default=float("nan")))
+            breakers.add_metric(labels, sum(pace.breaker_open for pace in paces))
+            left = [pace.token_left_s for pace in paces if pace.token_left_s is not None]
+            tokens.add_metric(labels, min(left, default=float("nan")))
+        yield from (events, ages, rates, breakers, tokens)
+
+    def _family(self, name: str, text: str, labels: list[str]) -> GaugeMetricFamily:
+        return GaugeMetricFamily(_NAME + name, text, labels=[*labels, *self._labels])
+
+    def _totals(self) -> dict[tuple[Status, tuple[str, ...]], tuple[int, float]]:
+        """Return events and age by status and, where asked for, destination; zeros where nothing waits."""
+        totals: dict[tuple[Status, tuple[str, ...]], tuple[int, float]] = {}
+        if self._is_read and not self._labels:
+            totals = {(status, ()): (0, 0.0) for status in _STATUSES}
+        for row in self._waiting:
+            status = waiting_status(State(row.state), failing=row.failing)
+            key = (status, (row.destination,) if self._labels else ())
+            events, age = totals.get(key, (0, 0.0))
+            totals[key] = (events + row.events, max(age, row.age_s))
+        return totals
+
+    def _groups(self) -> Iterable[tuple[list[str], list[DestinationPace]]]:
+        if not self._is_read:
+            return []
+        if not self._labels:
+            return [([], self._paces)]
+        return [([pace.destination], [pace]) for pace in self._paces]

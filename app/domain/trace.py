@@ -1,0 +1,49 @@
+"""W3C trace context of a request: read strictly, continued through batch and attempt to the callback. Pure.
+
+`tracestate` and `baggage` may hold anything; they are never read.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from app.domain.ids import BatchId
+
+# https://www.w3.org/TR/trace-context/#traceparent-header
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII
+)
+
+
+def read_traceparent(text: str) -> str | None:
+    """Return a valid `traceparent` of any version in the form of version 00; None if it is not one."""
+    head = text[:55]
+    if _TRACEPARENT.fullmatch(head) is None or (len(text) > 55 and (head[:2] == "00" or text[55] != "-")):
+        return None
+    return f"00{head[2:]}"
+
+
+def trace_id(traceparent: str) -> str:
+    """Return the id of the trace."""
+    return traceparent[3:35]
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Return whether the caller records this trace."""
+    return bool(int(traceparent[53:55], 16) & 1)
+
+
+@dataclass(slots=True)
+class RequestTrace:
+    """What connects a request with what becomes of it: its trace, and the batches that hold its events."""
+
+    traceparent: str | None = None
+    batches: list[BatchId] = field(default_factory=list)
+
+    def log_fields(self) -> dict[str, object]:
+        """Return what the log line of the request says of it."""
+        fields: dict[str, object] = {}
+        if self.batches:
+            fields["batches"] = self.batches
+        if self.traceparent is not None:
+            fields["trace_id"] = trace_id(self.traceparent)
+        return fields

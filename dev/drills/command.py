@@ -1,0 +1,43 @@
+"""`drill restore|upgrade|failover|gameday`: rehearse an incident and count lost events (expected: 0)."""
+
+import argparse
+import importlib
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from app.settings import Settings
+from dev.drills.stage import DrillFailed
+
+NAMES = ("restore", "upgrade", "failover", "gameday")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the name of the drill and its length."""
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--seconds", type=int, help="how long events are posted")
+    parser.add_argument("--from", dest="source", metavar="REF", help="upgrade: the release to start from")
+    parser.add_argument("--report", type=Path, help="also write the report to this file")
+
+
+def run(settings: Settings, asked: argparse.Namespace) -> int:
+    """Run one drill in a folder of its own; the exit code is 0 if no event was lost."""
+    if settings.production:
+        sys.stderr.write("A drill destroys what it works on; it does not run in production.\n")
+        return 2
+    # Ends the processes of the drill, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    drill = importlib.import_module(f"dev.drills.{asked.name}")
+    with tempfile.TemporaryDirectory(prefix="conversions-drill-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        try:
+            report, passed = drill.run(folder, asked)
+        except DrillFailed as problem:
+            sys.stderr.write(f"{problem}\n")
+            return 1
+    sys.stdout.write(report)
+    if asked.report is not None:
+        asked.report.write_text(report)
+    return 0 if passed else 1

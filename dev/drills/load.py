@@ -1,0 +1,83 @@
+"""Posts events without a pause, and notes which were accepted and when."""
+
+import threading
+import time
+from collections import Counter
+from datetime import UTC, datetime
+
+import httpx
+
+from dev.drills.stage import Stage
+
+BATCH = 20
+RETRY_S = 0.2
+
+
+class Load:
+    """Some callers in threads. A post that fails is repeated with the same ids until it is answered."""
+
+    def __init__(self, stage: Stage, *, callers: int = 4, pause_s: float = 0.02) -> None:
+        self._stage = stage
+        self._pause_s = pause_s
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self.accepted: dict[str, datetime] = {}
+        self.answers: Counter[str] = Counter()
+        self._threads = [
+            threading.Thread(target=self._call, args=(number,), daemon=True) for number in range(callers)
+        ]
+
+    @property
+    def requests(self) -> int:
+        """How many requests were sent."""
+        return self.answers.total()
+
+    @property
+    def failed(self) -> int:
+        """How many requests got no answer, or one of 5xx."""
+        return sum(times for answer, times in self.answers.items() if not answer.startswith(("2", "4")))
+
+    def start(self) -> None:
+        """Begin to post."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Post no more; posts in progress are finished."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _call(self, caller: int) -> None:
+        number = 0
+        with httpx.Client(base_url=self._stage.api, headers=self._stage.headers, timeout=10) as client:
+            while not self._stopping.is_set():
+                number += 1
+                ids = [f"drill-{caller}-{number}-{place}" for place in range(BATCH)]
+                body = [self._event(event_id) for event_id in ids]
+                while not self._post(client, ids, body) and not self._stopping.is_set():
+                    time.sleep(RETRY_S)
+                time.sleep(self._pause_s)
+
+    def _event(self, event_id: str) -> dict[str, object]:
+        return {
+            "event_id": event_id,
+            "destination_id": self._stage.example.destination_id,
+            "event": {"name": "addToCart", "timestamp": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"},
+            "user": {"email": f"{event_id}@example.com", "country": "US"},
+        }
+
+    def _post(self, client: httpx.Client, ids: list[str], body: list[dict[str, object]]) -> bool:
+        try:
+            response = client.post("/events", json=body)
+        except httpx.HTTPError as error:
+            with self._lock:
+                self.answers[type(error).__name__] += 1
+            return False
+        with self._lock:
+            self.answers[str(response.status_code)] += 1
+            if response.status_code == httpx.codes.ACCEPTED:
+                now = datetime.now(UTC)
+                self.accepted.update(dict.fromkeys(ids, now))
+                return True
+        return False

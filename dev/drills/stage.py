@@ -1,0 +1,200 @@
+"""The service on a database of its own: API, workers and sandbox as child processes, all on loopback."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+
+from app.settings import ROOT, Settings
+from dev.environment import as_environment, with_keys, with_sandbox, with_url
+from dev.example import ADVERTISER, Example, ensure_example
+from dev.postgres.cluster import Cluster, EmbeddedError
+from dev.postgres.postmaster import PidFile, free_port
+
+READY_S = 90.0
+
+
+class DrillFailed(Exception):
+    """A drill cannot go on; the text is one sentence."""
+
+
+@dataclass
+class Stage:
+    """Started by `open`, ended by `close`. `code` is the checkout that a process runs from."""
+
+    folder: Path
+    cluster: Cluster = field(init=False)
+    settings: Settings = field(init=False)
+    example: Example = field(init=False)
+    children: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    metrics_ports: dict[str, int] = field(default_factory=dict)
+
+    def open(self, code: Path = ROOT, *, workers: int = 1, events_per_second: float = 200) -> None:
+        """Start everything, with the example destination of `./run`."""
+        self.cluster = Cluster(self.folder)
+        self.cluster.start()
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        os.set_inheritable(self.listener.fileno(), True)
+        port, sandbox_port = self.listener.getsockname()[1], free_port()
+        bare = Settings(
+            data_dir=self.folder, port=port, sandbox_port=sandbox_port, host="127.0.0.1", log_level="info",
+            app_env="development", amazon_base_url=f"http://127.0.0.1:{sandbox_port}", metrics_port=None,
+            amazon_client_id="sandbox-client", amazon_client_secret=SecretStr("sandbox-client"),
+        )  # fmt: skip
+        self.settings = with_url(with_sandbox(with_keys(bare)), self.cluster.url)
+        self.run("migrate", code=code)
+        self.start("sandbox", "sandbox", code=code)
+        self.start("api-1", code=code)
+        for number in range(workers):
+            self.start(f"worker-{number + 1}", "work", code=code)
+        self.wait_ready()
+        self.example = ensure_example(self.settings, self.api)
+        limit = {"rate_limit": {"requests_per_second": events_per_second, "burst": 10}}
+        self.call("PATCH", f"/destinations/{self.example.destination_id}", limit)
+
+    @property
+    def api(self) -> str:
+        """The address of the API; all its processes accept from one listening socket."""
+        return f"http://127.0.0.1:{self.settings.port}"
+
+    @property
+    def sandbox(self) -> str:
+        """The address of the sandbox."""
+        return f"http://127.0.0.1:{self.settings.sandbox_port}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The admin key."""
+        assert self.settings.bootstrap_admin_key is not None
+        return {"Authorization": f"Bearer {self.settings.bootstrap_admin_key.get_secret_value()}"}
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of a child process."""
+        keep = {name: value for name, value in os.environ.items() if not name.endswith("_FILE")}
+        return {**keep, **as_environment(self.settings), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def start(self, name: str, role: str = "serve", *, code: Path = ROOT) -> None:
+        """Start a process; the name tells several of one role apart."""
+        words = [role]
+        if role != "sandbox":
+            self.metrics_ports[name] = self.metrics_ports.get(name) or free_port()
+            words += ["--metrics-port", str(self.metrics_ports[name])]
+        if role == "serve":
+            words += ["--socket", str(self.listener.fileno())]
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.children[name] = subprocess.Popen(
+                [sys.executable, "-m", "app", *words], cwd=code, env=self.environment(), stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, pass_fds=(self.listener.fileno(),), start_new_session=True,
+            )  # fmt: skip
+
+    def run(self, *words: str, code: Path = ROOT) -> str:
+        """Run a command to its end and return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "app", *words], cwd=code, env=self.environment(), stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, check=False, timeout=600,
+        )  # fmt: skip
+        if done.returncode:
+            raise DrillFailed(f"{words[0]} failed: {(done.stderr.strip() or done.stdout.strip())[-500:]}")
+        return done.stdout
+
+    def stop(self, name: str, how: signal.Signals = signal.SIGTERM) -> None:
+        """End a process and wait for it."""
+        child = self.children.pop(name)
+        child.send_signal(how)
+        child.wait(60)
+
+    def destroy_database(self) -> None:
+        """Kill every process of Postgres, as a lost machine does."""
+        home = self.folder / "postgres"
+        found = PidFile.of(home)
+        assert found is not None
+        # The postmaster and its backends run in a session of their own.
+        with suppress(ProcessLookupError):
+            os.killpg(found.pid, signal.SIGKILL)
+        until = time.monotonic() + 10
+        while self.cluster.alive() and time.monotonic() < until:
+            time.sleep(0.05)
+
+    def wait_ready(self, *, sandbox: bool = True) -> float:
+        """Wait until API and sandbox answer well; return the seconds."""
+        began = time.monotonic()
+        for address in (
+            f"{self.api}/health/ready",
+            *((f"{self.sandbox}/_sandbox/health",) if sandbox else ()),
+        ):
+            while True:
+                with suppress(urllib.error.URLError, OSError), urllib.request.urlopen(address, timeout=2):  # noqa: S310
+                    break
+                if time.monotonic() - began > READY_S:
+                    raise DrillFailed(f"{address} did not answer well within {READY_S:.0f} s.")
+                time.sleep(0.1)
+        return time.monotonic() - began
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """Call the API as the administrator."""
+        response = httpx.request(method, self.api + path, json=body, headers=self.headers, timeout=30)
+        return response.raise_for_status().json()
+
+    def set_fault(self, fault: dict[str, Any] | None) -> None:
+        """Set a fault of the sandbox for all advertisers; None removes all."""
+        if fault is None:
+            httpx.delete(f"{self.sandbox}/_sandbox/faults", timeout=10).raise_for_status()
+        else:
+            body = {"advertiser_id": "*", "fault": fault}
+            httpx.post(f"{self.sandbox}/_sandbox/faults", json=body, timeout=10).raise_for_status()
+
+    def counts(self) -> dict[str, int]:
+        """Return the counts of the example destination."""
+        stats = self.call("GET", f"/destinations/{self.example.destination_id}/stats")
+        return dict(stats["counts"])
+
+    def drain(self, seconds: float = 180) -> dict[str, int]:
+        """Wait until no event waits; return the counts."""
+        until = time.monotonic() + seconds
+        while True:
+            with suppress(httpx.HTTPError):
+                counts = self.counts()
+                if not any(counts[status] for status in ("queued", "retrying", "held", "parked")):
+                    return counts
+            if time.monotonic() > until:
+                raise DrillFailed(f"Events still wait after {seconds:.0f} s.")
+            time.sleep(0.5)
+
+    def delivered(self) -> tuple[set[str], dict[str, int]]:
+        """Return the ids that the sandbox accepted, without the destination's part, and its totals."""
+        ids: set[str] = set()
+        cursor: str | None = "0"
+        page: dict[str, Any] = {}
+        while cursor is not None:
+            query = {"advertiser_id": ADVERTISER, "limit": "10000", "cursor": cursor}
+            page = (
+                httpx.get(f"{self.sandbox}/_sandbox/events", params=query, timeout=60)
+                .raise_for_status()
+                .json()
+            )
+            ids |= {item["event_id"].partition(":")[2] for item in page["items"]}
+            cursor = page["next_cursor"]
+        return ids, page["totals"]
+
+    def close(self) -> None:
+        """End everything, whatever state it is in."""
+        for name in [*self.children]:
+            with suppress(subprocess.TimeoutExpired):
+                self.stop(name)
+        for child in self.children.values():
+            child.kill()
+        with suppress(AttributeError):
+            self.listener.close()
+        with suppress(AttributeError, EmbeddedError):
+            self.cluster.stop()

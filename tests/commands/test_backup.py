@@ -1,0 +1,127 @@
+"""`backup` and `restore` on a real Postgres: to the end of the WAL, to a moment, and what is refused."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from app.commands.postgres_programs import connection_environment
+from dev.postgres.cluster import THROWAWAY, Cluster
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """DATA_DIR with a cluster in it."""
+    yield tmp_path / "data"
+    shutil.rmtree(tmp_path / "data", ignore_errors=True)
+
+
+def command(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command on the embedded Postgres of a folder."""
+    return subprocess.run(
+        [sys.executable, "-m", "app", *words],
+        cwd=ROOT, env=environment(folder), capture_output=True, text=True,
+        check=False, timeout=120,
+    )  # fmt: skip
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return the environment of a command on the embedded Postgres of a folder."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DATABASE_", "PG"))}
+    return {**kept, "DATA_DIR": str(folder), "PYTHONUNBUFFERED": "1"}
+
+
+async def execute(cluster: Cluster, *statements: str) -> list[int]:
+    """Run statements; return the numbers in the table."""
+    connection = await asyncpg.connect(cluster.url.replace("+asyncpg", ""))
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+        return [row["n"] for row in await connection.fetch("SELECT n FROM numbers ORDER BY n")]
+    finally:
+        await connection.close()
+
+
+async def test_a_restore_ends_at_the_moment_or_at_the_end_of_the_wal(folder: Path, tmp_path: Path) -> None:
+    """What was committed until then is there, what came later is not."""
+    cluster = Cluster(folder, settings=THROWAWAY)
+    cluster.start()
+    await execute(cluster, "CREATE TABLE numbers (n integer)", "INSERT INTO numbers VALUES (1)")
+    saved = tmp_path / "saved"
+    following = subprocess.Popen(
+        [sys.executable, "-m", "app", "backup", str(saved), "--follow"],
+        cwd=ROOT, env=environment(folder), stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert following.stdout is not None
+    assert "verified" in following.stdout.readline()
+    assert "Streaming WAL" in following.stdout.readline()
+    await asyncio.sleep(1.1)  # base backups are named by the second
+    await execute(cluster, "INSERT INTO numbers VALUES (2)")
+    moment = datetime.now(UTC)
+    await execute(cluster, "INSERT INTO numbers VALUES (3)")
+    refused = command(folder, "restore", str(saved))
+    assert (refused.returncode, "stop it first" in refused.stderr) == (1, True), refused.stderr
+    cluster.stop()
+    following.send_signal(signal.SIGTERM)
+    following.wait(60)
+
+    refused = command(folder, "restore", str(saved))
+    assert (refused.returncode, "--replace" in refused.stderr) == (1, True), refused.stderr
+    for words, numbers in (((), [1, 2, 3]), (("--to", moment.isoformat()), [1, 2])):
+        done = command(folder, "restore", str(saved), "--replace", *words)
+        assert done.returncode == 0, done.stderr
+        restored = Cluster(folder, settings=THROWAWAY)
+        restored.start()
+        assert await execute(restored) == numbers
+        restored.stop()
+    assert len(list(folder.glob("postgres.replaced-*"))) >= 1
+
+
+async def test_a_base_backup_alone_can_be_restored_after_a_total_loss(folder: Path, tmp_path: Path) -> None:
+    """The data directory and the notes beside it are gone."""
+    cluster = Cluster(folder, settings=THROWAWAY)
+    cluster.start()
+    await execute(cluster, "CREATE TABLE numbers (n integer)", "INSERT INTO numbers VALUES (1)")
+    saved = tmp_path / "saved"
+    done = command(folder, "backup", str(saved))
+    assert done.returncode == 0, done.stderr
+    cluster.stop()
+    shutil.rmtree(folder)
+    late = command(folder, "restore", str(saved), "--to", "2099-01-01T00:00:00Z")
+    assert (late.returncode, "no WAL" in late.stderr) == (1, True)
+    early = command(folder, "restore", str(saved), "--to", "2020-01-01T00:00:00Z")
+    assert (early.returncode, "oldest base backup" in early.stderr) == (1, True)
+    assert command(folder, "restore", str(saved)).returncode == 0
+    restored = Cluster(folder, settings=THROWAWAY)
+    restored.start()
+    assert await execute(restored) == [1]
+    restored.stop()
+
+
+def test_the_password_is_in_the_environment_only() -> None:
+    """An argument would show it in the process list; both servers of a pair are named."""
+    named = connection_environment("postgresql+asyncpg://u:p%40ss@one:5433,two/d")
+    assert named["PGPASSWORD"] == "p@ss"
+    assert (named["PGHOST"], named["PGPORT"]) == ("one,two", "5433,5432")
+    assert named["PGTARGETSESSIONATTRS"] == "read-write"
+
+
+def test_a_server_of_others_is_restored_on_its_host(tmp_path: Path) -> None:
+    """The command cannot write the data directory of another host."""
+    environment_ = {**environment(tmp_path), "DATABASE_URL": "postgresql+asyncpg://u:p@db/d"}
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "restore", str(tmp_path)], cwd=ROOT,
+        env=environment_, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, "--data-dir" in done.stderr) == (1, True)

@@ -1,0 +1,76 @@
+"""Post events and read routes until a line arrives on standard input; print how many requests failed."""
+
+import asyncio
+import json
+import sys
+import threading
+import time
+from collections import Counter
+
+import httpx
+
+CALLERS = 12
+
+
+async def main(address: str, key: str) -> None:
+    """Run the callers; a failed request is any exception and any status of 500 or more."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    threading.Thread(
+        target=lambda: (sys.stdin.readline(), loop.call_soon_threadsafe(stop.set)), daemon=True
+    ).start()
+    results: Counter[str] = Counter()
+    headers = {"Authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(base_url=address, headers=headers, verify=False, timeout=30) as client:
+        destination = await example_destination(client)
+        async with asyncio.TaskGroup() as group:
+            for number in range(CALLERS):
+                group.create_task(call(client, destination, number, stop, results))
+    failed = sum(times for result, times in results.items() if not result.startswith(("2", "4")))
+    print(json.dumps({"requests": results.total(), "failed": failed, "results": results}))
+
+
+async def call(
+    client: httpx.AsyncClient, destination: str, caller: int, stop: asyncio.Event, results: Counter[str]
+) -> None:
+    """Send a post and a read in turns."""
+    number = 0
+    while not stop.is_set():
+        number += 1
+        body = {
+            "destination_id": destination, "event_id": f"load-{caller}-{number}",
+            "event": {"name": "addToCart", "timestamp": int(time.time())}, "user": {"email": "ada@example.com"},
+        }  # fmt: skip
+        for method, path, content in (
+            ("POST", "/events", body),
+            ("GET", f"/destinations/{destination}", None),
+        ):
+            try:
+                response = await client.request(method, path, json=content)
+                results[str(response.status_code)] += 1
+            except httpx.HTTPError as error:
+                results[type(error).__name__] += 1
+        await asyncio.sleep(0.002)
+
+
+async def example_destination(client: httpx.AsyncClient) -> str:
+    """Create a destination with a published mapping; it is not connected, so its events wait."""
+    response = await client.post(
+        "/destinations",
+        json={"name": "Load", "advertiser_id": "1000000000001", "region": "EU", "currency": "USD"},
+    )
+    destination: str = response.raise_for_status().json()["id"]
+    mapping = {
+        "name": "Cart", "action": "send_events",
+        "event_type": "ADD_TO_SHOPPING_CART", "event_source": "WEBSITE",
+        "event_name": "Added to cart", "country_code": "US", "consent": {"mode": "granted"},
+        "fields": {"event_timestamp": {"path": "event.timestamp"}, "email": {"path": "user.email"}},
+    }  # fmt: skip
+    created = await client.post(f"/destinations/{destination}/mappings", json=mapping)
+    mapping_id = created.raise_for_status().json()["id"]
+    (await client.post(f"/destinations/{destination}/mappings/{mapping_id}/publish")).raise_for_status()
+    return destination
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

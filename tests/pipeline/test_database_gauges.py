@@ -1,0 +1,52 @@
+"""The gauges of destinations: pace, breaker and token; with a label a destination where asked for."""
+
+import math
+
+from prometheus_client import CollectorRegistry
+
+from app.delivery.database_gauges import DatabaseGauges
+from app.telemetry import Telemetry
+from tests.pipeline.world import World, event
+
+
+def gauges(world: World, *, per_destination: bool) -> tuple[DatabaseGauges, CollectorRegistry]:
+    """Return gauges on a registry of their own."""
+    telemetry = Telemetry()
+    return (
+        DatabaseGauges(world.resources.pool, telemetry, per_destination=per_destination),
+        telemetry.registry,
+    )
+
+
+async def test_the_lowest_rate_open_breakers_and_the_first_expiry(world: World) -> None:
+    """All destinations together; a token counts only where events wait for it."""
+    first, second = await world.destination(), await world.destination()
+    await world.post(first, event(1))
+    reader, registry = gauges(world, per_destination=False)
+
+    def value(name: str) -> float | None:
+        return registry.get_sample_value(f"amazon_conversions_{name}")
+
+    assert value("lane_rate_limit") is None
+    await world.fetch("UPDATE lanes SET learned_rate = 0.5, breaker = 'open'")
+    await world.fetch(
+        "UPDATE sign_ins SET access_until = now() + interval '1 minute' WHERE destination = $1", second
+    )
+    await world.fetch(
+        "UPDATE sign_ins SET access_until = now() + interval '10 minutes' WHERE destination = $1", first
+    )
+    await reader.read()
+    assert value("lane_rate_limit") == 0.5
+    assert value("breaker_open") == 2
+    assert math.isclose(value("token_expiry_seconds") or 0, 600, abs_tol=30)
+
+
+async def test_each_destination_has_its_series_where_asked_for(world: World) -> None:
+    """METRICS_PER_DESTINATION: the same names, one label more."""
+    first = await world.destination()
+    await world.post(first, event(1), event(2))
+    reader, registry = gauges(world, per_destination=True)
+    await reader.read()
+    labels = {"destination": first}
+    assert registry.get_sample_value("amazon_conversions_waiting_events", {**labels, "status": "queued"}) == 2
+    assert registry.get_sample_value("amazon_conversions_breaker_open", labels) == 0

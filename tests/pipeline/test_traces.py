@@ -1,0 +1,102 @@
+"""One trace from the post through batch and attempt to the callback, by the log and the callback's body."""
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+import zstandard
+
+from app.domain.callback import FinalState, render
+from app.processes.api import build_application
+from app.processes.resources import open_resources
+from app.telemetry import JsonLines, TextLines
+from tests.api.test_ways_in import served
+from tests.pipeline.amazon import FakeAmazon
+from tests.pipeline.world import World, event, settings_of
+
+ADMIN = "bootstrap-key-of-thirty-two-letters"
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
+
+
+class Lines(logging.Handler):
+    """Collects log lines as programs read them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[dict[str, Any]] = []
+        self.setFormatter(JsonLines())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        self.lines.append(json.loads(self.format(record)))
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        """Return the lines of one event."""
+        return [line for line in self.lines if line["event"] == name]
+
+
+async def test_a_post_is_followed_to_its_attempt(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    """`request_id` leads to the batches, these to the attempt; `tracestate` and `baggage` are nowhere."""
+    caplog.set_level(logging.INFO)
+    lines = Lines()
+    logging.getLogger().addHandler(lines)
+    settings = settings_of(database_url, bootstrap_admin_key=ADMIN)
+    try:
+        async with (
+            open_resources(settings, role="worker", pool_size=10) as resources,
+            build_application(resources) as application,
+            served(application) as port,
+        ):
+            world = World(resources, FakeAmazon(), application.state.context.intake, database_url)
+            destination = await world.destination()
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+                response = await client.post(
+                    "/events",
+                    json={"destination_id": destination, **event(1)},
+                    headers={
+                        "Authorization": f"Bearer {ADMIN}", "X-Request-Id": "order-1",
+                        "traceparent": TRACEPARENT,
+                        "tracestate": "vendor=secret", "baggage": "user=secret",
+                    },
+                )  # fmt: skip
+            assert response.status_code == 202
+            assert response.headers["x-request-id"] == "order-1"
+            world.work()
+            await world.until(destination, delivered=1)
+            await world.stop_workers()
+            [stored] = await world.fetch("SELECT shapes FROM batches")
+    finally:
+        logging.getLogger().removeHandler(lines)
+    [request] = [line for line in lines.of("http.request") if line["request_id"] == "order-1"]
+    assert (request["trace_id"], request["status"]) == (TRACE, 202)
+    [attempt] = lines.of("attempt.finished")
+    assert attempt["batches"] == request["batches"]
+    assert TRACEPARENT.encode() in _plain(stored["shapes"])
+    assert "secret" not in json.dumps(lines.lines)
+
+
+def _plain(shapes: bytes) -> bytes:
+    return zstandard.ZstdDecompressor().decompress(shapes, max_output_size=100_000)
+
+
+def test_a_terminal_gets_text() -> None:
+    """The same fields, for a person."""
+    record = logging.LogRecord("app", logging.INFO, "", 0, "http.request", None, None)
+    record.fields = {"status": 202, "request_id": "r1"}
+    assert TextLines().format(record).endswith("info    http.request status=202 request_id=r1")
+    assert json.loads(JsonLines().format(record))["status"] == 202
+
+
+def test_a_callback_carries_the_trace_of_its_event() -> None:
+    """A journey engine continues its own trace; an event without one has no such member."""
+    at = datetime(2026, 11, 25, tzinfo=UTC)
+    with_trace = FinalState("e", "d", None, "delivered", None, None, at, TRACEPARENT)
+    without = FinalState("e", "d", None, "delivered", None, None, at)
+    first, second = msgspec.json.decode(render([with_trace, without], made_at=at))["data"]["events"]
+    assert first["traceparent"] == TRACEPARENT
+    assert "traceparent" not in second

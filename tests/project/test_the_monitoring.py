@@ -1,0 +1,221 @@
+"""Rules, dashboard and documents name the metrics that the program exports; every alert has its page."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from app.delivery.database_gauges import DatabaseGauges
+from app.domain.admission import Limits
+from app.server.admission import AdmissionController
+from app.server.connection_limits import ConnectionLimits
+from app.server.loop_limiter import LoopLimiter
+from app.server.middleware import RequestMiddleware
+from app.server.server import Server
+from app.telemetry import Telemetry
+
+ROOT = Path(__file__).resolve().parents[2]
+PROMETHEUS = ROOT / "deploy" / "prometheus"
+RUNBOOKS = ROOT / "docs" / "runbooks"
+PREFIX = "amazon_conversions_"
+SUFFIXES = {
+    "counter": ("_total",),
+    "gauge": ("",),
+    "info": ("_info",),
+    "histogram": ("_bucket", "_sum", "_count"),
+}
+TARGET_LABELS = {"job", "instance", "role", "le"}
+# interface.md §12
+PROMISED = """
+    events_received_total{result} events_rejected_total{reason} events_settled_total{status}
+    waiting_events{status}
+    oldest_waiting_age_seconds{status} attempts_total{outcome}
+    request_duration_seconds
+    http_request_duration_seconds lane_rate_limit breaker_open token_expiry_seconds flush_duration_seconds
+    claim_duration_seconds requests_shed_total{reason} event_count_imbalance build_info
+    """
+
+
+async def _application(*_: object) -> None:
+    """Serve nothing."""
+
+
+def registry() -> CollectorRegistry:
+    """Return the metrics of an API process and of a worker together."""
+    telemetry = Telemetry()
+    DatabaseGauges(cast(Any, None), telemetry)
+    admission = AdmissionController(
+        bounds=Limits(target_latency_s=1, body_bytes=1, resident_bytes=1, connections=1),
+        registry=telemetry.registry,
+        monotonic=lambda: 0.0,
+        jitter=lambda: 0.0,
+        waiting_events=lambda: 0,
+        resident_bytes=lambda: 0,
+    )
+    RequestMiddleware(
+        _application,
+        registry=telemetry.registry,
+        monotonic=lambda: 0.0,
+        admission=admission,
+        loop_limiter=LoopLimiter(),
+    )
+    Server(
+        _application,
+        host="",
+        port=0,
+        keep_alive_seconds=1,
+        shutdown_delay_s=0,
+        limits=ConnectionLimits(head_s=1, body_s=1, connections=1),
+        registry=telemetry.registry,
+    )
+    return telemetry.registry
+
+
+def exported() -> dict[str, set[str]]:
+    """Return the labels of every exported name of ours."""
+    everything = registry()
+    labels: dict[str, set[str]] = {}
+    for collector in list(everything._collector_to_names):
+        for family in collector.collect():
+            own = set(getattr(collector, "_labelnames", ())) | set(getattr(family, "_labelnames", ()))
+            own |= {"version"} if family.type == "info" else set()
+            for suffix in SUFFIXES[family.type]:
+                labels[family.name + suffix] = own
+    return {name: own for name, own in labels.items() if name.startswith(PREFIX)}
+
+
+EXPORTED = exported()
+ALERTS: list[dict[str, Any]] = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"][0]["rules"]
+RULES: list[dict[str, Any]] = yaml.safe_load((PROMETHEUS / "rules.yml").read_text())["groups"][0]["rules"]
+RECORDED = {rule["record"] for rule in RULES}
+
+
+def dashboard_queries() -> Iterator[str]:
+    """Yield the queries of all panels of all dashboards."""
+    for path in sorted((ROOT / "deploy" / "grafana").glob("*.json")):
+        for panel in json.loads(path.read_text())["panels"]:
+            yield from (target["expr"] for target in panel.get("targets", ()))
+
+
+def queries() -> list[str]:
+    """Return every query that is shipped."""
+    return [*(rule["expr"] for rule in [*RULES, *ALERTS]), *dashboard_queries()]
+
+
+def problems_of(query: str) -> list[str]:
+    """Return the names and labels of a query that are not exported."""
+    found = []
+    for name, _, matchers in re.findall(r"(amazon_conversions[a-z0-9_:]*)(\{([^}]*)\})?", query):
+        if ":" in name:
+            found += [] if name in RECORDED else [name]
+        elif name not in EXPORTED:
+            found.append(name)
+        else:
+            used = set(re.findall(r"(\w+)\s*(?:=~|!=|!~|=)", matchers))
+            found += sorted(used - EXPORTED[name] - TARGET_LABELS)
+    known = set().union(*EXPORTED.values()) | TARGET_LABELS
+    grouped = {
+        label.strip() for labels in re.findall(r"\bby \(([^)]*)\)", query) for label in labels.split(",")
+    }
+    return found + sorted(grouped - known)
+
+
+@pytest.mark.parametrize("query", queries())
+def test_a_query_uses_what_is_exported(query: str) -> None:
+    """A renamed metric would make an alert silent and a panel empty."""
+    assert "amazon_conversions" in query or "process_" in query or "up{" in query
+    assert problems_of(query) == []
+
+
+WORDS = ("result", "reason", "status", "outcome", "kind", "class")
+
+
+def test_a_query_names_label_values_that_are_written() -> None:
+    """A renamed result or outcome would make an alert silent, too."""
+    source = "\n".join(path.read_text() for path in (ROOT / "app").rglob("*.py"))
+    values = {
+        value
+        for query in queries()
+        for label, text in re.findall(r'(\w+)\s*=~?\s*"([^"]*)"', query)
+        for value in text.split("|")
+        if label in WORDS and "." not in value
+    }
+    assert {"dead", "parked", "throttled", "unreachable"} <= values
+    assert [value for value in sorted(values) if f'"{value}"' not in source] == []
+
+
+def test_a_wrong_query_is_found() -> None:
+    """The rule above can fail, by name, by label and by grouping."""
+    assert problems_of("amazon_conversions_nothing") == ["amazon_conversions_nothing"]
+    assert problems_of('amazon_conversions_waiting_events{state="x"}') == ["state"]
+    assert problems_of("sum by (nothing) (amazon_conversions_lanes_owned)") == ["nothing"]
+    assert problems_of("amazon_conversions:nothing") == ["amazon_conversions:nothing"]
+
+
+@pytest.mark.parametrize("promised", PROMISED.split())
+def test_a_promised_metric_is_exported_with_its_label(promised: str) -> None:
+    """Dashboards of others rely on these names."""
+    name, _, label = promised.rstrip("}").partition("{")
+    names = [PREFIX + name, f"{PREFIX}{name}_bucket"]
+    own = next(EXPORTED[each] for each in names if each in EXPORTED)
+    assert not label or label in own
+
+
+@pytest.mark.parametrize("name", sorted(EXPORTED))
+def test_a_metric_is_documented(name: str) -> None:
+    """docs/monitoring.md has every name with its labels, without the prefix."""
+    text = (ROOT / "docs" / "monitoring.md").read_text()
+    short = re.sub(r"_(bucket|sum|count)$", "", name.removeprefix(PREFIX))
+    found = re.search(rf"`{short}(?:\{{([a-z_,]*)\}})?`", text)
+    assert found is not None, short
+    assert set(filter(None, (found[1] or "").split(","))) == EXPORTED[name]
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert["alert"])
+def test_an_alert_has_a_page_with_meaning_check_and_fix(alert: dict[str, Any]) -> None:
+    """The page is in the index, and its alert has a test that fires."""
+    page = ROOT / alert["annotations"]["runbook_url"]
+    assert re.findall(r"(?m)^## (.+)$", page.read_text()) == ["Meaning", "Check", "Fix"]
+    assert f"[`{alert['alert']}`]({page.name})" in (RUNBOOKS / "README.md").read_text()
+    assert alert["labels"]["severity"] in {"critical", "warning"}
+    tests = yaml.safe_load((PROMETHEUS / "alerts.test.yml").read_text())["tests"]
+    fires = [rule["alertname"] for test in tests for rule in test["alert_rule_test"] if rule["exp_alerts"]]
+    assert alert["alert"] in fires
+
+
+def test_no_page_is_left_without_an_alert() -> None:
+    """A removed alert is removed from the documents, too."""
+    used = {Path(alert["annotations"]["runbook_url"]).name for alert in ALERTS}
+    assert {path.name for path in RUNBOOKS.glob("*.md")} == used | {"README.md"}
+
+
+def test_runbooks_name_log_events_that_exist() -> None:
+    """An operator who searches for a log event finds the one that is written."""
+    source = "\n".join(path.read_text() for path in (ROOT / "app").rglob("*.py"))
+    for page in RUNBOOKS.glob("*.md"):
+        for words in re.findall(r"Log events? ((?:`[a-z_.]+`(?:, | and )?)+)", page.read_text()):
+            for event in re.findall(r"`([a-z_]+\.[a-z_]+)`", words):
+                assert f'"{event}"' in source, (page.name, event)
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed (.ci/run installs it)"
+)
+def test_promtool_accepts_rules_and_their_tests() -> None:
+    """Each alert fires on its fault, and none fires on a quiet day."""
+    for words in (
+        ["check", "rules", "rules.yml", "alerts.yml"],
+        ["test", "rules", "alerts.test.yml"],
+        ["check", "config", "prometheus.yml"],
+    ):
+        done = subprocess.run(
+            ["promtool", *words], cwd=PROMETHEUS, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr

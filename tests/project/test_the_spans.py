@@ -1,0 +1,75 @@
+"""Spans reach an OTLP collector, if the extra is installed: request, request to Amazon, callback."""
+
+import http.server
+import threading
+from collections.abc import Iterator
+from typing import ClassVar
+
+import pytest
+
+from app.domain.trace import is_sampled
+from app.settings import Settings, SettingsError
+from app.tracing import OtlpSpans
+
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+UNSAMPLED = TRACEPARENT[:-2] + "00"
+
+
+class Collector(http.server.BaseHTTPRequestHandler):
+    """Keeps the body of each export."""
+
+    bodies: ClassVar[list[bytes]] = []
+
+    def do_POST(self) -> None:
+        """Accept an export."""
+        assert self.path == "/v1/traces"
+        self.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    """A collector on this machine."""
+    Collector.bodies = []
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_caller_decides_what_is_sampled() -> None:
+    """The flag of `traceparent`."""
+    assert is_sampled(TRACEPARENT)
+    assert not is_sampled(UNSAMPLED)
+
+
+def test_spans_reach_the_collector_with_their_trace(endpoint: str) -> None:
+    """A sampled parent is continued, an unsampled one is not; without one the percentage decides."""
+    pytest.importorskip("opentelemetry.sdk", reason="the extra otlp is not installed")
+    spans = OtlpSpans(Settings(otlp_endpoint=endpoint, otlp_sample_percent=0), role="api", version="1.0.0")
+    status = {"http.response.status_code": 202, "batches": [7], "request_id": None}
+    spans.record("POST /events", duration_s=0.01, attributes=status, parent=TRACEPARENT)
+    spans.record("unsampled", duration_s=0.01, attributes={}, parent=UNSAMPLED)
+    spans.record("no parent", duration_s=0.01, attributes={})
+    spans.record("amazon.request", duration_s=0.1, attributes={}, links=[TRACEPARENT])
+    spans.close()
+    sent = b"".join(Collector.bodies)
+    assert b"POST /events" in sent
+    assert b"amazon.request" in sent
+    assert bytes.fromhex(TRACEPARENT[3:35]) in sent
+    assert b"unsampled" not in sent
+    assert b"no parent" not in sent
+
+
+def test_a_missing_extra_is_one_sentence(endpoint: str) -> None:
+    """Not a traceback at start."""
+    try:
+        import opentelemetry.sdk  # noqa: F401
+    except ImportError:
+        with pytest.raises(SettingsError, match="OTLP_ENDPOINT: the extra"):
+            OtlpSpans(Settings(otlp_endpoint=endpoint), role="api", version="1.0.0")
