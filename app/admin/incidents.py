@@ -139,7 +139,7 @@ async def set_preference(
     context: AppContext, caller: Caller, destination: str, preference: Preference
 ) -> Preference:
     """Set where the messages of a destination go. Raises Refusal for a channel that does not exist."""
-    known = {channel.name for channel in context.channels if channel.organisation == "default"}
+    known = {channel.name for channel in context.channels if channel.organisation == caller.organisation}
     unknown = (preference.channels or frozenset()) - known
     if unknown:
         raise Refusal(ErrorCode.INVALID, None, FieldProblem("channels", "not_in_list"))

@@ -147,11 +147,11 @@ async def list_channels(
     caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> ChannelPage:
     """List the channels that the operator configured, and how deliveries to them went."""
-    del caller
     async with context.engine.connect() as connection:
         health = await notifications.channel_health(await driver_of(connection))
     begin = number_of(cursor) or 0
-    channels = sorted(context.channels, key=lambda channel: channel.name)
+    ours = [channel for channel in context.channels if channel.organisation == caller.organisation]
+    channels = sorted(ours, key=lambda channel: channel.name)
     items = []
     for channel in channels[begin : begin + limit]:
         known = health.get((channel.organisation, channel.name), notifications.ChannelHealth())

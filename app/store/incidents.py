@@ -165,7 +165,8 @@ async def page(
     rows = await connection.fetch(
         f"""
         SELECT {_COLUMNS} {_FROM}
-        WHERE ($1::text IS NULL OR i.state = $1) AND ($2::text IS NULL OR i.destination = $2)
+        WHERE i.organisation_id = acting_organisation()
+          AND ($1::text IS NULL OR i.state = $1) AND ($2::text IS NULL OR i.destination = $2)
           AND ($3::text IS NULL OR i.kind = $3) AND ($4::text[] IS NULL OR i.destination = ANY ($4))
           AND ($5::bigint IS NULL OR i.number < $5)
         ORDER BY i.number DESC LIMIT $6
@@ -183,7 +184,9 @@ async def page(
 async def find(connection: PipelineConnection, id: str, *, lock: bool = False) -> StoredIncident | None:  # noqa: A002
     """Return an incident; with `lock`, its row is locked until the transaction ends."""
     row = await connection.fetchrow(
-        f"SELECT {_COLUMNS} {_FROM} WHERE i.id = $1 {'FOR UPDATE OF i' if lock else ''}", id
+        f"SELECT {_COLUMNS} {_FROM} WHERE i.organisation_id = acting_organisation() AND i.id = $1 "
+        f"{'FOR UPDATE OF i' if lock else ''}",
+        id,
     )
     return None if row is None else _stored(row)
 
@@ -201,7 +204,7 @@ async def acknowledge(
         UPDATE incidents SET acknowledged_at = coalesce(acknowledged_at, now()),
           acknowledged_by = coalesce(acknowledged_by, $2), note = coalesce($3, note),
           state = CASE WHEN state = 'open' THEN 'acknowledged' ELSE state END
-        WHERE id = $1
+        WHERE organisation_id = acting_organisation() AND id = $1
         """,
         id,
         by,
@@ -211,7 +214,11 @@ async def acknowledge(
 
 async def mute(connection: PipelineConnection, id: str, *, until: datetime | None) -> None:  # noqa: A002
     """Send no message about an incident until then; None ends the mute."""
-    await connection.execute("UPDATE incidents SET muted_until = $2 WHERE id = $1", id, until)
+    await connection.execute(
+        "UPDATE incidents SET muted_until = $2 WHERE organisation_id = acting_organisation() AND id = $1",
+        id,
+        until,
+    )
 
 
 async def open_kinds(
@@ -220,7 +227,8 @@ async def open_kinds(
     """Return the open incidents of each of these destinations."""
     rows = await connection.fetch(
         "SELECT destination, kind, severity FROM incidents "
-        "WHERE state <> 'resolved' AND destination = ANY ($1::text[])",
+        "WHERE organisation_id = acting_organisation() AND state <> 'resolved' "
+        "AND destination = ANY ($1::text[])",
         list(destinations),
     )
     found: dict[str, list[tuple[Kind, Severity]]] = {}

@@ -18,6 +18,8 @@ _LANE = "a worker serves a lane, which organisations may share; it names lane an
 _TOKENS = "a worker refreshes the tokens of the destination that it serves, named by its id"
 _SESSION = "the digest of the cookie names the session, and the session its key"
 _REPORTS = "a worker reports final states of destinations that it names by number"
+_MONITOR = "the monitor watches all organisations; each incident carries its own"
+_DESTINATION = "names the destination, which a scoped statement found"
 _BALANCE = "a worker compares all counts with all batches"
 _SCAN = "a worker scans for all organisations, each erasure in the batches of its own"
 FOR_ALL = {
@@ -77,12 +79,46 @@ FOR_ALL = {
     "token_leases.confirm_token": _TOKENS,
     "token_leases.park": _TOKENS,
     "token_leases.endpoint_found": _TOKENS,
+    "alerting.read_all": _MONITOR,
+    "incident_facts.watched": _MONITOR,
+    "incident_facts.workers": _MONITOR,
+    "incident_facts.record_intake": _MONITOR,
+    "incident_facts.forget_intake": _MONITOR,
+    "incident_facts.intake": _MONITOR,
+    "incident_facts.volumes": _MONITOR,
+    "incidents._FROM": _MONITOR,
+    "incidents.current": _MONITOR,
+    "incidents.insert": _MONITOR,
+    "incidents.update": _MONITOR,
+    "incidents.delete_old": _MONITOR,
+    "incidents.open_by_kind": _MONITOR,
+    "notifications.sent": _MONITOR,
+    "notifications.mark_sent": _MONITOR,
+    "notifications.loads": _MONITOR,
+    "notifications.enqueue": _MONITOR,
+    "notifications.claim": _MONITOR,
+    "notifications.finish": _MONITOR,
+    "notifications.reschedule": _MONITOR,
+    "notifications.forget": _MONITOR,
+    "notifications.channel_succeeded": _MONITOR,
+    "notifications.channel_failed": _MONITOR,
+    "notifications.channel_health": _MONITOR,
+    "alerting.read": _DESTINATION,
+    "alerting.write_alerting": _DESTINATION,
+    "alerting.write_preference": _DESTINATION,
+    "journey_counts.rejected": _DESTINATION,
+    "rejection_records.page": _DESTINATION,
+    "rejection_records.summary": _DESTINATION,
+    "replays.progress": _DESTINATION,
+    "journey_counts.add_rejected": "one flush counts rejections of many organisations, by destination",
+    "rejection_records.add": "one flush counts rejections of many organisations, by destination",
+    "rejection_records.delete_old": "maintenance deletes whole days",
     "waiting_events.read": "gauges of a worker, without a label of an organisation",
     "waiting_events.longest_waits": "gauges of a worker, without a label of an organisation",
 }
 
 # How many statements of a function are meant, where it is not one: a new one beside them is judged.
-SEVERAL = {"callbacks.names": 2, "sessions.find": 2}
+SEVERAL = {"callbacks.names": 2, "incident_facts.forget_intake": 3, "sessions.find": 2}
 
 
 async def test_every_statement_names_the_organisation(database_url: str) -> None:
