@@ -1,17 +1,17 @@
 """Erasures over HTTP: erase the stored data of a person, and read the signed receipt."""
 
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Response
 from pydantic import Field as Described
 from pydantic import model_validator
 
 from app.admin import erasure
-from app.admin.access import Caller, Scope
+from app.admin.access import Scope
 from app.admin.inputs import RequestBody, validation_error
-from app.admin.refusals import ErrorCode, Refusal
+from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.store import audit, erasures
 
 router = APIRouter(route_class=SecuredRoute, tags=["subjects"])
 
@@ -49,49 +49,60 @@ class Subject(RequestBody):
         return {name: value for name in type(self).model_fields if (value := getattr(self, name))}
 
 
+class ErasureView(ResponseBody):
+    """An erasure that was requested."""
+
+    id: str
+    status: Literal["under_way"]
+    requested_at: datetime
+
+
+class ErasedEvents(ResponseBody):
+    """The numbers of erased events, by their status before."""
+
+    waiting: int
+    dead: int
+    delivered: int
+
+
+class ErasureReceiptView(ResponseBody):
+    """The signed receipt of an erasure. The text in `signed` contains the members before it."""
+
+    id: str
+    status: Literal["under_way", "finished", "unreadable"] = Described(
+        description="`unreadable`: the stored identifiers are damaged; request the erasure again."
+    )
+    requested_at: datetime
+    finished_at: datetime | None
+    requested_by: str
+    identifiers: list[str]
+    batches_scanned: int
+    unreadable_batches: int = Described(description="Damaged; not searched.")
+    erased: ErasedEvents
+    kept_elsewhere: list[str]
+    signed: str = Described(description="The signed text: the members above, as JSON.")
+    signature: str = Described(description="Ed25519, base64.")
+    public_key: str = Described(description="Ed25519, base64; unique to this installation.")
+
+
 @router.post("/subjects/erase", status_code=202, summary="Erase a person")
 @requires(Scope.ERASE)
-async def erase(body: Subject, caller: CurrentCaller, context: Context, response: Response) -> dict[str, Any]:
+async def erase(body: Subject, caller: CurrentCaller, context: Context, response: Response) -> ErasureView:
     """Erase a person's events under all destinations.
 
     After the response, no stored event of the person is sent. Waiting and dead events become `erased`;
     delivered events keep their status without their content. Events that arrive later are not blocked.
     """
-    _require_all_destinations(caller)
-    id, at = await erasure.request_erasure(  # noqa: A001
-        context.pool, context.vault, body.identifiers(), by=caller.actor, monotonic=context.monotonic
-    )
-    async with context.engine.begin() as connection:
-        await audit.record(
-            connection,
-            actor=caller.actor,
-            action=audit.AuditAction.SUBJECT_ERASURE_REQUESTED,
-            subject=id,
-            after={"identifiers": sorted(body.identifiers())},
-        )
+    id, at = await erasure.erase_person(context, caller, body.identifiers())  # noqa: A001
     response.headers["Location"] = f"/subjects/erasures/{id}"
-    return {"id": id, "status": "under_way", "requested_at": at}
+    return ErasureView(id=id, status="under_way", requested_at=at)
 
 
 @router.get("/subjects/erasures/{erasure_id}", summary="Read an erasure receipt")
 @requires(Scope.ERASE)
-async def read(erasure_id: str, caller: CurrentCaller, context: Context) -> dict[str, Any]:
+async def read(erasure_id: str, caller: CurrentCaller, context: Context) -> ErasureReceiptView:
     """Read the state of an erasure. `signature` (Ed25519, base64) is over the text in `signed`."""
-    _require_all_destinations(caller)
-    async with context.pool.acquire() as connection:
-        found = await erasures.find(connection, erasure_id)
-    if found is None:
-        raise Refusal(ErrorCode.NOT_FOUND)
-    receipt = await erasure.read_receipt(context.pool, context.vault, found)
-    return {
-        **receipt.body,
-        "signed": receipt.signed,
-        "signature": receipt.signature,
-        "public_key": receipt.public_key,
-    }
-
-
-def _require_all_destinations(caller: Caller) -> None:
-    """Refuse a key that is limited to some destinations: a person's events are under all."""
-    if caller.destination_ids is not None:
-        raise Refusal(ErrorCode.FORBIDDEN, "This key is limited to some destinations; an erasure covers all.")
+    receipt = await erasure.find_receipt(context, caller, erasure_id)
+    return ErasureReceiptView(
+        **receipt.body, signed=receipt.signed, signature=receipt.signature, public_key=receipt.public_key
+    )
