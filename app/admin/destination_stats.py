@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.event_list import find_visible_row
 from app.domain.destination import State
 from app.domain.observed.coverage import match_key_coverage
 from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
@@ -34,6 +37,13 @@ class DestinationStats:
     lane_owned: bool
     rejections: list[dict[str, Any]]
     dead_letters: list[dict[str, Any]]
+
+
+async def read_stats(context: AppContext, caller: Caller, destination_id: str) -> DestinationStats:
+    """Return the statistics of a destination. Raises Refusal (404)."""
+    async with context.pool.acquire() as connection:
+        destination = await find_visible_row(connection, caller, destination_id)
+        return await destination_stats(connection, destination, max_event_age=context.max_event_age)
 
 
 async def destination_stats(

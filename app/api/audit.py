@@ -7,10 +7,11 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from app.admin.access import Scope
+from app.admin.audit import list_audit
 from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, number_of, split_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.store import audit
+from app.store.audit import AuditEntry
 
 router = APIRouter(route_class=SecuredRoute, tags=["audit"])
 
@@ -31,7 +32,7 @@ class AuditEntryView(ResponseBody):
     hash: str | None
 
     @classmethod
-    def of(cls, entry: audit.AuditEntry) -> "AuditEntryView":
+    def of(cls, entry: AuditEntry) -> "AuditEntryView":
         """Return the view of an entry."""
         return cls(
             id=str(entry.id),
@@ -68,15 +69,14 @@ async def list_all(
     cursor: Cursor = None,
 ) -> AuditPage:
     """List administrative actions and what they changed, newest first. Entries contain no secrets."""
-    async with context.engine.connect() as connection:
-        rows = await audit.newest(
-            connection,
-            limit=limit + 1,
-            below=number_of(cursor),
-            destination=destination_id,
-            action=action,
-            only=caller.only,
-        )
+    rows = await list_audit(
+        context,
+        caller,
+        limit=limit + 1,
+        below=number_of(cursor),
+        destination_id=destination_id,
+        action=action,
+    )
     items, has_more = split_page(rows, limit)
     next_cursor = cursor_of(items[-1].id) if has_more else None
     return AuditPage(items=[AuditEntryView.of(item) for item in items], next_cursor=next_cursor)

@@ -5,18 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app.admin.access import Scope
-from app.admin.destination_stats import destination_stats
-from app.admin.event_list import EventFilter, find_visible_row
-from app.admin.event_list import list_events as page_of_events
+from app.admin.destination_stats import read_stats
+from app.admin.event_history import read_event_history
+from app.admin.event_list import EventFilter, list_destination_events
 from app.admin.inputs import Instant
-from app.admin.refusals import ErrorCode, Refusal
-from app.api.event_history import EventLocation, history, history_of_duplicate
 from app.api.event_models import EventHistoryView, ListedEventsPage, ListedEventView, StatsView
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.domain.ledger_keys import event_key
 from app.domain.outcomes.status import Status
-from app.store import event_attempts, event_history, ledger
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
 
@@ -33,34 +29,9 @@ async def read_event(
     ] = None,
 ) -> EventHistoryView:
     """Return everything that happened to one event and what to do about it. Contains no personal data."""
-    async with (
-        context.pool.acquire() as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
-        destination = await find_visible_row(connection, caller, destination_id)
-        mappings = await event_history.mappings(connection, destination.id)
-        keys = {
-            event_key(destination.id, mapping, event_id): mapping
-            for mapping, _ in mappings.values()
-            if mapping_id in (None, mapping)
-        }
-        generation = await ledger.current_generation(connection)
-        found = await ledger.find(connection, generation, list(keys))
-        places = {key: (row.batch, row.place) for key, row in found.items()}
-        if not found:
-            duplicates = {
-                row.key: row for row in await event_attempts.mapped_duplicates(connection, list(keys))
-            }
-            places = {key: (row.batch, row.place) for key, row in duplicates.items()}
-        if not places:
-            raise Refusal(ErrorCode.NOT_FOUND, "This destination accepted no event with this id.")
-        if len(places) > 1:
-            raise Refusal(ErrorCode.EVENT_AMBIGUOUS, None, mapping_ids=sorted(keys[key] for key in places))
-        ((key, (batch, place)),) = places.items()
-        location = EventLocation(event_id, keys[key], batch, place)
-        if found:
-            return await history(connection, context, destination, location, mappings)
-        return await history_of_duplicate(connection, context, caller, destination, location, duplicates[key])
+    return EventHistoryView.model_validate(
+        await read_event_history(context, caller, destination_id, event_id, mapping_id)
+    )
 
 
 @router.get("/destinations/{destination_id}/events", summary="List events")
@@ -88,13 +59,9 @@ async def list_events(
     wanted = EventFilter(
         status=status, reason=reason, since=since, mapping_id=mapping_id, execution_id=execution_id
     )
-    before = event_place_of(cursor)
-    async with (
-        context.pool.acquire() as connection,
-        connection.transaction(isolation="repeatable_read", readonly=True),
-    ):
-        destination = await find_visible_row(connection, caller, destination_id)
-        page = await page_of_events(connection, destination, wanted, before=before, limit=limit)
+    page = await list_destination_events(
+        context, caller, destination_id, wanted, before=event_place_of(cursor), limit=limit
+    )
     return ListedEventsPage(
         items=[ListedEventView.model_validate(item) for item in page.items],
         next_cursor=cursor_of(*page.last_place) if page.last_place else None,
@@ -110,7 +77,4 @@ async def stats(destination_id: str, caller: CurrentCaller, context: Context) ->
     `match_key_coverage` describes the newest accepted events; `unreadable_batches` counts the damaged batches
     that it leaves out.
     """
-    async with context.pool.acquire() as connection:
-        destination = await find_visible_row(connection, caller, destination_id)
-        stats = await destination_stats(connection, destination, max_event_age=context.max_event_age)
-    return StatsView.model_validate(stats)
+    return StatsView.model_validate(await read_stats(context, caller, destination_id))

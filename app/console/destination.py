@@ -10,6 +10,8 @@ from starlette.responses import RedirectResponse, Response
 from app.admin.access import Scope
 from app.admin.amazon_connection import begin_connection
 from app.admin.context import AppContext
+from app.admin.destination_settings import change_destination
+from app.admin.destination_stats import read_stats
 from app.admin.destinations import (
     archive_destination,
     disconnect_destination,
@@ -22,12 +24,11 @@ from app.admin.inputs import DestinationChange
 from app.admin.mapping_drafts import list_mappings
 from app.admin.preflight import check_setup
 from app.admin.refusals import ErrorCode, Refusal
-from app.api import destinations, event_reports
 from app.api.secured_route import Context, requires
 from app.console import confirmations, pages
 from app.console import destination_view as present
 from app.console.diagnosis_view import Diagnosis, DiagnosisInput, diagnose
-from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, with_if_match
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, form_version
 from app.console.sessions import Visitor
 from app.console.setup_view import check_views, steps
 from app.console.wording import REGIONS, STATES, events
@@ -94,7 +95,7 @@ def content_of(context: AppContext, found: Destination, visitor: Visitor, tab: s
 
 async def panel_of(context: AppContext, visitor: Visitor, found: Destination) -> dict[str, Any]:
     """Return the live part of the page: diagnosis, counts, gauges, charts. Uses one connection."""
-    stats = pages.plain(await event_reports.stats(found.id, visitor.caller, context))
+    stats = pages.plain(await read_stats(context, visitor.caller, found.id))
     now = datetime.now(UTC)
     async with context.pool.acquire() as connection:
         about = await metrics.connection_of(connection, found.number)
@@ -126,7 +127,7 @@ async def panel_of(context: AppContext, visitor: Visitor, found: Destination) ->
 
 async def diagnosis_of(context: AppContext, visitor: Visitor, found: Destination) -> Diagnosis:
     """Return the diagnosis of a destination, for pages without its overview."""
-    stats = pages.plain(await event_reports.stats(found.id, visitor.caller, context))
+    stats = pages.plain(await read_stats(context, visitor.caller, found.id))
     async with context.pool.acquire() as connection:
         about = await metrics.connection_of(connection, found.number)
         requests = await metrics.requests(connection, found.number, _REQUESTS)
@@ -173,7 +174,7 @@ async def resume(destination_id: str, context: Context, visitor: CurrentVisitor,
 @router.post(PAGE + "/currency", response_model=None)
 @requires(Scope.DESTINATIONS_WRITE)
 async def follow_account_currency(
-    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
+    destination_id: str, context: Context, visitor: CurrentVisitor, form: Form
 ) -> Response:
     """Set the destination's currency to that of the Amazon account."""
     async with context.engine.connect() as connection:
@@ -181,14 +182,8 @@ async def follow_account_currency(
         account = await amazon_accounts.find(connection, found.id)
     if account is None or account.currency is None:
         raise Refusal(ErrorCode.INVALID, "Amazon did not report the account's currency.")
-    await destinations.change(
-        destination_id=destination_id,
-        body=DestinationChange.model_validate({"currency": account.currency}),
-        caller=visitor.caller,
-        context=context,
-        request=with_if_match(request, form_text(form, "version")),
-        response=Response(),
-    )
+    body = DestinationChange.model_validate({"currency": account.currency})
+    await change_destination(context, visitor.caller, destination_id, body, form_version(form))
     return _back(destination_id, "currency_changed")
 
 

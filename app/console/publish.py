@@ -11,11 +11,10 @@ from app.admin.access import Scope
 from app.admin.backtest import backtest_draft, needs_confirmation
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
-from app.admin.inputs import EventNameChange
+from app.admin.event_names import rename_event
 from app.admin.mapping_drafts import MappingDetails, change_draft, read_mapping
 from app.admin.mapping_versions import list_versions, publish_draft, roll_back
 from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
-from app.api import advertisers
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires
 from app.console import pages
@@ -147,8 +146,9 @@ async def rename_pin(
     """Rename an event type for the advertiser; recorded in the audit."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, visitor.caller, destination_id)
-    to = EventNameChange(to=form_text(form, "name"))
-    await advertisers.rename(found.advertiser_id, form_text(form, "event_type"), to, visitor.caller, context)
+    await rename_event(
+        context, visitor.caller, found.advertiser_id, form_text(form, "event_type"), form_text(form, "name")
+    )
     return _back(destination_id, mapping_id, "renamed")
 
 

@@ -10,17 +10,17 @@ from starlette.responses import RedirectResponse, Response
 from app.admin import catalog
 from app.admin.access import Scope
 from app.admin.context import AppContext
+from app.admin.destination_settings import change_destination
 from app.admin.destinations import find_visible
 from app.admin.field_problems import field_problems
 from app.admin.inputs import DestinationChange
 from app.admin.refusals import Refusal
-from app.api import destinations
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires
 from app.console import form_view, pages
 from app.console.create_destination import body_of
 from app.console.destination import PAGE, content_of
-from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, with_if_match
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, form_version
 from app.console.sessions import ROLES, Visitor
 from app.console.wording import age
 from app.store import sessions
@@ -79,14 +79,7 @@ async def change(
             request, destination_id, context, visitor, form=form, problems=problems, status=422
         )
     try:
-        await destinations.change(
-            destination_id=destination_id,
-            body=body,
-            caller=visitor.caller,
-            context=context,
-            request=with_if_match(request, form_text(form, "version")),
-            response=Response(),
-        )
+        await change_destination(context, visitor.caller, destination_id, body, form_version(form))
     except Refusal as refusal:
         problems = form_view.of_fields(refusal.problem.fields) or {
             "": refusal.problem.detail
