@@ -52,7 +52,9 @@ async def create(request: Request, context: Context, visitor: CurrentVisitor, fo
         problems = form_view.of_fields(refusal.problem.fields) or {"": refusal.problem.detail or ""}
         return _show(request, values, problems, status=status_of(refusal.problem))
     query = "?alike=1" if created.similar else ""
-    return confirmations.redirect(f"/console/destinations/{created.destination.id}{query}", "created")
+    return confirmations.redirect(
+        context, f"/console/destinations/{created.destination.id}{query}", "created"
+    )
 
 
 @router.get("/console/hints/advertiser-id", response_model=None)

@@ -31,7 +31,7 @@ from app.console.diagnosis_view import Diagnosis, DiagnosisInput, diagnose
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, form_version
 from app.console.sessions import Visitor
 from app.console.setup_view import check_views, steps
-from app.console.wording import REGIONS, STATES, events
+from app.console.wording import REGIONS, STATES
 from app.domain.destination import Region
 from app.store import amazon_accounts, metrics
 from app.store import destinations as stored
@@ -53,7 +53,6 @@ async def page(
     context: Context,
     visitor: CurrentVisitor,
     alike: bool = False,
-    replayed: int | None = None,
 ) -> Response:
     """Show the overview of a destination."""
     async with context.engine.connect() as connection:
@@ -67,7 +66,6 @@ async def page(
         leads_to=sign_in_origin(context, found.region),
         **content_of(context, found, visitor, "overview"),
         alike=alike,
-        replayed=None if replayed is None else events(replayed),
         configured=context.amazon_configured,
         steps=steps(pages.plain(public_view(found)), mappings, panel["stats"]["counts"]["accepted"]),
         checks=check_views(preflight.checks),
@@ -160,7 +158,7 @@ async def connect(destination_id: str, context: Context, visitor: CurrentVisitor
 async def pause(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Pause delivery."""
     await pause_destination(context, visitor.caller, destination_id)
-    return _back(destination_id, "paused")
+    return _back(context, destination_id, "paused")
 
 
 @router.post(PAGE + "/resume", response_model=None)
@@ -168,7 +166,7 @@ async def pause(destination_id: str, context: Context, visitor: CurrentVisitor, 
 async def resume(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Resume delivery."""
     await resume_destination(context, visitor.caller, destination_id)
-    return _back(destination_id, "resumed")
+    return _back(context, destination_id, "resumed")
 
 
 @router.post(PAGE + "/currency", response_model=None)
@@ -184,7 +182,7 @@ async def follow_account_currency(
         raise Refusal(ErrorCode.INVALID, "Amazon did not report the account's currency.")
     body = DestinationChange.model_validate({"currency": account.currency})
     await change_destination(context, visitor.caller, destination_id, body, form_version(form))
-    return _back(destination_id, "currency_changed")
+    return _back(context, destination_id, "currency_changed")
 
 
 @router.post(PAGE + "/disconnect", response_model=None)
@@ -192,7 +190,7 @@ async def follow_account_currency(
 async def disconnect(destination_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
     """Delete the Amazon tokens."""
     await disconnect_destination(context, visitor.caller, destination_id)
-    return _back(destination_id, "disconnected")
+    return _back(context, destination_id, "disconnected")
 
 
 @router.post(PAGE + "/delete", response_model=None)
@@ -207,8 +205,8 @@ async def delete(destination_id: str, context: Context, visitor: CurrentVisitor,
         )
     discard = form_text(form, "discard") == "on"
     await archive_destination(context, visitor.caller, destination_id, discard=discard)
-    return confirmations.redirect("/console", "deleted")
+    return confirmations.redirect(context, "/console", "deleted")
 
 
-def _back(destination_id: str, done: str) -> Response:
-    return confirmations.redirect(f"/console/destinations/{destination_id}", done)
+def _back(context: AppContext, destination_id: str, done: str) -> Response:
+    return confirmations.redirect(context, f"/console/destinations/{destination_id}", done)

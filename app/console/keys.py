@@ -88,7 +88,7 @@ async def revoke(
     """Revoke a key and end its sessions."""
     key = await revoke_key(context, visitor.caller, key_id)
     key_ring_of(request).forget(key.id)
-    return confirmations.redirect("/console/keys", "key_revoked")
+    return confirmations.redirect(context, "/console/keys", "key_revoked")
 
 
 @router.post("/console/keys/{key_id}/rotate", response_model=None)

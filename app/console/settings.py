@@ -5,7 +5,7 @@ import sys
 from fastapi import APIRouter, Request
 from pydantic import ValidationError
 from starlette.datastructures import FormData
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from app.admin import catalog
 from app.admin.access import Scope
@@ -17,7 +17,7 @@ from app.admin.inputs import DestinationChange
 from app.admin.refusals import Refusal
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires
-from app.console import form_view, pages
+from app.console import confirmations, form_view, pages
 from app.console.create_destination import body_of
 from app.console.destination import PAGE, content_of
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, form_version
@@ -58,10 +58,10 @@ async def page(request: Request, context: Context, visitor: CurrentVisitor) -> R
 @router.get(PAGE + "/settings", response_model=None)
 @requires(Scope.DESTINATIONS_READ)
 async def destination_page(
-    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, saved: bool = False
+    request: Request, destination_id: str, context: Context, visitor: CurrentVisitor
 ) -> Response:
     """Show the destination's settings in a form."""
-    return await _show(request, destination_id, context, visitor, saved=saved)
+    return await _show(request, destination_id, context, visitor)
 
 
 @router.post(PAGE + "/settings", response_model=None)
@@ -89,7 +89,9 @@ async def change(
         return await _show(
             request, destination_id, context, visitor, form=form, problems=problems, status=status
         )
-    return RedirectResponse(f"/console/destinations/{destination_id}/settings?saved=1", 303)
+    return confirmations.redirect(
+        context, f"/console/destinations/{destination_id}/settings", "settings_saved"
+    )
 
 
 async def _show(
@@ -100,7 +102,6 @@ async def _show(
     *,
     form: FormData | None = None,
     problems: dict[str, str] | None = None,
-    saved: bool = False,
     status: int = 200,
 ) -> Response:
     async with context.engine.connect() as connection:
@@ -122,7 +123,6 @@ async def _show(
         **content,
         values=values,
         problems=problems or {},
-        saved=saved,
         fields={field.name: field for field in catalog.AMAZON.fields},
         # The API decides. The form offers these fields while the destination is a draft.
         editable=content["may_write"] and destination["state"] == "draft",
