@@ -80,7 +80,7 @@ class FirstEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class DroppedKey:
+class OmittedMatchKey:
     """A match key that was left out of an event."""
 
     match_key: str
@@ -93,7 +93,7 @@ class EventHistory(ListedEvent):
 
     destination_id: str
     match_keys: Sequence[str]
-    dropped_match_keys: Sequence[DroppedKey]
+    dropped_match_keys: Sequence[OmittedMatchKey]
     warnings: Sequence[dict[str, str | None]]
     attempts: Sequence[EventAttempt]
     attempts_complete: bool
@@ -279,7 +279,8 @@ async def _describe(
         destination_id=destination.id,
         match_keys=list(shape.match_keys) if shape else [],
         dropped_match_keys=[
-            DroppedKey(match_key=key, reason=reason) for key, reason in (shape.dropped_keys if shape else ())
+            OmittedMatchKey(match_key=key, reason=reason)
+            for key, reason in (shape.dropped_keys if shape else ())
         ],
         warnings=[{"code": code, "field": field} for code, field in shape.warnings] if shape else [],
         attempts=[_attempt(attempt, items.get(attempt.id)) for attempt in attempts],

@@ -57,7 +57,7 @@ class ErasureView(ResponseBody):
     requested_at: datetime
 
 
-class ErasedEvents(ResponseBody):
+class ErasureCounts(ResponseBody):
     """The numbers of erased events, by their status before."""
 
     waiting: int
@@ -78,7 +78,7 @@ class ErasureReceiptView(ResponseBody):
     identifiers: list[str]
     batches_scanned: int
     unreadable_batches: int = Described(description="Damaged; not searched.")
-    erased: ErasedEvents
+    erased: ErasureCounts
     kept_elsewhere: list[str]
     signed: str = Described(description="The signed text: the members above, as JSON.")
     signature: str = Described(description="Ed25519, base64.")
