@@ -10,6 +10,7 @@ from pydantic import model_validator
 from app.admin import erasure
 from app.admin.access import Scope
 from app.admin.inputs import RequestBody, validation_error
+from app.admin.subject_search import NOT_SEARCHED, find_person
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 
@@ -96,6 +97,68 @@ async def erase(body: Subject, caller: CurrentCaller, context: Context, response
     id, at = await erasure.erase_person(context, caller, body.identifiers())  # noqa: A001
     response.headers["Location"] = f"/subjects/erasures/{id}"
     return ErasureView(id=id, status="under_way", requested_at=at)
+
+
+class WantedSubject(Subject):
+    """A person to search for; `cursor` continues a search."""
+
+    cursor: Annotated[str, Described(pattern="^[1-9][0-9]{0,17}$")] | None = None
+
+    def identifiers(self) -> dict[str, str]:
+        """Return the identifiers that were sent."""
+        return {name: value for name, value in super().identifiers().items() if name != "cursor"}
+
+
+class StoredEventsView(ResponseBody):
+    """The number of a person's stored events in a destination, by table and status."""
+
+    destination_id: str
+    table: Literal["batches"]
+    status: Literal["waiting", "delivered", "dead"]
+    events: int
+
+
+class SubjectSearchView(ResponseBody):
+    """Where a person is stored: counts and no values."""
+
+    id: str = Described(description="Of this search, as the audit records it.")
+    identifiers: list[str]
+    events: int = Described(description="Stored events that carry a match key of the person.")
+    items: list[StoredEventsView]
+    pending_erasures: int = Described(description="Unfinished erasures of the same person.")
+    batches_searched: int
+    unreadable_batches: int = Described(description="Damaged; not searched.")
+    not_searched: list[str]
+    next_cursor: str | None = Described(description="Repeat with this `cursor` until it is null.")
+
+
+@router.post("/subjects/find", summary="Read where a person is stored")
+@requires(Scope.ERASE)
+async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> SubjectSearchView:
+    """Count a person's stored events by destination and status, by the same hashes as an erasure. No values.
+
+    A request searches for about five seconds; repeat it with `next_cursor` until that is null, and add the
+    counts up. Every search is audited, without what was searched for.
+    """
+    id, found = await find_person(  # noqa: A001
+        context, caller, body.identifiers(), after=int(body.cursor or 0)
+    )
+    return SubjectSearchView(
+        id=id,
+        identifiers=sorted(body.identifiers()),
+        events=found.events.total(),
+        items=[
+            StoredEventsView.model_validate(
+                {"destination_id": destination, "table": table, "status": status, "events": number}
+            )
+            for (destination, table, status), number in sorted(found.events.items())
+        ],
+        pending_erasures=found.pending_erasures,
+        batches_searched=found.batches,
+        unreadable_batches=found.unreadable,
+        not_searched=list(NOT_SEARCHED),
+        next_cursor=None if found.cursor is None else str(found.cursor),
+    )
 
 
 @router.get("/subjects/erasures/{erasure_id}", summary="Read an erasure receipt")
