@@ -7,9 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin import destinations as changes
 from app.admin.access import Caller
+from app.admin.alerting_input import DestinationUpdate
 from app.admin.context import AppContext
 from app.admin.ids import new_id
+from app.admin.incidents import change_alerting
 from app.admin.inputs import DestinationChange, NewDestination
+from app.admin.organisations import require_destination_allowance
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.domain.confusable import skeleton
 from app.domain.destination import Region, State
@@ -66,6 +69,7 @@ async def create_destination(context: AppContext, caller: Caller, body: NewDesti
         rate=ConfiguredRate() if rate is None else ConfiguredRate(rate.requests_per_second, rate.burst),
     )
     async with context.engine.begin() as connection:
+        await require_destination_allowance(connection)
         similar = await _similar(connection, caller, draft.name)
         created = await changes.create_destination(
             connection, DestinationId(new_id("dst_")), draft, by=caller.actor
@@ -77,7 +81,7 @@ async def change_destination(
     context: AppContext,
     caller: Caller,
     destination_id: str,
-    body: DestinationChange,
+    body: DestinationUpdate,
     expected: Collection[int] | None,
 ) -> SettingsResult:
     """Change the given fields. Raises Refusal: 404, 409 if archived or fixed, 412 unless `expected`."""
@@ -90,6 +94,10 @@ async def change_destination(
         if draft.name != before.name:
             similar = await _similar(connection, caller, draft.name, exclude=before.id)
         after = await changes.change_destination(connection, before, draft, by=caller.actor)
+        if "alerting" in body.model_fields_set and await change_alerting(
+            connection, after, body.alerting or {}, by=caller.actor
+        ):
+            after = await destinations.touch(connection, after.id)
     if after is not before:
         await context.wake(after.number)
     return SettingsResult(after, similar)
@@ -97,7 +105,7 @@ async def change_destination(
 
 def _changed(before: Destination, body: DestinationChange) -> DestinationDraft:
     """Return the destination's fields after a change. Raises Refusal for a null that is not allowed."""
-    members = {name: getattr(body, name) for name in body.model_fields_set}
+    members = {name: getattr(body, name) for name in body.model_fields_set if name != "alerting"}
     nulls = [
         FieldProblem(name, "missing")
         for name, value in members.items()

@@ -1,17 +1,18 @@
 """Statistics of one destination: counts that add up, waiting events, rates, match keys, failures."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.event_list import find_visible_row
+from app.admin.journey_stats import journey_counts_of
 from app.domain.destination import State
 from app.domain.observed.coverage import match_key_coverage
 from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
 from app.domain.outcomes.status import tally
-from app.store import PipelineConnection, event_history, metrics
+from app.store import PipelineConnection, event_history, metrics, replays
 
 _RATE_WINDOW = timedelta(minutes=5)
 _SAMPLED_BATCHES = 20
@@ -26,6 +27,7 @@ class DestinationStats:
     state: str
     counts: dict[str, int]
     waiting: int
+    dead_open: int
     oldest_waiting_seconds: float | None
     earliest_expiry_at: datetime | None
     rate_limit: dict[str, float]
@@ -39,11 +41,25 @@ class DestinationStats:
     dead_letters: list[dict[str, Any]]
 
 
-async def read_stats(context: AppContext, caller: Caller, destination_id: str) -> DestinationStats:
-    """Return the statistics of a destination. Raises Refusal (404)."""
+async def read_stats(
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    *,
+    journey_id: str | None = None,
+    node_id: str | None = None,
+) -> DestinationStats:
+    """Return the statistics of a destination, with the counts of a journey or node if one is given.
+
+    Raises Refusal (404).
+    """
     async with context.pool.acquire() as connection:
         destination = await find_visible_row(connection, caller, destination_id)
-        return await destination_stats(connection, destination, max_event_age=context.max_event_age)
+        stats = await destination_stats(connection, destination, max_event_age=context.max_event_age)
+        if journey_id is None and node_id is None:
+            return stats
+        counts = await journey_counts_of(connection, destination, journey_id=journey_id, node_id=node_id)
+        return replace(stats, counts=counts)
 
 
 async def destination_stats(
@@ -61,6 +77,7 @@ async def destination_stats(
         state=figures.state,
         counts=counts,
         waiting=sum(counts[status] for status in _WAITING),
+        dead_open=await replays.dead_open(connection, destination.number),
         oldest_waiting_seconds=_seconds_since(figures.oldest_waiting),
         earliest_expiry_at=figures.earliest_expiry + max_event_age if figures.earliest_expiry else None,
         rate_limit={"requests_per_second": figures.requests_per_second, "burst": figures.burst},

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from typing import Literal
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.event_list import ListedEvent, Mappings, find_visible_row, listed_event
 from app.admin.refusals import ErrorCode, Refusal
 from app.domain.batch import EventMetadata, read_shapes
-from app.domain.ids import BatchId, MappingNumber
+from app.domain.ids import BatchId, DestinationNumber, MappingNumber
 from app.domain.ledger_keys import event_key
 from app.domain.outcomes.event_history import (
     AttemptRecord,
@@ -19,9 +20,13 @@ from app.domain.outcomes.event_history import (
     item_outcomes,
 )
 from app.domain.outcomes.explain import EventState, explain, explain_duplicate
-from app.domain.outcomes.reasons import DEAD_LETTERS, DeadLetter
+from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter, JourneyCode
+from app.domain.outcomes.rejection_details import rejection_detail
 from app.domain.outcomes.status import FINAL, Status
-from app.store import PipelineConnection, event_attempts, event_history, ledger
+from app.store import PipelineConnection, event_attempts, event_history, ledger, rejection_records
+from app.store.rejection_records import RejectionFilter
+
+_MOST_REJECTIONS = 50  # of one event
 
 _STATE_MISSING = (
     "The event was accepted, but its delivery state is missing: stored data is damaged. "
@@ -88,9 +93,25 @@ class OmittedMatchKey:
 
 
 @dataclass(frozen=True, slots=True)
-class EventHistory(ListedEvent):
-    """Everything that happened to an event."""
+class RecordedRejection:
+    """A rejection on receipt that was recorded under the event's id."""
 
+    received_at: datetime
+    code: JourneyCode
+    reason: str
+    field: str | None
+    mapping_field: str | None
+    detail: str
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventHistory(ListedEvent):
+    """Everything that happened to an event. A rejected one has `rejections` and no attempts."""
+
+    status: Status | Literal["rejected"]  # type: ignore[assignment]
+    accepted_at: datetime | None  # type: ignore[assignment]
+    rejections: Sequence[RecordedRejection]
     destination_id: str
     match_keys: Sequence[str]
     dropped_match_keys: Sequence[OmittedMatchKey]
@@ -112,6 +133,7 @@ async def read_event_history(
     context: AppContext, caller: Caller, destination_id: str, event_id: str, mapping_id: str | None
 ) -> EventHistory:
     """Return the history of an event. Raises Refusal: 404, or 409 if several mappings accepted this id."""
+    await context.write_rejections()
     async with (
         context.pool.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
@@ -131,6 +153,9 @@ async def read_event_history(
                 row.key: row for row in await event_attempts.mapped_duplicates(connection, list(keys))
             }
             places = {key: (row.batch, row.place) for key, row in duplicates.items()}
+        rejections = await _rejections_of(connection, destination.number, event_id, mapping_id)
+        if not places and rejections:
+            return _rejected_history(destination.id, event_id, mapping_id, rejections)
         if not places:
             raise Refusal(ErrorCode.NOT_FOUND, "This destination accepted no event with this id.")
         if len(places) > 1:
@@ -138,7 +163,8 @@ async def read_event_history(
         ((key, (batch, place)),) = places.items()
         location = EventLocation(event_id, keys[key], batch, place)
         if found:
-            return await _history(connection, context, destination, location, mappings)
+            accepted = await _history(connection, context, destination, location, mappings)
+            return replace(accepted, rejections=rejections)
         return await _history_of_duplicate(
             connection, context, caller, destination, location, duplicates[key]
         )
@@ -212,6 +238,64 @@ async def _history_of_duplicate(
         ),
     )
     return shown if is_here else replace(shown, attempts=(), replays=(), execution_id=None)
+
+
+async def _rejections_of(
+    connection: PipelineConnection, number: DestinationNumber, event_id: str, mapping_id: str | None
+) -> list[RecordedRejection]:
+    """Return the recorded rejections under an event id, newest first."""
+    wanted = RejectionFilter(event_id=event_id, mapping_id=mapping_id)
+    records = await rejection_records.page(connection, number, wanted, limit=_MOST_REJECTIONS)
+    return [
+        RecordedRejection(
+            received_at=record.received_at,
+            code=JourneyCode(record.code),
+            reason=record.reason,
+            field=record.field,
+            mapping_field=record.mapping_field,
+            detail=rejection_detail(record.reason, record.field, record.mapping_field),
+            request_id=record.request_id,
+        )
+        for record in records
+    ]
+
+
+def _rejected_history(
+    destination_id: str, event_id: str, mapping_id: str | None, rejections: list[RecordedRejection]
+) -> EventHistory:
+    """Return the history of an event that was only ever rejected."""
+    last = rejections[0]
+    return EventHistory(
+        event_id=event_id,
+        status="rejected",
+        code=last.code,
+        reason=last.reason,
+        accepted_at=None,
+        event_time=None,
+        event_type=None,
+        execution_id=None,
+        mapping_id=mapping_id,
+        mapping_version=None,
+        amazon_code=None,
+        amazon_message=None,
+        destination_id=destination_id,
+        match_keys=[],
+        dropped_match_keys=[],
+        warnings=[],
+        attempts=[],
+        attempts_complete=True,
+        tries=0,
+        dead_letter=None,
+        next_attempt_at=None,
+        expires_at=None,
+        delivered_at=None,
+        erased_at=None,
+        replays=[],
+        duplicate_of=None,
+        rejections=rejections,
+        explanation=f"The event was rejected on receipt and not stored. {last.detail} "
+        f"{REASONS[last.reason].remedy}",
+    )
 
 
 def _shape_at(batch: event_history.BatchRow, place: int) -> EventMetadata | None:
@@ -295,6 +379,7 @@ async def _describe(
         erased_at=erased_at,
         replays=[EventReplay(replay_id=replay.id, at=replay.at, by=replay.by) for replay in replays],
         duplicate_of=None,
+        rejections=[],
         explanation=explain(state) + ("" if shape else _METADATA_DAMAGED),
     )
 

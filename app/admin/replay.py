@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from app.admin.access import Caller, Scope
 from app.admin.context import AppContext
 from app.admin.destinations import lock_visible
+from app.admin.replay_selection import ALL_EVENTS, EventSelection, selected
 from app.amazon.wire import MAX_EVENTS
 from app.domain.ids import DestinationNumber, KeyId, LaneId
 from app.domain.pacing.fair_queueing import REPLAY_SHARE
@@ -45,6 +46,7 @@ async def replay_events(
     destination_id: str,
     wanted: replays.ReplayFilter,
     *,
+    selection: EventSelection = ALL_EVENTS,
     dry_run: bool = False,
 ) -> ReplayResult:
     """Queue matching events again, behind live traffic, or with `dry_run` only count them.
@@ -53,11 +55,11 @@ async def replay_events(
     Repeating a replay does not send an event twice.
     """
     until = context.monotonic() + _TIME_LIMIT_S
-    first = last = await _replay_some(context, caller, destination_id, wanted, dry_run=dry_run)
+    first = last = await _replay_some(context, caller, destination_id, wanted, selection, dry_run=dry_run)
     replayed = last.replayed
     while not dry_run and last.remaining and last.replayed and context.monotonic() < until:
         # One transaction over all events would hold its locks against claims for minutes.
-        last = await _replay_some(context, caller, destination_id, wanted, dry_run=dry_run)
+        last = await _replay_some(context, caller, destination_id, wanted, selection, dry_run=dry_run)
         replayed += last.replayed
     return replace(
         first, replayed=replayed, remaining=last.remaining, requests=last.requests, seconds=last.seconds
@@ -65,7 +67,13 @@ async def replay_events(
 
 
 async def _replay_some(
-    context: AppContext, caller: Caller, destination_id: str, wanted: replays.ReplayFilter, *, dry_run: bool
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    wanted: replays.ReplayFilter,
+    selection: EventSelection,
+    *,
+    dry_run: bool,
 ) -> ReplayResult:
     """Replay the events of one transaction and wake the workers."""
     async with context.engine.begin() as connection:
@@ -74,6 +82,7 @@ async def _replay_some(
             connection,
             destination,
             wanted,
+            selection,
             max_age=context.max_event_age,
             writer=_WRITER,
             by=caller.actor,
@@ -103,7 +112,14 @@ async def replay_by_transaction(
         async with engine.begin() as connection:
             destination = await lock_visible(connection, operator, destination_id)
             result = await _replay_and_record(
-                connection, destination, wanted, max_age=max_age, writer=writer, by=by, dry_run=dry_run
+                connection,
+                destination,
+                wanted,
+                ALL_EVENTS,
+                max_age=max_age,
+                writer=writer,
+                by=by,
+                dry_run=dry_run,
             )
         yield result
         if dry_run or not result.remaining or not result.replayed:
@@ -114,6 +130,7 @@ async def _replay_and_record(
     connection: AsyncConnection,
     destination: Destination,
     wanted: replays.ReplayFilter,
+    selection: EventSelection,
     *,
     max_age: timedelta,
     writer: int,
@@ -123,6 +140,7 @@ async def _replay_and_record(
     """Replay the events of one transaction and record it in the audit."""
     # The driver's own connection, in the same transaction: the destination stays locked.
     driver = await driver_of(connection)
+    wanted = await selected(driver, destination.id, destination.number, wanted, selection)
     result = await replay(
         driver,
         destination.number,

@@ -12,7 +12,7 @@ from app.domain import strict_json
 from app.domain.event import BodyProblem, read_events
 from app.domain.ids import DestinationId
 from app.domain.mapping.example import example_event
-from app.ingest.group_commit import NotStored
+from app.ingest.group_commit import NotStored, SenderAccess
 from app.ingest.intake import EventResult
 
 
@@ -42,7 +42,10 @@ async def send_sample_event(
     assert not isinstance(events, BodyProblem)
     allowed = caller.destination_ids
     results = await context.intake.receive(
-        events, allowed=None if allowed is None else frozenset(map(DestinationId, allowed))
+        events,
+        access=SenderAccess(
+            caller.organisation, None if allowed is None else frozenset(map(DestinationId, allowed))
+        ),
     )
     if isinstance(results, NotStored):
         raise Refusal(ErrorCode.UNAVAILABLE)

@@ -1,13 +1,16 @@
 """Destinations over HTTP: create, list, read, change, pause, resume, disconnect, delete."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from app.admin.access import Scope
+from app.admin.alerting_input import DestinationUpdate
+from app.admin.context import AppContext
 from app.admin.destination_settings import (
     SettingsResult,
     change_destination,
@@ -22,12 +25,14 @@ from app.admin.destinations import (
     public_view,
     resume_destination,
 )
-from app.admin.inputs import DestinationChange, NewDestination
+from app.admin.incidents import monitoring_of
+from app.admin.inputs import NewDestination
 from app.api.etags import etag, expected_versions, require_match
 from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, number_of, split_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.destination import Region, State
+from app.domain.incidents.health import Health
 from app.store.destinations import Destination
 
 router = APIRouter(route_class=SecuredRoute, tags=["destinations"])
@@ -66,7 +71,15 @@ class DestinationView(ResponseBody):
         return cls.model_validate({**public_view(destination), **more})
 
 
-class DestinationPage(Page[DestinationView]):
+class MonitoredDestination(DestinationView):
+    """A destination with its health and its alerting."""
+
+    health: Health
+    open_incidents: int
+    alerting: dict[str, Any] = Field(description="Thresholds by kind of incident, and `muted_until`.")
+
+
+class DestinationPage(Page[MonitoredDestination]):
     """A page of destinations."""
 
 
@@ -78,7 +91,7 @@ class NameWarning(ResponseBody):
     destination_id: str = Field(description="The other destination.")
 
 
-class SavedDestination(DestinationView):
+class SavedDestination(MonitoredDestination):
     """A destination after a change, with warnings."""
 
     warnings: list[NameWarning]
@@ -103,7 +116,7 @@ async def create(
     created = saved.destination
     response.headers["ETag"] = etag(created.version)
     response.headers["Location"] = f"/destinations/{created.id}"
-    return SavedDestination.of(created, warnings=_warnings(saved))
+    return SavedDestination.of(created, **await _monitoring_of(context, created), warnings=_warnings(saved))
 
 
 @router.get("/destinations", summary="List destinations")
@@ -127,19 +140,22 @@ async def list_all(
     )
     items, has_more = split_page(found, limit)
     next_cursor = cursor_of(items[-1].number) if has_more else None
-    return DestinationPage(items=[DestinationView.of(item) for item in items], next_cursor=next_cursor)
+    async with context.engine.connect() as connection:
+        monitoring = await monitoring_of(connection, items, context.now())
+    views = [MonitoredDestination.of(item, **monitoring[item.id]) for item in items]
+    return DestinationPage(items=views, next_cursor=next_cursor)
 
 
 @router.get("/destinations/{destination_id}", summary="Read a destination")
 @requires(Scope.DESTINATIONS_READ)
 async def read(
     destination_id: str, caller: CurrentCaller, context: Context, response: Response
-) -> DestinationView:
+) -> MonitoredDestination:
     """Read a destination. Send its `ETag` as `If-Match` of a change."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, caller, destination_id)
     response.headers["ETag"] = etag(found.version)
-    return DestinationView.of(found)
+    return MonitoredDestination.of(found, **await _monitoring_of(context, found))
 
 
 @router.patch("/destinations/{destination_id}", summary="Change a destination")
@@ -147,7 +163,7 @@ async def read(
 async def change(
     *,
     destination_id: str,
-    body: DestinationChange,
+    body: DestinationUpdate,
     caller: CurrentCaller,
     context: Context,
     request: Request,
@@ -160,7 +176,8 @@ async def change(
     """
     saved = await change_destination(context, caller, destination_id, body, expected_versions(request))
     response.headers["ETag"] = etag(saved.destination.version)
-    return SavedDestination.of(saved.destination, warnings=_warnings(saved))
+    monitoring = await _monitoring_of(context, saved.destination)
+    return SavedDestination.of(saved.destination, **monitoring, warnings=_warnings(saved))
 
 
 @router.post("/destinations/{destination_id}/pause", summary="Pause a destination")
@@ -213,6 +230,12 @@ async def delete(
         context, caller, destination_id, discard=discard, check_version=partial(require_match, request)
     )
     return ArchivedDestination.of(archived, discarded=discarded)
+
+
+async def _monitoring_of(context: AppContext, found: Destination) -> Mapping[str, Any]:
+    """Return the health, open incidents and alerting of a destination."""
+    async with context.engine.connect() as connection:
+        return (await monitoring_of(connection, [found], context.now()))[found.id]
 
 
 def _warnings(saved: SettingsResult) -> list[NameWarning]:

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 
 from app.admin.access import Scope
 from app.admin.destination_stats import read_stats
@@ -10,6 +11,7 @@ from app.admin.event_history import read_event_history
 from app.admin.event_list import EventFilter, list_destination_events
 from app.admin.inputs import Instant
 from app.api.event_models import EventHistoryView, ListedEventsPage, ListedEventView, StatsView
+from app.api.export import ROWS, ExportPage, Format, export
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.outcomes.status import Status
@@ -34,7 +36,7 @@ async def read_event(
     )
 
 
-@router.get("/destinations/{destination_id}/events", summary="List events")
+@router.get("/destinations/{destination_id}/events", summary="List events", response_model=ListedEventsPage)
 @requires(Scope.EVENTS_READ)
 async def list_events(
     destination_id: str,
@@ -49,32 +51,71 @@ async def list_events(
     execution_id: Annotated[
         str | None, Query(max_length=128, description="Only events of this journey execution.")
     ] = None,
+    until: Annotated[Instant | None, Query(description="Only events accepted before this time.")] = None,
+    journey_id: Annotated[
+        str | None, Query(max_length=128, description="Only events of this journey.")
+    ] = None,
+    node_id: Annotated[
+        str | None, Query(max_length=128, description="Only events of this journey node.")
+    ] = None,
+    export_format: Format = None,
     cursor: Cursor = None,
     limit: Limit = PAGE,
-) -> ListedEventsPage:
+) -> ListedEventsPage | StreamingResponse:
     """List events, newest first. A page may be short and still have a `next_cursor`.
 
     `unreadable_batches` counts damaged batches, whose events are missing from the page.
     """
     wanted = EventFilter(
-        status=status, reason=reason, since=since, mapping_id=mapping_id, execution_id=execution_id
+        status=status,
+        reason=reason,
+        since=since,
+        mapping_id=mapping_id,
+        execution_id=execution_id,
+        until=until,
+        journey_id=journey_id,
+        node_id=node_id,
     )
-    page = await list_destination_events(
-        context, caller, destination_id, wanted, before=event_place_of(cursor), limit=limit
-    )
-    return ListedEventsPage(
-        items=[ListedEventView.model_validate(item) for item in page.items],
-        next_cursor=cursor_of(*page.last_place) if page.last_place else None,
-        unreadable_batches=page.unreadable_batches,
-    )
+
+    async def page_at(position: str | None, most: int) -> ListedEventsPage:
+        page = await list_destination_events(
+            context, caller, destination_id, wanted, before=event_place_of(position), limit=most
+        )
+        return ListedEventsPage(
+            items=[ListedEventView.model_validate(item) for item in page.items],
+            next_cursor=cursor_of(*page.last_place) if page.last_place else None,
+            unreadable_batches=page.unreadable_batches,
+        )
+
+    if export_format is None:
+        return await page_at(cursor, limit)
+
+    async def fetch(position: str | None) -> ExportPage:
+        page = await page_at(position, ROWS)
+        return ExportPage(page.items, page.next_cursor)
+
+    return await export(export_format, ListedEventView, fetch, name="events", cursor=cursor)
 
 
 @router.get("/destinations/{destination_id}/stats", summary="Read the statistics")
 @requires(Scope.DESTINATIONS_READ, Scope.EVENTS_READ)
-async def stats(destination_id: str, caller: CurrentCaller, context: Context) -> StatsView:
+async def stats(
+    destination_id: str,
+    caller: CurrentCaller,
+    context: Context,
+    journey_id: Annotated[
+        str | None, Query(max_length=128, description="`counts` of this journey only.")
+    ] = None,
+    node_id: Annotated[
+        str | None, Query(max_length=128, description="`counts` of this journey node only.")
+    ] = None,
+) -> StatsView:
     """Return counts by status (they add up to `accepted`), the backlog, and rates over five minutes.
 
     `match_key_coverage` describes the newest accepted events; `unreadable_batches` counts the damaged batches
-    that it leaves out.
+    that it leaves out. With `journey_id` or `node_id`, `counts` are those of the journey or node; duplicates
+    are not counted there.
     """
-    return StatsView.model_validate(await read_stats(context, caller, destination_id))
+    return StatsView.model_validate(
+        await read_stats(context, caller, destination_id, journey_id=journey_id, node_id=node_id)
+    )

@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 from app.admin.actor import actor
 from app.admin.refusals import Refusal
 from app.admin.replay import ReplayResult, replay_by_transaction
+from app.domain.ids import DEFAULT_ORGANISATION
 from app.processes.resources import open_resources
 from app.settings import Settings
 from app.store import replays
+from app.store.organisation_scope import scoped_engine
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +34,7 @@ async def _run(settings: Settings, asked: argparse.Namespace) -> int:
     wanted = replays.ReplayFilter(asked.status, asked.reason, asked.since, asked.until)
     async with open_resources(settings, role="replay", pool_size=1) as resources:
         results = replay_by_transaction(
-            resources.engine,
+            scoped_engine(resources.engine, DEFAULT_ORGANISATION),
             asked.destination,
             wanted,
             max_age=timedelta(days=settings.max_event_age_days),

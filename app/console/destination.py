@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
+from app.admin.alerting_input import DestinationUpdate
 from app.admin.amazon_connection import begin_connection
 from app.admin.context import AppContext
 from app.admin.destination_settings import change_destination
@@ -20,7 +21,6 @@ from app.admin.destinations import (
     public_view,
     resume_destination,
 )
-from app.admin.inputs import DestinationChange
 from app.admin.mapping_drafts import list_mappings
 from app.admin.preflight import check_setup
 from app.admin.refusals import ErrorCode, Refusal
@@ -180,7 +180,7 @@ async def follow_account_currency(
         account = await amazon_accounts.find(connection, found.id)
     if account is None or account.currency is None:
         raise Refusal(ErrorCode.INVALID, "Amazon did not report the account's currency.")
-    body = DestinationChange.model_validate({"currency": account.currency})
+    body = DestinationUpdate.model_validate({"currency": account.currency})
     await change_destination(context, visitor.caller, destination_id, body, form_version(form))
     return _back(context, destination_id, "currency_changed")
 

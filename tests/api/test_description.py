@@ -30,6 +30,7 @@ VERBS = {
     "Create",
     "Delete",
     "Disconnect",
+    "Suspend",
     "Edit",
     "Erase",
     "Hash",
