@@ -24,17 +24,20 @@ from tests.api.world import MAPPING, World
 API = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
 # The first word of a title: what the request does.
 VERBS = {
+    "Acknowledge",
     "Change",
     "Check",
     "Confirm",
+    "Count",
     "Create",
     "Delete",
     "Disconnect",
-    "Suspend",
+    "Dismiss",
     "Edit",
     "Erase",
     "Hash",
     "List",
+    "Mute",
     "Pause",
     "Preview",
     "Publish",
@@ -49,6 +52,7 @@ VERBS = {
     "Search",
     "Send",
     "Start",
+    "Suspend",
     "Switch",
     "Test",
 }
