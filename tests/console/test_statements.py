@@ -1,7 +1,12 @@
 """The console says what an action did and since when a hold lasts; it preselects nothing of the account's."""
 
+from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+from starlette.responses import Response
+
+from app.console import confirmations
 from tests.api.world import World
 from tests.console.test_sessions import csrf, sign_in, world
 
@@ -37,6 +42,41 @@ async def test_a_forged_word_shows_nothing(world: World) -> None:
     page = (await world.client.get("/console")).text
     assert "Mallory" not in page
     assert 'class="notice good"' not in page
+
+
+@pytest.mark.parametrize("word", ["published", "published.x", "published.1234567890", "replayed.-1"])
+async def test_a_sentence_without_its_number_is_not_shown(world: World, word: str) -> None:
+    """The number is digits only."""
+    await sign_in(world)
+    world.client.cookies.set("console_done", word, path="/console")
+    assert 'class="notice good"' not in (await world.client.get("/console")).text
+
+
+@pytest.mark.parametrize(("url", "secure"), [("https://x.example", True), ("http://localhost", False)])
+def test_the_word_is_as_secure_as_the_session(world: World, url: str, secure: bool) -> None:
+    """Over TLS the cookie is never sent in clear text, nor is its removal."""
+    context = replace(world.context, public_url=url)
+    removal = Response()
+    confirmations.forget(context, removal)
+    for response in (confirmations.redirect(context, "/console", "replayed", 4), removal):
+        assert ("; Secure" in response.headers["set-cookie"]) is secure
+
+
+async def test_a_mapping_says_what_was_done_with_it(world: World) -> None:
+    """Create, change and delete; a replay tells how many events."""
+    await sign_in(world)
+    here = f"/console/destinations/{(await world.made())['id']}"
+    form = {"csrf": await csrf(world), "name": "Cart", "action": "send_events"}
+    made = (await world.client.post(f"{here}/mappings/new", data=form)).headers["location"]
+    assert "Mapping created." in (await world.client.get(made)).text
+    saved = await world.client.post(made, data={**form, "version": "1"})
+    assert (saved.status_code, saved.headers["location"]) == (303, made)
+    assert "Draft saved." in (await world.client.get(made)).text
+    deleted = await world.client.post(f"{made}/delete", data=form)
+    assert "Mapping deleted." in (await world.client.get(deleted.headers["location"])).text
+    replayed = await world.client.post(f"{here}/replay", data={**form, "status": "dead"})
+    assert replayed.headers["location"] == here
+    assert "0 events queued again" in (await world.client.get(here)).text
 
 
 async def test_region_and_currency_are_not_preselected(world: World) -> None:

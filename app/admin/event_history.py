@@ -1,23 +1,17 @@
-"""Build the history of one event: its status, attempts, replays and erasure."""
+"""Use case: read the history of one event: its status, attempts, replays and erasure."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from typing import Literal
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.admin.event_list import Mappings, listed_event
+from app.admin.event_list import ListedEvent, Mappings, find_visible_row, listed_event
 from app.admin.refusals import ErrorCode, Refusal
-from app.api.event_models import (
-    AttemptView,
-    DroppedMatchKey,
-    EventHistoryView,
-    OriginalEvent,
-    RejectionOfEvent,
-    ReplayOfEvent,
-    WarningView,
-)
 from app.domain.batch import EventMetadata, read_shapes
 from app.domain.ids import BatchId, DestinationNumber, MappingNumber
+from app.domain.ledger_keys import event_key
 from app.domain.outcomes.event_history import (
     AttemptRecord,
     EventLife,
@@ -29,7 +23,7 @@ from app.domain.outcomes.explain import EventState, explain, explain_duplicate
 from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter, JourneyCode
 from app.domain.outcomes.rejection_details import rejection_detail
 from app.domain.outcomes.status import FINAL, Status
-from app.store import PipelineConnection, event_attempts, event_history, rejection_records
+from app.store import PipelineConnection, event_attempts, event_history, ledger, rejection_records
 from app.store.rejection_records import RejectionFilter
 
 _MOST_REJECTIONS = 50  # of one event
@@ -53,13 +47,136 @@ class EventLocation:
     place: int
 
 
-async def history(
+@dataclass(frozen=True, slots=True)
+class EventAttempt:
+    """A request to Amazon that carried the event."""
+
+    id: str
+    started_at: datetime
+    settled_at: datetime | None
+    outcome: str
+    http_status: int | None
+    duration_ms: int | None
+    item_outcome: str | None
+    item_code: str | None
+    item_message: str | None
+    request_id: str | None
+    message: str | None
+    events_in_request: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventReplay:
+    """A replay that requeued the event."""
+
+    replay_id: str
+    at: datetime
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class FirstEvent:
+    """The event that first used a mapped Amazon eventId. Its ids are None if the caller may not see them."""
+
+    event_id: str | None
+    destination_id: str | None
+    mapping_id: str | None
+    answered_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OmittedMatchKey:
+    """A match key that was left out of an event."""
+
+    match_key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRejection:
+    """A rejection on receipt that was recorded under the event's id."""
+
+    received_at: datetime
+    code: JourneyCode
+    reason: str
+    field: str | None
+    mapping_field: str | None
+    detail: str
+    request_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventHistory(ListedEvent):
+    """Everything that happened to an event. A rejected one has `rejections` and no attempts."""
+
+    status: Status | Literal["rejected"]  # type: ignore[assignment]
+    accepted_at: datetime | None  # type: ignore[assignment]
+    rejections: Sequence[RecordedRejection]
+    destination_id: str
+    match_keys: Sequence[str]
+    dropped_match_keys: Sequence[OmittedMatchKey]
+    warnings: Sequence[dict[str, str | None]]
+    attempts: Sequence[EventAttempt]
+    attempts_complete: bool
+    tries: int
+    dead_letter: DeadLetter | None
+    next_attempt_at: datetime | None
+    expires_at: datetime | None
+    delivered_at: datetime | None
+    erased_at: datetime | None
+    replays: Sequence[EventReplay]
+    duplicate_of: FirstEvent | None
+    explanation: str
+
+
+async def read_event_history(
+    context: AppContext, caller: Caller, destination_id: str, event_id: str, mapping_id: str | None
+) -> EventHistory:
+    """Return the history of an event. Raises Refusal: 404, or 409 if several mappings accepted this id."""
+    await context.write_rejections()
+    async with (
+        context.pool.acquire() as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        destination = await find_visible_row(connection, caller, destination_id)
+        mappings = await event_history.mappings(connection, destination.id)
+        keys = {
+            event_key(destination.id, mapping, event_id): mapping
+            for mapping, _ in mappings.values()
+            if mapping_id in (None, mapping)
+        }
+        generation = await ledger.current_generation(connection)
+        found = await ledger.find(connection, generation, list(keys))
+        places = {key: (row.batch, row.place) for key, row in found.items()}
+        if not found:
+            duplicates = {
+                row.key: row for row in await event_attempts.mapped_duplicates(connection, list(keys))
+            }
+            places = {key: (row.batch, row.place) for key, row in duplicates.items()}
+        rejections = await _rejections_of(connection, destination.number, event_id, mapping_id)
+        if not places and rejections:
+            return _rejected_history(destination.id, event_id, mapping_id, rejections)
+        if not places:
+            raise Refusal(ErrorCode.NOT_FOUND, "This destination accepted no event with this id.")
+        if len(places) > 1:
+            raise Refusal(ErrorCode.EVENT_AMBIGUOUS, None, mapping_ids=sorted(keys[key] for key in places))
+        ((key, (batch, place)),) = places.items()
+        location = EventLocation(event_id, keys[key], batch, place)
+        if found:
+            accepted = await _history(connection, context, destination, location, mappings)
+            return replace(accepted, rejections=rejections)
+        return await _history_of_duplicate(
+            connection, context, caller, destination, location, duplicates[key]
+        )
+
+
+async def _history(
     connection: PipelineConnection,
     context: AppContext,
     destination: event_history.DestinationRef,
     location: EventLocation,
     mappings: Mappings,
-) -> EventHistoryView:
+) -> EventHistory:
     """Return the history of an accepted event. Raises Refusal (404) once its partition was dropped."""
     batches = await event_history.batches(connection, destination.number, location.batch)
     for batch in batches:
@@ -74,22 +191,20 @@ async def history(
             described = await _describe(
                 connection, context, destination, batch, location.place, None, mappings
             )
-            return described.model_copy(
-                update={"event_id": location.event_id, "mapping_id": location.mapping_id}
-            )
+            return replace(described, event_id=location.event_id, mapping_id=location.mapping_id)
     if not batches and await event_history.has_content(connection, location.batch):
         raise Refusal(ErrorCode.NOT_FOUND, _STATE_MISSING)
     raise _dropped()
 
 
-async def history_of_duplicate(
+async def _history_of_duplicate(
     connection: PipelineConnection,
     context: AppContext,
     caller: Caller,
     destination: event_history.DestinationRef,
     location: EventLocation,
     duplicate: event_attempts.MappedDuplicate,
-) -> EventHistoryView:
+) -> EventHistory:
     """Return the history of the original event, for an event that is a duplicate by its mapped eventId.
 
     If the original belongs to another destination of the advertiser, it is named only to callers that may see
@@ -107,33 +222,32 @@ async def history_of_duplicate(
     original = await _describe(connection, context, origin, batches[0], duplicate.place, shape, mappings)
     may_name = is_here or caller.sees(origin.id)
     original_id = original.event_id if may_name else None
-    return original.model_copy(
-        update={
-            "event_id": location.event_id,
-            "destination_id": destination.id,
-            "mapping_id": location.mapping_id,
-            "duplicate_of": OriginalEvent(
-                event_id=original_id,
-                destination_id=origin.id if may_name else None,
-                mapping_id=original.mapping_id if may_name else None,
-                answered_at=duplicate.answered_at,
-            ),
-            "explanation": explain_duplicate(
-                original_id, duplicate.answered_at, original.explanation, is_here=is_here
-            ),
-            **({} if is_here else {"attempts": [], "replays": [], "execution_id": None}),
-        }
+    shown = replace(
+        original,
+        event_id=location.event_id,
+        destination_id=destination.id,
+        mapping_id=location.mapping_id,
+        duplicate_of=FirstEvent(
+            event_id=original_id,
+            destination_id=origin.id if may_name else None,
+            mapping_id=original.mapping_id if may_name else None,
+            answered_at=duplicate.answered_at,
+        ),
+        explanation=explain_duplicate(
+            original_id, duplicate.answered_at, original.explanation, is_here=is_here
+        ),
     )
+    return shown if is_here else replace(shown, attempts=(), replays=(), execution_id=None)
 
 
-async def rejections_of(
+async def _rejections_of(
     connection: PipelineConnection, number: DestinationNumber, event_id: str, mapping_id: str | None
-) -> list[RejectionOfEvent]:
+) -> list[RecordedRejection]:
     """Return the recorded rejections under an event id, newest first."""
     wanted = RejectionFilter(event_id=event_id, mapping_id=mapping_id)
     records = await rejection_records.page(connection, number, wanted, limit=_MOST_REJECTIONS)
     return [
-        RejectionOfEvent(
+        RecordedRejection(
             received_at=record.received_at,
             code=JourneyCode(record.code),
             reason=record.reason,
@@ -146,12 +260,12 @@ async def rejections_of(
     ]
 
 
-def rejected_history(
-    destination_id: str, event_id: str, mapping_id: str | None, rejections: list[RejectionOfEvent]
-) -> EventHistoryView:
+def _rejected_history(
+    destination_id: str, event_id: str, mapping_id: str | None, rejections: list[RecordedRejection]
+) -> EventHistory:
     """Return the history of an event that was only ever rejected."""
     last = rejections[0]
-    return EventHistoryView(
+    return EventHistory(
         event_id=event_id,
         status="rejected",
         code=last.code,
@@ -202,7 +316,7 @@ async def _describe(
     place: int,
     shape: EventMetadata | None,
     mappings: Mappings,
-) -> EventHistoryView:
+) -> EventHistory:
     found = await event_history.exceptions(connection, destination.number, [batch.id])
     exception = found.get((batch.id, place))
     if exception is not None and exception.day != batch.day:
@@ -244,15 +358,15 @@ async def _describe(
     replays = await event_attempts.replays(
         connection, [*batch.replays, *(exception.replays if exception else ())]
     )
-    return EventHistoryView(
+    return EventHistory(
         **asdict(summary),
         destination_id=destination.id,
         match_keys=list(shape.match_keys) if shape else [],
         dropped_match_keys=[
-            DroppedMatchKey(match_key=key, reason=reason)
+            OmittedMatchKey(match_key=key, reason=reason)
             for key, reason in (shape.dropped_keys if shape else ())
         ],
-        warnings=[WarningView(code=code, field=field) for code, field in shape.warnings] if shape else [],
+        warnings=[{"code": code, "field": field} for code, field in shape.warnings] if shape else [],
         attempts=[_attempt(attempt, items.get(attempt.id)) for attempt in attempts],
         attempts_complete=are_all,
         tries=state.tries,
@@ -263,7 +377,7 @@ async def _describe(
         expires_at=None if status in FINAL else state.expires_at,
         delivered_at=delivered_at,
         erased_at=erased_at,
-        replays=[ReplayOfEvent(replay_id=replay.id, at=replay.at, by=replay.by) for replay in replays],
+        replays=[EventReplay(replay_id=replay.id, at=replay.at, by=replay.by) for replay in replays],
         duplicate_of=None,
         rejections=[],
         explanation=explain(state) + ("" if shape else _METADATA_DAMAGED),
@@ -278,8 +392,8 @@ def _delivered_at(
     return batch.settled_at if batch.disposition == "sent" else None
 
 
-def _attempt(attempt: AttemptRecord, item: ItemOutcome | None) -> AttemptView:
-    return AttemptView(
+def _attempt(attempt: AttemptRecord, item: ItemOutcome | None) -> EventAttempt:
+    return EventAttempt(
         id=str(attempt.id),
         started_at=attempt.started_at,
         settled_at=attempt.settled_at,
