@@ -125,7 +125,7 @@ class FaultyModule(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def run_tests(path: Path, tree: ast.Module, tests: Sequence[str], limit_s: float) -> str:
-    """Run the tests on a module with this code in a process of its own; returns `passed`, `failed` or `hung`."""
+    """Run the tests on a module with this code, in a process; return `passed`, `failed` or `hung`."""
     child = os.fork()
     if not child:
         os._exit(_in_child(path, tree, tests))
