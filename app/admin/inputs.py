@@ -92,7 +92,11 @@ AdvertiserIdText = Annotated[
 Currency = Annotated[
     str, AfterValidator(_currency), WithJsonSchema({"type": "string", "enum": sorted(CURRENCIES)})
 ]
-DatasetName = Annotated[str, AfterValidator(_dataset_name)]
+DatasetName = Annotated[
+    str,
+    AfterValidator(_dataset_name),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_-]{4,99}$"}),
+]
 RegionName = Literal["NA", "EU", "FE"]
 ProfileName = Literal["amazon", "segment", "amazon_gtm"]
 Instant = Annotated[
