@@ -1,22 +1,19 @@
 """Every hostile input that is a request, sent over a socket to a running service.
 
-`ELSEWHERE` lists the rows that are no request to the API, with the tests that hold them; `NOT_APPLICABLE` those
-whose route or field this API does not have.
+`ELSEWHERE` lists the rows that are no request to the API, with the tests that hold them; `NOT_APPLICABLE`
+those whose route or field this API does not have.
 """
 
 import json
-import os
 import socket
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.attacks.recipes import MAPPING, ROWS, Target, bytes_of
-from tests.conftest import TEMPLATE, _execute
-from tests.edge.service import Service, running_service
+from tests.attacks.recipes import ROWS, Target, bytes_of, request
+from tests.edge.service import Service
 from tests.edge.wire import Exchange, Wire
 from tests.pipeline.processes import ADMIN
 
@@ -64,25 +61,6 @@ def place_of(row: dict[str, Any]) -> str | None:
 
 SENT = [row for row in ROWS if place_of(row) is None]
 SINGLE = [row for row in SENT if row["payload_recipe"]["op"] != "seq"]
-
-
-@pytest.fixture(scope="module")
-def attacked(
-    cluster: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Service, Target, Path]]:
-    """A service with one destination and the mapping of the rows."""
-    import asyncio
-
-    name, office = f"hostile_{os.getpid()}", cluster.format("postgres")
-    asyncio.run(_execute(office, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY"))
-    folder = tmp_path_factory.mktemp("hostile")
-    with running_service(cluster.format(name), folder, 1) as service:
-        caller = service.callers[0]
-        mappings = f"/destinations/{caller.destination}/mappings"
-        mapping = service.call("POST", mappings, MAPPING)["id"]
-        service.call("POST", f"{mappings}/{mapping}/publish")
-        yield service, Target(caller.destination, mapping, caller.key, ADMIN), folder / "service.log"
-    asyncio.run(_execute(office, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 def accepted(service: Service, target: Target) -> int:
@@ -163,8 +141,6 @@ def test_the_same_id_with_another_body_is_a_conflict(attacked: tuple[Service, Ta
 def test_the_second_change_of_one_version_is_stale(attacked: tuple[Service, Target, Path]) -> None:
     """HI-AD-051."""
     service, target, _ = attacked
-    from tests.attacks.recipes import request
-
     path = f"/destinations/{target.destination}"
     auth = {"Authorization": f"Bearer {ADMIN}", "Content-Type": "application/json"}
     etag = send(service.port, [request("GET", path, auth)], 1).responses[0].headers["etag"]
