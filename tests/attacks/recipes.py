@@ -165,7 +165,7 @@ def _generated(recipe: dict[str, Any]) -> bytes:
         case "combining_marks":
             return json.dumps(event(first_name="a" + "\u0301" * recipe["n"])).encode()
         case "max_batch_max_item":
-            return json.dumps([event(custom={"brand": "b" * 9000}) for _ in range(500)]).encode()
+            return json.dumps([event(catalogue="b" * 9000) for _ in range(500)]).encode()
         case other:
             raise ValueError(f"no generator: {other}")
 

@@ -1,4 +1,4 @@
-"""The short form of `tests.attacks.generated`: a few requests that Schemathesis generates for each operation."""
+"""The short form of `tests.attacks.generated`: a few requests of Schemathesis for each operation."""
 
 from pathlib import Path
 
