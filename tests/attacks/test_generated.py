@@ -12,7 +12,7 @@ def test_every_generated_request_gets_a_documented_answer(
 ) -> None:
     """No undocumented status, media type, header or member; no wrong request accepted; no traceback."""
     service, _, log = attacked
-    done = attack(service, tmp_path, examples=4, seed=1, phases="fuzzing")
+    done = attack(service, tmp_path, examples=3, seed=1, phases="fuzzing")
     assert done.returncode == 0, done.stdout[-4000:]
     assert "No issues found" in done.stdout
     assert "Traceback" not in log.read_text()

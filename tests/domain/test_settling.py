@@ -53,6 +53,9 @@ def test_a_request_that_amazon_refuses_is_divided_until_one_conversion_is_left()
     assert halves == PerItem(
         tuple(Retry("amazon_request_refused", 0.0, half, False, "BAD_REQUEST", "no") for half in (0, 1, 1))
     )
+    four = settled(reply, 0, 0, 0, 0)
+    assert isinstance(four, PerItem)
+    assert [each.half for each in four.dispositions if isinstance(each, Retry)] == [0, 0, 1, 1]
     assert settled(reply, 3) == PerItem((Dead("amazon_request_refused", "BAD_REQUEST", "no"),))
 
 
@@ -97,6 +100,11 @@ def test_outcomes_and_conversions_must_be_as_many() -> None:
     for outcomes in ((o.ACCEPTED,), (o.ACCEPTED,) * 3):
         with pytest.raises(ValueError, match="zip"):
             settled(o.PerItemReply(outcomes), 0, 0)
+
+
+def test_a_reply_without_retry_after_adds_no_wait() -> None:
+    """Only the jitter counts."""
+    assert settled(o.ServerError("amazon_error"), jitter=0.0) == RetryAll("amazon_error", 0.05)
 
 
 def test_a_request_waits_as_long_as_its_youngest_conversion() -> None:
