@@ -92,6 +92,8 @@ def _not_code(tree: ast.Module) -> set[int]:
                 ignored += node.decorator_list
             case ast.Expr(value=ast.Constant(value=str())) | ast.Import() | ast.ImportFrom() | ast.Assert():
                 ignored.append(node)
+            case ast.Expr(value=ast.Call(func=ast.Name(id="assert_never"))):
+                ignored.append(node)
             case ast.Assign(value=ast.BinOp(op=ast.BitOr())):
                 ignored.append(node.value)
             case _:

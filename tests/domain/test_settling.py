@@ -75,6 +75,11 @@ def test_a_request_that_amazon_refuses_is_divided_until_one_conversion_is_left()
             10,
             Retry("amazon_item_failed", 150.0, amazon_code="CONFLICT", amazon_message="later"),
         ),
+        (
+            o.ItemFailed("CONFLICT", "later"),
+            1,
+            Retry("amazon_item_failed", 2.0, amazon_code="CONFLICT", amazon_message="later"),
+        ),
         (o.ItemFailed("CONFLICT", "later"), 11, Dead("gave_up", "CONFLICT", "later")),
         (o.ItemUnknown("missing_index"), 1, Retry("outcome_unknown", 2.0, amazon_message="missing_index")),
         (o.ItemUnknown("missing_index"), 10, Retry("outcome_unknown", 150.0, amazon_message="missing_index")),
