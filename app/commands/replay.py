@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from app.admin.actor import actor
 from app.admin.replay import ReplayResult
-from app.admin.replay import replay as put_back
+from app.admin.replay import replay as replay_events
 from app.domain.ids import DestinationId
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
@@ -15,17 +15,17 @@ from app.store import event_history, replays
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    parser.add_argument("destination", help="its id, dst_…")
+    """Add the command's arguments."""
+    parser.add_argument("destination", help="id, dst_…")
     parser.add_argument("--status", choices=("dead", "expired"), default="dead")
-    parser.add_argument("--reason", help="only events with this reason, such as gave_up")
-    parser.add_argument("--since", type=_moment, help="only events accepted since then (RFC 3339)")
-    parser.add_argument("--until", type=_moment, help="only events accepted before then (RFC 3339)")
-    parser.add_argument("--dry-run", action="store_true", help="count, and change nothing")
+    parser.add_argument("--reason", help="only events with this reason code, such as gave_up")
+    parser.add_argument("--since", type=_time, help="only events accepted since this time (RFC 3339)")
+    parser.add_argument("--until", type=_time, help="only events accepted before this time (RFC 3339)")
+    parser.add_argument("--dry-run", action="store_true", help="count and change nothing")
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Replay, call after call until nothing remains, and print what was done."""
+    """Replay until no matching event remains, and print each step."""
     return asyncio.run(_run(settings, asked))
 
 
@@ -35,7 +35,7 @@ async def _run(settings: Settings, asked: argparse.Namespace) -> int:
         while True:
             done = await _once(resources, asked.destination, wanted, dry_run=asked.dry_run)
             if done is None:
-                print(f"There is no destination {asked.destination} that can be sent to.", file=sys.stderr)
+                print(f"Destination {asked.destination} does not exist or is deleted.", file=sys.stderr)
                 return 1
             print(_line(done, dry_run=asked.dry_run))
             if asked.dry_run or not done.remaining or not done.replayed:
@@ -49,7 +49,7 @@ async def _once(
         found = await event_history.destination(connection, DestinationId(destination))
         if found is None or found.state == "archived":
             return None
-        return await put_back(
+        return await replay_events(
             connection,
             found.number,
             await replays.lane_of(connection, found.number),
@@ -62,14 +62,14 @@ async def _once(
 
 
 def _line(done: ReplayResult, *, dry_run: bool) -> str:
-    verb = "would go back" if dry_run else "went back"
+    verb = "would be queued" if dry_run else "queued"
     return (
-        f"{done.replayed} of {done.matched} events {verb}; {done.too_old} are too old, "
-        f"{done.forgotten} have no data any more, {done.remaining} remain. "
-        f"At least {done.requests} requests, {done.seconds:.0f} s."
+        f"{done.replayed} of {done.matched} events {verb}. {done.too_old} are too old, "
+        f"{done.forgotten} have no stored data, {done.remaining} remain. "
+        f"At least {done.requests} requests in {done.seconds:.0f} s."
     )
 
 
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
