@@ -22,6 +22,7 @@ Run = Callable[[Settings, argparse.Namespace], int | None]
 PLAIN, KEYS, COMPLETE = "plain", "keys", "complete"
 """What a command needs: the settings as they are; with this machine's development keys filled in where none
 is set; or with the embedded database as well."""
+INSUFFICIENT_PRIVILEGE = "42501"  # SQLSTATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,13 @@ COMMANDS = (
         "bring the database to the newest schema",
         "app.commands.processes:migrate_database",
         COMPLETE,
+    ),
+    Command(
+        "database-roles",
+        "create the roles of API and workers, or print the SQL that does",
+        "app.commands.database_roles:run",
+        COMPLETE,
+        "app.commands.database_roles:arguments",
     ),
     Command("sandbox", "run the Amazon stand-in", "dev.commands:sandbox"),
     Command(
@@ -153,6 +161,20 @@ COMMANDS = (
         COMPLETE,
     ),
     Command(
+        "scan-personal-data",
+        "search every column of the database for personal data in clear",
+        "app.commands.scan_personal_data:run",
+        COMPLETE,
+        "app.commands.scan_personal_data:arguments",
+    ),
+    Command(
+        "sbom",
+        "print the software bill of materials (CycloneDX JSON)",
+        "dev.sbom:run",
+        PLAIN,
+        "dev.sbom:arguments",
+    ),
+    Command(
         "conformance",
         "run Amazon's published cases against a stand-in",
         "sandbox.conformance.command:run",
@@ -204,6 +226,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if getattr(error, "sqlstate", None) != INSUFFICIENT_PRIVILEGE:
+            raise
+        print(
+            f"The role of the database URL may not do this ({command.name}): set MIGRATION_DATABASE_URL, or "
+            "run `migrate` to grant what this release needs.",
+            file=sys.stderr,
+        )
+        return 1
 
 
 @contextmanager

@@ -19,11 +19,9 @@ from app.crypto import KEY_BYTES, NamedKey
 from app.domain.admission import MIB
 from app.domain.callback import read_secrets
 from app.domain.pacing.lane_limits import Capacity
+from app.domain.weak_secrets import MIN_CHARACTERS, MIN_LENGTH, is_weak_key, is_weak_password
 
 ROOT = Path(__file__).resolve().parent.parent
-MIN_ADMIN_KEY_LENGTH = 32
-MIN_ADMIN_KEY_CHARACTERS = 10  # distinct, in production
-MIN_KEY_BYTES = 8  # distinct, in an encryption key: 32 random bytes have about 30
 
 
 class SettingsError(Exception):
@@ -62,8 +60,8 @@ def _web_address(value: str) -> str:
 
 
 def _admin_key(value: SecretStr) -> SecretStr:
-    if len(value.get_secret_value()) < MIN_ADMIN_KEY_LENGTH:
-        raise ValueError(f"must have {MIN_ADMIN_KEY_LENGTH} characters or more")
+    if len(value.get_secret_value()) < MIN_LENGTH:
+        raise ValueError(f"must have {MIN_LENGTH} characters or more")
     return value
 
 
@@ -74,6 +72,7 @@ def _numbers(value: object) -> object:
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 Count = Annotated[int, Field(ge=1, le=64)]
 Purposes = Annotated[tuple[Annotated[int, Field(ge=1, le=24)], ...], NoDecode, BeforeValidator(_numbers)]
+DatabaseRole = Literal["owner", "api", "worker"]
 PortNumber = Annotated[int, Field(ge=1, le=65_535)]
 
 
@@ -99,7 +98,14 @@ class Settings(BaseSettings):
         default_factory=lambda known: f"http://localhost:{known.get('port', 8000)}"
     )
     data_dir: Path = ROOT / ".data"
-    database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = None
+    # By role, the owner of the tables first. The other two default to the one before.
+    migration_database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = None
+    database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
+        default_factory=lambda known: known.get("migration_database_url")
+    )
+    worker_database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
+        default_factory=lambda known: known.get("database_url")
+    )
     api_processes: Count = 1
     worker_processes: Count = 1
 
@@ -159,6 +165,18 @@ class Settings(BaseSettings):
         """Whether APP_ENV is production."""
         return self.app_env == "production"
 
+    def database_for(self, role: DatabaseRole) -> str:
+        """Return the URL by which a process of this role reaches the database. Raises ValueError if unset."""
+        by_role = {
+            "owner": self.migration_database_url or self.database_url,
+            "api": self.database_url,
+            "worker": self.worker_database_url or self.database_url,
+        }
+        url = by_role[role]
+        if url is None:
+            raise ValueError("DATABASE_URL is unset")
+        return url.get_secret_value()
+
     @property
     def is_complete(self) -> bool:
         """Whether no development defaults are needed."""
@@ -183,14 +201,8 @@ class Settings(BaseSettings):
 
 
 def weak_key_ids(keys: Iterable[NamedKey]) -> list[str]:
-    """Return the ids of encryption keys that are evidently not random, such as 32 zero bytes."""
-    return [key.id for key in keys if len(set(key.key)) < MIN_KEY_BYTES]
-
-
-def is_weak_admin_key(key: SecretStr) -> bool:
-    """Return whether a bootstrap key is too short or has too few distinct characters."""
-    text = key.get_secret_value()
-    return len(text) < MIN_ADMIN_KEY_LENGTH or len(set(text)) < MIN_ADMIN_KEY_CHARACTERS
+    """Return the ids of encryption keys that are evidently not random."""
+    return [key.id for key in keys if is_weak_key(key.key)]
 
 
 def named_keys(setting: SecretStr) -> tuple[NamedKey, ...]:
@@ -212,6 +224,11 @@ def named_keys(setting: SecretStr) -> tuple[NamedKey, ...]:
     if len({key.id for key in keys}) != len(keys):
         raise ValueError("two entries have the same id")
     return tuple(keys)
+
+
+def is_weak_admin_key(key: SecretStr) -> bool:
+    """Return whether a bootstrap key can be guessed."""
+    return is_weak_password(key.get_secret_value())
 
 
 def read_settings(env_file: Path = ROOT / ".env") -> Settings:
@@ -266,13 +283,13 @@ def _contradictions(settings: Settings) -> Iterable[str]:
         yield "ENCRYPTION_KEYS: is required when APP_ENV is production."
     if weak := weak_key_ids(settings.named_keys):
         yield (
-            f"ENCRYPTION_KEYS: {', '.join(weak)}: fewer than {MIN_KEY_BYTES} distinct byte values; "
+            f"ENCRYPTION_KEYS: {', '.join(weak)}: not random (repeated, counted or written by hand); "
             "create a key with `openssl rand -base64 32`."
         )
     if settings.bootstrap_admin_key is not None and is_weak_admin_key(settings.bootstrap_admin_key):
         yield (
-            f"BOOTSTRAP_ADMIN_KEY: must have {MIN_ADMIN_KEY_LENGTH} characters or more, at least "
-            f"{MIN_ADMIN_KEY_CHARACTERS} distinct ones, when APP_ENV is production."
+            f"BOOTSTRAP_ADMIN_KEY: must have {MIN_LENGTH} characters or more, at least {MIN_CHARACTERS} "
+            "distinct ones besides words such as `password` or `change-me`, when APP_ENV is production."
         )
     if settings.amazon_base_url is not None:
         yield "AMAZON_BASE_URL: replaces Amazon and is refused when APP_ENV is production."

@@ -70,7 +70,8 @@ def with_sandbox(settings: Settings) -> Settings:
 
 def with_url(settings: Settings, url: str) -> Settings:
     """Settle on a database."""
-    return settings.model_copy(update={"database_url": SecretStr(url)})
+    urls = ("migration_database_url", "database_url", "worker_database_url")
+    return settings.model_copy(update=dict.fromkeys(urls, SecretStr(url)))
 
 
 @contextmanager

@@ -110,10 +110,9 @@ def _environment(settings: Settings) -> dict[str, str]:
 
 def _migrate(settings: Settings) -> None:
     # Imported here: while it loads, the children load as well.
-    from app.store import migrate
+    from app.commands.processes import migrate
 
-    assert settings.database_url is not None
-    migrate.upgrade(settings.database_url.get_secret_value())
+    migrate(settings)
 
 
 def _wait_until_ready(children: Children, settings: Settings, *, own_sandbox: bool) -> None:

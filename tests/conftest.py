@@ -21,9 +21,13 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.store.migrate import upgrade
+from app.store.privileges import RoleNames, creation
 from dev.postgres.cluster import THROWAWAY, Cluster, EmbeddedError
 
 TEMPLATE = "migrated"
+# Roles of the whole cluster; the template holds what `migrate` grants them.
+ROLES = RoleNames("test_api", "test_worker")
+PASSWORD = "of-the-tests"
 FOLDERS = "conversions-tests-"
 YOUNG = 120  # seconds
 RUNNING = pytest.StashKey["ThrowawayCluster"]()
@@ -41,7 +45,9 @@ class ThrowawayCluster:
         self._cluster = Cluster(self.folder, Path(chosen) if chosen else None, settings=THROWAWAY)
         self._cluster.start()
         asyncio.run(_execute(self.address("postgres"), f"CREATE DATABASE {TEMPLATE}"))
-        upgrade(self.address(TEMPLATE))
+        for role in ROLES.distinct:
+            asyncio.run(_execute(self.address("postgres"), f"{creation(role)} PASSWORD '{PASSWORD}'"))
+        upgrade(self.address(TEMPLATE), roles=ROLES)
 
     def address(self, database: str) -> str:
         return self._cluster.url_of(database)
@@ -121,6 +127,12 @@ async def empty_database_url(cluster: str, database_names: Iterator[str]) -> Asy
     await _execute(office, f"CREATE DATABASE {name}")
     yield cluster.format(name)
     await _execute(office, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def acting_as(url: str, role: str | None) -> str:
+    """Return the address by which one of ROLES reaches a database."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{role}:{PASSWORD}@{rest.partition('@')[2]}"
 
 
 @pytest_asyncio.fixture

@@ -6,8 +6,9 @@ from fastapi import APIRouter, Response
 from pydantic import Field as Described
 from pydantic import model_validator
 
-from app.admin import erasure
+from app.admin import erasure, subject_search
 from app.admin.access import Caller, Scope
+from app.admin.ids import new_id
 from app.admin.inputs import RequestBody, validation_error
 from app.admin.refusals import ErrorCode, Refusal
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
@@ -71,6 +72,58 @@ async def erase(body: Subject, caller: CurrentCaller, context: Context, response
         )
     response.headers["Location"] = f"/subjects/erasures/{id}"
     return {"id": id, "status": "under_way", "requested_at": at}
+
+
+class WantedSubject(Subject):
+    """A person to search for; `cursor` continues a search."""
+
+    cursor: Annotated[str, Described(pattern="^[1-9][0-9]{0,17}$")] | None = None
+
+    def identifiers(self) -> dict[str, str]:
+        """Return the identifiers that were sent."""
+        return {name: value for name, value in super().identifiers().items() if name != "cursor"}
+
+
+@router.post("/subjects/find", summary="Read where a person is stored")
+@requires(Scope.ERASE)
+async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> dict[str, Any]:
+    """Count a person's stored events by destination and status, by the same hashes as an erasure. No values.
+
+    A request searches for about five seconds; repeat it with `next_cursor` until that is null, and add the
+    counts up. Every search is audited, without what was searched for.
+    """
+    _require_all_destinations(caller)
+    id = new_id("sub_")  # noqa: A001
+    async with context.engine.begin() as connection:
+        await audit.record(
+            connection,
+            actor=caller.actor,
+            action=audit.AuditAction.SUBJECT_SEARCHED,
+            subject=id,
+            after={"identifiers": sorted(body.identifiers())},
+        )
+    found = await subject_search.search(
+        context.pool,
+        context.vault,
+        body.identifiers(),
+        after=int(body.cursor or 0),
+        now=context.now(),
+        monotonic=context.monotonic,
+    )
+    return {
+        "id": id,
+        "identifiers": sorted(body.identifiers()),
+        "events": found.events.total(),
+        "items": [
+            {"destination_id": destination, "table": table, "status": status, "events": number}
+            for (destination, table, status), number in sorted(found.events.items())
+        ],
+        "pending_erasures": found.pending_erasures,
+        "batches_searched": found.batches,
+        "unreadable_batches": found.unreadable,
+        "not_searched": list(subject_search.NOT_SEARCHED),
+        "next_cursor": None if found.cursor is None else str(found.cursor),
+    }
 
 
 @router.get("/subjects/erasures/{erasure_id}", summary="Read an erasure receipt")

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from app.commands.balance import sentence
-from app.crypto import Vault
+from app.crypto import CannotDecrypt, Vault
 from app.delivery.due_work import opens_under
 from app.domain.clock_skew import MOST_SKEW_S
 from app.settings import Settings, is_weak_admin_key, weak_key_ids
@@ -52,6 +52,8 @@ class Facts:
     database: Deployment
     lag: timedelta
     newest: str | None
+    # Whether ENCRYPTION_KEYS open the database's own secret; True before there is one.
+    keys_open: bool = True
     damaged_batches: Sequence[DamagedBatch] = ()
     checked_batches: int = 0
 
@@ -83,7 +85,12 @@ def _version(facts: Facts) -> Finding:
 
 def _role(facts: Facts) -> Finding:
     if facts.database.superuser and facts.settings.production:
-        return Grade.WARNING, "is a superuser; the service needs only the tables it owns"
+        return Grade.WARNING, "is a superuser; give API and workers roles of their own (`database-roles`)"
+    if facts.database.owner and facts.settings.production:
+        return Grade.WARNING, (
+            "owns the tables, so the API can change the audit: set MIGRATION_DATABASE_URL to the owner, "
+            "DATABASE_URL and WORKER_DATABASE_URL to other roles (`database-roles`)"
+        )
     return Grade.OK, "has acceptable privileges for this environment"
 
 
@@ -131,6 +138,8 @@ def _keys(facts: Facts) -> Finding:
     vault = Vault(keys)
     if vault.open(vault.seal(b"doctor", place="doctor"), place="doctor") != b"doctor":
         return Grade.FAILURE, "cannot decrypt what they encrypt"
+    if not facts.keys_open:
+        return Grade.FAILURE, "cannot decrypt the database's secret: set the keys that encrypted it"
     if weak := weak_key_ids(keys):
         grade = Grade.FAILURE if facts.settings.production else Grade.WARNING
         return grade, f"contain {', '.join(weak)}, which is not random: rotate to a random key"
@@ -229,7 +238,7 @@ def _admin(facts: Facts) -> Finding:
     key = facts.settings.bootstrap_admin_key
     if key is not None and is_weak_admin_key(key):
         grade = Grade.FAILURE if facts.settings.production else Grade.WARNING
-        return grade, "can be guessed: it has few characters, or few different ones"
+        return grade, "can be guessed: it is short, repetitive, or made of known words"
     if facts.settings.production and key is not None:
         return Grade.WARNING, "is set and grants every scope: create keys with fewer scopes, then unset it"
     return Grade.OK, "is acceptable for this environment"
@@ -289,12 +298,25 @@ async def _read(settings: Settings) -> Facts:
         before = datetime.now(UTC)
         database = await read_deployment(connection)
         after = datetime.now(UTC)
+        keys_open = database.revision is None or await _keys_open(connection, settings)
         damaged, checked = await _read_batches(connection, settings) if database.days_ahead else ([], 0)
     finally:
         await connection.close(timeout=5)
     # The database read its clock between the two local readings: only a time outside them is skew.
     lag = max(before - database.now, timedelta()) + min(after - database.now, timedelta())
-    return Facts(settings, database, lag, migrate.newest(), damaged, checked)
+    return Facts(settings, database, lag, migrate.newest(), keys_open, damaged, checked)
+
+
+async def _keys_open(connection: asyncpg.Connection, settings: Settings) -> bool:
+    """Return whether the encryption keys open a secret of the database, if it has one."""
+    sealed = await connection.fetchval("SELECT sealed FROM secrets WHERE name = 'content_pepper'")
+    if sealed is None or not settings.named_keys:
+        return True
+    try:
+        Vault(settings.named_keys).open(sealed, place="secrets/content_pepper")
+    except CannotDecrypt:
+        return False
+    return True
 
 
 async def _read_batches(connection: asyncpg.Connection, settings: Settings) -> tuple[list[DamagedBatch], int]:

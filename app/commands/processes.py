@@ -4,6 +4,7 @@ import argparse
 import socket
 import sys
 
+from app.commands.failure import CommandFailed
 from app.processes import parent_watch
 from app.settings import Settings
 
@@ -39,9 +40,19 @@ def _with_port(settings: Settings, asked: argparse.Namespace) -> Settings:
 
 
 def migrate_database(settings: Settings, _asked: argparse.Namespace) -> None:
-    """Migrate the database to the newest schema."""
+    """Migrate the database to the newest schema and grant the privileges of this release to its roles."""
+    from app.store.migrate import newest
+
+    migrate(settings)
+    sys.stdout.write(f"The database is at revision {newest()}.\n")
+
+
+def migrate(settings: Settings) -> None:
+    """Migrate as the owner of the tables. Raises CommandFailed if a role of another process is missing."""
+    from app.commands.database_roles import role_names
     from app.store import migrate
 
-    assert settings.database_url is not None
-    migrate.upgrade(settings.database_url.get_secret_value())
-    sys.stdout.write(f"The database is at revision {migrate.newest()}.\n")
+    if missing := migrate.upgrade(settings.database_for("owner"), roles=role_names(settings)):
+        raise CommandFailed(
+            f"The database has no role {', '.join(missing)}: create it with `database-roles`, then migrate."
+        )

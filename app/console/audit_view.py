@@ -24,6 +24,7 @@ SENTENCES: Mapping[str, str] = {
     AuditAction.EVENT_NAME_RENAMED: "renamed an event everywhere",
     AuditAction.EVENTS_REPLAYED: "replayed events",
     AuditAction.SUBJECT_ERASURE_REQUESTED: "requested the erasure of a person's data",
+    AuditAction.SUBJECT_SEARCHED: "searched where a person is stored",
     AuditAction.PREFLIGHT_CONFIRMED: "confirmed a preflight check",
     AuditAction.PREFLIGHT_WITHDRAWN: "withdrew a preflight confirmation",
     AuditAction.KEY_CREATED: "created a key",

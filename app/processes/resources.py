@@ -5,7 +5,7 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +18,7 @@ from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_ex
 from app.amazon.tokens import SignIn
 from app.crypto import CannotDecrypt, Vault
 from app.domain.pacing.lane_limits import TIMES
-from app.settings import Settings, SettingsError, named_keys
+from app.settings import DatabaseRole, Settings, SettingsError, named_keys
 from app.store import keepalive, key_usage
 from app.store import secrets as stored_secrets
 from app.store.clock import DatabaseClock
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 # Names of the application in pg_stat_activity, so that an operator can tell the connections apart.
 _APPLICATION = "conversions"
 _WRITERS = 64
+# Commands that read or change what neither the API nor a worker may; all others act as the API.
+_DATABASE_ROLES: Mapping[str, DatabaseRole] = {
+    "worker": "worker",
+    "rotate-keys": "owner",
+    "audit": "owner",
+    "balance": "owner",
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,8 +106,9 @@ async def open_resources(settings: Settings, *, role: str, pool_size: int) -> As
     """Open what a process of this role needs, wait for the database, and close it all at the end."""
     if settings.database_url is None or settings.encryption_keys is None:
         raise ValueError("DATABASE_URL and ENCRYPTION_KEYS must be known before resources are opened")
-    url = settings.database_url.get_secret_value()
-    dsn = url.replace("postgresql+asyncpg://", "postgresql://", 1)
+    dsn = settings.database_for(_DATABASE_ROLES.get(role, "api")).replace(
+        "postgresql+asyncpg://", "postgresql://", 1
+    )
     vault = Vault(named_keys(settings.encryption_keys))
     pool, pepper = await _opened_pool(dsn, vault, role=role, size=pool_size)
     try:

@@ -33,6 +33,7 @@ class AuditAction(StrEnum):
     EVENT_NAME_RENAMED = "event_name.renamed"
     EVENTS_REPLAYED = "events.replayed"
     SUBJECT_ERASURE_REQUESTED = "subject.erasure_requested"
+    SUBJECT_SEARCHED = "subject.searched"
     PREFLIGHT_CONFIRMED = "preflight.confirmed"
     PREFLIGHT_WITHDRAWN = "preflight.withdrawn"
     KEY_CREATED = "key.created"

@@ -38,6 +38,8 @@ class Deployment:
     # Rows whose sealed value is malformed, by `table.column`; None where a page of that table is damaged.
     # The reader of damaged batches adds those that it finds.
     damaged: Mapping[str, int | None] = field(default_factory=dict)
+    # Whether the role of this session owns the tables, and so can change the audit.
+    owner: bool = False
     balance: BalanceResult | None = None
     seals: Mapping[str, int] = field(default_factory=dict)
 
@@ -63,6 +65,8 @@ async def read_deployment(connection: "PipelineConnection") -> Deployment:
         "current_setting('full_page_writes') AS full_page_writes, "
         "current_setting('max_connections')::int AS max_connections, "
         "(SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser, "
+        "coalesce((SELECT pg_has_role(current_user, relowner, 'USAGE') FROM pg_class "
+        "WHERE oid = to_regclass('audit')), false) AS owner, "
         "current_setting('data_checksums') = 'on' AS checksums, "
         # Including objects that all databases share.
         "coalesce((SELECT sum(checksum_failures) FROM pg_stat_database "

@@ -9,13 +9,14 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from app.store import partitions
+from app.store import partitions, privileges
+from app.store.privileges import RoleNames
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def upgrade(url: str, revision: str = "head") -> None:
-    """Run every outstanding migration up to `revision`.
+def upgrade(url: str, revision: str = "head", roles: RoleNames | None = None) -> list[str]:
+    """Run every outstanding migration up to `revision`; then grant to `roles`, and return the missing ones.
 
     Several processes may call it at once: they take turns. It blocks and runs an event loop of its own; from
     a coroutine, call it in a thread.
@@ -23,14 +24,21 @@ def upgrade(url: str, revision: str = "head") -> None:
     command.upgrade(configured(url), revision)
     if revision == "head":
         # A new database accepts events before a worker has run its first maintenance job.
-        asyncio.run(_make_partitions(url))
+        return asyncio.run(_complete(url, roles))
+    return []
 
 
-async def _make_partitions(url: str) -> None:
+async def _complete(url: str, roles: RoleNames | None) -> list[str]:
     connection = await asyncpg.connect(url.replace("postgresql+asyncpg://", "postgresql://", 1))
     try:
         async with connection.transaction():
             await partitions.create_ahead(connection)
+        if roles is None:
+            return []
+        missing = await privileges.missing(connection, roles)
+        if not missing:
+            await privileges.grant(connection, roles)
+        return missing
     finally:
         await connection.close()
 

@@ -1,4 +1,7 @@
-"""Partitions by day and ledger generations: created ahead, dropped when nothing in them is open."""
+"""Partitions by day and ledger generations: created ahead, dropped when nothing in them is open.
+
+The database's own functions create and drop them, because a worker's role does not own the tables (ADR 0035).
+"""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -36,29 +39,12 @@ async def create_ahead(connection: PipelineConnection, *, days: int = 7) -> None
     # Yesterday too: a transaction that began before midnight may still write into it.
     for offset in range(-1, days + 1):
         day = today + timedelta(days=offset)
-        for table in DAILY:
-            await connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {_daily(table, day)} PARTITION OF {table} "
-                f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
-            )
+        await connection.execute("SELECT create_day_partitions($1)", day)
     for start in sorted({_span(today + timedelta(days=offset)) for offset in range(-1, days + 1)}):
-        await connection.execute(create_states(start))
+        await connection.execute("SELECT create_state_partition($1)", start)
     current: int = await connection.fetchval("SELECT max(generation) FROM ledger_generations")
     for generation in (current, current + 1):
-        await connection.execute(
-            f"CREATE TABLE IF NOT EXISTS ledger_g{generation} "
-            f"PARTITION OF ledger FOR VALUES IN ({generation})"
-        )
-
-
-def create_states(day: date) -> str:
-    """Return the statement that creates the partition of states for a day."""
-    start = _span(day)
-    # A state is updated once or twice in place: free space on its page avoids index updates.
-    return (
-        f"CREATE TABLE IF NOT EXISTS {_daily(STATES, start)} PARTITION OF {STATES} "
-        f"FOR VALUES FROM ('{start}') TO ('{start + timedelta(days=SPAN_DAYS)}') WITH (fillfactor = 80)"
-    )
+        await connection.execute("SELECT create_ledger_partition($1)", generation)
 
 
 async def days_ahead(connection: PipelineConnection) -> int:
@@ -92,9 +78,7 @@ async def rotate_ledger(connection: PipelineConnection) -> int | None:
     if row["age"] < GENERATION:
         return None
     following: int = row["generation"] + 1
-    await connection.execute(
-        f"CREATE TABLE IF NOT EXISTS ledger_g{following} PARTITION OF ledger FOR VALUES IN ({following})"
-    )
+    await connection.execute("SELECT create_ledger_partition($1)", following)
     await connection.execute("INSERT INTO ledger_generations (generation) VALUES ($1)", following)
     return following
 
@@ -116,8 +100,7 @@ async def drop_old(connection: PipelineConnection, *, keep_days: int) -> Dropped
             await connection.execute(f"DELETE FROM {table} WHERE day = $1", day)
         # No stored event was accepted by then, so none was replayed by then.
         await connection.execute("DELETE FROM replays WHERE requested_at < $1::date", day)
-        for table in DAILY:
-            await connection.execute(f"DROP TABLE IF EXISTS {_daily(table, day)}")
+        await connection.execute("SELECT drop_day_partitions($1)", day)
         gone.append(day)
     await _drop_states(connection, limit)
     passed = await connection.fetch(
@@ -127,7 +110,7 @@ async def drop_old(connection: PipelineConnection, *, keep_days: int) -> Dropped
         """
     )
     for row in passed:
-        await connection.execute(f"DROP TABLE IF EXISTS ledger_g{row['generation']}")
+        await connection.execute("SELECT drop_ledger_partition($1)", row["generation"])
     return DroppedPartitions(tuple(gone), tuple(row["generation"] for row in passed))
 
 
@@ -141,7 +124,7 @@ async def _drop_states(connection: PipelineConnection, limit: date) -> None:
         start = _days_of(row["name"])
         days = [start + timedelta(days=nth) for nth in range(SPAN_DAYS)]
         if days[-1] < limit and not kept.intersection(days):
-            await connection.execute(f"DROP TABLE {row['name']}")
+            await connection.execute("SELECT drop_state_partition($1)", start)
 
 
 _PARTITIONS = """

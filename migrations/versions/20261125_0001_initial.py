@@ -288,7 +288,8 @@ CREATE FUNCTION audit_text(audit) RETURNS text LANGUAGE sql IMMUTABLE AS $$
   ]) WITH ORDINALITY AS members (word, place)
 $$;
 
-CREATE FUNCTION audit_seal() RETURNS trigger LANGUAGE plpgsql AS $$
+-- With the owner's rights: roles that write audit rows cannot update them.
+CREATE FUNCTION audit_seal() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE last audit; sealed audit; BEGIN
   PERFORM pg_advisory_xact_lock(7305);
   SELECT * INTO last FROM audit WHERE sequence IS NOT NULL ORDER BY sequence DESC LIMIT 1;
@@ -301,6 +302,16 @@ DECLARE last audit; sealed audit; BEGIN
   RETURN NULL; END $$;
 CREATE CONSTRAINT TRIGGER audit_sealed AFTER INSERT ON audit DEFERRABLE INITIALLY DEFERRED
   FOR EACH ROW EXECUTE FUNCTION audit_seal();
+-- The only change that a row ever sees is its seal: the owner of the tables is refused any other, too.
+CREATE TRIGGER audit_unchanged BEFORE UPDATE ON audit FOR EACH ROW
+  WHEN (OLD.sequence IS NOT NULL OR NEW.sequence IS NULL
+    OR (OLD.organisation_id, OLD.id, OLD.at, OLD.actor, OLD.action, OLD.subject, OLD.destination, OLD.before, OLD.after)
+      IS DISTINCT FROM
+      (NEW.organisation_id, NEW.id, NEW.at, NEW.actor, NEW.action, NEW.subject, NEW.destination, NEW.before, NEW.after))
+  EXECUTE FUNCTION refuse_change('an audit row');
+CREATE TRIGGER audit_undeleted BEFORE DELETE ON audit FOR EACH ROW EXECUTE FUNCTION refuse_change('an audit row');
+CREATE TRIGGER audit_untruncated BEFORE TRUNCATE ON audit FOR EACH STATEMENT
+  EXECUTE FUNCTION refuse_change('the audit');
 
 CREATE TABLE erasures (
   organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
@@ -564,6 +575,77 @@ CREATE TABLE callback_events (
 CREATE INDEX callback_events_callback ON callback_events (callback) WHERE callback IS NOT NULL;
 CREATE INDEX callback_events_destination ON callback_events (destination);
 CREATE INDEX callback_events_open ON callback_events (id) WHERE callback IS NULL;
+
+-- Partitions -----------------------------------------------------------------------------------------------
+
+-- Only the owner of a table can create and drop its partitions. These functions run with the owner's rights,
+-- so that a worker needs no other DDL. The command `migrate` grants them to the worker's role
+-- (app/store/privileges.py). None of them takes the name of a table.
+
+CREATE FUNCTION create_day_partitions(day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE parent text; BEGIN
+  IF day NOT BETWEEN current_date - 2 AND current_date + 60 THEN
+    RAISE EXCEPTION 'no partition of events is needed for %', day USING ERRCODE = 'check_violation'; END IF;
+  FOREACH parent IN ARRAY ARRAY['batches', 'attempts'] LOOP
+    EXECUTE format('CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
+      parent || '_p' || to_char(day, 'YYYYMMDD'), parent, day, day + 1);
+  END LOOP; END $$;
+
+-- States are read by destination over all days, so they have few partitions, of ten days each.
+CREATE FUNCTION create_state_partition(first_day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+  IF first_day NOT BETWEEN current_date - 12 AND current_date + 60 OR (first_day - date '1970-01-01') % 10 <> 0 THEN
+    RAISE EXCEPTION 'no partition of states begins on %', first_day USING ERRCODE = 'check_violation'; END IF;
+  -- A state is updated once or twice in place: free space on its page avoids index updates.
+  EXECUTE format('CREATE TABLE IF NOT EXISTS %I PARTITION OF batch_states '
+    'FOR VALUES FROM (%L) TO (%L) WITH (fillfactor = 80)',
+    'batch_states_p' || to_char(first_day, 'YYYYMMDD'), first_day, first_day + 10);
+  END $$;
+
+CREATE FUNCTION create_ledger_partition(generation integer) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+  IF generation NOT BETWEEN 1 AND (SELECT max(g.generation) + 1 FROM ledger_generations g) THEN
+    RAISE EXCEPTION 'generation % is not due', generation USING ERRCODE = 'check_violation'; END IF;
+  EXECUTE format('CREATE TABLE IF NOT EXISTS %I PARTITION OF ledger FOR VALUES IN (%s)',
+    'ledger_g' || generation, generation);
+  END $$;
+
+-- Drops no day in which an event is open.
+CREATE FUNCTION drop_day_partitions(day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
+DECLARE parent text; BEGIN
+  IF EXISTS (SELECT FROM batch_states s WHERE s.day = $1 AND s.settled_at IS NULL)
+    OR EXISTS (SELECT FROM exceptions e WHERE e.day = $1 AND e.status = 'retrying') THEN
+    RAISE EXCEPTION 'events of % are open', day USING ERRCODE = 'check_violation'; END IF;
+  FOREACH parent IN ARRAY ARRAY['batches', 'attempts'] LOOP
+    EXECUTE format('DROP TABLE IF EXISTS %I', parent || '_p' || to_char(day, 'YYYYMMDD'));
+  END LOOP; END $$;
+
+-- Drops no states of a batch that is stored.
+CREATE FUNCTION drop_state_partition(first_day date) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+  IF EXISTS (SELECT FROM generate_series(0, 9) n
+    WHERE to_regclass('batches_p' || to_char(first_day + n, 'YYYYMMDD')) IS NOT NULL) THEN
+    RAISE EXCEPTION 'batches of these states are stored' USING ERRCODE = 'check_violation'; END IF;
+  EXECUTE format('DROP TABLE IF EXISTS %I', 'batch_states_p' || to_char(first_day, 'YYYYMMDD'));
+  END $$;
+
+-- Drops no generation in which a key is looked up.
+CREATE FUNCTION drop_ledger_partition(generation integer) RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$
+BEGIN
+  IF generation >= (SELECT max(g.generation) - 2 FROM ledger_generations g) THEN
+    RAISE EXCEPTION 'generation % is in use', generation USING ERRCODE = 'check_violation'; END IF;
+  EXECUTE format('DROP TABLE IF EXISTS %I', 'ledger_g' || generation);
+  END $$;
+
+-- A caller's search path must not decide which tables a function with the owner's rights uses.
+DO $$
+DECLARE name text; BEGIN
+  FOREACH name IN ARRAY ARRAY['audit_seal()', 'create_day_partitions(date)', 'create_state_partition(date)',
+    'create_ledger_partition(integer)', 'drop_day_partitions(date)', 'drop_state_partition(date)',
+    'drop_ledger_partition(integer)'] LOOP
+    EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', name, current_schema());
+    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', name);
+  END LOOP; END $$;
 """
 
 TABLES = """
@@ -580,6 +662,12 @@ def upgrade() -> None:
             op.execute(statement)
 
 
+PARTITION_FUNCTIONS = """
+create_day_partitions create_state_partition create_ledger_partition drop_day_partitions drop_state_partition
+drop_ledger_partition
+"""
+
+
 def downgrade() -> None:
     op.execute(f"DROP TABLE {', '.join(TABLES.split())}")
     op.execute("DROP TABLE audit CASCADE")
@@ -590,5 +678,6 @@ def downgrade() -> None:
         "destinations, lanes, organisations, encryption_keys, balance_checks, readiness, secrets"
     )
     op.execute("DROP FUNCTION refuse_change, set_condition_starts")
+    op.execute(f"DROP FUNCTION {', '.join(PARTITION_FUNCTIONS.split())}")
     op.execute("DROP SEQUENCE batch_ids, attempt_ids")
     op.execute("DROP DOMAIN instant")

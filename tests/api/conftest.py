@@ -3,14 +3,17 @@
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tests.api.world import World, make_world
+from tests.conftest import ROLES, acting_as
 
 
 @pytest_asyncio.fixture
-async def world(engine: AsyncEngine) -> AsyncIterator[World]:
-    """The web, assembled, with Amazon and the road played by fakes."""
-    made = make_world(engine)
+async def world(engine: AsyncEngine, database_url: str) -> AsyncIterator[World]:
+    """The web, assembled, with Amazon and the road played by fakes; the database role is the API's."""
+    limited = create_async_engine(acting_as(database_url, ROLES.api), hide_parameters=True)
+    made = make_world(engine, limited)
     yield made
     await made.client.aclose()
+    await limited.dispose()

@@ -116,7 +116,9 @@ async def test_a_key_is_looked_up_once_for_many_requests_at_once(world: World) -
     """A hundred requests with a key nobody has asked for yet cost one question."""
     key = await world.key("destinations:read")
     asked: list[str] = []
-    event.listen(world.engine.sync_engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    event.listen(
+        world.context.engine.sync_engine, "before_cursor_execute", lambda *given: asked.append(given[2])
+    )
     answers = await asyncio.gather(
         *(world.call("GET", "/catalog", key=key, params={"q": "nothing"}) for _ in range(100))
     )

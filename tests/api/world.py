@@ -216,11 +216,11 @@ EVENT = {
 }
 
 
-def make_world(engine: AsyncEngine) -> World:
-    """Return a world on an engine."""
+def make_world(engine: AsyncEngine, limited: AsyncEngine | None = None) -> World:
+    """Return a world on an engine; the application uses `limited` where it is given."""
     sign_in, advertisers, delivery_control = FakeSignIn(), FakeAdvertisers(), FakeRoad()
     context = AppContext(
-        engine=engine,
+        engine=limited or engine,
         vault=Vault([NamedKey("test", b"k" * 32)]),
         sign_in=sign_in,
         find_advertiser=advertisers,

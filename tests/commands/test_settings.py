@@ -1,13 +1,15 @@
 """A wrong setting is named with what is wrong, and never shown."""
 
 import base64
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from app.settings import Settings, SettingsError, read_settings
 
-KEY = base64.b64encode(bytes(range(32))).decode()
+KEY = base64.b64encode(hashlib.sha256(b"test").digest()).decode()
+COUNTED = base64.b64encode(bytes(range(32))).decode()
 NO_FILE = Path("/nonexistent/.env")
 GOOD_PRODUCTION = {
     "APP_ENV": "production",
@@ -81,7 +83,9 @@ def test_a_wrong_value_is_named_and_not_shown(
         ),
         ({"STATUS_CALLBACK_URL": "https://journeys.example.com"}, "STATUS_CALLBACK_SECRETS: must be set"),
         ({"ENCRYPTION_KEYS": f"k1:{KEY},k2:{'A' * 43}="}, "ENCRYPTION_KEYS: k2"),
+        ({"ENCRYPTION_KEYS": f"k1:{KEY},k3:{COUNTED}"}, "ENCRYPTION_KEYS: k3"),
         ({"BOOTSTRAP_ADMIN_KEY": "abcdefghi" * 8}, "BOOTSTRAP_ADMIN_KEY: must have"),
+        ({"BOOTSTRAP_ADMIN_KEY": "change-me-please-change-me-please1"}, "BOOTSTRAP_ADMIN_KEY: must have"),
         ({"METRICS_PORT": "7999"}, "METRICS_PORT: each process uses"),
     ],
 )
@@ -124,3 +128,26 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("PORT", "9005")
     settings = read_settings(tmp_path / ".env")
     assert (settings.port, settings.sandbox_port, settings.amazon_base_url) == (9005, 9001, None)
+
+
+def test_each_database_url_defaults_to_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The owner's alone serves everything; with all three each process has its own."""
+    urls = {name: f"postgresql+asyncpg://{name}:x@db/c" for name in ("owner", "api", "worker")}
+    monkeypatch.setenv("MIGRATION_DATABASE_URL", urls["owner"])
+    settings = read_settings(NO_FILE)
+    assert [settings.database_for(role) for role in ("owner", "api", "worker")] == [urls["owner"]] * 3
+    monkeypatch.setenv("DATABASE_URL", urls["api"])
+    settings = read_settings(NO_FILE)
+    assert [settings.database_for(role) for role in ("owner", "api", "worker")] == [
+        urls["owner"],
+        urls["api"],
+        urls["api"],
+    ]
+    monkeypatch.setenv("WORKER_DATABASE_URL", urls["worker"])
+    monkeypatch.delenv("MIGRATION_DATABASE_URL")
+    settings = read_settings(NO_FILE)
+    assert [settings.database_for(role) for role in ("owner", "api", "worker")] == [
+        urls["api"],
+        urls["api"],
+        urls["worker"],
+    ]

@@ -9,6 +9,6 @@ from tests.pipeline.world import World, make_world
 
 @pytest_asyncio.fixture
 async def world(database_url: str) -> AsyncIterator[World]:
-    """Both halves of the road on the test's own database, without a worker yet."""
-    async with make_world(database_url) as made:
+    """Both halves of the road on the test's own database, each with its role's rights; no worker yet."""
+    async with make_world(database_url, with_roles=True) as made:
         yield made

@@ -4,8 +4,8 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,6 +32,7 @@ from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store import event_history
 from app.store.token_leases import access_place, refresh_place
+from tests.conftest import ROLES, acting_as
 from tests.pipeline.amazon import FakeAmazon
 
 KEY = base64.b64encode(bytes(range(32))).decode()
@@ -74,12 +75,14 @@ def settings_of(database_url: str, **more: Any) -> Settings:
 class World:
     """A road with its Amazon. `destinations` are made by `destination()`."""
 
-    resources: Resources
+    resources: Resources  # of the owner of the tables
     amazon: FakeAmazon
     intake: Intake
     url: str
     workers: list[tuple[Dispatcher, "asyncio.Task[None]"]] = field(default_factory=list)
     made: int = 0
+    receiving: Resources | None = None  # of the API's role
+    delivering: Resources | None = None  # of the workers' role
 
     async def destination(
         self,
@@ -177,7 +180,7 @@ class World:
         client = EventsClient("client", "http://amazon.test", self.amazon.client())
         sign_in = SignIn("client", Secret(), "http://x/cb", "http://amazon.test", self.amazon.client())
         dispatcher = worker.build_dispatcher(
-            self.resources, client, sign_in, journey, times=times, endpoint=endpoint
+            self.delivering or self.resources, client, sign_in, journey, times=times, endpoint=endpoint
         )
         dispatcher._listens = listens  # the one thing of it that no setting turns off
         if policy is not None:
@@ -259,12 +262,33 @@ async def eventually(ask: Callable[[], Awaitable[Any]], *, seconds: float = 20, 
 
 
 @asynccontextmanager
-async def make_world(url: str, amazon: FakeAmazon | None = None) -> AsyncIterator[World]:
-    """Open a road on a database; its workers are started by the test."""
-    async with open_resources(settings_of(url), role="worker", pool_size=10) as resources:
-        intake, announcer = api.build_ingest(resources, AgeLimits(), ConsentSettings())
+async def make_world(
+    url: str, amazon: FakeAmazon | None = None, *, with_roles: bool = False
+) -> AsyncIterator[World]:
+    """Open a road on a database; its workers are started by the test.
+
+    `with_roles` gives each half sessions with the rights of its role only; else all are the owner's.
+    """
+    async with AsyncExitStack() as stack:
+
+        async def opened(address: str) -> Resources:
+            return await stack.enter_async_context(
+                open_resources(settings_of(address), role="worker", pool_size=10)
+            )
+
+        resources = await opened(url)
+        receiving = delivering = resources
+        if with_roles:
+            # One process but for its sessions.
+            as_api = await opened(acting_as(url, ROLES.api))
+            as_worker = await opened(acting_as(url, ROLES.worker))
+            receiving = replace(resources, pool=as_api.pool, dsn=as_api.dsn)
+            delivering = replace(resources, pool=as_worker.pool, dsn=as_worker.dsn)
+        intake, announcer = api.build_ingest(receiving, AgeLimits(), ConsentSettings())
         tasks = [asyncio.create_task(intake.run()), asyncio.create_task(announcer.run())]
-        world = World(resources, amazon or FakeAmazon(), intake, url)
+        world = World(
+            resources, amazon or FakeAmazon(), intake, url, receiving=receiving, delivering=delivering
+        )
         try:
             yield world
         finally:

@@ -32,8 +32,10 @@ async def actions(engine: AsyncEngine, number: int = ACTS) -> None:
             )
 
 
-async def execute(engine: AsyncEngine, *statements: str) -> None:
+async def tamper_with(engine: AsyncEngine, *statements: str) -> None:
+    """Change the audit as a superuser who turns its triggers off."""
     async with engine.begin() as connection:
+        await connection.execute(text("SET LOCAL session_replication_role = replica"))
         for statement in statements:
             await connection.execute(text(statement))
 
@@ -117,9 +119,7 @@ async def test_fifty_at_once_make_one_chain(engine: AsyncEngine) -> None:
             id="a row altered and hashed anew",
         ),
         pytest.param(
-            "ALTER TABLE audit DISABLE TRIGGER audit_sealed;"
-            "INSERT INTO audit (actor, action, subject) VALUES ('x', 'y', 'z');"
-            "ALTER TABLE audit ENABLE TRIGGER audit_sealed",
+            "INSERT INTO audit (actor, action, subject) VALUES ('x', 'y', 'z')",
             13,
             "never linked",
             id="a row slipped in",
@@ -129,7 +129,7 @@ async def test_fifty_at_once_make_one_chain(engine: AsyncEngine) -> None:
 async def test_a_tampered_row_is_named(engine: AsyncEngine, tamper: str, row: int, word: str) -> None:
     """The first one at which the chain does not hold."""
     await actions(engine)
-    await execute(engine, *tamper.split(";"))
+    await tamper_with(engine, *tamper.split(";"))
     told, _ = await followed(engine)
     assert isinstance(told, ChainBroken)
     assert told.id == row
@@ -141,7 +141,7 @@ async def test_a_chain_that_was_cut_off_is_found_by_an_earlier_head(engine: Asyn
     await actions(engine)
     head, _ = await followed(engine)
     assert isinstance(head, ChainHead)
-    await execute(engine, "DELETE FROM audit WHERE id > 10")
+    await tamper_with(engine, "DELETE FROM audit WHERE id > 10")
     told, known = await followed(engine, head.hash.hex())
     assert isinstance(told, ChainHead)
     assert not known

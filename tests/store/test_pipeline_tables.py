@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -119,7 +119,11 @@ async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncp
             f"CREATE TABLE {table}_p{day:%Y%m%d} PARTITION OF {table} "
             f"FOR VALUES FROM ('{day}') TO ('{day + timedelta(days=1)}')"
         )
-    await c.execute(partitions.create_states(day))
+    first = day - timedelta(days=(day - date(1970, 1, 1)).days % partitions.SPAN_DAYS)
+    await c.execute(
+        f"CREATE TABLE batch_states_p{first:%Y%m%d} PARTITION OF batch_states "
+        f"FOR VALUES FROM ('{first}') TO ('{first + timedelta(days=partitions.SPAN_DAYS)}')"
+    )
     await flush.append(c, [batch(1)])
     await c.execute("UPDATE batches SET day = $1", day)
     await c.execute("UPDATE batch_states SET day = $1", day)

@@ -1,0 +1,98 @@
+"""Find where a person is stored: by the same match key values as an erasure, with counts and no values."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import asyncpg
+import msgspec
+
+from app.crypto import CannotDecrypt, Vault
+from app.delivery.due_work import open_bodies
+from app.delivery.erasure import erasure_place
+from app.domain.erasure import carries_key, erasure_keys
+from app.store import subjects
+from app.store.subjects import BatchPage
+
+_BATCHES = 20  # of up to 500 events, decrypted in a thread
+_SECONDS = 5.0  # of one request; the caller continues with the cursor
+_STATUSES = {
+    None: "waiting",
+    "sent": "delivered",
+    "expired": "dead",
+    "discarded": "dead",
+    "retrying": "waiting",
+    "delivered": "delivered",
+    "dead": "dead",
+}
+# Where nothing of a person can be found by these values, and why.
+NOT_SEARCHED = (
+    "Amazon, which keeps what it accepted.",
+    "Backups and write-ahead logs of the database.",
+    "Batches whose data key was deleted: nobody can read them any more.",
+)
+
+
+@dataclass(slots=True)
+class SubjectSearch:
+    """What a search has found so far. `events` counts by destination, table and status."""
+
+    events: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    pending_erasures: int = 0
+    batches: int = 0
+    unreadable: int = 0
+    cursor: int | None = None
+
+
+async def search(
+    pool: asyncpg.Pool,
+    vault: Vault,
+    identifiers: Mapping[str, str],
+    *,
+    after: int,
+    now: datetime,
+    monotonic: Callable[[], float],
+) -> SubjectSearch:
+    """Search stored batches after this id for a person, for some seconds; `cursor` is None at the end."""
+    values = erasure_keys(identifiers).values
+    result, until = SubjectSearch(), monotonic() + _SECONDS
+    async with pool.acquire() as connection:
+        if after == 0:
+            for erasure in await subjects.pending_erasures(connection):
+                result.pending_erasures += _searches_for(vault, erasure.id, erasure.sealed, values)
+        # Batches are accepted on the database's clock, which may be ahead of ours.
+        accepted_until = now + timedelta(days=1)
+        while page := await subjects.next_batches(
+            connection, after=after, accepted_until=accepted_until, limit=_BATCHES
+        ):
+            after = page.to
+            result.batches += len(page.batches)
+            result.unreadable += page.unreadable
+            await asyncio.to_thread(_count, vault, page, values, result)
+            if monotonic() >= until:
+                result.cursor = after
+                break
+    return result
+
+
+def _count(vault: Vault, page: BatchPage, values: frozenset[str], result: SubjectSearch) -> None:
+    for batch in page.batches:
+        bodies = open_bodies(batch.id, batch.data_key, batch.content, vault)
+        if bodies is None:
+            result.unreadable += 1
+            continue
+        for place, body in bodies.items():
+            if carries_key(body, values):
+                status = _STATUSES.get(batch.exceptions.get(place, batch.disposition), "waiting")
+                result.events[batch.destination or "", "batches", status] += 1
+
+
+def _searches_for(vault: Vault, id: str, sealed: bytes, values: frozenset[str]) -> bool:  # noqa: A002
+    """Return whether an unfinished erasure holds one of these values."""
+    try:
+        wanted = vault.open(sealed, place=erasure_place(id))
+    except CannotDecrypt:
+        return False
+    return not values.isdisjoint(msgspec.json.decode(wanted, type=list[str]))

@@ -1,0 +1,69 @@
+"""`database-roles`: create the database roles of the API and the workers, with their privileges."""
+
+import argparse
+import asyncio
+import sys
+from urllib.parse import unquote, urlsplit
+
+import asyncpg
+
+from app.commands.failure import CommandFailed
+from app.settings import Settings
+from app.store import privileges
+from app.store.privileges import RoleNames
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument(
+        "--sql", action="store_true", help="print the statements for a database administrator; change nothing"
+    )
+
+
+def run(settings: Settings, asked: argparse.Namespace) -> int:
+    """Create the roles that DATABASE_URL and WORKER_DATABASE_URL name, and grant their privileges."""
+    roles = role_names(settings)
+    if not roles.distinct:
+        raise CommandFailed(
+            "All database URLs name one role. Set MIGRATION_DATABASE_URL to the owner of the tables, and "
+            "DATABASE_URL and WORKER_DATABASE_URL to roles of their own."
+        )
+    if asked.sql:
+        database = urlsplit(settings.database_for("owner")).path.strip("/")
+        statements = [*map(privileges.creation, roles.distinct), *privileges.grants(roles, database=database)]
+        sys.stdout.writelines(f"{statement};\n" for statement in statements)
+        return 0
+    is_migrated = asyncio.run(_create(settings, roles))
+    names = ", ".join(roles.distinct)
+    if is_migrated:
+        sys.stdout.write(f"{names}: created, with the privileges of this release and no others.\n")
+    else:
+        sys.stdout.write(f"{names}: created. `migrate` creates the tables and grants the privileges.\n")
+    return 0
+
+
+def role_names(settings: Settings) -> RoleNames:
+    """Return the roles that the URLs of API and workers name; None for the owner of the tables."""
+    owner, api, worker = (role_of(settings.database_for(role)) for role in ("owner", "api", "worker"))
+    return RoleNames(None if api == owner else api, None if worker == owner else worker)
+
+
+def role_of(url: str) -> str:
+    """Return the role that a database URL names."""
+    return unquote(urlsplit(url).username or "")
+
+
+async def _create(settings: Settings, roles: RoleNames) -> bool:
+    """Create the missing roles and grant; return False where the tables do not exist yet."""
+    urls = [settings.database_for("api"), settings.database_for("worker")]
+    passwords = {role_of(url): unquote(urlsplit(url).password or "") for url in urls}
+    connection = await asyncpg.connect(settings.database_for("owner").replace("+asyncpg", "", 1), timeout=10)
+    try:
+        for name in await privileges.missing(connection, roles):
+            await privileges.create_role(connection, name, passwords[name])
+        if not await connection.fetchval("SELECT to_regclass('audit') IS NOT NULL"):
+            return False
+        await privileges.grant(connection, roles)
+    finally:
+        await connection.close(timeout=5)
+    return True

@@ -1,0 +1,82 @@
+"""`scan-personal-data`: is personal data stored in clear, and in which column?
+
+Prints tables, columns and counts, never a value. Encrypted batches hold hashed match keys by design; what the
+command reports is readable to everyone who can read the database.
+"""
+
+import argparse
+import asyncio
+import getpass
+import sys
+from collections import Counter
+
+import asyncpg
+
+from app.domain.personal_data import canary_forms
+from app.settings import Settings
+from app.store import personal_data
+
+_SHORTEST = 4
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument(
+        "--canary",
+        action="append",
+        default=[],
+        metavar="VALUE",
+        help="a made-up value that was sent in events; may be repeated; - reads one a line from standard "
+        "input, where a real person's value belongs",
+    )
+
+
+def run(settings: Settings, asked: argparse.Namespace) -> int:
+    """Scan and print what was found where; ends with 1 when anything was."""
+    canaries = _canaries(asked.canary)
+    if any(len(canary.strip()) < _SHORTEST for canary in canaries):
+        sys.stderr.write(
+            f"A canary needs {_SHORTEST} characters or more: a shorter one is found by chance.\n"
+        )
+        return 2
+    return asyncio.run(_run(settings, canaries))
+
+
+def _canaries(given: list[str]) -> list[str]:
+    canaries: list[str] = []
+    for value in given:
+        if value != "-":
+            canaries.append(value)
+        elif sys.stdin.isatty():
+            canaries.append(getpass.getpass("Canary (not shown): "))
+        else:
+            canaries += sys.stdin.read().split("\n")
+    return [canary for canary in canaries if canary]
+
+
+async def _run(settings: Settings, canaries: list[str]) -> int:
+    forms = [form for number, value in enumerate(canaries, 1) for form in canary_forms(number, value)]
+    found: Counter[tuple[str, str, str]] = Counter()
+    tables: set[str] = set()
+    columns = 0
+    connection = await asyncpg.connect(
+        settings.database_for("owner").replace("+asyncpg", "", 1),
+        timeout=10,
+        server_settings={"statement_timeout": "120s", "default_transaction_read_only": "on"},
+    )
+    try:
+        scanned = await personal_data.columns(connection)
+        columns = len({(column.table, column.name) for column in scanned})
+        async for result in personal_data.scan(connection, scanned, forms):
+            tables.add(result.table)
+            for (column, what), number in result.found.items():
+                found[result.table, column, what] += number
+    finally:
+        await connection.close(timeout=5)
+    for (table, column, what), number in sorted(found.items()):
+        sys.stdout.write(f"{table}.{column}: {what}: {number:,} values\n")
+    sys.stdout.write(
+        f"Searched {columns} columns of {len(tables)} tables for patterns and {len(canaries)} canaries: "
+        f"{'found the above' if found else 'found nothing'}.\n"
+    )
+    return int(bool(found))

@@ -1,0 +1,67 @@
+"""What personal data looks like when it is stored in clear: patterns, and the forms of a known value.
+
+The patterns are regular expressions that Postgres and Python read alike. They miss names and addresses, which
+look like any other text: a canary finds those.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import zstandard
+
+PATTERNS: Final[Mapping[str, str]] = {
+    "e-mail address": r"[a-z0-9._%+-]{3,}@[a-z0-9-]{3,}[.][a-z]{2,}",
+    # With a plus sign: digits alone are also advertiser ids and counts.
+    "phone number": r"(^|[^a-z0-9+/])[+][1-9][0-9 ().-]{7,14}[0-9]($|[^0-9a-z+/=])",
+    # What a match key is once it is hashed.
+    "SHA-256 in hex": r"(^|[^0-9a-f])[0-9a-f]{64}($|[^0-9a-f])",
+}
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_MAX_EXPANDED: Final = 64 * 1024 * 1024
+_COMPILED: Final = {name: re.compile(pattern.encode(), re.IGNORECASE) for name, pattern in PATTERNS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryForm:
+    """One form in which a canary can be stored, as bytes. Personal: no repr."""
+
+    name: str
+    stored: bytes = field(repr=False)
+
+
+def canary_forms(number: int, value: str) -> list[CanaryForm]:
+    """Return the forms of the canary with this number: lower case, encoded, and hashed."""
+    lower = value.strip().lower()
+    clear = lower.encode()
+    digest = hashlib.sha256(clear)
+    name = f"canary {number}"
+    return [
+        CanaryForm(name, clear),
+        CanaryForm(f"{name}, base64", base64.b64encode(value.strip().encode()).lower()),
+        CanaryForm(f"{name}, hex", clear.hex().encode()),
+        CanaryForm(f"{name}, SHA-256", digest.digest()),
+        CanaryForm(f"{name}, SHA-256 in hex", digest.hexdigest().encode()),
+    ]
+
+
+def found_in(value: bytes, forms: list[CanaryForm]) -> set[str]:
+    """Return the patterns and canaries that a compressed value holds; a damaged one is searched as it is."""
+    plain = _expand(value) or value
+    lower = plain.lower()
+    found = {name for name, pattern in _COMPILED.items() if pattern.search(lower)}
+    return found | {form.name for form in forms if form.stored in lower or form.stored in plain}
+
+
+def _expand(value: bytes) -> bytes | None:
+    if not value.startswith(_ZSTD_MAGIC):
+        return None
+    try:
+        if zstandard.frame_content_size(value) > _MAX_EXPANDED:
+            return None
+        return zstandard.ZstdDecompressor().decompress(value, max_output_size=_MAX_EXPANDED)
+    except zstandard.ZstdError:
+        return None

@@ -1,0 +1,118 @@
+"""Search every text, JSON and binary column of the database for personal data, without reading values out.
+
+The database itself matches the patterns, page range by page range, so that no statement is long and no
+transaction stays open. Only compressed values are read, a few at a time, and expanded here.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from app.domain.personal_data import PATTERNS, CanaryForm, found_in
+from app.store import PipelineConnection
+
+_PAGES = 256  # of 8 KiB, in one statement
+_COMPRESSED = r"'\x28b52ffd'::bytea"  # how a Zstandard frame begins
+_VALUES = 100  # compressed values in memory
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedColumn:
+    """A column of one stored table; `table` names the partitioned table that a partition belongs to."""
+
+    table: str
+    stored_as: str
+    name: str
+    is_binary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedTable:
+    """The result of one stored table: how many values of a column match what."""
+
+    table: str
+    columns: int
+    found: Counter[tuple[str, str]]
+
+
+async def columns(connection: PipelineConnection) -> list[ScannedColumn]:
+    """Return every column that can hold text, of every table of the schema."""
+    rows = await connection.fetch(
+        """
+        SELECT coalesce(parent.relname, c.relname) AS table, c.relname AS stored_as, a.attname AS name,
+          t.typname = 'bytea' AS is_binary
+        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        -- A domain stands for its base type, an array for its members.
+        JOIN pg_type d ON d.oid = a.atttypid
+        JOIN pg_type e ON e.oid = CASE WHEN d.typbasetype <> 0 THEN d.typbasetype ELSE d.oid END
+        JOIN pg_type t ON t.oid = CASE WHEN e.typcategory = 'A' THEN e.typelem ELSE e.oid END
+        LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
+        LEFT JOIN pg_class parent ON parent.oid = i.inhparent
+        WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace
+          AND t.typname IN ('text', 'varchar', 'bpchar', 'name', 'json', 'jsonb', 'xml', 'bytea')
+        ORDER BY c.relname, a.attnum
+        """
+    )
+    return [ScannedColumn(**dict(row)) for row in rows]
+
+
+async def scan(
+    connection: PipelineConnection, scanned: Sequence[ScannedColumn], forms: list[CanaryForm]
+) -> AsyncIterator[ScannedTable]:
+    """Search these columns; yield the result of each stored table."""
+    for stored_as in dict.fromkeys(column.stored_as for column in scanned):
+        own = [column for column in scanned if column.stored_as == stored_as]
+        found: Counter[tuple[str, str]] = Counter()
+        pages: int = await connection.fetchval(
+            "SELECT pg_relation_size($1::text::regclass) / current_setting('block_size')::int", stored_as
+        )
+        for first in range(0, pages, _PAGES):
+            await _scan_pages(connection, own, forms, first, found)
+        yield ScannedTable(own[0].table, len(own), found)
+
+
+async def _scan_pages(
+    connection: PipelineConnection,
+    own: Sequence[ScannedColumn],
+    forms: list[CanaryForm],
+    first: int,
+    found: Counter[tuple[str, str]],
+) -> None:
+    where = f"ctid >= '({first},0)'::tid AND ctid < '({first + _PAGES},0)'::tid"
+    patterns, stored = list(PATTERNS.values()), [form.stored for form in forms]
+    names = [*PATTERNS, *(form.name for form in forms)]
+    for column in own:
+        quoted = f'"{column.name}"'
+        text = f"encode({quoted}, 'escape')" if column.is_binary else f"{quoted}::text"
+        raw = quoted if column.is_binary else f"convert_to(lower({quoted}::text), 'UTF8')"
+        other = f" AND substr({quoted}, 1, 4) <> {_COMPRESSED}" if column.is_binary else ""
+        # One count for each pattern, then for each form of a canary.
+        counts = [f"count(*) FILTER (WHERE {text} ~* ($1::text[])[{n + 1}])" for n in range(len(patterns))]
+        counts += [
+            f"count(*) FILTER (WHERE position(($2::bytea[])[{n + 1}] in {raw}) > 0)"
+            for n in range(len(stored))
+        ]
+        row = await connection.fetchrow(
+            f'SELECT {", ".join(counts)} FROM "{column.stored_as}" '
+            f"WHERE {where}{other} AND $2::bytea[] IS NOT NULL",
+            patterns,
+            stored,
+        )
+        assert row is not None
+        found.update({(column.name, name): number for name, number in zip(names, row, strict=True) if number})
+        if column.is_binary:
+            async for value in _compressed(connection, column, where):
+                found.update((column.name, name) for name in found_in(value, forms))
+
+
+async def _compressed(
+    connection: PipelineConnection, column: ScannedColumn, where: str
+) -> AsyncIterator[bytes]:
+    """Yield the compressed values of a page range; the transaction ends with the range."""
+    async with connection.transaction(readonly=True):
+        async for row in connection.cursor(
+            f'SELECT "{column.name}" AS value FROM "{column.stored_as}" '
+            f'WHERE {where} AND substr("{column.name}", 1, 4) = {_COMPRESSED}',
+            prefetch=_VALUES,
+        ):
+            yield bytes(row["value"])

@@ -1,0 +1,179 @@
+"""What the database roles of the API and of the workers may do, table by table.
+
+The owner of the tables (MIGRATION_DATABASE_URL) migrates and grants. Postgres refuses a role every verb that
+is not listed for it here. `TABLES` names every table; a test compares it with the schema.
+"""
+
+import base64
+import hashlib
+import hmac
+import os
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from app.store import PipelineConnection
+
+
+@dataclass(frozen=True, slots=True)
+class TablePrivileges:
+    """The verbs of each role on one table, as GRANT writes them; empty for none."""
+
+    api: str = ""
+    worker: str = ""
+
+
+_READ_WRITE: Final = "SELECT, INSERT, UPDATE"
+_ALL: Final = "SELECT, INSERT, UPDATE, DELETE"
+_NEW_AUDIT_ROW: Final = "INSERT (organisation_id, actor, action, subject, destination, before, after)"
+_KEY_LIFE: Final = "UPDATE (last_used_at, expires_at, revoked_at)"
+_SIGN_IN_STATE: Final = "UPDATE (sign_in, sign_in_reason, endpoint_probe_at, version, updated_at)"
+_ERASURE_PROGRESS: Final = (
+    "UPDATE (sealed, scanned_to, scanned, waiting, dead, delivered, unreadable, finished_at)"
+)
+
+TABLES: Final[Mapping[str, TablePrivileges]] = {
+    "alembic_version": TablePrivileges("SELECT", "SELECT"),
+    # Generated once by whichever process starts first, and never changed.
+    "secrets": TablePrivileges("SELECT, INSERT", "SELECT, INSERT"),
+    "encryption_keys": TablePrivileges("SELECT, INSERT", "SELECT, INSERT"),
+    "readiness": TablePrivileges(_READ_WRITE, _READ_WRITE),
+    "balance_checks": TablePrivileges("SELECT", _READ_WRITE),
+    "organisations": TablePrivileges("SELECT", "SELECT"),
+    "lanes": TablePrivileges("SELECT, INSERT, UPDATE (erasures)", "SELECT, UPDATE"),
+    "destinations": TablePrivileges(_READ_WRITE, f"SELECT, {_SIGN_IN_STATE}"),
+    "sign_ins": TablePrivileges(_ALL, "SELECT, UPDATE"),
+    "oauth_states": TablePrivileges(_ALL),
+    "amazon_accounts": TablePrivileges(_READ_WRITE),
+    "confirmations": TablePrivileges("SELECT, INSERT, DELETE"),
+    "mappings": TablePrivileges(_READ_WRITE, "SELECT (organisation_id, id, number, destination)"),
+    "mapping_versions": TablePrivileges("SELECT, INSERT"),
+    "event_names": TablePrivileges(_READ_WRITE),
+    # Rows of keys are never deleted: the audit refers to them. A worker authenticates nobody.
+    "api_keys": TablePrivileges(f"SELECT, INSERT, {_KEY_LIFE}"),
+    "console_sessions": TablePrivileges(_ALL),
+    # Written once. The trigger links a row with the owner's rights.
+    "audit": TablePrivileges(f"SELECT, {_NEW_AUDIT_ROW}", "SELECT (sequence, hash)"),
+    "erasures": TablePrivileges("SELECT, INSERT", f"SELECT, {_ERASURE_PROGRESS}"),
+    "schema_samples": TablePrivileges("SELECT, INSERT, DELETE"),
+    "ledger_generations": TablePrivileges("SELECT", "SELECT, INSERT, DELETE"),
+    "ledger": TablePrivileges("SELECT, INSERT, DELETE", "SELECT"),
+    "mapped_duplicates": TablePrivileges("SELECT, INSERT", "SELECT, DELETE"),
+    # Only the erasure scan rewrites the content of a batch.
+    "batches": TablePrivileges("SELECT, INSERT", "SELECT, UPDATE (content)"),
+    # The API requeues events (replay) and discards them (archive).
+    "batch_states": TablePrivileges(_READ_WRITE, "SELECT, UPDATE"),
+    "exceptions": TablePrivileges("SELECT, UPDATE", _ALL),
+    "attempts": TablePrivileges("SELECT", _READ_WRITE),
+    "replays": TablePrivileges(_READ_WRITE, "SELECT, DELETE"),
+    "counts": TablePrivileges(_READ_WRITE, _READ_WRITE),
+    "rejections": TablePrivileges(_READ_WRITE),
+    "consent_stops": TablePrivileges(_READ_WRITE),
+    "callback_destinations": TablePrivileges("SELECT, INSERT, DELETE", "SELECT"),
+    "callbacks": TablePrivileges("SELECT", _ALL),
+    "callback_events": TablePrivileges("SELECT, INSERT, DELETE", _ALL),
+}
+SEQUENCES: Final[Mapping[str, TablePrivileges]] = {
+    "batch_ids": TablePrivileges("SELECT, USAGE", "SELECT"),
+    "attempt_ids": TablePrivileges(worker="SELECT, USAGE"),
+}
+# With the owner's rights: a worker maintains the partitions and needs no other DDL.
+WORKER_FUNCTIONS: Final = (
+    "create_day_partitions(date)",
+    "create_state_partition(date)",
+    "create_ledger_partition(integer)",
+    "drop_day_partitions(date)",
+    "drop_state_partition(date)",
+    "drop_ledger_partition(integer)",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RoleNames:
+    """The roles by which the API and the workers connect; None where that is the owner of the tables."""
+
+    api: str | None
+    worker: str | None
+
+    @property
+    def distinct(self) -> list[str]:
+        """The names, each once."""
+        return list(dict.fromkeys(name for name in (self.api, self.worker) if name is not None))
+
+
+def creation(name: str) -> str:
+    """Return the statement that creates a role. It has no password yet."""
+    return f"CREATE ROLE {_quoted(name)} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+
+
+def grants(roles: RoleNames, *, database: str, schema: str = "public") -> list[str]:
+    """Return the statements that give the roles the privileges of this release and take all others.
+
+    One role in both parts gets the privileges of both.
+    """
+    if not roles.distinct:
+        return []
+    both = ", ".join(map(_quoted, roles.distinct))
+    database, schema = _quoted(database), _quoted(schema)
+    statements = [
+        f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC, {both}",
+        f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA {schema} FROM PUBLIC, {both}",
+        f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {schema} FROM {both}",
+        f"REVOKE ALL ON SCHEMA {schema} FROM PUBLIC, {both}",
+        f"REVOKE ALL ON DATABASE {database} FROM PUBLIC, {both}",
+        f"GRANT USAGE ON SCHEMA {schema} TO {both}",
+        f"GRANT CONNECT ON DATABASE {database} TO {both}",
+    ]
+    if roles.api is not None:
+        # For the function of a flush, which each session of the API creates for itself (ADR 0029).
+        statements.append(f"GRANT TEMPORARY ON DATABASE {database} TO {_quoted(roles.api)}")
+    for kind, objects in (("TABLE", TABLES), ("SEQUENCE", SEQUENCES)):
+        for name, privileges in objects.items():
+            for role, verbs in ((roles.api, privileges.api), (roles.worker, privileges.worker)):
+                if role is not None and verbs:
+                    statements.append(f"GRANT {verbs} ON {kind} {name} TO {_quoted(role)}")
+    if roles.worker is not None:
+        statements += [
+            f"GRANT EXECUTE ON FUNCTION {function} TO {_quoted(roles.worker)}"
+            for function in WORKER_FUNCTIONS
+        ]
+    return statements
+
+
+async def grant(connection: PipelineConnection, roles: RoleNames) -> None:
+    """Give the roles the privileges of this release and take all others, in one transaction."""
+    row = await connection.fetchrow("SELECT current_database() AS database, current_schema() AS schema")
+    assert row is not None
+    async with connection.transaction():
+        for statement in grants(roles, **dict(row)):
+            await connection.execute(statement)
+
+
+async def create_role(connection: PipelineConnection, name: str, password: str) -> None:
+    """Create a role, with a password unless it is empty. The statement holds its SCRAM verifier only."""
+    with_password = f" PASSWORD '{scram_verifier(password)}'" if password else ""
+    await connection.execute(creation(name) + with_password)
+
+
+async def missing(connection: PipelineConnection, roles: RoleNames) -> list[str]:
+    """Return those of the roles that do not exist."""
+    known = {row[0] for row in await connection.fetch("SELECT rolname FROM pg_roles")}
+    return [name for name in roles.distinct if name not in known]
+
+
+def scram_verifier(password: str) -> str:
+    """Return what Postgres stores for a password (RFC 5803), so that no statement or log holds it."""
+    salt, rounds = os.urandom(16), 4_096
+    salted = hashlib.pbkdf2_hmac("sha256", unicodedata.normalize("NFKC", password).encode(), salt, rounds)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    encoded = [base64.b64encode(part).decode() for part in (salt, stored, server)]
+    return f"SCRAM-SHA-256${rounds}:{encoded[0]}${encoded[1]}:{encoded[2]}"
+
+
+def _quoted(name: str) -> str:
+    if not re.fullmatch(r'[^\x00"]{1,63}', name):
+        raise ValueError("a name has 1 to 63 characters and no quotation mark")
+    return f'"{name}"'

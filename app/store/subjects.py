@@ -1,0 +1,65 @@
+"""Read stored batches in pages to find a person's events. Changes nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from app.domain.ids import BatchId, DestinationId
+from app.store import PipelineConnection, batches, erasures
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableBatch:
+    """A batch that still has a data key: its encrypted content, and the status of each of its events."""
+
+    id: BatchId
+    destination: DestinationId | None
+    disposition: str | None
+    exceptions: dict[int, str]
+    data_key: bytes | None = field(repr=False)
+    content: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPage:
+    """Some batches in order of id, how many could not be read, and the last id of the page."""
+
+    batches: list[ReadableBatch]
+    unreadable: int
+    to: int
+
+
+async def next_batches(
+    connection: PipelineConnection, *, after: int, accepted_until: datetime, limit: int
+) -> BatchPage | None:
+    """Return the next batches that still have a data key; None at the end."""
+    page = await erasures.next_batches(connection, after=after, accepted_until=accepted_until, limit=limit)
+    if page is None:
+        return None
+    contents = await batches.read(connection, page.batches)
+    rows = await connection.fetch(
+        """
+        SELECT s.batch, s.disposition, d.id AS destination,
+          -- Events that left the batch have a status of their own.
+          (SELECT array_agg(e.place ORDER BY e.place) FROM exceptions e WHERE e.batch = s.batch) AS places,
+          (SELECT array_agg(e.status ORDER BY e.place) FROM exceptions e WHERE e.batch = s.batch) AS statuses
+        FROM unnest($1::bigint[], $2::date[]) AS requested (id, day)
+        JOIN batch_states s ON s.batch = requested.id AND s.day = requested.day
+        LEFT JOIN destinations d ON d.number = s.destination ORDER BY s.batch
+        """,
+        [batch for batch, _ in page.batches],
+        [day for _, day in page.batches],
+    )
+    found = []
+    for row in rows:
+        data_key, content, _ = contents.get(row["batch"], (None, None, None))
+        exceptions = dict(zip(row["places"] or (), row["statuses"] or (), strict=True))
+        found.append(
+            ReadableBatch(row["batch"], row["destination"], row["disposition"], exceptions, data_key, content)
+        )
+    return BatchPage(found, page.unreadable, page.to)
+
+
+async def pending_erasures(connection: PipelineConnection) -> Sequence[erasures.PendingErasure]:
+    """Return the unfinished erasures; each holds the values that it searches for, sealed."""
+    return await erasures.pending(connection)

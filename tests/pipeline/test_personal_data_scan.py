@@ -1,0 +1,112 @@
+"""`scan-personal-data` finds what is stored in clear, wherever it is, and shows none of it."""
+
+import argparse
+import asyncio
+import base64
+import hashlib
+import json
+
+import pytest
+import zstandard
+
+from app.commands import scan_personal_data
+from tests.pipeline.world import World, event, settings_of
+
+CANARY = "Canary-7f3a@example.com"
+PHONE = "+1 555 010 0199"
+
+
+async def scan(world: World, capsys: pytest.CaptureFixture[str], *canaries: str) -> tuple[int, list[str]]:
+    """Return the exit code and the findings; fails the test if a value is printed."""
+    capsys.readouterr()
+    asked = argparse.Namespace(canary=list(canaries))
+    code = await asyncio.to_thread(scan_personal_data.run, settings_of(world.url), asked)
+    output = capsys.readouterr()
+    assert CANARY.lower() not in (output.out + output.err).lower()
+    assert "0100199" not in output.out.replace(" ", "")
+    *found, total = output.out.splitlines()
+    assert total.startswith("Searched ")
+    return code, found
+
+
+async def test_nothing_of_a_person_is_stored_in_clear(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Events accepted, delivered and waiting; the canaries in e-mail, phone and custom data."""
+    dst = await world.destination()
+    user = {"email": CANARY, "phone": PHONE}
+    await world.post(dst, {**event(1), "user": user}, event(2))
+    world.work()
+    await world.until(dst, delivered=2)
+    await world.stop_workers()
+    await world.post(dst, {**event(3), "user": user})
+    assert await scan(world, capsys, CANARY, PHONE, "person2@example.com") == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("statement", "value", "found"),
+    [
+        ("UPDATE destinations SET name = $1", CANARY, "destinations.name"),
+        ("UPDATE mappings SET draft = $1", json.dumps({"path": [CANARY]}), "mappings.draft"),
+        ("UPDATE event_names SET name = $1", f"for {CANARY}", "event_names.name"),
+        (
+            "INSERT INTO secrets VALUES ('x', $1)",
+            b"\x00\xff" + CANARY.lower().encode() + b"\x00",
+            "secrets.sealed",
+        ),
+        (
+            "INSERT INTO batches VALUES ((now() AT TIME ZONE 'UTC')::date, 900, 1, '', $1)",
+            zstandard.ZstdCompressor().compress(CANARY.encode() * 9),
+            "batches.shapes",
+        ),
+        (
+            "INSERT INTO exceptions (batch, place, day, destination, status, event_at, reason, "
+            "item_outcomes) VALUES (1, 1, now(), 1, 'dead', now(), 'x', ARRAY[$1::jsonb])",
+            json.dumps({"message": CANARY}),
+            "exceptions.item_outcomes",
+        ),
+    ],
+)
+async def test_a_value_in_clear_is_found_in_its_column(
+    world: World, capsys: pytest.CaptureFixture[str], statement: str, value: object, found: str
+) -> None:
+    """By the canary and, without one, by the pattern: text, JSON, lists, binary and compressed values."""
+    await world.destination()
+    await world.fetch("INSERT INTO event_names (advertiser_id, event_type, name) VALUES ('1', 'x', 'y')")
+    await world.fetch(statement, value)
+    by_canary = await scan(world, capsys, CANARY)
+    assert by_canary == (1, [f"{found}: canary 1: 1 values", f"{found}: e-mail address: 1 values"])
+    assert await scan(world, capsys) == (1, [f"{found}: e-mail address: 1 values"])
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        (hashlib.sha256(CANARY.lower().encode()).hexdigest(), "canary 1, SHA-256 in hex"),
+        (base64.b64encode(CANARY.encode()).decode(), "canary 1, base64"),
+        (CANARY.lower().encode().hex(), "canary 1, hex"),
+    ],
+)
+async def test_a_canary_is_found_in_other_forms(
+    world: World, capsys: pytest.CaptureFixture[str], value: str, what: str
+) -> None:
+    """Encoded and hashed."""
+    await world.destination()
+    await world.fetch("UPDATE destinations SET name = $1", f"x {value} y")
+    code, found = await scan(world, capsys, CANARY)
+    assert code == 1
+    assert f"destinations.name: {what}: 1 values" in found
+
+
+async def test_a_phone_number_is_found(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """With its plus sign, however it is spaced; the advertiser's number is none."""
+    await world.destination()
+    await world.fetch("UPDATE destinations SET name = $1, advertiser_id = '580123456789'", f"call {PHONE}")
+    assert await scan(world, capsys) == (1, ["destinations.name: phone number: 1 values"])
+
+
+def test_a_canary_that_is_found_by_chance_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two letters stand in every table."""
+    asked = argparse.Namespace(canary=["ab"])
+    assert scan_personal_data.run(settings_of("postgresql://x@y/z"), asked) == 2
+    assert "4 characters" in capsys.readouterr().err

@@ -1,0 +1,96 @@
+"""The product as an operator runs it with three database roles: no statement of a process is refused."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest_asyncio
+
+from app.api.event_response_schemas import EVENT_SCHEMAS
+from app.store import privileges
+from tests.conftest import ROLES, acting_as
+from tests.pipeline.processes import Operator, Product
+from tests.pipeline.world import event, eventually
+
+
+@pytest_asyncio.fixture
+async def operator(database_url: str, tmp_path: Path) -> AsyncIterator[Operator]:
+    """An API process and a worker with their own roles; the owner migrated before."""
+    owner = await asyncpg.connect(database_url.replace("+asyncpg", ""))
+    await privileges.grant(owner, ROLES)  # takes what PUBLIC has, too
+    await owner.close()
+    product = Product(
+        acting_as(database_url, ROLES.api),
+        tmp_path / "everything.log",
+        more={
+            "MIGRATION_DATABASE_URL": database_url,
+            "WORKER_DATABASE_URL": acting_as(database_url, ROLES.worker),
+        },
+    )
+    try:
+        product.start("sandbox", "sandbox")
+        product.serve("api")
+        product.work("worker")
+        product.ready(product.api + "/health/live", product.amazon + "/_sandbox/health")
+        async with httpx.AsyncClient(timeout=30) as client:
+            yield Operator(product, client)
+    finally:
+        await asyncio.to_thread(product.close)
+
+
+async def test_everything_works_with_least_privileges(operator: Operator) -> None:
+    """Set up, send, deliver, rotate a key, find, erase, replay, archive; then the commands of the owner."""
+    advertiser = "5000000000"
+    await operator.client.post(
+        f"{operator.product.amazon}/_sandbox/advertisers",
+        json={"advertisers": [{"advertiser_id": advertiser, "region": "NA", "name": "Acme"}]},
+    )
+    dst = await operator.destination(advertiser)
+    events = [event(n, destination_id=dst) for n in range(5)]
+    await operator.call("POST", "/events", events, status=202)
+    await operator.call("POST", "/events", events[:1], status=202)  # a duplicate
+
+    async def settled(name: str, number: int) -> bool:
+        stats = await operator.call("GET", f"/destinations/{dst}/stats")
+        return bool(stats["counts"][name] == number)
+
+    await eventually(lambda: settled("delivered", 5), seconds=60)
+    person = {"email": "person3@example.com"}
+    found = await operator.call("POST", "/subjects/find", person)
+    assert set(found) == set(EVENT_SCHEMAS["SubjectSearch"]["properties"])
+    assert [(item["status"], item["events"]) for item in found["items"]] == [("delivered", 1)]
+    receipt = await operator.call("POST", "/subjects/erase", person, status=202)
+
+    async def erased() -> bool:
+        read = await operator.call("GET", f"/subjects/erasures/{receipt['id']}")
+        return bool(read["status"] == "finished" and read["erased"]["delivered"] == 1)
+
+    await eventually(erased, seconds=60)
+    assert (await operator.call("POST", "/subjects/find", person))["events"] == 0
+    made = await operator.call("POST", "/keys", {"name": "k", "scopes": ["events:write"]}, status=201)
+    await operator.call("POST", f"/keys/{made['id']}/rotate", status=201)
+    await operator.call("POST", f"/destinations/{dst}/replay", {"status": "dead", "dry_run": False})
+    await operator.call("POST", f"/destinations/{dst}/pause")
+    await operator.call("POST", "/events", [event(9, destination_id=dst)], status=202)
+    await operator.call("DELETE", f"/destinations/{dst}?discard=true")
+    actions = [row["action"] for row in (await operator.call("GET", "/audit"))["items"]]
+    assert {"subject.searched", "subject.erasure_requested", "key.rotated"} <= set(actions)
+    for command in (
+        "migrate",
+        "balance",
+        "audit verify",
+        "rotate-keys",
+        "keys list",
+        "export",
+        "database-roles",
+        "scan-personal-data --canary person3@example.com",
+    ):
+        ended = await asyncio.to_thread(operator.product.run, *command.split())
+        assert ended.returncode == 0, (command, ended.stdout, ended.stderr)
+    doctor = await asyncio.to_thread(operator.product.run, "doctor")
+    assert "database role has no more rights" in doctor.stdout
+    log = operator.product.log.read_text()
+    assert "denied" not in log
+    assert "42501" not in log
