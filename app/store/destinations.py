@@ -93,19 +93,19 @@ def _read(row: RowMapping) -> Destination:
     )
 
 
-async def _one(connection: AsyncConnection, statement: str, **values: object) -> Destination | None:
+async def _fetch(connection: AsyncConnection, statement: str, **values: object) -> Destination | None:
     row = (await connection.execute(text(statement), values)).mappings().one_or_none()
     return None if row is None else _read(row)
 
 
 async def find(connection: AsyncConnection, destination: str) -> Destination | None:
     """Return a destination, archived ones included."""
-    return await _one(connection, f"SELECT {_COLUMNS} FROM destinations WHERE id = :id", id=destination)
+    return await _fetch(connection, f"SELECT {_COLUMNS} FROM destinations WHERE id = :id", id=destination)
 
 
 async def lock(connection: AsyncConnection, destination: str) -> Destination | None:
     """Return a destination and lock its row until the transaction ends."""
-    return await _one(
+    return await _fetch(
         connection, f"SELECT {_COLUMNS} FROM destinations WHERE id = :id FOR UPDATE", id=destination
     )
 
@@ -125,7 +125,7 @@ async def create(
     connection: AsyncConnection, destination: DestinationId, draft: DestinationDraft
 ) -> Destination:
     """Write a new destination in its advertiser's lane; create the lane if there is none."""
-    created = await _one(
+    created = await _fetch(
         connection,
         "INSERT INTO destinations (id, lane, name, advertiser_id, region, currency, identity_profile, "
         "dataset_name, requests_per_second, burst) VALUES (:id, :lane, :name, :advertiser_id, :region, "
@@ -142,7 +142,7 @@ async def change(
     connection: AsyncConnection, destination: DestinationId, draft: DestinationDraft
 ) -> Destination:
     """Write the caller's settings, and move the destination to the lane that they determine."""
-    changed = await _one(
+    changed = await _fetch(
         connection,
         "UPDATE destinations SET lane = :lane, name = :name, advertiser_id = :advertiser_id, "
         "region = :region, currency = :currency, identity_profile = :identity_profile, "
@@ -314,7 +314,7 @@ async def count_published(connection: AsyncConnection, destination: DestinationI
 async def _fact(
     connection: AsyncConnection, destination: DestinationId, fact: str, **values: object
 ) -> Destination:
-    changed = await _one(
+    changed = await _fetch(
         connection,
         f"UPDATE destinations SET {fact}, version = version + 1, updated_at = now() "
         f"WHERE id = :id RETURNING {_COLUMNS}",
