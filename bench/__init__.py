@@ -1,8 +1,8 @@
 """Measures the cost of an event: the pipeline under load, compared with a minimal reference.
 
-`./run bench` starts its own Postgres with fsync on, API, worker and a stand-in for Amazon, and sends load from
-a separate process. Compare ratios and CPU time rather than rates, since the machine may be shared. Results
-and method: docs/performance.md.
+`./run bench` starts its own Postgres with fsync on, API, worker and a stand-in for Amazon, and sends load
+from a separate process. The machine may be shared: compare ratios and CPU time. Results and
+method: docs/performance.md.
 
     command     arguments and order of the parts
     stage       the processes, and their CPU time, WAL, database size and memory

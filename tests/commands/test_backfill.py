@@ -1,4 +1,4 @@
-"""`backfill`: rows become events through the front door; killed it goes on; no value is told or kept."""
+"""`backfill` posts rows as events, resumes after kill -9, and neither prints nor stores values."""
 
 import json
 import os

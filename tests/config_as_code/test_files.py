@@ -1,4 +1,4 @@
-"""A configuration file is read with one meaning only, and every problem is told with its place."""
+"""A configuration file is unambiguous, and every problem has a path."""
 
 import json
 from decimal import Decimal

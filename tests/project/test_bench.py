@@ -1,4 +1,4 @@
-"""What the bench measures is the real thing: a realistic event, read by the product, counted one by one."""
+"""The bench measures a realistic event, processed by the product and counted individually."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""`rotate-keys` seals everything anew, can be stopped and run again, and says what does not open."""
+"""`rotate-keys` re-encrypts every value, can be interrupted and repeated, and reports unreadable values."""
 
 import base64
 from collections.abc import Callable
