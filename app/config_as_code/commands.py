@@ -27,6 +27,7 @@ from app.config_as_code.read import FileProblem, InvalidFile
 from app.config_as_code.source_locations import with_lines
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import State
+from app.domain.ids import DEFAULT_ORGANISATION
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store import destinations, mappings
@@ -93,7 +94,9 @@ async def _plan(settings: Settings, asked: argparse.Namespace) -> int:
     if isinstance(desired, InvalidFile):
         return _refuse(desired, text)
     async with open_resources(settings, role="plan", pool_size=1) as resources:
-        done = await applying.dry_run(resources.engine, desired, _options(settings, asked))
+        done = await applying.dry_run(
+            resources.engine_of(DEFAULT_ORGANISATION), desired, _options(settings, asked)
+        )
     if isinstance(done, InvalidFile):
         return _refuse(done, text)
     _print(show.lines(done.plan, done.backtests))
@@ -105,7 +108,9 @@ async def _apply(settings: Settings, asked: argparse.Namespace) -> int:
     if isinstance(desired, InvalidFile):
         return _refuse(desired, text)
     async with open_resources(settings, role="apply", pool_size=1) as resources:
-        done = await applying.apply(resources.engine, desired, _options(settings, asked))
+        done = await applying.apply(
+            resources.engine_of(DEFAULT_ORGANISATION), desired, _options(settings, asked)
+        )
         if isinstance(done, InvalidFile):
             return _refuse(done, text)
         await _wake(resources, done)
@@ -135,7 +140,7 @@ async def _wake(resources: Resources, done: AppliedPlan) -> None:
 async def _export(settings: Settings, asked: argparse.Namespace) -> int:
     async with (
         open_resources(settings, role="export", pool_size=1) as resources,
-        resources.engine.connect() as connection,
+        resources.engine_of(DEFAULT_ORGANISATION).connect() as connection,
     ):
         stored = await destinations.everything(connection)
         stored_mappings = await mappings.everything(connection)

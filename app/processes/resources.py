@@ -17,12 +17,15 @@ from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_ex
 
 from app.amazon.tokens import SignIn
 from app.crypto import CannotDecrypt, Vault
+from app.domain.ids import OrganisationId
 from app.domain.pacing.lane_limits import TIMES
+from app.oidc_client import OidcClient
 from app.settings import DatabaseRole, Settings, SettingsError, named_keys
-from app.store import keepalive, key_usage
+from app.store import keepalive, key_usage, organisation_scope
 from app.store import secrets as stored_secrets
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
+from app.store.organisation_scope import EVERY, NONE
 from app.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -63,7 +66,7 @@ class Resources:
         It repeats few statements, so Postgres plans them once. Replanning them over all partitions costs a
         sixth of a flush of ten events.
         """
-        settings = session_settings("own", plans_once=True)
+        settings = session_settings("own", plans_once=True, organisation=EVERY)
         return await keepalive.connect(
             self.dsn, server_settings=settings, timeout=_connect_timeout(self.role)
         )
@@ -91,11 +94,17 @@ class Resources:
             hide_parameters=True,
         )
 
+        organisation_scope.prepare_engine(engine)
+
         @event.listens_for(engine.sync_engine, "handle_error")
         def _count(context: "ExceptionContext") -> None:
             self.telemetry.count_database_error(context.original_exception)
 
         return engine
+
+    def engine_of(self, organisation: OrganisationId) -> "AsyncEngine":
+        """Return the engine for transactions that act for an organisation."""
+        return organisation_scope.scoped_engine(self.engine, organisation)
 
     async def close_engine(self) -> None:
         """Close the engine if it was created."""
@@ -148,6 +157,19 @@ def amazon_sign_in(settings: Settings) -> SignIn:
     )
 
 
+def oidc_client(settings: Settings) -> OidcClient | None:
+    """Return the client of the provider at which people sign in, or None where there is none."""
+    if settings.oidc_issuer is None or settings.oidc_client_id is None:
+        return None
+    secret = settings.oidc_client_secret
+    return OidcClient(
+        settings.oidc_issuer,
+        settings.oidc_client_id,
+        None if secret is None else secret.get_secret_value(),
+        f"{settings.public_url.rstrip('/')}/console/oidc/callback",
+    )
+
+
 async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) -> bytes:
     """Return the key of the content hash. It is created once and never rotates: retries would conflict."""
     place = "secrets/content_pepper"
@@ -176,7 +198,7 @@ async def _open_pool(dsn: str, vault: Vault, *, role: str, size: int) -> tuple[a
         min_size=1,
         max_size=size,
         connect=keepalive.connect,
-        server_settings=session_settings(role, plans_once=role == "worker"),
+        server_settings=session_settings(role, plans_once=role == "worker", organisation=EVERY),
         # Our SQL leaves no session state on a connection; a reset would cost a round trip per use.
         reset=_no_reset,
         timeout=_connect_timeout(role),
@@ -205,11 +227,13 @@ async def _no_reset(connection: asyncpg.Connection) -> None:
     del connection
 
 
-def session_settings(role: str, *, plans_once: bool = False) -> dict[str, str]:
+def session_settings(
+    role: str, *, plans_once: bool = False, organisation: OrganisationId = NONE
+) -> dict[str, str]:
     """Return the settings of a database session. `plans_once` forces generic plans.
 
     For repeated statements on a few rows by key: replanning them over 30 partitions costs more than executing
-    them.
+    them. `organisation` is the default for transactions that set none.
     """
     return {
         "application_name": f"{_APPLICATION}-{role}",
@@ -217,6 +241,7 @@ def session_settings(role: str, *, plans_once: bool = False) -> dict[str, str]:
         "synchronous_commit": "on",
         # A read after a lock must see the rows as of the lock.
         "default_transaction_isolation": "read committed",
+        organisation_scope.SETTING: organisation,
         "timezone": "UTC",
         "jit": "off",
         "statement_timeout": "30s",
