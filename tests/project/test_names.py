@@ -61,6 +61,12 @@ def test_no_two_modules_of_a_package_differ_by_an_s() -> None:
     assert twins == []
 
 
+def test_a_test_module_name_is_unique() -> None:
+    """pytest imports test modules by file name: two with one name stop the collection."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, number in names.items() if number > 1] == []
+
+
 def test_names_are_standard_terms() -> None:
     """No class or function name holds a banned word."""
     found = {
