@@ -65,7 +65,7 @@ class ThrowawayCluster:
             if time.time() - folder.stat().st_ctime < YOUNG:
                 continue  # perhaps another run is just making it
             try:
-                left_over = Cluster(folder, settings=THROWAWAY, patience=0)
+                left_over = Cluster(folder, settings=THROWAWAY, lock_timeout=0)
                 if (folder / "postgres" / "postmaster.pid").exists():
                     left_over.start()
                     left_over.stop()

@@ -16,17 +16,17 @@ from app.store.organisation_scope import scoped_engine
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes."""
-    parser.add_argument("destination", help="its id, dst_…")
+    """Add the command's arguments."""
+    parser.add_argument("destination", help="id, dst_…")
     parser.add_argument("--status", choices=("dead", "expired"), default="dead")
-    parser.add_argument("--reason", help="only events with this reason, such as gave_up")
-    parser.add_argument("--since", type=_moment, help="only events accepted since then (RFC 3339)")
-    parser.add_argument("--until", type=_moment, help="only events accepted before then (RFC 3339)")
-    parser.add_argument("--dry-run", action="store_true", help="count, and change nothing")
+    parser.add_argument("--reason", help="only events with this reason code, such as gave_up")
+    parser.add_argument("--since", type=_time, help="only events accepted since this time (RFC 3339)")
+    parser.add_argument("--until", type=_time, help="only events accepted before this time (RFC 3339)")
+    parser.add_argument("--dry-run", action="store_true", help="count and change nothing")
 
 
 def run(settings: Settings, asked: argparse.Namespace) -> int:
-    """Replay until nothing remains, and print what each transaction did."""
+    """Replay until no matching event remains, and print each step."""
     return asyncio.run(_run(settings, asked))
 
 
@@ -46,20 +46,20 @@ async def _run(settings: Settings, asked: argparse.Namespace) -> int:
             async for result in results:
                 print(_line(result, dry_run=asked.dry_run))
         except Refusal:
-            print(f"There is no destination {asked.destination} that can be sent to.", file=sys.stderr)
+            print(f"Destination {asked.destination} does not exist or is deleted.", file=sys.stderr)
             return 1
     return 0
 
 
 def _line(done: ReplayResult, *, dry_run: bool) -> str:
-    verb = "would go back" if dry_run else "went back"
+    verb = "would be queued" if dry_run else "queued"
     return (
-        f"{done.replayed} of {done.matched} events {verb}; {done.too_old} are too old, "
-        f"{done.forgotten} have no data any more, {done.remaining} remain. "
-        f"At least {done.requests} requests, {done.seconds:.0f} s."
+        f"{done.replayed} of {done.matched} events {verb}. {done.too_old} are too old, "
+        f"{done.forgotten} have no stored data, {done.remaining} remain. "
+        f"At least {done.requests} requests in {done.seconds:.0f} s."
     )
 
 
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""How notices are signed and secrets are read."""
+"""Signatures of callbacks, and parsing of their secrets."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""What the bench measures is the real thing: a realistic event, read by the product, counted one by one."""
+"""The bench measures a realistic event, processed by the product and counted individually."""
 
 import asyncio
 import json
@@ -14,9 +14,9 @@ from app.domain.identity import Profile
 from app.domain.mapping.document import Mapping, compile_mapping
 from app.domain.outcomes.outcome import ItemAccepted, PerItemReply
 from bench import reference
-from bench.answerer import Answerer
 from bench.events import MAPPING, bodies
 from bench.report import quantile, table
+from bench.stand_in import StandIn
 
 RULES = Rules("dst_1", "map_1", 1, Region.NA, Profile.AMAZON, "USD", None, {})
 
@@ -52,7 +52,7 @@ def test_the_bare_loop_makes_an_event_of_the_same_kind() -> None:
     assert abs(len(bare) - len(ours)) < 40
 
 
-def ask(answerer: Answerer, path: str, body: bytes = b"") -> bytes:
+def ask(stand_in: StandIn, path: str, body: bytes = b"") -> bytes:
     """Ask the stand-in as a server would."""
     sent: list[dict[str, Any]] = []
 
@@ -62,19 +62,19 @@ def ask(answerer: Answerer, path: str, body: bytes = b"") -> bytes:
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    asyncio.run(answerer({"type": "http", "path": path}, receive, send))
+    asyncio.run(stand_in({"type": "http", "path": path}, receive, send))
     return bytes(sent[1]["body"])
 
 
 def test_the_stand_in_counts_every_event_and_the_product_believes_its_answer() -> None:
     """Each event by its number, once; every outcome an acceptance."""
-    answerer, made = Answerer(1), conversions(7)
-    reply = ask(answerer, "/na/adsApi/v1/create/events", request_body([one.body for one in made]))
+    stand_in, made = StandIn(1), conversions(7)
+    reply = ask(stand_in, "/na/adsApi/v1/create/events", request_body([one.body for one in made]))
     assert read_reply(207, {}, reply, sent=7) == PerItemReply((ItemAccepted(),) * 7)
-    assert ask(answerer, "/_count") == b"7"
-    ((_, numbers),) = json.loads(ask(answerer, "/_log"))
+    assert ask(stand_in, "/_count") == b"7"
+    ((_, numbers),) = json.loads(ask(stand_in, "/_log"))
     assert numbers == list(range(7))
-    assert ask(answerer, "/_count") == b"0"
+    assert ask(stand_in, "/_count") == b"0"
 
 
 def test_a_quantile_is_a_value_that_was_measured() -> None:

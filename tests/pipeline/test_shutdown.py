@@ -1,4 +1,4 @@
-"""Told to stop, a process drops nothing: requests are answered, attempts settled, lanes handed over."""
+"""A process that stops loses nothing: requests are answered, attempts settled, lanes released."""
 
 import asyncio
 import itertools

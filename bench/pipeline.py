@@ -1,4 +1,4 @@
-"""Rounds over the whole road: posted, stored, sent, settled; and how long an event takes."""
+"""Rounds through the pipeline (posted, stored, sent, settled) and their latencies."""
 
 import json
 import subprocess
@@ -11,10 +11,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
-from bench.answerer import ADVERTISER
 from bench.events import MAPPING
 from bench.load import Plan, Posted
 from bench.stage import Spent, Stage
+from bench.stand_in import ADVERTISER
 
 # What a process costs that is young (its first outlines, memory that it never used, code that is not
 # specialised yet) is not what it costs: over so many events it takes a third longer for each.
@@ -23,7 +23,7 @@ _WARMING = 6_000
 
 @dataclass(slots=True)
 class Round:
-    """One run of a load: events a second, latencies in ms, cost of an event in microseconds and bytes."""
+    """The result of a run: events per second, latencies in ms, cost per event in µs and bytes."""
 
     events: int
     per_post: int
@@ -41,12 +41,12 @@ class Round:
 
     @property
     def cpu(self) -> float:
-        """Processor time of an event: Python and Postgres, without load and stand-in."""
+        """CPU time per event of Python and Postgres, without load and stand-in."""
         return sum(self.cpu_us[name] for name in ("api", "worker", "postgres") if name in self.cpu_us)
 
 
-class Road:
-    """Posts to the staged system and waits for the stand-in to have it all."""
+class Pipeline:
+    """Posts events and waits until the stand-in has received all of them."""
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
@@ -54,7 +54,7 @@ class Road:
         self.destinations: list[str] = []
 
     def connect(self, lanes: int) -> None:
-        """Make destinations until there are that many, one a lane, each with a published mapping."""
+        """Create destinations up to this number, one per lane, each with a published mapping."""
         with httpx.Client(
             base_url=f"http://127.0.0.1:{self._stage.settings.port}",
             headers={"X-Api-Key": self._stage.key, "Accept": "application/json"},
@@ -74,9 +74,9 @@ class Road:
         per_second: float | None = None,
         deliver: bool = True,
     ) -> Round:
-        """Post these events and wait until all have arrived, or with `deliver=False` until all are stored."""
+        """Post events and wait until all have arrived, or with `deliver=False` until all are stored."""
         self._runs += 1
-        self._stage.told("/_log")
+        self._stage.fetch("/_log")
         plan = Plan(
             port=self._stage.settings.port,
             key=self._stage.key,
@@ -114,13 +114,13 @@ class Road:
         )
 
     def warm(self, lanes: int, *, events: int = _WARMING, deliver: bool = True) -> Round:
-        """Post what is not measured to processes that were just started."""
+        """Post unmeasured events to new processes."""
         return self.run(events, 1, lanes, connections=64, deliver=deliver)
 
     def accepted_alone(self, events: int, lanes: int, *, connections: int, api_processes: int = 1) -> float:
-        """Post lone events while no worker runs; return those accepted a second, once all were sent on.
+        """Post single events without a running worker; return the accepted events per second.
 
-        The bare loops it is compared with have both cores to themselves as well.
+        The reference also has both cores to itself.
         """
         self._stage.end("worker")
         self._stage.end_api()
@@ -134,8 +134,8 @@ class Road:
         return taken.accept_rate
 
     def drain(self, waiting: int) -> tuple[float, Spent]:
-        """Start the worker on what waits; return events a second, first to last arrival, and the cost."""
-        self._stage.told("/_log")
+        """Start the worker on waiting events; return events per second, first to last arrival, and cost."""
+        self._stage.fetch("/_log")
         before = self._stage.spent()
         self._stage.start_worker()
         log = self._arrived(waiting)
@@ -145,11 +145,11 @@ class Road:
 
     def _arrived(self, events: int, patience: float = 300.0) -> list[tuple[float, list[int]]]:
         deadline = time.monotonic() + patience
-        while int(self._stage.told("/_count")) < events:
+        while int(self._stage.fetch("/_count")) < events:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self._stage.told('/_count').decode()} of {events} events arrived")
+                raise TimeoutError(f"{self._stage.fetch('/_count').decode()} of {events} events arrived")
             time.sleep(0.05)
-        return [(at, numbers) for at, numbers in json.loads(self._stage.told("/_log"))]
+        return [(at, numbers) for at, numbers in json.loads(self._stage.fetch("/_log"))]
 
 
 def _post(plan: Plan) -> Posted:
@@ -174,7 +174,7 @@ def _delays(posted: Posted, log: Sequence[tuple[float, list[int]]], per_post: in
 
 
 def _destination(client: httpx.Client, nth: int) -> str:
-    """Make a destination as a person would: create, sign in at the stand-in, map, publish."""
+    """Create a destination, sign in at the stand-in, create a mapping and publish it."""
     made = _ask(
         client.post(
             "/destinations",
@@ -183,7 +183,7 @@ def _destination(client: httpx.Client, nth: int) -> str:
                 "advertiser_id": str(ADVERTISER + nth),
                 "region": "NA",
                 "currency": "USD",
-                # No limit of ours shall stand between the road and its speed.
+                # The rate limit must not limit the measurement.
                 "rate_limit": {"requests_per_second": 1000, "burst": 1000},
             },
         )

@@ -1,4 +1,4 @@
-"""What the journey engine is promised: every final state at least once, signed; and nobody waits for it."""
+"""Every final state is reported to the journey engine at least once, signed, outside the pipeline."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""At ten times what it can take the door stores about as much as at its best, and refuses the rest."""
+"""At ten times its capacity the API stores about its peak rate and sheds the rest."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What the door promises: one result per event, ids that hold, versions that are never stale."""
+"""Ingest returns one result per event, stable ids, and current versions."""
 
 import asyncio
 import json

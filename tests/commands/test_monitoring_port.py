@@ -1,4 +1,4 @@
-"""A process's own port: what it shows, and that it neither disturbs nor outlives the process."""
+"""The monitoring port of a process: its content, and that it does not disturb or outlive the process."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""A flush in one trip takes its keys to be free and its versions to hold; where they do not (ADR 0029)."""
+"""A single-round-trip flush assumes new keys and current versions and falls back otherwise (ADR 0029)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

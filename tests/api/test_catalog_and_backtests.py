@@ -1,4 +1,4 @@
-"""The catalogue and backtests over HTTP: read from the ring of outlines, warned of in drafts."""
+"""Catalogue and backtests over HTTP: they read event schema samples and warn about drafts."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The straight way gives what the long way gives, to the byte, or leaves the event to it."""
+"""The fast path gives the same bytes as the general conversion, or leaves the event to it."""
 
 from typing import Any
 

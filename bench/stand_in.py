@@ -1,7 +1,7 @@
-"""A stand-in for Amazon that costs next to nothing: answers at once that all is well, notes when what came.
+"""A minimal stand-in for Amazon: accepts every event immediately and records arrival times.
 
-Rules of the contract are the sandbox's business; this one only keeps out of the way. Run as
-`python -m bench.answerer PORT ADVERTISERS [NUMBER=crowded|slow|failing …]`; hostile ones are not logged.
+It does not check the contract, as the sandbox does. Run as
+`python -m bench.stand_in PORT ADVERTISERS [NUMBER=crowded|slow|failing …]`; hostile ones are not logged.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ _NUMBER = re.compile(rb'"eventId":"[0-9a-f]{16}:[^"]*-([0-9]+)"')
 _COUNT = b'"eventDescription"'
 
 
-class Answerer:
+class StandIn:
     """One ASGI callable. `GET /_log` gives [seconds on the monotonic clock, first number, …] a request."""
 
     def __init__(self, advertisers: int, hostile: dict[bytes, str] | None = None) -> None:
@@ -99,7 +99,7 @@ def _advertiser(scope: Any) -> bytes:
 
 if __name__ == "__main__":
     uvicorn.run(
-        Answerer(
+        StandIn(
             int(sys.argv[2]),
             {
                 str(ADVERTISER + int(number)).encode(): how

@@ -1,4 +1,4 @@
-"""What looks odd about a draft: said as it is edited, and never refused."""
+"""Lint warnings of a draft: reported while it is edited, never a refusal."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Under pressure a post is turned away before its body is read, with a word, a code and a time to return."""
+"""Under load a post is shed before its body is read, with a reason, a code and `Retry-After`."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Outlines say what kind of value stands where, and never a value; drafts are tried against them."""
+"""Event schema samples record kinds of values, never values; drafts are backtested with them."""
 
 import json
 from collections import Counter

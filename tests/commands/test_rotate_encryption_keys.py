@@ -1,4 +1,4 @@
-"""`rotate-keys` seals everything anew, can be stopped and run again, and says what does not open."""
+"""`rotate-keys` re-encrypts every value, can be interrupted and repeated, and reports unreadable values."""
 
 import base64
 from collections.abc import Callable
@@ -162,6 +162,8 @@ async def test_a_process_with_other_keys_ends_with_a_sentence(database_url: str)
     async with open_resources(settings_of(database_url, OLD), role="test", pool_size=1):
         pass
     for wrong in (LOST, NamedKey(OLD.id, LOST.key)):
-        with pytest.raises(SettingsError, match=r"^ENCRYPTION_KEYS: do not open what the database holds"):
+        with pytest.raises(
+            SettingsError, match=r"^ENCRYPTION_KEYS: they cannot decrypt the database's secret"
+        ):
             async with open_resources(settings_of(database_url, wrong), role="test", pool_size=1):
                 pass

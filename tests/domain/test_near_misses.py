@@ -1,4 +1,4 @@
-"""Near misses of event names are called by what they miss."""
+"""Near misses of event names are reported with the name they miss."""
 
 import pytest
 
