@@ -20,6 +20,13 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.crypto import KEY_BYTES, NamedKey
 from app.domain.admission import MIB
 from app.domain.callback import read_secrets
+from app.domain.notifications.channels import (
+    Channel,
+    MailServer,
+    read_emails,
+    read_mail_server,
+    read_webhooks,
+)
 from app.domain.pacing.lane_limits import Capacity
 from app.domain.weak_secrets import MIN_CHARACTERS, MIN_LENGTH, is_weak_key, is_weak_password
 
@@ -52,6 +59,21 @@ def _callback_secrets(value: SecretStr) -> SecretStr:
     return value
 
 
+def _webhook_channels(value: SecretStr) -> SecretStr:
+    read_webhooks(value.get_secret_value())
+    return value
+
+
+def _mail_channels(value: SecretStr) -> SecretStr:
+    read_emails(value.get_secret_value())
+    return value
+
+
+def _mail_server(value: SecretStr) -> SecretStr:
+    read_mail_server(value.get_secret_value())
+    return value
+
+
 def _web_address(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -71,9 +93,23 @@ def _numbers(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+_ROLES = ("viewer", "operator", "editor", "admin", "privacy", "platform")
+
+
+def _role_groups(value: object) -> object:
+    """Read `admin=group-a,viewer=group-b`: a role may stand several times."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
+    if any(role not in _ROLES or not group for role, _, group in pairs):
+        raise ValueError(f"must be role=group,…, with the roles {', '.join(_ROLES)}")
+    return tuple((role, group) for role, _, group in pairs)
+
+
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 Count = Annotated[int, Field(ge=1, le=64)]
 Purposes = Annotated[tuple[Annotated[int, Field(ge=1, le=24)], ...], NoDecode, BeforeValidator(_numbers)]
+RoleGroups = Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_role_groups)]
 DatabaseRole = Literal["owner", "api", "worker"]
 PortNumber = Annotated[int, Field(ge=1, le=65_535)]
 
@@ -127,6 +163,21 @@ class Settings(BaseSettings):
     status_callback_url: WebAddress | None = None
     status_callback_secrets: Annotated[SecretStr, AfterValidator(_callback_secrets)] | None = None
 
+    # Sign-in of people at the console through OpenID Connect
+    oidc_issuer: WebAddress | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: SecretStr | None = None
+    oidc_role_claim: str = "groups"
+    oidc_roles: RoleGroups = ()
+    oidc_organisation_claim: str | None = None
+    console_key_sign_in: bool = True
+    # Incidents: channels for messages to people, and the mail server
+    notify_webhooks: Annotated[SecretStr, AfterValidator(_webhook_channels)] | None = None
+    notify_secrets: SecretStr | None = None
+    notify_emails: Annotated[SecretStr, AfterValidator(_mail_channels)] | None = None
+    smtp_url: Annotated[SecretStr, AfterValidator(_mail_server)] | None = None
+    smtp_from: SecretStr | None = None
+
     # Consent: vendor and purposes required in a TCF string
     tcf_vendor_id: int = Field(default=793, ge=1, le=65_535)
     tcf_purposes: Purposes = (1, 7)
@@ -156,6 +207,8 @@ class Settings(BaseSettings):
 
     # Retention
     batch_retention_days: int = Field(default=30, ge=22, le=365)
+    incident_retention_days: int = Field(default=90, ge=1, le=3_650)
+    rejection_retention_days: int = Field(default=7, ge=1, le=365)
     data_key_retention_hours: int = Field(default=24, ge=1, le=24 * 30)
 
     @model_validator(mode="after")
@@ -200,9 +253,27 @@ class Settings(BaseSettings):
         return () if secrets is None else read_secrets(secrets.get_secret_value())
 
     @property
+    def notification_channels(self) -> tuple[Channel, ...]:
+        """The channels for messages to people. Raises ValueError without any value."""
+        webhooks = read_webhooks(_plain(self.notify_webhooks), _plain(self.notify_secrets))
+        channels = webhooks + read_emails(_plain(self.notify_emails))
+        if len({(channel.organisation, channel.name) for channel in channels}) != len(channels):
+            raise ValueError("a webhook and a mail channel have the same name")
+        return channels
+
+    @property
+    def mail_server(self) -> MailServer | None:
+        """The SMTP server, if there is one."""
+        return None if self.smtp_url is None else read_mail_server(self.smtp_url.get_secret_value())
+
+    @property
     def named_keys(self) -> tuple[NamedKey, ...]:
         """The encryption keys, the active one first; empty if unset."""
         return named_keys(self.encryption_keys) if self.encryption_keys else ()
+
+
+def _plain(secret: SecretStr | None) -> str:
+    return "" if secret is None else secret.get_secret_value()
 
 
 def weak_key_ids(keys: Iterable[NamedKey]) -> list[str]:
@@ -292,6 +363,19 @@ def _sentences(error: ValidationError) -> Iterable[str]:
             yield f"{str(problem['loc'][0]).upper()}: {text}."
 
 
+def _notification_problems(settings: Settings) -> Iterable[str]:
+    try:
+        channels = settings.notification_channels
+    except ValueError as error:
+        yield f"NOTIFY_SECRETS: {error}."
+        return
+    if settings.notify_emails is not None and (settings.smtp_url is None or settings.smtp_from is None):
+        yield "NOTIFY_EMAILS: needs SMTP_URL and SMTP_FROM."
+    plain = [channel.name for channel in channels if channel.addresses[0].startswith("http://")]
+    if settings.production and plain:
+        yield f"NOTIFY_WEBHOOKS: {', '.join(plain)}: must be https:// when APP_ENV is production."
+
+
 def _contradictions(settings: Settings) -> Iterable[str]:
     if settings.warn_event_age_days > settings.max_event_age_days:
         yield "WARN_EVENT_AGE_DAYS: must not exceed MAX_EVENT_AGE_DAYS."
@@ -313,8 +397,17 @@ def _contradictions(settings: Settings) -> Iterable[str]:
     )
     if (settings.status_callback_url is None) is not (settings.status_callback_secrets is None):
         yield "STATUS_CALLBACK_SECRETS: must be set together with STATUS_CALLBACK_URL."
+    if (settings.oidc_issuer is None) is not (settings.oidc_client_id is None):
+        yield "OIDC_CLIENT_ID: must be set together with OIDC_ISSUER."
+    if settings.oidc_issuer is not None and not settings.oidc_roles:
+        yield "OIDC_ROLES: is required with OIDC_ISSUER; without it no person has a role."
+    if not settings.console_key_sign_in and settings.oidc_issuer is None:
+        yield "CONSOLE_KEY_SIGN_IN: false needs OIDC_ISSUER; else no one can sign in."
+    yield from _notification_problems(settings)
     if not settings.production:
         return
+    if settings.oidc_issuer is not None and not settings.oidc_issuer.startswith("https://"):
+        yield "OIDC_ISSUER: must be https:// when APP_ENV is production."
     if settings.status_callback_url is not None and not settings.status_callback_url.startswith("https://"):
         yield "STATUS_CALLBACK_URL: must be https:// when APP_ENV is production."
     if settings.database_url is None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
+from app.domain.incidents.kinds import KINDS
 from app.domain.trace import RequestTrace
 
 # pyproject.toml is the only place that names the version.
@@ -143,6 +144,18 @@ class Telemetry:
             ["class"],
             registry=self.registry,
         )
+        self.incidents_open = Gauge(
+            "amazon_conversions_incidents_open",
+            "Open incidents, by kind and severity; the same in every process",
+            ["kind", "severity"],
+            registry=self.registry,
+        )
+        self.notifications = Counter(
+            "amazon_conversions_notifications",
+            "Deliveries of messages about incidents to channels, by result: delivered, failed",
+            ["result"],
+            registry=self.registry,
+        )
         self.lane_errors = Counter(
             "amazon_conversions_lane_errors",
             "Requests of a lane that could not be prepared or settled",
@@ -160,6 +173,12 @@ class Telemetry:
         """Log an error, and count it if the database raised it."""
         self.count_database_error(error)
         self.log(event, level=level, **fields, error=describe_exception(error), **_sqlstate_fields(error))
+
+    def set_open_incidents(self, numbers: Mapping[tuple[str, str], int]) -> None:
+        """Set the gauge of open incidents, by kind and severity; other series become 0."""
+        for kind, spec in KINDS.items():
+            label = self.incidents_open.labels(kind.value, spec.severity.value)
+            label.set(numbers.get((kind.value, spec.severity.value), 0))
 
     def count_database_error(self, error: BaseException) -> None:
         """Count an error by its class if the database raised it or was unreachable."""

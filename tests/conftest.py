@@ -20,7 +20,9 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from app.domain.ids import DEFAULT_ORGANISATION
 from app.store.migrate import upgrade
+from app.store.organisation_scope import prepare_engine, scoped_engine
 from app.store.privileges import RoleNames, creation
 from dev.postgres.cluster import THROWAWAY, Cluster, EmbeddedError
 
@@ -137,7 +139,8 @@ def acting_as(url: str, role: str | None) -> str:
 
 @pytest_asyncio.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
-    """An engine on the test's own database."""
+    """An engine on the test's own database, for the organisation `default`."""
     made = create_async_engine(database_url)
-    yield made
+    prepare_engine(made)
+    yield scoped_engine(made, DEFAULT_ORGANISATION)
     await made.dispose()

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from app.domain.ids import KeyId
+from app.domain.ids import DEFAULT_ORGANISATION, KeyId, OrganisationId
 
 
 class Scope(StrEnum):
@@ -17,6 +17,7 @@ class Scope(StrEnum):
     REPLAY = "replay"
     ERASE = "erase"
     KEYS_ADMIN = "keys:admin"
+    ORGANISATIONS_ADMIN = "organisations:admin"
 
     __hash__ = str.__hash__  # Enum's own hash is written in Python, and every request uses it
 
@@ -26,11 +27,16 @@ BOOTSTRAP: Final = KeyId("bootstrap")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The owner of a valid key. `destination_ids` is None when the key is not limited to destinations."""
+    """The owner of a valid key. `destination_ids` is None when the key is not limited to destinations.
+
+    `organisation` is the one that the caller acts for.
+    """
 
     key: KeyId
     scopes: frozenset[str]
     destination_ids: frozenset[str] | None = None
+    organisation: OrganisationId = DEFAULT_ORGANISATION
+    person: str | None = None  # the display name of a person
 
     def may(self, *any_of: Scope) -> bool:
         """Return whether the key has at least one of these scopes."""
@@ -39,6 +45,11 @@ class Caller:
     def sees(self, destination: str) -> bool:
         """Return whether the caller can see this destination."""
         return self.destination_ids is None or destination in self.destination_ids
+
+    @property
+    def is_platform(self) -> bool:
+        """Return whether the caller may act for any organisation."""
+        return Scope.ORGANISATIONS_ADMIN in self.scopes
 
     @property
     def only(self) -> list[str] | None:
@@ -52,5 +63,5 @@ class Caller:
 
     @property
     def actor(self) -> str:
-        """Return the caller's name in the audit."""
-        return self.key
+        """Return the caller's name in the audit: a key's id, or a person's name and id."""
+        return self.key if self.person is None else f"{self.person} ({self.key})"

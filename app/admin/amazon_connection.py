@@ -14,6 +14,7 @@ from typing import assert_never
 from app.admin.access import BOOTSTRAP, Caller
 from app.admin.context import AppContext
 from app.admin.destinations import audit_view, lock_visible
+from app.admin.people import PERSON
 from app.admin.preflight import not_visible_sentence
 from app.admin.refusals import ErrorCode, Refusal
 from app.amazon.accounts import CannotTell, NotVisible, Visible
@@ -24,6 +25,7 @@ from app.domain.outcomes.outcome import Unauthorized
 from app.store import amazon_accounts, audit, destinations, keys, oauth_states, sign_ins, token_leases
 from app.store.destinations import Destination
 from app.store.oauth_states import PendingSignIn
+from app.store.organisation_scope import EVERY
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +68,17 @@ def _hash(state: str) -> bytes:
 async def spend_state(context: AppContext, state: str) -> SpentSignIn:
     """Spend a state and commit. Raises Refusal for an unknown, spent or old state and for a revoked key."""
     state_hash = _hash(state)
-    async with context.engine.begin() as connection:
+    # The callback carries no key: the state names the organisation.
+    async with context.within(EVERY).engine.begin() as connection:
         pending = await oauth_states.spend(connection, state_hash)
-        if pending is None:
-            raise Refusal(ErrorCode.INVALID_STATE)
-        key_is_alive = pending.key == BOOTSTRAP or await keys.is_alive(connection, pending.key)
+    if pending is None:
+        raise Refusal(ErrorCode.INVALID_STATE)
+    async with context.within(pending.organisation).engine.begin() as connection:
+        key_is_alive = (
+            pending.key == BOOTSTRAP
+            or pending.key.startswith(PERSON)
+            or await keys.is_alive(connection, pending.key)
+        )
         destination = await destinations.find(connection, pending.destination)
     assert destination is not None  # guaranteed by a foreign key
     if not key_is_alive:
@@ -87,6 +95,7 @@ async def finish_connection(
 
     Raises Refusal; the destination is then unchanged.
     """
+    context = context.within(sign_in.pending.organisation)
     if error is not None:
         raise Refusal(ErrorCode.ACCESS_DENIED if error == "access_denied" else ErrorCode.SIGN_IN_FAILED)
     if not code:

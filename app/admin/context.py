@@ -4,8 +4,8 @@ Routes, pages and commands receive it from their process.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any, Protocol
@@ -13,16 +13,20 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from app.admin.people import PersonClaims
 from app.amazon.accounts import CannotTell, NotVisible, Visible
 from app.amazon.tokens import SignIn
 from app.crypto import Vault
 from app.domain.admission import Limits
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import Region
-from app.domain.ids import DestinationNumber
+from app.domain.ids import DestinationNumber, OrganisationId
+from app.domain.notifications.channels import Channel
 from app.domain.outcomes.outcome import Unauthorized
+from app.oidc_client import OidcClient
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
+from app.store.organisation_scope import scoped_engine, scoped_pool
 from app.telemetry import Spans, describe_exception
 
 logger = logging.getLogger("app.admin.context")
@@ -99,13 +103,31 @@ class AppContext:
     # The ingest pipeline, and the pool for event history and metrics.
     intake: Any = None
     pool: Any = None
+    # The provider at which people sign in, and what its claims mean; None without OpenID Connect.
+    people: OidcClient | None = None
+    people_claims: PersonClaims = field(default_factory=PersonClaims)
+    # Whether API keys can open the console.
+    key_sign_in: bool = True
     # Limits of admission control, and how many events wait for a commit.
     bounds: Limits = field(default_factory=Limits)
     events_waiting: Callable[[], int] = _none_waiting
     # Destinations whose queue is so long that a new event would expire before its turn.
     late: Callable[[], frozenset[str]] = _none_late
+    # The channels for messages to people, without their use: their addresses are credentials.
+    channels: Sequence[Channel] = ()
     # Writes the event schema samples of this process that are not stored yet.
     write_schema_samples: Callable[[], Awaitable[None]] = _nothing
+    # Writes the records of rejected events of this process that are not stored yet.
+    write_rejections: Callable[[], Awaitable[None]] = _nothing
+    rejection_days: int = 7
+
+    def within(self, organisation: OrganisationId) -> "AppContext":
+        """Return the same context, whose transactions act for an organisation."""
+        return replace(
+            self,
+            engine=scoped_engine(self.engine, organisation),
+            pool=scoped_pool(self.pool, organisation),
+        )
 
     async def wake(self, destination: DestinationNumber) -> None:
         """Notify workers of a committed change. Never raises: a lost notification only delays delivery."""

@@ -8,7 +8,7 @@ from app.domain.destination import State
 from app.domain.observed.coverage import match_key_coverage
 from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter
 from app.domain.outcomes.status import tally
-from app.store import PipelineConnection, event_history, metrics
+from app.store import PipelineConnection, event_history, metrics, replays
 
 _RATE_WINDOW = timedelta(minutes=5)
 _SAMPLED_BATCHES = 20
@@ -23,6 +23,7 @@ class DestinationStats:
     state: str
     counts: dict[str, int]
     waiting: int
+    dead_open: int
     oldest_waiting_seconds: float | None
     earliest_expiry_at: datetime | None
     rate_limit: dict[str, float]
@@ -51,6 +52,7 @@ async def destination_stats(
         state=figures.state,
         counts=counts,
         waiting=sum(counts[status] for status in _WAITING),
+        dead_open=await replays.dead_open(connection, destination.number),
         oldest_waiting_seconds=_seconds_since(figures.oldest_waiting),
         earliest_expiry_at=figures.earliest_expiry + max_event_age if figures.earliest_expiry else None,
         rate_limit={"requests_per_second": figures.requests_per_second, "burst": figures.burst},

@@ -12,11 +12,14 @@ import asyncpg
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.refusals import ErrorCode, Refusal
 from app.crypto import CannotDecrypt, Vault
 from app.delivery.delivery import SETTLED_WITHIN
 from app.delivery.erasure import erasure_place
 from app.domain.erasure import erasure_keys
-from app.store import erasures
+from app.store import audit, erasures
 from app.store import secrets as stored_secrets
 
 _SECRET = "receipt_key"  # noqa: S105 - its name, not its value
@@ -64,6 +67,58 @@ async def request_erasure(
                 break
         await asyncio.sleep(_POLL_INTERVAL_S)
     return id, at
+
+
+IDENTIFIERS = (
+    "email",
+    "phone",
+    "maid",
+    "ramp_id",
+    "match_id",
+    "real_id",
+    "merkle_id",
+    "kantar_id",
+    "fip",
+    "hash",
+)
+"""By what a person is found; `hash` is a SHA-256 in hex, of any of the others."""
+
+
+async def erase_person(
+    context: AppContext, caller: Caller, identifiers: Mapping[str, str]
+) -> tuple[str, datetime]:
+    """Request the erasure of a person in the caller's organisation, audited. Raises Refusal (403)."""
+    require_unlimited(caller)
+    id_, at = await request_erasure(
+        context.pool, context.vault, identifiers, by=caller.actor, monotonic=context.monotonic
+    )
+    async with context.engine.begin() as connection:
+        await audit.record(
+            connection,
+            actor=caller.actor,
+            action=audit.AuditAction.SUBJECT_ERASURE_REQUESTED,
+            subject=id_,
+            after={"identifiers": sorted(identifiers)},
+        )
+    return id_, at
+
+
+async def find_receipt(context: AppContext, caller: Caller, erasure: str) -> ErasureReceipt:
+    """Return the receipt of an erasure of the caller's organisation. Raises Refusal (403, 404)."""
+    require_unlimited(caller)
+    async with context.pool.acquire() as connection:
+        found = await erasures.find(connection, erasure)
+    if found is None:
+        raise Refusal(ErrorCode.NOT_FOUND)
+    return await read_receipt(context.pool, context.vault, found)
+
+
+def require_unlimited(caller: Caller) -> None:
+    """Raise Refusal (403) for a key that is limited to some destinations: a person is erased from all."""
+    if caller.destination_ids is not None:
+        raise Refusal(
+            ErrorCode.FORBIDDEN, "This key is limited to its destinations; a person is erased from all."
+        )
 
 
 async def read_receipt(pool: asyncpg.Pool, vault: Vault, found: erasures.Erasure) -> ErasureReceipt:

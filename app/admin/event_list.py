@@ -8,7 +8,7 @@ from time import monotonic
 from app.admin.access import Caller
 from app.admin.ids import require_destination_id
 from app.admin.refusals import ErrorCode, Refusal
-from app.domain.batch import EventMetadata, may_hold_execution, read_shapes
+from app.domain.batch import EventMetadata, may_hold_id, read_shapes
 from app.domain.destination import State
 from app.domain.ids import BatchId, DestinationId, MappingId, MappingNumber
 from app.domain.outcomes.reasons import REASONS, JourneyCode
@@ -34,6 +34,17 @@ class EventFilter:
     since: datetime | None = None
     mapping_id: str | None = None
     execution_id: str | None = None
+    until: datetime | None = None
+    journey_id: str | None = None
+    node_id: str | None = None
+
+    @property
+    def ids(self) -> dict[str, str]:
+        """The wanted ids of the journey, by the name of the member."""
+        wanted = {
+            "execution_id": self.execution_id, "journey_id": self.journey_id, "node_id": self.node_id,
+        }  # fmt: skip
+        return {name: value for name, value in wanted.items() if value}
 
     def includes(self, status: Status, reason: str | None) -> bool:
         """Return whether an event of this status and reason is wanted."""
@@ -140,8 +151,10 @@ def _matching_events(
     mappings: Mappings,
 ) -> list[EventMetadata] | None:
     """Return the events of a batch that match the filter, newest first; None where it cannot be read."""
-    execution_id = wanted.execution_id
-    if execution_id and not may_hold_execution(batch.shapes, execution_id):
+    if wanted.until is not None and batch.accepted_at >= wanted.until:
+        return []
+    ids = wanted.ids
+    if not all(may_hold_id(batch.shapes, id_) for id_ in ids.values()):
         return []
     # Most events of a batch share one status: decide by status before unpacking the metadata.
     special = {
@@ -157,7 +170,7 @@ def _matching_events(
         shape
         for shape in reversed(shapes)
         if special.get(shape.place, others)
-        and (not execution_id or shape.execution_id == execution_id)
+        and all(getattr(shape, name) == id_ for name, id_ in ids.items())
         and (wanted.mapping_id is None or _mapping_id(shape, mappings) == wanted.mapping_id)
     ]
 

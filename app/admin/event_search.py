@@ -6,7 +6,7 @@ from datetime import datetime
 
 from app.admin.access import Caller
 from app.admin.context import AppContext
-from app.domain.batch import EventMetadata, may_hold_execution, read_shapes
+from app.domain.batch import EventMetadata, may_hold_id, read_shapes
 from app.domain.ids import BatchId, MappingNumber
 from app.domain.ledger_keys import event_key
 from app.store import event_history, ledger, metrics
@@ -77,7 +77,7 @@ def matching_events(
     batch: event_history.StoredMetadata, execution_id: str, known: Mapping[MappingNumber, Mapped]
 ) -> Sequence[FoundEvent] | None:
     """Return a batch's events of a journey execution, newest first; None if the batch is unreadable."""
-    if not may_hold_execution(batch.shapes, execution_id):
+    if not may_hold_id(batch.shapes, execution_id):
         return ()
     if (events := read_shapes(batch.shapes)) is None:
         return None

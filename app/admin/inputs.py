@@ -149,6 +149,28 @@ class KeyRotation(RequestBody):
     expires_at: Instant | None = None
 
 
+class OrganisationLimitsInput(RequestBody):
+    """The limits of an organisation; null for no limit."""
+
+    destinations: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    events_per_second: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+class NewOrganisation(RequestBody):
+    """An organisation to create. Without `id` it gets a random one; an id never changes."""
+
+    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", examples=["acme"])] | None = None
+    name: Printable = Field(examples=["Acme"])
+    limits: OrganisationLimitsInput | None = None
+
+
+class OrganisationChange(RequestBody):
+    """The fields to change; the others keep their values."""
+
+    name: Printable | None = None
+    limits: OrganisationLimitsInput | None = None
+
+
 class HashRequest(RequestBody):
     """A value to show the match key of. It appears in no error, log line or row."""
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.admin.access import Caller
+from app.admin.access import BOOTSTRAP, Caller, Scope
 from app.admin.context import AppContext
 from app.admin.ids import new_id, require_key_id
 from app.admin.inputs import KeyRotation, NewKey
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
-from app.domain.ids import KeyId
+from app.domain.ids import DEFAULT_ORGANISATION, KeyId
 from app.store import audit, destinations, keys
 from app.store.keys import ApiKey
 
@@ -63,6 +63,7 @@ async def create_key(context: AppContext, caller: Caller, body: NewKey) -> tuple
     A caller that is limited to some destinations can only create keys limited to some of these.
     """
     _require_future(context, body.expires_at)
+    _require_grantable(caller, body)
     if body.destination_ids is None and caller.destination_ids is not None:
         raise Refusal(
             ErrorCode.INVALID,
@@ -121,6 +122,20 @@ def _require_future(context: AppContext, expires_at: datetime | None) -> None:
         raise Refusal(ErrorCode.INVALID, None, FieldProblem("expires_at", "not_in_future"))
 
 
+def _require_grantable(caller: Caller, body: NewKey) -> None:
+    """Raise Refusal unless the caller may grant these scopes: the bootstrap key alone makes platform keys."""
+    if Scope.ORGANISATIONS_ADMIN not in body.scopes:
+        return
+    if caller.key != BOOTSTRAP:
+        raise Refusal(ErrorCode.FORBIDDEN, "Only the bootstrap key can grant organisations:admin.")
+    if caller.organisation != DEFAULT_ORGANISATION:
+        raise Refusal(
+            ErrorCode.INVALID,
+            "A key with organisations:admin acts in every organisation. Create it without organisation_id.",
+            FieldProblem("scopes", "not_allowed"),
+        )
+
+
 async def _require_known(connection: AsyncConnection, caller: Caller, destination_ids: Sequence[str]) -> None:
     missing = await destinations.missing(connection, destination_ids)
     unknown = [
@@ -135,7 +150,8 @@ async def _require_known(connection: AsyncConnection, caller: Caller, destinatio
 async def _find_changeable(connection: AsyncConnection, caller: Caller, key_id: str) -> ApiKey:
     """Return a key whose destinations the caller may all use. Raises Refusal (404)."""
     key = await keys.find(connection, key_id)
-    if key is None:
+    # To the other keys of `default`, those of the platform do not exist.
+    if key is None or (Scope.ORGANISATIONS_ADMIN in key.scopes and not caller.is_platform):
         raise Refusal(ErrorCode.NOT_FOUND)
     if caller.destination_ids is not None and (
         key.destination_ids is None or not caller.destination_ids.issuperset(key.destination_ids)

@@ -28,6 +28,7 @@ class ErrorCode(StrEnum):
     SIGN_IN_FAILED = "sign_in_failed"
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
+    ORGANISATION_SUSPENDED = "organisation_suspended"
     NOT_FOUND = "not_found"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     DESTINATION_ARCHIVED = "destination_archived"
@@ -40,6 +41,7 @@ class ErrorCode(StrEnum):
     EVENT_NAME_CONFLICT = "event_name_conflict"
     ADVERTISER_NOT_VISIBLE = "advertiser_not_visible"
     EVENT_AMBIGUOUS = "event_ambiguous"
+    ORGANISATION_EXISTS = "organisation_exists"
     STALE = "stale"
     TOO_SLOW = "too_slow"
     TOO_LARGE = "too_large"
@@ -48,6 +50,8 @@ class ErrorCode(StrEnum):
     INVALID = "invalid"
     NOT_PUBLISHABLE = "not_publishable"
     TOO_MANY_REQUESTS = "too_many_requests"
+    EVENT_RATE_EXCEEDED = "event_rate_exceeded"
+    DESTINATION_LIMIT = "destination_limit"
     EXPECTATION_FAILED = "expectation_failed"
     HEAD_TOO_LARGE = "head_too_large"
     INTERNAL = "internal"
@@ -68,6 +72,9 @@ SENTENCES: Mapping[ErrorCode, str] = {
     ErrorCode.SIGN_IN_FAILED: "Amazon did not complete the sign-in. Start again with connect.",
     ErrorCode.UNAUTHORIZED: "Send a valid key as Bearer token, X-Api-Key header or Basic password.",
     ErrorCode.FORBIDDEN: "This key does not have the required scope.",
+    ErrorCode.ORGANISATION_SUSPENDED: (
+        "The organisation is suspended. New events are rejected; accepted events wait until it is resumed."
+    ),
     ErrorCode.NOT_FOUND: "Not found, or this key cannot access it.",
     ErrorCode.METHOD_NOT_ALLOWED: "This route does not support that method.",
     ErrorCode.DESTINATION_ARCHIVED: "The destination was deleted and cannot be changed.",
@@ -88,6 +95,7 @@ SENTENCES: Mapping[ErrorCode, str] = {
         "the region, or sign in as a user with access. The destination is unchanged."
     ),
     ErrorCode.EVENT_AMBIGUOUS: "Several mappings have an event with this id. Send mapping_id.",
+    ErrorCode.ORGANISATION_EXISTS: "An organisation has this id. Choose another.",
     ErrorCode.STALE: "It has changed since you read it. Read it again and repeat the change.",
     ErrorCode.TOO_SLOW: "The request did not arrive in time. The connection was closed.",
     ErrorCode.TOO_LARGE: "The body is larger than this route accepts.",
@@ -97,6 +105,14 @@ SENTENCES: Mapping[ErrorCode, str] = {
     ErrorCode.INVALID: "The request is invalid; see fields.",
     ErrorCode.NOT_PUBLISHABLE: "The mapping is not complete; see fields.",
     ErrorCode.TOO_MANY_REQUESTS: "Too many requests. Try again after the time in Retry-After.",
+    ErrorCode.EVENT_RATE_EXCEEDED: (
+        "The organisation sends more events a second than its limit. Send the same request again after the "
+        "time in Retry-After."
+    ),
+    ErrorCode.DESTINATION_LIMIT: (
+        "The organisation has as many destinations as its limit allows. Delete one, or ask for a "
+        "higher limit."
+    ),
     ErrorCode.HEAD_TOO_LARGE: "The request line and headers are too long.",
     ErrorCode.INTERNAL: "Internal error. Search the log for the request id.",
     ErrorCode.NOT_IMPLEMENTED: "CONNECT and transfer codings other than chunked are not supported.",

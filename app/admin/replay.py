@@ -8,6 +8,7 @@ from datetime import timedelta
 from app.admin.access import Caller
 from app.admin.context import AppContext
 from app.admin.destinations import lock_visible
+from app.admin.replay_selection import ALL_EVENTS, EventSelection, selected
 from app.amazon.wire import MAX_EVENTS
 from app.domain.ids import DestinationNumber, LaneId
 from app.domain.pacing.fair_queueing import REPLAY_SHARE
@@ -41,6 +42,7 @@ async def replay_events(
     destination_id: str,
     wanted: replays.ReplayFilter,
     *,
+    selection: EventSelection = ALL_EVENTS,
     dry_run: bool = False,
 ) -> ReplayResult:
     """Queue matching events again, behind live traffic, or with `dry_run` only count them.
@@ -49,11 +51,11 @@ async def replay_events(
     Repeating a replay does not send an event twice.
     """
     until = context.monotonic() + _TIME_LIMIT_S
-    first = last = await _replay_some(context, caller, destination_id, wanted, dry_run=dry_run)
+    first = last = await _replay_some(context, caller, destination_id, wanted, selection, dry_run=dry_run)
     replayed = last.replayed
     while not dry_run and last.remaining and last.replayed and context.monotonic() < until:
         # One transaction over all events would hold its locks against claims for minutes.
-        last = await _replay_some(context, caller, destination_id, wanted, dry_run=dry_run)
+        last = await _replay_some(context, caller, destination_id, wanted, selection, dry_run=dry_run)
         replayed += last.replayed
     return replace(
         first, replayed=replayed, remaining=last.remaining, requests=last.requests, seconds=last.seconds
@@ -61,13 +63,20 @@ async def replay_events(
 
 
 async def _replay_some(
-    context: AppContext, caller: Caller, destination_id: str, wanted: replays.ReplayFilter, *, dry_run: bool
+    context: AppContext,
+    caller: Caller,
+    destination_id: str,
+    wanted: replays.ReplayFilter,
+    selection: EventSelection,
+    *,
+    dry_run: bool,
 ) -> ReplayResult:
     """Replay the events of one transaction, record it in the audit, and wake the workers."""
     async with context.engine.begin() as connection:
         destination = await lock_visible(connection, caller, destination_id)
         # The driver's own connection, in the same transaction: the destination stays locked.
         driver = await driver_of(connection)
+        wanted = await selected(driver, destination.id, destination.number, wanted, selection)
         result = await replay(
             driver,
             destination.number,

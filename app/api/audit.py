@@ -4,9 +4,11 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from app.admin.access import Scope
+from app.api.export import ROWS, ExportPage, Format, export
 from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, number_of, split_page
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
@@ -52,7 +54,7 @@ class AuditPage(Page[AuditEntryView]):
     """A page of administrative actions."""
 
 
-@router.get("/audit", summary="List administrative actions")
+@router.get("/audit", summary="List administrative actions", response_model=AuditPage)
 @requires(Scope.KEYS_ADMIN)
 async def list_all(
     *,
@@ -64,19 +66,33 @@ async def list_all(
     action: Annotated[
         str | None, Query(max_length=64, description="Only this action, such as `mapping.published`.")
     ] = None,
+    export_format: Format = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
-) -> AuditPage:
+) -> AuditPage | StreamingResponse:
     """List administrative actions and what they changed, newest first. Entries contain no secrets."""
-    async with context.engine.connect() as connection:
-        rows = await audit.newest(
-            connection,
-            limit=limit + 1,
-            below=number_of(cursor),
-            destination=destination_id,
-            action=action,
-            only=caller.only,
+
+    async def page_at(position: str | None, most: int) -> AuditPage:
+        async with context.engine.connect() as connection:
+            rows = await audit.newest(
+                connection,
+                limit=most + 1,
+                below=number_of(position),
+                destination=destination_id,
+                action=action,
+                only=caller.only,
+            )
+        items, has_more = split_page(rows, most)
+        return AuditPage(
+            items=[AuditEntryView.of(item) for item in items],
+            next_cursor=cursor_of(items[-1].id) if has_more else None,
         )
-    items, has_more = split_page(rows, limit)
-    next_cursor = cursor_of(items[-1].id) if has_more else None
-    return AuditPage(items=[AuditEntryView.of(item) for item in items], next_cursor=next_cursor)
+
+    if export_format is None:
+        return await page_at(cursor, limit)
+
+    async def fetch(position: str | None) -> ExportPage:
+        page = await page_at(position, ROWS)
+        return ExportPage(page.items, page.next_cursor)
+
+    return await export(export_format, AuditEntryView, fetch, name="audit", cursor=cursor)

@@ -91,6 +91,7 @@ class KeyRing:
             key.id,
             frozenset(key.scopes),
             None if key.destination_ids is None else frozenset(key.destination_ids),
+            key.organisation,
         )
         if len(self._cached) >= _MAX_CACHED:
             self._cached.clear()

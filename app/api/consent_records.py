@@ -4,11 +4,13 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from app.admin.access import Scope
 from app.admin.consent_records import blocked_by_consent, list_consent_records
 from app.admin.inputs import Instant
+from app.api.export import ROWS, ExportPage, Format, export
 from app.api.paging import PAGE, Cursor, Limit, cursor_of, event_place_of
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
@@ -48,23 +50,38 @@ class ConsentRecordPage(ResponseBody):
     stopped: list[BlockedEvents]
 
 
-@router.get("/destinations/{destination_id}/consent-records", summary="List consent records")
-@requires(Scope.EVENTS_READ)
+@router.get(
+    "/destinations/{destination_id}/consent-records",
+    summary="List consent records",
+    response_model=ConsentRecordPage,
+)
+@requires(Scope.EVENTS_READ, Scope.ERASE)
 async def list_all(
     *,
     destination_id: str,
     caller: CurrentCaller,
     context: Context,
     since: Annotated[Instant | None, Query(description="Only events accepted at or after this time.")] = None,
+    export_format: Format = None,
     limit: Limit = PAGE,
     cursor: Cursor = None,
-) -> ConsentRecordPage:
+) -> ConsentRecordPage | StreamingResponse:
     """List a record for each accepted event, newest first. Records are kept for 30 days.
 
     A record has basis, source, times, decision, and the SHA-256 of a consent string. `stopped` counts the
     events that the consent check rejected, by reason and basis; nothing else of these is stored.
     `unreadable_batches` counts damaged batches, whose records are missing from the page.
     """
+
+    async def fetch(position: str | None) -> ExportPage:
+        rows = await list_consent_records(
+            context, caller, destination_id, limit=ROWS, before=event_place_of(position), since=since
+        )
+        records = [ConsentRecordView.model_validate(item) for item in rows.items]
+        return ExportPage(records, cursor_of(*rows.last) if rows.last else None)
+
+    if export_format is not None:
+        return await export(export_format, ConsentRecordView, fetch, name="consent-records", cursor=cursor)
     page = await list_consent_records(
         context, caller, destination_id, limit=limit, before=event_place_of(cursor), since=since
     )

@@ -3,13 +3,14 @@
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from app.admin.access import Caller, Scope
+from app.admin.alerting_input import DestinationUpdate
 from app.admin.destinations import (
     archive_destination,
     change_destination,
@@ -23,7 +24,9 @@ from app.admin.destinations import (
     resume_destination,
 )
 from app.admin.ids import new_id
+from app.admin.incidents import change_alerting, monitoring_of
 from app.admin.inputs import DestinationChange, NewDestination
+from app.admin.organisations import require_destination_allowance
 from app.admin.refusals import ErrorCode, FieldProblem, Refusal
 from app.api.confusable import skeleton
 from app.api.etags import etag, require_match
@@ -32,6 +35,7 @@ from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.domain.destination import Region, State
 from app.domain.ids import AdvertiserId, DestinationId
+from app.domain.incidents.health import Health
 from app.store import destinations
 from app.store.destinations import ConfiguredRate, Destination, DestinationDraft
 
@@ -71,7 +75,15 @@ class DestinationView(ResponseBody):
         return cls.model_validate({**public_view(destination), **more})
 
 
-class DestinationPage(Page[DestinationView]):
+class MonitoredDestination(DestinationView):
+    """A destination with its health and its alerting."""
+
+    health: Health
+    open_incidents: int
+    alerting: dict[str, Any] = Field(description="Thresholds by kind of incident, and `muted_until`.")
+
+
+class DestinationPage(Page[MonitoredDestination]):
     """A page of destinations."""
 
 
@@ -83,7 +95,7 @@ class NameWarning(ResponseBody):
     destination_id: str = Field(description="The other destination.")
 
 
-class SavedDestination(DestinationView):
+class SavedDestination(MonitoredDestination):
     """A destination after a change, with warnings."""
 
     warnings: list[NameWarning]
@@ -119,11 +131,13 @@ async def create(
         rate=ConfiguredRate() if rate is None else ConfiguredRate(rate.requests_per_second, rate.burst),
     )
     async with context.engine.begin() as connection:
+        await require_destination_allowance(connection)
         warnings = await _warnings(connection, caller, draft.name)
         created = await create_destination(connection, DestinationId(new_id("dst_")), draft, by=caller.actor)
+        monitoring = await monitoring_of(connection, [created], context.now())
     response.headers["ETag"] = etag(created.version)
     response.headers["Location"] = f"/destinations/{created.id}"
-    return SavedDestination.of(created, warnings=warnings)
+    return SavedDestination.of(created, **monitoring[created.id], warnings=warnings)
 
 
 @router.get("/destinations", summary="List destinations")
@@ -151,21 +165,24 @@ async def list_all(
             state=state,
             only=caller.only,
         )
-    items, has_more = split_page(found, limit)
+        items, has_more = split_page(found, limit)
+        monitoring = await monitoring_of(connection, items, context.now())
     next_cursor = cursor_of(items[-1].number) if has_more else None
-    return DestinationPage(items=[DestinationView.of(item) for item in items], next_cursor=next_cursor)
+    views = [MonitoredDestination.of(item, **monitoring[item.id]) for item in items]
+    return DestinationPage(items=views, next_cursor=next_cursor)
 
 
 @router.get("/destinations/{destination_id}", summary="Read a destination")
 @requires(Scope.DESTINATIONS_READ)
 async def read(
     destination_id: str, caller: CurrentCaller, context: Context, response: Response
-) -> DestinationView:
+) -> MonitoredDestination:
     """Read a destination. Send its `ETag` as `If-Match` of a change."""
     async with context.engine.connect() as connection:
         found = await find_visible(connection, caller, destination_id)
+        monitoring = await monitoring_of(connection, [found], context.now())
     response.headers["ETag"] = etag(found.version)
-    return DestinationView.of(found)
+    return MonitoredDestination.of(found, **monitoring[found.id])
 
 
 @router.patch("/destinations/{destination_id}", summary="Change a destination")
@@ -173,7 +190,7 @@ async def read(
 async def change(
     *,
     destination_id: str,
-    body: DestinationChange,
+    body: DestinationUpdate,
     caller: CurrentCaller,
     context: Context,
     request: Request,
@@ -192,10 +209,15 @@ async def change(
         if draft.name != before.name:
             warnings = await _warnings(connection, caller, draft.name, exclude=before.id)
         after = await change_destination(connection, before, draft, by=caller.actor)
+        if "alerting" in body.model_fields_set and await change_alerting(
+            connection, after, body.alerting or {}, by=caller.actor
+        ):
+            after = await destinations.touch(connection, after.id)
+        monitoring = await monitoring_of(connection, [after], context.now())
     if after is not before:
         await context.wake(after.number)
     response.headers["ETag"] = etag(after.version)
-    return SavedDestination.of(after, warnings=warnings)
+    return SavedDestination.of(after, **monitoring[after.id], warnings=warnings)
 
 
 @router.post("/destinations/{destination_id}/pause", summary="Pause a destination")
@@ -255,7 +277,7 @@ _NULLABLE = frozenset({"dataset_name", "rate_limit"})
 
 def _changed(before: Destination, body: DestinationChange) -> DestinationDraft:
     """Return the destination's fields after a change. Raises Refusal for a null that is not allowed."""
-    changes = {name: getattr(body, name) for name in body.model_fields_set}
+    changes = {name: getattr(body, name) for name in body.model_fields_set if name != "alerting"}
     nulls = [
         FieldProblem(name, "missing")
         for name, value in changes.items()

@@ -7,12 +7,11 @@ from pydantic import Field as Described
 from pydantic import model_validator
 
 from app.admin import erasure, subject_search
-from app.admin.access import Caller, Scope
+from app.admin.access import Scope
 from app.admin.ids import new_id
 from app.admin.inputs import RequestBody, validation_error
-from app.admin.refusals import ErrorCode, Refusal
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
-from app.store import audit, erasures
+from app.store import audit
 
 router = APIRouter(route_class=SecuredRoute, tags=["subjects"])
 
@@ -58,18 +57,7 @@ async def erase(body: Subject, caller: CurrentCaller, context: Context, response
     After the response, no stored event of the person is sent. Waiting and dead events become `erased`;
     delivered events keep their status without their content. Events that arrive later are not blocked.
     """
-    _require_all_destinations(caller)
-    id, at = await erasure.request_erasure(  # noqa: A001
-        context.pool, context.vault, body.identifiers(), by=caller.actor, monotonic=context.monotonic
-    )
-    async with context.engine.begin() as connection:
-        await audit.record(
-            connection,
-            actor=caller.actor,
-            action=audit.AuditAction.SUBJECT_ERASURE_REQUESTED,
-            subject=id,
-            after={"identifiers": sorted(body.identifiers())},
-        )
+    id, at = await erasure.erase_person(context, caller, body.identifiers())  # noqa: A001
     response.headers["Location"] = f"/subjects/erasures/{id}"
     return {"id": id, "status": "under_way", "requested_at": at}
 
@@ -92,7 +80,7 @@ async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> 
     A request searches for about five seconds; repeat it with `next_cursor` until that is null, and add the
     counts up. Every search is audited, without what was searched for.
     """
-    _require_all_destinations(caller)
+    erasure.require_unlimited(caller)
     id = new_id("sub_")  # noqa: A001
     async with context.engine.begin() as connection:
         await audit.record(
@@ -130,21 +118,10 @@ async def find(body: WantedSubject, caller: CurrentCaller, context: Context) -> 
 @requires(Scope.ERASE)
 async def read(erasure_id: str, caller: CurrentCaller, context: Context) -> dict[str, Any]:
     """Read the state of an erasure. `signature` (Ed25519, base64) is over the text in `signed`."""
-    _require_all_destinations(caller)
-    async with context.pool.acquire() as connection:
-        found = await erasures.find(connection, erasure_id)
-    if found is None:
-        raise Refusal(ErrorCode.NOT_FOUND)
-    receipt = await erasure.read_receipt(context.pool, context.vault, found)
+    receipt = await erasure.find_receipt(context, caller, erasure_id)
     return {
         **receipt.body,
         "signed": receipt.signed,
         "signature": receipt.signature,
         "public_key": receipt.public_key,
     }
-
-
-def _require_all_destinations(caller: Caller) -> None:
-    """Refuse a key that is limited to some destinations: a person's events are under all."""
-    if caller.destination_ids is not None:
-        raise Refusal(ErrorCode.FORBIDDEN, "This key is limited to some destinations; an erasure covers all.")

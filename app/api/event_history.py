@@ -12,11 +12,12 @@ from app.api.event_models import (
     DroppedMatchKey,
     EventHistoryView,
     OriginalEvent,
+    RejectionOfEvent,
     ReplayOfEvent,
     WarningView,
 )
 from app.domain.batch import EventMetadata, read_shapes
-from app.domain.ids import BatchId, MappingNumber
+from app.domain.ids import BatchId, DestinationNumber, MappingNumber
 from app.domain.outcomes.event_history import (
     AttemptRecord,
     EventLife,
@@ -25,9 +26,13 @@ from app.domain.outcomes.event_history import (
     item_outcomes,
 )
 from app.domain.outcomes.explain import EventState, explain, explain_duplicate
-from app.domain.outcomes.reasons import DEAD_LETTERS, DeadLetter
+from app.domain.outcomes.reasons import DEAD_LETTERS, REASONS, DeadLetter, JourneyCode
+from app.domain.outcomes.rejection_details import rejection_detail
 from app.domain.outcomes.status import FINAL, Status
-from app.store import PipelineConnection, event_attempts, event_history
+from app.store import PipelineConnection, event_attempts, event_history, rejection_records
+from app.store.rejection_records import RejectionFilter
+
+_MOST_REJECTIONS = 50  # of one event
 
 _STATE_MISSING = (
     "The event was accepted, but its delivery state is missing: stored data is damaged. "
@@ -121,6 +126,64 @@ async def history_of_duplicate(
     )
 
 
+async def rejections_of(
+    connection: PipelineConnection, number: DestinationNumber, event_id: str, mapping_id: str | None
+) -> list[RejectionOfEvent]:
+    """Return the recorded rejections under an event id, newest first."""
+    wanted = RejectionFilter(event_id=event_id, mapping_id=mapping_id)
+    records = await rejection_records.page(connection, number, wanted, limit=_MOST_REJECTIONS)
+    return [
+        RejectionOfEvent(
+            received_at=record.received_at,
+            code=JourneyCode(record.code),
+            reason=record.reason,
+            field=record.field,
+            mapping_field=record.mapping_field,
+            detail=rejection_detail(record.reason, record.field, record.mapping_field),
+            request_id=record.request_id,
+        )
+        for record in records
+    ]
+
+
+def rejected_history(
+    destination_id: str, event_id: str, mapping_id: str | None, rejections: list[RejectionOfEvent]
+) -> EventHistoryView:
+    """Return the history of an event that was only ever rejected."""
+    last = rejections[0]
+    return EventHistoryView(
+        event_id=event_id,
+        status="rejected",
+        code=last.code,
+        reason=last.reason,
+        accepted_at=None,
+        event_time=None,
+        event_type=None,
+        execution_id=None,
+        mapping_id=mapping_id,
+        mapping_version=None,
+        amazon_code=None,
+        amazon_message=None,
+        destination_id=destination_id,
+        match_keys=[],
+        dropped_match_keys=[],
+        warnings=[],
+        attempts=[],
+        attempts_complete=True,
+        tries=0,
+        dead_letter=None,
+        next_attempt_at=None,
+        expires_at=None,
+        delivered_at=None,
+        erased_at=None,
+        replays=[],
+        duplicate_of=None,
+        rejections=rejections,
+        explanation=f"The event was rejected on receipt and not stored. {last.detail} "
+        f"{REASONS[last.reason].remedy}",
+    )
+
+
 def _shape_at(batch: event_history.BatchRow, place: int) -> EventMetadata | None:
     return next((shape for shape in read_shapes(batch.shapes) or () if shape.place == place), None)
 
@@ -202,6 +265,7 @@ async def _describe(
         erased_at=erased_at,
         replays=[ReplayOfEvent(replay_id=replay.id, at=replay.at, by=replay.by) for replay in replays],
         duplicate_of=None,
+        rejections=[],
         explanation=explain(state) + ("" if shape else _METADATA_DAMAGED),
     )
 

@@ -158,9 +158,26 @@ class DroppedMatchKey(ResponseBody):
     reason: str
 
 
-class EventHistoryView(ListedEventView):
-    """Everything that happened to an event."""
+class RejectionOfEvent(ResponseBody):
+    """A rejection on receipt that was recorded under the event's id."""
 
+    received_at: datetime
+    code: JourneyCode
+    reason: str
+    field: str | None
+    mapping_field: str | None
+    detail: str
+    request_id: str | None
+
+
+class EventHistoryView(ListedEventView):
+    """Everything that happened to an event. A rejected one has `rejections` and no attempts."""
+
+    status: Status | Literal["rejected"]  # type: ignore[assignment]
+    accepted_at: datetime | None  # type: ignore[assignment]
+    rejections: list[RejectionOfEvent] = Field(
+        description="Earlier rejections under this id, newest first, as far as they were recorded."
+    )
     destination_id: str
     match_keys: list[str]
     dropped_match_keys: list[DroppedMatchKey] = Field(
@@ -259,6 +276,7 @@ class StatsView(ResponseBody):
     state: State
     counts: EventCounts
     waiting: int
+    dead_open: int = Field(description="Dead letters that were neither replayed nor dismissed.")
     oldest_waiting_seconds: float | None
     earliest_expiry_at: datetime | None
     rate_limit: RateLimitView

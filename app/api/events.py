@@ -30,9 +30,9 @@ from app.api.query_parameters import DeclaredParameters, refused_parameters, unr
 from app.api.secured_route import SecuredRoute, check_media_type, reads_its_own_body, requires
 from app.domain import strict_json
 from app.domain.admission import SHED_SPECS, ShedReason, retry_after
-from app.domain.event import BodyProblem, Event, Rejection, read_events, read_lines
-from app.domain.ids import DestinationId
-from app.ingest.group_commit import NotStored
+from app.domain.event import BodyProblem, Event, Rejection, journey_ids, read_events, read_lines
+from app.domain.ids import DestinationId, OrganisationId
+from app.ingest.group_commit import NotStored, SenderAccess
 from app.ingest.intake import EventResult, Intake
 
 router = APIRouter(route_class=SecuredRoute, tags=["events"])
@@ -145,10 +145,13 @@ async def accept_events(
     refuse_late: Callable[[], Problem],
     caller: Caller,
     query: EventsQuery = _NO_QUERY,
+    charge: Callable[[OrganisationId, int], None] | None = None,
+    request_id: str | None = None,
 ) -> EventsResponse:
     """Store the events of an authorized request and return their results. Raises Refusal.
 
     `read` reads the body. It is not called when the headers or the destinations' queues already decide.
+    `charge` counts the events against the limit of their organisation.
     """
     media_type = check_media_type(headers, "application/json", NDJSON)
     ids, late = caller.destination_ids, context.late()
@@ -162,12 +165,19 @@ async def accept_events(
         events = _reject_late(events, late)
         if all(isinstance(event, Rejection) and event.reason == _LATE for event in events):
             raise Refusal.of(refuse_late())
-    allowed = None if ids is None else frozenset(map(DestinationId, ids))
+    if charge is not None and not query.dry_run:
+        charge(caller.organisation, len(events))
+    access = SenderAccess(caller.organisation, None if ids is None else frozenset(map(DestinationId, ids)))
     intake: Intake = context.intake
     if query.dry_run:
-        results = await intake.dry_run(events, allowed=allowed)
+        results = await intake.dry_run(events, access=access)
     else:
-        results = await intake.receive(events, allowed=allowed, low_priority=query.priority is Priority.LOW)
+        results = await intake.receive(
+            events,
+            access=access,
+            low_priority=query.priority is Priority.LOW,
+            request_id=request_id,
+        )
     if isinstance(results, NotStored):
         raise Refusal.of(
             Problem(
@@ -188,7 +198,15 @@ def _reject_late(events: list[Event | Rejection], late: frozenset[str]) -> list[
     """Replace the events of destinations whose queue is too old by temporary rejections."""
     detail = "The oldest event in the advertiser's queue has waited for three quarters of the age limit."
     return [
-        Rejection(_LATE, "destination_id", None, detail, event.event_id)
+        Rejection(
+            _LATE,
+            "destination_id",
+            None,
+            detail,
+            event.event_id,
+            destination_id=event.destination_id,
+            journey=journey_ids(event.content),
+        )
         if isinstance(event, Event) and event.destination_id in late
         else event
         for event in events

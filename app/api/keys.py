@@ -8,7 +8,7 @@ from pydantic import Field
 from app.admin.access import Scope
 from app.admin.inputs import KeyRotation, NewKey
 from app.admin.keys import create_key, revoke_key, rotate_key
-from app.api.paging import PAGE, Cursor, Limit, Page, bad_cursor, cursor_of, place_of, split_page
+from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, split_page, time_and_id_of
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, key_ring_of, requires
 from app.store import keys
@@ -72,28 +72,18 @@ async def list_all(
     caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
 ) -> KeyPage:
     """List keys, oldest first, revoked ones included. Secrets are never listed."""
-    after = _position(cursor)
+    after = time_and_id_of(cursor)
     async with context.engine.connect() as connection:
-        rows = await keys.page(connection, limit=limit + 1, after=after, only=caller.only)
+        rows = await keys.page(
+            connection,
+            limit=limit + 1,
+            after=after,
+            only=caller.only,
+            without_scope=None if caller.is_platform else Scope.ORGANISATIONS_ADMIN,
+        )
     items, has_more = split_page(rows, limit)
     next_cursor = cursor_of(items[-1].created_at.isoformat(), items[-1].id) if has_more else None
     return KeyPage(items=[KeyView.model_validate(item) for item in items], next_cursor=next_cursor)
-
-
-def _position(cursor: str | None) -> tuple[datetime, str] | None:
-    match place_of(cursor):
-        case None:
-            return None
-        case [created_at, key]:
-            try:
-                instant = datetime.fromisoformat(created_at)
-            except ValueError:
-                raise bad_cursor() from None
-            if instant.tzinfo is None or not 2000 <= instant.year <= 9998 or "\0" in key:
-                raise bad_cursor()
-            return instant, key
-        case _:
-            raise bad_cursor()
 
 
 @router.delete("/keys/{key_id}", summary="Revoke a key")

@@ -20,6 +20,9 @@ Send the key as `Authorization: Bearer`, as `X-Api-Key`, or as the password of H
 in UTC. Lists are `{"items", "next_cursor"}`. Errors are `{"error", "detail", "fields"}`; the codes in `error`
 and `problem` are stable. Unknown fields are refused. Send the `ETag` of your last read as `If-Match` to avoid
 overwriting the changes of others.
+
+A key belongs to one organisation. A key with the scope `organisations:admin` acts in `default`, or in the
+organisation that the query parameter `organisation_id` names; every route takes it.
 """
 
 _SECURITY: dict[str, Any] = {
@@ -54,6 +57,7 @@ _IF_MATCH: dict[str, Any] = {
 
 _DESTINATION = "/destinations/{destination_id}"
 _MAPPING = _DESTINATION + "/mappings/{mapping_id}"
+_ORGANISATION = "/organisations/{id}"
 
 # Operations whose successful response has an ETag.
 RETURNS_ETAG = frozenset(
@@ -69,6 +73,11 @@ RETURNS_ETAG = frozenset(
         ("PATCH", _MAPPING),
         ("POST", _MAPPING + "/publish"),
         ("POST", _MAPPING + "/rollback"),
+        ("POST", "/organisations"),
+        ("GET", _ORGANISATION),
+        ("PATCH", _ORGANISATION),
+        ("POST", _ORGANISATION + "/suspend"),
+        ("POST", _ORGANISATION + "/resume"),
     }
 )
 
@@ -81,6 +90,7 @@ READS_IF_MATCH = frozenset(
         ("DELETE", _MAPPING),
         ("POST", _MAPPING + "/publish"),
         ("POST", _MAPPING + "/rollback"),
+        ("PATCH", _ORGANISATION),
     }
 )
 
@@ -156,7 +166,7 @@ def _error_statuses(path: str, method: str, *, requires_key: bool) -> list[int]:
     """Return the error statuses of a route."""
     statuses = {400, 422, 500, 503}  # every route refuses unknown parameters and an unreadable query
     if requires_key:
-        statuses |= {401, 403}
+        statuses |= {401, 403, 404}  # 404: `organisation_id` names no organisation of the caller
     if method in ("POST", "PATCH"):
         statuses |= {413, 415}
     if "{" in path:
@@ -177,6 +187,8 @@ def _error_statuses(path: str, method: str, *, requires_key: bool) -> list[int]:
 # Operations that give a status for one known reason.
 _CODES: dict[tuple[str, str], tuple[ErrorCode, ...]] = {
     ("GET", "/events/{event_id}"): (ErrorCode.EVENT_AMBIGUOUS,),
+    ("POST", "/organisations"): (ErrorCode.ORGANISATION_EXISTS,),
+    ("POST", "/destinations"): (ErrorCode.DESTINATION_LIMIT,),
 }
 
 # Codes of a sign-in: only the OAuth callback gives them.

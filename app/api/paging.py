@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query
@@ -42,6 +43,23 @@ def place_of(cursor: str | None) -> list[str] | None:
         return base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii").split(" ")
     except (binascii.Error, ValueError):
         raise bad_cursor() from None
+
+
+def time_and_id_of(cursor: str | None) -> tuple[datetime, str] | None:
+    """Return the time and the id in a cursor, or None for the first page. Raises Refusal."""
+    match place_of(cursor):
+        case None:
+            return None
+        case [time, id_]:
+            try:
+                instant = datetime.fromisoformat(time)
+            except ValueError:
+                raise bad_cursor() from None
+            if instant.tzinfo is None or not 2000 <= instant.year <= 9998 or "\0" in id_:
+                raise bad_cursor()
+            return instant, id_
+        case _:
+            raise bad_cursor()
 
 
 def number_of(cursor: str | None) -> int | None:

@@ -4,6 +4,7 @@ A parameter declared as a list may repeat. A route may declare that it ignores u
 address of a redirect from another server needs this.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, get_args, get_origin
@@ -17,6 +18,7 @@ from starlette.types import Scope
 
 from app.admin.field_problems import request_path
 from app.admin.refusals import ErrorCode, FieldProblem, Problem
+from app.domain.ids import OrganisationId
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -75,6 +77,30 @@ def refused_parameters(query_string: bytes, declared: DeclaredParameters) -> Pro
     accepted = ", ".join(sorted(declared.names)) or "none"
     detail = f"The query has an unknown or duplicate parameter. Accepted parameters: {accepted}."
     return Problem(ErrorCode.INVALID, detail, tuple(found)[:_MAX_FIELDS])
+
+
+ORGANISATION: Final = "organisation_id"
+_ORGANISATION: Final = ORGANISATION.encode()
+_ORGANISATION_FORM: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+
+
+def take_organisation(query_string: bytes) -> tuple[bytes, OrganisationId] | Problem | None:
+    """Return a query without `organisation_id`, and its value; None for a query without it.
+
+    Every route with a key takes this parameter, so it is no parameter of the route.
+    """
+    if _ORGANISATION not in query_string:
+        return None
+    pairs = QueryParams(query_string).multi_items()
+    values = [value for name, value in pairs if name == ORGANISATION]
+    if not values:
+        return None
+    if len(values) > 1:
+        return Problem(ErrorCode.INVALID, fields=(FieldProblem(ORGANISATION, "duplicate"),))
+    if not _ORGANISATION_FORM.fullmatch(values[0]):
+        return Problem(ErrorCode.NOT_FOUND)
+    rest = [(name, value) for name, value in pairs if name != ORGANISATION]
+    return urlencode(rest).encode(), OrganisationId(values[0])
 
 
 def without_blanks(query_string: bytes) -> bytes:

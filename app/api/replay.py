@@ -1,7 +1,7 @@
 """Replay over HTTP: queue dead or expired events again, after a dry run with counts and duration."""
 
 from dataclasses import asdict
-from typing import Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -9,6 +9,7 @@ from pydantic import Field
 from app.admin.access import Scope
 from app.admin.inputs import Instant, RequestBody
 from app.admin.replay import replay_events
+from app.admin.replay_selection import EventSelection
 from app.api.response_body import ResponseBody
 from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
 from app.store.replays import ReplayFilter
@@ -23,6 +24,13 @@ class ReplayRequest(RequestBody):
     reason: str | None = Field(default=None, max_length=64, description="Only events with this reason.")
     since: Instant | None = None
     until: Instant | None = None
+    event_ids: (
+        Annotated[list[Annotated[str, Field(max_length=256)]], Field(min_length=1, max_length=1000)] | None
+    ) = Field(default=None, description="Only these events.")
+    execution_id: str | None = Field(
+        default=None, max_length=256, description="Only events of this journey execution."
+    )
+    mapping_id: str | None = Field(default=None, max_length=64, description="Only events of this mapping.")
     dry_run: bool = Field(default=False, description="Count, and change nothing.")
 
 
@@ -53,5 +61,8 @@ async def replay(
     history of its events.
     """
     wanted = ReplayFilter(body.status, body.reason, body.since, body.until)
-    result = await replay_events(context, caller, destination_id, wanted, dry_run=body.dry_run)
+    selection = EventSelection(body.event_ids, body.execution_id, body.mapping_id)
+    result = await replay_events(
+        context, caller, destination_id, wanted, selection=selection, dry_run=body.dry_run
+    )
     return ReplayView(dry_run=body.dry_run, **asdict(result))

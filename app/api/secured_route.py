@@ -5,11 +5,13 @@ no route is public by mistake.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 from starlette.responses import Response
+from starlette.types import Scope as ASGIScope
 
 from app.admin.access import Caller, Scope
 from app.admin.context import AppContext
@@ -18,7 +20,8 @@ from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
 from app.api.auth import KeyRing
 from app.api.errors import error_response, malformed_body
 from app.api.headers import RawHeaders, first_header
-from app.api.query_parameters import parameters_of, refused_parameters
+from app.api.organisation_cache import OrganisationCache
+from app.api.query_parameters import parameters_of, refused_parameters, take_organisation
 from app.domain import strict_json
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -79,7 +82,11 @@ class SecuredRoute(APIRoute):
                 caller = await authorize(key_ring_of(request), request.scope["headers"], scopes)
                 if isinstance(caller, Problem):
                     return error_response(caller)
-                request.state.caller = caller
+                acting = await acting_in(request.app.state.organisations, request.scope, caller)
+                if isinstance(acting, Problem):
+                    return error_response(acting)
+                caller = request.state.caller = acting
+                request.state.context = request.app.state.context.within(caller.organisation)
                 if (problem := claimed(request, caller)) is not None:
                     return error_response(problem)
             if (refused := refused_parameters(request.scope["query_string"], parameters)) is not None:
@@ -99,10 +106,27 @@ async def authorize(ring: KeyRing, headers: RawHeaders, scopes: tuple[Scope, ...
     return caller
 
 
+async def acting_in(organisations: OrganisationCache, scope: ASGIScope, caller: Caller) -> Caller | Problem:
+    """Return the caller in the organisation that `?organisation_id=` names, and remove it from the query.
+
+    Only a platform key may name another than its own; for all others there is no other.
+    """
+    if (query := take_organisation(scope["query_string"])) is None:
+        return caller
+    if isinstance(query, Problem):
+        return query
+    scope["query_string"], organisation = query
+    if organisation == caller.organisation:
+        return caller
+    if not caller.is_platform or await organisations.find(organisation) is None:
+        return Problem(ErrorCode.NOT_FOUND)
+    return replace(caller, organisation=organisation)
+
+
 def claimed(request: Request, caller: Caller) -> Problem | None:
     """Count the request against its caller's share; return the problem if the share is used up."""
-    claim: Callable[[str], Problem | None] | None = request.scope["state"].get(CLAIM)
-    return None if claim is None else claim(caller.quota_owner)
+    claim: Callable[[str, str], Problem | None] | None = request.scope["state"].get(CLAIM)
+    return None if claim is None else claim(caller.quota_owner, caller.organisation)
 
 
 async def _read_body(request: Request, *, has_body: bool) -> None:
@@ -151,7 +175,8 @@ async def _caller(request: Request) -> Caller:
 
 
 async def _context(request: Request) -> AppContext:
-    context: AppContext = request.app.state.context
+    # Set with the caller; a public route acts for no organisation.
+    context: AppContext = getattr(request.state, "context", request.app.state.context)
     return context
 
 

@@ -8,12 +8,16 @@ from datetime import UTC, datetime, timedelta
 from app.admin.access import Scope
 from app.admin.actor import actor
 from app.admin.keys import DAY_S, NotRotated, insert_key, insert_successor, mark_revoked
+from app.domain.ids import DEFAULT_ORGANISATION
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store import destinations, keys
 from app.store.keys import ApiKey
 
 _MOST = 10_000
+
+# Only the bootstrap key grants organisations:admin.
+_GRANTABLE = [scope.value for scope in Scope if scope is not Scope.ORGANISATIONS_ADMIN]
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     actions.add_parser("list", help="list keys, without the keys themselves")
     make = actions.add_parser("make", help="make a key and print it, this once")
     make.add_argument("name")
-    make.add_argument("scopes", nargs="+", choices=[scope.value for scope in Scope], metavar="SCOPE")
+    make.add_argument("scopes", nargs="+", choices=_GRANTABLE, metavar="SCOPE")
     make.add_argument("--destination", action="append", metavar="ID", help="limit it; may be repeated")
     make.add_argument("--days", type=int, help="let it end after so many days")
     rotate = actions.add_parser("rotate", help="make a key that replaces another, and print it, this once")
@@ -44,7 +48,7 @@ async def _run(settings: Settings, asked: argparse.Namespace) -> int:
 
 
 async def _list(resources: Resources, _asked: argparse.Namespace) -> int:
-    async with resources.engine.connect() as connection:
+    async with resources.engine_of(DEFAULT_ORGANISATION).connect() as connection:
         found = await keys.page(connection, limit=_MOST)
     for key in found:
         used = "never used" if key.last_used_at is None else f"last used {_day(key.last_used_at)}"
@@ -68,7 +72,7 @@ def _day(at: datetime) -> str:
 
 async def _make(resources: Resources, asked: argparse.Namespace) -> int:
     ends = None if asked.days is None else datetime.now(UTC) + timedelta(days=asked.days)
-    async with resources.engine.begin() as connection:
+    async with resources.engine_of(DEFAULT_ORGANISATION).begin() as connection:
         unknown = await destinations.missing(connection, asked.destination or [])
         if unknown:
             return _fail(f"There is no destination {', '.join(sorted(unknown))}.")
@@ -85,7 +89,7 @@ async def _make(resources: Resources, asked: argparse.Namespace) -> int:
 
 
 async def _rotate(resources: Resources, asked: argparse.Namespace) -> int:
-    async with resources.engine.begin() as connection:
+    async with resources.engine_of(DEFAULT_ORGANISATION).begin() as connection:
         done = await insert_successor(
             connection,
             asked.key,
@@ -105,7 +109,7 @@ async def _rotate(resources: Resources, asked: argparse.Namespace) -> int:
 
 
 async def _revoke(resources: Resources, asked: argparse.Namespace) -> int:
-    async with resources.engine.begin() as connection:
+    async with resources.engine_of(DEFAULT_ORGANISATION).begin() as connection:
         key = await keys.find(connection, asked.key)
         if key is None:
             return _fail("There is no such key.")

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from app.admin.actor import actor
 from app.admin.replay import ReplayResult
 from app.admin.replay import replay as put_back
-from app.domain.ids import DestinationId
+from app.domain.ids import DEFAULT_ORGANISATION, DestinationId
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store import event_history, replays
+from app.store.organisation_scope import set_organisation
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +47,7 @@ async def _once(
     resources: Resources, destination: str, wanted: replays.ReplayFilter, *, dry_run: bool
 ) -> ReplayResult | None:
     async with resources.pool.acquire() as connection, connection.transaction():
+        await set_organisation(connection, DEFAULT_ORGANISATION)
         found = await event_history.destination(connection, DestinationId(destination))
         if found is None or found.state == "archived":
             return None

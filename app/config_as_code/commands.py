@@ -28,6 +28,7 @@ from app.config_as_code.read import FileProblem, UnreadableFile
 from app.config_as_code.source_locations import with_lines
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import State
+from app.domain.ids import DEFAULT_ORGANISATION
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store import destinations, mappings
@@ -91,7 +92,9 @@ async def _plan(settings: Settings, asked: argparse.Namespace) -> int:
     if isinstance(wanted, UnreadableFile):
         return _refuse(wanted, text)
     async with open_resources(settings, role="plan", pool_size=1) as resources:
-        done = await applying.rehearse(resources.engine, wanted, _terms(settings, asked))
+        done = await applying.rehearse(
+            resources.engine_of(DEFAULT_ORGANISATION), wanted, _terms(settings, asked)
+        )
     if isinstance(done, UnreadableFile):
         return _refuse(done, text)
     _print(show.lines(done.plan, done.backtests))
@@ -103,7 +106,9 @@ async def _apply(settings: Settings, asked: argparse.Namespace) -> int:
     if isinstance(wanted, UnreadableFile):
         return _refuse(wanted, text)
     async with open_resources(settings, role="apply", pool_size=1) as resources:
-        done = await applying.apply(resources.engine, wanted, _terms(settings, asked))
+        done = await applying.apply(
+            resources.engine_of(DEFAULT_ORGANISATION), wanted, _terms(settings, asked)
+        )
         if isinstance(done, UnreadableFile):
             return _refuse(done, text)
         await _wake(resources, done)
@@ -132,7 +137,7 @@ async def _wake(resources: Resources, done: AppliedPlan) -> None:
 async def _export(settings: Settings, asked: argparse.Namespace) -> int:
     async with (
         open_resources(settings, role="export", pool_size=1) as resources,
-        resources.engine.connect() as connection,
+        resources.engine_of(DEFAULT_ORGANISATION).connect() as connection,
     ):
         every = await destinations.everything(connection)
         theirs = await mappings.everything(connection)

@@ -22,7 +22,7 @@ from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_tex
 from app.console.sessions import Visitor
 from app.domain.ids import DestinationId
 from app.domain.mapping.example import example_event
-from app.ingest.group_commit import NotStored
+from app.ingest.group_commit import NotStored, SenderAccess
 from app.store import destinations as stored
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
@@ -93,7 +93,11 @@ async def test(
     read = events.read_body(body, "application/json", destination_id, form_text(form, "mapping_id") or None)
     allowed = visitor.caller.destination_ids
     results = await context.intake.receive(
-        read, allowed=None if allowed is None else frozenset(map(DestinationId, allowed))
+        read,
+        access=SenderAccess(
+            visitor.caller.organisation,
+            None if allowed is None else frozenset(map(DestinationId, allowed)),
+        ),
     )
     if isinstance(results, NotStored):
         raise Refusal(ErrorCode.UNAVAILABLE)

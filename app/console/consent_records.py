@@ -39,7 +39,7 @@ COLUMNS = tuple(column.name for column in fields(ConsentRecord))
 
 
 @router.get(PAGE + "/consent", response_model=None)
-@requires(Scope.EVENTS_READ)
+@requires(Scope.EVENTS_READ, Scope.ERASE)
 async def page(
     request: Request, destination_id: str, context: Context, visitor: CurrentVisitor, cursor: Cursor = None
 ) -> Response:
@@ -71,7 +71,7 @@ async def page(
 
 
 @router.get(PAGE + "/consent.csv", response_model=None)
-@requires(Scope.EVENTS_READ)
+@requires(Scope.EVENTS_READ, Scope.ERASE)
 async def export(destination_id: str, context: Context, visitor: CurrentVisitor) -> Response:
     """Stream every record as CSV, newest first."""
     async with context.engine.connect() as connection:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
+from app.admin.alerting_input import DestinationUpdate
 from app.admin.amazon_connection import begin_connection
 from app.admin.context import AppContext
 from app.admin.destinations import (
@@ -18,7 +19,6 @@ from app.admin.destinations import (
     public_view,
     resume_destination,
 )
-from app.admin.inputs import DestinationChange
 from app.admin.mapping_drafts import list_mappings
 from app.admin.preflight import check_setup
 from app.admin.refusals import ErrorCode, Refusal
@@ -183,7 +183,7 @@ async def follow_account_currency(
         raise Refusal(ErrorCode.INVALID, "Amazon did not report the account's currency.")
     await destinations.change(
         destination_id=destination_id,
-        body=DestinationChange.model_validate({"currency": account.currency}),
+        body=DestinationUpdate.model_validate({"currency": account.currency}),
         caller=visitor.caller,
         context=context,
         request=with_if_match(request, form_text(form, "version")),

@@ -102,6 +102,9 @@ async def event_page(
             choices = [(mapping_id, await _name(context, found, mapping_id)) for mapping_id in ids]
             return pages.show(request, "event_choice.html", **content, id=id, choices=choices)
         raise
+    if response.status == "rejected":
+        detail = response.explanation
+        return pages.show(request, "event_missing.html", status=404, **content, id=id, detail=detail)
     return pages.show(
         request, "event.html", **await event_content(context, visitor, found, pages.plain(response))
     )

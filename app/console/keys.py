@@ -13,13 +13,14 @@ from app.admin.field_problems import field_problems
 from app.admin.inputs import KeyRotation, NewKey
 from app.admin.keys import create_key, revoke_key, rotate_key
 from app.admin.refusals import ErrorCode, Refusal
+from app.admin.roles import ROLES, PersonRole, role_of
 from app.api import destinations, keys
 from app.api.errors import status_of
 from app.api.paging import MOST, Cursor
 from app.api.secured_route import Context, key_ring_of, requires
 from app.console import confirmations, form_view, pages
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
-from app.console.sessions import ROLES, Visitor, role_of
+from app.console.sessions import Visitor
 
 router = APIRouter(route_class=SecuredPage, include_in_schema=False)
 
@@ -31,15 +32,15 @@ PURPOSES: tuple[tuple[str, str, str, frozenset[str]], ...] = (
         "Only sends events. For a Send to Destinations node.",
         frozenset({Scope.EVENTS_WRITE}),
     ),
-    ("viewer", "Viewer", "Reads everything, changes nothing.", frozenset(ROLES[0][1])),
-    ("operator", "Operator", "Viewer, plus test events and replay.", frozenset(ROLES[1][1])),
+    ("viewer", "Viewer", "Reads everything, changes nothing.", ROLES[PersonRole.VIEWER]),
+    ("operator", "Operator", "Viewer, plus test events and replay.", ROLES[PersonRole.OPERATOR]),
     (
         "editor",
         "Editor",
         "Operator, plus create, connect, map, pause and delete.",
-        frozenset(ROLES[2][1]),
+        ROLES[PersonRole.EDITOR],
     ),
-    ("admin", "Admin", "All permissions, including keys and erasure.", frozenset(ROLES[3][1])),
+    ("admin", "Admin", "All permissions, including keys and erasure.", ROLES[PersonRole.ADMIN]),
 )
 OVERLAPS = (("0", "Immediately"), ("3600", "In 1 hour"), ("86400", "In 1 day"), ("604800", "In 7 days"))
 LIFETIMES = (("", "Until revoked"), ("30", "30 days"), ("90", "90 days"), ("365", "1 year"))

@@ -194,7 +194,7 @@ async def _page(
         problems=problem_views((each.path, each.sentence) for each in details.problems),
         backtest=None if backtest is None else backtest_view(backtest),
         needs_name=backtest is not None and needs_confirmation(mapping.draft, backtest),
-        done=_DONE.get(done, "").format(version=mapping.published_version),
+        outcome=_DONE.get(done, "").format(version=mapping.published_version),
         conflict=conflict,
         refused=_refusal_text(problem) if problem and not conflict else None,
     )

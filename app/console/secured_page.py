@@ -6,6 +6,7 @@ cannot be built. Errors become error pages.
 
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -15,8 +16,10 @@ from starlette.datastructures import FormData
 from starlette.requests import ClientDisconnect
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from app.admin.access import Scope
 from app.admin.context import AppContext
 from app.admin.refusals import ErrorCode, Problem, Refusal
+from app.admin.roles import why_not
 from app.api.errors import problem_of
 from app.api.headers import address_parts
 from app.api.query_parameters import parameters_of, refused_parameters, without_blanks
@@ -28,7 +31,9 @@ logger = logging.getLogger("app.console")
 
 SIGN_IN = "/console/sign-in"
 MAX_FIELDS = 400
-_NOT_YOURS = Problem(ErrorCode.FORBIDDEN, "Your key does not allow this. Ask an admin for another.")
+STEP_UP = timedelta(minutes=10)
+"""How long after signing in a person may erase persons and manage keys."""
+_SENSITIVE = frozenset({Scope.ERASE, Scope.KEYS_ADMIN, Scope.ORGANISATIONS_ADMIN})
 
 
 class SecuredPage(APIRoute):
@@ -53,8 +58,12 @@ class SecuredPage(APIRoute):
                     if visitor is None:
                         return _to_sign_in(request)
                     request.state.visitor, request.state.caller = visitor, visitor.caller
+                    request.state.context = context.within(visitor.caller.organisation)
                     if not visitor.caller.may(*scopes):
-                        return pages.problem(request, _NOT_YOURS)
+                        refusal = Problem(ErrorCode.FORBIDDEN, why_not(visitor.role, scopes))
+                        return pages.problem(request, refusal)
+                    if request.method == "POST" and _is_too_old(context, visitor, scopes):
+                        return _sign_in_afresh(request)
                 if (refused := refused_parameters(request.scope["query_string"], parameters)) is not None:
                     return pages.problem(request, refused)
                 # Forms send empty fields too. Drop them, so that defaults apply.
@@ -84,6 +93,22 @@ def _to_sign_in(request: Request) -> Response:
         return RedirectResponse(f"{SIGN_IN}?unsent=1&next={quote(sessions.safe_next(back))}", 303)
     back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return RedirectResponse(f"{SIGN_IN}?next={quote(back)}", 303)
+
+
+def _is_too_old(context: AppContext, visitor: Visitor, scopes: tuple[Scope, ...]) -> bool:
+    """Return whether a person must sign in again for this: erasure, keys and organisations."""
+    return (
+        visitor.signed_in_at is not None
+        and set(scopes) <= _SENSITIVE
+        and context.now() - visitor.signed_in_at > STEP_UP
+    )
+
+
+def _sign_in_afresh(request: Request) -> Response:
+    """Ask the person to sign in again; the form is not stored, and its page says so afterwards."""
+    page = address_parts(request.headers.get("referer", ""))
+    onward = quote(sessions.safe_next(page.path + (f"?{page.query}" if page.query else "")))
+    return pages.show(request, "sign_in_afresh.html", status=403, onward=onward)
 
 
 def _ask_again(request: Request) -> Response:

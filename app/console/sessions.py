@@ -16,28 +16,12 @@ from starlette.responses import Response
 
 from app.admin.access import BOOTSTRAP, Caller, Scope
 from app.admin.context import AppContext
+from app.admin.people import person_caller
+from app.admin.roles import role_of
 from app.api.headers import address_parts
 from app.domain.ids import KeyId
 from app.store import sessions
-
-# From least to most permissions. A key has a role if it has every scope of the role.
-ROLES: tuple[tuple[str, frozenset[Scope]], ...] = (
-    ("viewer", frozenset({Scope.DESTINATIONS_READ, Scope.EVENTS_READ})),
-    ("operator", frozenset({Scope.DESTINATIONS_READ, Scope.EVENTS_READ, Scope.EVENTS_WRITE, Scope.REPLAY})),
-    (
-        "editor",
-        frozenset(
-            {
-                Scope.DESTINATIONS_READ,
-                Scope.DESTINATIONS_WRITE,
-                Scope.EVENTS_READ,
-                Scope.EVENTS_WRITE,
-                Scope.REPLAY,
-            }
-        ),
-    ),
-    ("admin", frozenset(Scope)),
-)
+from app.store.organisation_scope import EVERY
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -49,12 +33,8 @@ class Visitor:
     role: str
     since: datetime
     csrf: str
-
-
-def role_of(scopes: frozenset[str]) -> str | None:
-    """Return the highest role that these scopes give, or None if they cannot open the console."""
-    roles = [name for name, needed in ROLES if needed <= scopes]
-    return roles[-1] if roles else None
+    # When a person last signed in at the provider; None for a key.
+    signed_in_at: datetime | None = None
 
 
 def is_secure(context: AppContext) -> bool:
@@ -84,8 +64,12 @@ async def begin(context: AppContext, response: Response, key_digest: bytes) -> N
     changes nothing, and every POST must name its origin and carry the session's form token.
     """
     token = secrets.token_urlsafe(32)
-    async with context.engine.begin() as connection:
+    async with context.within(EVERY).engine.begin() as connection:
         await sessions.begin(connection, digest_of(token), key_digest)
+    _set_cookie(context, response, token)
+
+
+def _set_cookie(context: AppContext, response: Response, token: str) -> None:
     response.set_cookie(
         cookie_name(context),
         token,
@@ -97,11 +81,19 @@ async def begin(context: AppContext, response: Response, key_digest: bytes) -> N
     )
 
 
+async def begin_for_person(context: AppContext, response: Response, person: sessions.Person) -> None:
+    """Begin the session of a person, and set its cookie on the response."""
+    token = secrets.token_urlsafe(32)
+    async with context.within(EVERY).engine.begin() as connection:
+        await sessions.begin_for_person(connection, digest_of(token), person)
+    _set_cookie(context, response, token)
+
+
 async def end(context: AppContext, request: Request, response: Response) -> None:
     """End the request's session in the database and in the browser."""
     token = request.cookies.get(cookie_name(context))
     if token:
-        async with context.engine.begin() as connection:
+        async with context.within(EVERY).engine.begin() as connection:
             await sessions.end(connection, digest_of(token))
     response.delete_cookie(
         cookie_name(context), path="/", secure=is_secure(context), httponly=True, samesite="lax"
@@ -116,25 +108,34 @@ async def visitor_of(context: AppContext, request: Request, *, note: bool = True
     token = request.cookies.get(cookie_name(context))
     if not token or len(token) > 100:
         return None
-    async with context.engine.begin() as connection:
+    async with context.within(EVERY).engine.begin() as connection:
         session = await sessions.find(connection, digest_of(token), note=note)
     if session is None:
         return None
-    caller, name = _caller(context, session)
+    csrf = csrf_of(token)
+    if session.subject is not None:
+        assert session.name is not None
+        assert session.role is not None
+        assert session.organisation is not None
+        person = person_caller(session.subject, session.name, session.role, session.organisation)
+        return Visitor(person, session.name, session.role, session.created_at, csrf, session.signed_in_at)
+    caller, name = _caller(context, session) if context.key_sign_in else (None, "")
     role = None if caller is None else role_of(caller.scopes)
     if caller is None or role is None:
         return None
-    return Visitor(caller, name, role, session.created_at, csrf_of(token))
+    return Visitor(caller, name, role, session.created_at, csrf)
 
 
 def _caller(context: AppContext, session: sessions.StoredSession) -> tuple[Caller | None, str]:
     bootstrap = context.bootstrap_key_digest
+    assert session.key_digest is not None
     if bootstrap is not None and hmac.compare_digest(session.key_digest, bootstrap):
         return Caller(BOOTSTRAP, frozenset(Scope)), "bootstrap key"
-    if session.key is None:
+    if session.key is None or session.organisation is None:
         return None, ""
     limited = None if session.destination_ids is None else frozenset(session.destination_ids)
-    return Caller(KeyId(session.key), frozenset(session.scopes), limited), session.key_name or session.key
+    caller = Caller(KeyId(session.key), frozenset(session.scopes), limited, session.organisation)
+    return caller, session.key_name or session.key
 
 
 def comes_from_here(context: AppContext, request: Request) -> bool:

@@ -9,11 +9,12 @@ from starlette.responses import RedirectResponse, Response
 
 from app.admin import catalog
 from app.admin.access import Scope
+from app.admin.alerting_input import DestinationUpdate
 from app.admin.context import AppContext
 from app.admin.destinations import find_visible
 from app.admin.field_problems import field_problems
-from app.admin.inputs import DestinationChange
 from app.admin.refusals import Refusal
+from app.admin.roles import ROLES
 from app.api import destinations
 from app.api.errors import status_of
 from app.api.secured_route import Context, requires
@@ -21,7 +22,7 @@ from app.console import form_view, pages
 from app.console.create_destination import body_of
 from app.console.destination import PAGE, content_of
 from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text, with_if_match
-from app.console.sessions import ROLES, Visitor
+from app.console.sessions import Visitor
 from app.console.wording import age
 from app.store import sessions
 
@@ -50,7 +51,7 @@ async def page(request: Request, context: Context, visitor: CurrentVisitor) -> R
         "settings.html",
         facts=facts,
         limits=limits,
-        roles=[(name, sorted(scopes)) for name, scopes in ROLES],
+        roles=[(name, sorted(scopes)) for name, scopes in ROLES.items()],
         scopes=sorted(visitor.caller.scopes),
     )
 
@@ -71,7 +72,7 @@ async def change(
 ) -> Response:
     """Change the destination as the form says. The form omits fixed fields."""
     try:
-        body = DestinationChange.model_validate({"dataset_name": None, **body_of(form)})
+        body = DestinationUpdate.model_validate({"dataset_name": None, **body_of(form)})
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         problems = form_view.of_errors(found, field_problems(found))

@@ -6,8 +6,10 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.admin.access import Scope
+from app.admin.context import AppContext
 from app.admin.keys import digest_of
-from app.admin.refusals import Problem
+from app.admin.refusals import ErrorCode, Problem, Refusal
+from app.admin.roles import home_of, role_of
 from app.api.secured_route import Context, key_ring_of, public, requires
 from app.console import pages, sessions
 from app.console.secured_page import Form, SecuredPage, form_text
@@ -33,21 +35,23 @@ async def page(
         return RedirectResponse(sessions.safe_next(next), 303)
     ended = unsent or sessions.cookie_name(context) in request.cookies
     notice = (_ENDED + (_UNSENT if unsent else "")) if ended else None
-    return _show(request, context.development, sessions.safe_next(next), ended=notice)
+    return _show(request, context, sessions.safe_next(next), ended=notice)
 
 
 @router.post("/console/sign-in", response_model=None)
 @public
 async def sign_in(request: Request, context: Context, form: Form) -> Response:
     """Exchange a key for a session and redirect to the requested page."""
+    if not context.key_sign_in:
+        raise Refusal(ErrorCode.FORBIDDEN, "Keys do not open this console. Sign in as a person.")
     key, onward = form_text(form, "key"), sessions.safe_next(form_text(form, "next"))
     bearer = [(b"authorization", b"Bearer " + key.encode("latin-1", "replace"))]
     caller = await key_ring_of(request).authenticate(bearer)
     if isinstance(caller, Problem):
-        return _show(request, context.development, onward, problem=_UNKNOWN, status=401)
-    if sessions.role_of(caller.scopes) is None:
-        return _show(request, context.development, onward, problem=_NO_ROLE, status=403)
-    response = RedirectResponse(onward, 303)
+        return _show(request, context, onward, problem=_UNKNOWN, status=401)
+    if role_of(caller.scopes) is None:
+        return _show(request, context, onward, problem=_NO_ROLE, status=403)
+    response = RedirectResponse(home_of(caller.scopes) if onward == "/console" else onward, 303)
     # End an earlier session of this browser, perhaps of another person.
     await sessions.end(context, request, response)
     await sessions.begin(context, response, digest_of(key))
@@ -57,15 +61,16 @@ async def sign_in(request: Request, context: Context, form: Form) -> Response:
 @router.post("/console/sign-out", response_model=None)
 @requires(*Scope)
 async def sign_out(request: Request, context: Context, form: Form) -> Response:
-    """End the session."""
-    response = RedirectResponse("/console/sign-in", 303)
+    """End the session; a person's also at the provider."""
+    is_person = request.state.visitor.signed_in_at is not None
+    response = RedirectResponse("/console/signed-out" if is_person else "/console/sign-in", 303)
     await sessions.end(context, request, response)
     return response
 
 
 def _show(
     request: Request,
-    development: bool,
+    context: AppContext,
     onward: str,
     *,
     problem: str | None = None,
@@ -79,5 +84,7 @@ def _show(
         onward=onward,
         problem=problem,
         ended=ended,
-        development=development,
+        development=context.development,
+        people=context.people is not None,
+        keys=context.key_sign_in,
     )

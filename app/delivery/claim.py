@@ -53,7 +53,9 @@ class ClaimStep:
         """
         queue, kind = selection.queue, selection.kind
         read = read_due_batches if kind in (WorkKind.LIVE, WorkKind.REPLAY) else read_due_exceptions
-        rules = ClaimRules(self._vault, self._now() - self._max_age, self._erasing.erased_values)
+        rules = ClaimRules(
+            self._vault, self._now() - self._max_age, self._erasing.erased_values(queue.organisation)
+        )
         try:
             with self._telemetry.claim_seconds.time():
                 claim = await read(connection, lane, selection, rules)

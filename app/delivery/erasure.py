@@ -17,7 +17,7 @@ from app.crypto import CannotDecrypt, Vault, batch_place, encrypt, new_data_key
 from app.delivery.due_work import open_bodies
 from app.domain import batch as packing
 from app.domain.erasure import carries_key
-from app.domain.ids import BatchId
+from app.domain.ids import BatchId, OrganisationId
 from app.domain.pacing.lane_limits import TIMES
 from app.store import PipelineConnection, callbacks, counts, erasures, silent_sessions
 from app.store.errors import is_transient
@@ -55,13 +55,16 @@ class ErasureScanner:
         self._silent_after = silent_after
         self._monotonic = monotonic
         self._callbacks_enabled = callbacks_enabled
-        self._erasures: dict[str, frozenset[str]] = {}
+        self._erasures: dict[str, tuple[OrganisationId, frozenset[str]]] = {}
         self._unreadable: set[str] = set()  # erasures whose own values cannot be decrypted
 
-    @property
-    def erased_values(self) -> frozenset[str]:
-        """Return the match key values of erased persons: no event with one of them may be sent."""
-        return frozenset().union(*self._erasures.values())
+    def erased_values(self, organisation: OrganisationId) -> frozenset[str]:
+        """Return the match key values of persons erased in an organisation: none of its events with one of
+        them may be sent.
+        """
+        return frozenset().union(
+            *(values for owner, values in self._erasures.values() if owner == organisation)
+        )
 
     async def refresh(self, connection: PipelineConnection) -> None:
         """Read the pending erasures, those that other workers scan for included."""
@@ -154,7 +157,8 @@ class ErasureScanner:
             erased = {
                 position: erasure
                 for position, body in bodies.items()
-                if position not in in_flight and (erasure := self._erasure_of(body)) is not None
+                if position not in in_flight
+                and (erasure := self._erasure_of(locked.organisation_id, body)) is not None
             }
             if not erased:
                 return True
@@ -188,12 +192,21 @@ class ErasureScanner:
                 await erasures.add_found(connection, erasure, **tally)
         return True
 
-    def _erasure_of(self, body: bytes) -> str | None:
-        """Return the id of the erasure that a conversion falls under, or None."""
-        return next((id for id, values in self._erasures.items() if carries_key(body, values)), None)  # noqa: A001
+    def _erasure_of(self, organisation: OrganisationId, body: bytes) -> str | None:
+        """Return the id of the erasure that a conversion of an organisation falls under, or None."""
+        return next(
+            (
+                id_
+                for id_, (owner, values) in self._erasures.items()
+                if owner == organisation and carries_key(body, values)
+            ),
+            None,
+        )
 
-    def _opened(self, erasure: erasures.PendingErasure) -> tuple[str, frozenset[str]] | None:
-        """Return an erasure's id and its match key values; log one whose values cannot be decrypted."""
+    def _opened(
+        self, erasure: erasures.PendingErasure
+    ) -> tuple[str, tuple[OrganisationId, frozenset[str]]] | None:
+        """Return an erasure's id, organisation and values; log one whose values cannot be decrypted."""
         try:
             values = self._vault.open(erasure.sealed, place=erasure_place(erasure.id))
         except CannotDecrypt as error:
@@ -203,7 +216,7 @@ class ErasureScanner:
                     "erasure.unreadable", level=40, erasure=erasure.id, error=describe_exception(error)
                 )
             return None
-        return erasure.id, frozenset(msgspec.json.decode(values, type=list[str]))
+        return erasure.id, (erasure.organisation_id, frozenset(msgspec.json.decode(values, type=list[str])))
 
 
 def _newly_erased(event: erasures.ErasedEvents, locked: erasures.LockedBatch) -> bool:

@@ -12,6 +12,8 @@ def select(
 ) -> tuple[lanes.DestinationQueue, WorkKind, bool] | None:
     """Select the kind of work to send next, and the destination that was served longest ago.
 
+    First the organisation, then its destination: organisations that share a lane have equal shares.
+
     The third value tells whether other work is due as well. Wakes the lane when work becomes due before the
     next poll. `now` is on this process's monotonic clock.
     """
@@ -29,5 +31,12 @@ def select(
         lane.wake(lane.fair_queue.replay_at)
         return None
     ready = [queue for queue in queues if due_in[queue.number].get(kind, 1.0) <= 0]
-    selected = min(ready, key=lambda queue: lane.served_at.get(queue.number, float("-inf")))
+    never = float("-inf")
+    selected = min(
+        ready,
+        key=lambda queue: (
+            lane.organisation_served_at.get(queue.organisation, never),
+            lane.served_at.get(queue.number, never),
+        ),
+    )
     return selected, kind, len(due) > 1

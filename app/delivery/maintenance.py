@@ -11,7 +11,16 @@ from typing import Any
 import asyncpg
 
 from app.domain.ids import DestinationNumber
-from app.store import PipelineConnection, audit_head, batches, callbacks, counts, exceptions, partitions
+from app.store import (
+    PipelineConnection,
+    audit_head,
+    batches,
+    callbacks,
+    counts,
+    exceptions,
+    partitions,
+    rejection_records,
+)
 from app.store.damage import is_damage
 from app.telemetry import Telemetry, describe_exception
 
@@ -30,6 +39,7 @@ class Retention:
     key_life: timedelta = timedelta(hours=24)
     dead_key_life: timedelta = timedelta(days=7)
     days: int = 30
+    rejection_days: int = 7
 
 
 class Maintenance:
@@ -63,6 +73,7 @@ class Maintenance:
             if not await self._run_job(connection, self._expire):
                 return
             await self._run_job(connection, self._delete_keys)
+            await self._run_job(connection, self._delete_rejections)
             now = self._monotonic()
             if now - self._audit_head_at >= _AUDIT_HEAD_EVERY_S:
                 await self.log_audit_head(connection)
@@ -104,6 +115,9 @@ class Maintenance:
         await batches.delete_data_keys(
             connection, after=self._retention.key_life, dead_after=self._retention.dead_key_life
         )
+
+    async def _delete_rejections(self, connection: PipelineConnection) -> None:
+        await rejection_records.delete_old(connection, keep=timedelta(days=self._retention.rejection_days))
 
     async def log_audit_head(self, connection: PipelineConnection) -> None:
         """Log the newest hash of the audit chain: outside the database it proves a truncated chain."""

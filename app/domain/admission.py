@@ -28,6 +28,10 @@ UNDECLARED_COST: Final = 64 * 1024
 RESERVE: Final = 32 * 1024
 # The requests of one owner may use this fraction (1/n) of the body memory and of the connections.
 SHARES: Final = 3
+# All keys of one organisation may use this part while another organisation sends too.
+ORGANISATION_PART: Final = 2 / 3
+# An organisation counts as sending for so long after its last request.
+ORGANISATION_SECONDS: Final = 600.0
 
 _INITIAL, _LEAST, _MOST, _STEP = 4.0 * MIB, 0.5 * MIB, 64.0 * MIB, 0.125 * MIB
 _CUT = 0.7
@@ -42,7 +46,7 @@ class ShedReason(StrEnum):
     BODIES = "bodies"  # the bodies of all requests reached their limit
     COMMITS = "commits"  # the commit queue is full, or its oldest request waits too long
     MEMORY = "memory"  # the process holds more memory than it should
-    SHARE = "share"  # the bodies of one owner use its share of memory or connections
+    SHARE = "share"  # the bodies of one owner or organisation use its share of memory or connections
     LANE = "lane"  # a lane's queue takes longer than the age limit of events
 
 
@@ -142,6 +146,16 @@ def over_share(body_bytes: int, requests: int, arriving: int, limits: Limits) ->
     if requests <= 1:
         return False
     return body_bytes > limits.body_bytes // SHARES or arriving > limits.connections // SHARES
+
+
+def over_organisation_share(body_bytes: int, requests: int, arriving: int, limits: Limits) -> bool:
+    """Return whether the requests of one organisation leave too little for the others."""
+    if requests <= 1:
+        return False
+    return (
+        body_bytes > limits.body_bytes * ORGANISATION_PART
+        or arriving > limits.connections * ORGANISATION_PART
+    )
 
 
 def shed_reason(

@@ -31,6 +31,8 @@ class EventMetadata(msgspec.Struct, array_like=True, frozen=True):
     warnings: tuple[tuple[str, str | None], ...]
     consent: str | None = None  # the consent pair of the event, or the hash of its consent string
     execution_id: str | None = None  # of the journey run that sent the event
+    journey_id: str | None = None
+    node_id: str | None = None
     dropped_keys: tuple[tuple[str, str], ...] = ()  # wire types of dropped match keys, with their reasons
     traceparent: str | None = None  # of the request that brought the event
 
@@ -102,14 +104,14 @@ def read_shapes(packed: bytes | None) -> list[EventMetadata] | None:
         return None
 
 
-def may_hold_execution(packed: bytes | None, execution_id: str) -> bool:
-    """Return whether the shapes of a batch can hold this execution id, without decoding them.
+def may_hold_id(packed: bytes | None, id_: str) -> bool:
+    """Return whether the shapes of a batch can hold this id of a journey, node or run, without decoding.
 
     MessagePack stores texts as they are, so searching for the bytes costs a tenth of decoding. Also true
     where another text contains them and where the value is damaged: the caller then reads the shapes.
     """
     try:
-        return packed is None or execution_id.encode() in _expand(packed)
+        return packed is None or id_.encode() in _expand(packed)
     except ValueError:
         return True
 

@@ -5,7 +5,7 @@ Everything in an event but its three ids is catalogue data, which only mappings 
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -39,6 +39,18 @@ class Event(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class JourneyIds:
+    """The journey, the node and the run that sent an event, as far as they may be stored and shown."""
+
+    journey_id: str | None = None
+    node_id: str | None = None
+    execution_id: str | None = None
+
+
+NO_JOURNEY: Final = JourneyIds()
+
+
+@dataclass(frozen=True, slots=True)
 class Rejection:
     """Why an event is rejected: a word of `REASONS`, the field, and a sentence without any value of the
     event.
@@ -53,6 +65,10 @@ class Rejection:
     detail: str
     event_id: str | None
     basis: str | None = None
+    # Of an event that could not be read completely; other events have them in their content.
+    destination_id: str | None = None
+    journey: JourneyIds | None = None
+    mapping: int | None = None  # the number of the mapping that it was matched to
 
     @property
     def code(self) -> JourneyCode:
@@ -146,17 +162,26 @@ def _read_one(
     default_mapping: str | None,
 ) -> Read:
     event_id = content.get("event_id")
-    if event_id is not None and (refused := check_event_id(event_id)):
-        return refused
     destination_id = _routed("destination_id", content, envelope, default_destination)
     mapping_id = _routed("mapping_id", content, envelope, default_mapping)
+    if event_id is not None and (refused := check_event_id(event_id)):
+        known = destination_id if type(destination_id) is str else None
+        return replace(refused, destination_id=known, journey=journey_ids(content))
     if destination_id is None or destination_id == "":
         detail = "destination_id is neither in the event nor beside the list nor in the query."
         return Rejection("destination_missing", "destination_id", None, detail, event_id)
     if type(destination_id) is not str:
         return Rejection("wrong_type", "destination_id", None, "destination_id is not a text.", event_id)
     if mapping_id is not None and type(mapping_id) is not str:
-        return Rejection("wrong_type", "mapping_id", None, "mapping_id is not a text.", event_id)
+        return Rejection(
+            "wrong_type",
+            "mapping_id",
+            None,
+            "mapping_id is not a text.",
+            event_id,
+            destination_id=destination_id,
+            journey=journey_ids(content),
+        )
     return Event(index, event_id, destination_id, mapping_id or None, content)
 
 
@@ -209,13 +234,16 @@ def journey_id(found: Any) -> str | None:
     return found if type(found) is str and _JOURNEY_ID.fullmatch(found) else None
 
 
-def execution_id_of(content: dict[str, Any]) -> str | None:
-    """Return the id of the journey run that sent an event, if it may be stored and shown.
-
-    Source: interface §2, `journey.execution_id`.
-    """
+def journey_ids(content: dict[str, Any]) -> JourneyIds:
+    """Return the journey, node and run of an event. Source: interface §10."""
     journey = content.get("journey")
-    return journey_id(journey.get("execution_id")) if type(journey) is dict else None
+    if type(journey) is not dict:
+        return NO_JOURNEY
+    return JourneyIds(
+        journey_id(journey.get("id")),
+        journey_id(journey.get("node_id")),
+        journey_id(journey.get("execution_id")),
+    )
 
 
 _CANONICAL: Final = msgspec.json.Encoder(order="sorted", decimal_format="number")

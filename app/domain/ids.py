@@ -11,3 +11,7 @@ LaneId = NewType("LaneId", int)
 BatchId = NewType("BatchId", int)
 AttemptId = NewType("AttemptId", int)
 AdvertiserId = NewType("AdvertiserId", str)
+OrganisationId = NewType("OrganisationId", str)
+
+DEFAULT_ORGANISATION = OrganisationId("default")
+"""The organisation of a fresh database."""

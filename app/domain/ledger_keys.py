@@ -3,7 +3,7 @@
 from functools import lru_cache
 from hashlib import blake2b
 
-from app.domain.ids import AdvertiserId, DestinationId, MappingId
+from app.domain.ids import AdvertiserId, DestinationId, MappingId, OrganisationId
 
 KEY_BYTES = 16
 
@@ -13,9 +13,14 @@ def event_key(destination: DestinationId, mapping: MappingId, event_id: str) -> 
     return _key(("event", destination, mapping), event_id)
 
 
-def amazon_key(region: str, advertiser: AdvertiserId, amazon_event_id: str) -> bytes:
-    """Return the ledger key of a mapped Amazon eventId."""
-    return _key(("amazon", region, advertiser), amazon_event_id)
+def amazon_key(
+    organisation: OrganisationId, region: str, advertiser: AdvertiserId, amazon_event_id: str
+) -> bytes:
+    """Return the ledger key of a mapped Amazon eventId.
+
+    One per organisation: a duplicate must not reveal that another organisation uses the advertiser.
+    """
+    return _key(("amazon", organisation, region, advertiser), amazon_event_id)
 
 
 def _key(scope: tuple[str, ...], last: str) -> bytes:

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
 
-from app.domain.event import Rejection
-from app.domain.ids import AdvertiserId, BatchId, DestinationNumber, LaneId
+from app.domain.event import JourneyIds, Rejection
+from app.domain.ids import BatchId, DestinationNumber, LaneId
 from app.ingest.evaluate import Candidate, Evaluated
 from app.store import counts, ledger
+from app.store.cached_destinations import NamedType
+from app.store.journey_counts import JourneyKey
 
 EventIndex = tuple[int, int]  # an event of a flush: (request, event in the request)
 
@@ -44,7 +46,7 @@ class Flush:
     stored_batches: dict[BatchId, set[int]] = field(default_factory=dict)
     results: list[list[DedupResult | None]] = field(init=False)
     waiting: dict[LaneId, int] = field(default_factory=dict)
-    pinned_names: dict[tuple[AdvertiserId, str], str] = field(default_factory=dict)
+    pinned_names: dict[NamedType, str] = field(default_factory=dict)
     ledger_rows: dict[bytes, ledger.LedgerRow] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -151,16 +153,28 @@ def _conflict(*, own_id: bool) -> DedupResult:
 
 @dataclass(frozen=True, slots=True)
 class FlushCounts:
-    """The changes of counts, of rejections by code and reason, of consent stops by reason and basis."""
+    """The changes of counts, of rejections by cause, of consent stops by reason and basis."""
 
     deltas: dict[DestinationNumber, counts.IngestCounts]
-    rejected: Counter[tuple[DestinationNumber, str, str]]
+    rejected: Counter[counts.RejectionKey]
     stopped: Counter[tuple[DestinationNumber, str, str]]
+    journeys: Counter[JourneyKey]  # rejected events
+
+
+_CONFLICTS = (DedupResult.CONFLICT, DedupResult.AMAZON_ID_CONFLICT)
+
+
+def conflict_field(candidate: Candidate, result: DedupResult | None) -> str | None:
+    """Return the source path of the id that was accepted before; None for a constant."""
+    if result is DedupResult.CONFLICT:
+        return "event_id"
+    assert candidate.mapping.compiled is not None
+    return candidate.mapping.compiled.fields["event_id"].path
 
 
 def count_results(flush: Flush) -> FlushCounts:
     """Count every result, and every rejection that has a destination."""
-    flush_counts = FlushCounts({}, Counter(), Counter())
+    flush_counts = FlushCounts({}, Counter(), Counter(), Counter())
     # One step per destination and result of the whole flush, not one per event.
     destinations = chain.from_iterable(flush.destinations)
     for (number, result), events in Counter(
@@ -176,13 +190,27 @@ def count_results(flush: Flush) -> FlushCounts:
                 delta.duplicates += events
             case DedupResult.CONFLICT | DedupResult.AMAZON_ID_CONFLICT:
                 delta.rejected += events
-                flush_counts.rejected[number, "BAD_REQUEST", "event_id_conflict"] += events
             case None:
                 delta.rejected += events
-    for evaluated, numbers in zip(flush.evaluated, flush.destinations, strict=True):
-        for rejection, number in zip(evaluated, numbers, strict=True):
-            if type(rejection) is Rejection and number is not None:
-                flush_counts.rejected[number, rejection.code.value, rejection.reason] += 1
+    for evaluated, numbers, results in zip(flush.evaluated, flush.destinations, flush.results, strict=True):
+        for rejection, number, result in zip(evaluated, numbers, results, strict=True):
+            if number is None:
+                continue
+            if type(rejection) is Rejection:
+                mapping, field = rejection.mapping or 0, rejection.field or ""
+                flush_counts.rejected[number, rejection.code.value, rejection.reason, mapping, field] += 1
+                _count_journey(flush_counts, number, rejection.journey)
                 if rejection.basis is not None:
                     flush_counts.stopped[number, rejection.reason, rejection.basis] += 1
+            elif result in _CONFLICTS:
+                assert isinstance(rejection, Candidate)
+                field = conflict_field(rejection, result) or ""
+                key = (number, "BAD_REQUEST", "event_id_conflict", int(rejection.mapping.number), field)
+                flush_counts.rejected[key] += 1
+                _count_journey(flush_counts, number, rejection.journey)
     return flush_counts
+
+
+def _count_journey(flush_counts: FlushCounts, number: DestinationNumber, journey: JourneyIds | None) -> None:
+    if journey is not None and (journey.journey_id or journey.node_id):
+        flush_counts.journeys[number, journey.journey_id or "", journey.node_id or ""] += 1

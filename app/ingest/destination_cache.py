@@ -10,7 +10,15 @@ from app.domain.conversion.convert import Rules
 from app.domain.conversion.fast_path import FastPath, compile_fast_path
 from app.domain.destination import Region, State
 from app.domain.identity import Profile
-from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, LaneId, MappingId, MappingNumber
+from app.domain.ids import (
+    AdvertiserId,
+    DestinationId,
+    DestinationNumber,
+    LaneId,
+    MappingId,
+    MappingNumber,
+    OrganisationId,
+)
 from app.domain.mapping.document import Mapping as CompiledMapping
 from app.domain.mapping.document import compile_mapping
 from app.store import PipelineConnection
@@ -36,6 +44,7 @@ class PublishedMapping:
 class CachedDestination:
     """A destination at one configuration version, ready to evaluate events."""
 
+    organisation: OrganisationId
     id: DestinationId
     number: DestinationNumber
     lane: LaneId
@@ -84,13 +93,13 @@ class DestinationCache:
             else:
                 self._cached.pop(id_, None)
 
-    def add_pins(self, names: Mapping[tuple[AdvertiserId, str], str]) -> None:
-        """Add names that a flush pinned to every destination of their advertiser."""
+    def add_pins(self, names: Mapping[store.NamedType, str]) -> None:
+        """Add names that a flush pinned to every destination of their organisation and advertiser."""
         for id_, destination in self._cached.items():
             new_pins = {
                 event_type: name
-                for (advertiser, event_type), name in names.items()
-                if advertiser == destination.advertiser_id
+                for (organisation, advertiser, event_type), name in names.items()
+                if (organisation, advertiser) == (destination.organisation, destination.advertiser_id)
             }
             if new_pins.keys() - destination.pins.keys():
                 self._cached[id_] = _with_pins(destination, {**destination.pins, **new_pins})
@@ -98,6 +107,7 @@ class DestinationCache:
     def _compile(self, row: store.DestinationRow) -> CachedDestination:
         mappings = {mapping.id: self._compile_mapping(row, mapping) for mapping in row.mappings}
         return CachedDestination(
+            organisation=row.organisation,
             id=row.id,
             number=row.number,
             lane=row.lane,

@@ -1,13 +1,22 @@
 """Evaluate one event: match it to a published mapping and convert it. Pure."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import msgspec
 
 from app.domain.conversion.convert import Conversion, EventWarning, convert
 from app.domain.destination import State
-from app.domain.event import Event, Rejection, content_digest, derived_event_id, execution_id_of
+from app.domain.event import (
+    NO_JOURNEY,
+    Event,
+    JourneyIds,
+    Rejection,
+    content_digest,
+    derived_event_id,
+    journey_ids,
+)
 from app.domain.ids import DestinationId, MappingId
 from app.domain.ledger_keys import amazon_key, event_key
 from app.ingest.destination_cache import CachedDestination, PublishedMapping
@@ -22,7 +31,7 @@ class Candidate(msgspec.Struct, frozen=True):
     content: bytes
     keys: tuple[bytes, ...]
     warnings: tuple[EventWarning, ...]
-    execution_id: str | None = None  # of the journey run
+    journey: JourneyIds = NO_JOURNEY
 
     __repr__ = object.__repr__  # holds personal data
 
@@ -46,17 +55,22 @@ def evaluate(event: Event, find: Find, *, pepper: bytes, now: datetime) -> Evalu
     if conversion is None:
         conversion = convert(event, event_id, mapping.compiled, mapping.rules, now=now)
     if isinstance(conversion, Rejection):
-        return conversion
+        return replace(conversion, mapping=mapping.number, journey=journey_ids(event.content))
     keys: tuple[bytes, ...] = (event_key(destination.id, mapping.id, event_id),)
     if mapping.compiled.uses_event_id_field:
         # Two events can have one Amazon eventId; Amazon counts one of them and drops the other silently.
-        keys += (amazon_key(destination.region, destination.advertiser_id, conversion.amazon_event_id),)
+        keys += (
+            amazon_key(
+                destination.organisation,
+                destination.region,
+                destination.advertiser_id,
+                conversion.amazon_event_id,
+            ),
+        )
     warnings = conversion.warnings
     if event.event_id is None:
         warnings = (EventWarning("event_id_derived", "event_id"), *warnings)
-    return Candidate(
-        destination, mapping, conversion, content, keys, warnings, execution_id_of(event.content)
-    )
+    return Candidate(destination, mapping, conversion, content, keys, warnings, journey_ids(event.content))
 
 
 def match_mapping(event: Event, find: Find) -> tuple[CachedDestination, PublishedMapping] | Rejection:
@@ -97,4 +111,11 @@ def _only_mapping(
 
 
 def _refuse(event: Event, reason: str, field: str, detail: str) -> Rejection:
-    return Rejection(reason=reason, field=field, mapping_field=None, detail=detail, event_id=event.event_id)
+    return Rejection(
+        reason=reason,
+        field=field,
+        mapping_field=None,
+        detail=detail,
+        event_id=event.event_id,
+        journey=journey_ids(event.content),
+    )

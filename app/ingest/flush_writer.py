@@ -8,7 +8,7 @@ import msgspec
 from app import crypto
 from app.domain import batch as packing
 from app.domain.event import Rejection
-from app.domain.ids import AdvertiserId, BatchId, DestinationId, DestinationNumber
+from app.domain.ids import BatchId, DestinationId, DestinationNumber
 from app.ingest.dedup import (
     DedupResult,
     EventIndex,
@@ -20,7 +20,16 @@ from app.ingest.dedup import (
     split_duplicates,
 )
 from app.ingest.evaluate import Candidate
-from app.store import PipelineConnection, batches, cached_destinations, counts, event_attempts, ledger
+from app.ingest.journey_bound import JourneyBound
+from app.store import (
+    PipelineConnection,
+    batches,
+    cached_destinations,
+    counts,
+    event_attempts,
+    journey_counts,
+    ledger,
+)
 from app.store import flush as flush_store
 
 _RESERVED_IDS = 256
@@ -50,6 +59,7 @@ class FlushWriter:
         self._writer = writer
         self._ids: list[BatchId] = []
         self._ids_session: PipelineConnection | None = None  # the session that reserved them
+        self._journeys = JourneyBound()
         self._cautious_flushes = 0  # how many more flushes check every key separately
 
     async def write_in_one_round_trip(
@@ -114,6 +124,9 @@ class FlushWriter:
         else:
             await counts.add(connection, self._writer, flush_counts.deltas)
         await counts.add_rejections(connection, self._writer, flush_counts.rejected)
+        await journey_counts.add_rejected(
+            connection, self._writer, self._journeys.bounded(flush_counts.journeys)
+        )
         await counts.add_consent_stops(connection, self._writer, flush_counts.stopped)
 
     async def read(self, connection: PipelineConnection, flush: Flush) -> None:
@@ -134,11 +147,16 @@ class FlushWriter:
 
         A `dry_run` pins nothing.
         """
-        names: dict[tuple[AdvertiserId, str], str] = {}
+        names: dict[cached_destinations.NamedType, str] = {}
         unpinned = []
         for (request, event), candidate in flush.candidates():
             if candidate.conversion.event_type not in candidate.destination.pins:
-                event_type = (candidate.destination.advertiser_id, candidate.conversion.event_type)
+                destination = candidate.destination
+                event_type = (
+                    destination.organisation,
+                    destination.advertiser_id,
+                    candidate.conversion.event_type,
+                )
                 names.setdefault(event_type, candidate.conversion.event_name)
                 unpinned.append((request, event, event_type, candidate))
         if not names:
@@ -154,8 +172,10 @@ class FlushWriter:
                     reason="event_name_conflict",
                     field=None,
                     mapping_field="event_name",
-                    detail=f"The name pinned for {event_type[1]} is {pinned!r}.",
+                    detail=f"The name pinned for {event_type[2]} is {pinned!r}.",
                     event_id=candidate.conversion.event_id,
+                    mapping=candidate.mapping.number,
+                    journey=candidate.journey,
                 )
 
     async def _assign_batches(
@@ -250,7 +270,9 @@ def _metadata(member: _BatchMember, traceparent: str | None) -> packing.EventMet
         match_keys=conversion.match_keys,
         warnings=tuple([(warning.code, warning.field) for warning in candidate.warnings]),
         consent=conversion.consent,
-        execution_id=candidate.execution_id,
+        execution_id=candidate.journey.execution_id,
+        journey_id=candidate.journey.journey_id,
+        node_id=candidate.journey.node_id,
         dropped_keys=conversion.dropped_keys,
         traceparent=traceparent,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import asyncpg
 
 from app.domain.event import Event, Rejection
-from app.domain.ids import DestinationId, DestinationNumber, LaneId
+from app.domain.ids import DestinationId, DestinationNumber, LaneId, OrganisationId
 from app.domain.trace import RequestTrace
 from app.ingest.dedup import DedupResult, Flush
 from app.ingest.destination_cache import DestinationCache
@@ -36,6 +36,15 @@ class RequestResults:
 
     evaluated: Sequence[Evaluated]
     dedup: Sequence[DedupResult | None]
+    destinations: Sequence[DestinationNumber | None] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SenderAccess:
+    """To which destinations a sender may send: those of its organisation, or some of them."""
+
+    organisation: OrganisationId
+    destinations: frozenset[DestinationId] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +59,7 @@ class PendingRequest:
     """The events of one request before their flush. Holds personal data; lives as long as its request."""
 
     events: Sequence[Event | Rejection]
-    allowed: frozenset[DestinationId] | None
+    access: SenderAccess
     response: "asyncio.Future[RequestResults | NotStored]"
     low_priority: bool = False  # its events are sent after live ones
     trace: RequestTrace | None = None
@@ -102,7 +111,7 @@ class GroupCommit:
     async def store(
         self,
         events: Sequence[Event | Rejection],
-        allowed: frozenset[DestinationId] | None,
+        access: SenderAccess,
         *,
         low_priority: bool,
     ) -> RequestResults | NotStored:
@@ -115,7 +124,7 @@ class GroupCommit:
         if self._waiting_events + len(events) > self._max_waiting:
             return NotStored("crowded")
         response: asyncio.Future[RequestResults | NotStored] = asyncio.get_running_loop().create_future()
-        request = PendingRequest(events, allowed, response, low_priority, REQUEST_TRACE.get())
+        request = PendingRequest(events, access, response, low_priority, REQUEST_TRACE.get())
         self._evaluate(request)
         self._queue.append(request)
         self._waiting_events += len(events)
@@ -191,12 +200,16 @@ class GroupCommit:
     def _evaluate(self, request: PendingRequest) -> None:
         """Evaluate the events of a request with the cached destinations and record their versions."""
         now, request.clock_offset = self._clock.now(), self._clock.offset
-        named = {DestinationId(event.destination_id) for event in request.events if isinstance(event, Event)}
-        # To a key that is limited to other destinations, these do not exist.
-        visible = named if request.allowed is None else named & request.allowed
+        named = {DestinationId(event.destination_id) for event in request.events if event.destination_id}
+        # To a key of another organisation, or limited to other destinations, these do not exist.
+        access = request.access
+        visible = named if access.destinations is None else named & access.destinations
         request.versions = {id_: self._destinations.version(id_) for id_ in visible}
         cached = {
-            id_: destination for id_ in visible if (destination := self._destinations.get(id_)) is not None
+            id_: destination
+            for id_ in visible
+            if (destination := self._destinations.get(id_)) is not None
+            and destination.organisation == access.organisation
         }
         request.evaluated = [
             event
@@ -208,8 +221,7 @@ class GroupCommit:
             id_: destination.number for id_, destination in cached.items()
         }
         request.destinations = [
-            numbers.get(event.destination_id) if isinstance(event, Event) else None
-            for event in request.events
+            numbers.get(event.destination_id) if event.destination_id else None for event in request.events
         ]
 
     async def _flush(self, requests: Sequence[PendingRequest]) -> None:
@@ -267,7 +279,7 @@ class GroupCommit:
                     trace.batches.append(batch)
         for request, evaluated, results in zip(requests, flush.evaluated, flush.results, strict=True):
             if not request.response.done():
-                request.response.set_result(RequestResults(evaluated, results))
+                request.response.set_result(RequestResults(evaluated, results, request.destinations))
 
     async def _write_in_one_round_trip(
         self, connection: asyncpg.Connection, requests: Sequence[PendingRequest]

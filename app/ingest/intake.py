@@ -13,12 +13,12 @@ from msgspec import structs
 
 from app.domain.conversion.convert import EventWarning
 from app.domain.event import Event, Rejection
-from app.domain.ids import DestinationId
 from app.domain.observed.preview import preview, rejection_view
-from app.ingest.dedup import DedupResult, Flush
+from app.ingest.dedup import DedupResult, Flush, conflict_field
 from app.ingest.evaluate import Candidate, Evaluated
 from app.ingest.flush_writer import FlushWriter
-from app.ingest.group_commit import GroupCommit, NotStored, PendingRequest, RequestResults
+from app.ingest.group_commit import GroupCommit, NotStored, PendingRequest, RequestResults, SenderAccess
+from app.ingest.rejection_recorder import RejectionRecorder
 from app.store.clock import DatabaseClock
 from app.store.errors import DRIVER_ERRORS
 from app.telemetry import Telemetry
@@ -47,8 +47,10 @@ class Intake:
         clock: DatabaseClock,
         telemetry: Telemetry,
         observe: Callable[[Sequence[Event | Rejection], RequestResults], None] | None = None,
+        recorder: RejectionRecorder | None = None,
     ) -> None:
         self._observe = observe
+        self._recorder = recorder
         self._group_commit = group_commit
         self._writer = writer
         self._pool = pool
@@ -63,16 +65,16 @@ class Intake:
         self,
         events: Sequence[Event | Rejection],
         *,
-        allowed: frozenset[DestinationId] | None,
+        access: SenderAccess,
         low_priority: bool = False,
+        request_id: str | None = None,
     ) -> list[EventResult] | NotStored:
         """Match, convert and store these events; return one result per event, in order, after the commit.
 
-        `allowed` limits the caller to these destinations; None allows all. `low_priority` events are sent
-        after live ones, as replays are. NotStored means that nothing was acknowledged and that the same
-        request may be sent again.
+        `low_priority` events are sent after live ones, as replays are. NotStored means that nothing was
+        acknowledged and that the same request may be sent again.
         """
-        response = await self._group_commit.store(events, allowed, low_priority=low_priority)
+        response = await self._group_commit.store(events, access, low_priority=low_priority)
         if isinstance(response, NotStored):
             return response
         results = _results(events, response)
@@ -80,6 +82,9 @@ class Intake:
         self._count_dropped_keys(response)
         if self._observe is not None:
             self._observe(events, response)
+        if self._recorder is not None:
+            rejections = [result.rejection for result in results]
+            self._recorder.record(rejections, response.destinations, request_id)
         return results
 
     def _count(self, results: Sequence[EventResult]) -> None:
@@ -99,10 +104,10 @@ class Intake:
                     self._telemetry.dropped_keys.labels(match_key, reason).inc()
 
     async def dry_run(
-        self, events: Sequence[Event | Rejection], *, allowed: frozenset[DestinationId] | None
+        self, events: Sequence[Event | Rejection], *, access: SenderAccess
     ) -> list[EventResult] | NotStored:
         """Return the results of `receive`, with a preview of each event, and store nothing."""
-        request = PendingRequest(events, allowed, asyncio.get_running_loop().create_future())
+        request = PendingRequest(events, access, asyncio.get_running_loop().create_future())
         try:
             async with self._pool.acquire() as connection, connection.transaction(readonly=True):
                 generation = await self._group_commit.evaluate_current(connection, request)
@@ -146,28 +151,39 @@ def _result(index: int, evaluated: Evaluated, dedup_result: DedupResult | None) 
         case DedupResult.DUPLICATE:
             return EventResult(index, event_id, "duplicate", warnings=evaluated.warnings)
         case DedupResult.CONFLICT:
-            return EventResult(index, event_id, "rejected", _event_id_conflict(event_id))
+            return EventResult(index, event_id, "rejected", _event_id_conflict(evaluated))
         case DedupResult.AMAZON_ID_CONFLICT:
             return EventResult(index, event_id, "rejected", _amazon_id_conflict(evaluated))
         case None:
             raise AssertionError("a candidate left the flush without a dedup result")
 
 
-def _event_id_conflict(event_id: str) -> Rejection:
+def _event_id_conflict(candidate: Candidate) -> Rejection:
     detail = "This event_id was accepted before with other content; nothing was changed."
-    return Rejection("event_id_conflict", "event_id", None, detail, event_id)
+    return _conflict(candidate, "event_id", None, detail)
 
 
 def _amazon_id_conflict(candidate: Candidate) -> Rejection:
     """Return the rejection that names the field with the id: the caller's own `event_id` may be new."""
-    assert candidate.mapping.compiled is not None
-    path = candidate.mapping.compiled.fields["event_id"].path
+    path = conflict_field(candidate, DedupResult.AMAZON_ID_CONFLICT)
     where = f"is mapped to {path}" if path is not None else "is a constant"
     detail = (
         f"Deduplication ID {where}, and an event with other content was accepted before with the same value "
         "there; nothing was changed."
     )
-    return Rejection("event_id_conflict", path, "event_id", detail, candidate.conversion.event_id)
+    return _conflict(candidate, path, "event_id", detail)
+
+
+def _conflict(candidate: Candidate, field: str | None, mapping_field: str | None, detail: str) -> Rejection:
+    return Rejection(
+        "event_id_conflict",
+        field,
+        mapping_field,
+        detail,
+        candidate.conversion.event_id,
+        mapping=candidate.mapping.number,
+        journey=candidate.journey,
+    )
 
 
 def _preview(

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from app.admin.context import AppContext
 from app.admin.delivery_control import StoreDeliveryControl
+from app.admin.people import PersonClaims
 from app.amazon.accounts import find_advertiser
 from app.amazon.client import EventsClient
 from app.domain.admission import Limits
@@ -25,11 +26,13 @@ from app.ingest.group_commit import GroupCommit
 from app.ingest.intake import Intake
 from app.ingest.notifier import Notifier
 from app.ingest.queue_age import QueueAgeMonitor
+from app.ingest.rejection_recorder import RejectionRecorder
 from app.ingest.schema_sampler import SchemaSampler
 from app.processes import gc_tuning, parent_watch
 from app.processes.application import create_application
+from app.processes.incident_jobs import incident_jobs
 from app.processes.monitoring_port import monitoring_port
-from app.processes.resources import Resources, amazon_sign_in, open_resources
+from app.processes.resources import Resources, amazon_sign_in, oidc_client, open_resources
 from app.processes.spans import record_spans
 from app.processes.startup_responder import respond_while_starting
 from app.server.connection_eviction import allowed_connections
@@ -79,7 +82,7 @@ async def _serve(settings: Settings, sockets: list[socket.socket] | None) -> Non
         application.state.stopping = lambda: server.stopping
         gc_tuning.freeze_and_relax()
         parent_watch.exit_with_parent()
-        async with monitoring_port(resources, stopping=lambda: server.stopping):
+        async with monitoring_port(resources, stopping=lambda: server.stopping), incident_jobs(resources):
             await server.serve(sockets=listeners or None)
 
 
@@ -106,7 +109,8 @@ async def build_application(
         timedelta(days=settings.max_event_age_days), timedelta(days=settings.warn_event_age_days)
     )
     sampler = SchemaSampler(resources.pool, time.monotonic, resources.telemetry)
-    intake, notifier = build_ingest(resources, ages, consent, sampler)
+    recorder = RejectionRecorder(resources.pool, resources.clock.now, resources.telemetry)
+    intake, notifier = build_ingest(resources, ages, consent, sampler, recorder)
     queue_ages = QueueAgeMonitor(
         pool=resources.pool, max_age=ages.refused, jitter=random.random, telemetry=resources.telemetry
     )
@@ -114,6 +118,7 @@ async def build_application(
     client = EventsClient(client_id, settings.amazon_base_url)
     sign_in = amazon_sign_in(settings)
     bootstrap = settings.bootstrap_admin_key
+    people = oidc_client(settings)
     context = AppContext(
         engine=resources.engine,
         vault=resources.vault,
@@ -132,6 +137,11 @@ async def build_application(
         bootstrap_key_digest=(
             hashlib.sha256(bootstrap.get_secret_value().encode()).digest() if bootstrap else None
         ),
+        people=people,
+        people_claims=PersonClaims(
+            settings.oidc_role_claim, settings.oidc_roles, settings.oidc_organisation_claim
+        ),
+        key_sign_in=settings.console_key_sign_in,
         registry=resources.telemetry.registry,
         spans=resources.telemetry.spans,
         now=resources.clock.now,
@@ -151,11 +161,15 @@ async def build_application(
         events_waiting=lambda: intake.waiting,
         late=lambda: queue_ages.overdue,
         pool=resources.pool,
+        channels=settings.notification_channels,
         write_schema_samples=sampler.write,
+        write_rejections=recorder.write,
+        rejection_days=settings.rejection_retention_days,
     )
     flush_task = asyncio.create_task(intake.run(), name="flush")
     notify_task = asyncio.create_task(notifier.run(), name="notify")
     sample_task = asyncio.create_task(sampler.run(), name="sample")
+    rejection_task = asyncio.create_task(recorder.run(), name="rejections")
     queue_age_task = asyncio.create_task(queue_ages.run(), name="queue_age")
     try:
         yield create_application(context)
@@ -164,13 +178,19 @@ async def build_application(
         await flush_task
         notify_task.cancel()
         sample_task.cancel()
+        rejection_task.cancel()
+        await recorder.write()
         queue_age_task.cancel()
         await client.close()
         await sign_in.close()
 
 
 def build_ingest(
-    resources: Resources, ages: AgeLimits, consent: ConsentSettings, sampler: SchemaSampler | None = None
+    resources: Resources,
+    ages: AgeLimits,
+    consent: ConsentSettings,
+    sampler: SchemaSampler | None = None,
+    recorder: RejectionRecorder | None = None,
 ) -> tuple[Intake, Notifier]:
     """Build ingest and its notifier; the caller runs both."""
     settings = resources.settings
@@ -195,5 +215,6 @@ def build_ingest(
         clock=resources.clock,
         telemetry=resources.telemetry,
         observe=None if sampler is None else sampler.observe,
+        recorder=recorder,
     )
     return intake, notifier

@@ -23,17 +23,22 @@ from app.api import (
     events,
     hashing,
     health,
+    incidents,
     keys,
     mappings,
     oauth,
     openapi,
+    organisations,
     preflight,
     preview,
+    rejections,
     replay,
+    replay_history,
     status_callback,
 )
 from app.api.auth import KeyRing
 from app.api.health import API, Readiness
+from app.api.organisation_cache import OrganisationCache
 from app.console import pages
 from app.console.router import router as console_router
 from app.server.admission import AdmissionController, resident_bytes
@@ -42,6 +47,7 @@ from app.server.head_requests import HeadRequests
 from app.server.loop_limiter import LoopLimiter
 from app.server.middleware import RequestMiddleware
 from app.server.shortcut import Shortcut
+from app.store.organisation_scope import EVERY
 from app.telemetry import VERSION
 
 TITLE = "Amazon Conversions destination"
@@ -60,11 +66,15 @@ ROUTERS: tuple[APIRouter, ...] = (
     hashing.router,
     keys.router,
     audit.router,
+    organisations.router,
     events.router,
     event_reports.router,
+    rejections.router,
     replay.router,
+    replay_history.router,
     status_callback.router,
     erasures.router,
+    incidents.router,
     health.router,
     docs.router,
     console_router,
@@ -109,13 +119,16 @@ def create_application(context: AppContext) -> Application:
     app.state.context = context
     # The OAuth callback shows a console page, and `api` does not import `console`.
     app.state.not_connected_page = partial(pages.show, template="not_connected.html")
+    # Keys, sessions and readiness belong to no organisation before their row is read.
+    every = context.within(EVERY)
     app.state.key_ring = KeyRing(
-        context.engine, bootstrap=context.bootstrap_key_digest, monotonic=context.monotonic
+        every.engine, bootstrap=context.bootstrap_key_digest, monotonic=context.monotonic
     )
     # The API renders no HTML; a browser that comes back from Amazon gets the page of the console.
     app.state.not_connected_page = partial(pages.show, template="not_connected.html")
+    app.state.organisations = OrganisationCache(every.engine, monotonic=context.monotonic)
     app.state.readiness = Readiness(
-        context.engine, context.monotonic, role=API, outcomes=context.outcomes, clock=context.clock
+        every.engine, context.monotonic, role=API, outcomes=context.outcomes, clock=context.clock
     )
     for router in ROUTERS:
         app.include_router(router)
@@ -140,6 +153,7 @@ def create_application(context: AppContext) -> Application:
     app.state.events_endpoint = EventsEndpoint(
         context=context,
         key_ring=app.state.key_ring,
+        organisations=app.state.organisations,
         admission=app.state.admission,
         loop_limiter=loop_limiter,
         middleware=middleware,

@@ -17,12 +17,15 @@ from tenacity import retry, retry_if_exception, stop_after_delay, wait_random_ex
 
 from app.amazon.tokens import SignIn
 from app.crypto import CannotDecrypt, Vault
+from app.domain.ids import OrganisationId
 from app.domain.pacing.lane_limits import TIMES
+from app.oidc_client import OidcClient
 from app.settings import DatabaseRole, Settings, SettingsError, named_keys
-from app.store import keepalive, key_usage
+from app.store import keepalive, key_usage, organisation_scope
 from app.store import secrets as stored_secrets
 from app.store.clock import DatabaseClock
 from app.store.database_results import DatabaseResults
+from app.store.organisation_scope import EVERY, NONE
 from app.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -63,7 +66,7 @@ class Resources:
         It lives long and says few things over and over. Postgres plans them once, and not, as it would those
         on partitioned tables, every time anew: a sixth of what a flush of ten lone events costs it.
         """
-        settings = session_settings("own", plans_once=True)
+        settings = session_settings("own", plans_once=True, organisation=EVERY)
         return await keepalive.connect(self.dsn, server_settings=settings, timeout=_patience_of(self.role))
 
     @cached_property
@@ -89,11 +92,17 @@ class Resources:
             hide_parameters=True,
         )
 
+        organisation_scope.prepare_engine(made)
+
         @event.listens_for(made.sync_engine, "handle_error")
         def _count(context: "ExceptionContext") -> None:
             self.telemetry.count_database_error(context.original_exception)
 
         return made
+
+    def engine_of(self, organisation: OrganisationId) -> "AsyncEngine":
+        """Return the engine for transactions that act for an organisation."""
+        return organisation_scope.scoped_engine(self.engine, organisation)
 
     async def close_engine(self) -> None:
         """Close the engine, where there is one."""
@@ -146,6 +155,19 @@ def amazon_sign_in(settings: Settings) -> SignIn:
     )
 
 
+def oidc_client(settings: Settings) -> OidcClient | None:
+    """Return the client of the provider at which people sign in, or None where there is none."""
+    if settings.oidc_issuer is None or settings.oidc_client_id is None:
+        return None
+    secret = settings.oidc_client_secret
+    return OidcClient(
+        settings.oidc_issuer,
+        settings.oidc_client_id,
+        None if secret is None else secret.get_secret_value(),
+        f"{settings.public_url.rstrip('/')}/console/oidc/callback",
+    )
+
+
 async def _pepper(connection: asyncpg.pool.PoolConnectionProxy, vault: Vault) -> bytes:
     """Return the content hash's key, made once and kept sealed. It never rotates: retries would conflict."""
     place = "secrets/content_pepper"
@@ -177,7 +199,7 @@ async def _opened_pool(dsn: str, vault: Vault, *, role: str, size: int) -> tuple
         min_size=1,
         max_size=size,
         connect=keepalive.connect,
-        server_settings=session_settings(role, plans_once=role == "worker"),
+        server_settings=session_settings(role, plans_once=role == "worker", organisation=EVERY),
         # The road leaves nothing behind on a connection; a reset would cost a round trip each time.
         reset=_leave_as_is,
         timeout=_patience_of(role),
@@ -206,11 +228,14 @@ async def _leave_as_is(connection: asyncpg.Connection) -> None:
     del connection
 
 
-def session_settings(role: str, *, plans_once: bool = False) -> dict[str, str]:
+def session_settings(
+    role: str, *, plans_once: bool = False, organisation: OrganisationId = NONE
+) -> dict[str, str]:
     """Return what is said for a session. One that `plans_once` plans a statement once, whatever is asked.
 
     So for statements that are asked over and over, each for a few rows by their keys: over thirty
     partitions Postgres would plan them anew each time, which cost more than to carry them out.
+    `organisation` is whom a transaction acts for that sets nothing else.
     """
     return {
         "application_name": f"{_APPLICATION}-{role}",
@@ -218,6 +243,7 @@ def session_settings(role: str, *, plans_once: bool = False) -> dict[str, str]:
         "synchronous_commit": "on",
         # What is looked at after a lock must be what stood there when it was taken, not before.
         "default_transaction_isolation": "read committed",
+        organisation_scope.SETTING: organisation,
         "timezone": "UTC",
         "jit": "off",
         "statement_timeout": "30s",

@@ -25,6 +25,7 @@ from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.outcomes.settle import RetryPolicy
 from app.domain.pacing.lane_limits import TIMES, Capacity, Times
 from app.processes import gc_tuning, parent_watch
+from app.processes.incident_jobs import incident_jobs
 from app.processes.monitoring_port import monitoring_port
 from app.processes.resources import Resources, amazon_sign_in, open_resources
 from app.processes.spans import record_spans
@@ -59,7 +60,10 @@ async def _run(settings: Settings) -> None:
         gc_tuning.freeze_and_relax()
         parent_watch.exit_with_parent()
         try:
-            async with monitoring_port(resources, stopping=lambda: dispatcher.leaving):
+            async with (
+                monitoring_port(resources, stopping=lambda: dispatcher.leaving),
+                incident_jobs(resources),
+            ):
                 await dispatcher.run()
         finally:
             await client.close()
@@ -135,6 +139,7 @@ def build_dispatcher(
             max_age=max_age,
             key_life=timedelta(hours=settings.data_key_retention_hours),
             days=settings.batch_retention_days,
+            rejection_days=settings.rejection_retention_days,
         ),
         writer=resources.writer,
         monotonic=time.monotonic,

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from app.admin.refusals import ErrorCode, Problem
 from app.domain.admission import (
+    ORGANISATION_SECONDS,
     POST_COST,
     SHED_SPECS,
     AdaptiveLimit,
@@ -22,6 +23,7 @@ from app.domain.admission import (
     ShedReason,
     cost_of,
     counted_cost,
+    over_organisation_share,
     over_share,
     reserve_of,
     retry_after,
@@ -43,7 +45,7 @@ _SENTENCES: Final = {
     ShedReason.BODIES: "Request bodies fill the memory reserved for them. Nothing was accepted.",
     ShedReason.COMMITS: "The database is slower than the incoming events. None of these was accepted.",
     ShedReason.MEMORY: "The service is at its memory limit. None of these events was accepted.",
-    ShedReason.SHARE: "This key uses its share of memory or connections. Nothing was accepted.",
+    ShedReason.SHARE: "This key or organisation has used its share of memory or connections. Try again.",
     ShedReason.LANE: "The advertiser's backlog cannot meet the age limit. No event was accepted.",
 }
 
@@ -63,6 +65,7 @@ class Share:
     """
 
     key: tuple[str | None, bool]
+    organisation: str | None = None
     reserved: int = 0
     requests: int = 0
     arriving: int = 0
@@ -112,6 +115,8 @@ class AdmissionController:
         self._adaptive_limit = AdaptiveLimit()
         self._posts = self._cost = self._arriving_cost = self._body_bytes = 0
         self._shares: dict[tuple[str | None, bool], Share] = {}
+        self._last_organisation: str | None = None
+        self._shared_until = float("-inf")  # until when several organisations count as sending
         self._complete: dict[Permit, None] = {}  # ordered by `read_at`
         shed = Counter(
             "amazon_conversions_requests_shed",
@@ -164,7 +169,9 @@ class AdmissionController:
         self._body_bytes += permit.reserved
         return permit
 
-    def charge_owner(self, permit: Permit, owner: str | None) -> Problem | None:
+    def charge_owner(
+        self, permit: Permit, owner: str | None, organisation: str | None = None
+    ) -> Problem | None:
         """Charge a request to its owner's share; return the error response if the share is exceeded.
 
         Called after authentication and before the body is read. Requests without an owner have one share.
@@ -172,7 +179,11 @@ class AdmissionController:
         key = (owner, permit.is_events)
         share = self._shares.get(key)
         if share is None:
-            share = self._shares[key] = Share(key)
+            share = self._shares[key] = Share(key, organisation)
+        if organisation is not None and organisation != self._last_organisation:
+            if self._last_organisation is not None:
+                self._shared_until = permit.started_at + ORGANISATION_SECONDS
+            self._last_organisation = organisation
         permit.share = share
         share.requests += 1
         share.reserved += permit.reserved
@@ -226,7 +237,24 @@ class AdmissionController:
 
     def _over_share(self, share: Share) -> Problem | None:
         over = over_share(share.reserved, share.requests, share.arriving, self._limits)
-        return self.refusal(ShedReason.SHARE) if over else None
+        return self.refusal(ShedReason.SHARE) if over or self._over_organisation_share(share) else None
+
+    def _over_organisation_share(self, share: Share) -> bool:
+        """Return whether all keys of an organisation use too much while another organisation sends too."""
+        if share.organisation is None or self._monotonic() >= self._shared_until:
+            return False
+        kind = share.key[1]
+        ours = [
+            each
+            for each in self._shares.values()
+            if each.organisation == share.organisation and each.key[1] is kind
+        ]
+        return over_organisation_share(
+            sum(each.reserved for each in ours),
+            sum(each.requests for each in ours),
+            sum(each.arriving for each in ours),
+            self._limits,
+        )
 
     def memory_problem(self, permit: Permit) -> Problem | None:
         """Return the error response if a large body, once parsed, would exceed the memory limit.

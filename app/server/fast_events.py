@@ -19,8 +19,10 @@ from app.api import events
 from app.api.auth import KeyRing
 from app.api.errors import error_response, problem_of
 from app.api.headers import RawHeaders
-from app.api.secured_route import authorize, scopes_of
+from app.api.organisation_cache import OrganisationCache
+from app.api.secured_route import acting_in, authorize, scopes_of
 from app.domain.admission import ShedReason
+from app.domain.ids import OrganisationId
 from app.domain.trace import RequestTrace
 from app.server.admission import PERMIT, AdmissionController, Permit
 from app.server.loop_limiter import LoopLimiter
@@ -33,6 +35,7 @@ from app.server.middleware import (
     traceparent_of,
 )
 from app.server.request_body import PATH, RequestBodyReader, max_body_bytes
+from app.store.errors import is_unavailable
 from app.telemetry import REQUEST_TRACE
 
 _CAP: Final = max_body_bytes(PATH)
@@ -56,6 +59,7 @@ class EventsEndpoint:
         *,
         context: AppContext,
         key_ring: KeyRing,
+        organisations: OrganisationCache,
         admission: AdmissionController,
         loop_limiter: LoopLimiter,
         middleware: RequestMiddleware,
@@ -63,6 +67,7 @@ class EventsEndpoint:
     ) -> None:
         self._context = context
         self._key_ring = key_ring
+        self._organisations = organisations
         self._admission = admission
         self._backlog_refusal = partial(admission.refusal, ShedReason.LANE)
         self._loop_limiter = loop_limiter
@@ -103,15 +108,20 @@ class EventsEndpoint:
         reply: EventsReply | None = None
         try:
             caller = await authorize(self._key_ring, headers, _SCOPES)
+            if scope["query_string"] and isinstance(caller, Caller):
+                caller = await acting_in(self._organisations, scope, caller)
             if isinstance(caller, Problem):
                 reply = _refused(caller, request_id)
             elif (
                 (length or 0) <= _CAP  # a larger body is answered 413 below, unread
-                and (problem := self._admission.charge_owner(permit, caller.quota_owner)) is not None
+                and (problem := self._admission.charge_owner(permit, caller.quota_owner, caller.organisation))
+                is not None
             ):
                 reply = _refused(problem, request_id)
             elif isinstance(query := events.read_query(scope), Problem):
                 reply = _refused(query, request_id)
+            elif (problem := await self._refused_organisation(caller.organisation, query)) is not None:
+                reply = _refused(problem, request_id)
             else:
                 body = RequestBodyReader(
                     receive,
@@ -122,7 +132,14 @@ class EventsEndpoint:
                     loop_limiter=self._loop_limiter,
                 )
                 stored = await events.accept_events(
-                    headers, body.read, self._context, self._backlog_refusal, caller, query
+                    headers,
+                    body.read,
+                    self._context,
+                    self._backlog_refusal,
+                    caller,
+                    query,
+                    self._organisations.charge,
+                    request_id,
                 )
                 reply = _stored(stored, request_id)
         except ClientDisconnect:
@@ -136,6 +153,20 @@ class EventsEndpoint:
             duration_s = self._monotonic() - permit.started_at
             self._middleware.record("POST", PATH, status, duration_s, request_id, key, trace)
         return reply
+
+    async def _refused_organisation(
+        self, organisation: OrganisationId, query: events.EventsQuery
+    ) -> Problem | None:
+        """Return why an organisation may not send events now. Read before the body."""
+        if query.dry_run:
+            return None
+        try:
+            found = await self._organisations.find(organisation)
+        except Exception as error:
+            if not is_unavailable(error):
+                raise
+            return None  # nothing can be stored either, and the answer to that is more exact
+        return self._organisations.admit(found)
 
 
 def _stored(response: events.EventsResponse, request_id: str) -> EventsReply:

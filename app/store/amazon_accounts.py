@@ -33,8 +33,8 @@ async def save(
     """Replace what Amazon reported."""
     await connection.execute(
         text(
-            "INSERT INTO amazon_accounts (destination, name, currency) "
-            "VALUES (:destination, :name, :currency) "
+            "INSERT INTO amazon_accounts (organisation_id, destination, name, currency) "
+            "VALUES (acting_organisation(), :destination, :name, :currency) "
             "ON CONFLICT (destination) DO UPDATE SET name = excluded.name, "
             "currency = excluded.currency, seen_at = now()"
         ),
@@ -45,7 +45,10 @@ async def save(
 async def find(connection: AsyncConnection, destination: str) -> AmazonAccount | None:
     """Return what Amazon last reported, or None before the first sign-in."""
     row = await connection.execute(
-        text("SELECT name, currency, seen_at FROM amazon_accounts WHERE destination = :destination"),
+        text(
+            "SELECT name, currency, seen_at FROM amazon_accounts "
+            "WHERE organisation_id = acting_organisation() AND destination = :destination"
+        ),
         {"destination": destination},
     )
     found = row.one_or_none()
@@ -56,8 +59,8 @@ async def confirm(connection: AsyncConnection, destination: DestinationId, what:
     """Record a confirmation. Return False when it exists, and leave it unchanged."""
     result = await connection.execute(
         text(
-            "INSERT INTO confirmations (destination, what, confirmed_by) VALUES (:destination, :what, :by) "
-            "ON CONFLICT DO NOTHING"
+            "INSERT INTO confirmations (organisation_id, destination, what, confirmed_by) "
+            "VALUES (acting_organisation(), :destination, :what, :by) ON CONFLICT DO NOTHING"
         ),
         {"destination": destination, "what": what, "by": by},
     )
@@ -67,7 +70,10 @@ async def confirm(connection: AsyncConnection, destination: DestinationId, what:
 async def withdraw(connection: AsyncConnection, destination: DestinationId, what: str) -> bool:
     """Delete a confirmation. Return False when there is none."""
     gone = await connection.execute(
-        text("DELETE FROM confirmations WHERE destination = :destination AND what = :what"),
+        text(
+            "DELETE FROM confirmations WHERE organisation_id = acting_organisation() "
+            "AND destination = :destination AND what = :what"
+        ),
         {"destination": destination, "what": what},
     )
     return gone.rowcount == 1
@@ -76,7 +82,10 @@ async def withdraw(connection: AsyncConnection, destination: DestinationId, what
 async def confirmations(connection: AsyncConnection, destination: str) -> dict[str, Confirmation]:
     """Return the confirmations by name."""
     rows = await connection.execute(
-        text("SELECT what, confirmed_by, confirmed_at FROM confirmations WHERE destination = :destination"),
+        text(
+            "SELECT what, confirmed_by, confirmed_at FROM confirmations "
+            "WHERE organisation_id = acting_organisation() AND destination = :destination"
+        ),
         {"destination": destination},
     )
     return {row.what: Confirmation(row.what, row.confirmed_by, row.confirmed_at) for row in rows}

@@ -31,7 +31,12 @@ class AuditAction(StrEnum):
     MAPPING_ROLLED_BACK = "mapping.rolled_back"
     MAPPING_ARCHIVED = "mapping.archived"
     EVENT_NAME_RENAMED = "event_name.renamed"
+    DESTINATION_ALERTING_CHANGED = "destination.alerting_changed"
+    DESTINATION_NOTIFICATIONS_CHANGED = "destination.notifications_changed"
+    INCIDENT_ACKNOWLEDGED = "incident.acknowledged"
+    INCIDENT_MUTED = "incident.muted"
     EVENTS_REPLAYED = "events.replayed"
+    DEAD_LETTERS_DISMISSED = "dead_letters.dismissed"
     SUBJECT_ERASURE_REQUESTED = "subject.erasure_requested"
     SUBJECT_SEARCHED = "subject.searched"
     PREFLIGHT_CONFIRMED = "preflight.confirmed"
@@ -39,6 +44,10 @@ class AuditAction(StrEnum):
     KEY_CREATED = "key.created"
     KEY_ROTATED = "key.rotated"
     KEY_REVOKED = "key.revoked"
+    ORGANISATION_CREATED = "organisation.created"
+    ORGANISATION_CHANGED = "organisation.changed"
+    ORGANISATION_SUSPENDED = "organisation.suspended"
+    ORGANISATION_RESUMED = "organisation.resumed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +87,9 @@ async def record(
         after = {name: after[name] for name in after if name in changed}
     await connection.execute(
         text(
-            "INSERT INTO audit (actor, action, subject, destination, before, after) VALUES "
-            "(:actor, :action, :subject, :destination, CAST(:before AS jsonb), CAST(:after AS jsonb))"
+            "INSERT INTO audit (organisation_id, actor, action, subject, destination, before, after) VALUES "
+            "(acting_organisation(), :actor, :action, :subject, :destination, CAST(:before AS "
+            "jsonb), CAST(:after AS jsonb))"
         ),
         {
             "actor": actor,
@@ -107,8 +117,8 @@ async def newest(
     rows = await connection.execute(
         text(
             "SELECT id, at, actor, action, subject, destination, before, after, sequence, prev_hash, hash "
-            "FROM audit "
-            "WHERE (CAST(:below AS bigint) IS NULL OR id < :below) "
+            "FROM audit WHERE organisation_id = acting_organisation() "
+            "AND (CAST(:below AS bigint) IS NULL OR id < :below) "
             "AND (CAST(:destination AS text) IS NULL OR destination = :destination) "
             "AND (CAST(:action AS text) IS NULL OR action = :action) "
             "AND (CAST(:only AS text[]) IS NULL OR destination = ANY (:only)) "
@@ -144,9 +154,12 @@ async def names(connection: AsyncConnection, ids: Iterable[str]) -> dict[str, st
     """Return the names of the destinations, mappings and keys among these ids, deleted ones included."""
     rows = await connection.execute(
         text(
-            "SELECT id, name FROM destinations WHERE id = ANY(CAST(:ids AS text[])) "
-            "UNION ALL SELECT id, name FROM mappings WHERE id = ANY(CAST(:ids AS text[])) "
-            "UNION ALL SELECT id, name FROM api_keys WHERE id = ANY(CAST(:ids AS text[]))"
+            "SELECT id, name FROM destinations WHERE organisation_id = acting_organisation() "
+            "AND id = ANY(CAST(:ids AS text[])) "
+            "UNION ALL SELECT id, name FROM mappings WHERE organisation_id = acting_organisation() "
+            "AND id = ANY(CAST(:ids AS text[])) "
+            "UNION ALL SELECT id, name FROM api_keys WHERE organisation_id = acting_organisation() "
+            "AND id = ANY(CAST(:ids AS text[]))"
         ),
         {"ids": sorted(set(ids))},
     )

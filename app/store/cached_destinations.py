@@ -7,8 +7,19 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from app.domain.ids import AdvertiserId, DestinationId, DestinationNumber, LaneId, MappingId, MappingNumber
+from app.domain.ids import (
+    AdvertiserId,
+    DestinationId,
+    DestinationNumber,
+    LaneId,
+    MappingId,
+    MappingNumber,
+    OrganisationId,
+)
 from app.store import PipelineConnection
+
+NamedType = tuple[OrganisationId, AdvertiserId, str]
+"""What a name is pinned for: organisation, advertiser, event type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +36,7 @@ class MappingRow:
 class DestinationRow:
     """A destination as stored, at one configuration version."""
 
+    organisation: OrganisationId
     id: DestinationId
     number: DestinationNumber
     lane: LaneId
@@ -56,9 +68,11 @@ async def load(
            FROM mappings m
            -- Left: a mapping without a published version has no document.
            LEFT JOIN mapping_versions v ON v.mapping = m.id AND v.version = m.published_version
-           WHERE m.destination = d.id AND m.archived_at IS NULL)::text AS mappings,
+           WHERE m.organisation_id = d.organisation_id AND m.destination = d.id
+             AND m.archived_at IS NULL)::text AS mappings,
           (SELECT coalesce(json_object_agg(n.event_type, n.name), '{}')
-           FROM event_names n WHERE n.advertiser_id = d.advertiser_id)::text AS pins
+           FROM event_names n WHERE n.organisation_id = d.organisation_id
+             AND n.advertiser_id = d.advertiser_id)::text AS pins
         FROM destinations d WHERE d.id = ANY($1)
         """,
         list(ids),
@@ -68,6 +82,7 @@ async def load(
 
 def _destination_row(row: asyncpg.Record) -> DestinationRow:
     return DestinationRow(
+        organisation=OrganisationId(row["organisation_id"]),
         id=DestinationId(row["id"]),
         number=DestinationNumber(row["number"]),
         lane=LaneId(row["lane"]),
@@ -87,9 +102,7 @@ def _destination_row(row: asyncpg.Record) -> DestinationRow:
     )
 
 
-async def pin_names(
-    connection: PipelineConnection, names: dict[tuple[AdvertiserId, str], str]
-) -> dict[tuple[AdvertiserId, str], str]:
+async def pin_names(connection: PipelineConnection, names: dict[NamedType, str]) -> dict[NamedType, str]:
     """Pin these names for event types that have none; return the pinned name of each.
 
     For event types that a mapping reads from the event: the first stored event pins the name.
@@ -97,28 +110,36 @@ async def pin_names(
     ordered = sorted(names.items())
     await connection.execute(
         """
-        INSERT INTO event_names (advertiser_id, event_type, name)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
+        INSERT INTO event_names (organisation_id, advertiser_id, event_type, name)
+        SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
         -- The first name wins, across concurrent transactions too.
         ON CONFLICT DO NOTHING
         """,
-        [advertiser for (advertiser, _), _ in ordered],
-        [event_type for (_, event_type), _ in ordered],
+        [organisation for (organisation, _, _), _ in ordered],
+        [advertiser for (_, advertiser, _), _ in ordered],
+        [event_type for (_, _, event_type), _ in ordered],
         [name for _, name in ordered],
     )
     return await pinned_names(connection, names)
 
 
 async def pinned_names(
-    connection: PipelineConnection, event_types: Collection[tuple[AdvertiserId, str]]
-) -> dict[tuple[AdvertiserId, str], str]:
-    """Return the pinned names of these (advertiser, event type), where one is pinned."""
+    connection: PipelineConnection, event_types: Collection[NamedType]
+) -> dict[NamedType, str]:
+    """Return the pinned names of these event types, where one is pinned."""
     rows = await connection.fetch(
         """
-        SELECT n.advertiser_id, n.event_type, n.name FROM event_names n
-        JOIN unnest($1::text[], $2::text[]) AS w (advertiser_id, event_type) USING (advertiser_id, event_type)
+        SELECT n.organisation_id, n.advertiser_id, n.event_type, n.name FROM event_names n
+        JOIN unnest($1::text[], $2::text[], $3::text[]) AS w (organisation_id, advertiser_id, event_type)
+          USING (organisation_id, advertiser_id, event_type)
         """,
-        [advertiser for advertiser, _ in event_types],
-        [event_type for _, event_type in event_types],
+        [organisation for organisation, _, _ in event_types],
+        [advertiser for _, advertiser, _ in event_types],
+        [event_type for _, _, event_type in event_types],
     )
-    return {(AdvertiserId(row["advertiser_id"]), row["event_type"]): row["name"] for row in rows}
+    return {
+        (OrganisationId(row["organisation_id"]), AdvertiserId(row["advertiser_id"]), row["event_type"]): row[
+            "name"
+        ]
+        for row in rows
+    }

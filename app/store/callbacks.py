@@ -249,7 +249,8 @@ async def read_status(connection: PipelineConnection, number: DestinationNumber)
 async def enable(connection: PipelineConnection, number: DestinationNumber, *, by: str) -> bool:
     """Enable callbacks for a destination; return whether that is a change."""
     status: str = await connection.execute(
-        "INSERT INTO callback_destinations (destination, by_actor) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        "INSERT INTO callback_destinations (organisation_id, destination, by_actor) "
+        "VALUES (acting_organisation(), $1, $2) ON CONFLICT DO NOTHING",
         number,
         by,
     )
@@ -258,6 +259,10 @@ async def enable(connection: PipelineConnection, number: DestinationNumber, *, b
 
 async def disable(connection: PipelineConnection, number: DestinationNumber) -> bool:
     """Disable callbacks for a destination and drop waiting ones; return whether that is a change."""
-    status: str = await connection.execute("DELETE FROM callback_destinations WHERE destination = $1", number)
+    status: str = await connection.execute(
+        "DELETE FROM callback_destinations WHERE organisation_id = acting_organisation() AND "
+        "destination = $1",
+        number,
+    )
     await connection.execute("DELETE FROM callback_events WHERE destination = $1", number)
     return status.endswith("1")

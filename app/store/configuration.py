@@ -15,5 +15,8 @@ async def lock_all(connection: AsyncConnection) -> None:
     # An exclusive lock between two callers: row locks would not cover new rows.
     await connection.execute(text("SELECT pg_advisory_xact_lock(:turns)"), {"turns": _TURNS})
     await connection.execute(
-        text("SELECT id FROM destinations WHERE archived_at IS NULL ORDER BY number FOR UPDATE")
+        text(
+            "SELECT id FROM destinations WHERE organisation_id = acting_organisation() "
+            "AND archived_at IS NULL ORDER BY number FOR UPDATE"
+        )
     )

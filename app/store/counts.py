@@ -78,7 +78,11 @@ async def add(connection: PipelineConnection, writer: int, deltas: CountDeltas) 
             await connection.execute(_ADD[kind], *parameters)
 
 
-def _listed(tally: Mapping[tuple[DestinationNumber, str, str], int]) -> list[list[Any]]:
+RejectionKey = tuple[DestinationNumber, str, str, int, str]
+"""Destination, code, reason, the number of the mapping (0: none) and the source path ('': none)."""
+
+
+def _listed(tally: Mapping[Any, int]) -> list[list[Any]]:
     # In order of the keys, so that writers that share rows cannot deadlock.
     rows = [(*key, number) for key, number in sorted(tally.items())]
     return [list(column) for column in zip(*rows, strict=True)]
@@ -87,18 +91,19 @@ def _listed(tally: Mapping[tuple[DestinationNumber, str, str], int]) -> list[lis
 async def add_rejections(
     connection: PipelineConnection,
     writer: int,
-    rejected: Mapping[tuple[DestinationNumber, str, str], int],
+    rejected: Mapping[RejectionKey, int],
 ) -> None:
-    """Count rejections on receipt; keys are (destination, code, reason)."""
+    """Count rejections on receipt."""
     if not rejected:
         return
     await connection.execute(
         """
-        INSERT INTO rejections AS r (destination, day, writer, code, reason, rejected)
-        SELECT x.destination, (now() AT TIME ZONE 'UTC')::date, $1, x.code, x.reason, x.rejected
-        FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[]) AS x (destination, code, reason,
-          rejected)
-        ON CONFLICT (destination, day, writer, code, reason)
+        INSERT INTO rejections AS r (destination, day, writer, code, reason, mapping, field, rejected)
+        SELECT x.destination, (now() AT TIME ZONE 'UTC')::date, $1, x.code, x.reason, x.mapping, x.field,
+          x.rejected
+        FROM unnest($2::int[], $3::text[], $4::text[], $5::int[], $6::text[], $7::bigint[])
+          AS x (destination, code, reason, mapping, field, rejected)
+        ON CONFLICT (destination, day, writer, code, reason, mapping, field)
         DO UPDATE SET rejected = r.rejected + excluded.rejected, last_at = now()
         """,
         writer,

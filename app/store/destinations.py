@@ -100,13 +100,20 @@ async def _one(connection: AsyncConnection, statement: str, **values: object) ->
 
 async def find(connection: AsyncConnection, destination: str) -> Destination | None:
     """Return a destination, archived ones included."""
-    return await _one(connection, f"SELECT {_COLUMNS} FROM destinations WHERE id = :id", id=destination)
+    return await _one(
+        connection,
+        f"SELECT {_COLUMNS} FROM destinations WHERE organisation_id = acting_organisation() AND id = :id",
+        id=destination,
+    )
 
 
 async def lock(connection: AsyncConnection, destination: str) -> Destination | None:
     """Return a destination and lock its row until the transaction ends."""
     return await _one(
-        connection, f"SELECT {_COLUMNS} FROM destinations WHERE id = :id FOR UPDATE", id=destination
+        connection,
+        f"SELECT {_COLUMNS} FROM destinations WHERE organisation_id = acting_organisation() AND id = "
+        ":id FOR UPDATE",
+        id=destination,
     )
 
 
@@ -127,9 +134,13 @@ async def create(
     """Write a new destination in its advertiser's lane; create the lane if there is none."""
     created = await _one(
         connection,
-        "INSERT INTO destinations (id, lane, name, advertiser_id, region, currency, identity_profile, "
-        "dataset_name, requests_per_second, burst) VALUES (:id, :lane, :name, :advertiser_id, :region, "
-        f":currency, :identity_profile, :dataset_name, :requests_per_second, :burst) RETURNING {_COLUMNS}",
+        "INSERT INTO destinations (organisation_id, suspended, id, lane, name, advertiser_id, "
+        "region, currency, identity_profile, "
+        "dataset_name, requests_per_second, burst) "
+        "VALUES (acting_organisation(), (SELECT suspended_at IS NOT NULL FROM organisations "
+        "WHERE id = acting_organisation()), :id, :lane, :name, :advertiser_id, :region, "
+        f":currency, :identity_profile, :dataset_name, :requests_per_second, :burst) "
+        f"RETURNING {_COLUMNS}",
         id=destination,
         lane=await _lane(connection, draft.region, draft.advertiser_id),
         **_values(draft),
@@ -147,7 +158,8 @@ async def change(
         "UPDATE destinations SET lane = :lane, name = :name, advertiser_id = :advertiser_id, "
         "region = :region, currency = :currency, identity_profile = :identity_profile, "
         "dataset_name = :dataset_name, requests_per_second = :requests_per_second, burst = :burst, "
-        f"version = version + 1, updated_at = now() WHERE id = :id RETURNING {_COLUMNS}",
+        "version = version + 1, updated_at = now() "
+        f"WHERE organisation_id = acting_organisation() AND id = :id RETURNING {_COLUMNS}",
         id=destination,
         lane=await _lane(connection, draft.region, draft.advertiser_id),
         **_values(draft),
@@ -208,7 +220,8 @@ async def page(
     rows = await connection.execute(
         text(
             f"SELECT {_COLUMNS} FROM destinations "
-            "WHERE (CAST(:after AS integer) IS NULL OR number > :after) "
+            "WHERE organisation_id = acting_organisation() "
+            "AND (CAST(:after AS integer) IS NULL OR number > :after) "
             "AND (CASE WHEN CAST(:state AS text) IS NULL THEN archived_at IS NULL ELSE state = :state END) "
             # strpos, not LIKE: in a search, % and _ are not patterns.
             "AND (CAST(:search AS text) IS NULL "
@@ -235,8 +248,8 @@ async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[De
     """
     rows = await connection.execute(
         text(
-            f"SELECT {_COLUMNS} FROM destinations WHERE advertiser_id = :advertiser "
-            "AND archived_at IS NULL ORDER BY number FOR UPDATE"
+            f"SELECT {_COLUMNS} FROM destinations WHERE organisation_id = acting_organisation() "
+            "AND advertiser_id = :advertiser AND archived_at IS NULL ORDER BY number FOR UPDATE"
         ),
         {"advertiser": advertiser},
     )
@@ -246,7 +259,10 @@ async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[De
 async def ids_of_advertiser(connection: AsyncConnection, advertiser: str) -> list[str]:
     """Return the ids of an advertiser's destinations that are not archived, without locking them."""
     rows = await connection.execute(
-        text("SELECT id FROM destinations WHERE advertiser_id = :advertiser AND archived_at IS NULL"),
+        text(
+            "SELECT id FROM destinations WHERE organisation_id = acting_organisation() "
+            "AND advertiser_id = :advertiser AND archived_at IS NULL"
+        ),
         {"advertiser": advertiser},
     )
     return [row.id for row in rows]
@@ -256,7 +272,8 @@ async def names(connection: AsyncConnection, *, only: Sequence[str] | None = Non
     """Return (id, name) of every destination that is not archived, to find similar names."""
     rows = await connection.execute(
         text(
-            "SELECT id, name FROM destinations WHERE archived_at IS NULL "
+            "SELECT id, name FROM destinations WHERE organisation_id = acting_organisation() AND "
+            "archived_at IS NULL "
             "AND (CAST(:only AS text[]) IS NULL OR id = ANY (:only)) ORDER BY number"
         ),
         {"only": None if only is None else list(only)},
@@ -266,14 +283,20 @@ async def names(connection: AsyncConnection, *, only: Sequence[str] | None = Non
 
 async def everything(connection: AsyncConnection) -> list[Destination]:
     """Return every destination, archived ones included, in order of creation."""
-    rows = await connection.execute(text(f"SELECT {_COLUMNS} FROM destinations ORDER BY number"))
+    rows = await connection.execute(
+        text(
+            f"SELECT {_COLUMNS} FROM destinations WHERE organisation_id = acting_organisation() ORDER "
+            "BY number"
+        )
+    )
     return [_read(row) for row in rows.mappings()]
 
 
 async def missing(connection: AsyncConnection, destinations: Sequence[str]) -> set[str]:
     """Return those of `destinations` that do not exist."""
     rows = await connection.execute(
-        text("SELECT id FROM destinations WHERE id = ANY (:ids)"), {"ids": list(destinations)}
+        text("SELECT id FROM destinations WHERE organisation_id = acting_organisation() AND id = ANY (:ids)"),
+        {"ids": list(destinations)},
     )
     return set(destinations) - {row.id for row in rows}
 
@@ -317,7 +340,7 @@ async def _fact(
     changed = await _one(
         connection,
         f"UPDATE destinations SET {fact}, version = version + 1, updated_at = now() "
-        f"WHERE id = :id RETURNING {_COLUMNS}",
+        f"WHERE organisation_id = acting_organisation() AND id = :id RETURNING {_COLUMNS}",
         id=destination,
         **values,
     )
@@ -325,13 +348,18 @@ async def _fact(
     return changed
 
 
+async def touch(connection: AsyncConnection, destination: DestinationId) -> Destination:
+    """Increment the version of a destination, because something beside its row changed."""
+    return await _fact(connection, destination, "sign_in = sign_in")
+
+
 async def touch_advertiser(connection: AsyncConnection, advertiser: str) -> None:
     """Increment the version of every destination of an advertiser, because a pinned name changed."""
     await connection.execute(
         text(
             "UPDATE destinations SET version = version + 1, updated_at = now() "
-            "WHERE id IN (SELECT id FROM destinations WHERE advertiser_id = :advertiser "
-            "AND archived_at IS NULL ORDER BY number FOR UPDATE)"
+            "WHERE id IN (SELECT id FROM destinations WHERE organisation_id = acting_organisation() "
+            "AND advertiser_id = :advertiser AND archived_at IS NULL ORDER BY number FOR UPDATE)"
         ),
         {"advertiser": advertiser},
     )

@@ -61,7 +61,7 @@ async def poll_around_damage(
         await _begin(connection)
         for row in await connection.fetch(
             f"""
-            SELECT l.erasures, d.number, d.id, d.requests_per_second, d.burst,
+            SELECT l.erasures, d.organisation_id, d.number, d.id, d.requests_per_second, d.burst,
               d.state = 'active' AS is_active, {PROBE_DUE} AS is_probe
             FROM lanes l LEFT JOIN destinations d ON d.lane = l.id AND d.archived_at IS NULL
             WHERE l.id = $1 ORDER BY d.number

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 
 import asyncpg
 
-from app.domain.ids import BatchId, DestinationNumber
+from app.domain.ids import BatchId, DestinationNumber, OrganisationId
 from app.store import PipelineConnection, damage, partitions
 
 ERASER_LOCK = 7_304  # one worker scans at a time
@@ -16,6 +16,7 @@ ERASER_LOCK = 7_304  # one worker scans at a time
 class PendingErasure:
     """An unfinished erasure. `sealed` holds the values to search for."""
 
+    organisation_id: OrganisationId
     id: str
     number: int
     requested_at: datetime
@@ -55,8 +56,8 @@ async def ask(
     await connection.execute("SELECT pg_advisory_xact_lock($1)", partitions.FLUSH_LOCK)
     requested_at: datetime = await connection.fetchval(
         """
-        INSERT INTO erasures (id, requested_by, kinds, sealed, requested_at)
-        VALUES ($1, $2, $3, $4, clock_timestamp()) RETURNING requested_at
+        INSERT INTO erasures (organisation_id, id, requested_by, kinds, sealed, requested_at)
+        VALUES (acting_organisation(), $1, $2, $3, $4, clock_timestamp()) RETURNING requested_at
         """,
         id,
         by,
@@ -90,7 +91,7 @@ async def pending(connection: PipelineConnection) -> list[PendingErasure]:
     """Return the unfinished erasures, oldest first."""
     rows = await connection.fetch(
         """
-        SELECT id, number, requested_at, sealed, scanned_to FROM erasures
+        SELECT organisation_id, id, number, requested_at, sealed, scanned_to FROM erasures
         WHERE finished_at IS NULL ORDER BY number
         """
     )
@@ -103,7 +104,7 @@ async def find(connection: PipelineConnection, id: str) -> Erasure | None:  # no
         """
         SELECT id, requested_at, requested_by, kinds, scanned, waiting, dead, delivered, unreadable,
           finished_at, sealed
-        FROM erasures WHERE id = $1
+        FROM erasures WHERE organisation_id = acting_organisation() AND id = $1
         """,
         id,
     )
@@ -213,6 +214,7 @@ class LockedBatch:
     `content` is None when its row is missing.
     """
 
+    organisation_id: OrganisationId
     destination: DestinationNumber
     disposition: str | None
     settled_at: datetime | None
@@ -229,8 +231,8 @@ async def lock(connection: PipelineConnection, batch: BatchId, day: date) -> Loc
     """Lock a batch and read it, or return None when its key is gone."""
     row = await connection.fetchrow(
         """
-        SELECT s.destination, s.disposition, s.settled_at, s.tries, s.events, s.data_key, s.last_event,
-          p.content, p.shapes
+        SELECT (SELECT organisation_id FROM destinations WHERE number = s.destination), s.destination,
+          s.disposition, s.settled_at, s.tries, s.events, s.data_key, s.last_event, p.content, p.shapes
         FROM batch_states s LEFT JOIN batches p ON p.id = s.batch AND p.day = s.day
         WHERE s.batch = $1 AND s.day = $2 AND s.data_key IS NOT NULL FOR UPDATE OF s
         """,

@@ -69,7 +69,8 @@ async def replays(connection: PipelineConnection, numbers: Sequence[int]) -> lis
     """Return these replays in order of time."""
     rows = await connection.fetch(
         """
-        SELECT id, requested_at AS at, requested_by AS by FROM replays WHERE number = ANY($1::integer[])
+        SELECT id, requested_at AS at, requested_by AS by FROM replays
+        WHERE organisation_id = acting_organisation() AND number = ANY($1::integer[])
         ORDER BY number
         """,
         list(numbers),
@@ -113,7 +114,7 @@ async def mapped_duplicates(connection: PipelineConnection, keys: Sequence[bytes
         SELECT m.key, m.batch, m.place, m.answered_at, d.id AS destination
         FROM mapped_duplicates m JOIN batch_states s ON s.batch = m.batch
           JOIN destinations d ON d.number = s.destination
-        WHERE m.key = ANY($1::bytea[]) ORDER BY m.answered_at
+        WHERE d.organisation_id = acting_organisation() AND m.key = ANY($1::bytea[]) ORDER BY m.answered_at
         """,
         list(keys),
     )

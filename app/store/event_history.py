@@ -75,7 +75,8 @@ async def destination(connection: PipelineConnection, id: DestinationId) -> Dest
         """
         SELECT d.id, d.number, d.state, d.sign_in_reason,
           CASE WHEN l.blocked_until > now() THEN l.blocked_until END AS throttled_until
-        FROM destinations d JOIN lanes l ON l.id = d.lane WHERE d.id = $1
+        FROM destinations d JOIN lanes l ON l.id = d.lane
+        WHERE d.organisation_id = acting_organisation() AND d.id = $1
         """,
         id,
     )
@@ -87,7 +88,11 @@ async def mappings(
     id: DestinationId,  # noqa: A002
 ) -> dict[MappingNumber, tuple[MappingId, str]]:
     """Return (id, name) of a destination's mappings by number, deleted ones included."""
-    rows = await connection.fetch("SELECT number, id, name FROM mappings WHERE destination = $1", id)
+    rows = await connection.fetch(
+        "SELECT number, id, name FROM mappings WHERE organisation_id = acting_organisation() AND "
+        "destination = $1",
+        id,
+    )
     return {MappingNumber(row["number"]): (MappingId(row["id"]), row["name"]) for row in rows}
 
 

@@ -1,4 +1,4 @@
-"""Pinned event names: the first name of (advertiser, event type) is the only one."""
+"""Pinned event names: in an organisation, the first name of (advertiser, event type) is the only one."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,8 +29,8 @@ async def pin(connection: AsyncConnection, advertiser: str, event_type: str, nam
     values = {"advertiser": advertiser, "event_type": event_type}
     result = await connection.execute(
         text(
-            "INSERT INTO event_names (advertiser_id, event_type, name) "
-            "VALUES (:advertiser, :event_type, :name) ON CONFLICT DO NOTHING"
+            "INSERT INTO event_names (organisation_id, advertiser_id, event_type, name) "
+            "VALUES (acting_organisation(), :advertiser, :event_type, :name) ON CONFLICT DO NOTHING"
         ),
         {**values, "name": name},
     )
@@ -38,7 +38,8 @@ async def pin(connection: AsyncConnection, advertiser: str, event_type: str, nam
     row = await connection.execute(
         text(
             f"SELECT {_COLUMNS} FROM event_names "
-            "WHERE advertiser_id = :advertiser AND event_type = :event_type FOR SHARE"
+            "WHERE organisation_id = acting_organisation() "
+            "AND advertiser_id = :advertiser AND event_type = :event_type FOR SHARE"
         ),
         values,
     )
@@ -50,7 +51,8 @@ async def lock(connection: AsyncConnection, advertiser: str, event_type: str) ->
     row = await connection.execute(
         text(
             f"SELECT {_COLUMNS} FROM event_names "
-            "WHERE advertiser_id = :advertiser AND event_type = :event_type FOR UPDATE"
+            "WHERE organisation_id = acting_organisation() "
+            "AND advertiser_id = :advertiser AND event_type = :event_type FOR UPDATE"
         ),
         {"advertiser": advertiser, "event_type": event_type},
     )
@@ -63,7 +65,8 @@ async def rename(connection: AsyncConnection, advertiser: str, event_type: str, 
     row = await connection.execute(
         text(
             "UPDATE event_names SET name = :to, pinned_at = now() "
-            f"WHERE advertiser_id = :advertiser AND event_type = :event_type RETURNING {_COLUMNS}"
+            "WHERE organisation_id = acting_organisation() "
+            f"AND advertiser_id = :advertiser AND event_type = :event_type RETURNING {_COLUMNS}"
         ),
         {"advertiser": advertiser, "event_type": event_type, "to": to},
     )
@@ -73,7 +76,10 @@ async def rename(connection: AsyncConnection, advertiser: str, event_type: str, 
 async def of_advertiser(connection: AsyncConnection, advertiser: str) -> list[Pin]:
     """Return the pinned names of an advertiser by event type."""
     rows = await connection.execute(
-        text(f"SELECT {_COLUMNS} FROM event_names WHERE advertiser_id = :advertiser ORDER BY event_type"),
+        text(
+            f"SELECT {_COLUMNS} FROM event_names WHERE organisation_id = acting_organisation() "
+            "AND advertiser_id = :advertiser ORDER BY event_type"
+        ),
         {"advertiser": advertiser},
     )
     return [Pin(**row) for row in rows.mappings()]

@@ -7,13 +7,14 @@ from datetime import datetime
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.ids import KeyId
+from app.domain.ids import KeyId, OrganisationId
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
     """An API key. `hint` is its first characters, enough to recognise it and no more."""
 
+    organisation: OrganisationId
     id: KeyId
     name: str
     hint: str
@@ -28,14 +29,16 @@ class ApiKey:
 
 
 _COLUMNS = (
-    "id, name, hint, scopes, destination_ids, created_at, created_by, expires_at, revoked_at, last_used_at, "
-    "replaces"
+    "organisation_id, id, name, hint, scopes, destination_ids, created_at, created_by, expires_at, "
+    "revoked_at, "
+    "last_used_at, replaces"
 )
 _ALIVE = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
 
 
 def _read(row: RowMapping) -> ApiKey:
     return ApiKey(
+        organisation=OrganisationId(row["organisation_id"]),
         id=KeyId(row["id"]),
         name=row["name"],
         hint=row["hint"],
@@ -66,8 +69,10 @@ async def create(
     """Write a key. `digest` is the SHA-256 of the whole key, which is not stored."""
     row = await connection.execute(
         text(
-            "INSERT INTO api_keys (id, name, hint, digest, scopes, destination_ids, expires_at, created_by, "
-            "replaces) VALUES (:id, :name, :hint, :digest, :scopes, :destination_ids, :expires_at, "
+            "INSERT INTO api_keys (organisation_id, id, name, hint, digest, scopes, destination_ids, "
+            "expires_at, "
+            "created_by, replaces) VALUES (acting_organisation(), :id, :name, :hint, :digest, "
+            ":scopes, :destination_ids, :expires_at, "
             ":created_by, :replaces) "
             f"RETURNING {_COLUMNS}"
         ),
@@ -97,7 +102,12 @@ async def find_alive(connection: AsyncConnection, digest: bytes) -> ApiKey | Non
 
 async def is_alive(connection: AsyncConnection, key: str) -> bool:
     """Return whether the key with this id is still valid."""
-    row = await connection.execute(text(f"SELECT 1 FROM api_keys WHERE id = :id AND {_ALIVE}"), {"id": key})
+    row = await connection.execute(
+        text(
+            f"SELECT 1 FROM api_keys WHERE organisation_id = acting_organisation() AND id = :id AND {_ALIVE}"
+        ),
+        {"id": key},
+    )
     return row.scalar_one_or_none() is not None
 
 
@@ -122,27 +132,38 @@ async def page(
     limit: int,
     after: tuple[datetime, str] | None = None,
     only: Sequence[str] | None = None,
+    without_scope: str | None = None,
 ) -> list[ApiKey]:
-    """Return up to `limit` keys in order of creation, revoked ones included.
+    """Return up to `limit` keys in order of creation, revoked ones included, without those of a scope.
 
     `only` limits the result to keys that are limited to some of those destinations.
     """
     at, key = after or (None, None)
     rows = await connection.execute(
         text(
-            f"SELECT {_COLUMNS} FROM api_keys "
-            "WHERE (CAST(:at AS timestamptz) IS NULL OR (created_at, id) > (CAST(:at AS timestamptz), :key)) "
+            f"SELECT {_COLUMNS} FROM api_keys WHERE organisation_id = acting_organisation() "
+            "AND (CAST(:at AS timestamptz) IS NULL OR (created_at, id) > (CAST(:at AS timestamptz), :key)) "
             "AND (CAST(:only AS text[]) IS NULL OR destination_ids <@ CAST(:only AS text[])) "
+            "AND (CAST(:without AS text) IS NULL OR NOT CAST(:without AS text) = ANY (scopes)) "
             "ORDER BY created_at, id LIMIT :limit"
         ),
-        {"at": at, "key": key, "only": None if only is None else list(only), "limit": limit},
+        {
+            "at": at,
+            "key": key,
+            "only": None if only is None else list(only),
+            "without": without_scope,
+            "limit": limit,
+        },
     )
     return [_read(row) for row in rows.mappings()]
 
 
 async def find(connection: AsyncConnection, key: str) -> ApiKey | None:
     """Return a key, revoked ones included."""
-    row = await connection.execute(text(f"SELECT {_COLUMNS} FROM api_keys WHERE id = :id"), {"id": key})
+    row = await connection.execute(
+        text(f"SELECT {_COLUMNS} FROM api_keys WHERE organisation_id = acting_organisation() AND id = :id"),
+        {"id": key},
+    )
     found = row.mappings().one_or_none()
     return None if found is None else _read(found)
 
@@ -150,7 +171,11 @@ async def find(connection: AsyncConnection, key: str) -> ApiKey | None:
 async def lock(connection: AsyncConnection, key: str) -> ApiKey | None:
     """Return a key and lock it until the transaction ends, unless it is revoked or expired."""
     row = await connection.execute(
-        text(f"SELECT {_COLUMNS} FROM api_keys WHERE id = :id AND {_ALIVE} FOR UPDATE"), {"id": key}
+        text(
+            f"SELECT {_COLUMNS} FROM api_keys WHERE organisation_id = acting_organisation() AND id = :id "
+            f"AND {_ALIVE} FOR UPDATE"
+        ),
+        {"id": key},
     )
     found = row.mappings().one_or_none()
     return None if found is None else _read(found)
@@ -159,7 +184,11 @@ async def lock(connection: AsyncConnection, key: str) -> ApiKey | None:
 async def has_successor(connection: AsyncConnection, key: KeyId) -> bool:
     """Return whether a key that replaces this one is still valid."""
     row = await connection.execute(
-        text(f"SELECT 1 FROM api_keys WHERE replaces = :id AND {_ALIVE} LIMIT 1"), {"id": key}
+        text(
+            "SELECT 1 FROM api_keys WHERE organisation_id = acting_organisation() AND replaces = :id "
+            f"AND {_ALIVE} LIMIT 1"
+        ),
+        {"id": key},
     )
     return row.scalar_one_or_none() is not None
 
@@ -170,7 +199,7 @@ async def set_expiry(connection: AsyncConnection, key: KeyId, *, seconds: int) -
         text(
             "UPDATE api_keys SET expires_at = "
             "least(expires_at, now() + make_interval(secs => CAST(:seconds AS integer))) "
-            f"WHERE id = :id RETURNING {_COLUMNS}"
+            f"WHERE organisation_id = acting_organisation() AND id = :id RETURNING {_COLUMNS}"
         ),
         {"id": key, "seconds": seconds},
     )
@@ -181,7 +210,8 @@ async def revoke(connection: AsyncConnection, key: KeyId) -> ApiKey | None:
     """Revoke a key permanently. Return None when it was revoked before."""
     row = await connection.execute(
         text(
-            "UPDATE api_keys SET revoked_at = now() WHERE id = :id AND revoked_at IS NULL "
+            "UPDATE api_keys SET revoked_at = now() "
+            "WHERE organisation_id = acting_organisation() AND id = :id AND revoked_at IS NULL "
             f"RETURNING {_COLUMNS}"
         ),
         {"id": key},

@@ -12,7 +12,13 @@ from datetime import datetime, timedelta
 from functools import reduce
 from typing import Any
 
-from app.domain.ids import DestinationId, DestinationNumber, LaneId
+from app.domain.ids import (
+    DEFAULT_ORGANISATION,
+    DestinationId,
+    DestinationNumber,
+    LaneId,
+    OrganisationId,
+)
 from app.domain.pacing.fair_queueing import WorkKind
 from app.domain.pacing.token_bucket import RateLimit
 from app.store import PipelineConnection, damage, due_heads, silent_sessions
@@ -50,6 +56,7 @@ class DestinationQueue:
     id: DestinationId
     due_in: Mapping[WorkKind, float]
     is_probe: bool = False
+    organisation: OrganisationId = DEFAULT_ORGANISATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,11 +267,8 @@ async def block_until(connection: PipelineConnection, lane: LaneId, seconds: flo
     Not fenced: a window that a former owner received holds for its successor, and the end only moves later.
     """
     await connection.execute(
-        """
-        UPDATE lanes SET blocked_until = greatest(blocked_until,
-          clock_timestamp() + make_interval(secs => $2::float8))
-        WHERE id = $1
-        """,
+        "UPDATE lanes SET blocked_until = greatest(blocked_until, "
+        "  clock_timestamp() + make_interval(secs => $2::float8)) WHERE id = $1",
         lane,
         seconds,
     )
@@ -281,9 +285,7 @@ async def record_state(
 ) -> None:
     """Record the owner's view of Amazon, for the console and for the next owner."""
     await connection.execute(
-        """
-        UPDATE lanes SET learned_rate = $3, breaker = $4, error_rate = $5 WHERE id = $1 AND fence = $2
-        """,
+        "UPDATE lanes SET learned_rate = $3, breaker = $4, error_rate = $5 WHERE id = $1 AND fence = $2",
         lane,
         fence,
         learned_rate,
@@ -335,6 +337,7 @@ async def poll(
             DestinationId(row["id"]),
             {service: row[service.value] for service in WorkKind if row[service.value] is not None},
             row["is_probe"],
+            OrganisationId(row["organisation_id"]),
         )
         for row in rows
         if row["is_active"] or row["is_probe"]
@@ -344,8 +347,8 @@ async def poll(
 
 
 _POLL = f"""
-        SELECT l.erasures, d.number, d.id, d.requests_per_second, d.burst, d.state = 'active' AS is_active,
-          {PROBE_DUE} AS is_probe,
+        SELECT l.erasures, d.organisation_id, d.number, d.id, d.requests_per_second, d.burst,
+          d.state = 'active' AS is_active, {PROBE_DUE} AS is_probe,
           extract(epoch FROM q.live - clock_timestamp())::float8 AS live,
           extract(epoch FROM q.retry - clock_timestamp())::float8 AS retry,
           extract(epoch FROM q.replay - clock_timestamp())::float8 AS replay,

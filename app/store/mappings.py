@@ -50,11 +50,13 @@ _SELECT = (
     "CAST(v.document AS text) AS published, "
     "m.version, m.archived_at, m.created_at, m.updated_at FROM mappings m "
     "LEFT JOIN mapping_versions v ON v.mapping = m.id AND v.version = m.published_version "
+    "WHERE m.organisation_id = acting_organisation() "
 )
 
 
 _VERSIONS = (
     "SELECT version, CAST(document AS text) AS document, published_by, published_at FROM mapping_versions "
+    "WHERE organisation_id = acting_organisation() "
 )
 
 
@@ -77,7 +79,7 @@ def _read(row: RowMapping) -> StoredMapping:
 async def find(connection: AsyncConnection, destination: str, mapping: str) -> StoredMapping | None:
     """Return a mapping of a destination, archived ones included."""
     row = await connection.execute(
-        text(_SELECT + "WHERE m.id = :id AND m.destination = :destination"),
+        text(_SELECT + "AND m.id = :id AND m.destination = :destination"),
         {"id": mapping, "destination": destination},
     )
     found = row.mappings().one_or_none()
@@ -87,7 +89,10 @@ async def find(connection: AsyncConnection, destination: str, mapping: str) -> S
 async def lock(connection: AsyncConnection, destination: str, mapping: str) -> StoredMapping | None:
     """Return a mapping and lock it until the transaction ends."""
     await connection.execute(
-        text("SELECT 1 FROM mappings WHERE id = :id AND destination = :destination FOR UPDATE"),
+        text(
+            "SELECT 1 FROM mappings WHERE organisation_id = acting_organisation() "
+            "AND id = :id AND destination = :destination FOR UPDATE"
+        ),
         {"id": mapping, "destination": destination},
     )
     # Read after the lock, in a statement of its own: the join of the first could be from before the wait.
@@ -100,7 +105,7 @@ async def page(
     """Return up to `limit` mappings of a destination in order of creation, without archived ones."""
     rows = await connection.execute(
         text(
-            _SELECT + "WHERE m.destination = :destination AND m.archived_at IS NULL "
+            _SELECT + "AND m.destination = :destination AND m.archived_at IS NULL "
             "AND (CAST(:after AS integer) IS NULL OR m.number > :after) ORDER BY m.number LIMIT :limit"
         ),
         {"destination": destination, "after": after, "limit": limit},
@@ -120,8 +125,8 @@ async def create(
     """Write a new mapping. `draft` holds its `name`."""
     await connection.execute(
         text(
-            "INSERT INTO mappings (id, destination, name, draft) "
-            "VALUES (:id, :destination, :name, CAST(:draft AS jsonb))"
+            "INSERT INTO mappings (organisation_id, id, destination, name, draft) "
+            "VALUES (acting_organisation(), :id, :destination, :name, CAST(:draft AS jsonb))"
         ),
         {"id": mapping, "destination": destination, "name": draft["name"], "draft": _dumped(draft)},
     )
@@ -132,7 +137,7 @@ async def change_draft(connection: AsyncConnection, mapping: MappingId, draft: D
     await connection.execute(
         text(
             "UPDATE mappings SET name = :name, draft = CAST(:draft AS jsonb), version = version + 1, "
-            "updated_at = now() WHERE id = :id"
+            "updated_at = now() WHERE organisation_id = acting_organisation() AND id = :id"
         ),
         {"id": mapping, "name": draft["name"], "draft": _dumped(draft)},
     )
@@ -145,9 +150,11 @@ async def publish(connection: AsyncConnection, mapping: MappingId, document: Doc
     """
     row = await connection.execute(
         text(
-            "INSERT INTO mapping_versions (mapping, version, document, published_by) "
-            "SELECT :mapping, coalesce(max(version), 0) + 1, CAST(:document AS jsonb), :by "
-            "FROM mapping_versions WHERE mapping = :mapping RETURNING version"
+            "INSERT INTO mapping_versions (organisation_id, mapping, version, document, published_by) "
+            "SELECT acting_organisation(), :mapping, coalesce(max(version), 0) + 1, CAST(:document "
+            "AS jsonb), :by "
+            "FROM mapping_versions WHERE organisation_id = acting_organisation() AND mapping = "
+            ":mapping RETURNING version"
         ),
         {"mapping": mapping, "document": _dumped(document), "by": by},
     )
@@ -161,7 +168,7 @@ async def point_at(connection: AsyncConnection, mapping: MappingId, version: int
     await connection.execute(
         text(
             "UPDATE mappings SET published_version = :published, version = version + 1, "
-            "updated_at = now() WHERE id = :id"
+            "updated_at = now() WHERE organisation_id = acting_organisation() AND id = :id"
         ),
         {"id": mapping, "published": version},
     )
@@ -172,7 +179,7 @@ async def archive(connection: AsyncConnection, mapping: MappingId) -> None:
     await connection.execute(
         text(
             "UPDATE mappings SET archived_at = now(), version = version + 1, updated_at = now() "
-            "WHERE id = :id"
+            "WHERE organisation_id = acting_organisation() AND id = :id"
         ),
         {"id": mapping},
     )
@@ -184,7 +191,7 @@ async def versions(
     """Return up to `limit` published versions, newest first, below the number `below`."""
     rows = await connection.execute(
         text(
-            _VERSIONS + "WHERE mapping = :mapping AND (CAST(:below AS integer) IS NULL OR version < :below) "
+            _VERSIONS + "AND mapping = :mapping AND (CAST(:below AS integer) IS NULL OR version < :below) "
             "ORDER BY version DESC LIMIT :limit"
         ),
         {"mapping": mapping, "below": below, "limit": limit},
@@ -196,7 +203,7 @@ async def version(connection: AsyncConnection, mapping: MappingId, number: int) 
     """Return one published version."""
     row = (
         await connection.execute(
-            text(_VERSIONS + "WHERE mapping = :mapping AND version = :version"),
+            text(_VERSIONS + "AND mapping = :mapping AND version = :version"),
             {"mapping": mapping, "version": number},
         )
     ).one_or_none()
@@ -211,7 +218,7 @@ async def published_of(
     """Return the published mappings of these destinations, in order of creation."""
     rows = await connection.execute(
         text(
-            _SELECT + "WHERE m.destination = ANY (:destinations) AND m.published_version IS NOT NULL "
+            _SELECT + "AND m.destination = ANY (:destinations) AND m.published_version IS NOT NULL "
             "AND m.archived_at IS NULL ORDER BY m.number" + (" FOR UPDATE OF m" if lock_rows else "")
         ),
         {"destinations": list(destinations)},

@@ -173,10 +173,12 @@ async def connection_of(
         "SELECT s.connected_at, s.connected_by, k.name AS key_name, s.access_until, l.blocked_until, "
         "  l.leased_until, d.paused_since, d.broken_since, "
         "  a.currency AS account_currency, (SELECT count(*) FROM destinations o "
-        "    WHERE o.lane = d.lane AND o.archived_at IS NULL) AS lane_shared_by "
+        "    WHERE o.organisation_id = d.organisation_id AND o.lane = d.lane AND o.archived_at IS NULL) "
+        "  AS lane_shared_by "
         "FROM destinations d JOIN lanes l ON l.id = d.lane LEFT JOIN sign_ins s ON s.destination = d.id "
         "LEFT JOIN api_keys k ON k.id = s.connected_by "
-        "LEFT JOIN amazon_accounts a ON a.destination = d.id WHERE d.number = $1",
+        "LEFT JOIN amazon_accounts a ON a.destination = d.id "
+        "WHERE d.organisation_id = acting_organisation() AND d.number = $1",
         destination,
     )
     return None if row is None else ConnectionInfo(**dict(row))
@@ -290,7 +292,8 @@ async def every_mapping(connection: PipelineConnection, only: Sequence[str] | No
     rows = await connection.fetch(
         "SELECT m.number, m.id, m.destination, d.number AS destination_number, d.name AS destination_name "
         "FROM mappings m JOIN destinations d ON d.id = m.destination "
-        "WHERE $1::text[] IS NULL OR m.destination = ANY($1) ORDER BY m.number",
+        "WHERE m.organisation_id = acting_organisation() "
+        "AND ($1::text[] IS NULL OR m.destination = ANY($1)) ORDER BY m.number",
         None if only is None else list(only),
     )
     return [Mapped(**dict(row)) for row in rows]

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from app.domain.ids import DestinationId, KeyId
+from app.domain.ids import DestinationId, KeyId, OrganisationId
 
 
 @dataclass(frozen=True, slots=True)
 class PendingSignIn:
-    """A sign-in that returned: its destination and key, and the sealed code verifier."""
+    """A sign-in that returned: its organisation, destination and key, and the sealed code verifier."""
 
+    organisation: OrganisationId
     destination: DestinationId
     key: KeyId
     sealed_verifier: bytes
@@ -34,8 +35,10 @@ async def begin(
     await connection.execute(text("DELETE FROM oauth_states WHERE expires_at < now() - interval '1 day'"))
     await connection.execute(
         text(
-            "INSERT INTO oauth_states (state_hash, destination, key_id, code_verifier, expires_at) "
-            "VALUES (:state_hash, :destination, :key, :verifier, now() + interval '10 minutes')"
+            "INSERT INTO oauth_states (organisation_id, state_hash, destination, key_id, "
+            "code_verifier, expires_at) "
+            "VALUES (acting_organisation(), :state_hash, :destination, :key, :verifier, now() + "
+            "interval '10 minutes')"
         ),
         {"state_hash": state_hash, "destination": destination, "key": key, "verifier": sealed_verifier},
     )
@@ -52,11 +55,16 @@ async def spend(connection: AsyncConnection, state_hash: bytes) -> PendingSignIn
             text(
                 "UPDATE oauth_states SET used_at = now() "
                 "WHERE state_hash = :state_hash AND used_at IS NULL AND expires_at > now() "
-                "RETURNING destination, key_id, code_verifier"
+                "RETURNING organisation_id, destination, key_id, code_verifier"
             ),
             {"state_hash": state_hash},
         )
     ).one_or_none()
     if row is None:
         return None
-    return PendingSignIn(DestinationId(row.destination), KeyId(row.key_id), bytes(row.code_verifier))
+    return PendingSignIn(
+        OrganisationId(row.organisation_id),
+        DestinationId(row.destination),
+        KeyId(row.key_id),
+        bytes(row.code_verifier),
+    )

@@ -6,7 +6,7 @@ The database's own functions create and drop them, because a worker's role does 
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from app.store import PipelineConnection
+from app.store import PipelineConnection, organisation_usage
 
 # Every flush holds this lock shared; rotating the ledger and archiving a destination hold it exclusively.
 FLUSH_LOCK = 7_301
@@ -100,6 +100,7 @@ async def drop_old(connection: PipelineConnection, *, keep_days: int) -> Dropped
             await connection.execute(f"DELETE FROM {table} WHERE day = $1", day)
         # No stored event was accepted by then, so none was replayed by then.
         await connection.execute("DELETE FROM replays WHERE requested_at < $1::date", day)
+        await organisation_usage.record_day(connection, day)
         await connection.execute("SELECT drop_day_partitions($1)", day)
         gone.append(day)
     await _drop_states(connection, limit)

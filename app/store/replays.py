@@ -1,9 +1,10 @@
 """Replay: requeue dead events, and events that expired in our queue, at low priority."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
-from app.domain.ids import DestinationNumber, LaneId
+from app.domain.ids import BatchId, DestinationNumber, LaneId
 from app.store import PipelineConnection, batches, counts
 
 QUEUE = batches.LOW
@@ -17,6 +18,8 @@ class ReplayFilter:
     reason: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    # Only these events, by batch and position; batches that were never sent are then left out.
+    selected: Sequence[tuple[BatchId, int]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,14 @@ _FOUND = """
     FROM exceptions e JOIN batch_states s ON s.batch = e.batch
     WHERE e.destination = $1 AND e.status = $2 AND ($6::text IS NULL OR e.reason = $6)
       AND ($3::timestamptz IS NULL OR s.accepted_at >= $3)
-      AND ($4::timestamptz IS NULL OR s.accepted_at < $4)),
+      AND ($4::timestamptz IS NULL OR s.accepted_at < $4)
+      AND ($7::bigint[] IS NULL
+        OR (e.batch, e.place) IN (SELECT * FROM unnest($7::bigint[], $8::smallint[])))),
   -- Batches that were never sent.
   wholes AS (SELECT s.batch, s.events, s.tries, s.last_event >= now() - $5::interval AS young,
       s.data_key IS NOT NULL AS has_key
     FROM batch_states s
-    WHERE s.destination = $1 AND s.events > 0
+    WHERE s.destination = $1 AND s.events > 0 AND $7::bigint[] IS NULL
       -- Implied by the next line; the planner needs it to use the partial index.
       AND s.disposition IN ('discarded', 'expired')
       AND s.disposition = CASE $2::text WHEN 'dead' THEN 'discarded' WHEN 'expired' THEN 'expired' END
@@ -56,9 +61,9 @@ _FOUND = """
 
 
 def _with_replay(table: str) -> str:
-    """Return the replay numbers of a row with this one ($8) added, the latest thirty of them."""
+    """Return the replay numbers of a row with this one ($10) added, the latest thirty of them."""
     numbers = f"coalesce({table}.replays, '{{}}')"
-    return f"({numbers} || $8::integer)[greatest(1, cardinality({numbers}) - 28):]"
+    return f"({numbers} || $10::integer)[greatest(1, cardinality({numbers}) - 28):]"
 
 
 async def begin(
@@ -72,8 +77,8 @@ async def begin(
     """Record a replay with its actor and its filter; return its number."""
     replay: int = await connection.fetchval(
         """
-        INSERT INTO replays (id, destination, requested_by, status, reason, since, until)
-        VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING number
+        INSERT INTO replays (organisation_id, id, destination, requested_by, status, reason, since, until)
+        VALUES (acting_organisation(), $1, $2, $3, $4, $5, $6, $7) RETURNING number
         """,
         id,
         number,
@@ -88,7 +93,11 @@ async def begin(
 
 async def finish(connection: PipelineConnection, replay: int, replayed: int) -> None:
     """Record how many events a replay requeued."""
-    await connection.execute("UPDATE replays SET replayed = $2 WHERE number = $1", replay, replayed)
+    await connection.execute(
+        "UPDATE replays SET replayed = $2 WHERE organisation_id = acting_organisation() AND number = $1",
+        replay,
+        replayed,
+    )
 
 
 async def count(
@@ -133,7 +142,7 @@ async def requeue(
         -- Events added up in order of acceptance.
         summed AS (SELECT batch, sum(events) OVER (ORDER BY batch) AS so_far FROM free),
         -- As many as fit.
-        selected AS (SELECT batch FROM summed WHERE so_far <= $7)
+        selected AS (SELECT batch FROM summed WHERE so_far <= $9)
         UPDATE batch_states s SET disposition = NULL, settled_at = NULL, queue = {QUEUE}, due_at = now(),
           reason = 'replayed', replays = {_with_replay("s")}
         FROM selected t WHERE s.batch = t.batch AND s.settled_at IS NOT NULL
@@ -151,11 +160,11 @@ async def requeue(
         free AS (SELECT e.batch, e.place FROM exceptions e JOIN singles USING (batch, place)
           JOIN batch_states s ON s.batch = e.batch
           -- FOR SHARE keeps the key from being deleted.
-          WHERE young AND has_key ORDER BY e.batch, e.place LIMIT $7
+          WHERE young AND has_key ORDER BY e.batch, e.place LIMIT $9
           FOR UPDATE OF e SKIP LOCKED FOR SHARE OF s SKIP LOCKED)
         UPDATE exceptions e SET status = 'retrying', queue = {QUEUE}, due_at = now(), send_group = NULL,
           tries = 0, reason = 'replayed', code = NULL,
-          replays = {_with_replay("e")}, changed_at = now()
+          replays = {_with_replay("e")}, changed_at = now(), dismissed_at = NULL
         FROM free f WHERE e.batch = f.batch AND e.place = f.place AND e.status = $2
         """,
         *_arguments(number, wanted, max_age),
@@ -183,9 +192,122 @@ async def waiting(connection: PipelineConnection, number: DestinationNumber) -> 
 
 
 def _arguments(number: DestinationNumber, wanted: ReplayFilter, max_age: timedelta) -> tuple[object, ...]:
-    return number, wanted.status, wanted.since, wanted.until, max_age, wanted.reason
+    batches_, places = None, None
+    if wanted.selected is not None:
+        batches_ = [batch for batch, _ in wanted.selected]
+        places = [place for _, place in wanted.selected]
+    return number, wanted.status, wanted.since, wanted.until, max_age, wanted.reason, batches_, places
 
 
 async def lane_of(connection: PipelineConnection, number: DestinationNumber) -> LaneId:
     """Return the lane of a destination."""
     return LaneId(await connection.fetchval("SELECT lane FROM destinations WHERE number = $1", number))
+
+
+async def dismiss(
+    connection: PipelineConnection, number: DestinationNumber, wanted: ReplayFilter, *, dry_run: bool
+) -> int:
+    """Mark dead letters as handled; return how many. They stay dead and keep their history."""
+    arguments = _arguments(number, wanted, timedelta(0))
+    matching = f"""
+        {_FOUND}
+        SELECT e.batch, e.place FROM exceptions e JOIN singles USING (batch, place)
+        WHERE e.status = 'dead' AND e.dismissed_at IS NULL"""
+    if dry_run:
+        found: int = await connection.fetchval(f"SELECT count(*) FROM ({matching}) matching", *arguments)
+        return found
+    status: str = await connection.execute(
+        f"UPDATE exceptions e SET dismissed_at = now() FROM ({matching}) m "
+        "WHERE e.batch = m.batch AND e.place = m.place AND e.status = 'dead'",
+        *arguments,
+    )
+    return int(status.rpartition(" ")[2])
+
+
+async def dead_open(connection: PipelineConnection, number: DestinationNumber) -> int:
+    """Return how many dead letters were neither replayed nor dismissed."""
+    found: int = await connection.fetchval(
+        "SELECT count(*) FROM exceptions WHERE destination = $1 AND status = 'dead' AND dismissed_at IS NULL",
+        number,
+    )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayProgress:
+    """A replay, and what became of its events so far. Events of dropped batches are in none of the counts."""
+
+    number: int
+    id: str
+    requested_at: datetime
+    requested_by: str
+    status: str
+    reason: str | None
+    since: datetime | None
+    until: datetime | None
+    replayed: int
+    waiting: int
+    delivered: int
+    dead: int
+    expired: int
+    erased: int
+
+
+_REPLAY = "p.number, p.id, p.requested_at, p.requested_by, p.status, p.reason, p.since, p.until, p.replayed"
+
+
+async def progress(
+    connection: PipelineConnection,
+    number: DestinationNumber,
+    *,
+    limit: int,
+    below: int | None = None,
+    id: str | None = None,  # noqa: A002
+) -> list[ReplayProgress]:
+    """Return the replays of a destination with their progress, newest first."""
+    rows = await connection.fetch(
+        f"""
+        WITH page AS (SELECT * FROM replays WHERE destination = $1 AND ($2::integer IS NULL OR number < $2)
+          AND ($3::text IS NULL OR id = $3) ORDER BY number DESC LIMIT $4),
+        -- The events of these replays by status: exceptions one by one, other events with their batch.
+        events AS (
+          SELECT p.number, e.status, count(*)::bigint AS n FROM page p JOIN exceptions e
+            ON e.destination = $1 AND e.changed_at >= p.requested_at AND e.replays @> ARRAY[p.number]
+          GROUP BY 1, 2
+          UNION ALL
+          SELECT p.number, CASE coalesce(s.disposition, 'open') WHEN 'open' THEN 'retrying'
+            WHEN 'sent' THEN 'delivered' WHEN 'discarded' THEN 'dead' ELSE s.disposition END,
+            sum(s.events)::bigint
+          FROM page p JOIN batch_states s ON s.destination = $1 AND s.replays @> ARRAY[p.number]
+          GROUP BY 1, 2)
+        SELECT {_REPLAY},
+          coalesce(sum(e.n) FILTER (WHERE e.status = 'retrying'), 0)::bigint AS waiting,
+          coalesce(sum(e.n) FILTER (WHERE e.status = 'delivered'), 0)::bigint AS delivered,
+          coalesce(sum(e.n) FILTER (WHERE e.status = 'dead'), 0)::bigint AS dead,
+          coalesce(sum(e.n) FILTER (WHERE e.status = 'expired'), 0)::bigint AS expired,
+          coalesce(sum(e.n) FILTER (WHERE e.status = 'erased'), 0)::bigint AS erased
+        FROM page p LEFT JOIN events e ON e.number = p.number
+        GROUP BY {_REPLAY}
+        ORDER BY p.number DESC
+        """,
+        number,
+        below,
+        id,
+        limit,
+    )
+    return [ReplayProgress(**dict(row)) for row in rows]
+
+
+async def candidate_batches(
+    connection: PipelineConnection, number: DestinationNumber, status: str, *, after: int, limit: int
+) -> dict[BatchId, date]:
+    """Return the next batches with exceptions of a status, in order of their ids, with their days."""
+    rows = await connection.fetch(
+        "SELECT DISTINCT batch, day FROM exceptions WHERE destination = $1 AND status = $2 AND batch > $3 "
+        "ORDER BY batch LIMIT $4",
+        number,
+        status,
+        after,
+        limit,
+    )
+    return {BatchId(row["batch"]): row["day"] for row in rows}

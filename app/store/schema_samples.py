@@ -58,7 +58,7 @@ async def _newest(
     """Return the newest samples, without those of rows that cannot be read."""
     chosen = (
         "FROM schema_samples o JOIN mappings m ON m.number = o.mapping "
-        f"WHERE {which} ORDER BY o.id DESC LIMIT :rows"
+        f"WHERE m.organisation_id = acting_organisation() AND {which} ORDER BY o.id DESC LIMIT :rows"
     )
     try:
         async with connection.begin_nested():

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from app.domain.ids import OrganisationId
+
 IDLE = timedelta(minutes=30)
 ABSOLUTE = timedelta(hours=12)
 
@@ -14,28 +16,69 @@ _NOTED_EVERY = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class StoredSession:
-    """A session within its limits. `key` is None when its key is not an API key, or no longer one."""
+    """A session within its limits: of a key, or of a person.
 
-    key_digest: bytes
+    `key` is None when its key is not an API key, or no longer one. `subject`, `name` and `role` are those of
+    a person, `signed_in_at` is when it last signed in.
+    """
+
+    key_digest: bytes | None
     created_at: datetime
+    organisation: OrganisationId | None
     key: str | None
     key_name: str | None
     scopes: tuple[str, ...]
     destination_ids: tuple[str, ...] | None
+    subject: str | None
+    name: str | None
+    role: str | None
+    signed_in_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who a provider says has signed in. `subject` is its id there, and no address."""
+
+    organisation: OrganisationId
+    subject: str
+    name: str
+    role: str
+
+
+async def begin_for_person(connection: AsyncConnection, digest: bytes, person: Person) -> None:
+    """Write a new session of a person and delete expired ones."""
+    await _delete_expired(connection)
+    await connection.execute(
+        text(
+            "INSERT INTO console_sessions (organisation_id, digest, subject, display_name, role) "
+            "VALUES (:organisation, :digest, :subject, :name, :role)"
+        ),
+        {
+            "organisation": person.organisation,
+            "digest": digest,
+            "subject": person.subject,
+            "name": person.name,
+            "role": person.role,
+        },
+    )
 
 
 async def begin(connection: AsyncConnection, digest: bytes, key_digest: bytes) -> None:
-    """Write a new session and delete expired ones."""
+    """Write a new session of a key and delete expired ones."""
+    await _delete_expired(connection)
+    await connection.execute(
+        text("INSERT INTO console_sessions (digest, key_digest) VALUES (:digest, :key_digest)"),
+        {"digest": digest, "key_digest": key_digest},
+    )
+
+
+async def _delete_expired(connection: AsyncConnection) -> None:
     await connection.execute(
         text(
             "DELETE FROM console_sessions WHERE seen_at < now() - CAST(:idle AS interval) "
             "OR created_at < now() - CAST(:absolute AS interval)"
         ),
         {"idle": IDLE, "absolute": ABSOLUTE},
-    )
-    await connection.execute(
-        text("INSERT INTO console_sessions (digest, key_digest) VALUES (:digest, :key_digest)"),
-        {"digest": digest, "key_digest": key_digest},
     )
 
 
@@ -48,8 +91,11 @@ async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True)
     row = (
         await connection.execute(
             text(
-                "SELECT s.key_digest, s.created_at, s.seen_at < now() - CAST(:every AS interval) AS stale, "
-                "k.id AS key, k.name AS key_name, k.scopes, k.destination_ids "
+                "SELECT s.key_digest, s.subject, s.display_name, s.role, s.signed_in_at, "
+                "s.created_at, s.seen_at < now() - CAST(:every AS interval) AS stale, "
+                "CASE WHEN s.subject IS NULL THEN k.organisation_id ELSE s.organisation_id END AS "
+                "organisation, k.id AS key, k.name AS key_name, k.scopes, "
+                "k.destination_ids "
                 "FROM console_sessions s LEFT JOIN api_keys k ON k.digest = s.key_digest "
                 "  AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) "
                 "WHERE s.digest = :digest AND s.seen_at >= now() - CAST(:idle AS interval) "
@@ -68,10 +114,15 @@ async def find(connection: AsyncConnection, digest: bytes, *, note: bool = True)
     return StoredSession(
         key_digest=row.key_digest,
         created_at=row.created_at,
+        organisation=None if row.organisation is None else OrganisationId(row.organisation),
         key=row.key,
         key_name=row.key_name,
         scopes=tuple(row.scopes or ()),
         destination_ids=None if row.destination_ids is None else tuple(row.destination_ids),
+        subject=row.subject,
+        name=row.display_name,
+        role=row.role,
+        signed_in_at=row.signed_in_at,
     )
 
 

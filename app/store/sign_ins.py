@@ -23,8 +23,10 @@ async def store_connection(
     """
     await connection.execute(
         text(
-            "INSERT INTO sign_ins AS s (destination, refresh_token, access_token, access_until, issued_at, "
-            "lifetime_s, generation, connected_by) VALUES (:destination, :refresh, :access, "
+            "INSERT INTO sign_ins AS s (organisation_id, destination, refresh_token, access_token, "
+            "access_until, "
+            "issued_at, lifetime_s, generation, connected_by) VALUES (acting_organisation(), "
+            ":destination, :refresh, :access, "
             "now() + make_interval(secs => CAST(:lifetime_s AS integer)), now(), "
             "CAST(:lifetime_s AS integer), CAST(extract(epoch FROM now()) AS bigint), :by) "
             "ON CONFLICT (destination) DO UPDATE SET refresh_token = excluded.refresh_token, "
@@ -48,7 +50,8 @@ async def access_token(connection: AsyncConnection, destination: DestinationId) 
     """Return the sealed access token, or None when none is valid for another minute."""
     row = await connection.execute(
         text(
-            "SELECT access_token FROM sign_ins WHERE destination = :destination "
+            "SELECT access_token FROM sign_ins WHERE organisation_id = acting_organisation() "
+            "AND destination = :destination "
             "AND access_token IS NOT NULL AND access_until > now() + interval '1 minute'"
         ),
         {"destination": destination},
@@ -59,4 +62,7 @@ async def access_token(connection: AsyncConnection, destination: DestinationId) 
 
 async def delete(connection: AsyncConnection, destination: DestinationId) -> None:
     """Delete the tokens of a destination."""
-    await connection.execute(text("DELETE FROM sign_ins WHERE destination = :id"), {"id": destination})
+    await connection.execute(
+        text("DELETE FROM sign_ins WHERE organisation_id = acting_organisation() AND destination = :id"),
+        {"id": destination},
+    )

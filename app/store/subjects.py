@@ -32,7 +32,7 @@ class BatchPage:
 async def next_batches(
     connection: PipelineConnection, *, after: int, accepted_until: datetime, limit: int
 ) -> BatchPage | None:
-    """Return the next batches that still have a data key; None at the end."""
+    """Return the organisation's batches among the next ones that have a data key; None at the end."""
     page = await erasures.next_batches(connection, after=after, accepted_until=accepted_until, limit=limit)
     if page is None:
         return None
@@ -45,7 +45,8 @@ async def next_batches(
           (SELECT array_agg(e.status ORDER BY e.place) FROM exceptions e WHERE e.batch = s.batch) AS statuses
         FROM unnest($1::bigint[], $2::date[]) AS requested (id, day)
         JOIN batch_states s ON s.batch = requested.id AND s.day = requested.day
-        LEFT JOIN destinations d ON d.number = s.destination ORDER BY s.batch
+        JOIN destinations d ON d.number = s.destination AND d.organisation_id = acting_organisation()
+        ORDER BY s.batch
         """,
         [batch for batch, _ in page.batches],
         [day for _, day in page.batches],
@@ -61,5 +62,11 @@ async def next_batches(
 
 
 async def pending_erasures(connection: PipelineConnection) -> Sequence[erasures.PendingErasure]:
-    """Return the unfinished erasures; each holds the values that it searches for, sealed."""
-    return await erasures.pending(connection)
+    """Return the organisation's unfinished erasures; each holds the values that it searches for, sealed."""
+    rows = await connection.fetch(
+        """
+        SELECT organisation_id, id, number, requested_at, sealed, scanned_to FROM erasures
+        WHERE organisation_id = acting_organisation() AND finished_at IS NULL ORDER BY number
+        """
+    )
+    return [erasures.PendingErasure(**dict(row)) for row in rows]

@@ -1,8 +1,9 @@
 """The whole schema of the first release.
 
 Every table whose rows belong to a customer has `organisation_id`; a fresh database has one organisation,
-`default`. Tables of the event pipeline (batches, batch_states, exceptions, attempts, ledger, callback_events)
-name the destination by its number, which belongs to one organisation.
+`default`. Tables of the event pipeline (batches, batch_states, exceptions, attempts, ledger, counts, rejections,
+consent_stops, schema_samples, callback_events) name the destination or mapping by its number, which belongs to
+one organisation.
 
 Revision ID: 0001
 Revises:
@@ -59,10 +60,20 @@ CREATE TABLE balance_checks (
 );
 
 CREATE TABLE organisations (
-  id         text PRIMARY KEY CHECK (id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'),
-  name       text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
-  created_at instant NOT NULL DEFAULT now()
+  id                    text PRIMARY KEY CHECK (id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'),
+  name                  text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
+  -- Limits; NULL for none.
+  max_destinations      integer CHECK (max_destinations >= 0),
+  max_events_per_second integer CHECK (max_events_per_second >= 1),
+  suspended_at          instant,
+  version               bigint NOT NULL DEFAULT 1,
+  created_at            instant NOT NULL DEFAULT now(),
+  updated_at            instant NOT NULL DEFAULT now()
 );
+
+-- The organisation that this transaction acts for. NULL where nothing was set, which equals no organisation.
+CREATE FUNCTION acting_organisation() RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+  RETURN current_setting('app.organisation_id', true);
 INSERT INTO organisations (id, name) VALUES ('default', 'Default');
 
 -- Configuration --------------------------------------------------------------------------------------------
@@ -105,6 +116,8 @@ CREATE TABLE destinations (
   -- When a destination with reason endpoint_not_found is tried again.
   endpoint_probe_at   instant,
   paused              boolean NOT NULL DEFAULT false,
+  -- The organisation is suspended; written for all of its destinations together.
+  suspended           boolean NOT NULL DEFAULT false,
   -- When the pause and the broken sign-in began; set by a trigger. Other changes must not move them.
   paused_since        instant,
   broken_since        instant,
@@ -112,7 +125,7 @@ CREATE TABLE destinations (
   archived_at         instant,
   state               text NOT NULL GENERATED ALWAYS AS (
     CASE WHEN archived_at IS NOT NULL THEN 'archived'
-         WHEN paused THEN 'paused'
+         WHEN paused OR suspended THEN 'paused'
          WHEN sign_in = 'broken' THEN 'needs_reconnect'
          WHEN sign_in = 'none' THEN 'draft'
          WHEN published_mappings > 0 THEN 'active'
@@ -127,10 +140,10 @@ CREATE TABLE destinations (
 CREATE INDEX destinations_lane ON destinations (lane);
 CREATE FUNCTION set_condition_starts() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  NEW.paused_since := CASE WHEN NEW.paused THEN coalesce(OLD.paused_since, clock_timestamp()) END;
+  NEW.paused_since := CASE WHEN NEW.paused OR NEW.suspended THEN coalesce(OLD.paused_since, clock_timestamp()) END;
   NEW.broken_since := CASE WHEN NEW.sign_in = 'broken' THEN coalesce(OLD.broken_since, clock_timestamp()) END;
   RETURN NEW; END $$;
-CREATE TRIGGER destinations_condition_starts BEFORE UPDATE OF paused, sign_in ON destinations
+CREATE TRIGGER destinations_condition_starts BEFORE UPDATE OF paused, suspended, sign_in ON destinations
   FOR EACH ROW EXECUTE FUNCTION set_condition_starts();
 CREATE TRIGGER destinations_stay_archived BEFORE UPDATE OF archived_at ON destinations FOR EACH ROW
   WHEN (OLD.archived_at IS NOT NULL AND NEW.archived_at IS DISTINCT FROM OLD.archived_at)
@@ -223,15 +236,14 @@ CREATE TRIGGER mapping_versions_immutable BEFORE UPDATE OR DELETE ON mapping_ver
 ALTER TABLE mappings ADD CONSTRAINT mappings_published
   FOREIGN KEY (id, published_version) REFERENCES mapping_versions (mapping, version) DEFERRABLE INITIALLY DEFERRED;
 
--- One event name per (advertiser, event type).
+-- One event name per (advertiser, event type) of an organisation.
 CREATE TABLE event_names (
   organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
   advertiser_id   text NOT NULL,
   event_type      text NOT NULL,
   name            text NOT NULL CHECK (length(name) BETWEEN 1 AND 256),
   pinned_at       instant NOT NULL DEFAULT now(),
-  PRIMARY KEY (advertiser_id, event_type, organisation_id),
-  UNIQUE (advertiser_id, event_type)
+  PRIMARY KEY (advertiser_id, event_type, organisation_id)
 );
 
 CREATE TABLE api_keys (
@@ -251,14 +263,22 @@ CREATE TABLE api_keys (
   UNIQUE (organisation_id, id)
 );
 
--- The cookie holds a random token, this table its digest. A session can do what its key can do now.
+-- The cookie holds a random token, this table its digest. A session of a key can do what the key can do now.
+-- One of a person has the role that the provider gave at sign-in.
 CREATE TABLE console_sessions (
   organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
   digest          bytea PRIMARY KEY CHECK (length(digest) = 32),
-  key_digest      bytea NOT NULL CHECK (length(key_digest) = 32),
+  key_digest      bytea CHECK (length(key_digest) = 32),
+  subject         text CHECK (length(subject) BETWEEN 1 AND 300),
+  display_name    text,
+  role            text CHECK (role IN ('viewer', 'operator', 'editor', 'admin', 'privacy', 'platform')),
   created_at      instant NOT NULL DEFAULT now(),
   seen_at         instant NOT NULL DEFAULT now(),
-  CHECK (created_at <= seen_at)
+  -- When the person last signed in at the provider.
+  signed_in_at    instant NOT NULL DEFAULT now(),
+  CHECK (created_at <= seen_at),
+  CHECK ((key_digest IS NULL) = (subject IS NOT NULL)),
+  CHECK ((subject IS NULL) = (role IS NULL))
 );
 
 -- A hash chain. Rows are linked at commit, in the order of commits.
@@ -277,6 +297,7 @@ CREATE TABLE audit (
   hash            bytea
 );
 CREATE INDEX audit_destination ON audit (destination, id);
+CREATE INDEX audit_organisation ON audit (organisation_id, id);
 CREATE UNIQUE INDEX audit_sequence ON audit (sequence);
 
 -- The hashed text of a row: each member preceded by its length in bytes, `-` for NULL.
@@ -336,12 +357,11 @@ CREATE INDEX erasures_pending ON erasures (number) WHERE finished_at IS NULL;
 
 -- Schema samples of accepted events: paths, types and fill rates, never a value.
 CREATE TABLE schema_samples (
-  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
-  id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  mapping         integer NOT NULL,
-  at              instant NOT NULL DEFAULT now(),
-  events          integer NOT NULL CHECK (events > 0),
-  content         bytea NOT NULL
+  id      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  mapping integer NOT NULL,
+  at      instant NOT NULL DEFAULT now(),
+  events  integer NOT NULL CHECK (events > 0),
+  content bytea NOT NULL
 );
 CREATE INDEX schema_samples_mapping ON schema_samples (mapping, id);
 
@@ -441,10 +461,15 @@ CREATE TABLE exceptions (
   erased_at      instant,
   replays        integer[],
   queue          smallint NOT NULL DEFAULT 0 CHECK (queue BETWEEN 0 AND 2),
+  -- A dead letter that a person marked as handled.
+  dismissed_at   instant,
   PRIMARY KEY (batch, place)
 );
 CREATE INDEX exceptions_due ON exceptions (destination, queue, due_at, batch, place) WHERE status = 'retrying';
 CREATE INDEX exceptions_status ON exceptions (destination, status, changed_at);
+CREATE INDEX exceptions_dead_open ON exceptions (destination, changed_at)
+  WHERE status = 'dead' AND dismissed_at IS NULL;
+CREATE INDEX exceptions_aging ON exceptions (event_at) WHERE status = 'retrying';
 
 CREATE SEQUENCE attempt_ids AS bigint CACHE 8;
 
@@ -481,7 +506,7 @@ CREATE INDEX attempts_off_fast_path ON attempts USING gin (batches)
   WHERE settled_at IS NOT NULL AND (outcome <> 'answered' OR places IS NOT NULL);
 
 CREATE TABLE replays (
-  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
+  organisation_id text NOT NULL DEFAULT 'default',
   id              text PRIMARY KEY CHECK (id ~ '^rpl_[0-9a-z]{16,32}$'),
   number          integer GENERATED ALWAYS AS IDENTITY UNIQUE,
   destination     integer NOT NULL,
@@ -491,14 +516,14 @@ CREATE TABLE replays (
   reason          text,
   since           instant,
   until           instant,
-  replayed        integer NOT NULL DEFAULT 0
+  replayed        integer NOT NULL DEFAULT 0,
+  FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, number)
 );
 
 -- Counts ---------------------------------------------------------------------------------------------------
 
 -- Deltas per writer, so that writers do not wait for each other's fsync; the sum over writers is the count.
 CREATE TABLE counts (
-  organisation_id text NOT NULL DEFAULT 'default',
   destination     integer NOT NULL,
   day             date NOT NULL,
   writer          smallint NOT NULL,
@@ -514,20 +539,65 @@ CREATE TABLE counts (
 ) WITH (fillfactor = 70);
 
 CREATE TABLE rejections (
-  organisation_id text NOT NULL DEFAULT 'default',
   destination     integer NOT NULL,
   day             date NOT NULL,
   writer          smallint NOT NULL,
   code            text NOT NULL,
   reason          text NOT NULL,
+  -- The number of the mapping, 0 for none; the source path, '' for none.
+  mapping         integer NOT NULL DEFAULT 0,
+  field           text NOT NULL DEFAULT '',
   rejected        bigint NOT NULL DEFAULT 0,
+  first_at        instant NOT NULL DEFAULT now(),
   last_at         instant NOT NULL DEFAULT now(),
-  PRIMARY KEY (destination, day, writer, code, reason)
+  PRIMARY KEY (destination, day, writer, code, reason, mapping, field)
 ) WITH (fillfactor = 70);
+
+-- What the rows of dropped days added up to.
+CREATE TABLE organisation_usage (
+  organisation_id text NOT NULL REFERENCES organisations (id),
+  day             date NOT NULL,
+  requests        bigint NOT NULL,
+  bytes           bigint NOT NULL,
+  PRIMARY KEY (organisation_id, day)
+);
+
+-- Rejected events by journey and node; '' for none, and for what exceeds the bound of a process.
+CREATE TABLE journey_rejections (
+  organisation_id text NOT NULL DEFAULT 'default',
+  destination     integer NOT NULL,
+  day             date NOT NULL,
+  writer          smallint NOT NULL,
+  journey_id      text NOT NULL,
+  node_id         text NOT NULL,
+  rejected        bigint NOT NULL DEFAULT 0,
+  PRIMARY KEY (destination, day, writer, journey_id, node_id)
+) WITH (fillfactor = 70);
+
+-- Rejected events, without a value of them: up to 600 a minute and destination.
+CREATE TABLE rejection_records (
+  organisation_id text NOT NULL DEFAULT 'default',
+  id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  destination     integer NOT NULL,
+  received_at     instant NOT NULL,
+  event_id        text,
+  mapping         integer,
+  code            text NOT NULL,
+  reason          text NOT NULL,
+  field           text,
+  mapping_field   text,
+  request_id      text,
+  execution_id    text,
+  journey_id      text,
+  node_id         text,
+  FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, number)
+);
+CREATE INDEX rejection_records_destination ON rejection_records (destination, id);
+CREATE INDEX rejection_records_minute ON rejection_records (destination, received_at);
+CREATE INDEX rejection_records_event ON rejection_records (destination, event_id) WHERE event_id IS NOT NULL;
 
 -- Events that the consent check rejected, by reason and by the basis of consent of each event.
 CREATE TABLE consent_stops (
-  organisation_id text NOT NULL DEFAULT 'default',
   destination     integer NOT NULL,
   day             date NOT NULL,
   writer          smallint NOT NULL,
@@ -536,6 +606,128 @@ CREATE TABLE consent_stops (
   events          bigint NOT NULL DEFAULT 0,
   PRIMARY KEY (destination, day, writer, reason, basis)
 ) WITH (fillfactor = 70);
+
+-- Incidents and notifications ------------------------------------------------------------------------------
+
+-- What a destination sets for its incidents; without a row, the defaults hold.
+CREATE TABLE destination_alerting (
+  organisation_id text NOT NULL DEFAULT 'default',
+  destination     text PRIMARY KEY,
+  -- Thresholds by kind, and `muted_until` for a maintenance window.
+  alerting        jsonb NOT NULL DEFAULT '{}',
+  -- Where messages go; NULL means every channel, and every kind.
+  channels        text[],
+  kinds           text[],
+  min_severity    text NOT NULL DEFAULT 'warning' CHECK (min_severity IN ('info', 'warning', 'critical')),
+  FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, id)
+);
+
+-- One row, written by the process that computes incidents: how long its commit takes.
+CREATE TABLE commit_probes (
+  id smallint PRIMARY KEY CHECK (id = 1),
+  at instant NOT NULL
+);
+
+CREATE TABLE incidents (
+  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
+  id              text PRIMARY KEY CHECK (id ~ '^inc_[0-9a-z]{16,32}$'),
+  number          bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+  -- NULL for kinds of the whole service.
+  destination     text,
+  kind            text NOT NULL,
+  severity        text NOT NULL CHECK (severity IN ('info', 'warning', 'critical')),
+  state           text NOT NULL CHECK (state IN ('open', 'acknowledged', 'resolved')),
+  opened_at       instant NOT NULL,
+  last_seen_at    instant NOT NULL,
+  resolved_at     instant,
+  summary         text NOT NULL,
+  affected_events bigint NOT NULL DEFAULT 0,
+  oldest_event_at instant,
+  expires_at      instant,
+  acknowledged_at instant,
+  acknowledged_by text,
+  muted_until     instant,
+  note            text CHECK (length(note) <= 1000),
+  is_silent       boolean NOT NULL DEFAULT false,
+  CHECK ((state = 'resolved') = (resolved_at IS NOT NULL)),
+  UNIQUE (organisation_id, id),
+  FOREIGN KEY (organisation_id, destination) REFERENCES destinations (organisation_id, id)
+);
+-- One incident per destination and kind.
+CREATE UNIQUE INDEX incidents_open ON incidents (coalesce(destination, ''), kind) WHERE state <> 'resolved';
+CREATE INDEX incidents_resolved ON incidents (resolved_at) WHERE state = 'resolved';
+CREATE INDEX incidents_destination ON incidents (destination, number);
+
+-- Which messages about an incident each channel got.
+CREATE TABLE incident_messages (
+  organisation_id text NOT NULL DEFAULT 'default',
+  incident        text NOT NULL,
+  channel         text NOT NULL,
+  opened_at       instant,
+  resolved_at     instant,
+  reminded_at     instant,
+  severity        text,
+  PRIMARY KEY (incident, channel),
+  FOREIGN KEY (organisation_id, incident) REFERENCES incidents (organisation_id, id) ON DELETE CASCADE
+);
+
+-- Messages that are still to be delivered, and those of the last minutes. No address, no value of an event.
+CREATE TABLE notifications (
+  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
+  id              text PRIMARY KEY CHECK (id ~ '^msg_[0-9a-z]{16,32}$'),
+  number          bigint GENERATED ALWAYS AS IDENTITY UNIQUE,
+  channel         text NOT NULL,
+  type            text NOT NULL,
+  body            bytea NOT NULL,
+  created_at      instant NOT NULL DEFAULT now(),
+  due_at          instant NOT NULL DEFAULT now(),
+  leased_until    instant,
+  tries           integer NOT NULL DEFAULT 0,
+  -- Set when it was delivered, or after the last try.
+  finished_at     instant
+);
+CREATE INDEX notifications_due ON notifications (due_at) WHERE finished_at IS NULL;
+CREATE INDEX notifications_recent ON notifications (created_at);
+
+CREATE TABLE notification_channels (
+  organisation_id text NOT NULL DEFAULT 'default' REFERENCES organisations (id),
+  name            text NOT NULL,
+  last_success_at instant,
+  -- The first failure since the last success.
+  failing_since   instant,
+  last_error      text,
+  PRIMARY KEY (organisation_id, name)
+);
+
+-- Events received and rejected in steps of five seconds, kept for an hour and a half, for the kind `rejections`.
+CREATE TABLE intake_steps (
+  organisation_id text NOT NULL DEFAULT 'default',
+  destination     integer NOT NULL,
+  at              instant NOT NULL,
+  received        bigint NOT NULL DEFAULT 0,
+  rejected        bigint NOT NULL DEFAULT 0,
+  PRIMARY KEY (destination, at)
+);
+CREATE INDEX intake_steps_at ON intake_steps (at);
+
+-- Events received by hour, kept for 15 days, for the kind `volume_drop`.
+CREATE TABLE intake_hours (
+  organisation_id text NOT NULL DEFAULT 'default',
+  destination     integer NOT NULL,
+  hour            instant NOT NULL,
+  received        bigint NOT NULL DEFAULT 0,
+  PRIMARY KEY (destination, hour)
+);
+
+-- The counts of the last two days as they were when the steps were last written.
+CREATE TABLE intake_totals (
+  organisation_id text NOT NULL DEFAULT 'default',
+  destination     integer NOT NULL,
+  day             date NOT NULL,
+  received        bigint NOT NULL,
+  rejected        bigint NOT NULL,
+  PRIMARY KEY (destination, day)
+);
 
 -- Status callbacks -----------------------------------------------------------------------------------------
 
@@ -648,8 +840,28 @@ DECLARE name text; BEGIN
   END LOOP; END $$;
 """
 
+# The second wall (ADR 0036): a role that does not own the tables reads and writes the rows of the organisation
+# that its transaction acts for, and no others. `*` is set for sessions of the pipeline, which serve all
+# organisations. The owner of the tables is not restricted: it migrates, backs up and repairs.
+ISOLATION = """
+DO $isolation$
+DECLARE name text; BEGIN
+  FOR name IN SELECT table_name FROM information_schema.columns
+    WHERE table_schema = current_schema() AND column_name = 'organisation_id' LOOP
+    EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
+    EXECUTE format('CREATE POLICY organisation ON %I USING (organisation_id = acting_organisation() '
+      'OR acting_organisation() = %L)', name, '*');
+  END LOOP;
+  ALTER TABLE organisations ENABLE ROW LEVEL SECURITY;
+  CREATE POLICY organisation ON organisations USING (id = acting_organisation() OR acting_organisation() = '*');
+  -- audit_seal() links a row to the newest row of all organisations: it runs with the owner's rights.
+END $isolation$
+"""
+
 TABLES = """
-callback_events callbacks callback_destinations consent_stops rejections counts replays attempts exceptions
+intake_totals intake_hours intake_steps notification_channels notifications incident_messages incidents
+commit_probes destination_alerting
+callback_events callbacks callback_destinations organisation_usage consent_stops journey_rejections rejection_records rejections counts replays attempts exceptions
 batch_states batches mapped_duplicates ledger ledger_generations schema_samples erasures console_sessions api_keys
 event_names
 """
@@ -660,6 +872,7 @@ def upgrade() -> None:
     for statement in re.split(r";\n(?=[A-Z\n-])", UP):
         if re.sub(r"--.*", "", statement).strip():
             op.execute(statement)
+    op.execute(ISOLATION)
 
 
 PARTITION_FUNCTIONS = """
@@ -677,7 +890,7 @@ def downgrade() -> None:
         "DROP TABLE mapping_versions, mappings, confirmations, amazon_accounts, oauth_states, sign_ins, "
         "destinations, lanes, organisations, encryption_keys, balance_checks, readiness, secrets"
     )
-    op.execute("DROP FUNCTION refuse_change, set_condition_starts")
+    op.execute("DROP FUNCTION refuse_change, set_condition_starts, acting_organisation")
     op.execute(f"DROP FUNCTION {', '.join(PARTITION_FUNCTIONS.split())}")
     op.execute("DROP SEQUENCE batch_ids, attempt_ids")
     op.execute("DROP DOMAIN instant")

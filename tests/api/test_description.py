@@ -33,6 +33,7 @@ VERBS = {
     "Create",
     "Delete",
     "Disconnect",
+    "Suspend",
     "Edit",
     "Erase",
     "Hash",

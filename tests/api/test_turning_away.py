@@ -27,7 +27,7 @@ class HoldsUntilTold:
     came: int = 0
 
     async def receive(
-        self, events: Sequence[Event | Rejection], *, allowed: Any, low_priority: bool = False
+        self, events: Sequence[Event | Rejection], *, access: Any, low_priority: bool = False
     ) -> list[EventResult]:
         self.came += 1
         await self.go.wait()
@@ -284,6 +284,25 @@ async def test_bodies_of_one_key_have_a_third_of_the_room(crowd: Callable[..., C
     assert await crowded.let_go() == [202, 202]
     assert (await Sender(crowded.app, key=one).post(of_size(3 * MIB))).status == 202
     assert crowded.app.state.admission._shares == {}
+
+
+async def test_the_keys_of_one_organisation_leave_room_for_another(
+    crowd: Callable[..., Crowd], world: World
+) -> None:
+    """Two thirds for all of its keys once another organisation sends; all of it while it is alone."""
+    crowded = crowd(body_bytes=9 * MIB)
+    ours = [await world.key("events:write") for _ in range(3)]
+    made = await world.call("POST", "/organisations", {"id": "acme", "name": "Acme"})
+    assert made.status_code == 201
+    wanted = {"name": "theirs", "scopes": ["events:write"]}
+    theirs = (await world.call("POST", "/keys?organisation_id=acme", wanted)).json()["key"]
+    for key in ours:
+        await crowded.hold(of_size(5 * MIB // 2), key=key)
+    await crowded.hold(of_size(1 * MIB), key=theirs)
+    away = await Sender(crowded.app, key=ours[0]).post()
+    assert (away.status, away.read) == (429, 0)
+    assert crowded.shed("share") == 1
+    assert await crowded.let_go() == [202, 202, 202, 202]
 
 
 async def test_a_body_that_outgrows_the_share_of_its_key_is_not_read_on(

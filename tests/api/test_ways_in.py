@@ -28,7 +28,7 @@ class TakesAll:
     """An intake that accepts whatever it is given."""
 
     async def receive(
-        self, events: Sequence[Event | Rejection], *, allowed: Any, low_priority: bool
+        self, events: Sequence[Event | Rejection], *, access: Any, low_priority: bool
     ) -> list[EventResult]:
         return [
             EventResult(n, getattr(event, "event_id", None), "accepted") for n, event in enumerate(events)
@@ -134,7 +134,7 @@ class Breaks:
     """An intake with a defect."""
 
     async def receive(
-        self, events: Sequence[Event | Rejection], *, allowed: Any, low_priority: bool
+        self, events: Sequence[Event | Rejection], *, access: Any, low_priority: bool
     ) -> list[EventResult]:
         raise ZeroDivisionError
 
@@ -283,9 +283,9 @@ async def test_a_query_sets_what_events_leave_out(world: World) -> None:
     came: list[Any] = []
 
     class Notes(TakesAll):
-        async def receive(self, events: Any, *, allowed: Any, low_priority: bool) -> list[EventResult]:
+        async def receive(self, events: Any, *, access: Any, low_priority: bool) -> list[EventResult]:
             came.append((events[0].destination_id, events[0].mapping_id, low_priority))
-            return await super().receive(events, allowed=allowed, low_priority=low_priority)
+            return await super().receive(events, access=access, low_priority=low_priority)
 
     app = create_application(replace(world.context, intake=Notes(), registry=CollectorRegistry()))
     transport = httpx.ASGITransport(app=app)
@@ -303,7 +303,7 @@ class OutOfMemory(TakesAll):
     """An intake for which there is no memory."""
 
     async def receive(
-        self, events: Sequence[Event | Rejection], *, allowed: Any, low_priority: bool
+        self, events: Sequence[Event | Rejection], *, access: Any, low_priority: bool
     ) -> list[EventResult]:
         raise MemoryError
 

@@ -151,7 +151,7 @@ class Run:
                 "SELECT count(*) AS n FROM exceptions e JOIN destinations d ON d.number = e.destination "
                 "WHERE d.id = $1 AND e.status = 'retrying'"
             )
-            for _ in range(100):
+            for _ in range(600):  # 30 s: on a busy machine the first attempt is late
                 if (await self.stage.ask(query, victim.number))[0]["n"]:
                     break
                 await asyncio.sleep(0.05)

@@ -27,9 +27,10 @@ from app.delivery.lane_leases import LaneLeases
 from app.delivery.settlement import CountWriter, StaleOwner
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.event import read_events
+from app.domain.ids import DEFAULT_ORGANISATION
 from app.domain.outcomes.settle import RetryPolicy
 from app.ingest.destination_cache import AgeLimits
-from app.ingest.group_commit import NotStored
+from app.ingest.group_commit import NotStored, SenderAccess
 from app.ingest.intake import Intake
 from app.processes import api
 from app.processes.resources import Resources, open_resources, session_settings
@@ -259,7 +260,7 @@ class Life:
             [event(name) for name in names], default_destination=destination, default_mapping=None
         )
         assert isinstance(read, list)
-        answering = asyncio.create_task(self._intake.receive(read, allowed=None))
+        answering = asyncio.create_task(self._intake.receive(read, access=SenderAccess(DEFAULT_ORGANISATION)))
         await asyncio.wait({answering, self._flushing}, return_when=asyncio.FIRST_COMPLETED)
         # An answer that was given before the end is on its way, and counts.
         if not answering.done() and not (await asyncio.wait({answering}, timeout=0.05))[0]:

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from app.domain.ids import DEFAULT_ORGANISATION
 from app.store.migrate import upgrade
+from app.store.organisation_scope import prepare_engine, scoped_engine
 from tests.api.world import World, make_world
 
 
@@ -23,5 +25,6 @@ async def empty_instance(empty_database_url: str) -> AsyncIterator[AsyncEngine]:
     """Another instance, migrated and empty."""
     await asyncio.to_thread(upgrade, empty_database_url)
     made = create_async_engine(empty_database_url)
-    yield made
+    prepare_engine(made)
+    yield scoped_engine(made, DEFAULT_ORGANISATION)
     await made.dispose()

@@ -4,14 +4,14 @@ import re
 
 import pytest
 
-from app.console.sessions import ROLES
+from app.admin.roles import ROLES, PersonRole
 from tests.api.world import World
 from tests.console.test_sessions import LOCKED, csrf, sign_in, world
 
 __all__ = ["world"]  # a fixture
 
-ORDER = [name for name, _ in ROLES]
-SCOPES = dict(ROLES)
+ORDER = [PersonRole.VIEWER, PersonRole.OPERATOR, PersonRole.EDITOR, PersonRole.ADMIN]
+SCOPES = ROLES
 
 D = "/console/destinations/{destination_id}"
 M = D + "/mappings/{mapping_id}"
@@ -36,15 +36,38 @@ ACTS = {
     ("POST", D + "/preflight/confirm"): "editor",
     ("GET", D + "/mappings/new"): "editor",
     ("POST", D + "/mappings/new"): "editor",
+    ("POST", "/console/incidents/{incident_id}/acknowledge"): "editor",
+    ("POST", "/console/incidents/{incident_id}/mute"): "editor",
     ("POST", M): "editor",
     ("POST", M + "/delete"): "editor",
     ("POST", M + "/publish"): "editor",
     ("POST", M + "/rollback"): "editor",
     ("POST", M + "/take-name"): "editor",
     ("POST", M + "/rename-pin"): "editor",
+    ("GET", "/console/privacy"): "admin",
+    ("POST", "/console/privacy/erase"): "admin",
     ("POST", "/console/keys"): "admin",
     ("POST", "/console/keys/{key_id}/rotate"): "admin",
     ("POST", "/console/keys/{key_id}/revoke"): "admin",
+}
+# Beside the ladder from viewer to admin: what each of these two roles reaches, and nothing else.
+PLATFORM = {
+    ("GET", "/console/organisations"),
+    ("POST", "/console/organisations"),
+    ("POST", "/console/organisations/{id}/suspend"),
+    ("POST", "/console/organisations/{id}/resume"),
+}
+PRIVACY = {
+    ("GET", "/console/privacy"),
+    ("POST", "/console/privacy/erase"),
+    ("GET", D + "/consent"),
+    ("GET", D + "/consent.csv"),
+}
+EVERYONE = {
+    ("POST", "/console/sign-out"),
+    ("GET", "/console/keys"),
+    ("GET", "/console/audit"),
+    ("GET", "/console/settings"),
 }
 # Opened by everybody, and then say who may see what is in them.
 SAID_ON_THE_PAGE = {"/console/keys": "admin", "/console/audit": "admin"}
@@ -54,8 +77,8 @@ ROUTES = [(method, path) for path, method, _ in LOCKED]
 def test_no_act_escapes_the_table() -> None:
     """Whoever adds a form says here who may send it."""
     forms = {(method, path) for method, path in ROUTES if method == "POST"}
-    assert forms <= set(ACTS)
-    assert set(ACTS) <= set(ROUTES), "an act of the table is gone"
+    assert forms <= set(ACTS) | PLATFORM
+    assert set(ACTS) | PLATFORM | PRIVACY | EVERYONE <= set(ROUTES), "an act of the table is gone"
 
 
 @pytest.mark.parametrize("role", ORDER)
@@ -66,7 +89,8 @@ async def test_each_role_reaches_what_it_may_and_nothing_else(world: World, role
     # A stream has no end to wait for (its scope is its page's), and signing out comes last.
     tried = [(method, path) for method, path in ROUTES if "/live" not in path]
     for method, path in sorted(tried, key=lambda one: one[1] == "/console/sign-out"):
-        allowed = ORDER.index(role) >= ORDER.index(ACTS.get((method, path), "viewer"))
+        least = ORDER.index(ACTS.get((method, path), "viewer"))
+        allowed = ORDER.index(role) >= least and (method, path) not in PLATFORM
         data = {"csrf": token} if method == "POST" else None
         answer = await world.client.request(method, re.sub(r"[{}]", "", path), data=data)
         if (answer.status_code != 403) is not allowed:
@@ -77,3 +101,23 @@ async def test_each_role_reaches_what_it_may_and_nothing_else(world: World, role
                 wrong.append((method, path, answer.status_code))
     assert wrong == []
     assert await world.actions() == before
+
+
+@pytest.mark.parametrize(
+    ("role", "reached"), [(PersonRole.PRIVACY, PRIVACY), (PersonRole.PLATFORM, PLATFORM)]
+)
+async def test_privacy_and_platform_reach_their_pages_only(
+    world: World, role: PersonRole, reached: set[tuple[str, str]]
+) -> None:
+    """A refused page names the roles that may open it."""
+    await sign_in(world, await world.key(*SCOPES[role]))
+    token, wrong = await csrf(world), []
+    tried = [(method, path) for method, path in ROUTES if "/live" not in path]
+    for method, path in sorted(tried, key=lambda one: one[1] == "/console/sign-out"):
+        data = {"csrf": token} if method == "POST" else None
+        answer = await world.client.request(method, re.sub(r"[{}]", "", path), data=data)
+        if (answer.status_code != 403) is not ((method, path) in reached | EVERYONE):
+            wrong.append((method, path, answer.status_code))
+        if answer.status_code == 403 and f"Your role, {role}, may not" not in answer.text:
+            wrong.append((method, path, "does not say who may"))
+    assert wrong == []

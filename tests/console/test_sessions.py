@@ -9,10 +9,11 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from app.admin.access import Scope
+from app.admin.roles import ROLES, PersonRole, role_of
 from app.api.secured_route import scopes_of
 from app.console.router import ROUTERS
 from app.console.secured_page import SecuredPage
-from app.console.sessions import ROLES, role_of, safe_next
+from app.console.sessions import safe_next
 from tests.api.world import BOOTSTRAP, PUBLIC, World, make_world
 
 PAGE = {"Accept": "text/html"}
@@ -163,7 +164,7 @@ async def test_no_act_without_the_sessions_token_or_from_elsewhere(
 )
 async def test_a_viewer_changes_nothing(world: World, path: str) -> None:
     """Whatever form is sent, with a good token."""
-    await sign_in(world, await world.key(*ROLES[0][1]))
+    await sign_in(world, await world.key(*ROLES[PersonRole.VIEWER]))
     before = await world.actions()
     answer = await world.client.post(re.sub(r"[{}]", "", path), data={"csrf": await csrf(world)})
     assert answer.status_code == 403

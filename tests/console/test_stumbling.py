@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from app.console.sessions import ROLES
+from app.admin.roles import ROLES, PersonRole
 from tests.api.world import MAPPING, PUBLIC, World
 from tests.console.test_sessions import COOKIE, csrf, sign_in, world
 
@@ -34,7 +34,7 @@ async def test_who_may_only_look_is_told_so_where_a_button_would_be(world: World
     """A form without a button and without a word looks broken."""
     made = (await world.made())["id"]
     mapping = (await world.mapped(made))["id"]
-    await sign_in(world, await world.key(*ROLES[0][1]))
+    await sign_in(world, await world.key(*ROLES[PersonRole.VIEWER]))
     shown = (await world.client.get(f"/console/destinations/{made}{page.format(mapping)}")).text
     assert re.search(r"(You are looking as viewer.*takes|Your role is viewer.*require) an editor", shown)
 
@@ -118,7 +118,7 @@ async def test_activate_offers_a_payload_whose_execution_can_be_found_again(worl
 
 async def test_the_audit_calls_people_and_things_by_their_names(world: World) -> None:
     """With a way to each; ids are for programs. A version says by whom it was published alike."""
-    key = await world.key(*ROLES[2][1])
+    key = await world.key(*ROLES[PersonRole.EDITOR])
     await world.sql("UPDATE api_keys SET name = 'Ada of ops'")
     made = (await world.made(name="Acme Shop"))["id"]
     answer = await world.call("POST", f"/destinations/{made}/mappings", MAPPING, key=key)

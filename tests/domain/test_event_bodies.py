@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from app.domain import strict_json
-from app.domain.batch import EventMetadata, may_hold_execution, pack, read_shapes
+from app.domain.batch import EventMetadata, may_hold_id, pack, read_shapes
 from app.domain.event import (
     BodyProblem,
     Event,
@@ -17,7 +17,7 @@ from app.domain.event import (
     amazon_event_id,
     content_digest,
     derived_event_id,
-    execution_id_of,
+    journey_ids,
     read_events,
     read_lines,
 )
@@ -166,7 +166,7 @@ def test_ids_that_are_taken(event_id: str) -> None:
 )
 def test_the_execution_id_that_an_event_is_found_by(journey: Any, kept: str | None) -> None:
     """What cannot be kept and shown is left out; the event is taken all the same."""
-    assert execution_id_of({**A, "journey": journey}) == kept
+    assert journey_ids({**A, "journey": journey}).execution_id == kept
 
 
 def test_batches_are_passed_over_by_their_bytes() -> None:
@@ -175,8 +175,8 @@ def test_batches_are_passed_over_by_their_bytes() -> None:
         EventMetadata(n, f"ord-{n}", 1, 1, "OTHER", 0, ("EMAIL",), (), None, f"läuft-{n}") for n in range(5)
     ]
     kept = pack([b"{}"] * 5, shapes).shapes
-    assert may_hold_execution(kept, "läuft-3")
-    assert not may_hold_execution(kept, "läuft-5")
+    assert may_hold_id(kept, "läuft-3")
+    assert not may_hold_id(kept, "läuft-5")
     assert [shape.execution_id for shape in read_shapes(kept) or ()] == [f"läuft-{n}" for n in range(5)]
 
 
@@ -324,7 +324,7 @@ def test_damaged_shapes_are_none_whatever_is_damaged() -> None:
         spoiled[bit // 8] ^= 1 << bit % 8
         # A bit of the frame's description may mean the same.
         assert read_shapes(bytes(spoiled)) in (None, shapes), bit
-        assert isinstance(may_hold_execution(bytes(spoiled), "run-3"), bool)
+        assert isinstance(may_hold_id(bytes(spoiled), "run-3"), bool)
     assert {read_shapes(kept[:length]) is None for length in range(len(kept))} == {True}
     assert read_shapes(None) is None
 

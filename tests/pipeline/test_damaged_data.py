@@ -138,7 +138,7 @@ async def test_due_work_that_cannot_be_claimed_backs_off_and_is_named(world: Wor
     await world.post(sister, event(4))
     await world.until(sister, seconds=5, delivered=2)
     assert sample(world, FAILED, reason="damaged_data") < 12
-    async with world.resources.pool.acquire() as c:
+    async with world.pool.acquire() as c:
         await heal_updates(c)
     await world.until(sick, dead=1, delivered=1)
 
@@ -200,7 +200,7 @@ async def test_erasures_pass_over_damaged_batches_and_their_receipts_count_them(
     found, other = await finished(world, first), await finished(world, second)
     assert (found.waiting, found.unreadable) == (2, 3)
     assert (other.waiting, other.unreadable) == (1, 3)
-    body = (await erasure.read_receipt(world.resources.pool, world.resources.vault, found)).body
+    body = (await erasure.read_receipt(world.pool, world.resources.vault, found)).body
     assert (body["status"], body["unreadable_batches"]) == ("finished", 3)
     await world.fetch("UPDATE destinations SET paused = false")
     await world.until(dst, erased=3, dead=2 * len(ERASED_AROUND) + MANY, delivered=1)
@@ -219,10 +219,10 @@ async def test_an_erasure_that_is_itself_damaged_stops_no_other(world: World) ->
     world.work()
     assert (await finished(world, good)).waiting == 1
     await world.until(dst, erased=1, delivered=1)
-    async with world.resources.pool.acquire() as c:
+    async with world.pool.acquire() as c:
         found = await erasures.find(c, broken)
     assert found is not None
-    body = (await erasure.read_receipt(world.resources.pool, world.resources.vault, found)).body
+    body = (await erasure.read_receipt(world.pool, world.resources.vault, found)).body
     assert body["status"] == "unreadable"
 
 
@@ -266,7 +266,7 @@ async def test_the_check_names_every_damaged_batch_and_why(world: World) -> None
     ):
         await world.fetch(statement, batch)
     opens = partial(opens_under, world.resources.vault)
-    async with world.resources.pool.acquire() as c:
+    async with world.pool.acquire() as c:
         portions = [one async for one in check(c, limit=3, opens=opens)]
         rest = [one async for one in check(c, first=ids[-1], limit=3)]
     assert {one.batch: one.reason for portion in portions for one in portion.damaged} == {

@@ -29,7 +29,7 @@ EMAIL = "person3@example.com"
 
 async def erase(world: World, **said: str) -> str:
     id, _ = await erasure.request_erasure(  # noqa: A001
-        world.resources.pool,
+        world.pool,
         world.resources.vault,
         said or {"email": EMAIL},
         by="key_test",
@@ -40,7 +40,7 @@ async def erase(world: World, **said: str) -> str:
 
 async def finished(world: World, id: str) -> erasures.Erasure:  # noqa: A002
     async def ask() -> erasures.Erasure | None:
-        async with world.resources.pool.acquire() as c:
+        async with world.pool.acquire() as c:
             found = await erasures.find(c, id)
         return found if found and found.finished_at else None
 
@@ -154,7 +154,7 @@ async def owned(world: World) -> Lane:
 
 
 async def take_off(world: World, dst: str, claimed: Claim) -> None:
-    async with world.resources.pool.acquire() as c, c.transaction():
+    async with world.pool.acquire() as c, c.transaction():
         writer = settlement.CountWriter(1)
         await settlement.write_unsent(c, await owned(world), await world.number(dst), claimed, writer=writer)
 
@@ -181,7 +181,7 @@ async def test_a_batch_that_was_rewritten_after_it_was_claimed_is_left_on_the_ro
     """Neither expired nor dead, by what was seen of it before: its events wait, all but the erased one."""
     dst = await world.destination()
     await world.post(dst, event(3), event(4))
-    async with world.resources.pool.acquire() as c:
+    async with world.pool.acquire() as c:
         (seen,), _ = await batches.due(
             c, await world.number(dst), queue=0, in_flight=[], max_events=500, max_bytes=10**6
         )
@@ -272,7 +272,7 @@ async def test_the_receipt_is_signed_and_names_nobody(world: World) -> None:
     id = await erase(world)  # noqa: A001
     world.work()
     found = await finished(world, id)
-    made = await erasure.read_receipt(world.resources.pool, world.resources.vault, found)
+    made = await erasure.read_receipt(world.pool, world.resources.vault, found)
     assert made.body["requested_at"].endswith("Z")
     assert made.body["finished_at"].endswith("Z")
     key = Ed25519PublicKey.from_public_bytes(base64.b64decode(made.public_key))

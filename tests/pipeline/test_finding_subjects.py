@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 
 from app.admin import subject_search
 from app.admin.subject_search import SubjectSearch
+from app.domain.ids import DEFAULT_ORGANISATION
+from app.store.organisation_scope import scoped_pool
 from tests.pipeline.test_erasing import erase
 from tests.pipeline.world import World, event
 
@@ -12,7 +14,7 @@ from tests.pipeline.world import World, event
 async def search(world: World, *, after: int = 0, monotonic: object = None, **said: str) -> SubjectSearch:
     clock = asyncio.get_running_loop().time
     return await subject_search.search(
-        (world.receiving or world.resources).pool,
+        scoped_pool((world.receiving or world.resources).pool, DEFAULT_ORGANISATION),
         world.resources.vault,
         said,
         after=after,

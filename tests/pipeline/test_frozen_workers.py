@@ -76,7 +76,7 @@ async def test_an_erasure_whose_scan_is_frozen_is_finished_by_another_worker(
     dst = await world.destination()
     await world.post(dst, event(1))
     id_ = "era_" + "1" * 20
-    async with world.resources.pool.acquire() as c, c.transaction():
+    async with world.pool.acquire() as c, c.transaction():
         sealed = world.resources.vault.seal(b'["x"]', place=erasure_place(id_))
         await erasures.ask(c, id_, by="test", kinds=["email"], sealed=sealed)
     holder = await world.resources.connect()

@@ -1,7 +1,8 @@
 """What `priority=low` promises: the same road and the same ledger, behind everything live."""
 
 from app.domain.event import read_events
-from app.ingest.group_commit import NotStored
+from app.domain.ids import DEFAULT_ORGANISATION
+from app.ingest.group_commit import NotStored, SenderAccess
 from app.ingest.intake import EventResult
 from tests.pipeline.world import World, event
 
@@ -9,7 +10,7 @@ from tests.pipeline.world import World, event
 async def post_low(world: World, dst: str, *numbers: int) -> list[EventResult]:
     read = read_events([event(n) for n in numbers], default_destination=dst, default_mapping=None)
     assert isinstance(read, list)
-    results = await world.intake.receive(read, allowed=None, low_priority=True)
+    results = await world.intake.receive(read, access=SenderAccess(DEFAULT_ORGANISATION), low_priority=True)
     assert not isinstance(results, NotStored)
     return results
 

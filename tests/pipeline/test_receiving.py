@@ -9,7 +9,8 @@ import asyncpg
 import pytest
 
 from app.domain.event import read_events
-from app.ingest.group_commit import NotStored
+from app.domain.ids import DEFAULT_ORGANISATION
+from app.ingest.group_commit import NotStored, SenderAccess
 from tests.pipeline.world import MAPPING, World, event, stamp
 
 OTHER = "map_other000000000000000"
@@ -156,7 +157,7 @@ async def test_a_key_limited_to_another_destination_is_told_that_there_is_none(w
     dst = await world.destination()
     read = read_events([event(1)], default_destination=dst, default_mapping=None)
     assert isinstance(read, list)
-    results = await world.intake.receive(read, allowed=frozenset())
+    results = await world.intake.receive(read, access=SenderAccess(DEFAULT_ORGANISATION, frozenset()))
     assert not isinstance(results, NotStored)
     assert results[0].rejection is not None
     assert results[0].rejection.reason == "destination_unknown"
@@ -202,7 +203,7 @@ async def test_a_rehearsal_answers_as_the_call_would_and_stores_nothing(world: W
     await world.post(dst, event(1))
     read = read_events([event(1), event(2), event(1, user={})], default_destination=dst, default_mapping=None)
     assert isinstance(read, list)
-    results = await world.intake.dry_run(read, allowed=None)
+    results = await world.intake.dry_run(read, access=SenderAccess(DEFAULT_ORGANISATION))
     assert not isinstance(results, NotStored)
     assert [r.status for r in results] == ["duplicate", "accepted", "rejected"]
     assert results[1].preview is not None
@@ -274,7 +275,7 @@ async def test_a_rehearsal_is_held_to_the_names_that_another_process_pinned(worl
     assert isinstance(read, list)
 
     async def rehearsed() -> str:
-        results = await world.intake.dry_run(read, allowed=None)
+        results = await world.intake.dry_run(read, access=SenderAccess(DEFAULT_ORGANISATION))
         assert isinstance(results, list)
         return results[0].status
 

@@ -22,7 +22,7 @@ async def ask(
     world: World, dst: str, *, dry_run: bool = False, most: int = 50_000, **of: Any
 ) -> ReplayResult:
     number = await world.number(dst)
-    async with world.resources.pool.acquire() as c, c.transaction():
+    async with world.pool.acquire() as c, c.transaction():
         lane: LaneId = await lane_of(c, number)
         wanted = ReplayFilter(**{"status": "dead", **of})
         return await replay(

@@ -91,7 +91,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 async def tell(world: World, dst: str) -> None:
-    async with world.resources.pool.acquire() as c:
+    async with world.pool.acquire() as c:
         await callbacks.enable(c, await world.number(dst), by="test")
 
 
@@ -261,7 +261,7 @@ async def test_an_erased_event_is_told_as_erased_and_its_neighbours_as_delivered
     await tell(world, dst)
     await world.post(dst, *(event(n) for n in range(5)))
     await erasure.request_erasure(
-        world.resources.pool,
+        world.pool,
         world.resources.vault,
         {"email": "person3@example.com"},
         by="key_test",

@@ -19,18 +19,19 @@ from app.delivery.dispatcher import Dispatcher
 from app.domain.conversion.consent import ConsentSettings
 from app.domain.destination import State
 from app.domain.event import read_events
-from app.domain.ids import DestinationNumber
+from app.domain.ids import DEFAULT_ORGANISATION, DestinationNumber, OrganisationId
 from app.domain.outcomes.missing_endpoint import ENDPOINT_POLICY, EndpointPolicy
 from app.domain.outcomes.settle import RetryPolicy
 from app.domain.outcomes.status import CountTotals, tally
 from app.domain.pacing.lane_limits import TIMES, Times
 from app.ingest.destination_cache import AgeLimits
-from app.ingest.group_commit import NotStored
+from app.ingest.group_commit import NotStored, SenderAccess
 from app.ingest.intake import EventResult, Intake
 from app.processes import api, worker
 from app.processes.resources import Resources, open_resources
 from app.settings import Settings
 from app.store import event_history
+from app.store.organisation_scope import scoped_pool
 from app.store.token_leases import access_place, refresh_place
 from tests.conftest import ROLES, acting_as
 from tests.pipeline.amazon import FakeAmazon
@@ -92,6 +93,7 @@ class World:
         burst: int = 50,
         mapping: dict[str, Any] = MAPPING,
         region: str = "NA",
+        organisation: str = DEFAULT_ORGANISATION,
     ) -> str:
         """Make a connected destination with one published mapping."""
         self.made += 1
@@ -100,6 +102,9 @@ class World:
         advertiser = advertiser or str(1000 + number)
         seal = self.resources.vault.seal
         async with self.resources.pool.acquire() as c, c.transaction():
+            await c.execute(
+                "INSERT INTO organisations (id, name) VALUES ($1, $1) ON CONFLICT DO NOTHING", organisation
+            )
             lane = await c.fetchval(
                 "INSERT INTO lanes (region, advertiser_id) VALUES ($2, $1) "
                 "ON CONFLICT (region, advertiser_id) DO UPDATE SET region = excluded.region RETURNING id",
@@ -109,21 +114,25 @@ class World:
             await c.execute(
                 "INSERT INTO destinations (id, lane, name, advertiser_id, region, currency, "
                 "requests_per_second, burst, "
-                "sign_in, published_mappings) VALUES ($1, $2, 'Acme', $3, $6, 'USD', $4, $5, 'valid', 1)",
+                "sign_in, published_mappings, organisation_id) "
+                "VALUES ($1, $2, 'Acme', $3, $6, 'USD', $4, $5, 'valid', 1, $7)",
                 dst,
                 lane,
                 advertiser,
                 rate,
                 burst,
                 region,
+                organisation,
             )
             await c.execute(
                 "INSERT INTO sign_ins (destination, refresh_token, access_token, access_until, "
                 "issued_at, lifetime_s, "
-                "connected_by) VALUES ($1, $2, $3, now() + interval '1 hour', now(), 3600, 'test')",
+                "connected_by, organisation_id) "
+                "VALUES ($1, $2, $3, now() + interval '1 hour', now(), 3600, 'test', $4)",
                 dst,
                 seal(b"Atzr|0", place=refresh_place(dst)),
                 seal(b"Atza|0", place=access_place(dst)),
+                organisation,
             )
             await self.publish(c, dst, map_id, mapping, version=1)
         return dst
@@ -131,39 +140,45 @@ class World:
     async def publish(self, c: Any, dst: str, map_id: str, mapping: dict[str, Any], *, version: int) -> None:
         document = json.dumps(mapping)
         await c.execute(
-            "INSERT INTO mappings (id, destination, name, draft) VALUES ($1, $2, $3, "
-            "$4) ON CONFLICT DO NOTHING",
+            "INSERT INTO mappings (organisation_id, id, destination, name, draft) "
+            "SELECT organisation_id, $1, $2, $3, $4::jsonb FROM destinations WHERE id = $2 "
+            "ON CONFLICT DO NOTHING",
             map_id,
             dst,
             mapping["name"],
             document,
         )
         await c.execute(
-            "INSERT INTO mapping_versions (mapping, version, document, published_by) VALUES ($1, $2, "
-            "$3, 'test')",
+            "INSERT INTO mapping_versions (organisation_id, mapping, version, document, published_by) "
+            "SELECT organisation_id, $1, $2, $3::jsonb, 'test' FROM destinations WHERE id = $4",
             map_id,
             version,
             document,
+            dst,
         )
         await c.execute("UPDATE mappings SET published_version = $2 WHERE id = $1", map_id, version)
         await c.execute("UPDATE destinations SET version = version + 1 WHERE id = $1", dst)
 
-    async def post(self, destination: str, *events: dict[str, Any]) -> list[EventResult]:
+    async def post(
+        self, destination: str, *events: dict[str, Any], organisation: str = DEFAULT_ORGANISATION
+    ) -> list[EventResult]:
         """Post these events as one batch; fails the test when they could not be stored."""
-        results = await self.try_post(destination, *events)
+        results = await self.try_post(destination, *events, organisation=organisation)
         assert not isinstance(results, NotStored), results
         return results
 
-    async def try_post(self, destination: str, *events: dict[str, Any]) -> list[EventResult] | NotStored:
+    async def try_post(
+        self, destination: str, *events: dict[str, Any], organisation: str = DEFAULT_ORGANISATION
+    ) -> list[EventResult] | NotStored:
         read = read_events(list(events), default_destination=destination, default_mapping=None)
         assert isinstance(read, list), read
-        return await self.intake.receive(read, allowed=None)
+        return await self.intake.receive(read, access=SenderAccess(OrganisationId(organisation)))
 
     async def rehearse(self, destination: str, *events: dict[str, Any]) -> list[EventResult]:
         """Post these events as a dry run."""
         read = read_events(list(events), default_destination=destination, default_mapping=None)
         assert isinstance(read, list), read
-        results = await self.intake.dry_run(read, allowed=None)
+        results = await self.intake.dry_run(read, access=SenderAccess(DEFAULT_ORGANISATION))
         assert not isinstance(results, NotStored), results
         return results
 
@@ -194,8 +209,13 @@ class World:
         await asyncio.gather(*(task for _, task in self.workers))
         self.workers.clear()
 
-    async def counts(self, destination: str) -> dict[str, int]:
-        async with self.resources.pool.acquire() as c:
+    @property
+    def pool(self) -> Any:
+        """Lend connections as a request of the organisation `default` gets them."""
+        return scoped_pool(self.resources.pool, DEFAULT_ORGANISATION)
+
+    async def counts(self, destination: str, organisation: str = DEFAULT_ORGANISATION) -> dict[str, int]:
+        async with scoped_pool(self.resources.pool, OrganisationId(organisation)).acquire() as c:
             row = await event_history.destination(c, destination)
             assert row is not None
             figures = await event_history.destination_figures(c, row.number)
@@ -207,11 +227,18 @@ class World:
         assert all(number >= 0 for number in counts.values()), counts
         return counts
 
-    async def until(self, destination: str, *, seconds: float = 20, **wanted: int) -> dict[str, int]:
+    async def until(
+        self,
+        destination: str,
+        *,
+        seconds: float = 20,
+        organisation: str = DEFAULT_ORGANISATION,
+        **wanted: int,
+    ) -> dict[str, int]:
         """Wait until the counts are as wanted."""
 
         async def reached() -> dict[str, int] | None:
-            counts = await self.counts(destination)
+            counts = await self.counts(destination, organisation)
             return counts if all(counts[name] == number for name, number in wanted.items()) else None
 
         return await eventually(reached, seconds=seconds)

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from app.domain.destination import Region, State
-from app.domain.ids import AdvertiserId, DestinationId, KeyId, MappingId
+from app.domain.ids import DEFAULT_ORGANISATION, AdvertiserId, DestinationId, KeyId, MappingId
 from app.store import audit, destinations, event_names, keys, mappings, oauth_states, sign_ins
 from app.store.destinations import ConfiguredRate, Destination, DestinationDraft
 from app.store.errors import is_unavailable
@@ -138,7 +138,7 @@ async def test_a_state_is_spent_once(engine: AsyncEngine) -> None:
 
     found = await asyncio.gather(*(use() for _ in range(20)))
     assert [pending for pending in found if pending is not None] == [
-        oauth_states.PendingSignIn(FIRST, KeyId("key_x"), b"v")
+        oauth_states.PendingSignIn(DEFAULT_ORGANISATION, FIRST, KeyId("key_x"), b"v")
     ]
 
 

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from app.store import privileges
+from app.store.organisation_scope import EVERY, SETTING
 from app.store.partitions import create_ahead
 from app.store.privileges import SEQUENCES, TABLES, RoleNames, scram_verifier
 from tests.conftest import ROLES, acting_as
@@ -100,7 +101,8 @@ async def sessions(
     found = {}
     for name in ("api", "worker"):
         address = acting_as(database_url.replace("+asyncpg", ""), getattr(ROLES, name))
-        found[name] = await asyncpg.connect(address)
+        # Row-level security is tested apart: here it hides nothing.
+        found[name] = await asyncpg.connect(address, server_settings={SETTING: EVERY})
     yield found
     for connection in found.values():
         await connection.close()

@@ -131,6 +131,13 @@ async def test_a_passed_day_is_dropped_only_when_nothing_in_it_is_open(c: asyncp
     await c.execute("UPDATE batch_states SET disposition = 'sent', settled_at = now()")
     await event_attempts.note_mapped_duplicates(c, [((n).to_bytes(16), BatchId(1), 0) for n in (1, 2)])
     await c.execute("UPDATE mapped_duplicates SET day = $1 WHERE key = $2", day, (1).to_bytes(16))
+    lane = await c.fetchval("INSERT INTO lanes (region, advertiser_id) VALUES ('NA', '1') RETURNING id")
+    await c.execute(
+        "INSERT INTO destinations (id, number, lane, name, advertiser_id, region, currency) "
+        "OVERRIDING SYSTEM VALUE VALUES ($1, 1, $2, 'Acme', '1', 'NA', 'USD')",
+        f"dst_{1:020d}",
+        lane,
+    )
     for n, days_ago in ((1, 41), (2, 39)):
         await c.execute(
             "INSERT INTO replays (id, destination, requested_by, status, requested_at) "

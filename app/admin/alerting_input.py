@@ -1,0 +1,82 @@
+"""The `alerting` of a destination as a request body: thresholds by kind, and the maintenance window."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, TypeAdapter, ValidationError, WithJsonSchema
+
+from app.admin.inputs import DestinationChange, Instant, validation_error
+from app.domain.incidents.alerting import DEFAULTS, MUTED_UNTIL, RANGES
+from app.domain.incidents.kinds import Kind
+
+_INSTANT: TypeAdapter[datetime | None] = TypeAdapter(Instant | None)
+
+
+def _alerting(value: Any) -> Any:
+    """Check the members of `alerting` and return them as they are stored. Null restores a default."""
+    if not isinstance(value, Mapping):
+        raise validation_error("wrong_type", "alerting is not an object.")
+    checked: dict[str, Any] = {}
+    for name, given in value.items():
+        if name == MUTED_UNTIL:
+            try:
+                until = _INSTANT.validate_python(given)
+            except ValidationError:
+                raise validation_error("not_a_time") from None
+            checked[name] = None if until is None else until.isoformat()
+        elif name not in set(DEFAULTS):
+            raise validation_error("unknown_field", "alerting has a member that is not a kind.")
+        else:
+            checked[name] = None if given is None else _threshold(Kind(name), given)
+    return checked
+
+
+def _threshold(kind: Kind, given: Any) -> dict[str, Any]:
+    if not isinstance(given, Mapping):
+        raise validation_error("wrong_type", f"alerting.{kind} is not an object.")
+    members = {field.name: getattr(DEFAULTS[kind], field.name) for field in fields(DEFAULTS[kind])}
+    if not given.keys() <= members.keys():
+        known = ", ".join(members)
+        raise validation_error("unknown_field", f"alerting.{kind} takes these members: {known}.")
+    return {name: _member(kind, name, members[name], number) for name, number in given.items()}
+
+
+def _member(kind: Kind, name: str, default: Any, given: Any) -> Any:
+    if given is None:
+        return None
+    if isinstance(default, bool):
+        if not isinstance(given, bool):
+            raise validation_error("wrong_type", f"alerting.{kind}.{name} is not true or false.")
+        return given
+    if isinstance(given, bool) or not isinstance(given, int | float | Decimal):
+        raise validation_error("wrong_type", f"alerting.{kind}.{name} is not a number.")
+    low, high = RANGES[name]
+    if not low <= given <= high:
+        raise validation_error("out_of_range", f"alerting.{kind}.{name} must be {low:g} to {high:g}.")
+    if isinstance(default, int):
+        if given != int(given):
+            raise validation_error("wrong_type", f"alerting.{kind}.{name} is not a whole number.")
+        return int(given)
+    return float(given)
+
+
+AlertingInput = Annotated[
+    dict[str, Any],
+    BeforeValidator(_alerting),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "description": "Thresholds by kind of incident, merged member by member, and `muted_until`.",
+            "examples": [{"backlog": {"minutes": 30}, "dead_letters": {"enabled": False}}],
+        }
+    ),
+]
+
+
+class DestinationUpdate(DestinationChange):
+    """The fields of a destination to change, its alerting included."""
+
+    alerting: AlertingInput | None = None

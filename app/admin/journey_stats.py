@@ -1,0 +1,58 @@
+"""Counts of the events of one journey or node: the numbers that a journey canvas shows.
+
+They are counted from the stored batches, so that they are exact after replays and erasures, as long as
+batches are stored. Rejected events leave no batch: they have counters.
+"""
+
+from app.admin.event_list import EventFilter, status_and_reason
+from app.domain.batch import may_hold_id, read_shapes
+from app.domain.ids import BatchId
+from app.domain.outcomes.status import Status
+from app.store import PipelineConnection, event_history, journey_counts
+from app.store.event_history import DestinationRef, ExceptionRow
+
+_BATCHES = 200  # of one query
+
+
+async def journey_counts_of(
+    connection: PipelineConnection,
+    destination: DestinationRef,
+    *,
+    journey_id: str | None,
+    node_id: str | None,
+) -> dict[str, int]:
+    """Return the counts of a journey, a node, or a node of a journey, in the form of the statistics."""
+    wanted = EventFilter(journey_id=journey_id, node_id=node_id)
+    statuses = dict.fromkeys(Status, 0)
+    before: BatchId | None = None
+    while True:
+        batches = await event_history.newest(
+            connection, destination.number, wanted=None, since=None, before=before, limit=_BATCHES
+        )
+        candidates = [
+            batch for batch in batches if all(may_hold_id(batch.shapes, id_) for id_ in wanted.ids.values())
+        ]
+        exceptions: dict[BatchId, dict[int, ExceptionRow]] = {}
+        found = await event_history.exceptions(
+            connection, destination.number, [batch.id for batch in candidates]
+        )
+        for (batch_id, place), exception in found.items():
+            exceptions.setdefault(batch_id, {})[place] = exception
+        for batch in candidates:
+            of_batch = exceptions.get(batch.id, {})
+            for shape in read_shapes(batch.shapes) or ():
+                if all(getattr(shape, name) == id_ for name, id_ in wanted.ids.items()):
+                    status, _ = status_and_reason(destination, batch, of_batch.get(shape.place))
+                    statuses[status] += 1
+        if len(batches) < _BATCHES:
+            break
+        before = BatchId(batches[-1].id - 1)
+    rejected = await journey_counts.rejected(
+        connection, destination.number, journey_id=journey_id, node_id=node_id
+    )
+    return {
+        "accepted": sum(statuses.values()),
+        "duplicates": 0,
+        "rejected": rejected,
+        **{status.value: number for status, number in statuses.items()},
+    }

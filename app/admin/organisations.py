@@ -1,0 +1,170 @@
+"""Use cases on organisations. Only platform keys reach them; each change is audited in the organisation.
+
+Not in the platform's own: a reader of that audit would learn that other organisations exist.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.admin.access import Caller
+from app.admin.context import AppContext
+from app.admin.ids import new_id
+from app.admin.inputs import NewOrganisation, OrganisationChange
+from app.admin.refusals import ErrorCode, FieldProblem, Problem, Refusal
+from app.domain.ids import OrganisationId
+from app.store import audit, organisation_usage, organisations
+from app.store.organisation_scope import EVERY
+from app.store.organisation_usage import DayUsage
+from app.store.organisations import Organisation, OrganisationLimits
+
+MAX_USAGE_DAYS = 366
+DESTINATION_RETRY_S = 3600  # a place is freed, or the limit raised, by a person
+
+
+def audit_view(organisation: Organisation) -> dict[str, Any]:
+    """Return the members of an organisation that the audit records."""
+    return {
+        "name": organisation.name,
+        "limits": asdict(organisation.limits),
+        "suspended": organisation.suspended_at is not None,
+    }
+
+
+async def create_organisation(context: AppContext, caller: Caller, body: NewOrganisation) -> Organisation:
+    """Create an organisation. Raises Refusal (409) when its id is taken."""
+    id_ = OrganisationId(body.id or new_id("org_"))
+    limits = OrganisationLimits() if body.limits is None else OrganisationLimits(**body.limits.model_dump())
+    async with context.within(id_).engine.begin() as connection:
+        created = await organisations.create(connection, id_, body.name, limits)
+        if created is None:
+            raise Refusal(ErrorCode.ORGANISATION_EXISTS, None, FieldProblem("id", "taken"))
+        await audit.record(
+            connection,
+            actor=caller.actor,
+            action=audit.AuditAction.ORGANISATION_CREATED,
+            subject=created.id,
+            after=audit_view(created),
+        )
+    return created
+
+
+async def find_organisation(context: AppContext, organisation: str) -> Organisation:
+    """Return an organisation. Raises Refusal (404)."""
+    async with context.within(OrganisationId(organisation)).engine.connect() as connection:
+        found = await organisations.find(connection, organisation)
+    if found is None:
+        raise Refusal(ErrorCode.NOT_FOUND)
+    return found
+
+
+async def list_organisations(
+    context: AppContext, *, limit: int, after: tuple[datetime, str] | None
+) -> Sequence[Organisation]:
+    """Return up to `limit` organisations in order of creation."""
+    async with context.within(EVERY).engine.connect() as connection:
+        return await organisations.page(connection, limit=limit, after=after)
+
+
+async def require_destination_allowance(connection: AsyncConnection) -> None:
+    """Raise Refusal (429) when the acting organisation has as many destinations as its limit allows."""
+    used, limit = await organisations.lock_destination_count(connection)
+    if limit is not None and used >= limit:
+        raise Refusal.of(Problem(ErrorCode.DESTINATION_LIMIT, retry_after=DESTINATION_RETRY_S))
+
+
+async def change_organisation(
+    context: AppContext,
+    caller: Caller,
+    organisation: str,
+    body: OrganisationChange,
+    *,
+    check_version: Callable[[int], None],
+) -> Organisation:
+    """Change the name and the limits that the body names. Raises Refusal (404, 412, 422)."""
+    async with context.within(OrganisationId(organisation)).engine.begin() as connection:
+        before = await organisations.lock(connection, organisation)
+        if before is None:
+            raise Refusal(ErrorCode.NOT_FOUND)
+        check_version(before.version)
+        name, limits = _changed(before, body)
+        if (name, limits) == (before.name, before.limits):
+            return before
+        after = await organisations.change(connection, before.id, name, limits)
+        await audit.record(
+            connection,
+            actor=caller.actor,
+            action=audit.AuditAction.ORGANISATION_CHANGED,
+            subject=after.id,
+            before=audit_view(before),
+            after=audit_view(after),
+        )
+    return after
+
+
+async def suspend_organisation(context: AppContext, caller: Caller, organisation: str) -> Organisation:
+    """Reject new events of an organisation, and let its accepted ones wait. Nothing is lost."""
+    return await _set_suspended(context, caller, organisation, suspended=True)
+
+
+async def resume_organisation(context: AppContext, caller: Caller, organisation: str) -> Organisation:
+    """Accept events of an organisation again, and deliver those that wait."""
+    return await _set_suspended(context, caller, organisation, suspended=False)
+
+
+async def organisation_usage_by_day(
+    context: AppContext, organisation: str, first: date, last: date
+) -> Sequence[DayUsage]:
+    """Return the usage of each day. Raises Refusal (404, 422)."""
+    if last < first:
+        raise Refusal(ErrorCode.INVALID, None, FieldProblem("to", "before_from"))
+    if (last - first).days >= MAX_USAGE_DAYS:
+        raise Refusal(
+            ErrorCode.INVALID, f"Ask for {MAX_USAGE_DAYS} days at most.", FieldProblem("from", "too_long_ago")
+        )
+    found = await find_organisation(context, organisation)
+    async with context.within(found.id).pool.acquire() as connection:
+        return await organisation_usage.by_day(connection, found.id, first, last)
+
+
+async def _set_suspended(
+    context: AppContext, caller: Caller, organisation: str, *, suspended: bool
+) -> Organisation:
+    async with context.within(OrganisationId(organisation)).engine.begin() as connection:
+        before = await organisations.lock(connection, organisation)
+        if before is None:
+            raise Refusal(ErrorCode.NOT_FOUND)
+        if (before.suspended_at is not None) == suspended:
+            return before
+        after = await organisations.set_suspended(connection, before.id, suspended)
+        action = (
+            audit.AuditAction.ORGANISATION_SUSPENDED if suspended else audit.AuditAction.ORGANISATION_RESUMED
+        )
+        await audit.record(
+            connection,
+            actor=caller.actor,
+            action=action,
+            subject=after.id,
+            before=audit_view(before),
+            after=audit_view(after),
+        )
+    return after
+
+
+def _changed(before: Organisation, body: OrganisationChange) -> tuple[str, OrganisationLimits]:
+    """Return the name and limits after a change. Raises Refusal for a null that is not allowed."""
+    nulls = [
+        FieldProblem(name, "missing") for name in sorted(body.model_fields_set) if getattr(body, name) is None
+    ]
+    if nulls:
+        raise Refusal(ErrorCode.INVALID, None, *nulls)
+    limits = before.limits
+    if body.limits is not None:
+        # Members that are left out keep their values; null removes a limit.
+        limits = OrganisationLimits(
+            **(asdict(limits) | {name: getattr(body.limits, name) for name in body.limits.model_fields_set})
+        )
+    return body.name or before.name, limits

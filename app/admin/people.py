@@ -1,0 +1,65 @@
+"""People: the role and the organisation that the claims of an ID token give. Pure."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.admin.access import Caller
+from app.admin.roles import ROLES, PersonRole, strongest
+from app.domain.ids import DEFAULT_ORGANISATION, KeyId, OrganisationId
+
+PERSON = "oidc:"
+"""Begins the ids of callers that are people."""
+
+
+@dataclass(frozen=True, slots=True)
+class PersonClaims:
+    """Which claims name a person's groups and organisation, and the groups of each role."""
+
+    role_claim: str = "groups"
+    groups: Sequence[tuple[str, str]] = ()  # (role, group)
+    organisation_claim: str | None = None
+
+    def role_of(self, claims: Mapping[str, Any]) -> PersonRole | None:
+        """Return the strongest role of a person's groups, or None."""
+        groups = _texts(_claim(claims, self.role_claim))
+        return strongest(PersonRole(role) for role, group in self.groups if group in groups)
+
+    def organisation_of(self, claims: Mapping[str, Any]) -> OrganisationId | None:
+        """Return the organisation that the claims name, or None. Several name none."""
+        if self.organisation_claim is None:
+            return DEFAULT_ORGANISATION
+        named = _texts(_claim(claims, self.organisation_claim))
+        return OrganisationId(next(iter(named))) if len(named) == 1 else None
+
+
+def person_caller(subject: str, name: str, role: str, organisation: OrganisationId) -> Caller:
+    """Return a person as a caller. The audit names the display name and the subject."""
+    return Caller(KeyId(PERSON + subject), ROLES[PersonRole(role)], None, organisation, person=name)
+
+
+def subject_of(sub: str) -> str:
+    """Return the id that is stored of a person: the subject, or a digest of one that is an address."""
+    return f"sha256:{hashlib.sha256(sub.encode()).hexdigest()[:32]}" if "@" in sub else sub[:255]
+
+
+def display_name(name: str | None, subject: str) -> str:
+    """Return the name to show: never an address."""
+    shown = " ".join((name or "").split())[:100]
+    return shown if shown and "@" not in shown and shown.isprintable() else subject
+
+
+def _claim(claims: Mapping[str, Any], name: str) -> Any:
+    """Return a claim; a name with dots also finds a member of a nested claim."""
+    if name in claims:
+        return claims[name]
+    found: Any = claims
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def _texts(value: Any) -> frozenset[str]:
+    values = value if isinstance(value, list) else [value]
+    return frozenset(each for each in values if isinstance(each, str) and each)

@@ -1,0 +1,80 @@
+"""Select the events of a replay by their ids, their journey execution or their mapping."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from app.domain.batch import may_hold_id, read_shapes
+from app.domain.ids import BatchId, DestinationId, DestinationNumber
+from app.domain.ledger_keys import event_key
+from app.store import PipelineConnection, damage, event_history, ledger, replays
+from app.store.replays import ReplayFilter
+
+_BATCHES = 200  # of one query
+
+
+@dataclass(frozen=True, slots=True)
+class EventSelection:
+    """Which events; None means any."""
+
+    event_ids: Sequence[str] | None = None
+    execution_id: str | None = None
+    mapping_id: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every event is selected."""
+        return self.event_ids is None and self.execution_id is None and self.mapping_id is None
+
+
+ALL_EVENTS = EventSelection()
+
+
+async def selected(
+    connection: PipelineConnection,
+    destination: DestinationId,
+    number: DestinationNumber,
+    wanted: ReplayFilter,
+    selection: EventSelection,
+) -> ReplayFilter:
+    """Return the filter with the batch and position of each selected event."""
+    if selection.is_empty:
+        return wanted
+    mappings = await event_history.mappings(connection, destination)
+    allowed = {key: id_ for key, (id_, _) in mappings.items() if selection.mapping_id in (None, id_)}
+    places: set[tuple[BatchId, int]] | None = None
+    if selection.event_ids is not None:
+        keys = [
+            event_key(destination, mapping, event)
+            for event in selection.event_ids
+            for mapping in allowed.values()
+        ]
+        generation = await ledger.current_generation(connection)
+        found = await ledger.find(connection, generation, keys)
+        places = {(row.batch, row.place) for row in found.values()}
+    if selection.execution_id is not None or places is None:
+        scanned = await _scan(connection, number, wanted.status, selection.execution_id, set(allowed))
+        places = scanned if places is None else places & scanned
+    return replace(wanted, selected=sorted(places))
+
+
+async def _scan(
+    connection: PipelineConnection,
+    number: DestinationNumber,
+    status: str,
+    execution_id: str | None,
+    mappings: set[int],
+) -> set[tuple[BatchId, int]]:
+    """Return the events of an execution and of these mappings, among the batches with such exceptions."""
+    places: set[tuple[BatchId, int]] = set()
+    after = 0
+    while page := await replays.candidate_batches(connection, number, status, after=after, limit=_BATCHES):
+        for batch, shapes in (await damage.read_shapes_of(connection, page)).items():
+            if execution_id is not None and not may_hold_id(shapes, execution_id):
+                continue
+            places |= {
+                (batch, shape.place)
+                for shape in read_shapes(shapes) or ()
+                if execution_id in (None, shape.execution_id) and shape.mapping in mappings
+            }
+        after = max(page)
+    return places

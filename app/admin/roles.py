@@ -1,0 +1,89 @@
+"""Roles of people and what each may do: one table, from which the console, its refusals and tests follow."""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+from app.admin.access import Scope
+
+
+class PersonRole(StrEnum):
+    """A role of a person (interface §14)."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    EDITOR = "editor"
+    ADMIN = "admin"
+    PRIVACY = "privacy"
+    PLATFORM = "platform"
+
+
+_VIEWER = frozenset({Scope.DESTINATIONS_READ, Scope.EVENTS_READ})
+_OPERATOR = _VIEWER | {Scope.EVENTS_WRITE, Scope.REPLAY}
+_EDITOR = _OPERATOR | {Scope.DESTINATIONS_WRITE}
+
+ROLES: Mapping[PersonRole, frozenset[Scope]] = {
+    PersonRole.VIEWER: _VIEWER,
+    PersonRole.OPERATOR: _OPERATOR,
+    PersonRole.EDITOR: _EDITOR,
+    PersonRole.ADMIN: _EDITOR | {Scope.ERASE, Scope.KEYS_ADMIN},
+    # Erasure, and the consent records, which the scope of erasure opens too.
+    PersonRole.PRIVACY: frozenset({Scope.ERASE}),
+    PersonRole.PLATFORM: frozenset({Scope.ORGANISATIONS_ADMIN}),
+}
+
+# What a person does with each scope, after "may not".
+ACTIONS: Mapping[Scope, str] = {
+    Scope.DESTINATIONS_READ: "see destinations",
+    Scope.DESTINATIONS_WRITE: "change destinations and mappings",
+    Scope.EVENTS_READ: "see events",
+    Scope.EVENTS_WRITE: "send events",
+    Scope.REPLAY: "replay events",
+    Scope.ERASE: "erase persons",
+    Scope.KEYS_ADMIN: "manage keys and see the audit",
+    Scope.ORGANISATIONS_ADMIN: "manage organisations",
+}
+
+# Of several roles, a person has the first of these; a key has the first whose scopes it has.
+PRECEDENCE = (
+    PersonRole.ADMIN,
+    PersonRole.EDITOR,
+    PersonRole.OPERATOR,
+    PersonRole.VIEWER,
+    PersonRole.PLATFORM,
+    PersonRole.PRIVACY,
+)
+
+
+def role_of(scopes: Iterable[str]) -> PersonRole | None:
+    """Return the role that a key has at the console, or None if its scopes give none."""
+    held = frozenset(scopes)
+    return next((role for role in PRECEDENCE if ROLES[role] <= held), None)
+
+
+def home_of(scopes: Iterable[str]) -> str:
+    """Return the first page of the console that these scopes open."""
+    held = frozenset(scopes)
+    if Scope.DESTINATIONS_READ in held:
+        return "/console"
+    return "/console/organisations" if Scope.ORGANISATIONS_ADMIN in held else "/console/privacy"
+
+
+def strongest(roles: Iterable[PersonRole]) -> PersonRole | None:
+    """Return the role of a person that has several."""
+    held = frozenset(roles)
+    return next((role for role in (PersonRole.PLATFORM, *PRECEDENCE) if role in held), None)
+
+
+def roles_with(scopes: Iterable[Scope]) -> list[PersonRole]:
+    """Return the roles that have one of these scopes, in the order of the table."""
+    wanted = frozenset(scopes)
+    return [role for role, held in ROLES.items() if held & wanted]
+
+
+def why_not(role: str, scopes: tuple[Scope, ...]) -> str:
+    """Return the sentence that tells a person why a page or action is refused, and who may do it."""
+    action = " or ".join(ACTIONS[scope] for scope in scopes)
+    others = ", ".join(roles_with(scopes))
+    return (
+        f"Your role, {role}, may not {action}. Roles that may: {others}. Ask an admin of your organisation."
+    )

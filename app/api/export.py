@@ -1,0 +1,125 @@
+"""Stream a whole filtered list as CSV or NDJSON, page by page.
+
+Each page is a query of its own: no transaction is open between pages, and memory holds one page. A
+spreadsheet runs no cell as a formula. An export that is cut short ends with an error row.
+"""
+
+import csv
+import io
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import Query
+from fastapi.responses import StreamingResponse
+
+from app.admin.refusals import Refusal
+from app.api.response_body import ResponseBody
+from app.telemetry import describe_exception
+
+logger = logging.getLogger("app.api.export")
+
+ROWS: Final = 1_000  # of one page
+_CUT_SHORT: Final = {
+    "error": "cut_short",
+    "detail": "The export was cut short by an error. The rows above are valid; repeat the request.",
+}
+# Characters that begin a formula in a spreadsheet.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+class ExportFormat(StrEnum):
+    """The format of an export."""
+
+    CSV = "csv"
+    NDJSON = "ndjson"
+
+
+Format = Annotated[
+    ExportFormat | None,
+    Query(alias="format", description="Stream the whole filtered list in this format instead of a page."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportPage:
+    """The rows of a page, and where the next one begins; None at the end."""
+
+    rows: Sequence[ResponseBody]
+    next_cursor: str | None
+
+
+Fetch = Callable[[str | None], Awaitable[ExportPage]]
+
+
+async def export(
+    format_: ExportFormat, row: type[ResponseBody], fetch: Fetch, *, name: str, cursor: str | None = None
+) -> StreamingResponse:
+    """Return the streaming response. The first page is read before: its errors have their status."""
+    first = await fetch(cursor)
+    columns = list(row.model_fields)
+    if format_ is ExportFormat.CSV:
+        lines, media_type = _csv(columns, first, fetch), "text/csv; charset=utf-8"
+    else:
+        lines, media_type = _ndjson(first, fetch), "application/x-ndjson"
+    disposition = f'attachment; filename="{name}.{format_.value}"'
+    return StreamingResponse(lines, media_type=media_type, headers={"Content-Disposition": disposition})
+
+
+async def _pages(first: ExportPage, fetch: Fetch) -> AsyncIterator[Sequence[ResponseBody] | None]:
+    """Yield the rows of each page; None at last if the export is cut short."""
+    page = first
+    while True:
+        yield page.rows
+        if page.next_cursor is None:
+            return
+        try:
+            page = await fetch(page.next_cursor)
+        except Refusal:
+            yield None
+            return
+        except Exception as error:
+            logger.warning("export.cut_short", extra={"fields": {"error": describe_exception(error)}})
+            yield None
+            return
+
+
+async def _ndjson(first: ExportPage, fetch: Fetch) -> AsyncIterator[bytes]:
+    async for rows in _pages(first, fetch):
+        if rows is None:
+            yield msgspec.json.encode(_CUT_SHORT) + b"\n"
+        elif rows:
+            yield b"".join(row.model_dump_json().encode() + b"\n" for row in rows)
+
+
+async def _csv(columns: Sequence[str], first: ExportPage, fetch: Fetch) -> AsyncIterator[bytes]:
+    yield _lines([columns])
+    async for rows in _pages(first, fetch):
+        if rows is None:
+            yield _lines([[_CUT_SHORT["error"], _CUT_SHORT["detail"]]])
+        elif rows:
+            yield _lines([cell(getattr(row, name)) for name in columns] for row in rows)
+
+
+def _lines(rows: Iterable[Sequence[str]]) -> bytes:
+    out = io.StringIO()
+    csv.writer(out).writerows(rows)
+    return out.getvalue().encode()
+
+
+def cell(value: Any) -> str:
+    """Return the text of a cell; one that a spreadsheet would run as a formula begins with an apostrophe."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, int | float):
+        return str(value)
+    text = str(value) if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text

@@ -1,0 +1,211 @@
+"""Incidents over HTTP: list, read, acknowledge, mute; notification channels and where messages go."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import Field
+
+from app.admin import incidents as use_cases
+from app.admin.access import Scope
+from app.admin.inputs import Instant, RequestBody
+from app.admin.refusals import ErrorCode, FieldProblem, Refusal
+from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, split_page
+from app.api.response_body import ResponseBody
+from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.domain.incidents.kinds import Kind, Remedy, Severity
+from app.domain.incidents.machine import IncidentState
+from app.domain.notifications.policy import Preference
+from app.incidents.planner import public_incident
+from app.store import driver_of, notifications
+from app.store.incidents import StoredIncident
+
+router = APIRouter(route_class=SecuredRoute, tags=["incidents"])
+
+
+class IncidentView(ResponseBody):
+    """A diagnosed problem with a beginning, an end and a remedy."""
+
+    id: str = Field(examples=["inc_0a1b2c3d4e5f6a7b8c9d"])
+    destination_id: str | None = Field(description="Null for kinds of the whole service.")
+    destination_name: str | None
+    kind: Kind
+    severity: Severity
+    state: IncidentState
+    opened_at: datetime
+    last_seen_at: datetime
+    resolved_at: datetime | None
+    summary: str
+    remedy: str
+    action: Remedy
+    affected_events: int
+    oldest_event_at: datetime | None
+    expires_at: datetime | None = Field(description="When the first waiting event reaches the age limit.")
+    acknowledged_at: datetime | None
+    acknowledged_by: str | None
+    muted_until: datetime | None
+    note: str | None
+
+    @classmethod
+    def of(cls, stored: StoredIncident) -> "IncidentView":
+        """Return the view of an incident."""
+        return cls.model_validate(public_incident(stored))
+
+
+class IncidentPage(ResponseBody):
+    """A page of incidents, newest first."""
+
+    items: list[IncidentView]
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page. Null on the last.")
+
+
+class Acknowledgement(RequestBody):
+    """A note for other people."""
+
+    note: Annotated[str, Field(max_length=1000)] | None = None
+
+
+class Mute(RequestBody):
+    """The end of the mute; null ends it now."""
+
+    until: Instant | None = None
+
+
+@router.get("/incidents", summary="List incidents")
+@requires(Scope.DESTINATIONS_READ)
+async def list_all(
+    *,
+    caller: CurrentCaller,
+    context: Context,
+    state: Annotated[IncidentState | None, Query(description="Only incidents in this state.")] = None,
+    destination_id: Annotated[
+        str | None, Query(max_length=64, description="Only incidents of this destination.")
+    ] = None,
+    kind: Annotated[Kind | None, Query(description="Only incidents of this kind.")] = None,
+    limit: Limit = PAGE,
+    cursor: Cursor = None,
+) -> IncidentPage:
+    """List incidents, newest first. Those of the whole service need a key without destination limits."""
+    found = await use_cases.list_incidents(
+        context,
+        caller,
+        state=state,
+        destination=destination_id,
+        kind=kind,
+        limit=limit + 1,
+        below=number_of(cursor),
+    )
+    items, has_more = split_page(found, limit)
+    next_cursor = cursor_of(items[-1].number) if has_more else None
+    return IncidentPage(items=[IncidentView.of(item) for item in items], next_cursor=next_cursor)
+
+
+@router.get("/incidents/{incident_id}", summary="Read an incident")
+@requires(Scope.DESTINATIONS_READ)
+async def read(incident_id: str, caller: CurrentCaller, context: Context) -> IncidentView:
+    """Read an incident: what is wrong, since when, what it affects and what to do."""
+    return IncidentView.of(await use_cases.find_incident(context, caller, incident_id))
+
+
+@router.post("/incidents/{incident_id}/acknowledge", summary="Acknowledge an incident")
+@requires(Scope.DESTINATIONS_WRITE)
+async def acknowledge(
+    incident_id: str, caller: CurrentCaller, context: Context, body: Acknowledgement | None = None
+) -> IncidentView:
+    """End the reminders of an incident. Its end is still announced. Repeating the call changes the note."""
+    note = None if body is None else body.note
+    return IncidentView.of(await use_cases.acknowledge_incident(context, caller, incident_id, note=note))
+
+
+@router.post("/incidents/{incident_id}/mute", summary="Mute an incident")
+@requires(Scope.DESTINATIONS_WRITE)
+async def mute(incident_id: str, body: Mute, caller: CurrentCaller, context: Context) -> IncidentView:
+    """Send no message about an incident until a time; `{"until": null}` ends the mute."""
+    return IncidentView.of(await use_cases.mute_incident(context, caller, incident_id, until=body.until))
+
+
+class ChannelView(ResponseBody):
+    """A notification channel. Its address is a credential and is shown nowhere."""
+
+    name: str = Field(examples=["ops"])
+    type: Literal["webhook", "email"]
+    state: Literal["ok", "failing"]
+    last_success_at: datetime | None
+    last_error: str | None = Field(examples=["timeout"])
+
+
+class ChannelPage(ResponseBody):
+    """The notification channels of the organisation."""
+
+    items: list[ChannelView]
+    next_cursor: str | None
+
+
+@router.get("/notification-channels", summary="List notification channels")
+@requires(Scope.DESTINATIONS_READ)
+async def list_channels(
+    caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
+) -> ChannelPage:
+    """List the channels that the operator configured, and how deliveries to them went."""
+    del caller
+    async with context.engine.connect() as connection:
+        health = await notifications.channel_health(await driver_of(connection))
+    begin = number_of(cursor) or 0
+    channels = sorted(context.channels, key=lambda channel: channel.name)
+    items = []
+    for channel in channels[begin : begin + limit]:
+        known = health.get((channel.organisation, channel.name), notifications.ChannelHealth())
+        items.append(
+            ChannelView(
+                name=channel.name,
+                type=channel.type,
+                state="ok" if known.failing_since is None else "failing",
+                last_success_at=known.last_success_at,
+                last_error=known.last_error,
+            )
+        )
+    end = begin + limit
+    return ChannelPage(items=items, next_cursor=cursor_of(end) if end < len(channels) else None)
+
+
+class NotificationPreference(RequestBody):
+    """Which incidents of a destination cause messages, and where they go. Null means every channel."""
+
+    channels: Annotated[list[str], Field(max_length=100)] | None = None
+    kinds: Literal["all"] | Annotated[list[Literal[tuple(Kind)]], Field(max_length=100)] = "all"  # type: ignore[valid-type]
+    min_severity: Literal[tuple(Severity)] = Severity.WARNING.value  # type: ignore[valid-type]
+
+
+class NotificationPreferenceView(ResponseBody):
+    """Where the messages of a destination go. `channels` is null when every channel gets them."""
+
+    channels: list[str] | None
+    kinds: Any = Field(description="`all`, or a list of kinds.", examples=["all"])
+    min_severity: Severity
+
+
+@router.get("/destinations/{destination_id}/notifications", summary="Read notification settings")
+@requires(Scope.DESTINATIONS_READ)
+async def read_notifications(
+    destination_id: str, caller: CurrentCaller, context: Context
+) -> NotificationPreferenceView:
+    """Return where the messages about incidents of a destination go."""
+    found = await use_cases.read_preference(context, caller, destination_id)
+    return NotificationPreferenceView.model_validate(use_cases.preference_view(found))
+
+
+@router.put("/destinations/{destination_id}/notifications", summary="Change notification settings")
+@requires(Scope.DESTINATIONS_WRITE)
+async def set_notifications(
+    destination_id: str, body: NotificationPreference, caller: CurrentCaller, context: Context
+) -> NotificationPreferenceView:
+    """Set which incidents of a destination cause messages, and the channels that get them."""
+    if body.channels is not None and len(set(body.channels)) != len(body.channels):
+        raise Refusal(ErrorCode.INVALID, None, FieldProblem("channels", "duplicate"))
+    preference = Preference(
+        None if body.channels is None else frozenset(body.channels),
+        None if body.kinds == "all" else frozenset(map(Kind, body.kinds)),
+        Severity(body.min_severity),
+    )
+    after = await use_cases.set_preference(context, caller, destination_id, preference)
+    return NotificationPreferenceView.model_validate(use_cases.preference_view(after))

@@ -1,0 +1,185 @@
+"""Organisations over HTTP: create, list, read, change, suspend, resume, usage. For platform keys only."""
+
+from dataclasses import asdict
+from datetime import date, datetime
+from functools import partial
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
+
+from app.admin.access import Scope
+from app.admin.inputs import NewOrganisation, OrganisationChange
+from app.admin.organisations import (
+    change_organisation,
+    create_organisation,
+    find_organisation,
+    list_organisations,
+    organisation_usage_by_day,
+    resume_organisation,
+    suspend_organisation,
+)
+from app.api.etags import etag, require_match
+from app.api.organisation_cache import OrganisationCache
+from app.api.paging import PAGE, Cursor, Limit, Page, cursor_of, split_page, time_and_id_of
+from app.api.response_body import ResponseBody
+from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.store.organisations import Organisation
+
+router = APIRouter(route_class=SecuredRoute, tags=["organisations"])
+
+
+class LimitsView(ResponseBody):
+    """The limits of an organisation; null for no limit."""
+
+    destinations: int | None
+    events_per_second: int | None
+
+
+class OrganisationView(ResponseBody):
+    """An organisation."""
+
+    id: str = Field(examples=["acme"])
+    name: str = Field(examples=["Acme"])
+    state: Literal["active", "suspended"]
+    limits: LimitsView
+    suspended_at: datetime | None
+    version: int = Field(description="Also the ETag.")
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, organisation: Organisation) -> "OrganisationView":
+        """Return the public members of an organisation."""
+        return cls(
+            state="active" if organisation.suspended_at is None else "suspended", **asdict(organisation)
+        )
+
+
+class OrganisationPage(Page[OrganisationView]):
+    """A page of organisations."""
+
+
+class UsageView(ResponseBody):
+    """Accepted events, requests to Amazon, and the bytes of the stored conversions."""
+
+    events: int
+    requests: int
+    bytes: int
+
+
+class DayUsageView(UsageView):
+    """The usage of one day (UTC)."""
+
+    day: date
+
+
+class UsagePage(Page[DayUsageView]):
+    """The usage of each day, and the sum of all. There is one page."""
+
+    total: UsageView
+
+
+@router.post("/organisations", status_code=201, summary="Create an organisation")
+@requires(Scope.ORGANISATIONS_ADMIN)
+async def create(
+    body: NewOrganisation, caller: CurrentCaller, context: Context, response: Response
+) -> OrganisationView:
+    """Create an organisation. Create its first key with `POST /keys?organisation_id=…`."""
+    created = await create_organisation(context, caller, body)
+    response.headers["ETag"] = etag(created.version)
+    response.headers["Location"] = f"/organisations/{created.id}"
+    return OrganisationView.of(created)
+
+
+@router.get("/organisations", summary="List organisations")
+@requires(Scope.ORGANISATIONS_ADMIN)
+async def list_all(context: Context, limit: Limit = PAGE, cursor: Cursor = None) -> OrganisationPage:
+    """List organisations, oldest first."""
+    rows = await list_organisations(context, limit=limit + 1, after=time_and_id_of(cursor))
+    items, has_more = split_page(rows, limit)
+    next_cursor = cursor_of(items[-1].created_at.isoformat(), items[-1].id) if has_more else None
+    return OrganisationPage(items=[OrganisationView.of(item) for item in items], next_cursor=next_cursor)
+
+
+@router.get("/organisations/{id}", summary="Read an organisation")
+@requires(Scope.ORGANISATIONS_ADMIN)
+async def read(id: str, context: Context, response: Response) -> OrganisationView:  # noqa: A002
+    """Read an organisation. Send its `ETag` as `If-Match` of a change."""
+    found = await find_organisation(context, id)
+    response.headers["ETag"] = etag(found.version)
+    return OrganisationView.of(found)
+
+
+@router.patch("/organisations/{id}", summary="Change an organisation")
+@requires(Scope.ORGANISATIONS_ADMIN)
+async def change(
+    *,
+    id: str,  # noqa: A002
+    body: OrganisationChange,
+    caller: CurrentCaller,
+    context: Context,
+    request: Request,
+    response: Response,
+) -> OrganisationView:
+    """Change the name or limits. A lower limit on destinations deletes none."""
+    after = await change_organisation(
+        context, caller, id, body, check_version=partial(require_match, request)
+    )
+    return _changed(request, response, after)
+
+
+@router.post("/organisations/{id}/suspend", summary="Suspend an organisation")
+@requires(Scope.ORGANISATIONS_ADMIN)
+async def suspend(
+    id: str,  # noqa: A002
+    caller: CurrentCaller,
+    context: Context,
+    request: Request,
+    response: Response,
+) -> OrganisationView:
+    """Reject new events with 403 `organisation_suspended`, everywhere within five seconds.
+
+    Accepted events wait. Events expire at Amazon's age limit, as in a paused destination.
+    """
+    return _changed(request, response, await suspend_organisation(context, caller, id))
+
+
+@router.post("/organisations/{id}/resume", summary="Resume an organisation")
+@requires(Scope.ORGANISATIONS_ADMIN)
+async def resume(
+    id: str,  # noqa: A002
+    caller: CurrentCaller,
+    context: Context,
+    request: Request,
+    response: Response,
+) -> OrganisationView:
+    """Accept events again and deliver those that wait."""
+    return _changed(request, response, await resume_organisation(context, caller, id))
+
+
+@router.get("/organisations/{id}/usage", summary="Read the usage of an organisation")
+@requires(Scope.ORGANISATIONS_ADMIN)
+async def usage(
+    *,
+    id: str,  # noqa: A002
+    context: Context,
+    first: Annotated[date, Query(alias="from", description="The first day (UTC), as YYYY-MM-DD.")],
+    last: Annotated[date, Query(alias="to", description="The last day (UTC), included.")],
+) -> UsagePage:
+    """Return accepted events, requests to Amazon and stored bytes of each day, and their sums."""
+    days = await organisation_usage_by_day(context, id, first, last)
+    items = [DayUsageView.model_validate(day) for day in days]
+    total = UsageView(
+        events=sum(day.events for day in days),
+        requests=sum(day.requests for day in days),
+        bytes=sum(day.bytes for day in days),
+    )
+    return UsagePage(items=items, next_cursor=None, total=total)
+
+
+def _changed(request: Request, response: Response, organisation: Organisation) -> OrganisationView:
+    cache: OrganisationCache = request.app.state.organisations
+    cache.forget(organisation.id)
+    response.headers["ETag"] = etag(organisation.version)
+    return OrganisationView.of(organisation)

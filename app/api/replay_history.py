@@ -1,0 +1,128 @@
+"""Dead letters that a person handled, and the replays of a destination with their progress."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from app.admin.access import Scope
+from app.admin.destinations import find_visible, lock_visible
+from app.admin.inputs import Instant, RequestBody
+from app.admin.refusals import ErrorCode, Refusal
+from app.admin.replay_selection import EventSelection, selected
+from app.api.paging import PAGE, Cursor, Limit, cursor_of, number_of, split_page
+from app.api.response_body import ResponseBody
+from app.api.secured_route import Context, CurrentCaller, SecuredRoute, requires
+from app.store import audit, driver_of, replays
+
+router = APIRouter(route_class=SecuredRoute, tags=["events"])
+
+
+class DeadLetterFilter(RequestBody):
+    """Which dead letters; times are those of acceptance."""
+
+    status: Literal["dead"] = "dead"
+    reason: Annotated[str, Field(max_length=64)] | None = None
+    since: Instant | None = None
+    until: Instant | None = None
+    event_ids: (
+        Annotated[list[Annotated[str, Field(max_length=256)]], Field(min_length=1, max_length=1000)] | None
+    ) = None
+    execution_id: Annotated[str, Field(max_length=256)] | None = None
+    mapping_id: Annotated[str, Field(max_length=64)] | None = None
+    dry_run: bool = Field(default=False, description="Count, and change nothing.")
+
+
+class DismissalView(ResponseBody):
+    """How many dead letters were marked as handled, or would be."""
+
+    dry_run: bool
+    matched: int
+    dismissed: int
+
+
+@router.post("/destinations/{destination_id}/dead-letters/dismiss", summary="Dismiss dead letters")
+@requires(Scope.REPLAY)
+async def dismiss(
+    destination_id: str, body: DeadLetterFilter, caller: CurrentCaller, context: Context
+) -> DismissalView:
+    """Mark dead letters as handled. They stay `dead`, keep their history, and leave `dead_open`."""
+    wanted = replays.ReplayFilter(body.status, body.reason, body.since, body.until)
+    selection = EventSelection(body.event_ids, body.execution_id, body.mapping_id)
+    async with context.engine.begin() as connection:
+        found = await lock_visible(connection, caller, destination_id)
+        driver = await driver_of(connection)
+        wanted = await selected(driver, found.id, found.number, wanted, selection)
+        matched = await replays.dismiss(driver, found.number, wanted, dry_run=body.dry_run)
+        if matched and not body.dry_run:
+            await audit.record(
+                connection,
+                actor=caller.actor,
+                action=audit.AuditAction.DEAD_LETTERS_DISMISSED,
+                subject=found.id,
+                destination=found.id,
+                after={"reason": body.reason, "dismissed": matched},
+            )
+    return DismissalView(dry_run=body.dry_run, matched=matched, dismissed=0 if body.dry_run else matched)
+
+
+class ReplayProgressView(ResponseBody):
+    """A replay, and what became of its events so far."""
+
+    replay_id: str = Field(examples=["rpl_0a1b2c3d4e5f6a7b8c9d"])
+    requested_at: datetime
+    requested_by: str = Field(description="The id of the key that asked for it.")
+    status: str = Field(examples=["dead"])
+    reason: str | None
+    since: datetime | None
+    until: datetime | None
+    replayed: int
+    waiting: int
+    delivered: int
+    dead: int
+    expired: int
+    erased: int
+
+    @classmethod
+    def of(cls, found: replays.ReplayProgress) -> "ReplayProgressView":
+        """Return the view of a replay."""
+        return cls.model_validate({**asdict(found), "replay_id": found.id})
+
+
+class ReplayPage(ResponseBody):
+    """A page of replays, newest first."""
+
+    items: list[ReplayProgressView]
+    next_cursor: str | None
+
+
+@router.get("/destinations/{destination_id}/replays", summary="List replays")
+@requires(Scope.EVENTS_READ, Scope.REPLAY)
+async def list_replays(
+    destination_id: str, caller: CurrentCaller, context: Context, limit: Limit = PAGE, cursor: Cursor = None
+) -> ReplayPage:
+    """List the replays of a destination with their progress, newest first."""
+    async with context.engine.connect() as connection:
+        found = await find_visible(connection, caller, destination_id)
+        rows = await replays.progress(
+            await driver_of(connection), found.number, limit=limit + 1, below=number_of(cursor)
+        )
+    items, has_more = split_page(rows, limit)
+    next_cursor = cursor_of(items[-1].number) if has_more else None
+    return ReplayPage(items=[ReplayProgressView.of(item) for item in items], next_cursor=next_cursor)
+
+
+@router.get("/destinations/{destination_id}/replays/{replay_id}", summary="Read a replay")
+@requires(Scope.EVENTS_READ, Scope.REPLAY)
+async def read_replay(
+    destination_id: str, replay_id: str, caller: CurrentCaller, context: Context
+) -> ReplayProgressView:
+    """Return a replay: who asked for it, and what became of its events so far."""
+    async with context.engine.connect() as connection:
+        found = await find_visible(connection, caller, destination_id)
+        rows = await replays.progress(await driver_of(connection), found.number, limit=1, id=replay_id)
+    if not rows:
+        raise Refusal(ErrorCode.NOT_FOUND)
+    return ReplayProgressView.of(rows[0])

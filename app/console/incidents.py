@@ -1,0 +1,89 @@
+"""Incident pages: the list, and one incident with its cause, its remedy, and the buttons for it."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from app.admin import incidents as use_cases
+from app.admin.access import Scope
+from app.admin.refusals import ErrorCode, Refusal
+from app.api.paging import Cursor, cursor_of, number_of, split_page
+from app.api.secured_route import Context, requires
+from app.console import incident_view, pages
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
+from app.domain.incidents.machine import IncidentState
+from app.incidents.planner import public_incident
+from app.store import audit
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+PAGE = "/console/incidents"
+_ROWS = 50
+
+
+@router.get(PAGE, response_model=None)
+@requires(Scope.DESTINATIONS_READ)
+async def list_page(
+    request: Request,
+    context: Context,
+    visitor: CurrentVisitor,
+    state: Annotated[str, Query(max_length=20)] = "",
+    cursor: Cursor = None,
+) -> Response:
+    """List incidents, newest first."""
+    chosen = IncidentState(state) if state in set(IncidentState) else None
+    found = await use_cases.list_incidents(
+        context, visitor.caller, state=chosen, limit=_ROWS + 1, below=number_of(cursor)
+    )
+    items, has_more = split_page(found, _ROWS)
+    return pages.show(
+        request,
+        "incidents.html",
+        incidents=[incident_view.present(pages.plain(public_incident(item))) for item in items],
+        state=state,
+        states=incident_view.STATES,
+        next_cursor=cursor_of(items[-1].number) if has_more else None,
+    )
+
+
+@router.get(PAGE + "/{incident_id}", response_model=None)
+@requires(Scope.DESTINATIONS_READ)
+async def page(request: Request, incident_id: str, context: Context, visitor: CurrentVisitor) -> Response:
+    """Show an incident."""
+    found = await use_cases.find_incident(context, visitor.caller, incident_id)
+    incident = pages.plain(public_incident(found))
+    async with context.engine.connect() as connection:
+        names = await audit.names(connection, filter(None, [incident["acknowledged_by"]]))
+    return pages.show(
+        request,
+        "incident.html",
+        incident=incident_view.present(incident),
+        acknowledged_by=names.get(incident["acknowledged_by"] or "", incident["acknowledged_by"]),
+        may_change=visitor.caller.may(Scope.DESTINATIONS_WRITE),
+        hours=incident_view.MUTE_HOURS,
+    )
+
+
+@router.post(PAGE + "/{incident_id}/acknowledge", response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def acknowledge(incident_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
+    """Acknowledge an incident, with a note if there is one."""
+    note = form_text(form, "note").strip() or None
+    if note is not None and len(note) > 1_000:
+        raise Refusal(ErrorCode.INVALID, "A note has at most 1,000 characters.")
+    await use_cases.acknowledge_incident(context, visitor.caller, incident_id, note=note)
+    return RedirectResponse(f"{PAGE}/{incident_id}", 303)
+
+
+@router.post(PAGE + "/{incident_id}/mute", response_model=None)
+@requires(Scope.DESTINATIONS_WRITE)
+async def mute(incident_id: str, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
+    """Mute an incident for some hours; 0 ends the mute."""
+    hours = form_text(form, "hours")
+    if hours not in {str(number) for number in (0, *incident_view.MUTE_HOURS)}:
+        raise Refusal(ErrorCode.INVALID, "Choose one of the listed times.")
+    until = context.now() + timedelta(hours=int(hours)) if int(hours) else None
+    await use_cases.mute_incident(context, visitor.caller, incident_id, until=until)
+    return RedirectResponse(f"{PAGE}/{incident_id}", 303)

@@ -1,0 +1,102 @@
+"""Organisations page of the platform: list, create, suspend, resume."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import ValidationError
+from starlette.responses import RedirectResponse, Response
+
+from app.admin import organisations
+from app.admin.access import Scope
+from app.admin.field_problems import field_problems
+from app.admin.inputs import NewOrganisation
+from app.admin.refusals import Refusal
+from app.api.errors import status_of
+from app.api.paging import Cursor, cursor_of, split_page, time_and_id_of
+from app.api.secured_route import Context, requires
+from app.console import form_view, pages
+from app.console.secured_page import CurrentVisitor, Form, SecuredPage, form_text
+
+router = APIRouter(route_class=SecuredPage, include_in_schema=False)
+
+_A_PAGE = 50
+
+
+@router.get("/console/organisations", response_model=None)
+@requires(Scope.ORGANISATIONS_ADMIN)
+async def page(request: Request, context: Context, cursor: Cursor = None) -> Response:
+    """List organisations beside the form for a new one."""
+    return await _page(request, context, cursor=cursor)
+
+
+@router.post("/console/organisations", response_model=None)
+@requires(Scope.ORGANISATIONS_ADMIN)
+async def create(request: Request, context: Context, visitor: CurrentVisitor, form: Form) -> Response:
+    """Create an organisation."""
+    given: dict[str, Any] = {name: value for name in ("id", "name") if (value := form_text(form, name))}
+    try:
+        await organisations.create_organisation(
+            context, visitor.caller, NewOrganisation.model_validate(given)
+        )
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        problems = form_view.of_errors(found, field_problems(found))
+        return await _page(request, context, given=given, problems=problems, status=422)
+    except Refusal as refusal:
+        problems = form_view.of_fields(refusal.problem.fields)
+        return await _page(
+            request, context, given=given, problems=problems, status=status_of(refusal.problem)
+        )
+    return RedirectResponse("/console/organisations", 303)
+
+
+@router.post("/console/organisations/{id}/suspend", response_model=None)
+@requires(Scope.ORGANISATIONS_ADMIN)
+async def suspend(
+    request: Request,
+    id: str,  # noqa: A002
+    context: Context,
+    visitor: CurrentVisitor,
+    form: Form,
+) -> Response:
+    """Suspend an organisation."""
+    changed = await organisations.suspend_organisation(context, visitor.caller, id)
+    request.app.state.organisations.forget(changed.id)
+    return RedirectResponse("/console/organisations", 303)
+
+
+@router.post("/console/organisations/{id}/resume", response_model=None)
+@requires(Scope.ORGANISATIONS_ADMIN)
+async def resume(
+    request: Request,
+    id: str,  # noqa: A002
+    context: Context,
+    visitor: CurrentVisitor,
+    form: Form,
+) -> Response:
+    """Resume an organisation."""
+    changed = await organisations.resume_organisation(context, visitor.caller, id)
+    request.app.state.organisations.forget(changed.id)
+    return RedirectResponse("/console/organisations", 303)
+
+
+async def _page(
+    request: Request,
+    context: Context,
+    *,
+    cursor: str | None = None,
+    given: dict[str, Any] | None = None,
+    problems: dict[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    rows = await organisations.list_organisations(context, limit=_A_PAGE + 1, after=time_and_id_of(cursor))
+    items, has_more = split_page(rows, _A_PAGE)
+    return pages.show(
+        request,
+        "organisations.html",
+        status=status,
+        organisations=items,
+        next_cursor=cursor_of(items[-1].created_at.isoformat(), items[-1].id) if has_more else None,
+        given=given or {},
+        problems=problems or {},
+    )

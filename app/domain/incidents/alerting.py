@@ -1,0 +1,133 @@
+"""Thresholds of incidents: defaults, and what a destination sets instead. Source: interface §11."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any, Final
+
+from app.domain.incidents.kinds import KINDS, RESERVED, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The threshold of a kind without further members."""
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FailingThreshold(Threshold):
+    """A share of failed requests in a window, or an open circuit breaker."""
+
+    share: float = 0.5
+    min_requests: int = 10
+    window_seconds: float = 60.0
+    breaker_seconds: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class RejectionsThreshold(Threshold):
+    """A share of rejected events in a window."""
+
+    share: float = 0.2
+    min_events: int = 50
+    window_seconds: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgeThreshold(Threshold):
+    """The age of the oldest waiting event."""
+
+    minutes: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiryThreshold(Threshold):
+    """The time that is left until an event expires."""
+
+    hours: float = 24.0
+
+
+@dataclass(frozen=True, slots=True)
+class EventsThreshold(Threshold):
+    """A number of events."""
+
+    min_events: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeThreshold(Threshold):
+    """A share of the median of the same hour on other days."""
+
+    share: float = 0.1
+    min_events: int = 50
+
+
+DEFAULTS: Final[Mapping[Kind, Threshold]] = {
+    Kind.SIGN_IN_LOST: Threshold(),
+    Kind.AMAZON_FORBIDDEN: Threshold(),
+    Kind.FAILING: FailingThreshold(),
+    Kind.THROTTLED: AgeThreshold(minutes=5.0),
+    Kind.BACKLOG: AgeThreshold(),
+    Kind.EXPIRING: ExpiryThreshold(),
+    Kind.DEAD_LETTERS: EventsThreshold(),
+    Kind.REJECTIONS: RejectionsThreshold(),
+    Kind.VOLUME_DROP: VolumeThreshold(),
+}
+"""The kinds of a destination that can be set, with their defaults."""
+
+assert DEFAULTS.keys() == {kind for kind, spec in KINDS.items() if not spec.of_service} - RESERVED
+
+# Lowest and highest value of each member.
+RANGES: Final[Mapping[str, tuple[float, float]]] = {
+    "share": (0.001, 1.0),
+    "min_requests": (1, 100_000),
+    "min_events": (1, 10_000),
+    "window_seconds": (10, 3_600),
+    "breaker_seconds": (1, 3_600),
+    "minutes": (0.01, 30_240),
+    "hours": (0.01, 504),
+}
+MUTED_UNTIL: Final = "muted_until"
+
+
+@dataclass(frozen=True, slots=True)
+class Alerting:
+    """The alerting of one destination. Incidents send no message before `muted_until`."""
+
+    thresholds: Mapping[Kind, Threshold]
+    muted_until: datetime | None = None
+
+    def of(self, kind: Kind) -> Threshold:
+        """Return the threshold of a kind."""
+        return self.thresholds[kind]
+
+    def view(self) -> dict[str, Any]:
+        """Return every threshold, defaults included, as the API shows them."""
+        shown: dict[str, Any] = {
+            kind.value: {field.name: getattr(threshold, field.name) for field in fields(threshold)}
+            for kind, threshold in self.thresholds.items()
+        }
+        return {**shown, MUTED_UNTIL: self.muted_until}
+
+
+def merged(stored: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return stored settings after a change, member by member; null restores a default."""
+    result = {name: dict(value) if isinstance(value, Mapping) else value for name, value in stored.items()}
+    for name, value in change.items():
+        if value is None:
+            result.pop(name, None)
+        elif isinstance(value, Mapping):
+            members = {**result.get(name, {}), **value}
+            result[name] = {member: given for member, given in members.items() if given is not None}
+        else:
+            result[name] = value
+    return {name: value for name, value in result.items() if value != {}}
+
+
+def read(stored: Mapping[str, Any] | None) -> Alerting:
+    """Return the alerting of a destination from what is stored for it."""
+    settings = stored or {}
+    thresholds = {kind: replace(default, **settings.get(kind, {})) for kind, default in DEFAULTS.items()}
+    until = settings.get(MUTED_UNTIL)
+    return Alerting(thresholds, datetime.fromisoformat(until) if isinstance(until, str) else until)

@@ -1,0 +1,235 @@
+"""Which kinds of trouble a destination, or the service, has now. Pure: facts in, findings out."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import median
+from typing import Final
+
+from app.domain.incidents.alerting import (
+    AgeThreshold,
+    Alerting,
+    EventsThreshold,
+    ExpiryThreshold,
+    FailingThreshold,
+    RejectionsThreshold,
+    Threshold,
+    VolumeThreshold,
+)
+from app.domain.incidents.kinds import Kind
+
+FAILED_OUTCOMES: Final = frozenset({"broken", "lost"})  # 5xx and unreadable; timeout and lost connection
+FORBIDDEN_REASONS: Final = frozenset({"forbidden", "endpoint_not_found"})
+MIN_DAYS_OF_VOLUME: Final = 7
+EXPIRY_GRACE: Final = timedelta(seconds=5)  # an old event that is delivered at once is no trouble
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationFacts:
+    """What is known of a destination at one moment. Counts and times only."""
+
+    sign_in_reason: str | None = None
+    requests: int = 0  # settled within the window of `failing`
+    failed_requests: int = 0
+    last_outcome: str | None = None  # of the last settled request
+    breaker_open_for: timedelta = timedelta(0)
+    blocked: bool = False
+    oldest_live_at: datetime | None = None
+    oldest_waiting_at: datetime | None = None
+    waiting_events: int = 0
+    # Of the events that expire within the threshold: when the first one does, and since when it waits.
+    first_expiry_at: datetime | None = None
+    expiring_since: datetime | None = None
+    expiring_events: int = 0
+    dead_open: int = 0
+    oldest_dead_at: datetime | None = None
+    received: int = 0  # within the window of `rejections`
+    rejected: int = 0
+    rejected_recently: int = 0  # within the last ten seconds
+    last_hour: int = 0  # events received in the last complete hour
+    same_hours: Sequence[int] = ()  # in the same hour of the days before
+    days_of_volume: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFacts:
+    """What is known of the whole service at one moment."""
+
+    without_worker_for: timedelta = timedelta(0)
+    waiting_events: int = 0
+    oldest_waiting_at: datetime | None = None
+    slow_commits_for: timedelta = timedelta(0)
+    failing_channels: Mapping[str, timedelta] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLimits:
+    """The thresholds of the kinds of the whole service."""
+
+    without_worker: timedelta = timedelta(seconds=60)
+    slow_commits: timedelta = timedelta(seconds=60)
+    channel_failing: timedelta = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A condition that holds now. `summary` holds codes and numbers, no name and no text of Amazon."""
+
+    kind: Kind
+    summary: str
+    affected_events: int = 0
+    oldest_event_at: datetime | None = None
+    expires_at: datetime | None = None
+
+
+def _sign_in_lost(facts: DestinationFacts, _limit: Threshold, _now: datetime) -> Finding | None:
+    if facts.sign_in_reason is None or facts.sign_in_reason in FORBIDDEN_REASONS:
+        return None
+    text = f"Amazon no longer accepts the sign-in ({facts.sign_in_reason})."
+    return _waiting(Kind.SIGN_IN_LOST, text, facts)
+
+
+def _amazon_forbidden(facts: DestinationFacts, _limit: Threshold, _now: datetime) -> Finding | None:
+    if facts.sign_in_reason not in FORBIDDEN_REASONS:
+        return None
+    status = 403 if facts.sign_in_reason == "forbidden" else 404
+    text = f"Amazon refuses the advertiser account ({status} {facts.sign_in_reason})."
+    return _waiting(Kind.AMAZON_FORBIDDEN, text, facts)
+
+
+def _failing(facts: DestinationFacts, limit: Threshold, _now: datetime) -> Finding | None:
+    assert isinstance(limit, FailingThreshold)
+    # A window that still holds the failures of a fault which is over does not count.
+    is_over = facts.last_outcome not in FAILED_OUTCOMES
+    if is_over and facts.breaker_open_for == timedelta(0):
+        return None
+    if facts.requests >= limit.min_requests and facts.failed_requests >= limit.share * facts.requests:
+        text = f"{facts.failed_requests} of {facts.requests} requests to Amazon failed."
+        return _waiting(Kind.FAILING, text, facts)
+    if facts.breaker_open_for >= timedelta(seconds=limit.breaker_seconds):
+        return _waiting(Kind.FAILING, "Requests to Amazon fail; the circuit breaker is open.", facts)
+    return None
+
+
+def _throttled(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
+    assert isinstance(limit, AgeThreshold)
+    is_throttled = facts.blocked or facts.last_outcome == "throttled"
+    if not is_throttled or facts.oldest_live_at is None:
+        return None
+    if now - facts.oldest_live_at <= timedelta(minutes=limit.minutes):
+        return None
+    text = f"Amazon answers 429; events wait for more than {_minutes(limit.minutes)}."
+    return _waiting(Kind.THROTTLED, text, facts)
+
+
+def _backlog(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
+    assert isinstance(limit, AgeThreshold)
+    oldest = facts.oldest_waiting_at
+    if oldest is None or now - oldest <= timedelta(minutes=limit.minutes):
+        return None
+    text = f"The oldest waiting event is older than {_minutes(limit.minutes)}."
+    return _waiting(Kind.BACKLOG, text, facts)
+
+
+def _expiring(facts: DestinationFacts, limit: Threshold, now: datetime) -> Finding | None:
+    assert isinstance(limit, ExpiryThreshold)
+    expiry, since = facts.first_expiry_at, facts.expiring_since
+    if expiry is None or since is None or now - since < EXPIRY_GRACE:
+        return None
+    if expiry - now > timedelta(hours=limit.hours):
+        return None
+    return Finding(
+        Kind.EXPIRING,
+        f"Waiting events reach Amazon's age limit within {limit.hours:g} hours.",
+        facts.expiring_events,
+        facts.oldest_waiting_at,
+        expiry,
+    )
+
+
+def _dead_letters(facts: DestinationFacts, limit: Threshold, _now: datetime) -> Finding | None:
+    assert isinstance(limit, EventsThreshold)
+    if facts.dead_open < limit.min_events:
+        return None
+    text = f"{_events(facts.dead_open)} failed permanently."
+    return Finding(Kind.DEAD_LETTERS, text, facts.dead_open, facts.oldest_dead_at)
+
+
+def _rejections(facts: DestinationFacts, limit: Threshold, _now: datetime) -> Finding | None:
+    assert isinstance(limit, RejectionsThreshold)
+    if not facts.rejected_recently:
+        return None
+    if facts.received < limit.min_events or facts.rejected < limit.share * facts.received:
+        return None
+    text = f"{facts.rejected} of {_events(facts.received)} were rejected on receipt."
+    return Finding(Kind.REJECTIONS, text, facts.rejected)
+
+
+def _volume_drop(facts: DestinationFacts, limit: Threshold, _now: datetime) -> Finding | None:
+    assert isinstance(limit, VolumeThreshold)
+    if facts.days_of_volume < MIN_DAYS_OF_VOLUME or len(facts.same_hours) < MIN_DAYS_OF_VOLUME:
+        return None
+    usual = median(facts.same_hours)
+    if usual < limit.min_events or facts.last_hour >= limit.share * usual:
+        return None
+    text = f"{_events(facts.last_hour)} in the last hour; the median of this hour is {usual:g}."
+    return Finding(Kind.VOLUME_DROP, text)
+
+
+Condition = Callable[[DestinationFacts, Threshold, datetime], Finding | None]
+
+CONDITIONS: Final[Mapping[Kind, Condition]] = {
+    Kind.SIGN_IN_LOST: _sign_in_lost,
+    Kind.AMAZON_FORBIDDEN: _amazon_forbidden,
+    Kind.FAILING: _failing,
+    Kind.THROTTLED: _throttled,
+    Kind.BACKLOG: _backlog,
+    Kind.EXPIRING: _expiring,
+    Kind.DEAD_LETTERS: _dead_letters,
+    Kind.REJECTIONS: _rejections,
+    Kind.VOLUME_DROP: _volume_drop,
+}
+
+
+def destination_findings(facts: DestinationFacts, alerting: Alerting, now: datetime) -> list[Finding]:
+    """Return what is wrong with a destination now; disabled kinds are left out."""
+    found = (
+        condition(facts, alerting.of(kind), now)
+        for kind, condition in CONDITIONS.items()
+        if alerting.of(kind).enabled
+    )
+    return [finding for finding in found if finding is not None]
+
+
+def service_findings(facts: ServiceFacts, limits: ServiceLimits) -> list[Finding]:
+    """Return what is wrong with the whole service now."""
+    return list(_service_findings(facts, limits))
+
+
+def _service_findings(facts: ServiceFacts, limits: ServiceLimits) -> Iterator[Finding]:
+    if facts.without_worker_for >= limits.without_worker:
+        yield Finding(
+            Kind.NO_WORKER,
+            "Events wait and no worker delivers them.",
+            facts.waiting_events,
+            facts.oldest_waiting_at,
+        )
+    if facts.slow_commits_for >= limits.slow_commits:
+        yield Finding(Kind.DATABASE_SLOW, "Commits to the database take more than a second.")
+    names = sorted(
+        name for name, since in (facts.failing_channels or {}).items() if since >= limits.channel_failing
+    )
+    if names:
+        yield Finding(Kind.NOTIFICATIONS_FAILING, f"Channels do not take messages: {', '.join(names)}.")
+
+
+def _waiting(kind: Kind, text: str, facts: DestinationFacts) -> Finding:
+    return Finding(kind, text, facts.waiting_events, facts.oldest_waiting_at)
+
+
+def _minutes(number: float) -> str:
+    return f"{number:g} {'minute' if number == 1 else 'minutes'}"
+
+
+def _events(number: int) -> str:
+    return f"{number:,} {'event' if number == 1 else 'events'}"

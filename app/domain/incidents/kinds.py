@@ -1,0 +1,135 @@
+"""The kinds of incident: one row each, with severity, remedy and what resolves it. Source: interface §11."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Severity(StrEnum):
+    """How urgent an incident is."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """Return its place in the order info, warning, critical."""
+        return list(Severity).index(self)
+
+
+class Kind(StrEnum):
+    """What is wrong."""
+
+    SIGN_IN_LOST = "sign_in_lost"
+    AMAZON_FORBIDDEN = "amazon_forbidden"
+    FAILING = "failing"
+    THROTTLED = "throttled"
+    BACKLOG = "backlog"
+    EXPIRING = "expiring"
+    DEAD_LETTERS = "dead_letters"
+    REJECTIONS = "rejections"
+    VOLUME_DROP = "volume_drop"
+    NO_WORKER = "no_worker"
+    DATABASE_SLOW = "database_slow"
+    NOTIFICATIONS_FAILING = "notifications_failing"
+    SCHEMA_DRIFT = "schema_drift"  # reserved
+    VALUE_SUSPECT = "value_suspect"  # reserved
+
+
+class Remedy(StrEnum):
+    """The action that a console or a chat message offers."""
+
+    RECONNECT = "reconnect"
+    RESUME = "resume"
+    REPLAY = "replay"
+    OPEN_MAPPING = "open_mapping"
+    OPEN_AMAZON = "open_amazon"
+    RAISE_LIMIT = "raise_limit"
+    CHECK_DATABASE = "check_database"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class KindSpec:
+    """One kind. `needs_success`: a request must succeed before it resolves.
+
+    `silences_others`: while it is open, other kinds open without a message.
+    """
+
+    severity: Severity
+    remedy: str
+    action: Remedy
+    of_service: bool = False
+    needs_success: bool = False
+    silences_others: bool = False
+
+
+_CRITICAL, _WARNING, _INFO = Severity.CRITICAL, Severity.WARNING, Severity.INFO
+
+KINDS: Final[Mapping[Kind, KindSpec]] = {
+    Kind.SIGN_IN_LOST: KindSpec(
+        _CRITICAL, "Connect the destination to Amazon again. Its events wait until then.", Remedy.RECONNECT
+    ),
+    Kind.AMAZON_FORBIDDEN: KindSpec(
+        _CRITICAL,
+        "Check the advertiser id, the region and the user's permission in Amazon, then connect again.",
+        Remedy.OPEN_AMAZON,
+    ),
+    Kind.FAILING: KindSpec(
+        _CRITICAL,
+        "Nothing to do if Amazon has an outage: the events are retried. Check Amazon's status page.",
+        Remedy.OPEN_AMAZON,
+        needs_success=True,
+    ),
+    Kind.THROTTLED: KindSpec(
+        _WARNING,
+        "Ask Amazon for a higher limit, or send less. The events wait and are delivered later.",
+        Remedy.RAISE_LIMIT,
+        needs_success=True,
+    ),
+    Kind.BACKLOG: KindSpec(
+        _WARNING,
+        "Resume the destination if it is paused. Otherwise raise its rate limit or send less.",
+        Remedy.RESUME,
+    ),
+    Kind.EXPIRING: KindSpec(
+        _CRITICAL,
+        "Resume or reconnect the destination before the events reach Amazon's age limit.",
+        Remedy.RESUME,
+    ),
+    Kind.DEAD_LETTERS: KindSpec(
+        _WARNING, "Fix the cause, then replay the events, or dismiss them.", Remedy.REPLAY
+    ),
+    Kind.REJECTIONS: KindSpec(
+        _WARNING, "Look at the rejections, then fix the mapping or the events.", Remedy.OPEN_MAPPING
+    ),
+    Kind.VOLUME_DROP: KindSpec(
+        _WARNING, "Check that the journey still runs and sends its events here.", Remedy.NONE
+    ),
+    Kind.NO_WORKER: KindSpec(
+        _CRITICAL,
+        "Start a worker, or read the log of the workers for the reason why they hold no lane.",
+        Remedy.NONE,
+        of_service=True,
+        silences_others=True,
+    ),
+    Kind.DATABASE_SLOW: KindSpec(
+        _CRITICAL,
+        "Check the disk, the load and the locks of Postgres.",
+        Remedy.CHECK_DATABASE,
+        of_service=True,
+        silences_others=True,
+    ),
+    Kind.NOTIFICATIONS_FAILING: KindSpec(
+        _WARNING,
+        "Check the receiver, and the NOTIFY_ and SMTP_ settings of this service.",
+        Remedy.NONE,
+        of_service=True,
+    ),
+    Kind.SCHEMA_DRIFT: KindSpec(_INFO, "Check the mapping against the events.", Remedy.OPEN_MAPPING),
+    Kind.VALUE_SUSPECT: KindSpec(_INFO, "Check the mapping of this value.", Remedy.OPEN_MAPPING),
+}
+
+RESERVED: Final = frozenset({Kind.SCHEMA_DRIFT, Kind.VALUE_SUSPECT})

@@ -1,0 +1,111 @@
+"""Read the channels that the operator configured. Addresses are credentials: no `repr` and no error has one.
+
+`NOTIFY_WEBHOOKS="ops=https://…,name@organisation=https://…"`; entries are separated by commas (a comma in an
+address is `%2C`) and split at their first `=`.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final, Literal
+from urllib.parse import unquote, urlsplit
+
+from app.domain.callback import read_secrets
+
+DEFAULT_ORGANISATION: Final = "default"
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+_ADDRESS: Final = re.compile(r"[^\s@<>,|\x00-\x1f]{1,64}@[^\s@<>,|\x00-\x1f]{1,255}")
+SMTP_SCHEMES: Final = ("smtp", "smtps")
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel of an organisation. `addresses` are its URL, or its mail addresses."""
+
+    organisation: str
+    name: str
+    type: Literal["webhook", "email"]
+    addresses: tuple[str, ...] = field(repr=False)
+    secrets: tuple[bytes, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """The SMTP server. `implicit_tls` for `smtps://`; `smtp://` uses STARTTLS where it is offered."""
+
+    host: str
+    port: int
+    implicit_tls: bool
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+
+
+def read_webhooks(text: str, secrets: str = "") -> tuple[Channel, ...]:
+    """Read webhook channels with their signing secrets. Raises ValueError without any value."""
+    signing: dict[tuple[str, str], list[bytes]] = {}
+    for position, organisation, name, value in _entries(secrets):
+        try:
+            signing.setdefault((organisation, name), []).extend(read_secrets(value))
+        except ValueError:
+            raise ValueError(
+                f"entry {position}: the secret must be whsec_ and base64 of 24 to 64 bytes"
+            ) from None
+    found = []
+    for position, organisation, name, url in _entries(text):
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.fragment:
+            raise ValueError(
+                f"entry {position} must be an http:// or https:// address without user or fragment"
+            )
+        keys = tuple(signing.pop((organisation, name), ()))
+        found.append(Channel(organisation, name, "webhook", (url,), keys))
+    if signing:
+        raise ValueError("a secret has no webhook of its name")
+    return _distinct(found)
+
+
+def read_emails(text: str) -> tuple[Channel, ...]:
+    """Read mail channels: `ops=a@example.com|b@example.com`. Raises ValueError without any value."""
+    found = []
+    for position, organisation, name, value in _entries(text):
+        addresses = tuple(unquote(part.strip()) for part in value.split("|"))
+        if not all(map(_ADDRESS.fullmatch, addresses)):
+            raise ValueError(f"entry {position} must hold mail addresses separated by |")
+        found.append(Channel(organisation, name, "email", addresses))
+    return _distinct(found)
+
+
+def read_mail_server(url: str) -> MailServer:
+    """Read `smtp://USER:PASSWORD@HOST:PORT` or `smtps://…`. Raises ValueError without any value."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if parts.scheme not in SMTP_SCHEMES or not parts.hostname or parts.path.strip("/"):
+        raise ValueError("must look like smtp://USER:PASSWORD@HOST:PORT or smtps://…")
+    implicit = parts.scheme == "smtps"
+    return MailServer(
+        host=parts.hostname,
+        port=port or (465 if implicit else 587 if parts.username else 25),
+        implicit_tls=implicit,
+        user=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+    )
+
+
+def _entries(text: str) -> Iterator[tuple[int, str, str, str]]:
+    parts = [part.strip() for part in text.split(",")]
+    for position, part in enumerate(filter(None, parts), start=1):
+        label, equals, value = part.partition("=")
+        name, at, organisation = label.strip().partition("@")
+        names = (name, organisation) if at else (name, DEFAULT_ORGANISATION)
+        if not equals or not value.strip() or not all(map(_NAME.fullmatch, names)):
+            raise ValueError(f"entry {position} must look like name=value or name@organisation=value")
+        yield position, names[1], names[0], value.strip()
+
+
+def _distinct(channels: list[Channel]) -> tuple[Channel, ...]:
+    if len({(channel.organisation, channel.name) for channel in channels}) != len(channels):
+        raise ValueError("two entries have the same name")
+    return tuple(channels)

@@ -1,0 +1,113 @@
+"""The content of messages about incidents: JSON for webhooks, text for mail. Pure.
+
+Messages hold codes, counts, times and the name of the destination; never a value of an event, never a text of
+Amazon.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from email.message import EmailMessage
+from email.utils import format_datetime
+from typing import Any, Final
+
+import msgspec
+
+from app.domain.notifications.policy import MOST_ITEMS, MessageType
+
+_VERBS: Final[Mapping[str, str]] = {
+    MessageType.OPENED: "opened",
+    MessageType.RESOLVED: "resolved",
+    MessageType.REMINDER: "still open",
+}
+# Slack reads &, < and > as markup; Mattermost reads @all and links. A zero-width space breaks the latter.
+_ESCAPES: Final = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "@\u200b", "[": "[\u200b", "`": "'"}
+)
+
+
+def escaped(name: str) -> str:
+    """Return a name without markup for Slack and Mattermost."""
+    return name.translate(_ESCAPES).replace("://", ":\u200b//")
+
+
+def incident_text(type: str, incident: Mapping[str, Any]) -> str:  # noqa: A002
+    """Return one readable line about an incident."""
+    name = incident["destination_name"]
+    subject = "the whole service" if name is None else escaped(name)
+    text = f"[{incident['severity']}] {incident['kind']} {_VERBS[type]}: {subject}. {incident['summary']}"
+    if type != MessageType.RESOLVED:
+        text += f" {incident['remedy']}"
+    return f"{text} {incident['url']}"
+
+
+def incident_body(type: MessageType, incident: Mapping[str, Any], now: datetime) -> bytes:  # noqa: A002
+    """Return the body of a message about one incident."""
+    text = incident_text(type, incident)
+    return _encode({"type": type.value, "timestamp": now, "text": text, "data": dict(incident)})
+
+
+def digest_body(items: Sequence[tuple[MessageType, Mapping[str, Any]]], now: datetime, *, url: str) -> bytes:
+    """Return the body of a digest; it lists fifty items at most and counts all of them."""
+    listed = [{"type": type_.value, **incident} for type_, incident in items[:MOST_ITEMS]]
+    opened = sum(type_ is MessageType.OPENED for type_, _ in items)
+    resolved = sum(type_ is MessageType.RESOLVED for type_, _ in items)
+    text = f"{len(items)} incidents changed: {opened} opened, {resolved} resolved. {url}"
+    return _encode(
+        {
+            "type": MessageType.DIGEST.value,
+            "timestamp": now,
+            "text": text,
+            "data": {"count": len(items), "items": listed, "url": url},
+        }
+    )
+
+
+def mail(
+    body: bytes, *, message_id: str, sender: str, recipients: Sequence[str], now: datetime
+) -> EmailMessage:
+    """Return the mail for the body of a message."""
+    content = msgspec.json.decode(body)
+    message = EmailMessage()
+    message["From"] = sender
+    message["To"] = ", ".join(recipients)
+    message["Date"] = format_datetime(now)
+    message["Message-ID"] = f"<{message_id}@{sender.rpartition('@')[2].strip('> ') or 'localhost'}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message["Subject"] = _subject(content)
+    message.set_content("\n".join(_lines(content)) + "\n")
+    return message
+
+
+def _subject(content: Mapping[str, Any]) -> str:
+    data = content["data"]
+    if content["type"] == MessageType.DIGEST:
+        return f"{data['count']} incidents changed"
+    name = data["destination_name"] or "whole service"
+    return f"[{data['severity']}] {data['kind']} {_VERBS[content['type']]}: {name}"
+
+
+def _lines(content: Mapping[str, Any]) -> list[str]:
+    data = content["data"]
+    if content["type"] == MessageType.DIGEST:
+        lines = [
+            f"[{item['severity']}] {item['kind']} {_VERBS[item['type']]}: "
+            f"{item['destination_name'] or 'whole service'}. {item['summary']}"
+            for item in data["items"]
+        ]
+        return [f"{data['count']} incidents changed.", "", *lines, "", data["url"]]
+    return [
+        data["summary"],
+        "" if content["type"] == MessageType.RESOLVED else data["remedy"],
+        "",
+        f"Destination: {data['destination_name'] or 'whole service'}",
+        f"Opened: {data['opened_at']}",
+        *([f"Resolved: {data['resolved_at']}"] if data["resolved_at"] else []),
+        f"Affected events: {data['affected_events']}",
+        *([f"First event expires: {data['expires_at']}"] if data["expires_at"] else []),
+        "",
+        data["url"],
+    ]
+
+
+def _encode(content: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(content)

@@ -1,0 +1,111 @@
+"""Which message about an incident a channel gets now, if any. Pure.
+
+The decision compares the incident with the messages that the channel already got, so that nothing is sent
+twice after a restart, and a message that has to wait is found again later.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from app.domain.incidents.kinds import Kind, Severity
+from app.domain.incidents.machine import Incident, IncidentState
+
+SAME_MESSAGE_EVERY: Final = timedelta(minutes=10)
+REMIND_EVERY: Final = timedelta(days=1)
+MOST_MESSAGES: Final = 10  # a minute and channel; more become a digest
+MINUTE: Final = timedelta(minutes=1)
+MOST_ITEMS: Final = 50  # of a digest
+
+
+class MessageType(StrEnum):
+    """The type of a message."""
+
+    OPENED = "incident.opened"
+    RESOLVED = "incident.resolved"
+    REMINDER = "incident.reminder"
+    DIGEST = "incident.digest"
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """What a destination sends, and where. None means every channel, or every kind."""
+
+    channels: frozenset[str] | None = None
+    kinds: frozenset[Kind] | None = None
+    min_severity: Severity = Severity.WARNING
+
+    def includes(self, incident: Incident, channel: str) -> bool:
+        """Return whether messages about this incident go to this channel."""
+        return (
+            (self.channels is None or channel in self.channels)
+            and (self.kinds is None or incident.kind in self.kinds)
+            and incident.severity.rank >= self.min_severity.rank
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SentMessages:
+    """When a channel last got each type of message about one incident."""
+
+    opened_at: datetime | None = None
+    resolved_at: datetime | None = None
+    reminded_at: datetime | None = None
+    severity: Severity | None = None  # of the last `incident.opened`
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the channel believes that the incident is open."""
+        if self.opened_at is None:
+            return False
+        return self.resolved_at is None or self.resolved_at < self.opened_at
+
+
+def due_message(incident: Incident, sent: SentMessages, now: datetime, *, muted: bool) -> MessageType | None:
+    """Return the message that is due. `muted`: by a person, a maintenance window or a wider incident.
+
+    A reopened incident is announced again no earlier than ten minutes after the last message about it, so
+    that a fault that comes and goes causes two messages in ten minutes at most.
+    """
+    if muted:
+        return None
+    if not incident.is_open:
+        waits = sent.resolved_at is not None and now - sent.resolved_at < SAME_MESSAGE_EVERY
+        return MessageType.RESOLVED if sent.is_open and not waits else None
+    if sent.severity is not None and incident.severity.rank > sent.severity.rank:
+        return MessageType.OPENED
+    if not sent.is_open:
+        # An incident that somebody acknowledged needs no announcement.
+        acknowledged = incident.state is IncidentState.ACKNOWLEDGED
+        last = max(filter(None, (sent.opened_at, sent.resolved_at)), default=None)
+        waits = last is not None and now - last < SAME_MESSAGE_EVERY
+        return None if waits or acknowledged else MessageType.OPENED
+    last = max(filter(None, (sent.opened_at, sent.reminded_at)))
+    if incident.state is IncidentState.OPEN and now - last >= REMIND_EVERY:
+        return MessageType.REMINDER
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelLoad:
+    """The messages that were made for a channel within the last minute."""
+
+    messages: int = 0
+    digests: int = 0
+
+
+class Batching(StrEnum):
+    """How the due messages of a channel are sent."""
+
+    SINGLE = "single"
+    DIGEST = "digest"
+    WAIT = "wait"
+
+
+def batching(due: Sequence[object], load: ChannelLoad) -> Batching:
+    """Decide how due messages are sent: above ten a minute, as one digest a minute."""
+    if load.messages + len(due) <= MOST_MESSAGES:
+        return Batching.SINGLE
+    return Batching.WAIT if load.digests else Batching.DIGEST

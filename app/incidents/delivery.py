@@ -1,0 +1,82 @@
+"""Deliver the messages of the outbox: one loop per channel, so that a failing one delays no other."""
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final, Protocol
+
+import asyncpg
+
+from app.domain.callback import Acknowledged, NotAcknowledged
+from app.domain.notifications.channels import Channel
+from app.domain.outcomes.settle import RetryPolicy
+from app.store import notifications
+from app.telemetry import Telemetry
+
+LEASE: Final = timedelta(seconds=60)  # longer than a delivery may take
+FAILED_AFTER: Final = timedelta(hours=24)
+_WAITS: Final = RetryPolicy(first_wait=5.0, longest_wait=900.0)
+
+
+class ChannelClient(Protocol):
+    """Sends messages to the addresses of a channel."""
+
+    async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
+        """Send one message; does not raise network errors."""
+        ...
+
+
+class NotificationDelivery:
+    """Delivers the messages of one channel. Several processes share the work."""
+
+    every_s = 1.0
+
+    def __init__(
+        self,
+        channel: Channel,
+        *,
+        pool: asyncpg.Pool,
+        client: ChannelClient,
+        jitter: Callable[[], float],
+        telemetry: Telemetry,
+    ) -> None:
+        self._channel = channel
+        self._pool = pool
+        self._client = client
+        self._jitter = jitter
+        self._telemetry = telemetry
+
+    async def run(self) -> None:
+        """Deliver what is due; stop at the first message that the channel does not take."""
+        while await self._deliver_next():
+            pass
+
+    async def _deliver_next(self) -> bool:
+        organisation, name = self._channel.organisation, self._channel.name
+        async with self._pool.acquire() as connection:
+            due = await notifications.claim(connection, organisation, name, lease=LEASE)
+        if due is None:
+            return False
+        reply = await self._client.send(self._channel, due.id, due.body)
+        async with self._pool.acquire() as connection:
+            if isinstance(reply, Acknowledged):
+                await notifications.finish(connection, due.id)
+                await notifications.channel_succeeded(connection, organisation, name)
+                self._telemetry.notifications.labels("delivered").inc()
+                return True
+            await notifications.channel_failed(connection, organisation, name, reply.why)
+            if due.age > FAILED_AFTER:
+                await notifications.finish(connection, due.id)
+                self._report("notification.failed_permanently", logging.ERROR, due.id, reply)
+                return True
+            wait = max(_WAITS.wait(due.tries, jitter=self._jitter()), min(reply.retry_after or 0.0, 3_600.0))
+            await notifications.reschedule(connection, due.id, wait=timedelta(seconds=wait))
+            self._report("notification.rescheduled", logging.WARNING, due.id, reply)
+        return False
+
+    def _report(self, event: str, level: int, message_id: str, reply: NotAcknowledged) -> None:
+        """Log a failed delivery by the name of the channel, never by its address."""
+        self._telemetry.notifications.labels("failed").inc()
+        self._telemetry.log(
+            event, level=level, channel=self._channel.name, message_id=message_id, reason=reply.why
+        )

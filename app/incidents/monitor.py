@@ -1,0 +1,189 @@
+"""Computes incidents every few seconds, in the one process that holds the lock."""
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import asyncpg
+
+from app.domain.incidents.conditions import (
+    Finding,
+    ServiceLimits,
+    destination_findings,
+    service_findings,
+)
+from app.domain.incidents.kinds import KINDS, Kind
+from app.domain.incidents.machine import (
+    Incident,
+    Transition,
+    advance,
+    explains_others,
+    open_incident,
+)
+from app.domain.notifications.channels import DEFAULT_ORGANISATION
+from app.incidents.observation import Observation, ObservedDestination, Observer
+from app.incidents.planner import MessagePlanner
+from app.store import PipelineConnection, incident_facts, incidents, notifications
+from app.store.incidents import StoredIncident
+from app.telemetry import Telemetry
+
+SILENT_AFTER: Final = timedelta(seconds=20)  # a session that said nothing for so long is frozen
+_FORGET_EVERY_S: Final = 600.0
+
+_Subject = tuple[str | None, Kind]
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """One incident after an observation. `id` is None for a new one."""
+
+    id: str | None
+    organisation: str
+    incident: Incident
+    transition: Transition
+
+
+class IncidentMonitor:
+    """Computes incidents in one process at a time; every process sets the gauges."""
+
+    every_s = 3.0
+
+    def __init__(
+        self,
+        *,
+        connect: Callable[[], Awaitable[asyncpg.Connection]],
+        observer: Observer,
+        planner: MessagePlanner,
+        monotonic: Callable[[], float],
+        telemetry: Telemetry,
+        retention: timedelta,
+        limits: ServiceLimits | None = None,
+    ) -> None:
+        self._connect = connect
+        self._connection: asyncpg.Connection | None = None
+        self._observer = observer
+        self._planner = planner
+        self._monotonic = monotonic
+        self._telemetry = telemetry
+        self._retention = retention
+        self._limits = limits or ServiceLimits()
+        self._owned = False
+        self._forget_at = monotonic()
+
+    async def run(self) -> None:
+        """Observe once, unless another process does, and set the gauges."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._connect()
+            await incidents.limit_silence(self._connection, SILENT_AFTER)
+            self._owned = False
+        connection = self._connection
+        owned = self._owned or await incidents.try_own(connection)
+        if owned and not self._owned:
+            self._observer.restart()
+        self._owned = owned
+        if owned:
+            began = self._monotonic()
+            await incidents.probe_commit(connection)
+            await self._compute(connection, self._monotonic() - began)
+        self._telemetry.set_open_incidents(await incidents.open_by_kind(connection))
+
+    async def leave(self) -> None:
+        """End the session, so that another process continues at once."""
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _compute(self, connection: asyncpg.Connection, commit_s: float) -> None:
+        observation = await self._observer.observe(connection, commit_s=commit_s)
+        async with connection.transaction():
+            stored = await incidents.current(connection)
+            changes = decide(observation, stored, self._limits)
+            await self._write(connection, changes)
+            await self._planner.plan(connection, observation)
+        if self._monotonic() - self._forget_at >= _FORGET_EVERY_S:
+            self._forget_at = self._monotonic()
+            await incidents.delete_old(connection, keep=self._retention)
+            await notifications.forget(connection)
+            await incident_facts.forget_intake(connection)
+
+    async def _write(self, connection: PipelineConnection, changes: Sequence[_Change]) -> None:
+        updates = [(each.id, each.incident) for each in changes if each.id is not None]
+        await incidents.update(connection, updates)
+        for change in changes:
+            incident = change.incident
+            id_ = change.id or f"inc_{secrets.token_hex(10)}"
+            if change.id is None:
+                await incidents.insert(connection, incident, id=id_, organisation=change.organisation)
+            if change.transition is not Transition.UPDATED:
+                self._telemetry.log(
+                    f"incident.{change.transition.value}",
+                    level=30,
+                    incident_id=id_,
+                    destination_id=incident.destination,
+                    kind=incident.kind.value,
+                    severity=incident.severity.value,
+                )
+
+
+def decide(
+    observation: Observation, stored: Sequence[StoredIncident], limits: ServiceLimits
+) -> list[_Change]:
+    """Return the incidents that an observation opens, updates, reopens or resolves. Pure."""
+    latest: dict[_Subject, StoredIncident] = {}
+    for each in stored:
+        subject = (each.incident.destination, each.incident.kind)
+        if subject not in latest or not latest[subject].incident.is_open:
+            latest[subject] = each
+    of_service = service_findings(observation.service, limits)
+    watched = {each.id: each for each in observation.destinations}
+    findings: dict[_Subject, Finding] = {(None, found.kind): found for found in of_service}
+    for destination in observation.destinations:
+        for finding in destination_findings(destination.facts, destination.alerting, observation.now):
+            findings[destination.id, finding.kind] = finding
+    explained = explains_others(
+        [found.kind for found in of_service]
+        + [each.incident.kind for each in latest.values() if each.incident.is_open]
+    )
+    changes = []
+    for subject in {**latest, **findings}:
+        change = _change(
+            subject, latest.get(subject), findings.get(subject), watched, observation.now, explained
+        )
+        if change is not None:
+            changes.append(change)
+    return changes
+
+
+def _change(
+    subject: _Subject,
+    stored: StoredIncident | None,
+    finding: Finding | None,
+    watched: Mapping[str, ObservedDestination],
+    now: datetime,
+    explained: bool,
+) -> _Change | None:
+    destination_id, kind = subject
+    destination = None if destination_id is None else watched.get(destination_id)
+    silent = explained and not KINDS[kind].silences_others
+    if stored is not None:
+        released = destination_id is not None and (
+            destination is None or not destination.alerting.of(kind).enabled
+        )
+        after, transition = advance(
+            stored.incident,
+            finding,
+            now,
+            success_at=destination.success_at if destination else None,
+            silent=silent,
+            released=released,
+        )
+        if transition is Transition.UNCHANGED:
+            return None
+        if after is not None:
+            return _Change(stored.id, stored.organisation, after, transition)
+    if finding is None:
+        return None
+    organisation = destination.organisation if destination else DEFAULT_ORGANISATION
+    opened = open_incident(finding, destination_id, now, silent=silent)
+    return _Change(None, organisation, opened, Transition.OPENED)

@@ -1,0 +1,195 @@
+"""Read the facts from which incidents are computed, and measure what only time shows."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import asyncpg
+
+from app.domain.ids import DestinationNumber
+from app.domain.incidents import alerting
+from app.domain.incidents.alerting import Alerting, ExpiryThreshold, FailingThreshold, RejectionsThreshold
+from app.domain.incidents.conditions import DestinationFacts, ServiceFacts
+from app.domain.incidents.kinds import Kind
+from app.domain.notifications.policy import Preference
+from app.store import PipelineConnection, incident_facts, notifications
+from app.store.incident_facts import WatchedDestination
+
+SLOW_COMMIT_S = 1.0
+_WORKER_GRACE = timedelta(seconds=10)  # a worker that restarts is no trouble
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedDestination:
+    """A destination with its facts and its settings."""
+
+    id: str
+    number: DestinationNumber
+    organisation: str
+    facts: DestinationFacts
+    alerting: Alerting
+    preference: Preference
+    success_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What was read at one moment."""
+
+    now: datetime
+    destinations: Sequence[ObservedDestination]
+    service: ServiceFacts
+
+
+class Stopwatch:
+    """Measures for how long a condition has held."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._since: float | None = None
+
+    def measure(self, holds: bool) -> timedelta:
+        """Note whether the condition holds now; return for how long it has."""
+        if not holds:
+            self._since = None
+            return timedelta(0)
+        now = self._monotonic()
+        if self._since is None:
+            self._since = now
+        return timedelta(seconds=now - self._since)
+
+
+@dataclass(slots=True)
+class Observer:
+    """Reads observations. Its stopwatches start anew when another process takes over."""
+
+    max_event_age: timedelta
+    monotonic: Callable[[], float]
+    _breakers: dict[int, Stopwatch] = field(default_factory=dict)
+    _workers: Stopwatch = field(init=False)
+    _commits: Stopwatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was measured: another process may have computed in between."""
+        self._breakers.clear()
+        self._workers = Stopwatch(self.monotonic)
+        self._commits = Stopwatch(self.monotonic)
+
+    async def observe(self, connection: asyncpg.Connection, *, commit_s: float) -> Observation:
+        """Read everything. `commit_s` is how long the last commit took."""
+        async with connection.transaction():
+            await incident_facts.record_intake(connection)
+        now: datetime = await connection.fetchval("SELECT now()")
+        watched = await incident_facts.watched(connection)
+        destinations = await self._destinations(connection, watched, now)
+        return Observation(now, destinations, await self._service(connection, now, commit_s))
+
+    async def _destinations(
+        self, connection: PipelineConnection, watched: Sequence[WatchedDestination], now: datetime
+    ) -> list[ObservedDestination]:
+        settings = {each.number: alerting.read(each.alerting.alerting) for each in watched}
+        numbers = list(settings)
+        delivery = await incident_facts.delivery(
+            connection, numbers, list(map(_failing_window, settings.values()))
+        )
+        longest = max((_expiry(each) for each in settings.values()), default=timedelta(0))
+        expiring = await incident_facts.expiring(connection, before=now - self.max_event_age + longest)
+        intake = await incident_facts.intake(
+            connection, numbers, list(map(_rejections_window, settings.values()))
+        )
+        volumes = await incident_facts.volumes(connection)
+        troubled = [
+            each.number
+            for each in watched
+            if each.sign_in_reason is not None or delivery[each.number].oldest_waiting_at is not None
+        ]
+        waiting = await incident_facts.waiting_events(connection, troubled) if troubled else {}
+        breakers = self._breaker_times(watched)
+        found = []
+        for each in watched:
+            sent = delivery[each.number]
+            expires = expiring.get(each.number)
+            received = intake.get(each.number)
+            volume = volumes.get(each.number)
+            facts = DestinationFacts(
+                sign_in_reason=each.sign_in_reason,
+                requests=sent.requests,
+                failed_requests=sent.failed,
+                last_outcome=sent.last_outcome,
+                # Destinations of one advertiser share a breaker: it concerns those with waiting events.
+                breaker_open_for=breakers[each.lane] if sent.oldest_waiting_at else timedelta(0),
+                blocked=each.is_blocked,
+                oldest_live_at=sent.oldest_live_at,
+                oldest_waiting_at=sent.oldest_waiting_at,
+                waiting_events=waiting.get(each.number, 0),
+                first_expiry_at=expires.first_event_at + self.max_event_age if expires else None,
+                expiring_since=expires.since if expires else None,
+                expiring_events=expires.events if expires else 0,
+                dead_open=sent.dead_open,
+                oldest_dead_at=sent.oldest_dead_at,
+                received=received.received if received else 0,
+                rejected=received.rejected if received else 0,
+                rejected_recently=received.rejected_recently if received else 0,
+                last_hour=volume.last_hour if volume else 0,
+                same_hours=volume.same_hours if volume else (),
+                days_of_volume=volume.days if volume else 0,
+            )
+            found.append(
+                ObservedDestination(
+                    each.id,
+                    each.number,
+                    each.organisation,
+                    facts,
+                    settings[each.number],
+                    each.alerting.preference,
+                    sent.success_at,
+                )
+            )
+        return found
+
+    def _breaker_times(self, watched: Sequence[WatchedDestination]) -> Mapping[int, timedelta]:
+        """Return for how long the breaker of each lane has not been closed."""
+        states = {each.lane: each.breaker != "closed" for each in watched}
+        self._breakers = {lane: self._breakers.get(lane) or Stopwatch(self.monotonic) for lane in states}
+        return {lane: self._breakers[lane].measure(is_open) for lane, is_open in states.items()}
+
+    async def _service(self, connection: PipelineConnection, now: datetime, commit_s: float) -> ServiceFacts:
+        workers = await incident_facts.workers(connection)
+        oldest = workers.oldest_sendable_at
+        absent = timedelta(0)
+        absent_for = self._workers.measure(oldest is not None and not workers.is_leased)
+        if oldest is not None and absent_for >= _WORKER_GRACE:
+            # From the database: this process may have taken over only now.
+            absent = now - max(oldest, workers.lapsed_at or oldest)
+        channels = await notifications.channel_health(connection)
+        return ServiceFacts(
+            without_worker_for=absent,
+            oldest_waiting_at=oldest,
+            slow_commits_for=self._commits.measure(commit_s > SLOW_COMMIT_S),
+            failing_channels={
+                name: now - health.failing_since
+                for (_, name), health in channels.items()
+                if health.failing_since is not None
+            },
+        )
+
+
+def _failing_window(settings: Alerting) -> float:
+    threshold = settings.of(Kind.FAILING)
+    assert isinstance(threshold, FailingThreshold)
+    return threshold.window_seconds
+
+
+def _rejections_window(settings: Alerting) -> float:
+    threshold = settings.of(Kind.REJECTIONS)
+    assert isinstance(threshold, RejectionsThreshold)
+    return threshold.window_seconds
+
+
+def _expiry(settings: Alerting) -> timedelta:
+    threshold = settings.of(Kind.EXPIRING)
+    assert isinstance(threshold, ExpiryThreshold)
+    return timedelta(hours=threshold.hours)

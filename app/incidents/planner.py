@@ -1,0 +1,175 @@
+"""Write the messages that are due to the outbox, in the transaction that changes the incidents."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from app.domain.incidents.kinds import KINDS
+from app.domain.notifications.channels import Channel
+from app.domain.notifications.messages import digest_body, incident_body
+from app.domain.notifications.policy import (
+    Batching,
+    ChannelLoad,
+    MessageType,
+    Preference,
+    SentMessages,
+    batching,
+    due_message,
+)
+from app.incidents.observation import Observation, ObservedDestination
+from app.store import PipelineConnection, incidents, notifications
+from app.store.incidents import StoredIncident
+
+_SILENT_AFTERWARDS: Final = timedelta(minutes=5)  # after the end of an incident that explains others
+
+
+def public_incident(stored: StoredIncident) -> dict[str, Any]:
+    """Return the members of an incident as the API and messages show them."""
+    incident = stored.incident
+    spec = KINDS[incident.kind]
+    return {
+        "id": stored.id,
+        "destination_id": incident.destination,
+        "destination_name": stored.destination_name,
+        "kind": incident.kind.value,
+        "severity": incident.severity.value,
+        "state": incident.state.value,
+        "opened_at": incident.opened_at,
+        "last_seen_at": incident.last_seen_at,
+        "resolved_at": incident.resolved_at,
+        "summary": incident.summary,
+        "remedy": spec.remedy,
+        "action": spec.action.value,
+        "affected_events": incident.affected_events,
+        "oldest_event_at": incident.oldest_event_at,
+        "expires_at": incident.expires_at,
+        "acknowledged_at": incident.acknowledged_at,
+        "acknowledged_by": stored.acknowledged_by,
+        "muted_until": stored.muted_until,
+        "note": stored.note,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A message that is due for a channel."""
+
+    stored: StoredIncident
+    type: MessageType
+
+
+class MessagePlanner:
+    """Decides about the messages of all channels."""
+
+    def __init__(self, channels: Sequence[Channel], *, public_url: str) -> None:
+        self._channels = tuple(channels)
+        self._url = f"{public_url}/console/incidents"
+
+    async def plan(self, connection: PipelineConnection, observation: Observation) -> None:
+        """Write every message that is due now."""
+        if not self._channels:
+            return
+        stored = await incidents.current(connection)
+        if not stored:
+            return
+        sent = await notifications.sent(connection, [each.id for each in stored])
+        loads = await notifications.loads(connection)
+        watched = {each.id: each for each in observation.destinations}
+        is_explained = _is_explained(stored, observation.now)
+        for channel in self._channels:
+            due = [
+                _Due(each, message)
+                for each in stored
+                if each.organisation == channel.organisation
+                and (
+                    message := _due(
+                        each,
+                        sent.get((each.id, channel.name), SentMessages()),
+                        watched.get(each.incident.destination or ""),
+                        channel,
+                        observation.now,
+                        is_explained=is_explained,
+                    )
+                )
+            ]
+            load = loads.get((channel.organisation, channel.name), ChannelLoad())
+            await self._write(connection, channel, due, load, observation.now)
+
+    async def _write(
+        self,
+        connection: PipelineConnection,
+        channel: Channel,
+        due: Sequence[_Due],
+        load: ChannelLoad,
+        now: datetime,
+    ) -> None:
+        if not due:
+            return
+        match batching(due, load):
+            case Batching.WAIT:
+                return
+            case Batching.SINGLE:
+                for each in due:
+                    body = incident_body(each.type, self._message_data(each.stored), now)
+                    await _enqueue(connection, channel, each.type, body)
+            case Batching.DIGEST:
+                items = [(each.type, self._message_data(each.stored)) for each in due]
+                body = digest_body(items, now, url=self._url)
+                await _enqueue(connection, channel, MessageType.DIGEST, body)
+        for each in due:
+            await notifications.mark_sent(
+                connection,
+                each.type,
+                organisation=channel.organisation,
+                incident=each.stored.id,
+                channel=channel.name,
+                severity=each.stored.incident.severity,
+                now=now,
+            )
+
+    def _message_data(self, stored: StoredIncident) -> Mapping[str, Any]:
+        return {**public_incident(stored), "url": f"{self._url}/{stored.id}"}
+
+
+async def _enqueue(
+    connection: PipelineConnection, channel: Channel, message: MessageType, body: bytes
+) -> None:
+    await notifications.enqueue(
+        connection,
+        id=f"msg_{secrets.token_hex(12)}",
+        organisation=channel.organisation,
+        channel=channel.name,
+        type=message,
+        body=body,
+    )
+
+
+def _due(
+    stored: StoredIncident,
+    sent: SentMessages,
+    destination: ObservedDestination | None,
+    channel: Channel,
+    now: datetime,
+    *,
+    is_explained: bool,
+) -> MessageType | None:
+    incident = stored.incident
+    preference = Preference() if destination is None else destination.preference
+    if not preference.includes(incident, channel.name):
+        return None
+    muted_until = [stored.muted_until, destination.alerting.muted_until if destination else None]
+    muted = any(until is not None and until > now for until in muted_until)
+    # What a wider incident explains is announced only if it outlasts it.
+    muted = muted or (incident.is_silent and is_explained)
+    return due_message(incident, sent, now, muted=muted)
+
+
+def _is_explained(stored: Sequence[StoredIncident], now: datetime) -> bool:
+    """Return whether an incident that explains others is open, or was until a moment ago."""
+    return any(
+        KINDS[each.incident.kind].silences_others
+        and (each.incident.resolved_at is None or now - each.incident.resolved_at < _SILENT_AFTERWARDS)
+        for each in stored
+    )

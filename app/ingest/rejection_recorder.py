@@ -1,0 +1,95 @@
+"""Record rejected events, without a value of them: up to 600 a minute and destination.
+
+Records are collected in memory and written twice a second, so that no response waits for them. A crash loses
+those of the last half second; the counts of rejections are committed with the flush and lose nothing.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import asyncpg
+
+from app.domain.event import NO_JOURNEY, Rejection, journey_id
+from app.domain.ids import DestinationNumber
+from app.store import rejection_records
+from app.store.errors import DRIVER_ERRORS
+from app.store.rejection_records import MOST_A_MINUTE, NewRejection
+from app.telemetry import Telemetry
+
+WRITE_EVERY_S: Final = 0.5
+_MOST_WAITING: Final = 20_000  # records of all destinations; more are counted only
+
+
+@dataclass(slots=True)
+class RejectionRecorder:
+    """Collects and writes the records of one process."""
+
+    pool: asyncpg.Pool
+    now: Callable[[], datetime]
+    telemetry: Telemetry
+    _records: list[NewRejection] = field(default_factory=list)
+    _minute: datetime | None = None
+    _recorded: dict[DestinationNumber, int] = field(default_factory=dict)  # within the minute
+    _write_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def record(
+        self,
+        rejections: Sequence[Rejection | None],
+        destinations: Sequence[DestinationNumber | None],
+        request_id: str | None,
+    ) -> None:
+        """Record the rejections of a request, as far as the budgets of their destinations allow."""
+        if not any(rejections):
+            return
+        now = self.now()
+        request_id = journey_id(request_id)  # the caller's own may be personal
+        minute = now.replace(second=0, microsecond=0)
+        if minute != self._minute:
+            self._minute = minute
+            self._recorded.clear()
+        for rejection, number in zip(rejections, destinations, strict=True):
+            if rejection is None or number is None:
+                continue
+            recorded = self._recorded.get(number, 0)
+            if recorded >= MOST_A_MINUTE or len(self._records) >= _MOST_WAITING:
+                continue
+            self._recorded[number] = recorded + 1
+            journey = rejection.journey or NO_JOURNEY
+            self._records.append(
+                NewRejection(
+                    destination=number,
+                    received_at=now,
+                    event_id=rejection.event_id,
+                    mapping=rejection.mapping,
+                    code=rejection.code.value,
+                    reason=rejection.reason,
+                    field=rejection.field,
+                    mapping_field=rejection.mapping_field,
+                    request_id=request_id,
+                    execution_id=journey.execution_id,
+                    journey_id=journey.journey_id,
+                    node_id=journey.node_id,
+                )
+            )
+
+    async def run(self) -> None:
+        """Write what was collected twice a second, until cancelled."""
+        while True:
+            await asyncio.sleep(WRITE_EVERY_S)
+            await self.write()
+
+    async def write(self) -> None:
+        """Write what was collected so far; return when it can be read."""
+        async with self._write_lock:
+            records, self._records = self._records, []
+            if not records:
+                return
+            try:
+                async with self.pool.acquire() as connection, connection.transaction():
+                    await connection.execute("SET LOCAL synchronous_commit = off")
+                    await rejection_records.add(connection, records)
+            except DRIVER_ERRORS as error:
+                self.telemetry.failed("rejections.write_failed", error, level=30, records=len(records))

@@ -1,0 +1,188 @@
+"""Send messages for people: signed webhooks over HTTP, and mail over SMTP.
+
+Errors are words and status codes: an address is a credential and appears in none of them.
+"""
+
+import asyncio
+import smtplib
+import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime
+from typing import Final
+
+import httpx
+
+from app.domain import callback
+from app.domain.callback import Acknowledged, NotAcknowledged
+from app.domain.notifications.channels import Channel, MailServer
+from app.domain.notifications.messages import mail
+
+TIMEOUT_S: Final = 10.0
+USER_AGENT: Final = "amazon-conversions-destination"
+_MAIL_THREADS: Final = 4
+
+
+class WebhookClient:
+    """Posts messages. Follows no redirect, uses no proxy, reads no response body."""
+
+    def __init__(
+        self, *, now: Callable[[], datetime], transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        self._now = now
+        self._client = httpx.AsyncClient(
+            verify=ssl.create_default_context(),
+            transport=transport,
+            timeout=TIMEOUT_S,
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
+        """Send one message, signed with the current time; any 2xx acknowledges it."""
+        signed = (
+            callback.headers(channel.secrets, id=id, at=self._now(), body=body) if channel.secrets else {}
+        )
+        headers = {"content-type": "application/json", "user-agent": USER_AGENT, **signed}
+        try:
+            # httpx limits each read, not the whole exchange: a receiver that drips would never end.
+            async with (
+                asyncio.timeout(TIMEOUT_S),
+                self._client.stream("POST", channel.addresses[0], content=body, headers=headers) as response,
+            ):
+                if response.is_success:
+                    return Acknowledged()
+                return NotAcknowledged(f"status_{response.status_code}", _retry_after(response))
+        except (TimeoutError, httpx.TimeoutException):
+            return NotAcknowledged("timeout")
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError):
+            return NotAcknowledged("unreachable")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+class MailClient:
+    """Sends messages as mail through one SMTP server, each over a connection of its own."""
+
+    def __init__(
+        self,
+        server: MailServer,
+        sender: str,
+        *,
+        now: Callable[[], datetime],
+        require_tls: bool,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self._server = server
+        self._sender = sender
+        self._now = now
+        self._require_tls = require_tls
+        self._timeout_s = timeout_s
+        # smtplib blocks; its threads are few and end with the time-out.
+        self._threads = ThreadPoolExecutor(_MAIL_THREADS, thread_name_prefix="mail")
+
+    async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
+        """Send one message to all addresses of a channel. It is acknowledged if the server took it."""
+        opened: list[smtplib.SMTP] = []
+        sending = asyncio.get_running_loop().run_in_executor(
+            self._threads, self._send, opened, channel, id, body
+        )
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await asyncio.shield(sending)
+        except TimeoutError:
+            # A server that drips resets the time-out of each read. Without its socket the thread ends.
+            for client in opened:
+                client.close()
+            return NotAcknowledged("timeout")
+
+    def _send(
+        self,
+        opened: list[smtplib.SMTP],
+        channel: Channel,
+        id: str,  # noqa: A002
+        body: bytes,
+    ) -> Acknowledged | NotAcknowledged:
+        message = mail(
+            body, message_id=id, sender=self._sender, recipients=channel.addresses, now=self._now()
+        )
+        try:
+            client = self._connect()
+            opened.append(client)
+            try:
+                self._secure(client)
+                refused = client.send_message(message, self._sender, list(channel.addresses))
+            finally:
+                with suppress(smtplib.SMTPException, OSError):
+                    client.quit()
+        except smtplib.SMTPResponseException as error:
+            return NotAcknowledged(f"smtp_{error.smtp_code}")
+        except smtplib.SMTPRecipientsRefused:
+            return NotAcknowledged("recipients_refused")
+        except smtplib.SMTPNotSupportedError:
+            return NotAcknowledged("tls_not_offered")
+        except TimeoutError:
+            return NotAcknowledged("timeout")
+        except (smtplib.SMTPException, OSError, ValueError):
+            return NotAcknowledged("unreachable")
+        # Some recipients were refused; the others have the message, which must not come twice.
+        return (
+            Acknowledged() if len(refused) < len(channel.addresses) else NotAcknowledged("recipients_refused")
+        )
+
+    def _connect(self) -> smtplib.SMTP:
+        if self._server.implicit_tls:
+            return smtplib.SMTP_SSL(
+                self._server.host,
+                self._server.port,
+                timeout=self._timeout_s,
+                context=ssl.create_default_context(),
+            )
+        return smtplib.SMTP(self._server.host, self._server.port, timeout=self._timeout_s)
+
+    def _secure(self, client: smtplib.SMTP) -> None:
+        """Start TLS where it is offered, and log in. A password never leaves without TLS in production."""
+        if not self._server.implicit_tls:
+            client.ehlo_or_helo_if_needed()
+            if client.has_extn("starttls"):
+                client.starttls(context=ssl.create_default_context())
+            elif self._require_tls:
+                raise smtplib.SMTPNotSupportedError
+        if self._server.user is not None:
+            client.login(self._server.user, self._server.password or "")
+
+    async def close(self) -> None:
+        """Start no more threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class ChannelClients:
+    """Sends each message by the client of its channel's type."""
+
+    def __init__(self, webhooks: WebhookClient, mails: MailClient | None) -> None:
+        self._webhooks = webhooks
+        self._mails = mails
+
+    async def send(self, channel: Channel, id: str, body: bytes) -> Acknowledged | NotAcknowledged:  # noqa: A002
+        """Send one message."""
+        if channel.type == "webhook":
+            return await self._webhooks.send(channel, id, body)
+        return (
+            NotAcknowledged("not_configured")
+            if self._mails is None
+            else await self._mails.send(channel, id, body)
+        )
+
+    async def close(self) -> None:
+        """Close both clients."""
+        await self._webhooks.close()
+        if self._mails is not None:
+            await self._mails.close()
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    text = response.headers.get("retry-after", "")
+    return float(text) if text.isdecimal() and len(text) < 10 else None

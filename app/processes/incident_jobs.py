@@ -1,0 +1,92 @@
+"""Runs the incident monitor and the delivery of notifications beside a process's own work."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+
+from app.domain.incidents.conditions import ServiceLimits
+from app.incidents.delivery import NotificationDelivery
+from app.incidents.monitor import IncidentMonitor
+from app.incidents.observation import Observer
+from app.incidents.planner import MessagePlanner
+from app.notification_clients import ChannelClients, MailClient, WebhookClient
+from app.processes.resources import Resources
+from app.settings import Settings
+from app.store.errors import DRIVER_ERRORS
+from app.telemetry import Telemetry
+
+_LONGEST_PAUSE_S = 10.0  # after a slow run, which is followed by a pause as long as itself
+
+
+@asynccontextmanager
+async def incident_jobs(resources: Resources, *, limits: ServiceLimits | None = None) -> AsyncIterator[None]:
+    """Run the jobs during the block."""
+    settings = resources.settings
+    monitor = IncidentMonitor(
+        connect=resources.connect,
+        observer=Observer(timedelta(days=settings.max_event_age_days), time.monotonic),
+        planner=MessagePlanner(settings.notification_channels, public_url=settings.public_url),
+        monotonic=time.monotonic,
+        telemetry=resources.telemetry,
+        retention=timedelta(days=settings.incident_retention_days),
+        limits=limits,
+    )
+    async with AsyncExitStack() as stack:
+        clients = channel_clients(settings)
+        stack.push_async_callback(clients.close)
+        deliveries = [
+            NotificationDelivery(
+                channel,
+                pool=resources.pool,
+                client=clients,
+                jitter=random.random,
+                telemetry=resources.telemetry,
+            )
+            for channel in settings.notification_channels
+        ]
+        jobs = [
+            asyncio.create_task(_repeat(monitor.run, monitor.every_s, resources.telemetry)),
+            *(
+                asyncio.create_task(_repeat(delivery.run, delivery.every_s, resources.telemetry))
+                for delivery in deliveries
+            ),
+        ]
+        try:
+            yield
+        finally:
+            for task in jobs:
+                task.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+            with suppress(*DRIVER_ERRORS):
+                await monitor.leave()
+
+
+def channel_clients(settings: Settings) -> ChannelClients:
+    """Return the clients of all channels; the caller closes them."""
+    server, sender = settings.mail_server, settings.smtp_from
+    mails = None
+    if server is not None and sender is not None:
+        mails = MailClient(server, sender.get_secret_value(), now=_now, require_tls=settings.production)
+    return ChannelClients(WebhookClient(now=_now), mails)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def _repeat(action: Callable[[], Awaitable[None]], every_s: float, telemetry: Telemetry) -> None:
+    """Run a job every `every_s` seconds until cancelled; errors are logged."""
+    while True:
+        began = time.monotonic()
+        try:
+            await action()
+        except DRIVER_ERRORS as error:
+            telemetry.failed("incidents.database_error", error, level=logging.WARNING)
+        except Exception as error:
+            telemetry.failed("incidents.failed", error, level=logging.ERROR)
+        took = time.monotonic() - began
+        await asyncio.sleep(max(every_s, min(took, _LONGEST_PAUSE_S)))

@@ -1,0 +1,88 @@
+"""What each destination sets for its incidents and its messages."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from app.domain.ids import DestinationId
+from app.domain.incidents.kinds import Kind, Severity
+from app.domain.notifications.policy import Preference
+from app.store import PipelineConnection
+
+
+@dataclass(frozen=True, slots=True)
+class AlertingRow:
+    """The stored alerting of a destination, and where its messages go."""
+
+    alerting: Mapping[str, Any]
+    preference: Preference
+
+
+DEFAULT_ROW = AlertingRow({}, Preference())
+
+
+async def read(connection: PipelineConnection, destination: DestinationId) -> AlertingRow:
+    """Return what a destination sets; without a row, the defaults."""
+    row = await connection.fetchrow(
+        "SELECT alerting::text AS alerting, channels, kinds, min_severity FROM destination_alerting "
+        "WHERE destination = $1",
+        destination,
+    )
+    return DEFAULT_ROW if row is None else alerting_row(row)
+
+
+async def read_all(connection: PipelineConnection, destinations: Sequence[str]) -> dict[str, AlertingRow]:
+    """Return what these destinations set; those without a row are missing."""
+    rows = await connection.fetch(
+        "SELECT destination, alerting::text AS alerting, channels, kinds, min_severity "
+        "FROM destination_alerting WHERE destination = ANY ($1::text[])",
+        list(destinations),
+    )
+    return {row["destination"]: alerting_row(row) for row in rows}
+
+
+async def write_alerting(
+    connection: PipelineConnection, destination: DestinationId, alerting: Mapping[str, Any]
+) -> None:
+    """Replace the thresholds of a destination."""
+    await connection.execute(
+        """
+        INSERT INTO destination_alerting (organisation_id, destination, alerting)
+        SELECT organisation_id, id, $2::jsonb FROM destinations WHERE id = $1
+        ON CONFLICT (destination) DO UPDATE SET alerting = excluded.alerting
+        """,
+        destination,
+        msgspec.json.encode(alerting).decode(),
+    )
+
+
+async def write_preference(
+    connection: PipelineConnection, destination: DestinationId, preference: Preference
+) -> None:
+    """Replace where the messages of a destination go."""
+    await connection.execute(
+        """
+        INSERT INTO destination_alerting (organisation_id, destination, channels, kinds, min_severity)
+        SELECT organisation_id, id, $2, $3, $4 FROM destinations WHERE id = $1
+        ON CONFLICT (destination) DO UPDATE
+        SET channels = excluded.channels, kinds = excluded.kinds, min_severity = excluded.min_severity
+        """,
+        destination,
+        None if preference.channels is None else sorted(preference.channels),
+        None if preference.kinds is None else sorted(preference.kinds),
+        preference.min_severity.value,
+    )
+
+
+def alerting_row(row: Any) -> AlertingRow:
+    """Return a row of `destination_alerting`."""
+    return AlertingRow(
+        msgspec.json.decode(row["alerting"] or "{}"),
+        Preference(
+            None if row["channels"] is None else frozenset(row["channels"]),
+            None if row["kinds"] is None else frozenset(map(Kind, row["kinds"])),
+            Severity(row["min_severity"] or "warning"),
+        ),
+    )

@@ -1,0 +1,268 @@
+"""Incidents: the lock of the process that computes them, their rows, lists and changes by people."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from app.domain.ids import DestinationNumber
+from app.domain.incidents.kinds import Kind, Severity
+from app.domain.incidents.machine import REOPEN_WITHIN, Incident, IncidentState
+from app.store import PipelineConnection
+
+MONITOR_LOCK = 7_306
+
+
+@dataclass(frozen=True, slots=True)
+class StoredIncident:
+    """An incident with what only its row has."""
+
+    id: str
+    number: int
+    organisation: str
+    incident: Incident
+    destination_name: str | None
+    acknowledged_by: str | None
+    muted_until: datetime | None
+    note: str | None
+
+
+async def limit_silence(connection: PipelineConnection, silent_after: timedelta) -> None:
+    """Let the server end this session when it says nothing for so long: its process is frozen.
+
+    Its lock ends with it, and with it what the process might still write. Works across database roles.
+    """
+    limit = f"{int(silent_after.total_seconds() * 1000)}ms"
+    await connection.execute(
+        "SELECT set_config('idle_session_timeout', $1, false), "
+        "set_config('idle_in_transaction_session_timeout', $1, false)",
+        limit,
+    )
+
+
+async def try_own(connection: PipelineConnection) -> bool:
+    """Become the one session that computes incidents; False where another session is."""
+    owned: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", MONITOR_LOCK)
+    return owned
+
+
+async def probe_commit(connection: PipelineConnection) -> None:
+    """Commit a row as durably as an accepted event."""
+    await connection.execute(
+        "INSERT INTO commit_probes (id, at) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET at = now()"
+    )
+
+
+_COLUMNS = """
+  i.id, i.number, i.organisation_id, i.destination, d.name AS destination_name, i.kind, i.severity, i.state,
+  i.opened_at, i.last_seen_at, i.resolved_at, i.summary, i.affected_events, i.oldest_event_at, i.expires_at,
+  i.acknowledged_at, i.acknowledged_by, i.muted_until, i.note, i.is_silent
+"""
+_FROM = "FROM incidents i LEFT JOIN destinations d ON d.id = i.destination"
+
+
+async def current(connection: PipelineConnection) -> list[StoredIncident]:
+    """Return the open incidents, and those that may reopen or whose end was not announced yet."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS} {_FROM} WHERE i.state <> 'resolved'
+        UNION ALL
+        SELECT {_COLUMNS} {_FROM} WHERE i.state = 'resolved' AND i.resolved_at > now() - $1::interval
+        ORDER BY number
+        """,
+        2 * REOPEN_WITHIN,
+    )
+    return [_stored(row) for row in rows]
+
+
+async def insert(
+    connection: PipelineConnection,
+    incident: Incident,
+    *,
+    id: str,  # noqa: A002
+    organisation: str,
+) -> None:
+    """Write a new incident; nothing happens where one of its kind is open."""
+    await connection.execute(
+        """
+        INSERT INTO incidents (organisation_id, id, destination, kind, severity, state, opened_at,
+          last_seen_at, summary, affected_events, oldest_event_at, expires_at, is_silent)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+        ON CONFLICT (coalesce(destination, ''), kind) WHERE state <> 'resolved' DO NOTHING
+        """,
+        organisation,
+        id,
+        incident.destination,
+        incident.kind.value,
+        incident.severity.value,
+        incident.state.value,
+        incident.opened_at,
+        incident.last_seen_at,
+        incident.summary,
+        incident.affected_events,
+        incident.oldest_event_at,
+        incident.expires_at,
+        incident.is_silent,
+    )
+
+
+async def update(connection: PipelineConnection, changed: Sequence[tuple[str, Incident]]) -> None:
+    """Write what an observation changed; what people set (acknowledged, muted, note) is left as it is."""
+    await connection.executemany(
+        """
+        UPDATE incidents SET last_seen_at = $2, resolved_at = $3::timestamptz, summary = $4,
+          affected_events = $5, oldest_event_at = $6, expires_at = $7, is_silent = $8,
+          -- An acknowledgement may have come in between.
+          state = CASE WHEN $3::timestamptz IS NOT NULL THEN 'resolved'
+            WHEN acknowledged_at IS NOT NULL THEN 'acknowledged' ELSE 'open' END
+        WHERE id = $1
+        """,
+        [
+            (
+                id_,
+                incident.last_seen_at,
+                incident.resolved_at,
+                incident.summary,
+                incident.affected_events,
+                incident.oldest_event_at,
+                incident.expires_at,
+                incident.is_silent,
+            )
+            for id_, incident in changed
+        ],
+    )
+
+
+async def delete_old(connection: PipelineConnection, *, keep: timedelta) -> None:
+    """Delete incidents that were resolved longer ago than `keep`."""
+    await connection.execute(
+        "DELETE FROM incidents WHERE state = 'resolved' AND resolved_at < now() - $1::interval", keep
+    )
+
+
+async def open_by_kind(connection: PipelineConnection) -> dict[tuple[str, str], int]:
+    """Return how many incidents are open, by kind and severity."""
+    rows = await connection.fetch(
+        "SELECT kind, severity, count(*) AS n FROM incidents WHERE state <> 'resolved' GROUP BY 1, 2"
+    )
+    return {(row["kind"], row["severity"]): row["n"] for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentFilter:
+    """Which incidents to list. `only` limits them to these destinations, without those of the service."""
+
+    state: IncidentState | None = None
+    destination: str | None = None
+    kind: Kind | None = None
+    only: Sequence[str] | None = None
+
+
+async def page(
+    connection: PipelineConnection, wanted: IncidentFilter, *, limit: int, below: int | None
+) -> list[StoredIncident]:
+    """Return up to `limit` incidents with numbers below `below`, newest first."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS} {_FROM}
+        WHERE ($1::text IS NULL OR i.state = $1) AND ($2::text IS NULL OR i.destination = $2)
+          AND ($3::text IS NULL OR i.kind = $3) AND ($4::text[] IS NULL OR i.destination = ANY ($4))
+          AND ($5::bigint IS NULL OR i.number < $5)
+        ORDER BY i.number DESC LIMIT $6
+        """,
+        wanted.state,
+        wanted.destination,
+        wanted.kind,
+        None if wanted.only is None else list(wanted.only),
+        below,
+        limit,
+    )
+    return [_stored(row) for row in rows]
+
+
+async def find(connection: PipelineConnection, id: str, *, lock: bool = False) -> StoredIncident | None:  # noqa: A002
+    """Return an incident; with `lock`, its row is locked until the transaction ends."""
+    row = await connection.fetchrow(
+        f"SELECT {_COLUMNS} {_FROM} WHERE i.id = $1 {'FOR UPDATE OF i' if lock else ''}", id
+    )
+    return None if row is None else _stored(row)
+
+
+async def acknowledge(
+    connection: PipelineConnection,
+    id: str,  # noqa: A002
+    *,
+    by: str,
+    note: str | None,
+) -> None:
+    """Mark an open incident as acknowledged; a note replaces an earlier one."""
+    await connection.execute(
+        """
+        UPDATE incidents SET acknowledged_at = coalesce(acknowledged_at, now()),
+          acknowledged_by = coalesce(acknowledged_by, $2), note = coalesce($3, note),
+          state = CASE WHEN state = 'open' THEN 'acknowledged' ELSE state END
+        WHERE id = $1
+        """,
+        id,
+        by,
+        note,
+    )
+
+
+async def mute(connection: PipelineConnection, id: str, *, until: datetime | None) -> None:  # noqa: A002
+    """Send no message about an incident until then; None ends the mute."""
+    await connection.execute("UPDATE incidents SET muted_until = $2 WHERE id = $1", id, until)
+
+
+async def open_kinds(
+    connection: PipelineConnection, destinations: Sequence[str]
+) -> Mapping[str, list[tuple[Kind, Severity]]]:
+    """Return the open incidents of each of these destinations."""
+    rows = await connection.fetch(
+        "SELECT destination, kind, severity FROM incidents "
+        "WHERE state <> 'resolved' AND destination = ANY ($1::text[])",
+        list(destinations),
+    )
+    found: dict[str, list[tuple[Kind, Severity]]] = {}
+    for row in rows:
+        found.setdefault(row["destination"], []).append((Kind(row["kind"]), Severity(row["severity"])))
+    return found
+
+
+async def last_accepted(
+    connection: PipelineConnection, numbers: Sequence[DestinationNumber]
+) -> dict[DestinationNumber, datetime]:
+    """Return when each of these destinations last accepted an event; others are missing."""
+    rows = await connection.fetch(
+        "SELECT n AS number, newest.accepted_at FROM unnest($1::int[]) AS n, LATERAL ("
+        "  SELECT accepted_at FROM batch_states WHERE destination = n ORDER BY batch DESC LIMIT 1) newest",
+        list(numbers),
+    )
+    return {DestinationNumber(row["number"]): row["accepted_at"] for row in rows}
+
+
+def _stored(row: Any) -> StoredIncident:
+    return StoredIncident(
+        id=row["id"],
+        number=row["number"],
+        organisation=row["organisation_id"],
+        incident=Incident(
+            kind=Kind(row["kind"]),
+            destination=row["destination"],
+            severity=Severity(row["severity"]),
+            state=IncidentState(row["state"]),
+            opened_at=row["opened_at"],
+            last_seen_at=row["last_seen_at"],
+            summary=row["summary"],
+            resolved_at=row["resolved_at"],
+            affected_events=row["affected_events"],
+            oldest_event_at=row["oldest_event_at"],
+            expires_at=row["expires_at"],
+            acknowledged_at=row["acknowledged_at"],
+            is_silent=row["is_silent"],
+        ),
+        destination_name=row["destination_name"],
+        acknowledged_by=row["acknowledged_by"],
+        muted_until=row["muted_until"],
+        note=row["note"],
+    )

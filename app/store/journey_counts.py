@@ -1,0 +1,49 @@
+"""Rejected events by journey and node. Accepted events are counted from their batches."""
+
+from collections.abc import Mapping
+
+from app.domain.ids import DestinationNumber
+from app.store import PipelineConnection
+
+JourneyKey = tuple[DestinationNumber, str, str]
+"""The destination, the id of the journey and of the node; '' for none."""
+
+
+async def add_rejected(
+    connection: PipelineConnection, writer: int, rejected: Mapping[JourneyKey, int]
+) -> None:
+    """Count rejected events under `writer`, a number that few processes share."""
+    if not rejected:
+        return
+    # In order of the keys, so that writers that share rows cannot deadlock.
+    rows = [(*key, events) for key, events in sorted(rejected.items())]
+    await connection.execute(
+        """
+        INSERT INTO journey_rejections AS r (destination, day, writer, journey_id, node_id, rejected)
+        SELECT x.destination, (now() AT TIME ZONE 'UTC')::date, $1, x.journey_id, x.node_id, x.rejected
+        FROM unnest($2::int[], $3::text[], $4::text[], $5::bigint[])
+          AS x (destination, journey_id, node_id, rejected)
+        ON CONFLICT (destination, day, writer, journey_id, node_id)
+        DO UPDATE SET rejected = r.rejected + excluded.rejected
+        """,
+        writer,
+        *(list(column) for column in zip(*rows, strict=True)),
+    )
+
+
+async def rejected(
+    connection: PipelineConnection,
+    number: DestinationNumber,
+    *,
+    journey_id: str | None,
+    node_id: str | None,
+) -> int:
+    """Return how many events of a journey, or a node, were rejected."""
+    found: int = await connection.fetchval(
+        "SELECT coalesce(sum(rejected), 0)::bigint FROM journey_rejections WHERE destination = $1 "
+        "AND ($2::text IS NULL OR journey_id = $2) AND ($3::text IS NULL OR node_id = $3)",
+        number,
+        journey_id,
+        node_id,
+    )
+    return found

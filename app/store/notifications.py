@@ -1,0 +1,202 @@
+"""Messages for people: the outbox, what each channel got, and the state of channels."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from app.domain.incidents.kinds import Severity
+from app.domain.notifications.policy import MINUTE, ChannelLoad, MessageType, SentMessages
+from app.store import PipelineConnection
+
+_KEEP_FINISHED = timedelta(hours=1)
+
+
+async def sent(
+    connection: PipelineConnection, incidents: Sequence[str]
+) -> dict[tuple[str, str], SentMessages]:
+    """Return what each channel got, by incident and channel."""
+    rows = await connection.fetch(
+        "SELECT incident, channel, opened_at, resolved_at, reminded_at, severity FROM incident_messages "
+        "WHERE incident = ANY ($1::text[])",
+        list(incidents),
+    )
+    return {
+        (row["incident"], row["channel"]): SentMessages(
+            row["opened_at"],
+            row["resolved_at"],
+            row["reminded_at"],
+            Severity(row["severity"]) if row["severity"] else None,
+        )
+        for row in rows
+    }
+
+
+_MOMENTS: Mapping[MessageType, str] = {
+    MessageType.OPENED: "opened_at",
+    MessageType.RESOLVED: "resolved_at",
+    MessageType.REMINDER: "reminded_at",
+}
+
+
+async def mark_sent(
+    connection: PipelineConnection,
+    message: MessageType,
+    *,
+    organisation: str,
+    incident: str,
+    channel: str,
+    severity: Severity,
+    now: datetime,
+) -> None:
+    """Record that a channel gets a message about an incident."""
+    column = _MOMENTS[message]
+    # The severity is that of the last opening.
+    await connection.execute(
+        f"""
+        INSERT INTO incident_messages AS m (organisation_id, incident, channel, {column}, severity)
+        VALUES ($1, $2, $3, $4, $5)
+        ON CONFLICT (incident, channel) DO UPDATE SET {column} = excluded.{column},
+          severity = CASE WHEN $6 THEN excluded.severity ELSE m.severity END
+        """,
+        organisation,
+        incident,
+        channel,
+        now,
+        severity.value,
+        message is MessageType.OPENED,
+    )
+
+
+async def loads(connection: PipelineConnection) -> dict[tuple[str, str], ChannelLoad]:
+    """Return the messages made within the last minute, by organisation and channel."""
+    rows = await connection.fetch(
+        "SELECT organisation_id, channel, count(*) AS messages, "
+        "  count(*) FILTER (WHERE type = 'incident.digest') AS digests "
+        "FROM notifications WHERE created_at > now() - $1::interval GROUP BY 1, 2",
+        MINUTE,
+    )
+    return {
+        (row["organisation_id"], row["channel"]): ChannelLoad(row["messages"], row["digests"]) for row in rows
+    }
+
+
+async def enqueue(
+    connection: PipelineConnection,
+    *,
+    id: str,  # noqa: A002
+    organisation: str,
+    channel: str,
+    type: MessageType,  # noqa: A002
+    body: bytes,
+) -> None:
+    """Write a message to the outbox."""
+    await connection.execute(
+        "INSERT INTO notifications (organisation_id, id, channel, type, body) VALUES ($1, $2, $3, $4, $5)",
+        organisation,
+        id,
+        channel,
+        type.value,
+        body,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DueNotification:
+    """A message that is due; `age` is the time since it was written."""
+
+    id: str
+    body: bytes
+    tries: int
+    age: timedelta
+
+
+async def claim(
+    connection: PipelineConnection, organisation: str, channel: str, *, lease: timedelta
+) -> DueNotification | None:
+    """Lease the message of a channel that is due first; None where none is due."""
+    row = await connection.fetchrow(
+        """
+        UPDATE notifications SET leased_until = now() + $3::interval, tries = tries + 1
+        WHERE id = (SELECT id FROM notifications
+          WHERE organisation_id = $1 AND channel = $2 AND finished_at IS NULL AND due_at <= now()
+            AND (leased_until IS NULL OR leased_until < now())
+          ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED)
+        RETURNING id, body, tries, now() - created_at AS age
+        """,
+        organisation,
+        channel,
+        lease,
+    )
+    return None if row is None else DueNotification(**dict(row))
+
+
+async def finish(connection: PipelineConnection, id: str) -> None:  # noqa: A002
+    """Mark a message as delivered, or as failed permanently."""
+    await connection.execute(
+        "UPDATE notifications SET finished_at = now(), leased_until = NULL WHERE id = $1", id
+    )
+
+
+async def reschedule(connection: PipelineConnection, id: str, *, wait: timedelta) -> None:  # noqa: A002
+    """Try a message again after `wait`."""
+    await connection.execute(
+        "UPDATE notifications SET due_at = now() + $2::interval, leased_until = NULL WHERE id = $1", id, wait
+    )
+
+
+async def forget(connection: PipelineConnection) -> None:
+    """Delete messages that were finished a while ago."""
+    await connection.execute(
+        "DELETE FROM notifications WHERE finished_at < now() - $1::interval", _KEEP_FINISHED
+    )
+
+
+async def channel_succeeded(connection: PipelineConnection, organisation: str, name: str) -> None:
+    """Record that a channel took a message."""
+    await connection.execute(
+        """
+        INSERT INTO notification_channels (organisation_id, name, last_success_at) VALUES ($1, $2, now())
+        ON CONFLICT (organisation_id, name)
+        DO UPDATE SET last_success_at = now(), failing_since = NULL, last_error = NULL
+        """,
+        organisation,
+        name,
+    )
+
+
+async def channel_failed(connection: PipelineConnection, organisation: str, name: str, error: str) -> None:
+    """Record that a channel did not take a message; `error` is a word or a status, never an address."""
+    await connection.execute(
+        """
+        INSERT INTO notification_channels (organisation_id, name, failing_since, last_error)
+        VALUES ($1, $2, now(), $3)
+        ON CONFLICT (organisation_id, name) DO UPDATE
+        SET failing_since = coalesce(notification_channels.failing_since, now()),
+          last_error = excluded.last_error
+        """,
+        organisation,
+        name,
+        error,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelHealth:
+    """How deliveries to a channel went."""
+
+    last_success_at: datetime | None = None
+    failing_since: datetime | None = None
+    last_error: str | None = None
+
+
+async def channel_health(connection: PipelineConnection) -> dict[tuple[str, str], ChannelHealth]:
+    """Return the health of every channel that was ever used, by organisation and name."""
+    rows = await connection.fetch(
+        "SELECT organisation_id, name, last_success_at, failing_since, last_error FROM notification_channels"
+    )
+    return {
+        (row["organisation_id"], row["name"]): ChannelHealth(
+            row["last_success_at"], row["failing_since"], row["last_error"]
+        )
+        for row in rows
+    }

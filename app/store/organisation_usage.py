@@ -1,0 +1,68 @@
+"""Usage per organisation and day: accepted events, requests to Amazon, stored bytes.
+
+All three come from rows that the pipeline writes anyway: accepting an event costs nothing more. Counts of
+events stay. Requests and bytes are added up when the partitions of their day are dropped.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from app.domain.ids import OrganisationId
+from app.store import PipelineConnection
+
+
+@dataclass(frozen=True, slots=True)
+class DayUsage:
+    """What an organisation used on one day (UTC). `bytes` are those of the conversions as stored."""
+
+    day: date
+    events: int
+    requests: int
+    bytes: int
+
+
+# A request that failed before anything was sent is no request.
+_REQUESTS = """(SELECT count(*) FROM attempts a JOIN destinations d ON d.number = a.destination
+    WHERE d.organisation_id = o.id AND a.day = {day} AND a.outcome IS DISTINCT FROM 'not_sent')"""
+_BYTES = """(SELECT coalesce(sum(s.bytes), 0) FROM batch_states s
+    JOIN destinations d ON d.number = s.destination
+    WHERE d.organisation_id = o.id AND s.day = {day})"""
+
+
+async def record_day(connection: PipelineConnection, day: date) -> None:
+    """Store the usage of a day before its partitions are dropped. Repeating it changes nothing."""
+    await connection.execute(
+        f"""
+        INSERT INTO organisation_usage (organisation_id, day, requests, bytes)
+        SELECT o.id, $1::date, {_REQUESTS.format(day="$1::date")}, {_BYTES.format(day="$1::date")}
+        FROM organisations o ON CONFLICT DO NOTHING
+        """,
+        day,
+    )
+
+
+async def by_day(
+    connection: PipelineConnection, organisation: OrganisationId, first: date, last: date
+) -> Sequence[DayUsage]:
+    """Return the usage of each day from `first` to `last`, idle days included."""
+    rows = await connection.fetch(
+        f"""
+        SELECT t.day,
+          (SELECT coalesce(sum(c.accepted), 0)::bigint FROM counts c
+            JOIN destinations d ON d.number = c.destination
+            WHERE d.organisation_id = o.id AND c.day = t.day) AS events,
+          -- Stored when the day was dropped, else counted.
+          coalesce(u.requests, {_REQUESTS.format(day="t.day")}) AS requests,
+          coalesce(u.bytes, {_BYTES.format(day="t.day")})::bigint AS bytes
+        FROM organisations o
+        CROSS JOIN (SELECT d::date AS day
+          FROM generate_series($2::date, $3::date, interval '1 day') AS d) AS t
+        LEFT JOIN organisation_usage u ON u.organisation_id = o.id AND u.day = t.day
+        WHERE o.id = $1 ORDER BY t.day
+        """,
+        organisation,
+        first,
+        last,
+    )
+    return [DayUsage(**dict(row)) for row in rows]

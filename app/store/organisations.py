@@ -1,0 +1,162 @@
+"""Organisations: the owners of destinations, keys and everything that hangs on them.
+
+Only the platform lists and changes organisations. These statements name an organisation by its id; the caller
+has checked that it may.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import RowMapping, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from app.domain.ids import OrganisationId
+
+
+@dataclass(frozen=True, slots=True)
+class OrganisationLimits:
+    """The limits of an organisation; None for no limit."""
+
+    destinations: int | None = None
+    events_per_second: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Organisation:
+    """One row. `version` is the ETag."""
+
+    id: OrganisationId
+    name: str
+    limits: OrganisationLimits
+    suspended_at: datetime | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+_COLUMNS = "id, name, max_destinations, max_events_per_second, suspended_at, version, created_at, updated_at"
+
+
+def _read(row: RowMapping) -> Organisation:
+    return Organisation(
+        id=OrganisationId(row["id"]),
+        name=row["name"],
+        limits=OrganisationLimits(row["max_destinations"], row["max_events_per_second"]),
+        suspended_at=row["suspended_at"],
+        version=row["version"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+async def _row(connection: AsyncConnection, statement: str, **values: object) -> Organisation | None:
+    row = (await connection.execute(text(statement), values)).mappings().one_or_none()
+    return None if row is None else _read(row)
+
+
+async def find(connection: AsyncConnection, organisation: str) -> Organisation | None:
+    """Return an organisation."""
+    return await _row(connection, f"SELECT {_COLUMNS} FROM organisations WHERE id = :id", id=organisation)
+
+
+async def lock(connection: AsyncConnection, organisation: str) -> Organisation | None:
+    """Return an organisation and lock its row until the transaction ends."""
+    return await _row(
+        connection, f"SELECT {_COLUMNS} FROM organisations WHERE id = :id FOR UPDATE", id=organisation
+    )
+
+
+async def page(
+    connection: AsyncConnection, *, limit: int, after: tuple[datetime, str] | None = None
+) -> Sequence[Organisation]:
+    """Return up to `limit` organisations in order of creation."""
+    at, organisation = after or (None, None)
+    rows = await connection.execute(
+        text(
+            f"SELECT {_COLUMNS} FROM organisations WHERE CAST(:at AS timestamptz) IS NULL "
+            "OR (created_at, id) > (CAST(:at AS timestamptz), :id) ORDER BY created_at, id LIMIT :limit"
+        ),
+        {"at": at, "id": organisation, "limit": limit},
+    )
+    return [_read(row) for row in rows.mappings()]
+
+
+async def create(
+    connection: AsyncConnection, organisation: OrganisationId, name: str, limits: OrganisationLimits
+) -> Organisation | None:
+    """Write a new organisation, or return None when its id is taken."""
+    return await _row(
+        connection,
+        "INSERT INTO organisations (id, name, max_destinations, max_events_per_second) "
+        "VALUES (:id, :name, :destinations, :events) ON CONFLICT DO NOTHING "
+        f"RETURNING {_COLUMNS}",
+        id=organisation,
+        name=name,
+        destinations=limits.destinations,
+        events=limits.events_per_second,
+    )
+
+
+async def change(
+    connection: AsyncConnection, organisation: OrganisationId, name: str, limits: OrganisationLimits
+) -> Organisation:
+    """Write the name and the limits of an organisation."""
+    changed = await _row(
+        connection,
+        "UPDATE organisations SET name = :name, max_destinations = :destinations, "
+        "max_events_per_second = :events, version = version + 1, updated_at = now() "
+        f"WHERE id = :id RETURNING {_COLUMNS}",
+        id=organisation,
+        name=name,
+        destinations=limits.destinations,
+        events=limits.events_per_second,
+    )
+    assert changed is not None
+    return changed
+
+
+async def set_suspended(
+    connection: AsyncConnection, organisation: OrganisationId, suspended: bool
+) -> Organisation:
+    """Suspend or resume an organisation, and with it the delivery of all its destinations.
+
+    Each destination gets a new version, so that every process reads it again before it stores another event.
+    """
+    changed = await _row(
+        connection,
+        "UPDATE organisations SET suspended_at = CASE WHEN CAST(:suspended AS boolean) THEN now() END, "
+        f"version = version + 1, updated_at = now() WHERE id = :id RETURNING {_COLUMNS}",
+        id=organisation,
+        suspended=suspended,
+    )
+    assert changed is not None
+    await connection.execute(
+        text(
+            "UPDATE destinations SET suspended = :suspended, version = version + 1, updated_at = now() "
+            # In order of number, so that two callers cannot deadlock.
+            "WHERE id IN (SELECT id FROM destinations WHERE organisation_id = :id "
+            "AND suspended IS DISTINCT FROM :suspended ORDER BY number FOR UPDATE)"
+        ),
+        {"id": organisation, "suspended": suspended},
+    )
+    return changed
+
+
+async def lock_destination_count(connection: AsyncConnection) -> tuple[int, int | None]:
+    """Return how many destinations the acting organisation has, without archived ones, and its limit.
+
+    Locks the organisation's row, so that two creations cannot both take the last place.
+    """
+    limit: int | None = await connection.scalar(
+        text("SELECT max_destinations FROM organisations WHERE id = acting_organisation() FOR UPDATE")
+    )
+    if limit is None:
+        return 0, None
+    used = await connection.scalar(
+        text(
+            "SELECT count(*) FROM destinations "
+            "WHERE organisation_id = acting_organisation() AND archived_at IS NULL"
+        )
+    )
+    return int(used or 0), limit

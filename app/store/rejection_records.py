@@ -1,0 +1,190 @@
+"""Records of rejected events, without a value of them, and their exact counts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from typing import Final
+
+from app.domain.ids import DestinationNumber
+from app.store import PipelineConnection
+
+MOST_A_MINUTE: Final = 600  # of one destination
+_RECORD_LOCK: Final = 7_307  # one process at a time counts and writes
+_DELETED_AT_ONCE: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class NewRejection:
+    """One rejected event. Ids follow the rule of event ids; paths are those of the mapping."""
+
+    destination: DestinationNumber
+    received_at: datetime
+    event_id: str | None
+    mapping: int | None
+    code: str
+    reason: str
+    field: str | None
+    mapping_field: str | None
+    request_id: str | None
+    execution_id: str | None
+    journey_id: str | None
+    node_id: str | None
+
+
+_NAMES = [each.name for each in fields(NewRejection)]
+
+
+async def add(connection: PipelineConnection, records: Sequence[NewRejection]) -> None:
+    """Write records, up to 600 a minute and destination over all processes."""
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _RECORD_LOCK)
+    await connection.execute(
+        f"""
+        WITH given AS (
+          SELECT *, date_trunc('minute', received_at) AS minute
+          FROM unnest($1::int[], $2::timestamptz[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[],
+            $8::text[], $9::text[], $10::text[], $11::text[], $12::text[]) AS g ({", ".join(_NAMES)})
+        ), stored AS (
+          -- What this minute has already, by destination.
+          SELECT m.destination, m.minute, (SELECT count(*) FROM rejection_records r
+            WHERE r.destination = m.destination AND r.received_at >= m.minute
+              AND r.received_at < m.minute + interval '1 minute') AS records
+          FROM (SELECT DISTINCT destination, minute FROM given) m
+        ), ranked AS (
+          SELECT g.*, row_number() OVER (PARTITION BY destination, minute ORDER BY received_at) AS rank
+          FROM given g
+        )
+        INSERT INTO rejection_records (organisation_id, {", ".join(_NAMES)})
+        SELECT d.organisation_id, {", ".join(f"r.{name}" for name in _NAMES)}
+        FROM ranked r JOIN stored s USING (destination, minute)
+        JOIN destinations d ON d.number = r.destination
+        WHERE s.records + r.rank <= {MOST_A_MINUTE}
+        ORDER BY r.received_at
+        """,
+        *([getattr(record, name) for record in records] for name in _NAMES),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RejectionFilter:
+    """Which records; None means any."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    reason: str | None = None
+    field: str | None = None
+    mapping_id: str | None = None
+    execution_id: str | None = None
+    journey_id: str | None = None
+    node_id: str | None = None
+    event_id: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RejectionRecord:
+    """A stored record. `id` orders records by time."""
+
+    id: int
+    event_id: str | None
+    received_at: datetime
+    mapping_id: str | None
+    code: str
+    reason: str
+    field: str | None
+    mapping_field: str | None
+    request_id: str | None
+    execution_id: str | None
+    journey_id: str | None
+    node_id: str | None
+
+
+async def page(
+    connection: PipelineConnection,
+    number: DestinationNumber,
+    wanted: RejectionFilter,
+    *,
+    limit: int,
+    below: int | None = None,
+) -> list[RejectionRecord]:
+    """Return up to `limit` records of a destination with ids below `below`, newest first."""
+    rows = await connection.fetch(
+        """
+        SELECT r.id, r.event_id, r.received_at, m.id AS mapping_id, r.code, r.reason, r.field,
+          r.mapping_field, r.request_id, r.execution_id, r.journey_id, r.node_id
+        FROM rejection_records r LEFT JOIN mappings m ON m.number = r.mapping
+        WHERE r.destination = $1 AND ($2::timestamptz IS NULL OR r.received_at >= $2)
+          AND ($3::timestamptz IS NULL OR r.received_at < $3) AND ($4::text IS NULL OR r.reason = $4)
+          AND ($5::text IS NULL OR r.field = $5) AND ($6::text IS NULL OR m.id = $6)
+          AND ($7::text IS NULL OR r.execution_id = $7) AND ($8::text IS NULL OR r.journey_id = $8)
+          AND ($9::text IS NULL OR r.node_id = $9) AND ($10::text IS NULL OR r.event_id = $10)
+          AND ($11::text IS NULL OR r.request_id = $11) AND ($12::bigint IS NULL OR r.id < $12)
+        ORDER BY r.id DESC LIMIT $13
+        """,
+        number,
+        wanted.since,
+        wanted.until,
+        wanted.reason,
+        wanted.field,
+        wanted.mapping_id,
+        wanted.execution_id,
+        wanted.journey_id,
+        wanted.node_id,
+        wanted.event_id,
+        wanted.request_id,
+        below,
+        limit,
+    )
+    return [RejectionRecord(**dict(row)) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class RejectionSummary:
+    """How many events were rejected for one reason, by mapping and source path."""
+
+    code: str
+    reason: str
+    field: str | None
+    mapping_id: str | None
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+
+async def summary(
+    connection: PipelineConnection,
+    number: DestinationNumber,
+    *,
+    days: int,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> list[RejectionSummary]:
+    """Return the exact counts of the last days, most frequent first. Times select whole days (UTC)."""
+    rows = await connection.fetch(
+        """
+        SELECT r.code, r.reason, nullif(r.field, '') AS field, m.id AS mapping_id,
+          sum(r.rejected)::bigint AS count, min(r.first_at) AS first_at, max(r.last_at) AS last_at
+        FROM rejections r LEFT JOIN mappings m ON m.number = r.mapping
+        WHERE r.destination = $1 AND r.day > (now() AT TIME ZONE 'UTC')::date - $2::int
+          AND ($3::timestamptz IS NULL OR r.day >= ($3::timestamptz AT TIME ZONE 'UTC')::date)
+          AND ($4::timestamptz IS NULL OR r.day <= ($4::timestamptz AT TIME ZONE 'UTC')::date)
+        GROUP BY 1, 2, 3, 4 ORDER BY count DESC, 1, 2, 3, 4
+        """,
+        number,
+        days,
+        since,
+        until,
+    )
+    return [RejectionSummary(**dict(row)) for row in rows]
+
+
+async def delete_old(connection: PipelineConnection, *, keep: timedelta) -> None:
+    """Delete the oldest records that are older than `keep`, some at a time."""
+    await connection.execute(
+        """
+        DELETE FROM rejection_records WHERE id IN (SELECT id FROM (
+          SELECT id, received_at FROM rejection_records ORDER BY id LIMIT $2) oldest
+          WHERE received_at < now() - $1::interval)
+        """,
+        keep,
+        _DELETED_AT_ONCE,
+    )

@@ -1,0 +1,160 @@
+"""Incidents, alerting, notification settings, dismissal and replays over HTTP."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from prometheus_client import CollectorRegistry
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from app.domain.notifications.channels import read_emails, read_webhooks
+from app.processes.application import create_application
+from tests.api.world import World, make_world
+
+INCIDENT = "inc_0a1b2c3d4e5f6a7b8c9d"
+MEMBERS = {
+    "id", "destination_id", "destination_name", "kind", "severity", "state", "opened_at", "last_seen_at",
+    "resolved_at", "summary", "remedy", "action", "affected_events", "oldest_event_at", "expires_at",
+    "acknowledged_at", "acknowledged_by", "muted_until", "note",
+}  # fmt: skip
+
+
+@pytest_asyncio.fixture
+async def world(engine: AsyncEngine, database_url: str) -> AsyncIterator[World]:
+    """A world with a pool and two channels."""
+    made = make_world(engine)
+    channels = read_webhooks("ops=https://hooks.test/secret") + read_emails("mail=a@example.com")
+    async with asyncpg.create_pool(database_url.replace("+asyncpg", "")) as pool:
+        made.context = replace(made.context, pool=pool, channels=channels, registry=CollectorRegistry())
+        made.client._transport.app = create_application(made.context)  # type: ignore[attr-defined]
+        yield made
+        await made.client.aclose()
+
+
+async def opened(
+    world: World, destination: str | None, *, kind: str = "backlog", incident: str = INCIDENT
+) -> None:
+    await world.sql(
+        "INSERT INTO incidents (id, destination, kind, severity, state, opened_at, last_seen_at, summary) "
+        "VALUES (:id, :destination, :kind, 'warning', 'open', now(), now(), 's.')",
+        id=incident,
+        destination=destination,
+        kind=kind,
+    )
+
+
+async def test_an_incident_is_listed_read_acknowledged_and_muted(world: World) -> None:
+    """Both acts are audited once; a repetition changes nothing."""
+    destination = (await world.made())["id"]
+    await opened(world, destination)
+    page = (
+        await world.call("GET", f"/incidents?state=open&destination_id={destination}&kind=backlog")
+    ).json()
+    assert [item["id"] for item in page["items"]] == [INCIDENT]
+    assert set(page["items"][0]) == MEMBERS
+    for _ in range(2):
+        answer = await world.call("POST", f"/incidents/{INCIDENT}/acknowledge", {"note": "on it"})
+        assert (answer.status_code, answer.json()["state"]) == (200, "acknowledged")
+    muted = (
+        await world.call("POST", f"/incidents/{INCIDENT}/mute", {"until": "2026-12-01T00:00:00Z"})
+    ).json()
+    assert muted["muted_until"] == "2026-12-01T00:00:00Z"
+    muted = (await world.call("POST", f"/incidents/{INCIDENT}/mute", {"until": None})).json()
+    assert (muted["muted_until"], muted["note"], muted["acknowledged_by"]) == (None, "on it", "bootstrap")
+    assert (await world.actions())[1:] == ["incident.acknowledged", "incident.muted", "incident.muted"]
+    item = (await world.call("GET", "/destinations")).json()["items"][0]
+    assert (item["open_incidents"], item["health"]) == (1, "degraded")
+
+
+async def test_acknowledging_needs_no_body(world: World) -> None:
+    """A POST without a body needs no Content-Type."""
+    await opened(world, None, kind="no_worker")
+    assert (await world.call("POST", f"/incidents/{INCIDENT}/acknowledge")).status_code == 200
+
+
+async def test_a_limited_key_sees_its_own_incidents_only(world: World) -> None:
+    """Those of other destinations and of the service do not exist for it."""
+    mine, other = (await world.made())["id"], (await world.made(name="Other"))["id"]
+    await opened(world, mine)
+    await opened(world, other, incident=INCIDENT.replace("0a", "0b"))
+    await opened(world, None, kind="no_worker", incident=INCIDENT.replace("0a", "0c"))
+    key = await world.key("destinations:read", destination_ids=[mine])
+    items = (await world.call("GET", "/incidents", key=key)).json()["items"]
+    assert [item["id"] for item in items] == [INCIDENT]
+    for id_ in ("0b", "0c"):
+        path = f"/incidents/{INCIDENT.replace('0a', id_)}"
+        assert (await world.call("GET", path, key=key)).status_code == 404
+    assert len((await world.call("GET", "/incidents")).json()["items"]) == 3
+
+
+async def test_thresholds_are_merged_and_audited(world: World) -> None:
+    """A change bumps the ETag; a bad member names the problem."""
+    made = await world.made()
+    path = f"/destinations/{made['id']}"
+    body = {"alerting": {"failing": {"share": 0.25, "min_requests": 3}, "dead_letters": {"enabled": False}}}
+    answer = await world.call("PATCH", path, body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["version"] > made["version"]
+    answer = await world.call("PATCH", path, {"alerting": {"failing": {"window_seconds": 30}}})
+    failing = answer.json()["alerting"]["failing"]
+    assert (failing["share"], failing["min_requests"], failing["window_seconds"]) == (0.25, 3, 30)
+    assert answer.json()["alerting"]["dead_letters"]["enabled"] is False
+    answer = await world.call("PATCH", path, {"alerting": {"muted_until": "2026-12-01T00:00:00Z"}})
+    assert answer.json()["alerting"]["muted_until"] == "2026-12-01T00:00:00Z"
+    assert (await world.actions())[1:] == ["destination.alerting_changed"] * 3
+    assert (await world.call("GET", path)).json()["alerting"] == answer.json()["alerting"]
+
+
+@pytest.mark.parametrize(
+    "alerting",
+    [
+        {"unknown": {}},
+        {"no_worker": {"enabled": False}},
+        {"failing": {"minutes": 1}},
+        {"failing": {"share": 2}},
+        {"failing": {"share": "0.5"}},
+        {"backlog": {"minutes": 0}},
+        {"dead_letters": {"min_events": 1.5}},
+        {"dead_letters": 5},
+        {"muted_until": "tomorrow"},
+        [],
+    ],
+)
+async def test_a_bad_threshold_is_refused(world: World, alerting: Any) -> None:
+    """Nothing is stored."""
+    made = await world.made()
+    answer = await world.call("PATCH", f"/destinations/{made['id']}", {"alerting": alerting})
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["fields"][0]["field"].startswith("alerting")
+
+
+async def test_channels_are_listed_without_addresses(world: World) -> None:
+    """Their state is that of the last delivery."""
+    await world.sql(
+        "INSERT INTO notification_channels (name, failing_since, last_error) VALUES ('ops', now(), 'timeout')"
+    )
+    answer = await world.call("GET", "/notification-channels")
+    assert [(item["name"], item["type"], item["state"]) for item in answer.json()["items"]] == [
+        ("mail", "email", "ok"),
+        ("ops", "webhook", "failing"),
+    ]
+    assert "secret" not in answer.text
+    assert "example.com" not in answer.text
+
+
+async def test_the_notifications_of_a_destination_are_set(world: World) -> None:
+    """A channel that does not exist is refused."""
+    path = f"/destinations/{(await world.made())['id']}/notifications"
+    assert (await world.call("GET", path)).json() == {
+        "channels": None, "kinds": "all", "min_severity": "warning",
+    }  # fmt: skip
+    body = {"channels": ["ops"], "kinds": ["failing", "backlog"], "min_severity": "critical"}
+    answer = await world.call("PUT", path, body)
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {**body, "kinds": ["backlog", "failing"]}
+    assert (await world.call("GET", path)).json() == answer.json()
+    for bad in ({"channels": ["none"]}, {"kinds": ["x"]}, {"min_severity": "high"}, {"url": "https://x"}):
+        assert (await world.call("PUT", path, bad)).status_code == 422

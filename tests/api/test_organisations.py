@@ -1,0 +1,215 @@
+"""Organisations: their life, their limits, their usage, and keys that act for one or for all."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+
+from app.admin.access import Scope
+from app.processes.application import create_application
+from tests.api.test_ways_in import EVENT_OF, TakesAll
+from tests.api.world import BOOTSTRAP, DESTINATION, World
+
+KEY = {"name": "engine", "scopes": [scope for scope in Scope if scope is not Scope.ORGANISATIONS_ADMIN]}
+
+
+async def organisation(world: World, id_: str = "acme", **changes: Any) -> str:
+    """Create an organisation and return a key of it with every scope that it can have."""
+    made = await world.call("POST", "/organisations", {"id": id_, "name": "Acme", **changes})
+    assert made.status_code == 201, made.text
+    key = await world.call("POST", f"/keys?organisation_id={id_}", KEY)
+    assert key.status_code == 201, key.text
+    return str(key.json()["key"])
+
+
+async def test_an_organisation_is_created_read_changed_and_listed(world: World) -> None:
+    """With its limits, its state and its version; a fresh database has `default`."""
+    made = await world.call("POST", "/organisations", {"name": "Acme", "limits": {"destinations": 3}})
+    assert made.status_code == 201
+    body = made.json()
+    assert body["id"].startswith("org_")
+    assert body["state"] == "active"
+    assert body["limits"] == {"destinations": 3, "events_per_second": None}
+    assert made.headers["location"] == f"/organisations/{body['id']}"
+    path = f"/organisations/{body['id']}"
+    read = await world.call("GET", path)
+    assert (read.json(), read.headers["etag"]) == (body, made.headers["etag"])
+    change = {"name": "Acme Ltd", "limits": {"events_per_second": 10}}
+    after = await world.call("PATCH", path, change, headers={"If-Match": read.headers["etag"]})
+    assert after.json()["limits"] == {"destinations": 3, "events_per_second": 10}
+    stale = await world.call("PATCH", path, {"name": "B"}, headers={"If-Match": read.headers["etag"]})
+    assert (stale.status_code, stale.json()["error"]) == (412, "stale")
+    listed = (await world.call("GET", "/organisations?limit=1")).json()
+    assert [item["id"] for item in listed["items"]] == ["default"]
+    rest = (await world.call("GET", "/organisations", params={"cursor": listed["next_cursor"]})).json()
+    assert [(item["id"], item["name"]) for item in rest["items"]] == [(body["id"], "Acme Ltd")]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({"name": "A", "id": "Not An Id"}, "id"),
+        ({"name": "A", "limits": {"destinations": -1}}, "limits.destinations"),
+        ({"name": "A", "limits": {"events_per_second": 0}}, "limits.events_per_second"),
+        ({"name": "A", "colour": "red"}, "colour"),
+    ],
+)
+async def test_a_wrong_organisation_is_refused(world: World, body: Any, field: str) -> None:
+    """With the field, and nothing is created."""
+    answer = await world.call("POST", "/organisations", body)
+    assert (answer.status_code, answer.json()["fields"][0]["field"]) == (422, field)
+    assert len((await world.call("GET", "/organisations")).json()["items"]) == 1
+
+
+async def test_an_id_is_taken_once(world: World) -> None:
+    """409, and the first stays as it is."""
+    await organisation(world)
+    answer = await world.call("POST", "/organisations", {"id": "acme", "name": "Other"})
+    assert (answer.status_code, answer.json()["error"]) == (409, "organisation_exists")
+    assert (await world.call("GET", "/organisations/acme")).json()["name"] == "Acme"
+
+
+async def test_only_the_bootstrap_key_makes_platform_keys(world: World) -> None:
+    """A platform key acts in `default` unless the query says otherwise; no other key grants the scope."""
+    await organisation(world)
+    platform = await world.key(Scope.ORGANISATIONS_ADMIN, Scope.KEYS_ADMIN, Scope.DESTINATIONS_READ)
+    assert (await world.call("GET", "/organisations", key=platform)).status_code == 200
+    wanted = {"name": "k", "scopes": [Scope.ORGANISATIONS_ADMIN]}
+    assert (await world.call("POST", "/keys", wanted, key=platform)).status_code == 403
+    inside = await world.call("POST", "/keys?organisation_id=acme", wanted)
+    assert (inside.status_code, inside.json()["fields"][0]["field"]) == (422, "scopes")
+    theirs = await world.call("POST", "/destinations?organisation_id=acme", DESTINATION)
+    assert theirs.status_code == 201
+    of_acme = await world.call("GET", "/destinations?organisation_id=acme", key=platform)
+    assert [item["id"] for item in of_acme.json()["items"]] == [theirs.json()["id"]]
+    assert (await world.call("GET", "/destinations", key=platform)).json()["items"] == []
+    nowhere = await world.call("GET", "/destinations?organisation_id=nobody", key=platform)
+    assert nowhere.status_code == 404
+
+
+async def test_platform_keys_are_hidden_from_the_keys_of_default(world: World) -> None:
+    """An admin of `default` neither lists, rotates nor revokes them: it would become the platform."""
+    await world.key(Scope.ORGANISATIONS_ADMIN)
+    (platform,) = (await world.call("GET", "/keys")).json()["items"]
+    admin = await world.key(Scope.KEYS_ADMIN)
+    listed = (await world.call("GET", "/keys", key=admin)).json()["items"]
+    assert [item["scopes"] for item in listed] == [["keys:admin"]]
+    for method, path in (("POST", f"/keys/{platform['id']}/rotate"), ("DELETE", f"/keys/{platform['id']}")):
+        assert (await world.call(method, path, key=admin)).status_code == 404
+
+
+@pytest.mark.parametrize("named", ["default", "nobody", "acme2"])
+async def test_for_a_key_of_an_organisation_there_is_no_other(world: World, named: str) -> None:
+    """404 for another and for one that does not exist alike; its own may be named."""
+    key = await organisation(world)
+    await organisation(world, "acme2")
+    answer = await world.call("GET", f"/destinations?organisation_id={named}", key=key)
+    assert (answer.status_code, answer.json()["error"]) == (404, "not_found")
+    assert (await world.call("GET", "/destinations?organisation_id=acme", key=key)).status_code == 200
+    twice = await world.call("GET", "/destinations?organisation_id=acme&organisation_id=acme", key=key)
+    assert (twice.status_code, twice.json()["fields"][0]["problem"]) == (422, "duplicate")
+
+
+async def test_the_limit_on_destinations_holds(world: World) -> None:
+    """429 at the limit; an archived destination frees its place; other organisations are not concerned."""
+    key = await organisation(world, limits={"destinations": 1})
+    first = await world.call("POST", "/destinations", DESTINATION, key=key)
+    assert first.status_code == 201
+    second = await world.call("POST", "/destinations", {**DESTINATION, "name": "B"}, key=key)
+    assert (second.status_code, second.json()["error"]) == (429, "destination_limit")
+    assert int(second.headers["retry-after"]) > 0
+    await world.made()
+    assert (await world.call("DELETE", f"/destinations/{first.json()['id']}", key=key)).status_code == 200
+    assert (await world.call("POST", "/destinations", DESTINATION, key=key)).status_code == 201
+
+
+async def posting(world: World, intake: Any) -> httpx.AsyncClient:
+    app = create_application(replace(world.context, intake=intake, registry=CollectorRegistry()))
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x")
+
+
+async def test_the_limit_on_events_holds(world: World) -> None:
+    """429 with the time after which the next request is admitted; it is."""
+    key = await organisation(world, limits={"events_per_second": 10})
+    async with await posting(world, TakesAll()) as client:
+        headers = {"Authorization": f"Bearer {key}"}
+        first = await client.post("/events", json=[EVENT_OF] * 30, headers=headers)
+        assert first.status_code == 202
+        second = await client.post("/events", json=EVENT_OF, headers=headers)
+        assert (second.status_code, second.json()["error"]) == (429, "event_rate_exceeded")
+        wait = int(second.headers["retry-after"])
+        assert wait == 3  # twenty events are owed at ten a second
+        others = await client.post("/events", json=EVENT_OF, headers={"Authorization": f"Bearer {BOOTSTRAP}"})
+        assert others.status_code == 202
+        world.elapsed += wait
+        assert (await client.post("/events", json=EVENT_OF, headers=headers)).status_code == 202
+
+
+async def test_a_suspended_organisation_sends_no_new_events(world: World) -> None:
+    """403 until it is resumed; its destinations wait, and return to the state before."""
+    key = await organisation(world)
+    made = (await world.call("POST", "/destinations", DESTINATION, key=key)).json()
+    suspended = await world.call("POST", "/organisations/acme/suspend")
+    assert suspended.json()["state"] == "suspended"
+    assert (await world.call("POST", "/organisations/acme/suspend")).json() == suspended.json()
+    path = f"/destinations/{made['id']}"
+    assert (await world.call("GET", path, key=key)).json()["state"] == "paused"
+    assert (await world.call("POST", path + "/resume", key=key)).json()["state"] == "paused"
+    new = (await world.call("POST", "/destinations", {**DESTINATION, "name": "New"}, key=key)).json()
+    assert new["state"] == "paused"
+    async with await posting(world, TakesAll()) as client:
+        headers = {"Authorization": f"Bearer {key}"}
+        refused = await client.post("/events", json=EVENT_OF, headers=headers)
+        assert (refused.status_code, refused.json()["error"]) == (403, "organisation_suspended")
+        own = await client.post("/events", json=EVENT_OF, headers={"Authorization": f"Bearer {BOOTSTRAP}"})
+        assert own.status_code == 202
+        await world.call("POST", "/organisations/acme/resume")
+        world.elapsed += 3
+        assert (await client.post("/events", json=EVENT_OF, headers=headers)).status_code == 202
+    assert (await world.call("GET", path, key=key)).json()["state"] == "draft"
+    assert [item["action"] for item in (await world.call("GET", "/audit", key=key)).json()["items"]][:2] == [
+        "organisation.resumed",
+        "destination.created",
+    ]
+    own_audit = (await world.call("GET", "/audit")).json()["items"]
+    assert not [item for item in own_audit if "organisation" in item["action"]]
+
+
+async def test_usage_is_given_for_each_day(world: World) -> None:
+    """Idle days included; days that the pipeline has dropped keep their sums."""
+    key = await organisation(world)
+    made = (await world.call("POST", "/destinations", DESTINATION, key=key)).json()
+    other = await world.made()
+    today = datetime.now(UTC).date()
+    for destination, events in ((made, 7), (other, 100)):
+        await world.sql(
+            "INSERT INTO counts (destination, day, writer, accepted) "
+            "SELECT number, :day, 1, :events FROM destinations WHERE id = :id",
+            id=destination["id"],
+            day=today,
+            events=events,
+        )
+    await world.sql(
+        "INSERT INTO organisation_usage VALUES ('acme', CAST(:day AS date) - 1, 5, 600)", day=today
+    )
+    app = world.client._transport.app  # type: ignore[attr-defined]
+    address = world.engine.url.render_as_string(hide_password=False).replace("+asyncpg", "")
+    async with asyncpg.create_pool(address, min_size=1, max_size=2) as pool:
+        app.state.context = replace(world.context, pool=pool)
+        first = today.fromordinal(today.toordinal() - 1)
+        answer = await world.call("GET", f"/organisations/acme/usage?from={first}&to={today}")
+        wrong = await world.call("GET", f"/organisations/acme/usage?from={today}&to={first}")
+    assert answer.json() == {
+        "items": [
+            {"events": 0, "requests": 5, "bytes": 600, "day": str(first)},
+            {"events": 7, "requests": 0, "bytes": 0, "day": str(today)},
+        ],
+        "total": {"events": 7, "requests": 5, "bytes": 600},
+        "next_cursor": None,
+    }
+    assert (wrong.status_code, wrong.json()["fields"][0]) == (422, {"field": "to", "problem": "before_from"})

@@ -1,0 +1,235 @@
+"""The states of incidents, their conditions and the messages about them, without any I/O."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.domain.incidents import alerting
+from app.domain.incidents.conditions import (
+    DestinationFacts,
+    Finding,
+    ServiceFacts,
+    ServiceLimits,
+    destination_findings,
+    service_findings,
+)
+from app.domain.incidents.kinds import KINDS, RESERVED, Kind, Severity
+from app.domain.incidents.machine import IncidentState, Transition, advance, open_incident
+from app.domain.notifications.channels import read_emails, read_mail_server, read_webhooks
+from app.domain.notifications.messages import incident_text
+from app.domain.notifications.policy import (
+    Batching,
+    ChannelLoad,
+    MessageType,
+    SentMessages,
+    batching,
+    due_message,
+)
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+DEFAULTS = alerting.read(None)
+SECOND = timedelta(seconds=1)
+
+TROUBLE: dict[Kind, dict[str, Any]] = {
+    Kind.SIGN_IN_LOST: {"sign_in_reason": "revoked"},
+    Kind.AMAZON_FORBIDDEN: {"sign_in_reason": "forbidden"},
+    Kind.FAILING: {"requests": 10, "failed_requests": 5, "last_outcome": "broken"},
+    Kind.THROTTLED: {"last_outcome": "throttled", "oldest_live_at": NOW - timedelta(minutes=6)},
+    Kind.BACKLOG: {"oldest_waiting_at": NOW - timedelta(minutes=16)},
+    Kind.EXPIRING: {"first_expiry_at": NOW + timedelta(hours=23), "expiring_since": NOW - 6 * SECOND},
+    Kind.DEAD_LETTERS: {"dead_open": 1},
+    Kind.REJECTIONS: {"received": 50, "rejected": 10, "rejected_recently": 1},
+    Kind.VOLUME_DROP: {"days_of_volume": 7, "same_hours": (100,) * 7, "last_hour": 9},
+}
+JUST_BELOW: dict[Kind, dict[str, Any]] = {
+    Kind.FAILING: {"requests": 9, "failed_requests": 9, "last_outcome": "broken"},
+    Kind.THROTTLED: {"last_outcome": "throttled", "oldest_live_at": NOW - timedelta(minutes=5)},
+    Kind.BACKLOG: {"oldest_waiting_at": NOW - timedelta(minutes=15)},
+    Kind.EXPIRING: {"first_expiry_at": NOW + timedelta(hours=25), "expiring_since": NOW - 6 * SECOND},
+    Kind.REJECTIONS: {"received": 50, "rejected": 9, "rejected_recently": 9},
+    Kind.VOLUME_DROP: {"days_of_volume": 7, "same_hours": (100,) * 7, "last_hour": 10},
+}
+
+
+def kinds_of(**facts: Any) -> list[Kind]:
+    return [found.kind for found in destination_findings(DestinationFacts(**facts), DEFAULTS, NOW)]
+
+
+def test_every_kind_that_is_not_reserved_has_a_condition() -> None:
+    """The table of the interface is complete."""
+    of_service = {kind for kind, spec in KINDS.items() if spec.of_service}
+    assert set(TROUBLE) | of_service | RESERVED == set(Kind)
+
+
+@pytest.mark.parametrize("kind", TROUBLE)
+def test_a_condition_holds_from_its_threshold_on(kind: Kind) -> None:
+    """Each kind is found by its own facts, and by no other."""
+    assert kinds_of(**TROUBLE[kind]) == [kind]
+    assert kinds_of(**JUST_BELOW.get(kind, {})) == []
+    disabled = alerting.read({kind.value: {"enabled": False}})
+    assert destination_findings(DestinationFacts(**TROUBLE[kind]), disabled, NOW) == []
+
+
+def test_a_fault_that_is_over_does_not_count_although_its_window_is_full() -> None:
+    """The last request decides, so that an incident resolves soon after the cure."""
+    assert kinds_of(requests=20, failed_requests=19, last_outcome="answered") == []
+    assert kinds_of(breaker_open_for=10 * SECOND) == [Kind.FAILING]
+    assert kinds_of(received=60, rejected=60) == []
+
+
+def test_the_kinds_of_the_service() -> None:
+    """They have thresholds of their own."""
+    minute = timedelta(minutes=1)
+    limits = ServiceLimits()
+    assert service_findings(ServiceFacts(), limits) == []
+    facts = ServiceFacts(
+        without_worker_for=minute, slow_commits_for=minute, failing_channels={"ops": 15 * minute}
+    )
+    assert [found.kind for found in service_findings(facts, limits)] == [
+        Kind.NO_WORKER,
+        Kind.DATABASE_SLOW,
+        Kind.NOTIFICATIONS_FAILING,
+    ]
+
+
+def test_thresholds_are_merged_member_by_member() -> None:
+    """Null restores a default."""
+    stored = alerting.merged({}, {"failing": {"share": 0.1, "min_requests": 3}, "backlog": {"minutes": 1}})
+    stored = alerting.merged(stored, {"failing": {"share": None, "window_seconds": 30}, "backlog": None})
+    assert stored == {"failing": {"min_requests": 3, "window_seconds": 30}}
+    failing = alerting.read(stored).of(Kind.FAILING)
+    assert failing == alerting.FailingThreshold(min_requests=3, window_seconds=30)
+
+
+BACKLOG = Finding(Kind.BACKLOG, "The oldest waiting event is older than 15 minutes.", 3)
+FAILING = Finding(Kind.FAILING, "5 of 10 requests to Amazon failed.", 3)
+
+
+def test_an_incident_resolves_after_thirty_quiet_seconds() -> None:
+    """Not before."""
+    incident = open_incident(BACKLOG, "dst", NOW, silent=False)
+    assert advance(incident, None, NOW + 29 * SECOND) == (incident, Transition.UNCHANGED)
+    seen, transition = advance(incident, BACKLOG, NOW + 29 * SECOND)
+    assert transition is Transition.UPDATED
+    assert seen is not None
+    assert advance(seen, None, NOW + 58 * SECOND)[1] is Transition.UNCHANGED
+    assert advance(seen, None, NOW + 59 * SECOND)[1] is Transition.RESOLVED
+
+
+def test_a_delivery_kind_resolves_only_after_a_request_succeeded() -> None:
+    """A quiet destination proves nothing."""
+    incident = open_incident(FAILING, "dst", NOW, silent=False)
+    later = NOW + timedelta(hours=1)
+    assert advance(incident, None, later)[1] is Transition.UNCHANGED
+    assert advance(incident, None, later, success_at=NOW - SECOND)[1] is Transition.UNCHANGED
+    assert advance(incident, None, later, success_at=NOW + SECOND)[1] is Transition.RESOLVED
+    assert advance(incident, FAILING, later, released=True)[1] is Transition.RESOLVED
+
+
+def test_the_same_condition_within_ten_minutes_reopens_the_incident() -> None:
+    """An acknowledgement survives; after ten minutes a new incident opens."""
+    incident = open_incident(BACKLOG, "dst", NOW, silent=False)
+    resolved, _ = advance(incident, None, NOW + 30 * SECOND)
+    assert resolved is not None
+    again, transition = advance(resolved, BACKLOG, NOW + timedelta(minutes=10))
+    assert transition is Transition.REOPENED
+    assert again is not None
+    assert (again.state, again.resolved_at, again.opened_at) == (IncidentState.OPEN, None, NOW)
+    assert advance(resolved, BACKLOG, NOW + timedelta(minutes=11)) == (None, Transition.OPENED)
+
+
+def flicker(*, minutes: int, on: int, off: int) -> list[MessageType]:
+    """Return the messages about a fault that comes and goes for some minutes and is then cured."""
+    incident, sent, messages = None, SentMessages(), []
+    for second in range(0, minutes * 60 + 120, 3):
+        now = NOW + second * SECOND
+        finding = BACKLOG if second < minutes * 60 and second % (on + off) < on else None
+        if incident is not None:
+            incident, _ = advance(incident, finding, now)
+        if incident is None and finding is not None:
+            incident = open_incident(finding, "dst", now, silent=False)
+        if incident is None or (message := due_message(incident, sent, now, muted=False)) is None:
+            continue
+        messages.append(message)
+        if message is MessageType.OPENED:
+            sent = SentMessages(now, sent.resolved_at, sent.reminded_at, incident.severity)
+        elif message is MessageType.RESOLVED:
+            sent = SentMessages(sent.opened_at, now, sent.reminded_at, sent.severity)
+    return messages
+
+
+@pytest.mark.parametrize(("on", "off"), [(3, 3), (3, 27), (6, 36), (20, 40), (60, 60), (120, 45)])
+def test_a_fault_that_flickers_for_ten_minutes_causes_two_messages(on: int, off: int) -> None:
+    """The first opening and one resolution, whatever its rhythm."""
+    assert flicker(minutes=10, on=on, off=off) == [MessageType.OPENED, MessageType.RESOLVED]
+
+
+def test_a_message_is_due_once() -> None:
+    """A restart finds that it was sent."""
+    incident = open_incident(BACKLOG, "dst", NOW, silent=False)
+    assert due_message(incident, SentMessages(), NOW, muted=False) is MessageType.OPENED
+    assert due_message(incident, SentMessages(), NOW, muted=True) is None
+    sent = SentMessages(NOW, severity=Severity.WARNING)
+    assert due_message(incident, sent, NOW + timedelta(hours=23), muted=False) is None
+    assert due_message(incident, sent, NOW + timedelta(hours=24), muted=False) is MessageType.REMINDER
+    lower = SentMessages(NOW, severity=Severity.INFO)
+    assert due_message(incident, lower, NOW + SECOND, muted=False) is MessageType.OPENED
+
+
+def test_above_ten_messages_a_minute_one_digest_is_sent() -> None:
+    """And the next one waits until the minute is over."""
+    assert batching(range(10), ChannelLoad()) is Batching.SINGLE
+    assert batching(range(300), ChannelLoad()) is Batching.DIGEST
+    assert batching(range(1), ChannelLoad(10)) is Batching.DIGEST
+    assert batching(range(1), ChannelLoad(10, 1)) is Batching.WAIT
+
+
+SECRET = "whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"
+
+
+def test_channels_are_read_and_their_addresses_hidden() -> None:
+    """An entry is split at its first `=`; a name may be bound to an organisation."""
+    webhooks = read_webhooks("ops=https://x.test/?a=1%2C2,team@acme=https://y.test", f"ops={SECRET}")
+    assert [(each.organisation, each.name) for each in webhooks] == [("default", "ops"), ("acme", "team")]
+    assert webhooks[0].addresses == ("https://x.test/?a=1%2C2",)
+    assert webhooks[0].secrets
+    assert "x.test" not in repr(webhooks)
+    assert read_emails("ops=a@example.com|b@example.com")[0].addresses == ("a@example.com", "b@example.com")
+    server = read_mail_server("smtp://u:p%40ss@mail.test:2525")
+    assert (server.port, server.password) == (2525, "p@ss")
+    assert "p@ss" not in repr(server)
+
+
+@pytest.mark.parametrize(
+    ("read", "text"),
+    [
+        (read_webhooks, "secret-address"),
+        (read_webhooks, "ops=ftp://secret-address"),
+        (read_webhooks, "ops=https://a.test,ops=https://secret-address"),
+        (read_emails, "ops=secret-address"),
+        (read_mail_server, "http://secret-address"),
+    ],
+)
+def test_an_error_of_a_channel_has_no_address(read: Any, text: str) -> None:
+    """An address is a credential."""
+    with pytest.raises(ValueError) as error:
+        read(text)
+    assert "secret" not in str(error.value)
+
+
+def test_a_name_is_no_markup_in_a_message() -> None:
+    """Slack and Mattermost read markup in names."""
+    text = incident_text(
+        "incident.opened",
+        {
+            "destination_name": "<!channel> @all [x](https://evil.test)",
+            "severity": "warning",
+            "kind": "backlog",
+            "summary": "s.",
+            "remedy": "r.",
+            "url": "https://ours.test",
+        },
+    )
+    for markup in ("<!", "@all", "[x]", "https://evil"):
+        assert markup not in text

@@ -1,0 +1,166 @@
+"""A pipeline with an incident monitor, and a receiver for its messages."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest_asyncio
+
+from app.domain.incidents.conditions import ServiceLimits
+from app.domain.notifications.channels import read_webhooks
+from app.incidents.delivery import NotificationDelivery
+from app.incidents.monitor import IncidentMonitor
+from app.incidents.observation import Observer
+from app.incidents.planner import MessagePlanner
+from app.notification_clients import ChannelClients, WebhookClient
+from app.processes.api import build_application
+from app.processes.resources import open_resources
+from tests.incidents.receivers import SECRET, WebhookReceiver, webhook_receiver
+from tests.pipeline.amazon import FakeAmazon
+from tests.pipeline.world import World, make_world, settings_of, stamp
+
+PUBLIC = "http://ours.test"
+KEY = "bootstrap-key-of-thirty-two-letters"
+
+
+@dataclass
+class Watch:
+    """A world whose incidents are computed when a test says so."""
+
+    world: World
+    receiver: WebhookReceiver
+    monitor: IncidentMonitor
+    delivery: NotificationDelivery
+    clients: ChannelClients
+
+    @classmethod
+    def of(cls, world: World, receiver: WebhookReceiver, *, of_api: bool = False) -> "Watch":
+        """Return a monitor in a worker, or with `of_api` in an API process, with the rights of its role."""
+        resources = world.receiving if of_api else world.delivering
+        assert resources is not None
+        channels = read_webhooks(f"ops={receiver.url}", f"ops={SECRET}")
+        monitor = IncidentMonitor(
+            connect=resources.connect,
+            observer=Observer(timedelta(days=21), time.monotonic),
+            planner=MessagePlanner(channels, public_url=PUBLIC),
+            monotonic=time.monotonic,
+            telemetry=world.resources.telemetry,
+            retention=timedelta(days=90),
+            limits=ServiceLimits(),
+        )
+        clients = ChannelClients(WebhookClient(now=world.resources.clock.now), None)
+        delivery = NotificationDelivery(
+            channels[0],
+            pool=resources.pool,
+            client=clients,
+            jitter=lambda: 0.5,
+            telemetry=world.resources.telemetry,
+        )
+        return cls(world, receiver, monitor, delivery, clients)
+
+    async def tick(self) -> None:
+        """Compute once and deliver."""
+        await self.monitor.run()
+        await self.delivery.run()
+
+    async def incidents(self) -> dict[str, dict[str, Any]]:
+        """Return the newest incident of each kind."""
+        rows = await self.world.fetch("SELECT * FROM incidents ORDER BY number")
+        return {row["kind"]: dict(row) for row in rows}
+
+    async def until_open(self, kind: str, *, seconds: float = 15) -> dict[str, Any]:
+        """Tick until a kind is open; fail after the time that the interface allows."""
+        until = time.monotonic() + seconds
+        while True:
+            await self.tick()
+            found = (await self.incidents()).get(kind)
+            if found is not None and found["state"] != "resolved":
+                return found
+            assert time.monotonic() < until, f"{kind} is not open; {await self.incidents()}"
+            await asyncio.sleep(0.2)
+
+    async def let_pass(self, seconds: float) -> None:
+        """Move everything that was observed into the past."""
+        span = timedelta(seconds=seconds)
+        await self.world.fetch(
+            "UPDATE incidents SET opened_at = opened_at - $1::interval, "
+            "last_seen_at = last_seen_at - $1::interval, resolved_at = resolved_at - $1::interval",
+            span,
+        )
+        await self.world.fetch(
+            "UPDATE incident_messages SET opened_at = opened_at - $1::interval, "
+            "resolved_at = resolved_at - $1::interval, reminded_at = reminded_at - $1::interval",
+            span,
+        )
+        await self.world.fetch("UPDATE notifications SET created_at = created_at - $1::interval", span)
+        await self.world.fetch("UPDATE intake_steps SET at = at - $1::interval", span)
+
+    async def resolved(self, kind: str) -> dict[str, Any]:
+        """Let the quiet time pass; return the incident, which must be resolved."""
+        await self.let_pass(31)
+        await self.tick()
+        found = (await self.incidents())[kind]
+        assert found["state"] == "resolved", found
+        return found
+
+    async def close(self) -> None:
+        await self.monitor.leave()
+        await self.clients.close()
+
+
+@pytest_asyncio.fixture
+async def watch(database_url: str) -> AsyncIterator[Watch]:
+    """A world with a monitor and a receiver that takes everything."""
+    async with make_world(database_url, with_roles=True) as world, webhook_receiver() as receiver:
+        made = Watch.of(world, receiver, of_api=True)
+        yield made
+        await made.close()
+
+
+@dataclass
+class Service:
+    """The application with its ingest, as a client sees it."""
+
+    world: World
+    client: httpx.AsyncClient
+
+    async def post(self, destination: str, *events: Any, **headers: str) -> list[dict[str, Any]]:
+        answer = await self.client.post(
+            f"/events?destination_id={destination}", content=json.dumps(list(events)), headers=headers
+        )
+        assert answer.status_code in (202, 207, 422), answer.text
+        results: list[dict[str, Any]] = answer.json()["results"]
+        return results
+
+    async def send(self, path: str, **body: Any) -> httpx.Response:
+        return await self.client.post(path, content=json.dumps(body))
+
+    async def get(self, path: str, **query: str) -> Any:
+        answer = await self.client.get(path, params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+@pytest_asyncio.fixture
+async def service(database_url: str) -> AsyncIterator[Service]:
+    """One application on the test's own database."""
+    chosen = settings_of(database_url, bootstrap_admin_key=KEY)
+    async with (
+        open_resources(chosen, role="api", pool_size=6) as resources,
+        build_application(resources) as application,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(application),
+            base_url="http://testserver",
+            headers={"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"},
+        ) as client,
+    ):
+        world = World(resources, FakeAmazon(), application.state.context.intake, database_url)
+        yield Service(world, client)
+
+
+__all__ = ["Service", "Watch", "stamp"]

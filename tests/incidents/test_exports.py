@@ -1,0 +1,95 @@
+"""Exports of events, rejections, consent records and the audit: whole, formula-safe, without traits."""
+
+import csv
+import io
+import json
+
+import pytest
+
+from app.admin.refusals import ErrorCode, Refusal
+from app.api import export as exporting
+from app.api.export import ExportFormat, ExportPage, cell, export
+from app.api.response_body import ResponseBody
+from tests.incidents.conftest import Service
+from tests.incidents.test_rejections import nameless
+from tests.pipeline.world import event
+
+
+async def text_of(service: Service, path: str) -> tuple[str, str]:
+    answer = await service.client.get(path)
+    assert answer.status_code == 200, answer.text
+    return answer.text, answer.headers["content-type"]
+
+
+async def test_a_list_is_exported_as_a_whole(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over several pages, with the columns of the list, in both formats."""
+    for module in ("event_reports", "rejections", "consent_records", "audit"):
+        monkeypatch.setattr(f"app.api.{module}.ROWS", 3)
+    destination = await service.world.destination()
+    await service.post(destination, *(event(number) for number in range(10)))
+    await service.post(destination, *(nameless(number) for number in range(7)), event_id_formula())
+    for number in range(5):
+        await service.client.patch(f"/destinations/{destination}", content=json.dumps({"name": f"n{number}"}))
+    path = f"/destinations/{destination}"
+    rows = {f"{path}/events": 10, f"{path}/rejections": 8, f"{path}/consent-records": 10, "/audit": 5}
+    for list_path, number in rows.items():
+        listed = (await service.get(list_path))["items"]
+        assert len(listed) == number
+        text, media_type = await text_of(service, f"{list_path}?format=ndjson")
+        assert media_type == "application/x-ndjson"
+        assert [json.loads(line) for line in text.splitlines()] == listed
+        text, media_type = await text_of(service, f"{list_path}?format=csv")
+        assert media_type == "text/csv; charset=utf-8"
+        header, *cells = csv.reader(io.StringIO(text))
+        assert header == list(listed[0])
+        assert len(cells) == number
+        assert "lovelace" not in text
+        assert not any(each.startswith(("=", "+", "@")) for row in cells for each in row)
+    found, _ = await text_of(service, f"{path}/rejections?format=ndjson&event_id=%3DHYPERLINK(1)")
+    (line,) = found.splitlines()
+    assert json.loads(line)["event_id"] == "=HYPERLINK(1)"
+    answer = await service.client.get(f"{path}/events?format=xml")
+    assert answer.status_code == 422
+    answer = await service.client.get("/destinations/dst_00000000000000000099/events?format=csv")
+    assert answer.status_code == 404
+
+
+def event_id_formula() -> dict[str, str]:
+    return {"event_id": "=HYPERLINK(1)"}
+
+
+class Row(ResponseBody):
+    a: int
+    b: str
+
+
+@pytest.mark.parametrize("error", [Refusal(ErrorCode.UNAVAILABLE), ConnectionError("secret")])
+@pytest.mark.parametrize("chosen", list(ExportFormat))
+async def test_an_export_that_is_cut_short_ends_with_an_error_row(
+    error: Exception, chosen: ExportFormat
+) -> None:
+    """What came before is valid; the error holds no detail of ours."""
+
+    async def fetch(cursor: str | None) -> ExportPage:
+        if cursor is not None:
+            raise error
+        return ExportPage([Row(a=1, b="x")], "next")
+
+    response = await export(chosen, Row, fetch, name="rows")
+    text = b"".join([part async for part in response.body_iterator]).decode()  # type: ignore[misc, union-attr]
+    last = text.splitlines()[-1]
+    assert "cut_short" in last
+    assert "secret" not in text
+    assert exporting.ROWS <= 1_000
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""), (True, "true"), (-5, "-5"), ("=1+1", "'=1+1"), (" =1", "' =1"), ("-x", "'-x"),
+        ("@a", "'@a"), ({"a": 1}, '{"a":1}'), ("plain", "plain"),
+    ],
+)  # fmt: skip
+def test_a_cell_is_no_formula(value: object, text: str) -> None:
+    """Numbers stay numbers."""
+    assert cell(value) == text

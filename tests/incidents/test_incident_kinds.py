@@ -1,0 +1,267 @@
+"""Each kind of incident from its real cause: it opens, is announced once, and resolves after the cure."""
+
+import asyncio
+import json
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from app.domain.outcomes.settle import RetryPolicy
+from app.store import incidents
+from tests.incidents.conftest import Watch, stamp
+from tests.pipeline.world import event, eventually
+
+IMPATIENT = RetryPolicy(first_wait=0.05, longest_wait=0.2)
+
+
+async def set_alerting(watch: Watch, destination: str, **alerting: object) -> None:
+    await watch.world.fetch(
+        "INSERT INTO destination_alerting (destination, alerting) VALUES ($1, $2)",
+        destination,
+        json.dumps(alerting),
+    )
+
+
+async def announced(watch: Watch, kind: str, destination: str | None) -> None:
+    """Require one message about the opening, with the cause and the remedy."""
+    (message,) = [each for each in watch.receiver.of_type("opened") if each["data"]["kind"] == kind]
+    data = message["data"]
+    assert data["destination_id"] == destination
+    assert data["url"] == f"http://ours.test/console/incidents/{data['id']}"
+    assert data["summary"] in message["text"]
+    assert data["remedy"] in message["text"]
+    assert message["timestamp"].endswith("Z")
+
+
+async def test_nothing_opens_under_healthy_load(watch: Watch) -> None:
+    """Events that are delivered cause no incident and no message."""
+    destination = await watch.world.destination()
+    watch.world.work()
+    await watch.world.post(destination, *(event(number) for number in range(40)))
+    await watch.world.until(destination, delivered=40)
+    for _ in range(3):
+        await watch.tick()
+    assert await watch.incidents() == {}
+    assert watch.receiver.messages == []
+
+
+async def test_dead_letters_open_and_resolve_when_replayed(watch: Watch) -> None:
+    """One refused event is enough."""
+    watch.world.amazon.script = lambda _: httpx.Response(
+        207, json={"success": [], "error": [{"index": 0, "code": "INVALID", "message": "ada@example.com"}]}
+    )
+    destination = await watch.world.destination()
+    watch.world.work()
+    await watch.world.post(destination, event(1))
+    await watch.world.until(destination, dead=1)
+    found = await watch.until_open("dead_letters")
+    assert (found["severity"], found["affected_events"]) == ("warning", 1)
+    await announced(watch, "dead_letters", destination)
+    assert "ada@" not in str(watch.receiver.messages)
+    await watch.world.fetch("UPDATE exceptions SET dismissed_at = now()")
+    await watch.resolved("dead_letters")
+    assert len(watch.receiver.of_type("resolved")) == 1
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("revoked", "sign_in_lost"),
+        ("unauthorized", "sign_in_lost"),
+        ("forbidden", "amazon_forbidden"),
+        ("endpoint_not_found", "amazon_forbidden"),
+    ],
+)
+async def test_a_lost_sign_in_opens_and_resolves_on_reconnect(watch: Watch, reason: str, kind: str) -> None:
+    """The reason decides which of the two kinds it is."""
+    destination = await watch.world.destination()
+    await watch.world.fetch("UPDATE destinations SET sign_in = 'broken', sign_in_reason = $1", reason)
+    await watch.until_open(kind)
+    await announced(watch, kind, destination)
+    await watch.world.fetch("UPDATE destinations SET sign_in = 'valid', sign_in_reason = NULL")
+    await watch.resolved(kind)
+    assert set(await watch.incidents()) == {kind}
+
+
+async def test_failing_requests_open_and_resolve_after_a_success(watch: Watch) -> None:
+    """Amazon answers 503 for a while."""
+    broken = True
+    watch.world.amazon.script = lambda _: httpx.Response(503) if broken else None
+    destination = await watch.world.destination()
+    await set_alerting(watch, destination, failing={"min_requests": 3})
+    watch.world.work(policy=IMPATIENT)
+    await watch.world.post(destination, event(1))
+    await watch.until_open("failing")
+    await announced(watch, "failing", destination)
+    await watch.let_pass(31)
+    await watch.tick()
+    assert (await watch.incidents())["failing"]["state"] == "open"
+    broken = False
+    await watch.world.until(destination, delivered=1, seconds=40)
+    await watch.resolved("failing")
+
+
+async def test_a_throttled_lane_opens(watch: Watch) -> None:
+    """The threshold is the age of the oldest live event."""
+    watch.world.amazon.script = lambda _: httpx.Response(429, headers={"retry-after": "1"})
+    destination = await watch.world.destination()
+    await set_alerting(watch, destination, throttled={"minutes": 0.02})
+    watch.world.work()
+    await watch.world.post(destination, event(1))
+    await watch.until_open("throttled")
+    await announced(watch, "throttled", destination)
+    watch.world.amazon.script = None
+    await watch.world.until(destination, delivered=1)
+    await watch.resolved("throttled")
+
+
+async def test_a_backlog_opens_and_resolves_when_drained(watch: Watch) -> None:
+    """A paused destination holds its events."""
+    destination = await watch.world.destination()
+    await set_alerting(watch, destination, backlog={"minutes": 0.01})
+    await watch.world.fetch("UPDATE destinations SET paused = true")
+    await watch.world.post(destination, event(1), event(2))
+    found = await watch.until_open("backlog")
+    assert found["affected_events"] == 2
+    assert found["oldest_event_at"] is not None
+    await announced(watch, "backlog", destination)
+    await watch.world.fetch("UPDATE destinations SET paused = false")
+    watch.world.work()
+    await watch.world.until(destination, delivered=2)
+    await watch.resolved("backlog")
+
+
+async def test_expiring_events_open(watch: Watch) -> None:
+    """An event of twenty days and one hour has less than a day left."""
+    destination = await watch.world.destination()
+    await watch.world.fetch("UPDATE destinations SET paused = true")
+    old = {**event(1), "event": {"timestamp": stamp(ago=timedelta(days=20, hours=1)), "total": 1}}
+    await watch.world.post(destination, old)
+    found = await watch.until_open("expiring")
+    assert found["severity"] == "critical"
+    assert found["expires_at"] is not None
+    await announced(watch, "expiring", destination)
+
+
+async def test_rejections_open_and_resolve_when_they_stop(watch: Watch) -> None:
+    """Twenty per cent of fifty events."""
+    destination = await watch.world.destination()
+    await watch.tick()
+    await watch.world.post(destination, *(event(number) for number in range(40)))
+    await watch.world.post(destination, *({"event_id": f"no-{number}"} for number in range(12)))
+    found = await watch.until_open("rejections")
+    assert found["affected_events"] == 12
+    await announced(watch, "rejections", destination)
+    await watch.resolved("rejections")
+
+
+async def test_a_drop_of_volume_opens(watch: Watch) -> None:
+    """Seven days with a hundred events an hour, and an hour with none."""
+    destination = await watch.world.number(await watch.world.destination())
+    await watch.world.fetch(
+        "INSERT INTO intake_hours (destination, hour, received) "
+        "SELECT $1, date_trunc('hour', now()) - make_interval(hours => n), 100 "
+        "FROM generate_series(2, 200) n",
+        destination,
+    )
+    await watch.until_open("volume_drop")
+    await watch.world.fetch(
+        "INSERT INTO intake_hours (destination, hour, received) "
+        "VALUES ($1, date_trunc('hour', now()) - interval '1 hour', 50)",
+        destination,
+    )
+    await watch.resolved("volume_drop")
+
+
+async def test_without_a_worker_one_incident_of_the_service_opens(watch: Watch) -> None:
+    """Other kinds open silently meanwhile."""
+    destination = await watch.world.destination()
+    await set_alerting(watch, destination, backlog={"minutes": 0.5})
+    await watch.world.post(destination, event(1))
+    await watch.world.fetch("UPDATE batch_states SET accepted_at = accepted_at - interval '2 minutes'")
+    found = await watch.until_open("no_worker", seconds=20)
+    assert found["destination"] is None
+    await announced(watch, "no_worker", None)
+    watch.world.work()
+    await watch.world.until(destination, delivered=1)
+    await watch.resolved("no_worker")
+    kinds = {message["data"]["kind"] for message in watch.receiver.of_type("resolved")}
+    assert "no_worker" in kinds
+
+
+async def test_what_opens_during_an_outage_of_the_service_is_silent(watch: Watch) -> None:
+    """A wider incident explains it."""
+    destination = await watch.world.destination()
+    await watch.world.fetch(
+        "INSERT INTO incidents (id, kind, severity, state, opened_at, last_seen_at, summary) "
+        "VALUES ('inc_00000000000000000000', 'database_slow', 'critical', 'open', now(), now(), 's')"
+    )
+    await watch.world.fetch("UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked'")
+    found = await watch.until_open("sign_in_lost")
+    assert found["is_silent"]
+    kinds = [message["data"]["kind"] for message in watch.receiver.messages]
+    assert kinds == ["database_slow"]
+    del destination
+
+
+async def test_a_restart_keeps_the_incident_and_sends_nothing_again(watch: Watch) -> None:
+    """The rows decide, not the memory of a process."""
+    await watch.world.destination()
+    await watch.world.fetch("UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked'")
+    before = await watch.until_open("sign_in_lost")
+    await watch.monitor.leave()
+    other = Watch.of(watch.world, watch.receiver)
+    await other.tick()
+    await other.tick()
+    assert (await other.incidents())["sign_in_lost"]["id"] == before["id"]
+    assert len(watch.receiver.messages) == 1
+    await other.close()
+
+
+async def test_one_of_several_processes_computes(watch: Watch) -> None:
+    """The others wait for the end of its session."""
+    await watch.world.destination()
+    await watch.tick()
+    other = Watch.of(watch.world, watch.receiver)
+    await other.tick()
+    assert (watch.monitor._owned, other.monitor._owned) == (True, False)
+    await watch.monitor.leave()
+    await asyncio.sleep(0.1)
+    await other.tick()
+    assert other.monitor._owned
+    await other.close()
+
+
+async def test_a_frozen_process_loses_the_lock(watch: Watch) -> None:
+    """The server ends its silent session, whatever its role."""
+    assert watch.world.receiving is not None
+    assert watch.world.delivering is not None
+    frozen = await watch.world.receiving.connect()
+    other = await watch.world.delivering.connect()
+    await incidents.limit_silence(frozen, timedelta(seconds=0.3))
+    assert await incidents.try_own(frozen)
+    assert not await incidents.try_own(other)
+
+    async def is_owned() -> bool:
+        return await incidents.try_own(other)
+
+    await eventually(is_owned, seconds=10)
+    await other.close()
+    frozen.terminate()
+
+
+async def test_three_hundred_failing_destinations_cause_digests(watch: Watch) -> None:
+    """Not three hundred messages; each incident is counted."""
+    for _ in range(300):
+        await watch.world.destination()
+    await watch.world.fetch("UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked'")
+    await watch.tick()
+    (digest,) = watch.receiver.messages
+    assert digest["type"] == "incident.digest"
+    assert digest["data"]["count"] == 300
+    assert len(digest["data"]["items"]) == 50
+    await watch.world.fetch("UPDATE destinations SET sign_in = 'valid', sign_in_reason = NULL")
+    await watch.let_pass(61)
+    await watch.tick()
+    assert [message["data"]["count"] for message in watch.receiver.messages] == [300, 300]

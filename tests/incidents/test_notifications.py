@@ -1,0 +1,195 @@
+"""Channels that hang, refuse, redirect or drip, and mail to a real SMTP server."""
+
+import asyncio
+import json
+import logging
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from app.domain.callback import Acknowledged, NotAcknowledged
+from app.domain.notifications.channels import Channel, read_emails, read_mail_server, read_webhooks
+from app.incidents.delivery import NotificationDelivery
+from app.notification_clients import ChannelClients, MailClient, WebhookClient
+from tests.incidents.conftest import Watch
+from tests.incidents.receivers import SECRET, webhook_receiver
+from tests.pipeline.processes import free_port
+
+BODY = json.dumps(
+    {
+        "type": "incident.opened",
+        "timestamp": "2026-11-24T12:00:00Z",
+        "text": "t",
+        "data": {
+            "destination_name": "Ächme\u200b US",
+            "severity": "critical",
+            "kind": "failing",
+            "summary": "10 of 10 requests to Amazon failed.",
+            "remedy": "Check Amazon's status page.",
+            "opened_at": "2026-11-24T12:00:00Z",
+            "resolved_at": None,
+            "affected_events": 3,
+            "expires_at": None,
+            "url": "http://ours.test/console/incidents/inc_1",
+        },
+    }
+).encode()
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("mode", "reply"),
+    [
+        ("ok", Acknowledged()),
+        ("refuse", NotAcknowledged("status_500")),
+        ("redirect", NotAcknowledged("status_302")),
+        ("hang", NotAcknowledged("timeout")),
+        ("drip", NotAcknowledged("timeout")),
+    ],
+)
+async def test_a_webhook_is_acknowledged_or_named_by_a_word(
+    mode: str, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No redirect is followed, and no receiver holds a delivery for longer than the time-out."""
+    monkeypatch.setattr("app.notification_clients.TIMEOUT_S", 1.0)
+    async with webhook_receiver(mode) as receiver:
+        (channel,) = read_webhooks(f"ops={receiver.url}", f"ops={SECRET}")
+        client = WebhookClient(now=now)
+        began = time.monotonic()
+        assert await client.send(channel, "msg_1", BODY) == reply
+        assert time.monotonic() - began < 5
+        assert receiver.requests == 1
+        await client.close()
+
+
+async def test_a_failing_channel_delays_no_other_and_leaks_no_address(
+    watch: Watch, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One channel hangs; the other gets its message at once. The first gets it after its cure."""
+    monkeypatch.setattr("app.notification_clients.TIMEOUT_S", 2.0)
+    caplog.set_level(logging.DEBUG)
+    for noisy in ("httpx", "httpcore"):
+        caplog.set_level(logging.WARNING, logger=noisy)  # as `configure_logging` does
+    async with webhook_receiver("hang") as hanging:
+        (other,) = read_webhooks(f"slow={hanging.url}", f"slow={SECRET}")
+        watch.monitor._planner._channels += (other,)
+        delivery = NotificationDelivery(
+            other,
+            pool=watch.world.resources.pool,
+            client=watch.clients,
+            jitter=lambda: 0.01,
+            telemetry=watch.world.resources.telemetry,
+        )
+        await watch.world.destination()
+        await watch.world.fetch("UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked'")
+        await watch.monitor.run()
+        stuck = asyncio.create_task(delivery.run())
+        began = time.monotonic()
+        await watch.delivery.run()
+        assert time.monotonic() - began < 1.5
+        assert len(watch.receiver.messages) == 1
+        await stuck
+        (health,) = await watch.world.fetch("SELECT * FROM notification_channels WHERE name = 'slow'")
+        assert (health["last_error"], health["last_success_at"]) == ("timeout", None)
+        # Fifteen minutes later the channel is an incident of its own.
+        await watch.world.fetch(
+            "UPDATE notification_channels SET failing_since = now() - interval '16 minutes' "
+            "WHERE name = 'slow'"
+        )
+        found = await watch.until_open("notifications_failing")
+        assert "slow" in found["summary"]
+        hanging.mode = "ok"
+        await watch.world.fetch("UPDATE notifications SET due_at = now(), leased_until = NULL")
+        await delivery.run()
+        assert {message["data"]["kind"] for message in hanging.messages} >= {"sign_in_lost"}
+        await watch.resolved("notifications_failing")
+    logged = caplog.text + str([vars(record) for record in caplog.records])
+    assert "secret-path" not in logged
+
+
+async def test_a_message_is_dropped_after_a_day(watch: Watch) -> None:
+    """Its channel may still work for others."""
+    watch.receiver.mode = "refuse"
+    await watch.world.destination()
+    await watch.world.fetch("UPDATE destinations SET sign_in = 'broken', sign_in_reason = 'revoked'")
+    await watch.tick()
+    assert (await watch.world.fetch("SELECT tries FROM notifications"))[0]["tries"] == 1
+    await watch.world.fetch(
+        "UPDATE notifications SET created_at = now() - interval '25 hours', due_at = now()"
+    )
+    await watch.delivery.run()
+    assert (await watch.world.fetch("SELECT count(*) FROM notifications WHERE finished_at IS NULL"))[0][
+        0
+    ] == 0
+
+
+def mail_channel() -> Channel:
+    return read_emails("ops=a@example.com|b@example.com")[0]
+
+
+async def test_mail_arrives_at_a_real_smtp_server() -> None:
+    """With subject, text and both recipients; the same message keeps its id when it is sent again."""
+    controllers = pytest.importorskip("aiosmtpd.controller")
+    handlers = pytest.importorskip("aiosmtpd.handlers")
+    kept: list[Any] = []
+
+    class Sink(handlers.Message):  # type: ignore[misc, name-defined]
+        def handle_message(self, message: Any) -> None:
+            kept.append(message)
+
+    port = free_port()
+    controller = controllers.Controller(Sink(), hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        client = MailClient(
+            read_mail_server(f"smtp://127.0.0.1:{port}"), "ops@ours.test", now=now, require_tls=False
+        )
+        clients = ChannelClients(WebhookClient(now=now), client)
+        assert await clients.send(mail_channel(), "msg_1", BODY) == Acknowledged()
+        (message,) = kept
+        assert message["X-RcptTo"] == "a@example.com, b@example.com"
+        assert message["Message-ID"] == "<msg_1@ours.test>"
+        assert "failing opened" in message["Subject"]
+        assert b"10 of 10 requests" in message.get_payload(decode=True)
+        await clients.close()
+        strict = MailClient(
+            read_mail_server(f"smtp://127.0.0.1:{port}"), "ops@ours.test", now=now, require_tls=True
+        )
+        assert await strict.send(mail_channel(), "msg_2", BODY) == NotAcknowledged("tls_not_offered")
+        await strict.close()
+    finally:
+        controller.stop()
+
+
+@pytest.mark.parametrize(
+    ("greeting", "why"), [(b"", "timeout"), (b"421 busy\r\n", "smtp_421"), (b"x", "timeout")]
+)
+async def test_a_mail_server_that_hangs_or_refuses_is_named_by_a_word(greeting: bytes, why: str) -> None:
+    """The thread ends with the time-out, also when the server sends a byte now and then."""
+
+    async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        for _ in range(100):
+            await asyncio.sleep(0.1)
+            if greeting == b"x":
+                writer.write(b"x")
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    client = MailClient(
+        read_mail_server(f"smtp://127.0.0.1:{port}"),
+        "ops@ours.test",
+        now=now,
+        require_tls=False,
+        timeout_s=1.0,
+    )
+    began = time.monotonic()
+    assert await client.send(mail_channel(), "msg_1", BODY) == NotAcknowledged(why)
+    assert time.monotonic() - began < 4
+    await client.close()
+    server.close()

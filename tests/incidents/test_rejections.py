@@ -1,0 +1,180 @@
+"""Rejected events: each is counted, up to 600 a minute leave a record, and no record holds a value."""
+
+import json
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from app.domain.event import Rejection, read_events
+from app.domain.outcomes.reasons import INGEST_REASONS
+from app.domain.outcomes.rejection_details import rejection_detail
+from tests.incidents.conftest import Service
+from tests.pipeline.world import event, eventually
+
+SECRET = "ada.lovelace@example.com"
+
+
+def nameless(number: int, **more: Any) -> dict[str, Any]:
+    return {"event_id": f"no-{number}", "user": {"email": SECRET}, **more}
+
+
+async def test_a_rejection_is_found_by_all_that_it_belongs_to(service: Service) -> None:
+    """By event id, execution, journey, node, request id, reason, field and mapping."""
+    destination = await service.world.destination()
+    journey = {"id": "j1", "node_id": "n7", "execution_id": "x1"}
+    await service.post(destination, nameless(1, journey=journey), event(2), **{"X-Request-Id": "req-1"})
+    await service.post(destination, nameless(3))
+    path = f"/destinations/{destination}/rejections"
+    mapping = (await service.get(f"/destinations/{destination}/mappings"))["items"][0]["id"]
+    wanted = {
+        "event_id": "no-1", "execution_id": "x1", "journey_id": "j1", "node_id": "n7", "request_id": "req-1",
+    }  # fmt: skip
+    for name, value in wanted.items():
+        (item,) = (await service.get(path, **{name: value}))["items"]
+        assert {**item, "received_at": ""} == {
+            **wanted,
+            "received_at": "",
+            "mapping_id": mapping,
+            "code": "BAD_REQUEST",
+            "reason": "timestamp_missing",
+            "field": "event.timestamp",
+            "mapping_field": "event_timestamp",
+            "detail": "Event Timestamp is mapped to event.timestamp, which is absent.",
+        }
+    assert len((await service.get(path, reason="timestamp_missing", mapping_id=mapping))["items"]) == 2
+    history = await service.get("/events/no-1", destination_id=destination)
+    assert (history["status"], history["reason"], history["accepted_at"]) == (
+        "rejected", "timestamp_missing", None,
+    )  # fmt: skip
+    accepted = await service.get("/events/ord-2", destination_id=destination)
+    assert (accepted["status"], accepted["rejections"]) == ("queued", [])
+    assert len((await service.get(path, field="event.timestamp", limit="1"))["items"]) == 1
+    assert (await service.get(path, reason="no_match_key"))["items"] == []
+    first = await service.get(path, limit="1")
+    assert first["items"][0]["event_id"] == "no-3"
+    second = await service.get(path, limit="1", cursor=first["next_cursor"])
+    assert [item["event_id"] for item in second["items"]] == ["no-1"]
+    (row,) = (await service.get(f"{path}/summary"))["items"]
+    assert (row["count"], row["reason"], row["mapping_id"]) == (2, "timestamp_missing", mapping)
+
+
+async def test_an_id_that_is_refused_is_counted_and_recorded_as_null(service: Service) -> None:
+    """The destination is that of the event, its envelope or the query."""
+    destination = await service.world.destination()
+    await service.post(destination, nameless(1, event_id=SECRET, journey={"id": SECRET, "node_id": "n1"}))
+    (item,) = (await service.get(f"/destinations/{destination}/rejections"))["items"]
+    assert (item["event_id"], item["reason"]) == (None, "event_id_personal")
+    assert (item["journey_id"], item["node_id"]) == (None, "n1")
+    counts = (await service.get(f"/destinations/{destination}/stats"))["counts"]
+    assert counts["rejected"] == 1
+
+
+async def test_what_leaves_no_record(service: Service) -> None:
+    """Dry runs, unknown destinations, and those that a key may not see."""
+    destination = await service.world.destination()
+    body = json.dumps([nameless(1)])
+    await service.client.post(f"/events?destination_id={destination}&dry_run=true", content=body)
+    await service.client.post("/events?destination_id=dst_00000000000000000099", content=body)
+    await service.client.get(f"/destinations/{destination}/rejections")
+    assert await service.world.fetch("SELECT * FROM rejection_records") == []
+
+
+async def test_six_hundred_a_minute_are_recorded_and_all_are_counted(service: Service) -> None:
+    """Over several requests and writes."""
+    destination = await service.world.destination()
+    for begin in range(0, 2_000, 500):
+        await service.post(destination, *(nameless(number) for number in range(begin, begin + 500)))
+        await service.get(f"/destinations/{destination}/rejections", limit="1")
+    minutes = await service.world.fetch(
+        "SELECT count(*) AS n FROM rejection_records GROUP BY date_trunc('minute', received_at)"
+    )
+    assert max(row["n"] for row in minutes) == 600
+    (row,) = (await service.get(f"/destinations/{destination}/rejections/summary"))["items"]
+    assert row["count"] == 2_000
+
+
+async def test_old_records_are_deleted(service: Service) -> None:
+    """By the maintenance of a worker."""
+    destination = await service.world.destination()
+    await service.post(destination, nameless(1), nameless(2))
+    await service.get(f"/destinations/{destination}/rejections")
+    await service.world.fetch(
+        "UPDATE rejection_records SET received_at = now() - interval '8 days' WHERE event_id = 'no-1'"
+    )
+    service.world.work()
+
+    async def is_deleted() -> bool:
+        rows = await service.world.fetch("SELECT event_id FROM rejection_records")
+        return [row["event_id"] for row in rows] == ["no-2"]
+
+    await eventually(is_deleted)
+    await service.world.stop_workers()
+
+
+HOSTILE = st.sampled_from(
+    [
+        SECRET, [SECRET], {SECRET: SECRET}, {"": SECRET}, f"{{{SECRET}}}", f"x{SECRET}" * 100, 10**30, -1, "",
+        None, True, [[SECRET]], f"\u202e{SECRET}", f"2026-13-45T99:99:99 {SECRET}",
+        "=cmd|' /C calc'!A0" + SECRET,
+    ]
+)  # fmt: skip
+EVENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "event_id": HOSTILE,
+        "mapping_id": HOSTILE,
+        "journey": HOSTILE
+        | st.fixed_dictionaries({}, optional={"id": HOSTILE, "node_id": HOSTILE, "execution_id": HOSTILE}),
+        "event": HOSTILE | st.fixed_dictionaries({}, optional={"timestamp": HOSTILE, "total": HOSTILE}),
+        "user": HOSTILE | st.fixed_dictionaries({}, optional={"email": HOSTILE}),
+        SECRET: HOSTILE,
+    },
+)
+
+
+async def test_no_record_holds_a_value_of_a_hostile_event(service: Service) -> None:
+    """Whatever stands in the members of an event, as their names, or in a header."""
+    destination = await service.world.destination()
+    events: list[Any] = []
+
+    @settings(
+        max_examples=300,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(EVENTS | HOSTILE)
+    def collect(found: Any) -> None:
+        events.append(found)
+
+    collect()
+    results = await service.post(destination, *events, **{"X-Request-Id": SECRET})
+    rejected = [result for result in results if result["status"] == "rejected"]
+    assert len(rejected) > 200
+    shown = await service.client.get(f"/destinations/{destination}/rejections?limit=200")
+    summary = await service.client.get(f"/destinations/{destination}/rejections/summary")
+    stored = await service.world.fetch("SELECT r::text AS row FROM rejection_records r")
+    counted = await service.world.fetch("SELECT r::text AS row FROM rejections r")
+    assert len(stored) > 100
+    everything = shown.text + summary.text + str([*stored, *counted])
+    for part in ("lovelace", "example.com", "calc"):
+        assert part not in everything
+
+
+def test_every_reason_has_a_fixed_sentence() -> None:
+    """Filled with the names and paths of the mapping."""
+    for reason in INGEST_REASONS:
+        sentence = rejection_detail(reason, "user.country", "country_code")
+        assert sentence.endswith(".")
+        assert "{" not in sentence
+        assert "None" not in rejection_detail(reason, None, None)
+
+
+def test_a_rejection_that_was_read_in_part_knows_its_destination() -> None:
+    """So that it is counted there."""
+    read = read_events([{"event_id": 5}], default_destination="dst_1", default_mapping=None)
+    assert isinstance(read, list)
+    assert isinstance(read[0], Rejection)
+    assert read[0].destination_id == "dst_1"

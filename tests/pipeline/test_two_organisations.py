@@ -1,0 +1,148 @@
+"""Two organisations on one pipeline: events, names, duplicates, erasures, pace, suspension and usage."""
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from app.admin import erasure
+from app.delivery.lane_selection import select
+from app.domain.ids import DestinationId, DestinationNumber, OrganisationId
+from app.domain.pacing.fair_queueing import WorkKind
+from app.store import organisation_usage, organisations
+from app.store.lanes import DestinationQueue
+from app.store.organisation_scope import EVERY, ScopedPool, prepare_engine, scoped_engine
+from tests.pipeline.test_looks import lane
+from tests.pipeline.world import MAPPING, World, event
+
+ACME, BETA = OrganisationId("acme"), OrganisationId("beta")
+NOWHERE = "dst_" + "9" * 20
+
+
+async def suspend(world: World, organisation: OrganisationId, suspended: bool) -> None:
+    """As the API does."""
+    engine = create_async_engine(world.url)
+    prepare_engine(engine)
+    async with scoped_engine(engine, EVERY).begin() as connection:
+        await organisations.set_suspended(connection, organisation, suspended)
+    await engine.dispose()
+
+
+async def test_a_foreign_destination_is_one_that_does_not_exist(world: World) -> None:
+    """The same rejection, cached or not, and nothing is counted for its owner."""
+    dst = await world.destination(organisation=ACME)
+    for _ in ("not cached", "cached"):
+        (foreign,) = await world.post(dst, event(1), organisation=BETA)
+        (nowhere,) = await world.post(NOWHERE, event(1), organisation=BETA)
+        assert (foreign.status, foreign.rejection) == (nowhere.status, nowhere.rejection)
+        assert foreign.rejection is not None
+        assert foreign.rejection.reason == "destination_unknown"
+        await world.post(dst, event(2), organisation=ACME)
+    counts = await world.counts(dst, ACME)
+    assert (counts["accepted"], counts["rejected"]) == (1, 0)
+
+
+async def test_names_and_duplicates_are_of_an_organisation(world: World) -> None:
+    """On one advertiser: a pinned name binds no other, and a mapped eventId is no foreign duplicate."""
+    by_event = {
+        **MAPPING,
+        "event_type": {"path": "kind"},
+        "fields": {**MAPPING["fields"], "event_id": {"path": "order"}},
+    }
+    one = await world.destination(
+        advertiser="7", organisation=ACME, mapping={**by_event, "event_name": "One"}
+    )
+    two = await world.destination(
+        advertiser="7", organisation=BETA, mapping={**by_event, "event_name": "Two"}
+    )
+    sent = {**event(1), "kind": "OFF_AMAZON_PURCHASES", "order": "o-1"}
+    (first,) = await world.post(one, sent, organisation=ACME)
+    (second,) = await world.post(two, sent, organisation=BETA)
+    assert (first.status, second.status) == ("accepted", "accepted"), (first, second)
+    (again,) = await world.post(two, {**sent, "event_id": "other"}, organisation=BETA)
+    assert again.status == "duplicate"
+
+
+async def test_an_erasure_concerns_its_own_organisation(world: World) -> None:
+    """The same person, waiting with another organisation, is delivered."""
+    mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
+    await world.post(mine, event(3), organisation=ACME)
+    await world.post(theirs, event(3), organisation=BETA)
+    await erasure.request_erasure(
+        ScopedPool(world.resources.pool, ACME),  # type: ignore[arg-type]
+        world.resources.vault,
+        {"email": "person3@example.com"},
+        by="test",
+        monotonic=asyncio.get_running_loop().time,
+    )
+    world.work()
+    await world.until(mine, organisation=ACME, erased=1)
+    await world.until(theirs, organisation=BETA, delivered=1)
+
+
+def test_a_shared_lane_is_shared_by_organisations_not_by_destinations() -> None:
+    """Five destinations against one: the one gets half of the requests."""
+    owned = lane()
+    queues = [
+        DestinationQueue(
+            DestinationNumber(number),
+            DestinationId(f"dst_{number}"),
+            {WorkKind.LIVE: -1.0},
+            organisation=BETA if number == 6 else ACME,
+        )
+        for number in range(1, 7)
+    ]
+    served: Counter[int] = Counter()
+    for now in range(100, 200):
+        selected = select(owned, queues, float(now))
+        assert selected is not None
+        number = selected[0].number
+        owned.served_at[number] = owned.organisation_served_at[selected[0].organisation] = float(now)
+        served[number] += 1
+    assert served == {6: 50, **dict.fromkeys(range(1, 6), 10)}
+
+
+async def test_suspended_under_load_and_resumed_every_event_is_delivered_once(world: World) -> None:
+    """Nothing is sent while it is suspended; another organisation goes on."""
+    mine, theirs = (
+        await world.destination(organisation=ACME, rate=50, burst=1),
+        await world.destination(organisation=BETA, rate=50, burst=1),
+    )
+    world.work()
+    accepted = 0
+    for number in range(30):
+        (result,) = await world.post(mine, event(number), organisation=ACME)
+        accepted += result.status == "accepted"
+        if number == 15:
+            await suspend(world, ACME, True)
+    await asyncio.sleep(1.5)  # requests in flight end, and the worker polls again
+    sent = sum(world.amazon.times.values())
+    await world.post(theirs, event(100), organisation=BETA)
+    await world.until(theirs, organisation=BETA, delivered=1)
+    assert sum(world.amazon.times.values()) == sent + 1
+    assert (await world.counts(mine, ACME))["held"] == accepted - sent
+    await suspend(world, ACME, False)
+    await world.until(mine, organisation=ACME, delivered=accepted)
+    assert set(world.amazon.times.values()) == {1}
+
+
+async def test_usage_is_exact_before_and_after_the_day_is_dropped(world: World) -> None:
+    """Events, requests and bytes of each organisation, as its rows say."""
+    mine, theirs = await world.destination(organisation=ACME), await world.destination(organisation=BETA)
+    await world.post(mine, event(1), event(2), organisation=ACME)
+    await world.post(theirs, event(3), organisation=BETA)
+    world.work()
+    await world.until(mine, organisation=ACME, delivered=2)
+    await world.until(theirs, organisation=BETA, delivered=1)
+    today = datetime.now(UTC).date()
+    async with world.resources.pool.acquire() as c:
+        (before,) = await organisation_usage.by_day(c, ACME, today, today)
+        stored = await c.fetchval(
+            "SELECT sum(bytes) FROM batch_states s JOIN destinations d ON d.number = s.destination "
+            "WHERE d.organisation_id = 'acme'"
+        )
+        assert (before.events, before.requests, before.bytes) == (2, 1, stored)
+        await organisation_usage.record_day(c, today)
+        await c.execute("TRUNCATE attempts, batch_states")
+        assert await organisation_usage.by_day(c, ACME, today, today) == [before]
