@@ -4,20 +4,16 @@ Each field is an environment variable of the same name in capitals. Errors name 
 never the value: a database URL holds a password.
 """
 
-import base64
-import binascii
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.crypto import KEY_BYTES, NamedKey
+from app.crypto import NamedKey
 from app.domain.admission import MIB
 from app.domain.callback import read_secrets
 from app.domain.notifications.channels import (
@@ -29,6 +25,22 @@ from app.domain.notifications.channels import (
 )
 from app.domain.pacing.lane_limits import Capacity
 from app.domain.weak_secrets import MIN_CHARACTERS, MIN_LENGTH, is_weak_key, is_weak_password
+from app.setting_types import (
+    Count,
+    DatabaseRole,
+    PortNumber,
+    Purposes,
+    RoleGroups,
+    WebAddress,
+    admin_key,
+    callback_secret_list,
+    database_address,
+    encryption_key_list,
+    mail_channels,
+    mail_server,
+    named_keys,
+    webhook_channels,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,79 +51,6 @@ class SettingsError(Exception):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
-
-
-def _database_url(value: SecretStr) -> SecretStr:
-    address = re.sub(r"^postgres(ql)?(\+asyncpg)?://", "postgresql+asyncpg://", value.get_secret_value())
-    parts = urlsplit(address)
-    if parts.scheme != "postgresql+asyncpg" or not parts.path.strip("/"):
-        raise ValueError("must look like postgresql+asyncpg://USER:PASSWORD@HOST:PORT/DATABASE")
-    return SecretStr(address)
-
-
-def _encryption_keys(value: SecretStr) -> SecretStr:
-    named_keys(value)
-    return value
-
-
-def _callback_secrets(value: SecretStr) -> SecretStr:
-    read_secrets(value.get_secret_value())
-    return value
-
-
-def _webhook_channels(value: SecretStr) -> SecretStr:
-    read_webhooks(value.get_secret_value())
-    return value
-
-
-def _mail_channels(value: SecretStr) -> SecretStr:
-    read_emails(value.get_secret_value())
-    return value
-
-
-def _mail_server(value: SecretStr) -> SecretStr:
-    read_mail_server(value.get_secret_value())
-    return value
-
-
-def _web_address(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("must be an http:// or https:// address")
-    if parts.query or parts.fragment or parts.username or parts.password:
-        raise ValueError("must be a plain address, without user, query or fragment")
-    return value.rstrip("/")
-
-
-def _admin_key(value: SecretStr) -> SecretStr:
-    if len(value.get_secret_value()) < MIN_LENGTH:
-        raise ValueError(f"must have {MIN_LENGTH} characters or more")
-    return value
-
-
-def _numbers(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-_ROLES = ("viewer", "operator", "editor", "admin", "privacy", "platform")
-
-
-def _role_groups(value: object) -> object:
-    """Read `admin=group-a,viewer=group-b`: a role may stand several times."""
-    if not isinstance(value, str):
-        return value
-    pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
-    if any(role not in _ROLES or not group for role, _, group in pairs):
-        raise ValueError(f"must be role=group,…, with the roles {', '.join(_ROLES)}")
-    return tuple((role, group) for role, _, group in pairs)
-
-
-WebAddress = Annotated[str, AfterValidator(_web_address)]
-Count = Annotated[int, Field(ge=1, le=64)]
-Purposes = Annotated[tuple[Annotated[int, Field(ge=1, le=24)], ...], NoDecode, BeforeValidator(_numbers)]
-RoleGroups = Annotated[tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_role_groups)]
-DatabaseRole = Literal["owner", "api", "worker"]
-PortNumber = Annotated[int, Field(ge=1, le=65_535)]
 
 
 class Settings(BaseSettings):
@@ -140,19 +79,19 @@ class Settings(BaseSettings):
     )
     data_dir: Path = ROOT / ".data"
     # By role, the owner of the tables first. The other two default to the one before.
-    migration_database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = None
-    database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
+    migration_database_url: Annotated[SecretStr, AfterValidator(database_address)] | None = None
+    database_url: Annotated[SecretStr, AfterValidator(database_address)] | None = Field(
         default_factory=lambda known: known.get("migration_database_url")
     )
-    worker_database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
+    worker_database_url: Annotated[SecretStr, AfterValidator(database_address)] | None = Field(
         default_factory=lambda known: known.get("database_url")
     )
     api_processes: Count = 1
     worker_processes: Count = 1
 
     # Secrets
-    encryption_keys: Annotated[SecretStr, AfterValidator(_encryption_keys)] | None = None
-    bootstrap_admin_key: Annotated[SecretStr, AfterValidator(_admin_key)] | None = None
+    encryption_keys: Annotated[SecretStr, AfterValidator(encryption_key_list)] | None = None
+    bootstrap_admin_key: Annotated[SecretStr, AfterValidator(admin_key)] | None = None
 
     # Amazon
     amazon_client_id: str | None = None
@@ -161,7 +100,7 @@ class Settings(BaseSettings):
 
     # Status callbacks to the journey engine
     status_callback_url: WebAddress | None = None
-    status_callback_secrets: Annotated[SecretStr, AfterValidator(_callback_secrets)] | None = None
+    status_callback_secrets: Annotated[SecretStr, AfterValidator(callback_secret_list)] | None = None
 
     # Sign-in of people at the console through OpenID Connect
     oidc_issuer: WebAddress | None = None
@@ -172,10 +111,10 @@ class Settings(BaseSettings):
     oidc_organisation_claim: str | None = None
     console_key_sign_in: bool = True
     # Incidents: channels for messages to people, and the mail server
-    notify_webhooks: Annotated[SecretStr, AfterValidator(_webhook_channels)] | None = None
+    notify_webhooks: Annotated[SecretStr, AfterValidator(webhook_channels)] | None = None
     notify_secrets: SecretStr | None = None
-    notify_emails: Annotated[SecretStr, AfterValidator(_mail_channels)] | None = None
-    smtp_url: Annotated[SecretStr, AfterValidator(_mail_server)] | None = None
+    notify_emails: Annotated[SecretStr, AfterValidator(mail_channels)] | None = None
+    smtp_url: Annotated[SecretStr, AfterValidator(mail_server)] | None = None
     smtp_from: SecretStr | None = None
 
     # Consent: vendor and purposes required in a TCF string
@@ -279,27 +218,6 @@ def _plain(secret: SecretStr | None) -> str:
 def weak_key_ids(keys: Iterable[NamedKey]) -> list[str]:
     """Return the ids of encryption keys that are evidently not random."""
     return [key.id for key in keys if is_weak_key(key.key)]
-
-
-def named_keys(setting: SecretStr) -> tuple[NamedKey, ...]:
-    """Parse `id:base64key,id:base64key`. Raises ValueError with a sentence that contains no key."""
-    keys: list[NamedKey] = []
-    for position, part in enumerate(setting.get_secret_value().split(","), start=1):
-        name, colon, encoded = part.strip().partition(":")
-        if not colon or not re.fullmatch(r"[A-Za-z0-9_.-]{1,32}", name):
-            raise ValueError(
-                f"entry {position} must look like id:base64key, the id up to 32 of A-Z a-z 0-9 _ . -"
-            )
-        try:
-            key = base64.b64decode(encoded.replace("-", "+").replace("_", "/"), validate=True)
-        except (binascii.Error, ValueError):
-            raise ValueError(f"entry {position}: the key is not base64") from None
-        if len(key) != KEY_BYTES:
-            raise ValueError(f"entry {position}: the key must be {KEY_BYTES} bytes long, not {len(key)}")
-        keys.append(NamedKey(name, key))
-    if len({key.id for key in keys}) != len(keys):
-        raise ValueError("two entries have the same id")
-    return tuple(keys)
 
 
 def is_weak_admin_key(key: SecretStr) -> bool:

@@ -20,7 +20,8 @@ from app.crypto import CannotDecrypt, Vault
 from app.domain.ids import OrganisationId
 from app.domain.pacing.lane_limits import TIMES
 from app.oidc_client import OidcClient
-from app.settings import DatabaseRole, Settings, SettingsError, named_keys
+from app.setting_types import DatabaseRole, named_keys
+from app.settings import Settings, SettingsError
 from app.store import keepalive, key_usage, organisation_scope
 from app.store import secrets as stored_secrets
 from app.store.clock import DatabaseClock

@@ -143,6 +143,7 @@ async def test_no_sealed_column_is_forgotten(database_url: str) -> None:
         ("mapped_duplicates", "key"), ("oauth_states", "state_hash"), ("schema_samples", "content"),
         ("batches", "content"),
         ("batches", "shapes"),
+        ("notifications", "body"),  # codes and counts
     }  # fmt: skip
     connection = await asyncpg.connect(dsn(database_url))
     try:

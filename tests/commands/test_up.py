@@ -187,7 +187,7 @@ def test_a_child_that_is_killed_is_started_again(machine: Machine) -> None:
     eventually(takes_events)
     eventually(lambda: len(machine.arrived()) >= 1)
     for name in ("API", "worker", "sandbox", "Postgres"):
-        assert f"{name} ended" in machine.screen
+        assert f"{name} process exited" in machine.screen
 
 
 def test_a_key_that_the_operator_chose_is_never_printed(machine: Machine) -> None:
