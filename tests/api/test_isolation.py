@@ -10,8 +10,9 @@ any difference tells it that there is an `alpha`.
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from inspect import signature
 from typing import Any
 
 import asyncpg
@@ -25,8 +26,13 @@ from app.api.secured_route import SecuredRoute, scopes_of
 from app.console.secured_page import SecuredPage
 from app.console.sessions import csrf_of
 from app.domain.ids import OrganisationId
+from app.domain.incidents.kinds import Kind, Severity
+from app.domain.incidents.machine import Incident, IncidentState
+from app.domain.notifications.channels import read_webhooks
 from app.processes.application import ROUTERS
+from app.store import counts, incidents, journey_counts, notifications, rejection_records, replays
 from app.store.organisation_scope import EVERY, SETTING, ScopedPool, prepare_engine
+from app.store.rejection_records import NewRejection
 from tests.api.test_matrix import BODIES, routes_of
 from tests.api.world import DESTINATION, MAPPING, PUBLIC, World, make_world
 
@@ -40,6 +46,12 @@ ROUTES = sorted(
         for method in route.methods or ()
     }
 )
+EXPORTS = {
+    route.path
+    for router in ROUTERS
+    for route in routes_of(router.routes)
+    if isinstance(route, SecuredRoute) and "export_format" in signature(route.endpoint).parameters
+}
 LOCKED = [route for route in ROUTES if route[2]]
 TODAY = datetime.now(UTC).date()
 
@@ -48,6 +60,10 @@ SENT: dict[tuple[str, str], Any] = {
     ("POST", "/organisations"): {"id": "alpha", "name": "Taken"},
     ("PATCH", "/organisations/{id}"): {"name": "Changed"},
     ("POST", "/destinations/{destination_id}/replay"): {"status": "dead", "dry_run": True},
+    ("POST", "/destinations/{destination_id}/dead-letters/dismiss"): {"status": "dead"},
+    ("PUT", "/destinations/{destination_id}/notifications"): {"min_severity": "critical"},
+    ("POST", "/incidents/{incident_id}/acknowledge"): {"note": "n"},
+    ("POST", "/incidents/{incident_id}/mute"): {"until": "2030-01-01T00:00:00Z"},
     ("POST", "/subjects/erase"): {"email": "nobody@example.com"},
     ("POST", "/subjects/find"): {"email": "ada@example.com"},
 }
@@ -55,6 +71,8 @@ QUERIES = {
     "/organisations/{id}/usage": f"from={TODAY}&to={TODAY}",
     "/events/{event_id:path}": "destination_id={destination_id}",
     "/audit": "destination_id={destination_id}",
+    "/incidents": "destination_id={destination_id}",
+    "/destinations/{destination_id}/stats": "journey_id=journey-alpha",
     "/console/audit": "destination={destination_id}",
     "/console/events": "q={event_id}",
     "/console/destinations/{destination_id}/event": "id={event_id}",
@@ -90,7 +108,15 @@ class Two:
             address += ("&" if "?" in address else "?") + extra
         if path.startswith("/console"):
             token = self.cookies[who]
-            form = {"csrf": csrf_of(token), "q": "", "event": "{}", "name": "n", "version": "1", "to": "n"}
+            form = {
+                "csrf": csrf_of(token),
+                "q": "",
+                "hours": "1",
+                "event": "{}",
+                "name": "n",
+                "version": "1",
+                "to": "n",
+            }
             answer = await self.world.client.request(
                 method,
                 address,
@@ -110,7 +136,7 @@ def _stable(content: str) -> str:
     content = re.sub(
         r'"(key|id|hint|public_key|signed|signature|code_verifier|authorize_url)": ?"[^"]*"', "", content
     )
-    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z|\b(era|key|dst|map|org|rpl)_[0-9a-z]{16,32}\b", "", content)
+    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z|\b(era|inc|key|dst|map|org|rpl)_[0-9a-z]{16,32}\b", "", content)
 
 
 NOBODY = {
@@ -118,6 +144,8 @@ NOBODY = {
     "mapping_id": "map_" + "0" * 20,
     "key_id": "key_" + "0" * 20,
     "erasure_id": "era_" + "0" * 20,
+    "incident_id": "inc_" + "0" * 20,
+    "replay_id": "rpl_" + "0" * 20,
     "id": "nobody",
     "event_id": "nowhere-1",
     "advertiser_id": "999999999999",
@@ -133,6 +161,9 @@ async def two(request: pytest.FixtureRequest, database_url: str) -> AsyncIterato
     role = await _restricted_role(database_url) if request.param != "statements" else None
     settings = {SETTING: ""} | ({"role": role} if role else {})
     engine = create_async_engine(database_url, connect_args={"server_settings": settings})
+    channels = read_webhooks(
+        "ops=https://a.test/,ops-alpha@alpha=https://b.test/,ops-beta@beta=https://c.test/"
+    )
     prepare_engine(engine)
     pool = await asyncpg.create_pool(
         database_url.replace("+asyncpg", ""),
@@ -143,7 +174,7 @@ async def two(request: pytest.FixtureRequest, database_url: str) -> AsyncIterato
     )
     world = make_world(engine)
     application = world.client._transport.app  # type: ignore[attr-defined]
-    world.context = application.state.context = replace(world.context, pool=pool)
+    world.context = application.state.context = replace(world.context, pool=pool, channels=channels)
     yield await _made(world)
     await world.client.aclose()
     pool.terminate()  # a test that failed may hold a connection
@@ -187,7 +218,9 @@ async def _made(world: World) -> Two:
         )
         published = await world.call("POST", f"{path}/{mapping.json()['id']}/publish", key=keys[name])
         assert published.status_code == 200, published.text
+        made = await _observed(world.context.pool, OrganisationId(name), destination.json()["id"])
         if name == "alpha":
+            ids |= made
             erasure, _ = await request_erasure(
                 ScopedPool(world.context.pool, OrganisationId("alpha")),  # type: ignore[arg-type]
                 world.context.vault,
@@ -213,7 +246,46 @@ async def _made(world: World) -> Two:
     return Two(world, ids, keys, cookies)
 
 
-ALPHA = re.compile("Shop of alpha|Cart of alpha|Cart alpha|engine of alpha|Organisation alpha")
+async def _observed(pool: asyncpg.Pool, organisation: OrganisationId, destination: str) -> dict[str, str]:
+    """Store what ingest, the monitor and a replay store for a destination, as they do; return the ids."""
+    now, incident, replay = (
+        datetime.now(UTC),
+        f"inc_{'1' * 15}{organisation:a>5}",
+        f"rpl_{'1' * 15}{organisation:a>5}",
+    )
+    async with pool.acquire() as c:
+        number = await c.fetchval("SELECT number FROM destinations WHERE id = $1", destination)
+        record = dict.fromkeys((each.name for each in fields(NewRejection)), None) | {
+            "destination": number,
+            "received_at": now,
+            "event_id": f"rejected by {organisation}",
+            "code": "BAD_REQUEST",
+            "reason": "timestamp_missing",
+        }
+        await rejection_records.add(c, [NewRejection(**record)])
+        await journey_counts.add_rejected(c, 1, {(number, f"journey-{organisation}", ""): 1})
+        await counts.add_rejections(c, 1, {(number, "BAD_REQUEST", "timestamp_missing", 0, ""): 1})
+        for id_, of_destination in ((incident, destination), (incident.replace("1", "2"), None)):
+            opened = Incident(
+                kind=Kind.FAILING if of_destination else Kind.NOTIFICATIONS_FAILING,
+                destination=of_destination,
+                severity=Severity.CRITICAL,
+                state=IncidentState.OPEN,
+                opened_at=now,
+                last_seen_at=now,
+                summary=f"Trouble of {organisation}.",
+            )
+            await incidents.insert(c, opened, id=id_, organisation=organisation)
+        await notifications.channel_failed(c, organisation, f"ops-{organisation}", "timeout")
+    async with ScopedPool(pool, organisation).acquire() as c:
+        await replays.begin(c, replay, number, replays.ReplayFilter("dead"), by=f"engine of {organisation}")
+    return {"incident_id": incident, "replay_id": replay}
+
+
+ALPHA = re.compile(
+    "Trouble of alpha|rejected by alpha|ops-alpha|"
+    "Shop of alpha|Cart of alpha|Cart alpha|engine of alpha|Organisation alpha"
+)
 
 
 def asked() -> Iterator[tuple[str, str]]:
@@ -231,6 +303,10 @@ async def test_a_foreign_key_sees_no_data_no_existence_and_no_count(two: Two) ->
         if path == "/organisations" or "{advertiser_id}" in path:
             continue  # below
         foreign, nobody = [await two.ask("beta", path, method, ids) for ids in (two.ids, NOBODY)]
+        if method == "GET" and path in EXPORTS:
+            exported = await two.ask("beta", path, method, two.ids, "format=ndjson")
+            if (exported[0] < 400 and "{destination_id}" in path) or ALPHA.search(exported[1]):
+                seen.append(f"{method} {path} as an export: {exported}")
         if "{" in path and path not in ("/console/static/{name}", "/console/{anywhere:path}"):
             if foreign != nobody:
                 seen.append(f"{method} {path}: {foreign} differs from {nobody}")
@@ -261,7 +337,7 @@ async def test_the_advertiser_of_both_shows_each_its_own_names(two: Two) -> None
 async def test_lists_hold_own_things_only(two: Two) -> None:
     """For each organisation, for the platform in `default`, and for the platform in `alpha`."""
     world = two.world
-    for path in ("/destinations", "/keys", "/audit"):
+    for path in ("/destinations", "/keys", "/audit", "/incidents", "/notification-channels"):
         of_alpha = await world.call("GET", path, key=two.keys["alpha"])
         assert ALPHA.search(of_alpha.text), path
         as_platform = await world.call("GET", f"{path}?organisation_id=alpha", key=two.keys["platform"])
@@ -290,6 +366,42 @@ async def test_the_owner_and_the_platform_see_it(two: Two) -> None:
             assert platform[0] == 200, (path, platform)
             outside = await two.ask("platform", path, method, two.ids)
             assert outside[0] == 404 or "event-names" in path, (path, outside)
+
+
+async def test_the_owner_sees_what_was_observed(two: Two) -> None:
+    """Behind each wall: rejections, journeys, replays and incidents were stored for its organisation."""
+    destination = f"/destinations/{two.ids['destination_id']}"
+
+    async def get(path: str) -> Any:
+        answer = await two.world.call("GET", path, key=two.keys["alpha"])
+        assert answer.status_code == 200, (path, answer.text)
+        return answer.json()
+
+    assert [item["event_id"] for item in (await get(f"{destination}/rejections"))["items"]] == [
+        "rejected by alpha"
+    ]
+    assert [item["count"] for item in (await get(f"{destination}/rejections/summary"))["items"]] == [1]
+    assert (await get(f"{destination}/stats?journey_id=journey-alpha"))["counts"]["rejected"] == 1
+    assert [item["replay_id"] for item in (await get(f"{destination}/replays"))["items"]] == [
+        two.ids["replay_id"]
+    ]
+    listed = (await get("/incidents"))["items"]
+    assert [item["summary"] for item in listed] == ["Trouble of alpha."] * 2
+    assert (await get("/destinations"))["items"][0]["open_incidents"] == 1
+    channels = (await get("/notification-channels"))["items"]
+    assert [(item["name"], item["last_error"]) for item in channels] == [("ops-alpha", "timeout")]
+    wanted = {"channels": ["ops-beta"]}
+    refused = await two.world.call("PUT", f"{destination}/notifications", wanted, key=two.keys["alpha"])
+    assert refused.status_code == 422, refused.text
+    kept = {"channels": ["ops-alpha"], "min_severity": "info"}
+    stored = await two.world.call("PUT", f"{destination}/notifications", kept, key=two.keys["alpha"])
+    assert stored.status_code == 200, stored.text
+    assert (await get(f"{destination}/notifications"))["channels"] == ["ops-alpha"]
+    changed = {"alerting": {"backlog": {"minutes": 7}}}
+    patched = await two.world.call("PATCH", destination, changed, key=two.keys["alpha"])
+    assert patched.json()["alerting"]["backlog"]["minutes"] == 7, patched.text
+    path = f"/incidents/{two.ids['incident_id']}/acknowledge"
+    assert (await two.world.call("POST", path, {}, key=two.keys["alpha"])).status_code == 200
 
 
 async def test_public_answers_tell_nothing_of_an_organisation(two: Two) -> None:
