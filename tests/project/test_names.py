@@ -126,3 +126,9 @@ def test_a_banned_word_is_found() -> None:
         "_at_the_door",
         "look",
     }
+
+
+def test_the_name_of_a_test_module_is_unique() -> None:
+    """Pytest imports them by their base name: it collects no second one."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, number in names.items() if number > 1] == []
